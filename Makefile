@@ -1,0 +1,145 @@
+# Everything a contributor or CI runs; `make help` lists it.  Needs python3 (3.10 or newer) with
+# pip, make and git; the tests use npm, too, where there is one.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Extra arguments for pytest: make test PYTEST_ARGS="-x -k journal"
+PYTEST_ARGS ?=
+# Where `make ae5-archive` and `make wheel` put their files.
+DIST ?= dist
+
+# Everything the archive for Anaconda Enterprise 5 holds.
+ARCHIVE_FILES := anaconda-project.yml pyproject.toml README.md LICENSE CHANGELOG.md \
+	docs mlflow_gc schemas
+# GNU tar; on a Mac: make TAR=gtar
+TAR ?= tar
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# ---------------------------------------------------------------------------- environment
+# The name of the stamp holds a checksum of what the environment is made from, so that a changed
+# lock file, also one that came with a checkout of an older commit, is always noticed.
+# The settings of ruff and what follows them in pyproject.toml do not change the environment.
+LOCK_KEY := $(shell { cat requirements-dev.txt; sed '/^\[tool\.ruff\]/,$$d' pyproject.toml; } \
+	| cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.stamp-$(LOCK_KEY)
+
+# uv reads neither pip's settings nor (always) the system's certificates: hand over both.  When it
+# cannot be installed or fails, pip does the same from the same hashes, only slower.
+UV = env UV_NO_CONFIG=1 UV_NO_PROGRESS=1 \
+	$${PIP_CERT:+SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"} \
+	$${PIP_INDEX_URL:+UV_DEFAULT_INDEX="$$PIP_INDEX_URL"} \
+	$(BIN)/uv
+
+.PHONY: venv
+venv: $(STAMP)  ## build or refresh the environment in .venv
+
+$(STAMP): | requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed; try: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Building $(VENV) from requirements-dev.txt ..."
+	@# Without ensurepip (Debian's bare python3) the pip outside installs into the environment.
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null \
+		|| $(PYTHON) -m venv --clear --without-pip $(VENV)
+	@rm -f $(VENV)/.stamp-*
+	@awk '/^uv==/ { on = 1 } on { print } on && !/\\$$/ { exit }' requirements-dev.txt > $(VENV)/uv.txt
+	@set -e; \
+	if $(BIN)/python -m pip --version >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; \
+	else pip="$(PYTHON) -m pip --python $(BIN)/python"; fi; \
+	pip="$$pip --disable-pip-version-check"; \
+	fast() { \
+		$$pip install --quiet --require-hashes --only-binary :all: -r $(VENV)/uv.txt \
+		&& $(UV) pip install --quiet --python $(BIN)/python \
+			--require-hashes -r requirements-dev.txt; \
+	}; \
+	fast || { echo "uv could not do it; pip installs instead (slower) ..."; \
+		$$pip install --quiet --require-hashes -r requirements-dev.txt; }; \
+	$$pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+# Independent schema validator for the tests; they say why they skip where it is missing.
+AJV := tests/ajv/node_modules/.stamp
+
+$(AJV): tests/ajv/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+		echo "npm is not installed: the tests that need ajv will be skipped" >&2; \
+	elif npm ci --prefix tests/ajv --ignore-scripts --no-audit --no-fund --loglevel=error; then \
+		touch $@; \
+	else \
+		echo "npm ci failed: the tests that need ajv will be skipped" >&2; \
+		test -z "$${CI:-}"; \
+	fi
+
+.PHONY: lock
+lock: $(STAMP)  ## resolve the dependencies again (LOCK_FLAGS=--upgrade for newer ones)
+	@$(COMPILE) pyproject.toml -o requirements.txt
+	@$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+
+# One lock for every supported Python; it names no index, so it works with any mirror.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 \
+	--generate-hashes --no-annotate --custom-compile-command "make lock" $(LOCK_FLAGS)
+
+# ---------------------------------------------------------------------------- everyday targets
+.PHONY: demo
+demo: $(STAMP)  ## try the tool on a throw-away local MLflow server
+	@$(BIN)/mlflow-gc demo $(DEMO_ARGS)
+
+.PHONY: test
+test: $(STAMP) $(AJV)  ## all tests, with coverage (PYTEST_ARGS="-k journal" for some)
+	@$(BIN)/coverage erase
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+.PHONY: lint
+lint: $(STAMP)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(STAMP)  ## let ruff format and fix what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: types
+types: $(STAMP)  ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: check
+check: lint types test  ## everything CI checks
+
+# ---------------------------------------------------------------------------- release files
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mlflow_gc/__init__.py)
+ARCHIVE := $(DIST)/mlflow-gc-$(VERSION)
+# Same content, same bytes: every file carries the time of the last commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 315532800)
+export SOURCE_DATE_EPOCH
+
+.PHONY: ae5-archive
+ae5-archive:  ## the project archive for Anaconda Enterprise 5, in DIST
+	@mkdir -p "$(DIST)"
+	@git ls-files -z --cached --others --exclude-standard -- $(ARCHIVE_FILES) > "$(ARCHIVE).files"
+	@LC_ALL=C sort -z "$(ARCHIVE).files" \
+		| $(TAR) --create --null --no-recursion --files-from=- --format=ustar \
+			--transform='s,^,mlflow-gc-$(VERSION)/,' --mtime=@$(SOURCE_DATE_EPOCH) \
+			--owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --file="$(ARCHIVE).tar"
+	@gzip -9n < "$(ARCHIVE).tar" > "$(ARCHIVE).tar.gz"
+	@rm "$(ARCHIVE).files" "$(ARCHIVE).tar"
+	@echo "$(ARCHIVE).tar.gz"
+
+.PHONY: wheel
+wheel: $(STAMP)  ## the Python wheel, in DIST
+	@$(BIN)/python -m hatchling build --target wheel --directory "$(DIST)"
+
+# ---------------------------------------------------------------------------- house-keeping
+.PHONY: clean
+clean:  ## remove everything make and the tools built
+	rm -rf .venv tests/ajv/node_modules build dist htmlcov .coverage .coverage.* \
+		.mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile

@@ -1,0 +1,1 @@
+"""Applying a plan: the second look, the deletions, the journal."""

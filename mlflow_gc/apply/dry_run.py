@@ -1,0 +1,48 @@
+"""A gateway that pretends: every read is real, every delete is only remembered.
+
+It lets a dry run and ``check`` go through the very same executor as a prune.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlflow_gc.inventory.gateway import Gateway, Page
+
+
+class DryRun:
+    """Wraps a gateway; later reads do not show what was "deleted".
+
+    Args:
+        gateway: the real one.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._deleted_runs: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        """Hand every read on."""
+        if name.startswith("restore_"):
+            raise AttributeError(name)
+        return getattr(self._gateway, name)
+
+    def search_runs(self, experiment_ids: Sequence[str], **kwargs: Any) -> Page:
+        """Search runs, without those that a real prune would have deleted by now."""
+        while True:
+            found, token = self._gateway.search_runs(experiment_ids, **kwargs)
+            left = [run for run in found if run.get("info", {}).get("run_id") not in self._deleted_runs]
+            if left or not token:
+                return left, token
+            kwargs["token"] = token
+
+    def delete_run(self, run_id: str) -> None:
+        """Remember a run as deleted."""
+        self._deleted_runs.add(run_id)
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Do nothing: nothing looks at a deleted experiment again."""
+
+    def delete_model_version(self, name: str, version: str) -> None:
+        """Do nothing: the highest versions never go, so no other version's fate depends on it."""

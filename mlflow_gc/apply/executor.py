@@ -1,0 +1,431 @@
+"""Applying a plan: in order, in batches, each entity looked at once more before it goes.
+
+Runs go first, children before parents; then experiments; then model versions, which cannot be
+brought back.  The time between the look at an entity and its deletion is at most
+``LOOK_IS_GOOD_FOR_S``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from mlflow_gc.apply.journal import Journal
+from mlflow_gc.apply.recheck import Finding, Recheck
+from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
+from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.verify import identify
+from mlflow_gc.retention.lineage import nested_order
+
+BATCH = 100
+LOOK_IS_GOOD_FOR_S = 5.0
+_ATTEMPTS = 4
+_BACKOFF_S = 0.5
+_LONGEST_WAIT_S = 120.0
+# Every further call would end the same way.
+_FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
+# The request arrived, or may have; nobody knows what came of it.
+_UNCLEAR = {Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED}
+_HOPELESS_AFTER = 25
+# How something that was deleted looks from then on.
+_DELETED_LOOKS = {"run": "already_deleted", "experiment": "already_deleted", "model_version": "gone"}
+UNREADABLE = "unreadable"
+"""Finding code for what could not be looked at; becomes a failure."""
+
+Progress = Callable[[str, int], None]
+"""Called with a kind and how many entities of it are done since the last call."""
+
+
+@dataclass
+class Result:
+    """How a prune ended.
+
+    Attributes:
+        counts: number of entities by (kind, outcome), skips as ``skipped:<code>``.
+        interrupted: it was asked to stop and did.
+        fatal: the error that ended it early, or None.
+        failures: kind, id and words for each failure.
+    """
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    interrupted: bool = False
+    fatal: ServerError | None = None
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def total(self, outcome: str) -> int:
+        """Return how many entities ended with an outcome, over all kinds."""
+        return sum(n for (_, o), n in self.counts.items() if o.split(":", 1)[0] == outcome)
+
+
+class Executor:
+    """Applies one verified plan.
+
+    Args:
+        gateway: the server, or a :class:`~mlflow_gc.apply.dry_run.DryRun` around it.
+        plan: a verified, applyable plan of this server.
+        journal: where every attempt is written.
+        stop: set from outside to end after the calls under way.
+        progress: told about every entity that is done.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        plan: Document,
+        journal: Journal,
+        *,
+        stop: threading.Event,
+        progress: Progress = lambda _kind, _count: None,
+    ) -> None:
+        self._gateway = gateway
+        self._plan = plan
+        self._journal = journal
+        self._stop = stop
+        self._progress = progress
+        self._unsettled = {pair for s in journal.earlier for pair in s.unsettled()}
+        self._resume_at = 0.0
+        self._dead = threading.Event()
+        self._failed_in_a_row = 0
+        self._result = Result(counts=journal.counts)
+
+    def run(self) -> Result:
+        """Apply the plan, as far as the server and the user let us.
+
+        Raises:
+            ServerError: before anything was deleted, the evidence could not be read.
+            GcError: the journal cannot be written.
+        """
+        try:
+            recheck = Recheck(self._gateway, self._plan)
+        except ServerError:
+            self._journal.close("failed")
+            raise
+        try:
+            self._apply(recheck)
+        except _Stopped:
+            self._result.interrupted = True
+        except ServerError as error:
+            self._result.fatal = error
+        ended = "failed" if self._result.fatal else "completed"
+        self._journal.close("interrupted" if self._result.interrupted else ended)
+        return self._result
+
+    def _apply(self, recheck: Recheck) -> None:
+        for batch in _run_batches(self._plan["runs"]):
+            self._check_stop()
+            recheck.refresh()
+            self._runs(batch, recheck)
+        for kind, delete_one in (
+            ("experiment", self._experiment),
+            ("model_version", self._version),
+        ):
+            for batch_of_one_kind in _batches(self._plan[f"{kind}s"]):
+                self._check_stop()
+                recheck.refresh()
+                for entry in batch_of_one_kind:
+                    self._check_stop()
+                    delete_one(entry, recheck)
+                    self._progress(kind, 1)
+        self._check_stop()
+
+    # -- one kind each -------------------------------------------------------------------------
+
+    def _runs(self, levels: Sequence[Sequence[Document]], recheck: Recheck) -> None:
+        """Delete some whole trees of runs, given by level, the deepest first."""
+        entries = [entry for level in levels for entry in level]
+        findings = self._look_at_runs(entries, recheck)
+        going = {entry["run_id"] for entry in self._skip("run", entries, findings)}
+        self._intend("run", [entry for entry in entries if entry["run_id"] in going])
+        kept_below: dict[str, str] = {}
+        for level in levels:
+            for batch in _batches([entry for entry in level if entry["run_id"] in going]):
+                if _is_stale(findings[batch[0]["run_id"]]):
+                    recheck.refresh()
+                    findings = {**findings, **self._look_at_runs(batch, recheck)}
+                    batch = self._skip("run", batch, findings)
+                batch = self._skip("run", batch, _blocked(batch, kept_below, findings))
+                deleted = self._in_parallel(
+                    [partial(self._delete_run, e, findings[e["run_id"]], recheck) for e in batch]
+                )
+                kept_below.update(
+                    (entry["parent_run_id"], entry["run_id"])
+                    for entry, gone in zip(batch, deleted, strict=True)
+                    if not gone and entry["parent_run_id"]
+                )
+                self._journal.sync()
+        self._progress("run", len(entries))
+
+    def _look_at_runs(self, entries: Sequence[Document], recheck: Recheck) -> dict[str, Finding]:
+        """Look at runs; where the batch as a whole fails, at each alone, so that one cannot spoil
+        the others.
+        """
+        try:
+            return recheck.look_at_runs(entries)
+        except ServerError as error:
+            if error.failure in _FATAL or len(entries) == 1:
+                raise
+        findings: dict[str, Finding] = {}
+        for entry in entries:
+            findings[entry["run_id"]] = self._look_or_fail(
+                partial(self._look_at_run, entry, recheck)
+            )
+        return findings
+
+    @staticmethod
+    def _look_at_run(entry: Document, recheck: Recheck) -> Finding:
+        return recheck.look_at_runs([entry])[entry["run_id"]]
+
+    @staticmethod
+    def _look_or_fail(look: Callable[[], Finding]) -> Finding:
+        """Look; what cannot be read is not deleted, and the others go on.
+
+        Raises:
+            ServerError: the server is gone or locked us out.
+        """
+        try:
+            return look()
+        except ServerError as error:
+            if error.failure in _FATAL:
+                raise
+            return Finding(UNREADABLE, error.message)
+
+    def _delete_run(self, entry: Document, finding: Finding, recheck: Recheck) -> bool:
+        run_id = entry["run_id"]
+        return self._delete(
+            "run",
+            run_id,
+            finding,
+            send=lambda: self._gateway.delete_run(run_id),
+            look=partial(self._look_at_run, entry, recheck),
+        )
+
+    def _experiment(self, entry: Document, recheck: Recheck) -> None:
+        experiment_id = entry["experiment_id"]
+        look = partial(recheck.look_at_experiment, entry)
+        finding = self._look_or_fail(look)
+        if not self._skip("experiment", [entry], {experiment_id: finding}):
+            return
+        undo = recheck.trash_of(experiment_id)
+        self._intend("experiment", [entry], undo)
+        self._delete(
+            "experiment",
+            experiment_id,
+            finding,
+            send=lambda: self._gateway.delete_experiment(experiment_id),
+            look=look,
+            undo=undo,
+        )
+        self._journal.sync()
+
+    def _version(self, entry: Document, recheck: Recheck) -> None:
+        name, version = entry["name"], entry["version"]
+        key = identify("model_versions", entry)
+        look = partial(recheck.look_at_version, entry)
+        finding = self._look_or_fail(look)
+        if not self._skip("model_version", [entry], {key: finding}):
+            return
+        # Not to undo it, which MLflow cannot: so that at least everything about it is known.
+        known = {field: value for field, value in entry.items() if field not in {"expect", "reasons"}}
+        self._intend("model_version", [entry], known)
+        self._delete(
+            "model_version",
+            key,
+            finding,
+            send=lambda: self._gateway.delete_model_version(name, version),
+            look=look,
+            undo=known,
+        )
+        self._journal.sync()
+
+    # -- shared --------------------------------------------------------------------------------
+
+    def _skip(
+        self, kind: str, entries: Sequence[Document], findings: dict[str, Finding]
+    ) -> list[Document]:
+        """Record the skips among findings and return the entries that may go."""
+        going: list[Document] = []
+        for entry in entries:
+            entity_id = identify(f"{kind}s", entry)
+            finding = findings[entity_id]
+            if finding.code is None:
+                going.append(entry)
+            elif (kind, entity_id) in self._unsettled and finding.code == _DELETED_LOOKS[kind]:
+                # Our own delete of a session that was killed before it could write it down.
+                self._journal.record(
+                    kind,
+                    entity_id,
+                    "deleted",
+                    detail="by an earlier session that was cut off",
+                    undo=self._undo_of(kind, entity_id),
+                )
+            elif finding.code == UNREADABLE:
+                self._fail(kind, entity_id, finding.detail)
+            else:
+                self._journal.record(
+                    kind, entity_id, "skipped", reason=finding.code, detail=finding.detail
+                )
+        return going
+
+    def _undo_of(self, kind: str, entity_id: str) -> Document | None:
+        """Return the undo information that an earlier session wrote into its intent."""
+        for session in self._journal.earlier:
+            for intent in session.intents:
+                if intent["kind"] == kind and entity_id in intent["ids"]:
+                    return intent.get("undo")
+        return None
+
+    def _intend(self, kind: str, entries: Sequence[Document], undo: Document | None = None) -> None:
+        if entries:
+            self._journal.intend(kind, [identify(f"{kind}s", e) for e in entries], undo)
+
+    def _in_parallel(self, calls: Sequence[Callable[[], bool]]) -> list[bool]:
+        """Run calls, some at a time; after a stop or a fatal error no further one begins."""
+        if self._gateway.max_parallel == 1 or len(calls) <= 1:
+            return [call() for call in calls]
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            futures = [pool.submit(call) for call in calls]
+        return [future.result() for future in futures]
+
+    def _delete(
+        self,
+        kind: str,
+        entity_id: str,
+        finding: Finding,
+        *,
+        send: Callable[[], None],
+        look: Callable[[], Finding],
+        undo: Document | None = None,
+    ) -> bool:
+        """Delete one entity: one attempt, and after an unclear answer a look before another.
+
+        Returns:
+            Whether it is deleted.
+
+        Raises:
+            ServerError: the server is gone or locked us out.
+        """
+        # An answer after which the delete may have been carried out all the same.
+        unclear: ServerError | None = None
+        failed: ServerError | None = None
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._wait_for_server()
+            if failed or _is_stale(finding):
+                finding = self._look_or_fail(look)
+            if finding.code in {"already_deleted", "gone"} and unclear:
+                detail = f"confirmed by a look after: {unclear.message}"
+                self._journal.record(kind, entity_id, "deleted", detail=detail, undo=undo)
+                return True
+            if finding.code == UNREADABLE:
+                self._fail(kind, entity_id, finding.detail)
+                return False
+            if finding.code is not None:
+                self._journal.record(
+                    kind, entity_id, "skipped", reason=finding.code, detail=finding.detail
+                )
+                return False
+            if attempt == _ATTEMPTS or self._stop.is_set() or self._dead.is_set():
+                break
+            try:
+                send()
+            except ServerError as error:
+                failed = error
+                if error.failure in _UNCLEAR:
+                    unclear = error
+                if error.failure not in _UNCLEAR | {Failure.NOT_FOUND, Failure.UNREACHABLE}:
+                    break
+                self._slow_down(error, attempt)
+            else:
+                self._journal.record(kind, entity_id, "deleted", undo=undo)
+                self._failed_in_a_row = 0
+                return True
+        if failed is None:
+            return False  # stopped before it was sent: no record, the next session looks again
+        if failed.failure in _FATAL:
+            self._dead.set()
+            raise failed
+        if failed.failure is Failure.FORBIDDEN:
+            self._journal.record(
+                kind, entity_id, "skipped", reason="forbidden", detail=failed.message
+            )
+            return False
+        self._fail(kind, entity_id, failed.message)
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= _HOPELESS_AFTER:
+            self._dead.set()
+            raise ServerError(
+                f"{_HOPELESS_AFTER} deletions failed one after the other, the last with: "
+                f"{failed.message}",
+                failed.failure,
+            )
+        return False
+
+    def _fail(self, kind: str, entity_id: str, detail: str) -> None:
+        self._journal.record(kind, entity_id, "failed", detail=detail)
+        self._result.failures.append((kind, entity_id, detail))
+
+    def _slow_down(self, error: ServerError, attempt: int) -> None:
+        """Make all deletes wait, not only this one: the server asked for it, or is in trouble."""
+        wait = error.retry_after
+        wait = _BACKOFF_S * 2 ** (attempt - 1) if wait is None else wait
+        self._resume_at = max(self._resume_at, time.monotonic() + min(wait, _LONGEST_WAIT_S))
+
+    def _wait_for_server(self) -> None:
+        while (wait := self._resume_at - time.monotonic()) > 0:
+            if self._stop.wait(wait):
+                return
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+
+class _Stopped(Exception):  # noqa: N818  # not an error: the user asked for it
+    """Ends a prune in order."""
+
+
+def _is_stale(finding: Finding) -> bool:
+    return time.monotonic() - finding.looked_at > LOOK_IS_GOOD_FOR_S
+
+
+def _blocked(
+    entries: Sequence[Document], kept_below: Mapping[str, str], findings: Mapping[str, Finding]
+) -> dict[str, Finding]:
+    """Return findings in which a run stays because one nested in it could not be deleted."""
+    return {
+        entry["run_id"]: Finding("protected", f"tree, run {kept_below[entry['run_id']]} is kept")
+        if entry["run_id"] in kept_below
+        else findings[entry["run_id"]]
+        for entry in entries
+    }
+
+
+def _batches(entries: Sequence[Document]) -> Iterator[list[Document]]:
+    for start in range(0, len(entries), BATCH):
+        yield list(entries[start : start + BATCH])
+
+
+def _run_batches(entries: Sequence[Document]) -> Iterator[list[list[Document]]]:
+    """Yield batches of about ``BATCH`` planned runs, whole trees each, split into levels.
+
+    The levels of a batch come children first; the runs of one level may go at the same time.
+    """
+    by_id = {entry["run_id"]: entry for entry in entries}
+    parents = {entry["run_id"]: entry["parent_run_id"] for entry in entries}
+    batch: list[list[Document]] = []
+    size = 0
+    for tree in nested_order(parents):
+        for depth, level in enumerate(tree):
+            while len(batch) <= depth:
+                batch.append([])
+            batch[depth].extend(by_id[run_id] for run_id in level)
+            size += len(level)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

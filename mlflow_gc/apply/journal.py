@@ -1,0 +1,253 @@
+"""The journal: what was tried, what came of it, and what undo needs.  JSON Lines.
+
+A file holds one or more sessions of the same plan.  Each begins with a header; before a batch is
+touched, an ``intent`` line names it, so that a kill between a delete and its record loses
+nothing; each attempt ends in a ``record``; a session that ended in order has an ``end``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+import mlflow_gc
+from mlflow_gc.clock import format_ms, now_ms
+from mlflow_gc.errors import GcError
+from mlflow_gc.plan import schema
+from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.verify import check_format
+
+FORMAT = "mlflow-gc/journal"
+FORMAT_VERSION = "1.0"
+
+
+@dataclass
+class Session:
+    """One run of prune (or restore) as a journal tells it."""
+
+    header: Document
+    intents: list[Document] = field(default_factory=list)
+    records: list[Document] = field(default_factory=list)
+    end: Document | None = None
+
+    def unsettled(self) -> set[tuple[str, str]]:
+        """Return (kind, id) that were about to be touched and have no record: a kill in between."""
+        intended = {(i["kind"], entity_id) for i in self.intents for entity_id in i["ids"]}
+        return intended - {(r["kind"], r["id"]) for r in self.records}
+
+
+class Journal:
+    """A journal file open for appending.
+
+    Args:
+        path: the file; made when missing, continued when it is of the same plan.
+        plan: the plan that is applied.
+        action: ``prune`` or ``restore``.
+
+    Raises:
+        GcError: the file cannot be written, or belongs to something else.
+    """
+
+    def __init__(self, path: Path, plan: Document, *, action: str = "prune") -> None:
+        self.path = path
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.kept: list[Document] = []
+        """This session's records of what was not deleted."""
+        self.earlier = _sessions_of(path, plan["plan_id"])
+        self._lock = threading.Lock()
+        self._file = _open(path)
+        self._write(
+            {
+                "type": "header",
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "action": action,
+                "plan_id": plan["plan_id"],
+                "server": plan["server"],
+                "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
+                "started_at": format_ms(now_ms()),
+            }
+        )
+        self.sync()
+
+    def intend(self, kind: str, ids: Sequence[str], undo: Document | None = None) -> None:
+        """Write down, safely on disk, what is about to be touched."""
+        line: Document = {
+            "type": "intent",
+            "kind": kind,
+            "ids": list(ids),
+            "time": format_ms(now_ms()),
+        }
+        if undo:
+            line["undo"] = undo
+        self._write(line)
+        self.sync()
+
+    def record(
+        self,
+        kind: str,
+        entity_id: str,
+        outcome: str,
+        *,
+        reason: str | None = None,
+        detail: str | None = None,
+        undo: Document | None = None,
+    ) -> None:
+        """Write the outcome of one attempt; it reaches the disk with the next sync.
+
+        Args:
+            kind: ``run``, ``experiment`` or ``model_version``.
+            entity_id: its id, ``name/version`` for a version.
+            outcome: ``deleted``, ``skipped``, ``failed`` or ``restored``.
+            reason: a code; always there for a skip.
+            detail: words for people.
+            undo: what ``restore`` needs, or all that is known of what cannot be restored.
+        """
+        line: Document = {
+            "type": "record",
+            "kind": kind,
+            "id": entity_id,
+            "outcome": outcome,
+            "reason": reason,
+            "time": format_ms(now_ms()),
+        }
+        if detail is not None:
+            line["detail"] = detail
+        if undo is not None:
+            line["undo"] = undo
+        self._write(line, count=(kind, f"skipped:{reason}" if outcome == "skipped" else outcome))
+        if outcome in {"skipped", "failed"}:
+            self.kept.append(line)
+
+    def sync(self) -> None:
+        """Flush to the disk itself.
+
+        Raises:
+            GcError: the disk is full or gone; nothing may be deleted unrecorded after that.
+        """
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC:
+                raise self._unwritable(error) from error
+
+    def close(self, ended: str) -> None:
+        """Write the end of the session: ``completed``, ``interrupted`` or ``failed``."""
+        totals: dict[str, dict[str, int]] = {}
+        for (kind, outcome), count in sorted(self.counts.items()):
+            totals.setdefault(kind, {})[outcome] = count
+        self._write(
+            {"type": "end", "ended": ended, "time": format_ms(now_ms()), "counts": totals}
+        )
+        self.sync()
+        self._file.close()
+
+    def _write(self, line: Document, count: tuple[str, str] | None = None) -> None:
+        with self._lock:
+            try:
+                self._file.write(orjson.dumps(line) + b"\n")
+                # To the operating system at once: a SIGKILL of ours then loses nothing.
+                self._file.flush()
+            except OSError as error:
+                raise self._unwritable(error) from error
+            if count:
+                self.counts[count] += 1
+
+    def _unwritable(self, error: OSError) -> GcError:
+        return GcError(
+            f"The journal {self.path} cannot be written: {error.strerror or error}.",
+            hint="Nothing more is deleted without a record. Make room, or name another place "
+            "with --journal, and run the same command again.",
+        )
+
+
+# fsync on a pipe or a terminal (--journal /dev/stderr): there is no disk to reach.
+_CANNOT_SYNC = {22, 25, 95}
+
+
+def read_journal(path: Path) -> list[Session]:
+    """Read a journal; a torn last line is left out.
+
+    Raises:
+        GcError: it cannot be read, or is no journal.
+        Refused: a newer major version.
+    """
+    sessions: list[Session] = []
+    for number, line in _lines(path):
+        if number == 1 or (isinstance(line, dict) and line.get("type") == "header"):
+            check_format(line, path, FORMAT, FORMAT_VERSION, "journal")
+        found = schema.problems(line, "journal", most=1)
+        if found:
+            raise GcError(f"Line {number} of the journal {path} is not valid: {found[0]}.")
+        if line["type"] == "header":
+            sessions.append(Session(line))
+        elif line["type"] == "intent":
+            sessions[-1].intents.append(line)
+        elif line["type"] == "record":
+            sessions[-1].records.append(line)
+        elif line["type"] == "end":
+            sessions[-1].end = line
+    return sessions
+
+
+def _lines(path: Path) -> Iterable[tuple[int, Any]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        raise GcError(f"There is no journal {path}.") from None
+    except OSError as error:
+        raise GcError(f"The journal {path} cannot be read: {error.strerror or error}.") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            follower = lines[number] if number < len(lines) else b""
+            # Torn: the last line, or the last one before a later session began on a new line.
+            if number > 1 and (number == len(lines) or b'"type":"header"' in follower):
+                continue
+            raise GcError(f"Line {number} of the journal {path} is not valid JSON: {error}.") from error
+
+
+def _sessions_of(path: Path, plan_id: str) -> list[Session]:
+    """Return what earlier sessions of this plan wrote; move another plan's journal aside."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return []
+    sessions = read_journal(path)
+    theirs = sessions[0].header["plan_id"]
+    if theirs == plan_id:
+        return sessions
+    aside = path.with_name(f"{path.name}.{theirs.removeprefix('sha256:')[:12]}")
+    try:
+        # Never over another file: an undo may depend on it.
+        os.link(path, aside)
+        path.unlink()
+    except OSError as error:
+        raise GcError(
+            f"The journal {path} belongs to another plan ({theirs}) and cannot be moved to "
+            f"{aside}: {error.strerror or error}.",
+            hint="Name another journal with --journal.",
+        ) from error
+    return []
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        file = path.open("ab")
+        if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            file.write(b"\n")  # after a torn line
+    except OSError as error:
+        raise GcError(
+            f"The journal {path} cannot be written: {error.strerror or error}.",
+            hint="Nothing was deleted. Name another place with --journal.",
+        ) from error
+    return file

@@ -1,0 +1,111 @@
+"""The model registry as it is now, kept up to date at the price of one request per batch.
+
+Which runs a registered model needs cannot be asked for many runs at once (the filter grammar has
+no OR and ``source`` can have five forms).  So all versions are read once, and again those of
+models that were touched since: creating a version sets the registered model's
+``last_updated_timestamp`` (2.3.0 to 3.18.0).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+
+from mlflow_gc.inventory import wire
+from mlflow_gc.inventory.entities import LoggedModel, ModelVersion, RegisteredModel
+from mlflow_gc.inventory.gateway import Gateway, pages
+from mlflow_gc.inventory.scan import PROMPTS, read_logged_models_of, read_registry
+from mlflow_gc.inventory.sources import copied_from
+
+# Several servers behind one address each stamp with their own clock.
+_CLOCK_MARGIN_MS = 10 * 60 * 1000
+
+
+class RegistryView:
+    """Registered models, all their versions, and the logged models these name.
+
+    Args:
+        gateway: where to read.
+
+    Raises:
+        ServerError: the registry cannot be read completely.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.models: dict[str, RegisteredModel] = {}
+        self.versions: dict[tuple[str, str], ModelVersion] = {}
+        self.logged_models: dict[str, LoggedModel] = {}
+        self._read_all()
+
+    def refresh(self) -> None:
+        """Read again what was touched since the last call.
+
+        Raises:
+            ServerError: the registry cannot be read.
+        """
+        touched: list[str] = []
+        for filter_string in ("", PROMPTS):
+            search = partial(
+                self._gateway.search_registered_models,
+                filter_string=filter_string,
+                order_by=["last_updated_timestamp DESC"],
+                max_results=100,
+            )
+            for found in pages(search):
+                model = wire.registered_model(found)
+                if (model.last_updated_timestamp or 0) < self._watermark - _CLOCK_MARGIN_MS:
+                    break
+                if model != self.models.get(model.name) or self._is_recent(model):
+                    touched.append(model.name)
+                self.models[model.name] = model
+        for name in touched:
+            if not self._read_versions_of(name):
+                self._read_all()
+                return
+        self._settle()
+
+    def of_model(self, name: str) -> dict[tuple[str, str], ModelVersion]:
+        """Return the versions of one model."""
+        return {key: self.versions[key] for key in self._by_model.get(name, ())}
+
+    def copies_of(self, name: str, version: str) -> dict[tuple[str, str], ModelVersion]:
+        """Return the versions that were copied from one."""
+        return {key: self.versions[key] for key in self._copies.get((name, version), ())}
+
+    def _is_recent(self, model: RegisteredModel) -> bool:
+        return (model.last_updated_timestamp or 0) >= self._watermark - _CLOCK_MARGIN_MS
+
+    def _read_all(self) -> None:
+        self.models.clear()
+        self.versions.clear()
+        read_registry(self._gateway, self.models, self.versions)
+        self._settle()
+
+    def _read_versions_of(self, name: str) -> bool:
+        """Read the versions of one model; False when the filter grammar cannot name it."""
+        # No escape exists: a name can stand in the kind of quote that it does not hold.
+        quote = next((q for q in "'\"" if q not in name), None)
+        if quote is None:
+            return False
+        for key in self.of_model(name):
+            del self.versions[key]
+        for prompt in ("", f" AND {PROMPTS}"):
+            filter_string = f"name = {quote}{name}{quote}{prompt}"
+            for found in pages(
+                partial(self._gateway.search_model_versions, filter_string=filter_string)
+            ):
+                version = wire.model_version(found)
+                self.versions[version.name, version.version] = version
+        return True
+
+    def _settle(self) -> None:
+        """Derive what is asked for often, once per reading."""
+        read_logged_models_of(self._gateway, self.versions.values(), self.logged_models)
+        self._watermark = max((m.last_updated_timestamp or 0 for m in self.models.values()), default=0)
+        self._by_model: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._copies: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+        for key, version in self.versions.items():
+            self._by_model[version.name].append(key)
+            if original := copied_from(version):
+                self._copies[original].append(key)

@@ -1,0 +1,123 @@
+"""Applying a verified plan from the command line: server identity, signals, journal, progress."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import cast
+
+from mlflow_gc.apply.dry_run import DryRun
+from mlflow_gc.apply.executor import Executor, Result
+from mlflow_gc.apply.journal import Journal
+from mlflow_gc.cli.output import Progress, say
+from mlflow_gc.errors import Refused
+from mlflow_gc.inventory.gateway import Gateway
+from mlflow_gc.plan.build import Document
+
+
+@dataclass
+class Applied:
+    """How applying a plan ended.
+
+    Attributes:
+        result: counts and errors.
+        skips: every entity that was not deleted, as the journal's record.
+        signum: the signal that stopped it, or 0.
+    """
+
+    result: Result
+    skips: list[Document] = field(default_factory=list)
+    signum: int = 0
+
+
+def apply_plan(
+    gateway: Gateway, plan: Document, plan_file: Path, *, journal_path: Path | None, quiet: bool
+) -> Applied:
+    """Apply a plan, or with no journal only pretend to.
+
+    Args:
+        gateway: the server.
+        plan: a verified plan.
+        plan_file: where it was read, for messages.
+        journal_path: None means that nothing is deleted and nothing is written.
+        quiet: no progress.
+
+    Raises:
+        Refused: the plan is of another server.
+        GcError: the evidence cannot be read, or the journal not be written.
+    """
+    _refuse_other_server(gateway, plan, plan_file)
+    pretend = journal_path is None
+    if pretend:
+        gateway = cast("Gateway", DryRun(gateway))
+    totals = {kind: len(plan[f"{kind}s"]) for kind in ("run", "experiment", "model_version")}
+    progress = Progress("Checked" if pretend else "Done:", quiet=quiet, totals=totals)
+    with _graceful_stop(gateway, pretend=pretend) as (stop, signals):
+        journal = Journal(journal_path or Path(os.devnull), plan)
+        try:
+            result = Executor(gateway, plan, journal, stop=stop, progress=progress).run()
+        finally:
+            progress.close()
+    return Applied(result, journal.kept, signals[0] if signals else 0)
+
+
+def _refuse_other_server(gateway: Gateway, plan: Document, plan_file: Path) -> None:
+    from mlflow_gc.inventory.identity import read_server_info
+
+    server = read_server_info(gateway)
+    planned = plan["server"]
+    differences = []
+    theirs, ours = (_parts(identity) for identity in (planned["identity"], server.identity))
+    if theirs.get("tracking") != ours.get("tracking"):
+        differences.append(f"it is of the server {planned['tracking_uri']}, not {server.tracking_uri}")
+    elif theirs != ours:
+        differences.append(
+            f"it is of the registry {planned['registry_uri']}, not {server.registry_uri}"
+        )
+    if planned["workspace"] != server.workspace:
+        differences.append(
+            f"it is of the workspace {planned['workspace'] or 'none'}, "
+            f"not {server.workspace or 'none'}"
+        )
+    if differences:
+        raise Refused(
+            f"The plan {plan_file} is not of this server: {'; '.join(differences)} "
+            f"(fingerprint {planned['identity']}, here {server.identity}).",
+            hint="Point --tracking-uri, --registry-uri and --workspace at the server it was made for.",
+        )
+
+
+def _parts(identity: str) -> dict[str, str]:
+    return dict(part.partition(":")[::2] for part in identity.split())
+
+
+@contextmanager
+def _graceful_stop(
+    gateway: Gateway, *, pretend: bool
+) -> Iterator[tuple[threading.Event, list[int]]]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends at once."""
+    stop = gateway.stopped
+    signals: list[int] = []
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def request_stop(signum: int, _frame: FrameType | None) -> None:
+        signals.append(signum)
+        stop.set()
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        if not pretend:
+            say("Stopping after the calls under way. Once more ends at once.")
+
+    for each in before:
+        signal.signal(each, request_stop)
+    try:
+        yield stop, signals
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

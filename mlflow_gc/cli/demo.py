@@ -1,0 +1,32 @@
+"""``mlflow-gc demo``: try the tool on a throw-away local server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Leave the server and its directory when done, and say how to use and stop them.",
+        ),
+    ] = False,
+) -> None:
+    """Try the tool: a throw-away local MLflow server with realistic stale and live data.
+
+    Starts a real MLflow server in a temporary directory, fills it with a made-up year of work, and
+    runs report, show, diff and prune on it. Takes about a minute, needs no setting and touches no
+    other server.
+    """
+    # Inside, because --help must not pay for it.
+    from rich.console import Console
+
+    from mlflow_gc.demo.walkthrough import walk_through
+
+    # No highlighting and no markup: names from a server are text and nothing else.
+    console = Console(highlight=False, markup=False, emoji=False)
+    walk_through(console, Console(stderr=True, highlight=False), keep=keep)

@@ -1,0 +1,52 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+TrackingUri = Annotated[
+    Optional[str],
+    typer.Option("--tracking-uri", help="Tracking server or database [MLFLOW_TRACKING_URI]."),
+]
+RegistryUri = Annotated[
+    Optional[str],
+    typer.Option("--registry-uri", help="Model registry [MLFLOW_REGISTRY_URI]."),
+]
+Workspace = Annotated[
+    Optional[str],
+    typer.Option("--workspace", help="Workspace of the server, MLflow 3.10+ [MLFLOW_WORKSPACE]."),
+]
+Ttl = Annotated[
+    Optional[str],
+    typer.Option(
+        "--ttl",
+        metavar="DAYS",
+        help="Age in whole days from which an entity is stale [MLFLOW_TRACKING_ENTITY_TTL].",
+    ),
+]
+AsOf = Annotated[
+    Optional[str],
+    typer.Option(
+        "--as-of", metavar="TIME", help="Count ages from this moment instead of now (RFC 3339, UTC)."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Say where each setting comes from.")
+]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).")]
+DetailedExitcode = Annotated[
+    bool, typer.Option("--detailed-exitcode", help="Exit 2 when there is something, 0 when not.")
+]
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file; - is stdin.")]
+
+
+class Format(str, Enum):
+    """Output formats of show and diff."""
+
+    TEXT = "text"
+    JSON = "json"

@@ -1,0 +1,71 @@
+"""From a server to a plan: connect, scan, decide, build."""
+
+from __future__ import annotations
+
+from mlflow_gc.cli.output import Progress, say
+from mlflow_gc.clock import format_ms, now_ms, parse_time
+from mlflow_gc.errors import UsageProblem
+from mlflow_gc.inventory.gateway import Gateway
+from mlflow_gc.plan.build import Document, build_plan
+from mlflow_gc.retention.decide import decide, experiments_to_probe
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.settings import Connection, resolve_connection, resolve_ttl_days
+
+
+def resolve_policy(*, ttl: str | None, as_of: str | None, verbose: bool) -> Policy:
+    """Resolve the policy from flags and environment.
+
+    Raises:
+        UsageProblem: the TTL or the time cannot be used.
+    """
+    ttl_days, origin = resolve_ttl_days(ttl)
+    if verbose:
+        say(origin.describe())
+    if as_of is None:
+        as_of_ms = now_ms()
+    else:
+        try:
+            as_of_ms = parse_time(as_of)
+            format_ms(as_of_ms)
+        except ValueError as error:
+            raise UsageProblem(f"--as-of: {error}.") from error
+    return Policy(as_of_ms=as_of_ms, ttl_days=ttl_days)
+
+
+def open_server(
+    *, tracking_uri: str | None, registry_uri: str | None, workspace: str | None, verbose: bool
+) -> Gateway:
+    """Open the server that the settings name; it is not contacted yet.
+
+    Raises:
+        GcError: a setting cannot be used.
+    """
+    from mlflow_gc.inventory.connect import connect
+
+    connection: Connection = resolve_connection(
+        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace
+    )
+    if verbose:
+        for line in connection.describe():
+            say(line)
+    return connect(connection)
+
+
+def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
+    """Scan a server and return the plan.
+
+    Raises:
+        ServerError: the server cannot be reached or read.
+    """
+    from mlflow_gc.inventory.identity import read_server_info
+    from mlflow_gc.inventory.scan import probe, scan
+
+    server = read_server_info(gateway)
+    progress = Progress("Read", quiet=quiet)
+    try:
+        inventory = scan(gateway, progress)
+        waiting = experiments_to_probe(decide(inventory, policy))
+        inventory = probe(gateway, inventory, waiting, cutoff_ms=policy.cutoff_ms)
+    finally:
+        progress.close()
+    return build_plan(inventory, decide(inventory, policy), policy, server)

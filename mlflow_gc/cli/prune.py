@@ -1,0 +1,136 @@
+"""``mlflow-gc prune``: apply a saved plan, or build one, show it, ask, and apply it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from mlflow_gc.cli import options
+from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
+
+
+def prune(
+    plan_file: Annotated[
+        Optional[Path],
+        typer.Argument(metavar="[PLAN]", help="A reviewed plan. Without it one is made on the spot."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask (without PLAN).")] = False,
+    expect: Annotated[
+        Optional[str],
+        typer.Option(metavar="sha256:...", help="Refuse a plan with another plan_id."),
+    ] = None,
+    journal: Annotated[
+        Optional[Path],
+        typer.Option(metavar="FILE", help="Where the journal goes [<plan>.journal.jsonl]."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything but the deletes.")
+    ] = False,
+    out: Annotated[
+        Optional[Path],
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="Where a plan made on the spot goes [prune-plan.json]."
+        ),
+    ] = None,
+    tracking_uri: options.TrackingUri = None,
+    registry_uri: options.RegistryUri = None,
+    workspace: options.Workspace = None,
+    ttl: options.Ttl = None,
+    as_of: options.AsOf = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Delete what a plan lists, looking at each entity once more right before it goes."""
+    from mlflow_gc.cli.applying import apply_plan
+    from mlflow_gc.cli.output import console, say
+    from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
+    from mlflow_gc.plan import schema
+    from mlflow_gc.plan.file import render, write
+    from mlflow_gc.plan.verify import load_plan, verify, verify_applyable
+    from mlflow_gc.views import text
+
+    made_here = plan_file is None
+    if plan_file is not None:
+        selecting = {"--ttl": ttl, "--as-of": as_of, "--out": out}
+        for flag, value in selecting.items():
+            if value is not None:
+                raise UsageProblem(
+                    f"{flag} cannot stand beside a PLAN: the plan is the selection.",
+                    hint="Leave it out, or leave out the PLAN.",
+                )
+        plan = load_plan(plan_file)
+        verify(plan, plan_file)
+    else:
+        if not yes and not dry_run and not sys.stdin.isatty():
+            raise Refused(
+                "Without a PLAN prune asks before it deletes, and here is no terminal to ask on.",
+                hint="Hand it a reviewed plan, or use --yes.",
+            )
+        policy = resolve_policy(ttl=ttl, as_of=as_of, verbose=verbose)
+        plan_file = out or Path("prune-plan.json")
+    gateway = open_server(
+        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+    )
+    screen = console(no_color=no_color)
+    if made_here:
+        plan = make_plan(gateway, policy, quiet=quiet)
+        if found := schema.problems(plan, "plan"):
+            raise GcError("The plan is not valid: " + "; ".join(found))
+        write(render(plan), plan_file)
+        if not quiet or not yes:
+            text.show(plan, screen, path=str(plan_file), everything=False)
+    verify_applyable(plan, plan_file)
+    if expect is not None and expect != plan["plan_id"]:
+        raise Refused(
+            f"The plan {plan_file} has plan_id {plan['plan_id']}, expected was {expect}.",
+            hint="This is not the plan that was approved.",
+        )
+    deletes = sum(plan["summary"][k]["delete"] for k in ("experiments", "runs", "model_versions"))
+    if made_here and deletes and not yes and not dry_run and not _confirmed(plan):
+        say("Nothing was deleted.")
+        return ExitCode.REFUSED
+    if dry_run:
+        journal_path = None
+    else:
+        journal_path = journal or plan_file.with_name(f"{plan_file.name}.journal.jsonl")
+    applied = apply_plan(gateway, plan, plan_file, journal_path=journal_path, quiet=quiet)
+    if not quiet:
+        text.outcome(applied.result, applied.skips, screen, journal=journal_path)
+    return _exit_code(applied.result, applied.signum, plan_file, journal)
+
+
+def _confirmed(plan: dict[str, object]) -> bool:
+    """Ask the question; only the whole word ``yes`` counts."""
+    from mlflow_gc.views import text
+
+    sys.stderr.write(text.question(plan))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == "yes"
+
+
+def _exit_code(result: object, signum: int, plan_file: Path, journal: Path | None) -> int:
+    from mlflow_gc.apply.executor import Result
+    from mlflow_gc.cli.output import say
+
+    assert isinstance(result, Result)
+    again = f"To go on: mlflow-gc prune {plan_file}" + (f" --journal {journal}" if journal else "")
+    for kind, entity_id, words in result.failures[:20]:
+        say(f"Failed: {kind} {entity_id}: {words}")
+    if len(result.failures) > 20:
+        say(f"... and {len(result.failures) - 20} more failures, see the journal.")
+    if result.fatal:
+        say(f"Error: {result.fatal.message}")
+        say(result.fatal.hint or "")
+        say(f"It ended early; what was done is in the journal. {again}")
+        return ExitCode.ERROR
+    if result.interrupted:
+        say(f"Stopped in order. {again}")
+        return 128 + signum
+    if result.failures or any(o == "skipped:forbidden" for _, o in result.counts):
+        say(f"Some entities failed. {again}")
+        return ExitCode.PARTIAL
+    return ExitCode.OK

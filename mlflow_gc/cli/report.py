@@ -1,0 +1,56 @@
+"""``mlflow-gc report``: scan, decide, write the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlflow_gc.cli import options
+from mlflow_gc.errors import ExitCode, GcError
+
+
+def report(
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="Where the plan goes; - is stdout.")
+    ] = Path("prune-plan.json"),
+    tracking_uri: options.TrackingUri = None,
+    registry_uri: options.RegistryUri = None,
+    workspace: options.Workspace = None,
+    ttl: options.Ttl = None,
+    as_of: options.AsOf = None,
+    detailed_exitcode: options.DetailedExitcode = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Read a server and write a prune plan: every stale entity, its times, and why."""
+    from mlflow_gc.cli.output import console, put, say
+    from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
+    from mlflow_gc.plan import schema
+    from mlflow_gc.plan.file import render, write
+    from mlflow_gc.views import text
+
+    policy = resolve_policy(ttl=ttl, as_of=as_of, verbose=verbose)
+    gateway = open_server(
+        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+    )
+    plan = make_plan(gateway, policy, quiet=quiet)
+    if found := schema.problems(plan, "plan"):
+        raise GcError(
+            "The server holds something that a plan cannot express. " + "; ".join(found),
+            hint="Nothing was written. This is a defect of mlflow-gc: please report it.",
+        )
+    if str(out) == "-":
+        put(render(plan))
+    else:
+        write(render(plan), out)
+        if not quiet:
+            text.summary(plan, console(no_color=no_color), path=str(out))
+    for diagnostic in plan["diagnostics"]:
+        say(f"Warning: {diagnostic['message']}")
+    if any(d["code"] == "incomplete_scan" for d in plan["diagnostics"]):
+        return ExitCode.ERROR
+    deletes = sum(plan["summary"][k]["delete"] for k in ("experiments", "runs", "model_versions"))
+    return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

@@ -1,0 +1,37 @@
+"""``mlflow-gc show``: render a plan, offline."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlflow_gc.cli import options
+from mlflow_gc.errors import ExitCode
+
+
+def show(
+    plan_file: options.PlanFile,
+    output_format: Annotated[
+        options.Format, typer.Option("--format", help="How to print it.")
+    ] = options.Format.TEXT,
+    everything: Annotated[bool, typer.Option("--all", help="Do not cut long lists.")] = False,
+    detailed_exitcode: options.DetailedExitcode = False,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Show what a plan deletes, what it keeps, and why."""
+    from mlflow_gc.cli.output import console, put, say
+    from mlflow_gc.plan.file import render
+    from mlflow_gc.plan.verify import KINDS, edited, inconsistencies, load_plan
+    from mlflow_gc.views import text
+
+    plan = load_plan(plan_file)
+    for problem in filter(None, [edited(plan), *inconsistencies(plan)]):
+        say(f"Warning: {problem} prune will refuse this plan.")
+    if output_format is options.Format.JSON:
+        put(render(plan))
+    elif not quiet:
+        text.show(plan, console(no_color=no_color), path=str(plan_file), everything=everything)
+    deletes = any(plan[kind] for kind in KINDS)
+    return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

@@ -1,0 +1,57 @@
+"""``mlflow-gc validate``: schema, digest and meaning of plans and journals, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlflow_gc.cli import options
+from mlflow_gc.errors import ExitCode, GcError
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Plans and journals.")],
+    quiet: options.Quiet = False,
+) -> int:
+    """Check plans and journals: schema, digest and meaning."""
+    from mlflow_gc.cli.output import say
+    from mlflow_gc.views.escape import plain
+
+    worst = ExitCode.OK
+    for path in files:
+        try:
+            words = _validate(path)
+        except GcError as error:
+            say(f"{path}: {error.message}")
+            if error.hint:
+                say(error.hint)
+            worst = worst or error.exit_code
+        else:
+            if not quiet:
+                typer.echo(f"{plain(str(path))}: {words}")
+    return worst
+
+
+def _validate(path: Path) -> str:
+    """Return a word of praise, or raise what is wrong."""
+    from mlflow_gc.apply.journal import read_journal
+    from mlflow_gc.plan.verify import load_plan, verify
+
+    if _looks_like_journal(path):
+        sessions = read_journal(path)
+        records = sum(len(session.records) for session in sessions)
+        return f"valid journal, {len(sessions)} sessions, {records} records"
+    plan = load_plan(path)
+    verify(plan, path)
+    return f"valid plan {plan['plan_id']}"
+
+
+def _looks_like_journal(path: Path) -> bool:
+    """Tell a journal by its first line; whatever cannot be read counts as a plan."""
+    try:
+        with path.open("rb") as file:
+            return b'"mlflow-gc/journal"' in file.readline(10_000)
+    except OSError:
+        return False

@@ -1,0 +1,54 @@
+"""What somebody else does to the server between the report and the prune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow_gc.demo.scenario import KEEP_TAGS
+from mlflow_gc.demo.story.teams import FRAUD
+from mlflow_gc.errors import GcError
+
+_MODEL = "fraud"
+_ALIAS = "rollback"
+
+
+def interfere(tracking_uri: str, plan: Mapping[str, Any]) -> list[str]:
+    """Protect one run and one model version that the plan is about to delete.
+
+    Args:
+        tracking_uri: of the demo's server.
+        plan: the document that the first report wrote.
+
+    Returns:
+        what was done, one sentence each; names in them are as the server holds them.
+
+    Raises:
+        GcError: the plan holds nothing to interfere with.
+    """
+    # mlflow takes seconds to import, and the other commands do without.
+    from mlflow import MlflowClient
+
+    parents = {run["parent_run_id"] for run in plan["runs"]}
+    # Of an experiment that stays and of no sweep, so that one change keeps one run.
+    loners = [
+        run
+        for run in plan["runs"]
+        if run["experiment_name"] == FRAUD
+        and run["parent_run_id"] is None
+        and run["run_id"] not in parents
+    ]
+    versions = [version for version in plan["model_versions"] if version["name"] == _MODEL]
+    if not loners or not versions:
+        message = f"The plan lists no run of {FRAUD} or no version of {_MODEL}."
+        raise GcError(message, hint="The demo's data should have both: please report this.")
+    client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    run = max(loners, key=lambda run: str(run["run_name"]))
+    ((tag, value),) = KEEP_TAGS.items()
+    client.set_tag(run["run_id"], tag, value)
+    version = max(versions, key=lambda version: int(version["version"]))
+    client.set_registered_model_alias(_MODEL, _ALIAS, version["version"])
+    return [
+        f"tags run {run['run_name']} of {FRAUD} with {tag}={value}",
+        f"gives version {version['version']} of model {_MODEL} the alias {_ALIAS}",
+    ]

@@ -1,0 +1,70 @@
+"""Run the real ``mlflow-gc`` as a user would, each command printed before its output."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from mlflow_gc.errors import ExitCode, GcError
+
+_STOP_TIMEOUT_S = 10.0
+
+
+class Commands:
+    """Runs commands in one directory.
+
+    Args:
+        directory: the working directory, where plans and journals go.
+        console: where the command lines are printed; the commands write to the same terminal.
+    """
+
+    def __init__(self, directory: Path, console: Console) -> None:
+        self._directory = directory
+        self._console = console
+
+    def run(self, *arguments: str, expected: Collection[ExitCode] = (ExitCode.OK,)) -> None:
+        """Run ``mlflow-gc`` with the arguments and wait for its end.
+
+        Args:
+            arguments: as on the command line.
+            expected: exit codes that mean that the demo can go on.
+
+        Raises:
+            GcError: the command ended with another exit code.
+        """
+        line = shlex.join(["mlflow-gc", *arguments])
+        self._console.print()
+        self._console.print(Text(f"$ {line}", style="bold cyan"), soft_wrap=True)
+        # The command writes to the same terminal or pipe, past our buffer.
+        self._console.file.flush()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow_gc", *arguments],
+            cwd=self._directory,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            _end(process)
+            raise
+        if code not in expected:
+            message = f"`{line}` ended with exit code {code}."
+            raise GcError(message, hint="Its own message stands above.")
+        if code != ExitCode.OK:
+            self._console.print(Text(f"(exit code {code})", style="dim"))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command whose demo is over; the server it talks to goes away, too."""
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

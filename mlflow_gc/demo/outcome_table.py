@@ -1,0 +1,79 @@
+"""Show what became of everything as tables; all names come from a server and are escaped."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mlflow_gc.demo.outcome import FRESH, KINDS, PROMPT, KeptGroup, Outcome
+from mlflow_gc.retention.decision import Reason
+from mlflow_gc.views.escape import plain
+
+_KIND_WORDS = {"experiment": "experiments", "run": "runs", "model_version": "model versions"}
+
+_REASON_WORDS: dict[str, str] = {
+    FRESH: "not stale: used or changed within the last 30 days",
+    PROMPT: "a prompt, which is never pruned",
+    Reason.KEEP_TAG: "its owner set the keep tag",
+    Reason.REGISTERED_MODEL: "a registered model version needs it",
+    Reason.ALIAS: "has an alias",
+    Reason.STAGE: "is in a stage",
+    Reason.HIGHEST_VERSION: "the newest version of its model or stage",
+    Reason.COPIED: "another version was copied from it",
+    Reason.DEFAULT_EXPERIMENT: "the default experiment",
+    Reason.TREE: "nested with a run that is kept",
+    Reason.GENAI_EVALUATE: "an evaluation run: its scores could not be restored",
+    Reason.NOT_TERMINAL: "RUNNING or SCHEDULED, or so it says",
+    Reason.UNKNOWN_TIME: "its times make no sense",
+    Reason.LIVE_RUN: "holds a run that is kept",
+    Reason.HAS_LOGGED_MODELS: "holds logged models",
+    Reason.HAS_TRACES: "holds traces",
+    Reason.RECENT_TRASH: "a run in it was used not long before it was deleted",
+}
+
+
+def outcome_tables(outcome: Outcome) -> RenderableType:
+    """Return the counts per kind and, below, what was kept and why."""
+    counts = Table(title="What became of it", title_justify="left", title_style="bold")
+    counts.add_column("")
+    for heading in ("before", "deleted", "kept"):
+        counts.add_column(heading, justify="right")
+    for kind in KINDS:
+        before, deleted = outcome.before[kind], outcome.deleted[kind]
+        counts.add_row(_KIND_WORDS[kind], str(before), str(deleted), str(before - deleted))
+
+    kept = Table(title="What was kept, and why", title_justify="left", title_style="bold")
+    kept.add_column("kept", justify="right")
+    kept.add_column("because")
+    # Nothing is cut off: what stands behind the cut could be what matters.
+    kept.add_column("for example", overflow="fold")
+    last_kind = None
+    for group in outcome.kept:
+        if group.kind != last_kind:
+            kept.add_section()
+            last_kind = group.kind
+        kept.add_row(
+            f"{group.count} {_KIND_WORDS[group.kind] if group.count > 1 else _one(group.kind)}",
+            _because(group),
+            _example(group),
+        )
+    return Group(counts, Text(), kept)
+
+
+def _one(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _because(group: KeptGroup) -> Text:
+    words = _REASON_WORDS.get(group.reason, group.reason.replace("_", " "))
+    if group.skipped_by_prune:
+        return Text(f"planned, but skipped by prune: {words}", style="yellow")
+    return Text(words)
+
+
+def _example(group: KeptGroup) -> Text:
+    text = Text(plain(group.example))
+    if group.via:
+        text.append(f"\n<- {plain(', '.join(group.via))}", style="dim")
+    return text

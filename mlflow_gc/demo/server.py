@@ -1,0 +1,189 @@
+"""Start and stop a real local ``mlflow server`` on a SQLite store.
+
+Used by ``mlflow-gc demo`` and by the test-suite, so that both look at the same real thing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+from mlflow_gc.errors import GcError
+
+_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 10.0
+_LOG_TAIL_CHARS = 2000
+
+
+def free_port() -> int:
+    """Return a TCP port on the loopback interface that nothing listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def direct_opener() -> urllib.request.OpenerDirector:
+    """Return an URL opener that ignores proxy settings, for a server on this machine."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class LocalServer:
+    """A ``mlflow server`` process of this Python environment, bound to 127.0.0.1.
+
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`.  ``stop`` and a second
+    ``start`` keep the port and the data, which is how a restart of a real server looks.
+
+    Args:
+        directory: holds the SQLite file ``mlflow.db``, the artifacts and ``server.log``.
+        port: TCP port; a free one is chosen when None.
+        backend_store_uri: another store than ``directory``/mlflow.db (PostgreSQL, say).
+        extra_args: further arguments of ``mlflow server`` (``--app-name basic-auth``, ...).
+        env: environment variables set for the server on top of the caller's.
+        workers: number of server processes.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        backend_store_uri: str | None = None,
+        extra_args: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        workers: int = 1,
+    ) -> None:
+        self.directory = directory
+        self.port = port if port is not None else free_port()
+        self.database = directory / "mlflow.db"
+        self.backend_store_uri = backend_store_uri or f"sqlite:///{self.database}"
+        self._extra_args = extra_args
+        self._env = env or {}
+        self._workers = workers
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        """The tracking URI of the server."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the server's process and of its process group, None when not started."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def log_path(self) -> Path:
+        """Where the server's own output goes."""
+        return self.directory / "server.log"
+
+    def start(self) -> LocalServer:
+        """Start the server and return once it answers ``/health``.
+
+        Raises:
+            GcError: the server ended or did not answer in time; holds the end of its log.
+        """
+        temporary = self.directory / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        # The server must not inherit the caller's client settings: MLFLOW_TRACKING_URI would make
+        # it open that store, and credentials of another server have no business here.
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        env = {
+            **inherited,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            # Its job queues are eight more processes that a local server of ours never uses.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            # MLflow leaves a lock file per database there.
+            "TMPDIR": str(temporary),
+            **self._env,
+        }
+        command = [
+            sys.executable, "-m", "mlflow", "server",
+            "--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self._workers),
+            "--backend-store-uri", self.backend_store_uri,
+            "--artifacts-destination", str(self.directory / "artifacts"),
+            *self._extra_args,
+        ]  # fmt: skip
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.directory,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A process group of its own: workers end with it, and a Ctrl-C meant for us does
+                # not take the server away under a prune that is finishing its journal.
+                start_new_session=True,
+            )
+        try:
+            if self._wait(self._process):
+                return self
+        except BaseException:
+            # Ctrl-C, too: `with` calls __exit__ only once __enter__ has returned.
+            self.stop()
+            raise
+        self.stop()
+        tail = self.log_path.read_text(errors="replace")[-_LOG_TAIL_CHARS:]
+        raise GcError(
+            "The local MLflow server did not start.",
+            hint=f"The end of its log ({self.log_path}):\n{tail}",
+        )
+
+    def stop(self) -> None:
+        """Stop the server and its workers; harmless when it is not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, sig)
+            except (ProcessLookupError, PermissionError):
+                # Gone; macOS answers EPERM for a group of which only zombies are left.
+                break
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                continue
+        process.wait()
+
+    def leave_running(self) -> None:
+        """Let the server outlive this program; :meth:`stop` does nothing from now on."""
+        process, self._process = self._process, None
+        if process is not None:
+            # Tells Popen that nobody will wait for it, which it would warn about otherwise.
+            process.returncode = 0
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> bool:
+        """Return True once the server answers, False when it ended or took too long."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline and process.poll() is None:
+            if self._answers():
+                return True
+            time.sleep(0.1)
+        return False
+
+    def _answers(self) -> bool:
+        try:
+            with direct_opener().open(f"{self.uri}/health", timeout=2) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def __enter__(self) -> LocalServer:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,160 @@
+"""The demo from beginning to end: server, data, commands, outcome, and nothing left behind."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.text import Text
+
+from mlflow_gc.apply.journal import read_journal
+from mlflow_gc.clock import now_ms
+from mlflow_gc.demo.backdating import backdate
+from mlflow_gc.demo.colleague import interfere
+from mlflow_gc.demo.commands import Commands
+from mlflow_gc.demo.environment import demo_environment
+from mlflow_gc.demo.outcome import explain, read_server
+from mlflow_gc.demo.outcome_table import outcome_tables
+from mlflow_gc.demo.seeding import Seeder
+from mlflow_gc.demo.server import LocalServer
+from mlflow_gc.demo.story import tell
+from mlflow_gc.errors import ExitCode
+from mlflow_gc.plan.verify import load_plan
+from mlflow_gc.views.escape import plain
+
+PLAN = "prune-plan.json"
+LATER_PLAN = "later-plan.json"
+_JOURNAL = f"{PLAN}.journal.jsonl"
+
+
+def walk_through(console: Console, status: Console, *, keep: bool) -> None:
+    """Show the tool on a throw-away server.
+
+    Args:
+        console: where the story goes; the commands of the demo write to stdout and stderr.
+        status: for passing progress, on a terminal only.
+        keep: leave the server and its directory when all is done, and say how to use them.
+
+    Raises:
+        GcError: the server did not start, or a command ended as it should not.
+    """
+    began = time.monotonic()
+    try:
+        with _signals_raise(), ExitStack() as cleanup:
+            directory = Path(tempfile.mkdtemp(prefix="mlflow-gc-demo-"))
+            cleanup.callback(shutil.rmtree, directory, ignore_errors=True)
+            server = LocalServer(directory / "server")
+            cleanup.callback(server.stop)
+            # Called first when things end: a second Ctrl-C must not leave half of them behind.
+            cleanup.callback(_ignore_signals)
+            with demo_environment(server.uri):
+                with status.status("Starting a local MLflow server ..."):
+                    server.start()
+                _say(console, f"A local MLflow server with an SQLite file runs at {server.uri}.")
+                _seed(console, status, server)
+                _prune(console, directory, server.uri)
+            _say(console, f"That took {time.monotonic() - began:.0f} seconds.")
+            if keep:
+                _say_how_to_go_on(console, directory, server)
+                server.leave_running()
+                cleanup.pop_all()
+    except (KeyboardInterrupt, SystemExit):
+        _say(status, "Stopped. The demo's server and its directory are gone again.")
+        raise
+    if not keep:
+        _say(console, "The server and its directory are gone again; --keep leaves them up.")
+
+
+def _seed(console: Console, status: Console, server: LocalServer) -> None:
+    scenario = tell(now_ms())
+    with status.status("Writing a year of work to it ...") as line:
+        seeder = Seeder(
+            server.uri,
+            lambda done: line.update(f"Writing runs: {done} of {len(scenario.runs)} ..."),
+        )
+        ids = seeder.seed(scenario)
+    backdate(server.database, scenario, ids)
+    _say(
+        console,
+        f"It holds a made-up year of work: {len(scenario.experiments) + 1} experiments with "
+        f"{len(scenario.runs)} runs, {len(scenario.models)} registered models with "
+        f"{len(scenario.versions)} versions, prompts and traces. All was written through MLflow; "
+        "only the times that MLflow stamps itself were then shifted in the SQLite file, which is "
+        "the demo's own.",
+    )
+
+
+def _prune(console: Console, directory: Path, tracking_uri: str) -> None:
+    """Report, look, be interfered with, and prune what the first report said."""
+    commands = Commands(directory, console)
+    before = read_server(tracking_uri)
+    _say(console, "First: what is stale? The report writes a plan and touches nothing.")
+    commands.run("report", "-o", PLAN)
+    commands.run("show", PLAN)
+    plan = load_plan(directory / PLAN)
+    _say(console, "While that plan is under review, a colleague")
+    for deed in interfere(tracking_uri, plan):
+        console.print(Text(f"  - {plain(deed)}"))
+    _say(console, "A second report shows what that changed (2: there are differences).")
+    commands.run("report", "-o", LATER_PLAN)
+    commands.run("diff", PLAN, LATER_PLAN, expected=(ExitCode.SOMETHING,))
+    _say(
+        console,
+        "The first plan is applied all the same: prune looks at each thing once more, and skips "
+        "what changed.",
+    )
+    commands.run("prune", PLAN)
+    sessions = read_journal(directory / _JOURNAL)
+    records = [record for session in sessions for record in session.records]
+    outcome = explain(before, read_server(tracking_uri), plan, records)
+    console.print()
+    console.print(outcome_tables(outcome))
+
+
+def _say_how_to_go_on(console: Console, directory: Path, server: LocalServer) -> None:
+    _say(console, "The server stays up (--keep).")
+    for what, how in (
+        ("look at it", f"open {server.uri} in a browser"),
+        ("use it", f"export MLFLOW_TRACKING_URI={server.uri}"),
+        ("", "mlflow-gc report"),
+        ("plans and journal", f"cd {shlex.quote(str(directory))}"),
+        # The process group, so that the server's workers end with it.
+        ("stop and remove", f"kill -- -{server.pid}; rm -rf {shlex.quote(str(directory))}"),
+    ):
+        console.print(Text(f"  {what:<18}  {how}"), soft_wrap=True)
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print()
+    console.print(Text(sentence))
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Turn the signals that would end this process at once into exceptions that clean up."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        # What a shell reports for a process that the signal ended.
+        raise SystemExit(128 + number)
+
+    handled = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in handled}
+    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,54 @@
+"""Errors for people, and the exit codes they end in.
+
+Everything a user can cause is raised as a :class:`GcError`; ``mlflow_gc.__main__`` is the one
+place that turns it into text on stderr and a process exit code.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Process exit codes; part of the contract with scripts and CI."""
+
+    OK = 0
+    ERROR = 1
+    SOMETHING = 2
+    """Only ever "there is something": differences, deletions, changes."""
+    PARTIAL = 3
+    """A prune or restore ended and some entities failed."""
+    REFUSED = 5
+    """Refused before anything was touched."""
+    USAGE = 64
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class GcError(Exception):
+    """What happened (``message``), and what to do next (``hint``).
+
+    Attributes:
+        message: one or a few sentences that name the entity, file or setting.
+        hint: the next step for the person who reads it, or None.
+        exit_code: what the process exits with.
+    """
+
+    exit_code: ExitCode = ExitCode.ERROR
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageProblem(GcError):
+    """A flag, environment variable, secret or argument cannot be used."""
+
+    exit_code = ExitCode.USAGE
+
+
+class Refused(GcError):
+    """Refused before anything was touched: digest, expiry, other server, incomplete plan."""
+
+    exit_code = ExitCode.REFUSED

@@ -1,0 +1,1 @@
+"""What an MLflow server holds: entities, and the readers that fetch them."""

@@ -1,0 +1,180 @@
+"""What a server holds, as plain frozen data.  No I/O, no MLflow types.
+
+Times are ms since the epoch, UTC; None where the server has none.  Ids are strings, as in
+MLflow's REST API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+LifecycleStage = Literal["active", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment.
+
+    ``last_update_time`` is not activity: only create, rename, delete and restore set it, not
+    runs and not tags (HAZARDS 0.2).
+    """
+
+    experiment_id: str
+    name: str
+    lifecycle_stage: str
+    artifact_location: str
+    creation_time: int | None
+    last_update_time: int | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as far as the decision needs it; metrics and parameters are not kept.
+
+    ``newest_metric_time`` and ``oldest_metric_time`` span the time stamps of its metrics.
+    ``tags`` holds all tags, so that a later look can tell whether someone edited them.
+    ``model_ids`` are the logged models it names as outputs or inputs (MLflow 3).
+    """
+
+    run_id: str
+    run_name: str
+    experiment_id: str
+    user_id: str
+    status: str
+    lifecycle_stage: str
+    start_time: int | None
+    end_time: int | None
+    newest_metric_time: int | None
+    oldest_metric_time: int | None
+    artifact_uri: str
+    tags: Mapping[str, str]
+    model_ids: tuple[str, ...] = ()
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """The run it is nested in, or None."""
+        # Nesting is only this tag, without a foreign key (MLflow 2.3 to 3.18).
+        return self.tags.get("mlflow.parentRunId") or None
+
+    @property
+    def last_activity_time(self) -> int | None:
+        """Latest of start, end and newest metric time, or None when there is none of them."""
+        # A resumed run keeps its old end time (tracking/fluent.py), and logging to a finished
+        # run does not move it: no single time stamp tells when a run was last used.
+        known = [t for t in (self.start_time, self.end_time, self.newest_metric_time) if t is not None]
+        return max(known, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One version of a registered model."""
+
+    name: str
+    version: str
+    creation_timestamp: int | None
+    last_updated_timestamp: int | None
+    current_stage: str | None
+    description: str
+    source: str
+    run_id: str
+    run_link: str
+    model_id: str
+    tags: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """``name/version``."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def number(self) -> int:
+        """The version as a number, for order; -1 when it is not one."""
+        return int(self.version) if self.version.isascii() and self.version.isdigit() else -1
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A registered model: its tags, and its aliases by version.
+
+    Aliases are read here because ``model-versions/search`` never returns them
+    (mlflow/mlflow#16734; HAZARDS 0.1).
+    """
+
+    name: str
+    tags: Mapping[str, str]
+    aliases: Mapping[str, tuple[str, ...]]
+    last_updated_timestamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModel:
+    """An MLflow 3 logged model."""
+
+    model_id: str
+    experiment_id: str
+    source_run_id: str
+    artifact_uri: str
+    last_updated_time: int | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was found in one experiment besides the active runs of the scan.
+
+    Attributes:
+        has_traces: it holds at least one trace.
+        fresh_deleted_run: id of a run in its trash that was active at or after the cutoff.
+        unseen_run: id of an active run that the scan did not list.
+    """
+
+    has_traces: bool = False
+    fresh_deleted_run: str | None = None
+    unseen_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """Something the scan could not see or did not understand.
+
+    ``blocks`` means that evidence may be missing: the plan must not be applied.
+    """
+
+    code: str
+    message: str
+    blocks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All that was read, ready for a decision.
+
+    Runs are the active ones (of every experiment, also of deleted ones); experiments are of both
+    lifecycle stages.  An experiment without an entry in ``probes`` was not looked into and is
+    kept.
+    """
+
+    experiments: Mapping[str, Experiment]
+    runs: Mapping[str, Run]
+    registered_models: Mapping[str, RegisteredModel]
+    model_versions: Mapping[tuple[str, str], ModelVersion]
+    logged_models: Mapping[str, LoggedModel]
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Which server this is.
+
+    ``identity`` is a fingerprint of what the server holds, not of its address (see identity.py).
+    """
+
+    tracking_uri: str
+    registry_uri: str
+    mlflow_version: str | None
+    workspace: str | None
+    identity: str

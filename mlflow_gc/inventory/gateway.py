@@ -1,0 +1,186 @@
+"""The few calls that this program makes to MLflow, whatever is behind the URI.
+
+Two implementations: ``rest.py`` (an ``mlflow server``) and ``store.py`` (a database, through
+MLflow's own store classes).  Both answer in the JSON shapes of MLflow's REST API, so that one
+parser (``wire.py``) and one decision serve both.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from mlflow_gc.errors import GcError
+
+Json = dict[str, Any]
+Page = tuple[list[Json], str | None]
+"""Entities and the token of the next page, None on the last."""
+
+
+class Failure(Enum):
+    """What went wrong with a call, as far as it matters for what to do next."""
+
+    NOT_FOUND = "not found"
+    FORBIDDEN = "forbidden"
+    UNAUTHORIZED = "not authorized"
+    REJECTED = "rejected"
+    UNSUPPORTED = "not supported by this server"
+    THROTTLED = "throttled"
+    UNREACHABLE = "not reachable"
+    """The request was never sent."""
+    AMBIGUOUS = "ambiguous"
+    """Sent, and no usable answer: it may or may not have been carried out."""
+    GARBLED = "not an MLflow answer"
+
+
+class ServerError(GcError):
+    """A call to MLflow failed.
+
+    Attributes:
+        failure: the kind of failure.
+        retry_after: seconds the server asked us to wait, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        failure: Failure,
+        *,
+        hint: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.failure = failure
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Basics:
+    """What the server says of itself.
+
+    ``version`` None where the server has no such endpoint (before 1.x, Databricks, a proxy).
+    """
+
+    tracking_uri: str
+    registry_uri: str
+    version: str | None
+    workspace: str | None
+
+
+class Gateway(Protocol):
+    """Reads and the few writes, in MLflow's own terms.
+
+    Every method raises :class:`ServerError`.  ``get_*`` return None for what does not exist
+    (an entity in the trash does exist).  Reads are retried inside; writes are sent once.
+    """
+
+    stopped: threading.Event
+    """Set to cut waiting between attempts short (an interrupt)."""
+
+    @property
+    def max_parallel(self) -> int:
+        """How many calls may be under way at once."""
+
+    @property
+    def registry_is_separate(self) -> bool:
+        """Whether the registry has another URI than the tracking server."""
+
+    def basics(self) -> Basics:
+        """Address and version; the first contact, so its errors explain the connection."""
+
+    def search_experiments(self, *, view: str, token: str | None) -> Page:
+        """One page of experiments, by id; ``view`` is ACTIVE_ONLY, DELETED_ONLY or ALL."""
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter_string: str = "",
+        view: str = "ACTIVE_ONLY",
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page:
+        """One page of runs."""
+
+    def search_registered_models(
+        self,
+        *,
+        filter_string: str = "",
+        order_by: Sequence[str] = ("name ASC",),
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page:
+        """One page of registered models, with aliases."""
+
+    def search_model_versions(self, *, filter_string: str = "", token: str | None = None) -> Page:
+        """One page of model versions, by name and number; without aliases."""
+
+    def search_logged_models(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        newest_first: bool = False,
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page:
+        """One page of logged models; empty on servers without them (before 3.0)."""
+
+    def has_traces(self, experiment_ids: Sequence[str]) -> bool:
+        """Whether any of the experiments holds a trace; False on servers without traces."""
+
+    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
+        """One experiment of any lifecycle stage."""
+
+    def get_experiment_by_name(self, name: str, *, of_registry: bool = False) -> Json | None:
+        """One experiment by name."""
+
+    def get_model_version(self, name: str, version: str) -> Json | None:
+        """One model version, with aliases."""
+
+    def get_registered_model(self, name: str) -> Json | None:
+        """One registered model, with aliases and the newest version of each stage."""
+
+    def get_logged_model(self, model_id: str) -> Json | None:
+        """One logged model."""
+
+    def delete_run(self, run_id: str) -> None:
+        """Move a run to the trash."""
+
+    def restore_run(self, run_id: str) -> None:
+        """Bring a run back from the trash."""
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Move an experiment and its runs to the trash."""
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """Bring an experiment and all its runs back from the trash."""
+
+    def delete_model_version(self, name: str, version: str) -> None:
+        """Delete a model version for good."""
+
+
+def pages(search: Callable[..., Page]) -> Iterator[Json]:
+    """Yield every entity of a paged search; ``search`` takes the page's token as ``token=``.
+
+    Follows the token, never the page length: permission filters shorten pages and can leave one
+    empty with a token (server/auth, 3.10 and newer).
+
+    Raises:
+        ServerError: a page failed, or the server handed out a token for the second time.
+    """
+    token: str | None = None
+    seen: set[str] = set()
+    while True:
+        entities, token = search(token=token)
+        yield from entities
+        if not token:
+            return
+        if token in seen:
+            raise ServerError(
+                "The server answers a search with the same page again and again.", Failure.GARBLED
+            )
+        seen.add(token)

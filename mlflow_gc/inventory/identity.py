@@ -1,0 +1,66 @@
+"""A fingerprint of a server that survives restarts and moves, and differs between servers.
+
+MLflow has no server id.  What comes closest is experiment 0 (``Default``): every store creates it
+once, stamps it with its own clock to the millisecond, and cannot be made to create it again short
+of deleting it for good.  The address is left out on purpose: the same server is reached by
+different names from inside and outside a cluster, and through its database.
+
+A copy of a database has the fingerprint of the original; nothing that MLflow shows tells them
+apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from mlflow_gc.inventory import wire
+from mlflow_gc.inventory.entities import ServerInfo
+from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
+
+
+def read_server_info(gateway: Gateway) -> ServerInfo:
+    """Make the first contact and return which server this is.
+
+    Raises:
+        ServerError: it cannot be reached, does not accept us, or is no MLflow server.
+    """
+    basics = gateway.basics()
+    tracking = _fingerprint(gateway, basics.tracking_uri, of_registry=False)
+    registry = (
+        _fingerprint(gateway, basics.registry_uri, of_registry=True)
+        if gateway.registry_is_separate
+        else tracking
+    )
+    return ServerInfo(
+        tracking_uri=basics.tracking_uri,
+        registry_uri=basics.registry_uri,
+        mlflow_version=basics.version,
+        workspace=basics.workspace,
+        identity=f"tracking:{tracking} registry:{registry}",
+    )
+
+
+def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:
+    try:
+        found = gateway.get_experiment("0", of_registry=of_registry)
+        # In a workspace the default experiment has another id (sqlalchemy_workspace_store.py).
+        found = found or gateway.get_experiment_by_name("Default", of_registry=of_registry)
+    except ServerError as error:
+        # A registry need not be a tracking server too, and an account may not be allowed to read
+        # the default experiment.
+        if error.failure not in {Failure.UNSUPPORTED, Failure.FORBIDDEN}:
+            raise
+        found = None
+    if found is None:
+        return _digest("uri", uri)
+    default = wire.experiment(found)
+    return _digest(
+        "experiment",
+        default.experiment_id,
+        str(default.creation_time),
+        default.artifact_location,
+    )
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,563 @@
+"""An ``mlflow server`` behind HTTP, through MLflow's own HTTP client.
+
+That client (``mlflow.utils.rest_utils.http_request``) brings credentials, TLS settings, client
+certificates, SigV4 and auth plugins.  Its automatic retries are switched off here: it re-sends
+every verb on every 5xx, so one refused delete would be sent eight times over four minutes
+(HAZARDS 0.11).  Reads are retried by us; writes never are.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import orjson
+
+from mlflow_gc.inventory.gateway import Basics, Failure, Json, Page, ServerError
+from mlflow_gc.settings import redact_uri
+
+_READ_ATTEMPTS = 5
+_BACKOFF_S = 0.5
+_LONGEST_WAIT_S = 120.0
+_V2 = "/api/2.0/mlflow"
+_V3 = "/api/3.0/mlflow"
+_RETRIED_READS = {Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE}
+_MODELS_PAGE = 1000
+_VERSIONS_PAGE = 10_000  # a server takes 200,000, Databricks 10,000
+
+_T = TypeVar("_T")
+
+
+class RestGateway:
+    """Gateway to a tracking server, and to a registry that may be another server.
+
+    Args:
+        tracking_uri: as given; credentials in it are used and never shown.
+        registry_uri: the same for the registry.
+        workspace: sent as ``X-MLFLOW-WORKSPACE`` when set (MLflow 3.10 and newer).
+        max_parallel: how many calls the caller may have under way at once.
+    """
+
+    def __init__(
+        self, tracking_uri: str, registry_uri: str, *, workspace: str | None, max_parallel: int = 8
+    ) -> None:
+        self._tracking_uri = tracking_uri
+        self._registry_uri = registry_uri
+        self._workspace = workspace
+        self._max_parallel = max_parallel
+        self._tracking_creds = _host_creds(tracking_uri)
+        self._registry_creds = (
+            self._tracking_creds if registry_uri == tracking_uri else _host_creds(registry_uri)
+        )
+        self._has_logged_models = True
+        self._trace_search: Callable[[Sequence[str]], Json | None] = self._traces_v3
+        self.stopped = threading.Event()
+        """Set to cut waiting between attempts short (an interrupt)."""
+
+    @property
+    def max_parallel(self) -> int:
+        """How many calls may be under way at once."""
+        return self._max_parallel
+
+    @property
+    def registry_is_separate(self) -> bool:
+        """Whether the registry has another URI than the tracking server."""
+        return self._registry_uri.rstrip("/") != self._tracking_uri.rstrip("/")
+
+    # -- reads ---------------------------------------------------------------------------------
+
+    def basics(self) -> Basics:
+        """Address and version; the first contact, so its errors explain the connection."""
+        info = self._optional("GET", f"{_V3}/server-info", attempts=2) or {}
+        workspaces = info.get("workspaces_enabled")
+        if self._workspace and not workspaces:
+            # Any call with the header would end in 500 FEATURE_DISABLED, retried by clients.
+            raise ServerError(
+                f"The server {self._address()} has no workspaces, and the workspace "
+                f"{self._workspace!r} was asked for.",
+                Failure.REJECTED,
+                hint="Leave out --workspace and MLFLOW_WORKSPACE.",
+            )
+        workspace = (self._workspace or "default") if workspaces else None
+        return Basics(
+            tracking_uri=redact_uri(self._tracking_uri),
+            registry_uri=redact_uri(self._registry_uri),
+            version=self._version(),
+            workspace=workspace,
+        )
+
+    def search_experiments(self, *, view: str, token: str | None) -> Page:
+        """One page of experiments; order creation time, then id: new ones come last."""
+        body = {
+            "view_type": view,
+            # REST has no default here: without it the answer is 400 "Invalid value 0".
+            "max_results": 1000,
+            "order_by": ["creation_time ASC", "experiment_id ASC"],
+        }
+        return self._page(
+            self._read("POST", f"{_V2}/experiments/search", json=_with_token(body, token)),
+            "experiments",
+        )
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter_string: str = "",
+        view: str = "ACTIVE_ONLY",
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page:
+        """One page of runs."""
+        body = {
+            "experiment_ids": list(experiment_ids),
+            "filter": filter_string,
+            "run_view_type": view,
+            "max_results": max_results,
+            "order_by": list(order_by),
+        }
+        return self._page(
+            self._read("POST", f"{_V2}/runs/search", json=_with_token(body, token)), "runs"
+        )
+
+    def search_registered_models(
+        self,
+        *,
+        filter_string: str = "",
+        order_by: Sequence[str] = ("name ASC",),
+        max_results: int = _MODELS_PAGE,
+        token: str | None = None,
+    ) -> Page:
+        """One page of registered models, with aliases."""
+        params = {"filter": filter_string, "max_results": max_results, "order_by": list(order_by)}
+        return self._page(
+            self._read(
+                "GET",
+                f"{_V2}/registered-models/search",
+                params=_with_token(params, token),
+                registry=True,
+            ),
+            "registered_models",
+        )
+
+    def search_model_versions(self, *, filter_string: str = "", token: str | None = None) -> Page:
+        """One page of model versions; order name, then number."""
+        # The default order is last_updated DESC, where any edit moves rows between pages.
+        params = {
+            "filter": filter_string,
+            "max_results": _VERSIONS_PAGE,
+            "order_by": ["name ASC", "version_number ASC"],
+        }
+        return self._page(
+            self._read(
+                "GET",
+                f"{_V2}/model-versions/search",
+                params=_with_token(params, token),
+                registry=True,
+            ),
+            "model_versions",
+        )
+
+    def search_logged_models(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        newest_first: bool = False,
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page:
+        """One page of logged models; empty on servers without them (before 3.0)."""
+        if not self._has_logged_models:
+            return [], None
+        field = "last_updated_timestamp" if newest_first else "creation_timestamp"
+        body = {
+            "experiment_ids": list(experiment_ids),
+            "max_results": max_results,
+            "order_by": [{"field_name": field, "ascending": not newest_first}],
+        }
+        found = self._optional("POST", f"{_V2}/logged-models/search", json=_with_token(body, token))
+        if found is None:
+            self._has_logged_models = False
+            return [], None
+        return self._page(found, "models")
+
+    def has_traces(self, experiment_ids: Sequence[str]) -> bool:
+        """Whether any of the experiments holds a trace; False on servers without traces."""
+        found = self._trace_search(experiment_ids)
+        return found is not None and bool(self._page(found, "traces")[0])
+
+    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
+        """One experiment of any lifecycle stage."""
+        return self._get(
+            f"{_V2}/experiments/get",
+            {"experiment_id": experiment_id},
+            "experiment",
+            registry=of_registry,
+        )
+
+    def get_experiment_by_name(self, name: str, *, of_registry: bool = False) -> Json | None:
+        """One experiment by name."""
+        return self._get(
+            f"{_V2}/experiments/get-by-name",
+            {"experiment_name": name},
+            "experiment",
+            registry=of_registry,
+        )
+
+    def get_model_version(self, name: str, version: str) -> Json | None:
+        """One model version, with aliases."""
+        return self._get(
+            f"{_V2}/model-versions/get",
+            {"name": name, "version": version},
+            "model_version",
+            registry=True,
+        )
+
+    def get_registered_model(self, name: str) -> Json | None:
+        """One registered model, with aliases and the newest version of each stage."""
+        return self._get(
+            f"{_V2}/registered-models/get", {"name": name}, "registered_model", registry=True
+        )
+
+    def get_logged_model(self, model_id: str) -> Json | None:
+        """One logged model."""
+        return self._get(f"{_V2}/logged-models/{model_id}", {}, "model")
+
+    # -- writes --------------------------------------------------------------------------------
+
+    def delete_run(self, run_id: str) -> None:
+        """Move a run to the trash."""
+        self._send("POST", f"{_V2}/runs/delete", json={"run_id": run_id})
+
+    def restore_run(self, run_id: str) -> None:
+        """Bring a run back from the trash."""
+        self._send("POST", f"{_V2}/runs/restore", json={"run_id": run_id})
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Move an experiment and its runs to the trash."""
+        self._send("POST", f"{_V2}/experiments/delete", json={"experiment_id": experiment_id})
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """Bring an experiment and all its runs back from the trash."""
+        self._send("POST", f"{_V2}/experiments/restore", json={"experiment_id": experiment_id})
+
+    def delete_model_version(self, name: str, version: str) -> None:
+        """Delete a model version for good."""
+        self._send(
+            "DELETE",
+            f"{_V2}/model-versions/delete",
+            json={"name": name, "version": version},
+            registry=True,
+        )
+
+    # -- plumbing ------------------------------------------------------------------------------
+
+    def _address(self, *, registry: bool = False) -> str:
+        return redact_uri(self._registry_uri if registry else self._tracking_uri)
+
+    def _version(self) -> str | None:
+        try:
+            raw = self._send("GET", "/version", as_json=False)
+        except ServerError as error:
+            if error.failure in {Failure.NOT_FOUND, Failure.UNSUPPORTED, Failure.FORBIDDEN}:
+                return None
+            raise
+        text = raw.decode(errors="replace").strip()
+        # A web front end in the way answers any path with its HTML page.
+        return text if 0 < len(text) < 64 and "<" not in text else None
+
+    def _traces_v3(self, experiment_ids: Sequence[str]) -> Json | None:
+        locations = [
+            {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": e}}
+            for e in experiment_ids
+        ]
+        body = {"locations": locations, "max_results": 1}
+        found = self._optional("POST", f"{_V3}/traces/search", json=body)
+        if found is None:  # before MLflow 3.2
+            self._trace_search = self._traces_v2
+            found = self._traces_v2(experiment_ids)
+        return found
+
+    def _traces_v2(self, experiment_ids: Sequence[str]) -> Json | None:
+        # Not there before MLflow 2.14, when there were no traces either.
+        params = {"experiment_ids": list(experiment_ids), "max_results": 1}
+        return self._optional("GET", f"{_V2}/traces", params=params)
+
+    def _get(
+        self, path: str, params: Mapping[str, str], key: str, *, registry: bool = False
+    ) -> Json | None:
+        try:
+            found = self._read("GET", path, params=params, registry=registry)
+        except ServerError as error:
+            if error.failure is Failure.NOT_FOUND:
+                return None
+            raise
+        entity = found.get(key)
+        if not isinstance(entity, dict):
+            raise _not_mlflow(self._address(registry=registry), f"no {key!r} in the answer")
+        return entity
+
+    def _optional(self, method: str, path: str, **kwargs: Any) -> Json | None:
+        """Call an endpoint that older servers do not have; None there."""
+        try:
+            return self._read(method, path, **kwargs)
+        except ServerError as error:
+            if error.failure is Failure.UNSUPPORTED:
+                return None
+            raise
+
+    def _page(self, found: Json, key: str) -> Page:
+        entities = found.get(key, [])
+        token = found.get("next_page_token")
+        if not isinstance(entities, list) or not isinstance(token, (str, type(None))):
+            raise _not_mlflow(self._address(), f"{key!r} is not a list")
+        if not all(isinstance(entity, dict) for entity in entities):
+            raise _not_mlflow(self._address(), f"{key!r} holds something else than objects")
+        return entities, token or None
+
+    def _read(
+        self,
+        method: str,
+        path: str,
+        *,
+        attempts: int = _READ_ATTEMPTS,
+        registry: bool = False,
+        **kwargs: Any,
+    ) -> Json:
+        return self._retried(
+            lambda: _decode(
+                self._send(method, path, registry=registry, **kwargs),
+                self._address(registry=registry),
+            ),
+            attempts,
+        )
+
+    def _retried(self, call: Callable[[], _T], attempts: int) -> _T:
+        for attempt in range(1, attempts + 1):
+            try:
+                return call()
+            except ServerError as error:
+                if error.failure not in _RETRIED_READS or attempt == attempts:
+                    raise
+                wait = min(
+                    error.retry_after
+                    if error.retry_after is not None
+                    # Jitter keeps parallel readers from coming back all at once.
+                    else _BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.75, 1.25),
+                    _LONGEST_WAIT_S,
+                )
+                if self.stopped.wait(wait):
+                    raise
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _send(
+        self, method: str, path: str, *, registry: bool = False, as_json: bool = True, **kwargs: Any
+    ) -> bytes:
+        """Send one request, once.
+
+        Raises:
+            ServerError: anything but a 2xx answer.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.rest_utils import http_request
+
+        creds = self._registry_creds if registry else self._tracking_creds
+        address = self._address(registry=registry)
+        if self._workspace and path != f"{_V3}/server-info":
+            kwargs["extra_headers"] = {"X-MLFLOW-WORKSPACE": self._workspace}
+        try:
+            response = http_request(
+                creds,
+                path,
+                method,
+                max_retries=0,
+                retry_codes=frozenset(),
+                raise_on_status=False,
+                # A followed 301 or 302 turns a POST into a GET: the delete would do nothing.
+                allow_redirects=False,
+                **kwargs,
+            )
+        except MlflowException as error:
+            raise _no_answer(address, error) from error
+        return _checked(response, address, as_json=as_json)
+
+
+def _host_creds(uri: str) -> Any:
+    """Return MLflow's credentials for a URI, from whichever store plugin serves its scheme."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking._tracking_service.utils import _get_store
+
+    try:
+        return _get_store(uri).get_host_creds()
+    except MlflowException as error:
+        raise ServerError(
+            f"MLflow cannot use the URI {redact_uri(uri)}: {error.message}", Failure.UNREACHABLE
+        ) from error
+
+
+def _with_token(arguments: Json, token: str | None) -> Json:
+    return {**arguments, "page_token": token} if token else arguments
+
+
+def _decode(content: bytes, address: str) -> Json:
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise replace_failure(
+            _not_mlflow(address, _excerpt(content) or f"invalid JSON ({error})"),
+            # A cut-off answer is worth another try; a web page is not.
+            Failure.AMBIGUOUS if content[:1] in b"{[" else Failure.GARBLED,
+        ) from error
+    if not isinstance(found, dict):
+        raise _not_mlflow(address, "the answer is not a JSON object")
+    return found
+
+
+def replace_failure(error: ServerError, failure: Failure) -> ServerError:
+    """Return the error with another kind of failure."""
+    return ServerError(error.message, failure, hint=error.hint)
+
+
+def _not_mlflow(address: str, what: str) -> ServerError:
+    return ServerError(
+        f"What answers at {address} does not speak MLflow's API: {what}.",
+        Failure.GARBLED,
+        hint=(
+            "Check the tracking URI. A login page of a proxy looks like this too: then a token or "
+            "password is missing (MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME)."
+        ),
+    )
+
+
+def _excerpt(content: bytes) -> str:
+    """Return a word about a body that is no JSON; never the body itself, which is not ours."""
+    return "it sent a web page (HTML)" if content.lstrip()[:1] == b"<" else ""
+
+
+def _no_answer(address: str, error: Exception) -> ServerError:
+    """Turn the client's exception into what it means for the request."""
+    import requests
+
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, requests.exceptions.Timeout) and not isinstance(
+        cause, requests.exceptions.ConnectTimeout
+    ):
+        return ServerError(
+            f"The server {address} did not answer in time.",
+            Failure.AMBIGUOUS,
+            hint="MLFLOW_HTTP_REQUEST_TIMEOUT sets how long to wait, in seconds.",
+        )
+    if isinstance(cause, requests.exceptions.SSLError):
+        return ServerError(
+            f"TLS with {address} failed: {_innermost(cause)}.",
+            Failure.REJECTED,
+            hint="See MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
+        )
+    never_sent = isinstance(cause, requests.exceptions.ConnectTimeout) or "NewConnectionError" in repr(
+        cause
+    )
+    if isinstance(cause, requests.exceptions.ConnectionError) and never_sent:
+        return ServerError(
+            f"The server {address} cannot be reached: {_innermost(cause)}.",
+            Failure.UNREACHABLE,
+            hint="Check the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri) and the network.",
+        )
+    if isinstance(cause, requests.exceptions.RequestException):
+        return ServerError(
+            f"The connection to {address} broke: {_innermost(cause)}.", Failure.AMBIGUOUS
+        )
+    return ServerError(f"The call to {address} failed: {type(cause or error).__name__}.", Failure.REJECTED)
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the root of a chain of wrapped network errors, without the URL (it may hold a password)."""
+    seen: BaseException = error
+    while True:
+        inner = next((a for a in seen.args if isinstance(a, BaseException)), None)
+        inner = inner or getattr(seen, "reason", None)
+        if not isinstance(inner, BaseException):
+            break
+        seen = inner
+    text = next((str(a) for a in reversed(seen.args) if isinstance(a, str)), "") or str(seen)
+    return (text.split(": ", 1)[-1] or type(seen).__name__).rstrip(".")
+
+
+def _checked(response: Any, address: str, *, as_json: bool) -> bytes:
+    """Return the body of a 2xx answer; explain every other one."""
+    status = int(response.status_code)
+    content: bytes = response.content
+    if 200 <= status < 300:
+        if as_json and content.lstrip()[:1] == b"<":
+            raise _not_mlflow(address, _excerpt(content))
+        return content
+    code, message = _error_body(content)
+    said = f" It says: {message}" if message else ""
+    hint: str | None = None
+    if 300 <= status < 400:
+        target = redact_uri(str(response.headers.get("Location", "another address")))
+        raise ServerError(
+            f"The server {address} redirects to {target}.",
+            Failure.REJECTED,
+            hint="Use the final address as tracking URI: a redirected POST becomes a GET.",
+        )
+    if status == 401:
+        raise ServerError(
+            f"The server {address} does not accept the credentials (401).{said}",
+            Failure.UNAUTHORIZED,
+            hint="Check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD (both of them win over the token).",
+        )
+    if status == 403:
+        failure = Failure.FORBIDDEN
+        hint = "The account needs more rights on the server."
+    elif status == 404:
+        # MLflow's own 404 carries a code; a path that it does not have answers in HTML.
+        failure = (
+            Failure.NOT_FOUND
+            if code and code != "ENDPOINT_NOT_FOUND"
+            else Failure.UNSUPPORTED
+        )
+        hint = None if code else "Is the tracking URI that of an MLflow server?"
+    elif status == 405 and not code:
+        failure = Failure.UNSUPPORTED
+    elif status in {429, 503} and code != "FEATURE_DISABLED":
+        failure = Failure.THROTTLED
+    elif status in {408, 500, 502, 504}:
+        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): asking again
+        # would not change the answer.
+        final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
+        failure = Failure.REJECTED if final else Failure.AMBIGUOUS
+    else:
+        failure = Failure.REJECTED
+    raise ServerError(
+        f"The server {address} answers {status} {code or response.reason or ''}".rstrip()
+        + f".{said}",
+        failure,
+        hint=hint,
+        retry_after=_retry_after(response.headers.get("Retry-After")),
+    )
+
+
+def _error_body(content: bytes) -> tuple[str, str]:
+    """Return MLflow's error code and message, both empty when the body is not MLflow's."""
+    try:
+        body = orjson.loads(content)
+        return str(body["error_code"]), str(body.get("message", ""))[:500]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        return "", ""
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Return the seconds a ``Retry-After`` header asks for (a number or an HTTP date)."""
+    if not header:
+        return None
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    try:
+        return max(0.0, Retry().parse_retry_after(header))
+    except InvalidHeader:
+        return None

@@ -1,0 +1,255 @@
+"""Read everything a decision needs from a server.
+
+Paging on an MLflow server is by offset: rows that come or go while we page shift all that
+follow (HAZARDS 0.9).  Every scan here runs in an order in which new rows come last, the long one
+(runs) restarts by key instead of going on by offset, and results are keyed by id, so that what
+is read twice counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+
+from mlflow_gc.inventory import wire
+from mlflow_gc.inventory.entities import (
+    Diagnostic,
+    Experiment,
+    Inventory,
+    LoggedModel,
+    ModelVersion,
+    Probe,
+    RegisteredModel,
+    Run,
+)
+from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
+from mlflow_gc.inventory.sources import logged_model_ids
+
+Progress = Callable[[str, int], None]
+"""Called with what is read ("runs") and how many are new since the last call."""
+
+PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
+"""Prompts are hidden from both registry searches unless the filter asks for them (2.21+)."""
+
+_EXPERIMENTS_A_CALL = 1000  # PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000
+_RUNS_A_PAGE = 1000
+# Nothing of the rest can be read then, and more tries would only hide why.
+_HOPELESS = {Failure.UNAUTHORIZED, Failure.UNREACHABLE}
+
+
+def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> Inventory:
+    """Read all experiments, active runs, registered models, versions and logged models.
+
+    A part that cannot be read to its end becomes a blocking diagnostic.  Experiments have no
+    probes yet: see :func:`probe`.
+
+    Raises:
+        ServerError: the experiments cannot be read, or the server is gone or locked us out.
+    """
+    experiments = _experiments(gateway, progress)
+    diagnostics: list[Diagnostic] = []
+
+    def attempt(what: str, read: Callable[[], None]) -> None:
+        try:
+            read()
+        except ServerError as error:
+            if error.failure in _HOPELESS:
+                raise
+            diagnostics.append(
+                Diagnostic("incomplete_scan", f"Not all {what} could be read. {error.message}", blocks=True)
+            )
+
+    runs: dict[str, Run] = {}
+    models: dict[str, RegisteredModel] = {}
+    versions: dict[tuple[str, str], ModelVersion] = {}
+    logged: dict[str, LoggedModel] = {}
+    for ids in chunks(sorted(experiments), _EXPERIMENTS_A_CALL):
+        attempt("runs", partial(_read_runs, gateway, ids, runs, progress))
+        attempt("logged models", partial(_read_logged_models, gateway, ids, logged, progress))
+    attempt("registered models", partial(read_registry, gateway, models, versions, progress))
+    attempt("logged models", partial(read_logged_models_of, gateway, versions.values(), logged))
+    return Inventory(
+        experiments=experiments,
+        runs=runs,
+        registered_models=models,
+        model_versions=versions,
+        logged_models=logged,
+        diagnostics=tuple(diagnostics),
+    )
+
+
+def probe(
+    gateway: Gateway, inventory: Inventory, experiment_ids: Collection[str], *, cutoff_ms: int
+) -> Inventory:
+    """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
+
+    Args:
+        gateway: where to look.
+        inventory: what is known.
+        experiment_ids: which experiments to look into.
+        cutoff_ms: activity in the trash counts from here on.
+
+    Returns:
+        The inventory with a probe for each of them, or with a blocking diagnostic.
+    """
+    found: dict[str, Probe] = {}
+    try:
+        for ids in chunks(sorted(experiment_ids), 100):
+            found.update(_probe(gateway, inventory, ids, cutoff_ms))
+    except ServerError as error:
+        if error.failure in _HOPELESS:
+            raise
+        message = f"Not all experiments could be looked into. {error.message}"
+        diagnostic = Diagnostic("incomplete_scan", message, blocks=True)
+        inventory = replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
+    return replace(inventory, probes={**inventory.probes, **found})
+
+
+def read_registry(
+    gateway: Gateway,
+    models: dict[str, RegisteredModel],
+    versions: dict[tuple[str, str], ModelVersion],
+    progress: Progress = lambda _what, _count: None,
+) -> None:
+    """Read registered models with their aliases, and all model versions, prompts included."""
+    for filter_string in ("", PROMPTS):
+        for found in pages(
+            partial(gateway.search_registered_models, filter_string=filter_string)
+        ):
+            model = wire.registered_model(found)
+            models[model.name] = model
+            progress("registered models", 1)
+        for found in pages(
+            partial(gateway.search_model_versions, filter_string=filter_string)
+        ):
+            version = wire.model_version(found)
+            versions[version.name, version.version] = version
+            progress("model versions", 1)
+
+
+def read_logged_models_of(
+    gateway: Gateway, versions: Iterable[ModelVersion], logged: dict[str, LoggedModel]
+) -> None:
+    """Fetch the logged models that versions name and that are not known yet.
+
+    One that does not exist (any more) stays out.
+    """
+    for model_id in sorted({m for v in versions for m in logged_model_ids(v)} - set(logged)):
+        found = gateway.get_logged_model(model_id)
+        if found is not None:
+            logged[model_id] = wire.logged_model(found)
+
+
+def chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Yield lists of at most ``size`` items."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _experiments(gateway: Gateway, progress: Progress) -> dict[str, Experiment]:
+    experiments: dict[str, Experiment] = {}
+    for found in pages(partial(gateway.search_experiments, view="ALL")):
+        experiment = wire.experiment(found)
+        experiments[experiment.experiment_id] = experiment
+        progress("experiments", 1)
+    return experiments
+
+
+def _read_runs(
+    gateway: Gateway, experiment_ids: Sequence[str], runs: dict[str, Run], progress: Progress
+) -> None:
+    for run in _runs_by_start_time(gateway, experiment_ids):
+        if run.run_id not in runs:
+            progress("runs", 1)
+        runs[run.run_id] = run
+
+
+def _runs_by_start_time(gateway: Gateway, experiment_ids: Sequence[str]) -> Iterator[Run]:
+    """Yield active runs, some more than once.
+
+    Each window begins at the start time where the last one ended.  Deep offsets would make the
+    server sort and skip everything before, and a run deleted meanwhile would move an unread one
+    onto a page already read.  Only within one millisecond does it follow the token.
+    """
+    since: int | None = None
+    while True:
+        filter_string = "" if since is None else f"attributes.start_time >= {since}"
+        token: str | None = None
+        while True:
+            found, token = gateway.search_runs(
+                experiment_ids,
+                filter_string=filter_string,
+                order_by=["attributes.start_time ASC"],
+                max_results=_RUNS_A_PAGE,
+                token=token,
+            )
+            page = [wire.run(r) for r in found]
+            yield from page
+            if not token:
+                return
+            newest = page[-1].start_time if page else None
+            if newest is not None and newest >= 0 and (since is None or newest > since):
+                since = newest
+                break
+
+
+def _read_logged_models(
+    gateway: Gateway,
+    experiment_ids: Sequence[str],
+    logged: dict[str, LoggedModel],
+    progress: Progress,
+) -> None:
+    for found in pages(partial(gateway.search_logged_models, experiment_ids)):
+        model = wire.logged_model(found)
+        logged[model.model_id] = model
+        progress("logged models", 1)
+
+
+def _probe(
+    gateway: Gateway, inventory: Inventory, experiment_ids: list[str], cutoff_ms: int
+) -> dict[str, Probe]:
+    with_traces = set(_with_traces(gateway, experiment_ids))
+    fresh_trash: dict[str, str] = {}
+    # MLflow's filter grammar has no OR.
+    for attribute in ("start_time", "end_time"):
+        filter_string = f"attributes.{attribute} >= {max(cutoff_ms, 0)}"
+        for run in _all_runs(gateway, experiment_ids, filter_string, "DELETED_ONLY"):
+            fresh_trash.setdefault(run.experiment_id, run.run_id)
+    populated = {run.experiment_id for run in inventory.runs.values()}
+    unseen: dict[str, str] = {}
+    for empty in chunks([e for e in experiment_ids if e not in populated], 100):
+        found, _ = gateway.search_runs(empty, max_results=1)
+        if found:
+            for run in _all_runs(gateway, empty, "", "ACTIVE_ONLY"):
+                unseen.setdefault(run.experiment_id, run.run_id)
+    return {
+        e: Probe(
+            has_traces=e in with_traces,
+            fresh_deleted_run=fresh_trash.get(e),
+            unseen_run=unseen.get(e),
+        )
+        for e in experiment_ids
+    }
+
+
+def _all_runs(
+    gateway: Gateway, experiment_ids: Sequence[str], filter_string: str, view: str
+) -> Iterator[Run]:
+    search = partial(gateway.search_runs, experiment_ids, filter_string=filter_string, view=view)
+    for found in pages(search):
+        yield wire.run(found)
+
+
+def _with_traces(gateway: Gateway, experiment_ids: list[str]) -> Iterator[str]:
+    """Yield the experiments that hold traces; few do, so ask for many at once and halve."""
+    if not experiment_ids or not gateway.has_traces(experiment_ids):
+        return
+    if len(experiment_ids) == 1:
+        yield experiment_ids[0]
+        return
+    middle = len(experiment_ids) // 2
+    yield from _with_traces(gateway, experiment_ids[:middle])
+    yield from _with_traces(gateway, experiment_ids[middle:])

@@ -1,0 +1,261 @@
+"""A database URI (``sqlite:///mlflow.db``, ``postgresql://...``) through MLflow's own stores.
+
+Writes go through the same code that a server runs, so what it does besides setting a flag
+(deleted times, assessments) happens here as well.  Answers are turned into the JSON of the REST
+API by MLflow's own converters, exactly as its server does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from mlflow_gc.inventory.gateway import Basics, Failure, Json, Page, ServerError
+from mlflow_gc.settings import redact_uri
+
+_T = TypeVar("_T")
+
+
+class StoreGateway:
+    """Gateway to MLflow stores opened in this process.
+
+    Args:
+        tracking_uri: a database URI.
+        registry_uri: a database URI too, usually the same.
+
+    Raises:
+        ServerError: the database cannot be opened, or its schema is not that of the MLflow
+            installed here.
+    """
+
+    def __init__(self, tracking_uri: str, registry_uri: str) -> None:
+        from mlflow.tracking._model_registry.utils import _get_store as get_registry
+        from mlflow.tracking._tracking_service.utils import _get_store as get_tracking
+
+        self._tracking_uri = tracking_uri
+        self._registry_uri = registry_uri
+        self.stopped = threading.Event()
+        self._tracking: Any = _guard(tracking_uri, lambda: get_tracking(tracking_uri))
+        self._registry: Any = _guard(registry_uri, lambda: get_registry(registry_uri, tracking_uri))
+
+    @property
+    def max_parallel(self) -> int:
+        """One: SQLite has a single writer, and there is no network latency to hide."""
+        return 1
+
+    @property
+    def registry_is_separate(self) -> bool:
+        """Whether the registry is another database."""
+        return self._registry_uri != self._tracking_uri
+
+    def basics(self) -> Basics:
+        """Address, and the version of the MLflow that reads the database."""
+        import mlflow
+
+        return Basics(
+            tracking_uri=redact_uri(self._tracking_uri),
+            registry_uri=redact_uri(self._registry_uri),
+            version=mlflow.__version__,
+            workspace=None,
+        )
+
+    def search_experiments(self, *, view: str, token: str | None) -> Page:
+        """One page of experiments; order creation time, then id: new ones come last."""
+        return self._page(
+            lambda: self._tracking.search_experiments(
+                view_type=_view(view),
+                max_results=1000,
+                order_by=["creation_time ASC", "experiment_id ASC"],
+                page_token=token,
+            )
+        )
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter_string: str = "",
+        view: str = "ACTIVE_ONLY",
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page:
+        """One page of runs."""
+        return self._page(
+            lambda: self._tracking.search_runs(
+                list(experiment_ids),
+                filter_string,
+                _view(view),
+                max_results=max_results,
+                order_by=list(order_by),
+                page_token=token,
+            )
+        )
+
+    def search_registered_models(
+        self,
+        *,
+        filter_string: str = "",
+        order_by: Sequence[str] = ("name ASC",),
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page:
+        """One page of registered models, with aliases."""
+        return self._page(
+            lambda: self._registry.search_registered_models(
+                filter_string=filter_string or None,
+                max_results=max_results,
+                order_by=list(order_by),
+                page_token=token,
+            )
+        )
+
+    def search_model_versions(self, *, filter_string: str = "", token: str | None = None) -> Page:
+        """One page of model versions; order name, then number."""
+        return self._page(
+            lambda: self._registry.search_model_versions(
+                filter_string=filter_string or None,
+                max_results=10_000,
+                order_by=["name ASC", "version_number ASC"],
+                page_token=token,
+            )
+        )
+
+    def search_logged_models(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        newest_first: bool = False,
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page:
+        """One page of logged models."""
+        field = "last_updated_timestamp" if newest_first else "creation_timestamp"
+        return self._page(
+            lambda: self._tracking.search_logged_models(
+                experiment_ids=list(experiment_ids),
+                max_results=max_results,
+                order_by=[{"field_name": field, "ascending": not newest_first}],
+                page_token=token,
+            )
+        )
+
+    def has_traces(self, experiment_ids: Sequence[str]) -> bool:
+        """Whether any of the experiments holds a trace."""
+        found, _ = self._call(
+            lambda: self._tracking.search_traces(list(experiment_ids), max_results=1)
+        )
+        return bool(found)
+
+    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
+        """One experiment of any lifecycle stage."""
+        store = self._experiments_beside_registry() if of_registry else self._tracking
+        return self._get(lambda: store.get_experiment(experiment_id))
+
+    def get_experiment_by_name(self, name: str, *, of_registry: bool = False) -> Json | None:
+        """One experiment by name."""
+        store = self._experiments_beside_registry() if of_registry else self._tracking
+        return self._get(lambda: store.get_experiment_by_name(name))
+
+    def get_model_version(self, name: str, version: str) -> Json | None:
+        """One model version, with aliases."""
+        return self._get(lambda: self._registry.get_model_version(name, version))
+
+    def get_registered_model(self, name: str) -> Json | None:
+        """One registered model, with aliases and the newest version of each stage."""
+        return self._get(lambda: self._registry.get_registered_model(name))
+
+    def get_logged_model(self, model_id: str) -> Json | None:
+        """One logged model."""
+        return self._get(lambda: self._tracking.get_logged_model(model_id))
+
+    def delete_run(self, run_id: str) -> None:
+        """Move a run to the trash."""
+        self._call(lambda: self._tracking.delete_run(run_id))
+
+    def restore_run(self, run_id: str) -> None:
+        """Bring a run back from the trash."""
+        self._call(lambda: self._tracking.restore_run(run_id))
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Move an experiment and its runs to the trash."""
+        self._call(lambda: self._tracking.delete_experiment(experiment_id))
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """Bring an experiment and all its runs back from the trash."""
+        self._call(lambda: self._tracking.restore_experiment(experiment_id))
+
+    def delete_model_version(self, name: str, version: str) -> None:
+        """Delete a model version for good."""
+        self._call(lambda: self._registry.delete_model_version(name, version))
+
+    def _experiments_beside_registry(self) -> Any:
+        # A database with a registry in it has MLflow's tracking tables too: one schema.
+        from mlflow.tracking._tracking_service.utils import _get_store as get_tracking
+
+        return _guard(self._registry_uri, lambda: get_tracking(self._registry_uri))
+
+    def _call(self, call: Callable[[], _T]) -> _T:
+        return _guard(self._tracking_uri, call)
+
+    def _page(self, search: Callable[[], Any]) -> Page:
+        found = self._call(search)
+        return [_wire(entity) for entity in found], found.token or None
+
+    def _get(self, call: Callable[[], Any]) -> Json | None:
+        try:
+            entity = self._call(call)
+        except ServerError as error:
+            if error.failure is Failure.NOT_FOUND:
+                return None
+            raise
+        return None if entity is None else _wire(entity)
+
+
+def _view(view: str) -> int:
+    from mlflow.entities import ViewType
+
+    return int(ViewType.from_string(view.lower()))
+
+
+def _wire(entity: Any) -> Json:
+    """Return the JSON that a server would send for an MLflow entity."""
+    import orjson
+    from mlflow.utils.proto_json_utils import message_to_json
+
+    wire: Json = orjson.loads(message_to_json(entity.to_proto()))
+    return wire
+
+
+def _guard(uri: str, call: Callable[[], _T]) -> _T:
+    """Run a store call and turn what it raises into a :class:`ServerError`."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return call()
+    except MlflowException as error:
+        failure = {
+            "RESOURCE_DOES_NOT_EXIST": Failure.NOT_FOUND,
+            "PERMISSION_DENIED": Failure.FORBIDDEN,
+            "TEMPORARILY_UNAVAILABLE": Failure.AMBIGUOUS,
+            "INTERNAL_ERROR": Failure.AMBIGUOUS,
+        }.get(error.error_code, Failure.REJECTED)
+        raise ServerError(_first_line(f"{redact_uri(uri)}: {error.message}"), failure) from error
+    except SQLAlchemyError as error:
+        # str(error) would add the statement and its parameters.
+        detail = _first_line(str(getattr(error, "orig", None) or error))
+        raise ServerError(
+            f"The database {redact_uri(uri)} answers: {detail}", Failure.AMBIGUOUS
+        ) from error
+    except ImportError as error:
+        raise ServerError(
+            f"The database {redact_uri(uri)} needs a driver that is not installed: {error}.",
+            Failure.UNREACHABLE,
+            hint="For PostgreSQL: pip install psycopg2-binary.",
+        ) from error
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "an unknown error"

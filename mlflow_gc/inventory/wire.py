@@ -1,0 +1,160 @@
+"""From the JSON of MLflow's REST API to entities: the one place that knows field names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlflow_gc.inventory.entities import (
+    Experiment,
+    LoggedModel,
+    ModelVersion,
+    RegisteredModel,
+    Run,
+)
+from mlflow_gc.inventory.gateway import Failure, Json, ServerError
+
+
+def experiment(wire: Json) -> Experiment:
+    """Parse ``experiments/search`` and ``experiments/get`` entries."""
+    return Experiment(
+        experiment_id=_key(wire, "experiment_id", "experiment"),
+        name=_text(wire, "name"),
+        lifecycle_stage=_text(wire, "lifecycle_stage"),
+        artifact_location=_text(wire, "artifact_location"),
+        # Absent for experiments made before MLflow 1.28: the columns are nullable.
+        creation_time=_time(wire, "creation_time"),
+        last_update_time=_time(wire, "last_update_time"),
+        tags=_tags(wire),
+    )
+
+
+def run(wire: Json) -> Run:
+    """Parse a ``runs/search`` entry."""
+    info = _mapping(wire, "info")
+    data = wire.get("data") or {}
+    run_id = info.get("run_id") or info.get("run_uuid")
+    if not isinstance(run_id, str) or not run_id:
+        raise _garbled("a run without run_id")
+    tags = _tags(data)
+    metric_times = [t for m in data.get("metrics") or () if (t := _time(m, "timestamp")) is not None]
+    inputs = (wire.get("inputs") or {}).get("model_inputs") or ()
+    outputs = (wire.get("outputs") or {}).get("model_outputs") or ()
+    return Run(
+        run_id=run_id,
+        # run_name is a field of its own since 2.0; before, only the tag held it.
+        run_name=_text(info, "run_name") or tags.get("mlflow.runName", ""),
+        experiment_id=_key(info, "experiment_id", f"run {run_id}"),
+        user_id=_text(info, "user_id"),
+        status=_text(info, "status"),
+        lifecycle_stage=_text(info, "lifecycle_stage"),
+        start_time=_time(info, "start_time"),
+        end_time=_time(info, "end_time"),
+        newest_metric_time=max(metric_times, default=None),
+        oldest_metric_time=min(metric_times, default=None),
+        artifact_uri=_text(info, "artifact_uri"),
+        tags=tags,
+        model_ids=tuple(
+            sorted({str(m["model_id"]) for m in (*inputs, *outputs) if m.get("model_id")})
+        ),
+    )
+
+
+def registered_model(wire: Json) -> RegisteredModel:
+    """Parse a ``registered-models/search`` or ``get`` entry."""
+    aliases: dict[str, list[str]] = {}
+    for alias in wire.get("aliases") or ():
+        aliases.setdefault(str(alias["version"]), []).append(str(alias["alias"]))
+    return RegisteredModel(
+        name=_key(wire, "name", "registered model"),
+        tags=_tags(wire),
+        aliases={version: tuple(sorted(names)) for version, names in sorted(aliases.items())},
+        last_updated_timestamp=_time(wire, "last_updated_timestamp"),
+    )
+
+
+def model_version(wire: Json) -> ModelVersion:
+    """Parse a ``model-versions/search`` or ``get`` entry."""
+    name = _key(wire, "name", "model version")
+    return ModelVersion(
+        name=name,
+        version=_key(wire, "version", f"version of model {name!r}"),
+        creation_timestamp=_time(wire, "creation_timestamp"),
+        last_updated_timestamp=_time(wire, "last_updated_timestamp"),
+        current_stage=wire.get("current_stage"),
+        description=_text(wire, "description"),
+        source=_text(wire, "source"),
+        run_id=_text(wire, "run_id"),
+        run_link=_text(wire, "run_link"),
+        # The SQL store of 3.17 does not return it; other stores may.
+        model_id=_text(wire, "model_id"),
+        tags=_tags(wire),
+    )
+
+
+def version_aliases(wire: Json) -> tuple[str, ...]:
+    """Return the aliases in a ``model-versions/get`` answer (a search has none, HAZARDS 0.1)."""
+    # Strings here, objects in registered models.
+    return tuple(sorted(str(a) for a in wire.get("aliases") or ()))
+
+
+def logged_model(wire: Json) -> LoggedModel:
+    """Parse a ``logged-models/search`` or ``get`` entry."""
+    info = _mapping(wire, "info")
+    return LoggedModel(
+        model_id=_key(info, "model_id", "logged model"),
+        experiment_id=_text(info, "experiment_id"),
+        source_run_id=_text(info, "source_run_id"),
+        artifact_uri=_text(info, "artifact_uri"),
+        last_updated_time=max(
+            (
+                t
+                for key in ("creation_timestamp_ms", "last_updated_timestamp_ms")
+                if (t := _time(info, key)) is not None
+            ),
+            default=None,
+        ),
+        tags=_tags(info),
+    )
+
+
+def _garbled(what: str) -> ServerError:
+    return ServerError(
+        f"The server's answer holds {what}.",
+        Failure.GARBLED,
+        hint="Is the tracking URI that of an MLflow server, without a proxy that rewrites answers?",
+    )
+
+
+def _mapping(wire: Json, key: str) -> Json:
+    value = wire.get(key)
+    if not isinstance(value, dict):
+        raise _garbled(f"an entity without {key!r}")
+    return value
+
+
+def _key(wire: Json, key: str, what: str) -> str:
+    value = wire.get(key)
+    if value is None or value == "" or isinstance(value, (dict, list)):
+        raise _garbled(f"a {what} without {key!r}")
+    return str(value)
+
+
+def _text(wire: Json, key: str) -> str:
+    value = wire.get(key)
+    return "" if value is None else str(value)
+
+
+def _time(wire: Json, key: str) -> int | None:
+    value = wire.get(key)
+    if value is None:
+        return None
+    try:
+        # Some proxies and stores write int64 as strings, as protobuf's JSON mapping says.
+        return int(value)
+    except (TypeError, ValueError):
+        raise _garbled(f"{key!r} = {value!r}, which is no time in ms") from None
+
+
+def _tags(wire: Json) -> dict[str, str]:
+    tags: Any = wire.get("tags") or ()
+    return {str(t["key"]): str(t.get("value", "")) for t in sorted(tags, key=lambda t: str(t["key"]))}

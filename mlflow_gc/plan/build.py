@@ -1,0 +1,226 @@
+"""From decisions to the plan document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import mlflow_gc
+from mlflow_gc.clock import format_ms, now_ms
+from mlflow_gc.inventory.entities import Diagnostic, Experiment, Inventory, ModelVersion, Run, ServerInfo
+from mlflow_gc.plan.canonical import plan_id
+from mlflow_gc.plan.expect import (
+    expect_experiment,
+    expect_model_version,
+    expect_run,
+    time_or_none,
+)
+from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
+from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.settings import redact_uri
+
+FORMAT = "mlflow-gc/prune-plan"
+FORMAT_VERSION = "1.0"
+
+Document = dict[str, Any]
+"""A plan, as in its file (contract, section 5)."""
+
+
+def build_plan(
+    inventory: Inventory, decisions: Decisions, policy: Policy, server: ServerInfo
+) -> Document:
+    """Return the plan document.
+
+    The same inventory, policy and server give the same document, ``created_at`` aside.
+    """
+    diagnostics = [*inventory.diagnostics, *_forecast(policy)]
+    complete = not any(d.blocks for d in inventory.diagnostics)
+    run_facts = _run_facts(inventory)
+    experiments = [
+        _experiment_entry(inventory.experiments[e], decisions.experiments[e], run_facts.get(e))
+        for e in _deleted(decisions.experiments, key=_experiment_order)
+    ]
+    runs = [
+        _run_entry(inventory.runs[r], inventory, decisions.runs[r])
+        for r in _deleted(decisions.runs, key=_run_order(inventory))
+    ]
+    versions = [
+        _version_entry(inventory.model_versions[v], decisions.model_versions[v])
+        for v in _deleted(decisions.model_versions, key=_version_order)
+    ]
+    plan: Document = {
+        "$schema": PLAN_SCHEMA_ID,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "plan_id": "",
+        "created_at": format_ms(now_ms()),
+        "as_of": format_ms(policy.as_of_ms),
+        "expires_at": time_or_none(policy.expires_at_ms),
+        "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
+        "server": {
+            "tracking_uri": server.tracking_uri,
+            "registry_uri": server.registry_uri,
+            "mlflow_version": server.mlflow_version,
+            "workspace": server.workspace,
+            "identity": server.identity,
+        },
+        "policy": policy.to_document(),
+        "complete": complete,
+        "applyable": complete and not any(d.blocks for d in diagnostics),
+        "diagnostics": [{"code": d.code, "message": d.message} for d in diagnostics],
+        "summary": {
+            "experiments": _counts(decisions.experiments.values()),
+            "runs": _counts(decisions.runs.values()),
+            "model_versions": _counts(decisions.model_versions.values()),
+            "irreversible": len(versions),
+        },
+        "experiments": experiments,
+        "runs": runs,
+        "model_versions": versions,
+        "protected": _protected(inventory, decisions),
+    }
+    plan["plan_id"] = plan_id(plan)
+    return plan
+
+
+def _forecast(policy: Policy) -> list[Diagnostic]:
+    if policy.as_of_ms <= now_ms():
+        return []
+    return [
+        Diagnostic(
+            "forecast",
+            f"as_of {format_ms(policy.as_of_ms)} lies in the future: this plan shows what would "
+            "be stale then and cannot be applied.",
+            blocks=True,
+        )
+    ]
+
+
+def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
+    """Count verdicts.  ``stale`` is old by age, or of unknown age: deleted plus protected."""
+    found = Counter(d.verdict for d in decisions)
+    protected, deleted = found[Verdict.PROTECT], found[Verdict.DELETE]
+    return {
+        "scanned": found.total(),
+        "stale": protected + deleted,
+        "protected": protected,
+        "delete": deleted,
+    }
+
+
+def _deleted(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
+    return sorted((k for k, d in decisions.items() if d.verdict is Verdict.DELETE), key=key)
+
+
+def _experiment_order(experiment_id: str) -> tuple[int, str]:
+    # Ids are numbers in all of MLflow's own stores; 10 comes after 9.
+    return (int(experiment_id) if experiment_id.isdecimal() else -1, experiment_id)
+
+
+def _run_order(inventory: Inventory) -> Any:
+    def order(run_id: str) -> tuple[tuple[int, str], int, str]:
+        run = inventory.runs[run_id]
+        return (_experiment_order(run.experiment_id), run.start_time or 0, run_id)
+
+    return order
+
+
+def _version_order(key: tuple[str, str]) -> tuple[str, int, str]:
+    name, version = key
+    return (name, int(version) if version.isdecimal() else -1, version)
+
+
+def _run_facts(inventory: Inventory) -> dict[str, tuple[int, int | None]]:
+    """Return, per experiment, how many active runs it has and when the newest was active."""
+    facts: dict[str, tuple[int, int | None]] = {}
+    for run in inventory.runs.values():
+        count, newest = facts.get(run.experiment_id, (0, None))
+        last = run.last_activity_time
+        newest = last if newest is None else newest if last is None else max(newest, last)
+        facts[run.experiment_id] = (count + 1, newest)
+    return facts
+
+
+def _experiment_entry(
+    experiment: Experiment, decision: Decision, facts: tuple[int, int | None] | None
+) -> Document:
+    count, newest = facts or (0, None)
+    return {
+        "experiment_id": experiment.experiment_id,
+        "name": experiment.name,
+        "creation_time": time_or_none(experiment.creation_time),
+        "last_update_time": time_or_none(experiment.last_update_time),
+        "last_activity_time": time_or_none(newest),
+        "run_count": count,
+        "reversible": True,
+        "reasons": list(decision.reasons),
+        "expect": expect_experiment(experiment),
+    }
+
+
+def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> Document:
+    return {
+        "run_id": run.run_id,
+        "run_name": run.run_name,
+        "experiment_id": run.experiment_id,
+        "experiment_name": inventory.experiments[run.experiment_id].name,
+        "user_id": run.user_id,
+        "status": run.status,
+        "start_time": time_or_none(run.start_time),
+        "end_time": time_or_none(run.end_time),
+        "last_activity_time": time_or_none(run.last_activity_time),
+        "parent_run_id": run.parent_run_id,
+        "reversible": True,
+        "reasons": list(decision.reasons),
+        "expect": expect_run(run),
+    }
+
+
+def _version_entry(version: ModelVersion, decision: Decision) -> Document:
+    return {
+        "name": version.name,
+        "version": version.version,
+        "creation_timestamp": time_or_none(version.creation_timestamp),
+        "last_updated_timestamp": time_or_none(version.last_updated_timestamp),
+        "current_stage": version.current_stage,
+        "run_id": version.run_id,
+        # The server forgets these when the version goes: the plan is the only record (HAZARDS q).
+        "source": redact_uri(version.source),
+        "description": version.description,
+        "tags": dict(sorted(version.tags.items())),
+        "reversible": False,
+        "reasons": list(decision.reasons),
+        "expect": expect_model_version(version, ()),
+    }
+
+
+def _protected(inventory: Inventory, decisions: Decisions) -> Document:
+    experiments = [
+        {"experiment_id": e, "name": inventory.experiments[e].name, **_why(decisions.experiments[e])}
+        for e in _kept(decisions.experiments, key=_experiment_order)
+    ]
+    runs = [
+        {
+            "run_id": r,
+            "run_name": inventory.runs[r].run_name,
+            "experiment_id": inventory.runs[r].experiment_id,
+            **_why(decisions.runs[r]),
+        }
+        for r in _kept(decisions.runs, key=_run_order(inventory))
+    ]
+    versions = [
+        {"name": name, "version": version, **_why(decisions.model_versions[name, version])}
+        for name, version in _kept(decisions.model_versions, key=_version_order)
+    ]
+    return {"experiments": experiments, "runs": runs, "model_versions": versions}
+
+
+def _kept(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
+    return sorted((k for k, d in decisions.items() if d.verdict is Verdict.PROTECT), key=key)
+
+
+def _why(decision: Decision) -> Document:
+    assert isinstance(decision.reason, Reason)
+    return {"reason": decision.reason.value, "via": list(decision.via)}

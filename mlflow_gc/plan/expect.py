@@ -1,0 +1,128 @@
+"""Preconditions: what an entity looked like when the plan was made.
+
+``prune`` compares each one with the server right before it deletes.  The keys of one kind are a
+closed set: a plan that expects something unknown was made by a newer program and is refused,
+because ignoring a precondition would make it less safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow_gc.clock import format_ms, is_writable
+from mlflow_gc.inventory.entities import Experiment, ModelVersion, Run
+from mlflow_gc.plan.canonical import digest
+from mlflow_gc.settings import redact_uri
+
+OWN_TAGS = "mlflow_gc."
+"""Tags of this prefix are instructions to this program: they are obeyed, not compared."""
+
+
+def time_or_none(ms: int | None) -> str | None:
+    """Return a time as the plan writes it; one that RFC 3339 cannot write becomes None."""
+    return format_ms(ms) if ms is not None and is_writable(ms) else None
+
+
+def expect_run(run: Run) -> dict[str, Any]:
+    """Return what must still hold of a run."""
+    return {
+        "experiment_id": run.experiment_id,
+        "lifecycle_stage": run.lifecycle_stage,
+        "status": run.status,
+        "start_time": time_or_none(run.start_time),
+        "end_time": time_or_none(run.end_time),
+        "last_activity_time": time_or_none(run.last_activity_time),
+        "artifact_uri": redact_uri(run.artifact_uri),
+        # An id is not an identity, and a time stamp does not move when someone writes a note
+        # into a run: the name and all tags are part of what was reviewed.
+        "tags_digest": _tags_digest(run.tags, run.run_name),
+    }
+
+
+def expect_experiment(experiment: Experiment) -> dict[str, Any]:
+    """Return what must still hold of an experiment."""
+    return {
+        "name": experiment.name,
+        "lifecycle_stage": experiment.lifecycle_stage,
+        # SQLite hands out the id of an experiment again after mlflow gc (HAZARDS 0.7).
+        "creation_time": time_or_none(experiment.creation_time),
+        "last_update_time": time_or_none(experiment.last_update_time),
+        "artifact_location": redact_uri(experiment.artifact_location),
+        "tags_digest": _tags_digest(experiment.tags),
+    }
+
+
+def expect_model_version(version: ModelVersion, aliases: tuple[str, ...]) -> dict[str, Any]:
+    """Return what must still hold of a model version."""
+    return {
+        # A registered model that is made again starts at version 1 again (HAZARDS 0.7).
+        "creation_timestamp": time_or_none(version.creation_timestamp),
+        "last_updated_timestamp": time_or_none(version.last_updated_timestamp),
+        "current_stage": version.current_stage,
+        "aliases": list(aliases),
+        "run_id": version.run_id,
+        "source": redact_uri(version.source),
+        "tags_digest": _tags_digest(version.tags, version.description),
+    }
+
+
+def drift(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Return what differs, one ``status was FINISHED, is RUNNING`` each; empty when nothing."""
+    return [
+        f"{key} changed"
+        if key.endswith("_digest")
+        else f"{key} was {_show(value)}, is {_show(found.get(key))}"
+        for key, value in expected.items()
+        if found.get(key) != value
+    ]
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "not set" if value in {None, ""} else str(value)
+
+
+def _tags_digest(tags: Mapping[str, str], *also: str) -> str:
+    own_left_out = {key: value for key, value in tags.items() if not key.startswith(OWN_TAGS)}
+    return digest([own_left_out, *also])[: len("sha256:") + 32]
+
+
+KNOWN_KEYS = {
+    # Per list of the plan, the keys that this program compares; a test keeps them in step with
+    # the functions above.
+    "runs": frozenset(
+        {
+            "experiment_id",
+            "lifecycle_stage",
+            "status",
+            "start_time",
+            "end_time",
+            "last_activity_time",
+            "artifact_uri",
+            "tags_digest",
+        }
+    ),
+    "experiments": frozenset(
+        {
+            "name",
+            "lifecycle_stage",
+            "creation_time",
+            "last_update_time",
+            "artifact_location",
+            "tags_digest",
+        }
+    ),
+    "model_versions": frozenset(
+        {
+            "creation_timestamp",
+            "last_updated_timestamp",
+            "current_stage",
+            "aliases",
+            "run_id",
+            "source",
+            "tags_digest",
+        }
+    ),
+}

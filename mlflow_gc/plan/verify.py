@@ -1,0 +1,161 @@
+"""May this plan be trusted, and may it be applied?  Everything that can be told offline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mlflow_gc.clock import now_ms, parse_time
+from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.plan import schema
+from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, Document
+from mlflow_gc.plan.canonical import plan_id
+from mlflow_gc.plan.expect import KNOWN_KEYS
+from mlflow_gc.plan.file import read_json
+
+KINDS = ("experiments", "runs", "model_versions")
+"""The entity lists of a plan, in its order."""
+
+
+def identify(kind: str, entity: Document) -> str:
+    """Return the id of an entry of a plan's list: a run id, an experiment id or ``name/version``."""
+    if kind == "experiments":
+        return str(entity["experiment_id"])
+    if kind == "runs":
+        return str(entity["run_id"])
+    return f"{entity['name']}/{entity['version']}"
+
+
+def load_plan(path: Path) -> Document:
+    """Read a plan that is well formed; its digest is not looked at (see :func:`edited`).
+
+    Raises:
+        GcError: no such file, no JSON, no plan, or not what the schema says.
+        Refused: a format version this program does not know.
+    """
+    document = read_json(path, "plan")
+    check_format(document, path, FORMAT, FORMAT_VERSION, "plan")
+    found = schema.problems(document, "plan")
+    if found:
+        raise GcError(
+            f"The plan {path} does not keep to its schema. " + " ".join(f"{p}." for p in found),
+            hint="Make a new plan: mlflow-gc report.",
+        )
+    plan: Document = document
+    return plan
+
+
+def check_format(document: Any, path: Path, format_name: str, version: str, what: str) -> None:
+    """Refuse a document of another format or of a major version that is not ours.
+
+    Raises:
+        GcError: it is something else.
+        Refused: a newer major version.
+    """
+    if not isinstance(document, dict) or document.get("format") != format_name:
+        raise GcError(
+            f"{path} is not a {what} of mlflow-gc (its format is not {format_name!r})."
+        )
+    found = document.get("format_version")
+    major = str(found).split(".", 1)[0]
+    if major != version.split(".", 1)[0]:
+        raise Refused(
+            f"The {what} {path} has format version {found!r}; this program knows {version}.",
+            hint="Use the mlflow-gc that wrote it, or make a new one.",
+        )
+
+
+def edited(plan: Document) -> str | None:
+    """Return a sentence when the plan is not the one that its ``plan_id`` names, or None."""
+    actual = plan_id(plan)
+    if actual == plan["plan_id"]:
+        return None
+    return f"It was edited: its content has the digest {actual}, it says {plan['plan_id']}."
+
+
+def inconsistencies(plan: Document) -> list[str]:
+    """Return what a plan says that cannot all be true, one sentence each."""
+    found: list[str] = []
+    for kind in KINDS:
+        ids = [identify(kind, entity) for entity in plan[kind]]
+        found += [f"{kind}: {twice} is listed twice." for twice in _twice(ids)]
+        count = plan["summary"][kind]["delete"]
+        if count != len(ids):
+            found.append(f"summary/{kind}: says {count} to delete, the list has {len(ids)}.")
+        kept = {identify(kind, entity) for entity in plan["protected"][kind]}
+        found += [f"{kind}: {both} is deleted and protected." for both in sorted(kept & set(ids))]
+    irreversible = sum(not e["reversible"] for kind in KINDS for e in plan[kind])
+    if irreversible != plan["summary"]["irreversible"]:
+        found.append(
+            f"summary/irreversible: says {plan['summary']['irreversible']}, "
+            f"the lists have {irreversible}."
+        )
+    if plan["applyable"] and not plan["complete"]:
+        found.append("applyable: an incomplete plan cannot be.")
+    return found
+
+
+def unknown_expectations(plan: Document) -> list[str]:
+    """Return preconditions that this program does not know how to check."""
+    return [
+        f"{kind}: {identify(kind, entity)} expects {key!r}"
+        for kind in KINDS
+        for entity in plan[kind]
+        for key in sorted(set(entity["expect"]) - KNOWN_KEYS[kind])
+    ]
+
+
+def verify(plan: Document, path: Path) -> None:
+    """Refuse a plan that was edited or contradicts itself.
+
+    Raises:
+        Refused: with what is wrong.
+    """
+    if message := edited(plan):
+        raise Refused(
+            f"The plan {path} is refused. {message}",
+            hint="Only reviewed plans are applied as they are. Make a new one: mlflow-gc report.",
+        )
+    if found := inconsistencies(plan):
+        raise Refused(f"The plan {path} contradicts itself. " + " ".join(found[:5]))
+    if unknown := unknown_expectations(plan):
+        raise Refused(
+            f"The plan {path} has preconditions that this version cannot check: "
+            + "; ".join(unknown[:5])
+            + ".",
+            hint="Use the version of mlflow-gc that wrote the plan, or a newer one.",
+        )
+
+
+def verify_applyable(plan: Document, path: Path) -> None:
+    """Refuse a plan that must not be applied now: incomplete, a forecast, or expired.
+
+    Raises:
+        Refused: with the reason and what to do.
+    """
+    if not plan["complete"]:
+        said = " ".join(d["message"] for d in plan["diagnostics"][:3])
+        raise Refused(
+            f"The plan {path} is incomplete and cannot be applied. {said}",
+            hint="Mend the cause and make a new plan: mlflow-gc report.",
+        )
+    now = now_ms()
+    if parse_time(plan["as_of"]) > now:
+        raise Refused(
+            f"The plan {path} is a forecast: its as_of {plan['as_of']} lies in the future.",
+            hint="Make a plan without --as-of. If you did, compare the clocks of the machines.",
+        )
+    if not plan["applyable"]:
+        said = " ".join(d["message"] for d in plan["diagnostics"][:3])
+        raise Refused(f"The plan {path} says that it cannot be applied. {said}")
+    if plan["expires_at"] is not None and parse_time(plan["expires_at"]) <= now:
+        raise Refused(
+            f"The plan {path} expired at {plan['expires_at']}.",
+            hint="Make and review a new one: mlflow-gc report.",
+        )
+
+
+def _twice(ids: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]

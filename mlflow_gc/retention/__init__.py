@@ -1,0 +1,1 @@
+"""Deciding what is stale and what must stay: pure functions of (inventory, policy)."""

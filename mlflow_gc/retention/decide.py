@@ -1,0 +1,43 @@
+"""The decision: which experiments, runs and model versions go, and why the others stay.
+
+One function, :func:`decide`, is used for the plan and, on freshly read evidence, once more right
+before each deletion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlflow_gc.inventory.entities import Inventory
+from mlflow_gc.retention.decision import Decision, Decisions, Reason
+from mlflow_gc.retention.experiments import decide_experiments
+from mlflow_gc.retention.model_versions import decide_model_versions
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.runs import decide_runs
+
+
+def decide(
+    inventory: Inventory, policy: Policy, held_runs: Mapping[str, Decision] | None = None
+) -> Decisions:
+    """Decide over everything in an inventory.
+
+    Args:
+        inventory: what is known.  Its order does not matter.
+        policy: what is old.
+        held_runs: runs to keep for reasons that only the caller knows, with the decision to give
+            them; trees they belong to stay as well.
+
+    Returns:
+        A decision for every active run and experiment and every model version.
+    """
+    runs = decide_runs(inventory, policy, held_runs or {})
+    return Decisions(
+        experiments=decide_experiments(inventory, policy, runs),
+        runs=runs,
+        model_versions=decide_model_versions(inventory, policy),
+    )
+
+
+def experiments_to_probe(decisions: Decisions) -> list[str]:
+    """Return the experiments that only wait for a look into them (``scan.probe``)."""
+    return [e for e, d in decisions.experiments.items() if d.reason is Reason.NOT_SEEN]

@@ -1,0 +1,129 @@
+"""Which experiments are stale, and what protects them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from mlflow_gc.inventory.entities import Experiment, Inventory, Probe
+from mlflow_gc.inventory.sources import parent_locations
+from mlflow_gc.retention.age import days_before, show
+from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.runs import is_gateway
+
+
+def decide_experiments(
+    inventory: Inventory, policy: Policy, runs: Mapping[str, Decision]
+) -> dict[str, Decision]:
+    """Decide over all active experiments, given what was decided for their runs."""
+    facts = _Facts(inventory, runs)
+    return {
+        experiment_id: _decide(experiment, facts, policy)
+        for experiment_id, experiment in inventory.experiments.items()
+        if experiment.lifecycle_stage == "active"
+    }
+
+
+class _Facts:
+    """What the rest of the inventory says about each experiment."""
+
+    def __init__(self, inventory: Inventory, runs: Mapping[str, Decision]) -> None:
+        self.probes = inventory.probes
+        self.run_count: dict[str, int] = defaultdict(int)
+        self.fresh: set[str] = set()
+        self.kept_run: dict[str, tuple[str, Decision]] = {}
+        for run_id in sorted(runs):
+            experiment_id = inventory.runs[run_id].experiment_id
+            self.run_count[experiment_id] += 1
+            if runs[run_id].verdict is Verdict.FRESH:
+                self.fresh.add(experiment_id)
+            elif runs[run_id].verdict is Verdict.PROTECT:
+                self.kept_run.setdefault(experiment_id, (run_id, runs[run_id]))
+        self.logged_model: dict[str, str] = {}
+        self.newest_logged_model: dict[str, int] = {}
+        for model_id, model in sorted(inventory.logged_models.items()):
+            self.logged_model.setdefault(model.experiment_id, model_id)
+            newest = self.newest_logged_model.get(model.experiment_id, 0)
+            self.newest_logged_model[model.experiment_id] = max(
+                newest, model.last_updated_time or 0
+            )
+        self.version_inside = _versions_inside(inventory)
+
+
+def _decide(experiment: Experiment, facts: _Facts, policy: Policy) -> Decision:
+    experiment_id = experiment.experiment_id
+    stamps = (
+        ("creation_time", experiment.creation_time),
+        ("last_update_time", experiment.last_update_time),
+    )
+    if experiment_id in facts.fresh or any(
+        policy.is_sensible(ms) and ms is not None and ms >= policy.cutoff_ms for _, ms in stamps
+    ):
+        return FRESH
+    if facts.newest_logged_model.get(experiment_id, 0) >= policy.cutoff_ms:
+        return FRESH
+    declared = _declared(experiment, policy)
+    if declared:
+        return declared
+    doubts = [show(name, ms) for name, ms in stamps if not policy.is_sensible(ms)]
+    if doubts:
+        return protect(Reason.UNKNOWN_TIME, *doubts)
+    if experiment_id in facts.kept_run:
+        run_id, kept = facts.kept_run[experiment_id]
+        reason = kept.reason.value if kept.reason else ""
+        return protect(Reason.LIVE_RUN, f"run {run_id}", reason, *kept.via)
+    if version := facts.version_inside.get(experiment_id):
+        return protect(Reason.REGISTERED_MODEL, f"model_version {version}")
+    # Emptying the trash (mlflow gc) later takes these with the experiment, without an undo.
+    if model_id := facts.logged_model.get(experiment_id):
+        return protect(Reason.HAS_LOGGED_MODELS, f"logged_model {model_id}")
+    probed = _probed(facts.probes.get(experiment_id))
+    if probed:
+        return probed
+    latest = max(ms for _, ms in stamps if ms is not None)
+    count = facts.run_count[experiment_id]
+    content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
+    return delete(content, f"not changed for {days_before(latest, policy.as_of_ms)}")
+
+
+def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
+    if policy.keeps(experiment.tags):
+        return protect(
+            Reason.KEEP_TAG, f"tag {policy.keep_tag}={experiment.tags[policy.keep_tag]}"
+        )
+    # Runs without an experiment land there; without it they fail.  In a workspace it can have
+    # another id than 0, so the name counts too (HAZARDS l).
+    if experiment.experiment_id == "0" or experiment.name == "Default":
+        return protect(Reason.DEFAULT_EXPERIMENT)
+    if is_gateway(experiment):
+        return protect(Reason.GATEWAY)
+    return None
+
+
+def _probed(probe: Probe | None) -> Decision | None:
+    if probe is None:
+        return protect(Reason.NOT_SEEN, "not looked into")
+    if probe.has_traces:
+        return protect(Reason.HAS_TRACES)
+    if probe.unseen_run:
+        return protect(Reason.LIVE_RUN, f"run {probe.unseen_run}", "appeared during the scan")
+    if probe.fresh_deleted_run:
+        return protect(Reason.RECENT_TRASH, f"deleted run {probe.fresh_deleted_run}")
+    return None
+
+
+def _versions_inside(inventory: Inventory) -> dict[str, str]:
+    """Return experiments whose artifact location holds the source of a model version."""
+    by_location = {
+        e.artifact_location.rstrip("/"): e.experiment_id
+        for e in inventory.experiments.values()
+        if e.artifact_location
+    }
+    inside: dict[str, str] = {}
+    for version in sorted(inventory.model_versions.values(), key=lambda v: (v.name, v.number)):
+        for location in parent_locations(version.source):
+            if experiment_id := by_location.get(location):
+                inside.setdefault(experiment_id, version.key)
+                break
+    return inside

@@ -1,0 +1,129 @@
+"""Which model versions are stale, and what protects them.  Deleting one cannot be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlflow_gc.inventory.entities import Inventory, ModelVersion, RegisteredModel
+from mlflow_gc.inventory.sources import copied_from, copied_from_alias
+from mlflow_gc.retention.age import days_before, show
+from mlflow_gc.retention.decision import FRESH, Decision, Reason, delete, protect
+from mlflow_gc.retention.policy import Policy
+
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+_NO_STAGE = "None"
+
+VersionKey = tuple[str, str]
+
+
+def decide_model_versions(inventory: Inventory, policy: Policy) -> dict[VersionKey, Decision]:
+    """Decide over all model versions of an inventory."""
+    highest = _highest(inventory)
+    copies = _copies(inventory)
+    return {
+        key: _decide(
+            version, inventory.registered_models.get(version.name), highest, copies, policy
+        )
+        for key, version in inventory.model_versions.items()
+    }
+
+
+def _decide(
+    version: ModelVersion,
+    model: RegisteredModel | None,
+    highest: Mapping[VersionKey, str],
+    copies: Mapping[VersionKey, str],
+    policy: Policy,
+) -> Decision:
+    # last_updated_timestamp is not usage: nothing records that a version was served.  That is why
+    # so much else protects one (HAZARDS 0.3).
+    updated = version.last_updated_timestamp
+    created = version.creation_timestamp
+    if updated is None or created is None or not (
+        policy.is_sensible(updated) and policy.is_sensible(created)
+    ):
+        return protect(
+            Reason.UNKNOWN_TIME,
+            show("creation_timestamp", created),
+            show("last_updated_timestamp", updated),
+        )
+    if max(updated, created) >= policy.cutoff_ms:
+        return FRESH
+    kept = _protected(version, model, highest, copies, policy)
+    if kept:
+        return kept
+    return delete(
+        f"not updated for {days_before(updated, policy.as_of_ms)}",
+        "stage None, no alias, not the highest version",
+    )
+
+
+def _protected(
+    version: ModelVersion,
+    model: RegisteredModel | None,
+    highest: Mapping[VersionKey, str],
+    copies: Mapping[VersionKey, str],
+    policy: Policy,
+) -> Decision | None:
+    if model is None:
+        # Aliases and tags live there; without it nobody knows whether this is the champion.
+        return protect(Reason.UNKNOWN_MODEL, f"registered_model {version.name} was not listed")
+    if policy.keeps(version.tags):
+        return protect(Reason.KEEP_TAG, f"tag {policy.keep_tag}={version.tags[policy.keep_tag]}")
+    if policy.keeps(model.tags):
+        return protect(
+            Reason.KEEP_TAG,
+            f"registered_model {model.name}",
+            f"tag {policy.keep_tag}={model.tags[policy.keep_tag]}",
+        )
+    if aliases := model.aliases.get(version.version):
+        return protect(Reason.ALIAS, *(f"alias {alias}" for alias in aliases))
+    if version.current_stage != _NO_STAGE:
+        return protect(Reason.STAGE, f"stage {version.current_stage}")
+    # Servers before 2.21 list prompts like models; deleting a version deletes the prompt's text.
+    if "true" in {tags.get(PROMPT_TAG, "").lower() for tags in (version.tags, model.tags)}:
+        return protect(Reason.PROMPT, f"registered_model {version.name} is a prompt")
+    # ``models:/m/latest`` and ``models:/m/<stage>`` mean the highest version: deleting it hands
+    # its users another one without a word.
+    if role := highest.get((version.name, version.version)):
+        return protect(Reason.HIGHEST_VERSION, role)
+    if copy := copies.get((version.name, version.version)):
+        return protect(Reason.COPIED, f"model_version {copy}")
+    return None
+
+
+def _highest(inventory: Inventory) -> dict[VersionKey, str]:
+    """Return which versions are the highest of their model, or of a stage of it."""
+    overall: dict[str, ModelVersion] = {}
+    by_stage: dict[tuple[str, str], ModelVersion] = {}
+    for version in inventory.model_versions.values():
+        if version.name not in overall or version.number > overall[version.name].number:
+            overall[version.name] = version
+        stage = (version.name, version.current_stage or _NO_STAGE)
+        if stage not in by_stage or version.number > by_stage[stage].number:
+            by_stage[stage] = version
+    roles = {
+        (v.name, v.version): f"highest version in stage {stage}"
+        for (_, stage), v in by_stage.items()
+    }
+    roles.update({(v.name, v.version): "highest version" for v in overall.values()})
+    return roles
+
+
+def _copies(inventory: Inventory) -> dict[VersionKey, str]:
+    """Return versions that another one was copied from, with the lowest such copy."""
+    by_alias = {
+        (model.name, alias): version
+        for model in inventory.registered_models.values()
+        for version, aliases in model.aliases.items()
+        for alias in aliases
+    }
+    copies: dict[VersionKey, str] = {}
+    for version in sorted(inventory.model_versions.values(), key=lambda v: (v.name, v.number)):
+        original = copied_from(version)
+        if named := copied_from_alias(version):
+            target = by_alias.get(named)
+            original = (named[0], target) if target else None
+        if original and original != (version.name, version.version):
+            copies.setdefault(original, version.key)
+    return copies

@@ -1,0 +1,166 @@
+"""Settings: declared once, resolved once, and each value remembers where it came from.
+
+Order: flag, then non-empty environment variable, then AE5 secret file, then default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_gc.errors import UsageProblem
+
+SECRETS_DIRECTORY = Path("/var/run/secrets/user_credentials")
+"""Where Anaconda Enterprise 5 mounts a user's secrets: one file each, named after the variable."""
+
+DEFAULT_TTL_DAYS = 30
+_MAX_TTL_DAYS = 36_500  # a hundred years: more is a slip of the keyboard, not a policy
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its environment variable, its flag and what it means."""
+
+    variable: str
+    flag: str | None
+    meaning: str
+    is_secret: bool = False
+
+
+TRACKING_URI = Setting("MLFLOW_TRACKING_URI", "--tracking-uri", "tracking server")
+REGISTRY_URI = Setting("MLFLOW_REGISTRY_URI", "--registry-uri", "model registry")
+TRACKING_TOKEN = Setting("MLFLOW_TRACKING_TOKEN", None, "bearer token", is_secret=True)
+WORKSPACE = Setting("MLFLOW_WORKSPACE", "--workspace", "workspace (MLflow 3.10 and newer)")
+ENTITY_TTL = Setting(
+    "MLFLOW_TRACKING_ENTITY_TTL", "--ttl", "age in whole days from which an entity is stale"
+)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A resolved setting: its text (None: nothing is set) and where it came from."""
+
+    setting: Setting
+    text: str | None
+    origin: str
+
+    def describe(self) -> str:
+        """Return one line for ``-v``; a secret's value is never part of it."""
+        if self.text is None:
+            shown = "not set"
+        elif self.setting.is_secret:
+            shown = "(hidden)"
+        else:
+            shown = redact_uri(self.text)
+        return f"{self.setting.variable} = {shown} (from {self.origin})"
+
+
+def resolve(
+    setting: Setting,
+    flag_value: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_directory: Path = SECRETS_DIRECTORY,
+) -> Value:
+    """Find the value of one setting.
+
+    Args:
+        setting: which one.
+        flag_value: what the command line gave, or None.
+        environ: the environment; the process's own when None.
+        secrets_directory: where AE5 secret files are.
+
+    Raises:
+        UsageProblem: the secret file exists and cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    if flag_value is not None:
+        return Value(setting, flag_value, f"flag {setting.flag}")
+    # anaconda-project refuses to run a command whose variable is empty, so the project file has
+    # to default to a blank; blank is therefore "not set", like empty.
+    if environ.get(setting.variable, "").strip():
+        return Value(setting, environ[setting.variable], f"environment {setting.variable}")
+    secret = secrets_directory / setting.variable
+    try:
+        # AE5 and kubectl both like to end the file with a newline that is not part of the value.
+        text = secret.read_text(encoding="utf-8").rstrip("\r\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return Value(setting, None, "default")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageProblem(
+            f"The secret file {secret} cannot be read: {error}.",
+            hint=f"Mend the file or set the environment variable {setting.variable}.",
+        ) from error
+    return (
+        Value(setting, text, f"secret file {secret}")
+        if text.strip()
+        else Value(setting, None, "default")
+    )
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a server: every value with its origin.
+
+    ``tracking_uri`` None means MLflow's own default; ``registry_uri`` None the tracking URI.
+    """
+
+    tracking_uri: Value
+    registry_uri: Value
+    token: Value
+    workspace: Value
+
+    def describe(self) -> list[str]:
+        """Return one line per setting for ``-v``."""
+        return [v.describe() for v in (self.tracking_uri, self.registry_uri, self.token, self.workspace)]
+
+
+def resolve_connection(
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    workspace: str | None = None,
+) -> Connection:
+    """Resolve where the server is; the arguments are what the flags gave."""
+    return Connection(
+        tracking_uri=resolve(TRACKING_URI, tracking_uri),
+        registry_uri=resolve(REGISTRY_URI, registry_uri),
+        token=resolve(TRACKING_TOKEN),
+        workspace=resolve(WORKSPACE, workspace),
+    )
+
+
+def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[int, Value]:
+    """Resolve the TTL in whole days (at least 1), with its origin.
+
+    Raises:
+        UsageProblem: the value is not a whole number of at least 1; names where it came from.
+    """
+    value = resolve(ENTITY_TTL, flag_value, **where)  # type: ignore[arg-type]  # passed through
+    if value.text is None:
+        return DEFAULT_TTL_DAYS, Value(ENTITY_TTL, str(DEFAULT_TTL_DAYS), "default")
+    text = value.text.strip()
+    # int() would also take "1_0", "+5" and digits of other scripts; none of them is meant.
+    if re.fullmatch(r"0*[1-9][0-9]{0,8}", text, re.ASCII) and int(text) <= _MAX_TTL_DAYS:
+        return int(text), value
+    raise UsageProblem(
+        f"The TTL {value.text!r} (from {value.origin}) is not a whole number of days "
+        f"from 1 to {_MAX_TTL_DAYS}.",
+        hint="Give whole days, for example 30.",
+    )
+
+
+def redact_uri(uri: str) -> str:
+    """Return the URI without user name, password and query values that may hold secrets.
+
+    ``postgresql://me:pw@db/mlflow?sslpassword=x`` becomes ``postgresql://db/mlflow``.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
+    rest = rest.split("?", 1)[0].split("#", 1)[0]
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}".rstrip("/" if path else "")

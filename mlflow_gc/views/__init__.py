@@ -1,0 +1,1 @@
+"""Rendering a plan, always from the plan document, for people and machines."""

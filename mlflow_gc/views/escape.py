@@ -1,0 +1,36 @@
+"""Text from the server is hostile: it is made visible, never interpreted.
+
+Names, tags and descriptions can hold terminal escapes, line breaks, bidirectional marks and
+markup of any kind.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Marks that turn the direction of what follows, or take no room: a name can fake another one.
+_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_ALLOWED = {"\u200d"}  # joins emoji; harmless where it joins nothing
+
+
+def plain(text: str, *, most: int | None = None) -> str:
+    """Return text safe for one cell of a terminal line: no control, no line break, no marks.
+
+    Args:
+        text: anything.
+        most: cut to so many characters, the last one then being ``…``; never used for ids.
+    """
+    shown = text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
+    if most is not None and len(shown) > most:
+        shown = shown[: most - 1] + "…"
+    return shown
+
+
+def _visible(char: str) -> str:
+    if char in _ALLOWED:
+        return char
+    if unicodedata.category(char) in _INVISIBLE_CATEGORIES:
+        code = ord(char)
+        named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
+        return named or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+    return char

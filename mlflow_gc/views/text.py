@@ -1,0 +1,282 @@
+"""A plan, its difference and its outcome as text, on a terminal or in a job's log."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.views.escape import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlflow_gc.apply.executor import Result
+
+_CUT_AT = 20
+_NAME = 40
+_KIND_WORDS = {
+    "experiments": ("experiment", "experiments"),
+    "runs": ("run", "runs"),
+    "model_versions": ("model version", "model versions"),
+}
+
+
+def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
+    """Print the numbers of a plan and the next command."""
+    rows = [("", "scanned", "stale", "kept", "to delete")]
+    for kind, (_, words) in _KIND_WORDS.items():
+        counts = plan["summary"][kind]
+        numbers = (counts[key] for key in ("scanned", "stale", "protected", "delete"))
+        rows.append((words, *(f"{n:,}" for n in numbers)))
+    _table(console, rows)
+    irreversible = plan["summary"]["irreversible"]
+    if irreversible:
+        _line(console, f"{irreversible:,} of the deletions cannot be undone (model versions).", "bold red")
+    _line(console, f"Plan {path}  {plan['plan_id']}")
+    _line(console, _validity(plan))
+    if plan["applyable"] and any(plan[kind] for kind in _KIND_WORDS):
+        _line(console, f"Review: mlflow-gc show {path}")
+        _line(console, f"Apply:  mlflow-gc prune {path}")
+
+
+def show(plan: dict[str, Any], console: Console, *, path: str, everything: bool) -> None:
+    """Print what a plan deletes by experiment and model, what it keeps and why."""
+    server, policy = plan["server"], plan["policy"]
+    _line(console, f"Prune plan of {server['tracking_uri']}", "bold")
+    if server["registry_uri"] != server["tracking_uri"]:
+        _line(console, f"Registry {server['registry_uri']}")
+    if server["workspace"]:
+        _line(console, f"Workspace {server['workspace']}")
+    _line(
+        console,
+        f"As of {plan['as_of']}, TTL {policy['ttl_days']} days: stale is what is older than "
+        f"{policy['cutoff']}.",
+    )
+    _experiments(plan, console, everything=everything)
+    _runs(plan, console, everything=everything)
+    _versions(plan, console, everything=everything)
+    _kept(plan, console, everything=everything)
+    for diagnostic in plan["diagnostics"]:
+        _line(console, f"Warning: {diagnostic['message']}", "yellow")
+    _line(console, "")
+    summary(plan, console, path=path)
+
+
+def diff(changes: dict[str, Any], console: Console) -> None:
+    """Print what changed between two plans; server and policy first."""
+    if not changes["different"]:
+        _line(console, "No differences.")
+        return
+    for part in ("server", "policy", "state"):
+        for field in changes[part]:
+            _line(console, f"! {part} {_change(field)}", "bold yellow")
+    counts = []
+    for kind, (word, words) in _KIND_WORDS.items():
+        lists = changes[kind]
+        for sign, key, style in (("+", "added", "red"), ("-", "removed", "green")):
+            for entity in lists[key]:
+                name = plain(entity["name"], most=_NAME)
+                _line(console, f"{sign} {word} {entity['id']}  {name}  {entity['why']}", style)
+        for entity in lists["changed"]:
+            name = plain(entity["name"], most=_NAME)
+            fields = "; ".join(_change(field) for field in entity["fields"])
+            _line(console, f"~ {word} {entity['id']}  {name}  {fields}", "yellow")
+        numbers = (len(lists[key]) for key in ("added", "removed", "changed"))
+        counts.append("{} +{} -{} ~{}".format(words, *numbers))
+    _line(console, "; ".join(counts))
+
+
+def outcome(
+    result: Result, skips: Sequence[dict[str, Any]], console: Console, *, journal: Path | None
+) -> None:
+    """Print how a prune ended: counts, and why what was not deleted stayed."""
+    verb = "deleted" if journal else "would be deleted"
+    rows = [("", verb, "skipped", "failed")]
+    for kind, words in _by_record_kind():
+        outcomes: Counter[str] = Counter()
+        for (of_kind, name), count in result.counts.items():
+            if of_kind == kind:
+                outcomes[name.split(":", 1)[0]] += count
+        rows.append((words, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
+    _table(console, rows)
+    _skips(skips, console)
+    if journal:
+        _line(console, f"Journal {journal}")
+    else:
+        _line(console, "Dry run: nothing was deleted and no journal was written.")
+
+
+def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> None:
+    """Print how many entries of a plan match, changed or are gone."""
+    rows = [("", "matching", "changed", "gone", "failed")]
+    for kind, words in _by_record_kind():
+        of_kind = {name: n for (k, name), n in result.counts.items() if k == kind}
+        gone = sum(of_kind.get(f"skipped:{code}", 0) for code in ("gone", "already_deleted"))
+        skipped = sum(n for name, n in of_kind.items() if name.startswith("skipped:"))
+        numbers = (of_kind.get("deleted", 0), skipped - gone, gone, of_kind.get("failed", 0))
+        rows.append((words, *(f"{n:,}" for n in numbers)))
+    _table(console, rows)
+    _skips(skips, console)
+
+
+def question(plan: dict[str, Any]) -> str:
+    """Return what prune asks before it applies a plan made on the spot."""
+    counts = ", ".join(
+        f"{plan['summary'][kind]['delete']:,} {words}" for kind, (_, words) in _KIND_WORDS.items()
+    )
+    irreversible = plan["summary"]["irreversible"]
+    uri = plain(plan["server"]["tracking_uri"])
+    return (
+        f"\nDelete {counts} on {uri}?\n"
+        f"{irreversible:,} of these deletions are irreversible. Only 'yes' is accepted: "
+    )
+
+
+def _experiments(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    entries = plan["experiments"]
+    _heading(console, "experiments", len(entries), "can be restored")
+    _list(
+        console,
+        [(e["experiment_id"], plain(e["name"], most=_NAME), "; ".join(e["reasons"])) for e in entries],
+        everything=everything,
+    )
+
+
+def _runs(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    _heading(console, "runs", len(plan["runs"]), "can be restored")
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for run in plan["runs"]:
+        groups[run["experiment_id"], run["experiment_name"]].append(run)
+    for (experiment_id, name), runs in groups.items():
+        _line(console, f"  experiment {experiment_id} {plain(name, most=_NAME)}: {len(runs):,} runs")
+        _list(
+            console,
+            [
+                (
+                    r["run_id"],
+                    plain(r["run_name"], most=_NAME),
+                    (r["last_activity_time"] or "")[:10],
+                    "; ".join(r["reasons"]),
+                )
+                for r in runs
+            ],
+            everything=everything,
+            indent=4,
+            cut_at=_CUT_AT if len(groups) <= 3 else 5,
+        )
+
+
+def _versions(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    _heading(console, "model_versions", len(plan["model_versions"]), "IRREVERSIBLE")
+    _list(
+        console,
+        [
+            (
+                f"{plain(v['name'])}/{v['version']}",
+                (v["last_updated_timestamp"] or "")[:10],
+                "; ".join(v["reasons"]),
+            )
+            for v in plan["model_versions"]
+        ],
+        everything=everything,
+    )
+
+
+def _kept(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    protected = plan["protected"]
+    total = sum(len(protected[kind]) for kind in _KIND_WORDS)
+    _line(console, "")
+    _line(console, f"Kept although old: {total:,}", "bold")
+    for kind, (word, _) in _KIND_WORDS.items():
+        by_reason: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for entry in protected[kind]:
+            by_reason[entry["reason"]].append(entry)
+        for reason in sorted(by_reason):
+            entries = by_reason[reason]
+            shown = entries if everything else entries[:1]
+            for index, entry in enumerate(shown):
+                head = f"{len(entries):,} {word}{'s' if len(entries) > 1 else ''}" if not index else ""
+                chain = ", ".join(entry["via"])
+                example = f"{_id_of(kind, entry)}{': ' + chain if chain else ''}"
+                lead = "" if everything or len(entries) == 1 else "for example "
+                _line(console, f"  {head:<22} {reason:<20} {lead}{example}")
+
+
+def _id_of(kind: str, entry: dict[str, Any]) -> str:
+    if kind == "runs":
+        return str(entry["run_id"])
+    if kind == "experiments":
+        return f"{entry['experiment_id']} {plain(entry['name'], most=_NAME)}"
+    return f"{entry['name']}/{entry['version']}"
+
+
+def _skips(skips: Sequence[dict[str, Any]], console: Console) -> None:
+    for skip in skips[:_CUT_AT]:
+        _line(
+            console,
+            f"  not deleted: {skip['kind']} {skip['id']}  {skip['reason']}: {skip.get('detail', '')}",
+        )
+    if len(skips) > _CUT_AT:
+        _line(console, f"  ... and {len(skips) - _CUT_AT:,} more, see the journal")
+
+
+def _heading(console: Console, kind: str, count: int, undo: str) -> None:
+    _line(console, "")
+    word = _KIND_WORDS[kind][0 if count == 1 else 1]
+    style = "bold red" if undo.isupper() and count else "bold"
+    _line(console, f"Delete {count:,} {word}" + (f" ({undo})" if count else ""), style)
+
+
+def _list(
+    console: Console,
+    rows: Sequence[tuple[str, ...]],
+    *,
+    everything: bool,
+    indent: int = 2,
+    cut_at: int = _CUT_AT,
+) -> None:
+    """Print aligned rows; a long list is cut with a count."""
+    shown = rows if everything else rows[:cut_at]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        _line(console, " " * indent + "  ".join(cells).rstrip())
+    if len(rows) > len(shown):
+        _line(console, " " * indent + f"... and {len(rows) - len(shown):,} more (--all shows them)")
+
+
+def _table(console: Console, rows: Iterable[tuple[str, ...]]) -> None:
+    """Print a small table of numbers, first column left, the rest right."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *rest = row
+        numbers = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
+        _line(console, f"{first.ljust(widths[0])}  {'  '.join(numbers)}")
+
+
+def _validity(plan: dict[str, Any]) -> str:
+    if not plan["complete"]:
+        return "Incomplete: it cannot be applied."
+    if not plan["applyable"]:
+        return "A forecast: it cannot be applied."
+    return f"Valid until {plan['expires_at']}." if plan["expires_at"] else "It does not expire."
+
+
+def _change(field: dict[str, Any]) -> str:
+    return f"{field['field']} {_value(field['old'])} -> {_value(field['new'])}"
+
+
+def _value(value: Any) -> str:
+    return plain("none" if value is None else str(value), most=_NAME * 2)
+
+
+def _by_record_kind() -> list[tuple[str, str]]:
+    return [(kind[:-1], words) for kind, (_, words) in _KIND_WORDS.items()]
+
+
+def _line(console: Console, text: str, style: str | None = None) -> None:
+    # Every line passes here: whatever a server put into it cannot leave the line.
+    console.print(plain(text), style=style, soft_wrap=True)

@@ -1,0 +1,92 @@
+"""Servers, data and the program for every test."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support import server as store
+from support.bench import Bench
+from support.cli import Cli
+from support.proxy import Proxy
+from support.world import World
+
+from mlflow_gc.demo.server import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """The real MLflow server of this test process; tests take it through ``world``."""
+    with LocalServer(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """A second, independent, empty server; only for tests that need one that is not ``server``."""
+    with LocalServer(tmp_path_factory.mktemp("other-server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def as_of_ms() -> int:
+    """The clock of all reports: some minutes ago, with odd milliseconds."""
+    return (int(time.time()) - 600) * 1000 + 123
+
+
+@pytest.fixture(scope="session")
+def cli(server: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """The program, pointed at ``server``."""
+    runner = Cli(tmp_path_factory.mktemp("cli"), {"MLFLOW_TRACKING_URI": server.uri})
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="session")
+def offline_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """The program without any server: port 9 (discard) answers nobody."""
+    runner = Cli(tmp_path_factory.mktemp("cli"), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def world(server: LocalServer, as_of_ms: int) -> Iterator[World]:
+    """``server``, emptied for this test."""
+    store.empty(server.database)
+    content = World(server.uri, server.database, as_of_ms)
+    yield content
+    content.close()
+
+
+@pytest.fixture(scope="module")
+def shared_world(server: LocalServer, as_of_ms: int) -> Iterator[World]:
+    """``server``, emptied once for a module whose tests only look at it."""
+    store.empty(server.database)
+    content = World(server.uri, server.database, as_of_ms)
+    yield content
+    content.close()
+
+
+@pytest.fixture
+def bench(world: World, cli: Cli, tmp_path: Path) -> Bench:
+    """Data, program, directory and oracle for one test."""
+    return Bench(world, cli, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_bench(shared_world: World, cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """The same for a module whose tests only look."""
+    return Bench(shared_world, cli, tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture
+def proxy(server: LocalServer) -> Iterator[Proxy]:
+    """A proxy before ``server`` that forwards until told otherwise."""
+    with Proxy(server.uri) as running:
+        yield running

@@ -1,0 +1,198 @@
+"""``mlflow-gc demo`` as a process: it tells its story, and leaves nothing or what was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mlflow_gc.apply.journal import read_journal
+from mlflow_gc.demo.story.oddities import UGLY_NAMES
+from mlflow_gc.demo.walkthrough import PLAN
+from mlflow_gc.plan.verify import load_plan
+
+TIMEOUT_S = 280
+KINDS = {"experiments": "experiment", "runs": "run", "model versions": "model_version"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a demo ended, what it wrote and where it worked."""
+
+    code: int
+    out: str
+    err: str
+    temporary: Path
+
+    @property
+    def uri(self) -> str:
+        found = re.search(r"http://127\.0\.0\.1:\d+", self.out)
+        assert found, self.out + self.err
+        return found[0]
+
+
+def start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
+    # Settings of a user that must not matter.
+    env = {
+        **os.environ,
+        "TMPDIR": str(temporary),
+        "COLUMNS": "250",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "MLFLOW_TRACKING_ENTITY_TTL": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "mlflow_gc", "demo", *arguments],
+        env=env,
+        cwd=temporary,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(process: subprocess.Popen[str], temporary: Path) -> Shown:
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    return Shown(process.returncode, out, err, temporary)
+
+
+def answers(uri: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=5) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    temporary = tmp_path_factory.mktemp("demo")
+    return finish(start(temporary), temporary)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory):
+    temporary = tmp_path_factory.mktemp("kept")
+    shown = finish(start(temporary, "--keep"), temporary)
+    found = re.search(r"kill -- -(\d+)", shown.out)
+    try:
+        yield shown
+    finally:
+        if found:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(found[1]), signal.SIGKILL)
+
+
+def test_the_demo_runs_the_real_commands_in_order(shown: Shown):
+    assert shown.code == 0, shown.out + shown.err
+    commands = re.findall(r"^\$ mlflow-gc (.*)$", shown.out, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == [
+        "report", "show", "report", "diff", "prune",
+    ]  # fmt: skip
+
+
+def test_names_from_the_server_cannot_attack_the_reader(shown: Shown):
+    assert not set(shown.out + shown.err) & {"\x1b", "\u202e", "\r", "\x07", "\x08"}
+    # A second line of a name would begin a line of its own.
+    attacks = [line for name in UGLY_NAMES for line in name.split("\n")[1:]]
+    assert attacks
+    for line in (shown.out + shown.err).splitlines():
+        assert not line.strip().startswith(tuple(attacks)), line
+
+
+def test_nothing_is_left_behind(shown: Shown):
+    assert list(shown.temporary.iterdir()) == []
+    assert not answers(shown.uri)
+
+
+def test_keep_leaves_the_server_and_its_files(kept: Shown):
+    assert kept.code == 0, kept.out + kept.err
+    assert answers(kept.uri)
+    assert f"export MLFLOW_TRACKING_URI={kept.uri}" in kept.out
+    (directory,) = kept.temporary.iterdir()
+    assert str(directory) in kept.out
+    report = [sys.executable, "-m", "mlflow_gc", "report", "-o", str(kept.temporary / "again.json")]
+    subprocess.run(report, check=True, env={**os.environ, "MLFLOW_TRACKING_URI": kept.uri})
+    (kept.temporary / "again.json").unlink()
+
+
+def test_the_counts_are_those_of_plan_journal_and_server(kept: Shown):
+    (directory,) = kept.temporary.iterdir()
+    plan = load_plan(directory / PLAN)
+    (session,) = read_journal(directory / f"{PLAN}.journal.jsonl")
+    assert not [r for r in session.records if r["outcome"] == "failed"]
+    deleted = Counter(r["kind"] for r in session.records if r["outcome"] == "deleted")
+    for words, kind in KINDS.items():
+        # The two tables: one row of counts, and rows such as "26 runs | because | example".
+        counts = re.search(rf"^\W*{words}\W+(\d+)\W+(\d+)\W+(\d+)\W*$", kept.out, re.MULTILINE)
+        assert counts, kept.out
+        before, gone, left = (int(count) for count in counts.groups())
+        groups = re.findall(rf"^\W*(\d+) {words[:-1]}s?\b", kept.out, re.MULTILINE)
+        assert before - gone == left == sum(int(group) for group in groups)
+        assert gone == deleted[kind]
+        assert before == plan["summary"][f"{kind}s"]["scanned"]
+
+
+def test_what_the_colleague_protected_is_skipped_with_a_reason(kept: Shown):
+    (directory,) = kept.temporary.iterdir()
+    (session,) = read_journal(directory / f"{PLAN}.journal.jsonl")
+    skipped = {(r["kind"], r["reason"]) for r in session.records if r["outcome"] == "skipped"}
+    assert {kind for kind, _ in skipped} == {"run", "model_version"}
+    assert all(reason for _, reason in skipped)
+    assert "skipped by prune" in kept.out
+
+
+def test_what_keep_prints_stops_and_removes_everything(kept: Shown):
+    found = re.search(r"kill -- -\d+; rm -rf \S+", kept.out)
+    assert found, kept.out
+    subprocess.run(["sh", "-c", found[0]], check=True)
+    wait_for(lambda: not answers(kept.uri))
+    assert list(kept.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+@pytest.mark.parametrize("moment", ["starting", "writing", "reporting"])
+def test_a_signal_cleans_up(number: signal.Signals, code: int, moment: str, tmp_path: Path):
+    process = start(tmp_path)
+    assert process.stdout
+    seen = ""
+    try:
+        if moment == "starting":
+            wait_for(lambda: list(tmp_path.glob("*/server/server.log")))
+        else:
+            mark = {"writing": "runs at", "reporting": "$ mlflow-gc report"}[moment]
+            for line in process.stdout:
+                seen += line
+                if mark in line:
+                    break
+        time.sleep(1.0)
+    finally:
+        process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, seen + out + err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+    uris = re.findall(r"http://127\.0\.0\.1:\d+", seen)
+    assert not [uri for uri in uris if answers(uri)]

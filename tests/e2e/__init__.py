@@ -1,0 +1,1 @@
+"""The contract, sentence by sentence, through the command line against a real MLflow server."""

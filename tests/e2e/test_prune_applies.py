@@ -1,0 +1,296 @@
+"""``prune PLAN`` deletes what the plan lists, in a safe order, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.plans import Journal, Plan
+from support.world import FRESH, KEEP_TAG
+
+if TYPE_CHECKING:
+    from support.bench import Bench
+    from support.oracle import Entity
+    from support.proxy import Proxy, Seen
+    from support.world import World
+
+MANY = 3_200
+
+
+def _small_estate(world: World) -> None:
+    """Two experiments, a tree, two versions, and as much again that stays."""
+    first = world.experiment("first")
+    parent = world.run(first)
+    child = world.run(first, parent=parent)
+    world.run(first, parent=child)
+    second = world.experiment("second")
+    world.bulk_runs(second, 8)
+    name = world.model("fraud")
+    world.version(name)
+    world.version(name)
+    world.version(name, age=FRESH)
+    kept = world.experiment("kept")
+    world.run(kept, tags={KEEP_TAG: "true"})
+    world.run(kept, age=FRESH)
+    world.version(world.model("aliased"), aliases=["champion"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_more_than_three_thousand_runs_no_more_no_less(bench: Bench) -> None:
+    """All stale runs of one experiment are listed and deleted; protected and fresh ones stay."""
+    world = bench.world
+    crowd = world.experiment("crowd")
+    stale = {
+        run
+        for status, count in (("FINISHED", MANY), ("FAILED", 40), ("KILLED", 40))
+        for run in world.bulk_runs(crowd, count, status=status, name=status)
+    }
+    stay = set(world.bulk_runs(crowd, 1_100, age=FRESH, name="fresh"))
+    stay |= set(world.bulk_runs(crowd, 30, status="RUNNING", name="running"))
+    stay.add(world.run(crowd, tags={KEEP_TAG: "true"}))
+    registered = world.run(crowd)
+    world.version(world.model(), run_id=registered, age=FRESH)
+    stay.add(registered)
+    before = bench.state()
+
+    plan = bench.report()
+    assert plan.runs == stale
+    assert plan.experiments == plan.versions == set()
+
+    _, journal = bench.prune(plan)
+    assert bench.state().gone_since(before) == {("run", run) for run in stale}
+    assert {("run", run) for run in stay} <= bench.state().active
+    assert journal.with_outcome("deleted") == {("run", run) for run in stale}
+
+
+def test_what_is_planned_is_deleted_and_nothing_else(bench: Bench) -> None:
+    """Experiments, trees of runs and model versions."""
+    _small_estate(bench.world)
+    before = bench.state()
+    plan = bench.report()
+    assert len(plan.entities) == 2 + 11 + 2
+    outcome, journal = bench.prune(plan)
+    assert bench.state().gone_since(before) == plan.entities
+    assert bench.state().aliases == before.aliases
+    assert journal.with_outcome("deleted") == plan.entities
+    assert not journal.skips
+    assert str(len(plan.entities)) in outcome.text
+
+
+def test_children_go_before_parents_runs_before_experiments_versions_last(
+    bench: Bench, proxy: Proxy
+) -> None:
+    """The order of the delete requests; each entity is asked for once."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    proxy.forget()
+    bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    deletes = [entity for seen in proxy.seen if (entity := _deleted_by(seen)) is not None]
+    assert sorted(deletes) == sorted(plan.entities), "each once"
+    position = {entity: n for n, entity in enumerate(deletes)}
+    for run in plan.document["runs"]:
+        this = position["run", run["run_id"]]
+        if run["parent_run_id"] is not None:
+            assert this < position["run", run["parent_run_id"]]
+        assert this < position["experiment", run["experiment_id"]]
+    last_other = max(n for (kind, _), n in position.items() if kind != "model_version")
+    assert all(n > last_other for (kind, _), n in position.items() if kind == "model_version")
+
+
+def _deleted_by(seen: Seen) -> Entity | None:
+    if not seen.path.endswith("/delete"):
+        return None
+    body = json.loads(seen.body)
+    if seen.path.endswith("runs/delete"):
+        return "run", body["run_id"]
+    if seen.path.endswith("experiments/delete"):
+        return "experiment", body["experiment_id"]
+    return "model_version", f"{body['name']}/{body['version']}"
+
+
+def test_applying_again_finds_everything_gone_and_succeeds(bench: Bench, proxy: Proxy) -> None:
+    """What is already gone is "already gone", not an error, and is not deleted twice."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    bench.prune(plan)
+    after = bench.state()
+    second = bench.journal_path(plan).with_name("second.jsonl")
+    bench.cli(
+        "prune", plan.path, "--journal", second, env={"MLFLOW_TRACKING_URI": proxy.uri}
+    ).expect(0)
+    assert bench.state() == after, "deletion times included"
+    journal = Journal.load(second)
+    assert set(journal.skips) == plan.entities
+    assert set(journal.skips.values()) <= {"already_deleted", "gone"}
+    assert not [seen for seen in proxy.seen if seen.path.endswith("/delete")]
+
+
+def test_applying_again_with_the_same_journal_succeeds_too(bench: Bench) -> None:
+    """The journal of the first prune is not lost."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    _, first = bench.prune(plan)
+    _, both = bench.prune(plan)
+    assert both.with_outcome("deleted") >= first.with_outcome("deleted")
+
+
+def test_a_dry_run_deletes_nothing_and_says_what_it_would_do(bench: Bench, proxy: Proxy) -> None:
+    """``--dry-run`` does everything but the deletes."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    before = bench.state()
+    outcome = bench.cli(
+        "prune", plan.path, "--dry-run", env={"MLFLOW_TRACKING_URI": proxy.uri}
+    ).expect(0)
+    assert bench.state() == before
+    assert not [seen for seen in proxy.seen if seen.path.endswith("/delete")]
+    assert str(len(plan.entities)) in outcome.text or str(len(plan.runs)) in outcome.text
+
+
+def test_a_dry_run_does_not_stand_in_the_way_of_the_real_one(bench: Bench) -> None:
+    """Same plan, same journal."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    before = bench.state()
+    bench.prune(plan, "--dry-run")
+    bench.prune(plan)
+    assert bench.state().gone_since(before) == plan.entities
+
+
+def test_the_journal_lies_beside_the_plan(bench: Bench) -> None:
+    """``<plan>.journal.jsonl`` unless told otherwise."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    bench.cli("prune", plan.path).expect(0)
+    assert {p.name for p in bench.dir.iterdir()} == {"plan.json", "plan.json.journal.jsonl"}
+
+
+def test_the_journal_has_a_header_a_record_per_entity_and_an_end(bench: Bench) -> None:
+    """Section 6 of the contract."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    _, journal = bench.prune(plan)
+    types = [line["type"] for line in journal.lines]
+    assert types[0] == "header"
+    assert types[-1] == "end"
+    assert types.count("record") == len(plan.entities)
+    header = journal.lines[0]
+    assert plan.plan_id in json.dumps(header)
+    assert plan.document["server"]["identity"] in json.dumps(header)
+    for record in journal.records:
+        assert record["outcome"] == "deleted"
+        assert record["time"].endswith("Z")
+
+
+def test_validate_accepts_the_journal(bench: Bench) -> None:
+    """``validate`` knows journals, too."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    bench.prune(plan)
+    bench.cli("validate", bench.journal_path(plan)).expect(0)
+
+
+def test_a_plan_that_deletes_nothing_is_applied_with_success(bench: Bench) -> None:
+    """A scheduled job on a tidy server is green."""
+    bench.world.run(bench.world.experiment(age=FRESH), age=FRESH)
+    plan = bench.report()
+    assert not plan.entities
+    bench.prune(plan)
+
+
+def test_a_reformatted_plan_is_the_same_plan(bench: Bench) -> None:
+    """``plan_id`` is about values, not about white space or the order of keys."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    before = bench.state()
+    text = json.dumps(plan.document, indent=2, sort_keys=True)
+    plan.path.write_text(text.replace("\n", "\r\n"))
+    bench.cli("validate", plan.path).expect(0)
+    bench.prune(plan)
+    assert bench.state().gone_since(before) == plan.entities
+
+
+def test_fields_that_a_newer_minor_version_adds_are_ignored(bench: Bench) -> None:
+    """Readers ignore names they do not know, at any level but ``expect``."""
+    _small_estate(bench.world)
+
+    def grow(document: dict[str, object]) -> None:
+        document["format_version"] = "1.9"
+        document["new_section"] = {"anything": [1, 2, 3]}
+        for run in document["runs"]:  # type: ignore[attr-defined]
+            run["new_field"] = "new"
+
+    plan = bench.report()
+    newer = plan.edited(bench.dir / "newer.json", grow, sign=True)
+    before = bench.state()
+    bench.cli("validate", newer.path).expect(0)
+    bench.prune(newer)
+    assert bench.state().gone_since(before) == plan.entities
+
+
+def test_expect_names_the_plan_that_may_run(bench: Bench) -> None:
+    """``--expect`` with the right digest applies."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    before = bench.state()
+    bench.prune(plan, "--expect", plan.plan_id)
+    assert bench.state().gone_since(before) == plan.entities
+
+
+def test_a_registered_run_goes_with_the_plan_after_its_version(bench: Bench) -> None:
+    """First plan: the version; second plan: the run that was behind it."""
+    world = bench.world
+    run = world.run(world.experiment(age=FRESH))
+    version = world.spare_version(world.model(), run_id=run)
+    first = bench.report(name="first.json")
+    assert first.entities == {("model_version", version)}
+    bench.prune(first)
+    second = bench.report(name="second.json")
+    assert second.entities == {("run", run)}
+    bench.prune(second)
+    assert ("run", run) not in bench.state().active
+
+
+def test_names_that_the_filter_grammar_cannot_quote_are_pruned_like_others(bench: Bench) -> None:
+    """Both kinds of quotes, percent signs, backslashes, unicode and spaces in model names."""
+    world = bench.world
+    names = ["it's", 'say "hi"', 'it\'s "both"', "100%_sure", "back\\slash", "名前 ✈", "a b", "%27"]
+    expected = {("model_version", world.spare_version(world.model(name))) for name in names}
+    before = bench.state()
+    plan = bench.report()
+    assert plan.entities == expected
+    bench.prune(plan)
+    assert bench.state().gone_since(before) == expected
+
+
+def test_runs_of_before_in_the_trash_are_left_alone(bench: Bench) -> None:
+    """A run that was in the trash already keeps its time of deletion while others go."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    trashed, stale = world.run(home), world.run(home)
+    world.delete_run(trashed)
+    before = bench.state()
+    plan = bench.report()
+    assert plan.runs == {stale}
+    bench.prune(plan)
+    assert before.deleted_times <= bench.state().deleted_times
+
+
+def test_quiet_prune_says_little_and_json_is_pure(bench: Bench) -> None:
+    """``-q`` keeps a job log short."""
+    _small_estate(bench.world)
+    plan = bench.report("-q")
+    outcome, _ = bench.prune(plan, "-q")
+    assert len(outcome.text.splitlines()) <= 5
+
+
+def test_the_plan_is_not_changed_by_its_prune(bench: Bench) -> None:
+    """The reviewed file is the executed file, before and after."""
+    _small_estate(bench.world)
+    plan = bench.report()
+    raw = plan.path.read_bytes()
+    bench.prune(plan)
+    assert plan.path.read_bytes() == raw
+    assert Plan.load(plan.path).entities == plan.entities

@@ -1,0 +1,475 @@
+"""Nothing that changed since the plan is deleted, and everything else still is.
+
+Between report and prune other people work.  The first test lets all kinds of interference happen
+to entities of one plan and asks about each; later tests change the server at the last moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from support import server as store
+from support.bench import Bench
+from support.world import FRESH, KEEP_TAG, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.cli import Cli
+    from support.oracle import Entity, State
+    from support.plans import Journal, Plan
+    from support.proxy import Proxy
+
+    from mlflow_gc.demo.server import LocalServer
+
+
+@dataclass
+class Meddling:
+    """What happens between report and prune, and what prune must say to it."""
+
+    deeds: list[Callable[[], object]] = field(default_factory=list)
+    skips: dict[str, tuple[Entity, set[str]]] = field(default_factory=dict)
+    """What happened -> the entity, and the codes that are right."""
+
+    def expect(
+        self, what: str, entity: Entity, codes: str, deed: Callable[[], object] | None = None
+    ) -> None:
+        """Remember a deed; one without ``deed`` suffers from another one's."""
+        self.skips[what] = (entity, set(codes.split("|")))
+        if deed is not None:
+            self.deeds.append(deed)
+
+
+def _meddle_with_runs(world: World, m: Meddling) -> None:
+    home = world.experiment("runs", age=FRESH)
+
+    run = world.run(home)
+    m.expect("run resumed", ("run", run), "changed", lambda r=run: world.resume(r))
+    run = world.run(home)
+    m.expect(
+        "run got the keep tag",
+        ("run", run),
+        "protected",
+        lambda r=run: world.tag_run(r, KEEP_TAG, "true"),
+    )
+    run = world.run(home)
+    m.expect(
+        "run logged a metric",
+        ("run", run),
+        "changed",
+        lambda r=run: world.metric(r, world.as_of_ms),
+    )
+    run = world.run(home)
+    m.expect(
+        "run ended again, with a later end time",
+        ("run", run),
+        "changed",
+        lambda r=run: world.call(
+            "POST",
+            "runs/update",
+            {"run_id": r, "status": "FINISHED", "end_time": world.as_of_ms},
+        ),
+    )
+    run = world.run(home)
+    m.expect(
+        "run moved to the trash", ("run", run), "already_deleted", lambda r=run: world.delete_run(r)
+    )
+    run = world.run(home)
+    m.expect("run purged by mlflow gc", ("run", run), "gone", lambda r=run: world.purge_run(r))
+
+    parent = world.run(home)
+    child = world.run(home, parent=parent)
+    m.expect(
+        "parent got a new child",
+        ("run", parent),
+        "protected",
+        lambda p=parent: world.run(home, parent=p, age=FRESH, status="RUNNING"),
+    )
+    m.expect("parent got a new child: the old child", ("run", child), "protected")
+    parent = world.run(home)
+    child = world.run(home, parent=parent)
+    m.expect(
+        "child got the keep tag",
+        ("run", child),
+        "protected",
+        lambda c=child: world.tag_run(c, KEEP_TAG, "true"),
+    )
+    m.expect("child got the keep tag: the parent", ("run", parent), "protected")
+    other = world.experiment("elsewhere", age=FRESH)
+    parent = world.run(home)
+    m.expect(
+        "parent got a new child in another experiment",
+        ("run", parent),
+        "protected",
+        lambda p=parent: world.run(other, parent=p, age=FRESH),
+    )
+
+    run = world.run(home)
+    m.expect(
+        "run got the evaluation tag",
+        ("run", run),
+        "protected",
+        lambda r=run: world.tag_run(r, "mlflow.runType", "genai_evaluate"),
+    )
+
+
+def _meddle_with_registration(world: World, m: Meddling) -> None:
+    home = world.experiment("registered", age=FRESH)
+    world.model("new")
+
+    def expect(what: str, run: str, deed: Callable[[], object]) -> None:
+        m.expect(what, ("run", run), "protected", deed)
+
+    run = world.run(home)
+    expect("registered by run_id", run, lambda r=run: world.version("new", run_id=r))
+    run = world.run(home)
+    expect(
+        "registered by a runs:/ source",
+        run,
+        lambda r=run: world.version("new", source=f"runs:/{r}/model"),
+    )
+    run = world.run(home)
+    expect(
+        "registered by a logged model",
+        run,
+        lambda r=run: world.version("new", source=f"models:/{world.logged_model(home, r)}"),
+    )
+    run = world.run(home)
+    expect(
+        "registered by an absolute source without run_id",
+        run,
+        lambda r=run: world.version("new", source=f"s3://bucket/9/{r}/artifacts/model"),
+    )
+    run = world.run(home)
+
+    def copy_again(run: str = run) -> None:
+        original = world.version("new", source=f"runs:/{run}/model")
+        world.version(world.model("copied-again"), source=f"models:/{original}")
+
+    expect("registered and copied", run, copy_again)
+    run = world.run(home)
+    expect(
+        "registered by an absolute logged model source",
+        run,
+        lambda r=run: world.version(
+            "new", source=f"s3://bucket/9/models/{world.logged_model(home, r)}/artifacts"
+        ),
+    )
+    run = world.run(home)
+    child = world.run(home, parent=run)
+    expect("a child was registered", child, lambda r=child: world.version("new", run_id=r))
+    m.expect("a child was registered: the parent", ("run", run), "protected")
+
+
+def _meddle_with_experiments(world: World, m: Meddling) -> None:
+    def expect(what: str, codes: str, deed: Callable[[str], object]) -> str:
+        experiment = world.experiment(what)
+        m.expect(what, ("experiment", experiment), codes, lambda: deed(experiment))
+        return experiment
+
+    expect("experiment got a new run", "changed|protected", lambda e: world.run(e, age=FRESH))
+    expect(
+        "experiment got a new run that is old",
+        "changed|protected",
+        lambda e: world.run(e, status="RUNNING"),
+    )
+    expect("experiment got a trace", "changed|protected", lambda e: world.trace(e, age=FRESH))
+    expect(
+        "experiment got a logged model",
+        "changed|protected",
+        lambda e: world.logged_model(e, age=FRESH),
+    )
+    expect(
+        "experiment was renamed",
+        "changed",
+        lambda e: world.call(
+            "POST", "experiments/update", {"experiment_id": e, "new_name": f"renamed {e}"}
+        ),
+    )
+    expect("experiment moved to the trash", "already_deleted", world.delete_experiment)
+    expect(
+        "experiment purged by mlflow gc",
+        "gone",
+        lambda e: world.sql("DELETE FROM experiments WHERE experiment_id = ?", int(e)),
+    )
+    expect(
+        "experiment purged and its id given to another",
+        "changed|gone",
+        lambda e: world.sql(
+            "UPDATE experiments SET name = 'a newcomer', creation_time = ?, last_update_time = ?"
+            " WHERE experiment_id = ?",
+            world.ago(60),
+            world.ago(60),
+            int(e),
+        ),
+    )
+    experiment = expect(
+        "experiment got the keep tag",
+        "protected",
+        lambda e: world.tag_experiment(e, KEEP_TAG, "true"),
+    )
+    m.expect("experiment got the keep tag: its run", ("run", world.run(experiment)), "protected")
+
+    experiment = world.experiment("one run is resumed")
+    run = world.run(experiment)
+    m.expect(
+        "a run of the experiment was resumed", ("run", run), "changed", lambda: world.resume(run)
+    )
+    m.expect(
+        "a run of the experiment was resumed: the experiment",
+        ("experiment", experiment),
+        "changed|protected",
+    )
+    experiment = world.experiment("one run is registered")
+    registered = world.run(experiment)
+    m.expect(
+        "a run of the experiment was registered",
+        ("run", registered),
+        "protected",
+        lambda: world.version("new", run_id=registered),
+    )
+    m.expect(
+        "a run of the experiment was registered: the experiment",
+        ("experiment", experiment),
+        "changed|protected",
+    )
+
+
+def _meddle_with_versions(world: World, m: Meddling) -> None:
+    def expect(what: str, codes: str, deed: Callable[[str], object]) -> str:
+        version = world.spare_version(world.model(what))
+        m.expect(what, ("model_version", version), codes, lambda: deed(version))
+        return version
+
+    expect("version got an alias", "protected", lambda v: world.alias(v, "champion"))
+    expect("version got the keep tag", "protected", lambda v: world.tag_version(v, KEEP_TAG, "yes"))
+    expect(
+        "model got the keep tag",
+        "protected",
+        lambda v: world.tag_model(v.partition("/")[0], KEEP_TAG, "true"),
+    )
+    expect("description was edited", "changed", lambda v: world.describe(v, "still needed"))
+    expect(
+        "version went to Production",
+        "changed|protected",
+        lambda v: world.stage(*v.split("/"), "Production"),
+    )
+    expect("version was deleted", "gone|already_deleted", world.delete_version)
+    expect(
+        "the newer version was deleted, so this is the highest",
+        "protected",
+        lambda v: world.delete_version(f"{v.partition('/')[0]}/2"),
+    )
+    expect(
+        "a copy was made of the version",
+        "protected",
+        lambda v: world.version(world.model("a copy"), source=f"models:/{v}"),
+    )
+
+    def recreate(version: str) -> None:
+        name = version.partition("/")[0]
+        world.call("DELETE", "registered-models/delete", {"name": name})
+        world.model(name)
+        world.version(name, age=90)
+        world.version(name, age=FRESH)
+
+    expect("the model was deleted and made again", "changed|gone", recreate)
+    expect(
+        "the model was renamed",
+        "gone|changed",
+        lambda v: world.call(
+            "POST",
+            "registered-models/rename",
+            {"name": v.partition("/")[0], "new_name": "renamed model"},
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Result:
+    """A plan, what happened to it, and the prune."""
+
+    plan: Plan
+    meddling: Meddling
+    journal: Journal
+    before: State
+    after: State
+    untouched: set[Entity]
+
+
+@pytest.fixture(scope="module")
+def result(
+    server: LocalServer, as_of_ms: int, cli: Cli, tmp_path_factory: pytest.TempPathFactory
+) -> Result:
+    """One report, all the meddling, one prune."""
+    store.empty(server.database)
+    world = World(server.uri, server.database, as_of_ms)
+    bench = Bench(world, cli, tmp_path_factory.mktemp("meddling"))
+    meddling = Meddling()
+    _meddle_with_runs(world, meddling)
+    _meddle_with_registration(world, meddling)
+    _meddle_with_experiments(world, meddling)
+    _meddle_with_versions(world, meddling)
+    quiet = world.experiment("quiet")
+    runs = world.bulk_runs(quiet, 40)
+    version = world.spare_version(world.model("quiet"))
+    untouched = {
+        ("experiment", quiet),
+        ("model_version", version),
+        *(("run", run) for run in runs),
+    }
+    plan = bench.report()
+    for deed in meddling.deeds:
+        deed()
+    before = bench.state()
+    _, journal = bench.prune(plan)
+    world.close()
+    return Result(plan, meddling, journal, before, bench.state(), untouched)
+
+
+DEEDS = [
+    "run resumed",
+    "run got the keep tag",
+    "run logged a metric",
+    "run ended again, with a later end time",
+    "run moved to the trash",
+    "run purged by mlflow gc",
+    "parent got a new child",
+    "parent got a new child: the old child",
+    "child got the keep tag",
+    "child got the keep tag: the parent",
+    "parent got a new child in another experiment",
+    "run got the evaluation tag",
+    "registered by run_id",
+    "registered by a runs:/ source",
+    "registered by a logged model",
+    "registered by an absolute source without run_id",
+    "registered and copied",
+    "registered by an absolute logged model source",
+    "a child was registered",
+    "a child was registered: the parent",
+    "experiment got a new run",
+    "experiment got a new run that is old",
+    "experiment got a trace",
+    "experiment got a logged model",
+    "experiment was renamed",
+    "experiment moved to the trash",
+    "experiment purged by mlflow gc",
+    "experiment purged and its id given to another",
+    "experiment got the keep tag",
+    "experiment got the keep tag: its run",
+    "a run of the experiment was resumed",
+    "a run of the experiment was resumed: the experiment",
+    "a run of the experiment was registered",
+    "a run of the experiment was registered: the experiment",
+    "version got an alias",
+    "version got the keep tag",
+    "model got the keep tag",
+    "description was edited",
+    "version went to Production",
+    "version was deleted",
+    "the newer version was deleted, so this is the highest",
+    "a copy was made of the version",
+    "the model was deleted and made again",
+    "the model was renamed",
+]
+
+
+def test_every_deed_has_its_test(result: Result) -> None:
+    """The list above, which names the tests, and the meddling are the same."""
+    assert sorted(DEEDS) == sorted(result.meddling.skips)
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_was_planned_and_is_skipped_with_its_code(result: Result, deed: str) -> None:
+    """The entity was in the plan, is not deleted, and the journal says why."""
+    entity, codes = result.meddling.skips[deed]
+    assert entity in result.plan.entities
+    if entity in result.before.active:
+        assert entity in result.after.active, f"{entity} was deleted"
+    assert entity in result.journal.skips, "no skip in the journal"
+    assert result.journal.skips[entity] in codes
+
+
+def test_the_rest_is_deleted(result: Result) -> None:
+    """What nobody touched is gone, and the server lost nothing else."""
+    gone = result.after.gone_since(result.before)
+    assert result.untouched <= gone
+    skipped = {entity for entity, _ in result.meddling.skips.values()}
+    assert gone == result.plan.entities - skipped
+    assert result.journal.with_outcome("deleted") == gone
+    assert not result.journal.with_outcome("failed")
+
+
+def test_aliases_are_all_still_there(result: Result) -> None:
+    """Deleting a version would silently delete its aliases."""
+    assert result.after.aliases == result.before.aliases
+
+
+# The last moment: the server changes while the prune is running.
+
+
+def test_an_alias_set_while_runs_are_being_deleted_saves_its_version(
+    bench: Bench, proxy: Proxy
+) -> None:
+    """Each entity is looked at again right before it goes, not once at the start."""
+    world = bench.world
+    world.bulk_runs(world.experiment(), 30)
+    version = world.spare_version(world.model())
+    other = world.spare_version(world.model())
+    plan = bench.report()
+    proxy.before("POST", "runs/delete$", lambda: world.alias(version, "champion"))
+    _, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    state = bench.state()
+    assert ("model_version", version) in state.active
+    assert ("model_version", other) not in state.active
+    assert journal.skips == {("model_version", version): "protected"}
+
+
+def test_a_run_created_while_runs_are_being_deleted_saves_its_experiment(
+    bench: Bench, proxy: Proxy
+) -> None:
+    """The experiment is looked at after its runs have gone."""
+    world = bench.world
+    experiment = world.experiment()
+    world.bulk_runs(experiment, 10)
+    plan = bench.report()
+    created: list[str] = []
+    proxy.before(
+        "POST",
+        "runs/delete$",
+        lambda: created.append(world.run(experiment, age=0, status="RUNNING")),
+    )
+    _, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    state = bench.state()
+    assert ("run", created[0]) in state.active
+    assert ("experiment", experiment) in state.active
+    assert ("experiment", experiment) in journal.skips
+
+
+def test_a_run_deleted_by_someone_else_at_the_last_moment_is_no_failure(
+    bench: Bench, proxy: Proxy
+) -> None:
+    """Between the look and the delete; the server lets the second delete pass."""
+    world = bench.world
+    experiment = world.experiment(age=FRESH)
+    runs = world.bulk_runs(experiment, 5)
+    plan = bench.report()
+    proxy.before("POST", "runs/delete$", lambda: [world.delete_run(run) for run in runs])
+    bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    assert not {("run", run) for run in runs} & bench.state().active
+
+
+def test_a_plan_cannot_talk_prune_into_deleting_what_is_protected_now(bench: Bench) -> None:
+    """A plan of yesterday whose entities all became live in the meantime deletes nothing."""
+    world = bench.world
+    experiment = world.experiment()
+    runs = world.bulk_runs(experiment, 5)
+    plan = bench.report()
+    for run in runs:
+        world.resume(run)
+    before = bench.state()
+    bench.prune(plan)
+    assert bench.state() == before

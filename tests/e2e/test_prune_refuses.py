@@ -1,0 +1,430 @@
+"""A plan that is not what was reviewed, or not for this server or moment, is refused whole.
+
+Refused means: the right exit code, one sentence that says what is wrong, nothing deleted.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.bench import Bench
+from support.plans import DAY_MS, Plan, rfc3339
+from support.world import FRESH
+
+from mlflow_gc.demo.server import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.world import World
+
+ERROR, REFUSED, USAGE = 1, 5, 64
+
+
+@pytest.fixture(scope="module")
+def plan(shared_bench: Bench) -> Plan:
+    """A plan on one tree, one experiment and one version; no test here may delete anything."""
+    world = shared_bench.world
+    experiment = world.experiment("first")
+    parent = world.run(experiment, name="parent")
+    world.run(experiment, parent=parent)
+    world.run(world.experiment("fresh", age=FRESH), age=FRESH)
+    world.spare_version(world.model("fraud"), description="d", tags={"a": "b"})
+    return shared_bench.report()
+
+
+@pytest.fixture
+def refuse(shared_bench: Bench, tmp_path: Path) -> Callable[..., str]:
+    """Prune a plan file, check that it is refused, and return what was said."""
+
+    def run(path: Path, *args: object, codes: tuple[int, ...] = (REFUSED,), **more: Any) -> str:
+        before = shared_bench.state()
+        outcome = shared_bench.cli(
+            "prune", path, "--journal", tmp_path / "j.jsonl", *args, **more
+        ).expect(*codes)
+        assert shared_bench.state() == before, "something was deleted"
+        assert outcome.err.strip(), "no message"
+        return outcome.err
+
+    return run
+
+
+def _edit_description(d: dict[str, Any]) -> None:
+    d["model_versions"][0]["description"] = "e"
+
+
+def _edit_reason(d: dict[str, Any]) -> None:
+    d["runs"][0]["reasons"][0] += "."
+
+
+def _edit_ttl(d: dict[str, Any]) -> None:
+    d["policy"]["ttl_days"] = 31
+
+
+def _remove_a_run(d: dict[str, Any]) -> None:
+    d["runs"].pop()
+
+
+def _swap_runs(d: dict[str, Any]) -> None:
+    d["runs"].reverse()
+
+
+def _edit_expectation(d: dict[str, Any]) -> None:
+    key = min(d["runs"][0]["expect"])
+    d["runs"][0]["expect"][key] = "something else"
+
+
+def _edit_run_id(d: dict[str, Any]) -> None:
+    run_id = d["runs"][0]["run_id"]
+    d["runs"][0]["run_id"] = run_id[:-1] + ("0" if run_id[-1] != "0" else "1")
+
+
+def _edit_identity(d: dict[str, Any]) -> None:
+    d["server"]["identity"] += "0"
+
+
+def _edit_digest(d: dict[str, Any]) -> None:
+    d["plan_id"] = "sha256:" + "0" * 64
+
+
+def _extend_expiry(d: dict[str, Any]) -> None:
+    d["expires_at"] = "2999-01-01T00:00:00.000Z"
+
+
+def _add_a_name(d: dict[str, Any]) -> None:
+    d["runs"][0]["annotation"] = "added by a reviewer"
+
+
+def _unprotect(d: dict[str, Any]) -> None:
+    d["protected"]["model_versions"] = []
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        _edit_description,
+        _edit_reason,
+        _edit_ttl,
+        _remove_a_run,
+        _swap_runs,
+        _edit_expectation,
+        _edit_run_id,
+        _edit_identity,
+        _edit_digest,
+        _extend_expiry,
+        _add_a_name,
+        _unprotect,
+    ],
+)
+def test_an_edited_plan_is_refused(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path, edit: Callable[[Any], None]
+) -> None:
+    """Any change of a value, by ``prune``, ``validate`` and ``check`` alike."""
+    edited = plan.edited(tmp_path / "edited.json", edit, sign=False)
+    assert edited.document != plan.document
+    refuse(edited.path, codes=(ERROR, REFUSED))
+
+
+@pytest.mark.parametrize("command", ["validate", "check", "show"])
+def test_other_commands_notice_an_edited_plan_too(
+    plan: Plan, shared_bench: Bench, tmp_path: Path, command: str
+) -> None:
+    """``validate`` and ``check`` refuse; ``show`` may render it but must not keep quiet."""
+    edited = plan.edited(tmp_path / "edited.json", _edit_description, sign=False)
+    outcome = shared_bench.cli(command, edited.path)
+    if command != "show" or outcome.code != 0:
+        outcome.expect(ERROR, REFUSED)
+    assert outcome.err.strip()
+
+
+def test_the_message_about_an_edit_names_the_file_and_the_digest(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path
+) -> None:
+    """A sentence that says what is wrong."""
+    edited = plan.edited(tmp_path / "edited.json", _edit_description, sign=False)
+    said = refuse(edited.path, codes=(ERROR, REFUSED))
+    assert "edited.json" in said.replace("\n", "")
+    assert "digest" in said or "plan_id" in said or "edited" in said.replace("edited.json", "")
+
+
+def _signed(plan: Plan, tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    return plan.edited(tmp_path / "signed.json", change, sign=True).path
+
+
+def test_a_duplicated_key_is_refused(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path
+) -> None:
+    """Two readers of one file must not see two documents."""
+    text = plan.path.read_text()
+    twice = text.replace('"complete": true', '"complete": false,\n"complete": true')
+    assert twice != text
+    path = tmp_path / "twice.json"
+    path.write_text(twice)
+    refuse(path, codes=(ERROR, REFUSED))
+
+
+def test_a_truncated_file_is_refused(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path
+) -> None:
+    """A copy that broke off."""
+    path = tmp_path / "half.json"
+    path.write_bytes(plan.path.read_bytes()[:-300])
+    refuse(path, codes=(ERROR, REFUSED))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe{}",
+        b'{"format": "terraform"}',
+        b"<html></html>",
+        b"[" * 100_000,
+        b'{"plan_id": NaN}',
+    ],
+    ids=["empty", "null", "array", "object", "utf16", "foreign", "html", "deep", "nan"],
+)
+def test_a_file_that_is_no_plan_is_refused(
+    refuse: Callable[..., str], tmp_path: Path, content: bytes
+) -> None:
+    """Whatever it is."""
+    path = tmp_path / "no-plan.json"
+    path.write_bytes(content)
+    refuse(path, codes=(ERROR, REFUSED))
+
+
+@pytest.mark.parametrize("command", ["prune", "show", "validate", "check", "diff"])
+def test_a_missing_plan_file_is_an_error_that_names_it(
+    shared_bench: Bench, plan: Plan, tmp_path: Path, command: str
+) -> None:
+    """One sentence, exit 1."""
+    words = [tmp_path / "nowhere.json"] + ([plan.path] if command == "diff" else [])
+    outcome = shared_bench.cli(command, *words).expect(ERROR)
+    assert "nowhere.json" in outcome.err.replace("\n", "")
+
+
+def test_a_directory_instead_of_a_plan_is_an_error(shared_bench: Bench, tmp_path: Path) -> None:
+    """Exit 1, no traceback."""
+    shared_bench.cli("prune", tmp_path).expect(ERROR)
+
+
+def test_an_unknown_major_version_is_refused(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path
+) -> None:
+    """A plan of the future means something else."""
+    said = refuse(_signed(plan, tmp_path, lambda d: d.update(format_version="2.0")))
+    assert "2.0" in said
+
+
+@pytest.mark.parametrize("kind", ["experiments", "runs", "model_versions"])
+def test_an_unknown_precondition_is_refused(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path, kind: str
+) -> None:
+    """Ignoring an ``expect`` key would make a newer plan less safe under this program."""
+    assert plan.document[kind]
+
+    def demand(document: dict[str, Any]) -> None:
+        document[kind][0]["expect"]["phase_of_the_moon"] = "full"
+
+    said = refuse(_signed(plan, tmp_path, demand), codes=(ERROR, REFUSED))
+    assert "phase_of_the_moon" in said
+
+
+def test_an_incomplete_plan_is_refused(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path
+) -> None:
+    """Evidence is missing."""
+    refuse(_signed(plan, tmp_path, lambda d: d.update(complete=False, applyable=False)))
+
+
+def test_a_plan_marked_as_not_applyable_is_refused(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path
+) -> None:
+    """Also when nothing else speaks against it."""
+    refuse(_signed(plan, tmp_path, lambda d: d.update(applyable=False)))
+
+
+def test_a_plan_that_lies_about_being_applyable_is_refused(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path
+) -> None:
+    """``complete`` false and ``applyable`` true contradict each other."""
+    refuse(_signed(plan, tmp_path, lambda d: d.update(complete=False)), codes=(ERROR, REFUSED))
+
+
+def test_an_expired_plan_is_refused(
+    plan: Plan, refuse: Callable[..., str], tmp_path: Path, shared_world: World
+) -> None:
+    """``expires_at`` lies in the past."""
+    past = rfc3339(shared_world.as_of_ms - 1)
+    said = refuse(_signed(plan, tmp_path, lambda d: d.update(expires_at=past)))
+    assert "expire" in said.lower()
+
+
+def test_expiry_counts_from_as_of(shared_bench: Bench, refuse: Callable[..., str]) -> None:
+    """A plan as of eight days ago is born expired."""
+    path = shared_bench.dir / "born-expired.json"
+    as_of = rfc3339(shared_bench.world.as_of_ms - 8 * DAY_MS)
+    shared_bench.cli("report", "-o", path, "--as-of", as_of).expect(0)
+    refuse(path)
+
+
+def test_a_forecast_is_written_but_refused(shared_bench: Bench, refuse: Callable[..., str]) -> None:
+    """A plan whose ``as_of`` lies in the future."""
+    path = shared_bench.dir / "forecast.json"
+    as_of = rfc3339(shared_bench.world.as_of_ms + 60 * DAY_MS)
+    shared_bench.cli("report", "-o", path, "--as-of", as_of).expect(0)
+    forecast = Plan.load(path)
+    assert forecast.document["applyable"] is False
+    refuse(path)
+
+
+def test_a_forecast_with_a_turned_flag_is_refused(
+    shared_bench: Bench, refuse: Callable[..., str], tmp_path: Path
+) -> None:
+    """The clock decides, not the flag."""
+    path = shared_bench.dir / "forecast-2.json"
+    as_of = rfc3339(shared_bench.world.as_of_ms + 60 * DAY_MS)
+    shared_bench.cli("report", "-o", path, "--as-of", as_of).expect(0)
+    refuse(
+        _signed(Plan.load(path), tmp_path, lambda d: d.update(applyable=True)),
+        codes=(ERROR, REFUSED),
+    )
+
+
+def test_another_digest_than_expected_is_refused(plan: Plan, refuse: Callable[..., str]) -> None:
+    """``--expect`` pins the plan that CI approved."""
+    said = refuse(plan.path, "--expect", "sha256:" + "0" * 64)
+    assert plan.plan_id[:20] in said.replace("\n", "")
+
+
+@pytest.mark.parametrize("value", ["", "latest", "sha256:", "sha256:12", "md5:" + "0" * 64])
+def test_an_expectation_that_is_no_digest_never_passes(
+    plan: Plan, refuse: Callable[..., str], value: str
+) -> None:
+    """An empty variable in a CI job must not switch the check off."""
+    refuse(plan.path, "--expect", value, codes=(REFUSED, USAGE))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--ttl", "5"),
+        ("--as-of", "2026-01-01T00:00:00.000Z"),
+        ("--policy", "policy.toml"),
+    ],
+    ids=lambda o: o[0],
+)
+def test_a_selecting_option_beside_a_plan_is_a_usage_error(
+    plan: Plan, refuse: Callable[..., str], option: tuple[str, str]
+) -> None:
+    """The plan is the selection."""
+    said = refuse(plan.path, *option, codes=(USAGE,))
+    assert option[0] in said
+
+
+def test_a_ttl_in_the_environment_does_not_touch_a_plan(
+    plan: Plan, shared_bench: Bench, tmp_path: Path
+) -> None:
+    """AE5 sets the variable for every command; beside a PLAN it selects nothing."""
+    shared_bench.cli(
+        "prune",
+        plan.path,
+        "--dry-run",
+        "--journal",
+        tmp_path / "j.jsonl",
+        env={"MLFLOW_TRACKING_ENTITY_TTL": "5"},
+    ).expect(0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("prune", "a.json", "b.json"),
+        ("prune", "--no-such-flag"),
+        ("no-such-command",),
+        ("show",),
+        ("diff", "a.json"),
+        ("schema", "no-such-schema"),
+        ("report", "--as-of", "yesterday"),
+        ("report", "--as-of", "2026-13-01T00:00:00Z"),
+        ("report", "--as-of", ""),
+        ("show", "--format", "pdf", "a.json"),
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_are_64(shared_bench: Bench, words: tuple[str, ...]) -> None:
+    """Not 2, which means "there is something"."""
+    outcome = shared_bench.cli(*words).expect(USAGE)
+    assert outcome.err.strip()
+    assert not outcome.out.strip()
+
+
+# Other servers. They take a while to start.
+
+
+def test_another_server_is_refused(
+    plan: Plan, refuse: Callable[..., str], other_server: LocalServer
+) -> None:
+    """The plan is for the server it was made on."""
+    said = refuse(plan.path, env={"MLFLOW_TRACKING_URI": other_server.uri})
+    assert "server" in said.lower()
+
+
+def test_another_registry_is_refused(
+    plan: Plan, refuse: Callable[..., str], other_server: LocalServer
+) -> None:
+    """The same tracking server with another model registry."""
+    refuse(plan.path, env={"MLFLOW_REGISTRY_URI": other_server.uri})
+
+
+def test_another_server_is_refused_by_check_too(
+    plan: Plan, shared_bench: Bench, other_server: LocalServer
+) -> None:
+    """``check`` compares with the right server or not at all."""
+    shared_bench.cli("check", plan.path, env={"MLFLOW_TRACKING_URI": other_server.uri}).expect(
+        REFUSED
+    )
+
+
+def test_the_tracking_uri_flag_wins_over_the_environment(
+    plan: Plan, refuse: Callable[..., str], other_server: LocalServer
+) -> None:
+    """So a plan meets the wrong server by flag as well."""
+    refuse(plan.path, "--tracking-uri", other_server.uri)
+
+
+@pytest.mark.slow
+def test_the_same_server_after_a_restart_on_another_port_is_accepted(
+    plan: Plan, shared_bench: Bench, server: LocalServer, tmp_path: Path
+) -> None:
+    """Another process on the same store: the identity is not the URI."""
+    again = LocalServer(tmp_path / "again", backend_store_uri=f"sqlite:///{server.database}")
+    with again:
+        outcome = shared_bench.cli(
+            "prune",
+            plan.path,
+            "--dry-run",
+            "--journal",
+            tmp_path / "j.jsonl",
+            env={"MLFLOW_TRACKING_URI": again.uri},
+        )
+    outcome.expect(0)
+
+
+def test_a_plan_on_the_standard_input_is_no_way_around(
+    plan: Plan, shared_bench: Bench, tmp_path: Path
+) -> None:
+    """Whatever ``-`` means to ``prune``, an edited plan does not get through it."""
+    document = json.loads(plan.path.read_bytes())
+    _edit_ttl(document)
+    before = shared_bench.state()
+    shared_bench.cli("prune", "-", stdin=json.dumps(document), cwd=tmp_path).expect(
+        ERROR, REFUSED, USAGE
+    )
+    assert shared_bench.state() == before

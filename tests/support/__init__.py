@@ -1,0 +1,1 @@
+"""What the tests stand on: real servers, data in them, the program as a process, an oracle."""

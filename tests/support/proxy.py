@@ -1,0 +1,353 @@
+"""A proxy before a real server that misbehaves on demand.
+
+It counts and logs every request, can ruin the answer of chosen requests, demand a token, and run
+code before a request is forwarded: to change the server between a look and a delete, or to signal
+the program at an exact point.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>SSO</h1></body></html>"
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "host", "content-length"})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How a request goes wrong.
+
+    Attributes:
+        name: for test ids.
+        status: answer with this status instead of forwarding; None forwards.
+        body: the body of that answer.
+        content_type: of that answer.
+        headers: more headers of that answer.
+        reset: close the connection with a TCP reset, ``before`` or ``after`` the request reached
+            the server.
+        cut: forward, then send only this share of the body (the length header says all of it, or,
+            with ``honest``, says the cut length: valid HTTP around torn JSON).
+        honest: see ``cut``.
+    """
+
+    name: str
+    status: int | None = None
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    reset: str | None = None
+    cut: float | None = None
+    honest: bool = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
+RESET_BEFORE = Fault("reset before the request reached the server", reset="before")
+RESET_AFTER = Fault("reset after the request reached the server", reset="after")
+HTML_200 = Fault("HTML page with 200", status=200, body=HTML, content_type="text/html")
+HTML_404 = Fault("HTML page with 404", status=404, body=HTML, content_type="text/html")
+HTML_502 = Fault("HTML page with 502", status=502, body=HTML, content_type="text/html")
+JSON_ARRAY = Fault("a JSON array instead of an object", status=200, body=b"[1, 2]")
+EMPTY_200 = Fault("an empty 200", status=200)
+UNAUTHORIZED = Fault("401", status=401, body=HTML, content_type="text/html")
+FORBIDDEN = Fault(
+    "403",
+    status=403,
+    body=b'{"error_code": "PERMISSION_DENIED", "message": "Permission denied"}',
+)
+TOO_MANY = Fault("429 with Retry-After", status=429, headers=(("Retry-After", "1"),))
+SERVER_ERROR = Fault(
+    "500", status=500, body=b'{"error_code": "INTERNAL_ERROR", "message": "database is locked"}'
+)
+UNAVAILABLE = Fault("503", status=503, body=b"upstream connect error", content_type="text/plain")
+TORN_JSON = Fault("truncated JSON", cut=0.5)
+TORN_BODY = Fault("connection closed within the body", cut=0.5, honest=False)
+
+
+@dataclass
+class Seen:
+    """One request that came to the proxy."""
+
+    index: int
+    method: str
+    path: str
+    query: str
+    body: bytes
+    headers: dict[str, str]
+    status: int | None = None
+
+
+@dataclass
+class _Rule:
+    matches: Callable[[Seen], bool]
+    action: Callable[[Seen], Fault | None]
+    remaining: float = 1
+
+
+@dataclass
+class _Server:
+    upstream: tuple[str, int]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    rules: list[_Rule] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    page_size: int | None = None
+
+
+class Proxy:
+    """Forwards to ``upstream`` (an URL) until told otherwise.  Use as a context manager."""
+
+    def __init__(self, upstream: str) -> None:
+        parts = urlsplit(upstream)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        self._state = _Server((parts.hostname, parts.port))
+        handler = type("BoundHandler", (_Handler,), {"state": self._state})
+        self._http = _QuietServer(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+
+    @property
+    def uri(self) -> str:
+        """Where the proxy listens."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    @property
+    def netloc(self) -> str:
+        """Host and port of :attr:`uri`."""
+        return self.uri.removeprefix("http://")
+
+    @property
+    def seen(self) -> list[Seen]:
+        """All requests so far, in the order of arrival."""
+        with self._state.lock:
+            return list(self._state.seen)
+
+    def requests(self, method: str, path: str) -> list[Seen]:
+        """The requests so far with this method whose path matches the regular expression."""
+        return [s for s in self.seen if s.method == method and re.search(path, s.path)]
+
+    def forget(self) -> None:
+        """Drop all rules and the log; counting starts again at 0."""
+        with self._state.lock:
+            self._state.rules.clear()
+            self._state.seen.clear()
+            self._state.page_size = None
+
+    def fail_at(self, index: int, fault: Fault, *, times: float = 1) -> None:
+        """Ruin the ``index``-th request since the start (and the ``times - 1`` next ones)."""
+        self._add(lambda seen: seen.index >= index, lambda _: fault, times)
+
+    def fail(
+        self, method: str, path: str, fault: Fault, *, after: int = 0, times: float = 1
+    ) -> None:
+        """Ruin requests that match, letting the first ``after`` of them through."""
+        self._add(self._matcher(method, path, after), lambda _: fault, times)
+
+    def before(
+        self,
+        method: str,
+        path: str,
+        action: Callable[[], object],
+        *,
+        after: int = 0,
+        times: float = 1,
+    ) -> None:
+        """Run ``action`` before a matching request is forwarded."""
+
+        def run(_: Seen) -> None:
+            action()
+
+        self._add(self._matcher(method, path, after), run, times)
+
+    def shrink_pages(self, size: int) -> None:
+        """Let every search answer with at most ``size`` rows, and an empty page after each.
+
+        That is what permission filters of a server do: a page may be short or empty and still
+        have a token for the next one.
+        """
+        with self._state.lock:
+            self._state.page_size = size
+
+    def require_token(self, token: str) -> None:
+        """Answer 401 to every request without this bearer token."""
+        self._add(
+            lambda seen: seen.headers.get("authorization") != f"Bearer {token}",
+            lambda _: UNAUTHORIZED,
+            float("inf"),
+        )
+
+    def _add(
+        self,
+        matches: Callable[[Seen], bool],
+        action: Callable[[Seen], Fault | None],
+        times: float,
+    ) -> None:
+        with self._state.lock:
+            self._state.rules.append(_Rule(matches, action, times))
+
+    @staticmethod
+    def _matcher(method: str, path: str, after: int) -> Callable[[Seen], bool]:
+        passed = 0
+
+        def matches(seen: Seen) -> bool:
+            nonlocal passed
+            if seen.method != method or not re.search(path, seen.path):
+                return False
+            passed += 1
+            return passed > after
+
+        return matches
+
+    def __enter__(self) -> Proxy:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+_EMPTY_PAGE = "empty-page."
+
+
+def _arguments(seen: Seen) -> dict[str, Any]:
+    """What a search was called with, from body or query."""
+    if seen.method != "GET":
+        return dict(json.loads(seen.body or b"{}"))
+    arguments: dict[str, Any] = {}
+    for key, value in parse_qsl(seen.query, keep_blank_values=True):
+        arguments.setdefault(key, []).append(value)
+    return {key: value[0] if len(value) == 1 else value for key, value in arguments.items()}
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that go away are what the tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    state: _Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *args: object) -> None:
+        """Keep quiet."""
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = urlsplit(self.path)
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        with self.state.lock:
+            seen = Seen(len(self.state.seen), self.command, parts.path, parts.query, body, headers)
+            self.state.seen.append(seen)
+            actions = []
+            for rule in self.state.rules:
+                if rule.remaining > 0 and rule.matches(seen):
+                    rule.remaining -= 1
+                    actions.append(rule.action)
+        faults = [fault for action in actions if (fault := action(seen)) is not None]
+        self._answer(seen, faults[0] if faults else None)
+
+    # The names that http.server looks for.
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+    def _answer(self, seen: Seen, fault: Fault | None) -> None:
+        if fault is not None and fault.reset == "before":
+            self._reset()
+            return
+        if fault is not None and fault.status is not None:
+            headers = [("Content-Type", fault.content_type), *fault.headers]
+            self._send(seen, fault.status, headers, fault.body)
+            return
+        size = self.state.page_size
+        if size is None or not seen.path.endswith("search"):
+            response, data = self._forward(seen, self.path, seen.body)
+        else:
+            arguments = _arguments(seen)
+            token = arguments.get("page_token", "")
+            if token.startswith(_EMPTY_PAGE):
+                answer = {"next_page_token": token.removeprefix(_EMPTY_PAGE)}
+                self._send(
+                    seen, 200, [("Content-Type", "application/json")], json.dumps(answer).encode()
+                )
+                return
+            arguments["max_results"] = size
+            if seen.method == "GET":
+                response, data = self._forward(
+                    seen, f"{seen.path}?{urlencode(arguments, doseq=True)}", b""
+                )
+            else:
+                response, data = self._forward(seen, self.path, json.dumps(arguments).encode())
+            answer = json.loads(data)
+            if answer.get("next_page_token"):
+                answer["next_page_token"] = _EMPTY_PAGE + answer["next_page_token"]
+                data = json.dumps(answer).encode()
+        if fault is not None and fault.reset == "after":
+            self._reset()
+            return
+        headers = [(k, v) for k, v in response.getheaders() if k.lower() not in _HOP_BY_HOP]
+        if fault is not None and fault.cut is not None:
+            cut = data[: int(len(data) * fault.cut)]
+            self._send(seen, response.status, headers, cut, len(cut) if fault.honest else len(data))
+            if not fault.honest:
+                self.close_connection = True
+            return
+        self._send(seen, response.status, headers, data)
+
+    def _forward(
+        self, seen: Seen, target: str, body: bytes
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = http.client.HTTPConnection(*self.state.upstream, timeout=120)
+        try:
+            forwarded = {k: v for k, v in seen.headers.items() if k not in _HOP_BY_HOP}
+            connection.request(self.command, target, body or None, forwarded)
+            response = connection.getresponse()
+            return response, response.read()
+        finally:
+            connection.close()
+
+    def _send(
+        self,
+        seen: Seen,
+        status: int,
+        headers: list[tuple[str, str]],
+        body: bytes,
+        length: int | None = None,
+    ) -> None:
+        seen.status = status
+        # One write: headers and body in two small packets meet the client's delayed ACK.
+        lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, 'Unknown')}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        lines.append(f"Content-Length: {len(body) if length is None else length}")
+        head = "\r\n".join(lines).encode("latin-1")
+        self.wfile.write(head + b"\r\n\r\n" + body)
+        self.wfile.flush()
+
+    def _reset(self) -> None:
+        # SO_LINGER with zero seconds makes close() send RST instead of FIN.
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.close_connection = True
+        self.connection.close()

@@ -1,0 +1,46 @@
+"""A real MLflow server whose store can be emptied between tests.
+
+Starting ``mlflow server`` takes 5 to 20 seconds, emptying its SQLite file 30 ms, so tests share
+one server.  MLflow 3.17 keeps no rows in memory between requests: a server whose rows were deleted
+under it answers like a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_KEEP_TABLES = frozenset({"alembic_version", "workspaces"})
+
+
+@contextlib.contextmanager
+def open_database(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open the server's SQLite file; commits on success, always closes."""
+    connection = sqlite3.connect(database, timeout=60)
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+def empty(database: Path) -> None:
+    """Bring the store back to that of a fresh server: the Default experiment and nothing else.
+
+    The Default experiment keeps its row: it is what a fresh server has, and a fingerprint of the
+    server may be built on it.
+    """
+    with open_database(database) as db:
+        names = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for name in sorted(set(names) - _KEEP_TABLES - {"experiments"}):
+            db.execute(f'DELETE FROM "{name}"')
+        db.execute("DELETE FROM experiments WHERE experiment_id <> 0")
+        db.execute(
+            "UPDATE experiments SET name = 'Default', lifecycle_stage = 'active',"
+            " last_update_time = creation_time",
+        )

@@ -1,0 +1,394 @@
+"""Put data of any age and shape into a real server.
+
+Everything a client can set goes through the REST API; times that the server stamps itself, and
+values that this version of the server would refuse but an older one stored, are written into its
+SQLite file afterwards.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from support.plans import DAY_MS, rfc3339
+from support.server import open_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+TTL_DAYS = 30
+OLD = 100.0
+"""Days; far beyond the cutoff."""
+FRESH = 3.0
+"""Days; well before the cutoff."""
+KEEP_TAG = "mlflow_gc.keep"
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+_UNSET: Any = object()
+
+
+class World:
+    """The content of one server.
+
+    Args:
+        uri: of the server.
+        database: its SQLite file.
+        as_of_ms: the moment all ages count from.
+    """
+
+    def __init__(self, uri: str, database: Path, as_of_ms: int) -> None:
+        self.uri = uri
+        self.database = database
+        self.as_of_ms = as_of_ms
+        self.http = requests.Session()
+        self._serial = itertools.count(1)
+
+    @property
+    def as_of(self) -> str:
+        """The clock of the reports, in the form of the contract."""
+        return rfc3339(self.as_of_ms)
+
+    @property
+    def cutoff_ms(self) -> int:
+        """Older than this is stale, with the default TTL."""
+        return self.as_of_ms - TTL_DAYS * DAY_MS
+
+    def ago(self, days: float) -> int:
+        """The moment so many days before :attr:`as_of`, in milliseconds."""
+        return self.as_of_ms - int(days * DAY_MS)
+
+    def call(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Call the REST API; a refusal fails the test."""
+        response = self.http.request(
+            method, f"{self.uri}/api/2.0/mlflow/{path}", json=dict(body), timeout=60
+        )
+        assert response.status_code == requests.codes.ok, f"{path} {body}: {response.text}"
+        return dict(response.json())
+
+    def sql(self, statement: str, *values: object) -> None:
+        """Change the server's database behind its back."""
+        with open_database(self.database) as db:
+            db.execute(statement, values)
+
+    def close(self) -> None:
+        """Close the connections to the server."""
+        self.http.close()
+
+    # Experiments
+
+    def experiment(
+        self,
+        name: str | None = None,
+        *,
+        age: float = OLD,
+        created: int | None = None,
+        updated: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """An experiment created and last updated ``age`` days ago (or at the given ms)."""
+        name = name or f"experiment-{next(self._serial)}"
+        body = {"name": name, "tags": _tags(tags)}
+        experiment_id = str(self.call("POST", "experiments/create", body)["experiment_id"])
+        self.date_experiment(
+            experiment_id,
+            created=self.ago(age) if created is None else created,
+            updated=self.ago(age) if updated is None else updated,
+        )
+        return experiment_id
+
+    def date_experiment(
+        self, experiment_id: str, *, created: Any = _UNSET, updated: Any = _UNSET
+    ) -> None:
+        """Set the times that the server stamps."""
+        if created is not _UNSET:
+            self.sql(
+                "UPDATE experiments SET creation_time = ? WHERE experiment_id = ?",
+                created,
+                int(experiment_id),
+            )
+        if updated is not _UNSET:
+            self.sql(
+                "UPDATE experiments SET last_update_time = ? WHERE experiment_id = ?",
+                updated,
+                int(experiment_id),
+            )
+
+    def tag_experiment(self, experiment_id: str, key: str, value: str) -> None:
+        """Set a tag, which leaves last_update_time alone."""
+        body = {"experiment_id": experiment_id, "key": key, "value": value}
+        self.call("POST", "experiments/set-experiment-tag", body)
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Move an experiment with its runs to the trash."""
+        self.call("POST", "experiments/delete", {"experiment_id": experiment_id})
+
+    # Runs
+
+    def run(
+        self,
+        experiment_id: str,
+        *,
+        name: str | None = None,
+        age: float = OLD,
+        start: int | None = None,
+        end: int | None = _UNSET,
+        status: str = "FINISHED",
+        metrics: Mapping[str, int] | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
+    ) -> str:
+        """A run that started and ended ``age`` days ago.
+
+        Args:
+            experiment_id: where it goes.
+            name: run name.
+            age: days.
+            start: ms; overrides ``age``.
+            end: ms, or None for none; the start when not given (none while RUNNING).
+            status: any status.
+            metrics: metric name -> timestamp in ms.
+            tags: run tags.
+            parent: run id of the parent.
+        """
+        start = self.ago(age) if start is None else start
+        if end is _UNSET:
+            end = None if status in {"RUNNING", "SCHEDULED"} else start
+        all_tags = {**(tags or {}), **({"mlflow.parentRunId": parent} if parent else {})}
+        body: dict[str, Any] = {
+            "experiment_id": experiment_id,
+            "start_time": start,
+            "tags": _tags(all_tags),
+        }
+        if name is not None:
+            body["run_name"] = name
+        run_id = str(self.call("POST", "runs/create", body)["run"]["info"]["run_id"])
+        for key, timestamp in (metrics or {}).items():
+            self.metric(run_id, timestamp, key=key)
+        update: dict[str, Any] = {"run_id": run_id, "status": status}
+        if end is not None:
+            update["end_time"] = end
+        if status != "RUNNING" or end is not None:
+            self.call("POST", "runs/update", update)
+        return run_id
+
+    def metric(self, run_id: str, timestamp: int, *, key: str = "loss") -> None:
+        """Log a metric."""
+        body = {"run_id": run_id, "key": key, "value": 0.5, "timestamp": timestamp, "step": 0}
+        self.call("POST", "runs/log-metric", body)
+
+    def tag_run(self, run_id: str, key: str, value: str) -> None:
+        """Set a run tag."""
+        self.call("POST", "runs/set-tag", {"run_id": run_id, "key": key, "value": value})
+
+    def resume(self, run_id: str) -> None:
+        """What ``mlflow.start_run(run_id=...)`` does: status RUNNING, old end time."""
+        self.call("POST", "runs/update", {"run_id": run_id, "status": "RUNNING"})
+
+    def delete_run(self, run_id: str) -> None:
+        """Move a run to the trash."""
+        self.call("POST", "runs/delete", {"run_id": run_id})
+
+    def purge_run(self, run_id: str) -> None:
+        """Remove a run for good, as ``mlflow gc`` does."""
+        for table in ("tags", "metrics", "latest_metrics", "params"):
+            self.sql(f"DELETE FROM {table} WHERE run_uuid = ?", run_id)
+        self.sql("DELETE FROM runs WHERE run_uuid = ?", run_id)
+
+    def bulk_runs(
+        self,
+        experiment_id: str,
+        count: int,
+        *,
+        age: float = OLD,
+        status: str = "FINISHED",
+        name: str = "bulk",
+    ) -> list[str]:
+        """Thousands of runs in a moment, one millisecond apart, written as the server would."""
+        start = self.ago(age)
+        ids = [secrets.token_hex(16) for _ in range(count)]
+        with open_database(self.database) as db:
+            db.executemany(
+                "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name,"
+                " user_id, status, start_time, end_time, source_version, lifecycle_stage,"
+                " artifact_uri, experiment_id)"
+                " VALUES (?, ?, 'UNKNOWN', '', '', 'bulk', ?, ?, ?, '', 'active', ?, ?)",
+                [
+                    (
+                        run_id,
+                        f"{name}-{n}",
+                        status,
+                        start - n,
+                        start - n,
+                        f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
+                        int(experiment_id),
+                    )
+                    for n, run_id in enumerate(ids)
+                ],
+            )
+            db.executemany(
+                "INSERT INTO tags (key, value, run_uuid) VALUES ('mlflow.runName', ?, ?)",
+                [(f"{name}-{n}", run_id) for n, run_id in enumerate(ids)],
+            )
+        return ids
+
+    # The model registry
+
+    def model(
+        self,
+        name: str | None = None,
+        *,
+        age: float = OLD,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """A registered model."""
+        name = name or f"model-{next(self._serial)}"
+        self.call("POST", "registered-models/create", {"name": name, "tags": _tags(tags)})
+        self.sql(
+            "UPDATE registered_models SET creation_time = ?, last_updated_time = ? WHERE name = ?",
+            self.ago(age),
+            self.ago(age),
+            name,
+        )
+        return name
+
+    def version(
+        self,
+        name: str,
+        *,
+        source: str | None = None,
+        run_id: str | None = None,
+        model_id: str | None = None,
+        age: float = OLD,
+        updated: int | None = None,
+        stage: str | None = None,
+        aliases: Iterable[str] = (),
+        tags: Mapping[str, str] | None = None,
+        description: str | None = None,
+    ) -> str:
+        """A version of ``name``; returns ``name/version``.
+
+        ``source`` and ``run_id`` are stored as given, also where this server would refuse them.
+        """
+        body: dict[str, Any] = {
+            "name": name,
+            # The server checks prompts to have the placeholder, and others not to be suspicious.
+            "source": "dummy-source" if PROMPT_TAG in (tags or {}) else "s3://bucket/no-run",
+            "tags": _tags(tags),
+            **({"description": description} if description is not None else {}),
+        }
+        if model_id is not None:
+            body["model_id"] = model_id
+        created = self.call("POST", "model-versions/create", body)["model_version"]
+        version = str(created["version"])
+        if stage is not None:
+            self.stage(name, version, stage)
+        for alias in aliases:
+            self.alias(f"{name}/{version}", alias)
+        moment = self.ago(age) if updated is None else updated
+        self.sql(
+            "UPDATE model_versions SET creation_time = ?, last_updated_time = ?, source = ?,"
+            " run_id = ?, storage_location = ? WHERE name = ? AND version = ?",
+            min(self.ago(age), moment),
+            moment,
+            source or "s3://bucket/no-run",
+            run_id or "",
+            source or "s3://bucket/no-run",
+            name,
+            int(version),
+        )
+        return f"{name}/{version}"
+
+    def stage(self, name: str, version: str, stage: str) -> None:
+        """Move a version to a stage."""
+        body = {"name": name, "version": version, "stage": stage}
+        self.call("POST", "model-versions/transition-stage", body)
+
+    def alias(self, version: str, alias: str) -> None:
+        """Point an alias at ``name/version``."""
+        name, _, number = version.rpartition("/")
+        body = {"name": name, "alias": alias, "version": number}
+        self.call("POST", "registered-models/alias", body)
+
+    def tag_model(self, name: str, key: str, value: str) -> None:
+        """Tag a registered model."""
+        self.call("POST", "registered-models/set-tag", {"name": name, "key": key, "value": value})
+
+    def tag_version(self, version: str, key: str, value: str) -> None:
+        """Tag ``name/version``."""
+        name, _, number = version.rpartition("/")
+        body = {"name": name, "version": number, "key": key, "value": value}
+        self.call("POST", "model-versions/set-tag", body)
+
+    def describe(self, version: str, text: str) -> None:
+        """Edit the description of ``name/version``."""
+        name, _, number = version.rpartition("/")
+        body = {"name": name, "version": number, "description": text}
+        self.call("PATCH", "model-versions/update", body)
+
+    def delete_version(self, version: str) -> None:
+        """Delete ``name/version``, which cannot be undone."""
+        name, _, number = version.rpartition("/")
+        self.call("DELETE", "model-versions/delete", {"name": name, "version": number})
+
+    def prompt(self, name: str, *, age: float = OLD, versions: int = 2) -> list[str]:
+        """A prompt as MLflow's own client registers it."""
+        self.model(name, age=age, tags={PROMPT_TAG: "true"})
+        return [
+            self.version(
+                name,
+                source="dummy-source",
+                age=age,
+                tags={PROMPT_TAG: "true", "mlflow.prompt.text": "Hello {{name}}"},
+            )
+            for _ in range(versions)
+        ]
+
+    def spare_version(self, name: str, **more: Any) -> str:
+        """A version that something newer outranks: put a fresh one on top of it."""
+        version = self.version(name, **more)
+        self.version(name, age=FRESH)
+        return version
+
+    # MLflow 3
+
+    def logged_model(
+        self, experiment_id: str, run_id: str | None = None, *, age: float = OLD
+    ) -> str:
+        """A logged model, finished, as ``mlflow.<flavor>.log_model`` leaves it."""
+        body = {"experiment_id": experiment_id, "name": "model"}
+        if run_id is not None:
+            body["source_run_id"] = run_id
+        info = self.call("POST", "logged-models", body)["model"]["info"]
+        model_id = str(info["model_id"])
+        self.call(
+            "PATCH",
+            f"logged-models/{model_id}",
+            {"model_id": model_id, "status": "LOGGED_MODEL_READY"},
+        )
+        self.sql(
+            "UPDATE logged_models SET creation_timestamp_ms = ?, last_updated_timestamp_ms = ?"
+            " WHERE model_id = ?",
+            self.ago(age),
+            self.ago(age),
+            model_id,
+        )
+        return model_id
+
+    def trace(self, experiment_id: str, *, age: float = OLD) -> str:
+        """A trace."""
+        trace_id = f"tr-{secrets.token_hex(16)}"
+        self.sql(
+            "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, execution_time_ms,"
+            " status) VALUES (?, ?, ?, 5, 'OK')",
+            trace_id,
+            int(experiment_id),
+            self.ago(age),
+        )
+        return trace_id
+
+
+def _tags(tags: Mapping[str, str] | None) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in (tags or {}).items()]
