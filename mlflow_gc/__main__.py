@@ -53,8 +53,8 @@ def _run(arguments: list[str]) -> int:
         return ExitCode.SIGINT
     except GcError as error:
         say(f"Error: {error.message}")
-        if error.hint:
-            say(error.hint)
+        for line in (error.hint or "").splitlines():
+            say(line)
         return error.exit_code
     except Interrupted as stopped:
         say("Stopped. Nothing was deleted and no plan was written.")

@@ -115,7 +115,9 @@ class Connection:
 
     def describe(self) -> list[str]:
         """Return one line per setting for ``-v``."""
-        return [v.describe() for v in (self.tracking_uri, self.registry_uri, self.token, self.workspace)]
+        return [
+            v.describe() for v in (self.tracking_uri, self.registry_uri, self.token, self.workspace)
+        ]
 
 
 def resolve_connection(

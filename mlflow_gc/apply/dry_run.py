@@ -32,7 +32,9 @@ class DryRun:
         """Search runs, without those that a real prune would have deleted by now."""
         while True:
             found, token = self._gateway.search_runs(experiment_ids, **kwargs)
-            left = [run for run in found if run.get("info", {}).get("run_id") not in self._deleted_runs]
+            left = [
+                run for run in found if run.get("info", {}).get("run_id") not in self._deleted_runs
+            ]
             if left or not token:
                 return left, token
             kwargs["token"] = token

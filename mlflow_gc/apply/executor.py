@@ -33,7 +33,11 @@ _FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
 _UNCLEAR = {Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED}
 _HOPELESS_AFTER = 25
 # How something that was deleted looks from then on.
-_DELETED_LOOKS = {"run": "already_deleted", "experiment": "already_deleted", "model_version": "gone"}
+_DELETED_LOOKS = {
+    "run": "already_deleted",
+    "experiment": "already_deleted",
+    "model_version": "gone",
+}
 UNREADABLE = "unreadable"
 """Finding code for what could not be looked at; becomes a failure."""
 
@@ -147,23 +151,24 @@ class Executor:
                 if _is_stale(findings[batch[0]["run_id"]]):
                     recheck.refresh()
                     findings = {**findings, **self._look_at_runs(batch, recheck)}
-                    batch = self._skip("run", batch, findings)
-                batch = self._skip("run", batch, _blocked(batch, kept_below, findings))
+                findings = {**findings, **_blocked(batch, kept_below)}
+                wanted = self._skip("run", batch, findings)
                 deleted = self._in_parallel(
-                    [partial(self._delete_run, e, findings[e["run_id"]], recheck) for e in batch]
+                    [partial(self._delete_run, e, findings[e["run_id"]], recheck) for e in wanted]
                 )
+                gone = {e["run_id"] for e, done in zip(wanted, deleted, strict=True) if done}
                 kept_below.update(
                     (entry["parent_run_id"], entry["run_id"])
-                    for entry, gone in zip(batch, deleted, strict=True)
-                    if not gone and entry["parent_run_id"]
+                    for entry in batch
+                    if entry["run_id"] not in gone
+                    and entry["parent_run_id"]
+                    and findings[entry["run_id"]].code not in {"gone", "already_deleted"}
                 )
                 self._journal.sync()
         self._progress("run", len(entries))
 
     def _look_at_runs(self, entries: Sequence[Document], recheck: Recheck) -> dict[str, Finding]:
-        """Look at runs; where the batch as a whole fails, at each alone, so that one cannot spoil
-        the others.
-        """
+        """Look at runs; where the batch as a whole fails, at each of them alone."""
         try:
             return recheck.look_at_runs(entries)
         except ServerError as error:
@@ -230,7 +235,9 @@ class Executor:
         if not self._skip("model_version", [entry], {key: finding}):
             return
         # Not to undo it, which MLflow cannot: so that at least everything about it is known.
-        known = {field: value for field, value in entry.items() if field not in {"expect", "reasons"}}
+        known = {
+            field: value for field, value in entry.items() if field not in {"expect", "reasons"}
+        }
         self._intend("model_version", [entry], known)
         self._delete(
             "model_version",
@@ -384,7 +391,7 @@ class Executor:
             raise _Stopped
 
 
-class _Stopped(Exception):  # noqa: N818  # not an error: the user asked for it
+class _Stopped(Exception):  # not an error: the user asked for it
     """Ends a prune in order."""
 
 
@@ -392,15 +399,12 @@ def _is_stale(finding: Finding) -> bool:
     return time.monotonic() - finding.looked_at > LOOK_IS_GOOD_FOR_S
 
 
-def _blocked(
-    entries: Sequence[Document], kept_below: Mapping[str, str], findings: Mapping[str, Finding]
-) -> dict[str, Finding]:
-    """Return findings in which a run stays because one nested in it could not be deleted."""
+def _blocked(entries: Sequence[Document], kept_below: Mapping[str, str]) -> dict[str, Finding]:
+    """Return findings for runs that stay because one nested in them could not be deleted."""
     return {
         entry["run_id"]: Finding("protected", f"tree, run {kept_below[entry['run_id']]} is kept")
-        if entry["run_id"] in kept_below
-        else findings[entry["run_id"]]
         for entry in entries
+        if entry["run_id"] in kept_below
     }
 
 

@@ -144,9 +144,7 @@ class Journal:
         totals: dict[str, dict[str, int]] = {}
         for (kind, outcome), count in sorted(self.counts.items()):
             totals.setdefault(kind, {})[outcome] = count
-        self._write(
-            {"type": "end", "ended": ended, "time": format_ms(now_ms()), "counts": totals}
-        )
+        self._write({"type": "end", "ended": ended, "time": format_ms(now_ms()), "counts": totals})
         self.sync()
         self._file.close()
 
@@ -215,7 +213,9 @@ def _lines(path: Path) -> Iterable[tuple[int, Any]]:
             # Torn: the last line, or the last one before a later session began on a new line.
             if number > 1 and (number == len(lines) or b'"type":"header"' in follower):
                 continue
-            raise GcError(f"Line {number} of the journal {path} is not valid JSON: {error}.") from error
+            raise GcError(
+                f"Line {number} of the journal {path} is not valid JSON: {error}."
+            ) from error
 
 
 def _sessions_of(path: Path, plan_id: str) -> list[Session]:

@@ -135,9 +135,7 @@ class Recheck:
             logged_models={m.model_id: m for m in map(wire.logged_model, models)},
         )
         waiting = experiments_to_probe(decide(inventory, self._policy))
-        inventory = probe(
-            self._gateway, inventory, waiting, cutoff_ms=self._policy.cutoff_ms
-        )
+        inventory = probe(self._gateway, inventory, waiting, cutoff_ms=self._policy.cutoff_ms)
         if inventory.diagnostics:
             return Finding("protected", inventory.diagnostics[0].message, looked_at)
         decision = decide(inventory, self._policy).experiments[experiment_id]
@@ -279,5 +277,5 @@ def _kept_or(decision: Decision, code: str, detail: str, looked_at: float) -> Fi
     if decision.reason in _CHANGES:
         words = "; ".join(decision.via) if decision.reason is Reason.CHANGED else detail
         return Finding(code, words, looked_at)
-    assert decision.reason is not None
-    return Finding("protected", ", ".join([decision.reason.value, *decision.via]), looked_at)
+    reason = [decision.reason.value] if decision.reason else []
+    return Finding("protected", ", ".join([*reason, *decision.via]), looked_at)

@@ -102,7 +102,9 @@ class RegistryView:
     def _settle(self) -> None:
         """Derive what is asked for often, once per reading."""
         read_logged_models_of(self._gateway, self.versions.values(), self.logged_models)
-        self._watermark = max((m.last_updated_timestamp or 0 for m in self.models.values()), default=0)
+        self._watermark = max(
+            (m.last_updated_timestamp or 0 for m in self.models.values()), default=0
+        )
         self._by_model: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self._copies: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for key, version in self.versions.items():

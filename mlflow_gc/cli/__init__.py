@@ -36,7 +36,9 @@ def _print_version(wanted: bool) -> None:
 def _main(
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Plan/apply pruning for MLflow: report writes a plan, people review it, prune applies it."""

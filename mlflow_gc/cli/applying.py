@@ -75,7 +75,9 @@ def _refuse_other_server(gateway: Gateway, plan: Document, plan_file: Path) -> N
     differences = []
     theirs, ours = (_parts(identity) for identity in (planned["identity"], server.identity))
     if theirs.get("tracking") != ours.get("tracking"):
-        differences.append(f"it is of the server {planned['tracking_uri']}, not {server.tracking_uri}")
+        differences.append(
+            f"it is of the server {planned['tracking_uri']}, not {server.tracking_uri}"
+        )
     elif theirs != ours:
         differences.append(
             f"it is of the registry {planned['registry_uri']}, not {server.registry_uri}"

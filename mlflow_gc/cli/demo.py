@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
+
+from mlflow_gc.cli import options
 
 
 def demo(
@@ -15,6 +18,7 @@ def demo(
             help="Leave the server and its directory when done, and say how to use and stop them.",
         ),
     ] = False,
+    no_color: options.NoColor = False,
 ) -> None:
     """Try the tool: a throw-away local MLflow server with realistic stale and live data.
 
@@ -27,6 +31,9 @@ def demo(
 
     from mlflow_gc.demo.walkthrough import walk_through
 
+    if no_color:
+        # For the commands that the demo runs, too.
+        os.environ["NO_COLOR"] = "1"
     # No highlighting and no markup: names from a server are text and nothing else.
     console = Console(highlight=False, markup=False, emoji=False)
     walk_through(console, Console(stderr=True, highlight=False), keep=keep)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.errors import ExitCode
+from mlflow_gc.errors import ExitCode, UsageProblem
 
 
 def diff(
@@ -28,6 +28,8 @@ def diff(
     from mlflow_gc.plan.verify import edited, load_plan
     from mlflow_gc.views import text
 
+    if output_format is options.Format.HTML:
+        raise UsageProblem("diff has no HTML format.", hint="Use text, markdown or json.")
     plans = [load_plan(base), load_plan(head)]
     for path, plan in zip((base, head), plans, strict=True):
         if problem := edited(plan):
@@ -35,6 +37,10 @@ def diff(
     changes = diff_plans(*plans)
     if output_format is options.Format.JSON:
         put(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    elif output_format is options.Format.MARKDOWN:
+        from mlflow_gc.views import markdown
+
+        put(markdown.diff(changes).encode())
     elif not quiet:
         text.diff(changes, console(no_color=no_color))
     return ExitCode.SOMETHING if changes["different"] else ExitCode.OK

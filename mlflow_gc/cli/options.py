@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 TrackingUri = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--tracking-uri", help="Tracking server or database [MLFLOW_TRACKING_URI]."),
 ]
 RegistryUri = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--registry-uri", help="Model registry [MLFLOW_REGISTRY_URI]."),
 ]
 Workspace = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--workspace", help="Workspace of the server, MLflow 3.10+ [MLFLOW_WORKSPACE]."),
 ]
 Ttl = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(
         "--ttl",
         metavar="DAYS",
@@ -29,9 +29,11 @@ Ttl = Annotated[
     ),
 ]
 AsOf = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(
-        "--as-of", metavar="TIME", help="Count ages from this moment instead of now (RFC 3339, UTC)."
+        "--as-of",
+        metavar="TIME",
+        help="Count ages from this moment instead of now (RFC 3339, UTC).",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
@@ -46,7 +48,9 @@ PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file; - i
 
 
 class Format(str, Enum):
-    """Output formats of show and diff."""
+    """Output formats of show; diff has all but HTML."""
 
     TEXT = "text"
+    MARKDOWN = "markdown"
+    HTML = "html"
     JSON = "json"

@@ -18,9 +18,9 @@ _PROGRESS_REDRAW_EVERY_S = 0.2
 
 
 def say(message: str) -> None:
-    """Write a message to stderr, safe whatever the server put into it."""
-    for line in message.split("\n"):
-        print(plain(line), file=sys.stderr, flush=True)
+    """Write one line to stderr, safe whatever the server put into it."""
+    sys.stderr.write(plain(message) + "\n")
+    sys.stderr.flush()
 
 
 def put(document: bytes) -> None:

@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 
+if TYPE_CHECKING:
+    from mlflow_gc.apply.executor import Result
+    from mlflow_gc.plan.build import Document
+
 
 def prune(
     plan_file: Annotated[
-        Optional[Path],
-        typer.Argument(metavar="[PLAN]", help="A reviewed plan. Without it one is made on the spot."),
+        Path | None,
+        typer.Argument(
+            metavar="[PLAN]", help="A reviewed plan. Without it one is made on the spot."
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask (without PLAN).")] = False,
     expect: Annotated[
-        Optional[str],
+        str | None,
         typer.Option(metavar="sha256:...", help="Refuse a plan with another plan_id."),
     ] = None,
     journal: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(metavar="FILE", help="Where the journal goes [<plan>.journal.jsonl]."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything but the deletes.")
     ] = False,
     out: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(
-            "-o", "--out", metavar="FILE", help="Where a plan made on the spot goes [prune-plan.json]."
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Where a plan made on the spot goes [prune-plan.json].",
         ),
     ] = None,
     tracking_uri: options.TrackingUri = None,
@@ -103,7 +112,7 @@ def prune(
     return _exit_code(applied.result, applied.signum, plan_file, journal)
 
 
-def _confirmed(plan: dict[str, object]) -> bool:
+def _confirmed(plan: Document) -> bool:
     """Ask the question; only the whole word ``yes`` counts."""
     from mlflow_gc.views import text
 
@@ -112,11 +121,9 @@ def _confirmed(plan: dict[str, object]) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _exit_code(result: object, signum: int, plan_file: Path, journal: Path | None) -> int:
-    from mlflow_gc.apply.executor import Result
+def _exit_code(result: Result, signum: int, plan_file: Path, journal: Path | None) -> int:
     from mlflow_gc.cli.output import say
 
-    assert isinstance(result, Result)
     again = f"To go on: mlflow-gc prune {plan_file}" + (f" --journal {journal}" if journal else "")
     for kind, entity_id, words in result.failures[:20]:
         say(f"Failed: {kind} {entity_id}: {words}")

@@ -16,5 +16,7 @@ def schema(
     from mlflow_gc.plan.schema import SCHEMAS, schema_text
 
     if name not in SCHEMAS:
-        raise UsageProblem(f"There is no schema {name!r}.", hint=f"Choose from {', '.join(SCHEMAS)}.")
+        raise UsageProblem(
+            f"There is no schema {name!r}.", hint=f"Choose from {', '.join(SCHEMAS)}."
+        )
     typer.echo(schema_text(name), nl=False)

@@ -31,6 +31,14 @@ def show(
         say(f"Warning: {problem} prune will refuse this plan.")
     if output_format is options.Format.JSON:
         put(render(plan))
+    elif output_format is options.Format.MARKDOWN:
+        from mlflow_gc.views import markdown
+
+        put(markdown.show(plan).encode())
+    elif output_format is options.Format.HTML:
+        from mlflow_gc.views import html
+
+        put(html.show(plan).encode())
     elif not quiet:
         text.show(plan, console(no_color=no_color), path=str(plan_file), everything=everything)
     deletes = any(plan[kind] for kind in KINDS)

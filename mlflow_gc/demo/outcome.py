@@ -129,7 +129,12 @@ def explain(
             )
     for record in records:
         if record["outcome"] != "deleted":
-            reasons[record["kind"], record["id"]] = (record["reason"], True, ())
+            detail = record.get("detail")
+            reasons[record["kind"], record["id"]] = (
+                record["reason"] or record["outcome"],
+                True,
+                (detail,) if detail else (),
+            )
     for kind in KINDS:
         gone = len(before.names[kind].keys() - after.names[kind].keys())
         if gone != deleted[kind]:

@@ -35,7 +35,7 @@ _REASON_WORDS: dict[str, str] = {
 
 def outcome_tables(outcome: Outcome) -> RenderableType:
     """Return the counts per kind and, below, what was kept and why."""
-    counts = Table(title="What became of it", title_justify="left", title_style="bold")
+    counts = Table()
     counts.add_column("")
     for heading in ("before", "deleted", "kept"):
         counts.add_column(heading, justify="right")
@@ -43,7 +43,7 @@ def outcome_tables(outcome: Outcome) -> RenderableType:
         before, deleted = outcome.before[kind], outcome.deleted[kind]
         counts.add_row(_KIND_WORDS[kind], str(before), str(deleted), str(before - deleted))
 
-    kept = Table(title="What was kept, and why", title_justify="left", title_style="bold")
+    kept = Table()
     kept.add_column("kept", justify="right")
     kept.add_column("because")
     # Nothing is cut off: what stands behind the cut could be what matters.
@@ -58,7 +58,12 @@ def outcome_tables(outcome: Outcome) -> RenderableType:
             _because(group),
             _example(group),
         )
-    return Group(counts, Text(), kept)
+    return Group(
+        Text("What became of it", style="bold"),
+        counts,
+        Text("\nWhat was kept, and why", style="bold"),
+        kept,
+    )
 
 
 def _one(kind: str) -> str:

@@ -32,6 +32,8 @@ from mlflow_gc.views.escape import plain
 
 PLAN = "prune-plan.json"
 LATER_PLAN = "later-plan.json"
+# SIGHUP: the terminal was closed.
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _JOURNAL = f"{PLAN}.journal.jsonl"
 
 
@@ -66,7 +68,7 @@ def walk_through(console: Console, status: Console, *, keep: bool) -> None:
                 _say_how_to_go_on(console, directory, server)
                 server.leave_running()
                 cleanup.pop_all()
-    except (KeyboardInterrupt, SystemExit):
+    except SystemExit:
         _say(status, "Stopped. The demo's server and its directory are gone again.")
         raise
     if not keep:
@@ -139,15 +141,13 @@ def _say(console: Console, sentence: str) -> None:
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Turn the signals that would end this process at once into exceptions that clean up."""
+    """Turn the signals that end this process into exceptions, so that all is cleaned up."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         # What a shell reports for a process that the signal ended.
         raise SystemExit(128 + number)
 
-    handled = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in handled}
-    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in _ENDING_SIGNALS}
     try:
         yield
     finally:
@@ -156,5 +156,5 @@ def _signals_raise() -> Iterator[None]:
 
 
 def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

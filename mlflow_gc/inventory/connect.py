@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mlflow_gc.errors import UsageProblem
+from mlflow_gc.errors import GcError, UsageProblem
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.settings import (
     REGISTRY_URI,
@@ -98,7 +98,7 @@ def _refuse_missing_sqlite(uri: str) -> None:
 
     database = make_url(uri).database
     if not database or not Path(database).is_file():
-        raise UsageProblem(
+        raise GcError(
             f"There is no MLflow database at {redact_uri(uri)}.",
             hint="Name the server or database with --tracking-uri or MLFLOW_TRACKING_URI.",
         )

@@ -64,7 +64,9 @@ class Run:
         """Latest of start, end and newest metric time, or None when there is none of them."""
         # A resumed run keeps its old end time (tracking/fluent.py), and logging to a finished
         # run does not move it: no single time stamp tells when a run was last used.
-        known = [t for t in (self.start_time, self.end_time, self.newest_metric_time) if t is not None]
+        known = [
+            t for t in (self.start_time, self.end_time, self.newest_metric_time) if t is not None
+        ]
         return max(known, default=None)
 
 

@@ -456,9 +456,9 @@ def _no_answer(address: str, error: Exception) -> ServerError:
             Failure.REJECTED,
             hint="See MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
         )
-    never_sent = isinstance(cause, requests.exceptions.ConnectTimeout) or "NewConnectionError" in repr(
-        cause
-    )
+    never_sent = isinstance(
+        cause, requests.exceptions.ConnectTimeout
+    ) or "NewConnectionError" in repr(cause)
     if isinstance(cause, requests.exceptions.ConnectionError) and never_sent:
         return ServerError(
             f"The server {address} cannot be reached: {_innermost(cause)}.",
@@ -469,7 +469,9 @@ def _no_answer(address: str, error: Exception) -> ServerError:
         return ServerError(
             f"The connection to {address} broke: {_innermost(cause)}.", Failure.AMBIGUOUS
         )
-    return ServerError(f"The call to {address} failed: {type(cause or error).__name__}.", Failure.REJECTED)
+    return ServerError(
+        f"The call to {address} failed: {type(cause or error).__name__}.", Failure.REJECTED
+    )
 
 
 def _innermost(error: BaseException) -> str:
@@ -516,9 +518,7 @@ def _checked(response: Any, address: str, *, as_json: bool) -> bytes:
     elif status == 404:
         # MLflow's own 404 carries a code; a path that it does not have answers in HTML.
         failure = (
-            Failure.NOT_FOUND
-            if code and code != "ENDPOINT_NOT_FOUND"
-            else Failure.UNSUPPORTED
+            Failure.NOT_FOUND if code and code != "ENDPOINT_NOT_FOUND" else Failure.UNSUPPORTED
         )
         hint = None if code else "Is the tracking URI that of an MLflow server?"
     elif status == 405 and not code:

@@ -58,7 +58,9 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
             if error.failure in _HOPELESS:
                 raise
             diagnostics.append(
-                Diagnostic("incomplete_scan", f"Not all {what} could be read. {error.message}", blocks=True)
+                Diagnostic(
+                    "incomplete_scan", f"Not all {what} could be read. {error.message}", blocks=True
+                )
             )
 
     runs: dict[str, Run] = {}
@@ -115,15 +117,11 @@ def read_registry(
 ) -> None:
     """Read registered models with their aliases, and all model versions, prompts included."""
     for filter_string in ("", PROMPTS):
-        for found in pages(
-            partial(gateway.search_registered_models, filter_string=filter_string)
-        ):
+        for found in pages(partial(gateway.search_registered_models, filter_string=filter_string)):
             model = wire.registered_model(found)
             models[model.name] = model
             progress("registered models", 1)
-        for found in pages(
-            partial(gateway.search_model_versions, filter_string=filter_string)
-        ):
+        for found in pages(partial(gateway.search_model_versions, filter_string=filter_string)):
             version = wire.model_version(found)
             versions[version.name, version.version] = version
             progress("model versions", 1)

@@ -36,7 +36,9 @@ def run(wire: Json) -> Run:
     if not isinstance(run_id, str) or not run_id:
         raise _garbled("a run without run_id")
     tags = _tags(data)
-    metric_times = [t for m in data.get("metrics") or () if (t := _time(m, "timestamp")) is not None]
+    metric_times = [
+        t for m in data.get("metrics") or () if (t := _time(m, "timestamp")) is not None
+    ]
     inputs = (wire.get("inputs") or {}).get("model_inputs") or ()
     outputs = (wire.get("outputs") or {}).get("model_outputs") or ()
     return Run(
@@ -157,4 +159,6 @@ def _time(wire: Json, key: str) -> int | None:
 
 def _tags(wire: Json) -> dict[str, str]:
     tags: Any = wire.get("tags") or ()
-    return {str(t["key"]): str(t.get("value", "")) for t in sorted(tags, key=lambda t: str(t["key"]))}
+    return {
+        str(t["key"]): str(t.get("value", "")) for t in sorted(tags, key=lambda t: str(t["key"]))
+    }

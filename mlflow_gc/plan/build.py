@@ -8,7 +8,14 @@ from typing import Any
 
 import mlflow_gc
 from mlflow_gc.clock import format_ms, now_ms
-from mlflow_gc.inventory.entities import Diagnostic, Experiment, Inventory, ModelVersion, Run, ServerInfo
+from mlflow_gc.inventory.entities import (
+    Diagnostic,
+    Experiment,
+    Inventory,
+    ModelVersion,
+    Run,
+    ServerInfo,
+)
 from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.expect import (
     expect_experiment,
@@ -17,7 +24,7 @@ from mlflow_gc.plan.expect import (
     time_or_none,
 )
 from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
-from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
+from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.settings import redact_uri
 
@@ -198,7 +205,11 @@ def _version_entry(version: ModelVersion, decision: Decision) -> Document:
 
 def _protected(inventory: Inventory, decisions: Decisions) -> Document:
     experiments = [
-        {"experiment_id": e, "name": inventory.experiments[e].name, **_why(decisions.experiments[e])}
+        {
+            "experiment_id": e,
+            "name": inventory.experiments[e].name,
+            **_why(decisions.experiments[e]),
+        }
         for e in _kept(decisions.experiments, key=_experiment_order)
     ]
     runs = [
@@ -222,5 +233,7 @@ def _kept(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
 
 
 def _why(decision: Decision) -> Document:
-    assert isinstance(decision.reason, Reason)
-    return {"reason": decision.reason.value, "via": list(decision.via)}
+    return {
+        "reason": decision.reason.value if decision.reason else "",
+        "via": list(decision.via),
+    }

@@ -34,9 +34,7 @@ def _lines(plan: Document) -> Iterator[bytes]:
             yield orjson.dumps(key) + b": {\n"
             kinds = list(value)
             for kind in kinds:
-                yield from _entity_lines(
-                    kind, value[kind], b"\n" if kind == kinds[-1] else b",\n"
-                )
+                yield from _entity_lines(kind, value[kind], b"\n" if kind == kinds[-1] else b",\n")
             yield b"}" + end
         else:
             yield orjson.dumps(key) + b": " + orjson.dumps(value) + end
@@ -73,8 +71,8 @@ def write(content: bytes, path: Path) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
         temporary = None
     except OSError as error:
         raise GcError(

@@ -54,9 +54,7 @@ def check_format(document: Any, path: Path, format_name: str, version: str, what
         Refused: a newer major version.
     """
     if not isinstance(document, dict) or document.get("format") != format_name:
-        raise GcError(
-            f"{path} is not a {what} of mlflow-gc (its format is not {format_name!r})."
-        )
+        raise GcError(f"{path} is not a {what} of mlflow-gc (its format is not {format_name!r}).")
     found = document.get("format_version")
     major = str(found).split(".", 1)[0]
     if major != version.split(".", 1)[0]:

@@ -89,9 +89,7 @@ def _decide(experiment: Experiment, facts: _Facts, policy: Policy) -> Decision:
 
 def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
     if policy.keeps(experiment.tags):
-        return protect(
-            Reason.KEEP_TAG, f"tag {policy.keep_tag}={experiment.tags[policy.keep_tag]}"
-        )
+        return protect(Reason.KEEP_TAG, f"tag {policy.keep_tag}={experiment.tags[policy.keep_tag]}")
     # Runs without an experiment land there; without it they fail.  In a workspace it can have
     # another id than 0, so the name counts too (HAZARDS l).
     if experiment.experiment_id == "0" or experiment.name == "Default":

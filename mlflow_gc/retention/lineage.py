@@ -105,7 +105,7 @@ def _depths(parents: Mapping[str, str | None]) -> dict[str, int]:
     for start in parents:
         path: dict[str, None] = {}
         node: str | None = start
-        while node in parents and node not in depths and node not in path:
+        while node is not None and node in parents and node not in depths and node not in path:
             path[node] = None
             node = parents[node]
         if node in path:

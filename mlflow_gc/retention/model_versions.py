@@ -39,8 +39,10 @@ def _decide(
     # so much else protects one (HAZARDS 0.3).
     updated = version.last_updated_timestamp
     created = version.creation_timestamp
-    if updated is None or created is None or not (
-        policy.is_sensible(updated) and policy.is_sensible(created)
+    if (
+        updated is None
+        or created is None
+        or not (policy.is_sensible(updated) and policy.is_sensible(created))
     ):
         return protect(
             Reason.UNKNOWN_TIME,

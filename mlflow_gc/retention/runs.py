@@ -81,7 +81,9 @@ def _declared(
 
 def _by_age(run: Run, policy: Policy) -> Decision:
     last = run.last_activity_time
-    known = [t for t in (run.start_time, run.end_time, run.newest_metric_time) if policy.is_sensible(t)]
+    known = [
+        t for t in (run.start_time, run.end_time, run.newest_metric_time) if policy.is_sensible(t)
+    ]
     if any(t is not None and t >= policy.cutoff_ms for t in known):
         return FRESH
     if run.status not in TERMINAL_STATUSES:
@@ -98,9 +100,8 @@ def _by_age(run: Run, policy: Policy) -> Decision:
         )
         if (required or ms is not None) and not policy.is_sensible(ms)
     ]
-    if not doubts and run.end_time is not None and run.start_time is not None:
-        if run.end_time < run.start_time:
-            doubts = [show("end_time", run.end_time) + " before its start"]
+    if not doubts and (run.end_time or 0) < (run.start_time or 0):
+        doubts = [show("end_time", run.end_time) + " before its start"]
     if doubts or last is None:
         return protect(Reason.UNKNOWN_TIME, *doubts)
     return delete(f"{run.status}, no activity for {days_before(last, policy.as_of_ms)}")

@@ -6,10 +6,12 @@ markup of any kind.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # Marks that turn the direction of what follows, or take no room: a name can fake another one.
 _INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_LOG_COMMAND = re.compile(r"##(\[|vso\[)")
 _ALLOWED = {"\u200d"}  # joins emoji; harmless where it joins nothing
 
 
@@ -21,6 +23,8 @@ def plain(text: str, *, most: int | None = None) -> str:
         most: cut to so many characters, the last one then being ``…``; never used for ids.
     """
     shown = text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
+    # Azure Pipelines and old GitHub runners act on these anywhere in a line of a job's log.
+    shown = _LOG_COMMAND.sub(r"#\\x23\1", shown)
     if most is not None and len(shown) > most:
         shown = shown[: most - 1] + "…"
     return shown

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.clock import now_ms, parse_time
 from mlflow_gc.views.escape import plain
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _KIND_WORDS = {
 
 def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
     """Print the numbers of a plan and the next command."""
-    rows = [("", "scanned", "stale", "kept", "to delete")]
+    rows: list[tuple[str, ...]] = [("", "scanned", "stale", "kept", "to delete")]
     for kind, (_, words) in _KIND_WORDS.items():
         counts = plan["summary"][kind]
         numbers = (counts[key] for key in ("scanned", "stale", "protected", "delete"))
@@ -33,7 +34,11 @@ def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
     _table(console, rows)
     irreversible = plan["summary"]["irreversible"]
     if irreversible:
-        _line(console, f"{irreversible:,} of the deletions cannot be undone (model versions).", "bold red")
+        _line(
+            console,
+            f"{irreversible:,} of the deletions cannot be undone (model versions).",
+            "bold red",
+        )
     _line(console, f"Plan {path}  {plan['plan_id']}")
     _line(console, _validity(plan))
     if plan["applyable"] and any(plan[kind] for kind in _KIND_WORDS):
@@ -93,7 +98,7 @@ def outcome(
 ) -> None:
     """Print how a prune ended: counts, and why what was not deleted stayed."""
     verb = "deleted" if journal else "would be deleted"
-    rows = [("", verb, "skipped", "failed")]
+    rows: list[tuple[str, ...]] = [("", verb, "skipped", "failed")]
     for kind, words in _by_record_kind():
         outcomes: Counter[str] = Counter()
         for (of_kind, name), count in result.counts.items():
@@ -101,6 +106,8 @@ def outcome(
                 outcomes[name.split(":", 1)[0]] += count
         rows.append((words, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
     _table(console, rows)
+    totals = [f"{result.total(o):,}" for o in ("deleted", "skipped", "failed")]
+    _line(console, "In all {} {}, {} skipped, {} failed.".format(totals[0], verb, *totals[1:]))
     _skips(skips, console)
     if journal:
         _line(console, f"Journal {journal}")
@@ -110,14 +117,17 @@ def outcome(
 
 def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> None:
     """Print how many entries of a plan match, changed or are gone."""
-    rows = [("", "matching", "changed", "gone", "failed")]
+    rows: list[tuple[str, ...]] = [("", "matching", "changed", "gone", "failed")]
+    totals = [0, 0, 0, 0]
     for kind, words in _by_record_kind():
         of_kind = {name: n for (k, name), n in result.counts.items() if k == kind}
         gone = sum(of_kind.get(f"skipped:{code}", 0) for code in ("gone", "already_deleted"))
         skipped = sum(n for name, n in of_kind.items() if name.startswith("skipped:"))
         numbers = (of_kind.get("deleted", 0), skipped - gone, gone, of_kind.get("failed", 0))
+        totals = [total + n for total, n in zip(totals, numbers, strict=True)]
         rows.append((words, *(f"{n:,}" for n in numbers)))
     _table(console, rows)
+    _line(console, "In all {:,} matching, {:,} changed, {:,} gone, {:,} failed.".format(*totals))
     _skips(skips, console)
 
 
@@ -139,7 +149,10 @@ def _experiments(plan: dict[str, Any], console: Console, *, everything: bool) ->
     _heading(console, "experiments", len(entries), "can be restored")
     _list(
         console,
-        [(e["experiment_id"], plain(e["name"], most=_NAME), "; ".join(e["reasons"])) for e in entries],
+        [
+            (e["experiment_id"], plain(e["name"], most=_NAME), "; ".join(e["reasons"]))
+            for e in entries
+        ],
         everything=everything,
     )
 
@@ -150,7 +163,9 @@ def _runs(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
     for run in plan["runs"]:
         groups[run["experiment_id"], run["experiment_name"]].append(run)
     for (experiment_id, name), runs in groups.items():
-        _line(console, f"  experiment {experiment_id} {plain(name, most=_NAME)}: {len(runs):,} runs")
+        _line(
+            console, f"  experiment {experiment_id} {plain(name, most=_NAME)}: {len(runs):,} runs"
+        )
         _list(
             console,
             [
@@ -197,7 +212,9 @@ def _kept(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
             entries = by_reason[reason]
             shown = entries if everything else entries[:1]
             for index, entry in enumerate(shown):
-                head = f"{len(entries):,} {word}{'s' if len(entries) > 1 else ''}" if not index else ""
+                head = (
+                    f"{len(entries):,} {word}{'s' if len(entries) > 1 else ''}" if not index else ""
+                )
                 chain = ", ".join(entry["via"])
                 example = f"{_id_of(kind, entry)}{': ' + chain if chain else ''}"
                 lead = "" if everything or len(entries) == 1 else "for example "
@@ -242,7 +259,8 @@ def _list(
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        _line(console, " " * indent + "  ".join(cells).rstrip())
+        # The dash keeps names that look like a CI system's commands off the start of a line.
+        _line(console, " " * indent + "- " + "  ".join(cells).rstrip())
     if len(rows) > len(shown):
         _line(console, " " * indent + f"... and {len(rows) - len(shown):,} more (--all shows them)")
 
@@ -262,6 +280,8 @@ def _validity(plan: dict[str, Any]) -> str:
         return "Incomplete: it cannot be applied."
     if not plan["applyable"]:
         return "A forecast: it cannot be applied."
+    if plan["expires_at"] and parse_time(plan["expires_at"]) <= now_ms():
+        return f"Expired at {plan['expires_at']}: it cannot be applied any more."
     return f"Valid until {plan['expires_at']}." if plan["expires_at"] else "It does not expire."
 
 

@@ -144,10 +144,10 @@ def test_the_counts_are_those_of_plan_journal_and_server(kept: Shown):
     deleted = Counter(r["kind"] for r in session.records if r["outcome"] == "deleted")
     for words, kind in KINDS.items():
         # The two tables: one row of counts, and rows such as "26 runs | because | example".
-        counts = re.search(rf"^\W*{words}\W+(\d+)\W+(\d+)\W+(\d+)\W*$", kept.out, re.MULTILINE)
+        counts = re.search(rf"^│ {words}\W+(\d+)\W+(\d+)\W+(\d+)\W*$", kept.out, re.MULTILINE)
         assert counts, kept.out
         before, gone, left = (int(count) for count in counts.groups())
-        groups = re.findall(rf"^\W*(\d+) {words[:-1]}s?\b", kept.out, re.MULTILINE)
+        groups = re.findall(rf"^│\s+(\d+) {words[:-1]}s?\b", kept.out, re.MULTILINE)
         assert before - gone == left == sum(int(group) for group in groups)
         assert gone == deleted[kind]
         assert before == plan["summary"][f"{kind}s"]["scanned"]

@@ -198,8 +198,8 @@ def _cast_sources(world: World, cast: Cast, home: str) -> None:
     run = world.run(home)
     original = world.version("named", source=f"runs:/{run}/model", age=FRESH)
     world.model("copy")
-    copy = world.version("copy", source=f"models:/{original}", age=FRESH)
-    behind("a run named by the source of a copy", run, copy)
+    world.version("copy", source=f"models:/{original}", age=FRESH)
+    behind("a run behind an original and its copy", run, original)
     run = world.run(home)
     other = world.run(home)
     version = world.version("named", source=f"runs:/{run}/model", run_id=other, age=FRESH)
@@ -484,7 +484,7 @@ PROTECTED_ROLES = [
     "a run named by an absolute source",
     "a run named by an artifact proxy source",
     "a run named by an absolute logged model source",
-    "a run named by the source of a copy",
+    "a run behind an original and its copy",
     "a run named by a source whose run_id names another",
     "a run named by run_id whose source names another",
     "a run behind two versions that name each other",
