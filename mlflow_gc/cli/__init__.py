@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mlflow_gc
-from mlflow_gc.cli import check, demo, diff, prune, report, schema, show, validate
+from mlflow_gc.cli import check, demo, diff, prune, report, restore, schema, show, validate
 
 _EPILOG = (
     "Exit codes: 0 done; 1 error; 2 there is something (differences, deletions, changes); "
@@ -49,6 +49,7 @@ app.command()(prune.prune)
 app.command()(show.show)
 app.command()(diff.diff)
 app.command()(check.check)
+app.command()(restore.restore)
 app.command()(validate.validate)
 app.command()(schema.schema)
 app.command()(demo.demo)

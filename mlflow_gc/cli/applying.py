@@ -52,13 +52,13 @@ def apply_plan(
         Refused: the plan is of another server.
         GcError: the evidence cannot be read, or the journal not be written.
     """
-    _refuse_other_server(gateway, plan, plan_file)
+    refuse_other_server(gateway, plan["server"], plan_file)
     pretend = journal_path is None
     if pretend:
         gateway = cast("Gateway", DryRun(gateway))
     totals = {kind: len(plan[f"{kind}s"]) for kind in ("run", "experiment", "model_version")}
     progress = Progress("Checked" if pretend else "Done:", quiet=quiet, totals=totals)
-    with _graceful_stop(gateway, pretend=pretend) as (stop, signals):
+    with graceful_stop(gateway, pretend=pretend) as (stop, signals):
         journal = Journal(journal_path or Path(os.devnull), plan)
         try:
             result = Executor(gateway, plan, journal, stop=stop, progress=progress).run()
@@ -67,11 +67,20 @@ def apply_plan(
     return Applied(result, journal.kept, signals[0] if signals else 0)
 
 
-def _refuse_other_server(gateway: Gateway, plan: Document, plan_file: Path) -> None:
+def refuse_other_server(gateway: Gateway, planned: Document, file: Path) -> None:
+    """Refuse what was made for another server, registry or workspace.
+
+    Args:
+        gateway: the server at hand.
+        planned: the ``server`` of a plan or journal.
+        file: where that stands, for the message.
+
+    Raises:
+        Refused: it is another one.
+    """
     from mlflow_gc.inventory.identity import read_server_info
 
     server = read_server_info(gateway)
-    planned = plan["server"]
     differences = []
     theirs, ours = (_parts(identity) for identity in (planned["identity"], server.identity))
     if theirs.get("tracking") != ours.get("tracking"):
@@ -89,7 +98,7 @@ def _refuse_other_server(gateway: Gateway, plan: Document, plan_file: Path) -> N
         )
     if differences:
         raise Refused(
-            f"The plan {plan_file} is not of this server: {'; '.join(differences)} "
+            f"{file} is not of this server: {'; '.join(differences)} "
             f"(fingerprint {planned['identity']}, here {server.identity}).",
             hint="Point --tracking-uri, --registry-uri and --workspace at the server it was made for.",
         )
@@ -100,7 +109,7 @@ def _parts(identity: str) -> dict[str, str]:
 
 
 @contextmanager
-def _graceful_stop(
+def graceful_stop(
     gateway: Gateway, *, pretend: bool
 ) -> Iterator[tuple[threading.Event, list[int]]]:
     """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends at once."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlflow_gc.apply.executor import Result
+    from mlflow_gc.apply.restore import Undo
 
 _CUT_AT = 20
 _NAME = 40
@@ -129,6 +130,37 @@ def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> 
     _table(console, rows)
     _line(console, "In all {:,} matching, {:,} changed, {:,} gone, {:,} failed.".format(*totals))
     _skips(skips, console)
+
+
+def undo(plan: Undo, console: Console) -> None:
+    """Print what a restore is going to bring back, and what it cannot."""
+    _line(console, f"Restore {len(plan.experiments):,} experiments and {len(plan.runs):,} runs.")
+    if not plan.model_versions:
+        return
+    _line(console, f"{len(plan.model_versions):,} model versions cannot be restored:", "bold red")
+    _list(
+        console,
+        [
+            (plain(key), f"run {known.get('run_id') or 'none'}", plain(known.get("source", "")))
+            for key, known in plan.model_versions.items()
+        ],
+        everything=False,
+    )
+
+
+def restored(
+    counts: Counter[tuple[str, str]],
+    skips: Sequence[dict[str, Any]],
+    console: Console,
+    journal: Path | None,
+) -> None:
+    """Print how a restore ended."""
+    for kind, words in _by_record_kind()[:2]:
+        done = counts[kind, "restored"]
+        _line(console, f"{words}: {done:,} {'restored' if journal else 'would be restored'}")
+    _skips([skip for skip in skips if skip["reason"] != "irreversible"], console)
+    if journal:
+        _line(console, f"Journal {journal}")
 
 
 def question(plan: dict[str, Any]) -> str:

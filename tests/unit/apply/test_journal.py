@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit import worlds
+
+from mlflow_gc.apply.journal import Journal, read_journal
+from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.plan.canonical import plan_id
+
+PLAN = worlds.plan_of(worlds.inventory())
+OTHER = {**PLAN, "as_of": "2026-01-01T00:00:00.000Z"}
+OTHER["plan_id"] = plan_id(OTHER)
+
+
+def _session(path, plan=PLAN, ids=("a", "b")):
+    journal = Journal(path, plan)
+    journal.intend("run", ids, undo={"experiments": ["1"]})
+    for run_id in ids:
+        journal.record("run", run_id, "deleted")
+    journal.record("run", "c", "skipped", reason="changed", detail="status was FINISHED")
+    journal.close("completed")
+
+
+def _records(path):
+    return [r["id"] for s in read_journal(path) for r in s.records]
+
+
+def test_what_was_written_is_read(tmp_path):
+    path = tmp_path / "j"
+    _session(path)
+    (session,) = read_journal(path)
+    assert session.header["plan_id"] == PLAN["plan_id"]
+    assert [r["id"] for r in session.records] == ["a", "b", "c"]
+    assert session.end["counts"] == {"run": {"deleted": 2, "skipped:changed": 1}}
+    assert session.unsettled() == set()
+
+
+def test_a_kill_between_intent_and_record_is_seen(tmp_path):
+    journal = Journal(tmp_path / "j", PLAN)
+    journal.intend("run", ["a", "b"])
+    journal.record("run", "a", "deleted")
+    (session,) = read_journal(tmp_path / "j")
+    assert session.unsettled() == {("run", "b")}
+    assert session.end is None
+    journal.close("interrupted")
+
+
+def test_a_second_session_is_appended_and_sees_the_first(tmp_path):
+    path = tmp_path / "j"
+    _session(path)
+    journal = Journal(path, PLAN)
+    assert [[r["id"] for r in s.records] for s in journal.earlier] == [["a", "b", "c"]]
+    journal.close("completed")
+    assert len(read_journal(path)) == 2
+
+
+def test_a_torn_last_line_is_left_out_and_the_next_session_begins_on_a_new_line(tmp_path):
+    path = tmp_path / "j"
+    _session(path)
+    path.write_bytes(path.read_bytes() + b'{"type":"record","kind":"run","id":"to')
+    assert _records(path) == ["a", "b", "c"]
+    _session(path, ids=("d",))
+    assert _records(path) == ["a", "b", "c", "d", "c"]
+    assert len(read_journal(path)) == 2
+
+
+def test_the_journal_of_another_plan_is_moved_aside_whole(tmp_path):
+    path = tmp_path / "j"
+    _session(path, OTHER)
+    before = path.read_bytes()
+    _session(path)
+    assert len(read_journal(path)) == 1
+    (aside,) = (p for p in tmp_path.iterdir() if p != path)
+    assert aside.read_bytes() == before
+    assert OTHER["plan_id"][7:19] in aside.name
+
+
+def test_nothing_is_overwritten_when_moving_aside(tmp_path):
+    path = tmp_path / "j"
+    _session(path, OTHER)
+    aside = path.with_name(f"j.{OTHER['plan_id'][7:19]}")
+    aside.write_text("precious")
+    before = path.read_bytes()
+    with pytest.raises(GcError, match="another plan"):
+        Journal(path, PLAN)
+    assert aside.read_text() == "precious"
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"precious notes\n", b"{}\n", b"[]\n", b'"x"\n', b"\x00" * 9])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path, content):
+    path = tmp_path / "j"
+    path.write_bytes(content)
+    with pytest.raises(GcError):
+        Journal(path, PLAN)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"\n", b"\n\n", b'\n{"type":"end"}\n'])
+def test_blank_lines_end_in_no_traceback(tmp_path, content):
+    path = tmp_path / "j"
+    path.write_bytes(content)
+    try:
+        Journal(path, PLAN).close("completed")
+    except GcError:
+        assert path.read_bytes() == content
+
+
+def test_a_broken_line_in_the_middle_is_refused(tmp_path):
+    path = tmp_path / "j"
+    _session(path)
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], lines[1][:-5], *lines[2:]]))
+    with pytest.raises(GcError, match="Line 2"):
+        read_journal(path)
+
+
+def test_a_newer_major_version_is_refused(tmp_path):
+    path = tmp_path / "j"
+    _session(path)
+    path.write_bytes(path.read_bytes().replace(b'"1.0"', b'"2.0"', 1))
+    with pytest.raises(Refused):
+        read_journal(path)
+
+
+def _whole_lines(content):
+    """Count the records that were on disk whole, line end included."""
+    lines = content.split(b"\n")[:-1]
+    return sum(x.startswith(b'{"type":"record"') and x.endswith(b"}") for x in lines)
+
+
+def test_torn_anywhere_after_the_first_line_a_journal_can_be_read_and_continued(folder):
+    """Cut at many places, as a power loss would, and begin another session on what is left."""
+    whole, torn = folder / "whole", folder / "torn"
+    whole.unlink(missing_ok=True)
+    _session(whole)
+    content = whole.read_bytes()
+    for length in range(content.index(b"\n") + 1, len(content), 3):
+        torn.write_bytes(content[:length])
+        known = _whole_lines(content[:length])
+        assert len(_records(torn)) - known in {0, 1}, length
+        Journal(torn, PLAN).close("completed")
+        assert len(_records(torn)) - known in {0, 1}, length
+
+
+def test_torn_inside_the_very_first_line_a_journal_can_be_begun_again(folder):
+    """Nothing was deleted yet: the header comes before all else."""
+    whole, torn = folder / "whole1", folder / "torn1"
+    _session(whole)
+    content = whole.read_bytes()
+    for length in (1, 20, content.index(b"\n") - 1):
+        torn.write_bytes(content[:length])
+        Journal(torn, PLAN).close("completed")
+        assert len(read_journal(torn)) == 1
+
+
+@given(st.data())
+def test_torn_twice_a_journal_can_still_be_read_and_continued(folder, data):
+    """A crash in a session that began after a crash: no file may lock its owner out."""
+    path = folder / "twice"
+    path.unlink(missing_ok=True)
+    _session(path, ids=("a",))
+    first = path.read_bytes()
+    cut = data.draw(st.integers(first.index(b"\n") + 1, len(first) - 1), label="first cut")
+    path.write_bytes(first[:cut])
+    _session(path, ids=("b",))
+    second = path.read_bytes()
+    again = data.draw(st.integers(cut + 1, len(second) - 1), label="second cut")
+    path.write_bytes(second[:again])
+    known = _whole_lines(second[:again])
+    assert len(_records(path)) - known in {0, 1}
+    Journal(path, PLAN).close("completed")
+    assert len(_records(path)) - known in {0, 1}

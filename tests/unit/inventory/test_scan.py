@@ -1,0 +1,283 @@
+"""Scans against a server in memory that pages as MLflow does: by offset, tokens being offsets."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit import worlds
+from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment
+
+from mlflow_gc.inventory.gateway import Failure, ServerError
+from mlflow_gc.inventory.scan import probe, scan
+from mlflow_gc.plan.build import build_plan
+from mlflow_gc.plan.file import render
+from mlflow_gc.retention.decide import decide, experiments_to_probe
+
+
+def _pairs(tags):
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def _known(**fields):
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _run_json(run):
+    info = _known(
+        run_id=run.run_id,
+        run_name=run.run_name,
+        experiment_id=run.experiment_id,
+        user_id=run.user_id,
+        status=run.status,
+        lifecycle_stage=run.lifecycle_stage,
+        start_time=run.start_time,
+        end_time=run.end_time,
+        artifact_uri=run.artifact_uri,
+    )
+    stamps = [t for t in (run.oldest_metric_time, run.newest_metric_time) if t is not None]
+    data = {"tags": _pairs(run.tags), "metrics": [{"key": "m", "timestamp": t} for t in stamps]}
+    return {
+        "info": info,
+        "data": data,
+        "outputs": {"model_outputs": [{"model_id": m} for m in run.model_ids]},
+    }
+
+
+class Fake:
+    """The reads of a gateway, over an inventory.
+
+    Args:
+        found: what the server holds.
+        rng: decides page sizes and where rows lie that this user may not see.
+        smallest: smallest page.
+        hidden: how many of ten rows are preceded by one that a permission filter takes out.
+        after_page: called after each page of runs; may change ``runs``.
+    """
+
+    def __init__(self, found, rng=None, *, smallest=1, hidden=0, after_page=lambda _fake: None):
+        self.found, self.rng, self.smallest, self.hidden = found, rng, smallest, hidden
+        self.after_page = after_page
+        self.runs = dict(found.runs)
+        self.broken: set[str] = set()
+
+    def _page(self, rows, token):
+        places = random.Random(len(rows))
+        slots = []
+        for row in rows:
+            if places.random() * 10 < self.hidden:
+                slots += [None, None]
+            slots.append(row)
+        start = int(token or 0)
+        end = start + (self.rng.randint(self.smallest, self.smallest + 3) if self.rng else 10**6)
+        page = [row for row in slots[start:end] if row is not None]
+        return page, (str(end) if end < len(slots) else None)
+
+    def _check(self, what):
+        if what in self.broken:
+            raise ServerError(f"{what} failed.", Failure.AMBIGUOUS)
+
+    def search_experiments(self, *, view, token):
+        self._check("experiments")
+        assert view == "ALL"
+        rows = [
+            {
+                **_known(creation_time=e.creation_time, last_update_time=e.last_update_time),
+                "experiment_id": e.experiment_id,
+                "name": e.name,
+                "lifecycle_stage": e.lifecycle_stage,
+                "artifact_location": e.artifact_location,
+                "tags": _pairs(e.tags),
+            }
+            for e in self.found.experiments.values()
+        ]
+        return self._page(rows, token)
+
+    def search_runs(
+        self,
+        experiment_ids,
+        *,
+        filter_string="",
+        view="ACTIVE_ONLY",
+        order_by=(),
+        max_results=1000,
+        token=None,
+    ):
+        self._check("runs")
+        stage = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted"}[view]
+        rows = [
+            r
+            for r in self.runs.values()
+            if r.experiment_id in experiment_ids and r.lifecycle_stage == stage
+        ]
+        if filter_string:
+            field, least = re.fullmatch(
+                r"attributes\.(start_time|end_time) >= (\d+)", filter_string
+            ).groups()
+            # As in SQL, NULL is not greater than anything.
+            rows = [
+                r for r in rows if getattr(r, field) is not None and getattr(r, field) >= int(least)
+            ]
+        if order_by:
+            assert list(order_by) == ["attributes.start_time ASC"]
+        # MLflow puts NULL last, whatever the direction.
+        rows.sort(key=lambda r: (r.start_time is None, r.start_time or 0, r.run_id))
+        answer = self._page([_run_json(r) for r in rows], token)
+        if view == "ACTIVE_ONLY":
+            self.after_page(self)
+        return answer
+
+    def search_registered_models(self, *, filter_string="", order_by=(), max_results=1, token=None):
+        self._check("registered models")
+        rows = [
+            {
+                "name": m.name,
+                "tags": _pairs(m.tags),
+                "aliases": [
+                    {"alias": a, "version": v} for v, names in m.aliases.items() for a in names
+                ],
+                "last_updated_timestamp": m.last_updated_timestamp,
+            }
+            for m in self.found.registered_models.values()
+        ]
+        return self._page([] if filter_string else rows, token)
+
+    def search_model_versions(self, *, filter_string="", token=None):
+        rows = [
+            _known(
+                name=v.name,
+                version=v.version,
+                creation_timestamp=v.creation_timestamp,
+                last_updated_timestamp=v.last_updated_timestamp,
+                current_stage=v.current_stage,
+                description=v.description,
+                source=v.source,
+                run_id=v.run_id,
+                model_id=v.model_id,
+                tags=_pairs(v.tags),
+            )
+            for v in self.found.model_versions.values()
+        ]
+        return self._page([] if filter_string else rows, token)
+
+    def _logged_json(self, model):
+        info = _known(
+            model_id=model.model_id,
+            experiment_id=model.experiment_id,
+            source_run_id=model.source_run_id,
+            artifact_uri=model.artifact_uri,
+            last_updated_timestamp_ms=model.last_updated_time,
+        )
+        return {"info": info}
+
+    def search_logged_models(
+        self, experiment_ids, *, newest_first=False, max_results=1, token=None
+    ):
+        rows = [
+            self._logged_json(m)
+            for m in self.found.logged_models.values()
+            if m.experiment_id in experiment_ids
+        ]
+        return self._page(rows, token)
+
+    def get_logged_model(self, model_id):
+        model = self.found.logged_models.get(model_id)
+        return self._logged_json(model) if model else None
+
+    def has_traces(self, experiment_ids):
+        self._check("traces")
+        probes = self.found.probes
+        return any(probes[e].has_traces for e in experiment_ids if e in probes)
+
+
+def _plan(fake):
+    found = scan(fake)
+    waiting = experiments_to_probe(decide(found, POLICY))
+    found = probe(fake, found, waiting, cutoff_ms=POLICY.cutoff_ms)
+    return build_plan(found, decide(found, POLICY), POLICY, SERVER)
+
+
+def _bytes(plan):
+    return render({**plan, "created_at": ""})
+
+
+def _started(found):
+    """Give every run a start, as REST servers do: 0 where the client sent none."""
+    runs = {r: replace(x, start_time=x.start_time or 0) for r, x in found.runs.items()}
+    return replace(found, runs=runs)
+
+
+@given(worlds.inventories().map(_started), st.integers(0, 2**32), st.integers(1, 4))
+def test_any_page_size_gives_the_same_plan(found, seed, smallest):
+    whole = _bytes(_plan(Fake(found)))
+    paged = Fake(found, random.Random(seed), smallest=smallest)
+    assert _bytes(_plan(paged)) == whole
+
+
+@given(worlds.inventories().map(_started), st.integers(0, 2**32), st.integers(0, 9))
+def test_empty_and_short_pages_with_a_token_are_not_the_end(found, seed, hidden):
+    whole = _bytes(_plan(Fake(found)))
+    filtered = Fake(found, random.Random(seed), hidden=hidden)
+    assert _bytes(_plan(filtered)) == whole
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(0, 2**32))
+def test_many_runs_of_one_millisecond_are_all_read(starts, seed):
+    runs = [a_run(f"{n:032x}", start_time=OLD + start) for n, start in enumerate(starts)]
+    found = worlds.inventory(an_experiment(), *runs)
+    assert set(scan(Fake(found, random.Random(seed))).runs) == set(found.runs)
+
+
+@settings(max_examples=200)
+@given(st.integers(2, 25), st.integers(2, 5), st.integers(0, 2**32))
+def test_runs_that_come_and_go_meanwhile_lose_no_others(count, smallest, seed):
+    rng = random.Random(seed)
+    runs = [a_run(f"{n:032x}", start_time=OLD + 7 * n) for n in range(count)]
+    left = {r.run_id for r in runs}
+
+    def meddle(fake):
+        what = rng.random()
+        if what < 0.4 and left:
+            victim = rng.choice(sorted(left))
+            left.discard(victim)
+            del fake.runs[victim]
+        elif what < 0.8 and len(fake.runs) < 60:
+            run_id = f"{rng.getrandbits(100):032x}"
+            fake.runs[run_id] = a_run(run_id, start_time=OLD + 7 * rng.randint(-5, count) + 3)
+
+    found = worlds.inventory(an_experiment(), *runs)
+    seen = scan(Fake(found, rng, smallest=smallest, after_page=meddle)).runs
+    assert left <= set(seen)
+
+
+def test_runs_without_a_start_time_are_read_when_there_is_more_than_one_page():
+    """NULL comes last and no ``start_time >=`` finds it.  Old databases can hold it."""
+    runs = [a_run(f"{n:032x}", start_time=OLD + n) for n in range(9)]
+    unstarted = a_run("e" * 32, start_time=None, end_time=None, status="RUNNING")
+    found = worlds.inventory(an_experiment(), *runs, unstarted)
+    plan = _plan(Fake(found, random.Random(1), smallest=2))
+    assert unstarted.run_id in {r["run_id"] for r in plan["protected"]["runs"]}
+    assert not plan["experiments"], "an experiment goes although a run in it stays"
+
+
+def test_a_part_that_fails_makes_the_plan_incomplete():
+    found = worlds.inventory(an_experiment(), a_run())
+    for what in ("runs", "registered models", "traces"):
+        fake = Fake(found)
+        fake.broken = {what}
+        plan = _plan(fake)
+        assert not plan["complete"], what
+        assert not plan["applyable"]
+        assert not plan["experiments"] or what == "registered models"
+
+
+def test_a_server_that_repeats_a_page_for_ever_is_noticed():
+    class Stuck(Fake):
+        def search_model_versions(self, **_):
+            return [], "again"
+
+    plan = _plan(Stuck(worlds.inventory(an_experiment())))
+    assert not plan["complete"]

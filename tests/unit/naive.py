@@ -1,0 +1,155 @@
+"""What a plan deletes, said a second time: slow, plain, and from the contract's text alone."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from unit.worlds import AS_OF
+
+from mlflow_gc.clock import DAY_MS, parse_time
+from mlflow_gc.inventory.entities import Inventory, ModelVersion, Run
+
+_REAL_SINCE = parse_time("2015-01-01")
+_MODEL = re.compile(r"\bm-[0-9a-f]{32}\b")
+
+
+def sane(ms: int | None) -> bool:
+    return ms is not None and _REAL_SINCE <= ms <= AS_OF + DAY_MS
+
+
+def kept_by_tag(tags) -> bool:
+    return "mlflow_gc.keep" in tags and tags["mlflow_gc.keep"].strip().lower() not in (
+        "false",
+        "no",
+        "0",
+    )
+
+
+def runs_behind(found: Inventory, version: ModelVersion) -> set[str]:
+    """Runs that a version names in any way."""
+    text = unquote(version.source + " " + version.run_link)
+    behind = {run_id for run_id in found.runs if run_id in text or run_id == version.run_id}
+    models = {m for m in found.logged_models if m in _MODEL.findall(text) or m == version.model_id}
+    return behind | {found.logged_models[m].source_run_id for m in models}
+
+
+def trees(found: Inventory) -> list[set[str]]:
+    """Sets of run ids that hang together, runs that are gone included."""
+    groups: list[set[str]] = []
+    for run in found.runs.values():
+        mine = {run.run_id} | ({run.parent_run_id} if run.parent_run_id else set())
+        touching = [g for g in groups if g & mine]
+        groups = [g for g in groups if not g & mine] + [mine.union(*touching)]
+    return groups
+
+
+def _stale(run: Run, found: Inventory, cutoff: int) -> bool:
+    stamps = [run.start_time, run.end_time]
+    metrics = [t for t in (run.newest_metric_time, run.oldest_metric_time) if t is not None]
+    home = found.experiments.get(run.experiment_id)
+    return (
+        run.status in ("FINISHED", "FAILED", "KILLED")
+        and all(sane(t) and t < cutoff for t in [*stamps, *metrics])
+        and run.end_time >= run.start_time
+        and home is not None
+        and home.lifecycle_stage == "active"
+        and home.tags.get("mlflow.experiment.isGateway", "false") == "false"
+        and not kept_by_tag(home.tags)
+        and not kept_by_tag(run.tags)
+        and run.tags.get("mlflow.runType") != "genai_evaluate"
+        and not any(run.run_id in runs_behind(found, v) for v in found.model_versions.values())
+    )
+
+
+def deleted_runs(found: Inventory, cutoff: int) -> set[str]:
+    active = {r.run_id for r in found.runs.values() if r.lifecycle_stage == "active"}
+    going = {r for r in active if _stale(found.runs[r], found, cutoff)}
+    groups = trees(found)
+    while True:
+        staying = active - going
+        held = set().union(*(g for g in groups if g & staying)) | staying
+        for run_id in list(held):
+            run = found.runs.get(run_id)
+            for model_id in run.model_ids if run else ():
+                if model_id in found.logged_models:
+                    held.add(found.logged_models[model_id].source_run_id)
+        # A run that is gone already still holds its tree together.
+        held |= set().union(*(g for g in groups if g & held))
+        if not going & held:
+            return going
+        going -= held
+
+
+def deleted_versions(found: Inventory, cutoff: int) -> set[tuple[str, str]]:
+    versions = found.model_versions.values()
+    by_alias = {
+        (m.name, a): v
+        for m in found.registered_models.values()
+        for v, aliases in m.aliases.items()
+        for a in aliases
+    }
+    originals = set()
+    for v in versions:
+        if not v.source.startswith("models:/"):
+            continue
+        rest = v.source[len("models:/") :]
+        if "@" in rest:
+            name, alias = rest.split("@")
+            original = (name, by_alias.get((name, alias)))
+        else:
+            original = tuple(rest.split("/"))
+        if original != (v.name, v.version):
+            originals.add(original)
+    going = set()
+    for v in versions:
+        siblings = [w for w in versions if w.name == v.name]
+        same_stage = [w for w in siblings if (w.current_stage or "None") == "None"]
+        model = found.registered_models.get(v.name)
+        if (
+            model is not None
+            and v.current_stage == "None"
+            and all(
+                sane(t) and t < cutoff for t in (v.creation_timestamp, v.last_updated_timestamp)
+            )
+            and not model.aliases.get(v.version)
+            and not kept_by_tag(v.tags)
+            and not kept_by_tag(model.tags)
+            and "true" not in (v.tags.get("mlflow.prompt.is_prompt"),)
+            and max(siblings, key=lambda w: int(w.version)) is not v
+            and max(same_stage, key=lambda w: int(w.version)) is not v
+            and (v.name, v.version) not in originals
+        ):
+            going.add((v.name, v.version))
+    return going
+
+
+def deleted_experiments(found: Inventory, cutoff: int) -> set[str]:
+    runs_gone = deleted_runs(found, cutoff)
+    going = set()
+    for e in found.experiments.values():
+        probe = found.probes.get(e.experiment_id)
+        inside = {
+            r.run_id
+            for r in found.runs.values()
+            if r.experiment_id == e.experiment_id and r.lifecycle_stage == "active"
+        }
+        place = e.artifact_location.rstrip("/")
+        if (
+            e.lifecycle_stage == "active"
+            and e.experiment_id != "0"
+            and e.name != "Default"
+            and not kept_by_tag(e.tags)
+            and e.tags.get("mlflow.experiment.isGateway", "false") == "false"
+            and all(sane(t) and t < cutoff for t in (e.creation_time, e.last_update_time))
+            and inside <= runs_gone
+            and not any(m.experiment_id == e.experiment_id for m in found.logged_models.values())
+            and not any(
+                place and (v.source + "/").startswith(place + "/")
+                for v in found.model_versions.values()
+            )
+            and probe is not None
+            and not (probe.has_traces or probe.fresh_deleted_run or probe.unseen_run)
+        ):
+            going.add(e.experiment_id)
+    return going
