@@ -53,6 +53,8 @@ def apply_plan(
         GcError: the evidence cannot be read, or the journal not be written.
     """
     refuse_other_server(gateway, plan["server"], plan_file)
+    if hidden := gateway.partial_view():
+        raise Refused(hidden, hint="Run it as an administrator of the server.")
     pretend = journal_path is None
     if pretend:
         gateway = cast("Gateway", DryRun(gateway))

@@ -91,6 +91,13 @@ class Gateway(Protocol):
     def basics(self) -> Basics:
         """Address and version; the first contact, so its errors explain the connection."""
 
+    def partial_view(self) -> str | None:
+        """Say why this account may not see everything, or None when it does.
+
+        Servers leave out what an account may not read without a word (HAZARDS 0.10), and what is
+        left out is the evidence that protects.
+        """
+
     def search_experiments(self, *, view: str, token: str | None) -> Page:
         """One page of experiments, by id; ``view`` is ACTIVE_ONLY, DELETED_ONLY or ALL."""
 

@@ -88,6 +88,44 @@ class RestGateway:
             workspace=workspace,
         )
 
+    def partial_view(self) -> str | None:
+        """Say why this account may not see everything, or None when it does.
+
+        Asks MLflow's basic-auth app: ``users/current`` (3.13 and newer), else ``users/get``
+        (2.5 and newer).  A server without it has no such endpoints and hides nothing.
+        """
+        for registry in (False, True) if self.registry_is_separate else (False,):
+            user = self._current_user(registry=registry)
+            if user is not None and user.get("is_admin") is not True:
+                return (
+                    f"The account {user.get('username', '')!r} is no administrator of "
+                    f"{self._address(registry=registry)}: the server hides from it what it may "
+                    "not read, and that may be what protects something."
+                )
+        return None
+
+    def _current_user(self, *, registry: bool) -> Json | None:
+        username = (self._registry_creds if registry else self._tracking_creds).username
+        asked: list[tuple[str, Json]] = [(f"{_V2}/users/current", {})]
+        if username:
+            asked.append((f"{_V2}/users/get", {"username": username}))
+        for path, params in asked:
+            try:
+                found = self._optional("GET", path, params=params, registry=registry)
+            except ServerError as error:
+                if error.failure in {Failure.FORBIDDEN, Failure.NOT_FOUND}:
+                    return {"username": username or ""}
+                raise
+            if found is not None:
+                return self._mapping(found, "user")
+        return None
+
+    def _mapping(self, found: Json, key: str) -> Json:
+        value = found.get(key)
+        if not isinstance(value, dict):
+            raise _not_mlflow(self._address(), f"no {key!r} in the answer")
+        return value
+
     def search_experiments(self, *, view: str, token: str | None) -> Page:
         """One page of experiments; order creation time, then id: new ones come last."""
         body = {

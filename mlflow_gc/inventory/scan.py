@@ -50,6 +50,8 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
     """
     experiments = _experiments(gateway, progress)
     diagnostics: list[Diagnostic] = []
+    if hidden := gateway.partial_view():
+        diagnostics.append(Diagnostic("partial_view", hidden, blocks=True))
 
     def attempt(what: str, read: Callable[[], None]) -> None:
         try:

@@ -60,6 +60,10 @@ class StoreGateway:
             workspace=None,
         )
 
+    def partial_view(self) -> str | None:
+        """None: a database shows everything."""
+        return None
+
     def search_experiments(self, *, view: str, token: str | None) -> Page:
         """One page of experiments; order creation time, then id: new ones come last."""
         return self._page(

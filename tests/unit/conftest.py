@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 # A machine under load must not fail a test: time is watched by pytest-timeout only.
 settings.register_profile(
-    "unit", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "unit",
+    max_examples=60,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("unit")
 

@@ -115,7 +115,7 @@ def deleted_versions(found: Inventory, cutoff: int) -> set[tuple[str, str]]:
             and not model.aliases.get(v.version)
             and not kept_by_tag(v.tags)
             and not kept_by_tag(model.tags)
-            and "true" not in (v.tags.get("mlflow.prompt.is_prompt"),)
+            and v.tags.get("mlflow.prompt.is_prompt") != "true"
             and max(siblings, key=lambda w: int(w.version)) is not v
             and max(same_stage, key=lambda w: int(w.version)) is not v
             and (v.name, v.version) not in originals

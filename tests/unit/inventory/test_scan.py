@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - the fake has the signatures of the real one
 """Scans against a server in memory that pages as MLflow does: by offset, tokens being offsets."""
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ class Fake:
         end = start + (self.rng.randint(self.smallest, self.smallest + 3) if self.rng else 10**6)
         page = [row for row in slots[start:end] if row is not None]
         return page, (str(end) if end < len(slots) else None)
+
+    def partial_view(self):
+        """Nothing is hidden, as far as the server says."""
+        return
 
     def _check(self, what):
         if what in self.broken:
@@ -255,7 +260,7 @@ def test_runs_that_come_and_go_meanwhile_lose_no_others(count, smallest, seed):
 
 def test_runs_without_a_start_time_are_read_when_there_is_more_than_one_page():
     """NULL comes last and no ``start_time >=`` finds it.  Old databases can hold it."""
-    runs = [a_run(f"{n:032x}", start_time=OLD + n) for n in range(9)]
+    runs = [a_run(f"{n:032x}", start_time=OLD + n, end_time=OLD + 99) for n in range(9)]
     unstarted = a_run("e" * 32, start_time=None, end_time=None, status="RUNNING")
     found = worlds.inventory(an_experiment(), *runs, unstarted)
     plan = _plan(Fake(found, random.Random(1), smallest=2))

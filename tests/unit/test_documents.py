@@ -1,0 +1,62 @@
+"""README and docs say what the program does: commands, options, codes, reasons, links."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from mlflow_gc.errors import ExitCode
+from mlflow_gc.retention.decision import Reason
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@cache
+def _help(*command: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "mlflow_gc", *command, "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"COLUMNS": "200", "PATH": ""},
+    ).stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_exists(page: Path) -> None:
+    """``mlflow-gc prune --expect`` in a text means that ``prune --help`` knows ``--expect``."""
+    names = set(re.findall(r"^  (\w+)  ", _help(), re.MULTILINE))
+    for line in page.read_text().splitlines():
+        for command, rest in re.findall(r"(?:^|^\$ |`)mlflow-gc ([a-z]+)([^`|#]*)", line):
+            assert command in names, line
+            for option in re.findall(r"--[a-z-]+", rest):
+                assert option in _help(command), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative links name files of the repository."""
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_reason_is_explained() -> None:
+    """All that a plan can say, but the one of prune's own."""
+    text = (ROOT / "docs" / "decisions.md").read_text()
+    missing = {r.value for r in Reason} - set(re.findall(r"`(\w+)`", text))
+    assert not missing
+
+
+def test_every_exit_code_is_explained() -> None:
+    """In the table of the reference."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    table = text[text.index("## Exit codes") : text.index("## The plan")]
+    first_cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+    listed = {int(code) for cell in first_cells for code in re.findall(r"\d+", cell)}
+    assert listed == {int(code) for code in ExitCode}
