@@ -5,6 +5,7 @@ The one place where errors become text: no traceback for anything a user can cau
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -25,6 +26,10 @@ def main() -> None:
     """Run ``mlflow-gc`` and exit."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        # A job's log may be ASCII; a name that it cannot hold is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(sys.argv[1:]))
 
 
@@ -57,7 +62,7 @@ def _run(arguments: list[str]) -> int:
             say(line)
         return error.exit_code
     except Interrupted as stopped:
-        say("Stopped. Nothing was deleted and no plan was written.")
+        say("Stopped.")
         return 128 + stopped.signum
     except BrokenPipeError:
         # The reader (head, less) has seen enough.

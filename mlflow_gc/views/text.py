@@ -158,7 +158,7 @@ def restored(
     for kind, words in _by_record_kind()[:2]:
         done = counts[kind, "restored"]
         _line(console, f"{words}: {done:,} {'restored' if journal else 'would be restored'}")
-    _skips([skip for skip in skips if skip["reason"] != "irreversible"], console)
+    _skips([s for s in skips if s["reason"] != "irreversible"], console, verb="restored")
     if journal:
         _line(console, f"Journal {journal}")
 
@@ -261,14 +261,21 @@ def _id_of(kind: str, entry: dict[str, Any]) -> str:
     return f"{entry['name']}/{entry['version']}"
 
 
-def _skips(skips: Sequence[dict[str, Any]], console: Console) -> None:
-    for skip in skips[:_CUT_AT]:
+def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "deleted") -> None:
+    """Print what was left alone and why; of what was gone already only how much."""
+    gone = {"gone": "are gone", "already_deleted": "are in the trash already"}
+    telling = [skip for skip in skips if skip["reason"] not in gone]
+    for skip in telling[:_CUT_AT]:
+        code = skip["reason"] or skip["outcome"]
         _line(
             console,
-            f"  not deleted: {skip['kind']} {skip['id']}  {skip['reason']}: {skip.get('detail', '')}",
+            f"  not {verb}: {skip['kind']} {skip['id']}  {code}: {skip.get('detail', '')}",
         )
-    if len(skips) > _CUT_AT:
-        _line(console, f"  ... and {len(skips) - _CUT_AT:,} more, see the journal")
+    if len(telling) > _CUT_AT:
+        _line(console, f"  ... and {len(telling) - _CUT_AT:,} more")
+    for reason, words in gone.items():
+        if count := sum(skip["reason"] == reason for skip in skips):
+            _line(console, f"  {count:,} {words}")
 
 
 def _heading(console: Console, kind: str, count: int, undo: str) -> None:

@@ -33,6 +33,7 @@ def plan(shared_bench: Bench) -> Plan:
     world.run(experiment, parent=parent)
     world.run(world.experiment("fresh", age=FRESH), age=FRESH)
     world.spare_version(world.model("fraud"), description="d", tags={"a": "b"})
+    world.version(world.model("champion"), aliases=["champion"])
     return shared_bench.report()
 
 

@@ -84,18 +84,21 @@ class World:
         name: str | None = None,
         *,
         age: float = OLD,
-        created: int | None = None,
-        updated: int | None = None,
+        created: int | None = _UNSET,
+        updated: int | None = _UNSET,
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        """An experiment created and last updated ``age`` days ago (or at the given ms)."""
+        """An experiment created and last updated ``age`` days ago (or at the given ms).
+
+        None for a time is what servers before 1.28 stored: nothing.
+        """
         name = name or f"experiment-{next(self._serial)}"
         body = {"name": name, "tags": _tags(tags)}
         experiment_id = str(self.call("POST", "experiments/create", body)["experiment_id"])
         self.date_experiment(
             experiment_id,
-            created=self.ago(age) if created is None else created,
-            updated=self.ago(age) if updated is None else updated,
+            created=self.ago(age) if created is _UNSET else created,
+            updated=self.ago(age) if updated is _UNSET else updated,
         )
         return experiment_id
 

@@ -286,3 +286,13 @@ def test_a_server_that_repeats_a_page_for_ever_is_noticed():
 
     plan = _plan(Stuck(worlds.inventory(an_experiment())))
     assert not plan["complete"]
+
+
+def test_an_account_that_may_not_see_everything_gets_no_applyable_plan():
+    class Partial(Fake):
+        def partial_view(self):
+            return "You may not read experiment 3."
+
+    plan = _plan(Partial(worlds.inventory(an_experiment())))
+    assert (plan["complete"], plan["applyable"]) == (False, False)
+    assert plan["diagnostics"][0]["message"] == "You may not read experiment 3."

@@ -21,7 +21,10 @@ _json = st.recursive(
 )
 
 
-@given(_json)
+_awkward_key = st.sampled_from(["\ue000", "\uffee", "\U00010000", "\U0001f600", "a", ""])
+
+
+@given(st.one_of(_json, st.dictionaries(_awkward_key, _json, min_size=2)))
 def test_it_is_the_form_of_rfc_8785(document):
     assert canonical(document) == rfc8785.dumps(document)
 
