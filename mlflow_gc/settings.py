@@ -146,7 +146,7 @@ def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[in
         return DEFAULT_TTL_DAYS, Value(ENTITY_TTL, str(DEFAULT_TTL_DAYS), "default")
     text = value.text.strip()
     # int() would also take "1_0", "+5" and digits of other scripts; none of them is meant.
-    if re.fullmatch(r"0*[1-9][0-9]{0,8}", text, re.ASCII) and int(text) <= _MAX_TTL_DAYS:
+    if re.fullmatch(r"0{0,9}[1-9][0-9]{0,8}", text, re.ASCII) and int(text) <= _MAX_TTL_DAYS:
         return int(text), value
     raise UsageProblem(
         f"The TTL {value.text!r} (from {value.origin}) is not a whole number of days "
@@ -155,14 +155,25 @@ def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[in
     )
 
 
+_LOGIN_SCHEMES = ("http", "https", "postgresql", "postgres", "mysql", "mssql")
+
+
 def redact_uri(uri: str) -> str:
     """Return the URI without user name, password and query values that may hold secrets.
 
-    ``postgresql://me:pw@db/mlflow?sslpassword=x`` becomes ``postgresql://db/mlflow``.
+    ``postgresql://me:pw@db/mlflow?sslpassword=x`` becomes ``postgresql://db/mlflow``.  The part
+    before an ``@`` stays where it is no login (``abfss://container@account/path``).
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri
-    rest = rest.split("?", 1)[0].split("#", 1)[0]
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}".rstrip("/" if path else "")
+    first = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    is_login = scheme.split("+", 1)[0] in _LOGIN_SCHEMES or ":" in first.partition("@")[0]
+    if "@" in first and is_login:
+        rest = rest[first.rindex("@") + 1 :]
+    # SQLAlchemy takes a password with /, ? or # in it as it is: the login ends at a later @.
+    elif "@" in rest and re.search(r":(?![0-9]+$)", first):
+        rest = rest[rest.rindex("@") + 1 :]
+    rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    has_path = rest.partition("/")[2] != ""
+    return f"{scheme}://{rest}".rstrip("/" if has_path else "")

@@ -180,7 +180,7 @@ def read_journal(path: Path) -> list[Session]:
     """
     sessions: list[Session] = []
     for number, line in _lines(path):
-        if number == 1 or (isinstance(line, dict) and line.get("type") == "header"):
+        if not sessions or (isinstance(line, dict) and line.get("type") == "header"):
             check_format(line, path, FORMAT, FORMAT_VERSION, "journal")
         found = schema.problems(line, "journal", most=1)
         if found:
@@ -196,26 +196,40 @@ def read_journal(path: Path) -> list[Session]:
     return sessions
 
 
+_HEADER_BEGINS = b'{"type":"header"'
+
+
 def _lines(path: Path) -> Iterable[tuple[int, Any]]:
+    """Yield the line numbers and contents of a journal, without what a kill tore apart.
+
+    Torn can be what ends the file, and what a later session's header follows.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         raise GcError(f"There is no journal {path}.") from None
     except OSError as error:
         raise GcError(f"The journal {path} cannot be read: {error.strerror or error}.") from error
+    torn: tuple[int, Exception] | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            yield number, orjson.loads(line)
+            parsed = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            follower = lines[number] if number < len(lines) else b""
-            # Torn: the last line, or the last one before a later session began on a new line.
-            if number > 1 and (number == len(lines) or b'"type":"header"' in follower):
-                continue
-            raise GcError(
-                f"Line {number} of the journal {path} is not valid JSON: {error}."
-            ) from error
+            begins = line[: len(_HEADER_BEGINS)]
+            if number == 1 and not _HEADER_BEGINS.startswith(begins):
+                raise _not_json(path, number, error) from error
+            torn = torn or (number, error)
+            continue
+        if torn and not (isinstance(parsed, dict) and parsed.get("type") == "header"):
+            raise _not_json(path, *torn) from torn[1]
+        torn = None
+        yield number, parsed
+
+
+def _not_json(path: Path, number: int, error: Exception) -> GcError:
+    return GcError(f"Line {number} of the journal {path} is not valid JSON: {error}.")
 
 
 def _sessions_of(path: Path, plan_id: str) -> list[Session]:
@@ -223,10 +237,12 @@ def _sessions_of(path: Path, plan_id: str) -> list[Session]:
     if not path.is_file() or path.stat().st_size == 0:
         return []
     sessions = read_journal(path)
+    if not sessions:
+        return []
     theirs = sessions[0].header["plan_id"]
     if theirs == plan_id:
         return sessions
-    aside = path.with_name(f"{path.name}.{theirs.removeprefix('sha256:')[:12]}")
+    aside = _free_name(path, theirs.removeprefix("sha256:")[:12])
     try:
         # Never over another file: an undo may depend on it.
         os.link(path, aside)
@@ -238,6 +254,12 @@ def _sessions_of(path: Path, plan_id: str) -> list[Session]:
             hint="Name another journal with --journal.",
         ) from error
     return []
+
+
+def _free_name(path: Path, label: str) -> Path:
+    """Return a name beside a journal that no file has: ``<journal>.<label>``, ``….2`` and so on."""
+    names = (f"{path.name}.{label}{suffix}" for suffix in ["", *(f".{n}" for n in range(2, 1000))])
+    return next(p for p in map(path.with_name, names) if not p.exists())
 
 
 def _open(path: Path) -> BinaryIO:

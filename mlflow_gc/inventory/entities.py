@@ -96,6 +96,11 @@ class ModelVersion:
         """The version as a number, for order; -1 when it is not one."""
         return int(self.version) if self.version.isascii() and self.version.isdigit() else -1
 
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """A key to sort versions by: name, number, and for odd ones the version as text."""
+        return (self.name, self.number, self.version)
+
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:

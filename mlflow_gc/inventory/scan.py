@@ -225,6 +225,12 @@ def _probe(
         if found:
             for run in _all_runs(gateway, empty, "", "ACTIVE_ONLY"):
                 unseen.setdefault(run.experiment_id, run.run_id)
+    # An experiment that waits for this look has only terminal runs, as far as the scan knows.  A
+    # run without a start time (old rows, other stores) lies beyond the windows of the scan.
+    for status in ("RUNNING", "SCHEDULED"):
+        filter_string = f"attributes.status = '{status}'"
+        for run in _all_runs(gateway, experiment_ids, filter_string, "ACTIVE_ONLY"):
+            unseen.setdefault(run.experiment_id, run.run_id)
     return {
         e: Probe(
             has_traces=e in with_traces,

@@ -113,15 +113,14 @@ def _probed(probe: Probe | None) -> Decision | None:
 
 def _versions_inside(inventory: Inventory) -> dict[str, str]:
     """Return experiments whose artifact location holds the source of a model version."""
-    by_location = {
-        e.artifact_location.rstrip("/"): e.experiment_id
-        for e in inventory.experiments.values()
-        if e.artifact_location
-    }
+    by_location: dict[str, list[str]] = defaultdict(list)
+    for experiment in inventory.experiments.values():
+        if experiment.artifact_location:
+            location = experiment.artifact_location.rstrip("/")
+            by_location[location].append(experiment.experiment_id)
     inside: dict[str, str] = {}
-    for version in sorted(inventory.model_versions.values(), key=lambda v: (v.name, v.number)):
+    for version in sorted(inventory.model_versions.values(), key=lambda v: v.order):
         for location in parent_locations(version.source):
-            if experiment_id := by_location.get(location):
+            for experiment_id in by_location.get(location, ()):
                 inside.setdefault(experiment_id, version.key)
-                break
     return inside

@@ -109,6 +109,13 @@ def _highest(inventory: Inventory) -> dict[VersionKey, str]:
         for (_, stage), v in by_stage.items()
     }
     roles.update({(v.name, v.version): "highest version" for v in overall.values()})
+    roles.update(
+        {
+            (v.name, v.version): "its version is no number, any such one could be the highest"
+            for v in inventory.model_versions.values()
+            if v.number < 0
+        }
+    )
     return roles
 
 
@@ -121,7 +128,7 @@ def _copies(inventory: Inventory) -> dict[VersionKey, str]:
         for alias in aliases
     }
     copies: dict[VersionKey, str] = {}
-    for version in sorted(inventory.model_versions.values(), key=lambda v: (v.name, v.number)):
+    for version in sorted(inventory.model_versions.values(), key=lambda v: v.order):
         original = copied_from(version)
         if named := copied_from_alias(version):
             target = by_alias.get(named)

@@ -116,9 +116,7 @@ def _runs_behind_versions(inventory: Inventory) -> dict[str, Decision]:
     """Return the runs that a registered model version needs, each with the chain to it."""
     behind: dict[str, Decision] = {}
     # Sorted, so that of several versions always the same one is named: the newest.
-    for version in sorted(
-        inventory.model_versions.values(), key=lambda v: (v.name, v.number), reverse=True
-    ):
+    for version in sorted(inventory.model_versions.values(), key=lambda v: v.order, reverse=True):
         chain = (f"model_version {version.key}", *_standing(inventory, version))
         for run_id in possible_run_ids(version):
             if run_id in inventory.runs:

@@ -12,6 +12,8 @@ import unicodedata
 # Marks that turn the direction of what follows, or take no room: a name can fake another one.
 _INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _LOG_COMMAND = re.compile(r"##(\[|vso\[)")
+# Letters and symbols that draw nothing: Hangul fillers, the Braille blank, the grapheme joiner.
+_BLANKS = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0", "\u034f"}
 _ALLOWED = {"\u200d"}  # joins emoji; harmless where it joins nothing
 
 
@@ -33,7 +35,7 @@ def plain(text: str, *, most: int | None = None) -> str:
 def _visible(char: str) -> str:
     if char in _ALLOWED:
         return char
-    if unicodedata.category(char) in _INVISIBLE_CATEGORIES:
+    if char in _BLANKS or unicodedata.category(char) in _INVISIBLE_CATEGORIES:
         code = ord(char)
         named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
         return named or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from support.proxy import deletions
 from support.world import FRESH
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def test_counts_of_matching_changed_and_gone(bench: Bench, proxy: Proxy) -> None
     shown = bench.cli("check", plan.path, env=env).expect(0).text
     bench.cli("check", plan.path, "--detailed-exitcode", env=env).expect(2)
     assert bench.state() == before
-    assert not [seen for seen in proxy.seen if seen.path.endswith("/delete")]
+    assert not deletions(proxy.seen)
     for count, word in ((5, "match"), (1, "changed"), (1, "gone")):
         assert re.search(rf"\b{count}\b[^\n]*{word}|{word}[^\n]*\b{count}\b", shown), shown
     assert list(bench.dir.iterdir()) == [plan.path], "a check keeps no journal"

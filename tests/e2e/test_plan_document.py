@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.cli import ROOT
 from support.plans import DAY_MS, Plan, plan_digest, rfc3339
 from support.proxy import Proxy
 from support.world import KEEP_TAG
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
     from support.cli import Cli
     from support.world import World
 
-AJV = ROOT / "tests" / "ajv"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 TOP_KEYS = [
@@ -325,34 +321,6 @@ def test_the_published_schema_is_draft_2020_12_and_the_plan_names_it(
     schema = offline_cli("schema", "plan").expect(0).json()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["$id"] == plan.document["$schema"]
-
-
-@pytest.mark.ajv
-@pytest.mark.parametrize("name", ["plan", "journal"])
-def test_another_validator_agrees(
-    name: str, plan: Plan, shared_bench: Bench, offline_cli: Cli, tmp_path: Path
-) -> None:
-    """Ajv, from the JavaScript world, accepts plan and journal by the published schemas."""
-    if shutil.which("node") is None or not (AJV / "node_modules").is_dir():
-        pytest.skip("node, or the packages of tests/ajv, are not installed")
-    schema = tmp_path / "schema.json"
-    schema.write_text(offline_cli("schema", name).expect(0).out)
-    documents = [plan.path]
-    if name == "journal":
-        # Nothing is deleted: the other tests of this module still need the data.
-        shared_bench.prune(plan, "--dry-run")
-        lines = shared_bench.journal_path(plan).read_text().splitlines()
-        documents = [tmp_path / f"line-{n}.json" for n in range(len(lines))]
-        for document, line in zip(documents, lines, strict=True):
-            document.write_text(line)
-    for document in documents:
-        result = subprocess.run(
-            ["node", AJV / "validate.mjs", schema, document],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_no_credential_of_an_uri_reaches_file_or_output(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.plans import Journal, Plan
+from support.proxy import deletions
 from support.world import FRESH, KEEP_TAG
 
 if TYPE_CHECKING:
     from support.bench import Bench
-    from support.oracle import Entity
-    from support.proxy import Proxy, Seen
+    from support.proxy import Proxy
     from support.world import World
 
 MANY = 3_200
@@ -87,7 +87,7 @@ def test_children_go_before_parents_runs_before_experiments_versions_last(
     plan = bench.report()
     proxy.forget()
     bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
-    deletes = [entity for seen in proxy.seen if (entity := _deleted_by(seen)) is not None]
+    deletes = deletions(proxy.seen)
     assert sorted(deletes) == sorted(plan.entities), "each once"
     position = {entity: n for n, entity in enumerate(deletes)}
     for run in plan.document["runs"]:
@@ -97,17 +97,6 @@ def test_children_go_before_parents_runs_before_experiments_versions_last(
         assert this < position["experiment", run["experiment_id"]]
     last_other = max(n for (kind, _), n in position.items() if kind != "model_version")
     assert all(n > last_other for (kind, _), n in position.items() if kind == "model_version")
-
-
-def _deleted_by(seen: Seen) -> Entity | None:
-    if not seen.path.endswith("/delete"):
-        return None
-    body = json.loads(seen.body)
-    if seen.path.endswith("runs/delete"):
-        return "run", body["run_id"]
-    if seen.path.endswith("experiments/delete"):
-        return "experiment", body["experiment_id"]
-    return "model_version", f"{body['name']}/{body['version']}"
 
 
 def test_applying_again_finds_everything_gone_and_succeeds(bench: Bench, proxy: Proxy) -> None:
@@ -124,7 +113,7 @@ def test_applying_again_finds_everything_gone_and_succeeds(bench: Bench, proxy: 
     journal = Journal.load(second)
     assert set(journal.skips) == plan.entities
     assert set(journal.skips.values()) <= {"already_deleted", "gone"}
-    assert not [seen for seen in proxy.seen if seen.path.endswith("/delete")]
+    assert not deletions(proxy.seen)
 
 
 def test_applying_again_with_the_same_journal_succeeds_too(bench: Bench) -> None:
@@ -145,7 +134,7 @@ def test_a_dry_run_deletes_nothing_and_says_what_it_would_do(bench: Bench, proxy
         "prune", plan.path, "--dry-run", env={"MLFLOW_TRACKING_URI": proxy.uri}
     ).expect(0)
     assert bench.state() == before
-    assert not [seen for seen in proxy.seen if seen.path.endswith("/delete")]
+    assert not deletions(proxy.seen)
     assert str(len(plan.entities)) in outcome.text or str(len(plan.runs)) in outcome.text
 
 

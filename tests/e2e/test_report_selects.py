@@ -246,9 +246,7 @@ def _cast_versions(world: World, cast: Cast) -> None:
     cast.protect_version("the highest version of a model", world.version(name), "highest_version")
 
     name = world.model("staged")
-    cast.protect_version(
-        "the highest version in Archived", world.version(name, stage="Archived"), "highest_version"
-    )
+    cast.protect_version("a version in Archived", world.version(name, stage="Archived"), "stage")
     lower = world.version(name, stage="Production")
     cast.protect_version("a version in Production", lower, "stage")
     cast.protect_version("a version in Staging", world.version(name, stage="Staging"), "stage")
@@ -493,7 +491,7 @@ PROTECTED_ROLES = [
     "a run behind a version of this very plan",
     "a version behind an alias",
     "the highest version of a model",
-    "the highest version in Archived",
+    "a version in Archived",
     "a version in Production",
     "a version in Staging",
     "the highest version without a stage, below a staged one",

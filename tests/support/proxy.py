@@ -13,7 +13,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from support.oracle import Entity
 
 HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>SSO</h1></body></html>"
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "host", "content-length"})
@@ -89,6 +91,20 @@ class Seen:
     body: bytes
     headers: dict[str, str]
     status: int | None = None
+
+
+def deletions(requests: Iterable[Seen]) -> list[Entity]:
+    """The entities that these requests asked to delete, in order, repetitions included."""
+    found: list[Entity] = []
+    for seen in requests:
+        if seen.path.endswith("runs/delete"):
+            found.append(("run", json.loads(seen.body)["run_id"]))
+        elif seen.path.endswith("experiments/delete"):
+            found.append(("experiment", json.loads(seen.body)["experiment_id"]))
+        elif seen.path.endswith("model-versions/delete"):
+            body = json.loads(seen.body)
+            found.append(("model_version", f"{body['name']}/{body['version']}"))
+    return found
 
 
 @dataclass

@@ -214,7 +214,7 @@ def _run(draw: Any, run_id: str, homes: list[str]) -> Run:
         newest_metric_time=max(metric_times, default=None),
         tags={**draw(tags), **extra},
         model_ids=tuple(sorted(set(draw(_mostly([], *([m] for m in [*MODEL_IDS, GONE_MODEL])))))),
-        parent=draw(st.sampled_from([None] * 24 + [*RUN_IDS[:6], GONE_RUN])),
+        parent=draw(st.sampled_from([None] * 12 + [*RUN_IDS[:6], GONE_RUN])),
     )
 
 

@@ -118,7 +118,9 @@ class Fake:
             for r in self.runs.values()
             if r.experiment_id in experiment_ids and r.lifecycle_stage == stage
         ]
-        if filter_string:
+        if status := re.fullmatch(r"attributes\.status = '(\w+)'", filter_string):
+            rows = [r for r in rows if r.status == status[1]]
+        elif filter_string:
             field, least = re.fullmatch(
                 r"attributes\.(start_time|end_time) >= (\d+)", filter_string
             ).groups()
@@ -258,14 +260,16 @@ def test_runs_that_come_and_go_meanwhile_lose_no_others(count, smallest, seed):
     assert left <= set(seen)
 
 
-def test_runs_without_a_start_time_are_read_when_there_is_more_than_one_page():
-    """NULL comes last and no ``start_time >=`` finds it.  Old databases can hold it."""
+def test_a_live_run_without_a_start_time_keeps_its_experiment():
+    """NULL comes last and no ``start_time >=`` finds it, but the look into the experiment does."""
     runs = [a_run(f"{n:032x}", start_time=OLD + n, end_time=OLD + 99) for n in range(9)]
     unstarted = a_run("e" * 32, start_time=None, end_time=None, status="RUNNING")
     found = worlds.inventory(an_experiment(), *runs, unstarted)
     plan = _plan(Fake(found, random.Random(1), smallest=2))
-    assert unstarted.run_id in {r["run_id"] for r in plan["protected"]["runs"]}
     assert not plan["experiments"], "an experiment goes although a run in it stays"
+    (kept,) = plan["protected"]["experiments"]
+    assert kept["reason"] == "live_run"
+    assert f"run {unstarted.run_id}" in kept["via"]
 
 
 def test_a_part_that_fails_makes_the_plan_incomplete():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit import naive, worlds
 from unit.worlds import CUTOFF, POLICY
@@ -14,6 +14,10 @@ from mlflow_gc.retention.decide import decide, experiments_to_probe
 from mlflow_gc.retention.decision import Reason, Verdict
 
 KINDS = ("experiments", "runs", "model_versions")
+
+
+def _stage(version):
+    return version.current_stage or "None"
 
 
 def _gone(decisions, kind):
@@ -85,7 +89,7 @@ def test_the_highest_version_stays_overall_and_in_each_stage(found):
     for v in versions:
         for group in (
             [w for w in versions if w.name == v.name],
-            [w for w in versions if (w.name, w.current_stage) == (v.name, v.current_stage)],
+            [w for w in versions if (w.name, _stage(w)) == (v.name, _stage(v))],
         ):
             highest = max(group, key=lambda w: int(w.version))
             assert (highest.name, highest.version) in left
@@ -121,6 +125,7 @@ def test_a_run_held_by_the_caller_stays_with_its_tree(found, run_id):
 def test_random_worlds_are_not_all_empty_of_deletions():
     seen = dict.fromkeys(KINDS, 0)
 
+    @settings(max_examples=300, derandomize=True)
     @given(worlds.inventories())
     def count(found):
         decisions = decide(found, POLICY)
@@ -128,5 +133,5 @@ def test_random_worlds_are_not_all_empty_of_deletions():
             seen[kind] += len(_gone(decisions, kind))
 
     count()
-    if min(seen.values()) < 5:
+    if min(seen.values()) < 10:
         pytest.fail(f"the random worlds test too little: {seen}")
