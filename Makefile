@@ -89,7 +89,7 @@ demo: $(STAMP)  ## try the tool on a throw-away local MLflow server
 .PHONY: test
 test: $(STAMP) $(AJV)  ## all tests, with coverage (PYTEST_ARGS="-k journal" for some)
 	@$(BIN)/coverage erase
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage run -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -122,6 +122,9 @@ def _run_to_the_end() -> int:
         sys.excepthook(*sys.exc_info())
         code = 1
     threading._shutdown()
+    # The full disk of the test is not that of coverage.py, which writes its data at exit.
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
