@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mlflow_gc.clock import parse_time
 from mlflow_gc.errors import GcError
 
 if TYPE_CHECKING:
@@ -47,11 +48,18 @@ def schema_text(name: str) -> str:
 
 @cache
 def _validator(name: str) -> Any:
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, FormatChecker
 
-    return Draft202012Validator(
-        orjson.loads(schema_text(name)), format_checker=Draft202012Validator.FORMAT_CHECKER
-    )
+    # jsonschema checks no times unless yet another package is there.
+    times = FormatChecker(formats=())
+    times.checks("date-time", raises=ValueError)(_is_time)
+    return Draft202012Validator(orjson.loads(schema_text(name)), format_checker=times)
+
+
+def _is_time(value: object) -> bool:
+    if isinstance(value, str):
+        parse_time(value)
+    return True
 
 
 def problems(document: Any, name: str, *, most: int = 5) -> list[str]:

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mlflow_gc.clock import now_ms, parse_time
+from mlflow_gc.clock import format_ms, now_ms, parse_time
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, Document
 from mlflow_gc.plan.canonical import plan_id
-from mlflow_gc.plan.expect import KNOWN_KEYS
+from mlflow_gc.plan.expect import KNOWN_KEYS, time_or_none
 from mlflow_gc.plan.file import read_json
+from mlflow_gc.retention.policy import Policy
 
 KINDS = ("experiments", "runs", "model_versions")
 """The entity lists of a plan, in its order."""
@@ -89,6 +90,11 @@ def inconsistencies(plan: Document) -> list[str]:
             f"summary/irreversible: says {plan['summary']['irreversible']}, "
             f"the lists have {irreversible}."
         )
+    policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+    if plan["policy"]["cutoff"] != format_ms(policy.cutoff_ms):
+        found.append("policy/cutoff: is not as_of minus ttl_days.")
+    if plan["expires_at"] != time_or_none(policy.expires_at_ms):
+        found.append("expires_at: is not as_of plus expire_after_days.")
     if plan["applyable"] and not plan["complete"]:
         found.append("applyable: an incomplete plan cannot be.")
     return found

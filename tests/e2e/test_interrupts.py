@@ -110,9 +110,11 @@ def test_a_torn_last_journal_line_is_tolerated(bench: Bench, proxy: Proxy) -> No
     _stopped(bench, proxy, plan, signal.SIGKILL, "runs/delete", 10)
     with bench.journal_path(plan).open("ab") as journal:
         journal.write(b'{"type": "record", "kind": "ru')
+    bench.cli("validate", bench.journal_path(plan)).expect(0)
     bench.prune(plan, torn=True)
     assert bench.state().gone_since(before) == plan.entities
     _assert_every_deletion_is_told(bench, plan)
+    bench.cli("validate", bench.journal_path(plan)).expect(0)
 
 
 def test_a_lost_journal_does_not_stop_the_second_prune(bench: Bench, proxy: Proxy) -> None:
@@ -150,15 +152,20 @@ def test_an_interrupt_finishes_calls_journal_and_sentence(
     assert bench.state().gone_since(before) == plan.entities
 
 
-def test_an_interrupt_during_report_leaves_no_file(bench: Bench, proxy: Proxy) -> None:
-    """130, no plan, no temporary file, no traceback."""
+@pytest.mark.parametrize(
+    ("sig", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_an_interrupt_during_report_leaves_no_file(
+    bench: Bench, proxy: Proxy, sig: signal.Signals, code: int
+) -> None:
+    """No plan, no temporary file, no traceback."""
     _estate(bench.world)
     running: list[Running] = []
 
     def strike() -> None:
         while not running:
             pass
-        running[0].kill(signal.SIGINT)
+        running[0].kill(sig)
 
     proxy.before("POST", "runs/search$", strike)
     running.append(
@@ -166,7 +173,7 @@ def test_an_interrupt_during_report_leaves_no_file(bench: Bench, proxy: Proxy) -
             "report", "-o", bench.dir / "plan.json", env={"MLFLOW_TRACKING_URI": proxy.uri}
         )
     )
-    running[0].wait().expect(130)
+    running[0].wait().expect(code)
     assert list(bench.dir.iterdir()) == []
 
 

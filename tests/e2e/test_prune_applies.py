@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import server as store
 from support.plans import Journal, Plan
 from support.proxy import deletions
 from support.world import FRESH, KEEP_TAG
@@ -252,6 +255,91 @@ def test_names_that_the_filter_grammar_cannot_quote_are_pruned_like_others(bench
     assert plan.entities == expected
     bench.prune(plan)
     assert bench.state().gone_since(before) == expected
+
+
+def test_runs_that_name_each_other_as_parents_are_one_tree(bench: Bench) -> None:
+    """A circle has no top and no bottom; it ends all the same."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    first = world.run(home)
+    second = world.run(home, parent=first)
+    world.tag_run(first, "mlflow.parentRunId", second)
+    alone = world.run(home)
+    world.tag_run(alone, "mlflow.parentRunId", alone)
+    plan = bench.report()
+    assert plan.runs == {first, second, alone}
+    before = bench.state()
+    bench.prune(plan)
+    assert bench.state().gone_since(before) == plan.entities
+
+
+def test_a_circle_with_a_kept_run_stays(bench: Bench) -> None:
+    """As any tree."""
+    world = bench.world
+    first = world.run(world.experiment(), tags={KEEP_TAG: "true"})
+    second = world.run(world.experiment(), parent=first)
+    world.tag_run(first, "mlflow.parentRunId", second)
+    assert not bench.report().entities
+
+
+def test_a_tree_that_is_deeper_than_any_stack(bench: Bench) -> None:
+    """1,500 generations."""
+    world = bench.world
+    runs = world.bulk_runs(world.experiment(age=FRESH), 1_500)
+    with store.open_database(world.database) as db:
+        db.executemany(
+            "INSERT INTO tags (key, value, run_uuid) VALUES ('mlflow.parentRunId', ?, ?)",
+            itertools.pairwise(runs),
+        )
+    plan = bench.report()
+    assert plan.runs == set(runs)
+    bench.cli("show", plan.path).expect(0)
+    before = bench.state()
+    bench.prune(plan)
+    assert bench.state().gone_since(before) == plan.entities
+
+
+def test_all_pages_of_everything_are_read(bench: Bench) -> None:
+    """1,300 experiments and 1,150 registered models, every other one with an alias."""
+    world = bench.world
+    old = world.ago(100)
+    with store.open_database(world.database) as db:
+        db.executemany(
+            "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage,"
+            " creation_time, last_update_time) VALUES (?, ?, 'mlflow-artifacts:/x', 'active', ?, ?)",
+            [(n, f"experiment-{n}", old, old) for n in range(1, 1_301)],
+        )
+        db.executemany(
+            "INSERT INTO registered_models (name, creation_time, last_updated_time)"
+            " VALUES (?, ?, ?)",
+            [(f"model-{n}", old, old) for n in range(1_150)],
+        )
+        db.executemany(
+            "INSERT INTO model_versions (name, version, creation_time, last_updated_time,"
+            " current_stage, source, run_id, status) VALUES (?, ?, ?, ?, 'None', 's3://b', '', ?)",
+            [(f"model-{n}", v, old, old, "READY") for n in range(1_150) for v in (1, 2)],
+        )
+        db.executemany(
+            "INSERT INTO registered_model_aliases (alias, version, name) VALUES ('blue', 1, ?)",
+            [(f"model-{n}",) for n in range(0, 1_150, 2)],
+        )
+    plan = bench.report()
+    assert plan.experiments == {str(n) for n in range(1, 1_301)}
+    assert plan.versions == {f"model-{n}/1" for n in range(1, 1_150, 2)}
+
+
+def test_a_full_disk_behind_stdout_does_not_stop_a_prune_halfway(bench: Bench) -> None:
+    """The summary is lost, the deletions and the journal are not."""
+    full = Path("/dev/full")
+    if not full.is_char_device():
+        pytest.skip("no /dev/full here")
+    _small_estate(bench.world)
+    plan = bench.report()
+    before = bench.state()
+    journal = bench.journal_path(plan)
+    bench.cli("prune", plan.path, "--journal", journal, stdout=full).expect(1)
+    assert bench.state().gone_since(before) == plan.entities
+    assert Journal.load(journal).with_outcome("deleted") == plan.entities
 
 
 def test_runs_of_before_in_the_trash_are_left_alone(bench: Bench) -> None:

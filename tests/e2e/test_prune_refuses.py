@@ -258,6 +258,104 @@ def test_a_plan_that_lies_about_being_applyable_is_refused(
     refuse(_signed(plan, tmp_path, lambda d: d.update(complete=False)), codes=(ERROR, REFUSED))
 
 
+def _at(*address: str | int) -> Callable[[dict[str, Any]], None]:
+    """Put a moment that no calendar has at this place of the document."""
+
+    def change(document: dict[str, Any]) -> None:
+        target: Any = document
+        for key in address[:-1]:
+            target = target[key]
+        assert target[address[-1]] is not None
+        target[address[-1]] = "2026-99-99T00:00:00.000Z"
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        ("as_of",),
+        ("expires_at",),
+        ("policy", "cutoff"),
+        ("runs", 0, "start_time"),
+        ("runs", 0, "last_activity_time"),
+        ("runs", 0, "expect", "start_time"),
+        ("experiments", 0, "creation_time"),
+        ("model_versions", 0, "last_updated_timestamp"),
+    ],
+    ids=lambda a: ".".join(map(str, a)),
+)
+def test_a_time_that_is_none_is_refused(
+    plan: Plan,
+    refuse: Callable[..., str],
+    shared_bench: Bench,
+    tmp_path: Path,
+    address: tuple[str | int, ...],
+) -> None:
+    """It has the right form and a right digest; still it is no moment."""
+    path = _signed(plan, tmp_path, _at(*address))
+    shared_bench.cli("validate", path).expect(ERROR, REFUSED)
+    shared_bench.cli("check", path).expect(ERROR, REFUSED)
+    shared_bench.cli("show", path).expect(0, ERROR, REFUSED)
+    refuse(path, codes=(ERROR, REFUSED))
+
+
+def _list_a_run_twice(d: dict[str, Any]) -> None:
+    d["runs"].append(d["runs"][0])
+    d["summary"]["runs"]["delete"] += 1
+    d["summary"]["runs"]["stale"] += 1
+
+
+def _count_wrongly(d: dict[str, Any]) -> None:
+    d["summary"]["runs"]["delete"] += 1
+
+
+def _call_a_version_reversible(d: dict[str, Any]) -> None:
+    d["model_versions"][0]["reversible"] = True
+
+
+def _hide_the_irreversible(d: dict[str, Any]) -> None:
+    d["summary"]["irreversible"] = 0
+
+
+def _move_the_cutoff(d: dict[str, Any]) -> None:
+    d["policy"]["cutoff"] = d["as_of"]
+
+
+def _expect_nothing(d: dict[str, Any]) -> None:
+    d["runs"][0]["expect"] = {}
+
+
+def _delete_the_protected(d: dict[str, Any]) -> None:
+    entry = d["protected"]["model_versions"][0]
+    d["model_versions"][0].update(name=entry["name"], version=entry["version"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _list_a_run_twice,
+        _count_wrongly,
+        _call_a_version_reversible,
+        _hide_the_irreversible,
+        _move_the_cutoff,
+        _expect_nothing,
+        _delete_the_protected,
+    ],
+)
+def test_a_plan_that_contradicts_itself_is_refused(
+    plan: Plan,
+    refuse: Callable[..., str],
+    shared_bench: Bench,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], None],
+) -> None:
+    """The digest fits, the meaning does not."""
+    path = _signed(plan, tmp_path, change)
+    shared_bench.cli("validate", path).expect(ERROR, REFUSED)
+    refuse(path, codes=(ERROR, REFUSED))
+
+
 def test_an_expired_plan_is_refused(
     plan: Plan, refuse: Callable[..., str], tmp_path: Path, shared_world: World
 ) -> None:
@@ -366,6 +464,21 @@ def test_usage_errors_are_64(shared_bench: Bench, words: tuple[str, ...]) -> Non
     assert not outcome.out.strip()
 
 
+@pytest.mark.parametrize("what", ["the plan itself", "another file"])
+def test_a_journal_path_that_holds_something_else_is_refused(
+    plan: Plan, shared_bench: Bench, tmp_path: Path, what: str
+) -> None:
+    """A slip on the command line overwrites neither the plan nor anyone's notes."""
+    path = plan.path
+    if what == "another file":
+        path = tmp_path / "notes.txt"
+        path.write_text("my notes\n")
+    content, before = path.read_bytes(), shared_bench.state()
+    shared_bench.cli("prune", plan.path, "--journal", path).expect(ERROR, REFUSED, USAGE)
+    assert path.read_bytes() == content
+    assert shared_bench.state() == before
+
+
 # Other servers. They take a while to start.
 
 
@@ -416,6 +529,19 @@ def test_the_same_server_after_a_restart_on_another_port_is_accepted(
             env={"MLFLOW_TRACKING_URI": again.uri},
         )
     outcome.expect(0)
+
+
+def test_a_renamed_default_experiment_is_no_other_server(
+    plan: Plan, shared_bench: Bench, shared_world: World
+) -> None:
+    """What users can change is not what identifies a server."""
+    rename = {"experiment_id": "0", "new_name": "Playground"}
+    shared_world.call("POST", "experiments/update", rename)
+    try:
+        shared_bench.cli("prune", plan.path, "--dry-run").expect(0)
+    finally:
+        rename["new_name"] = "Default"
+        shared_world.call("POST", "experiments/update", rename)
 
 
 def test_a_plan_on_the_standard_input_is_no_way_around(

@@ -132,6 +132,13 @@ def _cast_trees(world: World, cast: Cast, home: str, elsewhere: str) -> None:
         world.run(home, parent="0" * 32),
     )
 
+    trashed = world.run(home)
+    cast.stale["the child of a run in the trash"] = ("run", world.run(home, parent=trashed))
+    world.delete_run(trashed)
+    parent = world.run(home)
+    cast.stale["the parent of a run in the trash"] = ("run", parent)
+    world.delete_run(world.run(home, parent=parent))
+
     parent = cast.protect_run("the old parent of a fresh child", world.run(home), "tree")
     cast.protect_run("the old sibling of a fresh child", world.run(home, parent=parent), "tree")
     cast.kept["the fresh child of an old parent"] = (
@@ -187,6 +194,16 @@ def _cast_sources(world: World, cast: Cast, home: str) -> None:
         run,
         world.version("named", source=source, age=FRESH),
     )
+    for role, source in (
+        ("a run named by a file source", "file:///data/mlruns/7/{}/artifacts/model"),
+        ("a run named by a plain path", "/data/mlruns/7/{}/artifacts/model"),
+        ("a run named by a Windows path", "C:\\mlruns\\7\\{}\\artifacts\\model"),
+        ("a run named by a bare runs:/ source", "runs:/{}"),
+        ("a run named by a source of unknown form", "https://host/get-artifact?run_uuid={}&path=m"),
+    ):
+        run = world.run(home)
+        version = world.version("named", source=source.format(run), age=FRESH)
+        behind(role, run, version)
     run = world.run(home)
     model_id = world.logged_model(home, run)
     source = f"{store}/models/{model_id}/artifacts"
@@ -422,6 +439,8 @@ STALE_ROLES = [
     "the grandchild in a stale tree",
     "a child in another experiment of a stale tree",
     "a run whose parent does not exist any more",
+    "the child of a run in the trash",
+    "the parent of a run in the trash",
     "a version whose run is kept for its sake",
     "an old version below a newer one",
     "a version updated 1 ms before the cutoff",
@@ -481,6 +500,11 @@ PROTECTED_ROLES = [
     "a run named by a models:/m- source",
     "a run named by an absolute source",
     "a run named by an artifact proxy source",
+    "a run named by a file source",
+    "a run named by a plain path",
+    "a run named by a Windows path",
+    "a run named by a bare runs:/ source",
+    "a run named by a source of unknown form",
     "a run named by an absolute logged model source",
     "a run behind an original and its copy",
     "a run named by a source whose run_id names another",

@@ -120,6 +120,23 @@ def test_file_stores_are_refused_with_the_way_out(bench: Bench, tmp_path: Path, 
     assert not (tmp_path / "p.json").exists()
 
 
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"LANG": "C", "LC_ALL": "C"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=["C", "ascii", "POSIX"],
+)
+def test_any_locale_can_show_any_name(bench: Bench, env: dict[str, str]) -> None:
+    """Job runners have the strangest locales; a letter more or less is no reason to fail."""
+    bench.world.experiment("Überfahrt 名前")
+    plan = bench.report()
+    for form in ("text", "markdown", "html", "json"):
+        bench.cli("show", plan.path, "--format", form, env=env, cold=True).expect(0)
+
+
 @pytest.mark.parametrize("code", [0, 2])
 def test_detailed_exit_code_of_report(bench: Bench, code: int) -> None:
     """2 when the plan deletes something, 0 when not; never 2 without the flag."""
