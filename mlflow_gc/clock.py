@@ -65,3 +65,25 @@ def parse_time(text: str) -> int:
     instant = datetime.fromisoformat(f"{match['date']}T{clock}{zone}")
     whole_seconds = (instant - _EPOCH) // timedelta(seconds=1)
     return whole_seconds * 1000 + int((match["fraction"] or "0").ljust(3, "0")[:3])
+
+
+_UNITS_MS = {"w": 7 * DAY_MS, "d": DAY_MS, "h": 3_600_000, "m": 60_000, "s": 1000}
+
+
+def parse_duration(text: str) -> int:
+    """Return ms for ``45s``, ``30m``, ``12h``, ``30d`` or ``4w``.
+
+    Raises:
+        ValueError: the text is not a whole number of one of these units.
+    """
+    match = re.fullmatch(r"(\d{1,9})([smhdw])", text, re.ASCII)
+    if not match:
+        msg = f"{text!r} is not a duration such as 30d (units: s, m, h, d, w)"
+        raise ValueError(msg)
+    return int(match[1]) * _UNITS_MS[match[2]]
+
+
+def format_duration(ms: int) -> str:
+    """Return a duration of whole seconds in its largest unit up to days: ``7d``, ``90m``."""
+    unit = next((u for u in "dhm" if ms % _UNITS_MS[u] == 0), "s")
+    return f"{ms // _UNITS_MS[unit]}{unit}"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, unquote_plus
 
 from mlflow_gc.errors import UsageProblem
 
@@ -37,6 +38,8 @@ WORKSPACE = Setting("MLFLOW_WORKSPACE", "--workspace", "workspace (MLflow 3.10 a
 ENTITY_TTL = Setting(
     "MLFLOW_TRACKING_ENTITY_TTL", "--ttl", "age in whole days from which an entity is stale"
 )
+
+POLICY = Setting("MLFLOW_GC_POLICY", "--policy", "policy file")
 
 
 @dataclass(frozen=True)
@@ -155,25 +158,85 @@ def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[in
     )
 
 
-_LOGIN_SCHEMES = ("http", "https", "postgresql", "postgres", "mysql", "mssql")
+HIDDEN = "***"
+"""Stands for what is not shown."""
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
+# Here the part before an "@" names a container or is otherwise no login ...
+_CONTAINER_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
+# ... and here a ":" need not come before a port (``s3://arn:aws:s3:...``, ``databricks://scope:key``).
+_COLON_SCHEMES = frozenset({"s3", "s3a", "s3n", "databricks", "databricks-uc", "uc", "models"})
+_HOST_AND_PORT = r"(?:\[[^\]@]*\]|[^:,\[\]]*)(?::[0-9]{0,5})?"
+_HOSTS_AND_PORTS = re.compile(rf"{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*")
+# A path or one of MLflow's own URIs (``models:/fraud@champion``): an "@" in it ends no login.
+_PATH = re.compile(r"(?:(?:models|runs|mlflow-artifacts|dbfs|file):)?\.{0,2}/(?!/)[^:]*", re.DOTALL)
 
 
 def redact_uri(uri: str) -> str:
     """Return the URI without user name, password and query values that may hold secrets.
 
     ``postgresql://me:pw@db/mlflow?sslpassword=x`` becomes ``postgresql://db/mlflow``.  The part
-    before an ``@`` stays where it is no login (``abfss://container@account/path``).
+    before an ``@`` stays where it is no login (``abfss://container@account/path``).  Where it
+    cannot be told which ``@`` ends the login, or whether a ``:`` begins a port or a password,
+    nothing behind the scheme is shown: ``http://***``.
     """
     scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return uri
-    first = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    is_login = scheme.split("+", 1)[0] in _LOGIN_SCHEMES or ":" in first.partition("@")[0]
-    if "@" in first and is_login:
-        rest = rest[first.rindex("@") + 1 :]
-    # SQLAlchemy takes a password with /, ? or # in it as it is: the login ends at a later @.
-    elif "@" in rest and re.search(r":(?![0-9]+$)", first):
-        rest = rest[rest.rindex("@") + 1 :]
-    rest = re.split(r"[?#]", rest, maxsplit=1)[0]
-    has_path = rest.partition("/")[2] != ""
-    return f"{scheme}://{rest}".rstrip("/" if has_path else "")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        return _redact_text(uri)
+    kind = scheme.lower()
+    address, extra = _without_query(rest)
+    host, slash, path = address.partition("/")
+    has_login = "@" in host and (kind not in _CONTAINER_SCHEMES or ":" in host)
+    # SQLAlchemy takes a password with / or ? in it as it is: the login may end at a later @.
+    if "@" in extra or ("@" in path and (has_login or ":" in address[: address.rindex("@")])):
+        return f"{scheme}://{HIDDEN}"
+    if has_login:
+        host = host[host.rindex("@") + 1 :]
+    # http://me:pw, with the server forgotten.
+    if kind not in _COLON_SCHEMES and not _HOSTS_AND_PORTS.fullmatch(host):
+        return f"{scheme}://{HIDDEN}"
+    return f"{scheme}://{host}{slash}{path}".rstrip("/" if path else "")
+
+
+def _redact_text(text: str) -> str:
+    """Return what is no URI with an address: a path, ``models:/...``, or a slip (``me:pw@host``)."""
+    shown, extra = _without_query(text)
+    is_login = "@" in extra or ("@" in shown and not _PATH.fullmatch(shown))
+    return HIDDEN if is_login else shown
+
+
+def _without_query(text: str) -> tuple[str, str]:
+    shown = re.split(r"[?#]", text, maxsplit=1)[0]
+    return shown, text[len(shown) :]
+
+
+_LEFT_OUT = "(its words are left out: they may quote a password)"
+_SHORTEST_SECRET = 4
+
+
+def without_secrets(words: str, uri: str) -> str:
+    """Return what a library or driver says about a URI, without the secrets of that URI.
+
+    Drivers quote what they took for a host, a port or an option, and with a slip in the URI that
+    is a piece of the password.
+    """
+    login = re.split(r"[/?#]", uri.partition("://")[2], maxsplit=1)[0]
+    if HIDDEN in redact_uri(uri) or login.count("@") > 1:
+        return _LEFT_OUT
+    words = words.replace(uri, redact_uri(uri))
+    for secret in sorted(_secrets(uri), key=len, reverse=True):
+        # A shorter one would be found inside ordinary words; nobody learns it from those.
+        if len(secret) >= _SHORTEST_SECRET:
+            words = words.replace(secret, HIDDEN)
+    return words
+
+
+def _secrets(uri: str) -> set[str]:
+    """Return the password (or the user, where that is all) and the query's values, as written and decoded."""
+    address, extra = _without_query(uri.partition("://")[2])
+    user, _, password = address.partition("/")[0].rpartition("@")[0].partition(":")
+    values = [part.partition("=")[2] for part in re.split("[&#]", extra[1:])]
+    # odbc_connect=Driver=...;PWD=...
+    values += [p.partition("=")[2] for v in values for p in unquote_plus(v).split(";")]
+    forms = (str, unquote, unquote_plus)
+    return {form(text) for text in (password or user, *values) for form in forms}

@@ -2,7 +2,8 @@
 
 Runs go first, children before parents; then experiments; then model versions, which cannot be
 brought back.  The time between the look at an entity and its deletion is at most
-``LOOK_IS_GOOD_FOR_S``.
+``LOOK_IS_GOOD_FOR_S``.  After each batch there is a look back: what somebody came to need in
+between is put back at once.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
+from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.journal import Journal
-from mlflow_gc.apply.recheck import Finding, Recheck
+from mlflow_gc.apply.recheck import LOOK_IS_GOOD_FOR_S, Finding, Recheck
+from mlflow_gc.apply.undo import (
+    LOST_ASSESSMENTS,
+    deleted_since_completion,
+    restore_experiment,
+    settled,
+)
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.verify import identify
 from mlflow_gc.retention.lineage import nested_order
 
 BATCH = 100
-LOOK_IS_GOOD_FOR_S = 5.0
 _ATTEMPTS = 4
 _BACKOFF_S = 0.5
 _LONGEST_WAIT_S = 120.0
@@ -43,6 +50,9 @@ UNREADABLE = "unreadable"
 
 Progress = Callable[[str, int], None]
 """Called with a kind and how many entities of it are done since the last call."""
+
+Alarm = Callable[[str], None]
+"""Called at once with a sentence about something that was put back."""
 
 
 @dataclass
@@ -72,25 +82,35 @@ class Executor:
     Args:
         gateway: the server, or a :class:`~mlflow_gc.apply.dry_run.DryRun` around it.
         plan: a verified, applyable plan of this server.
+        recheck: of the same gateway and plan.
         journal: where every attempt is written.
         stop: set from outside to end after the calls under way.
         progress: told about every entity that is done.
+        alarm: told about everything that is put back.
     """
 
     def __init__(
         self,
         gateway: Gateway,
         plan: Document,
+        recheck: Recheck,
         journal: Journal,
         *,
         stop: threading.Event,
         progress: Progress = lambda _kind, _count: None,
+        alarm: Alarm = lambda _sentence: None,
     ) -> None:
         self._gateway = gateway
         self._plan = plan
+        self._recheck = recheck
         self._journal = journal
         self._stop = stop
         self._progress = progress
+        self._alarm = alarm
+        self._pretend = isinstance(gateway, DryRun)
+        # Left to us by a session that was cut off.
+        self._deleted_before = deleted_since_completion(journal.earlier)
+        self._deleted_now: set[str] = set()
         self._unsettled = {pair for s in journal.earlier for pair in s.unsettled()}
         self._resume_at = 0.0
         self._dead = threading.Event()
@@ -101,16 +121,10 @@ class Executor:
         """Apply the plan, as far as the server and the user let us.
 
         Raises:
-            ServerError: before anything was deleted, the evidence could not be read.
             GcError: the journal cannot be written.
         """
         try:
-            recheck = Recheck(self._gateway, self._plan)
-        except ServerError:
-            self._journal.close("failed")
-            raise
-        try:
-            self._apply(recheck)
+            self._apply()
         except _Stopped:
             self._result.interrupted = True
         except ServerError as error:
@@ -119,42 +133,54 @@ class Executor:
         self._journal.close("interrupted" if self._result.interrupted else ended)
         return self._result
 
-    def _apply(self, recheck: Recheck) -> None:
+    def _apply(self) -> None:
         for batch in _run_batches(self._plan["runs"]):
             self._check_stop()
-            recheck.refresh()
-            self._runs(batch, recheck)
+            self._recheck.refresh()
+            self._runs(batch)
+        self._look_back_at_all_runs()
         for kind, delete_one in (
             ("experiment", self._experiment),
             ("model_version", self._version),
         ):
             for batch_of_one_kind in _batches(self._plan[f"{kind}s"]):
                 self._check_stop()
-                recheck.refresh()
+                self._recheck.refresh()
                 for entry in batch_of_one_kind:
                     self._check_stop()
-                    delete_one(entry, recheck)
+                    delete_one(entry)
                     self._progress(kind, 1)
         self._check_stop()
 
     # -- one kind each -------------------------------------------------------------------------
 
-    def _runs(self, levels: Sequence[Sequence[Document]], recheck: Recheck) -> None:
+    def _runs(self, levels: Sequence[Sequence[Document]]) -> None:
         """Delete some whole trees of runs, given by level, the deepest first."""
         entries = [entry for level in levels for entry in level]
-        findings = self._look_at_runs(entries, recheck)
+        kept_so_far = len(self._journal.kept)
+        self._delete_trees(levels)
+        kept = {
+            record["id"]: record.get("detail") or record["outcome"]
+            for record in self._journal.kept[kept_so_far:]
+            if record["reason"] not in {"gone", "already_deleted"}
+        }
+        self._look_back_at_runs(entries, kept)
+        self._progress("run", len(entries))
+
+    def _delete_trees(self, levels: Sequence[Sequence[Document]]) -> None:
+        entries = [entry for level in levels for entry in level]
+        findings = self._look_at_runs(entries)
         going = {entry["run_id"] for entry in self._skip("run", entries, findings)}
         self._intend("run", [entry for entry in entries if entry["run_id"] in going])
         kept_below: dict[str, str] = {}
         for level in levels:
             for batch in _batches([entry for entry in level if entry["run_id"] in going]):
                 if _is_stale(findings[batch[0]["run_id"]]):
-                    recheck.refresh()
-                    findings = {**findings, **self._look_at_runs(batch, recheck)}
+                    findings = {**findings, **self._look_at_runs(batch)}
                 findings = {**findings, **_blocked(batch, kept_below)}
                 wanted = self._skip("run", batch, findings)
                 deleted = self._in_parallel(
-                    [partial(self._delete_run, e, findings[e["run_id"]], recheck) for e in wanted]
+                    [partial(self._delete_run, e, findings[e["run_id"]]) for e in wanted]
                 )
                 gone = {e["run_id"] for e, done in zip(wanted, deleted, strict=True) if done}
                 kept_below.update(
@@ -165,25 +191,65 @@ class Executor:
                     and findings[entry["run_id"]].code not in {"gone", "already_deleted"}
                 )
                 self._journal.sync()
-        self._progress("run", len(entries))
 
-    def _look_at_runs(self, entries: Sequence[Document], recheck: Recheck) -> dict[str, Finding]:
+    def _look_back_at_runs(self, entries: Sequence[Document], kept: Mapping[str, str]) -> None:
+        """Put back what of a batch is needed after all, and the rest of trees that stay.
+
+        Raises:
+            ServerError: it cannot be looked at; the next session begins with it.
+        """
+        ids = {entry["run_id"] for entry in entries}
+        ours = (self._deleted_now | self._deleted_before) & ids
+        if self._pretend or not ours:
+            return
+        self._recheck.refresh()
+        for run_id, finding in self._recheck.regret_runs(entries, ours, kept).items():
+            self._put_back("run", run_id, finding, partial(self._gateway.restore_run, run_id))
+        self._journal.sync()
+
+    def _look_back_at_all_runs(self) -> None:
+        """Once, when all runs are done: was an older run made a child of one that went?"""
+        if self._pretend or not self._deleted_now:
+            return
+        needed = self._recheck.needed_by_nested_runs(self._deleted_now)
+        if not needed:
+            return
+        for batch in _run_batches(self._plan["runs"]):
+            entries = [entry for level in batch for entry in level]
+            if any(entry["run_id"] in needed for entry in entries):
+                self._look_back_at_runs(entries, {})
+
+    def _put_back(
+        self, kind: str, entity_id: str, finding: Finding, restore: Callable[[], None]
+    ) -> None:
+        """Undo one of our own deletions at once, with a loud record."""
+        why = f"{finding.code}: {finding.detail}"
+        try:
+            settled(restore, self._stop)
+        except ServerError as error:
+            self._fail(kind, entity_id, f"It should be put back ({why}). {error.message}")
+            if error.failure in _FATAL:
+                raise
+            return
+        self._deleted_now.discard(entity_id)
+        self._deleted_before.discard(entity_id)
+        self._journal.record(kind, entity_id, "restored", reason=finding.code, detail=why)
+        self._alarm(f"{kind.replace('_', ' ')} {entity_id} was deleted and put back at once: {why}")
+
+    def _look_at_runs(self, entries: Sequence[Document]) -> dict[str, Finding]:
         """Look at runs; where the batch as a whole fails, at each of them alone."""
         try:
-            return recheck.look_at_runs(entries)
+            return self._recheck.look_at_runs(entries)
         except ServerError as error:
             if error.failure in _FATAL or len(entries) == 1:
                 raise
         findings: dict[str, Finding] = {}
         for entry in entries:
-            findings[entry["run_id"]] = self._look_or_fail(
-                partial(self._look_at_run, entry, recheck)
-            )
+            findings[entry["run_id"]] = self._look_or_fail(partial(self._look_at_run, entry))
         return findings
 
-    @staticmethod
-    def _look_at_run(entry: Document, recheck: Recheck) -> Finding:
-        return recheck.look_at_runs([entry])[entry["run_id"]]
+    def _look_at_run(self, entry: Document) -> Finding:
+        return self._recheck.look_at_runs([entry])[entry["run_id"]]
 
     @staticmethod
     def _look_or_fail(look: Callable[[], Finding]) -> Finding:
@@ -199,25 +265,29 @@ class Executor:
                 raise
             return Finding(UNREADABLE, error.message)
 
-    def _delete_run(self, entry: Document, finding: Finding, recheck: Recheck) -> bool:
+    def _delete_run(self, entry: Document, finding: Finding) -> bool:
         run_id = entry["run_id"]
-        return self._delete(
+        done = self._delete(
             "run",
             run_id,
             finding,
             send=lambda: self._gateway.delete_run(run_id),
-            look=partial(self._look_at_run, entry, recheck),
+            look=partial(self._look_at_run, entry),
+            undo=None if entry["reversible"] else {"lost": LOST_ASSESSMENTS},
         )
+        if done:
+            self._deleted_now.add(run_id)
+        return done
 
-    def _experiment(self, entry: Document, recheck: Recheck) -> None:
+    def _experiment(self, entry: Document) -> None:
         experiment_id = entry["experiment_id"]
-        look = partial(recheck.look_at_experiment, entry)
+        look = partial(self._recheck.look_at_experiment, entry)
         finding = self._look_or_fail(look)
         if not self._skip("experiment", [entry], {experiment_id: finding}):
             return
-        undo = recheck.trash_of(experiment_id)
+        undo = self._recheck.trash_of(experiment_id)
         self._intend("experiment", [entry], undo)
-        self._delete(
+        deleted = self._delete(
             "experiment",
             experiment_id,
             finding,
@@ -226,11 +296,25 @@ class Executor:
             undo=undo,
         )
         self._journal.sync()
+        if deleted and not self._pretend:
+            self._look_back_at_experiment(entry, undo["deleted_runs"])
 
-    def _version(self, entry: Document, recheck: Recheck) -> None:
+    def _look_back_at_experiment(self, entry: Document, trash_before: Sequence[str]) -> None:
+        """Put an experiment back that somebody began to use while it was deleted."""
+        self._recheck.refresh()
+        finding = self._recheck.regret_experiment(entry, trash_before)
+        if finding:
+            experiment_id = entry["experiment_id"]
+            restore = partial(
+                restore_experiment, self._gateway, experiment_id, trash_before, self._stop
+            )
+            self._put_back("experiment", experiment_id, finding, restore)
+            self._journal.sync()
+
+    def _version(self, entry: Document) -> None:
         name, version = entry["name"], entry["version"]
         key = identify("model_versions", entry)
-        look = partial(recheck.look_at_version, entry)
+        look = partial(self._recheck.look_at_version, entry)
         finding = self._look_or_fail(look)
         if not self._skip("model_version", [entry], {key: finding}):
             return

@@ -8,6 +8,7 @@ nothing; each attempt ends in a ``record``; a session that ended in order has an
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,7 @@ import orjson
 
 import mlflow_gc
 from mlflow_gc.clock import format_ms, now_ms
-from mlflow_gc.errors import GcError
+from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.verify import check_format
@@ -50,19 +51,31 @@ class Journal:
         path: the file; made when missing, continued when it is of the same plan.
         plan: the plan that is applied.
         action: ``prune`` or ``restore``.
+        clock_skew_ms: by how much the server's clock is ahead of ours, as far as that is certain.
 
     Raises:
-        GcError: the file cannot be written, or belongs to something else.
+        GcError: the file cannot be written.
+        Refused: another process is writing it.
     """
 
-    def __init__(self, path: Path, plan: Document, *, action: str = "prune") -> None:
+    def __init__(
+        self, path: Path, plan: Document, *, action: str = "prune", clock_skew_ms: int = 0
+    ) -> None:
         self.path = path
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kept: list[Document] = []
         """This session's records of what was not deleted."""
-        self.earlier = _sessions_of(path, plan["plan_id"])
         self._lock = threading.Lock()
         self._file = _open(path)
+        try:
+            self.earlier = _sessions_of(path, plan["plan_id"])
+            if not path.exists():  # another plan's journal was moved aside
+                self._file.close()
+                self._file = _open(path)
+            _end_torn_line(self._file, path)
+        except GcError:
+            self._file.close()
+            raise
         self._write(
             {
                 "type": "header",
@@ -73,6 +86,7 @@ class Journal:
                 "server": plan["server"],
                 "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
                 "started_at": format_ms(now_ms()),
+                "clock_skew_ms": clock_skew_ms,
             }
         )
         self.sync()
@@ -263,13 +277,39 @@ def _free_name(path: Path, label: str) -> Path:
 
 
 def _open(path: Path) -> BinaryIO:
+    """Open a journal for appending, for this process alone.
+
+    The lock is the kernel's: it goes with the process, whatever ends it.
+    """
     try:
         file = path.open("ab")
-        if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-            file.write(b"\n")  # after a torn line
     except OSError as error:
         raise GcError(
             f"The journal {path} cannot be written: {error.strerror or error}.",
             hint="Nothing was deleted. Name another place with --journal.",
         ) from error
+    if sys.platform != "win32" and path.is_file():
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise Refused(
+                f"Another prune or restore is writing the journal {path} right now.",
+                hint="Wait for it to end. Nothing was deleted by this one.",
+            ) from error
+        except OSError:
+            pass  # a file system without locks; applying a plan twice at once is harmless
     return file
+
+
+def _end_torn_line(file: BinaryIO, path: Path) -> None:
+    try:
+        if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            file.write(b"\n")
+    except OSError as error:
+        raise GcError(
+            f"The journal {path} cannot be written: {error.strerror or error}.",
+            hint="Nothing was deleted. Name another place with --journal.",
+        ) from error

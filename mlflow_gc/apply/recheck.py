@@ -6,15 +6,17 @@ moment.  What it decides and what the plan expects must both say yes.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mlflow_gc.apply.registry_view import RegistryView
+from mlflow_gc.clock import now_ms, parse_time
 from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import Experiment, Inventory, Run
+from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, Run
 from mlflow_gc.inventory.gateway import Gateway, pages
 from mlflow_gc.inventory.scan import chunks, probe
 from mlflow_gc.plan.build import Document
@@ -23,6 +25,12 @@ from mlflow_gc.retention.decide import decide, experiments_to_probe
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.policy import Policy
 
+LOOK_IS_GOOD_FOR_S = 5.0
+"""Seconds between the look at an entity and its deletion, at most."""
+
+_EVIDENCE_IS_GOOD_FOR_S = LOOK_IS_GOOD_FOR_S / 2
+# Start and creation times are stamped by other machines.
+_MARGIN_MS = 10 * 60 * 1000
 _PARENT = "tags.`mlflow.parentRunId`"
 # Up to so many planned runs, asking for the children of each is cheaper than reading all nested
 # runs of the server.
@@ -49,7 +57,7 @@ class Finding:
 
 
 class Recheck:
-    """Looks at planned entities again.
+    """Looks at planned entities again, before and after they are deleted.
 
     Args:
         gateway: where to look.
@@ -62,18 +70,43 @@ class Recheck:
 
     def __init__(self, gateway: Gateway, plan: Document) -> None:
         self._gateway = gateway
-        self._policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
-        self._registry = RegistryView(gateway)
+        self.policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+        self.registry = RegistryView(gateway)
         self._planned_runs = {entry["run_id"] for entry in plan["runs"]}
-        self._experiment_ids = [
-            wire.experiment(found).experiment_id
-            for found in pages(partial(gateway.search_experiments, view="ALL"))
-        ]
-        self._children = list(self._unplanned_children(plan["runs"]))
+        self.experiment_ids: list[str] = []
+        self._logged_models: dict[str, LoggedModel] = {}
+        # Active runs outside the plan that may need a planned one: nested in it, or new and with
+        # a model of MLflow 3 that it may have made.
+        self._dependents: dict[str, Run] = {}
+        self._refreshing = threading.Lock()
+        self._refreshed_at = time.monotonic()
+        self._seen_until_ms = min(self.policy.as_of_ms, now_ms())
+        self._read_new_experiments("")
+        if self._planned_runs:
+            self._keep(self._nested_runs(plan["runs"]))
+            self._read_new_runs()
+            self._keep(self._search_everywhere("attributes.status = 'RUNNING'"))
 
-    def refresh(self) -> None:
-        """Bring what protects up to date; once before each batch."""
-        self._registry.refresh()
+    def refresh(self, *, older_than_s: float = 0.0) -> None:
+        """Bring what protects up to date; once before and once after each batch.
+
+        Args:
+            older_than_s: do nothing when it was done within so many seconds.
+        """
+        with self._refreshing:
+            began = time.monotonic()
+            if began - self._refreshed_at < older_than_s:
+                return
+            self.registry.refresh()
+            if self._planned_runs:
+                self._read_new_experiments(f"creation_time >= {self._seen_until_ms - _MARGIN_MS}")
+                self._read_new_runs()
+            self._refreshed_at = began
+
+    def _fresh(self) -> float:
+        """Return the ``time.monotonic()`` that what protects is known of, at most seconds ago."""
+        self.refresh(older_than_s=_EVIDENCE_IS_GOOD_FOR_S)
+        return self._refreshed_at
 
     def look_at_runs(self, entries: Sequence[Document]) -> dict[str, Finding]:
         """Look at planned runs; whole nested trees should come together.
@@ -84,26 +117,69 @@ class Recheck:
         Returns:
             A finding for each run id.
         """
-        looked_at = time.monotonic()
+        return self._judge_runs(entries, deleted_by_us=(), kept={})
+
+    def regret_runs(
+        self, entries: Sequence[Document], deleted_by_us: Collection[str], kept: Mapping[str, str]
+    ) -> dict[str, Finding]:
+        """Look at runs that were just deleted as if they were not: would they still go?
+
+        MLflow has no conditional delete, so between the look and the deletion someone may have
+        come to need a run.  Whole nested trees should come together.
+
+        Args:
+            entries: entries of the plan's ``runs``.
+            deleted_by_us: which of them this prune deleted.
+            kept: which of them stay, with words why; what is nested with them stays, too.
+
+        Returns:
+            A finding for each run that has to be put back.
+        """
+        if not deleted_by_us:
+            return {}
+        findings = self._judge_runs(entries, deleted_by_us=deleted_by_us, kept=kept)
+        return {i: f for i, f in findings.items() if i in deleted_by_us and f.code in _REGRETS}
+
+    def needed_by_nested_runs(self, deleted_by_us: Collection[str]) -> set[str]:
+        """Return deleted runs that a run outside the plan is nested in now.
+
+        A look at all nested runs of the server: it also finds a child whose start time was set
+        back, and an older run that was made a child.
+        """
+        children = self._search_everywhere(f"{_PARENT} LIKE '%'")
+        found = {run.run_id: run for run in children if run.run_id not in self._planned_runs}
+        self._dependents.update(found)
+        return {run.parent_run_id for run in found.values() if run.parent_run_id} & {*deleted_by_us}
+
+    def _judge_runs(
+        self,
+        entries: Sequence[Document],
+        *,
+        deleted_by_us: Collection[str],
+        kept: Mapping[str, str],
+    ) -> dict[str, Finding]:
+        looked_at = self._fresh()
         found = self._runs_of(entries)
-        relatives = self._relatives(found)
+        for run_id in deleted_by_us:
+            if run_id in found:
+                found[run_id] = replace(found[run_id], lifecycle_stage="active")
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
+        relatives = self._relatives(found)
         experiments = self._experiments({run.experiment_id for run in active.values()})
-        changes = {
-            entry["run_id"]: drift(entry["expect"], expect_run(found[entry["run_id"]]))
-            for entry in entries
-            if entry["run_id"] in active
-        }
-        held = {i: protect(Reason.CHANGED, *changed) for i, changed in changes.items() if changed}
+        held = {i: protect(Reason.CHANGED, words) for i, words in kept.items()}
+        for entry in entries:
+            run = active.get(entry["run_id"])
+            if run and (changed := drift(entry["expect"], expect_run(run))):
+                held[run.run_id] = protect(Reason.CHANGED, *changed)
         decisions = decide(
             Inventory(
                 experiments=experiments,
                 runs={**relatives, **active},
-                registered_models=self._registry.models,
-                model_versions=self._registry.versions,
-                logged_models=self._registry.logged_models,
+                registered_models=self.registry.models,
+                model_versions=self.registry.versions,
+                logged_models={**self._logged_models, **self.registry.logged_models},
             ),
-            self._policy,
+            self.policy,
             held,
         ).runs
         return {
@@ -115,31 +191,56 @@ class Recheck:
 
     def look_at_experiment(self, entry: Document) -> Finding:
         """Look at a planned experiment; its planned runs have been dealt with before."""
-        looked_at = time.monotonic()
+        return self._judge_experiment(entry, deleted_with=None)
+
+    def regret_experiment(self, entry: Document, trash_before: Collection[str]) -> Finding | None:
+        """Look at an experiment that was just deleted as if it was not.
+
+        Args:
+            entry: of the plan's ``experiments``.
+            trash_before: the runs that were in its trash right before.
+
+        Returns:
+            Why it has to be put back, or None.
+        """
+        finding = self._judge_experiment(entry, deleted_with=trash_before)
+        return finding if finding.code in _REGRETS else None
+
+    def _judge_experiment(
+        self, entry: Document, *, deleted_with: Collection[str] | None
+    ) -> Finding:
+        looked_at = self._fresh()
         experiment_id = entry["experiment_id"]
         wired = self._gateway.get_experiment(experiment_id)
         if wired is None:
             return Finding("gone", "it does not exist any more", looked_at)
         experiment = wire.experiment(wired)
+        if deleted_with is not None:
+            # Deleting sets the time of the last update: only the plan knows the one before.
+            experiment = replace(
+                experiment,
+                lifecycle_stage="active",
+                last_update_time=parse_time(entry["last_update_time"]),
+            )
         if experiment.lifecycle_stage != "active":
             return Finding("already_deleted", "it is in the trash already", looked_at)
-        runs, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
+        runs = list(self._runs_in(experiment_id, deleted_with))
         models, _ = self._gateway.search_logged_models(
             [experiment_id], newest_first=True, max_results=1
         )
         inventory = Inventory(
             experiments={experiment_id: experiment},
-            runs={run.run_id: run for run in map(wire.run, runs)},
-            registered_models=self._registry.models,
-            model_versions=self._registry.versions,
+            runs={run.run_id: run for run in runs},
+            registered_models=self.registry.models,
+            model_versions=self.registry.versions,
             logged_models={m.model_id: m for m in map(wire.logged_model, models)},
         )
-        waiting = experiments_to_probe(decide(inventory, self._policy))
-        inventory = probe(self._gateway, inventory, waiting, cutoff_ms=self._policy.cutoff_ms)
+        waiting = experiments_to_probe(decide(inventory, self.policy))
+        inventory = probe(self._gateway, inventory, waiting, cutoff_ms=self.policy.cutoff_ms)
         if inventory.diagnostics:
             return Finding("protected", inventory.diagnostics[0].message, looked_at)
-        decision = decide(inventory, self._policy).experiments[experiment_id]
-        if inventory.runs:
+        decision = decide(inventory, self.policy).experiments[experiment_id]
+        if runs:
             # Whatever is in it now was not deleted by this plan, so the experiment stays.
             return _kept_or(decision, "changed", f"{len(runs)} active runs in it", looked_at)
         if changed := drift(entry["expect"], expect_experiment(experiment)):
@@ -147,6 +248,18 @@ class Recheck:
         if decision.verdict is not Verdict.DELETE:
             return _kept_or(decision, "changed", "it was active again", looked_at)
         return Finding(looked_at=looked_at)
+
+    def _runs_in(self, experiment_id: str, deleted_with: Collection[str] | None) -> Iterator[Run]:
+        """Yield active runs; in a deleted experiment those that were not in its trash before."""
+        if deleted_with is None:
+            found, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
+            yield from map(wire.run, found)
+            return
+        for run in map(
+            wire.run, pages(partial(self._gateway.search_runs, [experiment_id], view="ALL"))
+        ):
+            if run.run_id not in deleted_with:
+                yield replace(run, lifecycle_stage="active")
 
     def trash_of(self, experiment_id: str) -> Document:
         """Return what ``restore`` needs for an experiment: the runs in its trash right now.
@@ -159,7 +272,7 @@ class Recheck:
 
     def look_at_version(self, entry: Document) -> Finding:
         """Look at a planned model version."""
-        looked_at = time.monotonic()
+        looked_at = self._fresh()
         name, number = entry["name"], entry["version"]
         model = self._gateway.get_registered_model(name)
         wired = self._gateway.get_model_version(name, number) if model is not None else None
@@ -168,19 +281,19 @@ class Recheck:
         version = wire.model_version(wired)
         newest = [wire.model_version(v) for v in model.get("latest_versions") or ()]
         versions = {
-            **self._registry.of_model(name),
-            **self._registry.copies_of(name, number),
+            **self.registry.of_model(name),
+            **self.registry.copies_of(name, number),
             **{(v.name, v.version): v for v in newest},
             (name, number): version,
         }
         inventory = Inventory(
             experiments={},
             runs={},
-            registered_models={**self._registry.models, name: wire.registered_model(model)},
+            registered_models={**self.registry.models, name: wire.registered_model(model)},
             model_versions=versions,
             logged_models={},
         )
-        decision = decide(inventory, self._policy).model_versions[name, number]
+        decision = decide(inventory, self.policy).model_versions[name, number]
         expected = expect_model_version(version, wire.version_aliases(wired))
         changed = drift(entry["expect"], expected)
         if changed or decision.verdict is not Verdict.DELETE:
@@ -210,8 +323,12 @@ class Recheck:
             yield run.run_id, run
 
     def _relatives(self, found: Mapping[str, Run]) -> dict[str, Run]:
-        """Return active runs outside the plan that are nested with some of these."""
-        relatives = {run.run_id: run for run in self._children if run.parent_run_id in found}
+        """Return active runs outside the plan that matter to these.
+
+        Those nested with them, those that use what they made, and the newest runs of their
+        experiments where the policy keeps some.
+        """
+        relatives = dict(self._dependents)
         parents = sorted(
             {
                 run.parent_run_id
@@ -221,28 +338,63 @@ class Recheck:
         )
         # It was in the trash when the plan was made, or it would be in the plan, or protect it.
         for group in chunks(parents, _IDS_A_CALL):
-            for experiment_ids in chunks(self._experiment_ids, 1000):
+            for experiment_ids in chunks(self.experiment_ids, 1000):
                 relatives.update(self._read_runs(group, experiment_ids, view="ACTIVE_ONLY"))
-        return relatives
+        if self.policy.keep_last_runs:
+            for experiment_id in sorted({run.experiment_id for run in found.values()}):
+                relatives.update((r.run_id, r) for r in self._newest_runs(experiment_id))
+        return {i: run for i, run in relatives.items() if i not in found}
 
-    def _unplanned_children(self, entries: Sequence[Document]) -> Iterator[Run]:
-        """Yield active runs nested in planned ones that are not in the plan themselves."""
-        if not entries:
-            return
+    def _newest_runs(self, experiment_id: str) -> Iterator[Run]:
+        """Yield the newest active runs of an experiment, as many as the policy keeps."""
+        search = partial(
+            self._gateway.search_runs,
+            [experiment_id],
+            order_by=["attributes.start_time DESC"],
+            max_results=min(self.policy.keep_last_runs, 1000),
+        )
+        counted = 0
+        for run in map(wire.run, pages(search)):
+            yield run
+            counted += self.policy.is_sensible(run.start_time)
+            if counted >= self.policy.keep_last_runs:
+                return
+
+    def _nested_runs(self, entries: Sequence[Document]) -> Iterator[Run]:
+        """Yield active runs that are nested in planned ones, and maybe others."""
         filters = [f"{_PARENT} LIKE '%'"]
         if len(entries) <= _FEW_RUNS:
             filters = [f"{_PARENT} = '{entry['run_id']}'" for entry in entries]
-        for experiment_ids in chunks(self._experiment_ids, 1000):
-            for filter_string in filters:
-                search = partial(
-                    self._gateway.search_runs, experiment_ids, filter_string=filter_string
-                )
-                for run in map(wire.run, pages(search)):
-                    if (
-                        run.parent_run_id in self._planned_runs
-                        and run.run_id not in self._planned_runs
-                    ):
-                        yield run
+        for filter_string in filters:
+            yield from self._search_everywhere(filter_string)
+
+    def _read_new_runs(self) -> None:
+        """Take note of runs that began since the last call (or since the plan)."""
+        since, self._seen_until_ms = self._seen_until_ms - _MARGIN_MS, now_ms()
+        self._keep(self._search_everywhere(f"attributes.start_time >= {max(since, 0)}"))
+
+    def _read_new_experiments(self, filter_string: str) -> None:
+        search = partial(self._gateway.search_experiments, view="ALL", filter_string=filter_string)
+        found = {wire.experiment(e).experiment_id for e in pages(search)}
+        self.experiment_ids = sorted(found.union(self.experiment_ids))
+
+    def _search_everywhere(self, filter_string: str) -> Iterator[Run]:
+        """Yield active runs of all experiments."""
+        for experiment_ids in chunks(self.experiment_ids, 1000):
+            search = partial(self._gateway.search_runs, experiment_ids, filter_string=filter_string)
+            yield from map(wire.run, pages(search))
+
+    def _keep(self, runs: Iterator[Run]) -> None:
+        """Take note of runs outside the plan that may need a planned one."""
+        for run in runs:
+            if run.run_id in self._planned_runs:
+                continue
+            if run.parent_run_id in self._planned_runs or run.model_ids:
+                self._dependents[run.run_id] = run
+            for model_id in set(run.model_ids) - set(self._logged_models):
+                found = self._gateway.get_logged_model(model_id)
+                if found is not None:
+                    self._logged_models[model_id] = wire.logged_model(found)
 
     def _experiments(self, experiment_ids: set[str]) -> dict[str, Experiment]:
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
@@ -259,6 +411,8 @@ def _finding(run: Run | None, decision: Decision | None, looked_at: float) -> Fi
         return Finding(looked_at=looked_at)
     return _kept_or(decision, "changed", "it was active again", looked_at)
 
+
+_REGRETS = {"changed", "protected"}
 
 # Reasons that mean "it is not what the plan saw", not "somebody protects it".
 _CHANGES = {

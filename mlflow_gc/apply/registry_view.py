@@ -14,7 +14,12 @@ from functools import partial
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import LoggedModel, ModelVersion, RegisteredModel
 from mlflow_gc.inventory.gateway import Gateway, pages
-from mlflow_gc.inventory.scan import PROMPTS, read_logged_models_of, read_registry
+from mlflow_gc.inventory.scan import (
+    PROMPTS,
+    read_logged_models_of,
+    read_registry,
+    resolve_storage,
+)
 from mlflow_gc.inventory.sources import copied_from
 
 # Several servers behind one address each stamp with their own clock.
@@ -101,6 +106,7 @@ class RegistryView:
 
     def _settle(self) -> None:
         """Derive what is asked for often, once per reading."""
+        resolve_storage(self._gateway, self.versions)
         read_logged_models_of(self._gateway, self.versions.values(), self.logged_models)
         self._watermark = max(
             (m.last_updated_timestamp or 0 for m in self.models.values()), default=0

@@ -8,70 +8,16 @@ versions cannot be restored; what is known of them is in the journal.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from mlflow_gc.apply.journal import Journal, Session
+from mlflow_gc.apply.journal import Journal
+from mlflow_gc.apply.undo import IDS_A_CALL, Undo, restore_experiment, runs_by_id, settled
 from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
 from mlflow_gc.inventory.scan import chunks
-from mlflow_gc.plan.build import Document
 
-_IDS_A_CALL = 100
 _FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
-
-
-@dataclass(frozen=True)
-class Undo:
-    """What a journal says can and cannot be undone.
-
-    Attributes:
-        experiments: for each deleted experiment, the runs that were in its trash before.
-        runs: deleted runs, in the order of their deletion.
-        model_versions: what is known of the deleted versions.
-    """
-
-    experiments: dict[str, list[str]] = field(default_factory=dict)
-    runs: list[str] = field(default_factory=list)
-    model_versions: dict[str, Document] = field(default_factory=dict)
-
-
-def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
-    """Collect what a prune deleted, or was about to delete when it was killed.
-
-    Args:
-        sessions: of the journal.
-        only: kinds (``run``) or ids to take; everything when empty.
-    """
-    touched: dict[tuple[str, str], Document | None] = {}
-    for session in sessions:
-        if session.header["action"] != "prune":
-            continue
-        for kind, entity_id in sorted(session.unsettled()):
-            touched.setdefault((kind, entity_id), _intended_undo(session, kind, entity_id))
-        for record in session.records:
-            if record["outcome"] == "deleted":
-                touched[record["kind"], record["id"]] = record.get("undo")
-    undo = Undo()
-    for (kind, entity_id), known in touched.items():
-        if only and kind not in only and f"{kind}s" not in only and entity_id not in only:
-            continue
-        if kind == "experiment":
-            undo.experiments[entity_id] = list((known or {}).get("deleted_runs", ()))
-        elif kind == "run":
-            undo.runs.append(entity_id)
-        else:
-            undo.model_versions[entity_id] = known or {}
-    return undo
-
-
-def _intended_undo(session: Session, kind: str, entity_id: str) -> Document | None:
-    for intent in session.intents:
-        if intent["kind"] == kind and entity_id in intent["ids"]:
-            return intent.get("undo")
-    return None
 
 
 class Restorer:
@@ -115,7 +61,7 @@ class Restorer:
             for experiment_id, trash in self._undo.experiments.items():
                 if not self._stop.is_set():
                     self._one("experiment", experiment_id, partial(self._experiment, trash))
-            for group in chunks(self._undo.runs, _IDS_A_CALL):
+            for group in chunks(self._undo.runs, IDS_A_CALL):
                 if not self._stop.is_set():
                     self._runs(group)
         except ServerError as error:
@@ -160,14 +106,7 @@ class Restorer:
         back_to_trash = sorted(set(trash_before) - set(self._undo.runs))
         if not self._dry_run:
             self._journal.intend("experiment", [experiment_id])
-            if not is_active:
-                self._settled(
-                    partial(self._gateway.restore_experiment, experiment_id),
-                    lambda: self._experiment_is_active(experiment_id),
-                )
-            for run in self._runs_by_id(back_to_trash, [experiment_id]):
-                if run.lifecycle_stage == "active":
-                    self._gateway.delete_run(run.run_id)
+            restore_experiment(self._gateway, experiment_id, back_to_trash, self._stop)
         self._restored_experiments.add(experiment_id)
         self._journal.record("experiment", experiment_id, "restored")
         self._journal.sync()
@@ -179,7 +118,7 @@ class Restorer:
                 wire.experiment, pages(partial(self._gateway.search_experiments, view="ALL"))
             )
         }
-        found = {run.run_id: run for run in self._runs_by_id(run_ids, sorted(experiments))}
+        found = {run.run_id: run for run in runs_by_id(self._gateway, run_ids, sorted(experiments))}
         if not self._dry_run:
             self._journal.intend("run", run_ids)
         for run_id in run_ids:
@@ -191,7 +130,7 @@ class Restorer:
             elif run.lifecycle_stage == "active":
                 # A restored experiment brought it along, or somebody restored it before.
                 if run.experiment_id in self._restored_experiments:
-                    self._journal.record("run", run_id, "restored")
+                    self._record_run(run_id)
                 else:
                     self._skip("run", run_id, "already_active", "somebody restored it before")
             elif (
@@ -207,39 +146,14 @@ class Restorer:
 
     def _restore_run(self, run_id: str) -> None:
         if not self._dry_run:
-            self._settled(
-                partial(self._gateway.restore_run, run_id),
-                # restore_run on an active run changes nothing: asking again is harmless.
-                lambda: False,
-            )
-        self._journal.record("run", run_id, "restored")
+            # restore_run on an active run changes nothing: sending it again is harmless.
+            settled(partial(self._gateway.restore_run, run_id), self._stop)
+        self._record_run(run_id)
 
-    def _settled(self, send: Callable[[], None], is_done: Callable[[], bool]) -> None:
-        """Send once; after an unclear answer look, and send once more if it did not happen."""
-        try:
-            send()
-        except ServerError as error:
-            if error.failure not in {Failure.AMBIGUOUS, Failure.THROTTLED}:
-                raise
-            self._stop.wait(min(error.retry_after or 1.0, 60.0))
-            if not is_done():
-                send()
-
-    def _experiment_is_active(self, experiment_id: str) -> bool:
-        found = self._gateway.get_experiment(experiment_id)
-        return found is not None and wire.experiment(found).lifecycle_stage == "active"
-
-    def _runs_by_id(self, run_ids: Sequence[str], experiment_ids: Sequence[str]) -> Iterator[Run]:
-        for group in chunks(run_ids, _IDS_A_CALL):
-            listed = ", ".join(f"'{run_id}'" for run_id in group)
-            for some in chunks(experiment_ids, 1000):
-                search = partial(
-                    self._gateway.search_runs,
-                    some,
-                    filter_string=f"attributes.run_id IN ({listed})",
-                    view="ALL",
-                )
-                yield from map(wire.run, pages(search))
+    def _record_run(self, run_id: str) -> None:
+        lost = run_id in self._undo.without_assessments
+        detail = "without its assessments: deleting it wiped them for good" if lost else None
+        self._journal.record("run", run_id, "restored", detail=detail)
 
     def _skip(self, kind: str, entity_id: str, code: str, detail: str) -> None:
         self._journal.record(kind, entity_id, "skipped", reason=code, detail=detail)

@@ -15,10 +15,14 @@ from typing import cast
 from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.executor import Executor, Result
 from mlflow_gc.apply.journal import Journal
+from mlflow_gc.apply.limits import refuse_tripped
+from mlflow_gc.apply.recheck import Recheck
 from mlflow_gc.cli.output import Progress, say
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.plan.build import Document
+from mlflow_gc.retention.evidence import is_skewed, skew_in_words
+from mlflow_gc.retention.policy import Policy
 
 
 @dataclass
@@ -53,20 +57,52 @@ def apply_plan(
         GcError: the evidence cannot be read, or the journal not be written.
     """
     refuse_other_server(gateway, plan["server"], plan_file)
-    if hidden := gateway.partial_view():
-        raise Refused(hidden, hint="Run it as an administrator of the server.")
+    _refuse_doubtful_evidence(gateway, plan)
     pretend = journal_path is None
     if pretend:
         gateway = cast("Gateway", DryRun(gateway))
     totals = {kind: len(plan[f"{kind}s"]) for kind in ("run", "experiment", "model_version")}
     progress = Progress("Checked" if pretend else "Done:", quiet=quiet, totals=totals)
     with graceful_stop(gateway, pretend=pretend) as (stop, signals):
-        journal = Journal(journal_path or Path(os.devnull), plan)
+        recheck = Recheck(gateway, plan)
+        refuse_tripped(gateway, plan, recheck)
+        journal = Journal(
+            journal_path or Path(os.devnull), plan, clock_skew_ms=gateway.clock_skew_ms()
+        )
         try:
-            result = Executor(gateway, plan, journal, stop=stop, progress=progress).run()
+            result = Executor(
+                gateway,
+                plan,
+                recheck,
+                journal,
+                stop=stop,
+                progress=progress,
+                alarm=lambda sentence: say(f"WARNING: {sentence}"),
+            ).run()
         finally:
             progress.close()
     return Applied(result, journal.kept, signals[0] if signals else 0)
+
+
+def _refuse_doubtful_evidence(gateway: Gateway, plan: Document) -> None:
+    """Refuse to delete where evidence may be hidden or the clocks disagree.
+
+    Raises:
+        Refused: with the reason and what to do.
+    """
+    evidence = Policy.from_document(plan["policy"], as_of=plan["as_of"]).evidence
+    hidden = gateway.partial_view()
+    if hidden and not evidence.accept_partial_view:
+        raise Refused(
+            hidden,
+            hint="Run it as an administrator of the server. A plan made with "
+            "--accept-partial-view can be applied as it is, at your risk.",
+        )
+    if is_skewed(gateway.clock_skew_ms(), evidence):
+        raise Refused(
+            skew_in_words(gateway.clock_skew_ms(), evidence),
+            hint="Set the clock of one of the machines, and make a new plan.",
+        )
 
 
 def refuse_other_server(gateway: Gateway, planned: Document, file: Path) -> None:

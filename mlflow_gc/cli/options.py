@@ -36,6 +36,21 @@ AsOf = Annotated[
         help="Count ages from this moment instead of now (RFC 3339, UTC).",
     ),
 ]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="Policy file: guards, what to keep [MLFLOW_GC_POLICY, ./mlflow-gc.yml].",
+    ),
+]
+AcceptPartialView = Annotated[
+    bool,
+    typer.Option(
+        "--accept-partial-view",
+        help="Go on although the server may hide from this account what protects something.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
 Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="Say where each setting comes from.")

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from pathlib import Path
+
 from mlflow_gc.cli.output import Progress, say
 from mlflow_gc.clock import format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.plan.build import Document, build_plan
+from mlflow_gc.plan.policy_file import apply_policy_file
 from mlflow_gc.retention.decide import decide, experiments_to_probe
-from mlflow_gc.retention.policy import Policy
-from mlflow_gc.settings import Connection, resolve_connection, resolve_ttl_days
+from mlflow_gc.retention.evidence import judge_scan
+from mlflow_gc.retention.policy import Evidence, Policy
+from mlflow_gc.settings import (
+    POLICY,
+    Connection,
+    resolve,
+    resolve_connection,
+    resolve_ttl_days,
+)
+
+DEFAULT_POLICY_FILE = Path("mlflow-gc.yml")
 
 
-def resolve_policy(*, ttl: str | None, as_of: str | None, verbose: bool) -> Policy:
-    """Resolve the policy from flags and environment.
+def resolve_policy(
+    *,
+    ttl: str | None,
+    as_of: str | None,
+    policy_file: Path | None,
+    accept_partial_view: bool,
+    verbose: bool,
+) -> Policy:
+    """Resolve the policy from flags, environment and policy file.
 
     Raises:
-        UsageProblem: the TTL or the time cannot be used.
+        UsageProblem: the TTL, the time or the policy file cannot be used.
+        GcError: the policy file cannot be read.
     """
     ttl_days, origin = resolve_ttl_days(ttl)
     if verbose:
@@ -29,7 +51,20 @@ def resolve_policy(*, ttl: str | None, as_of: str | None, verbose: bool) -> Poli
             format_ms(as_of_ms)
         except ValueError as error:
             raise UsageProblem(f"--as-of: {error}.") from error
-    return Policy(as_of_ms=as_of_ms, ttl_days=ttl_days)
+    policy = Policy(
+        as_of_ms=as_of_ms,
+        ttl_days=ttl_days,
+        evidence=Evidence(accept_partial_view=accept_partial_view),
+    )
+    chosen = resolve(POLICY, str(policy_file) if policy_file else None)
+    if chosen.text is None and not DEFAULT_POLICY_FILE.is_file():
+        return policy
+    path = DEFAULT_POLICY_FILE if chosen.text is None else Path(chosen.text)
+    if verbose or chosen.text is None:
+        # A file that is found without having been named is always mentioned.
+        where = "working directory" if chosen.text is None else chosen.origin
+        say(f"Policy {path} (from {where})")
+    return apply_policy_file(path, policy)
 
 
 def open_server(
@@ -60,6 +95,7 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
     from mlflow_gc.inventory.identity import read_server_info
     from mlflow_gc.inventory.scan import probe, scan
 
+    began = time.monotonic()
     server = read_server_info(gateway)
     progress = Progress("Read", quiet=quiet)
     try:
@@ -68,4 +104,10 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
         inventory = probe(gateway, inventory, waiting, cutoff_ms=policy.cutoff_ms)
     finally:
         progress.close()
+    doubts = judge_scan(
+        policy.evidence,
+        took_ms=int((time.monotonic() - began) * 1000),
+        clock_skew_ms=gateway.clock_skew_ms(),
+    )
+    inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *doubts))
     return build_plan(inventory, decide(inventory, policy), policy, server)

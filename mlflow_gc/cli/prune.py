@@ -49,6 +49,8 @@ def prune(
     workspace: options.Workspace = None,
     ttl: options.Ttl = None,
     as_of: options.AsOf = None,
+    policy_file: options.PolicyFile = None,
+    accept_partial_view: options.AcceptPartialView = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
@@ -64,7 +66,13 @@ def prune(
 
     made_here = plan_file is None
     if plan_file is not None:
-        selecting = {"--ttl": ttl, "--as-of": as_of, "--out": out}
+        selecting = {
+            "--ttl": ttl,
+            "--as-of": as_of,
+            "--policy": policy_file,
+            "--accept-partial-view": accept_partial_view or None,
+            "--out": out,
+        }
         for flag, value in selecting.items():
             if value is not None:
                 raise UsageProblem(
@@ -79,7 +87,13 @@ def prune(
                 "Without a PLAN prune asks before it deletes, and here is no terminal to ask on.",
                 hint="Hand it a reviewed plan, or use --yes.",
             )
-        policy = resolve_policy(ttl=ttl, as_of=as_of, verbose=verbose)
+        policy = resolve_policy(
+            ttl=ttl,
+            as_of=as_of,
+            policy_file=policy_file,
+            accept_partial_view=accept_partial_view,
+            verbose=verbose,
+        )
         plan_file = out or Path("prune-plan.json")
     gateway = open_server(
         tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose

@@ -20,6 +20,8 @@ def report(
     workspace: options.Workspace = None,
     ttl: options.Ttl = None,
     as_of: options.AsOf = None,
+    policy_file: options.PolicyFile = None,
+    accept_partial_view: options.AcceptPartialView = False,
     detailed_exitcode: options.DetailedExitcode = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -28,11 +30,20 @@ def report(
     """Read a server and write a prune plan: every stale entity, its times, and why."""
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
+    from mlflow_gc.inventory.entities import CLOCK_SKEW, INCOMPLETE_SCAN, SCAN_TOO_LONG
     from mlflow_gc.plan import schema
+    from mlflow_gc.plan.build import GUARD
     from mlflow_gc.plan.file import render, write
+    from mlflow_gc.plan.verify import GUARD_HINT
     from mlflow_gc.views import text
 
-    policy = resolve_policy(ttl=ttl, as_of=as_of, verbose=verbose)
+    policy = resolve_policy(
+        ttl=ttl,
+        as_of=as_of,
+        policy_file=policy_file,
+        accept_partial_view=accept_partial_view,
+        verbose=verbose,
+    )
     gateway = open_server(
         tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
     )
@@ -50,7 +61,11 @@ def report(
             text.summary(plan, console(no_color=no_color), path=str(out))
     for diagnostic in plan["diagnostics"]:
         say(f"Warning: {diagnostic['message']}")
-    if any(d["code"] == "incomplete_scan" for d in plan["diagnostics"]):
+    codes = set() if plan["applyable"] else {d["code"] for d in plan["diagnostics"]}
+    if codes & {INCOMPLETE_SCAN, SCAN_TOO_LONG}:
         return ExitCode.ERROR
+    if codes & {GUARD, CLOCK_SKEW}:
+        say(GUARD_HINT if GUARD in codes else "Set the clock of one of the machines.")
+        return ExitCode.REFUSED
     deletes = sum(plan["summary"][k]["delete"] for k in ("experiments", "runs", "model_versions"))
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

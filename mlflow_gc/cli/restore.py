@@ -32,7 +32,8 @@ def restore(
 ) -> int:
     """Bring back the runs and experiments that a prune deleted."""
     from mlflow_gc.apply.journal import Journal, read_journal
-    from mlflow_gc.apply.restore import Restorer, plan_undo
+    from mlflow_gc.apply.restore import Restorer
+    from mlflow_gc.apply.undo import plan_undo
     from mlflow_gc.cli.applying import graceful_stop, refuse_other_server
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import open_server

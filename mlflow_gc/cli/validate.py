@@ -1,4 +1,4 @@
-"""``mlflow-gc validate``: schema, digest and meaning of plans and journals, offline."""
+"""``mlflow-gc validate``: schema, digest and meaning of plans, journals and policies, offline."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from mlflow_gc.errors import ExitCode, GcError
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Plans and journals.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Plans, journals, policies.")
+    ],
     quiet: options.Quiet = False,
 ) -> int:
-    """Check plans and journals: schema, digest and meaning."""
+    """Check plans, journals and policy files: schema, digest and meaning."""
     from mlflow_gc.cli.output import say
     from mlflow_gc.views.escape import plain
 
@@ -39,6 +41,11 @@ def _validate(path: Path) -> str:
     from mlflow_gc.apply.journal import read_journal
     from mlflow_gc.plan.verify import load_plan, verify
 
+    if path.suffix in {".yml", ".yaml"}:
+        from mlflow_gc.plan.policy_file import read_policy_file
+
+        read_policy_file(path)
+        return "valid policy"
     if _looks_like_journal(path):
         sessions = read_journal(path)
         records = sum(len(session.records) for session in sessions)

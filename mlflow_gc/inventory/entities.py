@@ -72,7 +72,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version of a registered model."""
+    """One version of a registered model.
+
+    ``storage`` is where its files lie, asked for only where ``source`` does not lead there (a
+    copy whose original is gone); empty otherwise.
+    """
 
     name: str
     version: str
@@ -85,6 +89,7 @@ class ModelVersion:
     run_link: str
     model_id: str
     tags: Mapping[str, str]
+    storage: str = ""
 
     @property
     def key(self) -> str:
@@ -141,6 +146,19 @@ class Probe:
     has_traces: bool = False
     fresh_deleted_run: str | None = None
     unseen_run: str | None = None
+
+
+PARTIAL_VIEW = "partial_view"
+"""Diagnostic code: the server may hide things from this account."""
+
+INCOMPLETE_SCAN = "incomplete_scan"
+"""Diagnostic code: a part could not be read."""
+
+SCAN_TOO_LONG = "scan_too_long"
+"""Diagnostic code: what was read first is too old by now."""
+
+CLOCK_SKEW = "clock_skew"
+"""Diagnostic code: the server's clock and this machine's are apart."""
 
 
 @dataclass(frozen=True, slots=True)

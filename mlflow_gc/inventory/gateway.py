@@ -91,6 +91,13 @@ class Gateway(Protocol):
     def basics(self) -> Basics:
         """Address and version; the first contact, so its errors explain the connection."""
 
+    def clock_skew_ms(self) -> int:
+        """How far the server's clock is ahead of this machine's, by all answers so far.
+
+        As far as the answers prove: 0 as long as the clocks may agree.  0 where there is no
+        server, only a database.
+        """
+
     def partial_view(self) -> str | None:
         """Say why this account may not see everything, or None when it does.
 
@@ -98,7 +105,9 @@ class Gateway(Protocol):
         left out is the evidence that protects.
         """
 
-    def search_experiments(self, *, view: str, token: str | None) -> Page:
+    def search_experiments(
+        self, *, view: str, filter_string: str = "", token: str | None = None
+    ) -> Page:
         """One page of experiments, by id; ``view`` is ACTIVE_ONLY, DELETED_ONLY or ALL."""
 
     def search_runs(
@@ -147,6 +156,9 @@ class Gateway(Protocol):
 
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""
+
+    def get_download_uri(self, name: str, version: str) -> str | None:
+        """Where the files of a model version lie, as the server resolved it."""
 
     def get_registered_model(self, name: str) -> Json | None:
         """One registered model, with aliases and the newest version of each stage."""

@@ -11,10 +11,12 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import orjson
 
+from mlflow_gc.clock import now_ms
 from mlflow_gc.inventory.gateway import Basics, Failure, Json, Page, ServerError
 from mlflow_gc.settings import redact_uri
 
@@ -53,6 +55,7 @@ class RestGateway:
         )
         self._has_logged_models = True
         self._trace_search: Callable[[Sequence[str]], Json | None] = self._traces_v3
+        self._clock_skew_ms = 0
         self.stopped = threading.Event()
         """Set to cut waiting between attempts short (an interrupt)."""
 
@@ -87,6 +90,10 @@ class RestGateway:
             version=self._version(),
             workspace=workspace,
         )
+
+    def clock_skew_ms(self) -> int:
+        """How far the server's clock is ahead of this machine's, by its ``Date`` headers."""
+        return self._clock_skew_ms
 
     def partial_view(self) -> str | None:
         """Say why this account may not see everything, or None when it does.
@@ -126,10 +133,13 @@ class RestGateway:
             raise _not_mlflow(self._address(), f"no {key!r} in the answer")
         return value
 
-    def search_experiments(self, *, view: str, token: str | None) -> Page:
+    def search_experiments(
+        self, *, view: str, filter_string: str = "", token: str | None = None
+    ) -> Page:
         """One page of experiments; order creation time, then id: new ones come last."""
         body = {
             "view_type": view,
+            "filter": filter_string,
             # REST has no default here: without it the answer is 400 "Invalid value 0".
             "max_results": 1000,
             "order_by": ["creation_time ASC", "experiment_id ASC"],
@@ -253,6 +263,19 @@ class RestGateway:
             "model_version",
             registry=True,
         )
+
+    def get_download_uri(self, name: str, version: str) -> str | None:
+        """Where the files of a model version lie, as the server resolved it."""
+        path = f"{_V2}/model-versions/get-download-uri"
+        try:
+            found = self._read(
+                "GET", path, params={"name": name, "version": version}, registry=True
+            )
+        except ServerError as error:
+            if error.failure is Failure.NOT_FOUND:
+                return None
+            raise
+        return str(found.get("artifact_uri") or "") or None
 
     def get_registered_model(self, name: str) -> Json | None:
         """One registered model, with aliases and the newest version of each stage."""
@@ -406,6 +429,7 @@ class RestGateway:
         address = self._address(registry=registry)
         if self._workspace and path != f"{_V3}/server-info":
             kwargs["extra_headers"] = {"X-MLFLOW-WORKSPACE": self._workspace}
+        sent_ms = now_ms()
         try:
             response = http_request(
                 creds,
@@ -420,6 +444,10 @@ class RestGateway:
             )
         except MlflowException as error:
             raise _no_answer(address, error) from error
+        if "Age" not in response.headers:  # else a cache on the way repeats an old Date
+            skew = _skew_ms(response.headers.get("Date"), sent_ms, now_ms())
+            # The largest counts: behind one address there may be several servers.
+            self._clock_skew_ms = max(self._clock_skew_ms, skew, key=abs)
         return _checked(response, address, as_json=as_json)
 
 
@@ -586,6 +614,26 @@ def _error_body(content: bytes) -> tuple[str, str]:
         return str(body["error_code"]), str(body.get("message", ""))[:500]
     except (orjson.JSONDecodeError, TypeError, KeyError):
         return "", ""
+
+
+_DATE_IS_GOOD_FOR_MS = 2000  # whole seconds, and uvicorn writes the header once a second
+
+
+def _skew_ms(date: str | None, sent_ms: int, received_ms: int) -> int:
+    """Return by how much the server's clock is certainly ahead (or, negative, behind), in ms.
+
+    Args:
+        date: a ``Date`` header; without one, or with nonsense, nothing is certain.
+        sent_ms: this machine's clock before the request.
+        received_ms: the same after the answer.
+    """
+    try:
+        server_ms = int(parsedate_to_datetime(date or "").timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return 0
+    ahead = server_ms - received_ms
+    behind = server_ms + _DATE_IS_GOOD_FOR_MS - sent_ms
+    return ahead if ahead > 0 else min(behind, 0)
 
 
 def _retry_after(header: str | None) -> float | None:

@@ -8,13 +8,15 @@ is read twice counts once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import (
+    INCOMPLETE_SCAN,
+    PARTIAL_VIEW,
     Diagnostic,
     Experiment,
     Inventory,
@@ -25,7 +27,7 @@ from mlflow_gc.inventory.entities import (
     Run,
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
-from mlflow_gc.inventory.sources import logged_model_ids
+from mlflow_gc.inventory.sources import copied_from, logged_model_ids, names_other_version
 
 Progress = Callable[[str, int], None]
 """Called with what is read ("runs") and how many are new since the last call."""
@@ -51,7 +53,7 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
     experiments = _experiments(gateway, progress)
     diagnostics: list[Diagnostic] = []
     if hidden := gateway.partial_view():
-        diagnostics.append(Diagnostic("partial_view", hidden, blocks=True))
+        diagnostics.append(Diagnostic(PARTIAL_VIEW, hidden, blocks=True))
 
     def attempt(what: str, read: Callable[[], None]) -> None:
         try:
@@ -61,7 +63,7 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
                 raise
             diagnostics.append(
                 Diagnostic(
-                    "incomplete_scan", f"Not all {what} could be read. {error.message}", blocks=True
+                    INCOMPLETE_SCAN, f"Not all {what} could be read. {error.message}", blocks=True
                 )
             )
 
@@ -106,7 +108,7 @@ def probe(
         if error.failure in _HOPELESS:
             raise
         message = f"Not all experiments could be looked into. {error.message}"
-        diagnostic = Diagnostic("incomplete_scan", message, blocks=True)
+        diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
         inventory = replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
     return replace(inventory, probes={**inventory.probes, **found})
 
@@ -127,6 +129,22 @@ def read_registry(
             version = wire.model_version(found)
             versions[version.name, version.version] = version
             progress("model versions", 1)
+    resolve_storage(gateway, versions)
+
+
+def resolve_storage(
+    gateway: Gateway, versions: MutableMapping[tuple[str, str], ModelVersion]
+) -> None:
+    """Ask where the files of copies lie whose original cannot be found any more.
+
+    MLflow resolves the source of a copy when it is made; later the original may be deleted or its
+    model renamed, or an alias that the source names moved (HAZARDS d).
+    """
+    for key, version in versions.items():
+        lost = names_other_version(version) and copied_from(version) not in versions
+        if lost and not version.storage:
+            uri = gateway.get_download_uri(*key)
+            versions[key] = replace(version, storage=uri or "")
 
 
 def read_logged_models_of(

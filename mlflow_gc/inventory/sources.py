@@ -29,12 +29,13 @@ _COPY_BY_ALIAS = re.compile(r"models:/+(?P<name>[^/@]+)@(?P<alias>[^/]+)/?")
 
 def logged_model_ids(version: ModelVersion) -> set[str]:
     """Return the ids of logged models that a version's source names."""
-    return {*_LOGGED_MODEL_ID.findall(unquote(version.source)), *filter(None, [version.model_id])}
+    text = unquote(f"{version.source} {version.storage}")
+    return {*_LOGGED_MODEL_ID.findall(text), *filter(None, [version.model_id])}
 
 
 def possible_run_ids(version: ModelVersion) -> set[str]:
     """Return every word of a version's source and link that could be a run id."""
-    text = f"{unquote(version.source)} {unquote(version.run_link)}"
+    text = unquote(f"{version.source} {version.storage} {version.run_link}")
     return {*_WORD.findall(text), *filter(None, [version.run_id])}
 
 
@@ -48,6 +49,11 @@ def copied_from_alias(version: ModelVersion) -> tuple[str, str] | None:
     """Return (name, alias) when the source names a version by alias, or None."""
     match = _COPY_BY_ALIAS.fullmatch(version.source)
     return (match["name"], match["alias"]) if match else None
+
+
+def names_other_version(version: ModelVersion) -> bool:
+    """Tell whether a source is ``models:/...`` and names a version, in whatever way."""
+    return version.source.startswith("models:/") and not _LOGGED_MODEL_ID.search(version.source)
 
 
 def parent_locations(source: str) -> list[str]:

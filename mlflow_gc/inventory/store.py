@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from mlflow_gc.inventory.gateway import Basics, Failure, Json, Page, ServerError
-from mlflow_gc.settings import redact_uri
+from mlflow_gc.settings import redact_uri, without_secrets
 
 _T = TypeVar("_T")
 
@@ -21,7 +21,8 @@ class StoreGateway:
     """Gateway to MLflow stores opened in this process.
 
     Args:
-        tracking_uri: a database URI.
+        tracking_uri: a database URI that answers and holds MLflow's tables (see ``connect.py``):
+            MLflow retries for long where nobody answers, and creates the tables it misses.
         registry_uri: a database URI too, usually the same.
 
     Raises:
@@ -60,15 +61,22 @@ class StoreGateway:
             workspace=None,
         )
 
+    def clock_skew_ms(self) -> int:
+        """0: there is no server here that had a clock of its own to show."""
+        return 0
+
     def partial_view(self) -> str | None:
         """None: a database shows everything."""
         return None
 
-    def search_experiments(self, *, view: str, token: str | None) -> Page:
+    def search_experiments(
+        self, *, view: str, filter_string: str = "", token: str | None = None
+    ) -> Page:
         """One page of experiments; order creation time, then id: new ones come last."""
         return self._page(
             lambda: self._tracking.search_experiments(
                 view_type=_view(view),
+                filter_string=filter_string or None,
                 max_results=1000,
                 order_by=["creation_time ASC", "experiment_id ASC"],
                 page_token=token,
@@ -166,6 +174,16 @@ class StoreGateway:
         """One model version, with aliases."""
         return self._get(lambda: self._registry.get_model_version(name, version))
 
+    def get_download_uri(self, name: str, version: str) -> str | None:
+        """Where the files of a model version lie, as MLflow resolved it."""
+        try:
+            uri = self._call(lambda: self._registry.get_model_version_download_uri(name, version))
+        except ServerError as error:
+            if error.failure is Failure.NOT_FOUND:
+                return None
+            raise
+        return str(uri or "") or None
+
     def get_registered_model(self, name: str) -> Json | None:
         """One registered model, with aliases and the newest version of each stage."""
         return self._get(lambda: self._registry.get_registered_model(name))
@@ -246,20 +264,16 @@ def _guard(uri: str, call: Callable[[], _T]) -> _T:
             "TEMPORARILY_UNAVAILABLE": Failure.AMBIGUOUS,
             "INTERNAL_ERROR": Failure.AMBIGUOUS,
         }.get(error.error_code, Failure.REJECTED)
-        raise ServerError(_first_line(f"{redact_uri(uri)}: {error.message}"), failure) from error
+        # The message of a database error is the exception itself, statement and all.
+        detail = _first_line(without_secrets(str(error.message), uri))
+        raise ServerError(f"{redact_uri(uri)}: {detail}", failure) from error
     except SQLAlchemyError as error:
         # str(error) would add the statement and its parameters.
-        detail = _first_line(str(getattr(error, "orig", None) or error))
+        detail = _first_line(without_secrets(str(getattr(error, "orig", None) or error), uri))
         raise ServerError(
             f"The database {redact_uri(uri)} answers: {detail}", Failure.AMBIGUOUS
-        ) from error
-    except ImportError as error:
-        raise ServerError(
-            f"The database {redact_uri(uri)} needs a driver that is not installed: {error}.",
-            Failure.UNREACHABLE,
-            hint="For PostgreSQL: pip install psycopg2-binary.",
         ) from error
 
 
 def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else "an unknown error"
+    return (text.strip().splitlines() or ["an unknown error"])[0][:500]

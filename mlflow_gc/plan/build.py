@@ -9,6 +9,7 @@ from typing import Any
 import mlflow_gc
 from mlflow_gc.clock import format_ms, now_ms
 from mlflow_gc.inventory.entities import (
+    PARTIAL_VIEW,
     Diagnostic,
     Experiment,
     Inventory,
@@ -25,11 +26,15 @@ from mlflow_gc.plan.expect import (
 )
 from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
+from mlflow_gc.retention.guards import tally, tripped
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.settings import redact_uri
 
 FORMAT = "mlflow-gc/prune-plan"
 FORMAT_VERSION = "1.0"
+
+GUARD = "guard"
+"""Diagnostic code: the plan deletes more than a guard allows."""
 
 Document = dict[str, Any]
 """A plan, as in its file (contract, section 5)."""
@@ -42,8 +47,9 @@ def build_plan(
 
     The same inventory, policy and server give the same document, ``created_at`` aside.
     """
-    diagnostics = [*inventory.diagnostics, *_forecast(policy)]
-    complete = not any(d.blocks for d in inventory.diagnostics)
+    missing = {d.code for d in inventory.diagnostics if d.blocks}
+    refusals = [*_forecast(policy), *_guards(inventory, decisions, policy)]
+    accepted = {PARTIAL_VIEW} if policy.evidence.accept_partial_view else set()
     run_facts = _run_facts(inventory)
     experiments = [
         _experiment_entry(inventory.experiments[e], decisions.experiments[e], run_facts.get(e))
@@ -74,14 +80,16 @@ def build_plan(
             "identity": server.identity,
         },
         "policy": policy.to_document(),
-        "complete": complete,
-        "applyable": complete and not any(d.blocks for d in diagnostics),
-        "diagnostics": [{"code": d.code, "message": d.message} for d in diagnostics],
+        "complete": not missing,
+        "applyable": missing <= accepted and not refusals,
+        "diagnostics": [
+            {"code": d.code, "message": d.message} for d in (*inventory.diagnostics, *refusals)
+        ],
         "summary": {
             "experiments": _counts(decisions.experiments.values()),
             "runs": _counts(decisions.runs.values()),
             "model_versions": _counts(decisions.model_versions.values()),
-            "irreversible": len(versions),
+            "irreversible": sum(not e["reversible"] for e in (*experiments, *runs, *versions)),
         },
         "experiments": experiments,
         "runs": runs,
@@ -103,6 +111,11 @@ def _forecast(policy: Policy) -> list[Diagnostic]:
             blocks=True,
         )
     ]
+
+
+def _guards(inventory: Inventory, decisions: Decisions, policy: Policy) -> list[Diagnostic]:
+    broken = tripped(policy.guards, tally(inventory, decisions))
+    return [Diagnostic(GUARD, sentence, blocks=True) for sentence in broken]
 
 
 def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
@@ -161,7 +174,7 @@ def _experiment_entry(
         "last_update_time": time_or_none(experiment.last_update_time),
         "last_activity_time": time_or_none(newest),
         "run_count": count,
-        "reversible": True,
+        "reversible": decision.reversible,
         "reasons": list(decision.reasons),
         "expect": expect_experiment(experiment),
     }
@@ -179,7 +192,7 @@ def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> Document:
         "end_time": time_or_none(run.end_time),
         "last_activity_time": time_or_none(run.last_activity_time),
         "parent_run_id": run.parent_run_id,
-        "reversible": True,
+        "reversible": decision.reversible,
         "reasons": list(decision.reasons),
         "expect": expect_run(run),
     }
@@ -197,7 +210,7 @@ def _version_entry(version: ModelVersion, decision: Decision) -> Document:
         "source": redact_uri(version.source),
         "description": version.description,
         "tags": dict(sorted(version.tags.items())),
-        "reversible": False,
+        "reversible": decision.reversible,
         "reasons": list(decision.reasons),
         "expect": expect_model_version(version, ()),
     }

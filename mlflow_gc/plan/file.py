@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -91,50 +93,127 @@ def _umask() -> int:
     return mask
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Read a JSON file (``-`` is stdin) and refuse what two readers could understand differently.
+MOST_BYTES = 2 * 1024**3
+"""No plan, journal or policy is larger: half a million runs make about 400 MB."""
+_CHUNK = 16 * 1024**2
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """Read a file (``-`` is stdin) whole; pipes are fine, devices that never end are not.
 
     Raises:
-        GcError: it cannot be read, is no JSON, or has a name twice in one object.
+        GcError: it cannot be read, or is larger than :data:`MOST_BYTES`.
     """
     try:
-        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        if str(path) == "-":
+            return _read_stream(sys.stdin.buffer, path, what)
+        mode = path.stat().st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise GcError(f"The {what} {path} cannot be read: it is a device.")
+        with path.open("rb") as file:
+            return _read_stream(file, path, what)
     except FileNotFoundError:
         raise GcError(
             f"There is no {what} {path}.", hint="Check the path, or make one: mlflow-gc report."
         ) from None
     except OSError as error:
         raise GcError(f"The {what} {path} cannot be read: {error.strerror or error}.") from error
+
+
+def _read_stream(stream: BinaryIO, path: Path, what: str) -> bytes:
+    content = bytearray()
+    while chunk := stream.read(_CHUNK):
+        content += chunk
+        if len(content) > MOST_BYTES:
+            raise GcError(f"The {what} {path} is larger than {MOST_BYTES // 1024**3} GiB.")
+    return bytes(content)
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file (``-`` is stdin) and refuse what two readers could understand differently.
+
+    Raises:
+        GcError: it cannot be read, or see :func:`parse_json`.
+    """
+    return parse_json(read_bytes(path, what), f"The {what} {path}")
+
+
+_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_LARGEST = 2**53 - 1
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """Parse JSON and refuse what two readers could understand differently.
+
+    That is a name twice in one object (some take the first, some the last), and a number that is
+    not whole or beyond 2^53 (many round those, so that two files would have one digest).  The
+    documents of this program have neither, in any version 1.x.
+
+    Args:
+        content: one document, UTF-8.
+        name: how messages begin, ``The plan plan.json``.
+
+    Raises:
+        GcError: it is no JSON, or ambiguous, or nested more than 250 deep.
+    """
+    hint = "Was it cut off, or edited by hand? Make a new one: mlflow-gc report."
+    if not content.strip():
+        raise GcError(f"{name} is empty.", hint=hint)
+    if content.startswith(_MARKS):
+        raise GcError(
+            f"{name} begins with a byte order mark; it has to be plain UTF-8.",
+            hint="On Windows, > of PowerShell writes UTF-16: use -o/--out instead.",
+        )
     try:
         document = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise GcError(
-            f"The {what} {path} is not valid JSON: {error}.",
-            hint="Was it cut off, or edited by hand? Make a new one: mlflow-gc report.",
-        ) from error
-    _refuse_duplicate_names(content, document, path, what)
+        raise GcError(f"{name} is not valid JSON: {error}.", hint=hint) from error
+    refuse_ambiguous(content, name)
+    try:
+        # The digest is made from what can be written again, which goes less deep than reading.
+        orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        raise GcError(f"{name} is nested too deeply.") from None
     return document
 
 
-def _refuse_duplicate_names(content: bytes, document: Any, path: Path, what: str) -> None:
-    """Refuse an object with a name twice: a reviewer sees the first, a parser takes the last."""
-    if isinstance(document, dict) and "protected" in document and _renders_same(document, content):
-        return  # written by this program, byte for byte: the slow way can tell nothing more
+def refuse_ambiguous(content: bytes, name: str, *, numbers: bool = True) -> None:
+    """Refuse JSON that two readers could understand differently, see :func:`parse_json`.
 
-    def check(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        if len(names) != len(set(names)):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise GcError(f"The {what} {path} has the name {twice!r} twice in one object.")
+    Args:
+        content: valid JSON.
+        name: how messages begin.
+        numbers: refuse numbers that not every reader keeps as they are, too.
+
+    Raises:
+        GcError: it is ambiguous.
+    """
+
+    def names(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) != len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            twice = json.dumps(next(key for key, count in counts.items() if count > 1))
+            raise GcError(f"{name} has the name {_short(twice)} twice in one object.")
+
+    def whole(text: str) -> None:
+        # The length first: Python takes its time for a number of a million digits.
+        if numbers and (
+            len(text) > len(str(-_LARGEST)) or abs(int(text)) > _LARGEST or text == "-0"
+        ):
+            not_whole(text)
+
+    def not_whole(text: str) -> None:
+        if numbers:
+            raise GcError(
+                f"{name} has the number {_short(text)}; only whole ones up to 2^53 have one "
+                "meaning."
+            )
 
     try:
-        json.loads(content, object_pairs_hook=check)
+        json.loads(content, object_pairs_hook=names, parse_int=whole, parse_float=not_whole)
     except RecursionError:
-        raise GcError(f"The {what} {path} is nested too deeply.") from None
+        raise GcError(f"{name} is nested too deeply.") from None
 
 
-def _renders_same(document: Any, content: bytes) -> bool:
-    try:
-        return render(document) == content
-    except (TypeError, AttributeError, KeyError):
-        return False
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:50]} ... ({len(text):,} characters)"

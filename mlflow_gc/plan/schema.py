@@ -5,9 +5,11 @@ They live in ``schemas/`` of the repository and inside the package in a wheel.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
@@ -26,6 +28,7 @@ SCHEMAS = {
     "plan": "prune-plan.v1.schema.json",
     "journal": "journal.v1.schema.json",
     "diff": "plan-diff.v1.schema.json",
+    "policy": "retention-policy.v1.schema.json",
 }
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -48,18 +51,34 @@ def schema_text(name: str) -> str:
 
 @cache
 def _validator(name: str) -> Any:
-    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema import Draft202012Validator, FormatChecker, validators
 
     # jsonschema checks no times unless yet another package is there.
     times = FormatChecker(formats=())
     times.checks("date-time", raises=ValueError)(_is_time)
-    return Draft202012Validator(orjson.loads(schema_text(name)), format_checker=times)
+    strict: Any = validators.extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {"pattern": _matches}
+    )
+    return strict(orjson.loads(schema_text(name)), format_checker=times)
 
 
 def _is_time(value: object) -> bool:
     if isinstance(value, str):
         parse_time(value)
     return True
+
+
+def _matches(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+    """Check ``pattern`` as JSON Schema means it: ``$`` is the end, not a line's end before it."""
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(instance, str) and not _to_the_end(pattern).search(instance):
+        yield ValidationError(f"{_json(instance)} does not match {pattern}")
+
+
+@cache
+def _to_the_end(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\$\Z", r"\\Z", pattern))
 
 
 def problems(document: Any, name: str, *, most: int = 5) -> list[str]:
@@ -78,8 +97,78 @@ def problems(document: Any, name: str, *, most: int = 5) -> list[str]:
     return found
 
 
+_LONGEST = 80
+_TYPE_WORDS = {
+    "object": "an object",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+def violations(document: Any, name: str) -> list[ValidationError]:
+    """Return all that a document does not keep of a schema, for callers with words of their own."""
+    return list(_validator(name).iter_errors(document))
+
+
 def _sentence(error: ValidationError) -> str:
-    place = "/".join(str(part) for part in error.absolute_path) or "the document"
-    message = error.message
-    # The message repeats the value, which may be the whole plan.
-    return f"{place}: {message if len(message) <= 200 else message[:100] + ' ... ' + message[-90:]}"
+    place = "/".join(_short(str(part)) for part in error.absolute_path) or "the document"
+    return f"{place} {_rule(error)}"
+
+
+def _rule(error: ValidationError) -> str:
+    """Return the rule that is broken, in words; what jsonschema says is meant for Python people."""
+    wanted: Any = error.validator_value
+    if error.validator == "required":
+        # One error for each missing name; only the message says which.
+        return f"lacks {error.message.split(' ', 1)[0]}"
+    if error.validator == "oneOf" and error.context:
+        return _alternatives(error.context)
+    if error.validator == "type":
+        types = [wanted] if isinstance(wanted, str) else wanted
+        rule = "is not " + " or ".join(_TYPE_WORDS.get(t, t) for t in types)
+    elif error.validator in {"const", "enum"}:
+        values = [wanted] if error.validator == "const" else wanted
+        rule = "is not " + " or ".join(_json(value) for value in values)
+    elif error.validator == "pattern":
+        rule = f"does not match {wanted}"
+    elif error.validator == "format":
+        rule = "is no time that there is"
+    elif error.validator == "minimum":
+        rule = f"is less than {wanted}"
+    elif error.validator == "maximum":
+        rule = f"is more than {wanted}"
+    elif error.validator == "additionalProperties":
+        schema: Any = error.schema
+        known = schema.get("properties", {})
+        unknown = next(str(key) for key in cast("Any", error.instance) if key not in known)
+        return f"has a name that is not known: {_json(unknown)}"
+    else:
+        rule = f"breaks the rule {error.validator}"
+    return f"{rule} ({_json(error.instance)})"
+
+
+def _alternatives(errors: Sequence[ValidationError]) -> str:
+    """Return what each alternative misses; where a constant tells them apart, of the one meant."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for error in errors:
+        branches.setdefault(error.schema_path[0], []).append(error)
+    meant = [b for b in branches.values() if not any(e.validator == "const" for e in b)]
+    firsts = [branch[0] for branch in (meant if len(meant) == 1 else branches.values())]
+    return ", and ".join(
+        dict.fromkeys(
+            _sentence(error) if error.relative_path else _rule(error) for error in firsts[:4]
+        )
+    )
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return _TYPE_WORDS["object" if isinstance(value, dict) else "array"]
+    return _short(orjson.dumps(value).decode())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]} ..."

@@ -9,11 +9,16 @@ from typing import Any
 from mlflow_gc.clock import format_ms, now_ms, parse_time
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, Document
+from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, GUARD, Document
 from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.expect import KNOWN_KEYS, time_or_none
 from mlflow_gc.plan.file import read_json
 from mlflow_gc.retention.policy import Policy
+
+GUARD_HINT = (
+    "Look at what goes: mlflow-gc show. If all of it should, raise that guard in the policy file "
+    "and make a new plan: mlflow-gc report."
+)
 
 KINDS = ("experiments", "runs", "model_versions")
 """The entity lists of a plan, in its order."""
@@ -94,8 +99,8 @@ def inconsistencies(plan: Document) -> list[str]:
     if plan["policy"]["cutoff"] != format_ms(policy.cutoff_ms):
         found.append("policy/cutoff: is not as_of minus ttl_days.")
     if plan["expires_at"] != time_or_none(policy.expires_at_ms):
-        found.append("expires_at: is not as_of plus expire_after_days.")
-    if plan["applyable"] and not plan["complete"]:
+        found.append("expires_at: is not as_of plus policy/expire_after.")
+    if plan["applyable"] and not plan["complete"] and not policy.evidence.accept_partial_view:
         found.append("applyable: an incomplete plan cannot be.")
     return found
 
@@ -138,7 +143,7 @@ def verify_applyable(plan: Document, path: Path) -> None:
     Raises:
         Refused: with the reason and what to do.
     """
-    if not plan["complete"]:
+    if not plan["complete"] and not plan["applyable"]:
         said = " ".join(d["message"] for d in plan["diagnostics"][:3])
         raise Refused(
             f"The plan {path} is incomplete and cannot be applied. {said}",
@@ -150,6 +155,8 @@ def verify_applyable(plan: Document, path: Path) -> None:
             f"The plan {path} is a forecast: its as_of {plan['as_of']} lies in the future.",
             hint="Make a plan without --as-of. If you did, compare the clocks of the machines.",
         )
+    if guards := [d["message"] for d in plan["diagnostics"] if d["code"] == GUARD]:
+        raise Refused(f"The plan {path} trips a guard. " + " ".join(guards[:5]), hint=GUARD_HINT)
     if not plan["applyable"]:
         said = " ".join(d["message"] for d in plan["diagnostics"][:3])
         raise Refused(f"The plan {path} says that it cannot be applied. {said}")

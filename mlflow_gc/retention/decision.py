@@ -41,6 +41,8 @@ class Reason(str, Enum):
     HAS_TRACES = "has_traces"
     RECENT_TRASH = "recent_trash"
     NOT_SEEN = "not_seen"
+    KEEP_LAST = "keep_last"
+    MIN_AGE = "min_age"
     CHANGED = "changed"
     """Only at prune time: it is not what the plan saw."""
 
@@ -54,12 +56,14 @@ class Decision:
         reason: why it is kept; None unless protected.
         via: the chain that leads to what protects it, nearest first, for people.
         reasons: why it goes, for people; empty unless deleted.
+        reversible: whether MLflow can bring it back, if deleted.
     """
 
     verdict: Verdict
     reason: Reason | None = None
     via: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    reversible: bool = True
 
 
 FRESH = Decision(Verdict.FRESH)
@@ -70,9 +74,9 @@ def protect(reason: Reason, *via: str) -> Decision:
     return Decision(Verdict.PROTECT, reason, via)
 
 
-def delete(*reasons: str) -> Decision:
+def delete(*reasons: str, reversible: bool = True) -> Decision:
     """Return a decision to delete."""
-    return Decision(Verdict.DELETE, reasons=reasons)
+    return Decision(Verdict.DELETE, reasons=reasons, reversible=reversible)
 
 
 @dataclass(frozen=True)

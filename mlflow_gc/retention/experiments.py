@@ -82,6 +82,8 @@ def _decide(experiment: Experiment, facts: _Facts, policy: Policy) -> Decision:
     if probed:
         return probed
     latest = max(ms for _, ms in stamps if ms is not None)
+    if policy.is_too_young(latest):
+        return protect(Reason.MIN_AGE, show("last change", latest))
     count = facts.run_count[experiment_id]
     content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
     return delete(content, f"not changed for {days_before(latest, policy.as_of_ms)}")
@@ -120,7 +122,8 @@ def _versions_inside(inventory: Inventory) -> dict[str, str]:
             by_location[location].append(experiment.experiment_id)
     inside: dict[str, str] = {}
     for version in sorted(inventory.model_versions.values(), key=lambda v: v.order):
-        for location in parent_locations(version.source):
-            for experiment_id in by_location.get(location, ()):
-                inside.setdefault(experiment_id, version.key)
+        for place in filter(None, (version.source, version.storage)):
+            for location in parent_locations(place):
+                for experiment_id in by_location.get(location, ()):
+                    inside.setdefault(experiment_id, version.key)
     return inside

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from heapq import nlargest
 
 from mlflow_gc.inventory.entities import Inventory, ModelVersion, RegisteredModel
 from mlflow_gc.inventory.sources import copied_from, copied_from_alias
@@ -18,21 +21,26 @@ VersionKey = tuple[str, str]
 
 def decide_model_versions(inventory: Inventory, policy: Policy) -> dict[VersionKey, Decision]:
     """Decide over all model versions of an inventory."""
-    highest = _highest(inventory)
-    copies = _copies(inventory)
+    roles = _Roles(_highest(inventory), _copies(inventory), _last_ones(inventory, policy))
     return {
-        key: _decide(
-            version, inventory.registered_models.get(version.name), highest, copies, policy
-        )
+        key: _decide(version, inventory.registered_models.get(version.name), roles, policy)
         for key, version in inventory.model_versions.items()
     }
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """What versions are to the others: the highest and of what, copied to where, a last one."""
+
+    highest: Mapping[VersionKey, str]
+    copies: Mapping[VersionKey, str]
+    last: Collection[VersionKey]
 
 
 def _decide(
     version: ModelVersion,
     model: RegisteredModel | None,
-    highest: Mapping[VersionKey, str],
-    copies: Mapping[VersionKey, str],
+    roles: _Roles,
     policy: Policy,
 ) -> Decision:
     # last_updated_timestamp is not usage: nothing records that a version was served.  That is why
@@ -51,20 +59,20 @@ def _decide(
         )
     if max(updated, created) >= policy.cutoff_ms:
         return FRESH
-    kept = _protected(version, model, highest, copies, policy)
+    kept = _protected(version, model, roles, policy)
     if kept:
         return kept
     return delete(
         f"not updated for {days_before(updated, policy.as_of_ms)}",
         "stage None, no alias, not the highest version",
+        reversible=False,
     )
 
 
 def _protected(
     version: ModelVersion,
     model: RegisteredModel | None,
-    highest: Mapping[VersionKey, str],
-    copies: Mapping[VersionKey, str],
+    roles: _Roles,
     policy: Policy,
 ) -> Decision | None:
     if model is None:
@@ -87,11 +95,31 @@ def _protected(
         return protect(Reason.PROMPT, f"registered_model {version.name} is a prompt")
     # ``models:/m/latest`` and ``models:/m/<stage>`` mean the highest version: deleting it hands
     # its users another one without a word.
-    if role := highest.get((version.name, version.version)):
+    if role := roles.highest.get((version.name, version.version)):
         return protect(Reason.HIGHEST_VERSION, role)
-    if copy := copies.get((version.name, version.version)):
+    if copy := roles.copies.get((version.name, version.version)):
         return protect(Reason.COPIED, f"model_version {copy}")
+    if (version.name, version.version) in roles.last:
+        words = f"one of the newest {policy.keep_last_versions} versions"
+        return protect(Reason.KEEP_LAST, words, f"registered_model {version.name}")
+    newest = max(version.last_updated_timestamp or 0, version.creation_timestamp or 0)
+    if policy.is_too_young(newest):
+        return protect(Reason.MIN_AGE, show("last_updated_timestamp", newest))
     return None
+
+
+def _last_ones(inventory: Inventory, policy: Policy) -> set[VersionKey]:
+    """Return the newest versions of each model, as many as the policy keeps."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    if policy.keep_last_versions:
+        for version in inventory.model_versions.values():
+            numbers[version.name].append(version.number)
+    borders = {n: nlargest(policy.keep_last_versions, found)[-1] for n, found in numbers.items()}
+    return {
+        key
+        for key, version in inventory.model_versions.items()
+        if version.name in borders and version.number >= borders[version.name]
+    }
 
 
 def _highest(inventory: Inventory) -> dict[VersionKey, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
+from heapq import nlargest
 
 from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.inventory.sources import logged_model_ids, possible_run_ids
@@ -36,6 +39,7 @@ def decide_runs(
         for run_id, run in inventory.runs.items()
         if run.lifecycle_stage == "active"
     }
+    decisions.update(_last_ones(inventory, decisions, policy))
     return spread(inventory, decisions)
 
 
@@ -50,7 +54,15 @@ def _decide(
     if held is None and by_age.verdict is Verdict.FRESH:
         return by_age
     declared = _declared(run, experiment, version, policy)
-    return declared or held or by_age
+    if declared or held:
+        return declared or held or by_age
+    if by_age.verdict is Verdict.DELETE and is_evaluation(run):
+        return replace(
+            by_age,
+            reasons=(*by_age.reasons, "IRREVERSIBLE: its assessments go for good"),
+            reversible=False,
+        )
+    return by_age
 
 
 def _declared(
@@ -72,7 +84,7 @@ def _declared(
         return protect(Reason.GATEWAY, where)
     # From 3.11 on delete_run wipes the assessments that name the run, and restore_run does not
     # bring them back (HAZARDS 0.5).
-    if run.tags.get("mlflow.runType") == "genai_evaluate":
+    if is_evaluation(run) and not policy.delete_evaluations:
         return protect(Reason.GENAI_EVALUATE, "its assessments would be lost for good")
     if experiment.lifecycle_stage != "active":
         return protect(Reason.EXPERIMENT_DELETED, where)
@@ -104,7 +116,47 @@ def _by_age(run: Run, policy: Policy) -> Decision:
         doubts = [show("end_time", run.end_time) + " before its start"]
     if doubts or last is None:
         return protect(Reason.UNKNOWN_TIME, *doubts)
+    if policy.is_too_young(last):
+        return protect(Reason.MIN_AGE, show("last activity", last))
     return delete(f"{run.status}, no activity for {days_before(last, policy.as_of_ms)}")
+
+
+def _last_ones(
+    inventory: Inventory, decisions: Mapping[str, Decision], policy: Policy
+) -> dict[str, Decision]:
+    """Return protections for what would go of the newest runs of each experiment.
+
+    Newest is by start time.  Ties at the border are all kept; a run whose start cannot be true
+    takes no place.
+    """
+    if not policy.keep_last_runs:
+        return {}
+    starts: dict[str, list[int]] = defaultdict(list)
+    for run_id in decisions:
+        run = inventory.runs[run_id]
+        if run.start_time is not None and policy.is_sensible(run.start_time):
+            starts[run.experiment_id].append(run.start_time)
+    borders = {
+        experiment_id: nlargest(policy.keep_last_runs, times)[-1]
+        for experiment_id, times in starts.items()
+    }
+    kept: dict[str, Decision] = {}
+    for run_id, decision in decisions.items():
+        run = inventory.runs[run_id]
+        if (
+            decision.verdict is Verdict.DELETE
+            and (run.start_time or 0) >= borders[run.experiment_id]
+        ):
+            where = f"experiment {run.experiment_id}"
+            kept[run_id] = protect(
+                Reason.KEEP_LAST, f"one of the newest {policy.keep_last_runs} runs", where
+            )
+    return kept
+
+
+def is_evaluation(run: Run) -> bool:
+    """Tell whether a run holds the result of ``mlflow.genai.evaluate``."""
+    return run.tags.get("mlflow.runType") == "genai_evaluate"
 
 
 def is_gateway(experiment: Experiment) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlflow_gc.apply.executor import Result
-    from mlflow_gc.apply.restore import Undo
+    from mlflow_gc.apply.undo import Undo
 
 _CUT_AT = 20
 _NAME = 40
@@ -37,7 +37,7 @@ def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
     if irreversible:
         _line(
             console,
-            f"{irreversible:,} of the deletions cannot be undone (model versions).",
+            f"{irreversible:,} of the deletions cannot be undone ({_what_is_irreversible(plan)}).",
             "bold red",
         )
     _line(console, f"Plan {path}  {plan['plan_id']}")
@@ -45,6 +45,13 @@ def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
     if plan["applyable"] and any(plan[kind] for kind in _KIND_WORDS):
         _line(console, f"Review: mlflow-gc show {path}")
         _line(console, f"Apply:  mlflow-gc prune {path}")
+
+
+def _what_is_irreversible(plan: dict[str, Any]) -> str:
+    words = ["model versions"] if plan["model_versions"] else []
+    if any(not run["reversible"] for run in plan["runs"]):
+        words.append("assessments of evaluation runs")
+    return " and ".join(words)
 
 
 def show(plan: dict[str, Any], console: Console, *, path: str, everything: bool) -> None:
@@ -60,6 +67,8 @@ def show(plan: dict[str, Any], console: Console, *, path: str, everything: bool)
         f"As of {plan['as_of']}, TTL {policy['ttl_days']} days: stale is what is older than "
         f"{policy['cutoff']}.",
     )
+    for line in _policy_lines(policy):
+        _line(console, line)
     _experiments(plan, console, everything=everything)
     _runs(plan, console, everything=everything)
     _versions(plan, console, everything=everything)
@@ -68,6 +77,23 @@ def show(plan: dict[str, Any], console: Console, *, path: str, everything: bool)
         _line(console, f"Warning: {diagnostic['message']}", "yellow")
     _line(console, "")
     summary(plan, console, path=path)
+
+
+def _policy_lines(policy: dict[str, Any]) -> Iterator[str]:
+    """Say what the policy asks for beyond the TTL."""
+    if int(policy["min_age"][:-1]):
+        yield f"Nothing younger than {policy['min_age']} goes."
+    last = {k.replace("_", " "): n for k, n in policy["keep_last"].items() if n}
+    if last:
+        yield "The newest of each group stay: " + ", ".join(f"{n} {k}" for k, n in last.items())
+    if policy["evaluation_runs"] == "delete":
+        yield "Evaluation runs may go; their assessments go for good."
+    guards = [f"{key} {n:,}" for key, n in policy["guards"]["max_deletions"].items()]
+    guards += [f"{key} {n} %" for key, n in policy["guards"]["max_share_percent"].items()]
+    if guards:
+        yield "Guards: at most " + ", ".join(guards)
+    if policy["accept_partial_view"]:
+        yield "A partial view of the server was accepted."
 
 
 def diff(changes: dict[str, Any], console: Console) -> None:
@@ -107,6 +133,12 @@ def outcome(
                 outcomes[name.split(":", 1)[0]] += count
         rows.append((words, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
     _table(console, rows)
+    if put_back := result.total("restored"):
+        _line(
+            console,
+            f"{put_back:,} of the deleted were put back at once: somebody needed them.",
+            "bold red",
+        )
     totals = [f"{result.total(o):,}" for o in ("deleted", "skipped", "failed")]
     _line(console, "In all {} {}, {} skipped, {} failed.".format(totals[0], verb, *totals[1:]))
     _skips(skips, console)
@@ -135,6 +167,13 @@ def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> 
 def undo(plan: Undo, console: Console) -> None:
     """Print what a restore is going to bring back, and what it cannot."""
     _line(console, f"Restore {len(plan.experiments):,} experiments and {len(plan.runs):,} runs.")
+    if plan.without_assessments:
+        _line(
+            console,
+            f"{len(plan.without_assessments):,} of the runs come back without their assessments: "
+            "MLflow wiped these for good.",
+            "bold red",
+        )
     if not plan.model_versions:
         return
     _line(console, f"{len(plan.model_versions):,} model versions cannot be restored:", "bold red")
@@ -190,7 +229,9 @@ def _experiments(plan: dict[str, Any], console: Console, *, everything: bool) ->
 
 
 def _runs(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
-    _heading(console, "runs", len(plan["runs"]), "can be restored")
+    lossy = sum(not run["reversible"] for run in plan["runs"])
+    undo = f"{lossy:,} of them lose their assessments: IRREVERSIBLE" if lossy else "can be restored"
+    _heading(console, "runs", len(plan["runs"]), undo)
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for run in plan["runs"]:
         groups[run["experiment_id"], run["experiment_name"]].append(run)
@@ -281,7 +322,7 @@ def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "delet
 def _heading(console: Console, kind: str, count: int, undo: str) -> None:
     _line(console, "")
     word = _KIND_WORDS[kind][0 if count == 1 else 1]
-    style = "bold red" if undo.isupper() and count else "bold"
+    style = "bold red" if "IRREVERSIBLE" in undo and count else "bold"
     _line(console, f"Delete {count:,} {word}" + (f" ({undo})" if count else ""), style)
 
 
@@ -315,10 +356,12 @@ def _table(console: Console, rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def _validity(plan: dict[str, Any]) -> str:
-    if not plan["complete"]:
-        return "Incomplete: it cannot be applied."
     if not plan["applyable"]:
-        return "A forecast: it cannot be applied."
+        if not plan["complete"]:
+            return "Incomplete: it cannot be applied."
+        codes = {diagnostic["code"] for diagnostic in plan["diagnostics"]}
+        why = "A forecast" if "forecast" in codes else "A guard is tripped"
+        return f"{why}: it cannot be applied."
     if plan["expires_at"] and parse_time(plan["expires_at"]) <= now_ms():
         return f"Expired at {plan['expires_at']}: it cannot be applied any more."
     return f"Valid until {plan['expires_at']}." if plan["expires_at"] else "It does not expire."

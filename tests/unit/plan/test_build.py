@@ -122,7 +122,7 @@ def test_no_credential_reaches_the_plan():
 
 
 def test_expiry_counts_from_as_of():
-    plan = worlds.plan_of(worlds.inventory(), replace(POLICY, expire_after_days=None))
+    plan = worlds.plan_of(worlds.inventory(), replace(POLICY, expire_after_ms=None))
     assert plan["expires_at"] is None
     assert worlds.plan_of(worlds.inventory())["expires_at"] == "2026-05-08T10:02:11.123Z"
     assert POLICY.expires_at_ms == AS_OF + 7 * DAY_MS

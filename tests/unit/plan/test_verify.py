@@ -23,7 +23,7 @@ def _plan(days_ago, *, diagnostics=(), **policy):
 def test_a_plan_of_yesterday_may_be_applied():
     verify_applyable(_plan(1), PATH)
     verify_applyable(_plan(6.9), PATH)
-    verify_applyable(_plan(900, expire_after_days=None), PATH)
+    verify_applyable(_plan(900, expire_after_ms=None), PATH)
 
 
 @pytest.mark.parametrize(

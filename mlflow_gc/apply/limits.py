@@ -1,0 +1,80 @@
+"""The plan's guards once more, against what the server holds now.
+
+What a plan deletes is fixed; what exists beside it may have shrunk since.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+
+from mlflow_gc.apply.recheck import Recheck
+from mlflow_gc.errors import Refused
+from mlflow_gc.inventory import wire
+from mlflow_gc.inventory.gateway import Gateway, pages
+from mlflow_gc.inventory.scan import chunks
+from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.verify import GUARD_HINT
+from mlflow_gc.retention.guards import KINDS, Share, Tally, tripped
+
+
+def refuse_tripped(gateway: Gateway, plan: Document, recheck: Recheck) -> None:
+    """Refuse a plan that deletes more of what exists now than its guards allow.
+
+    Entries that are gone already count as if they were still there: a plan that was applied half
+    can be applied to its end.
+
+    Raises:
+        Refused: with the numbers.
+        ServerError: what exists cannot be read.
+    """
+    guards = recheck.policy.guards
+    if not guards.max_deletions and not guards.max_share_percent:
+        return
+    broken = list(tripped(guards, _tally_now(gateway, plan, recheck)))
+    if broken:
+        raise Refused(
+            "A guard of the plan is tripped by what the server holds now. " + " ".join(broken[:5]),
+            hint=GUARD_HINT,
+        )
+
+
+def _tally_now(gateway: Gateway, plan: Document, recheck: Recheck) -> Tally:
+    planned = {kind: len(plan[kind]) for kind in KINDS}
+    shares = recheck.policy.guards.max_share_percent
+    if not shares:
+        return Tally({kind: Share(planned[kind], planned[kind]) for kind in KINDS})
+    runs = Counter(entry["experiment_id"] for entry in plan["runs"])
+    versions = Counter(entry["name"] for entry in plan["model_versions"])
+    run_ids = {entry["run_id"] for entry in plan["runs"]}
+    keys = {(entry["name"], entry["version"]) for entry in plan["model_versions"]}
+    experiments = {entry["experiment_id"] for entry in plan["experiments"]}
+    search = partial(gateway.search_experiments, view="ACTIVE_ONLY")
+    active = {wire.experiment(found).experiment_id for found in pages(search)}
+    other_versions = Counter(name for name, v in recheck.registry.versions if (name, v) not in keys)
+    other_runs: Counter[str] = Counter()
+    # Counting runs means reading them: only as many experiments as a guard asks about.
+    where = sorted(active) if {"total", "runs"} & set(shares) else sorted(runs)
+    if {"total", "runs", "experiment"} & set(shares):
+        other_runs.update(_experiments_of_other_runs(gateway, where, run_ids))
+    others = {
+        "experiments": len(active - experiments),
+        "runs": other_runs.total(),
+        "model_versions": other_versions.total(),
+    }
+    return Tally(
+        kinds={kind: Share(planned[kind], planned[kind] + others[kind]) for kind in KINDS},
+        experiments={e: Share(n, n + other_runs[e]) for e, n in sorted(runs.items())},
+        registered_models={m: Share(n, n + other_versions[m]) for m, n in sorted(versions.items())},
+    )
+
+
+def _experiments_of_other_runs(
+    gateway: Gateway, experiment_ids: list[str], planned: set[str]
+) -> Iterator[str]:
+    for ids in chunks(experiment_ids, 1000):
+        for found in pages(partial(gateway.search_runs, ids)):
+            run = wire.run(found)
+            if run.run_id not in planned:
+                yield run.experiment_id

@@ -1,0 +1,167 @@
+"""What a journal says that can be undone, and the single steps of undoing it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from mlflow_gc.apply.journal import Session
+from mlflow_gc.inventory import wire
+from mlflow_gc.inventory.entities import Run
+from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
+from mlflow_gc.inventory.scan import chunks
+from mlflow_gc.plan.build import Document
+
+IDS_A_CALL = 100
+_ATTEMPTS = 3
+
+
+LOST_ASSESSMENTS = "assessments"
+"""What the journal says a deleted run has lost for good."""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What a journal says can and cannot be undone.
+
+    Attributes:
+        experiments: for each deleted experiment, the runs that were in its trash before.
+        runs: deleted runs, in the order of their deletion.
+        without_assessments: those of them whose assessments went for good.
+        model_versions: what is known of the deleted versions.
+    """
+
+    experiments: dict[str, list[str]] = field(default_factory=dict)
+    runs: list[str] = field(default_factory=list)
+    without_assessments: set[str] = field(default_factory=set)
+    model_versions: dict[str, Document] = field(default_factory=dict)
+
+
+def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
+    """Collect what a prune deleted, or was about to delete when it was killed.
+
+    Args:
+        sessions: of the journal.
+        only: kinds (``run``) or ids to take; everything when empty.
+    """
+    touched: dict[tuple[str, str], Document | None] = {}
+    for session in sessions:
+        if session.header["action"] != "prune":
+            continue
+        for kind, entity_id in sorted(session.unsettled()):
+            touched.setdefault((kind, entity_id), _intended_undo(session, kind, entity_id))
+        for record in session.records:
+            if record["outcome"] == "deleted":
+                touched[record["kind"], record["id"]] = record.get("undo")
+            elif record["outcome"] == "restored":  # put back by the prune itself
+                touched.pop((record["kind"], record["id"]), None)
+    undo = Undo()
+    for (kind, entity_id), known in touched.items():
+        if only and kind not in only and f"{kind}s" not in only and entity_id not in only:
+            continue
+        if kind == "experiment":
+            undo.experiments[entity_id] = list((known or {}).get("deleted_runs", ()))
+        elif kind == "run":
+            undo.runs.append(entity_id)
+            if (known or {}).get("lost") == LOST_ASSESSMENTS:
+                undo.without_assessments.add(entity_id)
+        else:
+            undo.model_versions[entity_id] = known or {}
+    return undo
+
+
+def _intended_undo(session: Session, kind: str, entity_id: str) -> Document | None:
+    for intent in session.intents:
+        if intent["kind"] == kind and entity_id in intent["ids"]:
+            return intent.get("undo")
+    return None
+
+
+def deleted_since_completion(sessions: Sequence[Session]) -> set[str]:
+    """Return the runs that sessions deleted and did not put back, after the last completed one.
+
+    A session that was cut off leaves its batch to the next one; what a completed session deleted
+    is settled, and may be somebody else's by now.
+    """
+    deleted: set[str] = set()
+    for session in sessions:
+        for record in session.records:
+            if record["kind"] == "run" and record["outcome"] == "deleted":
+                deleted.add(record["id"])
+            elif record["kind"] == "run" and record["outcome"] == "restored":
+                deleted.discard(record["id"])
+        if session.end and session.end["ended"] == "completed":
+            deleted.clear()
+    return deleted
+
+
+def settled(
+    send: Callable[[], None],
+    stop: threading.Event,
+    is_done: Callable[[], bool] = lambda: False,
+) -> None:
+    """Restore something: after an unclear answer look, and send again if it did not happen.
+
+    Args:
+        send: the restore.
+        stop: cuts waiting short.
+        is_done: the look; not needed where restoring twice is the same as once.
+
+    Raises:
+        ServerError: it could not be done, or nobody knows.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            send()
+        except ServerError as error:
+            if error.failure not in {Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED}:
+                raise
+            if attempt == _ATTEMPTS:
+                raise
+            stop.wait(min(1.0 if error.retry_after is None else error.retry_after, 60.0))
+            if is_done():
+                return
+        else:
+            return
+
+
+def restore_experiment(
+    gateway: Gateway, experiment_id: str, trash_before: Collection[str], stop: threading.Event
+) -> None:
+    """Bring an experiment back with exactly the runs that were active when it was deleted.
+
+    Restoring brings back every run in it, whenever that was deleted (HAZARDS 0.6); those of
+    ``trash_before`` go back into the trash.
+
+    Raises:
+        ServerError: one of the steps could not be done; it can be repeated.
+    """
+
+    def is_active() -> bool:
+        found = gateway.get_experiment(experiment_id)
+        return found is not None and wire.experiment(found).lifecycle_stage == "active"
+
+    if not is_active():
+        settled(partial(gateway.restore_experiment, experiment_id), stop, is_active)
+    for run in runs_by_id(gateway, sorted(trash_before), [experiment_id]):
+        if run.lifecycle_stage == "active":
+            # Deleting a run twice is the same as once.
+            settled(partial(gateway.delete_run, run.run_id), stop)
+
+
+def runs_by_id(
+    gateway: Gateway, run_ids: Sequence[str], experiment_ids: Sequence[str]
+) -> Iterator[Run]:
+    """Yield runs of any lifecycle stage."""
+    for group in chunks(run_ids, IDS_A_CALL):
+        listed = ", ".join(f"'{run_id}'" for run_id in group)
+        for some in chunks(experiment_ids, 1000):
+            search = partial(
+                gateway.search_runs,
+                some,
+                filter_string=f"attributes.run_id IN ({listed})",
+                view="ALL",
+            )
+            yield from map(wire.run, pages(search))

@@ -1,0 +1,120 @@
+"""Guards: limits on how much one plan may delete.  Pure arithmetic over counts.
+
+A guard does not choose what goes: it stops a plan that is larger than anyone expected, because
+the policy, a clock or the server is not what people think it is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mlflow_gc.inventory.entities import Inventory
+from mlflow_gc.retention.decision import Decision, Decisions, Verdict
+from mlflow_gc.retention.policy import Guards
+
+KINDS = ("experiments", "runs", "model_versions")
+GROUPS = {"experiment": "runs", "registered_model": "versions"}
+"""What a share per group is counted in."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of how many go."""
+
+    deleted: int
+    existing: int
+
+    def exceeds(self, percent: int) -> bool:
+        """Tell whether more than ``percent`` of what exists goes; exact, without rounding."""
+        return self.deleted * 100 > percent * self.existing
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a plan deletes of what exists.
+
+    Attributes:
+        kinds: by ``experiments``, ``runs`` and ``model_versions``; existing means active.
+        experiments: runs, by experiment id.
+        registered_models: versions, by name.
+    """
+
+    kinds: Mapping[str, Share]
+    experiments: Mapping[str, Share] = field(default_factory=dict)
+    registered_models: Mapping[str, Share] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Share:
+        """All kinds together."""
+        return Share(
+            sum(share.deleted for share in self.kinds.values()),
+            sum(share.existing for share in self.kinds.values()),
+        )
+
+
+def tally(inventory: Inventory, decisions: Decisions) -> Tally:
+    """Count what decisions delete of what exists."""
+    return Tally(
+        kinds={
+            "experiments": _share(decisions.experiments.values()),
+            "runs": _share(decisions.runs.values()),
+            "model_versions": _share(decisions.model_versions.values()),
+        },
+        experiments=_by_group(
+            (inventory.runs[run_id].experiment_id, decision)
+            for run_id, decision in decisions.runs.items()
+        ),
+        registered_models=_by_group(
+            (name, decision) for (name, _), decision in decisions.model_versions.items()
+        ),
+    )
+
+
+def _by_group(decided: Iterable[tuple[str, Decision]]) -> dict[str, Share]:
+    groups: dict[str, list[Decision]] = defaultdict(list)
+    for group, decision in decided:
+        groups[group].append(decision)
+    return {group: _share(groups[group]) for group in sorted(groups)}
+
+
+def _share(decisions: Collection[Decision]) -> Share:
+    return Share(sum(d.verdict is Verdict.DELETE for d in decisions), len(decisions))
+
+
+def tripped(guards: Guards, tally: Tally) -> Iterator[str]:
+    """Yield a sentence with the numbers for each guard that a plan trips."""
+    counts = {"total": tally.total, **tally.kinds}
+    for key, share in counts.items():
+        words = "entities" if key == "total" else key.replace("_", " ")
+        most = guards.max_deletions.get(key)
+        if most is not None and share.deleted > most:
+            yield (
+                f"guards.max_deletions.{key}: the plan deletes {share.deleted:,} {words}, "
+                f"at most {most:,} may go."
+            )
+        percent = guards.max_share_percent.get(key)
+        if percent is not None and share.exceeds(percent):
+            yield (
+                f"guards.max_share.{key}: the plan deletes {share.deleted:,} of "
+                f"{share.existing:,} {words}, at most {percent} % may go."
+            )
+    for key, groups in (
+        ("experiment", tally.experiments),
+        ("registered_model", tally.registered_models),
+    ):
+        yield from _groups(key, groups, guards.max_share_percent.get(key))
+
+
+def _groups(key: str, groups: Mapping[str, Share], percent: int | None) -> Iterator[str]:
+    if percent is None:
+        return
+    broken = [(name, share) for name, share in groups.items() if share.exceeds(percent)]
+    for name, share in broken[:3]:
+        yield (
+            f"guards.max_share.{key}: {key.replace('_', ' ')} {name} loses {share.deleted:,} of its "
+            f"{share.existing:,} {GROUPS[key]}, at most {percent} % may go."
+        )
+    if len(broken) > 3:
+        yield f"guards.max_share.{key}: and {len(broken) - 3:,} more lose more than {percent} %."
