@@ -27,7 +27,10 @@ _V2 = "/api/2.0/mlflow"
 _V3 = "/api/3.0/mlflow"
 _RETRIED_READS = {Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE}
 _MODELS_PAGE = 1000
-_VERSIONS_PAGE = 10_000  # a server takes 200,000, Databricks 10,000
+# One page if it can be: between pages a deletion would move a version out of sight, and a version
+# that is not seen does not protect its run (HAZARDS 0.9).  Databricks takes 10,000 only.
+_VERSIONS_PAGE = 200_000
+_SMALL_VERSIONS_PAGE = 10_000
 
 _T = TypeVar("_T")
 
@@ -56,6 +59,7 @@ class RestGateway:
         self._has_logged_models = True
         self._trace_search: Callable[[Sequence[str]], Json | None] = self._traces_v3
         self._clock_skew_ms = 0
+        self._versions_page = _VERSIONS_PAGE
         self.stopped = threading.Event()
         """Set to cut waiting between attempts short (an interrupt)."""
 
@@ -196,18 +200,22 @@ class RestGateway:
         # The default order is last_updated DESC, where any edit moves rows between pages.
         params = {
             "filter": filter_string,
-            "max_results": _VERSIONS_PAGE,
+            "max_results": self._versions_page,
             "order_by": ["name ASC", "version_number ASC"],
         }
-        return self._page(
-            self._read(
+        try:
+            found = self._read(
                 "GET",
                 f"{_V2}/model-versions/search",
                 params=_with_token(params, token),
                 registry=True,
-            ),
-            "model_versions",
-        )
+            )
+        except ServerError as error:
+            if error.failure is not Failure.REJECTED or self._versions_page != _VERSIONS_PAGE:
+                raise
+            self._versions_page = _SMALL_VERSIONS_PAGE
+            return self.search_model_versions(filter_string=filter_string, token=token)
+        return self._page(found, "model_versions")
 
     def search_logged_models(
         self,

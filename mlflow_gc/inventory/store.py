@@ -128,7 +128,7 @@ class StoreGateway:
         return self._page(
             lambda: self._registry.search_model_versions(
                 filter_string=filter_string or None,
-                max_results=10_000,
+                max_results=200_000,
                 order_by=["name ASC", "version_number ASC"],
                 page_token=token,
             )
