@@ -108,9 +108,8 @@ class Executor:
         self._progress = progress
         self._alarm = alarm
         self._pretend = isinstance(gateway, DryRun)
-        # Left to us by a session that was cut off.
-        self._deleted_before = deleted_since_completion(journal.earlier)
-        self._deleted_now: set[str] = set()
+        # Ours to put back: with what a session that was cut off has left to us, by kind.
+        self._deleted = deleted_since_completion(journal.earlier)
         self._unsettled = {pair for s in journal.earlier for pair in s.unsettled()}
         self._resume_at = 0.0
         self._dead = threading.Event()
@@ -199,7 +198,7 @@ class Executor:
             ServerError: it cannot be looked at; the next session begins with it.
         """
         ids = {entry["run_id"] for entry in entries}
-        ours = (self._deleted_now | self._deleted_before) & ids
+        ours = self._deleted["run"] & ids
         if self._pretend or not ours:
             return
         self._recheck.refresh()
@@ -209,9 +208,10 @@ class Executor:
 
     def _look_back_at_all_runs(self) -> None:
         """Once, when all runs are done: was an older run made a child of one that went?"""
-        if self._pretend or not self._deleted_now:
+        ours = self._deleted["run"]
+        if self._pretend or not ours:
             return
-        needed = self._recheck.needed_by_nested_runs(self._deleted_now)
+        needed = self._recheck.needed_by_nested_runs(ours)
         if not needed:
             return
         for batch in _run_batches(self._plan["runs"]):
@@ -231,8 +231,7 @@ class Executor:
             if error.failure in _FATAL:
                 raise
             return
-        self._deleted_now.discard(entity_id)
-        self._deleted_before.discard(entity_id)
+        self._deleted[kind].discard(entity_id)
         self._journal.record(kind, entity_id, "restored", reason=finding.code, detail=why)
         self._alarm(f"{kind.replace('_', ' ')} {entity_id} was deleted and put back at once: {why}")
 
@@ -267,7 +266,7 @@ class Executor:
 
     def _delete_run(self, entry: Document, finding: Finding) -> bool:
         run_id = entry["run_id"]
-        done = self._delete(
+        return self._delete(
             "run",
             run_id,
             finding,
@@ -275,17 +274,23 @@ class Executor:
             look=partial(self._look_at_run, entry),
             undo=None if entry["reversible"] else {"lost": LOST_ASSESSMENTS},
         )
-        if done:
-            self._deleted_now.add(run_id)
-        return done
 
     def _experiment(self, entry: Document) -> None:
         experiment_id = entry["experiment_id"]
         look = partial(self._recheck.look_at_experiment, entry)
         finding = self._look_or_fail(look)
         if not self._skip("experiment", [entry], {experiment_id: finding}):
+            if experiment_id in self._deleted["experiment"]:
+                known = self._undo_of("experiment", experiment_id) or {}
+                self._look_back_at_experiment(entry, known.get("deleted_runs", ()))
             return
-        undo = self._recheck.trash_of(experiment_id)
+        try:
+            undo = self._recheck.trash_of(experiment_id)
+        except ServerError as error:
+            if error.failure in _FATAL:
+                raise
+            self._fail("experiment", experiment_id, error.message)
+            return
         self._intend("experiment", [entry], undo)
         deleted = self._delete(
             "experiment",
@@ -296,11 +301,13 @@ class Executor:
             undo=undo,
         )
         self._journal.sync()
-        if deleted and not self._pretend:
+        if deleted:
             self._look_back_at_experiment(entry, undo["deleted_runs"])
 
     def _look_back_at_experiment(self, entry: Document, trash_before: Sequence[str]) -> None:
         """Put an experiment back that somebody began to use while it was deleted."""
+        if self._pretend:
+            return
         self._recheck.refresh()
         finding = self._recheck.regret_experiment(entry, trash_before)
         if finding:
@@ -347,10 +354,9 @@ class Executor:
                 going.append(entry)
             elif (kind, entity_id) in self._unsettled and finding.code == _DELETED_LOOKS[kind]:
                 # Our own delete of a session that was killed before it could write it down.
-                self._journal.record(
+                self._record_deleted(
                     kind,
                     entity_id,
-                    "deleted",
                     detail="by an earlier session that was cut off",
                     undo=self._undo_of(kind, entity_id),
                 )
@@ -364,7 +370,7 @@ class Executor:
 
     def _undo_of(self, kind: str, entity_id: str) -> Document | None:
         """Return the undo information that an earlier session wrote into its intent."""
-        for session in self._journal.earlier:
+        for session in reversed(self._journal.earlier):
             for intent in session.intents:
                 if intent["kind"] == kind and entity_id in intent["ids"]:
                     return intent.get("undo")
@@ -409,7 +415,7 @@ class Executor:
                 finding = self._look_or_fail(look)
             if finding.code in {"already_deleted", "gone"} and unclear:
                 detail = f"confirmed by a look after: {unclear.message}"
-                self._journal.record(kind, entity_id, "deleted", detail=detail, undo=undo)
+                self._record_deleted(kind, entity_id, detail=detail, undo=undo)
                 return True
             if finding.code == UNREADABLE:
                 self._fail(kind, entity_id, finding.detail)
@@ -431,7 +437,7 @@ class Executor:
                     break
                 self._slow_down(error, attempt)
             else:
-                self._journal.record(kind, entity_id, "deleted", undo=undo)
+                self._record_deleted(kind, entity_id, undo=undo)
                 self._failed_in_a_row = 0
                 return True
         if failed is None:
@@ -454,6 +460,12 @@ class Executor:
                 failed.failure,
             )
         return False
+
+    def _record_deleted(
+        self, kind: str, entity_id: str, *, detail: str | None = None, undo: Document | None
+    ) -> None:
+        self._journal.record(kind, entity_id, "deleted", detail=detail, undo=undo)
+        self._deleted[kind].add(entity_id)
 
     def _fail(self, kind: str, entity_id: str, detail: str) -> None:
         self._journal.record(kind, entity_id, "failed", detail=detail)

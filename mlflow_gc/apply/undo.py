@@ -79,21 +79,21 @@ def _intended_undo(session: Session, kind: str, entity_id: str) -> Document | No
     return None
 
 
-def deleted_since_completion(sessions: Sequence[Session]) -> set[str]:
-    """Return the runs that sessions deleted and did not put back, after the last completed one.
+def deleted_since_completion(sessions: Sequence[Session]) -> dict[str, set[str]]:
+    """Return, by kind, the ids of what was deleted and not put back after the last completed session.
 
     A session that was cut off leaves its batch to the next one; what a completed session deleted
     is settled, and may be somebody else's by now.
     """
-    deleted: set[str] = set()
+    deleted: dict[str, set[str]] = {"run": set(), "experiment": set(), "model_version": set()}
     for session in sessions:
         for record in session.records:
-            if record["kind"] == "run" and record["outcome"] == "deleted":
-                deleted.add(record["id"])
-            elif record["kind"] == "run" and record["outcome"] == "restored":
-                deleted.discard(record["id"])
+            if record["outcome"] == "deleted":
+                deleted[record["kind"]].add(record["id"])
+            elif record["outcome"] == "restored":
+                deleted[record["kind"]].discard(record["id"])
         if session.end and session.end["ended"] == "completed":
-            deleted.clear()
+            deleted = {kind: set() for kind in deleted}
     return deleted
 
 

@@ -27,20 +27,22 @@ def render(plan: Document) -> bytes:
 
 def _lines(plan: Document) -> Iterator[bytes]:
     yield b"{\n"
-    last = list(plan)[-1]
-    for key, value in plan.items():
+    yield from _members(plan)
+    yield b"}\n"
+
+
+def _members(holder: Document) -> Iterator[bytes]:
+    last = list(holder)[-1]
+    for key, value in holder.items():
         end = b"\n" if key == last else b",\n"
         if key in _ENTITY_LISTS:
             yield from _entity_lines(key, value, end)
         elif key == "protected":
             yield orjson.dumps(key) + b": {\n"
-            kinds = list(value)
-            for kind in kinds:
-                yield from _entity_lines(kind, value[kind], b"\n" if kind == kinds[-1] else b",\n")
+            yield from _members(value)
             yield b"}" + end
         else:
             yield orjson.dumps(key) + b": " + orjson.dumps(value) + end
-    yield b"}\n"
 
 
 def _entity_lines(key: str, entities: list[Any], end: bytes) -> Iterator[bytes]:
