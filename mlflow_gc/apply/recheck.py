@@ -17,17 +17,18 @@ from mlflow_gc.apply.registry_view import RegistryView
 from mlflow_gc.clock import now_ms, parse_time
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, Run
-from mlflow_gc.inventory.gateway import Gateway, pages
+from mlflow_gc.inventory.gateway import Gateway, Json, pages
 from mlflow_gc.inventory.scan import chunks, probe
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.expect import drift, expect_experiment, expect_model_version, expect_run
-from mlflow_gc.retention.decide import decide, experiments_to_probe
+from mlflow_gc.retention.decide import decide, experiments_to_probe, trash_since
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.policy import Policy
 
 LOOK_IS_GOOD_FOR_S = 5.0
 """Seconds between the look at an entity and its deletion, at most."""
 
+_GROUP_IS_GOOD_FOR_S = 60.0
 _EVIDENCE_IS_GOOD_FOR_S = LOOK_IS_GOOD_FOR_S / 2
 # Start and creation times are stamped by other machines.
 _MARGIN_MS = 10 * 60 * 1000
@@ -79,6 +80,9 @@ class Recheck:
         # a model of MLflow 3 that it may have made.
         self._dependents: dict[str, Run] = {}
         self._refreshing = threading.Lock()
+        self._grouping = threading.Lock()
+        self._groups: dict[str, tuple[float, dict[str, Run]]] = {}
+        self._workspace: str | None = plan["server"]["workspace"]
         self._refreshed_at = time.monotonic()
         self._seen_until_ms = min(self.policy.as_of_ms, now_ms())
         self._read_new_experiments("")
@@ -178,6 +182,7 @@ class Recheck:
                 registered_models=self.registry.models,
                 model_versions=self.registry.versions,
                 logged_models={**self._logged_models, **self.registry.logged_models},
+                workspace=self._workspace,
             ),
             self.policy,
             held,
@@ -234,9 +239,12 @@ class Recheck:
             registered_models=self.registry.models,
             model_versions=self.registry.versions,
             logged_models={m.model_id: m for m in map(wire.logged_model, models)},
+            workspace=self._workspace,
         )
         waiting = experiments_to_probe(decide(inventory, self.policy))
-        inventory = probe(self._gateway, inventory, waiting, cutoff_ms=self.policy.cutoff_ms)
+        inventory = probe(
+            self._gateway, inventory, waiting, since_ms=trash_since(self.policy, inventory)
+        )
         if inventory.diagnostics:
             return Finding("protected", inventory.diagnostics[0].message, looked_at)
         decision = decide(inventory, self.policy).experiments[experiment_id]
@@ -253,10 +261,10 @@ class Recheck:
         """Yield active runs; in a deleted experiment those that were not in its trash before."""
         if deleted_with is None:
             found, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
-            yield from map(wire.run, found)
+            yield from map(self._run, found)
             return
         for run in map(
-            wire.run, pages(partial(self._gateway.search_runs, [experiment_id], view="ALL"))
+            self._run, pages(partial(self._gateway.search_runs, [experiment_id], view="ALL"))
         ):
             if run.run_id not in deleted_with:
                 yield replace(run, lifecycle_stage="active")
@@ -268,7 +276,7 @@ class Recheck:
         (HAZARDS 0.6); these have to go back into the trash.
         """
         search = partial(self._gateway.search_runs, [experiment_id], view="DELETED_ONLY")
-        return {"deleted_runs": sorted(wire.run(found).run_id for found in pages(search))}
+        return {"deleted_runs": sorted(self._run(found).run_id for found in pages(search))}
 
     def look_at_version(self, entry: Document) -> Finding:
         """Look at a planned model version."""
@@ -292,6 +300,7 @@ class Recheck:
             registered_models={**self.registry.models, name: wire.registered_model(model)},
             model_versions=versions,
             logged_models={},
+            workspace=self._workspace,
         )
         decision = decide(inventory, self.policy).model_versions[name, number]
         expected = expect_model_version(version, wire.version_aliases(wired))
@@ -319,7 +328,7 @@ class Recheck:
             filter_string=f"attributes.run_id IN ({listed})",
             view=view,
         )
-        for run in map(wire.run, pages(search)):
+        for run in map(self._run, pages(search)):
             yield run.run_id, run
 
     def _relatives(self, found: Mapping[str, Run]) -> dict[str, Run]:
@@ -340,25 +349,29 @@ class Recheck:
         for group in chunks(parents, _IDS_A_CALL):
             for experiment_ids in chunks(self.experiment_ids, 1000):
                 relatives.update(self._read_runs(group, experiment_ids, view="ACTIVE_ONLY"))
-        if self.policy.keep_last_runs:
+        if self.policy.needs_groups:
             for experiment_id in sorted({run.experiment_id for run in found.values()}):
-                relatives.update((r.run_id, r) for r in self._newest_runs(experiment_id))
+                relatives.update(self._group(experiment_id))
         return {i: run for i, run in relatives.items() if i not in found}
 
-    def _newest_runs(self, experiment_id: str) -> Iterator[Run]:
-        """Yield the newest active runs of an experiment, as many as the policy keeps."""
-        search = partial(
-            self._gateway.search_runs,
-            [experiment_id],
-            order_by=["attributes.start_time DESC"],
-            max_results=min(self.policy.keep_last_runs, 1000),
-        )
-        counted = 0
-        for run in map(wire.run, pages(search)):
-            yield run
-            counted += self.policy.is_sensible(run.start_time)
-            if counted >= self.policy.keep_last_runs:
-                return
+    def _group(self, experiment_id: str) -> dict[str, Run]:
+        """Return all active runs of an experiment: keep rules rank a run among them.
+
+        Read once a minute at most: the plan lists the runs of an experiment one after the other.
+        """
+        with self._grouping:
+            known = self._groups.get(experiment_id)
+            if known is None or time.monotonic() - known[0] > _GROUP_IS_GOOD_FOR_S:
+                read_at = time.monotonic()
+                found = pages(partial(self._gateway.search_runs, [experiment_id]))
+                runs = {run.run_id: run for run in map(self._run, found)}
+                # Only the one at hand is worth its memory.
+                self._groups = {experiment_id: (read_at, runs)}
+                return runs
+            return known[1]
+
+    def _run(self, wired: Json) -> Run:
+        return wire.run(wired, self.policy.metrics)
 
     def _nested_runs(self, entries: Sequence[Document]) -> Iterator[Run]:
         """Yield active runs that are nested in planned ones, and maybe others."""
@@ -382,7 +395,7 @@ class Recheck:
         """Yield active runs of all experiments."""
         for experiment_ids in chunks(self.experiment_ids, 1000):
             search = partial(self._gateway.search_runs, experiment_ids, filter_string=filter_string)
-            yield from map(wire.run, pages(search))
+            yield from map(self._run, pages(search))
 
     def _keep(self, runs: Iterator[Run]) -> None:
         """Take note of runs outside the plan that may need a planned one."""

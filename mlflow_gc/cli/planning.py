@@ -11,10 +11,11 @@ from mlflow_gc.clock import format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.plan.build import Document, build_plan
-from mlflow_gc.plan.policy_file import apply_policy_file
-from mlflow_gc.retention.decide import decide, experiments_to_probe
+from mlflow_gc.plan.policy_file import apply_policy, read_policy_file, warnings
+from mlflow_gc.retention.decide import decide, experiments_to_probe, trash_since
 from mlflow_gc.retention.evidence import judge_scan
 from mlflow_gc.retention.policy import Evidence, Policy
+from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import (
     POLICY,
     Connection,
@@ -53,7 +54,7 @@ def resolve_policy(
             raise UsageProblem(f"--as-of: {error}.") from error
     policy = Policy(
         as_of_ms=as_of_ms,
-        ttl_days=ttl_days,
+        default=Rule.of_days(ttl_days),
         evidence=Evidence(accept_partial_view=accept_partial_view),
     )
     chosen = resolve(POLICY, str(policy_file) if policy_file else None)
@@ -64,7 +65,12 @@ def resolve_policy(
         # A file that is found without having been named is always mentioned.
         where = "working directory" if chosen.text is None else chosen.origin
         say(f"Policy {path} (from {where})")
-    return apply_policy_file(path, policy)
+    document = read_policy_file(path)
+    for warning in warnings(document):
+        say(f"Warning: {path}: {warning}")
+    if origin.origin != "default" and "ttl" in document.get("defaults", {}):
+        say(f"The TTL of {ttl_days} days (from {origin.origin}) is used in place of {path}'s.")
+    return apply_policy(document, policy, ttl_is_default=origin.origin == "default")
 
 
 def open_server(
@@ -99,9 +105,9 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
     server = read_server_info(gateway)
     progress = Progress("Read", quiet=quiet)
     try:
-        inventory = scan(gateway, progress)
+        inventory = scan(gateway, progress, metrics=policy.metrics, workspace=server.workspace)
         waiting = experiments_to_probe(decide(inventory, policy))
-        inventory = probe(gateway, inventory, waiting, cutoff_ms=policy.cutoff_ms)
+        inventory = probe(gateway, inventory, waiting, since_ms=trash_since(policy, inventory))
     finally:
         progress.close()
     doubts = judge_scan(

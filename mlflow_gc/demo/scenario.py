@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlflow_gc.retention.policy import KEEP_TAG
+from mlflow_gc.retention.owner_tags import KEEP
 
-KEEP_TAGS: Mapping[str, str] = {KEEP_TAG: "true"}
+KEEP_TAGS: Mapping[str, str] = {KEEP: "true"}
 """The tag with which an owner tells mlflow-gc to leave something alone."""
 
 DAY_MS = 86_400_000

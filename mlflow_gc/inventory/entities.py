@@ -37,6 +37,7 @@ class Run:
     ``newest_metric_time`` and ``oldest_metric_time`` span the time stamps of its metrics.
     ``tags`` holds all tags, so that a later look can tell whether someone edited them.
     ``model_ids`` are the logged models it names as outputs or inputs (MLflow 3).
+    ``metrics`` holds the latest values of those metrics that the policy asks for.
     """
 
     run_id: str
@@ -52,6 +53,7 @@ class Run:
     artifact_uri: str
     tags: Mapping[str, str]
     model_ids: tuple[str, ...] = ()
+    metrics: tuple[tuple[str, float], ...] = ()
 
     @property
     def parent_run_id(self) -> str | None:
@@ -119,6 +121,7 @@ class RegisteredModel:
     tags: Mapping[str, str]
     aliases: Mapping[str, tuple[str, ...]]
     last_updated_timestamp: int | None = None
+    creation_timestamp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +142,13 @@ class Probe:
 
     Attributes:
         has_traces: it holds at least one trace.
-        fresh_deleted_run: id of a run in its trash that was active at or after the cutoff.
+        newest_deleted_run: (id, last activity in ms) of the newest run in its trash, as far as it
+            could matter.
         unseen_run: id of an active run that the scan did not list.
     """
 
     has_traces: bool = False
-    fresh_deleted_run: str | None = None
+    newest_deleted_run: tuple[str, int] | None = None
     unseen_run: str | None = None
 
 
@@ -189,6 +193,7 @@ class Inventory:
     logged_models: Mapping[str, LoggedModel]
     probes: Mapping[str, Probe] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
+    workspace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

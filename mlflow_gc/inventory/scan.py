@@ -41,8 +41,20 @@ _RUNS_A_PAGE = 1000
 _HOPELESS = {Failure.UNAUTHORIZED, Failure.UNREACHABLE}
 
 
-def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> Inventory:
+def scan(
+    gateway: Gateway,
+    progress: Progress = lambda _what, _count: None,
+    *,
+    metrics: Collection[str] = (),
+    workspace: str | None = None,
+) -> Inventory:
     """Read all experiments, active runs, registered models, versions and logged models.
+
+    Args:
+        gateway: where to read.
+        progress: told what was read.
+        metrics: whose latest values to keep with the runs.
+        workspace: of the server.
 
     A part that cannot be read to its end becomes a blocking diagnostic.  Experiments have no
     probes yet: see :func:`probe`.
@@ -72,7 +84,7 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
     versions: dict[tuple[str, str], ModelVersion] = {}
     logged: dict[str, LoggedModel] = {}
     for ids in chunks(sorted(experiments), _EXPERIMENTS_A_CALL):
-        attempt("runs", partial(_read_runs, gateway, ids, runs, progress))
+        attempt("runs", partial(_read_runs, gateway, ids, runs, metrics, progress))
         attempt("logged models", partial(_read_logged_models, gateway, ids, logged, progress))
     attempt("registered models", partial(read_registry, gateway, models, versions, progress))
     attempt("logged models", partial(read_logged_models_of, gateway, versions.values(), logged))
@@ -83,11 +95,12 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
         model_versions=versions,
         logged_models=logged,
         diagnostics=tuple(diagnostics),
+        workspace=workspace,
     )
 
 
 def probe(
-    gateway: Gateway, inventory: Inventory, experiment_ids: Collection[str], *, cutoff_ms: int
+    gateway: Gateway, inventory: Inventory, experiment_ids: Collection[str], *, since_ms: int
 ) -> Inventory:
     """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
 
@@ -95,7 +108,7 @@ def probe(
         gateway: where to look.
         inventory: what is known.
         experiment_ids: which experiments to look into.
-        cutoff_ms: activity in the trash counts from here on.
+        since_ms: activity in the trash matters from here on.
 
     Returns:
         The inventory with a probe for each of them, or with a blocking diagnostic.
@@ -103,7 +116,7 @@ def probe(
     found: dict[str, Probe] = {}
     try:
         for ids in chunks(sorted(experiment_ids), 100):
-            found.update(_probe(gateway, inventory, ids, cutoff_ms))
+            found.update(_probe(gateway, inventory, ids, since_ms))
     except ServerError as error:
         if error.failure in _HOPELESS:
             raise
@@ -177,15 +190,21 @@ def _experiments(gateway: Gateway, progress: Progress) -> dict[str, Experiment]:
 
 
 def _read_runs(
-    gateway: Gateway, experiment_ids: Sequence[str], runs: dict[str, Run], progress: Progress
+    gateway: Gateway,
+    experiment_ids: Sequence[str],
+    runs: dict[str, Run],
+    metrics: Collection[str],
+    progress: Progress,
 ) -> None:
-    for run in _runs_by_start_time(gateway, experiment_ids):
+    for run in _runs_by_start_time(gateway, experiment_ids, metrics):
         if run.run_id not in runs:
             progress("runs", 1)
         runs[run.run_id] = run
 
 
-def _runs_by_start_time(gateway: Gateway, experiment_ids: Sequence[str]) -> Iterator[Run]:
+def _runs_by_start_time(
+    gateway: Gateway, experiment_ids: Sequence[str], metrics: Collection[str]
+) -> Iterator[Run]:
     """Yield active runs, some more than once.
 
     Each window begins at the start time where the last one ended.  Deep offsets would make the
@@ -204,7 +223,7 @@ def _runs_by_start_time(gateway: Gateway, experiment_ids: Sequence[str]) -> Iter
                 max_results=_RUNS_A_PAGE,
                 token=token,
             )
-            page = [wire.run(r) for r in found]
+            page = [wire.run(r, metrics) for r in found]
             yield from page
             if not token:
                 return
@@ -227,15 +246,17 @@ def _read_logged_models(
 
 
 def _probe(
-    gateway: Gateway, inventory: Inventory, experiment_ids: list[str], cutoff_ms: int
+    gateway: Gateway, inventory: Inventory, experiment_ids: list[str], since_ms: int
 ) -> dict[str, Probe]:
     with_traces = set(_with_traces(gateway, experiment_ids))
-    fresh_trash: dict[str, str] = {}
+    trash: dict[str, tuple[str, int]] = {}
     # MLflow's filter grammar has no OR.
     for attribute in ("start_time", "end_time"):
-        filter_string = f"attributes.{attribute} >= {max(cutoff_ms, 0)}"
+        filter_string = f"attributes.{attribute} >= {max(since_ms, 0)}"
         for run in _all_runs(gateway, experiment_ids, filter_string, "DELETED_ONLY"):
-            fresh_trash.setdefault(run.experiment_id, run.run_id)
+            found_here = (run.run_id, run.last_activity_time or 0)
+            known = trash.get(run.experiment_id, found_here)
+            trash[run.experiment_id] = max(known, found_here, key=lambda pair: (pair[1], pair[0]))
     populated = {run.experiment_id for run in inventory.runs.values()}
     unseen: dict[str, str] = {}
     for empty in chunks([e for e in experiment_ids if e not in populated], 100):
@@ -243,16 +264,16 @@ def _probe(
         if found:
             for run in _all_runs(gateway, empty, "", "ACTIVE_ONLY"):
                 unseen.setdefault(run.experiment_id, run.run_id)
-    # An experiment that waits for this look has only terminal runs, as far as the scan knows.  A
-    # run without a start time (old rows, other stores) lies beyond the windows of the scan.
+    # A run without a start time (old rows, other stores) lies beyond the windows of the scan.
     for status in ("RUNNING", "SCHEDULED"):
         filter_string = f"attributes.status = '{status}'"
         for run in _all_runs(gateway, experiment_ids, filter_string, "ACTIVE_ONLY"):
-            unseen.setdefault(run.experiment_id, run.run_id)
+            if run.run_id not in inventory.runs:
+                unseen.setdefault(run.experiment_id, run.run_id)
     return {
         e: Probe(
             has_traces=e in with_traces,
-            fresh_deleted_run=fresh_trash.get(e),
+            newest_deleted_run=trash.get(e),
             unseen_run=unseen.get(e),
         )
         for e in experiment_ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from mlflow_gc.inventory.entities import (
@@ -28,8 +29,13 @@ def experiment(wire: Json) -> Experiment:
     )
 
 
-def run(wire: Json) -> Run:
-    """Parse a ``runs/search`` entry."""
+def run(wire: Json, metrics: Collection[str] = ()) -> Run:
+    """Parse a ``runs/search`` entry.
+
+    Args:
+        wire: the entry.
+        metrics: whose latest values to keep.
+    """
     info = _mapping(wire, "info")
     data = wire.get("data") or {}
     run_id = info.get("run_id") or info.get("run_uuid")
@@ -58,6 +64,7 @@ def run(wire: Json) -> Run:
         model_ids=tuple(
             sorted({str(m["model_id"]) for m in (*inputs, *outputs) if m.get("model_id")})
         ),
+        metrics=_values(data.get("metrics") or (), metrics) if metrics else (),
     )
 
 
@@ -71,6 +78,7 @@ def registered_model(wire: Json) -> RegisteredModel:
         tags=_tags(wire),
         aliases={version: tuple(sorted(names)) for version, names in sorted(aliases.items())},
         last_updated_timestamp=_time(wire, "last_updated_timestamp"),
+        creation_timestamp=_time(wire, "creation_timestamp"),
     )
 
 
@@ -155,6 +163,18 @@ def _time(wire: Json, key: str) -> int | None:
         return int(value)
     except (TypeError, ValueError):
         raise _garbled(f"{key!r} = {value!r}, which is no time in ms") from None
+
+
+def _values(found: Iterable[Json], names: Collection[str]) -> tuple[tuple[str, float], ...]:
+    """Return name and value of some metrics; NaN and infinities come as words."""
+    values = []
+    for metric in found:
+        if metric.get("key") in names:
+            try:
+                values.append((str(metric["key"]), float(metric.get("value", 0.0))))
+            except (TypeError, ValueError):
+                raise _garbled(f"a metric with the value {metric.get('value')!r}") from None
+    return tuple(sorted(values))
 
 
 def _tags(wire: Json) -> dict[str, str]:

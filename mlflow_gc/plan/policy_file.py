@@ -5,30 +5,32 @@ The file only narrows and limits what a plan may hold; nothing in it deletes any
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mlflow_gc.clock import parse_duration
 from mlflow_gc.errors import GcError, UsageProblem
 from mlflow_gc.plan import schema
-from mlflow_gc.retention.policy import NEVER, Guards, Policy
+from mlflow_gc.retention.keep import ALL, Keep
+from mlflow_gc.retention.policy import Guards, Policy
+from mlflow_gc.retention.rules import NEVER, OFF, Rule, Selector
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 _MAX_BYTES = 1_000_000
-_DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms"}
-
-
-def apply_policy_file(path: Path, policy: Policy) -> Policy:
-    """Return the policy with what the file says.
-
-    Raises:
-        GcError: the file cannot be read.
-        UsageProblem: it is no YAML, or says something that the schema does not know.
-    """
-    return apply_policy(read_policy_file(path), policy)
+_DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace": "grace_ms"}
+_AGES = {
+    "failed_ttl": "failed_ttl_ms",
+    "zombies": "zombies_ms",
+    "empty_experiments": "empty_ms",
+    "empty_models": "empty_model_ms",
+}
+_ONLY_OF_RUNS = {"best", "failed_ttl", "statuses", "zombies", "empty_experiments"}
 
 
 def read_policy_file(path: Path) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def read_policy_file(path: Path) -> dict[str, Any]:
         raise UsageProblem(f"{where}: {_first_line(error.problem or error.context)}.") from error
     except (YAMLError, ValueError, RecursionError) as error:
         raise UsageProblem(f"{path} is not valid YAML: {_first_line(str(error))}.") from error
-    mistakes = list(_mistakes(document, path))
+    mistakes = list(_mistakes(document, path)) or list(_contradictions(document, path))
     if mistakes:
         raise UsageProblem(
             " ".join(mistakes[:5]),
@@ -68,12 +70,19 @@ def read_policy_file(path: Path) -> dict[str, Any]:
     return found
 
 
-def apply_policy(document: dict[str, Any], policy: Policy) -> Policy:
-    """Return the policy with what a checked document says in it."""
-    from dataclasses import replace
+def apply_policy(
+    document: Mapping[str, Any], policy: Policy, *, ttl_is_default: bool = True
+) -> Policy:
+    """Return the policy with what a checked document says in it.
 
+    Args:
+        document: of a policy file.
+        policy: with the values where the file says nothing.
+        ttl_is_default: whether the file's default TTL counts; a flag or variable that sets one
+            comes before it.
+    """
     changes: dict[str, Any] = {
-        field: None if document[key] == NEVER else parse_duration(document[key])
+        field: None if document[key] in {NEVER, OFF} else parse_duration(document[key])
         for key, field in _DURATIONS.items()
         if key in document
     }
@@ -84,8 +93,17 @@ def apply_policy(document: dict[str, Any], policy: Policy) -> Policy:
         evidence = replace(evidence, max_scan_ms=parse_duration(document["max_scan_duration"]))
     if "max_clock_skew" in document:
         evidence = replace(evidence, max_clock_skew_ms=parse_duration(document["max_clock_skew"]))
+    defaults = dict(document.get("defaults") or {})
+    if not ttl_is_default:
+        defaults.pop("ttl", None)
+    default = _rule({"name": "default", **defaults}, policy.default)
+    owners = document.get("owners") or {}
     return replace(
         policy,
+        default=default,
+        rules=tuple(_rule(rule, default) for rule in document.get("rules") or ()),
+        time_zone=str(document.get("time_zone", policy.time_zone)),
+        owners_may_shorten=owners.get("may_shorten", policy.owners_may_shorten),
         keep_last_runs=int(last.get("runs", policy.keep_last_runs)),
         keep_last_versions=int(last.get("model_versions", policy.keep_last_versions)),
         delete_evaluations=document.get("evaluation_runs", "keep") == "delete",
@@ -100,6 +118,72 @@ def apply_policy(document: dict[str, Any], policy: Policy) -> Policy:
     )
 
 
+def _rule(document: Mapping[str, Any], base: Rule) -> Rule:
+    """Return a rule; what it does not say is as in ``base``.
+
+    A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too.
+    """
+    changes: dict[str, Any] = {}
+    if "ttl" in document:
+        ttl_ms = _age(document["ttl"])
+        changes = {"ttl_ms": ttl_ms, "failed_ttl_ms": ttl_ms, "empty_ms": ttl_ms}
+    for key, field in _AGES.items():
+        if key in document:
+            changes[field] = _age(document[key])
+    if "statuses" in document:
+        changes["statuses"] = tuple(map(str, document["statuses"]))
+    if "keep" in document:
+        changes["keep"] = Keep.from_document(document["keep"])
+    match = Selector.from_document(document.get("match") or {})
+    return replace(base, name=str(document["name"]), match=match, **changes)
+
+
+def _age(text: str) -> int | None:
+    return None if text in {NEVER, OFF} else parse_duration(text)
+
+
+def warnings(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a checked document says without any effect."""
+    everything: str | None = None
+    for rule in document.get("rules") or ():
+        name, match = rule["name"], Selector.from_document(rule.get("match") or {})
+        keep = rule.get("keep") or {}
+        if everything:
+            yield f"rule {name!r} never matches: {everything!r} before it matches everything"
+        elif not match.to_document():
+            everything = name
+        if match.is_of_models and (idle := sorted(_ONLY_OF_RUNS & (set(rule) | set(keep)))):
+            yield f"rule {name!r} is about models, where {', '.join(idle)} can do nothing"
+        if rule.get("ttl") == NEVER and keep and "failed_ttl" not in rule:
+            yield f"rule {name!r} never lets anything go, so its keep rules can do nothing"
+        yield from _swallowed(f"rule {name!r}", keep)
+    yield from _swallowed("defaults", (document.get("defaults") or {}).get("keep") or {})
+
+
+def _swallowed(where: str, document: Mapping[str, Any]) -> Iterator[str]:
+    keep = Keep.from_document(document)
+    if keep.last == ALL and len(keep.to_document()) > 1:
+        yield f"{where}: keep.last: all keeps everything, the other keep rules can do nothing"
+        return
+    for fine, coarse, most_in_one in _SWALLOWS:
+        many, few = keep.calendar.get(fine, 0), keep.calendar.get(coarse, 0)
+        if few and many and (many == ALL or (few != ALL and many >= few * most_in_one)):
+            told = keep.to_document()
+            yield (
+                f"{where}: keep.{fine}: {told[fine]} keeps all that "
+                f"keep.{coarse}: {told[coarse]} would"
+            )
+
+
+# The newest of a month is the newest of its day, too; but not of its week, which may end later.
+_SWALLOWS = (
+    ("daily", "weekly", 7),
+    ("daily", "monthly", 31),
+    ("daily", "yearly", 366),
+    ("monthly", "yearly", 12),
+)
+
+
 def _mistakes(document: Any, path: Path) -> Iterator[str]:
     """Yield what the schema does not allow, with lines, in the order of the file."""
     found = [
@@ -109,6 +193,38 @@ def _mistakes(document: Any, path: Path) -> Iterator[str]:
     ]
     for line, words in sorted(found):
         yield f"{path} line {line}: {words}."
+
+
+def _contradictions(document: Any, path: Path) -> Iterator[str]:
+    """Yield what is well formed and cannot be meant."""
+    if "time_zone" in document:
+        try:
+            ZoneInfo(str(document["time_zone"]))
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            line = _line(["time_zone"], document)
+            yield f"{path} line {line}: time_zone: {document['time_zone']!r} is no IANA time zone."
+    names: set[str] = set()
+    for number, rule in enumerate(document.get("rules") or ()):
+        line = _line(["rules", number], document)
+        name = str(rule["name"])
+        if name in names or name == "default":
+            yield f"{path} line {line}: a second rule is named {name!r}."
+        names.add(name)
+        match = rule.get("match") or {}
+        of_models = sorted({"model", "model_regex"} & set(match))
+        others = sorted(
+            {"experiment", "experiment_regex", "status", "user", "run_name"} & set(match)
+        )
+        if of_models and others:
+            yield (
+                f"{path} line {line}: rule {name!r} can never match: {of_models[0]} is about "
+                f"models, {others[0]} about runs."
+            )
+        for key in ("experiment_regex", "model_regex"):
+            try:
+                re.compile(str(match.get(key, "")))
+            except re.error as error:
+                yield f"{path} line {line}: rule {name!r}: {key}: {error}."
 
 
 def _explain(error: ValidationError, document: Any) -> Iterator[tuple[int, str]]:

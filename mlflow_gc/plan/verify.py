@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mlflow_gc.clock import format_ms, now_ms, parse_time
+from mlflow_gc.clock import now_ms, parse_time
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, GUARD, Document
@@ -96,8 +96,10 @@ def inconsistencies(plan: Document) -> list[str]:
             f"the lists have {irreversible}."
         )
     policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
-    if plan["policy"]["cutoff"] != format_ms(policy.cutoff_ms):
-        found.append("policy/cutoff: is not as_of minus ttl_days.")
+    if plan["policy"]["cutoff"] != time_or_none(policy.cutoff_ms):
+        found.append("policy/cutoff: is not as_of minus the default TTL.")
+    if plan["policy"]["ttl_days"] != policy.ttl_days:
+        found.append("policy/ttl_days: is not the default TTL.")
     if plan["expires_at"] != time_or_none(policy.expires_at_ms):
         found.append("expires_at: is not as_of plus policy/expire_after.")
     if plan["applyable"] and not plan["complete"] and not policy.evidence.accept_partial_view:

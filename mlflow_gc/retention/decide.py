@@ -12,6 +12,7 @@ from mlflow_gc.inventory.entities import Inventory
 from mlflow_gc.retention.decision import Decision, Decisions, Reason
 from mlflow_gc.retention.experiments import decide_experiments
 from mlflow_gc.retention.model_versions import decide_model_versions
+from mlflow_gc.retention.owner_tags import TTL, wished_ttl
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.runs import decide_runs
 
@@ -41,3 +42,14 @@ def decide(
 def experiments_to_probe(decisions: Decisions) -> list[str]:
     """Return the experiments that only wait for a look into them (``scan.probe``)."""
     return [e for e, d in decisions.experiments.items() if d.reason is Reason.NOT_SEEN]
+
+
+def trash_since(policy: Policy, inventory: Inventory) -> int:
+    """Return from when on activity in the trash of experiments can matter, ms since the epoch.
+
+    That is the largest age that a rule or an owner of an experiment sets.
+    """
+    ages = [ms for rule in policy.all_rules() for ms in (rule.ttl_ms, rule.empty_ms)]
+    wishes = (wished_ttl(e.tags) for e in inventory.experiments.values() if TTL in e.tags)
+    ages += [wish.ttl_ms for wish in wishes if wish]
+    return policy.as_of_ms - max((ms for ms in ages if ms is not None), default=0)

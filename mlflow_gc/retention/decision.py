@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -42,6 +42,14 @@ class Reason(str, Enum):
     RECENT_TRASH = "recent_trash"
     NOT_SEEN = "not_seen"
     KEEP_LAST = "keep_last"
+    KEEP_BEST = "keep_best"
+    KEEP_DAILY = "keep_daily"
+    KEEP_WEEKLY = "keep_weekly"
+    KEEP_MONTHLY = "keep_monthly"
+    KEEP_YEARLY = "keep_yearly"
+    KEEP_WITHIN = "keep_within"
+    MALFORMED_TAG = "malformed_tag"
+    GRACE = "grace"
     MIN_AGE = "min_age"
     CHANGED = "changed"
     """Only at prune time: it is not what the plan saw."""
@@ -72,6 +80,17 @@ FRESH = Decision(Verdict.FRESH)
 def protect(reason: Reason, *via: str) -> Decision:
     """Return a decision to keep something old."""
     return Decision(Verdict.PROTECT, reason, via)
+
+
+def protect_by_rules(kept: Sequence[tuple[str, str]], rule_name: str) -> Decision:
+    """Return a decision to keep something for keep rules: the first gives the reason.
+
+    Args:
+        kept: (rule, words) pairs, at least one.
+        rule_name: of the policy's rule they stand in.
+    """
+    first, _ = kept[0]
+    return protect(Reason(f"keep_{first}"), *(words for _, words in kept), f"rule {rule_name}")
 
 
 def delete(*reasons: str, reversible: bool = True) -> Decision:

@@ -10,7 +10,8 @@ from mlflow_gc.inventory.sources import parent_locations
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.runs import is_gateway
+from mlflow_gc.retention.rulebook import Rulebook
+from mlflow_gc.retention.runs import in_grace, is_gateway
 
 
 def decide_experiments(
@@ -18,8 +19,9 @@ def decide_experiments(
 ) -> dict[str, Decision]:
     """Decide over all active experiments, given what was decided for their runs."""
     facts = _Facts(inventory, runs)
+    rulebook = Rulebook(policy, inventory)
     return {
-        experiment_id: _decide(experiment, facts, policy)
+        experiment_id: _decide(experiment, facts, rulebook, policy)
         for experiment_id, experiment in inventory.experiments.items()
         if experiment.lifecycle_stage == "active"
     }
@@ -31,10 +33,14 @@ class _Facts:
     def __init__(self, inventory: Inventory, runs: Mapping[str, Decision]) -> None:
         self.probes = inventory.probes
         self.run_count: dict[str, int] = defaultdict(int)
+        self.newest_run: dict[str, int] = {}
         self.fresh: set[str] = set()
         self.kept_run: dict[str, tuple[str, Decision]] = {}
         for run_id in sorted(runs):
-            experiment_id = inventory.runs[run_id].experiment_id
+            run = inventory.runs[run_id]
+            experiment_id = run.experiment_id
+            newest = self.newest_run.get(experiment_id, 0)
+            self.newest_run[experiment_id] = max(newest, run.last_activity_time or 0)
             self.run_count[experiment_id] += 1
             if runs[run_id].verdict is Verdict.FRESH:
                 self.fresh.add(experiment_id)
@@ -51,24 +57,51 @@ class _Facts:
         self.version_inside = _versions_inside(inventory)
 
 
-def _decide(experiment: Experiment, facts: _Facts, policy: Policy) -> Decision:
+def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: Policy) -> Decision:
     experiment_id = experiment.experiment_id
+    count = facts.run_count[experiment_id]
+    rule = rulebook.of_experiment(experiment)
+    limit = rule.ttl_ms if count else rule.empty_ms
+    age = rulebook.age(rule, limit, experiment.tags)
+    ttl_ms = limit if age.malformed else age.ms
     stamps = (
         ("creation_time", experiment.creation_time),
         ("last_update_time", experiment.last_update_time),
     )
-    if experiment_id in facts.fresh or any(
-        policy.is_sensible(ms) and ms is not None and ms >= policy.cutoff_ms for _, ms in stamps
-    ):
+    if ttl_ms is None or experiment_id in facts.fresh:
         return FRESH
-    if facts.newest_logged_model.get(experiment_id, 0) >= policy.cutoff_ms:
+    cutoff_ms = policy.as_of_ms - ttl_ms
+    # Runs may go at another age than their experiment.
+    newest = max(
+        facts.newest_logged_model.get(experiment_id, 0),
+        facts.newest_run.get(experiment_id, 0),
+        *(ms for _, ms in stamps if ms is not None and policy.is_sensible(ms)),
+    )
+    if newest >= cutoff_ms:
         return FRESH
     declared = _declared(experiment, policy)
     if declared:
         return declared
+    if age.malformed:
+        return protect(Reason.MALFORMED_TAG, age.malformed)
     doubts = [show(name, ms) for name, ms in stamps if not policy.is_sensible(ms)]
     if doubts:
         return protect(Reason.UNKNOWN_TIME, *doubts)
+    kept = _content(experiment_id, facts, cutoff_ms)
+    if kept:
+        return kept
+    latest = max(ms for _, ms in stamps if ms is not None)
+    if policy.is_too_young(latest):
+        return protect(Reason.MIN_AGE, show("last change", latest))
+    if waiting := in_grace(experiment.tags, policy):
+        return waiting
+    content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
+    days = days_before(latest, policy.as_of_ms)
+    return delete(*filter(None, (content, f"not changed for {days}", age.by)))
+
+
+def _content(experiment_id: str, facts: _Facts, cutoff_ms: int) -> Decision | None:
+    """Return what in an experiment keeps it, or None."""
     if experiment_id in facts.kept_run:
         run_id, kept = facts.kept_run[experiment_id]
         reason = kept.reason.value if kept.reason else ""
@@ -78,15 +111,7 @@ def _decide(experiment: Experiment, facts: _Facts, policy: Policy) -> Decision:
     # Emptying the trash (mlflow gc) later takes these with the experiment, without an undo.
     if model_id := facts.logged_model.get(experiment_id):
         return protect(Reason.HAS_LOGGED_MODELS, f"logged_model {model_id}")
-    probed = _probed(facts.probes.get(experiment_id))
-    if probed:
-        return probed
-    latest = max(ms for _, ms in stamps if ms is not None)
-    if policy.is_too_young(latest):
-        return protect(Reason.MIN_AGE, show("last change", latest))
-    count = facts.run_count[experiment_id]
-    content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
-    return delete(content, f"not changed for {days_before(latest, policy.as_of_ms)}")
+    return _probed(facts.probes.get(experiment_id), cutoff_ms)
 
 
 def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
@@ -101,15 +126,15 @@ def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
     return None
 
 
-def _probed(probe: Probe | None) -> Decision | None:
+def _probed(probe: Probe | None, cutoff_ms: int) -> Decision | None:
     if probe is None:
         return protect(Reason.NOT_SEEN, "not looked into")
     if probe.has_traces:
         return protect(Reason.HAS_TRACES)
     if probe.unseen_run:
         return protect(Reason.LIVE_RUN, f"run {probe.unseen_run}", "appeared during the scan")
-    if probe.fresh_deleted_run:
-        return protect(Reason.RECENT_TRASH, f"deleted run {probe.fresh_deleted_run}")
+    if probe.newest_deleted_run and probe.newest_deleted_run[1] >= cutoff_ms:
+        return protect(Reason.RECENT_TRASH, f"deleted run {probe.newest_deleted_run[0]}")
     return None
 
 

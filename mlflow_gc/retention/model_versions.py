@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 
 from mlflow_gc.inventory.entities import Inventory, ModelVersion, RegisteredModel
 from mlflow_gc.inventory.sources import copied_from, copied_from_alias
 from mlflow_gc.retention.age import days_before, show
-from mlflow_gc.retention.decision import FRESH, Decision, Reason, delete, protect
+from mlflow_gc.retention.decision import (
+    FRESH,
+    Decision,
+    Reason,
+    Verdict,
+    delete,
+    protect,
+    protect_by_rules,
+)
+from mlflow_gc.retention.keep import Member, kept
 from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rulebook import Rulebook
+from mlflow_gc.retention.rules import Rule
+from mlflow_gc.retention.runs import in_grace
 
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 _NO_STAGE = "None"
@@ -21,11 +33,19 @@ VersionKey = tuple[str, str]
 
 def decide_model_versions(inventory: Inventory, policy: Policy) -> dict[VersionKey, Decision]:
     """Decide over all model versions of an inventory."""
+    rulebook = Rulebook(policy, inventory)
     roles = _Roles(_highest(inventory), _copies(inventory), _last_ones(inventory, policy))
-    return {
-        key: _decide(version, inventory.registered_models.get(version.name), roles, policy)
-        for key, version in inventory.model_versions.items()
-    }
+    decisions: dict[VersionKey, Decision] = {}
+    groups: dict[tuple[str, str], tuple[Rule, list[ModelVersion]]] = {}
+    for key, version in inventory.model_versions.items():
+        rule = rulebook.of_version(version)
+        model = inventory.registered_models.get(version.name)
+        decisions[key] = _decide(version, model, roles, rulebook, rule, policy)
+        if not rule.keep.is_empty:
+            groups.setdefault((version.name, rule.name), (rule, []))[1].append(version)
+    for rule, versions in groups.values():
+        decisions.update(_kept_by_rules(rule, versions, decisions, policy))
+    return decisions
 
 
 @dataclass(frozen=True)
@@ -37,14 +57,43 @@ class _Roles:
     last: Collection[VersionKey]
 
 
+def _kept_by_rules(
+    rule: Rule,
+    versions: Sequence[ModelVersion],
+    decisions: Mapping[VersionKey, Decision],
+    policy: Policy,
+) -> Iterator[tuple[VersionKey, Decision]]:
+    """Yield protections for what keep rules hold of what would go; newest is the highest number."""
+    members = [
+        Member(
+            key=(version.name, version.version),
+            time_ms=version.creation_timestamp,
+            order=(version.number, version.version),
+            active_ms=max(version.last_updated_timestamp or 0, version.creation_timestamp),
+        )
+        for version in versions
+        if version.creation_timestamp is not None and policy.is_sensible(version.creation_timestamp)
+    ]
+    found = kept(members, rule.keep, as_of_ms=policy.as_of_ms, zone=policy.zone)
+    for key, rules in found.items():
+        if decisions[key].verdict is Verdict.DELETE:
+            yield key, protect_by_rules(rules, rule.name)
+
+
 def _decide(
     version: ModelVersion,
     model: RegisteredModel | None,
     roles: _Roles,
+    rulebook: Rulebook,
+    rule: Rule,
     policy: Policy,
 ) -> Decision:
     # last_updated_timestamp is not usage: nothing records that a version was served.  That is why
     # so much else protects one (HAZARDS 0.3).
+    age = rulebook.age(rule, rule.ttl_ms, version.tags, model.tags if model else {})
+    ttl_ms = rule.ttl_ms if age.malformed else age.ms
+    if ttl_ms is None:
+        return FRESH
     updated = version.last_updated_timestamp
     created = version.creation_timestamp
     if (
@@ -57,16 +106,21 @@ def _decide(
             show("creation_timestamp", created),
             show("last_updated_timestamp", updated),
         )
-    if max(updated, created) >= policy.cutoff_ms:
+    if max(updated, created) >= policy.as_of_ms - ttl_ms:
         return FRESH
-    kept = _protected(version, model, roles, policy)
-    if kept:
-        return kept
-    return delete(
+    kept_by = _protected(version, model, roles, policy)
+    if kept_by:
+        return kept_by
+    if age.malformed:
+        return protect(Reason.MALFORMED_TAG, age.malformed)
+    if waiting := in_grace(version.tags, policy):
+        return waiting
+    words = (
         f"not updated for {days_before(updated, policy.as_of_ms)}",
         "stage None, no alias, not the highest version",
-        reversible=False,
+        age.by,
     )
+    return delete(*filter(None, words), reversible=False)
 
 
 def _protected(

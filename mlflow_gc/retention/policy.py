@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timezone, tzinfo
+from functools import cached_property
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from mlflow_gc.clock import (
     DAY_MS,
@@ -15,11 +18,11 @@ from mlflow_gc.clock import (
     parse_time,
 )
 from mlflow_gc.errors import UsageProblem
+from mlflow_gc.retention import owner_tags
+from mlflow_gc.retention.rules import NEVER, OFF, Rule
 
-KEEP_TAG = "mlflow_gc.keep"
-TERMINAL_STATUSES = ("FINISHED", "FAILED", "KILLED")
 DEFAULT_EXPIRY_MS = 7 * DAY_MS
-NEVER = "never"
+UTC = "UTC"
 
 # Clients send start, end and metric times, in seconds or zero at times (HAZARDS j).  MLflow was
 # published in 2018; nothing before 2015 is real, not even what was imported from elsewhere.
@@ -63,10 +66,14 @@ class Policy:
 
     Attributes:
         as_of_ms: the moment the decision is made for, ms since the epoch, UTC.
-        ttl_days: age from which an entity is stale, whole days, at least 1.
+        default: the rule for all that no other rule matches.
+        rules: the first that matches decides.
+        time_zone: IANA name; whose days and months the calendar rules and ``until:`` mean.
         keep_tag: a tag of this name keeps the thing that carries it.
+        owners_may_shorten: whether a TTL tag may ask for less than the rule.
+        grace_ms: how long something is marked before it may go; None without marks.
         expire_after_ms: how long a plan may be applied, counted from ``as_of``; None for ever.
-        min_age_ms: nothing younger than this goes, whatever the TTL says.
+        min_age_ms: nothing younger than this goes, whatever the rules say.
         keep_last_runs: so many newest runs of each experiment never go.
         keep_last_versions: so many newest versions of each registered model never go.
         delete_evaluations: let runs of ``mlflow.genai.evaluate`` go, for good with their
@@ -76,8 +83,12 @@ class Policy:
     """
 
     as_of_ms: int
-    ttl_days: int
-    keep_tag: str = KEEP_TAG
+    default: Rule
+    rules: tuple[Rule, ...] = ()
+    time_zone: str = UTC
+    keep_tag: str = owner_tags.KEEP
+    owners_may_shorten: bool = True
+    grace_ms: int | None = None
     expire_after_ms: int | None = DEFAULT_EXPIRY_MS
     min_age_ms: int = 0
     keep_last_runs: int = 0
@@ -88,15 +99,45 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Refuse times that no plan can write."""
-        if not is_writable(self.cutoff_ms):
-            raise UsageProblem(f"A TTL of {self.ttl_days} days reaches behind the year 1.")
+        for rule in self.all_rules():
+            ages = (rule.ttl_ms, rule.failed_ttl_ms, rule.zombies_ms, rule.empty_ms)
+            oldest = max((ms for ms in (*ages, rule.empty_model_ms) if ms is not None), default=0)
+            if not is_writable(self.as_of_ms - oldest):
+                days = oldest // DAY_MS
+                raise UsageProblem(f"A TTL of {days} days reaches behind the year 1.")
         if self.expires_at_ms is not None and not is_writable(self.expires_at_ms):
             raise UsageProblem("The plan would expire after the year 9999.", hint="Use never.")
 
+    def all_rules(self) -> Iterator[Rule]:
+        """Yield the rules in their order, the default last."""
+        yield from self.rules
+        yield self.default
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The time zone of the calendar."""
+        return timezone.utc if self.time_zone == UTC else ZoneInfo(self.time_zone)
+
+    @cached_property
+    def metrics(self) -> frozenset[str]:
+        """The metrics that a rule asks for; others are not kept in memory."""
+        return frozenset(best.metric for rule in self.all_rules() for best in rule.keep.best)
+
     @property
-    def cutoff_ms(self) -> int:
-        """Strictly older than this is stale; equal is not."""
-        return self.as_of_ms - self.ttl_days * DAY_MS
+    def needs_groups(self) -> bool:
+        """Whether a run can only be judged with all the others of its experiment."""
+        return bool(self.keep_last_runs) or any(r.keep.needs_group for r in self.all_rules())
+
+    @property
+    def ttl_days(self) -> int | None:
+        """The TTL of the default rule in whole days; None when it is never or no whole number."""
+        ttl_ms = self.default.ttl_ms
+        return None if ttl_ms is None or ttl_ms % DAY_MS else ttl_ms // DAY_MS
+
+    @property
+    def cutoff_ms(self) -> int | None:
+        """Strictly older than this is stale by the default rule; equal is not; None for never."""
+        return None if self.default.ttl_ms is None else self.as_of_ms - self.default.ttl_ms
 
     @property
     def expires_at_ms(self) -> int | None:
@@ -112,22 +153,25 @@ class Policy:
         return ms > self.as_of_ms - self.min_age_ms
 
     def keeps(self, tags: Mapping[str, str]) -> bool:
-        """Tell whether tags hold the keep tag.
-
-        Anything but a clear no keeps: an owner who wrote ``yes`` or made a typing mistake wanted
-        the thing kept.
-        """
-        value = tags.get(self.keep_tag)
-        return value is not None and value.strip().lower() not in {"false", "no", "0"}
+        """Tell whether tags hold a keep tag that is in force."""
+        return self.keep_tag in tags and owner_tags.keeps(
+            tags, self.keep_tag, as_of_ms=self.as_of_ms, zone=self.zone
+        )
 
     def to_document(self) -> dict[str, Any]:
         """Return the policy as the plan holds it."""
+        cutoff_ms = self.cutoff_ms
         return {
             "ttl_days": self.ttl_days,
-            "cutoff": format_ms(self.cutoff_ms),
+            "cutoff": None if cutoff_ms is None else format_ms(cutoff_ms),
             "keep_tag": self.keep_tag,
-            "run_statuses": list(TERMINAL_STATUSES),
+            "run_statuses": list(self.default.statuses),
             "sensible_since": format_ms(_SENSIBLE_SINCE_MS),
+            "default": self.default.to_document(),
+            "rules": [rule.to_document() for rule in self.rules],
+            "time_zone": self.time_zone,
+            "owners_may_shorten": self.owners_may_shorten,
+            "grace": OFF if self.grace_ms is None else format_duration(self.grace_ms),
             "min_age": format_duration(self.min_age_ms),
             "keep_last": {"runs": self.keep_last_runs, "model_versions": self.keep_last_versions},
             "evaluation_runs": "delete" if self.delete_evaluations else "keep",
@@ -146,11 +190,15 @@ class Policy:
     @classmethod
     def from_document(cls, policy: Mapping[str, Any], *, as_of: str) -> Policy:
         """Return the policy that a plan was made with."""
-        expire_after = policy["expire_after"]
+        expire_after, grace = policy["expire_after"], policy["grace"]
         return cls(
             as_of_ms=parse_time(as_of),
-            ttl_days=policy["ttl_days"],
+            default=Rule.from_document(policy["default"]),
+            rules=tuple(Rule.from_document(rule) for rule in policy["rules"]),
+            time_zone=policy["time_zone"],
             keep_tag=policy["keep_tag"],
+            owners_may_shorten=policy["owners_may_shorten"],
+            grace_ms=None if grace == OFF else parse_duration(grace),
             expire_after_ms=None if expire_after == NEVER else parse_duration(expire_after),
             min_age_ms=parse_duration(policy["min_age"]),
             keep_last_runs=policy["keep_last"]["runs"],

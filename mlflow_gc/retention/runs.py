@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.inventory.sources import logged_model_ids, possible_run_ids
 from mlflow_gc.retention.age import days_before, show
-from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.decision import (
+    FRESH,
+    Decision,
+    Reason,
+    Verdict,
+    delete,
+    protect,
+    protect_by_rules,
+)
+from mlflow_gc.retention.keep import Member, kept
 from mlflow_gc.retention.lineage import spread
-from mlflow_gc.retention.policy import TERMINAL_STATUSES, Policy
+from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rulebook import Rulebook
+from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
 
 GATEWAY_TAG = "mlflow.experiment.isGateway"
 
@@ -27,42 +39,103 @@ def decide_runs(
         policy: what is old.
         held: runs that the caller wants kept, with the decision to give them.
     """
+    rulebook = Rulebook(policy, inventory)
     behind_versions = _runs_behind_versions(inventory)
-    decisions = {
-        run_id: _decide(
-            run,
-            inventory.experiments.get(run.experiment_id),
-            behind_versions.get(run_id),
-            held.get(run_id),
-            policy,
+    decisions: dict[str, Decision] = {}
+    groups: dict[tuple[str, str], _Group] = {}
+    for run_id, run in inventory.runs.items():
+        if run.lifecycle_stage != "active":
+            continue
+        experiment = inventory.experiments.get(run.experiment_id)
+        rule = rulebook.of_run(run, experiment) if experiment else policy.default
+        decisions[run_id] = decision = _decide(
+            run, experiment, rulebook, rule, behind_versions.get(run_id), held.get(run_id), policy
         )
-        for run_id, run in inventory.runs.items()
-        if run.lifecycle_stage == "active"
-    }
+        if not rule.keep.is_empty:
+            groups.setdefault((run.experiment_id, rule.name), _Group(rule)).add(run, decision)
+    decisions.update(_kept_by_rules(groups.values(), policy))
     decisions.update(_last_ones(inventory, decisions, policy))
     return spread(inventory, decisions)
+
+
+@dataclass
+class _Group:
+    """The active runs of one experiment that one rule is about."""
+
+    rule: Rule
+    runs: list[Run] = field(default_factory=list)
+    candidates: set[str] = field(default_factory=set)
+
+    def add(self, run: Run, decision: Decision) -> None:
+        self.runs.append(run)
+        if decision.verdict is Verdict.DELETE:
+            self.candidates.add(run.run_id)
+
+
+def _kept_by_rules(groups: Iterable[_Group], policy: Policy) -> Iterator[tuple[str, Decision]]:
+    """Yield protections for what keep rules hold of what would go.
+
+    Fresh and protected runs take their places, too; a run whose start cannot be true takes none.
+    """
+    for group in groups:
+        if not group.candidates:
+            continue
+        members = [
+            Member(
+                key=run.run_id,
+                time_ms=run.start_time,
+                order=(run.start_time, run.run_id),
+                active_ms=run.last_activity_time or 0,
+                metrics=run.metrics,
+            )
+            for run in group.runs
+            if run.start_time is not None and policy.is_sensible(run.start_time)
+        ]
+        found = kept(members, group.rule.keep, as_of_ms=policy.as_of_ms, zone=policy.zone)
+        for run_id in sorted(group.candidates & found.keys()):
+            yield run_id, protect_by_rules(found[run_id], group.rule.name)
 
 
 def _decide(
     run: Run,
     experiment: Experiment | None,
+    rulebook: Rulebook,
+    rule: Rule,
     version: Decision | None,
     held: Decision | None,
     policy: Policy,
 ) -> Decision:
-    by_age = _by_age(run, policy)
+    by_age = _by_age(run, experiment, rulebook, rule, policy)
     if held is None and by_age.verdict is Verdict.FRESH:
         return by_age
     declared = _declared(run, experiment, version, policy)
     if declared or held:
         return declared or held or by_age
-    if by_age.verdict is Verdict.DELETE and is_evaluation(run):
+    if by_age.verdict is not Verdict.DELETE:
+        return by_age
+    if waiting := in_grace(run.tags, policy):
+        return waiting
+    if is_evaluation(run):
         return replace(
             by_age,
             reasons=(*by_age.reasons, "IRREVERSIBLE: its assessments go for good"),
             reversible=False,
         )
     return by_age
+
+
+def in_grace(tags: Mapping[str, str], policy: Policy) -> Decision | None:
+    """Return why something stale still has to wait for the end of its grace, or None."""
+    if policy.grace_ms is None:
+        return None
+    if DELETE_AFTER not in tags:
+        return protect(Reason.GRACE, "not marked yet")
+    after = delete_after_ms(tags)
+    if after is None:
+        return protect(Reason.MALFORMED_TAG, f"tag {DELETE_AFTER}={tags[DELETE_AFTER]}")
+    if after > policy.as_of_ms:
+        return protect(Reason.GRACE, show("marked, may go after", after))
+    return None
 
 
 def _declared(
@@ -91,34 +164,52 @@ def _declared(
     return None
 
 
-def _by_age(run: Run, policy: Policy) -> Decision:
-    last = run.last_activity_time
-    known = [
-        t for t in (run.start_time, run.end_time, run.newest_metric_time) if policy.is_sensible(t)
-    ]
-    if any(t is not None and t >= policy.cutoff_ms for t in known):
+def _by_age(
+    run: Run, experiment: Experiment | None, rulebook: Rulebook, rule: Rule, policy: Policy
+) -> Decision:
+    is_over = run.status in TERMINAL_STATUSES
+    # A resumed run is RUNNING with its old end time (HAZARDS 0.4), a killed job may stay RUNNING
+    # for ever: both look alike from here, so only a policy that says so lets them go.
+    may_be_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
+    limit = rule.ttl_of(run) if is_over or may_be_zombie else rule.ttl_ms
+    age = rulebook.age(rule, limit, run.tags, experiment.tags if experiment else {})
+    if may_be_zombie and age.ms is not None:
+        age = replace(age, ms=max(age.ms, rule.zombies_ms or 0))
+    stamps = (run.start_time, run.end_time, run.newest_metric_time)
+    newest = max((t for t in stamps if t is not None and policy.is_sensible(t)), default=None)
+    ms = limit if age.malformed else age.ms
+    if ms is None or (newest is not None and newest >= policy.as_of_ms - ms):
         return FRESH
-    if run.status not in TERMINAL_STATUSES:
-        # A resumed run is RUNNING with its old end time (HAZARDS 0.4), a killed job may stay
-        # RUNNING for ever: both look alike from here.
+    if age.malformed:
+        return protect(Reason.MALFORMED_TAG, age.malformed)
+    if not is_over and not may_be_zombie:
         return protect(Reason.NOT_TERMINAL, f"status {run.status or 'unknown'}")
+    doubts = _doubts(run, policy, is_over=is_over)
+    last = run.last_activity_time
+    if doubts or last is None:
+        return protect(Reason.UNKNOWN_TIME, *doubts)
+    if policy.is_too_young(last):
+        return protect(Reason.MIN_AGE, show("last activity", last))
+    sign = "activity" if is_over else "sign of life"
+    days = days_before(last, policy.as_of_ms)
+    return delete(*filter(None, (f"{run.status}, no {sign} for {days}", age.by)))
+
+
+def _doubts(run: Run, policy: Policy, *, is_over: bool) -> list[str]:
+    """Return what cannot be true of a run's times, in words."""
     doubts = [
         show(name, ms)
         for name, ms, required in (
             ("start_time", run.start_time, True),
-            ("end_time", run.end_time, True),
+            ("end_time", run.end_time, is_over),
             ("newest metric timestamp", run.newest_metric_time, False),
             ("oldest metric timestamp", run.oldest_metric_time, False),
         )
         if (required or ms is not None) and not policy.is_sensible(ms)
     ]
-    if not doubts and (run.end_time or 0) < (run.start_time or 0):
+    if not doubts and run.end_time is not None and run.end_time < (run.start_time or 0):
         doubts = [show("end_time", run.end_time) + " before its start"]
-    if doubts or last is None:
-        return protect(Reason.UNKNOWN_TIME, *doubts)
-    if policy.is_too_young(last):
-        return protect(Reason.MIN_AGE, show("last activity", last))
-    return delete(f"{run.status}, no activity for {days_before(last, policy.as_of_ms)}")
+    return doubts
 
 
 def _last_ones(

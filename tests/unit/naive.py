@@ -149,7 +149,7 @@ def deleted_experiments(found: Inventory, cutoff: int) -> set[str]:
                 for v in found.model_versions.values()
             )
             and probe is not None
-            and not (probe.has_traces or probe.fresh_deleted_run or probe.unseen_run)
+            and not (probe.has_traces or probe.newest_deleted_run or probe.unseen_run)
         ):
             going.add(e.experiment_id)
     return going

@@ -22,10 +22,11 @@ from mlflow_gc.inventory.entities import (
 from mlflow_gc.plan.build import Document, build_plan
 from mlflow_gc.retention.decide import decide
 from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rules import Rule
 
 AS_OF = parse_time("2026-05-01T10:02:11.123Z")
 TTL = 30
-POLICY = Policy(as_of_ms=AS_OF, ttl_days=TTL)
+POLICY = Policy(as_of_ms=AS_OF, default=Rule.of_days(TTL))
 CUTOFF = AS_OF - TTL * DAY_MS
 OLD = AS_OF - 400 * DAY_MS
 NEW = AS_OF - 3 * DAY_MS
@@ -287,7 +288,7 @@ def inventories(draw: Any) -> Inventory:
         )
         for m in draw(st.lists(ids(MODEL_IDS), unique=True, max_size=3))
     ]
-    seen = draw(_mostly(Probe(), Probe(True), Probe(fresh_deleted_run="x"), Probe(unseen_run="y")))
+    seen = draw(_mostly(Probe(), Probe(True), Probe(newest_deleted_run=("x", POLICY.as_of_ms)), Probe(unseen_run="y")))
     probes = {
         e.experiment_id: seen if n == 0 else Probe()
         for n, e in enumerate(experiments)

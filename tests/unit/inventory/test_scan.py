@@ -207,7 +207,7 @@ class Fake:
 def _plan(fake):
     found = scan(fake)
     waiting = experiments_to_probe(decide(found, POLICY))
-    found = probe(fake, found, waiting, cutoff_ms=POLICY.cutoff_ms)
+    found = probe(fake, found, waiting, since_ms=POLICY.cutoff_ms)
     return build_plan(found, decide(found, POLICY), POLICY, SERVER)
 
 

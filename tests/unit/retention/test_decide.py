@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from unit import naive, worlds
 from unit.worlds import CUTOFF, POLICY
 
+from mlflow_gc.retention.rules import Rule
 from mlflow_gc.retention.decide import decide, experiments_to_probe
 from mlflow_gc.retention.decision import Reason, Verdict
 
@@ -98,7 +99,7 @@ def test_the_highest_version_stays_overall_and_in_each_stage(found):
 @given(worlds.inventories(), st.integers(1, 500), st.integers(1, 500))
 def test_a_longer_ttl_never_deletes_more(found, one, other):
     longer, shorter = (
-        decide(found, replace(POLICY, ttl_days=days)) for days in sorted((one, other), reverse=True)
+        decide(found, replace(POLICY, default=Rule.of_days(days))) for days in sorted((one, other), reverse=True)
     )
     for kind in KINDS:
         assert _gone(longer, kind) <= _gone(shorter, kind)

@@ -107,7 +107,7 @@ def test_age(field, ms, verdict):
         (
             an_experiment(),
             [],
-            Probe(fresh_deleted_run="x"),
+            Probe(newest_deleted_run=("x", POLICY.as_of_ms)),
             Reason.RECENT_TRASH,
             ("deleted run x",),
         ),

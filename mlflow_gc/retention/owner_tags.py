@@ -1,0 +1,129 @@
+"""Tags with which owners decide on the spot, on the thing itself, visible in MLflow's own UI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone, tzinfo
+
+from mlflow_gc.clock import parse_duration, parse_time
+from mlflow_gc.inventory.entities import Diagnostic, Inventory
+
+KEEP = "mlflow_gc.keep"
+TTL = "mlflow_gc.ttl"
+DELETE_AFTER = "mlflow_gc.delete_after"
+
+MALFORMED = "malformed_tag"
+"""Diagnostic code: a tag of ours that cannot be understood; what carries it is kept."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_YES = {"true", "yes", "1"}
+_NO = {"false", "no", "0"}
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a tag asks for.
+
+    Attributes:
+        text: ``tag mlflow_gc.ttl=90d``, for people.
+        ttl_ms: an age; None for never.
+        is_malformed: nobody knows what it asks for.
+    """
+
+    text: str
+    ttl_ms: int | None = None
+    is_malformed: bool = False
+
+
+def keeps(tags: Mapping[str, str], key: str, *, as_of_ms: int, zone: tzinfo) -> bool:
+    """Tell whether the keep tag keeps what carries it.
+
+    Anything but a clear no, or a day that is over, keeps: an owner who made a typing mistake
+    wanted the thing kept.
+    """
+    value = tags.get(key)
+    if value is None:
+        return False
+    text = value.strip().lower()
+    until = _until(text, zone)
+    return as_of_ms < until if until is not None else text not in _NO
+
+
+def wished_ttl(*tags: Mapping[str, str]) -> Wish | None:
+    """Return what the nearest TTL tag asks for, or None.
+
+    Args:
+        tags: of the thing itself, then of what holds it.
+    """
+    for each in tags:
+        value = each.get(TTL)
+        if value is None:
+            continue
+        text = f"tag {TTL}={value}"
+        if value.strip() == "never":
+            return Wish(text)
+        try:
+            ttl_ms = parse_duration(value.strip())
+        except ValueError:
+            ttl_ms = 0
+        # An age of zero is no age: everything would be stale at once.
+        return Wish(text, ttl_ms, is_malformed=not ttl_ms)
+    return None
+
+
+def delete_after_ms(tags: Mapping[str, str]) -> int | None:
+    """Return when a mark lets something go, ms since the epoch; None without a (readable) mark."""
+    try:
+        return parse_time(tags[DELETE_AFTER])
+    except (KeyError, ValueError):
+        return None
+
+
+def malformed(inventory: Inventory, keep_tag: str, zone: tzinfo) -> Iterator[Diagnostic]:
+    """Yield what nobody can understand among our tags; it keeps what carries it."""
+    found = []
+    carriers: tuple[tuple[str, Iterator[tuple[str, Mapping[str, str]]]], ...] = (
+        ("experiment", ((e.experiment_id, e.tags) for e in inventory.experiments.values())),
+        ("run", ((r.run_id, r.tags) for r in inventory.runs.values())),
+        ("registered model", ((m.name, m.tags) for m in inventory.registered_models.values())),
+        ("model version", ((v.key, v.tags) for v in inventory.model_versions.values())),
+    )
+    for kind, entities in carriers:
+        for entity_id, tags in entities:
+            found += [
+                f"{kind} {entity_id}: {key}={tags[key]}"
+                for key in _unreadable(tags, keep_tag, zone)
+            ]
+    for sentence in sorted(found)[:_MOST_NAMED]:
+        yield Diagnostic(MALFORMED, f"A tag cannot be understood, so it keeps. {sentence}")
+    if len(found) > _MOST_NAMED:
+        more = len(found) - _MOST_NAMED
+        yield Diagnostic(MALFORMED, f"{more:,} more tags cannot be understood, so they keep.")
+
+
+def _unreadable(tags: Mapping[str, str], keep_tag: str, zone: tzinfo) -> Iterator[str]:
+    if keep_tag in tags:
+        text = tags[keep_tag].strip().lower()
+        if text not in _YES | _NO and _until(text, zone) is None:
+            yield keep_tag
+    wish = wished_ttl(tags) if TTL in tags else None
+    if wish and wish.is_malformed:
+        yield TTL
+    if DELETE_AFTER in tags and delete_after_ms(tags) is None:
+        yield DELETE_AFTER
+
+
+def _until(text: str, zone: tzinfo) -> int | None:
+    """Return when the last day of ``until:2027-01-31`` is over, ms since the epoch."""
+    match = re.fullmatch(r"until:\s*(\d{4}-\d{2}-\d{2})", text, re.ASCII)
+    if not match:
+        return None
+    try:
+        day = date.fromisoformat(match[1]) + timedelta(days=1)
+    except (ValueError, OverflowError):
+        return None
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+    return (midnight - _EPOCH) // timedelta(milliseconds=1)

@@ -1,0 +1,101 @@
+"""Which rule is about which entity, and the age it sets there once the owner was heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
+from mlflow_gc.retention.owner_tags import Wish, wished_ttl
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rules import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """From which age something is stale.
+
+    Attributes:
+        ms: the age; None for never.
+        by: who says so, for people: empty for the default rule.
+        malformed: a tag that should say so and cannot be understood, or None.
+    """
+
+    ms: int | None
+    by: str = ""
+    malformed: str | None = None
+
+
+class Rulebook:
+    """The rules of a policy over an inventory; the first that matches decides.
+
+    Args:
+        policy: its rules.
+        inventory: what they are about.
+    """
+
+    def __init__(self, policy: Policy, inventory: Inventory) -> None:
+        self._policy = policy
+        self._inventory = inventory
+        # Of ten rules about experiments few are about this one: asked once per experiment.
+        self._places: dict[str, tuple[Rule, ...]] = {}
+
+    def of_experiment(self, experiment: Experiment) -> Rule:
+        """Return the rule for an experiment as such."""
+        workspace = self._inventory.workspace
+        return self._first(
+            r for r in self._policy.rules if r.match.matches_experiment(experiment, workspace)
+        )
+
+    def of_run(self, run: Run, experiment: Experiment) -> Rule:
+        """Return the rule for a run."""
+        if not self._policy.rules:
+            return self._policy.default
+        places = self._places.get(experiment.experiment_id)
+        if places is None:
+            workspace = self._inventory.workspace
+            places = tuple(
+                r for r in self._policy.rules if r.match.matches_place(experiment, workspace)
+            )
+            self._places[experiment.experiment_id] = places
+        return self._first(r for r in places if r.match.matches_run(run, experiment))
+
+    def of_version(self, version: ModelVersion) -> Rule:
+        """Return the rule for a model version."""
+        return self._of_model(version.name, version.tags)
+
+    def of_model(self, model: RegisteredModel) -> Rule:
+        """Return the rule for a registered model as such."""
+        return self._of_model(model.name, model.tags)
+
+    def _of_model(self, name: str, tags: Mapping[str, str]) -> Rule:
+        model = self._inventory.registered_models.get(name)
+        workspace = self._inventory.workspace
+        return self._first(
+            r for r in self._policy.rules if r.match.matches_model(name, tags, model, workspace)
+        )
+
+    def _first(self, rules: Iterator[Rule]) -> Rule:
+        return next(rules, self._policy.default)
+
+    def age(self, rule: Rule, ms: int | None, *tags: Mapping[str, str]) -> Age:
+        """Return the age from which something is stale.
+
+        Args:
+            rule: that is about it.
+            ms: what the rule sets; None for never.
+            tags: of the thing itself, then of what holds it.
+        """
+        by = "" if rule is self._policy.default else f"rule {rule.name}"
+        wish = wished_ttl(*tags)
+        if wish is None:
+            return Age(ms, by)
+        if wish.is_malformed:
+            return Age(None, by, malformed=wish.text)
+        if self._is_shorter(wish, ms) and not self._policy.owners_may_shorten:
+            return Age(ms, by)
+        return Age(wish.ttl_ms, wish.text)
+
+    @staticmethod
+    def _is_shorter(wish: Wish, ms: int | None) -> bool:
+        return wish.ttl_ms is not None and (ms is None or wish.ttl_ms < ms)

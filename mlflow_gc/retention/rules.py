@@ -1,0 +1,234 @@
+"""Rules: which part of a server they are about, and what they ask for there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import translate
+from functools import cached_property, lru_cache
+from typing import Any
+
+from mlflow_gc.clock import DAY_MS, format_duration, parse_duration
+from mlflow_gc.inventory.entities import Experiment, RegisteredModel, Run
+from mlflow_gc.retention.keep import Keep
+
+TERMINAL_STATUSES = ("FINISHED", "FAILED", "KILLED")
+UNFINISHED_STATUSES = ("RUNNING", "SCHEDULED")
+NEVER = "never"
+OFF = "off"
+
+_OF_EXPERIMENTS = ("experiment", "experiment_regex")
+_OF_RUNS = ("status", "user", "run_name")
+_OF_MODELS = ("model", "model_regex")
+
+
+@dataclass(frozen=True)
+class Selector:
+    """What a rule is about; all that is set must match.
+
+    Globs are those of a shell, with case, and ``*`` also matches ``/``; regular expressions are
+    Python's and may match anywhere in a name.
+
+    Attributes:
+        experiment, experiment_regex: name of the experiment (of a run, or itself).
+        model, model_regex: name of the registered model.
+        tags: glob by key; the tag may be on the thing itself or on its experiment or model.
+        status: statuses of a run.
+        user, run_name: globs.
+        workspace: glob; matches servers without workspaces only when it is ``*``.
+    """
+
+    experiment: str | None = None
+    experiment_regex: str | None = None
+    model: str | None = None
+    model_regex: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    status: tuple[str, ...] = ()
+    user: str | None = None
+    run_name: str | None = None
+    workspace: str | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Return what is set."""
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        found["tags"] = dict(sorted(self.tags.items()))
+        found["status"] = list(self.status)
+        return {name: value for name, value in found.items() if value}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Selector:
+        """Return what :meth:`to_document` wrote, or a policy file of the same shape says."""
+        status = document.get("status") or ()
+        return cls(
+            **{
+                name: str(document[name])
+                for name in (
+                    *_OF_EXPERIMENTS,
+                    *_OF_MODELS,
+                    "user",
+                    "run_name",
+                    "workspace",
+                )
+                if document.get(name)
+            },
+            tags={str(k): str(v) for k, v in (document.get("tags") or {}).items()},
+            status=tuple([status] if isinstance(status, str) else map(str, status)),
+        )
+
+    @cached_property
+    def is_of_models(self) -> bool:
+        """Whether it can only match registered models and their versions."""
+        return any(getattr(self, name) for name in _OF_MODELS)
+
+    @cached_property
+    def is_of_runs(self) -> bool:
+        """Whether it can only match runs."""
+        return any(getattr(self, name) for name in _OF_RUNS)
+
+    @cached_property
+    def is_of_experiments(self) -> bool:
+        """Whether it can only match experiments and runs."""
+        return self.is_of_runs or any(getattr(self, name) for name in _OF_EXPERIMENTS)
+
+    def matches_experiment(self, experiment: Experiment, workspace: str | None) -> bool:
+        """Tell whether it is about an experiment as such."""
+        return (
+            not self.is_of_models
+            and not self.is_of_runs
+            and self.matches_place(experiment, workspace)
+            and self._tags_match(experiment.tags, {})
+        )
+
+    def matches_place(self, experiment: Experiment, workspace: str | None) -> bool:
+        """Tell whether runs of an experiment can match, as far as its name tells."""
+        return (
+            not self.is_of_models
+            and self._name_matches(experiment.name, *_OF_EXPERIMENTS)
+            and _glob(self.workspace, workspace or "")
+        )
+
+    def matches_run(self, run: Run, experiment: Experiment) -> bool:
+        """Tell whether it is about a run of an experiment that :meth:`matches_place`."""
+        return (
+            (not self.status or run.status in self.status)
+            and _glob(self.user, run.user_id)
+            and _glob(self.run_name, run.run_name)
+            and self._tags_match(run.tags, experiment.tags)
+        )
+
+    def matches_model(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        model: RegisteredModel | None,
+        workspace: str | None,
+    ) -> bool:
+        """Tell whether it is about a registered model or a version, which has these tags."""
+        return (
+            not self.is_of_experiments
+            and self._name_matches(name, *_OF_MODELS)
+            and _glob(self.workspace, workspace or "")
+            and self._tags_match(tags, model.tags if model else {})
+        )
+
+    def _name_matches(self, name: str, glob: str, regex: str) -> bool:
+        pattern = getattr(self, regex)
+        return _glob(getattr(self, glob), name) and (
+            pattern is None or re.search(pattern, name) is not None
+        )
+
+    def _tags_match(self, own: Mapping[str, str], of_holder: Mapping[str, str]) -> bool:
+        return all(
+            (key in own and _glob(value, own[key]))
+            or (key in of_holder and _glob(value, of_holder[key]))
+            for key, value in self.tags.items()
+        )
+
+
+def _glob(pattern: str | None, text: str) -> bool:
+    return pattern is None or _compiled(pattern).match(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What to do with the entities that a selector matches; the last rule matches everything.
+
+    Attributes:
+        name: for people.
+        match: which entities.
+        ttl_ms: age from which they are stale; None for never.
+        failed_ttl_ms: the same for runs that FAILED or were KILLED.
+        statuses: statuses in which a run may go.
+        zombies_ms: how long without a sign of life a RUNNING or SCHEDULED run may go after; None
+            for never.
+        empty_ms: age from which an experiment without runs is stale.
+        empty_model_ms: age from which a registered model without versions is; None for never.
+        keep: what stays all the same.
+    """
+
+    name: str
+    match: Selector = field(default_factory=Selector)
+    ttl_ms: int | None = 30 * DAY_MS
+    failed_ttl_ms: int | None = 30 * DAY_MS
+    statuses: tuple[str, ...] = TERMINAL_STATUSES
+    zombies_ms: int | None = None
+    empty_ms: int | None = 30 * DAY_MS
+    empty_model_ms: int | None = None
+    keep: Keep = field(default_factory=Keep)
+
+    def ttl_of(self, run: Run) -> int | None:
+        """Return the age from which a run is stale, ms; None for never."""
+        if run.status in TERMINAL_STATUSES:
+            if run.status not in self.statuses:
+                return None
+            return self.ttl_ms if run.status == "FINISHED" else self.failed_ttl_ms
+        return self.zombies_ms
+
+    @classmethod
+    def of_days(cls, days: int) -> Rule:
+        """Return the default rule of a server without a policy file."""
+        ttl_ms = days * DAY_MS
+        return cls("default", ttl_ms=ttl_ms, failed_ttl_ms=ttl_ms, empty_ms=ttl_ms)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as a plan holds it: every value, inherited ones too."""
+        return {
+            "name": self.name,
+            "match": self.match.to_document(),
+            "ttl": _age(self.ttl_ms, NEVER),
+            "failed_ttl": _age(self.failed_ttl_ms, NEVER),
+            "statuses": list(self.statuses),
+            "zombies": _age(self.zombies_ms, OFF),
+            "empty_experiments": _age(self.empty_ms, NEVER),
+            "empty_models": _age(self.empty_model_ms, OFF),
+            "keep": self.keep.to_document(),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Rule:
+        """Return what :meth:`to_document` wrote."""
+        return cls(
+            name=document["name"],
+            match=Selector.from_document(document["match"]),
+            ttl_ms=_ms(document["ttl"]),
+            failed_ttl_ms=_ms(document["failed_ttl"]),
+            statuses=tuple(document["statuses"]),
+            zombies_ms=_ms(document["zombies"]),
+            empty_ms=_ms(document["empty_experiments"]),
+            empty_model_ms=_ms(document["empty_models"]),
+            keep=Keep.from_document(document["keep"]),
+        )
+
+
+def _age(ms: int | None, word: str) -> str:
+    return word if ms is None else format_duration(ms)
+
+
+def _ms(text: str) -> int | None:
+    return None if text in {NEVER, OFF} else parse_duration(text)
