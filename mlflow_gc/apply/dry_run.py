@@ -48,3 +48,6 @@ class DryRun:
 
     def delete_model_version(self, name: str, version: str) -> None:
         """Do nothing: the highest versions never go, so no other version's fate depends on it."""
+
+    def delete_registered_model(self, name: str) -> None:
+        """Do nothing: it has no versions whose fate could depend on it."""

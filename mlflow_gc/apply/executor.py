@@ -44,6 +44,7 @@ _DELETED_LOOKS = {
     "run": "already_deleted",
     "experiment": "already_deleted",
     "model_version": "gone",
+    "registered_model": "gone",
 }
 UNREADABLE = "unreadable"
 """Finding code for what could not be looked at; becomes a failure."""
@@ -141,6 +142,7 @@ class Executor:
         for kind, delete_one in (
             ("experiment", self._experiment),
             ("model_version", self._version),
+            ("registered_model", self._registered_model),
         ):
             for batch_of_one_kind in _batches(self._plan[f"{kind}s"]):
                 self._check_stop()
@@ -320,24 +322,36 @@ class Executor:
 
     def _version(self, entry: Document) -> None:
         name, version = entry["name"], entry["version"]
-        key = identify("model_versions", entry)
-        look = partial(self._recheck.look_at_version, entry)
+        self._for_good(
+            "model_version",
+            entry,
+            look=partial(self._recheck.look_at_version, entry),
+            send=lambda: self._gateway.delete_model_version(name, version),
+        )
+
+    def _registered_model(self, entry: Document) -> None:
+        name = entry["name"]
+        self._for_good(
+            "registered_model",
+            entry,
+            look=partial(self._recheck.look_at_registered_model, entry),
+            send=lambda: self._gateway.delete_registered_model(name),
+        )
+
+    def _for_good(
+        self, kind: str, entry: Document, *, look: Callable[[], Finding], send: Callable[[], None]
+    ) -> None:
+        """Delete what cannot be brought back."""
+        key = identify(f"{kind}s", entry)
         finding = self._look_or_fail(look)
-        if not self._skip("model_version", [entry], {key: finding}):
+        if not self._skip(kind, [entry], {key: finding}):
             return
         # Not to undo it, which MLflow cannot: so that at least everything about it is known.
         known = {
             field: value for field, value in entry.items() if field not in {"expect", "reasons"}
         }
-        self._intend("model_version", [entry], known)
-        self._delete(
-            "model_version",
-            key,
-            finding,
-            send=lambda: self._gateway.delete_model_version(name, version),
-            look=look,
-            undo=known,
-        )
+        self._intend(kind, [entry], known)
+        self._delete(kind, key, finding, send=send, look=look, undo=known)
         self._journal.sync()
 
     # -- shared --------------------------------------------------------------------------------

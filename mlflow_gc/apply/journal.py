@@ -25,6 +25,7 @@ from mlflow_gc.plan import schema
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.verify import check_format
 
+RECORD_KINDS = ("run", "experiment", "model_version", "registered_model")
 FORMAT = "mlflow-gc/journal"
 FORMAT_VERSION = "1.0"
 

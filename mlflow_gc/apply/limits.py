@@ -62,6 +62,7 @@ def _tally_now(gateway: Gateway, plan: Document, recheck: Recheck) -> Tally:
         "experiments": len(active - experiments),
         "runs": other_runs.total(),
         "model_versions": other_versions.total(),
+        "registered_models": 0,  # only empty ones count, and the plan has them all
     }
     return Tally(
         kinds={kind: Share(planned[kind], planned[kind] + others[kind]) for kind in KINDS},

@@ -20,7 +20,13 @@ from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, Run
 from mlflow_gc.inventory.gateway import Gateway, Json, pages
 from mlflow_gc.inventory.scan import chunks, probe
 from mlflow_gc.plan.build import Document
-from mlflow_gc.plan.expect import drift, expect_experiment, expect_model_version, expect_run
+from mlflow_gc.plan.expect import (
+    drift,
+    expect_experiment,
+    expect_model_version,
+    expect_registered_model,
+    expect_run,
+)
 from mlflow_gc.retention.decide import decide, experiments_to_probe, trash_since
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.policy import Policy
@@ -305,6 +311,32 @@ class Recheck:
         decision = decide(inventory, self.policy).model_versions[name, number]
         expected = expect_model_version(version, wire.version_aliases(wired))
         changed = drift(entry["expect"], expected)
+        if changed or decision.verdict is not Verdict.DELETE:
+            return _kept_or(decision, "changed", "; ".join(changed) or "updated", looked_at)
+        return Finding(looked_at=looked_at)
+
+    def look_at_registered_model(self, entry: Document) -> Finding:
+        """Look at a planned registered model; deleting it would take any version along."""
+        looked_at = self._fresh()
+        name = entry["name"]
+        wired = self._gateway.get_registered_model(name)
+        if wired is None:
+            return Finding("gone", "it does not exist any more", looked_at)
+        model = wire.registered_model(wired)
+        newest = [wire.model_version(v) for v in wired.get("latest_versions") or ()]
+        versions = {**self.registry.of_model(name), **{(v.name, v.version): v for v in newest}}
+        if versions:
+            return Finding("protected", f"it has {len(versions)} versions now", looked_at)
+        inventory = Inventory(
+            experiments={},
+            runs={},
+            registered_models={name: model},
+            model_versions={},
+            logged_models={},
+            workspace=self._workspace,
+        )
+        decision = decide(inventory, self.policy).registered_models[name]
+        changed = drift(entry["expect"], expect_registered_model(model))
         if changed or decision.verdict is not Verdict.DELETE:
             return _kept_or(decision, "changed", "; ".join(changed) or "updated", looked_at)
         return Finding(looked_at=looked_at)

@@ -66,14 +66,19 @@ class Restorer:
                     self._runs(group)
         except ServerError as error:
             fatal = error
-        for key in self._undo.model_versions:
-            self._journal.record(
-                "model_version",
-                key,
-                "skipped",
-                reason="irreversible",
-                detail="MLflow cannot restore a model version; the journal holds what is known",
-            )
+        for kind, keys in (
+            ("model_version", self._undo.model_versions),
+            ("registered_model", self._undo.registered_models),
+        ):
+            for key in keys:
+                self._journal.record(
+                    kind,
+                    key,
+                    "skipped",
+                    reason="irreversible",
+                    detail=f"MLflow cannot restore a {kind.replace('_', ' ')}; the journal holds "
+                    "what is known",
+                )
         interrupted = "interrupted" if self._stop.is_set() else "completed"
         self._journal.close("failed" if fatal else interrupted)
         return fatal

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from mlflow_gc.apply.journal import Session
+from mlflow_gc.apply.journal import RECORD_KINDS, Session
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
@@ -31,12 +31,14 @@ class Undo:
         runs: deleted runs, in the order of their deletion.
         without_assessments: those of them whose assessments went for good.
         model_versions: what is known of the deleted versions.
+        registered_models: the same of deleted registered models.
     """
 
     experiments: dict[str, list[str]] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     without_assessments: set[str] = field(default_factory=set)
     model_versions: dict[str, Document] = field(default_factory=dict)
+    registered_models: dict[str, Document] = field(default_factory=dict)
 
 
 def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
@@ -67,8 +69,10 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
             undo.runs.append(entity_id)
             if (known or {}).get("lost") == LOST_ASSESSMENTS:
                 undo.without_assessments.add(entity_id)
-        else:
+        elif kind == "model_version":
             undo.model_versions[entity_id] = known or {}
+        else:
+            undo.registered_models[entity_id] = known or {}
     return undo
 
 
@@ -85,7 +89,7 @@ def deleted_since_completion(sessions: Sequence[Session]) -> dict[str, set[str]]
     A session that was cut off leaves its batch to the next one; what a completed session deleted
     is settled, and may be somebody else's by now.
     """
-    deleted: dict[str, set[str]] = {"run": set(), "experiment": set(), "model_version": set()}
+    deleted: dict[str, set[str]] = {kind: set() for kind in RECORD_KINDS}
     for session in sessions:
         for record in session.records:
             if record["outcome"] == "deleted":

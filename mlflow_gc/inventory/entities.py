@@ -122,6 +122,7 @@ class RegisteredModel:
     aliases: Mapping[str, tuple[str, ...]]
     last_updated_timestamp: int | None = None
     creation_timestamp: int | None = None
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)

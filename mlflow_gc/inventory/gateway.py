@@ -181,6 +181,22 @@ class Gateway(Protocol):
     def delete_model_version(self, name: str, version: str) -> None:
         """Delete a model version for good."""
 
+    def delete_registered_model(self, name: str) -> None:
+        """Delete a registered model and all its versions for good."""
+
+    def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
+        """Set a tag.
+
+        Args:
+            kind: ``run``, ``experiment``, ``model_version`` or ``registered_model``.
+            entity_id: its id; ``name/version`` for a version, the name for a model.
+            key: of the tag.
+            value: of the tag.
+        """
+
+    def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
+        """Take a tag away; the arguments are those of :meth:`set_tag`."""
+
 
 def pages(search: Callable[..., Page]) -> Iterator[Json]:
     """Yield every entity of a paged search; ``search`` takes the page's token as ``token=``.

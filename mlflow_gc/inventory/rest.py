@@ -322,6 +322,21 @@ class RestGateway:
             registry=True,
         )
 
+    def delete_registered_model(self, name: str) -> None:
+        """Delete a registered model and all its versions for good."""
+        self._send("DELETE", f"{_V2}/registered-models/delete", json={"name": name}, registry=True)
+
+    def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
+        """Set a tag."""
+        path, _, ids, registry = _tag_call(kind, entity_id)
+        self._send("POST", path, json={**ids, "key": key, "value": value}, registry=registry)
+
+    def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
+        """Take a tag away."""
+        _, path, ids, registry = _tag_call(kind, entity_id)
+        method = "DELETE" if registry else "POST"
+        self._send(method, path, json={**ids, "key": key}, registry=registry)
+
     # -- plumbing ------------------------------------------------------------------------------
 
     def _address(self, *, registry: bool = False) -> str:
@@ -457,6 +472,32 @@ class RestGateway:
             # The largest counts: behind one address there may be several servers.
             self._clock_skew_ms = max(self._clock_skew_ms, skew, key=abs)
         return _checked(response, address, as_json=as_json)
+
+
+def _tag_call(kind: str, entity_id: str) -> tuple[str, str, Json, bool]:
+    """Return the paths to set and to delete a tag, the ids to send, and whether to the registry."""
+    name, _, version = entity_id.rpartition("/")
+    return {
+        "run": (f"{_V2}/runs/set-tag", f"{_V2}/runs/delete-tag", {"run_id": entity_id}, False),
+        "experiment": (
+            f"{_V2}/experiments/set-experiment-tag",
+            f"{_V2}/experiments/delete-experiment-tag",
+            {"experiment_id": entity_id},
+            False,
+        ),
+        "model_version": (
+            f"{_V2}/model-versions/set-tag",
+            f"{_V2}/model-versions/delete-tag",
+            {"name": name, "version": version},
+            True,
+        ),
+        "registered_model": (
+            f"{_V2}/registered-models/set-tag",
+            f"{_V2}/registered-models/delete-tag",
+            {"name": entity_id},
+            True,
+        ),
+    }[kind]
 
 
 def _host_creds(uri: str) -> Any:

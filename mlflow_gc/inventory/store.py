@@ -212,6 +212,41 @@ class StoreGateway:
         """Delete a model version for good."""
         self._call(lambda: self._registry.delete_model_version(name, version))
 
+    def delete_registered_model(self, name: str) -> None:
+        """Delete a registered model and all its versions for good."""
+        self._call(lambda: self._registry.delete_registered_model(name))
+
+    def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
+        """Set a tag."""
+        from mlflow.entities import ExperimentTag, RunTag
+        from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
+
+        name, _, version = entity_id.rpartition("/")
+        tracking, registry = self._tracking, self._registry
+        calls: dict[str, Callable[[], None]] = {
+            "run": lambda: tracking.set_tag(entity_id, RunTag(key, value)),
+            "experiment": lambda: tracking.set_experiment_tag(entity_id, ExperimentTag(key, value)),
+            "model_version": lambda: registry.set_model_version_tag(
+                name, version, ModelVersionTag(key, value)
+            ),
+            "registered_model": lambda: registry.set_registered_model_tag(
+                entity_id, RegisteredModelTag(key, value)
+            ),
+        }
+        self._call(calls[kind])
+
+    def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
+        """Take a tag away."""
+        name, _, version = entity_id.rpartition("/")
+        tracking, registry = self._tracking, self._registry
+        calls: dict[str, Callable[[], None]] = {
+            "run": lambda: tracking.delete_tag(entity_id, key),
+            "experiment": lambda: tracking.delete_experiment_tag(entity_id, key),
+            "model_version": lambda: registry.delete_model_version_tag(name, version, key),
+            "registered_model": lambda: registry.delete_registered_model_tag(entity_id, key),
+        }
+        self._call(calls[kind])
+
     def _experiments_beside_registry(self) -> Any:
         # A database with a registry in it has MLflow's tracking tables too: one schema.
         from mlflow.tracking._tracking_service.utils import _get_store as get_tracking

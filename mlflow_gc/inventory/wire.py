@@ -79,6 +79,7 @@ def registered_model(wire: Json) -> RegisteredModel:
         aliases={version: tuple(sorted(names)) for version, names in sorted(aliases.items())},
         last_updated_timestamp=_time(wire, "last_updated_timestamp"),
         creation_timestamp=_time(wire, "creation_timestamp"),
+        description=_text(wire, "description"),
     )
 
 

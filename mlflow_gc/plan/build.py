@@ -14,6 +14,7 @@ from mlflow_gc.inventory.entities import (
     Experiment,
     Inventory,
     ModelVersion,
+    RegisteredModel,
     Run,
     ServerInfo,
 )
@@ -21,6 +22,7 @@ from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.expect import (
     expect_experiment,
     expect_model_version,
+    expect_registered_model,
     expect_run,
     time_or_none,
 )
@@ -63,6 +65,10 @@ def build_plan(
         _version_entry(inventory.model_versions[v], decisions.model_versions[v])
         for v in _deleted(decisions.model_versions, key=_version_order)
     ]
+    models = [
+        _model_entry(inventory.registered_models[m], decisions.registered_models[m])
+        for m in _deleted(decisions.registered_models, key=str)
+    ]
     plan: Document = {
         "$schema": PLAN_SCHEMA_ID,
         "format": FORMAT,
@@ -89,11 +95,15 @@ def build_plan(
             "experiments": _counts(decisions.experiments.values()),
             "runs": _counts(decisions.runs.values()),
             "model_versions": _counts(decisions.model_versions.values()),
-            "irreversible": sum(not e["reversible"] for e in (*experiments, *runs, *versions)),
+            "registered_models": _counts(decisions.registered_models.values()),
+            "irreversible": sum(
+                not e["reversible"] for e in (*experiments, *runs, *versions, *models)
+            ),
         },
         "experiments": experiments,
         "runs": runs,
         "model_versions": versions,
+        "registered_models": models,
         "protected": _protected(inventory, decisions),
     }
     plan["plan_id"] = plan_id(plan)
@@ -216,6 +226,19 @@ def _version_entry(version: ModelVersion, decision: Decision) -> Document:
     }
 
 
+def _model_entry(model: RegisteredModel, decision: Decision) -> Document:
+    return {
+        "name": model.name,
+        "creation_timestamp": time_or_none(model.creation_timestamp),
+        "last_updated_timestamp": time_or_none(model.last_updated_timestamp),
+        "description": model.description,
+        "tags": dict(sorted(model.tags.items())),
+        "reversible": decision.reversible,
+        "reasons": list(decision.reasons),
+        "expect": expect_registered_model(model),
+    }
+
+
 def _protected(inventory: Inventory, decisions: Decisions) -> Document:
     experiments = [
         {
@@ -238,7 +261,16 @@ def _protected(inventory: Inventory, decisions: Decisions) -> Document:
         {"name": name, "version": version, **_why(decisions.model_versions[name, version])}
         for name, version in _kept(decisions.model_versions, key=_version_order)
     ]
-    return {"experiments": experiments, "runs": runs, "model_versions": versions}
+    models = [
+        {"name": name, **_why(decisions.registered_models[name])}
+        for name in _kept(decisions.registered_models, key=str)
+    ]
+    return {
+        "experiments": experiments,
+        "runs": runs,
+        "model_versions": versions,
+        "registered_models": models,
+    }
 
 
 def _kept(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlflow_gc.clock import format_ms, is_writable
-from mlflow_gc.inventory.entities import Experiment, ModelVersion, Run
+from mlflow_gc.inventory.entities import Experiment, ModelVersion, RegisteredModel, Run
 from mlflow_gc.plan.canonical import digest
 from mlflow_gc.settings import redact_uri
 
@@ -64,6 +64,15 @@ def expect_model_version(version: ModelVersion, aliases: tuple[str, ...]) -> dic
         "run_id": version.run_id,
         "source": redact_uri(version.source),
         "tags_digest": _tags_digest(version.tags, version.description),
+    }
+
+
+def expect_registered_model(model: RegisteredModel) -> dict[str, Any]:
+    """Return what must still hold of a registered model without versions."""
+    return {
+        "creation_timestamp": time_or_none(model.creation_timestamp),
+        "last_updated_timestamp": time_or_none(model.last_updated_timestamp),
+        "tags_digest": _tags_digest(model.tags, model.description),
     }
 
 
@@ -125,4 +134,5 @@ KNOWN_KEYS = {
             "tags_digest",
         }
     ),
+    "registered_models": frozenset({"creation_timestamp", "last_updated_timestamp", "tags_digest"}),
 }

@@ -17,7 +17,7 @@ import orjson
 from mlflow_gc.errors import GcError
 from mlflow_gc.plan.build import Document
 
-_ENTITY_LISTS = ("experiments", "runs", "model_versions")
+_ENTITY_LISTS = ("experiments", "runs", "model_versions", "registered_models")
 
 
 def render(plan: Document) -> bytes:

@@ -20,7 +20,7 @@ GUARD_HINT = (
     "and make a new plan: mlflow-gc report."
 )
 
-KINDS = ("experiments", "runs", "model_versions")
+KINDS = ("experiments", "runs", "model_versions", "registered_models")
 """The entity lists of a plan, in its order."""
 
 
@@ -30,6 +30,8 @@ def identify(kind: str, entity: Document) -> str:
         return str(entity["experiment_id"])
     if kind == "runs":
         return str(entity["run_id"])
+    if kind == "registered_models":
+        return str(entity["name"])
     return f"{entity['name']}/{entity['version']}"
 
 

@@ -14,6 +14,7 @@ from mlflow_gc.retention.experiments import decide_experiments
 from mlflow_gc.retention.model_versions import decide_model_versions
 from mlflow_gc.retention.owner_tags import TTL, wished_ttl
 from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.registered_models import decide_registered_models
 from mlflow_gc.retention.runs import decide_runs
 
 
@@ -36,6 +37,7 @@ def decide(
         experiments=decide_experiments(inventory, policy, runs),
         runs=runs,
         model_versions=decide_model_versions(inventory, policy),
+        registered_models=decide_registered_models(inventory, policy),
     )
 
 

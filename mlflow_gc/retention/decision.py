@@ -105,3 +105,5 @@ class Decisions:
     experiments: Mapping[str, Decision] = field(default_factory=dict)
     runs: Mapping[str, Decision] = field(default_factory=dict)
     model_versions: Mapping[tuple[str, str], Decision] = field(default_factory=dict)
+    registered_models: Mapping[str, Decision] = field(default_factory=dict)
+    """Only those without versions."""

@@ -14,7 +14,7 @@ from mlflow_gc.inventory.entities import Inventory
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Guards
 
-KINDS = ("experiments", "runs", "model_versions")
+KINDS = ("experiments", "runs", "model_versions", "registered_models")
 GROUPS = {"experiment": "runs", "registered_model": "versions"}
 """What a share per group is counted in."""
 
@@ -61,6 +61,7 @@ def tally(inventory: Inventory, decisions: Decisions) -> Tally:
             "experiments": _share(decisions.experiments.values()),
             "runs": _share(decisions.runs.values()),
             "model_versions": _share(decisions.model_versions.values()),
+            "registered_models": _share(decisions.registered_models.values()),
         },
         experiments=_by_group(
             (inventory.runs[run_id].experiment_id, decision)

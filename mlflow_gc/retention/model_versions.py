@@ -145,7 +145,7 @@ def _protected(
     if version.current_stage != _NO_STAGE:
         return protect(Reason.STAGE, f"stage {version.current_stage}")
     # Servers before 2.21 list prompts like models; deleting a version deletes the prompt's text.
-    if "true" in {tags.get(PROMPT_TAG, "").lower() for tags in (version.tags, model.tags)}:
+    if is_prompt(version.tags) or is_prompt(model.tags):
         return protect(Reason.PROMPT, f"registered_model {version.name} is a prompt")
     # ``models:/m/latest`` and ``models:/m/<stage>`` mean the highest version: deleting it hands
     # its users another one without a word.
@@ -160,6 +160,11 @@ def _protected(
     if policy.is_too_young(newest):
         return protect(Reason.MIN_AGE, show("last_updated_timestamp", newest))
     return None
+
+
+def is_prompt(tags: Mapping[str, str]) -> bool:
+    """Tell whether tags are those of a prompt, of its registered model or of a version."""
+    return tags.get(PROMPT_TAG, "").lower() == "true"
 
 
 def _last_ones(inventory: Inventory, policy: Policy) -> set[VersionKey]:

@@ -22,6 +22,7 @@ _KIND_WORDS = {
     "experiments": ("experiment", "experiments"),
     "runs": ("run", "runs"),
     "model_versions": ("model version", "model versions"),
+    "registered_models": ("registered model", "registered models"),
 }
 
 

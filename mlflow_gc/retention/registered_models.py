@@ -1,0 +1,57 @@
+"""Which registered models without versions are stale.  Off unless a rule says so."""
+
+from __future__ import annotations
+
+from mlflow_gc.inventory.entities import Inventory, RegisteredModel
+from mlflow_gc.retention.age import days_before, show
+from mlflow_gc.retention.decision import FRESH, Decision, Reason, delete, protect
+from mlflow_gc.retention.model_versions import is_prompt
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rulebook import Rulebook
+from mlflow_gc.retention.runs import in_grace
+
+
+def decide_registered_models(inventory: Inventory, policy: Policy) -> dict[str, Decision]:
+    """Decide over all registered models that have no version."""
+    if all(rule.empty_model_ms is None for rule in policy.all_rules()):
+        return {}
+    rulebook = Rulebook(policy, inventory)
+    populated = {name for name, _ in inventory.model_versions}
+    return {
+        name: _decide(model, rulebook, policy)
+        for name, model in inventory.registered_models.items()
+        if name not in populated
+    }
+
+
+def _decide(model: RegisteredModel, rulebook: Rulebook, policy: Policy) -> Decision:
+    rule = rulebook.of_model(model)
+    if rule.empty_model_ms is None:
+        return FRESH
+    age = rulebook.age(rule, rule.empty_model_ms, model.tags)
+    ttl_ms = rule.empty_model_ms if age.malformed else age.ms
+    if ttl_ms is None:
+        return FRESH
+    created, updated = model.creation_timestamp, model.last_updated_timestamp
+    if created is None or updated is None:
+        return protect(Reason.UNKNOWN_TIME, "no creation or update time")
+    newest = max(created, updated)
+    if newest >= policy.as_of_ms - ttl_ms:
+        return FRESH
+    if policy.keeps(model.tags):
+        return protect(Reason.KEEP_TAG, f"tag {policy.keep_tag}={model.tags[policy.keep_tag]}")
+    if age.malformed:
+        return protect(Reason.MALFORMED_TAG, age.malformed)
+    if not (policy.is_sensible(created) and policy.is_sensible(updated)):
+        return protect(Reason.UNKNOWN_TIME, show("last_updated_timestamp", updated))
+    if is_prompt(model.tags):
+        return protect(Reason.PROMPT, f"registered_model {model.name} is a prompt")
+    if model.aliases:
+        aliases = sorted(alias for names in model.aliases.values() for alias in names)
+        return protect(Reason.ALIAS, *(f"alias {alias}" for alias in aliases))
+    if policy.is_too_young(newest):
+        return protect(Reason.MIN_AGE, show("last_updated_timestamp", newest))
+    if waiting := in_grace(model.tags, policy):
+        return waiting
+    words = ("has no versions", f"not updated for {days_before(newest, policy.as_of_ms)}", age.by)
+    return delete(*filter(None, words), reversible=False)
