@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_gc.clock import format_ms, now_ms, parse_time
-from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, GUARD, Document
 from mlflow_gc.plan.canonical import plan_id
@@ -95,7 +95,10 @@ def inconsistencies(plan: Document) -> list[str]:
             f"summary/irreversible: says {plan['summary']['irreversible']}, "
             f"the lists have {irreversible}."
         )
-    policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+    try:
+        policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+    except (UsageProblem, ValueError) as error:  # in a policy file a slip, here the plan is wrong
+        return [*found, f"policy: {error}"]
     if plan["policy"]["cutoff"] != format_ms(policy.cutoff_ms):
         found.append("policy/cutoff: is not as_of minus ttl_days.")
     if plan["expires_at"] != time_or_none(policy.expires_at_ms):
