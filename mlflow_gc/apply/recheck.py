@@ -15,9 +15,10 @@ from functools import partial
 
 from mlflow_gc.apply.registry_view import RegistryView
 from mlflow_gc.clock import now_ms, parse_time
+from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, Run
-from mlflow_gc.inventory.gateway import Gateway, pages
+from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
 from mlflow_gc.inventory.scan import chunks, probe
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.expect import drift, expect_experiment, expect_model_version, expect_run
@@ -56,6 +57,20 @@ class Finding:
     undo: Document | None = None
 
 
+class PartialView(ServerError):
+    """The server may hide evidence from this account."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            Failure.UNAUTHORIZED,
+            hint="Run it as an administrator of the server. A plan made with "
+            "--accept-partial-view can be applied as it is, at your risk.",
+        )
+
+
 class Recheck:
     """Looks at planned entities again, before and after they are deleted.
 
@@ -71,7 +86,7 @@ class Recheck:
     def __init__(self, gateway: Gateway, plan: Document) -> None:
         self._gateway = gateway
         self.policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
-        self.registry = RegistryView(gateway)
+        self.registry = RegistryView(gateway, gateway.other_workspaces())
         self._planned_runs = {entry["run_id"] for entry in plan["runs"]}
         self.experiment_ids: list[str] = []
         self._logged_models: dict[str, LoggedModel] = {}
@@ -97,6 +112,7 @@ class Recheck:
             began = time.monotonic()
             if began - self._refreshed_at < older_than_s:
                 return
+            refuse_partial_view(self._gateway, self.policy)
             self.registry.refresh()
             if self._planned_runs:
                 self._read_new_experiments(f"creation_time >= {self._seen_until_ms - _MARGIN_MS}")
@@ -177,6 +193,7 @@ class Recheck:
                 runs={**relatives, **active},
                 registered_models=self.registry.models,
                 model_versions=self.registry.versions,
+                foreign_versions=self.registry.foreign_versions,
                 logged_models={**self._logged_models, **self.registry.logged_models},
             ),
             self.policy,
@@ -233,10 +250,11 @@ class Recheck:
             runs={run.run_id: run for run in runs},
             registered_models=self.registry.models,
             model_versions=self.registry.versions,
+            foreign_versions=self.registry.foreign_versions,
             logged_models={m.model_id: m for m in map(wire.logged_model, models)},
         )
         waiting = experiments_to_probe(decide(inventory, self.policy))
-        inventory = probe(self._gateway, inventory, waiting, cutoff_ms=self.policy.cutoff_ms)
+        inventory = probe(self._gateway, inventory, waiting, cutoff_ms=self.policy.trash_since_ms)
         if inventory.diagnostics:
             return Finding("protected", inventory.diagnostics[0].message, looked_at)
         decision = decide(inventory, self.policy).experiments[experiment_id]
@@ -410,6 +428,19 @@ def _finding(run: Run | None, decision: Decision | None, looked_at: float) -> Fi
     if decision.verdict is Verdict.DELETE:
         return Finding(looked_at=looked_at)
     return _kept_or(decision, "changed", "it was active again", looked_at)
+
+
+def refuse_partial_view(gateway: Gateway, policy: Policy) -> None:
+    """Refuse to go on when the server may hide from this account what protects something.
+
+    Rights can be taken away in the middle of a prune.
+
+    Raises:
+        PartialView: and the plan does not accept that.
+    """
+    hidden = gateway.partial_view()
+    if hidden and not policy.evidence.accept_partial_view:
+        raise PartialView(hidden)
 
 
 _REGRETS = {"changed", "protected"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,8 @@ def resolve_policy(
         evidence=Evidence(accept_partial_view=accept_partial_view),
     )
     chosen = resolve(POLICY, str(policy_file) if policy_file else None)
-    if chosen.text is None and not DEFAULT_POLICY_FILE.is_file():
+    # lexists: a link to nowhere is a policy that got lost, not a policy that nobody wrote.
+    if chosen.text is None and not os.path.lexists(DEFAULT_POLICY_FILE):
         return policy
     path = DEFAULT_POLICY_FILE if chosen.text is None else Path(chosen.text)
     if verbose or chosen.text is None:
@@ -101,7 +103,7 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
     try:
         inventory = scan(gateway, progress)
         waiting = experiments_to_probe(decide(inventory, policy))
-        inventory = probe(gateway, inventory, waiting, cutoff_ms=policy.cutoff_ms)
+        inventory = probe(gateway, inventory, waiting, cutoff_ms=policy.trash_since_ms)
     finally:
         progress.close()
     doubts = judge_scan(

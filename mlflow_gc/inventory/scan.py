@@ -8,7 +8,15 @@ is read twice counts once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -52,7 +60,8 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
     """
     experiments = _experiments(gateway, progress)
     diagnostics: list[Diagnostic] = []
-    if hidden := gateway.partial_view():
+    hidden = gateway.partial_view()
+    if hidden:
         diagnostics.append(Diagnostic(PARTIAL_VIEW, hidden, blocks=True))
 
     def attempt(what: str, read: Callable[[], None]) -> None:
@@ -75,7 +84,11 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
         attempt("runs", partial(_read_runs, gateway, ids, runs, progress))
         attempt("logged models", partial(_read_logged_models, gateway, ids, logged, progress))
     attempt("registered models", partial(read_registry, gateway, models, versions, progress))
-    attempt("logged models", partial(read_logged_models_of, gateway, versions.values(), logged))
+    foreign: list[ModelVersion] = []
+    attempt("other workspaces", partial(_read_foreign_versions, gateway, foreign))
+    named = [*versions.values(), *foreign]
+    attempt("logged models", partial(read_logged_models_of, gateway, named, logged))
+    diagnostics += _holes(models, versions, is_partial=bool(hidden))
     return Inventory(
         experiments=experiments,
         runs=runs,
@@ -83,6 +96,7 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
         model_versions=versions,
         logged_models=logged,
         diagnostics=tuple(diagnostics),
+        foreign_versions=tuple(foreign),
     )
 
 
@@ -132,6 +146,38 @@ def read_registry(
     resolve_storage(gateway, versions)
 
 
+def _read_foreign_versions(gateway: Gateway, foreign: list[ModelVersion]) -> None:
+    for other in gateway.other_workspaces():
+        versions: dict[tuple[str, str], ModelVersion] = {}
+        read_registry(other, {}, versions)
+        foreign.extend(versions.values())
+
+
+def _holes(
+    models: Mapping[str, RegisteredModel],
+    versions: Mapping[tuple[str, str], ModelVersion],
+    *,
+    is_partial: bool,
+) -> Iterator[Diagnostic]:
+    """Yield signs that versions, or what they are made from, were left out of the answers."""
+    for model in sorted(models.values(), key=lambda m: m.name):
+        for version, aliases in model.aliases.items():
+            if (model.name, version) not in versions:
+                yield Diagnostic(
+                    INCOMPLETE_SCAN,
+                    f"The alias {aliases[0]} of the registered model {model.name} means version "
+                    f"{version}, which the server did not list.",
+                    blocks=True,
+                )
+    blank = sum(version.hides_run for version in versions.values()) if is_partial else 0
+    if blank:
+        yield Diagnostic(
+            INCOMPLETE_SCAN,
+            f"The server hides from this account which runs {blank:,} model versions are made from.",
+            blocks=True,
+        )
+
+
 def resolve_storage(
     gateway: Gateway, versions: MutableMapping[tuple[str, str], ModelVersion]
 ) -> None:
@@ -148,15 +194,26 @@ def resolve_storage(
 
 
 def read_logged_models_of(
-    gateway: Gateway, versions: Iterable[ModelVersion], logged: dict[str, LoggedModel]
+    gateway: Gateway,
+    versions: Iterable[ModelVersion],
+    logged: dict[str, LoggedModel],
+    missing: set[str] | None = None,
 ) -> None:
     """Fetch the logged models that versions name and that are not known yet.
 
-    One that does not exist (any more) stays out.
+    Args:
+        gateway: where to read.
+        versions: what names them.
+        logged: those that are known; grows.
+        missing: ids that do not exist (any more) and are not asked for again; grows.
     """
-    for model_id in sorted({m for v in versions for m in logged_model_ids(v)} - set(logged)):
+    missing = set() if missing is None else missing
+    named = {model_id for version in versions for model_id in logged_model_ids(version)}
+    for model_id in sorted(named - logged.keys() - missing):
         found = gateway.get_logged_model(model_id)
-        if found is not None:
+        if found is None:
+            missing.add(model_id)
+        else:
             logged[model_id] = wire.logged_model(found)
 
 

@@ -90,6 +90,7 @@ def model_version(wire: Json) -> ModelVersion:
         # The SQL store of 3.17 does not return it; other stores may.
         model_id=_text(wire, "model_id"),
         tags=_tags(wire),
+        hides_run="run_id" not in wire,
     )
 
 

@@ -13,6 +13,7 @@ from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, GUARD, Document
 from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.expect import KNOWN_KEYS, time_or_none
 from mlflow_gc.plan.file import read_json
+from mlflow_gc.retention.guards import COUNTED, GROUPS
 from mlflow_gc.retention.policy import Policy
 
 GUARD_HINT = (
@@ -109,8 +110,12 @@ def inconsistencies(plan: Document) -> list[str]:
 
 
 def unknown_expectations(plan: Document) -> list[str]:
-    """Return preconditions that this program does not know how to check."""
-    return [
+    """Return preconditions and guards that this program does not know how to check."""
+    guards = plan["policy"]["guards"]
+    limits = {f"guards: {key!r}" for key in set(guards) - {"max_deletions", "max_share_percent"}}
+    for name, known in (("max_deletions", COUNTED), ("max_share_percent", COUNTED | GROUPS.keys())):
+        limits |= {f"guards: {name} {key!r}" for key in set(guards[name]) - known}
+    return sorted(limits) + [
         f"{kind}: {identify(kind, entity)} expects {key!r}"
         for kind in KINDS
         for entity in plan[kind]

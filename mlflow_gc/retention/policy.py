@@ -99,6 +99,11 @@ class Policy:
         return self.as_of_ms - self.ttl_days * DAY_MS
 
     @property
+    def trash_since_ms(self) -> int:
+        """From when on activity in the trash of an experiment keeps it."""
+        return min(self.cutoff_ms, self.as_of_ms - self.min_age_ms)
+
+    @property
     def expires_at_ms(self) -> int | None:
         """From when on a plan by this policy is refused, or None."""
         return None if self.expire_after_ms is None else self.as_of_ms + self.expire_after_ms

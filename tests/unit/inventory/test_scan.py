@@ -85,6 +85,10 @@ class Fake:
         if what in self.broken:
             raise ServerError(f"{what} failed.", Failure.AMBIGUOUS)
 
+    def other_workspaces(self):
+        """There are none."""
+        return []
+
     def get_download_uri(self, _name, _version):
         """Nothing is known."""
         return
