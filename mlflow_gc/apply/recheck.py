@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -93,11 +93,14 @@ class Recheck:
         # Active runs outside the plan that may need a planned one: nested in it, or new and with
         # a model of MLflow 3 that it may have made.
         self._dependents: dict[str, Run] = {}
+        self._made_models = False
+        self._asked: set[str] = set()
         self._refreshing = threading.Lock()
         self._refreshed_at = time.monotonic()
         self._seen_until_ms = min(self.policy.as_of_ms, now_ms())
         self._read_new_experiments("")
         if self._planned_runs:
+            self._made_models = self._may_have_made_models(plan["runs"])
             self._keep(self._nested_runs(plan["runs"]))
             self._read_new_runs()
             self._keep(self._search_everywhere("attributes.status = 'RUNNING'"))
@@ -182,7 +185,9 @@ class Recheck:
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
         relatives = self._relatives(found)
         experiments = self._experiments({run.experiment_id for run in active.values()})
-        held = {i: protect(Reason.CHANGED, words) for i, words in kept.items()}
+        # What is not in the plan stays, however old it looks.
+        held = {i: protect(Reason.CHANGED, "it is not in the plan") for i in relatives}
+        held.update((i, protect(Reason.CHANGED, words)) for i, words in kept.items())
         for entry in entries:
             run = active.get(entry["run_id"])
             if run and (changed := drift(entry["expect"], expect_run(run))):
@@ -402,11 +407,35 @@ class Recheck:
             search = partial(self._gateway.search_runs, experiment_ids, filter_string=filter_string)
             yield from map(wire.run, pages(search))
 
-    def _keep(self, runs: Iterator[Run]) -> None:
+    def _may_have_made_models(self, entries: Sequence[Document]) -> bool:
+        """Tell whether there are logged models beside the planned runs."""
+        for ids in chunks(sorted({entry["experiment_id"] for entry in entries}), 1000):
+            if self._gateway.search_logged_models(ids, max_results=1)[0]:
+                return True
+        return False
+
+    def _with_inputs(self, runs: Iterable[Run]) -> Iterator[Run]:
+        """Yield runs outside the plan, with the logged models that they read.
+
+        A search lists only what a run put out (runs/search of 3.0 to 3.17).
+        """
+        others = [run for run in runs if run.run_id not in self._planned_runs]
+        # A run that is under way may read one more.
+        asked = {
+            run.run_id
+            for run in others
+            if self._made_models and (run.run_id not in self._asked or run.status == "RUNNING")
+        }
+        self._asked |= asked
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            found = [wire.run(run) for run in pool.map(self._gateway.get_run, sorted(asked)) if run]
+        return iter({**{r.run_id: r for r in others}, **{r.run_id: r for r in found}}.values())
+
+    def _keep(self, runs: Iterable[Run]) -> None:
         """Take note of runs outside the plan that may need a planned one."""
-        for run in runs:
-            if run.run_id in self._planned_runs:
-                continue
+        for seen in self._with_inputs(runs):
+            known = self._dependents.get(seen.run_id, seen)
+            run = replace(seen, model_ids=tuple(sorted({*seen.model_ids, *known.model_ids})))
             if run.parent_run_id in self._planned_runs or run.model_ids:
                 self._dependents[run.run_id] = run
             for model_id in set(run.model_ids) - set(self._logged_models):

@@ -10,10 +10,11 @@ from pathlib import Path
 from mlflow_gc.cli.output import Progress, say
 from mlflow_gc.clock import format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.inventory.gateway import Gateway
+from mlflow_gc.inventory.entities import INCOMPLETE_SCAN, Diagnostic, Inventory
+from mlflow_gc.inventory.gateway import Gateway, ServerError
 from mlflow_gc.plan.build import Document, build_plan
 from mlflow_gc.plan.policy_file import apply_policy_file
-from mlflow_gc.retention.decide import decide, experiments_to_probe
+from mlflow_gc.retention.decide import decide, experiments_to_probe, runs_that_may_read
 from mlflow_gc.retention.evidence import judge_scan
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.settings import (
@@ -101,7 +102,7 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
     server = read_server_info(gateway)
     progress = Progress("Read", quiet=quiet)
     try:
-        inventory = scan(gateway, progress)
+        inventory = _with_inputs(gateway, scan(gateway, progress), policy)
         waiting = experiments_to_probe(decide(inventory, policy))
         inventory = probe(gateway, inventory, waiting, cutoff_ms=policy.trash_since_ms)
     finally:
@@ -113,3 +114,22 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
     )
     inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *doubts))
     return build_plan(inventory, decide(inventory, policy), policy, server)
+
+
+def _with_inputs(gateway: Gateway, inventory: Inventory, policy: Policy) -> Inventory:
+    """Return the inventory with what kept runs read, as far as that can matter.
+
+    A run that stays for what another one reads may read something itself: hence the loop.
+    """
+    from mlflow_gc.inventory.scan import read_inputs
+
+    known: set[str] = set()
+    while asked := runs_that_may_read(inventory, decide(inventory, policy)) - known:
+        try:
+            inventory = read_inputs(gateway, inventory, asked)
+        except ServerError as error:
+            message = f"Not all inputs of runs could be read. {error.message}"
+            diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
+            return replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
+        known |= asked
+    return inventory

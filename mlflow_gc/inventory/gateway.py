@@ -160,6 +160,9 @@ class Gateway(Protocol):
         Only known after :meth:`basics`.
         """
 
+    def get_run(self, run_id: str) -> Json | None:
+        """One run of any lifecycle stage, with the models that it read."""
+
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""
 

@@ -301,6 +301,10 @@ class RestGateway:
         other._workspace = other._here = name  # noqa: SLF001 - one of us
         return other
 
+    def get_run(self, run_id: str) -> Json | None:
+        """One run of any lifecycle stage, with the models that it read."""
+        return self._get(f"{_V2}/runs/get", {"run_id": run_id}, "run")
+
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""
         return self._get(

@@ -17,6 +17,7 @@ from collections.abc import (
     MutableMapping,
     Sequence,
 )
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -187,10 +188,22 @@ def resolve_storage(
     model renamed, or an alias that the source names moved (HAZARDS d).
     """
     for key, version in versions.items():
-        lost = names_other_version(version) and copied_from(version) not in versions
-        if lost and not version.storage:
+        if version.storage or not names_other_version(version):
+            continue
+        original = versions.get(copied_from(version) or ("", ""))
+        if original is None or not _is_original(original, version):
             uri = gateway.get_download_uri(*key)
             versions[key] = replace(version, storage=uri or "")
+
+
+def _is_original(original: ModelVersion, copy: ModelVersion) -> bool:
+    """Tell whether a version certainly is the one that another was copied from.
+
+    A model that was deleted and made again has versions of the same numbers; a real copy is younger
+    and names the same run.
+    """
+    is_older = (original.creation_timestamp or 0) <= (copy.creation_timestamp or 0)
+    return is_older and bool(copy.run_id) and copy.run_id == original.run_id
 
 
 def read_logged_models_of(
@@ -215,6 +228,19 @@ def read_logged_models_of(
             missing.add(model_id)
         else:
             logged[model_id] = wire.logged_model(found)
+
+
+def read_inputs(gateway: Gateway, inventory: Inventory, run_ids: Collection[str]) -> Inventory:
+    """Return the inventory with the logged models that runs read.
+
+    A search lists only what a run put out, not what it took in (runs/search of 3.0 to 3.17).
+    """
+    with ThreadPoolExecutor(gateway.max_parallel) as pool:
+        found = [wire.run(run) for run in pool.map(gateway.get_run, sorted(run_ids)) if run]
+    asked = {
+        run.run_id: replace(inventory.runs[run.run_id], model_ids=run.model_ids) for run in found
+    }
+    return replace(inventory, runs={**inventory.runs, **asked})
 
 
 def chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -176,6 +176,10 @@ class StoreGateway:
         """None: a database with other workspaces in it cannot be opened."""
         return []
 
+    def get_run(self, run_id: str) -> Json | None:
+        """One run of any lifecycle stage, with the models that it read."""
+        return self._get(lambda: self._tracking.get_run(run_id))
+
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""
         return self._get(lambda: self._registry.get_model_version(name, version))

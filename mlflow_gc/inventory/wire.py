@@ -41,6 +41,8 @@ def run(wire: Json) -> Run:
     ]
     inputs = (wire.get("inputs") or {}).get("model_inputs") or ()
     outputs = (wire.get("outputs") or {}).get("model_outputs") or ()
+    # A metric of an evaluation names the model that was evaluated.
+    measured = data.get("metrics") or ()
     return Run(
         run_id=run_id,
         # run_name is a field of its own since 2.0; before, only the tag held it.
@@ -56,7 +58,9 @@ def run(wire: Json) -> Run:
         artifact_uri=_text(info, "artifact_uri"),
         tags=tags,
         model_ids=tuple(
-            sorted({str(m["model_id"]) for m in (*inputs, *outputs) if m.get("model_id")})
+            sorted(
+                {str(m["model_id"]) for m in (*inputs, *outputs, *measured) if m.get("model_id")}
+            )
         ),
     )
 

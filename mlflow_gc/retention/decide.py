@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlflow_gc.inventory.entities import Inventory
-from mlflow_gc.retention.decision import Decision, Decisions, Reason
+from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.experiments import decide_experiments
 from mlflow_gc.retention.model_versions import decide_model_versions
 from mlflow_gc.retention.policy import Policy
@@ -41,3 +41,13 @@ def decide(
 def experiments_to_probe(decisions: Decisions) -> list[str]:
     """Return the experiments that only wait for a look into them (``scan.probe``)."""
     return [e for e, d in decisions.experiments.items() if d.reason is Reason.NOT_SEEN]
+
+
+def runs_that_may_read(inventory: Inventory, decisions: Decisions) -> set[str]:
+    """Return the runs whose inputs have to be known (``scan.read_inputs``).
+
+    Those that stay, if a run that goes has made a logged model: one of them may use it.
+    """
+    makers = {model.source_run_id for model in inventory.logged_models.values()}
+    going = {i for i, d in decisions.runs.items() if d.verdict is Verdict.DELETE}
+    return set(decisions.runs) - going if makers & going else set()
