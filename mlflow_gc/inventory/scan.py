@@ -89,7 +89,8 @@ def scan(gateway: Gateway, progress: Progress = lambda _what, _count: None) -> I
     attempt("other workspaces", partial(_read_foreign_versions, gateway, foreign))
     named = [*versions.values(), *foreign]
     attempt("logged models", partial(read_logged_models_of, gateway, named, logged))
-    diagnostics += _holes(models, versions, is_partial=bool(hidden))
+    if hidden:
+        diagnostics += _holes(models, versions)
     return Inventory(
         experiments=experiments,
         runs=runs,
@@ -155,12 +156,12 @@ def _read_foreign_versions(gateway: Gateway, foreign: list[ModelVersion]) -> Non
 
 
 def _holes(
-    models: Mapping[str, RegisteredModel],
-    versions: Mapping[tuple[str, str], ModelVersion],
-    *,
-    is_partial: bool,
+    models: Mapping[str, RegisteredModel], versions: Mapping[tuple[str, str], ModelVersion]
 ) -> Iterator[Diagnostic]:
-    """Yield signs that versions, or what they are made from, were left out of the answers."""
+    """Yield signs that versions, or what they are made from, were left out of a partial view.
+
+    To an account that sees everything an alias without a version is only an alias without one.
+    """
     for model in sorted(models.values(), key=lambda m: m.name):
         for version, aliases in model.aliases.items():
             if (model.name, version) not in versions:
@@ -170,7 +171,7 @@ def _holes(
                     f"{version}, which the server did not list.",
                     blocks=True,
                 )
-    blank = sum(version.hides_run for version in versions.values()) if is_partial else 0
+    blank = sum(version.hides_run for version in versions.values())
     if blank:
         yield Diagnostic(
             INCOMPLETE_SCAN,

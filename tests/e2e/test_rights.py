@@ -323,13 +323,15 @@ def test_credentials_that_the_server_does_not_know(
     bench.prune(plan, env=guarded.env(ADMIN))
     before = bench.state()
     env = {"MLFLOW_TRACKING_URI": guarded.server.uri, **credentials}
-    for args in (
+    commands: list[tuple[object, ...]] = [
+        ("prune", plan.path, "--journal", bench.dir / "new.jsonl"),
         ("report", "-o", bench.dir / "new.json"),
         ("report", "-o", bench.dir / "new.json", "--accept-partial-view"),
         ("check", plan.path),
-        ("prune", plan.path, "--journal", bench.dir / "new.jsonl"),
         ("restore", bench.journal_path(plan), "--yes"),
-    ):
+    ]
+    # Each 500 is asked again for some seconds, by every command in the same place.
+    for args in commands[:2] if "MLFLOW_TRACKING_TOKEN" in env else commands:
         outcome = bench.cli(*args, env=env).expect(1)
         # MLflow 3.17 stumbles over a bearer token where it wants a name and a password.
         assert "401" in outcome.err or ("500" in outcome.err and "MLFLOW_TRACKING_TOKEN" in env)

@@ -168,6 +168,23 @@ ANYTHING: st.SearchStrategy[New] = st.sampled_from(
     + [st.builds(Trashed, INDEX)]
 ).flatmap(lambda strategy: strategy)
 
+_OLD_VERSION = NewVersion("garbage", "nothing", 0, 0, "old", "None", False, "plain")
+
+
+def _plain_run(experiment: int, parent: int | None = None) -> NewRun:
+    return NewRun(experiment, "old", "FINISHED", "plain", "none", parent, None, False)
+
+
+STOCK: tuple[New, ...] = (
+    *[NewExperiment("old", "plain")] * 4,
+    *[_plain_run(home) for home in (0, 0, 1, 1, 2, 2, 2, 3)],
+    _plain_run(1, parent=2),
+    _plain_run(2, parent=2),
+    _plain_run(2, parent=4),
+    *[NewModel("plain", (_OLD_VERSION,) * 3, topped=True)] * 2,
+)
+"""Nothing in it needs to stay: four experiments, eleven runs in trees and alone, six versions."""
+
 
 @dataclass
 class Builder:

@@ -2,7 +2,8 @@
 
 It counts and logs every request, can ruin the answer of chosen requests, refuse connections, demand
 a token, and run code before a request is forwarded or before its answer is sent: to change the
-server between a look and a delete, or to signal the program at an exact point.
+server between a look and a delete, or to signal the program at an exact point.  Code that fails
+there fails the test: as an answer that never came it would pass for one more fault.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable
+import traceback as tracebacks
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -158,6 +161,28 @@ class _Server:
     rules: list[_Rule] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     page_size: int | None = None
+    failures: list[str] = field(default_factory=list)
+    hooks_under_way: int = 0
+
+    @contextmanager
+    def hook(self, seen: Seen) -> Iterator[None]:
+        """Run code of the test; what it raises is remembered for the thread of the test."""
+        with self.lock:
+            self.hooks_under_way += 1
+        try:
+            yield
+        except BaseException:
+            self.remember(seen)
+            raise
+        finally:
+            with self.lock:
+                self.hooks_under_way -= 1
+
+    def remember(self, seen: Seen) -> None:
+        """Keep the exception that is being handled."""
+        words = f"at request {seen.index} ({seen.method} {seen.path}):\n{tracebacks.format_exc()}"
+        with self.lock:
+            self.failures.append(words)
 
 
 class Proxy:
@@ -196,13 +221,18 @@ class Proxy:
         return [s for s in self.seen if s.method == method and re.search(path, s.path)]
 
     def forget(self) -> None:
-        """Drop all rules and the log, and listen again; counting starts again at 0."""
+        """Drop all rules and the log, and listen again; counting starts again at 0.
+
+        Raises:
+            AssertionError: something that ran in the proxy has failed.
+        """
         self._back.cancel()
         self._listen()
         with self._state.lock:
             self._state.rules.clear()
             self._state.seen.clear()
             self._state.page_size = None
+        self._tell_failures()
 
     def fail_at(self, index: int, fault: Fault, *, times: float = 1) -> None:
         """Ruin the ``index``-th request since the start (and the ``times - 1`` next ones)."""
@@ -239,6 +269,19 @@ class Proxy:
 
         self._add(lambda seen: seen.index >= index, run, 1)
 
+    def fail_each_write(self, fault: Fault) -> None:
+        """Ruin the first attempt of every write; what is sent again passes."""
+        met: set[tuple[str, bytes]] = set()
+
+        def is_first(seen: Seen) -> bool:
+            attempt = (seen.path, seen.body)
+            if not seen.is_write or attempt in met:
+                return False
+            met.add(attempt)
+            return True
+
+        self._add(is_first, lambda _: fault, float("inf"))
+
     def refuse(self, index: int, *, seconds: float | None = None) -> None:
         """Refuse connections from the ``index``-th request on, for some seconds or for good.
 
@@ -270,11 +313,22 @@ class Proxy:
         """Wait until every connection is closed: nothing that was sent is still under way.
 
         For after the end of the program; while it runs, it may keep connections open.
+
+        Raises:
+            AssertionError: connections stay open, or something that ran in the proxy has failed.
         """
         deadline = time.monotonic() + _PATIENCE_S
         while not self._http.is_idle():
             assert time.monotonic() < deadline, "connections stay open"
             time.sleep(0.002)
+        self._tell_failures()
+
+    def _tell_failures(self) -> None:
+        """Raise what hooks raised, once."""
+        with self._state.lock:
+            failures = list(self._state.failures)
+            self._state.failures.clear()
+        assert not failures, "the test's own code failed in the proxy " + "\n".join(failures)
 
     def _stop_listening(self) -> None:
         with self._listens:
@@ -345,6 +399,11 @@ class Proxy:
     ) -> None:
         self._back.cancel()
         self._stop_listening()
+        deadline = time.monotonic() + _PATIENCE_S
+        # A test that failed may have left a hook waiting for it.
+        while exc is None and self._state.hooks_under_way and time.monotonic() < deadline:
+            time.sleep(0.002)
+        self._tell_failures()
 
 
 _EMPTY_PAGE = "empty-page."
@@ -425,8 +484,13 @@ class _Handler(BaseHTTPRequestHandler):
                 if rule.remaining > 0 and rule.matches(seen):
                     rule.remaining -= 1
                     actions.append(rule.action)
-        faults = [fault for action in actions if (fault := action(seen)) is not None]
-        self._answer(seen, faults[0] if faults else None)
+        with self.state.hook(seen):
+            faults = [fault for action in actions if (fault := action(seen)) is not None]
+        try:
+            self._answer(seen, faults[0] if faults else None)
+        except AssertionError:
+            self.state.remember(seen)
+            raise
 
     # The names that http.server looks for.
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
@@ -438,8 +502,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.status is not None:
             if fault.carried_out:
                 self._forward(seen, self.path, seen.body)
-            if fault.then is not None:
-                fault.then()
+            self._call_back(seen, fault)
             headers = [("Content-Type", fault.content_type), *fault.headers]
             self._send(seen, fault.status, headers, fault.body)
             return
@@ -467,8 +530,7 @@ class _Handler(BaseHTTPRequestHandler):
                 answer["next_page_token"] = _EMPTY_PAGE + answer["next_page_token"]
                 data = json.dumps(answer).encode()
         if fault is not None:
-            if fault.then is not None:
-                fault.then()
+            self._call_back(seen, fault)
             time.sleep(fault.delay)
             if fault.reset == "after":
                 self._reset()
@@ -487,6 +549,11 @@ class _Handler(BaseHTTPRequestHandler):
             headers.append(("Connection", "close"))
             self.close_connection = True
         self._send(seen, response.status, headers, data)
+
+    def _call_back(self, seen: Seen, fault: Fault) -> None:
+        if fault.then is not None:
+            with self.state.hook(seen):
+                fault.then()
 
     def _forward(
         self, seen: Seen, target: str, body: bytes
