@@ -185,6 +185,9 @@ class Recheck:
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
         relatives = self._relatives(found)
         experiments = self._experiments({run.experiment_id for run in active.values()})
+        if deleted_by_us:
+            # That the experiment went as well, by this plan or by somebody's hand, is no need.
+            experiments = {i: replace(e, lifecycle_stage="active") for i, e in experiments.items()}
         # What is not in the plan stays, however old it looks.
         held = {i: protect(Reason.CHANGED, "it is not in the plan") for i in relatives}
         held.update((i, protect(Reason.CHANGED, words)) for i, words in kept.items())
@@ -261,7 +264,7 @@ class Recheck:
         waiting = experiments_to_probe(decide(inventory, self.policy))
         inventory = probe(self._gateway, inventory, waiting, cutoff_ms=self.policy.trash_since_ms)
         if inventory.diagnostics:
-            return Finding("protected", inventory.diagnostics[0].message, looked_at)
+            raise ServerError(inventory.diagnostics[0].message, Failure.AMBIGUOUS)
         decision = decide(inventory, self.policy).experiments[experiment_id]
         if runs:
             # Whatever is in it now was not deleted by this plan, so the experiment stays.

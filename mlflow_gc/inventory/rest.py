@@ -24,6 +24,7 @@ from mlflow_gc.settings import redact_uri
 
 _READ_ATTEMPTS = 5
 _BACKOFF_S = 0.5
+_SECOND_THOUGHT_S = 0.1
 _LONGEST_WAIT_S = 120.0
 _V2 = "/api/2.0/mlflow"
 _V3 = "/api/3.0/mlflow"
@@ -444,7 +445,8 @@ class RestGateway:
                     raise
                 if is_last and since and self._is_at_least(since):
                     raise ServerError(error.message, Failure.GARBLED, hint=error.hint) from error
-            self.stopped.wait(_BACKOFF_S)
+            if not is_last:
+                self.stopped.wait(_SECOND_THOUGHT_S)
         return None
 
     def _is_at_least(self, version: tuple[int, int]) -> bool:
