@@ -76,7 +76,7 @@ def parse_duration(text: str) -> int:
     Raises:
         ValueError: the text is not a whole number of one of these units.
     """
-    match = re.fullmatch(r"(\d{1,9})([smhdw])", text, re.ASCII)
+    match = re.fullmatch(r"(\d{1,12})([smhdw])", text, re.ASCII)
     if not match:
         msg = f"{text!r} is not a duration such as 30d (units: s, m, h, d, w)"
         raise ValueError(msg)

@@ -25,6 +25,16 @@ class ExitCode(IntEnum):
     SIGTERM = 143
 
 
+_LONGEST = 900
+
+
+def _cut(message: str) -> str:
+    """Shorten what quotes too much of a file or server; beginning and end say the most."""
+    if len(message) <= _LONGEST:
+        return message
+    return f"{message[: _LONGEST - 200]} ... {message[-150:]}"
+
+
 class GcError(Exception):
     """What happened (``message``), and what to do next (``hint``).
 
@@ -37,8 +47,8 @@ class GcError(Exception):
     exit_code: ExitCode = ExitCode.ERROR
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = _cut(message)
+        super().__init__(self.message)
         self.hint = hint
 
 

@@ -152,7 +152,7 @@ def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[in
     if re.fullmatch(r"0{0,9}[1-9][0-9]{0,8}", text, re.ASCII) and int(text) <= _MAX_TTL_DAYS:
         return int(text), value
     raise UsageProblem(
-        f"The TTL {value.text!r} (from {value.origin}) is not a whole number of days "
+        f"The TTL {value.text[:40]!r} (from {value.origin}) is not a whole number of days "
         f"from 1 to {_MAX_TTL_DAYS}.",
         hint="Give whole days, for example 30.",
     )

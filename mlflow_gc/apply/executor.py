@@ -108,6 +108,7 @@ class Executor:
         self._stop = stop
         self._progress = progress
         self._alarm = alarm
+        self._lossy = {entry["run_id"] for entry in plan["runs"] if not entry["reversible"]}
         self._pretend = isinstance(gateway, DryRun)
         # Ours to put back: with what a session that was cut off has left to us, by kind.
         self._deleted = deleted_since_completion(journal.earlier)
@@ -234,6 +235,8 @@ class Executor:
                 raise
             return
         self._deleted[kind].discard(entity_id)
+        if kind == "run" and entity_id in self._lossy:
+            why = f"{why} (without its assessments: deleting it wiped them for good)"
         self._journal.record(kind, entity_id, "restored", reason=finding.code, detail=why)
         self._alarm(f"{kind.replace('_', ' ')} {entity_id} was deleted and put back at once: {why}")
 

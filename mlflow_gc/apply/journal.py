@@ -23,6 +23,7 @@ from mlflow_gc.clock import format_ms, now_ms
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.file import read_bytes, refuse_ambiguous
 from mlflow_gc.plan.verify import check_format
 
 RECORD_KINDS = ("run", "experiment", "model_version", "registered_model")
@@ -201,7 +202,14 @@ def read_journal(path: Path) -> list[Session]:
         if found:
             raise GcError(f"Line {number} of the journal {path} is not valid: {found[0]}.")
         if line["type"] == "header":
+            if sessions and line["plan_id"] != sessions[0].header["plan_id"]:
+                raise Refused(
+                    f"Line {number} of the journal {path} begins a session of another plan.",
+                    hint="Was it put together from two journals? Take them apart again.",
+                )
             sessions.append(Session(line))
+        elif not sessions:
+            raise GcError(f"Line {number} of the journal {path} comes before any header.")
         elif line["type"] == "intent":
             sessions[-1].intents.append(line)
         elif line["type"] == "record":
@@ -219,12 +227,7 @@ def _lines(path: Path) -> Iterable[tuple[int, Any]]:
 
     Torn can be what ends the file, and what a later session's header follows.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        raise GcError(f"There is no journal {path}.") from None
-    except OSError as error:
-        raise GcError(f"The journal {path} cannot be read: {error.strerror or error}.") from error
+    lines = read_bytes(path, "journal").split(b"\n")
     torn: tuple[int, Exception] | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -232,13 +235,15 @@ def _lines(path: Path) -> Iterable[tuple[int, Any]]:
         try:
             parsed = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            begins = line[: len(_HEADER_BEGINS)]
-            if number == 1 and not _HEADER_BEGINS.startswith(begins):
-                raise _not_json(path, number, error) from error
+            # A kill tears one line, or one more when the next session dies in its header.
+            tears_header = _HEADER_BEGINS.startswith(line[: len(_HEADER_BEGINS)])
+            if not tears_header and (number == 1 or torn):
+                raise _not_json(path, *(torn or (number, error))) from error
             torn = torn or (number, error)
             continue
         if torn and not (isinstance(parsed, dict) and parsed.get("type") == "header"):
             raise _not_json(path, *torn) from torn[1]
+        refuse_ambiguous(line, f"Line {number} of the journal {path}", numbers=False)
         torn = None
         yield number, parsed
 

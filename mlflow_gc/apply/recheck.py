@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mlflow_gc.apply.registry_view import RegistryView
 from mlflow_gc.clock import now_ms, parse_time
+from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, Run
-from mlflow_gc.inventory.gateway import Gateway, Json, pages
+from mlflow_gc.inventory.gateway import Failure, Gateway, Json, ServerError, pages
 from mlflow_gc.inventory.scan import chunks, probe
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.expect import (
@@ -63,6 +64,20 @@ class Finding:
     undo: Document | None = None
 
 
+class PartialView(ServerError):
+    """The server may hide evidence from this account."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            Failure.UNAUTHORIZED,
+            hint="Run it as an administrator of the server. A plan made with "
+            "--accept-partial-view can be applied as it is, at your risk.",
+        )
+
+
 class Recheck:
     """Looks at planned entities again, before and after they are deleted.
 
@@ -78,13 +93,15 @@ class Recheck:
     def __init__(self, gateway: Gateway, plan: Document) -> None:
         self._gateway = gateway
         self.policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
-        self.registry = RegistryView(gateway)
+        self.registry = RegistryView(gateway, gateway.other_workspaces())
         self._planned_runs = {entry["run_id"] for entry in plan["runs"]}
         self.experiment_ids: list[str] = []
         self._logged_models: dict[str, LoggedModel] = {}
         # Active runs outside the plan that may need a planned one: nested in it, or new and with
         # a model of MLflow 3 that it may have made.
         self._dependents: dict[str, Run] = {}
+        self._made_models = False
+        self._asked: set[str] = set()
         self._refreshing = threading.Lock()
         self._grouping = threading.Lock()
         self._groups: dict[str, tuple[float, dict[str, Run]]] = {}
@@ -93,6 +110,7 @@ class Recheck:
         self._seen_until_ms = min(self.policy.as_of_ms, now_ms())
         self._read_new_experiments("")
         if self._planned_runs:
+            self._made_models = self._may_have_made_models(plan["runs"])
             self._keep(self._nested_runs(plan["runs"]))
             self._read_new_runs()
             self._keep(self._search_everywhere("attributes.status = 'RUNNING'"))
@@ -107,6 +125,7 @@ class Recheck:
             began = time.monotonic()
             if began - self._refreshed_at < older_than_s:
                 return
+            refuse_partial_view(self._gateway, self.policy)
             self.registry.refresh()
             if self._planned_runs:
                 self._read_new_experiments(f"creation_time >= {self._seen_until_ms - _MARGIN_MS}")
@@ -176,7 +195,12 @@ class Recheck:
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
         relatives = self._relatives(found)
         experiments = self._experiments({run.experiment_id for run in active.values()})
-        held = {i: protect(Reason.CHANGED, words) for i, words in kept.items()}
+        if deleted_by_us:
+            # That the experiment went as well, by this plan or by somebody's hand, is no need.
+            experiments = {i: replace(e, lifecycle_stage="active") for i, e in experiments.items()}
+        # What is not in the plan stays, however old it looks.
+        held = {i: protect(Reason.CHANGED, "it is not in the plan") for i in relatives}
+        held.update((i, protect(Reason.CHANGED, words)) for i, words in kept.items())
         for entry in entries:
             run = active.get(entry["run_id"])
             if run and (changed := drift(entry["expect"], expect_run(run))):
@@ -187,6 +211,7 @@ class Recheck:
                 runs={**relatives, **active},
                 registered_models=self.registry.models,
                 model_versions=self.registry.versions,
+                foreign_versions=self.registry.foreign_versions,
                 logged_models={**self._logged_models, **self.registry.logged_models},
                 workspace=self._workspace,
             ),
@@ -244,6 +269,7 @@ class Recheck:
             runs={run.run_id: run for run in runs},
             registered_models=self.registry.models,
             model_versions=self.registry.versions,
+            foreign_versions=self.registry.foreign_versions,
             logged_models={m.model_id: m for m in map(wire.logged_model, models)},
             workspace=self._workspace,
         )
@@ -252,7 +278,7 @@ class Recheck:
             self._gateway, inventory, waiting, since_ms=trash_since(self.policy, inventory)
         )
         if inventory.diagnostics:
-            return Finding("protected", inventory.diagnostics[0].message, looked_at)
+            raise ServerError(inventory.diagnostics[0].message, Failure.AMBIGUOUS)
         decision = decide(inventory, self.policy).experiments[experiment_id]
         if runs:
             # Whatever is in it now was not deleted by this plan, so the experiment stays.
@@ -429,11 +455,35 @@ class Recheck:
             search = partial(self._gateway.search_runs, experiment_ids, filter_string=filter_string)
             yield from map(self._run, pages(search))
 
-    def _keep(self, runs: Iterator[Run]) -> None:
+    def _may_have_made_models(self, entries: Sequence[Document]) -> bool:
+        """Tell whether there are logged models beside the planned runs."""
+        for ids in chunks(sorted({entry["experiment_id"] for entry in entries}), 1000):
+            if self._gateway.search_logged_models(ids, max_results=1)[0]:
+                return True
+        return False
+
+    def _with_inputs(self, runs: Iterable[Run]) -> Iterator[Run]:
+        """Yield runs outside the plan, with the logged models that they read.
+
+        A search lists only what a run put out (runs/search of 3.0 to 3.17).
+        """
+        others = [run for run in runs if run.run_id not in self._planned_runs]
+        # A run that is under way may read one more.
+        asked = {
+            run.run_id
+            for run in others
+            if self._made_models and (run.run_id not in self._asked or run.status == "RUNNING")
+        }
+        self._asked |= asked
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            found = [wire.run(run) for run in pool.map(self._gateway.get_run, sorted(asked)) if run]
+        return iter({**{r.run_id: r for r in others}, **{r.run_id: r for r in found}}.values())
+
+    def _keep(self, runs: Iterable[Run]) -> None:
         """Take note of runs outside the plan that may need a planned one."""
-        for run in runs:
-            if run.run_id in self._planned_runs:
-                continue
+        for seen in self._with_inputs(runs):
+            known = self._dependents.get(seen.run_id, seen)
+            run = replace(seen, model_ids=tuple(sorted({*seen.model_ids, *known.model_ids})))
             if run.parent_run_id in self._planned_runs or run.model_ids:
                 self._dependents[run.run_id] = run
             for model_id in set(run.model_ids) - set(self._logged_models):
@@ -455,6 +505,19 @@ def _finding(run: Run | None, decision: Decision | None, looked_at: float) -> Fi
     if decision.verdict is Verdict.DELETE:
         return Finding(looked_at=looked_at)
     return _kept_or(decision, "changed", "it was active again", looked_at)
+
+
+def refuse_partial_view(gateway: Gateway, policy: Policy) -> None:
+    """Refuse to go on when the server may hide from this account what protects something.
+
+    Rights can be taken away in the middle of a prune.
+
+    Raises:
+        PartialView: and the plan does not accept that.
+    """
+    hidden = gateway.partial_view()
+    if hidden and not policy.evidence.accept_partial_view:
+        raise PartialView(hidden)
 
 
 _REGRETS = {"changed", "protected"}

@@ -9,6 +9,7 @@ models that were touched since: creating a version sets the registered model's
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from functools import partial
 
 from mlflow_gc.inventory import wire
@@ -29,19 +30,29 @@ _CLOCK_MARGIN_MS = 10 * 60 * 1000
 class RegistryView:
     """Registered models, all their versions, and the logged models these name.
 
+    With the registries of the server's other workspaces, whose versions may need a run of this one.
+
     Args:
         gateway: where to read.
+        others: the other workspaces of the server.
 
     Raises:
         ServerError: the registry cannot be read completely.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, others: Iterable[Gateway] = ()) -> None:
         self._gateway = gateway
+        self._others = [RegistryView(other) for other in others]
+        self._no_logged_models: set[str] = set()
         self.models: dict[str, RegisteredModel] = {}
         self.versions: dict[tuple[str, str], ModelVersion] = {}
         self.logged_models: dict[str, LoggedModel] = {}
         self._read_all()
+
+    @property
+    def foreign_versions(self) -> tuple[ModelVersion, ...]:
+        """Versions of the other workspaces."""
+        return tuple(version for other in self._others for version in other.versions.values())
 
     def refresh(self) -> None:
         """Read again what was touched since the last call.
@@ -49,6 +60,8 @@ class RegistryView:
         Raises:
             ServerError: the registry cannot be read.
         """
+        for other in self._others:
+            other.refresh()
         touched: list[str] = []
         for filter_string in ("", PROMPTS):
             search = partial(
@@ -107,7 +120,8 @@ class RegistryView:
     def _settle(self) -> None:
         """Derive what is asked for often, once per reading."""
         resolve_storage(self._gateway, self.versions)
-        read_logged_models_of(self._gateway, self.versions.values(), self.logged_models)
+        named = [*self.versions.values(), *self.foreign_versions]
+        read_logged_models_of(self._gateway, named, self.logged_models, self._no_logged_models)
         self._watermark = max(
             (m.last_updated_timestamp or 0 for m in self.models.values()), default=0
         )

@@ -45,12 +45,19 @@ class Restorer:
         self._journal = journal
         self._stop = stop
         self._dry_run = dry_run
-        # Restored by a session that was killed before it had put the old trash back.
-        self._begun = {
+        # Begun by an earlier session and not brought to its end: killed, or failed in the middle.
+        intended = {
             entity_id
             for session in journal.earlier
-            for kind, entity_id in session.unsettled()
-            if kind == "experiment"
+            for intent in session.intents
+            if intent["kind"] == "experiment"
+            for entity_id in intent["ids"]
+        }
+        self._begun = intended - {
+            record["id"]
+            for session in journal.earlier
+            for record in session.records
+            if record["kind"] == "experiment" and record["outcome"] == "restored"
         }
         self._restored_experiments: set[str] = set()
 

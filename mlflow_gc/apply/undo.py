@@ -84,20 +84,26 @@ def _intended_undo(session: Session, kind: str, entity_id: str) -> Document | No
 
 
 def deleted_since_completion(sessions: Sequence[Session]) -> dict[str, set[str]]:
-    """Return, by kind, the ids of what was deleted and not put back after the last completed session.
+    """Return, by kind, the ids of what is still ours to put back.
 
     A session that was cut off leaves its batch to the next one; what a completed session deleted
-    is settled, and may be somebody else's by now.
+    is settled, and may be somebody else's by now, unless it should have been put back and could
+    not be.
     """
     deleted: dict[str, set[str]] = {kind: set() for kind in RECORD_KINDS}
+    owed: dict[str, set[str]] = {kind: set() for kind in deleted}
     for session in sessions:
         for record in session.records:
-            if record["outcome"] == "deleted":
-                deleted[record["kind"]].add(record["id"])
-            elif record["outcome"] == "restored":
-                deleted[record["kind"]].discard(record["id"])
+            kind, entity_id, outcome = record["kind"], record["id"], record["outcome"]
+            if outcome == "deleted":
+                deleted[kind].add(entity_id)
+            elif outcome == "restored":
+                deleted[kind].discard(entity_id)
+                owed[kind].discard(entity_id)
+            elif outcome == "failed" and entity_id in deleted[kind]:
+                owed[kind].add(entity_id)
         if session.end and session.end["ended"] == "completed":
-            deleted = {kind: set() for kind in deleted}
+            deleted = {kind: set(ids) for kind, ids in owed.items()}
     return deleted
 
 

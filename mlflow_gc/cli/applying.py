@@ -16,7 +16,7 @@ from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.executor import Executor, Result
 from mlflow_gc.apply.journal import Journal
 from mlflow_gc.apply.limits import refuse_tripped
-from mlflow_gc.apply.recheck import Recheck
+from mlflow_gc.apply.recheck import Recheck, refuse_partial_view
 from mlflow_gc.cli.output import Progress, say
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.gateway import Gateway
@@ -90,14 +90,9 @@ def _refuse_doubtful_evidence(gateway: Gateway, plan: Document) -> None:
     Raises:
         Refused: with the reason and what to do.
     """
-    evidence = Policy.from_document(plan["policy"], as_of=plan["as_of"]).evidence
-    hidden = gateway.partial_view()
-    if hidden and not evidence.accept_partial_view:
-        raise Refused(
-            hidden,
-            hint="Run it as an administrator of the server. A plan made with "
-            "--accept-partial-view can be applied as it is, at your risk.",
-        )
+    policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+    evidence = policy.evidence
+    refuse_partial_view(gateway, policy)
     if is_skewed(gateway.clock_skew_ms(), evidence):
         raise Refused(
             skew_in_words(gateway.clock_skew_ms(), evidence),

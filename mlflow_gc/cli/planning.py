@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,16 @@ from pathlib import Path
 from mlflow_gc.cli.output import Progress, say
 from mlflow_gc.clock import format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.inventory.gateway import Gateway
+from mlflow_gc.inventory.entities import INCOMPLETE_SCAN, Diagnostic, Inventory
+from mlflow_gc.inventory.gateway import Gateway, ServerError
 from mlflow_gc.plan.build import Document, build_plan
 from mlflow_gc.plan.policy_file import apply_policy, read_policy_file, warnings
-from mlflow_gc.retention.decide import decide, experiments_to_probe, trash_since
+from mlflow_gc.retention.decide import (
+    decide,
+    experiments_to_probe,
+    runs_that_may_read,
+    trash_since,
+)
 from mlflow_gc.retention.evidence import judge_scan
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
@@ -58,7 +65,8 @@ def resolve_policy(
         evidence=Evidence(accept_partial_view=accept_partial_view),
     )
     chosen = resolve(POLICY, str(policy_file) if policy_file else None)
-    if chosen.text is None and not DEFAULT_POLICY_FILE.is_file():
+    # lexists: a link to nowhere is a policy that got lost, not a policy that nobody wrote.
+    if chosen.text is None and not os.path.lexists(DEFAULT_POLICY_FILE):
         return policy
     path = DEFAULT_POLICY_FILE if chosen.text is None else Path(chosen.text)
     if verbose or chosen.text is None:
@@ -106,6 +114,7 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
     progress = Progress("Read", quiet=quiet)
     try:
         inventory = scan(gateway, progress, metrics=policy.metrics, workspace=server.workspace)
+        inventory = _with_inputs(gateway, inventory, policy)
         waiting = experiments_to_probe(decide(inventory, policy))
         inventory = probe(gateway, inventory, waiting, since_ms=trash_since(policy, inventory))
     finally:
@@ -117,3 +126,22 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
     )
     inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *doubts))
     return build_plan(inventory, decide(inventory, policy), policy, server)
+
+
+def _with_inputs(gateway: Gateway, inventory: Inventory, policy: Policy) -> Inventory:
+    """Return the inventory with what kept runs read, as far as that can matter.
+
+    A run that stays for what another one reads may read something itself: hence the loop.
+    """
+    from mlflow_gc.inventory.scan import read_inputs
+
+    known: set[str] = set()
+    while asked := runs_that_may_read(inventory, decide(inventory, policy)) - known:
+        try:
+            inventory = read_inputs(gateway, inventory, asked)
+        except ServerError as error:
+            message = f"Not all inputs of runs could be read. {error.message}"
+            diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
+            return replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
+        known |= asked
+    return inventory

@@ -10,7 +10,7 @@ from mlflow_gc.errors import UsageProblem
 
 
 def schema(
-    name: Annotated[str, typer.Argument(help="plan, journal or diff.")],
+    name: Annotated[str, typer.Argument(help="plan, journal, diff or policy.")],
 ) -> None:
     """Print a JSON Schema (2020-12)."""
     from mlflow_gc.plan.schema import SCHEMAS, schema_text

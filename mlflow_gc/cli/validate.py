@@ -56,7 +56,9 @@ def _validate(path: Path) -> str:
 
 
 def _looks_like_journal(path: Path) -> bool:
-    """Tell a journal by its first line; whatever cannot be read counts as a plan."""
+    """Tell a journal by its first line; whatever cannot be read twice counts as a plan."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             return b'"mlflow-gc/journal"' in file.readline(10_000)

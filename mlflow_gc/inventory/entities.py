@@ -77,7 +77,8 @@ class ModelVersion:
     """One version of a registered model.
 
     ``storage`` is where its files lie, asked for only where ``source`` does not lead there (a
-    copy whose original is gone); empty otherwise.
+    copy whose original is gone); empty otherwise.  ``hides_run`` means that the server left out
+    the run id, which it does for accounts that may not see runs (MLflow 3.17).
     """
 
     name: str
@@ -92,6 +93,7 @@ class ModelVersion:
     model_id: str
     tags: Mapping[str, str]
     storage: str = ""
+    hides_run: bool = False
 
     @property
     def key(self) -> str:
@@ -195,6 +197,8 @@ class Inventory:
     probes: Mapping[str, Probe] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     workspace: str | None = None
+    foreign_versions: tuple[ModelVersion, ...] = ()
+    """Of other workspaces: they cannot go, and protect the runs and models that they name."""
 
 
 @dataclass(frozen=True, slots=True)

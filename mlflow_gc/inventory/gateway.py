@@ -151,8 +151,17 @@ class Gateway(Protocol):
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
         """One experiment of any lifecycle stage."""
 
-    def get_experiment_by_name(self, name: str, *, of_registry: bool = False) -> Json | None:
-        """One experiment by name."""
+    def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
+        """The experiment that a server makes when it begins; whatever workspace is looked at."""
+
+    def other_workspaces(self) -> list[Gateway]:
+        """Gateways to the other workspaces of the server; none where it has none.
+
+        Only known after :meth:`basics`.
+        """
+
+    def get_run(self, run_id: str) -> Json | None:
+        """One run of any lifecycle stage, with the models that it read."""
 
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""

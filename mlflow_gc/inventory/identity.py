@@ -42,13 +42,11 @@ def read_server_info(gateway: Gateway) -> ServerInfo:
 
 def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:
     try:
-        found = gateway.get_experiment("0", of_registry=of_registry)
-        # In a workspace the default experiment has another id (sqlalchemy_workspace_store.py).
-        found = found or gateway.get_experiment_by_name("Default", of_registry=of_registry)
+        found = gateway.get_default_experiment(of_registry=of_registry)
     except ServerError as error:
-        # A registry need not be a tracking server too, and an account may not be allowed to read
-        # the default experiment.
-        if error.failure not in {Failure.UNSUPPORTED, Failure.FORBIDDEN}:
+        # An account may not be allowed to read it, and a registry need not be a tracking server.
+        may_be_missing = error.failure is Failure.UNSUPPORTED and of_registry
+        if error.failure is not Failure.FORBIDDEN and not may_be_missing:
             raise
         found = None
     if found is None:

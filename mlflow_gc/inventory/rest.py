@@ -9,19 +9,22 @@ every verb on every 5xx, so one refused delete would be sent eight times over fo
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import orjson
 
 from mlflow_gc.clock import now_ms
-from mlflow_gc.inventory.gateway import Basics, Failure, Json, Page, ServerError
+from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
 from mlflow_gc.settings import redact_uri
 
 _READ_ATTEMPTS = 5
 _BACKOFF_S = 0.5
+_SECOND_THOUGHT_S = 0.1
 _LONGEST_WAIT_S = 120.0
 _V2 = "/api/2.0/mlflow"
 _V3 = "/api/3.0/mlflow"
@@ -60,6 +63,9 @@ class RestGateway:
         self._trace_search: Callable[[Sequence[str]], Json | None] = self._traces_v3
         self._clock_skew_ms = 0
         self._versions_page = _VERSIONS_PAGE
+        self._server_version: str | None = None
+        self._here: str | None = None  # the workspace, once the server said that it has some
+        self._has_users: dict[bool, bool] = {}
         self.stopped = threading.Event()
         """Set to cut waiting between attempts short (an interrupt)."""
 
@@ -88,10 +94,12 @@ class RestGateway:
                 hint="Leave out --workspace and MLFLOW_WORKSPACE.",
             )
         workspace = (self._workspace or "default") if workspaces else None
+        self._here = workspace
+        self._server_version = self._version()
         return Basics(
             tracking_uri=redact_uri(self._tracking_uri),
             registry_uri=redact_uri(self._registry_uri),
-            version=self._version(),
+            version=self._server_version,
             workspace=workspace,
         )
 
@@ -116,6 +124,8 @@ class RestGateway:
         return None
 
     def _current_user(self, *, registry: bool) -> Json | None:
+        if not self._has_users.get(registry, True):
+            return None
         username = (self._registry_creds if registry else self._tracking_creds).username
         asked: list[tuple[str, Json]] = [(f"{_V2}/users/current", {})]
         if username:
@@ -129,6 +139,7 @@ class RestGateway:
                 raise
             if found is not None:
                 return self._mapping(found, "user")
+        self._has_users[registry] = False
         return None
 
     def _mapping(self, found: Json, key: str) -> Json:
@@ -234,7 +245,9 @@ class RestGateway:
             "max_results": max_results,
             "order_by": [{"field_name": field, "ascending": not newest_first}],
         }
-        found = self._optional("POST", f"{_V2}/logged-models/search", json=_with_token(body, token))
+        found = self._optional(
+            "POST", f"{_V2}/logged-models/search", since=(3, 0), json=_with_token(body, token)
+        )
         if found is None:
             self._has_logged_models = False
             return [], None
@@ -254,14 +267,44 @@ class RestGateway:
             registry=of_registry,
         )
 
-    def get_experiment_by_name(self, name: str, *, of_registry: bool = False) -> Json | None:
-        """One experiment by name."""
-        return self._get(
+    def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
+        """The experiment that a server makes when it begins; whatever workspace is looked at."""
+        found = self._get(
+            f"{_V2}/experiments/get",
+            {"experiment_id": "0"},
+            "experiment",
+            registry=of_registry,
+            workspace="default" if self._workspace else None,
+        )
+        # A default workspace of another name has one with another id
+        # (sqlalchemy_workspace_store.py).
+        return found or self._get(
             f"{_V2}/experiments/get-by-name",
-            {"experiment_name": name},
+            {"experiment_name": "Default"},
             "experiment",
             registry=of_registry,
         )
+
+    def other_workspaces(self) -> list[Gateway]:
+        """Gateways to the other workspaces of the server; none where it has none."""
+        if self._here is None:
+            return []
+        found = self._read("GET", f"{_V3}/workspaces")
+        workspaces, _ = self._page(found, "workspaces")
+        return [
+            self._in_workspace(str(w["name"]))
+            for w in workspaces
+            if w.get("name") and w["name"] != self._here
+        ]
+
+    def _in_workspace(self, name: str) -> RestGateway:
+        other = copy(self)
+        other._workspace = other._here = name  # noqa: SLF001 - one of us
+        return other
+
+    def get_run(self, run_id: str) -> Json | None:
+        """One run of any lifecycle stage, with the models that it read."""
+        return self._get(f"{_V2}/runs/get", {"run_id": run_id}, "run")
 
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""
@@ -299,23 +342,23 @@ class RestGateway:
 
     def delete_run(self, run_id: str) -> None:
         """Move a run to the trash."""
-        self._send("POST", f"{_V2}/runs/delete", json={"run_id": run_id})
+        self._write("POST", f"{_V2}/runs/delete", json={"run_id": run_id})
 
     def restore_run(self, run_id: str) -> None:
         """Bring a run back from the trash."""
-        self._send("POST", f"{_V2}/runs/restore", json={"run_id": run_id})
+        self._write("POST", f"{_V2}/runs/restore", json={"run_id": run_id})
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Move an experiment and its runs to the trash."""
-        self._send("POST", f"{_V2}/experiments/delete", json={"experiment_id": experiment_id})
+        self._write("POST", f"{_V2}/experiments/delete", json={"experiment_id": experiment_id})
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Bring an experiment and all its runs back from the trash."""
-        self._send("POST", f"{_V2}/experiments/restore", json={"experiment_id": experiment_id})
+        self._write("POST", f"{_V2}/experiments/restore", json={"experiment_id": experiment_id})
 
     def delete_model_version(self, name: str, version: str) -> None:
         """Delete a model version for good."""
-        self._send(
+        self._write(
             "DELETE",
             f"{_V2}/model-versions/delete",
             json={"name": name, "version": version},
@@ -344,7 +387,9 @@ class RestGateway:
 
     def _version(self) -> str | None:
         try:
-            raw = self._send("GET", "/version", as_json=False)
+            raw = self._retried(
+                lambda: self._send("GET", "/version", as_json=False), _READ_ATTEMPTS
+            )
         except ServerError as error:
             if error.failure in {Failure.NOT_FOUND, Failure.UNSUPPORTED, Failure.FORBIDDEN}:
                 return None
@@ -359,7 +404,7 @@ class RestGateway:
             for e in experiment_ids
         ]
         body = {"locations": locations, "max_results": 1}
-        found = self._optional("POST", f"{_V3}/traces/search", json=body)
+        found = self._optional("POST", f"{_V3}/traces/search", since=(3, 2), json=body)
         if found is None:  # before MLflow 3.2
             self._trace_search = self._traces_v2
             found = self._traces_v2(experiment_ids)
@@ -368,13 +413,19 @@ class RestGateway:
     def _traces_v2(self, experiment_ids: Sequence[str]) -> Json | None:
         # Not there before MLflow 2.14, when there were no traces either.
         params = {"experiment_ids": list(experiment_ids), "max_results": 1}
-        return self._optional("GET", f"{_V2}/traces", params=params)
+        return self._optional("GET", f"{_V2}/traces", since=(2, 14), params=params)
 
     def _get(
-        self, path: str, params: Mapping[str, str], key: str, *, registry: bool = False
+        self,
+        path: str,
+        params: Mapping[str, str],
+        key: str,
+        *,
+        registry: bool = False,
+        workspace: str | None = None,
     ) -> Json | None:
         try:
-            found = self._read("GET", path, params=params, registry=registry)
+            found = self._read("GET", path, params=params, registry=registry, workspace=workspace)
         except ServerError as error:
             if error.failure is Failure.NOT_FOUND:
                 return None
@@ -384,14 +435,38 @@ class RestGateway:
             raise _not_mlflow(self._address(registry=registry), f"no {key!r} in the answer")
         return entity
 
-    def _optional(self, method: str, path: str, **kwargs: Any) -> Json | None:
-        """Call an endpoint that older servers do not have; None there."""
-        try:
-            return self._read(method, path, **kwargs)
-        except ServerError as error:
-            if error.failure is Failure.UNSUPPORTED:
-                return None
-            raise
+    def _optional(
+        self, method: str, path: str, *, since: tuple[int, int] | None = None, **kwargs: Any
+    ) -> Json | None:
+        """Call an endpoint that older servers do not have; None there.
+
+        A front end whose server restarts says 404 as well, and "there is none" would be believed:
+        so it has to say it twice, and a server that is new enough for the endpoint cannot say it.
+
+        Args:
+            method: GET or POST.
+            path: of the endpoint.
+            since: the first version (major, minor) that has it; None where it can be switched off.
+            **kwargs: for :meth:`_read`.
+
+        Raises:
+            ServerError: it does not answer as an MLflow server would.
+        """
+        for is_last in (False, True):
+            try:
+                return self._read(method, path, **kwargs)
+            except ServerError as error:
+                if error.failure is not Failure.UNSUPPORTED:
+                    raise
+                if is_last and since and self._is_at_least(since):
+                    raise ServerError(error.message, Failure.GARBLED, hint=error.hint) from error
+            if not is_last:
+                self.stopped.wait(_SECOND_THOUGHT_S)
+        return None
+
+    def _is_at_least(self, version: tuple[int, int]) -> bool:
+        found = re.match(r"(\d+)\.(\d+)", self._server_version or "")
+        return found is not None and (int(found[1]), int(found[2])) >= version
 
     def _page(self, found: Json, key: str) -> Page:
         entities = found.get(key, [])
@@ -419,6 +494,12 @@ class RestGateway:
             attempts,
         )
 
+    def _write(self, method: str, path: str, *, registry: bool = False, **kwargs: Any) -> None:
+        """Send a write, once; an answer that is not MLflow's says nothing about what happened."""
+        _decode(
+            self._send(method, path, registry=registry, **kwargs), self._address(registry=registry)
+        )
+
     def _retried(self, call: Callable[[], _T], attempts: int) -> _T:
         for attempt in range(1, attempts + 1):
             try:
@@ -438,9 +519,16 @@ class RestGateway:
         raise AssertionError("unreachable")  # pragma: no cover
 
     def _send(
-        self, method: str, path: str, *, registry: bool = False, as_json: bool = True, **kwargs: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        registry: bool = False,
+        as_json: bool = True,
+        workspace: str | None = None,
+        **kwargs: Any,
     ) -> bytes:
-        """Send one request, once.
+        """Send one request, once; ``workspace`` is another one than the gateway's.
 
         Raises:
             ServerError: anything but a 2xx answer.
@@ -450,8 +538,9 @@ class RestGateway:
 
         creds = self._registry_creds if registry else self._tracking_creds
         address = self._address(registry=registry)
-        if self._workspace and path != f"{_V3}/server-info":
-            kwargs["extra_headers"] = {"X-MLFLOW-WORKSPACE": self._workspace}
+        workspace = workspace or self._workspace
+        if workspace and path != f"{_V3}/server-info":
+            kwargs["extra_headers"] = {"X-MLFLOW-WORKSPACE": workspace}
         sent_ms = now_ms()
         try:
             response = http_request(

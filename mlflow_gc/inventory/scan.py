@@ -8,7 +8,16 @@ is read twice counts once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -64,7 +73,8 @@ def scan(
     """
     experiments = _experiments(gateway, progress)
     diagnostics: list[Diagnostic] = []
-    if hidden := gateway.partial_view():
+    hidden = gateway.partial_view()
+    if hidden:
         diagnostics.append(Diagnostic(PARTIAL_VIEW, hidden, blocks=True))
 
     def attempt(what: str, read: Callable[[], None]) -> None:
@@ -87,7 +97,12 @@ def scan(
         attempt("runs", partial(_read_runs, gateway, ids, runs, metrics, progress))
         attempt("logged models", partial(_read_logged_models, gateway, ids, logged, progress))
     attempt("registered models", partial(read_registry, gateway, models, versions, progress))
-    attempt("logged models", partial(read_logged_models_of, gateway, versions.values(), logged))
+    foreign: list[ModelVersion] = []
+    attempt("other workspaces", partial(_read_foreign_versions, gateway, foreign))
+    named = [*versions.values(), *foreign]
+    attempt("logged models", partial(read_logged_models_of, gateway, named, logged))
+    if hidden:
+        diagnostics += _holes(models, versions)
     return Inventory(
         experiments=experiments,
         runs=runs,
@@ -96,6 +111,7 @@ def scan(
         logged_models=logged,
         diagnostics=tuple(diagnostics),
         workspace=workspace,
+        foreign_versions=tuple(foreign),
     )
 
 
@@ -145,6 +161,38 @@ def read_registry(
     resolve_storage(gateway, versions)
 
 
+def _read_foreign_versions(gateway: Gateway, foreign: list[ModelVersion]) -> None:
+    for other in gateway.other_workspaces():
+        versions: dict[tuple[str, str], ModelVersion] = {}
+        read_registry(other, {}, versions)
+        foreign.extend(versions.values())
+
+
+def _holes(
+    models: Mapping[str, RegisteredModel], versions: Mapping[tuple[str, str], ModelVersion]
+) -> Iterator[Diagnostic]:
+    """Yield signs that versions, or what they are made from, were left out of a partial view.
+
+    To an account that sees everything an alias without a version is only an alias without one.
+    """
+    for model in sorted(models.values(), key=lambda m: m.name):
+        for version, aliases in model.aliases.items():
+            if (model.name, version) not in versions:
+                yield Diagnostic(
+                    INCOMPLETE_SCAN,
+                    f"The alias {aliases[0]} of the registered model {model.name} means version "
+                    f"{version}, which the server did not list.",
+                    blocks=True,
+                )
+    blank = sum(version.hides_run for version in versions.values())
+    if blank:
+        yield Diagnostic(
+            INCOMPLETE_SCAN,
+            f"The server hides from this account which runs {blank:,} model versions are made from.",
+            blocks=True,
+        )
+
+
 def resolve_storage(
     gateway: Gateway, versions: MutableMapping[tuple[str, str], ModelVersion]
 ) -> None:
@@ -154,23 +202,59 @@ def resolve_storage(
     model renamed, or an alias that the source names moved (HAZARDS d).
     """
     for key, version in versions.items():
-        lost = names_other_version(version) and copied_from(version) not in versions
-        if lost and not version.storage:
+        if version.storage or not names_other_version(version):
+            continue
+        original = versions.get(copied_from(version) or ("", ""))
+        if original is None or not _is_original(original, version):
             uri = gateway.get_download_uri(*key)
             versions[key] = replace(version, storage=uri or "")
 
 
+def _is_original(original: ModelVersion, copy: ModelVersion) -> bool:
+    """Tell whether a version certainly is the one that another was copied from.
+
+    A model that was deleted and made again has versions of the same numbers; a real copy is younger
+    and names the same run.
+    """
+    is_older = (original.creation_timestamp or 0) <= (copy.creation_timestamp or 0)
+    return is_older and bool(copy.run_id) and copy.run_id == original.run_id
+
+
 def read_logged_models_of(
-    gateway: Gateway, versions: Iterable[ModelVersion], logged: dict[str, LoggedModel]
+    gateway: Gateway,
+    versions: Iterable[ModelVersion],
+    logged: dict[str, LoggedModel],
+    missing: set[str] | None = None,
 ) -> None:
     """Fetch the logged models that versions name and that are not known yet.
 
-    One that does not exist (any more) stays out.
+    Args:
+        gateway: where to read.
+        versions: what names them.
+        logged: those that are known; grows.
+        missing: ids that do not exist (any more) and are not asked for again; grows.
     """
-    for model_id in sorted({m for v in versions for m in logged_model_ids(v)} - set(logged)):
+    missing = set() if missing is None else missing
+    named = {model_id for version in versions for model_id in logged_model_ids(version)}
+    for model_id in sorted(named - logged.keys() - missing):
         found = gateway.get_logged_model(model_id)
-        if found is not None:
+        if found is None:
+            missing.add(model_id)
+        else:
             logged[model_id] = wire.logged_model(found)
+
+
+def read_inputs(gateway: Gateway, inventory: Inventory, run_ids: Collection[str]) -> Inventory:
+    """Return the inventory with the logged models that runs read.
+
+    A search lists only what a run put out, not what it took in (runs/search of 3.0 to 3.17).
+    """
+    with ThreadPoolExecutor(gateway.max_parallel) as pool:
+        found = [wire.run(run) for run in pool.map(gateway.get_run, sorted(run_ids)) if run]
+    asked = {
+        run.run_id: replace(inventory.runs[run.run_id], model_ids=run.model_ids) for run in found
+    }
+    return replace(inventory, runs={**inventory.runs, **asked})
 
 
 def chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from mlflow_gc.inventory.gateway import Basics, Failure, Json, Page, ServerError
+from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
 from mlflow_gc.settings import redact_uri, without_secrets
 
 _T = TypeVar("_T")
@@ -165,10 +165,20 @@ class StoreGateway:
         store = self._experiments_beside_registry() if of_registry else self._tracking
         return self._get(lambda: store.get_experiment(experiment_id))
 
-    def get_experiment_by_name(self, name: str, *, of_registry: bool = False) -> Json | None:
-        """One experiment by name."""
+    def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
+        """The experiment that a server makes when it begins."""
         store = self._experiments_beside_registry() if of_registry else self._tracking
-        return self._get(lambda: store.get_experiment_by_name(name))
+        return self._get(lambda: store.get_experiment("0")) or self._get(
+            lambda: store.get_experiment_by_name("Default")
+        )
+
+    def other_workspaces(self) -> list[Gateway]:
+        """None: a database with other workspaces in it cannot be opened."""
+        return []
+
+    def get_run(self, run_id: str) -> Json | None:
+        """One run of any lifecycle stage, with the models that it read."""
+        return self._get(lambda: self._tracking.get_run(run_id))
 
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""

@@ -47,6 +47,8 @@ def run(wire: Json, metrics: Collection[str] = ()) -> Run:
     ]
     inputs = (wire.get("inputs") or {}).get("model_inputs") or ()
     outputs = (wire.get("outputs") or {}).get("model_outputs") or ()
+    # A metric of an evaluation names the model that was evaluated.
+    measured = data.get("metrics") or ()
     return Run(
         run_id=run_id,
         # run_name is a field of its own since 2.0; before, only the tag held it.
@@ -62,7 +64,9 @@ def run(wire: Json, metrics: Collection[str] = ()) -> Run:
         artifact_uri=_text(info, "artifact_uri"),
         tags=tags,
         model_ids=tuple(
-            sorted({str(m["model_id"]) for m in (*inputs, *outputs) if m.get("model_id")})
+            sorted(
+                {str(m["model_id"]) for m in (*inputs, *outputs, *measured) if m.get("model_id")}
+            )
         ),
         metrics=_values(data.get("metrics") or (), metrics) if metrics else (),
     )
@@ -99,6 +103,7 @@ def model_version(wire: Json) -> ModelVersion:
         # The SQL store of 3.17 does not return it; other stores may.
         model_id=_text(wire, "model_id"),
         tags=_tags(wire),
+        hides_run="run_id" not in wire,
     )
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mlflow_gc.clock import parse_duration
-from mlflow_gc.errors import GcError, UsageProblem
+from mlflow_gc.errors import UsageProblem
 from mlflow_gc.plan import schema
+from mlflow_gc.plan.yaml_file import Place, YamlFile, read_yaml
 from mlflow_gc.retention.keep import ALL, Keep
 from mlflow_gc.retention.policy import Guards, Policy
 from mlflow_gc.retention.rules import NEVER, OFF, Rule, Selector
@@ -22,7 +23,6 @@ from mlflow_gc.retention.rules import NEVER, OFF, Rule, Selector
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-_MAX_BYTES = 1_000_000
 _DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace": "grace_ms"}
 _AGES = {
     "failed_ttl": "failed_ttl_ms",
@@ -40,34 +40,14 @@ def read_policy_file(path: Path) -> dict[str, Any]:
         GcError: the file cannot be read.
         UsageProblem: with the line of each mistake.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise GcError(f"There is no policy {path}.") from None
-    except OSError as error:
-        raise GcError(f"The policy {path} cannot be read: {error.strerror or error}.") from error
-    if len(content) > _MAX_BYTES:
-        raise UsageProblem(f"The policy {path} has more than {_MAX_BYTES:,} bytes.")
-    try:
-        # The default loader builds plain data only, refuses a key twice, and knows every line.
-        document = YAML().load(content)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path} line {mark.line + 1}" if mark else str(path)
-        raise UsageProblem(f"{where}: {_first_line(error.problem or error.context)}.") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise UsageProblem(f"{path} is not valid YAML: {_first_line(str(error))}.") from error
-    mistakes = list(_mistakes(document, path)) or list(_contradictions(document, path))
-    if mistakes:
+    file = read_yaml(path, "policy")
+    if mistakes := list(_mistakes(file)) or list(_contradictions(file)):
         raise UsageProblem(
             " ".join(mistakes[:5]),
             hint="mlflow-gc schema policy prints all that a policy can say.",
         )
-    found: dict[str, Any] = document
-    return found
+    document: dict[str, Any] = file.document
+    return document
 
 
 def apply_policy(
@@ -184,31 +164,31 @@ _SWALLOWS = (
 )
 
 
-def _mistakes(document: Any, path: Path) -> Iterator[str]:
+def _mistakes(file: YamlFile) -> Iterator[str]:
     """Yield what the schema does not allow, with lines, in the order of the file."""
     found = [
-        (line, words)
-        for error in schema.violations(document, "policy")
-        for line, words in _explain(error, document)
+        (file.line(place), words)
+        for error in schema.violations(file.document, "policy")
+        for place, words in _explain(error)
     ]
     for line, words in sorted(found):
-        yield f"{path} line {line}: {words}."
+        yield f"{file.path} line {line}: {words}."
 
 
-def _contradictions(document: Any, path: Path) -> Iterator[str]:
+def _contradictions(file: YamlFile) -> Iterator[str]:
     """Yield what is well formed and cannot be meant."""
+    document = file.document
     if "time_zone" in document:
         try:
             ZoneInfo(str(document["time_zone"]))
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            line = _line(["time_zone"], document)
-            yield f"{path} line {line}: time_zone: {document['time_zone']!r} is no IANA time zone."
+            yield f"{file.where(('time_zone',))}: time_zone: {document['time_zone']!r} is no IANA time zone."
     names: set[str] = set()
     for number, rule in enumerate(document.get("rules") or ()):
-        line = _line(["rules", number], document)
+        where = file.where(("rules", number))
         name = str(rule["name"])
         if name in names or name == "default":
-            yield f"{path} line {line}: a second rule is named {name!r}."
+            yield f"{where}: a second rule is named {name!r}."
         names.add(name)
         match = rule.get("match") or {}
         of_models = sorted({"model", "model_regex"} & set(match))
@@ -217,51 +197,38 @@ def _contradictions(document: Any, path: Path) -> Iterator[str]:
         )
         if of_models and others:
             yield (
-                f"{path} line {line}: rule {name!r} can never match: {of_models[0]} is about "
+                f"{where}: rule {name!r} can never match: {of_models[0]} is about "
                 f"models, {others[0]} about runs."
             )
         for key in ("experiment_regex", "model_regex"):
             try:
                 re.compile(str(match.get(key, "")))
             except re.error as error:
-                yield f"{path} line {line}: rule {name!r}: {key}: {error}."
+                yield f"{where}: rule {name!r}: {key}: {error}."
 
 
-def _explain(error: ValidationError, document: Any) -> Iterator[tuple[int, str]]:
-    parts = [str(part) for part in error.absolute_path]
+def _explain(error: ValidationError) -> Iterator[tuple[Place, str]]:
+    place = tuple(error.absolute_path)
+    parts = [str(part) for part in place]
     rule: dict[str, Any] = dict(error.schema) if isinstance(error.schema, Mapping) else {}
-    place = ".".join(parts)
     if error.validator == "additionalProperties":
         known = sorted(rule["properties"])
         instance: Any = error.instance
         for key in instance:
             if key not in known:
                 full = ".".join([*parts, str(key)])
-                yield (
-                    _line([*error.absolute_path, key], document),
-                    f"unknown key {full!r} (known here: {', '.join(known)})",
-                )
+                yield (*place, key), f"unknown key {full!r} (known here: {', '.join(known)})"
     elif error.validator == "required":
-        yield 1, f"{error.message} ({rule['properties']['version']['description']})"
+        missing = ", ".join(repr(name) for name in rule["required"])
+        yield place, f"{'.'.join(parts) or 'a policy'} needs {missing}"
     elif not parts:
-        yield 1, "a policy is a mapping that begins with version: 1"
+        yield (), "a policy is a mapping that begins with version: 1"
     else:
         description = str(rule.get("description", error.message)).rstrip(".")
-        value = str(error.instance)[:80]
-        yield _line(list(error.absolute_path), document), f"{place}: {value!r}. {description}"
+        yield place, f"{'.'.join(parts)}: {_shown(error.instance)}. {description}"
 
 
-def _line(parts: list[Any], document: Any) -> int:
-    """Return the line of a key, counted from 1."""
-    line = 1
-    node = document
-    for part in parts:
-        position = getattr(getattr(node, "lc", None), "data", None) or {}
-        if part in position:
-            line = position[part][0] + 1
-        node = node[part] if isinstance(node, (dict, list)) else None
-    return line
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "it cannot be parsed").strip().splitlines()[0].rstrip(".")
+def _shown(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return repr(value if not isinstance(value, str) else value[:80])

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_gc.clock import now_ms, parse_time
-from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, GUARD, Document
 from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.expect import KNOWN_KEYS, time_or_none
 from mlflow_gc.plan.file import read_json
+from mlflow_gc.retention.guards import COUNTED, GROUPS
 from mlflow_gc.retention.policy import Policy
 
 GUARD_HINT = (
@@ -97,7 +98,10 @@ def inconsistencies(plan: Document) -> list[str]:
             f"summary/irreversible: says {plan['summary']['irreversible']}, "
             f"the lists have {irreversible}."
         )
-    policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+    try:
+        policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+    except (UsageProblem, ValueError) as error:  # in a policy file a slip, here the plan is wrong
+        return [*found, f"policy: {error}"]
     if plan["policy"]["cutoff"] != time_or_none(policy.cutoff_ms):
         found.append("policy/cutoff: is not as_of minus the default TTL.")
     if plan["policy"]["ttl_days"] != policy.ttl_days:
@@ -110,8 +114,12 @@ def inconsistencies(plan: Document) -> list[str]:
 
 
 def unknown_expectations(plan: Document) -> list[str]:
-    """Return preconditions that this program does not know how to check."""
-    return [
+    """Return preconditions and guards that this program does not know how to check."""
+    guards = plan["policy"]["guards"]
+    limits = {f"guards: {key!r}" for key in set(guards) - {"max_deletions", "max_share_percent"}}
+    for name, known in (("max_deletions", COUNTED), ("max_share_percent", COUNTED | GROUPS.keys())):
+        limits |= {f"guards: {name} {key!r}" for key in set(guards[name]) - known}
+    return sorted(limits) + [
         f"{kind}: {identify(kind, entity)} expects {key!r}"
         for kind in KINDS
         for entity in plan[kind]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlflow_gc.inventory.entities import Inventory
-from mlflow_gc.retention.decision import Decision, Decisions, Reason
+from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.experiments import decide_experiments
 from mlflow_gc.retention.model_versions import decide_model_versions
 from mlflow_gc.retention.owner_tags import TTL, wished_ttl
@@ -51,7 +51,18 @@ def trash_since(policy: Policy, inventory: Inventory) -> int:
 
     That is the largest age that a rule or an owner of an experiment sets.
     """
-    ages = [ms for rule in policy.all_rules() for ms in (rule.ttl_ms, rule.empty_ms)]
+    ages: list[int | None] = [policy.min_age_ms]
+    ages += [ms for rule in policy.all_rules() for ms in (rule.ttl_ms, rule.empty_ms)]
     wishes = (wished_ttl(e.tags) for e in inventory.experiments.values() if TTL in e.tags)
     ages += [wish.ttl_ms for wish in wishes if wish]
     return policy.as_of_ms - max((ms for ms in ages if ms is not None), default=0)
+
+
+def runs_that_may_read(inventory: Inventory, decisions: Decisions) -> set[str]:
+    """Return the runs whose inputs have to be known (``scan.read_inputs``).
+
+    Those that stay, if a run that goes has made a logged model: one of them may use it.
+    """
+    makers = {model.source_run_id for model in inventory.logged_models.values()}
+    going = {i for i, d in decisions.runs.items() if d.verdict is Verdict.DELETE}
+    return set(decisions.runs) - going if makers & going else set()

@@ -146,7 +146,8 @@ def _versions_inside(inventory: Inventory) -> dict[str, str]:
             location = experiment.artifact_location.rstrip("/")
             by_location[location].append(experiment.experiment_id)
     inside: dict[str, str] = {}
-    for version in sorted(inventory.model_versions.values(), key=lambda v: v.order):
+    versions = [*inventory.model_versions.values(), *inventory.foreign_versions]
+    for version in sorted(versions, key=lambda v: v.order):
         for place in filter(None, (version.source, version.storage)):
             for location in parent_locations(place):
                 for experiment_id in by_location.get(location, ()):

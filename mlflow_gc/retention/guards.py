@@ -15,6 +15,9 @@ from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Guards
 
 KINDS = ("experiments", "runs", "model_versions", "registered_models")
+COUNTED = {"total", *KINDS}
+"""What a limit can be set for."""
+
 GROUPS = {"experiment": "runs", "registered_model": "versions"}
 """What a share per group is counted in."""
 

@@ -184,11 +184,11 @@ def _last_ones(inventory: Inventory, policy: Policy) -> set[VersionKey]:
 def _highest(inventory: Inventory) -> dict[VersionKey, str]:
     """Return which versions are the highest of their model, or of a stage of it."""
     overall: dict[str, ModelVersion] = {}
-    by_stage: dict[tuple[str, str], ModelVersion] = {}
+    by_stage: dict[tuple[str, str | None], ModelVersion] = {}
     for version in inventory.model_versions.values():
         if version.name not in overall or version.number > overall[version.name].number:
             overall[version.name] = version
-        stage = (version.name, version.current_stage or _NO_STAGE)
+        stage = (version.name, version.current_stage)
         if stage not in by_stage or version.number > by_stage[stage].number:
             by_stage[stage] = version
     roles = {

@@ -259,8 +259,10 @@ def _runs_behind_versions(inventory: Inventory) -> dict[str, Decision]:
     """Return the runs that a registered model version needs, each with the chain to it."""
     behind: dict[str, Decision] = {}
     # Sorted, so that of several versions always the same one is named: the newest.
-    for version in sorted(inventory.model_versions.values(), key=lambda v: v.order, reverse=True):
-        chain = (f"model_version {version.key}", *_standing(inventory, version))
+    own = [(v, _standing(inventory, v)) for v in inventory.model_versions.values()]
+    foreign = [(v, ("another workspace",)) for v in inventory.foreign_versions]
+    for version, standing in sorted([*own, *foreign], key=lambda pair: pair[0].order, reverse=True):
+        chain = (f"model_version {version.key}", *standing)
         for run_id in possible_run_ids(version):
             if run_id in inventory.runs:
                 _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *chain))
@@ -275,7 +277,7 @@ def _runs_behind_versions(inventory: Inventory) -> dict[str, Decision]:
 def _prefer(behind: dict[str, Decision], run_id: str, decision: Decision) -> None:
     """Keep the first chain found, unless the new one ends in an alias or stage."""
     known = behind.get(run_id)
-    if known is None or (len(decision.via) > len(known.via) and not _has_standing(known)):
+    if known is None or (_has_standing(decision) and not _has_standing(known)):
         behind[run_id] = decision
 
 

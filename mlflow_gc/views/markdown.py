@@ -52,12 +52,20 @@ def _plan(plan: dict[str, Any]) -> Iterator[str]:
             for kind, (title, _) in _KINDS.items()
         ],
     )
+    if irreversible := plan["summary"]["irreversible"]:
+        yield ""
+        yield f"**{irreversible} of the deletions are irreversible.**"
+    if not plan["applyable"]:
+        yield ""
+        yield "**This plan cannot be applied.**"
     for kind, (title, header) in _KINDS.items():
         if plan[kind]:
+            # What cannot be undone comes first: a long list is cut.
+            entities = sorted(plan[kind], key=lambda entity: entity["reversible"])
             yield from _folded(
-                f"{title}: {len(plan[kind])} to delete",
-                _table(header, [_row(kind, entity) for entity in plan[kind][:_CUT_AT]]),
-                len(plan[kind]),
+                f"{title}: {len(entities)} to delete",
+                _table(header, [_row(kind, entity) for entity in entities[:_CUT_AT]]),
+                len(entities),
             )
     kept = [(kind, entity) for kind in _KINDS for entity in plan["protected"][kind]]
     if kept:

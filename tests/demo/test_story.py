@@ -32,7 +32,7 @@ def test_a_later_telling_is_the_same_story_moved_along():
 
 def test_no_run_is_near_the_default_limit():
     """Otherwise the time a demo takes would decide what it deletes."""
-    cutoff = (NOW - 30 * DAY_MS)
+    cutoff = NOW - 30 * DAY_MS
     # The nightly runs come one a day: the limit falls into the middle between two of them.
     for run in tell(NOW).runs:
         assert abs(last_activity(run) - cutoff) > 0.3 * DAY_MS, run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from support.world import FRESH, KEEP_TAG
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.cli import Outcome
     from support.world import World
 
 
@@ -110,18 +113,117 @@ def test_a_database_that_does_not_exist_is_not_created(bench: Bench, tmp_path: P
     assert "typo.db" in outcome.err.replace("\n", "")
 
 
-def test_the_password_of_a_database_stays_out_of_everything(bench: Bench, tmp_path: Path) -> None:
-    """The server cannot be reached; its password is not in the message."""
-    uri = "postgresql://usr-canary:pwd-canary@127.0.0.1:9/mlflow"
+@pytest.mark.parametrize("driver", ["", "+psycopg2", "+no_such_driver"])
+def test_the_password_of_a_database_stays_out_of_everything(
+    bench: Bench, tmp_path: Path, driver: str
+) -> None:
+    """Nobody listens on the port, or the driver is missing: soon a message, without a password."""
+    uri = f"postgresql{driver}://usr-canary:pwd-canary@127.0.0.1:9/mlflow"
     outcome = bench.cli(
-        "report",
-        "-v",
-        "-o",
-        tmp_path / "p.json",
-        env={
-            "MLFLOW_TRACKING_URI": uri,
-            # MLflow's own settings: give up soon.
-            "MLFLOW_SQLALCHEMYSTORE_MAX_RETRIES": "1",
-        },
-    ).expect(1)
+        "report", "-v", "-o", tmp_path / "p.json", env={"MLFLOW_TRACKING_URI": uri}, timeout=30
+    ).expect(1, 5, 64)
     assert "pwd-canary" not in outcome.text
+    assert len(outcome.err.strip().splitlines()) <= 12
+    assert not (tmp_path / "p.json").exists()
+
+
+def _report(bench: Bench, tmp_path: Path, uri: str) -> Outcome:
+    outcome = bench.cli(
+        "report", "-v", "-o", tmp_path / "p.json", env={"MLFLOW_TRACKING_URI": uri}, timeout=60
+    )
+    assert "canary" not in outcome.text
+    assert "Traceback" not in outcome.text
+    assert not (tmp_path / "p.json").exists()
+    return outcome
+
+
+def test_a_database_that_takes_the_call_and_never_answers_is_given_up(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """A firewall, a stopped process: no endless wait, and none of MLflow's ten attempts."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        uri = f"postgresql+psycopg2://usr:pwd-canary@127.0.0.1:{port}/mlflow"
+        assert "timeout" in _report(bench, tmp_path, uri).expect(1).err
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all" * 1000])
+def test_a_file_that_is_no_database_of_mlflow_stays_as_it_is(
+    bench: Bench, tmp_path: Path, content: bytes
+) -> None:
+    """MLflow would make its tables in an empty one."""
+    (tmp_path / "x.db").write_bytes(content)
+    _report(bench, tmp_path, f"sqlite:///{tmp_path}/x.db").expect(1)
+    assert (tmp_path / "x.db").read_bytes() == content
+
+
+def test_no_tables_are_made_in_the_database_of_another_program(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """A report only reads; forty tables in the wrong database would be a bad surprise."""
+    with store.open_database(tmp_path / "x.db") as db:
+        db.execute("CREATE TABLE invoices (id INTEGER)")
+    before = (tmp_path / "x.db").read_bytes()
+    outcome = _report(bench, tmp_path, f"sqlite:///{tmp_path}/x.db").expect(1)
+    assert "holds no data of MLflow" in outcome.err
+    assert (tmp_path / "x.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["report", "prune"])
+def test_a_database_with_an_older_schema_is_not_migrated(
+    bench: Bench, tmp_path: Path, command: str
+) -> None:
+    """MLflow migrates where a table is missing, and the older server that uses it would break."""
+    bench.world.run(bench.world.experiment())
+    with store.open_database(bench.world.database) as db:
+        db.execute("VACUUM INTO ?", (str(tmp_path / "old.db"),))
+    with store.open_database(tmp_path / "old.db") as db:
+        db.execute("DROP TABLE logged_model_tags")
+        db.execute("UPDATE alembic_version SET version_num = '0584bdc529eb'")
+    before = (tmp_path / "old.db").read_bytes()
+    yes = ["--yes"] if command == "prune" else []
+    outcome = bench.cli(
+        command, *yes, cwd=tmp_path, env={"MLFLOW_TRACKING_URI": "sqlite:///old.db"}
+    ).expect(1)
+    assert "0584bdc529eb" in outcome.err
+    assert "mlflow db upgrade" in outcome.err
+    assert (tmp_path / "old.db").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("driver", "module", "package"),
+    [
+        ("mysql+pymysql", "pymysql", "pymysql"),
+        ("mysql", "MySQLdb", "mysqlclient"),
+        ("postgresql+psycopg", "psycopg", "psycopg[binary]"),
+    ],
+)
+def test_a_missing_driver_is_named_as_pip_knows_it(
+    bench: Bench, tmp_path: Path, driver: str, module: str, package: str
+) -> None:
+    """The module that is missing is often called otherwise."""
+    if importlib.util.find_spec(module):
+        pytest.skip(f"{module} is installed")
+    outcome = _report(bench, tmp_path, f"{driver}://usr:pwd-canary@127.0.0.1:9/x").expect(1)
+    assert "pip install" in outcome.err
+    assert package in outcome.err
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql+no_such_driver://usr:pwd-canary@host/x",
+        "postgresql+asyncpg://usr:pwd-canary@host/x",
+        "postgresql+psycopg2://usr:pwd-canary",
+        "postgresql+psycopg2://usr:pwd@host:canary/x",
+        "postgres://usr:pwd-canary@host/x",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:x.db",
+    ],
+)
+def test_a_database_uri_that_can_never_work_is_a_usage_error(
+    bench: Bench, tmp_path: Path, uri: str
+) -> None:
+    """64, not 1: no waiting and no repairing of a server helps."""
+    _report(bench, tmp_path, uri).expect(64)

@@ -137,6 +137,62 @@ def test_any_locale_can_show_any_name(bench: Bench, env: dict[str, str]) -> None
         bench.cli("show", plan.path, "--format", form, env=env, cold=True).expect(0)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://usr:pwd-canary@127.0.0.1:9",
+        "http://usr:pwd-canary@127.0.0.1:9/?token=pwd-canary",
+        "htps://usr:pwd-canary@host",
+        "postgressql://usr:pwd-canary@host/mlflow",
+        "oracle://usr:pwd-canary@host/mlflow",
+        "http://usr:pwd-canary@host:port",
+        "http://usr:pwd-canary@",
+        "usr:pwd-canary@host",
+        "sqlite:////usr:pwd-canary@host/no/such.db",
+        "databricks://usr:pwd-canary@host",
+    ],
+)
+@pytest.mark.parametrize("kind", ["tracking", "registry"])
+def test_a_password_in_an_uri_is_in_no_message(
+    bench: Bench, tmp_path: Path, uri: str, kind: str
+) -> None:
+    """Whatever is wrong with the URI; ``-v`` prints it, too."""
+    outcome = bench.cli(
+        "report", "-v", "-o", tmp_path / "p.json", env={f"MLFLOW_{kind.upper()}_URI": uri}
+    )
+    outcome.expect(1, 5, USAGE)
+    assert "pwd-canary" not in outcome.text
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "htps://usr:pwd-canary@host",
+        "http://usr:pwd-canary@host:port",
+        "http://usr:pwd-canary@host:99999",
+        "http://usr:pwd-canary@",
+        "http://usr:pwd-canary",
+        "http://[usr:pwd-canary@host",
+        "http://host/?token=pwd-canary",
+        "usr:pwd-canary@host",
+        "//usr:pwd-canary@host",
+        "http:usr:pwd-canary@host",
+        "ftp://usr:pwd-canary@host",
+    ],
+)
+def test_an_uri_that_can_never_work_is_a_usage_error_that_names_its_origin(
+    bench: Bench, tmp_path: Path, uri: str
+) -> None:
+    """Where it is mended is what the reader needs most: a flag, a variable, a secret file."""
+    env = {"MLFLOW_TRACKING_URI": uri}
+    outcome = bench.cli("report", "-o", tmp_path / "p.json", env=env).expect(USAGE)
+    assert "MLFLOW_TRACKING_URI" in outcome.err
+    assert "canary" not in outcome.text
+    flag = bench.cli("report", "-o", tmp_path / "p.json", "--tracking-uri", uri).expect(USAGE)
+    assert "--tracking-uri" in flag.err
+    assert "canary" not in flag.text
+
+
 @pytest.mark.parametrize("code", [0, 2])
 def test_detailed_exit_code_of_report(bench: Bench, code: int) -> None:
     """2 when the plan deletes something, 0 when not; never 2 without the flag."""

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL server, for MLflow to keep its store in."""
+"""A throw-away PostgreSQL server for MLflow's store; its data, and what is really in it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
 
 from mlflow_gc.demo.server import free_port
+from support import oracle
+from support.bench import Bench
+from support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.oracle import Entity
 
 USER = "mlflow"
 PASSWORD = "pwd-canary"
@@ -75,3 +83,120 @@ def running(bin_dir: Path) -> Iterator[str]:
             yield f"postgresql+psycopg2://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"
         finally:
             run(bin_dir / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+@contextlib.contextmanager
+def rows(uri: str) -> Iterator[Any]:
+    """Open a cursor on the database behind a SQLAlchemy URI; commits on success."""
+    connection = psycopg2.connect(uri.replace("+psycopg2", ""))
+    try:
+        with connection, connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def _tables(cursor: Any) -> list[str]:
+    cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return sorted(str(name) for (name,) in cursor.fetchall())
+
+
+def empty(uri: str) -> None:
+    """Bring the store back to that of a fresh server; Default keeps its row (see ``server``)."""
+    with rows(uri) as cursor:
+        kept = {"alembic_version", "workspaces", "experiments"}
+        # DELETE, not TRUNCATE, which makes new files for 90 tables and takes a second; in this
+        # mode foreign keys are not looked at.
+        cursor.execute("SET session_replication_role = replica")
+        for name in set(_tables(cursor)) - kept:
+            cursor.execute(f'DELETE FROM "{name}"')
+        cursor.execute("DELETE FROM experiments WHERE experiment_id <> 0")
+        cursor.execute(
+            "UPDATE experiments SET name = 'Default', lifecycle_stage = 'active',"
+            " last_update_time = creation_time"
+        )
+
+
+def look(uri: str) -> oracle.State:
+    """Read the state of the server behind ``uri``, from the database and nothing else."""
+    active: set[Entity] = set()
+    trashed: set[Entity] = set()
+    with rows(uri) as cursor:
+        for kind, key, alive in (
+            ("run", "run_uuid", "lifecycle_stage = 'active'"),
+            ("experiment", "experiment_id", "lifecycle_stage = 'active'"),
+            ("model_version", "name || '/' || version", "current_stage <> 'Deleted_Internal'"),
+        ):
+            cursor.execute(f"SELECT {key}, {alive} FROM {kind}s")
+            for found, living in cursor.fetchall():
+                (active if living else trashed).add((kind, str(found)))
+        cursor.execute("SELECT name, alias, version FROM registered_model_aliases")
+        aliases = frozenset((str(n), str(a), str(v)) for n, a, v in cursor.fetchall())
+        cursor.execute("SELECT run_uuid, deleted_time FROM runs WHERE deleted_time IS NOT NULL")
+        deleted_times = frozenset((str(r), int(t)) for r, t in cursor.fetchall())
+    return oracle.State(frozenset(active), frozenset(trashed), aliases, deleted_times)
+
+
+def contents(uri: str) -> dict[str, set[str]]:
+    """Return every row of every table as text, but for the two times that a restore must change.
+
+    Those are when an experiment was last updated and when a run went into the trash; that a run is
+    in the trash is told by its lifecycle stage.
+    """
+    found: dict[str, set[str]] = {}
+    with rows(uri) as cursor:
+        for name in _tables(cursor):
+            cursor.execute(
+                f"SELECT (to_jsonb(t) - 'last_update_time' - 'deleted_time')::text FROM \"{name}\" t"
+            )
+            found[name] = {str(text) for (text,) in cursor.fetchall()}
+    return found
+
+
+class PostgresWorld(World):
+    """The content of a server on PostgreSQL.
+
+    Args:
+        uri: of the server.
+        database_uri: of its database.
+        as_of_ms: the moment all ages count from.
+    """
+
+    def __init__(self, uri: str, database_uri: str, as_of_ms: int) -> None:
+        super().__init__(uri, Path("no-file"), as_of_ms)
+        self.database_uri = database_uri
+
+    def sql(self, statement: str, *values: object) -> None:
+        """Change the server's database behind its back."""
+        with rows(self.database_uri) as cursor:
+            cursor.execute(statement.replace("?", "%s"), values)
+
+    def simultaneous_runs(self, experiment_id: str, count: int, *, age: float) -> list[str]:
+        """Runs that started and ended in the same millisecond, written as the server would."""
+        moment = self.ago(age)
+        with rows(self.database_uri) as cursor:
+            cursor.execute(
+                "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name,"
+                " user_id, status, start_time, end_time, source_version, lifecycle_stage,"
+                " artifact_uri, experiment_id)"
+                " SELECT md5(n::text), 'run-' || n, 'UNKNOWN', '', '', 'bulk', 'FINISHED', %s, %s,"
+                " '', 'active', 'mlflow-artifacts:/x/' || md5(n::text) || '/artifacts', %s"
+                " FROM generate_series(1, %s) n RETURNING run_uuid",
+                (moment, moment, int(experiment_id), count),
+            )
+            return [str(run_id) for (run_id,) in cursor.fetchall()]
+
+
+@dataclass(frozen=True)
+class PostgresBench(Bench):
+    """A workbench whose data is in PostgreSQL.
+
+    Attributes:
+        world: the data.
+    """
+
+    world: PostgresWorld
+
+    def state(self) -> oracle.State:
+        """What is in the server now."""
+        return look(self.world.database_uri)

@@ -5,12 +5,14 @@ A stub takes the place of the program; Python finds it in the working directory 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import http.server
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,6 +204,79 @@ def test_an_action_runs_before_the_chosen_request(upstream: http.server.HTTPServ
         for _ in range(3):
             _post(proxy)
         assert counts == [1]
+
+
+def _break() -> None:
+    message = "the hook itself is broken"
+    raise RuntimeError(message)
+
+
+@pytest.mark.parametrize("where", ["before", "at", "then"])
+def test_a_hook_that_fails_fails_the_test_at_the_end(
+    upstream: http.server.HTTPServer, where: str
+) -> None:
+    """Whatever the program makes of the missing answer."""
+    with pytest.raises(AssertionError, match="the hook itself is broken"):
+        _with_broken_hook(upstream, where, lambda _: None)
+
+
+@pytest.mark.parametrize("look", [Proxy.forget, Proxy.settle], ids=["forget", "settle"])
+def test_a_hook_that_fails_fails_the_case_in_which_it_did(
+    upstream: http.server.HTTPServer, look: Callable[[Proxy], None]
+) -> None:
+    """The next case of a proxy that is shared starts without it."""
+
+    def judge(proxy: Proxy) -> None:
+        with pytest.raises(AssertionError, match=r"at request 0 \(POST /api/x/search\)"):
+            look(proxy)
+        proxy.forget()
+
+    _with_broken_hook(upstream, "before", judge)
+
+
+def _with_broken_hook(
+    upstream: http.server.HTTPServer, where: str, judge: Callable[[Proxy], None]
+) -> None:
+    with Proxy(f"http://127.0.0.1:{upstream.server_address[1]}") as proxy:
+        if where == "before":
+            proxy.before("POST", "search$", _break)
+        elif where == "at":
+            proxy.at(0, _break)
+        else:
+            proxy.fail_at(0, replace(faults.HTML_200, then=_break))
+        with pytest.raises(requests.ConnectionError):
+            _post(proxy)
+        judge(proxy)
+
+
+def test_a_hook_that_fails_later_than_the_test_ends_is_waited_for(
+    upstream: http.server.HTTPServer,
+) -> None:
+    """The program may be gone while a hook still runs."""
+    entered, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        entered.set()
+        assert go.wait(20)
+        _break()
+
+    def post() -> None:
+        with contextlib.suppress(requests.RequestException):
+            _post(proxy)
+
+    client = threading.Thread(target=post)
+
+    def leave_early() -> None:
+        with proxy:
+            client.start()
+            assert entered.wait(20)
+            threading.Timer(0.2, go.set).start()
+
+    proxy = Proxy(f"http://127.0.0.1:{upstream.server_address[1]}")
+    proxy.before("POST", "search$", hold)
+    with pytest.raises(AssertionError, match="the hook itself is broken"):
+        leave_early()
+    client.join(20)
 
 
 def test_a_token_is_demanded(upstream: http.server.HTTPServer) -> None:

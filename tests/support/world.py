@@ -60,10 +60,12 @@ class World:
         """The moment so many days before :attr:`as_of`, in milliseconds."""
         return self.as_of_ms - int(days * DAY_MS)
 
-    def call(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, body: Mapping[str, Any], *, version: str = "2.0"
+    ) -> dict[str, Any]:
         """Call the REST API; a refusal fails the test."""
         response = self.http.request(
-            method, f"{self.uri}/api/2.0/mlflow/{path}", json=dict(body), timeout=60
+            method, f"{self.uri}/api/{version}/mlflow/{path}", json=dict(body), timeout=60
         )
         assert response.status_code == requests.codes.ok, f"{path} {body}: {response.text}"
         return dict(response.json())
@@ -194,6 +196,20 @@ class World:
         """Move a run to the trash."""
         self.call("POST", "runs/delete", {"run_id": run_id})
 
+    def restore_run(self, run_id: str) -> None:
+        """Bring a run back from the trash."""
+        self.call("POST", "runs/restore", {"run_id": run_id})
+
+    def use_model(self, run_id: str, model_id: str) -> None:
+        """Let a run read a logged model, as loading it inside the run does."""
+        body = {"run_id": run_id, "models": [{"model_id": model_id}]}
+        self.call("POST", "runs/log-inputs", body)
+
+    def put_out_model(self, run_id: str, model_id: str) -> None:
+        """Name a logged model as a result of a run, as training it further does."""
+        body = {"run_id": run_id, "models": [{"model_id": model_id, "step": 0}]}
+        self.call("POST", "runs/outputs", body)
+
     def purge_run(self, run_id: str) -> None:
         """Remove a run for good, as ``mlflow gc`` does."""
         for table in ("tags", "metrics", "latest_metrics", "params"):
@@ -262,6 +278,7 @@ class World:
         name: str,
         *,
         source: str | None = None,
+        storage: str | None = None,
         run_id: str | None = None,
         model_id: str | None = None,
         age: float = OLD,
@@ -274,6 +291,7 @@ class World:
         """A version of ``name``; returns ``name/version``.
 
         ``source`` and ``run_id`` are stored as given, also where this server would refuse them.
+        ``storage`` is where the server once found the files; like ``source`` when not given.
         """
         body: dict[str, Any] = {
             "name": name,
@@ -298,11 +316,31 @@ class World:
             moment,
             source or "s3://bucket/no-run",
             run_id or "",
-            source or "s3://bucket/no-run",
+            storage or source or "s3://bucket/no-run",
             name,
             int(version),
         )
         return f"{name}/{version}"
+
+    def copy_version(self, version: str, name: str, *, run_id: str = "") -> str:
+        """Copy ``name/version`` to another model as MLflow does: the server finds the files.
+
+        ``run_id`` is what the copy says about its run, right or wrong.
+        """
+        body = {"name": name, "source": f"models:/{version}"}
+        made = self.call("POST", "model-versions/create", body)["model_version"]
+        number = str(made["version"])
+        self.sql(
+            "UPDATE model_versions SET run_id = ? WHERE name = ? AND version = ?",
+            run_id,
+            name,
+            int(number),
+        )
+        return f"{name}/{number}"
+
+    def rename_model(self, name: str, new_name: str) -> None:
+        """Rename a registered model; the sources of copies keep the old name."""
+        self.call("POST", "registered-models/rename", {"name": name, "new_name": new_name})
 
     def stage(self, name: str, version: str, stage: str) -> None:
         """Move a version to a stage."""
@@ -391,6 +429,39 @@ class World:
             self.ago(age),
         )
         return trace_id
+
+    def assessed_trace(self, experiment_id: str, run_id: str) -> str:
+        """A trace with an assessment of the run, as ``mlflow.genai.evaluate`` leaves them."""
+        trace_id = f"tr-{secrets.token_hex(16)}"
+        moment = rfc3339(self.ago(OLD))
+        info = {
+            "trace_id": trace_id,
+            "trace_location": {
+                "type": "MLFLOW_EXPERIMENT",
+                "mlflow_experiment": {"experiment_id": experiment_id},
+            },
+            "request_time": moment,
+            "state": "OK",
+            "trace_metadata": {"mlflow.sourceRun": run_id},
+        }
+        self.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")
+        assessment = {
+            "assessment_name": "correctness",
+            "trace_id": trace_id,
+            "source": {"source_type": "LLM_JUDGE", "source_id": "judge"},
+            "create_time": moment,
+            "last_update_time": moment,
+            "feedback": {"value": True},
+            "metadata": {"mlflow.assessment.sourceRunId": run_id},
+        }
+        path = f"traces/{trace_id}/assessments"
+        self.call("POST", path, {"assessment": assessment}, version="3.0")
+        return trace_id
+
+    def assessments(self, trace_id: str) -> list[str]:
+        """The names of the assessments of a trace, asked from the server."""
+        found = self.call("GET", f"traces/{trace_id}", {}, version="3.0")
+        return [a["assessment_name"] for a in found["trace"]["trace_info"].get("assessments", ())]
 
 
 def _tags(tags: Mapping[str, str] | None) -> list[dict[str, str]]:

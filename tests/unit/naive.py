@@ -9,6 +9,7 @@ from unit.worlds import AS_OF
 
 from mlflow_gc.clock import DAY_MS, parse_time
 from mlflow_gc.inventory.entities import Inventory, ModelVersion, Run
+from mlflow_gc.retention.policy import Policy
 
 _REAL_SINCE = parse_time("2015-01-01")
 _MODEL = re.compile(r"\bm-[0-9a-f]{32}\b")
@@ -44,27 +45,47 @@ def trees(found: Inventory) -> list[set[str]]:
     return groups
 
 
-def _stale(run: Run, found: Inventory, cutoff: int) -> bool:
+def _old_enough(stamps: list[int], policy: Policy) -> bool:
+    """At least as old as the policy demands of everything."""
+    return all(AS_OF - t >= policy.min_age_ms for t in stamps)
+
+
+def _is_a_last_run(run: Run, found: Inventory, how_many: int) -> bool:
+    """Fewer than so many runs of its experiment started after it."""
+    newer = [
+        other
+        for other in found.runs.values()
+        if other.lifecycle_stage == "active"
+        and other.experiment_id == run.experiment_id
+        and sane(other.start_time)
+        and other.start_time > run.start_time
+    ]
+    return len(newer) < how_many
+
+
+def _stale(run: Run, found: Inventory, policy: Policy) -> bool:
     stamps = [run.start_time, run.end_time]
     metrics = [t for t in (run.newest_metric_time, run.oldest_metric_time) if t is not None]
     home = found.experiments.get(run.experiment_id)
     return (
         run.status in ("FINISHED", "FAILED", "KILLED")
-        and all(sane(t) and t < cutoff for t in [*stamps, *metrics])
+        and all(sane(t) and t < policy.cutoff_ms for t in [*stamps, *metrics])
+        and _old_enough([*stamps, *metrics], policy)
+        and not _is_a_last_run(run, found, policy.keep_last_runs)
         and run.end_time >= run.start_time
         and home is not None
         and home.lifecycle_stage == "active"
         and home.tags.get("mlflow.experiment.isGateway", "false") == "false"
         and not kept_by_tag(home.tags)
         and not kept_by_tag(run.tags)
-        and run.tags.get("mlflow.runType") != "genai_evaluate"
+        and (policy.delete_evaluations or run.tags.get("mlflow.runType") != "genai_evaluate")
         and not any(run.run_id in runs_behind(found, v) for v in found.model_versions.values())
     )
 
 
-def deleted_runs(found: Inventory, cutoff: int) -> set[str]:
+def deleted_runs(found: Inventory, policy: Policy) -> set[str]:
     active = {r.run_id for r in found.runs.values() if r.lifecycle_stage == "active"}
-    going = {r for r in active if _stale(found.runs[r], found, cutoff)}
+    going = {r for r in active if _stale(found.runs[r], found, policy)}
     groups = trees(found)
     while True:
         staying = active - going
@@ -81,7 +102,7 @@ def deleted_runs(found: Inventory, cutoff: int) -> set[str]:
         going -= held
 
 
-def deleted_versions(found: Inventory, cutoff: int) -> set[tuple[str, str]]:
+def deleted_versions(found: Inventory, policy: Policy) -> set[tuple[str, str]]:
     versions = found.model_versions.values()
     by_alias = {
         (m.name, a): v
@@ -110,8 +131,12 @@ def deleted_versions(found: Inventory, cutoff: int) -> set[tuple[str, str]]:
             model is not None
             and v.current_stage == "None"
             and all(
-                sane(t) and t < cutoff for t in (v.creation_timestamp, v.last_updated_timestamp)
+                sane(t) and t < policy.cutoff_ms
+                for t in (v.creation_timestamp, v.last_updated_timestamp)
             )
+            and _old_enough([v.creation_timestamp, v.last_updated_timestamp], policy)
+            and len([w for w in siblings if int(w.version) > int(v.version)])
+            >= policy.keep_last_versions
             and not model.aliases.get(v.version)
             and not kept_by_tag(v.tags)
             and not kept_by_tag(model.tags)
@@ -124,8 +149,8 @@ def deleted_versions(found: Inventory, cutoff: int) -> set[tuple[str, str]]:
     return going
 
 
-def deleted_experiments(found: Inventory, cutoff: int) -> set[str]:
-    runs_gone = deleted_runs(found, cutoff)
+def deleted_experiments(found: Inventory, policy: Policy) -> set[str]:
+    runs_gone = deleted_runs(found, policy)
     going = set()
     for e in found.experiments.values():
         probe = found.probes.get(e.experiment_id)
@@ -141,7 +166,8 @@ def deleted_experiments(found: Inventory, cutoff: int) -> set[str]:
             and e.name != "Default"
             and not kept_by_tag(e.tags)
             and e.tags.get("mlflow.experiment.isGateway", "false") == "false"
-            and all(sane(t) and t < cutoff for t in (e.creation_time, e.last_update_time))
+            and all(sane(t) and t < policy.cutoff_ms for t in (e.creation_time, e.last_update_time))
+            and _old_enough([e.creation_time, e.last_update_time], policy)
             and inside <= runs_gone
             and not any(m.experiment_id == e.experiment_id for m in found.logged_models.values())
             and not any(

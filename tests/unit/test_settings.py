@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from mlflow_gc.settings import (
     redact_uri,
     resolve,
     resolve_ttl_days,
+    without_secrets,
 )
 
 NAME = TRACKING_URI.variable
@@ -137,3 +140,106 @@ def test_a_password_with_odd_characters_does_not_get_out(password):
 @given(st.text(st.characters(codec="ascii")))
 def test_redacting_twice_is_redacting_once(uri):
     assert redact_uri(redact_uri(uri)) == redact_uri(uri)
+
+
+# Slips of the keyboard, and logins that cannot be told from a path: rather nothing than a secret.
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "usr:hunter@host",
+        "usr:hunter@host/path",
+        "hunter@host",
+        "//usr:hunter@host",
+        "http:usr:hunter@host",
+        "http:/usr:hunter@host",
+        "http:\\\\usr:hunter@host",
+        "ht tp://usr:hunter@host",
+        "uc:http://usr:hunter@host",
+        "http://usr:hunter",
+        "http://usr:12hunter/",
+        "http://usr:123456789",
+        "http://usr:12/hunter@host",
+        "http://usr:12?hunter@host",
+        "http://hunter?x@host",
+        "postgresql://usr:a@hunter?b@db/mlflow",
+        "http://http://usr:hunter@host",
+        "postgresql://usr:a@b/hunter@db/mlflow",
+        "postgresql://usr:a?b@db/mlflow?password=x@hunter",
+        "sqlite:////usr:hunter@host/x.db",
+        "oracle://hunter@host",
+        "databricks://usr:hunter@host",
+        "abfss://usr:hunter@account/path",
+        "http://host/?token=hunter",
+        "host:5000/?token=hunter",
+        "http://host/#hunter",
+        "http://[usr:hunter@host",
+    ],
+)
+def test_no_secret_is_shown_of_a_malformed_uri(uri):
+    assert "hunter" not in redact_uri(uri)
+    assert redact_uri(redact_uri(uri)) == redact_uri(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "models:/fraud@champion",
+        "runs:/0123/model",
+        "dbfs:/Users/me@corp.com/mlruns",
+        "/data/me@corp/mlruns",
+        "./me@corp",
+        "s3://bucket/me@corp/x",
+        "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/x",
+        "abfss://container@account.dfs.core.windows.net/path",
+        "file:///home/me@corp/x",
+        "https://hub.corp.com/user/me@corp.com/proxy/5000",
+        "databricks://scope:prefix",
+        "databricks",
+        "http://[::1]:5000/x",
+        "postgresql://db1:5432,db2:5432/mlflow",
+        "arn:aws:sagemaker:us-east-1:123456789012:mlflow-tracking-server/x",
+    ],
+)
+def test_what_holds_no_secret_is_shown_whole(uri):
+    """Else an artifact that moved would look like one that did not."""
+    assert redact_uri(uri) == uri
+
+
+SECRET = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=6)
+
+
+@given(
+    st.sampled_from(["http", "https", "postgresql+psycopg2", "mysql", "htps", "oracle"]),
+    SECRET,
+    st.sampled_from(["host", "host:5000/mlflow", "host/db?sslmode=require", ""]),
+)
+def test_no_password_of_any_characters_is_shown(scheme, password, place):
+    shown = redact_uri(f"{scheme}://usr:{password}@{place}")
+    # The longest piece that is neither the address nor the scheme anyway.
+    pieces = [p for p in re.split(r"[@/:?#]", password) if len(p) >= 6]
+    assert not [p for p in pieces if p in shown.removeprefix(scheme) and p not in place]
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("postgresql://usr:hunter@db/x", 'FATAL: "hunter" is wrong'),
+        ("postgresql://usr:hun%20ter@db/x", "FATAL: hun ter"),
+        ("postgresql://usr:hun%40ter@db/x", "at postgresql://usr:hun%40ter@db/x or hun@ter"),
+        ("postgresql://usr:p@hunter@db/x", 'could not translate host name "hunter@db"'),
+        ("postgresql://db/x?password=hunter", "invalid option hunter"),
+        ("mssql+pyodbc:///?odbc_connect=Driver%3DX%3BPWD%3Dhunter", "no hunter"),
+        ("https://hunter@host", "bad hunter"),
+        ("usr:hunter@host", "no store for usr:hunter@host"),
+        ("http://usr:hunter", "bad port hunter"),
+    ],
+)
+def test_words_of_others_lose_the_secrets_of_the_uri(uri, words):
+    said = without_secrets(words, uri)
+    assert said
+    assert not re.search(r"hun.{0,3}ter", said)
+
+
+def test_words_of_others_keep_what_helps():
+    words = 'connection to server at "db", port 5432 failed: no password for user "usr"'
+    assert without_secrets(words, "postgresql://usr:hunter2@db:5432/mlflow") == words

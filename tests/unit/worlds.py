@@ -288,10 +288,31 @@ def inventories(draw: Any) -> Inventory:
         )
         for m in draw(st.lists(ids(MODEL_IDS), unique=True, max_size=3))
     ]
-    seen = draw(_mostly(Probe(), Probe(True), Probe(newest_deleted_run=("x", POLICY.as_of_ms)), Probe(unseen_run="y")))
+    seen = draw(
+        _mostly(
+            Probe(),
+            Probe(True),
+            Probe(newest_deleted_run=("x", POLICY.as_of_ms)),
+            Probe(unseen_run="y"),
+        )
+    )
     probes = {
         e.experiment_id: seen if n == 0 else Probe()
         for n, e in enumerate(experiments)
         if draw(_mostly(True, False))
     }
     return replace(inventory(*experiments, *runs, *versions, *models, *logged), probes=probes)
+
+
+# None of these is the default for most worlds; the ages lie where the random times are.
+_ages = _mostly(0, 10 * DAY_MS, AS_OF - CUTOFF, AS_OF - OLD, AS_OF - OLD + 1, 550 * DAY_MS)
+policies = st.builds(
+    Policy,
+    as_of_ms=st.just(AS_OF),
+    ttl_days=_mostly(TTL, 1, 450),
+    min_age_ms=_ages,
+    keep_last_runs=st.sampled_from([0, 0, 0, 1, 2, 5]),
+    keep_last_versions=st.sampled_from([0, 0, 0, 1, 2, 5]),
+    delete_evaluations=st.booleans(),
+)
+"""Policies with everything that decides about single entities."""

@@ -85,6 +85,14 @@ class Fake:
         if what in self.broken:
             raise ServerError(f"{what} failed.", Failure.AMBIGUOUS)
 
+    def get_run(self, run_id):
+        """As the search finds it."""
+        return _run_json(self.runs[run_id])
+
+    def other_workspaces(self):
+        """There are none."""
+        return []
+
     def get_download_uri(self, _name, _version):
         """Nothing is known."""
         return

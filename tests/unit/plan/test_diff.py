@@ -6,10 +6,10 @@ from hypothesis import given
 from unit import worlds
 from unit.worlds import POLICY, RUN_IDS, a_model, a_run, a_version, an_experiment
 
-from mlflow_gc.retention.rules import Rule
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.verify import KINDS, identify
+from mlflow_gc.retention.rules import Rule
 
 ONE = RUN_IDS[0]
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit import naive, worlds
-from unit.worlds import CUTOFF, POLICY
+from unit.worlds import AS_OF, CUTOFF, POLICY
 
-from mlflow_gc.retention.rules import Rule
+from mlflow_gc.clock import DAY_MS
 from mlflow_gc.retention.decide import decide, experiments_to_probe
 from mlflow_gc.retention.decision import Reason, Verdict
+from mlflow_gc.retention.rules import Rule
 
 KINDS = ("experiments", "runs", "model_versions")
 
@@ -40,19 +42,26 @@ def test_every_verdict_is_one_of_three_and_says_why(found):
             assert (decision.verdict is Verdict.DELETE) == bool(decision.reasons)
 
 
-@given(worlds.inventories())
-def test_runs_that_go_are_those_of_the_naive_oracle(found):
-    assert _gone(decide(found, POLICY), "runs") == naive.deleted_runs(found, CUTOFF)
+# Most worlds have the plain policy in all but one field: more of them find more.
+oracle = settings(max_examples=100)
 
 
-@given(worlds.inventories())
-def test_versions_that_go_are_those_of_the_naive_oracle(found):
-    assert _gone(decide(found, POLICY), "model_versions") == naive.deleted_versions(found, CUTOFF)
+@oracle
+@given(worlds.inventories(), worlds.policies)
+def test_runs_that_go_are_those_of_the_naive_oracle(found, policy):
+    assert _gone(decide(found, policy), "runs") == naive.deleted_runs(found, policy)
 
 
-@given(worlds.inventories())
-def test_experiments_that_go_are_those_of_the_naive_oracle(found):
-    assert _gone(decide(found, POLICY), "experiments") == naive.deleted_experiments(found, CUTOFF)
+@oracle
+@given(worlds.inventories(), worlds.policies)
+def test_versions_that_go_are_those_of_the_naive_oracle(found, policy):
+    assert _gone(decide(found, policy), "model_versions") == naive.deleted_versions(found, policy)
+
+
+@oracle
+@given(worlds.inventories(), worlds.policies)
+def test_experiments_that_go_are_those_of_the_naive_oracle(found, policy):
+    assert _gone(decide(found, policy), "experiments") == naive.deleted_experiments(found, policy)
 
 
 @given(worlds.inventories())
@@ -99,10 +108,74 @@ def test_the_highest_version_stays_overall_and_in_each_stage(found):
 @given(worlds.inventories(), st.integers(1, 500), st.integers(1, 500))
 def test_a_longer_ttl_never_deletes_more(found, one, other):
     longer, shorter = (
-        decide(found, replace(POLICY, default=Rule.of_days(days))) for days in sorted((one, other), reverse=True)
+        decide(found, replace(POLICY, default=Rule.of_days(days)))
+        for days in sorted((one, other), reverse=True)
     )
     for kind in KINDS:
         assert _gone(longer, kind) <= _gone(shorter, kind)
+
+
+@given(worlds.inventories(), worlds.policies, st.integers(0, 4), st.integers(0, 300))
+def test_a_stricter_policy_never_deletes_more(found, policy, more_last, older_days):
+    """Each of its fields alone, and all together."""
+    stricter = {
+        "keep_last_runs": policy.keep_last_runs + more_last,
+        "keep_last_versions": policy.keep_last_versions + more_last,
+        "min_age_ms": policy.min_age_ms + older_days * DAY_MS,
+        "delete_evaluations": False,
+    }
+    decided = decide(found, policy)
+    for changes in (*({field: value} for field, value in stricter.items()), stricter):
+        less = decide(found, replace(policy, **changes))
+        for kind in KINDS:
+            assert _gone(less, kind) <= _gone(decided, kind)
+
+
+@given(worlds.inventories(), worlds.policies)
+def test_so_many_runs_and_versions_are_left(found, policy):
+    """Of each experiment and model at least as many as the policy keeps, if there were as many."""
+    decisions = decide(found, policy)
+    for kind, keep, group in (
+        ("runs", policy.keep_last_runs, lambda r: found.runs[r].experiment_id),
+        ("model_versions", policy.keep_last_versions, lambda v: v[0]),
+    ):
+        there = Counter(group(key) for key in getattr(decisions, kind))
+        gone = Counter(group(key) for key in _gone(decisions, kind))
+        for name, count in gone.items():
+            assert there[name] - count >= min(keep, there[name])
+
+
+@given(worlds.inventories(), worlds.policies)
+def test_nothing_younger_than_min_age_goes(found, policy):
+    decisions = decide(found, policy)
+    youngest = AS_OF - policy.min_age_ms
+    for run_id in _gone(decisions, "runs"):
+        assert found.runs[run_id].last_activity_time <= youngest
+    for key in _gone(decisions, "model_versions"):
+        version = found.model_versions[key]
+        assert max(version.creation_timestamp, version.last_updated_timestamp) <= youngest
+    for experiment_id in _gone(decisions, "experiments"):
+        experiment = found.experiments[experiment_id]
+        assert max(experiment.creation_time, experiment.last_update_time) <= youngest
+
+
+@given(worlds.inventories(), worlds.policies)
+def test_what_cannot_be_restored_is_versions_and_evaluations(found, policy):
+    """And each of them is marked."""
+    decisions = decide(found, policy)
+    for run_id in _gone(decisions, "runs"):
+        is_evaluation = found.runs[run_id].tags.get("mlflow.runType") == "genai_evaluate"
+        assert decisions.runs[run_id].reversible is not is_evaluation
+        assert policy.delete_evaluations or not is_evaluation
+    assert all(decisions.experiments[e].reversible for e in _gone(decisions, "experiments"))
+    assert not any(
+        decisions.model_versions[v].reversible for v in _gone(decisions, "model_versions")
+    )
+
+
+@given(worlds.inventories(), worlds.policies, st.integers(0, 2**16))
+def test_the_order_of_reading_changes_nothing(found, policy, seed):
+    assert decide(worlds.shuffled(found, seed), policy) == decide(found, policy)
 
 
 @given(worlds.inventories())
@@ -125,14 +198,18 @@ def test_a_run_held_by_the_caller_stays_with_its_tree(found, run_id):
 
 def test_random_worlds_are_not_all_empty_of_deletions():
     seen = dict.fromkeys(KINDS, 0)
+    reasons: Counter[Reason] = Counter()
 
     @settings(max_examples=300, derandomize=True)
-    @given(worlds.inventories())
-    def count(found):
-        decisions = decide(found, POLICY)
+    @given(worlds.inventories(), worlds.policies)
+    def count(found, policy):
+        decisions = decide(found, policy)
         for kind in KINDS:
             seen[kind] += len(_gone(decisions, kind))
+            reasons.update(d.reason for d in getattr(decisions, kind).values() if d.reason)
 
     count()
     if min(seen.values()) < 10:
         pytest.fail(f"the random worlds test too little: {seen}")
+    if missing := {Reason.KEEP_LAST, Reason.MIN_AGE, Reason.TREE} - set(reasons):
+        pytest.fail(f"the random worlds never have these reasons: {missing}")

@@ -1,0 +1,167 @@
+"""YAML as configuration: plain data, every place with its line, nothing clever.
+
+ruamel.yaml parses; what its loaders would make of the result is not wanted here: numbers that look
+otherwise (``0x10``, ``1_000``, ``1:30``) stay text, tags build nothing, and a few hundred bytes of
+nested aliases cannot become gigabytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow_gc.errors import GcError, UsageProblem
+from mlflow_gc.plan.file import read_bytes
+
+_MAX_BYTES = 100_000
+_MAX_NODES = 10_000
+_PREFIX = "tag:yaml.org,2002:"
+_PLAIN = {_PREFIX + name for name in ("str", "int", "float", "bool", "null", "timestamp")}
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,14})", re.ASCII)
+
+Place = tuple[Any, ...]
+"""Keys and indexes from the top of the document."""
+
+
+@dataclass
+class YamlFile:
+    """A parsed file.
+
+    Attributes:
+        path: where it was read.
+        document: dictionaries, lists, text, whole numbers, true, false and None.
+        lines: the line of each key and list item, counted from 1.
+    """
+
+    path: Path
+    document: Any = None
+    lines: dict[Place, int] = field(default_factory=dict)
+
+    def line(self, place: Place) -> int:
+        """Return the line of a place, or of what it is in."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+    def where(self, place: Place) -> str:
+        """Return ``mlflow-gc.yml line 12``."""
+        return f"{self.path} line {self.line(place)}"
+
+
+def read_yaml(path: Path, what: str) -> YamlFile:
+    """Read a YAML file.
+
+    Args:
+        path: the file.
+        what: ``policy``, for messages.
+
+    Raises:
+        GcError: it cannot be read.
+        UsageProblem: it is no YAML or says something twice, with the line.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.reader import ReaderError
+
+    content = read_bytes(path, what)
+    if len(content) > _MAX_BYTES:
+        raise UsageProblem(f"The {what} {path} has more than {_MAX_BYTES:,} bytes.")
+    try:
+        text = content.decode("utf-8-sig")
+        node = YAML(pure=True).compose(text)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UsageProblem(f"{path} line {line}: it is no UTF-8 text.") from error
+    except ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise UsageProblem(f"{path} line {line}: a character that no text has.") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path} line {mark.line + 1}" if mark else str(path)
+        raise UsageProblem(f"{where}: {_first_line(error.problem or error.context)}.") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise UsageProblem(f"{path} is not valid YAML: {_first_line(str(error))}.") from error
+    file = YamlFile(path)
+    if node is not None:
+        file.document = _Reader(file).value(node, ())
+    return file
+
+
+class _Reader:
+    """Turns ruamel's nodes into plain data; an alias counts as often as it is used."""
+
+    def __init__(self, file: YamlFile) -> None:
+        self._file = file
+        self._left = _MAX_NODES
+        self._open: set[int] = set()
+
+    def value(self, node: Any, place: Place) -> Any:
+        self._left -= 1
+        line = node.start_mark.line + 1
+        if self._left < 0 or id(node) in self._open:
+            raise self._problem(line, "aliases make it too large")
+        self._open.add(id(node))
+        try:
+            return self._value(node, place, line)
+        finally:
+            self._open.discard(id(node))
+
+    def _value(self, node: Any, place: Place, line: int) -> Any:
+        tag = str(node.tag)
+        if tag == f"{_PREFIX}map":
+            return dict(self._items(node, place))
+        if tag == f"{_PREFIX}seq":
+            return [self._item(child, (*place, n)) for n, child in enumerate(node.value)]
+        if tag not in _PLAIN or not isinstance(node.value, str):
+            raise self._problem(line, f"the tag {tag.removeprefix(_PREFIX)!r} has no meaning here")
+        return _scalar(node.value, tag.removeprefix(_PREFIX))
+
+    def _item(self, node: Any, place: Place) -> Any:
+        self._file.lines.setdefault(place, node.start_mark.line + 1)
+        return self.value(node, place)
+
+    def _items(self, node: Any, place: Place) -> Iterator[tuple[str, Any]]:
+        seen: set[str] = set()
+        merged: list[Any] = []
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node.value, str):
+                raise self._problem(line, "a key has to be a word")
+            key = key_node.value
+            if str(key_node.tag) == f"{_PREFIX}merge":
+                is_list = isinstance(value_node.value, list) and str(value_node.tag).endswith("seq")
+                merged += value_node.value if is_list else [value_node]
+                continue
+            if key in seen:
+                raise self._problem(line, f"the key {key!r} stands there twice")
+            seen.add(key)
+            self._file.lines.setdefault((*place, key), line)
+            yield key, self.value(value_node, (*place, key))
+        for source in merged:
+            found = self.value(source, place)
+            if not isinstance(found, dict):
+                raise self._problem(source.start_mark.line + 1, "only a mapping can be merged")
+            for key, value in found.items():
+                if key not in seen:
+                    seen.add(key)
+                    yield key, value
+
+    def _problem(self, line: int, words: str) -> GcError:
+        return UsageProblem(f"{self._file.path} line {line}: {words}.")
+
+
+def _scalar(text: str, kind: str) -> Any:
+    if kind == "null":
+        return None
+    if kind == "bool" and text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    if kind == "int" and _WHOLE.fullmatch(text):
+        return int(text)
+    return text
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "it cannot be parsed").strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,320 @@
+"""Runs of ``mlflow.genai.evaluate``: deleting one wipes its assessments for good.
+
+From MLflow 3.11 on ``runs/delete`` also deletes every assessment whose metadata names the run, and
+``runs/restore`` does not bring them back.  So these runs are kept, unless the policy says otherwise;
+then everybody is told before, and after.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from support.plans import Journal
+from support.world import FRESH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.bench import Bench
+    from support.oracle import Entity
+    from support.proxy import Proxy
+    from support.world import World
+
+TAGS = {"mlflow.runType": "genai_evaluate"}
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Evaluation runs with real assessments, and company.
+
+    Attributes:
+        scored: stale; ``trace`` has its assessment.
+        trace: where that stands.
+        plain: stale, and no evaluation.
+        fresh: an evaluation that is not stale.
+        fresh_trace: where its assessment stands.
+        policy: a policy file that lets evaluation runs go.
+    """
+
+    scored: str
+    trace: str
+    plain: str
+    fresh: str
+    fresh_trace: str
+    policy: Path
+
+
+@pytest.fixture
+def evaluations(bench: Bench) -> Evaluations:
+    """Two evaluations, one of them stale, and a run of another kind."""
+    return _evaluations(bench.world, bench.dir)
+
+
+def _evaluations(world: World, directory: Path) -> Evaluations:
+    home = world.experiment("evaluations", age=FRESH)
+    scored = world.run(home, name="scored", tags=TAGS)
+    fresh = world.run(home, age=FRESH, tags=TAGS)
+    policy = directory / "policy.yml"
+    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    return Evaluations(
+        scored=scored,
+        trace=world.assessed_trace(home, scored),
+        plain=world.run(home, name="plain"),
+        fresh=fresh,
+        fresh_trace=world.assessed_trace(home, fresh),
+        policy=policy,
+    )
+
+
+def test_the_server_wipes_assessments_and_does_not_bring_them_back(
+    bench: Bench, evaluations: Evaluations
+) -> None:
+    """What all of this is about, without the program: the fact about MLflow itself."""
+    world = bench.world
+    assert world.assessments(evaluations.trace) == ["correctness"]
+    world.delete_run(evaluations.scored)
+    assert world.assessments(evaluations.trace) == []
+    world.restore_run(evaluations.scored)
+    assert world.assessments(evaluations.trace) == []
+
+
+def test_are_kept_by_default(bench: Bench, evaluations: Evaluations) -> None:
+    """Without a word in the policy, and with ``keep`` in it, they are protected."""
+    keeping = bench.dir / "keeping.yml"
+    keeping.write_text("version: 1\nevaluation_runs: keep\n", encoding="utf-8")
+    for args in ((), ("--policy", keeping)):
+        plan = bench.report(*args)
+        assert plan.runs == {evaluations.plain}
+        assert set(plan.protection(("run", evaluations.scored))) == {"genai_evaluate"}
+        assert plan.document["summary"]["irreversible"] == 0
+    bench.prune(plan)
+    assert bench.world.assessments(evaluations.trace) == ["correctness"]
+
+
+def test_are_planned_as_irreversible_when_the_policy_lets_them_go(
+    bench: Bench, evaluations: Evaluations
+) -> None:
+    """``reversible`` is false, the summary counts them, the policy stands in the plan."""
+    plan = bench.report("--policy", evaluations.policy)
+    assert plan.runs == {evaluations.scored, evaluations.plain}
+    assert plan.run(evaluations.scored)["reversible"] is False
+    assert plan.run(evaluations.plain)["reversible"] is True
+    assert "IRREVERSIBLE" in " ".join(plan.run(evaluations.scored)["reasons"])
+    assert "IRREVERSIBLE" not in " ".join(plan.run(evaluations.plain)["reasons"])
+    assert plan.document["summary"]["irreversible"] == 1
+    assert plan.document["policy"]["evaluation_runs"] == "delete"
+    bench.cli("validate", plan.path).expect(0)
+
+
+def test_the_policy_lifts_no_other_protection(bench: Bench, evaluations: Evaluations) -> None:
+    """A keep tag and a registered model still keep an evaluation run."""
+    world = bench.world
+    home = world.experiment("more evaluations", age=FRESH)
+    tagged = world.run(home, tags={**TAGS, "mlflow_gc.keep": "true"})
+    registered = world.run(home, tags=TAGS)
+    world.version(world.model(), run_id=registered)
+    plan = bench.report("--policy", evaluations.policy)
+    assert not plan.runs & {tagged, registered, evaluations.fresh}
+    assert set(plan.protection(("run", tagged))) == {"keep_tag"}
+    assert set(plan.protection(("run", registered))) == {"registered_model"}
+
+
+def test_irreversibility_that_was_edited_away_is_refused(
+    bench: Bench, evaluations: Evaluations
+) -> None:
+    """Also with a digest that fits: the count and the entry have to agree."""
+    plan = bench.report("--policy", evaluations.policy)
+
+    def hide(document: dict[str, object]) -> None:
+        runs = document["runs"]
+        assert isinstance(runs, list)
+        for run in runs:
+            run["reversible"] = True
+
+    edited = plan.edited(bench.dir / "edited.json", hide, sign=True)
+    bench.cli("validate", edited.path).expect(5)
+    before = bench.state()
+    bench.cli("prune", edited.path).expect(5)
+    assert bench.state() == before
+
+
+def _view(bench: Bench, plan: Path, form: str) -> str:
+    text = bench.cli("show", plan, "--format", form).expect(0).out
+    # Markdown and HTML write punctuation as character references.
+    return html.unescape(text)
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+def test_every_view_marks_them(bench: Bench, evaluations: Evaluations, form: str) -> None:
+    """On the line of the run itself, and not on that of a run that can be restored."""
+    plan = bench.report("--policy", evaluations.policy)
+    shown = _view(bench, plan.path, form)
+    (line,) = [x for x in re.split(r"\n|</tr>", shown) if evaluations.scored in x]
+    assert "IRREVERSIBLE" in line
+    assert "assessments" in line
+    (line,) = [x for x in re.split(r"\n|</tr>", shown) if evaluations.plain in x]
+    assert "IRREVERSIBLE" not in line
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+def test_no_view_cuts_the_mark_off(bench: Bench, form: str) -> None:
+    """Hundreds of ordinary runs in front of it must not hide that something goes for good."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    world.bulk_runs(home, 150)
+    evaluation = world.run(home, age=60.0, tags=TAGS)
+    world.bulk_runs(home, 150, age=50.0)
+    policy = bench.dir / "policy.yml"
+    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    plan = bench.report("--policy", policy)
+    assert plan.document["summary"]["irreversible"] == 1
+    assert evaluation in plan.runs
+    assert "IRREVERSIBLE" in _view(bench, plan.path, form)
+
+
+def test_the_summary_of_report_says_it(bench: Bench, evaluations: Evaluations) -> None:
+    """Who reads only the last lines of a job's log learns of it too."""
+    out = bench.cli(
+        "report",
+        "-o",
+        bench.dir / "plan.json",
+        "--as-of",
+        bench.world.as_of,
+        "--policy",
+        evaluations.policy,
+    ).expect(0)
+    assert "1 of the deletions cannot be undone" in out.text
+    assert "assessments" in out.text
+
+
+def test_the_question_of_prune_names_them(bench: Bench, evaluations: Evaluations) -> None:
+    """How many go for good stands in the question; anything but yes leaves everything there."""
+    before = bench.state()
+    code, shown = bench.cli.ask(
+        "prune",
+        "--policy",
+        evaluations.policy,
+        "--as-of",
+        bench.world.as_of,
+        "-o",
+        bench.dir / "plan.json",
+        answer="no\n",
+        prompt="'yes'",
+    )
+    assert code == 5
+    question = shown[shown.index("Delete ") :]
+    assert "1 of these deletions are irreversible" in " ".join(question.split())
+    assert "assessments" in shown
+    assert "IRREVERSIBLE" in shown
+    assert bench.state() == before
+    assert bench.world.assessments(evaluations.trace) == ["correctness"]
+
+
+def test_restore_brings_the_run_back_and_says_what_is_lost(
+    bench: Bench, evaluations: Evaluations
+) -> None:
+    """Real assessments go with the run; the journal, and the restore, say that they did."""
+    world = bench.world
+    plan = bench.report("--policy", evaluations.policy)
+    _, journal = bench.prune(plan)
+    assert world.assessments(evaluations.trace) == []
+    assert world.assessments(evaluations.fresh_trace) == ["correctness"]
+    lost = {r["id"]: (r.get("undo") or {}).get("lost") for r in journal.records}
+    assert lost == {evaluations.scored: "assessments", evaluations.plain: None}
+    bench.cli("validate", bench.journal_path(plan)).expect(0)
+
+    path = bench.journal_path(plan)
+    dry = bench.cli("restore", path, "--dry-run").expect(0)
+    assert "assessments" in dry.text
+    outcome = bench.cli("restore", path, "--yes").expect(0)
+    gone: set[Entity] = {("run", evaluations.scored), ("run", evaluations.plain)}
+    assert gone <= bench.state().active
+    assert world.assessments(evaluations.trace) == []
+    assert "assessments" in outcome.text
+    restored = Journal.load(path.with_name(f"{path.name}.restore.jsonl"))
+    details = {r["id"]: r.get("detail") or "" for r in restored.records}
+    assert "assessments" in details[evaluations.scored]
+    assert "for good" in details[evaluations.scored]
+    assert "assessments" not in details[evaluations.plain]
+
+
+def test_only_the_plain_run_restored_says_nothing_of_assessments(
+    bench: Bench, evaluations: Evaluations
+) -> None:
+    """The sentence is about what is restored."""
+    plan = bench.report("--policy", evaluations.policy)
+    bench.prune(plan)
+    path = bench.journal_path(plan)
+    outcome = bench.cli("restore", path, "--yes", "--only", evaluations.plain).expect(0)
+    assert ("run", evaluations.plain) in bench.state().active
+    assert ("run", evaluations.scored) in bench.state().trashed
+    assert "assessments" not in outcome.text
+
+
+def test_an_evaluation_that_was_put_back_is_told_to_be_without_its_assessments(
+    bench: Bench, evaluations: Evaluations, proxy: Proxy
+) -> None:
+    """Registered at the moment of its deletion: back at once, yet not as before."""
+    world = bench.world
+    plan = bench.report("--policy", evaluations.policy)
+    name = world.model()
+
+    def register() -> None:
+        world.version(name, run_id=evaluations.scored)
+
+    proxy.before("POST", "runs/delete$", register)
+    outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    assert ("run", evaluations.scored) in bench.state().active
+    assert world.assessments(evaluations.trace) == []
+    (record,) = [r for r in journal.records if r["outcome"] == "restored"]
+    assert record["id"] == evaluations.scored
+    assert "assessments" in record["detail"]
+    (warning,) = [w for w in outcome.err.splitlines() if "WARNING" in w]
+    assert "assessments" in warning
+
+
+def test_a_run_that_became_an_evaluation_is_not_deleted_by_a_plan_that_saw_none(
+    bench: Bench, evaluations: Evaluations
+) -> None:
+    """Also where the policy lets evaluations go: the plan said that this one is reversible."""
+    world = bench.world
+    plan = bench.report("--policy", evaluations.policy)
+    assert plan.run(evaluations.plain)["reversible"] is True
+    world.tag_run(evaluations.plain, "mlflow.runType", "genai_evaluate")
+    _, journal = bench.prune(plan)
+    assert ("run", evaluations.plain) in bench.state().active
+    assert journal.skips == {("run", evaluations.plain): "changed"}
+
+
+def test_an_experiment_that_goes_with_its_evaluation_says_so(bench: Bench) -> None:
+    """The experiment comes back by restore, and its evaluation without the assessments."""
+    world = bench.world
+    home = world.experiment("all stale")
+    elsewhere = world.experiment("traces", age=FRESH)
+    run = world.run(home, tags=TAGS)
+    trace = world.assessed_trace(elsewhere, run)
+    policy = bench.dir / "policy.yml"
+    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    plan = bench.report("--policy", policy)
+    assert plan.entities == {("run", run), ("experiment", home)}
+    assert plan.document["summary"]["irreversible"] == 1
+    bench.prune(plan)
+    assert world.assessments(trace) == []
+    outcome = bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
+    assert plan.entities <= bench.state().active
+    assert "assessments" in outcome.text
+
+
+def test_an_experiment_with_a_kept_evaluation_stays(bench: Bench) -> None:
+    """What keeps the run keeps the experiment: deleting that would wipe the assessments, too."""
+    world = bench.world
+    home = world.experiment("all stale")
+    run = world.run(home, tags=TAGS)
+    plan = bench.report()
+    assert plan.entities == set()
+    assert set(plan.protection(("experiment", home))) == {"live_run"}
+    assert set(plan.protection(("run", run))) == {"genai_evaluate"}

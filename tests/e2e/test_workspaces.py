@@ -1,0 +1,307 @@
+"""A server with workspaces (``mlflow server --enable-workspaces``, MLflow 3.10 and newer).
+
+Workspaces repeat the names of experiments and registered models; ids of experiments and runs are
+unique over all of them.  A plan is of one workspace.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from support import server as store
+from support.plans import Plan
+from support.proxy import Proxy, deletions
+from support.world import FRESH, World
+
+from mlflow_gc.demo.server import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.cli import Cli
+    from support.oracle import Entity
+
+TEAMS = ("team-a", "team-b")
+ALL = ("default", *TEAMS)
+
+
+class WorkspaceWorld(World):
+    """The content of one workspace."""
+
+    def __init__(self, server: LocalServer, as_of_ms: int, workspace: str) -> None:
+        super().__init__(server.uri, server.database, as_of_ms)
+        self.workspace = workspace
+        self.http.headers["X-MLFLOW-WORKSPACE"] = workspace
+
+    def sql(self, statement: str, *values: object) -> None:
+        """Change the server's database behind its back, in this workspace only."""
+        if "WHERE name = ?" in statement:
+            super().sql(f"{statement} AND workspace = ?", *values, self.workspace)
+        else:
+            super().sql(statement, *values)
+
+
+@dataclass(frozen=True)
+class Workspaces:
+    """The workspaces of one server, and the program.
+
+    Attributes:
+        server: it.
+        worlds: workspace -> its content.
+        cli: the program.
+        dir: for plans and journals.
+    """
+
+    server: LocalServer
+    worlds: dict[str, WorkspaceWorld]
+    cli: Cli
+    dir: Path
+
+    def env(self, workspace: str | None, uri: str | None = None) -> dict[str, str | None]:
+        """The settings for a workspace; None sets none, which means the default one."""
+        return {"MLFLOW_TRACKING_URI": uri or self.server.uri, "MLFLOW_WORKSPACE": workspace}
+
+    def report(self, workspace: str | None, *, uri: str | None = None, name: str = "") -> Plan:
+        """Make a plan of a workspace."""
+        path = self.dir / f"{name or workspace or 'none'}.json"
+        as_of = self.worlds["default"].as_of
+        self.cli("report", "-o", path, "--as-of", as_of, env=self.env(workspace, uri)).expect(0)
+        return Plan.load(path)
+
+    def prune(self, plan: Plan, workspace: str | None, *codes: int, uri: str | None = None) -> Path:
+        """Apply a plan in a workspace; gives the path of the journal."""
+        journal = plan.path.with_suffix(".journal.jsonl")
+        env = self.env(workspace, uri)
+        self.cli("prune", plan.path, "--journal", journal, env=env).expect(*codes or (0,))
+        return journal
+
+    def active(self) -> dict[str, set[Entity]]:
+        """Workspace -> its living entities, from the database alone."""
+        found: dict[str, set[Entity]] = defaultdict(set)
+        with store.open_database(self.server.database) as db:
+            for workspace, key in db.execute(
+                "SELECT workspace, experiment_id FROM experiments WHERE lifecycle_stage = 'active'"
+            ):
+                found[workspace].add(("experiment", str(key)))
+            for workspace, key in db.execute(
+                "SELECT e.workspace, r.run_uuid FROM runs r JOIN experiments e"
+                " USING (experiment_id) WHERE r.lifecycle_stage = 'active'"
+            ):
+                found[workspace].add(("run", key))
+            for workspace, key in db.execute(
+                "SELECT workspace, name || '/' || version FROM model_versions"
+                " WHERE current_stage <> 'Deleted_Internal'"
+            ):
+                found[workspace].add(("model_version", key))
+        return dict(found)
+
+
+def _start(directory: Path) -> LocalServer:
+    server = LocalServer(directory, extra_args=("--enable-workspaces",)).start()
+    for team in TEAMS:
+        requests.post(
+            f"{server.uri}/api/3.0/mlflow/workspaces", json={"name": team}, timeout=30
+        ).raise_for_status()
+    return server
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LocalServer]]:
+    """Two servers that have nothing but the names of their workspaces in common."""
+    directories = [tmp_path_factory.mktemp(name) for name in ("workspaces", "more-workspaces")]
+    with ThreadPoolExecutor(2) as pool:
+        started = list(pool.map(_start, directories))
+    yield started
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def spaces(
+    servers: list[LocalServer], as_of_ms: int, cli: Cli, tmp_path: Path
+) -> Iterator[Workspaces]:
+    """The first of the servers, emptied for this test."""
+    store.empty(servers[0].database)
+    worlds = {name: WorkspaceWorld(servers[0], as_of_ms, name) for name in ALL}
+    yield Workspaces(servers[0], worlds, cli, tmp_path)
+    for world in worlds.values():
+        world.close()
+
+
+def _settle(world: World) -> dict[str, Any]:
+    """The same names in every workspace; the model protects a run that others may not."""
+    nightly = world.experiment("nightly")
+    runs = {world.run(nightly, name=f"run-{n}") for n in range(3)}
+    live = world.experiment("live", age=FRESH)
+    registered = world.run(live, name="registered")
+    model = world.model("fraud")
+    spare = world.version(model, source="s3://bucket/spare")
+    world.version(model, run_id=registered, aliases=["champion"], age=FRESH)
+    return {
+        "nightly": nightly,
+        "planned": {("experiment", nightly), ("model_version", spare)} | {("run", r) for r in runs},
+    }
+
+
+def test_a_prune_in_one_workspace_leaves_the_others_alone(spaces: Workspaces) -> None:
+    """Same names everywhere: experiments, runs, models, version numbers, aliases."""
+    settled = {name: _settle(world) for name, world in spaces.worlds.items()}
+    before = spaces.active()
+    for name in ALL:
+        plan = spaces.report(name)
+        assert plan.document["server"]["workspace"] == name
+        assert plan.entities == settled[name]["planned"]
+    spaces.prune(Plan.load(spaces.dir / "team-a.json"), "team-a")
+    after = spaces.active()
+    assert before["team-a"] - after["team-a"] == settled["team-a"]["planned"]
+    assert {name: after[name] for name in ("default", "team-b")} == {
+        name: before[name] for name in ("default", "team-b")
+    }
+    journal = spaces.dir / "team-a.journal.jsonl"
+    spaces.cli("restore", journal, "--yes", env=spaces.env("team-b")).expect(5)
+    assert spaces.active() == after
+    spaces.cli("restore", journal, "--yes", env=spaces.env("team-a")).expect(0)
+    restored = spaces.active()
+    assert before["team-a"] - restored["team-a"] == {("model_version", "fraud/1")}
+    assert restored["team-b"] == before["team-b"]
+
+
+def test_a_plan_of_one_workspace_is_refused_in_every_other(
+    spaces: Workspaces,
+) -> None:
+    """By name, by flag, and where none is named; nothing is touched."""
+    for world in spaces.worlds.values():
+        _settle(world)
+    before = spaces.active()
+    with Proxy(spaces.server.uri) as proxy:
+        for mine, theirs in (("team-a", "team-b"), ("team-a", None), ("default", "team-a")):
+            plan = spaces.report(mine, uri=proxy.uri)
+            journal = spaces.prune(plan, theirs, 5, uri=proxy.uri)
+            assert not journal.exists()
+            env = spaces.env(theirs, proxy.uri)
+            refused = spaces.cli("check", plan.path, env=env).expect(5)
+            assert f"of the workspace {mine}, not {theirs or 'default'}" in refused.err
+        assert not deletions(proxy.seen)
+    assert spaces.active() == before
+
+
+def test_no_workspace_means_the_default_one(spaces: Workspaces) -> None:
+    """And the plan says so: it is the same whether it is named or not."""
+    settled = _settle(spaces.worlds["default"])
+    _settle(spaces.worlds["team-a"])
+    unnamed, named = spaces.report(None), spaces.report("default")
+    assert unnamed.document["server"]["workspace"] == "default"
+    assert unnamed.plan_id == named.plan_id
+    spaces.prune(unnamed, "default")
+    assert settled["planned"] & spaces.active()["default"] == set()
+
+
+def test_the_flag_wins_over_the_variable(spaces: Workspaces) -> None:
+    """``--workspace team-b`` beside ``MLFLOW_WORKSPACE=team-a``."""
+    for world in spaces.worlds.values():
+        _settle(world)
+    path = spaces.dir / "flag.json"
+    as_of = spaces.worlds["default"].as_of
+    env = spaces.env("team-a")
+    spaces.cli("report", "--workspace", "team-b", "-o", path, "--as-of", as_of, env=env).expect(0)
+    assert Plan.load(path).plan_id == spaces.report("team-b").plan_id
+    before = spaces.active()
+    spaces.cli("prune", path, env=env).expect(5)
+    assert spaces.active() == before
+    spaces.cli("prune", path, "--workspace", "team-b", env=env).expect(0)
+    assert spaces.active()["team-a"] == before["team-a"]
+    assert len(before["team-b"] - spaces.active()["team-b"]) == 5
+
+
+def test_interference_in_the_workspace(spaces: Workspaces) -> None:
+    """A version there protects, one of the same name elsewhere is another model's."""
+    world = spaces.worlds["team-a"]
+    home = world.experiment(age=FRESH)
+    first, second = sorted(world.run(home) for _ in range(2))
+    for each in spaces.worlds.values():
+        each.model("fraud")
+    plan = spaces.report("team-a")
+    assert plan.runs == {first, second}
+    world.version("fraud", run_id=first)
+    spaces.prune(plan, "team-a")
+    active = spaces.active()["team-a"]
+    assert ("run", first) in active
+    assert ("run", second) not in active
+
+
+def test_a_version_in_another_workspace_protects_its_run(spaces: Workspaces) -> None:
+    """MLflow checks no run id: any workspace's registry may stand behind a run."""
+    home = spaces.worlds["team-a"].experiment(age=FRESH)
+    behind, free = (spaces.worlds["team-a"].run(home) for _ in range(2))
+    other = spaces.worlds["team-b"]
+    other.call("POST", "registered-models/create", {"name": "shared"})
+    body = {"name": "shared", "source": f"runs:/{behind}/model", "run_id": behind}
+    other.call("POST", "model-versions/create", body)
+    plan = spaces.report("team-a")
+    spaces.prune(plan, "team-a")
+    active = spaces.active()["team-a"]
+    assert ("run", behind) in active
+    assert ("run", free) not in active
+
+
+def test_a_workspace_keeps_its_fingerprint_at_another_address(spaces: Workspaces) -> None:
+    """A server is known by several names, inside and outside of a cluster (contract, section 5)."""
+    _settle(spaces.worlds["team-a"])
+    plan = spaces.report("team-a")
+    with Proxy(spaces.server.uri) as proxy:
+        again = spaces.report("team-a", uri=proxy.uri, name="again")
+        assert again.document["server"]["identity"] == plan.document["server"]["identity"]
+        spaces.prune(plan, "team-a", uri=proxy.uri)
+    assert not plan.entities & spaces.active()["team-a"]
+
+
+def test_a_workspace_of_another_server_is_refused_at_the_same_address(
+    spaces: Workspaces, servers: list[LocalServer]
+) -> None:
+    """An address moves from one server to the next, and the plan must not move along."""
+    _settle(spaces.worlds["team-a"])
+    with Proxy(spaces.server.uri) as proxy:
+        plan = spaces.report("team-a", uri=proxy.uri)
+        proxy._state.upstream = ("127.0.0.1", servers[1].port)
+        spaces.prune(plan, "team-a", 5, uri=proxy.uri)
+
+
+def test_a_workspace_that_does_not_exist_is_a_clear_error(spaces: Workspaces) -> None:
+    """Not an empty plan."""
+    path = spaces.dir / "plan.json"
+    outcome = spaces.cli("report", "-o", path, env=spaces.env("team-c")).expect(1)
+    assert "team-c" in outcome.err
+    assert len(outcome.err.strip().splitlines()) <= 4
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_a_workspace_on_a_server_without_workspaces_is_a_clear_error(
+    cli: Cli, tmp_path: Path, by: str
+) -> None:
+    """At once: MLflow's own client would try again for four minutes (hazard 11)."""
+    path = tmp_path / "plan.json"
+    args = ("--workspace", "team-a") if by == "flag" else ()
+    env = {"MLFLOW_WORKSPACE": "team-a"} if by == "variable" else {}
+    outcome = cli("report", "-o", path, *args, env=env, timeout=60).expect(1)
+    assert "no workspaces" in outcome.err
+    assert "team-a" in outcome.err
+    assert "--workspace" in outcome.err
+    assert not path.exists()
+
+
+def test_a_database_with_workspaces_is_not_read_past_them(spaces: Workspaces) -> None:
+    """Its rows of all workspaces would be one heap: refused, in words."""
+    _settle(spaces.worlds["team-a"])
+    path = spaces.dir / "plan.json"
+    uri = f"sqlite:///{spaces.server.database}"
+    for workspace in (None, "team-a"):
+        outcome = spaces.cli("report", "-o", path, env=spaces.env(workspace, uri)).expect(1, 5, 64)
+        assert "workspace" in outcome.err
+        assert not path.exists()

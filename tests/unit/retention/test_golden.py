@@ -1,0 +1,245 @@
+"""Whole decisions, written down by hand: an inventory, a policy, and what becomes of each entity.
+
+Each file of ``golden/`` says one rule and shows it.  What a file does not say is old and plain:
+an experiment that was created and last changed on 2025-01-01 and looked into in vain, a FINISHED
+run of experiment 1 that took the first hour of that day, a version in no stage.  Counted from
+2026-05-01 with a TTL of 30 days, so the cutoff is 2026-04-01T00:00:00.000Z.
+
+Nothing here writes these files, on purpose: whoever changes a decision changes the expectation by
+hand, and a reviewer sees which.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.worlds import shuffled
+
+from mlflow_gc.clock import parse_time
+from mlflow_gc.inventory.entities import (
+    Experiment,
+    Inventory,
+    LoggedModel,
+    ModelVersion,
+    Probe,
+    RegisteredModel,
+    Run,
+)
+from mlflow_gc.plan.policy_file import apply_policy
+from mlflow_gc.plan.schema import problems
+from mlflow_gc.retention.decide import decide
+from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
+from mlflow_gc.retention.policy import Policy
+
+FILES = sorted((Path(__file__).parent / "golden").glob("*.json"))
+AS_OF = parse_time("2026-05-01")
+OLD = parse_time("2025-01-01")
+AN_HOUR_LATER = parse_time("2025-01-01T01:00:00.000Z")
+SEEDS = range(5)
+
+Document = dict[str, Any]
+
+
+def _read(path: Path) -> Document:
+    document: Document = json.loads(path.read_bytes(), object_pairs_hook=_no_name_twice)
+    assert set(document) <= {"rule", "policy", "inventory", "expected"}
+    return document
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> Document:
+    assert len(dict(pairs)) == len(pairs), f"a name twice: {pairs}"
+    return dict(pairs)
+
+
+def _policy(document: Document) -> Policy:
+    """What the file's policy says, in the words of a policy file, and ``ttl_days``."""
+    said = dict(document.get("policy", {}))
+    policy = Policy(as_of_ms=AS_OF, ttl_days=said.pop("ttl_days", 30))
+    assert problems({"version": 1, **said}, "policy") == []
+    return apply_policy(said, policy)
+
+
+def _fields(said: Document) -> Document:
+    """The fields of an entity: times may be texts, lists become tuples."""
+    return {name: _value(name, value) for name, value in said.items()}
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, str) and name.endswith(("_time", "_timestamp")):
+        return parse_time(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _experiment(experiment_id: str, said: Document) -> Experiment:
+    plain = Experiment(
+        experiment_id=experiment_id,
+        name=f"exp-{experiment_id}",
+        lifecycle_stage="active",
+        artifact_location=f"mlflow-artifacts:/{experiment_id}",
+        creation_time=OLD,
+        last_update_time=OLD,
+    )
+    return replace(plain, **_fields(said))
+
+
+def _run(run_id: str, said: Document) -> Run:
+    fields = _fields(said)
+    parent = fields.pop("parent", None)
+    tags = {**fields.pop("tags", {}), **({"mlflow.parentRunId": parent} if parent else {})}
+    experiment_id = fields.get("experiment_id", "1")
+    plain = Run(
+        run_id=run_id,
+        run_name="",
+        experiment_id="1",
+        user_id="ada",
+        status="FINISHED",
+        lifecycle_stage="active",
+        start_time=OLD,
+        end_time=AN_HOUR_LATER,
+        newest_metric_time=None,
+        oldest_metric_time=None,
+        artifact_uri=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
+        tags=tags,
+    )
+    return replace(plain, **fields)
+
+
+def _registered_model(name: str, said: Document) -> RegisteredModel:
+    aliases = {version: tuple(names) for version, names in said.get("aliases", {}).items()}
+    return replace(RegisteredModel(name, tags={}, aliases={}), **{**said, "aliases": aliases})
+
+
+def _version(key: tuple[str, str], said: Document) -> ModelVersion:
+    plain = ModelVersion(
+        name=key[0],
+        version=key[1],
+        creation_timestamp=OLD,
+        last_updated_timestamp=OLD,
+        current_stage="None",
+        description="",
+        source="dummy-source",
+        run_id="",
+        run_link="",
+        model_id="",
+        tags={},
+    )
+    return replace(plain, **_fields(said))
+
+
+def _logged_model(model_id: str, said: Document) -> LoggedModel:
+    return replace(LoggedModel(model_id, "1", "", "", OLD), **_fields(said))
+
+
+def _key(text: str) -> tuple[str, str]:
+    name, _, version = text.rpartition("/")
+    return name, version
+
+
+def _inventory(document: Document) -> Inventory:
+    said = document["inventory"]
+    experiments = {e: dict(fields) for e, fields in said.get("experiments", {}).items()}
+    # Null: nobody looked into it.
+    probes = {e: fields.pop("probe", {}) for e, fields in experiments.items()}
+    return Inventory(
+        experiments={e: _experiment(e, fields) for e, fields in experiments.items()},
+        runs={r: _run(r, fields) for r, fields in said.get("runs", {}).items()},
+        registered_models={
+            m: _registered_model(m, fields)
+            for m, fields in said.get("registered_models", {}).items()
+        },
+        model_versions={
+            _key(v): _version(_key(v), fields)
+            for v, fields in said.get("model_versions", {}).items()
+        },
+        logged_models={
+            m: _logged_model(m, fields) for m, fields in said.get("logged_models", {}).items()
+        },
+        probes={e: Probe(**found) for e, found in probes.items() if found is not None},
+    )
+
+
+def _written(decision: Decision) -> str | Document:
+    """A decision the way the files write it; everything that a decision holds is in it."""
+    if decision == Decision(Verdict.FRESH):
+        return "fresh"
+    if decision.verdict is Verdict.PROTECT:
+        assert decision.reason is not None
+        assert decision == Decision(Verdict.PROTECT, decision.reason, decision.via)
+        return {"keep": decision.reason.value, "via": list(decision.via)}
+    assert decision.verdict is Verdict.DELETE
+    assert (decision.reason, decision.via) == (None, ())
+    irreversible = {} if decision.reversible else {"irreversible": True}
+    return {"delete": list(decision.reasons), **irreversible}
+
+
+def _all_written(decisions: Decisions) -> Document:
+    return {
+        "experiments": {e: _written(d) for e, d in decisions.experiments.items()},
+        "runs": {r: _written(d) for r, d in decisions.runs.items()},
+        "model_versions": {
+            f"{name}/{version}": _written(d)
+            for (name, version), d in decisions.model_versions.items()
+        },
+    }
+
+
+def _expected(document: Document) -> Document:
+    nothing: Document = {"experiments": {}, "runs": {}, "model_versions": {}}
+    return {**nothing, **document["expected"]}
+
+
+golden = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+@golden
+def test_every_entity_gets_the_decision_written_down(path):
+    """Verdict, reason and chain of each entity, and of no other."""
+    document = _read(path)
+    found = _all_written(decide(_inventory(document), _policy(document)))
+    assert found == _expected(document), document["rule"]
+
+
+@golden
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_order_of_reading_changes_nothing(path, seed):
+    """The server lists things in whatever order; the words stay the same, too."""
+    document = _read(path)
+    inventory, policy = _inventory(document), _policy(document)
+    assert decide(shuffled(inventory, seed), policy) == decide(inventory, policy)
+
+
+@golden
+def test_a_second_look_at_the_plan_alone_never_deletes_more(path):
+    """Deciding again without what goes: whatever was kept is still kept."""
+    document = _read(path)
+    inventory, policy = _inventory(document), _policy(document)
+    first = decide(inventory, policy)
+    gone = {r for r, d in first.runs.items() if d.verdict is Verdict.DELETE}
+    rest = replace(inventory, runs={r: run for r, run in inventory.runs.items() if r not in gone})
+    again = decide(rest, policy)
+    assert {r: d.verdict for r, d in again.runs.items()} == {
+        r: d.verdict for r, d in first.runs.items() if r not in gone
+    }
+
+
+def test_every_reason_is_shown_by_a_file():
+    """``changed`` is given at prune time only."""
+    shown = {
+        wanted["keep"]
+        for path in FILES
+        for kind in _expected(_read(path)).values()
+        for wanted in kind.values()
+        if isinstance(wanted, dict) and "keep" in wanted
+    }
+    assert shown == {reason.value for reason in Reason} - {Reason.CHANGED.value}
+
+
+def test_every_file_says_its_rule_and_no_two_the_same():
+    rules = [_read(path)["rule"] for path in FILES]
+    assert len(FILES) >= 45
+    assert len(set(rules)) == len(rules)
+    assert all(rule.endswith(".") for rule in rules)
