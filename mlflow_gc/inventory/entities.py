@@ -121,6 +121,7 @@ class RegisteredModel:
     tags: Mapping[str, str]
     aliases: Mapping[str, tuple[str, ...]]
     last_updated_timestamp: int | None = None
+    highest_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,9 @@ def registered_model(wire: Json) -> RegisteredModel:
         tags=_tags(wire),
         aliases={version: tuple(sorted(names)) for version, names in sorted(aliases.items())},
         last_updated_timestamp=_time(wire, "last_updated_timestamp"),
+        highest_version=max(
+            (model_version(v).number for v in wire.get("latest_versions") or ()), default=0
+        ),
     )
 
 
