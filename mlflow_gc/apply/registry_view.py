@@ -17,6 +17,7 @@ from mlflow_gc.inventory.entities import LoggedModel, ModelVersion, RegisteredMo
 from mlflow_gc.inventory.gateway import Gateway, pages
 from mlflow_gc.inventory.scan import (
     PROMPTS,
+    read_hidden_versions,
     read_logged_models_of,
     read_registry,
     resolve_storage,
@@ -115,6 +116,7 @@ class RegistryView:
             ):
                 version = wire.model_version(found)
                 self.versions[version.name, version.version] = version
+        read_hidden_versions(self._gateway, self.models[name], self.versions)
         return True
 
     def _settle(self) -> None:

@@ -125,6 +125,7 @@ class RegisteredModel:
     last_updated_timestamp: int | None = None
     creation_timestamp: int | None = None
     description: str = ""
+    highest_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from mlflow_gc.inventory.sources import copied_from, logged_model_ids, names_oth
 Progress = Callable[[str, int], None]
 """Called with what is read ("runs") and how many are new since the last call."""
 
+PROMPT_TAG = "mlflow.prompt.is_prompt"
 PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 """Prompts are hidden from both registry searches unless the filter asks for them (2.21+)."""
 
@@ -158,7 +159,30 @@ def read_registry(
             version = wire.model_version(found)
             versions[version.name, version.version] = version
             progress("model versions", 1)
+    prompts = {version.name for version in versions.values() if PROMPT_TAG in version.tags}
+    for name in sorted(prompts & models.keys()):
+        read_hidden_versions(gateway, models[name], versions)
     resolve_storage(gateway, versions)
+
+
+def read_hidden_versions(
+    gateway: Gateway,
+    model: RegisteredModel,
+    versions: MutableMapping[tuple[str, str], ModelVersion],
+) -> None:
+    """Read the versions of a model one by one where a search hides some of them.
+
+    As soon as one version has the tag of prompts, a search without that tag leaves out all
+    versions of the model, and a search with it returns the tagged ones only (seen on 3.17.2).
+    """
+    of_model = [v for v in versions.values() if v.name == model.name]
+    if not any(PROMPT_TAG in version.tags for version in of_model):
+        return
+    for number in range(1, model.highest_version + 1):
+        if (model.name, str(number)) not in versions:
+            found = gateway.get_model_version(model.name, str(number))
+            if found is not None:
+                versions[model.name, str(number)] = wire.model_version(found)
 
 
 def _read_foreign_versions(gateway: Gateway, foreign: list[ModelVersion]) -> None:

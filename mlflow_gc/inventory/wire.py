@@ -84,6 +84,9 @@ def registered_model(wire: Json) -> RegisteredModel:
         last_updated_timestamp=_time(wire, "last_updated_timestamp"),
         creation_timestamp=_time(wire, "creation_timestamp"),
         description=_text(wire, "description"),
+        highest_version=max(
+            (model_version(v).number for v in wire.get("latest_versions") or ()), default=0
+        ),
     )
 
 

@@ -550,3 +550,22 @@ def test_a_model_that_a_kept_run_reads_keeps_its_maker(bench: Bench) -> None:
     plan = bench.report()
     assert unused in plan.runs
     assert set(plan.protection(("run", maker))) == {"model_in_use"}
+
+
+def test_a_version_that_became_a_prompt_hides_no_other(bench: Bench) -> None:
+    """One tagged version, and both searches leave the others of its model out (3.17.2)."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    behind, later, free = world.run(home), world.run(home), world.run(home)
+    model = world.model()
+    world.version(model, run_id=behind)
+    tagged = world.version(model, source="dummy-source", tags={"mlflow.prompt.is_prompt": "true"})
+    plan = bench.report()
+    assert set(plan.protection(("run", behind))) == {"registered_model"}
+    assert {("run", later), ("run", free)} <= plan.entities
+    assert tagged
+    world.version(model, run_id=later)
+    bench.prune(plan)
+    state = bench.state()
+    assert {("run", behind), ("run", later)} <= state.active
+    assert ("run", free) in state.trashed

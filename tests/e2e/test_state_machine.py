@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     from mlflow_gc.demo.server import LocalServer
 
-EXAMPLES = 40
-STEPS = 10
+EXAMPLES = 30
+STEPS = 14
 SKIP_CODES = frozenset({"changed", "gone", "already_deleted", "protected", "forbidden"})
 
 DEEDS: dict[str, list[str]] = {
@@ -65,7 +65,9 @@ DEEDS: dict[str, list[str]] = {
     "registry": list(make.SOURCES),
     "trash": ["run", "experiment"],
 }  # fmt: skip
-DEED = st.sampled_from(list(DEEDS)).flatmap(
+Deed = tuple[str, str, int, int]
+"""Where, what, and two numbers that choose the entities."""
+DEED: st.SearchStrategy[Deed] = st.sampled_from(list(DEEDS)).flatmap(
     lambda where: st.tuples(st.just(where), st.sampled_from(DEEDS[where]), INDEX, INDEX)
 )
 
@@ -165,16 +167,10 @@ class Machine(RuleBasedStateMachine):
 
     # The world
 
-    @initialize(things=st.lists(make.ANYTHING, min_size=8, max_size=40))
+    @initialize(things=st.lists(make.ANYTHING, min_size=8, max_size=45))
     def begin(self, things: list[make.New]) -> None:
         """Something plain to delete and to meddle with, and anything on top of it."""
         self._build([*make.STOCK, *things])
-
-    @rule(things=st.lists(make.ANYTHING, min_size=1, max_size=15))
-    def grow(self, things: list[make.New]) -> None:
-        """More of everything, before the first report."""
-        if self.plan is None:
-            self._build(things)
 
     def _build(self, things: list[make.New]) -> None:
         self.builder.build(things)
@@ -214,11 +210,13 @@ class Machine(RuleBasedStateMachine):
             self.count("scanned", len(self.reported.active))
         return self.plan
 
-    @rule()
-    def prune(self) -> None:
-        """Apply the plan, for the first time or again."""
+    @rule(deeds=st.lists(DEED, max_size=6))
+    def prune(self, deeds: list[Deed]) -> None:
+        """Apply the plan, for the first time or again, after others have worked."""
+        plan = self.plan or self._report()
+        self._let_others_work(deeds)
         if self.is_worth_a_prune:
-            self._prune_and_check(self.plan or self._report())
+            self._prune_and_check(plan)
 
     def _prune_and_check(self, plan: Plan) -> None:
         with self.checking():
@@ -292,10 +290,11 @@ class Machine(RuleBasedStateMachine):
                 else:
                     assert code == "already_deleted", f"{entity}: {code!r}"
 
-    @rule()
-    def restore(self) -> None:
+    @rule(deeds=st.lists(DEED, max_size=3))
+    def restore(self, deeds: list[Deed]) -> None:
         """Undo the last prune: what it deleted lives again, and nothing else is different."""
         if self.undo is not None:
+            self._let_others_work(deeds)
             self._restore_and_check(self.undo)
 
     def _restore_and_check(self, undo: Undo) -> None:
@@ -332,10 +331,13 @@ class Machine(RuleBasedStateMachine):
     # Other people
 
     @rule(deeds=st.lists(DEED, min_size=1, max_size=8))
-    def meddle(self, deeds: list[tuple[str, str, int, int]]) -> None:
+    def meddle(self, deeds: list[Deed]) -> None:
         """Other people work, with what the plan lists while there is such a thing."""
         if self.plan is None:
             self._report()
+        self._let_others_work(deeds)
+
+    def _let_others_work(self, deeds: list[Deed]) -> None:
         work: dict[str, Callable[[str, int, int], None]] = {
             "run": self._work_with_a_run,
             "version": self._work_with_a_version,
