@@ -49,6 +49,7 @@ def _tally_now(gateway: Gateway, plan: Document, recheck: Recheck) -> Tally:
     versions = Counter(entry["name"] for entry in plan["model_versions"])
     run_ids = {entry["run_id"] for entry in plan["runs"]}
     keys = {(entry["name"], entry["version"]) for entry in plan["model_versions"]}
+    models = {entry["name"] for entry in plan["registered_models"]}
     experiments = {entry["experiment_id"] for entry in plan["experiments"]}
     search = partial(gateway.search_experiments, view="ACTIVE_ONLY")
     active = {wire.experiment(found).experiment_id for found in pages(search)}
@@ -62,7 +63,7 @@ def _tally_now(gateway: Gateway, plan: Document, recheck: Recheck) -> Tally:
         "experiments": len(active - experiments),
         "runs": other_runs.total(),
         "model_versions": other_versions.total(),
-        "registered_models": 0,  # only empty ones count, and the plan has them all
+        "registered_models": len(set(recheck.registry.models) - models),
     }
     return Tally(
         kinds={kind: Share(planned[kind], planned[kind] + others[kind]) for kind in KINDS},

@@ -101,12 +101,16 @@ def apply_policy(
 def _rule(document: Mapping[str, Any], base: Rule) -> Rule:
     """Return a rule; what it does not say is as in ``base``.
 
-    A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too.
+    A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too; ``never``
+    also for zombies and empty models.
     """
     changes: dict[str, Any] = {}
     if "ttl" in document:
         ttl_ms = _age(document["ttl"])
         changes = {"ttl_ms": ttl_ms, "failed_ttl_ms": ttl_ms, "empty_ms": ttl_ms}
+        if ttl_ms is None:
+            # Never is meant for all that the rule is about, whatever the defaults allow.
+            changes |= {"zombies_ms": None, "empty_model_ms": None}
     for key, field in _AGES.items():
         if key in document:
             changes[field] = _age(document[key])

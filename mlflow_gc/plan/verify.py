@@ -15,6 +15,7 @@ from mlflow_gc.plan.expect import KNOWN_KEYS, time_or_none
 from mlflow_gc.plan.file import read_json
 from mlflow_gc.retention.guards import COUNTED, GROUPS
 from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rules import Rule
 
 GUARD_HINT = (
     "Look at what goes: mlflow-gc show. If all of it should, raise that guard in the policy file "
@@ -114,11 +115,15 @@ def inconsistencies(plan: Document) -> list[str]:
 
 
 def unknown_expectations(plan: Document) -> list[str]:
-    """Return preconditions and guards that this program does not know how to check."""
+    """Return preconditions, guards and rules that this program does not know how to check."""
     guards = plan["policy"]["guards"]
     limits = {f"guards: {key!r}" for key in set(guards) - {"max_deletions", "max_share_percent"}}
     for name, known in (("max_deletions", COUNTED), ("max_share_percent", COUNTED | GROUPS.keys())):
         limits |= {f"guards: {name} {key!r}" for key in set(guards[name]) - known}
+    for rule in (plan["policy"]["default"], *plan["policy"]["rules"]):
+        # What it cannot write again it has not understood.
+        if Rule.from_document(rule).to_document() != rule:
+            limits.add(f"rule {rule['name']!r}")
     return sorted(limits) + [
         f"{kind}: {identify(kind, entity)} expects {key!r}"
         for kind in KINDS

@@ -11,14 +11,14 @@ from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rulebook import Rulebook
-from mlflow_gc.retention.runs import in_grace, is_gateway
+from mlflow_gc.retention.runs import in_grace, is_gateway, newest_activity
 
 
 def decide_experiments(
     inventory: Inventory, policy: Policy, runs: Mapping[str, Decision]
 ) -> dict[str, Decision]:
     """Decide over all active experiments, given what was decided for their runs."""
-    facts = _Facts(inventory, runs)
+    facts = _Facts(inventory, policy, runs)
     rulebook = Rulebook(policy, inventory)
     return {
         experiment_id: _decide(experiment, facts, rulebook, policy)
@@ -30,7 +30,7 @@ def decide_experiments(
 class _Facts:
     """What the rest of the inventory says about each experiment."""
 
-    def __init__(self, inventory: Inventory, runs: Mapping[str, Decision]) -> None:
+    def __init__(self, inventory: Inventory, policy: Policy, runs: Mapping[str, Decision]) -> None:
         self.probes = inventory.probes
         self.run_count: dict[str, int] = defaultdict(int)
         self.newest_run: dict[str, int] = {}
@@ -39,12 +39,14 @@ class _Facts:
         for run_id in sorted(runs):
             run = inventory.runs[run_id]
             experiment_id = run.experiment_id
-            newest = self.newest_run.get(experiment_id, 0)
-            self.newest_run[experiment_id] = max(newest, run.last_activity_time or 0)
             self.run_count[experiment_id] += 1
             if runs[run_id].verdict is Verdict.FRESH:
                 self.fresh.add(experiment_id)
-            elif runs[run_id].verdict is Verdict.PROTECT:
+                continue
+            newest = newest_activity(run, policy) or 0
+            if newest > self.newest_run.get(experiment_id, 0):
+                self.newest_run[experiment_id] = newest
+            if runs[run_id].verdict is Verdict.PROTECT:
                 self.kept_run.setdefault(experiment_id, (run_id, runs[run_id]))
         self.logged_model: dict[str, str] = {}
         self.newest_logged_model: dict[str, int] = {}

@@ -39,7 +39,8 @@ class Tally:
     """What a plan deletes of what exists.
 
     Attributes:
-        kinds: by ``experiments``, ``runs`` and ``model_versions``; existing means active.
+        kinds: by ``experiments``, ``runs``, ``model_versions``, ``registered_models``; existing means
+            active.
         experiments: runs, by experiment id.
         registered_models: versions, by name.
     """
@@ -64,7 +65,11 @@ def tally(inventory: Inventory, decisions: Decisions) -> Tally:
             "experiments": _share(decisions.experiments.values()),
             "runs": _share(decisions.runs.values()),
             "model_versions": _share(decisions.model_versions.values()),
-            "registered_models": _share(decisions.registered_models.values()),
+            # Decisions are only about those without versions, a share is of all.
+            "registered_models": Share(
+                _share(decisions.registered_models.values()).deleted,
+                len(inventory.registered_models),
+            ),
         },
         experiments=_by_group(
             (inventory.runs[run_id].experiment_id, decision)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
+from functools import cached_property
 from heapq import nlargest, nsmallest
 from typing import Any, Literal
 
@@ -56,7 +57,7 @@ class Keep:
     within_ms: int = 0
     best: tuple[Best, ...] = ()
 
-    @property
+    @cached_property
     def is_empty(self) -> bool:
         """Whether it keeps nothing."""
         return not (self.last or any(self.calendar.values()) or self.within_ms or self.best)

@@ -20,7 +20,7 @@ def decide_registered_models(inventory: Inventory, policy: Policy) -> dict[str, 
     return {
         name: _decide(model, rulebook, policy)
         for name, model in inventory.registered_models.items()
-        if name not in populated
+        if name not in populated and not model.highest_version
     }
 
 

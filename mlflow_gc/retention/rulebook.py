@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
-from mlflow_gc.retention.owner_tags import Wish, wished_ttl
+from mlflow_gc.retention.owner_tags import wished_ttl
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 
@@ -58,7 +58,10 @@ class Rulebook:
                 r for r in self._policy.rules if r.match.matches_place(experiment, workspace)
             )
             self._places[experiment.experiment_id] = places
-        return self._first(r for r in places if r.match.matches_run(run, experiment))
+        for rule in places:
+            if rule.match.matches_run(run, experiment):
+                return rule
+        return self._policy.default
 
     def of_version(self, version: ModelVersion) -> Rule:
         """Return the rule for a model version."""
@@ -92,10 +95,8 @@ class Rulebook:
             return Age(ms, by)
         if wish.is_malformed:
             return Age(None, by, malformed=wish.text)
-        if self._is_shorter(wish, ms) and not self._policy.owners_may_shorten:
+        # "never" in a policy is final: an owner can shorten an age, not switch deletion on.
+        is_shorter = wish.ttl_ms is not None and (ms is None or wish.ttl_ms < ms)
+        if is_shorter and (ms is None or not self._policy.owners_may_shorten):
             return Age(ms, by)
         return Age(wish.ttl_ms, wish.text)
-
-    @staticmethod
-    def _is_shorter(wish: Wish, ms: int | None) -> bool:
-        return wish.ttl_ms is not None and (ms is None or wish.ttl_ms < ms)

@@ -139,7 +139,7 @@ class Selector:
         )
 
     def _tags_match(self, own: Mapping[str, str], of_holder: Mapping[str, str]) -> bool:
-        return all(
+        return not self.tags or all(
             (key in own and _glob(value, own[key]))
             or (key in of_holder and _glob(value, of_holder[key]))
             for key, value in self.tags.items()

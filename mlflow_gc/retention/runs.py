@@ -175,8 +175,7 @@ def _by_age(
     age = rulebook.age(rule, limit, run.tags, experiment.tags if experiment else {})
     if may_be_zombie and age.ms is not None:
         age = replace(age, ms=max(age.ms, rule.zombies_ms or 0))
-    stamps = (run.start_time, run.end_time, run.newest_metric_time)
-    newest = max((t for t in stamps if t is not None and policy.is_sensible(t)), default=None)
+    newest = newest_activity(run, policy)
     ms = limit if age.malformed else age.ms
     if ms is None or (newest is not None and newest >= policy.as_of_ms - ms):
         return FRESH
@@ -193,6 +192,15 @@ def _by_age(
     sign = "activity" if is_over else "sign of life"
     days = days_before(last, policy.as_of_ms)
     return delete(*filter(None, (f"{run.status}, no {sign} for {days}", age.by)))
+
+
+def newest_activity(run: Run, policy: Policy) -> int | None:
+    """Return the newest time of a run that can be true, ms since the epoch, or None."""
+    newest: int | None = None
+    for ms in (run.start_time, run.end_time, run.newest_metric_time):
+        if ms is not None and (newest is None or ms > newest) and policy.is_sensible(ms):
+            newest = ms
+    return newest
 
 
 def _doubts(run: Run, policy: Policy, *, is_over: bool) -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import fields
 from mlflow_gc.demo.scenario import DAY_MS, RunSpec, Scenario
 from mlflow_gc.demo.story import tell
 from mlflow_gc.demo.story.oddities import CLOCKS, UGLY_NAMES
-from mlflow_gc.retention.policy import Policy
 
 NOW = 1_780_000_000_000
 

@@ -309,7 +309,7 @@ _ages = _mostly(0, 10 * DAY_MS, AS_OF - CUTOFF, AS_OF - OLD, AS_OF - OLD + 1, 55
 policies = st.builds(
     Policy,
     as_of_ms=st.just(AS_OF),
-    ttl_days=_mostly(TTL, 1, 450),
+    default=_mostly(TTL, 1, 450).map(Rule.of_days),
     min_age_ms=_ages,
     keep_last_runs=st.sampled_from([0, 0, 0, 1, 2, 5]),
     keep_last_versions=st.sampled_from([0, 0, 0, 1, 2, 5]),

@@ -22,9 +22,10 @@ from mlflow_gc.clock import DAY_MS
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.file import parse_json, render
-from mlflow_gc.plan.policy_file import apply_policy_file, read_policy_file
+from mlflow_gc.plan.policy_file import apply_policy, read_policy_file
 from mlflow_gc.retention.guards import KINDS
 from mlflow_gc.retention.policy import Evidence, Guards, Policy
+from mlflow_gc.retention.rules import Rule
 
 ROOT = Path(__file__).parents[3]
 GUARDED = ("total", *KINDS)
@@ -38,7 +39,7 @@ def read(tmp_path):
     def write_and_read(text: str | bytes, policy: Policy = POLICY) -> Policy:
         path = tmp_path / "p.yml"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return apply_policy_file(path, policy)
+        return apply_policy(read_policy_file(path), policy)
 
     return write_and_read
 
@@ -111,7 +112,9 @@ def test_each_key_changes_its_own_field_and_no_other(read, text, changes):
 
 def test_the_ttl_and_what_flags_say_stay(read):
     """A policy file has no say in them."""
-    policy = Policy(as_of_ms=AS_OF, ttl_days=3, evidence=Evidence(accept_partial_view=True))
+    policy = Policy(
+        as_of_ms=AS_OF, default=Rule.of_days(3), evidence=Evidence(accept_partial_view=True)
+    )
     found = read("version: 1\nmax_clock_skew: 1m\nmin_age: 1d\n", policy)
     assert (found.as_of_ms, found.ttl_days, found.keep_tag) == (AS_OF, 3, policy.keep_tag)
     assert found.evidence.accept_partial_view
@@ -122,6 +125,11 @@ def test_the_schema_has_no_key_that_does_nothing():
     document = json.loads(schema.schema_text("policy"))
     assert set(document["properties"]) == {
         "version",
+        "time_zone",
+        "defaults",
+        "rules",
+        "owners",
+        "grace",
         "min_age",
         "keep_last",
         "evaluation_runs",
@@ -138,9 +146,9 @@ def test_the_schema_has_no_key_that_does_nothing():
 
 
 def test_nothing_in_it_can_switch_deletion_on():
-    """No key of the schema is about applying, and evaluation_runs alone widens a plan."""
+    """No key of the schema is about applying."""
     words = schema.schema_text("policy").lower()
-    for word in ("apply", "auto", '"yes"', "enabled", "dry_run", "ttl", "as_of", "keep_tag"):
+    for word in ("apply", "auto", '"yes"', "enabled", "dry_run", "as_of", "keep_tag"):
         assert f'"{word}' not in words
 
 
@@ -496,7 +504,7 @@ def test_every_valid_policy_survives_the_way_through_the_plan(folder, document):
     """Whatever the schema allows can be written into a plan and read back the same."""
     path = folder / "p.yml"
     path.write_text(yaml.safe_dump(document))
-    policy = apply_policy_file(path, POLICY)
+    policy = apply_policy(read_policy_file(path), POLICY)
     plan = plan_of(inventory(an_experiment()), policy)
     assert schema.problems(plan, "plan") == []
     again = parse_json(render(plan), "plan")

@@ -34,6 +34,7 @@ from mlflow_gc.plan.schema import problems
 from mlflow_gc.retention.decide import decide
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rules import Rule
 
 FILES = sorted((Path(__file__).parent / "golden").glob("*.json"))
 AS_OF = parse_time("2026-05-01")
@@ -58,7 +59,7 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> Document:
 def _policy(document: Document) -> Policy:
     """What the file's policy says, in the words of a policy file, and ``ttl_days``."""
     said = dict(document.get("policy", {}))
-    policy = Policy(as_of_ms=AS_OF, ttl_days=said.pop("ttl_days", 30))
+    policy = Policy(as_of_ms=AS_OF, default=Rule.of_days(said.pop("ttl_days", 30)))
     assert problems({"version": 1, **said}, "policy") == []
     return apply_policy(said, policy)
 
@@ -89,6 +90,7 @@ def _experiment(experiment_id: str, said: Document) -> Experiment:
 def _run(run_id: str, said: Document) -> Run:
     fields = _fields(said)
     parent = fields.pop("parent", None)
+    metrics = {name: float(value) for name, value in fields.pop("metrics", {}).items()}
     tags = {**fields.pop("tags", {}), **({"mlflow.parentRunId": parent} if parent else {})}
     experiment_id = fields.get("experiment_id", "1")
     plain = Run(
@@ -104,13 +106,17 @@ def _run(run_id: str, said: Document) -> Run:
         oldest_metric_time=None,
         artifact_uri=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
         tags=tags,
+        metrics=tuple(metrics.items()),
     )
     return replace(plain, **fields)
 
 
 def _registered_model(name: str, said: Document) -> RegisteredModel:
     aliases = {version: tuple(names) for version, names in said.get("aliases", {}).items()}
-    return replace(RegisteredModel(name, tags={}, aliases={}), **{**said, "aliases": aliases})
+    plain = RegisteredModel(
+        name, tags={}, aliases={}, creation_timestamp=OLD, last_updated_timestamp=OLD
+    )
+    return replace(plain, **{**_fields(said), "aliases": aliases})
 
 
 def _version(key: tuple[str, str], said: Document) -> ModelVersion:
@@ -158,8 +164,15 @@ def _inventory(document: Document) -> Inventory:
         logged_models={
             m: _logged_model(m, fields) for m, fields in said.get("logged_models", {}).items()
         },
-        probes={e: Probe(**found) for e, found in probes.items() if found is not None},
+        probes={e: _probe(found) for e, found in probes.items() if found is not None},
+        workspace=said.get("workspace"),
     )
+
+
+def _probe(said: Document) -> Probe:
+    deleted = said.get("newest_deleted_run")
+    run = (deleted[0], parse_time(deleted[1])) if deleted else None
+    return Probe(**{**said, "newest_deleted_run": run})
 
 
 def _written(decision: Decision) -> str | Document:
@@ -184,12 +197,13 @@ def _all_written(decisions: Decisions) -> Document:
             f"{name}/{version}": _written(d)
             for (name, version), d in decisions.model_versions.items()
         },
+        "registered_models": {m: _written(d) for m, d in decisions.registered_models.items()},
     }
 
 
 def _expected(document: Document) -> Document:
-    nothing: Document = {"experiments": {}, "runs": {}, "model_versions": {}}
-    return {**nothing, **document["expected"]}
+    nothing = ("experiments", "runs", "model_versions", "registered_models")
+    return {**{kind: {} for kind in nothing}, **document["expected"]}
 
 
 golden = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
