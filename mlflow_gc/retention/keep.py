@@ -137,7 +137,7 @@ def kept(
             found[member.key].append((name, words))
     if keep.within_ms:
         for member in newest_first:
-            if member.active_ms > as_of_ms - keep.within_ms:
+            if member.active_ms >= as_of_ms - keep.within_ms:
                 words = f"active within {format_duration(keep.within_ms)}"
                 found[member.key].append(("within", words))
     for best in keep.best:
