@@ -101,6 +101,11 @@ class ModelVersion:
         return f"{self.name}/{self.version}"
 
     @property
+    def active_ms(self) -> int:
+        """When it was made or last updated, ms since the epoch; 0 when neither is known."""
+        return max(self.last_updated_timestamp or 0, self.creation_timestamp or 0)
+
+    @property
     def number(self) -> int:
         """The version as a number, for order; -1 when it is not one."""
         return int(self.version) if self.version.isascii() and self.version.isdigit() else -1

@@ -95,7 +95,7 @@ def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: P
     latest = max(ms for _, ms in stamps if ms is not None)
     if policy.is_too_young(latest):
         return protect(Reason.MIN_AGE, show("last change", latest))
-    if waiting := in_grace(experiment.tags, policy):
+    if waiting := in_grace(experiment.tags, newest, policy):
         return waiting
     content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
     days = days_before(latest, policy.as_of_ms)

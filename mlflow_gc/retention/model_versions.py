@@ -45,6 +45,10 @@ def decide_model_versions(inventory: Inventory, policy: Policy) -> dict[VersionK
             groups.setdefault((version.name, rule.name), (rule, []))[1].append(version)
     for rule, versions in groups.values():
         decisions.update(_kept_by_rules(rule, versions, decisions, policy))
+    for key, decision in decisions.items():
+        if decision.verdict is Verdict.DELETE:
+            version = inventory.model_versions[key]
+            decisions[key] = in_grace(version.tags, version.active_ms, policy) or decision
     return decisions
 
 
@@ -69,7 +73,7 @@ def _kept_by_rules(
             key=(version.name, version.version),
             time_ms=version.creation_timestamp,
             order=(version.number, version.version),
-            active_ms=max(version.last_updated_timestamp or 0, version.creation_timestamp),
+            active_ms=version.active_ms,
         )
         for version in versions
         if version.creation_timestamp is not None and policy.is_sensible(version.creation_timestamp)
@@ -113,8 +117,6 @@ def _decide(
         return kept_by
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
-    if waiting := in_grace(version.tags, policy):
-        return waiting
     words = (
         f"not updated for {days_before(updated, policy.as_of_ms)}",
         "stage None, no alias, not the highest version",
@@ -156,9 +158,8 @@ def _protected(
     if (version.name, version.version) in roles.last:
         words = f"one of the newest {policy.keep_last_versions} versions"
         return protect(Reason.KEEP_LAST, words, f"registered_model {version.name}")
-    newest = max(version.last_updated_timestamp or 0, version.creation_timestamp or 0)
-    if policy.is_too_young(newest):
-        return protect(Reason.MIN_AGE, show("last_updated_timestamp", newest))
+    if policy.is_too_young(version.active_ms):
+        return protect(Reason.MIN_AGE, show("last_updated_timestamp", version.active_ms))
     return None
 
 

@@ -51,7 +51,7 @@ def _decide(model: RegisteredModel, rulebook: Rulebook, policy: Policy) -> Decis
         return protect(Reason.ALIAS, *(f"alias {alias}" for alias in aliases))
     if policy.is_too_young(newest):
         return protect(Reason.MIN_AGE, show("last_updated_timestamp", newest))
-    if waiting := in_grace(model.tags, policy):
+    if waiting := in_grace(model.tags, newest, policy):
         return waiting
     words = ("has no versions", f"not updated for {days_before(newest, policy.as_of_ms)}", age.by)
     return delete(*filter(None, words), reversible=False)

@@ -55,7 +55,16 @@ def decide_runs(
             groups.setdefault((run.experiment_id, rule.name), _Group(rule)).add(run, decision)
     decisions.update(_kept_by_rules(groups.values(), policy))
     decisions.update(_last_ones(inventory, decisions, policy))
-    return spread(inventory, decisions)
+    decisions = spread(inventory, decisions)
+    # Only what would go has to wait, so this comes last; and a tree waits as a whole.
+    waiting = {
+        run_id: wait
+        for run_id, decision in decisions.items()
+        if decision.verdict is Verdict.DELETE
+        and (run := inventory.runs[run_id])
+        and (wait := in_grace(run.tags, run.last_activity_time, policy))
+    }
+    return spread(inventory, {**decisions, **waiting}) if waiting else decisions
 
 
 @dataclass
@@ -113,8 +122,6 @@ def _decide(
         return declared or held or by_age
     if by_age.verdict is not Verdict.DELETE:
         return by_age
-    if waiting := in_grace(run.tags, policy):
-        return waiting
     if is_evaluation(run):
         return replace(
             by_age,
@@ -124,15 +131,21 @@ def _decide(
     return by_age
 
 
-def in_grace(tags: Mapping[str, str], policy: Policy) -> Decision | None:
-    """Return why something stale still has to wait for the end of its grace, or None."""
-    if policy.grace_ms is None:
-        return None
+def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> Decision | None:
+    """Return why something that would go still has to wait for the end of its grace, or None.
+
+    Args:
+        tags: of the thing itself.
+        active_ms: its last activity; a mark from before it does not count.
+        policy: with the grace.  What was announced is kept to without one, too.
+    """
     if DELETE_AFTER not in tags:
-        return protect(Reason.GRACE, "not marked yet")
+        return None if policy.grace_ms is None else protect(Reason.GRACE, "not marked yet")
     after = delete_after_ms(tags)
     if after is None:
         return protect(Reason.MALFORMED_TAG, f"tag {DELETE_AFTER}={tags[DELETE_AFTER]}")
+    if policy.grace_ms and active_ms is not None and after - policy.grace_ms <= active_ms:
+        return protect(Reason.GRACE, "marked before its last activity")
     if after > policy.as_of_ms:
         return protect(Reason.GRACE, show("marked, may go after", after))
     return None
