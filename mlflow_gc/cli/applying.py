@@ -21,6 +21,7 @@ from mlflow_gc.cli.output import Progress, say
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.verify import KINDS
 from mlflow_gc.retention.evidence import is_skewed, skew_in_words
 from mlflow_gc.retention.policy import Policy
 
@@ -61,7 +62,7 @@ def apply_plan(
     pretend = journal_path is None
     if pretend:
         gateway = cast("Gateway", DryRun(gateway))
-    totals = {kind: len(plan[f"{kind}s"]) for kind in ("run", "experiment", "model_version")}
+    totals = {kind[:-1]: len(plan[kind]) for kind in KINDS}
     progress = Progress("Checked" if pretend else "Done:", quiet=quiet, totals=totals)
     with graceful_stop(gateway, pretend=pretend) as (stop, signals):
         recheck = Recheck(gateway, plan)

@@ -61,7 +61,7 @@ def prune(
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
     from mlflow_gc.plan import schema
     from mlflow_gc.plan.file import render, write
-    from mlflow_gc.plan.verify import load_plan, verify, verify_applyable
+    from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
     from mlflow_gc.views import text
 
     made_here = plan_file is None
@@ -112,7 +112,7 @@ def prune(
             f"The plan {plan_file} has plan_id {plan['plan_id']}, expected was {expect}.",
             hint="This is not the plan that was approved.",
         )
-    deletes = sum(plan["summary"][k]["delete"] for k in ("experiments", "runs", "model_versions"))
+    deletes = sum(plan["summary"][kind]["delete"] for kind in KINDS)
     if made_here and deletes and not yes and not dry_run and not _confirmed(plan):
         say("Nothing was deleted.")
         return ExitCode.REFUSED

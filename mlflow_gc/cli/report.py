@@ -34,7 +34,7 @@ def report(
     from mlflow_gc.plan import schema
     from mlflow_gc.plan.build import GUARD
     from mlflow_gc.plan.file import render, write
-    from mlflow_gc.plan.verify import GUARD_HINT
+    from mlflow_gc.plan.verify import GUARD_HINT, KINDS
     from mlflow_gc.views import text
 
     policy = resolve_policy(
@@ -67,5 +67,5 @@ def report(
     if codes & {GUARD, CLOCK_SKEW}:
         say(GUARD_HINT if GUARD in codes else "Set the clock of one of the machines.")
         return ExitCode.REFUSED
-    deletes = sum(plan["summary"][k]["delete"] for k in ("experiments", "runs", "model_versions"))
+    deletes = sum(plan["summary"][kind]["delete"] for kind in KINDS)
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import mlflow_gc
@@ -29,11 +29,15 @@ from mlflow_gc.plan.expect import (
 from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.guards import tally, tripped
+from mlflow_gc.retention.owner_tags import malformed_tags
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.settings import redact_uri
 
 FORMAT = "mlflow-gc/prune-plan"
 FORMAT_VERSION = "1.0"
+
+UNUSED_RULE = "unused_rule"
+"""Diagnostic code: a rule of the policy is about nothing on the server."""
 
 GUARD = "guard"
 """Diagnostic code: the plan deletes more than a guard allows."""
@@ -89,7 +93,8 @@ def build_plan(
         "complete": not missing,
         "applyable": missing <= accepted and not refusals,
         "diagnostics": [
-            {"code": d.code, "message": d.message} for d in (*inventory.diagnostics, *refusals)
+            {"code": d.code, "message": d.message}
+            for d in (*inventory.diagnostics, *refusals, *_remarks(inventory, decisions, policy))
         ],
         "summary": {
             "experiments": _counts(decisions.experiments.values()),
@@ -126,6 +131,13 @@ def _forecast(policy: Policy) -> list[Diagnostic]:
 def _guards(inventory: Inventory, decisions: Decisions, policy: Policy) -> list[Diagnostic]:
     broken = tripped(policy.guards, tally(inventory, decisions))
     return [Diagnostic(GUARD, sentence, blocks=True) for sentence in broken]
+
+
+def _remarks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
+    """Yield what somebody should look at although the plan is fine."""
+    for name in decisions.unused_rules:
+        yield Diagnostic(UNUSED_RULE, f"The rule {name!r} is about nothing on this server.")
+    yield from malformed_tags(inventory, policy.keep_tag, policy.zone)
 
 
 def _counts(decisions: Iterable[Decision]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from mlflow_gc.retention.model_versions import decide_model_versions
 from mlflow_gc.retention.owner_tags import TTL, wished_ttl
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.registered_models import decide_registered_models
+from mlflow_gc.retention.rulebook import Rulebook
 from mlflow_gc.retention.runs import decide_runs
 
 
@@ -32,12 +33,14 @@ def decide(
     Returns:
         A decision for every active run and experiment and every model version.
     """
-    runs = decide_runs(inventory, policy, held_runs or {})
+    rulebook = Rulebook(policy, inventory)
+    runs = decide_runs(inventory, policy, rulebook, held_runs or {})
     return Decisions(
-        experiments=decide_experiments(inventory, policy, runs),
+        experiments=decide_experiments(inventory, policy, rulebook, runs),
         runs=runs,
-        model_versions=decide_model_versions(inventory, policy),
-        registered_models=decide_registered_models(inventory, policy),
+        model_versions=decide_model_versions(inventory, policy, rulebook),
+        registered_models=decide_registered_models(inventory, policy, rulebook),
+        unused_rules=rulebook.unused,
     )
 
 

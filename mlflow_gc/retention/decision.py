@@ -107,3 +107,5 @@ class Decisions:
     model_versions: Mapping[tuple[str, str], Decision] = field(default_factory=dict)
     registered_models: Mapping[str, Decision] = field(default_factory=dict)
     """Only those without versions."""
+    unused_rules: tuple[str, ...] = ()
+    """Rules of the policy that are about nothing in the inventory."""

@@ -15,11 +15,10 @@ from mlflow_gc.retention.runs import in_grace, is_gateway, newest_activity
 
 
 def decide_experiments(
-    inventory: Inventory, policy: Policy, runs: Mapping[str, Decision]
+    inventory: Inventory, policy: Policy, rulebook: Rulebook, runs: Mapping[str, Decision]
 ) -> dict[str, Decision]:
     """Decide over all active experiments, given what was decided for their runs."""
     facts = _Facts(inventory, policy, runs)
-    rulebook = Rulebook(policy, inventory)
     return {
         experiment_id: _decide(experiment, facts, rulebook, policy)
         for experiment_id, experiment in inventory.experiments.items()

@@ -31,9 +31,10 @@ _NO_STAGE = "None"
 VersionKey = tuple[str, str]
 
 
-def decide_model_versions(inventory: Inventory, policy: Policy) -> dict[VersionKey, Decision]:
+def decide_model_versions(
+    inventory: Inventory, policy: Policy, rulebook: Rulebook
+) -> dict[VersionKey, Decision]:
     """Decide over all model versions of an inventory."""
-    rulebook = Rulebook(policy, inventory)
     roles = _Roles(_highest(inventory), _copies(inventory), _last_ones(inventory, policy))
     decisions: dict[VersionKey, Decision] = {}
     groups: dict[tuple[str, str], tuple[Rule, list[ModelVersion]]] = {}

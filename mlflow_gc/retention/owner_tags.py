@@ -21,6 +21,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _YES = {"true", "yes", "1"}
 _NO = {"false", "no", "0"}
 _MOST_NAMED = 20
+_LONGEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def delete_after_ms(tags: Mapping[str, str]) -> int | None:
         return None
 
 
-def malformed(inventory: Inventory, keep_tag: str, zone: tzinfo) -> Iterator[Diagnostic]:
+def malformed_tags(inventory: Inventory, keep_tag: str, zone: tzinfo) -> Iterator[Diagnostic]:
     """Yield what nobody can understand among our tags; it keeps what carries it."""
     found = []
     carriers: tuple[tuple[str, Iterator[tuple[str, Mapping[str, str]]]], ...] = (
@@ -94,7 +95,7 @@ def malformed(inventory: Inventory, keep_tag: str, zone: tzinfo) -> Iterator[Dia
     for kind, entities in carriers:
         for entity_id, tags in entities:
             found += [
-                f"{kind} {entity_id}: {key}={tags[key]}"
+                f"{kind} {entity_id}: {key}={tags[key][:_LONGEST]}"
                 for key in _unreadable(tags, keep_tag, zone)
             ]
     for sentence in sorted(found)[:_MOST_NAMED]:

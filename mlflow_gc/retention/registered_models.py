@@ -11,11 +11,12 @@ from mlflow_gc.retention.rulebook import Rulebook
 from mlflow_gc.retention.runs import in_grace
 
 
-def decide_registered_models(inventory: Inventory, policy: Policy) -> dict[str, Decision]:
+def decide_registered_models(
+    inventory: Inventory, policy: Policy, rulebook: Rulebook
+) -> dict[str, Decision]:
     """Decide over all registered models that have no version."""
     if all(rule.empty_model_ms is None for rule in policy.all_rules()):
         return {}
-    rulebook = Rulebook(policy, inventory)
     populated = {name for name, _ in inventory.model_versions}
     return {
         name: _decide(model, rulebook, policy)

@@ -39,6 +39,12 @@ class Rulebook:
         self._inventory = inventory
         # Of ten rules about experiments few are about this one: asked once per experiment.
         self._places: dict[str, tuple[Rule, ...]] = {}
+        self._used: set[str] = set()
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Names of the rules that nobody asked for was about, in the order of the policy."""
+        return tuple(r.name for r in self._policy.rules if r.name not in self._used)
 
     def of_experiment(self, experiment: Experiment) -> Rule:
         """Return the rule for an experiment as such."""
@@ -60,6 +66,7 @@ class Rulebook:
             self._places[experiment.experiment_id] = places
         for rule in places:
             if rule.match.matches_run(run, experiment):
+                self._used.add(rule.name)
                 return rule
         return self._policy.default
 
@@ -79,7 +86,9 @@ class Rulebook:
         )
 
     def _first(self, rules: Iterator[Rule]) -> Rule:
-        return next(rules, self._policy.default)
+        rule = next(rules, self._policy.default)
+        self._used.add(rule.name)
+        return rule
 
     def age(self, rule: Rule, ms: int | None, *tags: Mapping[str, str]) -> Age:
         """Return the age from which something is stale.

@@ -30,16 +30,16 @@ GATEWAY_TAG = "mlflow.experiment.isGateway"
 
 
 def decide_runs(
-    inventory: Inventory, policy: Policy, held: Mapping[str, Decision]
+    inventory: Inventory, policy: Policy, rulebook: Rulebook, held: Mapping[str, Decision]
 ) -> dict[str, Decision]:
     """Decide over all active runs of an inventory.
 
     Args:
         inventory: what is known.
         policy: what is old.
+        rulebook: its rules over the inventory.
         held: runs that the caller wants kept, with the decision to give them.
     """
-    rulebook = Rulebook(policy, inventory)
     behind_versions = _runs_behind_versions(inventory)
     decisions: dict[str, Decision] = {}
     groups: dict[tuple[str, str], _Group] = {}
@@ -60,9 +60,7 @@ def decide_runs(
     waiting = {
         run_id: wait
         for run_id, decision in decisions.items()
-        if decision.verdict is Verdict.DELETE
-        and (run := inventory.runs[run_id])
-        and (wait := in_grace(run.tags, run.last_activity_time, policy))
+        if decision.verdict is Verdict.DELETE and (wait := _wait(inventory.runs[run_id], policy))
     }
     return spread(inventory, {**decisions, **waiting}) if waiting else decisions
 
@@ -129,6 +127,10 @@ def _decide(
             reversible=False,
         )
     return by_age
+
+
+def _wait(run: Run, policy: Policy) -> Decision | None:
+    return in_grace(run.tags, run.last_activity_time, policy)
 
 
 def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> Decision | None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape as escape_html
 from typing import Any
 
+from mlflow_gc.plan.verify import KINDS
+from mlflow_gc.views import policy_in_words
 from mlflow_gc.views.escape import plain
 
 _STYLE = """
@@ -37,7 +39,7 @@ def _page(plan: dict[str, Any]) -> Iterator[str]:
     yield f"<h1>Prune plan of {uri}</h1>"
     yield f"<p><code>{_text(plan['plan_id'])}</code></p>"
     yield (
-        f"<p>As of {_text(plan['as_of'])}, TTL {plan['policy']['ttl_days']} days, "
+        f"<p>As of {_text(plan['as_of'])}, {_text(policy_in_words.ages(plan['policy']))}; "
         f"expires {_text(plan['expires_at'] or 'never')}.</p>"
     )
     for diagnostic in plan["diagnostics"]:
@@ -71,6 +73,15 @@ def _page(plan: dict[str, Any]) -> Iterator[str]:
             for v in plan["model_versions"]
         ],
     )
+    if plan["registered_models"]:
+        yield from _section(
+            "Registered models to delete (irreversible)",
+            ("Model", "Last updated", "Why"),
+            [
+                (m["name"], m["last_updated_timestamp"], "; ".join(m["reasons"]))
+                for m in plan["registered_models"]
+            ],
+        )
     protected = plan["protected"]
     yield from _section(
         "Kept although old",
@@ -86,6 +97,10 @@ def _page(plan: dict[str, Any]) -> Iterator[str]:
         + [
             ("model version", e["version"], e["name"], e["reason"], ", ".join(e["via"]))
             for e in protected["model_versions"]
+        ]
+        + [
+            ("registered model", "", e["name"], e["reason"], ", ".join(e["via"]))
+            for e in protected["registered_models"]
         ],
     )
     yield "</body></html>"
@@ -94,8 +109,10 @@ def _page(plan: dict[str, Any]) -> Iterator[str]:
 def _numbers(plan: dict[str, Any]) -> Iterator[str]:
     yield '<table><tr><th></th><th class="n">scanned</th><th class="n">stale</th>'
     yield '<th class="n">kept</th><th class="n">to delete</th></tr>'
-    for kind in ("experiments", "runs", "model_versions"):
+    for kind in KINDS:
         counts = plan["summary"][kind]
+        if kind == "registered_models" and not counts["scanned"]:
+            continue
         cells = "".join(
             f'<td class="n">{counts[key]:,}</td>'
             for key in ("scanned", "stale", "protected", "delete")

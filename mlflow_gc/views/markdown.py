@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from mlflow_gc.views import policy_in_words
 from mlflow_gc.views.escape import plain
 
 _CUT_AT = 100
@@ -16,6 +17,7 @@ _KINDS = {
     "experiments": ("Experiments", ("experiment", "last activity", "why")),
     "runs": ("Runs", ("run", "experiment", "last activity", "why")),
     "model_versions": ("Model versions (irreversible)", ("version", "last updated", "why")),
+    "registered_models": ("Registered models (irreversible)", ("model", "last updated", "why")),
 }
 
 
@@ -39,7 +41,7 @@ def _plan(plan: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"`{plan['plan_id']}`"
     yield ""
-    yield f"As of {plan['as_of']}, TTL {plan['policy']['ttl_days']} days."
+    yield f"As of {plan['as_of']}, {escape(policy_in_words.ages(plan['policy']))}."
     for diagnostic in plan["diagnostics"]:
         yield ""
         yield f"**Warning:** {escape(diagnostic['message'])}"
@@ -50,6 +52,7 @@ def _plan(plan: dict[str, Any]) -> Iterator[str]:
         [
             (title, *(str(plan["summary"][kind][key]) for key in keys))
             for kind, (title, _) in _KINDS.items()
+            if kind != "registered_models" or plan["summary"][kind]["scanned"]
         ],
     )
     if irreversible := plan["summary"]["irreversible"]:
@@ -114,8 +117,8 @@ def _row(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
         run = escape(f"{entity['run_id']} {entity['run_name']}")
         last = entity["last_activity_time"] or ""
         return run, escape(entity["experiment_name"]), last[:10], why
-    version = escape(f"{entity['name']}/{entity['version']}")
-    return version, (entity["last_updated_timestamp"] or "")[:10], why
+    name = _id_of(kind, entity).removeprefix("model version ").removeprefix("registered model ")
+    return escape(name), (entity["last_updated_timestamp"] or "")[:10], why
 
 
 def _id_of(kind: str, entity: dict[str, Any]) -> str:
@@ -123,6 +126,8 @@ def _id_of(kind: str, entity: dict[str, Any]) -> str:
         return f"experiment {entity['experiment_id']} {entity['name']}"
     if kind == "runs":
         return f"run {entity['run_id']}"
+    if kind == "registered_models":
+        return f"registered model {entity['name']}"
     return f"model version {entity['name']}/{entity['version']}"
 
 

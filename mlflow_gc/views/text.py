@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.clock import now_ms, parse_time
+from mlflow_gc.views import policy_in_words
 from mlflow_gc.views.escape import plain
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _KIND_WORDS = {
 def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
     """Print the numbers of a plan and the next command."""
     rows: list[tuple[str, ...]] = [("", "scanned", "stale", "kept", "to delete")]
-    for kind, (_, words) in _KIND_WORDS.items():
+    for kind, (_, words) in _kinds(plan):
         counts = plan["summary"][kind]
         numbers = (counts[key] for key in ("scanned", "stale", "protected", "delete"))
         rows.append((words, *(f"{n:,}" for n in numbers)))
@@ -49,10 +50,10 @@ def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
 
 
 def _what_is_irreversible(plan: dict[str, Any]) -> str:
-    words = ["model versions"] if plan["model_versions"] else []
+    words = [_KIND_WORDS[kind][1] for kind in ("model_versions", "registered_models") if plan[kind]]
     if any(not run["reversible"] for run in plan["runs"]):
         words.append("assessments of evaluation runs")
-    return " and ".join(words)
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
 
 
 def show(plan: dict[str, Any], console: Console, *, path: str, everything: bool) -> None:
@@ -63,38 +64,19 @@ def show(plan: dict[str, Any], console: Console, *, path: str, everything: bool)
         _line(console, f"Registry {server['registry_uri']}")
     if server["workspace"]:
         _line(console, f"Workspace {server['workspace']}")
-    _line(
-        console,
-        f"As of {plan['as_of']}, TTL {policy['ttl_days']} days: stale is what is older than "
-        f"{policy['cutoff']}.",
-    )
-    for line in _policy_lines(policy):
+    ages = policy_in_words.ages(policy)
+    _line(console, f"As of {plan['as_of']}, {ages}.")
+    for line in policy_in_words.limits(policy):
         _line(console, line)
     _experiments(plan, console, everything=everything)
     _runs(plan, console, everything=everything)
     _versions(plan, console, everything=everything)
+    _models(plan, console, everything=everything)
     _kept(plan, console, everything=everything)
     for diagnostic in plan["diagnostics"]:
         _line(console, f"Warning: {diagnostic['message']}", "yellow")
     _line(console, "")
     summary(plan, console, path=path)
-
-
-def _policy_lines(policy: dict[str, Any]) -> Iterator[str]:
-    """Say what the policy asks for beyond the TTL."""
-    if int(policy["min_age"][:-1]):
-        yield f"Nothing younger than {policy['min_age']} goes."
-    last = {k.replace("_", " "): n for k, n in policy["keep_last"].items() if n}
-    if last:
-        yield "The newest of each group stay: " + ", ".join(f"{n} {k}" for k, n in last.items())
-    if policy["evaluation_runs"] == "delete":
-        yield "Evaluation runs may go; their assessments go for good."
-    guards = [f"{key} {n:,}" for key, n in policy["guards"]["max_deletions"].items()]
-    guards += [f"{key} {n} %" for key, n in policy["guards"]["max_share_percent"].items()]
-    if guards:
-        yield "Guards: at most " + ", ".join(guards)
-    if policy["accept_partial_view"]:
-        yield "A partial view of the server was accepted."
 
 
 def diff(changes: dict[str, Any], console: Console) -> None:
@@ -116,8 +98,9 @@ def diff(changes: dict[str, Any], console: Console) -> None:
             name = plain(entity["name"], most=_NAME)
             fields = "; ".join(_change(field) for field in entity["fields"])
             _line(console, f"~ {word} {entity['id']}  {name}  {fields}", "yellow")
-        numbers = (len(lists[key]) for key in ("added", "removed", "changed"))
-        counts.append("{} +{} -{} ~{}".format(words, *numbers))
+        numbers = [len(lists[key]) for key in ("added", "removed", "changed")]
+        if any(numbers) or kind != "registered_models":
+            counts.append("{} +{} -{} ~{}".format(words, *numbers))
     _line(console, "; ".join(counts))
 
 
@@ -132,7 +115,8 @@ def outcome(
         for (of_kind, name), count in result.counts.items():
             if of_kind == kind:
                 outcomes[name.split(":", 1)[0]] += count
-        rows.append((words, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
+        if outcomes or kind != "registered_model":
+            rows.append((words, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
     _table(console, rows)
     if put_back := result.total("restored"):
         _line(
@@ -159,7 +143,8 @@ def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> 
         skipped = sum(n for name, n in of_kind.items() if name.startswith("skipped:"))
         numbers = (of_kind.get("deleted", 0), skipped - gone, gone, of_kind.get("failed", 0))
         totals = [total + n for total, n in zip(totals, numbers, strict=True)]
-        rows.append((words, *(f"{n:,}" for n in numbers)))
+        if of_kind or kind != "registered_model":
+            rows.append((words, *(f"{n:,}" for n in numbers)))
     _table(console, rows)
     _line(console, "In all {:,} matching, {:,} changed, {:,} gone, {:,} failed.".format(*totals))
     _skips(skips, console)
@@ -173,6 +158,15 @@ def undo(plan: Undo, console: Console) -> None:
             console,
             f"{len(plan.without_assessments):,} of the runs come back without their assessments: "
             "MLflow wiped these for good.",
+            "bold red",
+        )
+    if plan.registered_models:
+        names = ", ".join(
+            plain(name, most=_NAME) for name in list(plan.registered_models)[:_CUT_AT]
+        )
+        _line(
+            console,
+            f"{len(plan.registered_models):,} registered models cannot be restored: {names}",
             "bold red",
         )
     if not plan.model_versions:
@@ -206,7 +200,7 @@ def restored(
 def question(plan: dict[str, Any]) -> str:
     """Return what prune asks before it applies a plan made on the spot."""
     counts = ", ".join(
-        f"{plan['summary'][kind]['delete']:,} {words}" for kind, (_, words) in _KIND_WORDS.items()
+        f"{plan['summary'][kind]['delete']:,} {words}" for kind, (_, words) in _kinds(plan)
     )
     irreversible = plan["summary"]["irreversible"]
     uri = plain(plan["server"]["tracking_uri"])
@@ -273,6 +267,28 @@ def _versions(plan: dict[str, Any], console: Console, *, everything: bool) -> No
     )
 
 
+def _models(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    entries = plan["registered_models"]
+    if not entries:
+        return
+    _heading(console, "registered_models", len(entries), "IRREVERSIBLE")
+    _list(
+        console,
+        [
+            (plain(m["name"]), (m["last_updated_timestamp"] or "")[:10], "; ".join(m["reasons"]))
+            for m in entries
+        ],
+        everything=everything,
+    )
+
+
+def _kinds(plan: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield kinds with their words; registered models only where the policy looks at them."""
+    for kind, words in _KIND_WORDS.items():
+        if kind != "registered_models" or plan["summary"][kind]["scanned"]:
+            yield kind, words
+
+
 def _kept(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
     protected = plan["protected"]
     total = sum(len(protected[kind]) for kind in _KIND_WORDS)
@@ -300,7 +316,7 @@ def _id_of(kind: str, entry: dict[str, Any]) -> str:
         return str(entry["run_id"])
     if kind == "experiments":
         return f"{entry['experiment_id']} {plain(entry['name'], most=_NAME)}"
-    return f"{entry['name']}/{entry['version']}"
+    return f"{entry['name']}/{entry['version']}" if "version" in entry else str(entry["name"])
 
 
 def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "deleted") -> None:

@@ -125,7 +125,7 @@ def deleted_versions(found: Inventory, policy: Policy) -> set[tuple[str, str]]:
     going = set()
     for v in versions:
         siblings = [w for w in versions if w.name == v.name]
-        same_stage = [w for w in siblings if (w.current_stage or "None") == "None"]
+        same_stage = [w for w in siblings if w.current_stage == v.current_stage]
         model = found.registered_models.get(v.name)
         if (
             model is not None
