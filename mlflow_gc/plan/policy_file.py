@@ -18,7 +18,14 @@ from mlflow_gc.plan import schema
 from mlflow_gc.plan.yaml_file import Place, YamlFile, read_yaml
 from mlflow_gc.retention.keep import ALL, Keep
 from mlflow_gc.retention.policy import Guards, Policy
-from mlflow_gc.retention.rules import NEVER, OFF, Rule, Selector
+from mlflow_gc.retention.rules import (
+    NEVER,
+    OFF,
+    TERMINAL_STATUSES,
+    UNFINISHED_STATUSES,
+    Rule,
+    Selector,
+)
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -30,7 +37,6 @@ _AGES = {
     "empty_experiments": "empty_ms",
     "empty_models": "empty_model_ms",
 }
-_ONLY_OF_RUNS = {"best", "failed_ttl", "statuses", "zombies", "empty_experiments"}
 
 
 def read_policy_file(path: Path) -> dict[str, Any]:
@@ -128,31 +134,80 @@ def _age(text: str) -> int | None:
 
 def warnings(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a checked document says without any effect."""
-    everything: str | None = None
+    earlier: list[tuple[str, Selector]] = []
+    floors = document.get("keep_last") or {}
     for rule in document.get("rules") or ():
-        name, match = rule["name"], Selector.from_document(rule.get("match") or {})
-        keep = rule.get("keep") or {}
-        if everything:
-            yield f"rule {name!r} never matches: {everything!r} before it matches everything"
-        elif not match.to_document():
-            everything = name
-        if match.is_of_models and (idle := sorted(_ONLY_OF_RUNS & (set(rule) | set(keep)))):
-            yield f"rule {name!r} is about models, where {', '.join(idle)} can do nothing"
-        if rule.get("ttl") == NEVER and keep and "failed_ttl" not in rule:
-            yield f"rule {name!r} never lets anything go, so its keep rules can do nothing"
-        yield from _swallowed(f"rule {name!r}", keep)
-    yield from _swallowed("defaults", (document.get("defaults") or {}).get("keep") or {})
+        name, match = rule["name"], Selector.from_document(rule["match"])
+        if other := next((n for n, selector in earlier if selector.covers(match)), None):
+            yield f"rule {name!r} never matches: {other!r} before it matches all that it could"
+        earlier.append((name, match))
+        if idle := _idle_keys(rule, match, document.get("defaults") or {}):
+            yield f"rule {name!r}: {', '.join(idle)} can do nothing for what it is about"
+        yield from _idle_keeps(f"rule {name!r}", rule, document.get("defaults") or {}, floors)
+    yield from _idle_keeps("defaults", document.get("defaults") or {}, {}, floors)
 
 
-def _swallowed(where: str, document: Mapping[str, Any]) -> Iterator[str]:
-    keep = Keep.from_document(document)
-    if keep.last == ALL and len(keep.to_document()) > 1:
+def _idle_keys(rule: Mapping[str, Any], match: Selector, defaults: Mapping[str, Any]) -> list[str]:
+    """Return the keys of a rule that set something for what it can never be about."""
+    of_runs = {*(match.status or (*TERMINAL_STATUSES, *UNFINISHED_STATUSES))}
+    if match.is_of_models:
+        of_runs = set()
+    may_go = of_runs & {*rule.get("statuses", defaults.get("statuses", TERMINAL_STATUSES))}
+    of_experiments = not match.is_of_models and not match.is_of_runs
+    of_models = not match.is_of_experiments
+    failed = may_go & {"FAILED", "KILLED"}
+    acts = {
+        "ttl": "FINISHED" in may_go
+        or of_experiments
+        or of_models
+        or bool(failed and "failed_ttl" not in rule),
+        "failed_ttl": bool(failed),
+        "statuses": bool(of_runs & {*TERMINAL_STATUSES}),
+        "zombies": bool(of_runs & {*UNFINISHED_STATUSES}),
+        "empty_experiments": of_experiments,
+        "empty_models": of_models,
+    }
+    idle = [key for key, works in acts.items() if key in rule and not works]
+    if match.is_of_models and "best" in (rule.get("keep") or {}):
+        idle.append("keep.best")
+    return idle
+
+
+def _idle_keeps(
+    where: str, rule: Mapping[str, Any], defaults: Mapping[str, Any], floors: Mapping[str, int]
+) -> Iterator[str]:
+    """Yield keep rules that keep nothing that would not stay without them."""
+    keep = Keep.from_document(rule.get("keep") or {})
+    yield from _swallowed(where, keep)
+    ttl = rule.get("ttl", defaults.get("ttl"))
+    if keep.to_document() and ttl == NEVER and not {"failed_ttl", "zombies"} & set(rule):
+        yield f"{where}: never lets anything go, so its keep rules can do nothing"
+        return
+    ages = [rule.get("ttl"), rule.get("failed_ttl", rule.get("ttl"))]
+    if (
+        keep.within_ms
+        and "zombies" not in rule
+        and all(age and (age == NEVER or keep.within_ms <= parse_duration(age)) for age in ages)
+    ):
+        yield f"{where}: keep.within keeps only what is too young for its ttl to go anyway"
+    match = Selector.from_document(rule.get("match") or {})
+    groups = [
+        *([] if match.is_of_models else ["runs"]),
+        *([] if match.is_of_experiments else ["model_versions"]),
+    ]
+    if all(0 < keep.last <= floors.get(group, 0) for group in groups):
+        yield f"{where}: keep.last keeps no more than keep_last does"
+
+
+def _swallowed(where: str, keep: Keep) -> Iterator[str]:
+    """Yield keep rules that another one of the same rule swallows."""
+    told = keep.to_document()
+    if keep.last == ALL and len(told) > 1:
         yield f"{where}: keep.last: all keeps everything, the other keep rules can do nothing"
         return
     for fine, coarse, most_in_one in _SWALLOWS:
         many, few = keep.calendar.get(fine, 0), keep.calendar.get(coarse, 0)
         if few and many and (many == ALL or (few != ALL and many >= few * most_in_one)):
-            told = keep.to_document()
             yield (
                 f"{where}: keep.{fine}: {told[fine]} keeps all that "
                 f"keep.{coarse}: {told[coarse]} would"

@@ -18,6 +18,7 @@ UNFINISHED_STATUSES = ("RUNNING", "SCHEDULED")
 NEVER = "never"
 OFF = "off"
 
+_WILD = re.compile(r"[*?\[]")
 _OF_EXPERIMENTS = ("experiment", "experiment_regex")
 _OF_RUNS = ("status", "user", "run_name")
 _OF_MODELS = ("model", "model_regex")
@@ -90,6 +91,46 @@ class Selector:
     def is_of_experiments(self) -> bool:
         """Whether it can only match experiments and runs."""
         return self.is_of_runs or any(getattr(self, name) for name in _OF_EXPERIMENTS)
+
+    def covers(self, other: Selector) -> bool:
+        """Tell whether it surely matches all that another one can match.
+
+        What cannot be told from the texts alone (one glob or regular expression within another)
+        counts as no.
+        """
+        return (
+            all(
+                self._covers_glob(getattr(self, name), getattr(other, name), anything=anything)
+                for name, anything in (
+                    ("experiment", other.is_of_experiments),
+                    ("model", other.is_of_models),
+                    ("user", other.is_of_runs),
+                    ("run_name", other.is_of_runs),
+                    ("workspace", True),
+                )
+            )
+            and all(
+                getattr(self, name) in {None, getattr(other, name)}
+                for name in ("experiment_regex", "model_regex")
+            )
+            and (not self.status or (other.status != () and {*other.status} <= {*self.status}))
+            and all(
+                key in other.tags and self._covers_glob(glob, other.tags[key])
+                for key, glob in self.tags.items()
+            )
+        )
+
+    @staticmethod
+    def _covers_glob(glob: str | None, other: str | None, *, anything: bool = False) -> bool:
+        """Tell whether a glob matches all that another one does; None means any text or none."""
+        if glob is None or glob == other:
+            return True
+        if other is None:
+            return anything and glob == "*"
+        start = _WILD.split(other, maxsplit=1)[0]
+        if start == other:
+            return _glob(glob, other)
+        return glob.endswith("*") and not _WILD.search(glob[:-1]) and start.startswith(glob[:-1])
 
     def matches_experiment(self, experiment: Experiment, workspace: str | None) -> bool:
         """Tell whether it is about an experiment as such."""
