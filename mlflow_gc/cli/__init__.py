@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 import mlflow_gc
-from mlflow_gc.cli import check, demo, diff, prune, report, restore, schema, show, validate
+from mlflow_gc.cli import (
+    check,
+    demo,
+    diff,
+    mark,
+    policy,
+    prune,
+    report,
+    restore,
+    schema,
+    show,
+    validate,
+)
 
 _EPILOG = (
     "Exit codes: 0 done; 1 error; 2 there is something (differences, deletions, changes); "
@@ -50,6 +62,8 @@ app.command()(show.show)
 app.command()(diff.diff)
 app.command()(check.check)
 app.command()(restore.restore)
+app.command()(mark.mark)
 app.command()(validate.validate)
 app.command()(schema.schema)
+app.add_typer(policy.app, name="policy")
 app.command()(demo.demo)

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow_gc.cli.output import Progress, say
 from mlflow_gc.clock import format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.inventory.entities import INCOMPLETE_SCAN, Diagnostic, Inventory
+from mlflow_gc.inventory.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
 from mlflow_gc.inventory.gateway import Gateway, ServerError
 from mlflow_gc.plan.build import Document, build_plan
 from mlflow_gc.plan.policy_file import apply_policy, read_policy_file, warnings
@@ -106,6 +106,16 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
     Raises:
         ServerError: the server cannot be reached or read.
     """
+    inventory, server = survey(gateway, policy, quiet=quiet)
+    return build_plan(inventory, decide(inventory, policy), policy, server)
+
+
+def survey(gateway: Gateway, policy: Policy, *, quiet: bool) -> tuple[Inventory, ServerInfo]:
+    """Read all of a server that a decision by this policy needs.
+
+    Raises:
+        ServerError: the server cannot be reached or read.
+    """
     from mlflow_gc.inventory.identity import read_server_info
     from mlflow_gc.inventory.scan import probe, scan
 
@@ -124,8 +134,7 @@ def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
         took_ms=int((time.monotonic() - began) * 1000),
         clock_skew_ms=gateway.clock_skew_ms(),
     )
-    inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *doubts))
-    return build_plan(inventory, decide(inventory, policy), policy, server)
+    return replace(inventory, diagnostics=(*inventory.diagnostics, *doubts)), server
 
 
 def _with_inputs(gateway: Gateway, inventory: Inventory, policy: Policy) -> Inventory:

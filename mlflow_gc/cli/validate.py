@@ -42,10 +42,7 @@ def _validate(path: Path) -> str:
     from mlflow_gc.plan.verify import load_plan, verify
 
     if path.suffix in {".yml", ".yaml"}:
-        from mlflow_gc.plan.policy_file import read_policy_file
-
-        read_policy_file(path)
-        return "valid policy"
+        return _validate_yaml(path)
     if _looks_like_journal(path):
         sessions = read_journal(path)
         records = sum(len(session.records) for session in sessions)
@@ -53,6 +50,23 @@ def _validate(path: Path) -> str:
     plan = load_plan(path)
     verify(plan, path)
     return f"valid plan {plan['plan_id']}"
+
+
+def _validate_yaml(path: Path) -> str:
+    from mlflow_gc.plan.policy_file import read_policy_file, warnings
+    from mlflow_gc.plan.policy_tests import read_policy_tests
+    from mlflow_gc.plan.yaml_file import read_yaml
+
+    document = read_yaml(path, "policy").document
+    if isinstance(document, dict) and "cases" in document:
+        read_policy_tests(path)
+        return f"valid policy tests, {len(document['cases'])} cases"
+    from mlflow_gc.cli.output import say
+
+    policy = read_policy_file(path)
+    for warning in warnings(policy):
+        say(f"Warning: {path}: {warning}")
+    return "valid policy"
 
 
 def _looks_like_journal(path: Path) -> bool:

@@ -372,13 +372,20 @@ class RestGateway:
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
         """Set a tag."""
         path, _, ids, registry = _tag_call(kind, entity_id)
-        self._send("POST", path, json={**ids, "key": key, "value": value}, registry=registry)
+        body = {**ids, "key": key, "value": value}
+        # Setting a tag again to what it is changes nothing.
+        self._retried(
+            lambda: self._send("POST", path, json=body, registry=registry), _READ_ATTEMPTS
+        )
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
         """Take a tag away."""
         _, path, ids, registry = _tag_call(kind, entity_id)
         method = "DELETE" if registry else "POST"
-        self._send(method, path, json={**ids, "key": key}, registry=registry)
+        body = {**ids, "key": key}
+        self._retried(
+            lambda: self._send(method, path, json=body, registry=registry), _READ_ATTEMPTS
+        )
 
     # -- plumbing ------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import (
@@ -37,6 +38,8 @@ from mlflow_gc.inventory.entities import (
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
 from mlflow_gc.inventory.sources import copied_from, logged_model_ids, names_other_version
+
+_T = TypeVar("_T")
 
 Progress = Callable[[str, int], None]
 """Called with what is read ("runs") and how many are new since the last call."""
@@ -281,7 +284,7 @@ def read_inputs(gateway: Gateway, inventory: Inventory, run_ids: Collection[str]
     return replace(inventory, runs={**inventory.runs, **asked})
 
 
-def chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
+def chunks(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
     """Yield lists of at most ``size`` items."""
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):

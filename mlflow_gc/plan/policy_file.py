@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 _DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace": "grace_ms"}
+_WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
 _AGES = {
     "failed_ttl": "failed_ttl_ms",
     "zombies": "zombies_ms",
@@ -47,13 +48,18 @@ def read_policy_file(path: Path) -> dict[str, Any]:
         UsageProblem: with the line of each mistake.
     """
     file = read_yaml(path, "policy")
-    if mistakes := list(_mistakes(file)) or list(_contradictions(file)):
+    if found := list(mistakes(file, "policy")) or list(_contradictions(file)):
         raise UsageProblem(
-            " ".join(mistakes[:5]),
+            " ".join(found[:5]),
             hint="mlflow-gc schema policy prints all that a policy can say.",
         )
     document: dict[str, Any] = file.document
     return document
+
+
+def starter() -> str:
+    """Return a commented policy to begin with."""
+    return (Path(__file__).parent / "policy_starter.yml").read_text(encoding="utf-8")
 
 
 def apply_policy(
@@ -223,12 +229,17 @@ _SWALLOWS = (
 )
 
 
-def _mistakes(file: YamlFile) -> Iterator[str]:
-    """Yield what the schema does not allow, with lines, in the order of the file."""
+def mistakes(file: YamlFile, name: str) -> Iterator[str]:
+    """Yield what a schema does not allow, with lines, in the order of the file.
+
+    Args:
+        file: a YAML file.
+        name: of the schema, ``policy`` or ``policy-tests``.
+    """
     found = [
         (file.line(place), words)
-        for error in schema.violations(file.document, "policy")
-        for place, words in _explain(error)
+        for error in schema.violations(file.document, name)
+        for place, words in _explain(error, name)
     ]
     for line, words in sorted(found):
         yield f"{file.path} line {line}: {words}."
@@ -266,7 +277,7 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
                 yield f"{where}: rule {name!r}: {key}: {error}."
 
 
-def _explain(error: ValidationError) -> Iterator[tuple[Place, str]]:
+def _explain(error: ValidationError, name: str) -> Iterator[tuple[Place, str]]:
     place = tuple(error.absolute_path)
     parts = [str(part) for part in place]
     rule: dict[str, Any] = dict(error.schema) if isinstance(error.schema, Mapping) else {}
@@ -278,10 +289,10 @@ def _explain(error: ValidationError) -> Iterator[tuple[Place, str]]:
                 full = ".".join([*parts, str(key)])
                 yield (*place, key), f"unknown key {full!r} (known here: {', '.join(known)})"
     elif error.validator == "required":
-        missing = ", ".join(repr(name) for name in rule["required"])
-        yield place, f"{'.'.join(parts) or 'a policy'} needs {missing}"
+        missing = error.message.split(" ", 1)[0]  # one error for each missing name
+        yield place, f"{'.'.join(parts) or _WHOLE[name]} needs {missing}"
     elif not parts:
-        yield (), "a policy is a mapping that begins with version: 1"
+        yield (), f"{_WHOLE[name]} is a mapping that begins with version: 1"
     else:
         description = str(rule.get("description", error.message)).rstrip(".")
         yield place, f"{'.'.join(parts)}: {_shown(error.instance)}. {description}"

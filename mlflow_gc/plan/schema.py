@@ -29,6 +29,7 @@ SCHEMAS = {
     "journal": "journal.v1.schema.json",
     "diff": "plan-diff.v1.schema.json",
     "policy": "retention-policy.v1.schema.json",
+    "policy-tests": "policy-tests.v1.schema.json",
 }
 _PACKAGE = Path(__file__).resolve().parent.parent
 

@@ -61,9 +61,7 @@ class _Facts:
 def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: Policy) -> Decision:
     experiment_id = experiment.experiment_id
     count = facts.run_count[experiment_id]
-    rule = rulebook.of_experiment(experiment)
-    limit = rule.ttl_ms if count else rule.empty_ms
-    age = rulebook.age(rule, limit, experiment.tags)
+    age, limit = rulebook.age_of_experiment(experiment, count)
     ttl_ms = limit if age.malformed else age.ms
     stamps = (
         ("creation_time", experiment.creation_time),

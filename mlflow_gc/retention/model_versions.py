@@ -41,7 +41,7 @@ def decide_model_versions(
     for key, version in inventory.model_versions.items():
         rule = rulebook.of_version(version)
         model = inventory.registered_models.get(version.name)
-        decisions[key] = _decide(version, model, roles, rulebook, rule, policy)
+        decisions[key] = _decide(version, model, roles, rulebook, policy)
         if not rule.keep.is_empty:
             groups.setdefault((version.name, rule.name), (rule, []))[1].append(version)
     for rule, versions in groups.values():
@@ -90,13 +90,12 @@ def _decide(
     model: RegisteredModel | None,
     roles: _Roles,
     rulebook: Rulebook,
-    rule: Rule,
     policy: Policy,
 ) -> Decision:
     # last_updated_timestamp is not usage: nothing records that a version was served.  That is why
     # so much else protects one (HAZARDS 0.3).
-    age = rulebook.age(rule, rule.ttl_ms, version.tags, model.tags if model else {})
-    ttl_ms = rule.ttl_ms if age.malformed else age.ms
+    age, limit = rulebook.age_of_version(version)
+    ttl_ms = limit if age.malformed else age.ms
     if ttl_ms is None:
         return FRESH
     updated = version.last_updated_timestamp

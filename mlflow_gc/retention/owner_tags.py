@@ -83,6 +83,17 @@ def delete_after_ms(tags: Mapping[str, str]) -> int | None:
         return None
 
 
+def is_outdated(after_ms: int, active_ms: int | None, grace_ms: int) -> bool:
+    """Tell whether a mark was written before the last activity of what carries it.
+
+    Args:
+        after_ms: when the mark lets it go, ms since the epoch.
+        active_ms: its last activity, ms since the epoch; None when it is not known.
+        grace_ms: how long before that time a mark is written.
+    """
+    return active_ms is not None and after_ms - grace_ms <= active_ms
+
+
 def malformed_tags(inventory: Inventory, keep_tag: str, zone: tzinfo) -> Iterator[Diagnostic]:
     """Yield what nobody can understand among our tags; it keeps what carries it."""
     found = []

@@ -72,6 +72,7 @@ class Policy:
         keep_tag: a tag of this name keeps the thing that carries it.
         owners_may_shorten: whether a TTL tag may ask for less than the rule.
         grace_ms: how long something is marked before it may go; None without marks.
+        heeds_marks: False only to find out what has to be marked; no plan is made like that.
         expire_after_ms: how long a plan may be applied, counted from ``as_of``; None for ever.
         min_age_ms: nothing younger than this goes, whatever the rules say.
         keep_last_runs: so many newest runs of each experiment never go.
@@ -89,6 +90,7 @@ class Policy:
     keep_tag: str = owner_tags.KEEP
     owners_may_shorten: bool = True
     grace_ms: int | None = None
+    heeds_marks: bool = True
     expire_after_ms: int | None = DEFAULT_EXPIRY_MS
     min_age_ms: int = 0
     keep_last_runs: int = 0

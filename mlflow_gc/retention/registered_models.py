@@ -29,8 +29,8 @@ def _decide(model: RegisteredModel, rulebook: Rulebook, policy: Policy) -> Decis
     rule = rulebook.of_model(model)
     if rule.empty_model_ms is None:
         return FRESH
-    age = rulebook.age(rule, rule.empty_model_ms, model.tags)
-    ttl_ms = rule.empty_model_ms if age.malformed else age.ms
+    age, limit = rulebook.age_of_model(model)
+    ttl_ms = limit if age.malformed else age.ms
     if ttl_ms is None:
         return FRESH
     created, updated = model.creation_timestamp, model.last_updated_timestamp

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
 from mlflow_gc.retention.owner_tags import wished_ttl
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rules import Rule
+from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,40 @@ class Rulebook:
         rule = next(rules, self._policy.default)
         self._used.add(rule.name)
         return rule
+
+    def age_of_run(
+        self, rule: Rule, run: Run, experiment: Experiment | None
+    ) -> tuple[Age, int | None]:
+        """Return the age from which a run is stale, and what its rule alone sets, ms."""
+        is_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
+        limit = rule.ttl_of(run) if is_zombie or run.status in TERMINAL_STATUSES else rule.ttl_ms
+        age = self.age(rule, limit, run.tags, experiment.tags if experiment else {})
+        if is_zombie and age.ms is not None:
+            # An owner may think of finished runs; no run that may live goes for that.
+            age = replace(age, ms=max(age.ms, rule.zombies_ms or 0))
+        return age, limit
+
+    def age_of_experiment(self, experiment: Experiment, run_count: int) -> tuple[Age, int | None]:
+        """Return the age from which an experiment is stale, and what its rule alone sets, ms.
+
+        Args:
+            experiment: the experiment.
+            run_count: how many active runs it has.
+        """
+        rule = self.of_experiment(experiment)
+        limit = rule.ttl_ms if run_count else rule.empty_ms
+        return self.age(rule, limit, experiment.tags), limit
+
+    def age_of_version(self, version: ModelVersion) -> tuple[Age, int | None]:
+        """Return the age from which a version is stale, and what its rule alone sets, ms."""
+        rule = self.of_version(version)
+        model = self._inventory.registered_models.get(version.name)
+        return self.age(rule, rule.ttl_ms, version.tags, model.tags if model else {}), rule.ttl_ms
+
+    def age_of_model(self, model: RegisteredModel) -> tuple[Age, int | None]:
+        """Return the age from which an empty model is stale, and what its rule alone sets, ms."""
+        rule = self.of_model(model)
+        return self.age(rule, rule.empty_model_ms, model.tags), rule.empty_model_ms
 
     def age(self, rule: Rule, ms: int | None, *tags: Mapping[str, str]) -> Age:
         """Return the age from which something is stale.

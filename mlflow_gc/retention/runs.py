@@ -21,7 +21,7 @@ from mlflow_gc.retention.decision import (
 )
 from mlflow_gc.retention.keep import Member, kept
 from mlflow_gc.retention.lineage import spread
-from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms
+from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rulebook import Rulebook
 from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
@@ -141,12 +141,14 @@ def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> 
         active_ms: its last activity; a mark from before it does not count.
         policy: with the grace.  What was announced is kept to without one, too.
     """
+    if not policy.heeds_marks:
+        return None
     if DELETE_AFTER not in tags:
         return None if policy.grace_ms is None else protect(Reason.GRACE, "not marked yet")
     after = delete_after_ms(tags)
     if after is None:
         return protect(Reason.MALFORMED_TAG, f"tag {DELETE_AFTER}={tags[DELETE_AFTER]}")
-    if policy.grace_ms and active_ms is not None and after - policy.grace_ms <= active_ms:
+    if policy.grace_ms and is_outdated(after, active_ms, policy.grace_ms):
         return protect(Reason.GRACE, "marked before its last activity")
     if after > policy.as_of_ms:
         return protect(Reason.GRACE, show("marked, may go after", after))
@@ -186,10 +188,7 @@ def _by_age(
     # A resumed run is RUNNING with its old end time (HAZARDS 0.4), a killed job may stay RUNNING
     # for ever: both look alike from here, so only a policy that says so lets them go.
     may_be_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
-    limit = rule.ttl_of(run) if is_over or may_be_zombie else rule.ttl_ms
-    age = rulebook.age(rule, limit, run.tags, experiment.tags if experiment else {})
-    if may_be_zombie and age.ms is not None:
-        age = replace(age, ms=max(age.ms, rule.zombies_ms or 0))
+    age, limit = rulebook.age_of_run(rule, run, experiment)
     newest = newest_activity(run, policy)
     ms = limit if age.malformed else age.ms
     if ms is None or (newest is not None and newest >= policy.as_of_ms - ms):

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.clock import now_ms, parse_time
+from mlflow_gc.clock import format_duration, format_ms, now_ms, parse_time
+from mlflow_gc.retention.age import days_before
+from mlflow_gc.retention.owner_tags import DELETE_AFTER
 from mlflow_gc.views import policy_in_words
 from mlflow_gc.views.escape import plain
 
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
     from mlflow_gc.apply.executor import Result
     from mlflow_gc.apply.undo import Undo
+    from mlflow_gc.inventory.entities import Inventory
+    from mlflow_gc.plan.policy_tests import CaseResult
+    from mlflow_gc.retention.explain import Explanation
+    from mlflow_gc.retention.policy import Policy
 
 _CUT_AT = 20
 _NAME = 40
@@ -148,6 +154,108 @@ def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> 
     _table(console, rows)
     _line(console, "In all {:,} matching, {:,} changed, {:,} gone, {:,} failed.".format(*totals))
     _skips(skips, console)
+
+
+def marks(counts: Counter[tuple[str, str]], console: Console, *, dry_run: bool) -> None:
+    """Print what was marked and unmarked."""
+    would = "would be " if dry_run else ""
+    rows: list[tuple[str, ...]] = [
+        ("", f"{would}marked", "marked before", f"{would}unmarked", "failed")
+    ]
+    for kind, words in _by_record_kind():
+        of_kind = {what: n for (k, what), n in counts.items() if k == kind}
+        if of_kind or kind != "registered_model":
+            keys = ("marked", "standing", "unmarked", "failed")
+            rows.append((words, *(f"{of_kind.get(key, 0):,}" for key in keys)))
+    _table(console, rows)
+    if unreadable := sum(n for (_, what), n in counts.items() if what == "unreadable"):
+        _line(
+            console,
+            f"{unreadable:,} have a tag mlflow_gc.delete_after that nobody can read: they stay.",
+            "yellow",
+        )
+    if dry_run:
+        _line(console, "Dry run: nothing was marked.")
+
+
+def policy(document: dict[str, Any], console: Console) -> None:
+    """Print a whole policy in English."""
+    for line in policy_in_words.explain(document):
+        _line(console, line)
+
+
+def explanation(
+    inventory: Inventory, policy: Policy, kind: str, key: Any, found: Explanation, console: Console
+) -> None:
+    """Print which rule is about one entity, and why it is kept or deleted."""
+    _line(console, _headline(inventory, kind, key), "bold")
+    match = policy_in_words.subject(found.rule.match.to_document())
+    is_default = found.rule is policy.default
+    rule = "none matches, the default counts" if is_default else f"{found.rule.name}: {match}"
+    rows = [("rule", rule), ("stale", _stale_after(found))]
+    if found.active_ms is not None:
+        ago = days_before(found.active_ms, policy.as_of_ms)
+        rows.append(("last active", f"{format_ms(found.active_ms)}, {ago} before"))
+    if DELETE_AFTER in found.tags:
+        rows.append(("announced", f"{DELETE_AFTER}={found.tags[DELETE_AFTER]}"))
+    if found.goes:
+        rows.append(("verdict", "delete: " + "; ".join(found.decision.reasons)))
+    elif found.decision.reason is None:
+        rows.append(("verdict", "keep: it is not stale"))
+    else:
+        why = ", ".join([found.decision.reason.value, *found.decision.via])
+        rows.append(("verdict", f"keep: {why}"))
+    for name, value in rows:
+        _line(console, f"  {name:<12} {plain(value)}")
+
+
+def warnings(messages: Iterable[str], console: Console) -> None:
+    """Print warnings, a line each."""
+    for message in messages:
+        _line(console, f"Warning: {message}", "yellow")
+
+
+def policy_tests(
+    path: str, results: Sequence[CaseResult], console: Console, *, quiet: bool
+) -> None:
+    """Print how a file of policy tests went."""
+    for result in results:
+        if not result.failures and not quiet:
+            _line(console, f"ok    {result.name}", "green")
+        if result.failures:
+            _line(console, f"FAIL  {result.name}", "bold red")
+        for failure in result.failures:
+            _line(console, f"      {path} line {failure.line}: {failure.entity}")
+            _line(console, f"        expected {failure.expected}")
+            _line(console, f"        found    {failure.found}")
+    failed = sum(bool(result.failures) for result in results)
+    checked = sum(result.checked for result in results)
+    words = f"{failed:,} of {len(results):,} cases failed" if failed else "all as expected"
+    _line(console, f"{path}: {len(results):,} cases, {checked:,} expectations, {words}.")
+
+
+def _headline(inventory: Inventory, kind: str, key: Any) -> str:
+    if kind == "run":
+        run = inventory.runs[key]
+        experiment = inventory.experiments.get(run.experiment_id)
+        where = plain(experiment.name, most=_NAME) if experiment else ""
+        return (
+            f"run {key} {plain(run.run_name, most=_NAME)}, experiment {run.experiment_id} {where}"
+        )
+    if kind == "experiment":
+        return f"experiment {key} {plain(inventory.experiments[key].name, most=_NAME)}"
+    if kind == "model_version":
+        return f"model version {plain(key[0])}/{key[1]}"
+    return f"registered model {plain(key)}, without versions"
+
+
+def _stale_after(found: Explanation) -> str:
+    if found.age.malformed:
+        return f"nobody knows: {found.age.malformed}"
+    if found.age.ms is None:
+        return f"never{f', says {found.age.by}' if found.age.by else ''}"
+    age = policy_in_words.span(format_duration(found.age.ms))
+    return f"after {age}, says {found.age.by or 'the default'}"
 
 
 def undo(plan: Undo, console: Console) -> None:

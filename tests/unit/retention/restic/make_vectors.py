@@ -287,13 +287,9 @@ def _render(vectors: dict[str, Any]) -> str:
         return f"[{pad}" + f",{pad}".join(json.dumps(value) for value in values) + "]"
 
     worlds = ",\n".join(
-        '  {"name": %s, "zone": %s,\n   "times": %s,\n   "kept": %s}'
-        % (
-            json.dumps(world["name"]),
-            json.dumps(world["zone"]),
-            lines(world["times"], 4),
-            lines(world["kept"], 4),
-        )
+        f'  {{"name": {json.dumps(world["name"])}, "zone": {json.dumps(world["zone"])},\n'
+        f'   "times": {lines(world["times"], 4)},\n'
+        f'   "kept": {lines(world["kept"], 4)}}}'
         for world in vectors["worlds"]
     )
     return (

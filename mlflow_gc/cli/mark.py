@@ -1,0 +1,106 @@
+"""``mlflow-gc mark``: announce on each entity that it is going to be deleted, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlflow_gc.cli import options
+from mlflow_gc.errors import ExitCode, Refused, UsageProblem
+
+if TYPE_CHECKING:
+    from mlflow_gc.apply.mark import Marking
+    from mlflow_gc.inventory.gateway import Gateway
+    from mlflow_gc.retention.policy import Policy
+
+
+def mark(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be marked and unmarked.")
+    ] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Take all marks away, whatever is stale.")
+    ] = False,
+    tracking_uri: options.TrackingUri = None,
+    registry_uri: options.RegistryUri = None,
+    workspace: options.Workspace = None,
+    ttl: options.Ttl = None,
+    policy_file: options.PolicyFile = None,
+    accept_partial_view: options.AcceptPartialView = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Tag what would be deleted after the policy's grace; untag what is stale no more."""
+    from mlflow_gc.apply.mark import dry_counts, plan_clearing, write_marks
+    from mlflow_gc.cli.applying import graceful_stop
+    from mlflow_gc.cli.output import Progress, console, say
+    from mlflow_gc.cli.planning import open_server, resolve_policy
+    from mlflow_gc.inventory.scan import scan
+    from mlflow_gc.views import text
+
+    policy = resolve_policy(
+        ttl=ttl,
+        as_of=None,
+        policy_file=policy_file,
+        accept_partial_view=accept_partial_view,
+        verbose=verbose,
+    )
+    if policy.grace_ms is None and not clear:
+        raise UsageProblem(
+            "The policy sets no grace, so there is nothing to announce.",
+            hint="Put a line such as grace: 14d into the policy file, or use --clear.",
+        )
+    gateway = open_server(
+        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+    )
+    if clear:
+        marking = plan_clearing(scan(gateway, Progress("Read", quiet=quiet)))
+    else:
+        marking = _marking(gateway, policy, quiet=quiet)
+    signum = 0
+    if dry_run:
+        marking.counts += dry_counts(marking.changes)
+    else:
+        progress = Progress("Done:", quiet=quiet)
+        with graceful_stop(gateway, pretend=False) as (stop, signals):
+            write_marks(gateway, marking, stop, progress)
+        progress.close()
+        signum = signals[0] if signals else 0
+    if not quiet:
+        text.marks(marking.counts, console(no_color=no_color), dry_run=dry_run)
+    for kind, entity_id, words in marking.failures[:20]:
+        say(f"Failed: {kind} {entity_id}: {words}")
+    if marking.fatal:
+        say(f"It ended early: {marking.fatal.message} Run it again.")
+        return ExitCode.ERROR
+    if signum:
+        say("Stopped in order. To go on, run it again.")
+        return 128 + signum
+    return ExitCode.PARTIAL if marking.failures else ExitCode.OK
+
+
+def _marking(gateway: Gateway, policy: Policy, *, quiet: bool) -> Marking:
+    """Decide as a report does, marks aside, and return what to mark.
+
+    Raises:
+        Refused: a plan by this policy could not be applied.
+    """
+    from mlflow_gc.apply.mark import plan_marks
+    from mlflow_gc.cli.planning import survey
+    from mlflow_gc.plan.build import build_plan
+    from mlflow_gc.retention.decide import decide
+
+    unmarked = replace(policy, heeds_marks=False)
+    inventory, server = survey(gateway, unmarked, quiet=quiet)
+    decisions = decide(inventory, unmarked)
+    plan = build_plan(inventory, decisions, unmarked, server)
+    if not plan["applyable"]:
+        said = " ".join(diagnostic["message"] for diagnostic in plan["diagnostics"][:3])
+        raise Refused(
+            f"Nothing was marked: a plan could not be applied. {said}",
+            hint="Mend the cause first. mlflow-gc report writes the plan for you to look at.",
+        )
+    return plan_marks(inventory, decisions, policy)

@@ -1,0 +1,162 @@
+"""``mlflow-gc policy``: write a starter, explain a policy, run its tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlflow_gc.cli import options
+from mlflow_gc.errors import ExitCode, GcError, UsageProblem
+
+if TYPE_CHECKING:
+    from mlflow_gc.inventory.entities import Inventory
+
+app = typer.Typer(
+    help="Write, explain and test a policy file.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def init(
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="FILE", help="Where it goes; - is stdout."),
+    ] = Path("mlflow-gc.yml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file.")] = False,
+) -> None:
+    """Write a commented policy to begin with, and its schema for editors."""
+    from mlflow_gc.cli.output import put, say
+    from mlflow_gc.plan.file import write
+    from mlflow_gc.plan.policy_file import starter
+    from mlflow_gc.plan.schema import SCHEMAS, schema_text
+
+    if str(out) == "-":
+        put(starter().encode())
+        return
+    if out.exists() and not force:
+        raise UsageProblem(f"{out} is there already.", hint="Use --force, or -o FILE.")
+    write(starter().encode(), out)
+    # The first line of the starter names it: editors complete and check by it.
+    write(schema_text("policy").encode(), out.with_name(SCHEMAS["policy"]))
+    say(f"Wrote {out}, and {SCHEMAS['policy']} beside it for editors.")
+    say(f"Next: mlflow-gc policy explain --policy {out}")
+
+
+@app.command()
+def explain(
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="Why this run is kept or deleted.")
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option("--experiment", metavar="ID|NAME", help="The same for an experiment."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="NAME[/VERSION]", help="The same for a registered model or version."
+        ),
+    ] = None,
+    tracking_uri: options.TrackingUri = None,
+    registry_uri: options.RegistryUri = None,
+    workspace: options.Workspace = None,
+    ttl: options.Ttl = None,
+    as_of: options.AsOf = None,
+    policy_file: options.PolicyFile = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    no_color: options.NoColor = False,
+) -> None:
+    """Say in English what the policy means, or which rule decides over one entity and why."""
+    from mlflow_gc.cli.output import console
+    from mlflow_gc.cli.planning import open_server, resolve_policy, survey
+    from mlflow_gc.retention.decide import decide
+    from mlflow_gc.retention.explain import explain as explained
+    from mlflow_gc.views import text
+
+    asked = {"--run": run, "--experiment": experiment, "--model": model}
+    given = [flag for flag, value in asked.items() if value is not None]
+    if len(given) > 1:
+        raise UsageProblem(f"{given[0]} and {given[1]} cannot stand together.")
+    policy = resolve_policy(
+        ttl=ttl, as_of=as_of, policy_file=policy_file, accept_partial_view=False, verbose=verbose
+    )
+    screen = console(no_color=no_color)
+    if not given:
+        text.policy(policy.to_document(), screen)
+        return
+    gateway = open_server(
+        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+    )
+    inventory, _ = survey(gateway, policy, quiet=quiet)
+    found = [
+        (kind, key, explained(inventory, decide(inventory, policy), policy, kind, key))
+        for kind, key in _find(inventory, run=run, experiment=experiment, model=model)
+    ]
+    for kind, key, explanation in found:
+        text.explanation(inventory, policy, kind, key, explanation, screen)
+    text.warnings([d.message for d in inventory.diagnostics if d.blocks], screen)
+
+
+def _find(
+    inventory: Inventory, *, run: str | None, experiment: str | None, model: str | None
+) -> list[tuple[str, Any]]:
+    """Return (kind, key) of what the user named.
+
+    Raises:
+        GcError: it is not there.
+    """
+    if run is not None:
+        if run in inventory.runs:
+            return [("run", run)]
+        raise GcError(
+            f"There is no active run {run} on this server.",
+            hint="Runs in the trash and runs that this account may not see are not listed.",
+        )
+    if experiment is not None:
+        by_name = [i for i, e in inventory.experiments.items() if e.name == experiment]
+        # Names may look like ids; an id is meant before a name.
+        ids = [experiment] if experiment in inventory.experiments else by_name
+        if ids:
+            return [("experiment", i) for i in ids]
+        raise GcError(f"There is no experiment {experiment} on this server.")
+    name, _, version = str(model).rpartition("/")
+    if model in inventory.registered_models:
+        versions = sorted(v.order for v in inventory.model_versions.values() if v.name == model)
+        if not versions:
+            return [("registered_model", model)]
+        return [("model_version", (each[0], each[2])) for each in versions]
+    if (name, version) in inventory.model_versions:
+        return [("model_version", (name, version))]
+    raise GcError(f"There is no registered model or version {model} on this server.")
+
+
+@app.command("test")
+def run_tests(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of cases.")],
+    policy_file: Annotated[
+        Path | None,
+        typer.Option("--policy", metavar="FILE", help="Test this policy, whatever a file names."),
+    ] = None,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Run cases that stand beside a policy: what must stay, what must go.  Offline."""
+    from mlflow_gc.cli.output import console, say
+    from mlflow_gc.plan.policy_tests import read_policy_tests, run_policy_tests, untested_rules
+    from mlflow_gc.views import text
+
+    failed = False
+    screen = console(no_color=no_color)
+    for path in files:
+        suite = read_policy_tests(path, policy_file=policy_file)
+        results = list(run_policy_tests(suite))
+        failed = failed or any(result.failures for result in results)
+        text.policy_tests(str(path), results, screen, quiet=quiet)
+        for name in untested_rules(suite.policy, results):
+            say(f"Warning: {path}: no case is about the rule {name!r}")
+    return ExitCode.ERROR if failed else ExitCode.OK

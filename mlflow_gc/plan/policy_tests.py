@@ -1,0 +1,352 @@
+"""Tests that users write beside their policy: made-up entities, and what must become of them.
+
+Each case is a small server of its own, decided over by the same engine that makes plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlflow_gc.clock import DAY_MS, parse_duration, parse_time
+from mlflow_gc.errors import UsageProblem
+from mlflow_gc.inventory.entities import (
+    Experiment,
+    Inventory,
+    ModelVersion,
+    Probe,
+    RegisteredModel,
+    Run,
+)
+from mlflow_gc.plan.policy_file import apply_policy, mistakes, read_policy_file
+from mlflow_gc.plan.yaml_file import YamlFile, read_yaml
+from mlflow_gc.retention.decide import decide
+from mlflow_gc.retention.explain import Explanation, explain
+from mlflow_gc.retention.owner_tags import DELETE_AFTER
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rules import Rule
+
+_OLD_MS = 5 * 365 * DAY_MS
+_FIRST_MS = parse_time("2015-01-02")
+_LISTS = {
+    "experiments": "experiment",
+    "runs": "run",
+    "model_versions": "model_version",
+    "registered_models": "registered_model",
+}
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An expectation that does not hold.
+
+    Attributes:
+        line: of the entity in the file, counted from 1.
+        entity: which, for people.
+        expected: in words.
+        found: in words.
+    """
+
+    line: int
+    entity: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """How one case went.
+
+    Attributes:
+        name: of the case.
+        checked: how many expectations it has.
+        failures: those that do not hold.
+        rules: names of the rules that its checked entities are about.
+    """
+
+    name: str
+    checked: int
+    failures: tuple[Failure, ...]
+    rules: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A file of policy tests, ready to run.
+
+    Attributes:
+        file: the parsed file.
+        policy: what is tested.
+    """
+
+    file: YamlFile
+    policy: Policy
+
+
+def read_policy_tests(path: Path, *, policy_file: Path | None = None) -> Suite:
+    """Read a file of policy tests and the policy it names.
+
+    Args:
+        path: the file.
+        policy_file: a policy to test in place of the one that the file names.
+
+    Raises:
+        GcError: a file cannot be read.
+        UsageProblem: with the line of each mistake.
+    """
+    file = check_policy_tests(path)
+    document = file.document
+    as_of_ms = _time(file, ("as_of",), document["as_of"])
+    named = policy_file or path.parent / document["policy"]
+    base = Policy(as_of_ms=as_of_ms, default=Rule.of_days(document.get("ttl_days", 30)))
+    return Suite(file, apply_policy(read_policy_file(named), base))
+
+
+def check_policy_tests(path: Path) -> YamlFile:
+    """Read a file of policy tests and check its form.
+
+    Raises:
+        GcError: it cannot be read.
+        UsageProblem: with the line of each mistake.
+    """
+    file = read_yaml(path, "file of policy tests")
+    found = list(mistakes(file, "policy-tests"))
+    if found:
+        raise UsageProblem(
+            " ".join(found[:5]),
+            hint="mlflow-gc schema policy-tests prints all that such a file can say.",
+        )
+    return file
+
+
+def run_policy_tests(suite: Suite) -> Iterator[CaseResult]:
+    """Run the cases in their order.
+
+    Raises:
+        UsageProblem: a case contradicts itself, with its line.
+    """
+    for number, case in enumerate(suite.file.document["cases"]):
+        yield _Case(suite, case, ("cases", number)).run()
+
+
+def untested_rules(policy: Policy, results: list[CaseResult]) -> list[str]:
+    """Return the rules that no checked entity is about."""
+    tested = {name for result in results for name in result.rules}
+    return [rule.name for rule in policy.rules if rule.name not in tested]
+
+
+class _Case:
+    """One case: an inventory made of few words."""
+
+    def __init__(self, suite: Suite, document: Json, place: tuple[Any, ...]) -> None:
+        self._file = suite.file
+        self._document = document
+        self._place = place
+        self._as_of_ms = suite.policy.as_of_ms
+        self._experiments: dict[str, Experiment] = {}
+        self._probes: dict[str, Probe] = {}
+        self._runs: dict[str, Run] = {}
+        self._models: dict[str, RegisteredModel] = {}
+        self._versions: dict[tuple[str, str], ModelVersion] = {}
+        self._checks: list[tuple[str, Any, Json, int, str]] = []
+        self._read()
+        has_marks = any(
+            DELETE_AFTER in entity.get("tags", {})
+            for name in _LISTS
+            for entity in document.get(name, ())
+        )
+        # What must go has been announced, where a case says nothing of marks.
+        self._policy = replace(suite.policy, heeds_marks=has_marks)
+
+    def run(self) -> CaseResult:
+        inventory = Inventory(
+            experiments=self._experiments,
+            runs=self._runs,
+            registered_models=self._models,
+            model_versions=self._versions,
+            logged_models={},
+            probes=self._probes,
+            workspace=self._document.get("workspace"),
+        )
+        decisions = decide(inventory, self._policy)
+        failures = []
+        rules = set()
+        for kind, key, wanted, line, words in self._checks:
+            found = explain(inventory, decisions, self._policy, kind, key)
+            rules.add(found.rule.name)
+            if not _holds(wanted, found):
+                failures.append(Failure(line, words, _wanted(wanted), _found(found)))
+        return CaseResult(
+            str(self._document["name"]), len(self._checks), tuple(failures), frozenset(rules)
+        )
+
+    def _read(self) -> None:
+        readers = {
+            "experiments": self._experiment,
+            "registered_models": self._model,
+            "runs": self._run,
+            "model_versions": self._version,
+        }
+        # What is named by others is read first, so that they find it.
+        for name, reader in readers.items():
+            for number, entity in enumerate(self._document.get(name, ())):
+                place = (*self._place, name, number)
+                if {"reason", "rule"} & set(entity) and "expect" not in entity:
+                    raise self._problem(place, "reason and rule need an expect")
+                if {"count", "id"} <= set(entity):
+                    raise self._problem(place, "count and id cannot stand together")
+                for _ in range(entity.get("count", 1)):
+                    key, words = reader(entity, place)
+                    if "expect" in entity:
+                        line = self._file.line(place)
+                        self._checks.append((_LISTS[name], key, entity, line, words))
+
+    def _experiment(self, said: Json, place: tuple[Any, ...]) -> tuple[str, str]:
+        name = said["name"]
+        if any(e.name == name for e in self._experiments.values()):
+            raise self._problem(place, f"a second experiment is named {name!r}")
+        at = self._ago(said, place)
+        experiment_id = "0" if name == "Default" else str(len(self._experiments) + 1)
+        self._experiments[experiment_id] = Experiment(
+            experiment_id=experiment_id,
+            name=name,
+            lifecycle_stage="active",
+            artifact_location=f"mlflow-artifacts:/{experiment_id}",
+            creation_time=at,
+            last_update_time=at,
+            tags=said.get("tags", {}),
+        )
+        self._probes[experiment_id] = Probe(has_traces=bool(said.get("has_traces")))
+        return experiment_id, f"experiment {name}"
+
+    def _run(self, said: Json, place: tuple[Any, ...]) -> tuple[str, str]:
+        name = said.get("experiment", "experiment")
+        experiment_id = next((i for i, e in self._experiments.items() if e.name == name), None)
+        if experiment_id is None:
+            experiment_id, _ = self._experiment({"name": name}, place)
+        run_id = said.get("id") or f"run-{len(self._runs) + 1}"
+        if run_id in self._runs:
+            raise self._problem(place, f"a second run has the id {run_id!r}")
+        at = self._ago(said, place)
+        status = said.get("status", "FINISHED")
+        times = {
+            field: _time(self._file, (*place, field), said[field]) if field in said else default
+            for field, default in (
+                ("start_time", at),
+                ("end_time", None if status in {"RUNNING", "SCHEDULED"} else at),
+                ("last_metric_time", None),
+            )
+        }
+        tags = dict(said.get("tags", {}))
+        if "parent" in said:
+            tags["mlflow.parentRunId"] = said["parent"]
+        self._runs[run_id] = Run(
+            run_id=run_id,
+            run_name=said.get("run_name", ""),
+            experiment_id=experiment_id,
+            user_id=said.get("user", ""),
+            status=status,
+            lifecycle_stage="active",
+            start_time=times["start_time"],
+            end_time=times["end_time"],
+            newest_metric_time=times["last_metric_time"],
+            oldest_metric_time=times["last_metric_time"],
+            artifact_uri=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
+            tags=tags,
+            metrics=tuple((k, _number(v)) for k, v in said.get("metrics", {}).items()),
+        )
+        return run_id, f"run {said.get('run_name') or run_id} of experiment {name}"
+
+    def _model(self, said: Json, place: tuple[Any, ...]) -> tuple[str, str]:
+        name = said["name"]
+        if name in self._models:
+            raise self._problem(place, f"a second registered model is named {name!r}")
+        at = self._ago(said, place)
+        aliases: dict[str, list[str]] = {}
+        for alias, version in said.get("aliases", {}).items():
+            aliases.setdefault(str(version), []).append(alias)
+        self._models[name] = RegisteredModel(
+            name=name,
+            tags=said.get("tags", {}),
+            aliases={version: tuple(sorted(names)) for version, names in aliases.items()},
+            last_updated_timestamp=at,
+            creation_timestamp=at,
+        )
+        return name, f"registered model {name}"
+
+    def _version(self, said: Json, place: tuple[Any, ...]) -> tuple[tuple[str, str], str]:
+        name, number = said["model"], str(said["version"])
+        if name not in self._models:
+            self._model({"name": name}, place)
+        if (name, number) in self._versions:
+            raise self._problem(place, f"version {number} of {name!r} is there twice")
+        at = self._ago(said, place)
+        self._versions[name, number] = ModelVersion(
+            name=name,
+            version=number,
+            creation_timestamp=at,
+            last_updated_timestamp=at,
+            current_stage=said.get("stage", "None"),
+            description="",
+            source="",
+            run_id=said.get("run", ""),
+            run_link="",
+            model_id="",
+            tags=said.get("tags", {}),
+        )
+        return (name, number), f"version {number} of {name}"
+
+    def _ago(self, said: Json, place: tuple[Any, ...]) -> int:
+        if "age" not in said:
+            return max(self._as_of_ms - _OLD_MS, _FIRST_MS)
+        at = self._as_of_ms - parse_duration(said["age"])
+        if at < _FIRST_MS:
+            raise self._problem(place, f"age {said['age']} reaches behind 2015")
+        return at
+
+    def _problem(self, place: tuple[Any, ...], words: str) -> UsageProblem:
+        return UsageProblem(f"{self._file.where(place)}: {words}.")
+
+
+def _time(file: YamlFile, place: tuple[Any, ...], text: str) -> int:
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise UsageProblem(f"{file.where(place)}: {place[-1]}: {error}.") from error
+
+
+def _number(value: Any) -> float:
+    # YAML writes .nan and .inf, Python does not.
+    return float(str(value).lower().replace(".nan", "nan").replace(".inf", "inf"))
+
+
+def _holds(wanted: Json, found: Explanation) -> bool:
+    if found.goes != (wanted["expect"] == "delete"):
+        return False
+    if "rule" in wanted and wanted["rule"] != found.rule.name:
+        return False
+    reason = wanted.get("reason")
+    words = [*found.decision.reasons, *found.decision.via]
+    return reason is None or reason == found.code or any(reason in each for each in words)
+
+
+def _wanted(wanted: Json) -> str:
+    words = [str(wanted["expect"])]
+    if "reason" in wanted:
+        words.append(f"for {wanted['reason']}")
+    if "rule" in wanted:
+        words.append(f"by rule {wanted['rule']}")
+    return " ".join(words)
+
+
+def _found(found: Explanation) -> str:
+    why = (
+        "; ".join(found.decision.reasons)
+        if found.goes
+        else ", ".join([found.code, *found.decision.via])
+    )
+    return f"{'delete' if found.goes else 'keep'} ({why}) by rule {found.rule.name}"

@@ -1,0 +1,120 @@
+"""Why one entity is kept or deleted: the rule, the age, and the decision, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_gc.inventory.entities import Inventory
+from mlflow_gc.retention.decision import FRESH, Decision, Decisions, Verdict
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rulebook import Age, Rulebook
+from mlflow_gc.retention.rules import Rule
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a policy has to say about one entity.
+
+    Attributes:
+        rule: that is about it.
+        age: from which it is stale, and who says so.
+        limit_ms: what the rule alone sets; None for never.
+        active_ms: its last activity, ms since the epoch; None when it is not known.
+        decision: what becomes of it.
+        tags: its own.
+    """
+
+    rule: Rule
+    age: Age
+    limit_ms: int | None
+    active_ms: int | None
+    decision: Decision
+    tags: Mapping[str, str]
+
+    @property
+    def goes(self) -> bool:
+        """Whether it would be deleted."""
+        return self.decision.verdict is Verdict.DELETE
+
+    @property
+    def code(self) -> str:
+        """The reason it is kept for; ``fresh`` when it is not stale; empty when it goes."""
+        if self.goes:
+            return ""
+        return self.decision.reason.value if self.decision.reason else "fresh"
+
+
+def explain(
+    inventory: Inventory, decisions: Decisions, policy: Policy, kind: str, key: Any
+) -> Explanation:
+    """Explain one entity of an inventory.
+
+    Args:
+        inventory: what is known.
+        decisions: about it.
+        policy: they were made by.
+        kind: ``run``, ``experiment``, ``model_version`` or ``registered_model``.
+        key: the key that the inventory has it under.
+
+    Raises:
+        KeyError: it is not in the inventory.
+    """
+    rulebook = Rulebook(policy, inventory)
+    explainers: dict[str, Callable[[], Explanation]] = {
+        "run": lambda: _run(inventory, decisions, policy, rulebook, key),
+        "experiment": lambda: _experiment(inventory, decisions, rulebook, key),
+        "model_version": lambda: _version(inventory, decisions, rulebook, key),
+        "registered_model": lambda: _model(inventory, decisions, rulebook, key),
+    }
+    return explainers[kind]()
+
+
+def _run(
+    inventory: Inventory, decisions: Decisions, policy: Policy, rulebook: Rulebook, run_id: str
+) -> Explanation:
+    run = inventory.runs[run_id]
+    experiment = inventory.experiments.get(run.experiment_id)
+    rule = rulebook.of_run(run, experiment) if experiment else policy.default
+    age, limit = rulebook.age_of_run(rule, run, experiment)
+    decision = decisions.runs.get(run_id, FRESH)
+    return Explanation(rule, age, limit, run.last_activity_time, decision, run.tags)
+
+
+def _experiment(
+    inventory: Inventory, decisions: Decisions, rulebook: Rulebook, experiment_id: str
+) -> Explanation:
+    experiment = inventory.experiments[experiment_id]
+    runs = [
+        run
+        for run in inventory.runs.values()
+        if run.experiment_id == experiment_id and run.lifecycle_stage == "active"
+    ]
+    age, limit = rulebook.age_of_experiment(experiment, len(runs))
+    stamps = [experiment.creation_time, experiment.last_update_time]
+    stamps += [run.last_activity_time for run in runs]
+    newest = max((ms for ms in stamps if ms is not None), default=None)
+    decision = decisions.experiments.get(experiment_id, FRESH)
+    rule = rulebook.of_experiment(experiment)
+    return Explanation(rule, age, limit, newest, decision, experiment.tags)
+
+
+def _version(
+    inventory: Inventory, decisions: Decisions, rulebook: Rulebook, key: tuple[str, str]
+) -> Explanation:
+    version = inventory.model_versions[key]
+    age, limit = rulebook.age_of_version(version)
+    decision = decisions.model_versions.get(key, FRESH)
+    rule = rulebook.of_version(version)
+    return Explanation(rule, age, limit, version.active_ms or None, decision, version.tags)
+
+
+def _model(
+    inventory: Inventory, decisions: Decisions, rulebook: Rulebook, name: str
+) -> Explanation:
+    model = inventory.registered_models[name]
+    age, limit = rulebook.age_of_model(model)
+    newest = max(model.creation_timestamp or 0, model.last_updated_timestamp or 0) or None
+    decision = decisions.registered_models.get(name, FRESH)
+    return Explanation(rulebook.of_model(model), age, limit, newest, decision, model.tags)
