@@ -86,7 +86,7 @@ def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: P
     doubts = [show(name, ms) for name, ms in stamps if not policy.is_sensible(ms)]
     if doubts:
         return protect(Reason.UNKNOWN_TIME, *doubts)
-    kept = _content(experiment_id, facts, cutoff_ms)
+    kept = _content(experiment_id, facts, cutoff_ms, policy)
     if kept:
         return kept
     latest = max(ms for _, ms in stamps if ms is not None)
@@ -99,7 +99,7 @@ def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: P
     return delete(*filter(None, (content, f"not changed for {days}", age.by)))
 
 
-def _content(experiment_id: str, facts: _Facts, cutoff_ms: int) -> Decision | None:
+def _content(experiment_id: str, facts: _Facts, cutoff_ms: int, policy: Policy) -> Decision | None:
     """Return what in an experiment keeps it, or None."""
     if experiment_id in facts.kept_run:
         run_id, kept = facts.kept_run[experiment_id]
@@ -110,7 +110,7 @@ def _content(experiment_id: str, facts: _Facts, cutoff_ms: int) -> Decision | No
     # Emptying the trash (mlflow gc) later takes these with the experiment, without an undo.
     if model_id := facts.logged_model.get(experiment_id):
         return protect(Reason.HAS_LOGGED_MODELS, f"logged_model {model_id}")
-    return _probed(facts.probes.get(experiment_id), cutoff_ms)
+    return _probed(facts.probes.get(experiment_id), cutoff_ms, policy)
 
 
 def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
@@ -125,15 +125,17 @@ def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
     return None
 
 
-def _probed(probe: Probe | None, cutoff_ms: int) -> Decision | None:
+def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | None:
     if probe is None:
         return protect(Reason.NOT_SEEN, "not looked into")
     if probe.has_traces:
         return protect(Reason.HAS_TRACES)
     if probe.unseen_run:
         return protect(Reason.LIVE_RUN, f"run {probe.unseen_run}", "appeared during the scan")
-    if probe.newest_deleted_run and probe.newest_deleted_run[1] >= cutoff_ms:
-        return protect(Reason.RECENT_TRASH, f"deleted run {probe.newest_deleted_run[0]}")
+    if probe.newest_deleted_run:
+        run_id, active_ms = probe.newest_deleted_run
+        if active_ms >= cutoff_ms or policy.is_too_young(active_ms):
+            return protect(Reason.RECENT_TRASH, f"deleted run {run_id}")
     return None
 
 

@@ -156,16 +156,17 @@ def _calendar(
     newest_first: Sequence[Member], name: str, count: int, zone: tzinfo
 ) -> Iterator[tuple[Member, str]]:
     bucket_of = _BUCKETS[name]
-    previous: str | None = None
+    seen: set[str] = set()
     left = count
     for position, member in enumerate(newest_first):
         if left == 0:
             return
         bucket = bucket_of((_EPOCH + timedelta(milliseconds=member.time_ms)).astimezone(zone))
         is_oldest = position == len(newest_first) - 1
-        if bucket != previous or is_oldest:
-            yield member, f"oldest, while {name} is not used up" if bucket == previous else bucket
-            previous = bucket
+        # Versions are in the order of their numbers, which need not be that of their days.
+        if bucket not in seen or is_oldest:
+            yield member, f"oldest, while {name} is not used up" if bucket in seen else bucket
+            seen.add(bucket)
             left -= left > 0
 
 

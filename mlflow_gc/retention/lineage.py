@@ -43,7 +43,7 @@ def spread(inventory: Inventory, decisions: Mapping[str, Decision]) -> dict[str,
 
 def _chain(root: Run, decision: Decision) -> tuple[str, ...]:
     if decision.verdict is Verdict.FRESH:
-        return (f"run {root.run_id}", f"{root.status}, active after the cutoff")
+        return (f"run {root.run_id}", f"{root.status}, not stale")
     reason = decision.reason.value if decision.reason else ""
     return (f"run {root.run_id}", *(decision.via or (reason,)))
 

@@ -118,7 +118,7 @@ def _decide(
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
     words = (
-        f"not updated for {days_before(updated, policy.as_of_ms)}",
+        f"not updated for {days_before(version.active_ms, policy.as_of_ms)}",
         "stage None, no alias, not the highest version",
         age.by,
     )
@@ -159,7 +159,7 @@ def _protected(
         words = f"one of the newest {policy.keep_last_versions} versions"
         return protect(Reason.KEEP_LAST, words, f"registered_model {version.name}")
     if policy.is_too_young(version.active_ms):
-        return protect(Reason.MIN_AGE, show("last_updated_timestamp", version.active_ms))
+        return protect(Reason.MIN_AGE, show("last change", version.active_ms))
     return None
 
 

@@ -53,26 +53,20 @@ def keeps(tags: Mapping[str, str], key: str, *, as_of_ms: int, zone: tzinfo) -> 
     return as_of_ms < until if until is not None else text not in _NO
 
 
-def wished_ttl(*tags: Mapping[str, str]) -> Wish | None:
-    """Return what the nearest TTL tag asks for, or None.
-
-    Args:
-        tags: of the thing itself, then of what holds it.
-    """
-    for each in tags:
-        value = each.get(TTL)
-        if value is None:
-            continue
-        text = f"tag {TTL}={value}"
-        if value.strip() == "never":
-            return Wish(text)
-        try:
-            ttl_ms = parse_duration(value.strip())
-        except ValueError:
-            ttl_ms = 0
-        # An age of zero is no age: everything would be stale at once.
-        return Wish(text, ttl_ms, is_malformed=not ttl_ms)
-    return None
+def wished_ttl(tags: Mapping[str, str]) -> Wish | None:
+    """Return what a TTL tag asks for, or None where there is none."""
+    value = tags.get(TTL)
+    if value is None:
+        return None
+    text = f"tag {TTL}={value}"
+    if value.strip() == "never":
+        return Wish(text)
+    try:
+        ttl_ms = parse_duration(value.strip())
+    except ValueError:
+        ttl_ms = 0
+    # An age of zero is no age: everything would be stale at once.
+    return Wish(text, ttl_ms, is_malformed=not ttl_ms)
 
 
 def delete_after_ms(tags: Mapping[str, str]) -> int | None:

@@ -33,25 +33,27 @@ def _decide(model: RegisteredModel, rulebook: Rulebook, policy: Policy) -> Decis
     ttl_ms = limit if age.malformed else age.ms
     if ttl_ms is None:
         return FRESH
-    created, updated = model.creation_timestamp, model.last_updated_timestamp
-    if created is None or updated is None:
-        return protect(Reason.UNKNOWN_TIME, "no creation or update time")
-    newest = max(created, updated)
+    stamps = (
+        ("creation_timestamp", model.creation_timestamp),
+        ("last_updated_timestamp", model.last_updated_timestamp),
+    )
+    newest = max((ms for _, ms in stamps if ms is not None and policy.is_sensible(ms)), default=0)
     if newest >= policy.as_of_ms - ttl_ms:
         return FRESH
     if policy.keeps(model.tags):
         return protect(Reason.KEEP_TAG, f"tag {policy.keep_tag}={model.tags[policy.keep_tag]}")
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
-    if not (policy.is_sensible(created) and policy.is_sensible(updated)):
-        return protect(Reason.UNKNOWN_TIME, show("last_updated_timestamp", updated))
+    doubts = [show(name, ms) for name, ms in stamps if not policy.is_sensible(ms)]
+    if doubts:
+        return protect(Reason.UNKNOWN_TIME, *doubts)
     if is_prompt(model.tags):
         return protect(Reason.PROMPT, f"registered_model {model.name} is a prompt")
     if model.aliases:
         aliases = sorted(alias for names in model.aliases.values() for alias in names)
         return protect(Reason.ALIAS, *(f"alias {alias}" for alias in aliases))
     if policy.is_too_young(newest):
-        return protect(Reason.MIN_AGE, show("last_updated_timestamp", newest))
+        return protect(Reason.MIN_AGE, show("last change", newest))
     if waiting := in_grace(model.tags, newest, policy):
         return waiting
     words = ("has no versions", f"not updated for {days_before(newest, policy.as_of_ms)}", age.by)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
 from mlflow_gc.retention.owner_tags import wished_ttl
@@ -97,9 +97,9 @@ class Rulebook:
         is_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
         limit = rule.ttl_of(run) if is_zombie or run.status in TERMINAL_STATUSES else rule.ttl_ms
         age = self.age(rule, limit, run.tags, experiment.tags if experiment else {})
-        if is_zombie and age.ms is not None:
+        if is_zombie and limit is not None and age.ms is not None and age.ms < limit:
             # An owner may think of finished runs; no run that may live goes for that.
-            age = replace(age, ms=max(age.ms, rule.zombies_ms or 0))
+            age = Age(limit, _by(rule, self._policy))
         return age, limit
 
     def age_of_experiment(self, experiment: Experiment, run_count: int) -> tuple[Age, int | None]:
@@ -132,14 +132,18 @@ class Rulebook:
             ms: what the rule sets; None for never.
             tags: of the thing itself, then of what holds it.
         """
-        by = "" if rule is self._policy.default else f"rule {rule.name}"
-        wish = wished_ttl(*tags)
-        if wish is None:
-            return Age(ms, by)
-        if wish.is_malformed:
-            return Age(None, by, malformed=wish.text)
-        # "never" in a policy is final: an owner can shorten an age, not switch deletion on.
-        is_shorter = wish.ttl_ms is not None and (ms is None or wish.ttl_ms < ms)
-        if is_shorter and (ms is None or not self._policy.owners_may_shorten):
-            return Age(ms, by)
-        return Age(wish.ttl_ms, wish.text)
+        for each in tags:
+            wish = wished_ttl(each)
+            if wish is None:
+                continue
+            if wish.is_malformed:
+                return Age(None, wish.text, malformed=wish.text)
+            # "never" in a policy is final: an owner can shorten an age, not switch deletion on.
+            is_shorter = wish.ttl_ms is not None and (ms is None or wish.ttl_ms < ms)
+            if not is_shorter or (ms is not None and self._policy.owners_may_shorten):
+                return Age(wish.ttl_ms, wish.text)
+        return Age(ms, _by(rule, self._policy))
+
+
+def _by(rule: Rule, policy: Policy) -> str:
+    return "" if rule is policy.default else f"rule {rule.name}"

@@ -154,14 +154,22 @@ def test_nothing_in_it_can_switch_deletion_on():
 
 def _example() -> str:
     page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    return str(block)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    return str(blocks[0])
 
 
 def test_the_example_of_the_documentation_is_valid_and_says_what_it_says(read):
     """Read out of the page; another YAML reader finds the same in it."""
     found = read(_example())
-    assert found.min_age_ms == 14 * DAY_MS
+    assert found.min_age_ms == 3 * DAY_MS
+    assert found.grace_ms == 14 * DAY_MS
+    assert [rule.name for rule in found.rules] == [
+        "production",
+        "sandboxes",
+        "nightly training",
+        "candidates",
+    ]
+    assert (found.default.ttl_ms, found.default.failed_ttl_ms) == (90 * DAY_MS, 14 * DAY_MS)
     assert (found.keep_last_runs, found.keep_last_versions) == (5, 3)
     assert not found.delete_evaluations
     assert found.guards == Guards(

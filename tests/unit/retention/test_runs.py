@@ -203,7 +203,7 @@ def test_a_tree_stays_for_one_child():
         found = _of(run_id, *world)
         assert (found.reason, found.via) == (
             Reason.TREE,
-            (f"run {THREE}", "RUNNING, active after the cutoff"),
+            (f"run {THREE}", "RUNNING, not stale"),
         )
     assert _of(FOUR, *world).verdict is Verdict.DELETE
 
@@ -245,7 +245,7 @@ def test_the_maker_of_a_model_stays_while_a_kept_run_uses_it():
     found = _of(ONE, an_experiment(), maker, user, logged)
     assert (found.reason, found.via) == (
         Reason.MODEL_IN_USE,
-        (f"run {TWO}", "FINISHED, active after the cutoff"),
+        (f"run {TWO}", "FINISHED, not stale"),
     )
     unused = _of(ONE, an_experiment(), maker, a_run(TWO, model_ids=(MODEL,)), logged)
     assert unused.verdict is Verdict.DELETE
