@@ -92,15 +92,30 @@ def _why_removed(is_kept: Document | None) -> str:
 
 
 def _fields(before: Document, after: Document, leave_out: frozenset[str]) -> list[dict[str, Any]]:
-    """Return the fields that differ; of nested objects the inner ones, as ``expect.status``."""
+    """Return the fields that differ; of nested objects the inner ones, as ``expect.status``.
+
+    Lists of named objects (rules) are compared by name, and by their order.
+    """
     changes: list[dict[str, Any]] = []
     for key in [*before, *(k for k in after if k not in before)]:
         old, new = before.get(key), after.get(key)
         if key in leave_out or old == new:
             continue
+        if _is_named(old) and _is_named(new):
+            old = {entry["name"]: entry for entry in old or ()}
+            new = {entry["name"]: entry for entry in new or ()}
+            orders = [[name for name in side if name in old and name in new] for side in (old, new)]
+            if orders[0] != orders[1]:
+                changes.append({"field": f"{key} order", "old": orders[0], "new": orders[1]})
         if isinstance(old, dict) and isinstance(new, dict):
             inner = _fields(old, new, frozenset())
             changes += [{**change, "field": f"{key}.{change['field']}"} for change in inner]
         else:
             changes.append({"field": key, "old": old, "new": new})
     return changes
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in value
+    )

@@ -6,10 +6,12 @@ from hypothesis import given
 from unit import worlds
 from unit.worlds import POLICY, RUN_IDS, a_model, a_run, a_version, an_experiment
 
+from mlflow_gc.clock import DAY_MS
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.verify import KINDS, identify
-from mlflow_gc.retention.rules import Rule
+from mlflow_gc.retention.keep import Keep
+from mlflow_gc.retention.rules import Rule, Selector
 
 ONE = RUN_IDS[0]
 
@@ -53,3 +55,24 @@ def test_words():
     assert {f["field"] for f in changed["fields"]} == {"status", "expect.status"}
     policy = diff_plans(base, _plan(policy=replace(POLICY, default=Rule.of_days(31))))["policy"]
     assert {"field": "ttl_days", "old": 30, "new": 31} in policy
+
+
+def test_rules_are_compared_by_name_and_order() -> None:
+    """One line for each thing that a reviewer has to know, not two lists to compare by eye."""
+    rules = [
+        Rule("sandboxes", Selector(experiment="sandbox/*"), ttl_ms=7 * DAY_MS),
+        Rule("production", Selector(experiment="prod/*"), ttl_ms=None),
+        Rule("old one", Selector(user="ada")),
+    ]
+    shorter = replace(rules[0], ttl_ms=3 * DAY_MS)
+    new = Rule("new one", Selector(model="m"), keep=Keep(last=3))
+    base = _plan(policy=replace(POLICY, rules=tuple(rules)))
+    head = _plan(policy=replace(POLICY, rules=(rules[1], shorter, new)))
+    found = {
+        field["field"]: (field["old"], field["new"]) for field in diff_plans(base, head)["policy"]
+    }
+    assert found.pop("rules order") == (["sandboxes", "production"], ["production", "sandboxes"])
+    assert found.pop("rules.sandboxes.ttl") == ("7d", "3d")
+    assert found.pop("rules.old one")[1] is None
+    assert found.pop("rules.new one")[0] is None
+    assert found == {}

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 from unit.worlds import AS_OF, POLICY, an_experiment, inventory, plan_of
 
 from mlflow_gc import settings
@@ -178,7 +179,7 @@ def test_the_example_of_the_documentation_is_valid_and_says_what_it_says(read):
     )
     assert found.expire_after_ms == 7 * DAY_MS
     assert found.evidence == Evidence(max_scan_ms=2 * 3_600_000, max_clock_skew_ms=5 * 60_000)
-    assert schema.problems(yaml.safe_load(_example()), "policy") == []
+    assert schema.problems(YAML(typ="safe").load(_example()), "policy") == []
 
 
 def test_the_example_of_the_documentation_names_every_key():
