@@ -130,8 +130,11 @@ def _rule(rule: Json, match: Json) -> Iterator[str]:
     if not of_models:
         times += _times_of_runs(rule, match)
     if not of_models and not of_runs:
-        times.append(("experiments with runs (once all of these go)", rule["ttl"]))
-        times.append(("experiments without runs", rule["empty_experiments"]))
+        if rule["ttl"] == rule["empty_experiments"]:
+            times.append(("experiments (once all their runs go)", rule["ttl"]))
+        else:
+            times.append(("experiments with runs (once all of these go)", rule["ttl"]))
+            times.append(("experiments without runs", rule["empty_experiments"]))
     if not of_runs and not _is_of_experiments(match):
         times.append(("model versions", rule["ttl"]))
         times.append(("registered models without versions", rule["empty_models"]))
@@ -152,14 +155,17 @@ def _rule(rule: Json, match: Json) -> Iterator[str]:
 
 
 def _times_of_runs(rule: Json, match: Json) -> Iterator[tuple[str, str]]:
+    by_age: dict[str, list[str]] = {}
     for status in match.get("status") or ["FINISHED", "FAILED", "KILLED", "RUNNING", "SCHEDULED"]:
         if status in {"RUNNING", "SCHEDULED"}:
-            age = rule["zombies"]
+            age = NEVER if rule["zombies"] == OFF else rule["zombies"]
         elif status in rule["statuses"]:
             age = rule["ttl"] if status == "FINISHED" else rule["failed_ttl"]
         else:
             age = NEVER
-        yield f"{status} runs", age
+        by_age.setdefault(age, []).append(status)
+    for age, statuses in by_age.items():
+        yield f"{_and(statuses)} runs", age
 
 
 def _keeps(keep: Json) -> Iterator[str]:

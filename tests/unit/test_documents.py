@@ -61,3 +61,22 @@ def test_every_exit_code_is_explained() -> None:
     first_cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
     listed = {int(code) for cell in first_cells for code in re.findall(r"\d+", cell)}
     assert listed == {int(code) for code in ExitCode}
+
+
+def test_the_policy_of_the_readme_means_what_the_readme_says(tmp_path: Path) -> None:
+    """The output under it is that of the present program."""
+    text = (ROOT / "README.md").read_text()
+    (policy,) = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (shown,) = re.findall(
+        r"^\$ mlflow-gc policy explain\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    )
+    (tmp_path / "mlflow-gc.yml").write_text(policy)
+    found = subprocess.run(
+        [sys.executable, "-m", "mlflow_gc", "policy", "explain"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": "", "PYTHONPATH": str(ROOT)},
+    )
+    assert found.stdout == shown

@@ -86,7 +86,6 @@ _OWNER_TAGS: list[Tags] = [
     {"mlflow_gc.ttl": "1d", "mlflow_gc.delete_after": _MARKS[4], "team": "fraud"},
     {"mlflow_gc.ttl": "never", "mlflow_gc.keep": "false"},
 ]
-_tags = st.sampled_from(_OWNER_TAGS)
 _METRICS: list[tuple[tuple[str, float], ...]] = [
     *[()] * 3,
     *((("auc", value),) for value in (0.5, 0.9, 0.9, float("nan"), float("inf"))),
@@ -100,16 +99,12 @@ _STATUSES = [*["FINISHED"] * 5, "FAILED", "KILLED", "RUNNING", "SCHEDULED"]
 _CROWD = [f"e{n}" * 16 for n in range(7)]
 
 
-@st.composite
-def servers(draw: Any) -> Inventory:
-    """A random server with owners, metrics, and plain things besides the odd ones.
+def _crowded(found: Inventory, rng: random.Random) -> Inventory:
+    """Return a server with owners, metrics, and plain things besides its odd ones.
 
-    Those are a crowd of runs in experiment 20, at times also in another one, versions of one
-    model, experiment 21 without runs, and models without versions.
+    Those are a crowd of runs in experiment 20, at times in another one, versions of one model,
+    experiment 21 without runs, and models without versions.
     """
-    found: Inventory = draw(worlds.inventories())
-    # Many small choices: one draw for all of them is fast, and evenly spread.
-    rng = random.Random(draw(st.integers(0, 2**32)))
 
     def tagged(tags: Tags) -> dict[str, str]:
         return {**tags, **rng.choice(_OWNER_TAGS)}
@@ -136,8 +131,8 @@ def servers(draw: Any) -> Inventory:
         **({"fraud": a_model()} if versions else {}),
         **found.registered_models,
     }
-    odd_time = draw(worlds.times)
-    model_times = [odd_time, *(AS_OF - days * DAY_MS for days in (170, 260, 360, 460))]
+    plain_times = [AS_OF - days * DAY_MS for days in (170, 260, 360, 460)]
+    model_times = [*plain_times * 4, None, 5, AS_OF + DAY_MS, AS_OF + DAY_MS + 1]
     return replace(
         found,
         experiments={i: replace(e, tags=tagged(e.tags)) for i, e in experiments.items()},
@@ -167,27 +162,19 @@ def servers(draw: Any) -> Inventory:
 
 # -- random policies -----------------------------------------------------------------------------
 
-_ages = st.sampled_from(_AGES)
-_age_or_never = st.sampled_from([*_AGES, "never"])
-_age_or_off = st.sampled_from([*_AGES, *_AGES, "off"])
-_counts = st.sampled_from([1, 1, 2, 2, 3, 5, "all"])
-_KEEP_RULES = {
-    **dict.fromkeys(["last", *CALENDAR], _counts),
-    "within": _ages,
-    "best": st.sampled_from(
+_COUNTS = [1, 1, 2, 2, 3, 5, "all"]
+_KEEP_RULES: dict[str, list[Any]] = {
+    **dict.fromkeys(["last", *CALENDAR], _COUNTS),
+    "within": _AGES,
+    "best": [
+        {"metric": "auc", "mode": "max", "count": 1},
+        [{"metric": "auc", "mode": "min", "count": 2}],
         [
-            {"metric": "auc", "mode": "max", "count": 1},
-            [{"metric": "auc", "mode": "min", "count": 2}],
-            [
-                {"metric": "loss", "mode": "min", "count": 1},
-                {"metric": "auc", "mode": "max", "count": 2},
-            ],
-        ]
-    ),
+            {"metric": "loss", "mode": "min", "count": 1},
+            {"metric": "auc", "mode": "max", "count": 2},
+        ],
+    ],
 }
-_keeps = st.lists(st.sampled_from(list(_KEEP_RULES)), unique=True, min_size=1, max_size=3).flatmap(
-    lambda names: st.fixed_dictionaries({name: _KEEP_RULES[name] for name in names})
-)
 _MATCHES: list[Document] = [
     {"experiment": "exp-*"},
     {"experiment": "exp-[129]"},
@@ -214,47 +201,69 @@ _MATCHES: list[Document] = [
     {"model_regex": "[a-f]+$"},
     {"model": "*[!y]", "workspace": "*"},
 ]
-_settings = {
-    "failed_ttl": _age_or_never,
-    "statuses": st.sampled_from([["FINISHED"], ["FAILED", "KILLED"], [*TERMINAL]]),
-    "zombies": _age_or_off,
-    "empty_experiments": _age_or_never,
-    "empty_models": _age_or_off,
-    "keep": _keeps,
+_TTLS = [*_AGES[:6] * 2, "never"]
+_SETTINGS: dict[str, list[Any]] = {
+    "ttl": _TTLS,
+    "failed_ttl": [*_AGES, "never"],
+    "statuses": [["FINISHED"], ["FAILED", "KILLED"], [*TERMINAL], [*TERMINAL]],
+    "zombies": [*_AGES * 2, "off"],
+    "empty_experiments": [*_AGES, "never"],
+    "empty_models": [*_AGES * 2, "off"],
 }
-_ttl = st.sampled_from([*_AGES[:6], *_AGES[:6], "never"])
-_rules = st.lists(
-    st.fixed_dictionaries(
-        {"match": st.sampled_from(_MATCHES)}, optional={"ttl": _ttl, **_settings}
-    ),
-    max_size=3,
-).map(lambda rules: [{"name": f"r{n}", **rule} for n, rule in enumerate(rules)])
-documents = st.fixed_dictionaries(
-    {
-        "version": st.just(1),
-        "rules": _rules,
-        "defaults": st.fixed_dictionaries({}, optional={"ttl": _ttl, **_settings}),
-    },
-    optional={
-        "time_zone": st.sampled_from(
-            ["UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland"]
-        ),
-        "owners": st.sampled_from([{"may_shorten": False}, {"may_shorten": True}]),
-        "grace": st.sampled_from(["off", "off", "1d", "14d"]),
-        "min_age": st.sampled_from(["1d", "150d", "420d"]),
-        "keep_last": st.fixed_dictionaries(
-            {}, optional=dict.fromkeys(["runs", "model_versions"], st.integers(0, 3))
-        ),
-        "evaluation_runs": st.sampled_from(["keep", "delete"]),
-    },
-)
+_TOP: dict[str, list[Any]] = {
+    "time_zone": ["UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland"],
+    "owners": [{"may_shorten": False}, {"may_shorten": False}, {"may_shorten": True}, {}],
+    "grace": ["off", "off", "1d", "14d"],
+    "min_age": ["1d", "150d", "180d", "420d"],
+    "keep_last": [{"runs": 1}, {"runs": 3}, {"model_versions": 2}, {}],
+    "evaluation_runs": ["keep", "delete"],
+}
+
+
+def _some_of(choices: Mapping[str, list[Any]], rng: random.Random, share: float) -> Document:
+    return {key: rng.choice(values) for key, values in choices.items() if rng.random() < share}
+
+
+def _a_keep(rng: random.Random) -> Document:
+    names = rng.sample(sorted(_KEEP_RULES), rng.randint(1, 3))
+    return {name: rng.choice(_KEEP_RULES[name]) for name in names}
+
+
+def _a_rule(rng: random.Random) -> Document:
+    keep = {"keep": _a_keep(rng)} if rng.random() < 0.5 else {}
+    return {**_some_of(_SETTINGS, rng, 0.4), **keep}
+
+
+def _a_document(rng: random.Random) -> Document:
+    """Return a random policy file."""
+    return {
+        "version": 1,
+        "defaults": _a_rule(rng),
+        "rules": [
+            {"name": f"r{number}", "match": rng.choice(_MATCHES), **_a_rule(rng)}
+            for number in range(rng.randint(0, 3))
+        ],
+        **_some_of(_TOP, rng, 0.3),
+    }
+
+
+Case = tuple[Inventory, Document, random.Random]
+
+
+@st.composite
+def cases(draw: Any) -> Case:
+    """A random server, a policy file for it, and a source of more choices that fit them.
+
+    The choices are made at random from one seed: when hypothesis draws many small things, it
+    repeats itself, and few of the policies differ.
+    """
+    found: Inventory = draw(worlds.inventories())
+    rng = random.Random(f"{draw(st.integers(0, 2**32))} {found}")
+    return _crowded(found, rng), _a_document(rng), rng
 
 
 def _policy(document: Document) -> Policy:
     return apply_policy(document, POLICY)
-
-
-policies = documents.map(_policy)
 
 
 def _every_rule(policy: Policy, change: Callable[[Rule], Rule]) -> Policy:
@@ -301,41 +310,48 @@ def _wider(keep: Keep, extra: Keep, more: int) -> Keep:
     )
 
 
-@given(servers(), policies, _keeps, st.integers(0, 2), st.integers(0, 3))
-def test_a_wider_keep_never_deletes_more(found, policy, extra, more, which):
+@given(cases())
+def test_a_wider_keep_never_deletes_more(case):
     """Larger counts, ``all``, more rules, longer ``within``: in one rule, or in all."""
+    found, document, rng = case
+    policy = _policy(document)
     there = _goes(found, policy)
-    added = Keep.from_document(extra)
+    added, more = Keep.from_document(_a_keep(rng)), rng.randint(0, 2)
 
     def widen(rule: Rule) -> Rule:
         return replace(rule, keep=_wider(rule.keep, added, more))
 
     assert _goes(found, _every_rule(policy, widen)) <= there
-    chosen = [*policy.rules, policy.default][which % (len(policy.rules) + 1)].name
+    chosen = rng.choice(list(policy.all_rules())).name
     one = _every_rule(policy, lambda rule: widen(rule) if rule.name == chosen else rule)
     assert _goes(found, one) <= there
 
 
-@given(servers(), policies, st.sampled_from(["last", *CALENDAR]), st.sampled_from([1, 2, 5]))
-def test_a_larger_count_never_deletes_more(found, policy, name, more):
+@given(cases())
+def test_a_larger_count_never_deletes_more(case):
     """Of a single kind of count, so that no other rule hides it."""
+    found, document, rng = case
+    policy = _policy(document)
+    name = rng.choice(["last", *CALENDAR])
 
     def counted(count: int) -> Callable[[Rule], Rule]:
         keep = Keep(last=count) if name == "last" else Keep(calendar={name: count})
         return lambda rule: replace(rule, keep=keep)
 
     fewer, larger, everything = (
-        _goes(found, _every_rule(policy, counted(n))) for n in (1, 1 + more, ALL)
+        _goes(found, _every_rule(policy, counted(n))) for n in (1, rng.randint(2, 6), ALL)
     )
     assert everything <= larger <= fewer
     assert fewer <= _goes(found, _every_rule(policy, counted(0)))
 
 
-@given(servers(), policies, st.integers(1, 3), st.sampled_from(["1d", "150d", "300d"]))
-def test_each_floor_and_wait_that_is_raised_never_deletes_more(found, policy, count, longer):
+@given(cases())
+def test_each_floor_and_wait_that_is_raised_never_deletes_more(case):
     """``min_age``, ``keep_last``, ``grace`` and ``may_shorten: false``, alone and all together."""
+    found, document, rng = case
+    policy = _policy(document)
     there = _goes(found, policy)
-    ms = parse_duration(longer)
+    count, ms = rng.randint(1, 3), rng.choice([1, 150, 300]) * DAY_MS
     stricter: Document = {
         "min_age_ms": policy.min_age_ms + ms,
         "keep_last_runs": policy.keep_last_runs + count,
@@ -348,11 +364,12 @@ def test_each_floor_and_wait_that_is_raised_never_deletes_more(found, policy, co
         assert _goes(found, replace(policy, **changes)) <= there, changes
 
 
-@given(
-    servers(), policies, st.lists(st.sampled_from([0, 1, 30, 150, None]), min_size=5, max_size=5)
-)
-def test_longer_ages_in_every_rule_never_delete_more(found, policy, days):
+@given(cases())
+def test_longer_ages_in_every_rule_never_delete_more(case):
     """Of all kinds: all of a group take places, so an age decides about each one alone."""
+    found, document, rng = case
+    policy = _policy(document)
+    days = [rng.choice([0, 1, 30, 150, None]) for _ in range(5)]
 
     def longer(ms: int | None, more: int | None) -> int | None:
         return None if ms is None or more is None else ms + more * DAY_MS
@@ -370,9 +387,10 @@ def test_longer_ages_in_every_rule_never_delete_more(found, policy, days):
     assert _goes(found, _every_rule(policy, age)) <= _goes(found, policy)
 
 
-@given(servers(), documents)
-def test_never_everywhere_deletes_nothing(found, document):
+@given(cases())
+def test_never_everywhere_deletes_nothing(case):
     """Whatever owners ask for: a rule with ``ttl: never`` sets it for all ages that it does not set."""
+    found, document, _ = case
     ages = ("failed_ttl", "zombies", "empty_experiments", "empty_models")
 
     def never(said: Document) -> Document:
@@ -412,10 +430,12 @@ def _turned(tags: Tags) -> dict[str, str]:
     return dict(reversed(list(tags.items())))
 
 
-@given(servers(), policies, st.integers(0, 2**16))
-def test_the_order_of_reading_changes_nothing(found, policy, seed):
+@given(cases())
+def test_the_order_of_reading_changes_nothing(case):
     """Of entities, of tags on one, of its metrics: verdicts, reasons and words are the same."""
-    mixed = shuffled(found, seed)
+    found, document, rng = case
+    policy = _policy(document)
+    mixed = shuffled(found, rng.randrange(2**16))
     mixed = replace(
         mixed,
         runs={
@@ -427,23 +447,26 @@ def test_the_order_of_reading_changes_nothing(found, policy, seed):
     assert decide(mixed, policy) == decide(found, policy)
 
 
-@given(servers(), policies, _ages, st.data())
-def test_another_run_never_makes_within_keep_less(found, policy, within, data):
+@given(cases())
+def test_another_run_never_makes_within_keep_less(case):
     """``within`` counts back from ``as_of``, not from the newest run as restic does."""
+    found, document, rng = case
+    policy = _policy(document)
+    within_ms = rng.choice([150, 170, 250, 350]) * DAY_MS
     only = _every_rule(
         replace(policy, keep_last_runs=0),
-        lambda rule: replace(rule, keep=Keep(within_ms=parse_duration(within))),
+        lambda rule: replace(rule, keep=Keep(within_ms=within_ms)),
     )
-    home = data.draw(st.sampled_from([*found.experiments, "1"]))
-    age = data.draw(st.sampled_from([0, 1, 30, 99])) * DAY_MS
+    home = rng.choice([*found.experiments])
+    age = rng.choice([0, 1, 30, 99]) * DAY_MS
     newer = a_run(
         "d" * 32,
         experiment_id=home,
         start_time=AS_OF - age,
         end_time=AS_OF - age,
-        status=data.draw(st.sampled_from([*TERMINAL, *UNFINISHED])),
-        tags=data.draw(_tags),
-        parent=data.draw(st.sampled_from([None, *found.runs])),
+        status=rng.choice([*TERMINAL, *UNFINISHED]),
+        tags=rng.choice(_OWNER_TAGS),
+        parent=rng.choice([None, None, None, *found.runs]),
     )
     more = replace(found, runs={**found.runs, newer.run_id: newer})
     assert _goes(more, only) - {("runs", newer.run_id)} <= _goes(found, only) | {
@@ -452,9 +475,11 @@ def test_another_run_never_makes_within_keep_less(found, policy, within, data):
     }
 
 
-@given(servers(), policies)
-def test_what_stays_still_stays_when_the_rest_is_gone(found, policy):
+@given(cases())
+def test_what_stays_still_stays_when_the_rest_is_gone(case):
     """What keep rules hold of a group, they hold of what is left of it."""
+    found, document, _ = case
+    policy = _policy(document)
     first = decide(found, policy)
     gone = _gone(first)
     rest = replace(
@@ -476,20 +501,17 @@ def test_what_stays_still_stays_when_the_rest_is_gone(found, policy):
             assert first.model_versions[key].reason is Reason.COPIED
 
 
-@given(servers(), policies, st.sampled_from(KINDS), st.integers(0, 40), st.booleans())
-def test_a_keep_tag_anywhere_never_deletes_more(found, policy, kind, which, is_no):
-    """And keeps what it is on, if it says so."""
+@given(cases())
+def test_a_keep_tag_anywhere_never_deletes_more(case):
+    """And keeps what it is on, with all that is in it; whatever its tag said before."""
+    found, document, rng = case
+    policy = _policy(document)
+    kind = rng.choice([kind for kind in KINDS if getattr(found, kind)])
     entities = dict(getattr(found, kind))
-    if not entities:
-        return
-    key = sorted(entities)[which % len(entities)]
+    key = rng.choice(sorted(entities))
     tags = {**entities[key].tags, "mlflow_gc.keep": "until:9999-01-01"}
     tagged = replace(found, **{kind: {**entities, key: replace(entities[key], tags=tags)}})
     there = _goes(found, policy)
-    if is_no:
-        untagged = {k: v for k, v in tags.items() if k != "mlflow_gc.keep"}
-        found = replace(found, **{kind: {**entities, key: replace(entities[key], tags=untagged)}})
-        there = _goes(found, policy)
     less = _goes(tagged, policy)
     assert less <= there
     assert (kind, key) not in less
@@ -697,9 +719,10 @@ more_worlds = settings(max_examples=150)
 
 
 @more_worlds
-@given(servers(), documents)
-def test_runs_go_only_when_older_than_the_age_that_the_policy_says(found, document):
+@given(cases())
+def test_runs_go_only_when_older_than_the_age_that_the_policy_says(case):
     """And those that are fresh are not: first rule, status, owners, ``never`` is final."""
+    found, document, _ = case
     decisions = decide(found, _policy(document)).runs
     for run_id, decision in decisions.items():
         run = found.runs[run_id]
@@ -725,9 +748,10 @@ def test_runs_go_only_when_older_than_the_age_that_the_policy_says(found, docume
 
 
 @more_worlds
-@given(servers(), documents)
-def test_versions_go_only_when_older_than_the_age_that_the_policy_says(found, document):
+@given(cases())
+def test_versions_go_only_when_older_than_the_age_that_the_policy_says(case):
     """Failed runs, statuses and zombies are not about versions."""
+    found, document, _ = case
     decisions = decide(found, _policy(document)).model_versions
     for key, decision in decisions.items():
         version = found.model_versions[key]
@@ -747,9 +771,10 @@ def test_versions_go_only_when_older_than_the_age_that_the_policy_says(found, do
 
 
 @more_worlds
-@given(servers(), documents)
-def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(found, document):
+@given(cases())
+def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(case):
     """``ttl`` with runs, ``empty_experiments`` without; all activity in it counts."""
+    found, document, _ = case
     decisions = decide(found, _policy(document))
     for experiment_id, decision in decisions.experiments.items():
         experiment = found.experiments[experiment_id]
@@ -779,9 +804,10 @@ def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(found,
 
 
 @more_worlds
-@given(servers(), documents)
-def test_models_go_only_when_older_than_the_age_that_the_policy_says(found, document):
+@given(cases())
+def test_models_go_only_when_older_than_the_age_that_the_policy_says(case):
     """Only those without versions, and only where ``empty_models`` says so."""
+    found, document, _ = case
     decisions = decide(found, _policy(document)).registered_models
     populated = {name for name, _ in found.model_versions}
     assert not populated & set(decisions)
@@ -852,9 +878,10 @@ def _by_a_rule(decision: Decision) -> bool:
 
 
 @more_worlds
-@given(servers(), documents)
-def test_all_that_a_rule_is_about_take_places_in_its_group(found, document):
+@given(cases())
+def test_all_that_a_rule_is_about_take_places_in_its_group(case):
     """Fresh and protected ones, and in whatever status; what is kept stays, and for that reason."""
+    found, document, _ = case
     by_keep = _by_keep(found, document)
     decisions = decide(found, _policy(document))
     assert not _gone(decisions) & set(by_keep)
@@ -867,9 +894,10 @@ def test_all_that_a_rule_is_about_take_places_in_its_group(found, document):
 # -- documents -----------------------------------------------------------------------------------
 
 
-@given(servers(), documents)
-def test_every_policy_survives_the_way_through_the_plan(found, document):
+@given(cases())
+def test_every_policy_survives_the_way_through_the_plan(case):
     """The plan is well formed, and its second look has the same policy and decides the same."""
+    found, document, _ = case
     assert problems(document, "policy") == []
     policy = _policy(document)
     plan = plan_of(found, policy)
@@ -1075,8 +1103,9 @@ def test_random_worlds_are_decided_by_each_part_of_the_policy():
     words_of_rules = ("newest", "day", "week", "month", "year", "within", "best")
 
     @settings(max_examples=400, derandomize=True)
-    @given(servers(), documents)
-    def count(found, document):
+    @given(cases())
+    def count(case):
+        found, document, _ = case
         decisions = decide(found, _policy(document))
         gone.update(kind for kind, _ in _gone(decisions))
         for kind in KINDS:
