@@ -38,6 +38,7 @@ def mark(
     from mlflow_gc.cli.applying import graceful_stop
     from mlflow_gc.cli.output import Progress, console, say
     from mlflow_gc.cli.planning import open_server, resolve_policy
+    from mlflow_gc.clock import format_ms
     from mlflow_gc.inventory.scan import scan
     from mlflow_gc.views import text
 
@@ -70,7 +71,8 @@ def mark(
         progress.close()
         signum = signals[0] if signals else 0
     if not quiet:
-        text.marks(marking.counts, console(no_color=no_color), dry_run=dry_run)
+        may_go = "" if clear else format_ms(policy.as_of_ms + (policy.grace_ms or 0))
+        text.marks(marking.counts, console(no_color=no_color), may_go=may_go, dry_run=dry_run)
     for kind, entity_id, words in marking.failures[:20]:
         say(f"Failed: {kind} {entity_id}: {words}")
     if marking.fatal:
@@ -89,6 +91,7 @@ def _marking(gateway: Gateway, policy: Policy, *, quiet: bool) -> Marking:
         Refused: a plan by this policy could not be applied.
     """
     from mlflow_gc.apply.mark import plan_marks
+    from mlflow_gc.cli.output import say
     from mlflow_gc.cli.planning import survey
     from mlflow_gc.plan.build import build_plan
     from mlflow_gc.retention.decide import decide
@@ -97,10 +100,11 @@ def _marking(gateway: Gateway, policy: Policy, *, quiet: bool) -> Marking:
     inventory, server = survey(gateway, unmarked, quiet=quiet)
     decisions = decide(inventory, unmarked)
     plan = build_plan(inventory, decisions, unmarked, server)
+    for diagnostic in plan["diagnostics"]:
+        say(f"Warning: {diagnostic['message']}")
     if not plan["applyable"]:
-        said = " ".join(diagnostic["message"] for diagnostic in plan["diagnostics"][:3])
         raise Refused(
-            f"Nothing was marked: a plan could not be applied. {said}",
+            "Nothing was marked: a plan could not be applied, for the reasons above.",
             hint="Mend the cause first. mlflow-gc report writes the plan for you to look at.",
         )
     return plan_marks(inventory, decisions, policy)

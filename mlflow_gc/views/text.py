@@ -156,8 +156,17 @@ def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> 
     _skips(skips, console)
 
 
-def marks(counts: Counter[tuple[str, str]], console: Console, *, dry_run: bool) -> None:
-    """Print what was marked and unmarked."""
+def marks(
+    counts: Counter[tuple[str, str]], console: Console, *, may_go: str, dry_run: bool
+) -> None:
+    """Print what was marked and unmarked.
+
+    Args:
+        counts: by (kind, what), of a marking.
+        console: where to.
+        may_go: when what was marked now may go.
+        dry_run: nothing was written.
+    """
     would = "would be " if dry_run else ""
     rows: list[tuple[str, ...]] = [
         ("", f"{would}marked", "marked before", f"{would}unmarked", "failed")
@@ -168,6 +177,9 @@ def marks(counts: Counter[tuple[str, str]], console: Console, *, dry_run: bool) 
             keys = ("marked", "standing", "unmarked", "failed")
             rows.append((words, *(f"{of_kind.get(key, 0):,}" for key in keys)))
     _table(console, rows)
+    if may_go and any(what == "marked" for _, what in counts):
+        _line(console, f"What {'would be' if dry_run else 'was'} marked now may go after {may_go}.")
+        _line(console, "Its owner can object with a tag mlflow_gc.keep, or write a later time.")
     if unreadable := sum(n for (_, what), n in counts.items() if what == "unreadable"):
         _line(
             console,
