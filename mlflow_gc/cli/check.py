@@ -23,7 +23,7 @@ def check(
     from mlflow_gc.cli.output import console
     from mlflow_gc.cli.planning import open_server
     from mlflow_gc.plan.verify import load_plan, verify
-    from mlflow_gc.views import text
+    from mlflow_gc.views import outcomes
 
     plan = load_plan(plan_file)
     verify(plan, plan_file)
@@ -32,7 +32,7 @@ def check(
     )
     applied = apply_plan(gateway, plan, plan_file, journal_path=None, quiet=quiet)
     if not quiet:
-        text.check(applied.result, applied.skips, console(no_color=no_color))
+        outcomes.check(applied.result, applied.skips, console(no_color=no_color))
     if applied.result.interrupted:
         return 128 + applied.signum
     if applied.result.fatal:

@@ -40,7 +40,7 @@ def mark(
     from mlflow_gc.cli.planning import open_server, resolve_policy
     from mlflow_gc.clock import format_ms
     from mlflow_gc.inventory.scan import scan
-    from mlflow_gc.views import text
+    from mlflow_gc.views import outcomes
 
     policy = resolve_policy(
         ttl=ttl,
@@ -72,7 +72,7 @@ def mark(
         signum = signals[0] if signals else 0
     if not quiet:
         may_go = "" if clear else format_ms(policy.as_of_ms + (policy.grace_ms or 0))
-        text.marks(marking.counts, console(no_color=no_color), may_go=may_go, dry_run=dry_run)
+        outcomes.marks(marking.counts, console(no_color=no_color), may_go=may_go, dry_run=dry_run)
     for kind, entity_id, words in marking.failures[:20]:
         say(f"Failed: {kind} {entity_id}: {words}")
     if marking.fatal:

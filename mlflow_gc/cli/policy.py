@@ -76,7 +76,7 @@ def explain(
     from mlflow_gc.cli.planning import open_server, resolve_policy, survey
     from mlflow_gc.retention.decide import decide
     from mlflow_gc.retention.explain import explain as explained
-    from mlflow_gc.views import text
+    from mlflow_gc.views import policies
 
     asked = {"--run": run, "--experiment": experiment, "--model": model}
     given = [flag for flag, value in asked.items() if value is not None]
@@ -87,7 +87,7 @@ def explain(
     )
     screen = console(no_color=no_color)
     if not given:
-        text.policy(policy.to_document(), screen)
+        policies.policy(policy.to_document(), screen)
         return
     gateway = open_server(
         tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
@@ -98,8 +98,8 @@ def explain(
         for kind, key in _find(inventory, run=run, experiment=experiment, model=model)
     ]
     for kind, key, explanation in found:
-        text.explanation(inventory, policy, kind, key, explanation, screen)
-    text.warnings([d.message for d in inventory.diagnostics if d.blocks], screen)
+        policies.explanation(inventory, policy, kind, key, explanation, screen)
+    policies.warnings([d.message for d in inventory.diagnostics if d.blocks], screen)
 
 
 def _find(
@@ -148,7 +148,7 @@ def run_tests(
     """Run cases that stand beside a policy: what must stay, what must go.  Offline."""
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.plan.policy_tests import read_policy_tests, run_policy_tests, untested_rules
-    from mlflow_gc.views import text
+    from mlflow_gc.views import policies
 
     failed = False
     screen = console(no_color=no_color)
@@ -156,7 +156,7 @@ def run_tests(
         suite = read_policy_tests(path, policy_file=policy_file)
         results = list(run_policy_tests(suite))
         failed = failed or any(result.failures for result in results)
-        text.policy_tests(str(path), results, screen, quiet=quiet)
+        policies.policy_tests(str(path), results, screen, quiet=quiet)
         for name in untested_rules(suite.policy, results):
             say(f"Warning: {path}: no case is about the rule {name!r}")
     return ExitCode.ERROR if failed else ExitCode.OK

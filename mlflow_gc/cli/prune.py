@@ -62,7 +62,7 @@ def prune(
     from mlflow_gc.plan import schema
     from mlflow_gc.plan.file import render, write
     from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
-    from mlflow_gc.views import text
+    from mlflow_gc.views import outcomes, text
 
     made_here = plan_file is None
     if plan_file is not None:
@@ -122,7 +122,7 @@ def prune(
         journal_path = journal or plan_file.with_name(f"{plan_file.name}.journal.jsonl")
     applied = apply_plan(gateway, plan, plan_file, journal_path=journal_path, quiet=quiet)
     if not quiet:
-        text.outcome(applied.result, applied.skips, screen, journal=journal_path)
+        outcomes.outcome(applied.result, applied.skips, screen, journal=journal_path)
     return _exit_code(applied.result, applied.signum, plan_file, journal)
 
 

@@ -37,7 +37,7 @@ def restore(
     from mlflow_gc.cli.applying import graceful_stop, refuse_other_server
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import open_server
-    from mlflow_gc.views import text
+    from mlflow_gc.views import outcomes
 
     sessions = read_journal(journal_file)
     if not sessions:
@@ -52,7 +52,7 @@ def restore(
     refuse_other_server(gateway, header["server"], journal_file)
     screen = console(no_color=no_color)
     if not quiet:
-        text.undo(undo, screen)
+        outcomes.undo(undo, screen)
     if not yes and not dry_run and (undo.runs or undo.experiments):
         if not sys.stdin.isatty():
             raise Refused(
@@ -69,7 +69,7 @@ def restore(
         journal = Journal(Path(os.devnull) if dry_run else own_journal, header, action="restore")
         fatal = Restorer(gateway, undo, journal, stop=stop, dry_run=dry_run).run()
     if not quiet:
-        text.restored(journal.counts, journal.kept, screen, None if dry_run else own_journal)
+        outcomes.restored(journal.counts, journal.kept, screen, None if dry_run else own_journal)
     if fatal:
         raise fatal
     if signals:

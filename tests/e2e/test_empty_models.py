@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from support.plans import DAY_MS, Plan, rfc3339
-from support.proxy import SERVER_ERROR_AFTER
+from support.proxy import EMPTY_200, JSON_ARRAY, SERVER_ERROR_AFTER, Fault
 from support.server import open_database
 from support.world import FRESH, PROMPT_TAG
 
@@ -220,11 +221,11 @@ def test_from_report_to_prune_and_no_way_back(bench: Bench, tmp_path: Path) -> N
         assert "\x1b" not in shown
         assert form == "text" or "<script>alert" not in shown
 
-    before, state = models(bench), bench.state()
+    before, alive = models(bench), bench.state().active
     bench.prune(plan)
     assert models(bench) == before - goes
     assert fates(bench, plan) == dict.fromkeys(goes, "deleted")
-    assert bench.state() == state
+    assert bench.state().active == alive
     bench.cli("validate", bench.journal_path(plan)).expect(0)
     again = bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
     assert "cannot be restored" in again.text
@@ -355,16 +356,20 @@ def test_a_version_registered_at_the_last_look_saves_its_model(
     assert not proxy.requests("DELETE", "registered-models/delete$"), last
 
 
-def test_a_delete_that_was_carried_out_without_an_answer_is_told_as_done(
-    bench: Bench, proxy: Proxy, tmp_path: Path
+@pytest.mark.parametrize(
+    ("fault", "sent"), [(SERVER_ERROR_AFTER, 1), (EMPTY_200, 2), (JSON_ARRAY, 2)], ids=str
+)
+def test_an_unclear_answer_to_the_delete_is_looked_into(
+    bench: Bench, proxy: Proxy, tmp_path: Path, fault: Fault, sent: int
 ) -> None:
-    """It is sent once; after an unclear answer the model is looked for."""
+    """Told as deleted is what is gone; it is sent again only if the model is still there."""
     name = bench.world.model("gone")
     plan = bench.report("--policy", write_policy(tmp_path, ON))
-    proxy.fail("DELETE", "registered-models/delete$", SERVER_ERROR_AFTER)
+    proxy.fail("DELETE", "registered-models/delete$", fault)
     bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    assert models(bench) == set()
     assert fates(bench, plan) == {name: "deleted"}
-    assert len(proxy.requests("DELETE", "registered-models/delete$")) == 1
+    assert len(proxy.requests("DELETE", "registered-models/delete$")) == sent
 
 
 def test_over_a_database_too(bench: Bench, tmp_path: Path) -> None:

@@ -315,6 +315,12 @@ def test_owners_who_may_not_shorten_may_ask_for_more(bench: Bench, tmp_path: Pat
         entity = owner.run(age=age)
         owner.tag(entity, TTL, value)
         fates[entity] = fate
+    # A tag that may not shorten counts as if it was not there: that of the experiment does.
+    patient = owner.experiment(age=FRESH)
+    owner.tag(patient, TTL, "200d")
+    inside = owner.run(home=patient[1])
+    owner.tag(inside, TTL, "7d")
+    fates[inside] = RESTS
     plan = bench.report("--policy", write_policy(tmp_path, "owners: {may_shorten: false}"))
     assert plan.document["policy"]["owners_may_shorten"] is False
     assert plan.entities == {entity for entity, fate in fates.items() if fate == GOES}
@@ -336,16 +342,16 @@ def test_the_least_age_holds_for_owners_too(bench: Bench, tmp_path: Path) -> Non
     assert list(plan.protection(young)) == ["min_age"]
 
 
-def test_a_ttl_tag_asks_zombies_for_more_and_never_for_less(bench: Bench, tmp_path: Path) -> None:
-    """The tag stands for any age; a running run goes no earlier than the policy's ``zombies``.
-
-    docs/policy.md says that an owner may ask for less: about runs that may live it is more careful.
-    """
+def test_for_running_runs_a_ttl_tag_only_asks_for_more(bench: Bench, tmp_path: Path) -> None:
+    """The tag may be about finished runs, and this one may live; it goes by ``zombies`` itself."""
     owner = Owner(bench.world)
-    dead, patient = (owner.run(age=61, status="RUNNING") for _ in range(2))
-    owner.tag(patient, TTL, "200d")
+    ages = {"patient": (61, "200d"), "hasty": (59, "7d"), "hasty and dead": (61, "7d")}
+    runs = {name: owner.run(age=age, status="RUNNING") for name, (age, _) in ages.items()}
+    for name, (_, value) in ages.items():
+        owner.tag(runs[name], TTL, value)
     plan = bench.report("--policy", write_policy(tmp_path, "defaults: {zombies: 60d}"))
-    assert plan.entities == {dead}
+    assert plan.entities == {runs["hasty and dead"]}
+    assert TTL not in " ".join(plan.run(runs["hasty and dead"][1])["reasons"])
 
 
 @pytest.mark.parametrize(("zone", "stays"), [("Europe/Berlin", False), ("UTC", True)])

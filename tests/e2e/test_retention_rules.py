@@ -804,13 +804,16 @@ ZOMBIES = """
 
 
 def test_zombies_go_when_the_policy_says_so(bench: Bench, tmp_path: Path) -> None:
-    """Without a start or a metric for so long; also a resumed run, by its old times."""
+    """Without a start, a metric or an end for so long; also a resumed run, by its old times."""
     world = bench.world
     home = world.experiment("home", age=FRESH)
     dead = [world.run(home, age=61, status=status) for status in ("RUNNING", "SCHEDULED")]
     resumed = world.run(home, age=70)
     world.resume(resumed)
+    ended = world.run(home, age=90, end=world.ago(50))
+    world.resume(ended)
     alive = [
+        ended,
         world.run(home, age=59, status="RUNNING"),
         world.run(home, age=90, status="RUNNING", metrics={"loss": world.ago(50)}),
         world.run(world.experiment("prod"), age=999, status="RUNNING"),

@@ -17,7 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from unit import worlds
 from unit.worlds import (
@@ -262,6 +262,20 @@ def cases(draw: Any) -> Case:
     return _crowded(found, rng), _a_document(rng), rng
 
 
+# A smaller world has other choices, so looking for the smallest that fails would take long.
+_PHASES = (Phase.explicit, Phase.generate)
+
+
+def any_case(test: Any) -> Any:
+    """Try a test with many cases."""
+    return settings(phases=_PHASES)(given(cases())(test))
+
+
+def more_cases(test: Any) -> Any:
+    """Try a test with more cases."""
+    return settings(phases=_PHASES, max_examples=150)(given(cases())(test))
+
+
 def _policy(document: Document) -> Policy:
     return apply_policy(document, POLICY)
 
@@ -310,7 +324,7 @@ def _wider(keep: Keep, extra: Keep, more: int) -> Keep:
     )
 
 
-@given(cases())
+@any_case
 def test_a_wider_keep_never_deletes_more(case):
     """Larger counts, ``all``, more rules, longer ``within``: in one rule, or in all."""
     found, document, rng = case
@@ -327,7 +341,7 @@ def test_a_wider_keep_never_deletes_more(case):
     assert _goes(found, one) <= there
 
 
-@given(cases())
+@any_case
 def test_a_larger_count_never_deletes_more(case):
     """Of a single kind of count, so that no other rule hides it."""
     found, document, rng = case
@@ -345,7 +359,7 @@ def test_a_larger_count_never_deletes_more(case):
     assert fewer <= _goes(found, _every_rule(policy, counted(0)))
 
 
-@given(cases())
+@any_case
 def test_each_floor_and_wait_that_is_raised_never_deletes_more(case):
     """``min_age``, ``keep_last``, ``grace`` and ``may_shorten: false``, alone and all together."""
     found, document, rng = case
@@ -364,7 +378,7 @@ def test_each_floor_and_wait_that_is_raised_never_deletes_more(case):
         assert _goes(found, replace(policy, **changes)) <= there, changes
 
 
-@given(cases())
+@any_case
 def test_longer_ages_in_every_rule_never_delete_more(case):
     """Of all kinds: all of a group take places, so an age decides about each one alone."""
     found, document, rng = case
@@ -387,7 +401,7 @@ def test_longer_ages_in_every_rule_never_delete_more(case):
     assert _goes(found, _every_rule(policy, age)) <= _goes(found, policy)
 
 
-@given(cases())
+@any_case
 def test_never_everywhere_deletes_nothing(case):
     """Whatever owners ask for: a rule with ``ttl: never`` sets it for all ages that it does not set."""
     found, document, _ = case
@@ -430,7 +444,7 @@ def _turned(tags: Tags) -> dict[str, str]:
     return dict(reversed(list(tags.items())))
 
 
-@given(cases())
+@any_case
 def test_the_order_of_reading_changes_nothing(case):
     """Of entities, of tags on one, of its metrics: verdicts, reasons and words are the same."""
     found, document, rng = case
@@ -447,7 +461,7 @@ def test_the_order_of_reading_changes_nothing(case):
     assert decide(mixed, policy) == decide(found, policy)
 
 
-@given(cases())
+@any_case
 def test_another_run_never_makes_within_keep_less(case):
     """``within`` counts back from ``as_of``, not from the newest run as restic does."""
     found, document, rng = case
@@ -475,7 +489,7 @@ def test_another_run_never_makes_within_keep_less(case):
     }
 
 
-@given(cases())
+@any_case
 def test_what_stays_still_stays_when_the_rest_is_gone(case):
     """What keep rules hold of a group, they hold of what is left of it."""
     found, document, _ = case
@@ -501,7 +515,7 @@ def test_what_stays_still_stays_when_the_rest_is_gone(case):
             assert first.model_versions[key].reason is Reason.COPIED
 
 
-@given(cases())
+@any_case
 def test_a_keep_tag_anywhere_never_deletes_more(case):
     """And keeps what it is on, with all that is in it; whatever its tag said before."""
     found, document, rng = case
@@ -715,11 +729,7 @@ def _may_go_by_mark(document: Document, tags: Tags, times: list[int | None]) -> 
     return grace == "off" or all(t < announced for t in times if t is not None)
 
 
-more_worlds = settings(max_examples=150)
-
-
-@more_worlds
-@given(cases())
+@more_cases
 def test_runs_go_only_when_older_than_the_age_that_the_policy_says(case):
     """And those that are fresh are not: first rule, status, owners, ``never`` is final."""
     found, document, _ = case
@@ -747,8 +757,7 @@ def test_runs_go_only_when_older_than_the_age_that_the_policy_says(case):
             assert not (times and _is_older([*times], age))
 
 
-@more_worlds
-@given(cases())
+@more_cases
 def test_versions_go_only_when_older_than_the_age_that_the_policy_says(case):
     """Failed runs, statuses and zombies are not about versions."""
     found, document, _ = case
@@ -770,8 +779,7 @@ def test_versions_go_only_when_older_than_the_age_that_the_policy_says(case):
             assert not (_sane(*times) and _is_older(times, age))
 
 
-@more_worlds
-@given(cases())
+@more_cases
 def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(case):
     """``ttl`` with runs, ``empty_experiments`` without; all activity in it counts."""
     found, document, _ = case
@@ -803,8 +811,7 @@ def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(case):
             )
 
 
-@more_worlds
-@given(cases())
+@more_cases
 def test_models_go_only_when_older_than_the_age_that_the_policy_says(case):
     """Only those without versions, and only where ``empty_models`` says so."""
     found, document, _ = case
@@ -877,8 +884,7 @@ def _by_a_rule(decision: Decision) -> bool:
     )
 
 
-@more_worlds
-@given(cases())
+@more_cases
 def test_all_that_a_rule_is_about_take_places_in_its_group(case):
     """Fresh and protected ones, and in whatever status; what is kept stays, and for that reason."""
     found, document, _ = case
@@ -894,7 +900,7 @@ def test_all_that_a_rule_is_about_take_places_in_its_group(case):
 # -- documents -----------------------------------------------------------------------------------
 
 
-@given(cases())
+@any_case
 def test_every_policy_survives_the_way_through_the_plan(case):
     """The plan is well formed, and its second look has the same policy and decides the same."""
     found, document, _ = case
@@ -1102,7 +1108,7 @@ def test_random_worlds_are_decided_by_each_part_of_the_policy():
     matters: Counter[str] = Counter()
     words_of_rules = ("newest", "day", "week", "month", "year", "within", "best")
 
-    @settings(max_examples=400, derandomize=True)
+    @settings(max_examples=400, derandomize=True, phases=_PHASES)
     @given(cases())
     def count(case):
         found, document, _ = case

@@ -1,0 +1,159 @@
+"""What a prune, a check, a marking or a restore did, as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.views.escape import plain
+from mlflow_gc.views.lines import CUT_AT, NAME, by_record_kind, line, listing, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlflow_gc.apply.executor import Result
+    from mlflow_gc.apply.undo import Undo
+
+
+def outcome(
+    result: Result, skips: Sequence[dict[str, Any]], console: Console, *, journal: Path | None
+) -> None:
+    """Print how a prune ended: counts, and why what was not deleted stayed."""
+    verb = "deleted" if journal else "would be deleted"
+    rows: list[tuple[str, ...]] = [("", verb, "skipped", "failed")]
+    for kind, words in by_record_kind():
+        outcomes: Counter[str] = Counter()
+        for (of_kind, name), count in result.counts.items():
+            if of_kind == kind:
+                outcomes[name.split(":", 1)[0]] += count
+        if outcomes or kind != "registered_model":
+            rows.append((words, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
+    table(console, rows)
+    if put_back := result.total("restored"):
+        line(
+            console,
+            f"{put_back:,} of the deleted were put back at once: somebody needed them.",
+            "bold red",
+        )
+    totals = [f"{result.total(o):,}" for o in ("deleted", "skipped", "failed")]
+    line(console, "In all {} {}, {} skipped, {} failed.".format(totals[0], verb, *totals[1:]))
+    _skips(skips, console)
+    if journal:
+        line(console, f"Journal {journal}")
+    else:
+        line(console, "Dry run: nothing was deleted and no journal was written.")
+
+
+def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> None:
+    """Print how many entries of a plan match, changed or are gone."""
+    rows: list[tuple[str, ...]] = [("", "matching", "changed", "gone", "failed")]
+    totals = [0, 0, 0, 0]
+    for kind, words in by_record_kind():
+        of_kind = {name: n for (k, name), n in result.counts.items() if k == kind}
+        gone = sum(of_kind.get(f"skipped:{code}", 0) for code in ("gone", "already_deleted"))
+        skipped = sum(n for name, n in of_kind.items() if name.startswith("skipped:"))
+        numbers = (of_kind.get("deleted", 0), skipped - gone, gone, of_kind.get("failed", 0))
+        totals = [total + n for total, n in zip(totals, numbers, strict=True)]
+        if of_kind or kind != "registered_model":
+            rows.append((words, *(f"{n:,}" for n in numbers)))
+    table(console, rows)
+    line(console, "In all {:,} matching, {:,} changed, {:,} gone, {:,} failed.".format(*totals))
+    _skips(skips, console)
+
+
+def marks(
+    counts: Counter[tuple[str, str]], console: Console, *, may_go: str, dry_run: bool
+) -> None:
+    """Print what was marked and unmarked.
+
+    Args:
+        counts: by (kind, what), of a marking.
+        console: where to.
+        may_go: when what was marked now may go.
+        dry_run: nothing was written.
+    """
+    would = "would be " if dry_run else ""
+    rows: list[tuple[str, ...]] = [
+        ("", f"{would}marked", "marked before", f"{would}unmarked", "failed")
+    ]
+    for kind, words in by_record_kind():
+        of_kind = {what: n for (k, what), n in counts.items() if k == kind}
+        if of_kind or kind != "registered_model":
+            keys = ("marked", "standing", "unmarked", "failed")
+            rows.append((words, *(f"{of_kind.get(key, 0):,}" for key in keys)))
+    table(console, rows)
+    if may_go and any(what == "marked" for _, what in counts):
+        line(console, f"What {'would be' if dry_run else 'was'} marked now may go after {may_go}.")
+        line(console, "Its owner can object with a tag mlflow_gc.keep, or write a later time.")
+    if unreadable := sum(n for (_, what), n in counts.items() if what == "unreadable"):
+        line(
+            console,
+            f"{unreadable:,} have a tag mlflow_gc.delete_after that nobody can read: they stay.",
+            "yellow",
+        )
+    if dry_run:
+        line(console, "Dry run: nothing was marked.")
+
+
+def undo(plan: Undo, console: Console) -> None:
+    """Print what a restore is going to bring back, and what it cannot."""
+    line(console, f"Restore {len(plan.experiments):,} experiments and {len(plan.runs):,} runs.")
+    if plan.without_assessments:
+        line(
+            console,
+            f"{len(plan.without_assessments):,} of the runs come back without their assessments: "
+            "MLflow wiped these for good.",
+            "bold red",
+        )
+    if plan.registered_models:
+        names = ", ".join(plain(name, most=NAME) for name in list(plan.registered_models)[:CUT_AT])
+        line(
+            console,
+            f"{len(plan.registered_models):,} registered models cannot be restored: {names}",
+            "bold red",
+        )
+    if not plan.model_versions:
+        return
+    line(console, f"{len(plan.model_versions):,} model versions cannot be restored:", "bold red")
+    listing(
+        console,
+        [
+            (plain(key), f"run {known.get('run_id') or 'none'}", plain(known.get("source", "")))
+            for key, known in plan.model_versions.items()
+        ],
+        everything=False,
+    )
+
+
+def restored(
+    counts: Counter[tuple[str, str]],
+    skips: Sequence[dict[str, Any]],
+    console: Console,
+    journal: Path | None,
+) -> None:
+    """Print how a restore ended."""
+    for kind, words in by_record_kind()[:2]:
+        done = counts[kind, "restored"]
+        line(console, f"{words}: {done:,} {'restored' if journal else 'would be restored'}")
+    _skips([s for s in skips if s["reason"] != "irreversible"], console, verb="restored")
+    if journal:
+        line(console, f"Journal {journal}")
+
+
+def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "deleted") -> None:
+    """Print what was left alone and why; of what was gone already only how much."""
+    gone = {"gone": "are gone", "already_deleted": "are in the trash already"}
+    telling = [skip for skip in skips if skip["reason"] not in gone]
+    for skip in telling[:CUT_AT]:
+        code = skip["reason"] or skip["outcome"]
+        line(
+            console,
+            f"  not {verb}: {skip['kind']} {skip['id']}  {code}: {skip.get('detail', '')}",
+        )
+    if len(telling) > CUT_AT:
+        line(console, f"  ... and {len(telling) - CUT_AT:,} more")
+    for reason, words in gone.items():
+        if count := sum(skip["reason"] == reason for skip in skips):
+            line(console, f"  {count:,} {words}")
