@@ -50,6 +50,7 @@ def _tally_now(gateway: Gateway, plan: Document, recheck: Recheck) -> Tally:
     run_ids = {entry["run_id"] for entry in plan["runs"]}
     keys = {(entry["name"], entry["version"]) for entry in plan["model_versions"]}
     models = {entry["name"] for entry in plan["registered_models"]}
+    counts_models = plan["summary"]["registered_models"]["scanned"] > 0
     experiments = {entry["experiment_id"] for entry in plan["experiments"]}
     search = partial(gateway.search_experiments, view="ACTIVE_ONLY")
     active = {wire.experiment(found).experiment_id for found in pages(search)}
@@ -63,7 +64,7 @@ def _tally_now(gateway: Gateway, plan: Document, recheck: Recheck) -> Tally:
         "experiments": len(active - experiments),
         "runs": other_runs.total(),
         "model_versions": other_versions.total(),
-        "registered_models": len(set(recheck.registry.models) - models),
+        "registered_models": len(set(recheck.registry.models) - models) if counts_models else 0,
     }
     return Tally(
         kinds={kind: Share(planned[kind], planned[kind] + others[kind]) for kind in KINDS},

@@ -65,10 +65,11 @@ def tally(inventory: Inventory, decisions: Decisions) -> Tally:
             "experiments": _share(decisions.experiments.values()),
             "runs": _share(decisions.runs.values()),
             "model_versions": _share(decisions.model_versions.values()),
-            # Decisions are only about those without versions, a share is of all.
+            # Decisions are only about those without versions, a share is of all.  Where no rule
+            # looks at them they do not count, not in the total either.
             "registered_models": Share(
                 _share(decisions.registered_models.values()).deleted,
-                len(inventory.registered_models),
+                len(inventory.registered_models) if decisions.registered_models else 0,
             ),
         },
         experiments=_by_group(

@@ -132,10 +132,10 @@ HOSTILE = '"\\e[31mx\\nError: y [red]z[/red] ##[error]"'
 
 def test_hostile_names_are_shown_and_not_obeyed(offline_cli: Cli, tmp_path: Path) -> None:
     """By ``explain``, ``validate`` and ``test``, in results, failures and warnings."""
-    rule = f"{{name: {HOSTILE}, match: {{experiment: {HOSTILE}}}}}"
-    other = f"{{name: b, match: {{experiment: {HOSTILE}, user: {HOSTILE}}}}}"
+    rule = f"{{name: {HOSTILE}, match: {{user: u}}}}"
+    other = f'{{name: {HOSTILE[:-1]}2", match: {{user: u, run_name: {HOSTILE}}}}}'
     policy = f"version: 1\nrules: [{rule}, {other}]\n"
-    case = f"- {{name: {HOSTILE}, runs: [{{experiment: {HOSTILE}, run_name: {HOSTILE}, user: {HOSTILE}, expect: %s, rule: {HOSTILE}}}]}}\n"
+    case = f"- {{name: {HOSTILE}, runs: [{{experiment: {HOSTILE}, run_name: {HOSTILE}, user: u, expect: %s, rule: {HOSTILE}}}]}}\n"
     path = _cases(tmp_path, case % "keep", policy)
     for said in (
         offline_cli("policy", "explain", "--policy", tmp_path / "p.yml").expect(0),

@@ -22,7 +22,7 @@ from mlflow_gc.apply.undo import plan_undo
 from mlflow_gc.errors import ExitCode, GcError
 from mlflow_gc.plan import file, schema
 from mlflow_gc.plan.canonical import plan_id
-from mlflow_gc.views import text
+from mlflow_gc.views import outcomes
 
 PLAN = worlds.plan_of(worlds.inventory())
 OTHER = {**PLAN, "as_of": "2026-01-01T00:00:00.000Z"}
@@ -86,7 +86,7 @@ def _accepted(sessions, content):
         assert line in parsed
     for session in sessions:
         assert isinstance(session.unsettled(), set)
-    text.undo(plan_undo(sessions), Console(file=io.StringIO(), soft_wrap=True))
+    outcomes.undo(plan_undo(sessions), Console(file=io.StringIO(), soft_wrap=True))
 
 
 def _once(pairs):

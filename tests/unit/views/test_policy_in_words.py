@@ -18,11 +18,20 @@ from mlflow_gc.views.escape import plain
 from mlflow_gc.views.policy_in_words import ages, explain, limits, subject
 
 ROOT = Path(__file__).parents[3]
-KINDS = [
-    "FINISHED runs", "FAILED runs", "KILLED runs", "RUNNING runs", "SCHEDULED runs",
-    "experiments with runs (once all of these go)", "experiments without runs",
-    "model versions", "registered models without versions",
-]  # fmt: skip
+# What a line may say, and which kinds it means by that.
+MEANS = {
+    "FINISHED": ["FINISHED runs"],
+    "FAILED": ["FAILED runs"],
+    "KILLED": ["KILLED runs"],
+    "RUNNING": ["RUNNING runs"],
+    "SCHEDULED": ["SCHEDULED runs"],
+    "experiments with runs (once all of these go)": ["experiments with runs"],
+    "experiments without runs": ["experiments without runs"],
+    "experiments (once all their runs go)": ["experiments with runs", "experiments without runs"],
+    "model versions": ["model versions"],
+    "registered models without versions": ["registered models without versions"],
+}
+KINDS = list(dict.fromkeys(kind for kinds in MEANS.values() for kind in kinds))
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
@@ -42,9 +51,12 @@ def _ages(lines: list[str]) -> dict[str, str]:
     """The age that is told of each kind."""
     found = {}
     for line in lines:
-        age, _, kinds = line.partition(": ")
+        age, _, said = line.partition(": ")
         if re.fullmatch(r"never|[\d,]+ (second|minute|hour|day|week)s?", age):
-            found.update(dict.fromkeys(kinds.split(", "), age))
+            for words in re.split(r", | and ", re.sub(r" runs(?=,|$)", "", said)):
+                for kind in MEANS[words if words in MEANS else f"{words} runs"]:
+                    assert kind not in found, f"{kind} is told twice"
+                    found[kind] = age
     return found
 
 
@@ -150,7 +162,7 @@ def test_what_a_match_is_about(match: dict[str, Any], words: str) -> None:
         ({}, "applied for 7 days", "announced"),
         ({"expire_after": "never"}, "applied for ever", "7 days"),
         ({"grace": "14d"}, "announced 14 days before", "off"),
-        ({"min_age": "3d"}, "Nothing younger than 3 days goes", "0 days"),
+        ({"min_age": "3d"}, "Nothing younger than 3 days goes", " 0 days"),
         ({}, "Evaluation runs stay", "Nothing younger"),
         ({"evaluation_runs": "delete"}, "Evaluation runs may go", "Evaluation runs stay"),
         ({"owners": {"may_shorten": False}}, "more, never less", "more or less"),
