@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -118,9 +118,12 @@ def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) ->
         waits = heeded is not None and heeded.reason is Reason.GRACE
         return _Entity(kind, entity_id, tags, at or None, decided.get(key), waits)
 
+    inside: dict[str, int] = defaultdict(int)
+    for run in inventory.runs.values():
+        inside[run.experiment_id] = max(inside[run.experiment_id], run.last_activity_time or 0)
     for i, e in inventory.experiments.items():
         if e.lifecycle_stage == "active":
-            at = max(e.creation_time or 0, e.last_update_time or 0)
+            at = max(e.creation_time or 0, e.last_update_time or 0, inside[i])
             yield entity("experiment", i, i, e.tags, at)
     for i, r in inventory.runs.items():
         if r.lifecycle_stage == "active":

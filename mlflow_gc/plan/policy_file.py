@@ -6,13 +6,13 @@ The file only narrows and limits what a plan may hold; nothing in it deletes any
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from mlflow_gc.clock import parse_duration
+from mlflow_gc.clock import DAY_MS, parse_duration
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.yaml_file import Place, YamlFile, read_yaml
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 _DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace": "grace_ms"}
+_DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
+_LONGEST_MS = 1000 * 365 * DAY_MS
 _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
 _AGES = {
     "failed_ttl": "failed_ttl_ms",
@@ -38,6 +40,7 @@ _AGES = {
     "empty_experiments": "empty_ms",
     "empty_models": "empty_model_ms",
 }
+_DURATION_KEYS = {*_DURATIONS, *_AGES, "ttl", "within", "max_scan_duration", "max_clock_skew"}
 
 
 def read_policy_file(path: Path) -> dict[str, Any]:
@@ -140,68 +143,86 @@ def _age(text: str) -> int | None:
 
 def warnings(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a checked document says without any effect."""
-    earlier: list[tuple[str, Selector]] = []
+    default = _rule({"name": "default", **(document.get("defaults") or {})}, Rule.of_days(30))
     floors = document.get("keep_last") or {}
-    for rule in document.get("rules") or ():
-        name, match = rule["name"], Selector.from_document(rule["match"])
-        if other := next((n for n, selector in earlier if selector.covers(match)), None):
-            yield f"rule {name!r} never matches: {other!r} before it matches all that it could"
-        earlier.append((name, match))
-        if idle := _idle_keys(rule, match, document.get("defaults") or {}):
-            yield f"rule {name!r}: {', '.join(idle)} can do nothing for what it is about"
-        yield from _idle_keeps(f"rule {name!r}", rule, document.get("defaults") or {}, floors)
-    yield from _idle_keeps("defaults", document.get("defaults") or {}, {}, floors)
+    earlier: list[Rule] = []
+    for said in document.get("rules") or ():
+        rule = _rule(said, default)
+        where = f"rule {rule.name!r}"
+        if other := next((r for r in earlier if r.match.covers(rule.match)), None):
+            yield f"{where} never matches: {other.name!r} before it matches all that it could"
+        earlier.append(rule)
+        if idle := _idle_keys(said, rule, default):
+            yield f"{where}: {', '.join(idle)} can do nothing for what it is about"
+        has_ttl = "ttl" in said or "ttl" in (document.get("defaults") or {})
+        if "keep" in said:
+            yield from _idle_keeps(where, rule, earlier, floors, has_ttl=has_ttl)
+    if "keep" in (document.get("defaults") or {}):
+        has_ttl = "ttl" in document["defaults"]
+        yield from _idle_keeps("defaults", default, [*earlier, default], floors, has_ttl=has_ttl)
 
 
-def _idle_keys(rule: Mapping[str, Any], match: Selector, defaults: Mapping[str, Any]) -> list[str]:
+def _idle_keys(said: Mapping[str, Any], rule: Rule, default: Rule) -> list[str]:
     """Return the keys of a rule that set something for what it can never be about."""
+    match = rule.match
     of_runs = {*(match.status or (*TERMINAL_STATUSES, *UNFINISHED_STATUSES))}
     if match.is_of_models:
         of_runs = set()
-    may_go = of_runs & {*rule.get("statuses", defaults.get("statuses", TERMINAL_STATUSES))}
+    may_go = of_runs & {*rule.statuses}
+    may_be_zombies = bool(of_runs & {*UNFINISHED_STATUSES})
     of_experiments = not match.is_of_models and not match.is_of_runs
     of_models = not match.is_of_experiments
-    failed = may_go & {"FAILED", "KILLED"}
+    failed = bool(may_go & {"FAILED", "KILLED"})
     acts = {
         "ttl": "FINISHED" in may_go
         or of_experiments
         or of_models
-        or bool(failed and "failed_ttl" not in rule),
-        "failed_ttl": bool(failed),
+        or (failed and "failed_ttl" not in said)
+        # "never" takes away what the defaults allow.
+        or (may_be_zombies and rule.zombies_ms != default.zombies_ms and "zombies" not in said),
+        "failed_ttl": failed,
         "statuses": bool(of_runs & {*TERMINAL_STATUSES}),
-        "zombies": bool(of_runs & {*UNFINISHED_STATUSES}),
+        "zombies": may_be_zombies,
         "empty_experiments": of_experiments,
         "empty_models": of_models,
     }
-    idle = [key for key, works in acts.items() if key in rule and not works]
-    if match.is_of_models and "best" in (rule.get("keep") or {}):
+    idle = [key for key, works in acts.items() if key in said and not works]
+    if match.is_of_models and rule.keep.best and "keep" in said:
         idle.append("keep.best")
     return idle
 
 
 def _idle_keeps(
-    where: str, rule: Mapping[str, Any], defaults: Mapping[str, Any], floors: Mapping[str, int]
+    where: str, rule: Rule, until_here: Sequence[Rule], floors: Mapping[str, int], *, has_ttl: bool
 ) -> Iterator[str]:
-    """Yield keep rules that keep nothing that would not stay without them."""
-    keep = Keep.from_document(rule.get("keep") or {})
+    """Yield keep rules that keep nothing that would not stay without them.
+
+    Args:
+        where: for people.
+        rule: with all that it inherits.
+        until_here: the rules up to this one, which is the last of them.
+        floors: ``keep_last`` of the policy.
+        has_ttl: whether the file sets the TTL, or it comes from elsewhere.
+    """
+    keep = rule.keep
     yield from _swallowed(where, keep)
-    ttl = rule.get("ttl", defaults.get("ttl"))
-    if keep.to_document() and ttl == NEVER and not {"failed_ttl", "zombies"} & set(rule):
+    ages = [rule.ttl_ms]
+    if not rule.match.is_of_models:
+        ages += [rule.failed_ttl_ms, rule.zombies_ms]
+    if has_ttl and not any(ages):
         yield f"{where}: never lets anything go, so its keep rules can do nothing"
         return
-    ages = [rule.get("ttl"), rule.get("failed_ttl", rule.get("ttl"))]
-    if (
-        keep.within_ms
-        and "zombies" not in rule
-        and all(age and (age == NEVER or keep.within_ms <= parse_duration(age)) for age in ages)
-    ):
+    if keep.within_ms and has_ttl and all(ms is None or keep.within_ms <= ms for ms in ages):
         yield f"{where}: keep.within keeps only what is too young for its ttl to go anyway"
-    match = Selector.from_document(rule.get("match") or {})
     groups = [
-        *([] if match.is_of_models else ["runs"]),
-        *([] if match.is_of_experiments else ["model_versions"]),
+        *([] if rule.match.is_of_models else ["runs"]),
+        *([] if rule.match.is_of_experiments else ["model_versions"]),
     ]
-    if all(0 < keep.last <= floors.get(group, 0) for group in groups):
+    if all(0 < keep.last <= floors.get(group, 0) for group in groups) and not any(
+        # A floor is of a whole experiment or model, last of what the rule is about.
+        each.match.is_of_runs or each.match.tags
+        for each in until_here
+    ):
         yield f"{where}: keep.last keeps no more than keep_last does"
 
 
@@ -248,6 +269,10 @@ def mistakes(file: YamlFile, name: str) -> Iterator[str]:
 def _contradictions(file: YamlFile) -> Iterator[str]:
     """Yield what is well formed and cannot be meant."""
     document = file.document
+    for place, value in _values(document, ()):
+        is_duration = isinstance(value, str) and _DURATION.fullmatch(value)
+        if place[-1] in _DURATION_KEYS and is_duration and parse_duration(value) > _LONGEST_MS:
+            yield f"{file.where(place)}: {place[-1]}: {value} is more than 1,000 years."
     if "time_zone" in document:
         try:
             ZoneInfo(str(document["time_zone"]))
@@ -273,8 +298,21 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
         for key in ("experiment_regex", "model_regex"):
             try:
                 re.compile(str(match.get(key, "")))
-            except re.error as error:
+            except (re.error, OverflowError) as error:
                 yield f"{where}: rule {name!r}: {key}: {error}."
+            except RecursionError:
+                yield f"{where}: rule {name!r}: {key}: it is nested too deeply."
+
+
+def _values(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _values(inner, (*place, key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _values(inner, (*place, number))
+    elif place:
+        yield place, value
 
 
 def _explain(error: ValidationError, name: str) -> Iterator[tuple[Place, str]]:

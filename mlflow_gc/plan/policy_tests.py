@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mlflow_gc.inventory.entities import (
 from mlflow_gc.plan.policy_file import apply_policy, mistakes, read_policy_file
 from mlflow_gc.plan.yaml_file import YamlFile, read_yaml
 from mlflow_gc.retention.decide import decide
+from mlflow_gc.retention.decision import Reason
 from mlflow_gc.retention.explain import Explanation, explain
 from mlflow_gc.retention.owner_tags import DELETE_AFTER
 from mlflow_gc.retention.policy import Policy
@@ -36,6 +38,8 @@ _LISTS = {
     "model_versions": "model_version",
     "registered_models": "registered_model",
 }
+
+_CODES = {"fresh", *(reason.value for reason in Reason)}
 
 Json = Mapping[str, Any]
 
@@ -228,7 +232,7 @@ class _Case:
         experiment_id = next((i for i, e in self._experiments.items() if e.name == name), None)
         if experiment_id is None:
             experiment_id, _ = self._experiment({"name": name}, place)
-        run_id = said.get("id") or f"run-{len(self._runs) + 1}"
+        run_id = said.get("id") or self._free_id()
         if run_id in self._runs:
             raise self._problem(place, f"a second run has the id {run_id!r}")
         at = self._ago(said, place)
@@ -260,6 +264,15 @@ class _Case:
             metrics=tuple((k, _number(v)) for k, v in said.get("metrics", {}).items()),
         )
         return run_id, f"run {said.get('run_name') or run_id} of experiment {name}"
+
+    def _free_id(self) -> str:
+        """Return an id that no run has, or is going to have."""
+        taken = {str(run["id"]) for run in self._document.get("runs", ()) if "id" in run}
+        return next(
+            name
+            for number in count(len(self._runs) + 1)
+            if (name := f"run-{number}") not in taken and name not in self._runs
+        )
 
     def _model(self, said: Json, place: tuple[Any, ...]) -> tuple[str, str]:
         name = said["name"]
@@ -330,8 +343,9 @@ def _holds(wanted: Json, found: Explanation) -> bool:
     if "rule" in wanted and wanted["rule"] != found.rule.name:
         return False
     reason = wanted.get("reason")
-    words = [*found.decision.reasons, *found.decision.via]
-    return reason is None or reason == found.code or any(reason in each for each in words)
+    if reason is None or reason in _CODES:
+        return reason in {None, found.code}
+    return any(reason in each for each in (*found.decision.reasons, *found.decision.via))
 
 
 def _wanted(wanted: Json) -> str:

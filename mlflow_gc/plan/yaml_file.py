@@ -20,6 +20,8 @@ _MAX_BYTES = 100_000
 _MAX_NODES = 10_000
 _PREFIX = "tag:yaml.org,2002:"
 _PLAIN = {_PREFIX + name for name in ("str", "int", "float", "bool", "null", "timestamp")}
+_DEEPEST = 50
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,14})", re.ASCII)
 
 Place = tuple[Any, ...]
@@ -103,6 +105,8 @@ class _Reader:
         line = node.start_mark.line + 1
         if self._left < 0 or id(node) in self._open:
             raise self._problem(line, "aliases make it too large")
+        if len(self._open) >= _DEEPEST:
+            raise self._problem(line, "it is nested too deeply")
         self._open.add(id(node))
         try:
             return self._value(node, place, line)
@@ -117,6 +121,8 @@ class _Reader:
             return [self._item(child, (*place, n)) for n, child in enumerate(node.value)]
         if tag not in _PLAIN or not isinstance(node.value, str):
             raise self._problem(line, f"the tag {tag.removeprefix(_PREFIX)!r} has no meaning here")
+        if _HALF_A_CHARACTER.search(node.value):
+            raise self._problem(line, "half a character, which no text has")
         return _scalar(node.value, tag.removeprefix(_PREFIX))
 
     def _item(self, node: Any, place: Place) -> Any:
@@ -131,6 +137,8 @@ class _Reader:
             if not isinstance(key_node.value, str):
                 raise self._problem(line, "a key has to be a word")
             key = key_node.value
+            if _HALF_A_CHARACTER.search(key):
+                raise self._problem(line, "half a character, which no text has")
             if str(key_node.tag) == f"{_PREFIX}merge":
                 is_list = isinstance(value_node.value, list) and str(value_node.tag).endswith("seq")
                 merged += value_node.value if is_list else [value_node]
