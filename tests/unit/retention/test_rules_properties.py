@@ -753,7 +753,9 @@ def test_runs_go_only_when_older_than_the_age_that_the_policy_says(case):
             assert _is_older(_run_times(run), _floor(document))
             assert not _kept_by_owner(document, run.tags, home.tags)
             assert _may_go_by_mark(document, run.tags, _run_times(run))
-        is_judged = run.status in TERMINAL or said["zombies"] != "off"
+        is_judged = run.status in TERMINAL or (
+            run.status in UNFINISHED and said["zombies"] != "off"
+        )
         times = [t for t in _run_times(run) if t is not None]
         if decision.verdict is Verdict.FRESH and is_judged and _sane(*times):
             assert not (times and _is_older([*times], age))
@@ -858,14 +860,14 @@ def _by_keep(found: Inventory, document: Document) -> dict[tuple[str, Any], set[
         groups.setdefault(("runs", run.experiment_id, name), (said["keep"], []))[1].append(member)
     for key, version in found.model_versions.items():
         created, updated = version.creation_timestamp, version.last_updated_timestamp
-        if created is None or updated is None or not _sane(created):
+        if created is None or not _sane(created):
             continue
         name, said = _said_of_model(document, found, version)
         member = Member(
             key=("model_versions", key),
             time_ms=created,
             order=(int(version.version),),
-            active_ms=max(created, updated),
+            active_ms=max(created, updated or 0),
         )
         groups.setdefault(("versions", version.name, name), (said["keep"], []))[1].append(member)
     zone = ZoneInfo(document.get("time_zone", "UTC"))
@@ -975,6 +977,23 @@ def test_each_age_of_a_rule_has_the_same_border(later_ms, goes):
         assert (entity in gone) == goes, key
         # Experiment 1 stays with the run.
         assert _ALL - gone <= {entity, ("experiments", "1")}, key
+
+
+def test_a_rule_with_never_is_never_whatever_the_defaults_let_go():
+    """Zombies and empty models, too, unless the rule sets them itself."""
+    found = _all_of_age(0, 90 * DAY_MS)
+    rule = {"name": "all", "match": {"workspace": "*"}, "ttl": "never"}
+    assert _goes(found, _policy({**_MONTH, "rules": []})) == _ALL
+    assert _goes(found, _policy({**_MONTH, "rules": [rule]})) == set()
+    own = {
+        "zombies": ("runs", "c" * 32),
+        "failed_ttl": ("runs", "b" * 32),
+        "empty_experiments": ("experiments", "2"),
+        "empty_models": ("registered_models", "empty"),
+    }
+    for key, entity in own.items():
+        document = {**_MONTH, "rules": [{**rule, key: "30d"}]}
+        assert _goes(found, _policy(document)) == {entity}, key
 
 
 @_around
