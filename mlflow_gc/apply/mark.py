@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_gc.clock import format_ms
+from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Inventory
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.scan import chunks
@@ -161,10 +162,22 @@ def _attempt(gateway: Gateway) -> Any:
             else:
                 gateway.set_tag(change.kind, change.entity_id, DELETE_AFTER, change.value)
         except ServerError as error:
-            return error
+            is_gone = error.failure is Failure.REJECTED and _is_in_trash(gateway, change)
+            return ServerError(error.message, Failure.NOT_FOUND) if is_gone else error
         return None
 
     return attempt
+
+
+def _is_in_trash(gateway: Gateway, change: Change) -> bool:
+    """Tell whether a server refused a tag because what should carry it went meanwhile."""
+    if change.kind == "run":
+        found = gateway.get_run(change.entity_id)
+        return found is None or wire.run(found).lifecycle_stage != "active"
+    if change.kind == "experiment":
+        found = gateway.get_experiment(change.entity_id)
+        return found is None or wire.experiment(found).lifecycle_stage != "active"
+    return False
 
 
 def _count(marking: Marking, change: Change, error: ServerError | None) -> None:

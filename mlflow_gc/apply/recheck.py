@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from mlflow_gc.apply.registry_view import RegistryView
 from mlflow_gc.clock import now_ms, parse_time
@@ -29,8 +30,10 @@ from mlflow_gc.plan.expect import (
     expect_run,
 )
 from mlflow_gc.retention.decide import decide, experiments_to_probe, trash_since
-from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
+from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict, protect
+from mlflow_gc.retention.explain import explain
 from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.runs import place_holders
 
 LOOK_IS_GOOD_FOR_S = 5.0
 """Seconds between the look at an entity and its deletion, at most."""
@@ -193,8 +196,8 @@ class Recheck:
             if run_id in found:
                 found[run_id] = replace(found[run_id], lifecycle_stage="active")
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
-        relatives = self._relatives(found)
         experiments = self._experiments({run.experiment_id for run in active.values()})
+        relatives = self._relatives(found, experiments)
         if deleted_by_us:
             # That the experiment went as well, by this plan or by somebody's hand, is no need.
             experiments = {i: replace(e, lifecycle_stage="active") for i, e in experiments.items()}
@@ -205,25 +208,33 @@ class Recheck:
             run = active.get(entry["run_id"])
             if run and (changed := drift(entry["expect"], expect_run(run))):
                 held[run.run_id] = protect(Reason.CHANGED, *changed)
-        decisions = decide(
-            Inventory(
-                experiments=experiments,
-                runs={**relatives, **active},
-                registered_models=self.registry.models,
-                model_versions=self.registry.versions,
-                foreign_versions=self.registry.foreign_versions,
-                logged_models={**self._logged_models, **self.registry.logged_models},
-                workspace=self._workspace,
-            ),
-            self.policy,
-            held,
-        ).runs
-        return {
-            entry["run_id"]: _finding(
-                found.get(entry["run_id"]), decisions.get(entry["run_id"]), looked_at
-            )
-            for entry in entries
-        }
+        inventory = Inventory(
+            experiments=experiments,
+            runs={**relatives, **active},
+            registered_models=self.registry.models,
+            model_versions=self.registry.versions,
+            foreign_versions=self.registry.foreign_versions,
+            logged_models={**self._logged_models, **self.registry.logged_models},
+            workspace=self._workspace,
+        )
+        decisions = decide(inventory, self.policy, held)
+        findings: dict[str, Finding] = {}
+        for run_id in (entry["run_id"] for entry in entries):
+            run, decision = found.get(run_id), None
+            if run and run_id in decisions.runs:
+                decision = self._with_owner(inventory, decisions, "run", run_id)
+            findings[run_id] = _finding(run, decision, looked_at)
+        return findings
+
+    def _with_owner(
+        self, inventory: Inventory, decisions: Decisions, kind: str, key: Any
+    ) -> Decision:
+        """Return a decision; where a TTL tag makes something not stale, with that tag."""
+        decision: Decision = getattr(decisions, f"{kind}s")[key]
+        if decision.verdict is Verdict.FRESH:
+            by = explain(inventory, decisions, self.policy, kind, key).age.by
+            return replace(decision, via=(by,)) if by.startswith("tag ") else decision
+        return decision
 
     def look_at_experiment(self, entry: Document) -> Finding:
         """Look at a planned experiment; its planned runs have been dealt with before."""
@@ -279,15 +290,14 @@ class Recheck:
         )
         if inventory.diagnostics:
             raise ServerError(inventory.diagnostics[0].message, Failure.AMBIGUOUS)
-        decision = decide(inventory, self.policy).experiments[experiment_id]
+        decisions = decide(inventory, self.policy)
+        decision = self._with_owner(inventory, decisions, "experiment", experiment_id)
         if runs:
             # Whatever is in it now was not deleted by this plan, so the experiment stays.
             return _kept_or(decision, "changed", f"{len(runs)} active runs in it", looked_at)
         if changed := drift(entry["expect"], expect_experiment(experiment)):
             return _kept_or(decision, "changed", "; ".join(changed), looked_at)
-        if decision.verdict is not Verdict.DELETE:
-            return _kept_or(decision, "changed", "it was active again", looked_at)
-        return Finding(looked_at=looked_at)
+        return _judged(decision, looked_at)
 
     def _runs_in(self, experiment_id: str, deleted_with: Collection[str] | None) -> Iterator[Run]:
         """Yield active runs; in a deleted experiment those that were not in its trash before."""
@@ -334,12 +344,12 @@ class Recheck:
             logged_models={},
             workspace=self._workspace,
         )
-        decision = decide(inventory, self.policy).model_versions[name, number]
+        decisions = decide(inventory, self.policy)
+        decision = self._with_owner(inventory, decisions, "model_version", (name, number))
         expected = expect_model_version(version, wire.version_aliases(wired))
-        changed = drift(entry["expect"], expected)
-        if changed or decision.verdict is not Verdict.DELETE:
-            return _kept_or(decision, "changed", "; ".join(changed) or "updated", looked_at)
-        return Finding(looked_at=looked_at)
+        if changed := drift(entry["expect"], expected):
+            return _kept_or(decision, "changed", "; ".join(changed), looked_at)
+        return _judged(decision, looked_at)
 
     def look_at_registered_model(self, entry: Document) -> Finding:
         """Look at a planned registered model; deleting it would take any version along."""
@@ -361,11 +371,11 @@ class Recheck:
             logged_models={},
             workspace=self._workspace,
         )
-        decision = decide(inventory, self.policy).registered_models[name]
-        changed = drift(entry["expect"], expect_registered_model(model))
-        if changed or decision.verdict is not Verdict.DELETE:
-            return _kept_or(decision, "changed", "; ".join(changed) or "updated", looked_at)
-        return Finding(looked_at=looked_at)
+        decisions = decide(inventory, self.policy)
+        decision = self._with_owner(inventory, decisions, "registered_model", name)
+        if changed := drift(entry["expect"], expect_registered_model(model)):
+            return _kept_or(decision, "changed", "; ".join(changed), looked_at)
+        return _judged(decision, looked_at)
 
     def _runs_of(self, entries: Sequence[Document]) -> dict[str, Run]:
         """Read runs of any lifecycle stage by id."""
@@ -389,11 +399,13 @@ class Recheck:
         for run in map(self._run, pages(search)):
             yield run.run_id, run
 
-    def _relatives(self, found: Mapping[str, Run]) -> dict[str, Run]:
+    def _relatives(
+        self, found: Mapping[str, Run], experiments: Mapping[str, Experiment]
+    ) -> dict[str, Run]:
         """Return active runs outside the plan that matter to these.
 
-        Those nested with them, those that use what they made, and the newest runs of their
-        experiments where the policy keeps some.
+        Those nested with them, those that use what they made, and all runs of their experiments
+        where the policy keeps some.
         """
         relatives = dict(self._dependents)
         parents = sorted(
@@ -408,25 +420,42 @@ class Recheck:
             for experiment_ids in chunks(self.experiment_ids, 1000):
                 relatives.update(self._read_runs(group, experiment_ids, view="ACTIVE_ONLY"))
         if self.policy.needs_groups:
-            for experiment_id in sorted({run.experiment_id for run in found.values()}):
-                relatives.update(self._group(experiment_id))
+            for _, experiment in sorted(experiments.items()):
+                # What is known of a relative is more: a search leaves out what it reads.
+                relatives = {**self._group(experiment), **relatives}
         return {i: run for i, run in relatives.items() if i not in found}
 
-    def _group(self, experiment_id: str) -> dict[str, Run]:
+    def _group(self, experiment: Experiment) -> dict[str, Run]:
         """Return all active runs of an experiment: keep rules rank a run among them.
 
-        Read once a minute at most: the plan lists the runs of an experiment one after the other.
+        All are read once a minute at most, for the plan lists the runs of an experiment one after
+        the other.  Those that hold the places are read anew each time: only when one of them goes
+        or changes can a planned run move up.
         """
+        experiment_id = experiment.experiment_id
         with self._grouping:
             known = self._groups.get(experiment_id)
             if known is None or time.monotonic() - known[0] > _GROUP_IS_GOOD_FOR_S:
                 read_at = time.monotonic()
                 found = pages(partial(self._gateway.search_runs, [experiment_id]))
-                runs = {run.run_id: run for run in map(self._run, found)}
+                known = read_at, {run.run_id: run for run in map(self._run, found)}
                 # Only the one at hand is worth its memory.
-                self._groups = {experiment_id: (read_at, runs)}
-                return runs
+                self._groups = {experiment_id: known}
+            else:
+                self._read_place_holders(experiment, known[1])
             return known[1]
+
+    def _read_place_holders(self, experiment: Experiment, runs: dict[str, Run]) -> None:
+        """Bring the runs that hold places up to date, and those that move up for them."""
+        read: set[str] = set()
+        context = Inventory({}, {}, {}, {}, {}, workspace=self._workspace)
+        while holders := place_holders(runs.values(), experiment, self.policy, context) - read:
+            for ids in chunks(sorted(holders), _IDS_A_CALL):
+                now = dict(self._read_runs(ids, [experiment.experiment_id], view="ACTIVE_ONLY"))
+                for run_id in ids:
+                    runs.pop(run_id)
+                runs.update(now)
+            read |= holders
 
     def _run(self, wired: Json) -> Run:
         return wire.run(wired, self.policy.metrics)
@@ -502,8 +531,15 @@ def _finding(run: Run | None, decision: Decision | None, looked_at: float) -> Fi
         return Finding("gone", "it does not exist any more", looked_at)
     if run.lifecycle_stage != "active" or decision is None:
         return Finding("already_deleted", "it is in the trash already", looked_at)
+    return _judged(decision, looked_at)
+
+
+def _judged(decision: Decision, looked_at: float) -> Finding:
+    """Return what a decision means for something that is as the plan saw it."""
     if decision.verdict is Verdict.DELETE:
         return Finding(looked_at=looked_at)
+    if decision.verdict is Verdict.FRESH and decision.via:
+        return Finding("protected", decision.via[0], looked_at)
     return _kept_or(decision, "changed", "it was active again", looked_at)
 
 

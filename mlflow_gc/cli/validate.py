@@ -54,12 +54,12 @@ def _validate(path: Path) -> str:
 
 def _validate_yaml(path: Path) -> str:
     from mlflow_gc.plan.policy_file import read_policy_file, warnings
-    from mlflow_gc.plan.policy_tests import read_policy_tests
+    from mlflow_gc.plan.policy_tests import read_policy_tests, run_policy_tests
     from mlflow_gc.plan.yaml_file import read_yaml
 
     document = read_yaml(path, "policy").document
     if isinstance(document, dict) and "cases" in document:
-        read_policy_tests(path)
+        list(run_policy_tests(read_policy_tests(path)))
         return f"valid policy tests, {len(document['cases'])} cases"
     from mlflow_gc.cli.output import say
 

@@ -367,7 +367,7 @@ class RestGateway:
 
     def delete_registered_model(self, name: str) -> None:
         """Delete a registered model and all its versions for good."""
-        self._send("DELETE", f"{_V2}/registered-models/delete", json={"name": name}, registry=True)
+        self._write("DELETE", f"{_V2}/registered-models/delete", json={"name": name}, registry=True)
 
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
         """Set a tag."""
@@ -375,7 +375,7 @@ class RestGateway:
         body = {**ids, "key": key, "value": value}
         # Setting a tag again to what it is changes nothing.
         self._retried(
-            lambda: self._send("POST", path, json=body, registry=registry), _READ_ATTEMPTS
+            lambda: self._write("POST", path, json=body, registry=registry), _READ_ATTEMPTS
         )
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
@@ -384,7 +384,7 @@ class RestGateway:
         method = "DELETE" if registry else "POST"
         body = {**ids, "key": key}
         self._retried(
-            lambda: self._send(method, path, json=body, registry=registry), _READ_ATTEMPTS
+            lambda: self._write(method, path, json=body, registry=registry), _READ_ATTEMPTS
         )
 
     # -- plumbing ------------------------------------------------------------------------------

@@ -15,14 +15,14 @@ def decide_registered_models(
     inventory: Inventory, policy: Policy, rulebook: Rulebook
 ) -> dict[str, Decision]:
     """Decide over all registered models that have no version."""
-    if all(rule.empty_model_ms is None for rule in policy.all_rules()):
-        return {}
     populated = {name for name, _ in inventory.model_versions}
-    return {
+    decisions = {
         name: _decide(model, rulebook, policy)
         for name, model in inventory.registered_models.items()
         if name not in populated and not model.highest_version
     }
+    is_on = any(rule.empty_model_ms is not None for rule in policy.all_rules())
+    return decisions if is_on else {}
 
 
 def _decide(model: RegisteredModel, rulebook: Rulebook, policy: Policy) -> Decision:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
@@ -87,20 +87,59 @@ def _kept_by_rules(groups: Iterable[_Group], policy: Policy) -> Iterator[tuple[s
     for group in groups:
         if not group.candidates:
             continue
-        members = [
-            Member(
-                key=run.run_id,
-                time_ms=run.start_time,
-                order=(run.start_time, run.run_id),
-                active_ms=run.last_activity_time or 0,
-                metrics=run.metrics,
-            )
-            for run in group.runs
-            if run.start_time is not None and policy.is_sensible(run.start_time)
-        ]
-        found = kept(members, group.rule.keep, as_of_ms=policy.as_of_ms, zone=policy.zone)
+        found = kept(
+            _members(group.runs, policy),
+            group.rule.keep,
+            as_of_ms=policy.as_of_ms,
+            zone=policy.zone,
+        )
         for run_id in sorted(group.candidates & found.keys()):
             yield run_id, protect_by_rules(found[run_id], group.rule.name)
+
+
+def place_holders(
+    runs: Collection[Run], experiment: Experiment, policy: Policy, inventory: Inventory
+) -> set[str]:
+    """Return the runs of one experiment that hold the places of keep rules and floors.
+
+    As long as these are what they are, no other run of the experiment gets a place.
+
+    Args:
+        runs: all active runs of the experiment.
+        experiment: the experiment.
+        policy: with the rules.
+        inventory: whose workspace counts.
+    """
+    rulebook = Rulebook(policy, inventory)
+    groups: dict[str, _Group] = {}
+    for run in runs:
+        rule = rulebook.of_run(run, experiment)
+        if not rule.keep.is_empty:
+            groups.setdefault(rule.name, _Group(rule)).runs.append(run)
+    holders: set[str] = set()
+    for group in groups.values():
+        keep = group.rule.keep
+        members = _members(group.runs, policy)
+        holders.update(kept(members, keep, as_of_ms=policy.as_of_ms, zone=policy.zone))
+    if policy.keep_last_runs:
+        ranked = sorted(_members(runs, policy), key=lambda m: m.time_ms, reverse=True)
+        border = ranked[: policy.keep_last_runs][-1].time_ms if ranked else 0
+        holders.update(member.key for member in ranked if member.time_ms >= border)
+    return holders
+
+
+def _members(runs: Iterable[Run], policy: Policy) -> list[Member]:
+    return [
+        Member(
+            key=run.run_id,
+            time_ms=run.start_time,
+            order=(run.start_time, run.run_id),
+            active_ms=run.last_activity_time or 0,
+            metrics=run.metrics,
+        )
+        for run in runs
+        if run.start_time is not None and policy.is_sensible(run.start_time)
+    ]
 
 
 def _decide(
