@@ -264,8 +264,8 @@ def _the_best(world: World) -> tuple[str, Estate]:
     for low in (0.1, "-Infinity"):
         e.goes |= runs_of(scored(world, home, low))
     e.goes |= runs_of(
-        # Whichever is read first: a comparison with NaN depends on who is asked.
-        *(scored(world, home, "NaN", age=age) for age in (150, 100, 90)),
+        # Two are read first (the oldest are): a comparison with NaN depends on who is asked.
+        *(scored(world, home, "NaN", age=age) for age in (150, 149, 100, 90)),
         world.run(home),
         score(world, scored(world, home, 5), "NaN", age=99),  # the latest counts
         score(world, world.run(home), 7, key="AUC"),
