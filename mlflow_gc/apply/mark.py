@@ -171,12 +171,15 @@ def _attempt(gateway: Gateway) -> Any:
 
 def _is_in_trash(gateway: Gateway, change: Change) -> bool:
     """Tell whether a server refused a tag because what should carry it went meanwhile."""
-    if change.kind == "run":
-        found = gateway.get_run(change.entity_id)
-        return found is None or wire.run(found).lifecycle_stage != "active"
-    if change.kind == "experiment":
-        found = gateway.get_experiment(change.entity_id)
-        return found is None or wire.experiment(found).lifecycle_stage != "active"
+    try:
+        if change.kind == "run":
+            found = gateway.get_run(change.entity_id)
+            return found is None or wire.run(found).lifecycle_stage != "active"
+        if change.kind == "experiment":
+            found = gateway.get_experiment(change.entity_id)
+            return found is None or wire.experiment(found).lifecycle_stage != "active"
+    except ServerError:
+        pass  # nobody knows; the refusal of the tag is what is told
     return False
 
 

@@ -193,7 +193,7 @@ def test_what_covers_matches_all_that_the_other_one_does(
     """Otherwise the warning would talk people into taking a rule away that counts."""
     first, second = pair
     assume(first.covers(second))
-    for _ in range(6):
+    for _ in range(3):
         workspace = data.draw(st.none() | _name)
         experiment = an_experiment(name=data.draw(_name), tags=data.draw(_tags))
         run = a_run(
@@ -359,7 +359,10 @@ def test_what_is_said_to_be_swallowed_keeps_nothing_more(
     """On any days, in any zone, also for versions whose numbers are not in the order of days."""
     keep, _, swallowed = case
     rest = Keep(calendar={k: n for k, n in keep.calendar.items() if k != swallowed})
-    hours = rng.choices(range(rng.choice([300, 2000, 900 * 24])), k=rng.randint(1, 120))
+    # The newest may be on any day of a week or year; some histories have something every day.
+    newest = rng.randrange(500) * 24
+    span = range(newest, newest + rng.choice([300, 2000, 900 * 24]))
+    hours = [*span[::20]] if rng.random() < 0.5 else rng.choices(span, k=rng.randint(1, 120))
     members = [
         Member(
             n,
@@ -561,7 +564,7 @@ def _without(document: Document, number: int, key: str) -> Document:
     return {**document, "rules": rules}
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(_documents | _about_keep, _worlds())
 def test_what_is_said_to_do_nothing_does_nothing(document: Document, found: Inventory) -> None:
     """Take away what the warning names, and the same goes as before."""
