@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from dataclasses import replace
@@ -124,6 +125,8 @@ def survey(gateway: Gateway, policy: Policy, *, quiet: bool) -> tuple[Inventory,
     progress = Progress("Read", quiet=quiet)
     try:
         inventory = scan(gateway, progress, metrics=policy.metrics, workspace=server.workspace)
+        # Millions of records that stay: Python's collector need not walk them again and again.
+        gc.freeze()
         inventory = _with_inputs(gateway, inventory, policy)
         waiting = experiments_to_probe(decide(inventory, policy))
         inventory = probe(gateway, inventory, waiting, since_ms=trash_since(policy, inventory))
