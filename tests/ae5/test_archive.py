@@ -164,6 +164,8 @@ def test_packages_are_the_dependencies_of_the_wheel(project: dict[str, Any]):
     block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
     assert block is not None
     dependencies = re.findall(r'^ +"([^"]+)",$', block[1], re.MULTILINE)
+    # The channel `defaults` does not have it, and the program does without it, only slower.
+    dependencies = [d for d in dependencies if not d.startswith("jsonschema-rs")]
     assert project["env_specs"]["Runtime"]["packages"][2:] == dependencies
 
 
