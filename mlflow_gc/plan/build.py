@@ -27,6 +27,7 @@ from mlflow_gc.plan.expect import (
     time_or_none,
 )
 from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
+from mlflow_gc.plan.statistics import statistics
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.guards import tally, tripped
 from mlflow_gc.retention.owner_tags import malformed_tags
@@ -105,6 +106,7 @@ def build_plan(
                 not e["reversible"] for e in (*experiments, *runs, *versions, *models)
             ),
         },
+        "statistics": statistics(inventory, decisions, policy.as_of_ms),
         "experiments": experiments,
         "runs": runs,
         "model_versions": versions,

@@ -17,7 +17,11 @@ import orjson
 from mlflow_gc.errors import GcError
 from mlflow_gc.plan.build import Document
 
-_ENTITY_LISTS = ("experiments", "runs", "model_versions", "registered_models")
+_ENTITY_LISTS = (
+    *("experiments", "runs", "model_versions", "registered_models"),
+    *("by_experiment", "by_model"),
+)
+_HOLDERS = ("protected", "statistics")
 
 
 def render(plan: Document) -> bytes:
@@ -37,7 +41,7 @@ def _members(holder: Document) -> Iterator[bytes]:
         end = b"\n" if key == last else b",\n"
         if key in _ENTITY_LISTS:
             yield from _entity_lines(key, value, end)
-        elif key == "protected":
+        elif key in _HOLDERS:
             yield orjson.dumps(key) + b": {\n"
             yield from _members(value)
             yield b"}" + end

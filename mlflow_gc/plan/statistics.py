@@ -1,0 +1,92 @@
+"""Numbers about what goes and what stays, for the charts of a report; they decide nothing.
+
+A plan names what goes and what is protected; how old the rest is, and how much of an experiment or
+model is left, can only be counted while the inventory is at hand.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mlflow_gc.clock import DAY_MS
+from mlflow_gc.inventory.entities import Inventory
+from mlflow_gc.retention.decision import Decision, Decisions, Verdict
+
+AGE_BOUNDS_DAYS = (7, 30, 90, 180, 365, 730)
+"""Ages are counted between these, in days; then older than the last, then of unknown age."""
+
+_VERDICTS = (Verdict.DELETE, Verdict.PROTECT, Verdict.FRESH)
+_WORDS = {Verdict.DELETE: "delete", Verdict.PROTECT: "protected", Verdict.FRESH: "fresh"}
+
+
+def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> dict[str, Any]:
+    """Return the ``statistics`` of a plan.
+
+    Args:
+        inventory: what the server holds.
+        decisions: over all of it.
+        as_of_ms: the moment that ages count from, ms since the epoch, UTC.
+    """
+    newest: dict[str, int | None] = {
+        e.experiment_id: max(filter(None, (e.last_update_time, e.creation_time)), default=None)
+        for e in inventory.experiments.values()
+    }
+    for run in inventory.runs.values():
+        last = run.last_activity_time
+        if last is not None:
+            known = newest.get(run.experiment_id)
+            newest[run.experiment_id] = last if known is None else max(known, last)
+    runs, versions = inventory.runs, inventory.model_versions
+    models = inventory.registered_models
+    return {
+        "age_bounds_days": list(AGE_BOUNDS_DAYS),
+        "ages": {
+            "experiments": _ages(
+                ((newest.get(e), d) for e, d in decisions.experiments.items()), as_of_ms
+            ),
+            "runs": _ages(
+                ((runs[r].last_activity_time, d) for r, d in decisions.runs.items()), as_of_ms
+            ),
+            "model_versions": _ages(
+                ((versions[v].active_ms or None, d) for v, d in decisions.model_versions.items()),
+                as_of_ms,
+            ),
+            "registered_models": _ages(
+                (
+                    (models[m].last_updated_timestamp, d)
+                    for m, d in decisions.registered_models.items()
+                ),
+                as_of_ms,
+            ),
+        },
+        "by_experiment": [
+            {"experiment_id": e, "name": inventory.experiments[e].name, **counts}
+            for e, counts in _shares((runs[r].experiment_id, d) for r, d in decisions.runs.items())
+            if e in inventory.experiments
+        ],
+        "by_model": [
+            {"name": name, **counts}
+            for name, counts in _shares((v[0], d) for v, d in decisions.model_versions.items())
+        ],
+    }
+
+
+def _ages(found: Iterable[tuple[int | None, Decision]], as_of_ms: int) -> dict[str, list[int]]:
+    """Count by age, youngest first, those of unknown age last."""
+    unknown = len(AGE_BOUNDS_DAYS) + 1
+    bounds_ms = [days * DAY_MS for days in AGE_BOUNDS_DAYS]
+    counts = {verdict: [0] * (unknown + 1) for verdict in _VERDICTS}
+    for time_ms, decision in found:
+        age = unknown if time_ms is None else bisect_right(bounds_ms, as_of_ms - time_ms)
+        counts[decision.verdict][age] += 1
+    return {_WORDS[verdict]: counts[verdict] for verdict in _VERDICTS}
+
+
+def _shares(found: Iterable[tuple[str, Decision]]) -> list[tuple[str, Mapping[str, int]]]:
+    """Count by group, as far as anything of the group is stale, in the order of the names."""
+    counts: Counter[tuple[str, Verdict]] = Counter((group, d.verdict) for group, d in found)
+    groups = sorted({group for group, verdict in counts if verdict is not Verdict.FRESH})
+    return [(g, {_WORDS[v]: counts[g, v] for v in _VERDICTS}) for g in groups]
