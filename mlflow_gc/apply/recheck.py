@@ -458,7 +458,7 @@ class Recheck:
             read |= holders
 
     def _run(self, wired: Json) -> Run:
-        return wire.run(wired, self.policy.metrics)
+        return wire.run(wired, self.policy.wanted)
 
     def _nested_runs(self, entries: Sequence[Document]) -> Iterator[Run]:
         """Yield active runs that are nested in planned ones, and maybe others."""

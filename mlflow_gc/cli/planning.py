@@ -124,7 +124,7 @@ def survey(gateway: Gateway, policy: Policy, *, quiet: bool) -> tuple[Inventory,
     server = read_server_info(gateway)
     progress = Progress("Read", quiet=quiet)
     try:
-        inventory = scan(gateway, progress, metrics=policy.metrics, workspace=server.workspace)
+        inventory = scan(gateway, progress, wanted=policy.wanted, workspace=server.workspace)
         # Millions of records that stay: Python's collector need not walk them again and again.
         gc.freeze()
         inventory = _with_inputs(gateway, inventory, policy)
