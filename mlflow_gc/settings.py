@@ -39,6 +39,9 @@ ENTITY_TTL = Setting(
     "MLFLOW_TRACKING_ENTITY_TTL", "--ttl", "age in whole days from which an entity is stale"
 )
 
+BACKEND_STORE_URI = Setting(
+    "MLFLOW_BACKEND_STORE_URI", "--backend-store-uri", "database of the tracking server"
+)
 POLICY = Setting("MLFLOW_GC_POLICY", "--policy", "policy file")
 
 
@@ -108,19 +111,22 @@ def resolve(
 class Connection:
     """How to reach a server: every value with its origin.
 
-    ``tracking_uri`` None means MLflow's own default; ``registry_uri`` None the tracking URI.
+    ``tracking_uri`` None means MLflow's own default; ``registry_uri`` None the tracking URI;
+    ``backend_store_uri`` None that a plan is read where it is applied.
     """
 
     tracking_uri: Value
     registry_uri: Value
     token: Value
     workspace: Value
+    backend_store_uri: Value
 
     def describe(self) -> list[str]:
         """Return one line per setting for ``-v``."""
-        return [
-            v.describe() for v in (self.tracking_uri, self.registry_uri, self.token, self.workspace)
-        ]
+        values = [self.tracking_uri, self.registry_uri, self.token, self.workspace]
+        if self.backend_store_uri.text is not None:
+            values.append(self.backend_store_uri)
+        return [value.describe() for value in values]
 
 
 def resolve_connection(
@@ -128,6 +134,7 @@ def resolve_connection(
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
     workspace: str | None = None,
+    backend_store_uri: str | None = None,
 ) -> Connection:
     """Resolve where the server is; the arguments are what the flags gave."""
     return Connection(
@@ -135,6 +142,7 @@ def resolve_connection(
         registry_uri=resolve(REGISTRY_URI, registry_uri),
         token=resolve(TRACKING_TOKEN),
         workspace=resolve(WORKSPACE, workspace),
+        backend_store_uri=resolve(BACKEND_STORE_URI, backend_store_uri),
     )
 
 

@@ -26,6 +26,7 @@ def mark(
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
+    backend_store_uri: options.BackendStoreUri = None,
     ttl: options.Ttl = None,
     policy_file: options.PolicyFile = None,
     accept_partial_view: options.AcceptPartialView = False,
@@ -39,7 +40,8 @@ def mark(
     from mlflow_gc.cli.output import Progress, console, say
     from mlflow_gc.cli.planning import open_server, resolve_policy
     from mlflow_gc.clock import format_ms
-    from mlflow_gc.inventory.scan import scan
+    from mlflow_gc.inventory.identity import read_server_info
+    from mlflow_gc.inventory.reader import open_reader
     from mlflow_gc.views import outcomes
 
     policy = resolve_policy(
@@ -55,10 +57,15 @@ def mark(
             hint="Put a line such as grace: 14d into the policy file, or use --clear.",
         )
     gateway = open_server(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        backend_store_uri=backend_store_uri,
+        verbose=verbose,
     )
     if clear:
-        marking = plan_clearing(scan(gateway, Progress("Read", quiet=quiet)))
+        with open_reader(gateway, read_server_info(gateway)) as reader:
+            marking = plan_clearing(reader.scan(Progress("Read", quiet=quiet)))
     else:
         marking = _marking(gateway, policy, quiet=quiet)
     signum = 0

@@ -20,6 +20,14 @@ Workspace = Annotated[
     str | None,
     typer.Option("--workspace", help="Workspace of the server, MLflow 3.10+ [MLFLOW_WORKSPACE]."),
 ]
+BackendStoreUri = Annotated[
+    str | None,
+    typer.Option(
+        "--backend-store-uri",
+        metavar="URI",
+        help="Database of the server, read in place of it [MLFLOW_BACKEND_STORE_URI].",
+    ),
+]
 Ttl = Annotated[
     str | None,
     typer.Option(

@@ -13,6 +13,7 @@ from mlflow_gc.clock import format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
 from mlflow_gc.inventory.gateway import Gateway, ServerError
+from mlflow_gc.inventory.reader import Reader, open_reader
 from mlflow_gc.plan.build import Document, build_plan
 from mlflow_gc.plan.policy_file import apply_policy, read_policy_file, warnings
 from mlflow_gc.retention.decide import (
@@ -83,7 +84,12 @@ def resolve_policy(
 
 
 def open_server(
-    *, tracking_uri: str | None, registry_uri: str | None, workspace: str | None, verbose: bool
+    *,
+    tracking_uri: str | None,
+    registry_uri: str | None,
+    workspace: str | None,
+    backend_store_uri: str | None = None,
+    verbose: bool,
 ) -> Gateway:
     """Open the server that the settings name; it is not contacted yet.
 
@@ -93,7 +99,10 @@ def open_server(
     from mlflow_gc.inventory.connect import connect
 
     connection: Connection = resolve_connection(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        backend_store_uri=backend_store_uri,
     )
     if verbose:
         for line in connection.describe():
@@ -118,18 +127,20 @@ def survey(gateway: Gateway, policy: Policy, *, quiet: bool) -> tuple[Inventory,
         ServerError: the server cannot be reached or read.
     """
     from mlflow_gc.inventory.identity import read_server_info
-    from mlflow_gc.inventory.scan import probe, scan
 
     began = time.monotonic()
     server = read_server_info(gateway)
     progress = Progress("Read", quiet=quiet)
     try:
-        inventory = scan(gateway, progress, wanted=policy.wanted, workspace=server.workspace)
-        # Millions of records that stay: Python's collector need not walk them again and again.
-        gc.freeze()
-        inventory = _with_inputs(gateway, inventory, policy)
-        waiting = experiments_to_probe(decide(inventory, policy))
-        inventory = probe(gateway, inventory, waiting, since_ms=trash_since(policy, inventory))
+        with open_reader(gateway, server) as reader:
+            server = replace(server, read_from=reader.read_from)
+            inventory = reader.scan(progress, wanted=policy.wanted)
+            # Millions of records that stay: Python's collector need not walk them again and again.
+            gc.freeze()
+            inventory = _with_inputs(reader, inventory, policy)
+            waiting = experiments_to_probe(decide(inventory, policy))
+            since_ms = trash_since(policy, inventory)
+            inventory = reader.probe(inventory, waiting, since_ms=since_ms)
     finally:
         progress.close()
     doubts = judge_scan(
@@ -140,17 +151,15 @@ def survey(gateway: Gateway, policy: Policy, *, quiet: bool) -> tuple[Inventory,
     return replace(inventory, diagnostics=(*inventory.diagnostics, *doubts)), server
 
 
-def _with_inputs(gateway: Gateway, inventory: Inventory, policy: Policy) -> Inventory:
+def _with_inputs(reader: Reader, inventory: Inventory, policy: Policy) -> Inventory:
     """Return the inventory with what kept runs read, as far as that can matter.
 
     A run that stays for what another one reads may read something itself: hence the loop.
     """
-    from mlflow_gc.inventory.scan import read_inputs
-
     known: set[str] = set()
     while asked := runs_that_may_read(inventory, decide(inventory, policy)) - known:
         try:
-            inventory = read_inputs(gateway, inventory, asked)
+            inventory = reader.read_inputs(inventory, asked)
         except ServerError as error:
             message = f"Not all inputs of runs could be read. {error.message}"
             diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)

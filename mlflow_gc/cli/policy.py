@@ -64,6 +64,7 @@ def explain(
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
+    backend_store_uri: options.BackendStoreUri = None,
     ttl: options.Ttl = None,
     as_of: options.AsOf = None,
     policy_file: options.PolicyFile = None,
@@ -90,7 +91,11 @@ def explain(
         policies.policy(policy.to_document(), screen)
         return
     gateway = open_server(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        backend_store_uri=backend_store_uri,
+        verbose=verbose,
     )
     inventory, _ = survey(gateway, policy, quiet=quiet)
     found = [

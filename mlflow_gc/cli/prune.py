@@ -47,6 +47,7 @@ def prune(
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
+    backend_store_uri: options.BackendStoreUri = None,
     ttl: options.Ttl = None,
     as_of: options.AsOf = None,
     policy_file: options.PolicyFile = None,
@@ -79,6 +80,12 @@ def prune(
                     f"{flag} cannot stand beside a PLAN: the plan is the selection.",
                     hint="Leave it out, or leave out the PLAN.",
                 )
+        if backend_store_uri is not None:
+            raise UsageProblem(
+                "--backend-store-uri cannot stand beside a PLAN: what is deleted is looked at over "
+                "the server.",
+                hint="Leave it out.",
+            )
         plan = load_plan(plan_file)
         verify(plan, plan_file)
     else:
@@ -96,7 +103,11 @@ def prune(
         )
         plan_file = out or Path("prune-plan.json")
     gateway = open_server(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        backend_store_uri=backend_store_uri,
+        verbose=verbose,
     )
     screen = console(no_color=no_color)
     if made_here:

@@ -18,6 +18,7 @@ def report(
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
+    backend_store_uri: options.BackendStoreUri = None,
     ttl: options.Ttl = None,
     as_of: options.AsOf = None,
     policy_file: options.PolicyFile = None,
@@ -45,7 +46,11 @@ def report(
         verbose=verbose,
     )
     gateway = open_server(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        backend_store_uri=backend_store_uri,
+        verbose=verbose,
     )
     plan = make_plan(gateway, policy, quiet=quiet)
     if found := schema.problems(plan, "plan"):

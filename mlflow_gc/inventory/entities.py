@@ -12,6 +12,9 @@ from typing import Literal
 
 LifecycleStage = Literal["active", "deleted"]
 
+ReadFrom = Literal["rest", "database"]
+"""Where a server was read: over its REST API, or in its database."""
+
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
@@ -214,6 +217,7 @@ class ServerInfo:
     """Which server this is.
 
     ``identity`` is a fingerprint of what the server holds, not of its address (see identity.py).
+    ``read_from`` says how it was read; it is the same server either way.
     """
 
     tracking_uri: str
@@ -221,3 +225,4 @@ class ServerInfo:
     mlflow_version: str | None
     workspace: str | None
     identity: str
+    read_from: ReadFrom = "rest"

@@ -14,6 +14,8 @@ from enum import Enum
 from typing import Any, Protocol
 
 from mlflow_gc.errors import GcError
+from mlflow_gc.inventory.address import Address
+from mlflow_gc.inventory.entities import ReadFrom
 
 Json = dict[str, Any]
 Page = tuple[list[Json], str | None]
@@ -87,6 +89,14 @@ class Gateway(Protocol):
     @property
     def registry_is_separate(self) -> bool:
         """Whether the registry has another URI than the tracking server."""
+
+    @property
+    def read_from(self) -> ReadFrom:
+        """What it reads: a server's REST API, or a database through MLflow's own stores."""
+
+    @property
+    def database(self) -> Address | None:
+        """The database to read all that a plan needs from, faster than through here, or None."""
 
     def basics(self) -> Basics:
         """Address and version; the first contact, so its errors explain the connection."""

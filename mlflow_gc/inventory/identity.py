@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 
 from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import ServerInfo
+from mlflow_gc.inventory.entities import Experiment, ServerInfo
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 
 
@@ -51,7 +51,11 @@ def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:
         found = None
     if found is None:
         return _digest("uri", uri)
-    default = wire.experiment(found)
+    return fingerprint(wire.experiment(found))
+
+
+def fingerprint(default: Experiment) -> str:
+    """Return the fingerprint of a server by the experiment that it made when it began."""
     return _digest(
         "experiment",
         default.experiment_id,

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import orjson
 
 from mlflow_gc.clock import now_ms
+from mlflow_gc.inventory.address import Address
+from mlflow_gc.inventory.entities import ReadFrom
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
 from mlflow_gc.settings import redact_uri
 
@@ -46,11 +48,21 @@ class RestGateway:
         registry_uri: the same for the registry.
         workspace: sent as ``X-MLFLOW-WORKSPACE`` when set (MLflow 3.10 and newer).
         max_parallel: how many calls the caller may have under way at once.
+        database: the server's database, to read a plan from, or None.
     """
 
+    read_from: ReadFrom = "rest"
+
     def __init__(
-        self, tracking_uri: str, registry_uri: str, *, workspace: str | None, max_parallel: int = 8
+        self,
+        tracking_uri: str,
+        registry_uri: str,
+        *,
+        workspace: str | None,
+        max_parallel: int = 8,
+        database: Address | None = None,
     ) -> None:
+        self.database = database
         self._tracking_uri = tracking_uri
         self._registry_uri = registry_uri
         self._workspace = workspace

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import (
@@ -222,8 +222,15 @@ def _holes(
         )
 
 
+class KnowsStorage(Protocol):
+    """Whatever can tell where the files of a model version lie."""
+
+    def get_download_uri(self, name: str, version: str) -> str | None:
+        """Where they lie, as MLflow resolved it."""
+
+
 def resolve_storage(
-    gateway: Gateway, versions: MutableMapping[tuple[str, str], ModelVersion]
+    gateway: KnowsStorage, versions: MutableMapping[tuple[str, str], ModelVersion]
 ) -> None:
     """Ask where the files of copies lie whose original cannot be found any more.
 

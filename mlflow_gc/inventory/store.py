@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from mlflow_gc.inventory.address import Address
+from mlflow_gc.inventory.entities import ReadFrom
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
 from mlflow_gc.settings import redact_uri, without_secrets
 
@@ -24,16 +26,22 @@ class StoreGateway:
         tracking_uri: a database URI that answers and holds MLflow's tables (see ``connect.py``):
             MLflow retries for long where nobody answers, and creates the tables it misses.
         registry_uri: a database URI too, usually the same.
+        database: the one to read a plan from directly, or None to read it through here.
 
     Raises:
         ServerError: the database cannot be opened, or its schema is not that of the MLflow
             installed here.
     """
 
-    def __init__(self, tracking_uri: str, registry_uri: str) -> None:
+    read_from: ReadFrom = "database"
+
+    def __init__(
+        self, tracking_uri: str, registry_uri: str, *, database: Address | None = None
+    ) -> None:
         from mlflow.tracking._model_registry.utils import _get_store as get_registry
         from mlflow.tracking._tracking_service.utils import _get_store as get_tracking
 
+        self.database = database
         self._tracking_uri = tracking_uri
         self._registry_uri = registry_uri
         self.stopped = threading.Event()

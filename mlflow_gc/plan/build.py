@@ -89,6 +89,7 @@ def build_plan(
             "mlflow_version": server.mlflow_version,
             "workspace": server.workspace,
             "identity": server.identity,
+            "read_from": server.read_from,
         },
         "policy": policy.to_document(),
         "complete": not missing,

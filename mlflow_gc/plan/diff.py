@@ -14,6 +14,7 @@ FORMAT_VERSION = "1.0"
 # Words and moments that differ between any two nights and decide nothing.
 _NOT_COMPARED = frozenset({"reasons"})
 _NOT_COMPARED_POLICY = frozenset({"cutoff"})
+_NOT_COMPARED_SERVER = frozenset({"read_from"})
 
 
 def diff_plans(base: Document, head: Document) -> Document:
@@ -24,7 +25,7 @@ def diff_plans(base: Document, head: Document) -> Document:
     """
     entities = {kind: _diff_kind(kind, base, head) for kind in KINDS}
     policy = _fields(base["policy"], head["policy"], _NOT_COMPARED_POLICY)
-    server = _fields(base["server"], head["server"], frozenset())
+    server = _fields(base["server"], head["server"], _NOT_COMPARED_SERVER)
     state = _fields(
         {key: base[key] for key in ("complete", "applyable")},
         {key: head[key] for key in ("complete", "applyable")},

@@ -1,0 +1,227 @@
+"""Read all that a plan is made from out of a server's database, in one consistent snapshot.
+
+What comes out is, entity for entity, what ``scan.py`` makes of the server's answers: rows become
+entities as MLflow's ``to_mlflow_entity`` and ``to_proto`` (3.17) and then our ``wire.py`` make them.
+Nothing is ever written here; deletions and the second look at each entity go through MLflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mlflow_gc.errors import Refused
+from mlflow_gc.inventory.database_registry import read_models, read_versions
+from mlflow_gc.inventory.database_runs import read_runs
+from mlflow_gc.inventory.database_statements import Statements
+from mlflow_gc.inventory.entities import (
+    INCOMPLETE_SCAN,
+    Diagnostic,
+    Experiment,
+    Inventory,
+    LoggedModel,
+    Probe,
+    ReadFrom,
+    Run,
+    ServerInfo,
+)
+from mlflow_gc.inventory.identity import fingerprint
+from mlflow_gc.inventory.run_tags import NO_TAGS, Wanted
+from mlflow_gc.inventory.scan import Progress, chunks
+from mlflow_gc.inventory.snapshot import Rows, Snapshot
+
+DEFAULT_WORKSPACE = "default"
+"""Where the model registry of a server without workspaces is."""
+
+_IDS_A_CALL = 1000  # PostgreSQL drivers stop at 65,535 parameters, SQLite at 32,766
+_NAMED = 5
+
+
+class DatabaseReader:
+    """Reads a database.
+
+    Args:
+        snapshot: of the database.
+        server: the server that it should be of, and that deletions will go to.
+
+    Raises:
+        ServerError: the database cannot be read.
+        Refused: it is of another server.
+    """
+
+    read_from: ReadFrom = "database"
+
+    def __init__(self, snapshot: Snapshot, server: ServerInfo) -> None:
+        self._snapshot = snapshot
+        self._workspace = server.workspace
+        self._ask = Statements(server.workspace)
+        self._refuse_other_server(server)
+
+    def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
+        """Read all experiments, active runs, registered models, versions and logged models.
+
+        Raises:
+            ServerError: the database cannot be read to its end.
+        """
+        experiments = self._experiments()
+        progress("experiments", len(experiments))
+        runs: dict[str, Run] = {}
+        unreadable = read_runs(self._snapshot, self._ask, wanted, runs, progress)
+        logged = self._logged_models()
+        progress("logged models", len(logged))
+        here = self._workspace or DEFAULT_WORKSPACE
+        versions = read_versions(self._snapshot, self._ask)
+        own = versions.pop(here, {})
+        models = read_models(self._snapshot, self._ask, here, own.values())
+        progress("registered models", len(models))
+        progress("model versions", len(own))
+        self._snapshot.rest()
+        return Inventory(
+            experiments=experiments,
+            runs=runs,
+            registered_models=models,
+            model_versions=own,
+            logged_models=logged,
+            diagnostics=tuple(_doubts(experiments.values(), unreadable)),
+            workspace=self._workspace,
+            foreign_versions=tuple(v for name in sorted(versions) for v in versions[name].values()),
+        )
+
+    def read_inputs(self, inventory: Inventory, run_ids: Collection[str]) -> Inventory:
+        """Return the inventory with the logged models that runs read.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        found: dict[str, set[str]] = {}
+        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+            for run_id, model_id in self._snapshot.read(self._ask.run_inputs(ids)):
+                if model_id:
+                    found.setdefault(run_id, set()).add(model_id)
+        self._snapshot.rest()
+        readers = {i: inventory.runs[i] for i in found if i in inventory.runs}
+        asked = {
+            i: replace(run, model_ids=tuple(sorted({*run.model_ids, *found[i]})))
+            for i, run in readers.items()
+        }
+        return replace(inventory, runs={**inventory.runs, **asked})
+
+    def probe(
+        self, inventory: Inventory, experiment_ids: Collection[str], *, since_ms: int
+    ) -> Inventory:
+        """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        found: dict[str, Probe] = {}
+        for ids in chunks(sorted(experiment_ids), _IDS_A_CALL):
+            numbers = [int(i) for i in ids]
+            traced = {str(row[0]) for row in self._snapshot.read(self._ask.with_traces(numbers))}
+            trash = _newest(self._snapshot.read(self._ask.trash(numbers, max(since_ms, 0))))
+            unseen: dict[str, str] = {}
+            # There are some only where somebody wrote since the scan (SQLite without WAL).
+            for run_id, experiment_id in self._snapshot.read(self._ask.active_runs(numbers)):
+                if run_id not in inventory.runs:
+                    unseen.setdefault(str(experiment_id), run_id)
+            for i in ids:
+                found[i] = Probe(
+                    has_traces=i in traced,
+                    newest_deleted_run=trash.get(i),
+                    unseen_run=unseen.get(i),
+                )
+        self._snapshot.rest()
+        return replace(inventory, probes={**inventory.probes, **found})
+
+    def _refuse_other_server(self, server: ServerInfo) -> None:
+        expected = server.identity.split()[0]
+        found = "none"
+        for by_name in (False, True):
+            rows = self._snapshot.read(self._ask.default_experiment(by_name=by_name))
+            if rows:
+                found = f"tracking:{fingerprint(_experiment(rows[0], NO_TAGS))}"
+                break
+        if found != expected:
+            raise Refused(
+                f"{self._snapshot.name} is not of the server {server.tracking_uri} "
+                f"(fingerprint {found}, there {expected}).",
+                hint="Name the database that the server was started with, or leave it out. For an "
+                "account that may not read experiment 0 it cannot be told.",
+            )
+
+    def _experiments(self) -> dict[str, Experiment]:
+        tags = _tags(self._snapshot.read(self._ask.experiment_tags()))
+        found = (
+            _experiment(row, tags.get(row[0], {}))
+            for row in self._snapshot.read(self._ask.experiments())
+        )
+        return {experiment.experiment_id: experiment for experiment in found}
+
+    def _logged_models(self) -> dict[str, LoggedModel]:
+        tags = _tags(self._snapshot.read(self._ask.logged_model_tags()))
+        rows = self._snapshot.read(self._ask.logged_models())
+        return {
+            model_id: LoggedModel(
+                model_id=model_id,
+                experiment_id=str(experiment_id),
+                source_run_id=source_run_id or "",
+                artifact_uri=artifact_location or "",
+                last_updated_time=max(created, updated),
+                tags=tags.get(model_id, {}),
+            )
+            for model_id, experiment_id, source_run_id, artifact_location, created, updated in rows
+        }
+
+
+def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:
+    experiment_id, name, lifecycle_stage, artifact_location, created, updated = row
+    return Experiment(
+        experiment_id=str(experiment_id),
+        name=name,
+        lifecycle_stage=lifecycle_stage,
+        artifact_location=artifact_location or "",
+        # MLflow leaves out a 0, too.
+        creation_time=created or None,
+        last_update_time=updated or None,
+        tags=tags,
+    )
+
+
+def _tags(rows: Rows) -> dict[Any, dict[str, str]]:
+    """Return tags by what carries them, sorted by key; a value that is NULL is an empty one."""
+    found: dict[Any, dict[str, str]] = {}
+    for owner, key, value in rows:
+        found.setdefault(owner, {})[key] = value or ""
+    return {owner: dict(sorted(tags.items())) for owner, tags in found.items()}
+
+
+def _newest(rows: Rows) -> dict[str, tuple[str, int]]:
+    """Return, by experiment, the run that was active last, and when."""
+    newest: dict[str, tuple[str, int]] = {}
+    for run_id, experiment_id, start, end, metric in rows:
+        last = max((t for t in (start, end or None, metric) if t is not None), default=0)
+        known = newest.get(str(experiment_id), (run_id, last))
+        newest[str(experiment_id)] = max(known, (run_id, last), key=lambda pair: (pair[1], pair[0]))
+    return newest
+
+
+def _doubts(experiments: Iterable[Experiment], unreadable: Sequence[str]) -> Iterator[Diagnostic]:
+    """Yield a diagnostic where MLflow itself cannot show what is there.
+
+    A server answers 500 to a search that comes across such a row.
+    """
+    names = [
+        f"the artifact_location of experiment {e.experiment_id}"
+        for e in experiments
+        if not e.artifact_location
+    ]
+    names += unreadable
+    if names:
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        yield Diagnostic(
+            INCOMPLETE_SCAN,
+            f"MLflow cannot show all that is in the database, because NULL stands where it needs "
+            f"a value: {', '.join(names[:_NAMED])}{more}.",
+            blocks=True,
+        )

@@ -1,0 +1,250 @@
+"""What is asked of a database: projections on MLflow's own table definitions.
+
+Each statement is the counterpart of one of MLflow's own (mlflow/store, 3.17), which is named where it
+is not obvious.  Importing this module imports mlflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities.model_registry.model_version_stages import STAGE_DELETED_INTERNAL
+from mlflow.store.model_registry.dbmodels import models as registry
+from mlflow.store.tracking.dbmodels import models as tracking
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+
+_ACTIVE, _DELETED = "active", "deleted"
+
+_experiments = tracking.SqlExperiment.__table__.c
+_experiment_tags = tracking.SqlExperimentTag.__table__.c
+_runs = tracking.SqlRun.__table__.c
+_tags = tracking.SqlTag.__table__.c
+_metrics = tracking.SqlLatestMetric.__table__.c
+_inputs = tracking.SqlInput.__table__.c
+_logged = tracking.SqlLoggedModel.__table__.c
+_logged_tags = tracking.SqlLoggedModelTag.__table__.c
+_traces = tracking.SqlTraceInfo.__table__.c
+_models = registry.SqlRegisteredModel.__table__.c
+_model_tags = registry.SqlRegisteredModelTag.__table__.c
+_aliases = registry.SqlRegisteredModelAlias.__table__.c
+_versions = registry.SqlModelVersion.__table__.c
+_version_tags = registry.SqlModelVersionTag.__table__.c
+
+Rows = Select[Any]
+
+
+@dataclass(frozen=True)
+class ByRun:
+    """Rows that belong to runs; the first column is the id of the run.
+
+    Attributes:
+        rows: the statement.
+        run_id: the column to order and to cut them by.
+    """
+
+    rows: Rows
+    run_id: ColumnElement[str]
+
+
+class Statements:
+    """The questions to one database.
+
+    Args:
+        workspace: whose experiments to read; None for all, as a server without workspaces does.
+    """
+
+    def __init__(self, workspace: str | None) -> None:
+        self._here = [_experiments.lifecycle_stage.in_([_ACTIVE, _DELETED])]
+        if workspace is not None:
+            self._here.append(_experiments.workspace == workspace)
+
+    # -- experiments ---------------------------------------------------------------------------
+
+    def experiments(self) -> Rows:
+        """Experiments of both lifecycle stages."""
+        return select(
+            _experiments.experiment_id,
+            _experiments.name,
+            _experiments.lifecycle_stage,
+            _experiments.artifact_location,
+            _experiments.creation_time,
+            _experiments.last_update_time,
+        ).where(*self._here)
+
+    def default_experiment(self, *, by_name: bool) -> Rows:
+        """The experiment that a server makes when it begins; it is in no other workspace."""
+        if by_name:
+            return self.experiments().where(_experiments.name == "Default")
+        return Statements(None).experiments().where(_experiments.experiment_id == 0)
+
+    def experiment_tags(self) -> Rows:
+        """Id, key, value."""
+        return select(
+            _experiment_tags.experiment_id, _experiment_tags.key, _experiment_tags.value
+        ).where(self._is_here(_experiment_tags.experiment_id))
+
+    def with_traces(self, experiment_ids: Collection[int]) -> Rows:
+        """Ids of those experiments that hold traces."""
+        holds_one = exists().where(_traces.experiment_id == _experiments.experiment_id)
+        return select(_experiments.experiment_id).where(
+            _experiments.experiment_id.in_(experiment_ids), holds_one
+        )
+
+    def _is_here(self, experiment_id: ColumnElement[int]) -> ColumnElement[bool]:
+        return experiment_id.in_(select(_experiments.experiment_id).where(*self._here))
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    def run_counts(self) -> tuple[Rows, Rows]:
+        """How many runs are active, and how many there are in all."""
+        count = select(func.count())
+        return count.where(*self._active()), count.select_from(_runs.run_uuid.table)
+
+    def runs(self) -> ByRun:
+        """Active runs."""
+        return ByRun(
+            select(
+                _runs.run_uuid,
+                _runs.name,
+                _runs.experiment_id,
+                _runs.user_id,
+                _runs.status,
+                _runs.start_time,
+                _runs.end_time,
+                _runs.artifact_uri,
+            ).where(*self._active()),
+            _runs.run_uuid,
+        )
+
+    def run_tags(self, *, active_only: bool) -> ByRun:
+        """Run id, key, value."""
+        rows = select(_tags.run_uuid, _tags.key, _tags.value)
+        return self._by_run(rows, _tags.run_uuid, active_only=active_only)
+
+    def run_times(self, *, active_only: bool) -> ByRun:
+        """Run id, time stamps of the oldest and the newest metric."""
+        rows = select(
+            _metrics.run_uuid, func.min(_metrics.timestamp), func.max(_metrics.timestamp)
+        ).group_by(_metrics.run_uuid)
+        return self._by_run(rows, _metrics.run_uuid, active_only=active_only)
+
+    def run_metrics(self, names: Collection[str], *, active_only: bool) -> ByRun:
+        """Run id, name, value, whether it is NaN; where case does not count, more than asked for."""
+        rows = select(_metrics.run_uuid, _metrics.key, _metrics.value, _metrics.is_nan).where(
+            _metrics.key.in_(sorted(names))
+        )
+        return self._by_run(rows, _metrics.run_uuid, active_only=active_only)
+
+    def run_outputs(self) -> ByRun:
+        """Run id, id of a logged model that it put out (``_get_model_outputs_bulk``)."""
+        rows = select(_inputs.source_id, _inputs.destination_id).where(
+            _inputs.source_type == "RUN_OUTPUT", _inputs.destination_type == "MODEL_OUTPUT"
+        )
+        return ByRun(rows, _inputs.source_id)
+
+    def run_inputs(self, run_ids: Collection[str]) -> Rows:
+        """Run id, id of a logged model that it took in (``_get_model_inputs``)."""
+        return select(_inputs.source_id, _inputs.destination_id).where(
+            _inputs.source_type == "RUN_INPUT",
+            _inputs.destination_type == "MODEL_INPUT",
+            _inputs.source_id.in_(run_ids),
+        )
+
+    def trash(self, experiment_ids: Collection[int], since_ms: int) -> Rows:
+        """Deleted runs that were active since: id, experiment, start, end, newest metric."""
+        newest = (
+            select(func.max(_metrics.timestamp))
+            .where(_metrics.run_uuid == _runs.run_uuid)
+            .scalar_subquery()
+        )
+        return select(
+            _runs.run_uuid, _runs.experiment_id, _runs.start_time, _runs.end_time, newest
+        ).where(
+            _runs.lifecycle_stage == _DELETED,
+            _runs.experiment_id.in_(experiment_ids),
+            or_(_runs.start_time >= since_ms, _runs.end_time >= since_ms),
+        )
+
+    def active_runs(self, experiment_ids: Collection[int]) -> Rows:
+        """Ids of active runs, and of their experiments."""
+        return select(_runs.run_uuid, _runs.experiment_id).where(
+            _runs.lifecycle_stage == _ACTIVE, _runs.experiment_id.in_(experiment_ids)
+        )
+
+    def _active(self) -> list[ColumnElement[bool]]:
+        return [_runs.lifecycle_stage == _ACTIVE, self._is_here(_runs.experiment_id)]
+
+    def _by_run(self, rows: Rows, run_id: ColumnElement[str], *, active_only: bool) -> ByRun:
+        if active_only:
+            rows = rows.where(run_id.in_(select(_runs.run_uuid).where(*self._active())))
+        return ByRun(rows, run_id)
+
+    # -- logged models -------------------------------------------------------------------------
+
+    def logged_models(self) -> Rows:
+        """Logged models that are not deleted."""
+        return select(
+            _logged.model_id,
+            _logged.experiment_id,
+            _logged.source_run_id,
+            _logged.artifact_location,
+            _logged.creation_timestamp_ms,
+            _logged.last_updated_timestamp_ms,
+        ).where(_logged.lifecycle_stage != _DELETED, self._is_here(_logged.experiment_id))
+
+    def logged_model_tags(self) -> Rows:
+        """Id, key, value."""
+        return select(_logged_tags.model_id, _logged_tags.tag_key, _logged_tags.tag_value)
+
+    # -- the model registry, of all workspaces ---------------------------------------------------
+
+    @staticmethod
+    def models(workspace: str) -> Rows:
+        """Registered models of a workspace, prompts included."""
+        return select(
+            _models.name, _models.creation_time, _models.last_updated_time, _models.description
+        ).where(_models.workspace == workspace)
+
+    @staticmethod
+    def model_tags(workspace: str) -> Rows:
+        """Name, key, value."""
+        return select(_model_tags.name, _model_tags.key, _model_tags.value).where(
+            _model_tags.workspace == workspace
+        )
+
+    @staticmethod
+    def aliases(workspace: str) -> Rows:
+        """Name, alias, version."""
+        return select(_aliases.name, _aliases.alias, _aliases.version).where(
+            _aliases.workspace == workspace
+        )
+
+    @staticmethod
+    def versions() -> Rows:
+        """Model versions that exist, those of prompts included, with where their files lie."""
+        return select(
+            _versions.workspace,
+            _versions.name,
+            _versions.version,
+            _versions.creation_time,
+            _versions.last_updated_time,
+            _versions.current_stage,
+            _versions.description,
+            _versions.source,
+            _versions.run_id,
+            _versions.run_link,
+            _versions.storage_location,
+        ).where(_versions.current_stage != STAGE_DELETED_INTERNAL)
+
+    @staticmethod
+    def version_tags() -> Rows:
+        """Workspace, name, version, key, value."""
+        return select(
+            _version_tags.workspace,
+            _version_tags.name,
+            _version_tags.version,
+            _version_tags.key,
+            _version_tags.value,
+        )

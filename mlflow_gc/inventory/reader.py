@@ -1,0 +1,100 @@
+"""Who reads all that a plan is made from: the gateway, page by page, or a database, in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from mlflow_gc.errors import UsageProblem
+from mlflow_gc.inventory import scan
+from mlflow_gc.inventory.address import DIRECTLY_READABLE
+from mlflow_gc.inventory.entities import Inventory, ReadFrom, ServerInfo
+from mlflow_gc.inventory.gateway import Gateway
+from mlflow_gc.inventory.run_tags import Wanted
+
+
+class Reader(Protocol):
+    """What reads a server for a plan; all of its methods raise :class:`ServerError`."""
+
+    @property
+    def read_from(self) -> ReadFrom:
+        """Where it reads, as the plan says it."""
+
+    def scan(self, progress: scan.Progress, *, wanted: Wanted | None = None) -> Inventory:
+        """Read all that is there; see :func:`mlflow_gc.inventory.scan.scan`."""
+
+    def read_inputs(self, inventory: Inventory, run_ids: Collection[str]) -> Inventory:
+        """Return the inventory with the logged models that runs read."""
+
+    def probe(
+        self, inventory: Inventory, experiment_ids: Collection[str], *, since_ms: int
+    ) -> Inventory:
+        """Return the inventory with a look into experiments that may be deleted."""
+
+
+@dataclass(frozen=True)
+class GatewayReader:
+    """Reads through a gateway.
+
+    Attributes:
+        gateway: the gateway.
+        server: what it leads to.
+        read_from: how the plan calls that.
+    """
+
+    gateway: Gateway
+    server: ServerInfo
+    read_from: ReadFrom
+
+    def scan(self, progress: scan.Progress, *, wanted: Wanted | None = None) -> Inventory:
+        """Read all that is there."""
+        return scan.scan(self.gateway, progress, wanted=wanted, workspace=self.server.workspace)
+
+    def read_inputs(self, inventory: Inventory, run_ids: Collection[str]) -> Inventory:
+        """Return the inventory with the logged models that runs read."""
+        return scan.read_inputs(self.gateway, inventory, run_ids)
+
+    def probe(
+        self, inventory: Inventory, experiment_ids: Collection[str], *, since_ms: int
+    ) -> Inventory:
+        """Return the inventory with a look into experiments that may be deleted."""
+        return scan.probe(self.gateway, inventory, experiment_ids, since_ms=since_ms)
+
+
+@contextmanager
+def open_reader(gateway: Gateway, server: ServerInfo) -> Iterator[Reader]:
+    """Open what reads a server: its database, if the settings name it.
+
+    Args:
+        gateway: to the server.
+        server: which one it is.
+
+    Raises:
+        UsageProblem: a database that cannot be read directly, or with a registry elsewhere.
+        ServerError: the database cannot be opened.
+        Refused: it is the database of another server.
+    """
+    address = gateway.database
+    if address is None:
+        yield GatewayReader(gateway, server, gateway.read_from)
+        return
+    from mlflow_gc.inventory.database import DatabaseReader
+    from mlflow_gc.inventory.database_uri import try_database
+    from mlflow_gc.inventory.snapshot import Snapshot
+
+    if address.database not in DIRECTLY_READABLE:
+        raise UsageProblem(
+            f"{address.name} is no database that can be read directly.",
+            hint="It begins with sqlite://, postgresql:// or mysql:// (which is for MariaDB, too). "
+            "Leave it out to read over the server.",
+        )
+    if gateway.registry_is_separate:
+        raise UsageProblem(
+            f"{address.name} cannot stand beside a model registry of its own.",
+            hint="Leave it out to read over the server, or leave out the registry URI.",
+        )
+    try_database(address)
+    with Snapshot(address) as snapshot:
+        yield DatabaseReader(snapshot, server)

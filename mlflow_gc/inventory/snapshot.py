@@ -1,0 +1,191 @@
+"""A database as it is at one moment: read-only, and gentle to the server that works with it.
+
+PostgreSQL, MySQL and MariaDB keep old versions of rows, so one transaction sees one moment for as
+long as it lasts, and holds up nobody.  So does SQLite in WAL mode.  In its older mode with a rollback
+journal, which is what MLflow leaves it in, a reader holds a lock that every commit waits for.  That
+lock is let go as soon as the rows are read, and after some seconds in any case; it is noticed if
+somebody wrote meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+from mlflow_gc.inventory.address import Address, first_line
+from mlflow_gc.inventory.database_uri import explained, open_engine, refuse_other_schema
+from mlflow_gc.inventory.gateway import Failure, ServerError
+from mlflow_gc.settings import without_secrets
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Select
+
+Rows = Sequence[tuple[Any, ...]]
+
+LOCK_S = 5.0
+"""How long a SQLite file without WAL is locked in one go; MLflow's writers wait for 20 s."""
+
+_BUSY_MS = 20_000
+_ROWS_AT_ONCE = 10_000
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+    "mysql": {"isolation_level": "REPEATABLE READ"},
+    "sqlite": {},
+}
+_BEGIN = {
+    "postgresql": (
+        # Between two questions we think for some seconds.
+        "SET LOCAL idle_in_transaction_session_timeout = 0",
+        # All rows of a cursor are read, so the first ones need not come quickly.
+        "SET LOCAL cursor_tuple_fraction = 1",
+        "SET LOCAL work_mem = '64MB'",
+    ),
+    "mysql": ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",),
+    "sqlite": ("PRAGMA query_only = ON", f"PRAGMA busy_timeout = {_BUSY_MS}", "BEGIN"),
+}
+
+
+class Snapshot:
+    """A connection to a database inside one transaction that only reads.
+
+    Args:
+        address: of a database that answers and is of a kind in ``DIRECTLY_READABLE``.
+
+    Raises:
+        ServerError: it cannot be opened, or has another schema than MLflow here.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._dialect = address.database
+        self._locked_since: float | None = None
+        self._version: object = None
+        self._connection: Connection = self._open()
+        try:
+            with self._explaining():
+                self._begin()
+                refuse_other_schema(self._connection, address)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """The words for the database."""
+        return self._address.name
+
+    @property
+    def keeps_cursors(self) -> bool:
+        """Whether several results may be under way at once, read as they come."""
+        return self._dialect == "postgresql"
+
+    def read(self, statement: Select[Any]) -> Rows:
+        """Return all rows of a statement.
+
+        Raises:
+            ServerError: the database refuses it or is gone.
+        """
+        with self._explaining():
+            if not self._connection.in_transaction():
+                self._begin()
+            return cast("Rows", self._connection.execute(statement).all())
+
+    def stream(self, statement: Select[Any]) -> Iterator[Rows]:
+        """Yield the rows of a statement, some thousands at once, as they come.
+
+        Raises:
+            ServerError: the database refuses it or is gone.
+        """
+        options = {"stream_results": True, "yield_per": _ROWS_AT_ONCE}
+        with self._explaining():
+            result = self._connection.execute(statement, execution_options=options)
+            yield from cast("Iterator[Rows]", result.partitions())
+
+    def breathe(self) -> None:
+        """Let those write who wait for us, if they have waited for some seconds.
+
+        Raises:
+            ServerError: somebody did, so that what comes would not fit to what was read.
+        """
+        if self._locked_since is None or time.monotonic() - self._locked_since < LOCK_S:
+            return
+        with self._explaining():
+            before = self._version
+            self.rest()
+            self._begin()
+            if self._version != before:
+                raise ServerError(
+                    f"{self._address.name} is a SQLite file that was written to while it was read. "
+                    f"It takes longer than {LOCK_S:.0f} seconds to read, and is not locked for "
+                    "longer than that.",
+                    Failure.AMBIGUOUS,
+                    hint="Switch it to WAL, in which readers and writers do not wait for each other "
+                    "(sqlite3 mlflow.db 'PRAGMA journal_mode=WAL'), or read over the server.",
+                )
+
+    def rest(self) -> None:
+        """Let go of what others wait for until the next question, which may see a later moment."""
+        if self._locked_since is not None:
+            self._connection.rollback()
+            self._locked_since = None
+
+    def close(self) -> None:
+        """End the transaction and the connection."""
+        # What a broken connection says at its end is no news.
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            self._connection.close()
+        except SQLAlchemyError:
+            self._connection.invalidate()
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Connection:
+        try:
+            engine = open_engine(self._address).execution_options(**_OPTIONS[self._dialect])
+            return engine.connect()
+        except Exception as error:
+            raise explained(error, self._address) from error
+
+    def _begin(self) -> None:
+        for statement in _BEGIN[self._dialect]:
+            self._connection.exec_driver_sql(statement)
+        if self._dialect == "sqlite":
+            # The lock comes with the first read, and only then is the version that of the file.
+            self._connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar()
+            if self._ask("PRAGMA journal_mode") != "wal":
+                self._locked_since = time.monotonic()
+            self._version = self._ask("PRAGMA data_version")
+
+    def _ask(self, question: str) -> object:
+        return self._connection.exec_driver_sql(question).scalar()
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+        try:
+            yield
+        except SQLAlchemyError as error:
+            said = error.orig if isinstance(error, DBAPIError) and error.orig else error
+            words = first_line(without_secrets(str(said), self._address.uri)).rstrip(".")
+            raise ServerError(
+                f"{self._address.name} cannot be read: {words}.",
+                Failure.AMBIGUOUS,
+                hint="The account needs the right to SELECT from all of MLflow's tables."
+                if "denied" in words
+                else None,
+            ) from error
