@@ -29,7 +29,7 @@ LOCK_S = 5.0
 """How long a SQLite file without WAL is locked in one go; MLflow's writers wait for 20 s."""
 
 _BUSY_MS = 20_000
-_ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 10_000
 _OPTIONS: dict[str, dict[str, Any]] = {
     "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
     "mysql": {"isolation_level": "REPEATABLE READ"},
@@ -99,7 +99,7 @@ class Snapshot:
         Raises:
             ServerError: the database refuses it or is gone.
         """
-        options = {"stream_results": True, "yield_per": _ROWS_AT_ONCE}
+        options = {"stream_results": True, "yield_per": ROWS_AT_ONCE}
         with self._explaining():
             result = self._connection.execute(statement, execution_options=options)
             yield from cast("Iterator[Rows]", result.partitions())

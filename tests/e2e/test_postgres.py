@@ -133,6 +133,7 @@ def test_the_plan_is_the_same_over_rest_and_database(bench: PostgresBench, estat
         assert postgres.PASSWORD not in plan.path.read_text()
         assert postgres.USER not in servers[way]["tracking_uri"]
     assert re.match(r"postgresql\+psycopg2://127\.0\.0\.1", servers["database"]["tracking_uri"])
+    assert {way: server.pop("read_from") for way, server in servers.items()} == {w: w for w in WAYS}
     for server in servers.values():
         del server["tracking_uri"], server["registry_uri"]
     assert servers["rest"] == servers["database"]

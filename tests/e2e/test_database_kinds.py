@@ -1,0 +1,254 @@
+"""Reading a database of its own kind behind a server: PostgreSQL and MariaDB."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+from support import estate, mariadb, postgres
+from support.bench import Bench
+from support.cli import ROOT
+from support.plans import Plan
+from support.readers import SAME_BUT, assert_same, differing, read
+from support.world import FRESH, KEEP_TAG
+
+from mlflow_gc.demo.server import LocalServer
+from mlflow_gc.inventory import database_runs, snapshot
+from mlflow_gc.inventory.address import Address
+from mlflow_gc.inventory.gateway import ServerError
+from mlflow_gc.inventory.snapshot import Snapshot
+from mlflow_gc.settings import BACKEND_STORE_URI, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from support.cli import Cli
+    from support.world import World
+
+pytestmark = pytest.mark.slow
+
+FLAG = "--backend-store-uri"
+READER, READER_PASSWORD = "gc_reader", "pwd-reader-canary"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A server on a database.
+
+    Attributes:
+        name: ``postgresql`` or ``mariadb``.
+        server: of MLflow.
+        uri: of the database, with user and password.
+        rows: opens a cursor on it.
+        empty: brings it back to that of a fresh server.
+        world: makes its content.
+    """
+
+    name: str
+    server: LocalServer
+    uri: str
+    rows: Callable[[str], AbstractContextManager[Any]]
+    empty: Callable[[str], None]
+    world: Callable[[str, str, int], World]
+
+    @property
+    def address(self) -> Address:
+        """As the settings name the database."""
+        value = Value(BACKEND_STORE_URI, self.uri, "a test")
+        return Address.of(self.uri, value, "backend store URI")
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param("postgresql", marks=pytest.mark.postgres), "mariadb"]
+)
+def kind(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Kind]:
+    """The server of this module, on each of the databases that are installed."""
+    directory = tmp_path_factory.mktemp("kind")
+    if request.param == "postgresql":
+        programs, running = postgres.binaries(), postgres.running
+        tools = postgres.rows, postgres.empty, postgres.PostgresWorld
+    else:
+        programs, running = mariadb.binary(), mariadb.running
+        tools = mariadb.rows, mariadb.empty, mariadb.MariadbWorld
+    if programs is None:
+        pytest.skip(f"{request.param} is not installed")
+    with (
+        running(programs) as uri,
+        LocalServer(directory, backend_store_uri=uri) as server,
+    ):
+        yield Kind(request.param, server, uri, *tools)
+
+
+@pytest.fixture
+def bench(kind: Kind, cli: Cli, tmp_path: Path, as_of_ms: int) -> Iterator[Bench]:
+    """The server, emptied for this test."""
+    kind.empty(kind.uri)
+    world = kind.world(kind.server.uri, kind.uri, as_of_ms)
+    yield Bench(world, cli, tmp_path)
+    world.close()
+
+
+def _env(kind: Kind) -> dict[str, str | None]:
+    return {"MLFLOW_TRACKING_URI": kind.server.uri}
+
+
+def _active(kind: Kind) -> set[str]:
+    with kind.rows(kind.uri) as cursor:
+        cursor.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'")
+        return {str(run_id) for (run_id,) in cursor.fetchall()}
+
+
+# The same ---------------------------------------------------------------------------------------
+
+
+def test_everything_is_the_same_as_over_rest(
+    kind: Kind, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entity for entity, line by line, and however few rows come at once."""
+    estate.settle(bench.world)
+    over_rest = read(kind.server.uri)
+    assert not over_rest.diagnostics
+    assert_same(over_rest, read(kind.server.uri, kind.uri))
+    assert_same(read(kind.server.uri, wanted=None), read(kind.uri, wanted=None))
+    policy = bench.dir / "policy.yml"
+    policy.write_text(estate.POLICY)
+    for args in ((), ("--policy", policy)):
+        plans = [
+            bench.report(*args, *how, name=f"{len(how)}.json", env=_env(kind))
+            for how in ((), (FLAG, kind.uri))
+        ]
+        assert plans[0].entities
+        assert differing(*plans) <= SAME_BUT
+    for size in (1, 2, 7):
+        monkeypatch.setattr(database_runs, "RUNS_A_CHUNK", size)
+        monkeypatch.setattr(snapshot, "ROWS_AT_ONCE", size)
+        assert_same(over_rest, read(kind.server.uri, kind.uri))
+
+
+def test_a_server_that_is_mostly_trash_is_the_same(kind: Kind, bench: Bench) -> None:
+    """Then only the rows of active runs are asked for."""
+    world = bench.world
+    home = world.experiment()
+    for n in range(9):
+        run = world.run(home, tags={"note": f"{n}"}, metrics={"auc": world.ago(90)})
+        if n % 4:
+            world.delete_run(run)
+    found = read(kind.server.uri, kind.uri)
+    assert len(found.runs) == 3
+    assert_same(read(kind.server.uri), found)
+
+
+def test_a_scan_sees_one_moment_whatever_is_written_meanwhile(kind: Kind, bench: Bench) -> None:
+    """Nobody waits for anybody."""
+    world = bench.world
+    home = world.experiment("home")
+    run, model = world.run(home, tags={"note": "before"}), world.model()
+    later: list[str] = []
+
+    def write(what: str, _count: int) -> None:
+        if what == "experiments":
+            world.tag_run(run, "note", "after")
+            world.tag_run(run, "team", "new")
+            world.version(model)
+            later.append(world.run(home))
+            later.append(world.experiment())
+
+    before = read(kind.server.uri)
+    found = read(kind.server.uri, kind.uri, progress=write)
+    assert len(later) == 2
+    assert_same(before, found)
+    after = read(kind.server.uri, kind.uri)
+    assert set(later) <= {*after.runs, *after.experiments}
+    assert dict(after.runs[run].tags) == {"note": "after", "team": "new"}
+
+
+def test_a_plan_from_the_database_is_applied_over_the_server(kind: Kind, bench: Bench) -> None:
+    """With a second look that sees what came after; and in the database through MLflow."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    runs = [world.run(home) for _ in range(4)]
+    plan = bench.report(FLAG, kind.uri, env=_env(kind))
+    assert plan.runs == set(runs)
+    world.tag_run(runs[0], KEEP_TAG, "true")
+    _, journal = bench.prune(plan, env=_env(kind))
+    assert journal.skips == {("run", runs[0]): "protected"}
+    assert _active(kind) == {runs[0]}
+    bench.cli("restore", bench.journal_path(plan), "--yes", env=_env(kind)).expect(0)
+    assert _active(kind) == set(runs)
+    world.call("POST", "runs/delete-tag", {"run_id": runs[0], "key": KEEP_TAG})
+    alone = {"MLFLOW_TRACKING_URI": kind.uri}
+    bench.prune(bench.report(name="alone.json", env=alone), env=alone)
+    assert not _active(kind)
+
+
+# Rights and secrets -----------------------------------------------------------------------------
+
+
+def test_nothing_can_be_written_through_it(kind: Kind) -> None:
+    """Not even by the owner of the database."""
+    with (
+        Snapshot(kind.address) as opened,
+        pytest.raises(ServerError, match=r"(?i)read.only"),
+    ):
+        opened.read(text("DELETE FROM experiments"))
+
+
+def test_the_documented_rights_are_enough_and_all_are_needed(kind: Kind, bench: Bench) -> None:
+    """An account that can only SELECT, from the tables that the documentation lists."""
+    estate.settle(bench.world)
+    tables = _documented_tables()
+    account = _account(kind)
+    for table in tables[:-1]:
+        _grant(kind, table)
+    env = _env(kind)
+    path = bench.dir / "p.json"
+    outcome = bench.cli("report", "-o", path, FLAG, account, env=env).expect(1)
+    assert tables[-1] in outcome.err
+    assert "SELECT" in outcome.err
+    assert "canary" not in outcome.err
+    assert not path.exists()
+    _grant(kind, tables[-1])
+    plans = [bench.report(*how, name=f"{len(how)}.json", env=env) for how in ((), (FLAG, account))]
+    assert differing(*plans) <= SAME_BUT
+
+
+def _documented_tables() -> list[str]:
+    page = (ROOT / "docs/how-to/database.md").read_text()
+    found = re.search(r"GRANT SELECT ON\s+([\w,\s]+?)\s+TO", page)
+    assert found
+    return found[1].replace(",", " ").split()
+
+
+def _account(kind: Kind) -> str:
+    """Make an account that may do nothing; gives the URI."""
+    with kind.rows(kind.uri) as cursor:
+        if kind.name == "postgresql":
+            cursor.execute(f"CREATE ROLE {READER} LOGIN PASSWORD '{READER_PASSWORD}'")
+        else:
+            cursor.execute(f"CREATE USER {READER} IDENTIFIED BY '{READER_PASSWORD}'")
+    return re.sub(r"//[^@]*@", f"//{READER}:{READER_PASSWORD}@", kind.uri)
+
+
+def _grant(kind: Kind, table: str) -> None:
+    with kind.rows(kind.uri) as cursor:
+        cursor.execute(f"GRANT SELECT ON {table} TO {READER}")
+
+
+def test_the_password_is_in_no_file_and_no_output(kind: Kind, bench: Bench) -> None:
+    """Neither the right one nor a wrong one."""
+    bench.world.run(bench.world.experiment())
+    path = bench.dir / "p.json"
+    args = ("report", "-v", "-o", path, FLAG)
+    said = bench.cli(*args, kind.uri, env=_env(kind)).expect(0).text + path.read_text()
+    assert "127.0.0.1" in said
+    assert Plan.load(path).document["server"]["tracking_uri"] == kind.server.uri
+    wrong = kind.uri.replace("pwd-canary", "wrong-canary")
+    said += bench.cli(*args, wrong, env=_env(kind)).expect(1).text
+    assert "canary" not in said
