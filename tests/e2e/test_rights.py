@@ -265,6 +265,35 @@ def test_the_report_of_anybody_else_is_incomplete(
     assert not bench.journal_path(plan).exists()
 
 
+def test_a_database_hides_nothing_but_pruning_still_needs_an_administrator(
+    guarded: Guarded, bench: Bench
+) -> None:
+    """The plan is complete whoever makes it; the second look is that of the account."""
+    content = _settle(guarded.world)
+    guarded.hide("manager", "registered_model", content.model)
+    uri = f"sqlite:///{guarded.server.database}"
+    env = guarded.env("manager")
+    plan = bench.report("--backend-store-uri", uri, env=env)
+    assert plan.document["complete"] is True
+    assert plan.runs == content.runs
+    assert "registered_model" in plan.protection(("run", content.champion))
+    before = bench.state()
+    bench.prune(plan, env=env, codes=(5,))
+    assert bench.state() == before
+    bench.prune(plan, env=guarded.env(ADMIN))
+    assert bench.state().gone_since(before) == plan.entities
+
+
+def test_an_account_that_may_not_read_the_default_experiment_cannot_name_a_database(
+    guarded: Guarded, bench: Bench
+) -> None:
+    """Nothing tells it that the database is that of the server."""
+    uri = f"sqlite:///{guarded.server.database}"
+    args = ("report", "-o", bench.dir / "p.json", "--backend-store-uri", uri)
+    outcome = bench.cli(*args, env=guarded.env("nobody")).expect(5)
+    assert "experiment 0" in outcome.err
+
+
 @pytest.mark.parametrize("account", OTHERS)
 def test_nobody_else_applies_the_administrators_plan(
     guarded: Guarded, bench: Bench, guarded_proxy: Proxy, account: str

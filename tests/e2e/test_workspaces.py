@@ -16,6 +16,7 @@ import requests
 from support import server as store
 from support.plans import Plan
 from support.proxy import Proxy, deletions
+from support.readers import SAME_BUT, assert_same, differing, read
 from support.world import FRESH, World
 
 from mlflow_gc.demo.server import LocalServer
@@ -305,3 +306,32 @@ def test_a_database_with_workspaces_is_not_read_past_them(spaces: Workspaces) ->
         outcome = spaces.cli("report", "-o", path, env=spaces.env(workspace, uri)).expect(1, 5, 64)
         assert "workspace" in outcome.err
         assert not path.exists()
+
+
+def test_the_database_behind_a_server_is_read_in_one_workspace(spaces: Workspaces) -> None:
+    """Row for row what the server shows of it, and the versions of the others as protection."""
+    settled = {name: _settle(world) for name, world in spaces.worlds.items()}
+    spaces.worlds["team-b"].prompt("greeting")
+    behind = spaces.worlds["team-a"].run(settled["team-a"]["nightly"], name="behind")
+    other = spaces.worlds["team-b"]
+    body = {"name": "fraud", "source": f"runs:/{behind}/model", "run_id": behind}
+    other.call("POST", "model-versions/create", body)
+    logged = other.logged_model(settled["team-b"]["nightly"])
+    spaces.worlds["team-a"].version("fraud", source=f"models:/{logged}")
+    uri = f"sqlite:///{spaces.server.database}"
+    for name in ALL:
+        over_rest = read(spaces.server.uri, workspace=name)
+        assert over_rest.foreign_versions
+        assert_same(over_rest, read(spaces.server.uri, uri, workspace=name))
+        env = {**spaces.env(name), "MLFLOW_BACKEND_STORE_URI": uri}
+        path = spaces.dir / "database.json"
+        spaces.cli("report", "-o", path, "--as-of", other.as_of, env=env).expect(0)
+        plan = Plan.load(path)
+        assert plan.entities
+        assert ("run", behind) not in plan.entities
+        assert differing(spaces.report(name), plan) <= SAME_BUT
+    before = spaces.active()
+    spaces.prune(plan, "team-b")
+    after = spaces.active()
+    assert before["team-b"] - after["team-b"] == plan.entities
+    assert after["team-a"] == before["team-a"]
