@@ -120,7 +120,7 @@ def _parsed(address: Address) -> URL:
 
 def _look_into(address: Address) -> None:
     with open_engine(address).connect() as connection:
-        refuse_other_schema(connection, address)
+        _refuse_other_schema(connection, address)
 
 
 def open_engine(address: Address) -> Engine:
@@ -152,12 +152,7 @@ def open_engine(address: Address) -> Engine:
     return create_engine(url, poolclass=NullPool, connect_args=mine)
 
 
-def refuse_other_schema(connection: Connection, address: Address) -> None:
-    """Refuse a database that MLflow, as it is installed here, would refuse or migrate.
-
-    Raises:
-        ServerError: it has another schema, or none.
-    """
+def _refuse_other_schema(connection: Connection, address: Address) -> None:
     import mlflow
     from alembic.migration import MigrationContext
     from mlflow.store.db.utils import _get_latest_schema_revision

@@ -98,14 +98,23 @@ def test_a_writer_that_waits_gets_its_turn_and_the_reader_notices(
     writer.join(60)
 
 
-def test_a_short_read_is_not_interrupted(database: Path, locks: bool) -> None:
+def test_a_short_read_is_not_interrupted(
+    database: Path, locks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A lock of some seconds is what MLflow's writers bear; they wait for twenty."""
+    monkeypatch.setattr(module, "LOCK_S", 1000.0)
+    writer = threading.Thread(target=_write, args=(database,), kwargs={"wait_s": 60})
     with Snapshot(_address(database)) as snapshot:
-        snapshot.read(COUNT)
-        snapshot.breathe()
+        before = snapshot.read(COUNT)
+        writer.start()
         if locks:
-            with pytest.raises(sqlite3.OperationalError, match="locked"):
-                _write(database)
+            _wait_until_it_waits(database)
+        else:
+            writer.join(60)
+        snapshot.breathe()
+        assert snapshot.read(COUNT) == before
+    writer.join(60)
+    assert [(_count(database),)] != before
 
 
 def _wait_until_it_waits(path: Path) -> None:

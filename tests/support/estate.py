@@ -107,7 +107,7 @@ def _trees_and_trash(world: World) -> None:
     world.delete_run(world.run(trashed))
     recent = world.experiment("with recent trash")
     world.delete_run(world.run(recent, age=FRESH))
-    world.delete_run(world.run(recent, age=100, metrics={"late": world.ago(FRESH)}))
+    world.delete_run(world.run(recent, age=100, metrics={"late": world.ago(1)}))
     world.delete_run(world.run(recent, start=world.ago(100), end=world.ago(2)))
 
 
@@ -157,6 +157,12 @@ def _logged_models(world: World) -> None:
     world.use_model(world.run(home, age=FRESH), other)
     world.use_model(world.run(home), model)
     free = world.logged_model(home)
+    for model_id, updated in ((other, world.ago(50)), (free, world.ago(150))):
+        world.sql(
+            "UPDATE logged_models SET last_updated_timestamp_ms = ? WHERE model_id = ?",
+            updated,
+            model_id,
+        )
     body = {"tags": [{"key": "k", "value": NASTY[0]}]}
     world.call("PATCH", f"logged-models/{free}/tags", {"model_id": free, **body})
     gone = world.logged_model(home, world.run(home))
