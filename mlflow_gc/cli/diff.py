@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.errors import ExitCode, UsageProblem
+from mlflow_gc.errors import ExitCode
 
 
 def diff(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The earlier plan.")],
     head: Annotated[Path, typer.Argument(metavar="HEAD", help="The later plan.")],
     output_format: Annotated[
-        options.Format, typer.Option("--format", help="How to print it.")
-    ] = options.Format.TEXT,
+        options.DiffFormat, typer.Option("--format", help="How to print it.")
+    ] = options.DiffFormat.TEXT,
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
 ) -> int:
@@ -28,16 +28,14 @@ def diff(
     from mlflow_gc.plan.verify import edited, load_plan
     from mlflow_gc.views import text
 
-    if output_format is options.Format.HTML:
-        raise UsageProblem("diff has no HTML format.", hint="Use text, markdown or json.")
     plans = [load_plan(base), load_plan(head)]
     for path, plan in zip((base, head), plans, strict=True):
         if problem := edited(plan):
             say(f"Warning: {path}: {problem}")
     changes = diff_plans(*plans)
-    if output_format is options.Format.JSON:
+    if output_format is options.DiffFormat.JSON:
         put(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    elif output_format is options.Format.MARKDOWN:
+    elif output_format is options.DiffFormat.MARKDOWN:
         from mlflow_gc.views import markdown
 
         put(markdown.diff(changes).encode())
