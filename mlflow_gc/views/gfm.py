@@ -20,8 +20,9 @@ from mlflow_gc.views.escape import plain
 # all the programs that read Markdown: the only tags in a document are ours.
 _BETWEEN_CODE = {"|": "&#124;", "<": "&lt;"}
 _PIECES = re.compile(r"[|<]|[^|<]+")
-# Letters of one word, a small number or a day: no markup, no name of anything, no commit's id.
-_WORD = re.compile(r"(?:[A-Za-z]{1,30}|[0-9]{1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2})[,;:.]?")
+# Letters of one word, a small number or a day: no markup, no name of anything, no commit's id. And
+# not "www": before a full stop cmark-gfm takes it for an address, whatever follows.
+_WORD = re.compile(r"(?!(?i:www)\b)(?:[A-Za-z]{1,30}|[0-9]{1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2})[,;:.]?")
 _STOP = re.compile(r"(?<=[^,;:.])[,;:.]\Z")
 
 

@@ -11,7 +11,7 @@ _PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 # What GitHub and GitLab turn into links, notices or pictures after rendering: mentions, issues,
 # merge requests, labels, addresses, emoji, keys of other trackers, ids of commits.
 _TRIGGERS = re.compile(
-    r"[@#!~$%&*_^\[\]{}\\/`]|://|www\.[\w-]|:[\w+-]+:|\w-\d+\b(?<!\d-\d\d)|\b(?=\d*[a-f])[0-9a-f]{7,40}\b"
+    r"[@#!~$%&*_^\[\]{}\\/`]|://|www|:[\w+-]+:|\w-\d+\b(?<!\d-\d\d)|\b(?=\d*[a-f])[0-9a-f]{7,40}\b"
 )
 _OUR_HTML = re.compile(
     r"<details>\n<summary>(<strong>)?[A-Za-z0-9 ,:]+(</strong>)?</summary>\n|</details>\n"

@@ -23,7 +23,7 @@ HOSTILE = [
     "**b** __i__ ~~s~~ $x$ $`x`$ :smile: ==m== ^s^ [[_TOC_]] [^1] {+x+} {{x}}",
     "da39a3ee5e6b4b0d3255bfef95601890afd80709 #ffffff",
     "&lt;b&gt; &amp; &#x41; &nbsp;",
-    "## heading", "1. one", "- item", "> quote", "    indented", "---", "***", "+ x", "=",
+    "see www. or WWW.x", "## heading", "1. one", "- item", "> quote", "    indented", "---", "***", "+ x", "=",
     " ", "   ", " x ", " `x` ", "a  b", "", "\t", "\u202ex\u200b", "\u00a0", " \u00a0 ", "日本 😀 é",
 ]  # fmt: skip
 
