@@ -121,11 +121,12 @@ def test_they_do_not_break_the_lines_of_the_file(plan: Plan) -> None:
     assert len(opening) == entities + protected
 
 
-@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+@pytest.mark.parametrize("form", ["text", "markdown", "html", "csv", "ndjson"])
 def test_show_is_harmless(plan: Plan, offline_cli: Cli, form: str) -> None:
-    """In every format for people."""
+    """In every format for people, and in those that end up on terminals and in spreadsheets."""
     outcome = offline_cli("show", plan.path, "--format", form).expect(0)
-    _assert_harmless(outcome.text)
+    # Line ends of CSV are CR LF, and Excel wants a mark in front.
+    _assert_harmless(outcome.text.removeprefix("\ufeff").replace("\r\n", "\n"))
     assert outcome.out.count(MARK) >= len(STORABLE), "they are shown, though"
 
 

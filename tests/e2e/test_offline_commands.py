@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -60,6 +62,8 @@ OFFLINE = [
     ("show", "BASE", "--format", "markdown"),
     ("show", "BASE", "--format", "html"),
     ("show", "BASE", "--format", "json"),
+    ("show", "BASE", "--format", "csv"),
+    ("show", "BASE", "--format", "ndjson"),
     ("diff", "BASE", "HEAD"),
     ("diff", "BASE", "HEAD", "--format", "json"),
     ("validate", "BASE", "HEAD"),
@@ -147,6 +151,43 @@ def test_show_markdown_and_html_are_what_they_say(
     assert html.lstrip().lower().startswith("<!doctype html>")
     assert "src=" not in html
     assert "href=" not in html.replace('href="#', "")
+
+
+def test_show_csv_and_json_lines_list_every_entity(
+    plans: tuple[Plan, Plan], offline_cli: Cli
+) -> None:
+    """What goes and what stays, each once, in both."""
+    for plan in plans:
+        document = plan.document
+        kinds = ("experiments", "runs", "model_versions", "registered_models")
+        goes = sum(len(document[kind]) for kind in kinds)
+        stays = sum(len(document["protected"][kind]) for kind in kinds)
+        lines = offline_cli("show", plan.path, "--format", "ndjson").expect(0).out
+        rows = [json.loads(line) for line in lines.splitlines()]
+        assert [row["action"] for row in rows].count("delete") == goes > 0
+        assert [row["action"] for row in rows].count("keep") == stays
+        assert {row["id"] for row in rows} >= plan.runs | plan.versions | plan.experiments
+        table = offline_cli("show", plan.path, "--format", "csv").expect(0).out
+        read = list(csv.DictReader(io.StringIO(table.removeprefix("\ufeff"), newline="")))
+        assert [row["id"] for row in read] == [row["id"] for row in rows]
+
+
+def test_markdown_keeps_to_its_budget(plans: tuple[Plan, Plan], offline_cli: Cli) -> None:
+    """Bytes, at least some thousand of them; other formats have none."""
+    words = ("show", plans[0].path, "--format", "markdown")
+    whole = offline_cli(*words, "--all").expect(0).out
+    assert offline_cli(*words).expect(0).out == whole
+    assert offline_cli(*words, "--budget", 8_000).expect(0).out == whole
+    for wrong in ((*words, "--budget", 100), (*words, "--budget", 9_000, "--all")):
+        assert "--budget" in offline_cli(*wrong).expect(64).err
+    offline_cli("show", plans[0].path, "--budget", 9_000).expect(64)
+
+
+def test_diff_has_the_formats_that_it_has(plans: tuple[Plan, Plan], offline_cli: Cli) -> None:
+    """And says which, for one that it has not."""
+    for form in ("html", "csv", "ndjson"):
+        wrong = offline_cli("diff", plans[0].path, plans[1].path, "--format", form).expect(64)
+        assert "'text', 'markdown', 'json'" in wrong.err
 
 
 def test_show_says_when_a_plan_is_expired(
