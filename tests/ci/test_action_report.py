@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.github import GitHubApi, Runner
 from support.plans import Plan
-from support.repository import commit, git, repository
+from support.repository import GitServer, commit, git, repository
 from support.world import FRESH, OLD
 
 if TYPE_CHECKING:
@@ -159,6 +159,28 @@ def test_a_base_branch_that_cannot_be_fetched(
     assert job.outputs["changes"] == "true"
 
 
+@pytest.mark.parametrize("token", ["job-token", "another"])
+def test_the_token_opens_a_private_repository(
+    token: str, origin: Path, world: World, api: GitHubApi, tmp_path: Path
+) -> None:
+    """After a checkout that left no credentials behind; a token that opens nothing is no failure."""
+    host = GitServer(origin, "job-token")
+    runner = Runner(
+        tmp_path / "machine",
+        api.uri,
+        env={"MLFLOW_TRACKING_URI": world.uri, "GITHUB_SERVER_URL": host.uri},
+        event=PULL_REQUEST,
+        base_ref="main",
+    )
+    clone(origin, runner)
+    git(runner.workspace, "remote", "set-url", "origin", f"{host.uri}/origin")
+    job = runner.action(as_of=world.as_of, token=token, comment="false").expect(0)
+    host.close()
+    assert host.asked[0] is None, "first as the checkout left it"
+    assert ("Nothing has changed" in job.summary) == (token == "job-token")
+    assert ("could not be compared" in job.summary) == (token == "another")
+
+
 def test_an_earlier_plan_from_elsewhere(world: World, new_runner: Callable[..., Runner]) -> None:
     """A file that an earlier step put there; one that is not there yet is no mistake."""
     world.bulk_runs(world.experiment(age=FRESH), 2)
@@ -173,7 +195,7 @@ def test_an_earlier_plan_from_elsewhere(world: World, new_runner: Callable[..., 
     assert job.outputs["changes"] == "true"
 
 
-def test_an_earlier_plan_that_is_none(world: World, new_runner: Callable[..., Runner]) -> None:
+def test_an_earlier_plan_that_is_none(new_runner: Callable[..., Runner]) -> None:
     """Whatever the file holds, the new plan is shown, and nothing of it gets acted on."""
     runner = new_runner()
     (runner.workspace / "last.json").write_text('{"format": "::error::x"}\n')
