@@ -137,6 +137,7 @@ class Runner:
             "run_id": "77",
             "server_url": api,
         }
+        self.inputs: dict[str, str] = {}
         self.variables: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
         self.used: list[tuple[str, dict[str, str]]] = []
@@ -206,7 +207,12 @@ class Runner:
         if not condition(definition.get("if", "success()"), context):
             job.name = ""
             return job
-        self._steps(definition["steps"], context, {**workflow.get("env", {})}, job)
+        self._steps(
+            definition["steps"],
+            context,
+            {**workflow.get("env", {}), **definition.get("env", {})},
+            job,
+        )
         job.outputs = {
             key: interpolate(value, context) for key, value in definition.get("outputs", {}).items()
         }
@@ -217,7 +223,7 @@ class Runner:
             "github": self.github,
             "vars": self.variables,
             "secrets": self.secrets,
-            "inputs": {},
+            "inputs": self.inputs,
             "needs": {},
             "steps": {},
             "status": {"always": True, "success": True, "failure": False, "cancelled": False},
