@@ -142,4 +142,5 @@ def test_shellcheck_finds_nothing_in_the_documentation(block: Block, tmp_path: P
     first = "" if block.text.startswith("#!") else f"#!/usr/bin/env {block.language}\n"
     # <version> and the like are for people to fill in.
     script.write_text(first + re.sub(r"<(\w+)>", r"\1", block.text))
-    run("shellcheck", script)
+    # Files of settings are not here, and set what others use.
+    run("shellcheck", "--exclude=SC1091,SC2034", script)

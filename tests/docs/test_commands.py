@@ -55,7 +55,9 @@ def commands_of(page: Path) -> list[Command]:
             while joined.endswith("\\") and following + 1 < len(lines):
                 following += 1
                 joined = f"{joined[:-1]} {lines[following].strip()}"
-            found += [Command(page, block.line + number, rest, True) for rest in _rests(joined)]
+            # pre-commit appends the files.
+            whole = "entry:" not in joined
+            found += [Command(page, block.line + number, rest, whole) for rest in _rests(joined)]
     for number, line in enumerate(page.read_text(encoding="utf-8").split("\n"), 1):
         if number not in fenced and "mlflow-gc COMMAND" not in line:
             for code in re.findall(r"`([^`]+)`", line):
