@@ -105,7 +105,7 @@ def prune(
             raise GcError("The plan is not valid: " + "; ".join(found))
         write(render(plan), plan_file)
         if not quiet or not yes:
-            text.show(plan, screen, path=str(plan_file), everything=False)
+            text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
     verify_applyable(plan, plan_file)
     if expect is not None and expect != plan["plan_id"]:
         raise Refused(
@@ -122,7 +122,13 @@ def prune(
         journal_path = journal or plan_file.with_name(f"{plan_file.name}.journal.jsonl")
     applied = apply_plan(gateway, plan, plan_file, journal_path=journal_path, quiet=quiet)
     if not quiet:
-        outcomes.outcome(applied.result, applied.skips, screen, journal=journal_path)
+        outcomes.outcome(
+            applied.result,
+            applied.skips,
+            screen,
+            plan_id=plan["plan_id"],
+            journal=journal_path,
+        )
     return _exit_code(applied.result, applied.signum, plan_file, journal)
 
 
