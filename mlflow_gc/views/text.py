@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.plan.verify import identify
 from mlflow_gc.views import plan_head
 from mlflow_gc.views.escape import plain
 from mlflow_gc.views.lines import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _TOP = 5
 """So many experiments and models are named in the summary of a report."""
 _BAR = 10
+_SHORTEST_NAME = 8
 _LINK = " <- "
 _SAMPLE = 5
 """So many entries are shown of each group, if there are many groups."""
@@ -172,9 +174,8 @@ def _runs(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
     found = groups(plan, "runs")
     reason = _common_reason(plan["runs"], console)
     for group in found if everything else found[:CUT_AT]:
-        name = cut(group.name, NAME)
-        note = "; the experiment goes, too" if group.key in whole else ""
-        _group(console, f"experiment {group.key} {name}", group, plan["as_of"], reason, note)
+        note = "; goes as a whole" if group.key in whole else ""
+        _group(console, f"experiment {group.key}", group, plan["as_of"], reason, note)
         _entries(
             console,
             [(entry["run_id"], cut(entry["run_name"], NAME), entry) for entry in group.entries],
@@ -232,7 +233,7 @@ def _group(
 
     Args:
         console: where to.
-        title: of the group.
+        title: what the group is, with its id.
         group: its entries.
         as_of: when ages count from.
         said: a reason that need not be said again.
@@ -243,7 +244,9 @@ def _group(
     facts = f": {group.of_how_many}{share}" + (f", {age} old" if age else "") + note
     reason = "" if said is not None else whys(group.entries)
     room = width_of(console)
-    heading = [(f"  {title}", "bold"), (facts, None)]
+    taken = 3 + cell_width(plain(title)) + cell_width(facts)
+    name = cut(group.name, NAME if room is None else max(_SHORTEST_NAME, min(NAME, room - taken)))
+    heading: list[Span] = [(f"  {title} {name}".rstrip(), "bold"), (facts, None)]
     width = sum(cell_width(plain(text)) for text, _ in [*heading, (reason, None)])
     if room is None or width + 2 <= room:
         spans(console, [*heading, (f"  {reason}", "dim")])
@@ -365,12 +368,9 @@ def _wrapped(chain: Sequence[str], room: int) -> list[str]:
 
 def _chain(kind: str, entry: dict[str, Any]) -> list[str]:
     """Return what is kept, and what leads to its being kept."""
-    if kind == "runs":
-        kept = str(entry["run_id"])
-    elif kind == "experiments":
-        kept = f"{entry['experiment_id']} {cut(entry['name'], NAME)}"
-    else:
-        kept = f"{entry['name']}/{entry['version']}" if "version" in entry else str(entry["name"])
+    kept = f"{kind[:-1]} {identify(kind, entry)}"
+    if kind == "experiments":
+        kept += f" {cut(entry['name'], NAME)}"
     links = [via if via.startswith(_NAMES_IDS) else cut(via, NAME * 2) for via in entry["via"]]
     return [kept, *links]
 
