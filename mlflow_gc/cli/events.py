@@ -145,6 +145,7 @@ class Events(Listener):
             elapsed_ms=_ms(time.monotonic() - self._began),
         )
         self._is_open = False
+        os.close(self._file)
 
     def _emit(self, event: str, **fields: Any) -> None:
         """Write an event; what goes wrong stops nothing and is said once."""
