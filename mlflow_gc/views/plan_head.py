@@ -15,7 +15,7 @@ from mlflow_gc.inventory.entities import (
 )
 from mlflow_gc.plan.build import GUARD
 from mlflow_gc.views import policy_in_words
-from mlflow_gc.views.lines import KIND_WORDS, Column, Span, counted, line, rows, spans
+from mlflow_gc.views.lines import CUT_AT, KIND_WORDS, Column, Span, counted, line, more, rows, spans
 from mlflow_gc.views.plan_groups import ages, percent
 
 if TYPE_CHECKING:
@@ -103,12 +103,30 @@ def basis(plan: dict[str, Any], console: Console) -> None:
         line(console, sentence)
 
 
-def diagnostics(plan: dict[str, Any], console: Console) -> None:
-    """Print what the scan and the guards say."""
-    for diagnostic in plan["diagnostics"]:
-        stops = not plan["applyable"] and diagnostic["code"] in _OBSTACLES
-        label, style = ("Problem", BAD) if stops else ("Warning", _WARNING)
-        spans(console, [(f"{label}: ", style), (diagnostic["message"], None)])
+def diagnostics(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    """Print what the scan and the guards say, first what keeps the plan from being applied."""
+    found = [
+        (plan["applyable"] or diagnostic["code"] not in _OBSTACLES, diagnostic["message"])
+        for diagnostic in plan["diagnostics"]
+    ]
+    found.sort(key=lambda pair: pair[0])
+    shown = found if everything else found[:CUT_AT]
+    for is_harmless, message in shown:
+        label, style = ("Warning", _WARNING) if is_harmless else ("Problem", BAD)
+        spans(console, [(f"{label}: ", style), (message, None)])
+    more(console, len(found) - len(shown), "warnings", indent=0)
+
+
+def legend(plan: dict[str, Any], console: Console) -> None:
+    """Print what the marks in front of the lines mean."""
+    parts: list[Span] = [("- can be restored", None)] if _deletes(plan) else []
+    if plan["summary"]["irreversible"]:
+        parts.append(("! cannot be undone", BAD))
+    if any(plan["protected"][kind] for kind in KIND_WORDS):
+        parts.append(("+ stays", "green"))
+    if parts:
+        gaps: list[Span] = [("    ", None)] * len(parts)
+        spans(console, [part for pair in zip(gaps, parts, strict=True) for part in pair][1:])
 
 
 def footer(plan: dict[str, Any], console: Console, *, path: str, steps: tuple[str, ...]) -> None:
@@ -130,11 +148,14 @@ def footer(plan: dict[str, Any], console: Console, *, path: str, steps: tuple[st
     spans(console, parts)
     obstacle = why_not_applyable(plan)
     file = shell_path(path)
-    spans(console, [("plan_id  ", "dim"), (plan["plan_id"], None)])
+    facts = [("file", path), ("plan_id", plan["plan_id"])]
+    if not obstacle:
+        until = f"until {plan['expires_at']}" if plan["expires_at"] else "for ever"
+        facts.append(("valid", until))
+    for name, fact in facts:
+        spans(console, [(f"{name:<8} ", "dim"), (fact, None)])
     if obstacle:
-        spans(console, [("CANNOT BE APPLIED: ", BAD), (obstacle, BAD)])
-    else:
-        line(console, _until(plan))
+        line(console, f"CANNOT BE APPLIED: {obstacle}", BAD)
     commands = {
         "show": ("Review:", f"mlflow-gc show {file}"),
         "check": ("Check:", f"mlflow-gc check {file}"),
@@ -144,7 +165,7 @@ def footer(plan: dict[str, Any], console: Console, *, path: str, steps: tuple[st
     for step in steps:
         if step == "show" or (not obstacle and going):
             name, command = commands[step]
-            spans(console, [(f"{name:<8}", "dim"), (command, "cyan")])
+            spans(console, [(f"{name:<8} ", "dim"), (command, "cyan")])
 
 
 def why_not_applyable(plan: dict[str, Any]) -> str | None:
@@ -186,10 +207,6 @@ def _what_is_irreversible(plan: dict[str, Any]) -> str:
     if any(not run["reversible"] for run in plan["runs"]):
         words.append("assessments of evaluation runs")
     return _and(words)
-
-
-def _until(plan: dict[str, Any]) -> str:
-    return f"Valid until {plan['expires_at']}." if plan["expires_at"] else "It does not expire."
 
 
 def _and(words: list[str]) -> str:

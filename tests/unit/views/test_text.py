@@ -75,6 +75,8 @@ model versions        3      3     2          1   33 %  400 days
 
 As of 2026-05-01T10:02:11.123Z, TTL 30 days: stale is what is older than 2026-04-01T10:02:11.123Z.
 
+- can be restored    ! cannot be undone    + stays
+
 Delete 1 model version (IRREVERSIBLE)
   stage None, no alias, not the highest version
   model fraud: 1 of 3 versions (33 %), 400 days old
@@ -98,11 +100,12 @@ Kept although old: 4 (each reason with an example)
   + 1  model version  highest_version  model_version fraud/3 <- highest version
 
 Plan: 5 to delete, 1 of them for good; 4 kept although old.
+file     plan.json
 plan_id  sha256:{id}
-Valid until 2999-01-01T00:00:00.000Z.
-Check:  mlflow-gc check plan.json
-Apply:  mlflow-gc prune plan.json
-In CI:  mlflow-gc prune plan.json --expect sha256:{id}
+valid    until 2999-01-01T00:00:00.000Z
+Check:   mlflow-gc check plan.json
+Apply:   mlflow-gc prune plan.json
+In CI:   mlflow-gc prune plan.json --expect sha256:{id}
 """
 
 
@@ -147,12 +150,13 @@ model versions        3      3     2          1   33 %  400 days
   -  1 of 1 run  100 %  45 days        experiment 2 sandbox
 
 Plan: 5 to delete, 1 of them for good; 4 kept although old.
+file     my plan.json
 plan_id  sha256:{id}
-Valid until 2999-01-01T00:00:00.000Z.
-Review: mlflow-gc show 'my plan.json'
-Check:  mlflow-gc check 'my plan.json'
-Apply:  mlflow-gc prune 'my plan.json'
-In CI:  mlflow-gc prune 'my plan.json' --expect sha256:{id}
+valid    until 2999-01-01T00:00:00.000Z
+Review:  mlflow-gc show 'my plan.json'
+Check:   mlflow-gc check 'my plan.json'
+Apply:   mlflow-gc prune 'my plan.json'
+In CI:   mlflow-gc prune 'my plan.json' --expect sha256:{id}
 """
 
 
@@ -186,7 +190,7 @@ def test_bars_are_for_terminals_with_colours_only() -> None:
 def test_the_next_command_is_quoted_for_a_shell(path: str, quoted: str) -> None:
     console = log()
     text.show(small(), console, path=path, everything=False)
-    assert f"Apply:  mlflow-gc prune {quoted}" in lines(console)
+    assert f"Apply:   mlflow-gc prune {quoted}" in lines(console)
 
 
 def test_an_older_plan_has_no_shares() -> None:
@@ -259,6 +263,20 @@ def test_what_is_only_to_be_looked_at_is_a_warning() -> None:
     console = log()
     text.show(plan, console, path="p", everything=False)
     assert "Warning: The rule 'x' is about nothing." in lines(console)
+
+
+def test_a_flood_of_warnings_does_not_hide_what_stops_the_plan() -> None:
+    plan = small(guards=Guards(max_deletions={"runs": 1}))
+    plan["diagnostics"] = [
+        *({"code": "malformed_tag", "message": f"tag {n}"} for n in range(100)),
+        *plan["diagnostics"],
+    ]
+    console = log()
+    text.show(plan, console, path="p", everything=False)
+    said = [line for line in lines(console) if line.startswith(("Problem: ", "Warning: "))]
+    assert len(said) == 20
+    assert said[0].startswith("Problem: guards.")
+    assert "... and 81 more warnings (--all shows them)" in lines(console)
 
 
 def test_runs_that_lose_something_for_good_are_marked_and_come_first() -> None:
@@ -364,7 +382,17 @@ def test_a_hostile_plan_is_harmless_and_keeps_to_the_width(
     text.show(plan, wide, path="p", everything=everything)
     in_lists = [line for line in lines(wide) if line.startswith("    - ")]
     assert len(in_lists) == len(plan["runs"])
-    uncut = ("  model ", "  ! ", "    ! ", "      ", "Warning: ", "As of ", "In CI: ", "plan_id ")
+    uncut = (
+        "  model ",
+        "  ! ",
+        "    ! ",
+        "      ",
+        "Warning: ",
+        "As of ",
+        "In CI: ",
+        "plan_id ",
+        "file ",
+    )
     for line in lines(wide):
         if not line.startswith(uncut):
             assert width(line) <= max(cells, 90), line
