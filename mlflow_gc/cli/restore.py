@@ -42,6 +42,7 @@ def restore(
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
     from mlflow_gc.views import outcomes
+    from mlflow_gc.views.plan_head import shell_path
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     sessions = read_journal(journal_file)
@@ -62,7 +63,7 @@ def restore(
         refuse_other_server(gateway, header["server"], journal_file)
     screen = console(no_color=no_color)
     if not quiet:
-        outcomes.undo(undo, screen)
+        outcomes.undo(undo, screen, plan_id=header["plan_id"])
     if not yes and not dry_run and (undo.runs or undo.experiments):
         if not sys.stdin.isatty():
             raise Refused(
@@ -92,7 +93,8 @@ def restore(
     if fatal:
         raise fatal
     if signals:
-        say(f"Stopped in order. To go on: mlflow-gc restore {journal_file}")
+        again = f"mlflow-gc restore {shell_path(str(journal_file))}"
+        say(f"Stopped in order. To go on: {again}")
         return 128 + signals[0]
     failed = any(o in {"failed", "skipped:forbidden"} for _, o in journal.counts)
     return ExitCode.PARTIAL if failed else ExitCode.OK

@@ -115,13 +115,14 @@ def marks(
         line(console, "Dry run: nothing was marked.")
 
 
-def undo(plan: Undo, console: Console) -> None:
+def undo(plan: Undo, console: Console, *, plan_id: str) -> None:
     """Print what a restore is going to bring back, and what it cannot."""
     sizes = [
         counted(kind, len(ids))
         for kind, ids in (("experiments", plan.experiments), ("runs", plan.runs))
     ]
     line(console, f"Restore {' and '.join(sizes)}.", "bold")
+    line(console, f"Plan {plan_id}")
     if plan.without_assessments:
         line(
             console,
