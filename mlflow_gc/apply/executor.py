@@ -49,9 +49,6 @@ _DELETED_LOOKS = {
 UNREADABLE = "unreadable"
 """Finding code for what could not be looked at; becomes a failure."""
 
-Progress = Callable[[str, int], None]
-"""Called with a kind and how many entities of it are done since the last call."""
-
 Alarm = Callable[[str], None]
 """Called at once with a sentence about something that was put back."""
 
@@ -86,7 +83,6 @@ class Executor:
         recheck: of the same gateway and plan.
         journal: where every attempt is written.
         stop: set from outside to end after the calls under way.
-        progress: told about every entity that is done.
         alarm: told about everything that is put back.
     """
 
@@ -98,7 +94,6 @@ class Executor:
         journal: Journal,
         *,
         stop: threading.Event,
-        progress: Progress = lambda _kind, _count: None,
         alarm: Alarm = lambda _sentence: None,
     ) -> None:
         self._gateway = gateway
@@ -106,7 +101,6 @@ class Executor:
         self._recheck = recheck
         self._journal = journal
         self._stop = stop
-        self._progress = progress
         self._alarm = alarm
         self._lossy = {entry["run_id"] for entry in plan["runs"] if not entry["reversible"]}
         self._pretend = isinstance(gateway, DryRun)
@@ -151,7 +145,6 @@ class Executor:
                 for entry in batch_of_one_kind:
                     self._check_stop()
                     delete_one(entry)
-                    self._progress(kind, 1)
         self._check_stop()
 
     # -- one kind each -------------------------------------------------------------------------
@@ -167,7 +160,6 @@ class Executor:
             if record["reason"] not in {"gone", "already_deleted"}
         }
         self._look_back_at_runs(entries, kept)
-        self._progress("run", len(entries))
 
     def _delete_trees(self, levels: Sequence[Sequence[Document]]) -> None:
         entries = [entry for level in levels for entry in level]

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,6 +54,7 @@ class Journal:
         plan: the plan that is applied.
         action: ``prune`` or ``restore``.
         clock_skew_ms: by how much the server's clock is ahead of ours, as far as that is certain.
+        told: called with every record once it is written, from any thread.
 
     Raises:
         GcError: the file cannot be written.
@@ -61,9 +62,16 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, plan: Document, *, action: str = "prune", clock_skew_ms: int = 0
+        self,
+        path: Path,
+        plan: Document,
+        *,
+        action: str = "prune",
+        clock_skew_ms: int = 0,
+        told: Callable[[Document], None] = lambda _record: None,
     ) -> None:
         self.path = path
+        self._told = told
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kept: list[Document] = []
         """This session's records of what was not deleted."""
@@ -141,6 +149,7 @@ class Journal:
         self._write(line, count=(kind, f"skipped:{reason}" if outcome == "skipped" else outcome))
         if outcome in {"skipped", "failed"}:
             self.kept.append(line)
+        self._told(line)
 
     def sync(self) -> None:
         """Flush to the disk itself.

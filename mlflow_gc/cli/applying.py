@@ -17,13 +17,17 @@ from mlflow_gc.apply.executor import Executor, Result
 from mlflow_gc.apply.journal import Journal
 from mlflow_gc.apply.limits import refuse_tripped
 from mlflow_gc.apply.recheck import Recheck, refuse_partial_view
-from mlflow_gc.cli.output import Progress, say
+from mlflow_gc.cli.output import say
+from mlflow_gc.cli.progress import Phase, Progress
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.verify import KINDS
 from mlflow_gc.retention.evidence import is_skewed, skew_in_words
 from mlflow_gc.retention.policy import Policy
+
+PUT_BACK = "put_back"
+"""Code of the warning that something was deleted and put back at once."""
 
 
 @dataclass
@@ -42,7 +46,13 @@ class Applied:
 
 
 def apply_plan(
-    gateway: Gateway, plan: Document, plan_file: Path, *, journal_path: Path | None, quiet: bool
+    gateway: Gateway,
+    plan: Document,
+    plan_file: Path,
+    *,
+    journal_path: Path | None,
+    progress: Progress,
+    phase: Phase = Phase.PRUNE,
 ) -> Applied:
     """Apply a plan, or with no journal only pretend to.
 
@@ -51,37 +61,38 @@ def apply_plan(
         plan: a verified plan.
         plan_file: where it was read, for messages.
         journal_path: None means that nothing is deleted and nothing is written.
-        quiet: no progress.
+        progress: told what comes of each entity.
+        phase: what it is told that this is.
 
     Raises:
         Refused: the plan is of another server.
         GcError: the evidence cannot be read, or the journal not be written.
     """
-    refuse_other_server(gateway, plan["server"], plan_file)
-    _refuse_doubtful_evidence(gateway, plan)
+    with progress.phase(Phase.CONNECT):
+        refuse_other_server(gateway, plan["server"], plan_file)
+        _refuse_doubtful_evidence(gateway, plan)
     pretend = journal_path is None
     if pretend:
         gateway = cast("Gateway", DryRun(gateway))
-    totals = {kind[:-1]: len(plan[kind]) for kind in KINDS}
-    progress = Progress("Checked" if pretend else "Done:", quiet=quiet, totals=totals)
+
+    def alarm(sentence: str) -> None:
+        say(f"WARNING: {sentence}")
+        progress.warning(PUT_BACK, sentence)
+
     with graceful_stop(gateway, pretend=pretend) as (stop, signals):
-        recheck = Recheck(gateway, plan)
-        refuse_tripped(gateway, plan, recheck)
+        with progress.phase(Phase.COMPARE):
+            recheck = Recheck(gateway, plan)
+            refuse_tripped(gateway, plan, recheck)
         journal = Journal(
-            journal_path or Path(os.devnull), plan, clock_skew_ms=gateway.clock_skew_ms()
+            journal_path or Path(os.devnull),
+            plan,
+            clock_skew_ms=gateway.clock_skew_ms(),
+            told=progress.entity,
         )
-        try:
-            result = Executor(
-                gateway,
-                plan,
-                recheck,
-                journal,
-                stop=stop,
-                progress=progress,
-                alarm=lambda sentence: say(f"WARNING: {sentence}"),
-            ).run()
-        finally:
-            progress.close()
+        if journal_path is not None:
+            progress.journal(journal_path, plan["plan_id"])
+        with progress.phase(phase, {kind: len(plan[kind]) for kind in KINDS}):
+            result = Executor(gateway, plan, recheck, journal, stop=stop, alarm=alarm).run()
     return Applied(result, journal.kept, signals[0] if signals else 0)
 
 

@@ -9,11 +9,13 @@ from mlflow_gc.errors import ExitCode
 
 
 def check(
+    context: typer.Context,
     plan_file: options.PlanFile,
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
     detailed_exitcode: options.DetailedExitcode = False,
+    events: options.Events = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
@@ -22,15 +24,25 @@ def check(
     from mlflow_gc.cli.applying import apply_plan
     from mlflow_gc.cli.output import console
     from mlflow_gc.cli.planning import open_server
+    from mlflow_gc.cli.progress import Phase
+    from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.verify import load_plan, verify
     from mlflow_gc.views import outcomes
 
+    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=True)
     plan = load_plan(plan_file)
     verify(plan, plan_file)
+    progress.plan(plan, plan_file)
     gateway = open_server(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        verbose=verbose,
+        progress=progress,
     )
-    applied = apply_plan(gateway, plan, plan_file, journal_path=None, quiet=quiet)
+    applied = apply_plan(
+        gateway, plan, plan_file, journal_path=None, progress=progress, phase=Phase.CHECK
+    )
     if not quiet:
         outcomes.check(applied.result, applied.skips, console(no_color=no_color))
     if applied.result.interrupted:

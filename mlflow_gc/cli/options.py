@@ -58,6 +58,14 @@ Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="Say where each setting comes from.")
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).")]
+Events = Annotated[
+    Path | None,
+    typer.Option(
+        "--events",
+        metavar="FILE",
+        help="Write what happens as JSON Lines for machines; also a named pipe or /dev/fd/3.",
+    ),
+]
 DetailedExitcode = Annotated[
     bool, typer.Option("--detailed-exitcode", help="Exit 2 when there is something, 0 when not.")
 ]

@@ -74,6 +74,7 @@ def explain(
     """Say in English what the policy means, or which rule decides over one entity and why."""
     from mlflow_gc.cli.output import console
     from mlflow_gc.cli.planning import open_server, resolve_policy, survey
+    from mlflow_gc.cli.session import Session
     from mlflow_gc.retention.decide import decide
     from mlflow_gc.retention.explain import explain as explained
     from mlflow_gc.views import policies
@@ -89,10 +90,15 @@ def explain(
     if not given:
         policies.policy(policy.to_document(), screen)
         return
+    progress = Session().begin("explain", events=None, quiet=quiet, no_color=no_color)
     gateway = open_server(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        verbose=verbose,
+        progress=progress,
     )
-    inventory, _ = survey(gateway, policy, quiet=quiet)
+    inventory, _ = survey(gateway, policy, progress)
     found = [
         (kind, key, explained(inventory, decide(inventory, policy), policy, kind, key))
         for kind, key in _find(inventory, run=run, experiment=experiment, model=model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def prune(
+    context: typer.Context,
     plan_file: Annotated[
         Path | None,
         typer.Argument(
@@ -51,6 +53,7 @@ def prune(
     as_of: options.AsOf = None,
     policy_file: options.PolicyFile = None,
     accept_partial_view: options.AcceptPartialView = False,
+    events: options.Events = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
@@ -59,26 +62,23 @@ def prune(
     from mlflow_gc.cli.applying import apply_plan
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
-    from mlflow_gc.plan import schema
-    from mlflow_gc.plan.file import render, write
+    from mlflow_gc.cli.progress import Phase
+    from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
     from mlflow_gc.views import outcomes, text
 
+    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     made_here = plan_file is None
     if plan_file is not None:
-        selecting = {
-            "--ttl": ttl,
-            "--as-of": as_of,
-            "--policy": policy_file,
-            "--accept-partial-view": accept_partial_view or None,
-            "--out": out,
-        }
-        for flag, value in selecting.items():
-            if value is not None:
-                raise UsageProblem(
-                    f"{flag} cannot stand beside a PLAN: the plan is the selection.",
-                    hint="Leave it out, or leave out the PLAN.",
-                )
+        _refuse_selecting_options(
+            {
+                "--ttl": ttl,
+                "--as-of": as_of,
+                "--policy": policy_file,
+                "--accept-partial-view": accept_partial_view or None,
+                "--out": out,
+            }
+        )
         plan = load_plan(plan_file)
         verify(plan, plan_file)
     else:
@@ -93,19 +93,23 @@ def prune(
             policy_file=policy_file,
             accept_partial_view=accept_partial_view,
             verbose=verbose,
+            progress=progress,
         )
         plan_file = out or Path("prune-plan.json")
     gateway = open_server(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        verbose=verbose,
+        progress=progress,
     )
     screen = console(no_color=no_color)
     if made_here:
-        plan = make_plan(gateway, policy, quiet=quiet)
-        if found := schema.problems(plan, "plan"):
-            raise GcError("The plan is not valid: " + "; ".join(found))
-        write(render(plan), plan_file)
+        plan = make_plan(gateway, policy, progress)
+        _save(plan, plan_file)
         if not quiet or not yes:
-            text.show(plan, screen, path=str(plan_file), everything=False)
+            text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
+    progress.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
     if expect is not None and expect != plan["plan_id"]:
         raise Refused(
@@ -120,10 +124,51 @@ def prune(
         journal_path = None
     else:
         journal_path = journal or plan_file.with_name(f"{plan_file.name}.journal.jsonl")
-    applied = apply_plan(gateway, plan, plan_file, journal_path=journal_path, quiet=quiet)
+    applied = apply_plan(
+        gateway,
+        plan,
+        plan_file,
+        journal_path=journal_path,
+        progress=progress,
+        phase=Phase.CHECK if dry_run else Phase.PRUNE,
+    )
     if not quiet:
-        outcomes.outcome(applied.result, applied.skips, screen, journal=journal_path)
+        outcomes.outcome(
+            applied.result,
+            applied.skips,
+            screen,
+            plan_id=plan["plan_id"],
+            journal=journal_path,
+        )
     return _exit_code(applied.result, applied.signum, plan_file, journal)
+
+
+def _refuse_selecting_options(given: Mapping[str, object]) -> None:
+    """Refuse options that select beside a PLAN, by their flags.
+
+    Raises:
+        UsageProblem: one of them is there.
+    """
+    for flag, value in given.items():
+        if value is not None:
+            raise UsageProblem(
+                f"{flag} cannot stand beside a PLAN: the plan is the selection.",
+                hint="Leave it out, or leave out the PLAN.",
+            )
+
+
+def _save(plan: Document, plan_file: Path) -> None:
+    """Write the plan that was made on the spot.
+
+    Raises:
+        GcError: it is not valid, or cannot be written.
+    """
+    from mlflow_gc.plan import schema
+    from mlflow_gc.plan.file import render, write
+
+    if found := schema.problems(plan, "plan"):
+        raise GcError("The plan is not valid: " + "; ".join(found))
+    write(render(plan), plan_file)
 
 
 def _confirmed(plan: Document) -> bool:
@@ -136,18 +181,24 @@ def _confirmed(plan: Document) -> bool:
 
 
 def _exit_code(result: Result, signum: int, plan_file: Path, journal: Path | None) -> int:
-    from mlflow_gc.cli.output import say
+    """Say how to go on, and return the exit code.
 
-    again = f"To go on: mlflow-gc prune {plan_file}" + (f" --journal {journal}" if journal else "")
+    Raises:
+        GcError: it ended early.
+    """
+    from mlflow_gc.cli.output import say
+    from mlflow_gc.views.plan_head import shell_path
+
+    again = f"To go on: mlflow-gc prune {shell_path(str(plan_file))}"
+    again += f" --journal {shell_path(str(journal))}" if journal else ""
     for kind, entity_id, words in result.failures[:20]:
         say(f"Failed: {kind} {entity_id}: {words}")
     if len(result.failures) > 20:
         say(f"... and {len(result.failures) - 20} more failures, see the journal.")
     if result.fatal:
-        say(f"Error: {result.fatal.message}")
-        say(result.fatal.hint or "")
-        say(f"It ended early; what was done is in the journal. {again}")
-        return ExitCode.ERROR
+        early = f"It ended early; what was done is in the journal. {again}"
+        hint = "\n".join(filter(None, (result.fatal.hint, early)))
+        raise GcError(result.fatal.message, hint=hint)
     if result.interrupted:
         say(f"Stopped in order. {again}")
         return 128 + signum

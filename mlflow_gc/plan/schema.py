@@ -28,6 +28,7 @@ SCHEMAS = {
     "plan": "prune-plan.v1.schema.json",
     "journal": "journal.v1.schema.json",
     "diff": "plan-diff.v1.schema.json",
+    "events": "events.v1.schema.json",
     "policy": "retention-policy.v1.schema.json",
     "policy-tests": "policy-tests.v1.schema.json",
 }
