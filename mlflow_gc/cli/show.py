@@ -27,7 +27,8 @@ def show(
     from mlflow_gc.views import text
 
     plan = load_plan(plan_file)
-    for problem in filter(None, [edited(plan), *inconsistencies(plan)]):
+    problems = [problem for problem in (edited(plan), *inconsistencies(plan)) if problem]
+    for problem in problems:
         say(f"Warning: {problem} prune will refuse this plan.")
     if output_format is options.Format.JSON:
         put(render(plan))
@@ -38,7 +39,10 @@ def show(
     elif output_format is options.Format.HTML:
         from mlflow_gc.views import html
 
-        put(html.show(plan).encode())
+        # Where it lies on this machine means nothing to those who read the page elsewhere.
+        name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
+        for piece in html.show(plan, file_name=name, problems=problems):
+            put(piece.encode())
     elif not quiet:
         text.show(plan, console(no_color=no_color), path=str(plan_file), everything=everything)
     deletes = any(plan[kind] for kind in KINDS)
