@@ -43,6 +43,7 @@ def show(
         sections.banner(plan, state),
         sections.intro(plan, found),
         sections.tiles(plan, found),
+        sections.remarks(plan),
         sections.apply(plan, state, file_name),
     ):
         yield from part
@@ -55,7 +56,7 @@ def show(
         yield "</div></section>\n"
     yield from _entities(plan, found)
     total = sum(not entry.goes for entry in found)
-    yield f'<section aria-labelledby="kept"><h2 id="kept">Kept although old: {total:,}</h2>'
+    yield f'<section class="kept" aria-labelledby="kept"><h2 id="kept">Kept although old: {total:,}</h2>'
     yield from kept(found)
     yield "</section>\n"
     yield from sections.policy(plan)

@@ -17,6 +17,10 @@ from mlflow_gc.views.html.markup import counted, filter_link, listed, percent, t
 from mlflow_gc.views.html.standing import EXPIRED, Standing
 from mlflow_gc.views.lines import KIND_WORDS
 
+_AT_ONCE = 6
+_LONGEST = 600
+"""Sentences about the plan: how many are seen at once, and where a long one is cut."""
+
 
 def intro(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
     """Yield the title, what the plan does in a sentence, and what it is about."""
@@ -90,8 +94,12 @@ def banner(plan: Mapping[str, Any], state: Standing) -> Iterator[str]:
         yield '<section class="banner" aria-label="Warning">'
         yield "<h2>The scan was not complete; somebody accepted that</h2>"
         yield _paragraphs([d["message"] for d in plan["diagnostics"]]) + "</section>"
-    elif plan["diagnostics"]:
-        yield '<section class="remarks" aria-label="Remarks"><h2>Worth a look</h2>'
+
+
+def remarks(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the scan noted on a plan that can be applied all the same."""
+    if plan["diagnostics"] and plan["applyable"] and plan["complete"]:
+        yield '<section class="remarks" aria-labelledby="remarks"><h2 id="remarks">Worth a look</h2>'
         yield _paragraphs([d["message"] for d in plan["diagnostics"]]) + "</section>"
 
 
@@ -231,6 +239,8 @@ def _copy(element: str, what: str) -> str:
 
 def _paragraphs(sentences: Sequence[str]) -> str:
     if len(sentences) == 1:
-        return f"<p>{text(sentences[0])}</p>"
-    items = "".join(f"<li>{text(sentence)}</li>" for sentence in sentences)
-    return f"<ul>{items}</ul>" if items else ""
+        return f"<p>{text(sentences[0], most=_LONGEST)}</p>"
+    items = [f"<li>{text(sentence, most=_LONGEST)}</li>" for sentence in sentences]
+    first, rest = "".join(items[:_AT_ONCE]), "".join(items[_AT_ONCE:])
+    more = f"<details><summary>{len(items) - _AT_ONCE:,} more</summary><ul>{rest}</ul></details>"
+    return (f"<ul>{first}</ul>" if first else "") + (more if rest else "")
