@@ -33,7 +33,8 @@ def show(
             hint="The other formats, and --all, cut nothing to fit a size.",
         )
     plan = load_plan(plan_file)
-    for problem in filter(None, [edited(plan), *inconsistencies(plan)]):
+    problems = [problem for problem in (edited(plan), *inconsistencies(plan)) if problem]
+    for problem in problems:
         say(f"Warning: {problem} prune will refuse this plan.")
     if output_format is options.Format.JSON:
         put(render(plan))
@@ -45,7 +46,10 @@ def show(
     elif output_format is options.Format.HTML:
         from mlflow_gc.views import html
 
-        put(html.show(plan).encode())
+        # Where it lies on this machine means nothing to those who read the page elsewhere.
+        name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
+        for piece in html.show(plan, file_name=name, problems=problems):
+            put(piece.encode())
     elif output_format in (options.Format.CSV, options.Format.NDJSON):
         from mlflow_gc.views import spreadsheet
 
