@@ -30,6 +30,17 @@ RECORD_KINDS = ("run", "experiment", "model_version", "registered_model")
 FORMAT = "mlflow-gc/journal"
 FORMAT_VERSION = "1.0"
 
+SKIP_CODES = {
+    "changed": "It is not what the plan saw; at a restore: the run's experiment is in the trash.",
+    "protected": "Something protects it now.",
+    "already_deleted": "It is in the trash.",
+    "gone": "It does not exist any more.",
+    "forbidden": "The account may not do it.",
+    "already_active": "At a restore: somebody brought it back before.",
+    "irreversible": "At a restore: MLflow cannot bring it back.",
+}
+"""Why something was skipped, by the code in its record, in words."""
+
 
 @dataclass
 class Session:
@@ -130,7 +141,7 @@ class Journal:
             kind: ``run``, ``experiment`` or ``model_version``.
             entity_id: its id, ``name/version`` for a version.
             outcome: ``deleted``, ``skipped``, ``failed`` or ``restored``.
-            reason: a code; always there for a skip.
+            reason: a key of :data:`SKIP_CODES`; always there for a skip.
             detail: words for people.
             undo: what ``restore`` needs, or all that is known of what cannot be restored.
         """
