@@ -26,7 +26,7 @@ from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.file import render
 from mlflow_gc.plan.verify import edited, inconsistencies, load_plan, verify, verify_applyable
-from mlflow_gc.views import html, markdown, text
+from mlflow_gc.views import diff_markdown, diff_text, html, markdown, text
 
 UNDIGESTED = ("$schema", "plan_id", "created_at", "tool")
 FULL = worlds.plan_of(
@@ -84,8 +84,8 @@ def _shown(plan):
     assert json.loads(render(plan)) == plan
     for changes in (diff_plans(FULL, plan), diff_plans(plan, FULL)):
         assert schema.problems(changes, "diff") == []
-        text.diff(changes, Console(file=io.StringIO(), soft_wrap=True))
-        markdown.diff(changes).encode()
+        diff_text.diff(changes, Console(file=io.StringIO(), soft_wrap=True))
+        diff_markdown.diff(changes).encode()
     assert diff_plans(plan, plan)["different"] is False
 
 
