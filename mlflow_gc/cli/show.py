@@ -48,8 +48,8 @@ def show(
 
         # Where it lies on this machine means nothing to those who read the page elsewhere.
         name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
-        for piece in html.show(plan, file_name=name, problems=problems):
-            put(piece.encode())
+        for text_piece in html.show(plan, file_name=name, problems=problems):
+            put(text_piece.encode())
     elif output_format in (options.Format.CSV, options.Format.NDJSON):
         from mlflow_gc.views import spreadsheet
 

@@ -1,9 +1,9 @@
-"""A plan or a difference as Markdown, for a pull request or a job summary."""
+"""A plan as Markdown, for a pull request or a job summary."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_gc.plan.verify import identify
@@ -275,69 +275,3 @@ def _policy(policy: Json) -> Iterator[Block]:
     if sentences:
         lines = (f"- {words(sentence, most=_POLICY)}\n" for sentence in sentences)
         yield folded("Policy", (), lines, len(sentences), nouns="sentences of the policy")
-
-
-def diff(changes: dict[str, Any]) -> str:
-    """Return the difference of two plans as Markdown."""
-    return "\n".join(_diff(changes)) + "\n"
-
-
-escape = words
-
-_CUT_AT = 100
-_KINDS = {
-    "experiments": ("Experiments", ("experiment", "last activity", "why")),
-    "runs": ("Runs", ("run", "experiment", "last activity", "why")),
-    "model_versions": ("Model versions (irreversible)", ("version", "last updated", "why")),
-    "registered_models": ("Registered models (irreversible)", ("model", "last updated", "why")),
-}
-
-
-def _diff(changes: dict[str, Any]) -> Iterator[str]:
-    yield "## Changes of the prune plan"
-    if not changes["different"]:
-        yield ""
-        yield "No differences."
-        return
-    for part in ("server", "policy", "state"):
-        for field in changes[part]:
-            yield ""
-            yield f"**{part}** {_change(field)}"
-    for kind, (title, _) in _KINDS.items():
-        rows = [
-            (sign, escape(entity["id"]), escape(entity["name"]), escape(entity["why"]))
-            for sign, key in (("added", "added"), ("removed", "removed"))
-            for entity in changes[kind][key]
-        ] + [
-            ("changed", escape(e["id"]), escape(e["name"]), "; ".join(map(_change, e["fields"])))
-            for e in changes[kind]["changed"]
-        ]
-        if rows:
-            yield from _folded(
-                f"{title}: {len(rows)} changes",
-                _table(("", "id", "name", "why"), rows[:_CUT_AT]),
-                len(rows),
-            )
-
-
-def _change(field: dict[str, Any]) -> str:
-    return f"{escape(field['field'])}: {escape(str(field['old']))} → {escape(str(field['new']))}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{' --- |' * len(header)}"
-    for cells in rows:
-        yield f"| {' | '.join(cells)} |"
-
-
-def _folded(title: str, lines: Iterable[str], total: int) -> Iterator[str]:
-    yield ""
-    yield f"<details><summary>{title}</summary>"
-    yield ""
-    yield from lines
-    if total > _CUT_AT:
-        yield ""
-        yield f"... and {total - _CUT_AT} more. What is approved is the digest, not this text."
-    yield ""
-    yield "</details>"
