@@ -115,7 +115,7 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
         keys = ("added", "removed", "changed")
         count = sum(changes["summary"][k]["protected"][key] for k in KIND_WORDS for key in keys)
         title = f"Kept although stale, and deleted by neither: {count:,} changed"
-        about = ("", "how many", "because", "for example")
+        columns = ("", "how many", "because", "for example")
         yield folded(title, columns, _lines(kept), len(kept), nouns="reasons")
 
 
