@@ -151,8 +151,8 @@ class Policy:
         return ms is not None and _SENSIBLE_SINCE_MS <= ms <= self.as_of_ms + _SENSIBLE_AHEAD_MS
 
     def is_too_young(self, ms: int) -> bool:
-        """Tell whether something last active at this time is below the minimum age."""
-        return ms > self.as_of_ms - self.min_age_ms
+        """Tell whether something last active at this time is not strictly older than ``min_age``."""
+        return ms >= self.as_of_ms - self.min_age_ms
 
     def keeps(self, tags: Mapping[str, str]) -> bool:
         """Tell whether tags hold a keep tag that is in force."""
