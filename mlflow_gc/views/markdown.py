@@ -83,7 +83,8 @@ def _counted(count: int, one: str, many: str) -> str:
 
 
 def _diagnostics(diagnostics: Sequence[Json]) -> Block:
-    lines = (f"- **Warning:** {words(d['message'], most=_SENTENCE)}\n" for d in diagnostics)
+    # Another bullet than that of the list that follows: a list of its own.
+    lines = (f"* **Warning:** {words(d['message'], most=_SENTENCE)}\n" for d in diagnostics)
     return Block("", lines, len(diagnostics), "\n", shown("warnings"), _HEAVY)
 
 

@@ -202,8 +202,10 @@ def test_a_long_chain_is_counted():
 def test_diagnostics_come_before_the_numbers():
     plan = _plan(diagnostics=[{"code": "guard", "message": "The guard max_deletions.runs is hit."}])
     text = show(plan)
-    assert "- **Warning:** The guard `max_deletions.runs` is hit.\n" in text
+    assert "* **Warning:** The guard `max_deletions.runs` is hit.\n" in text
     assert text.index("Warning") < text.index("| scanned |")
+    lists = [token for token in parse(text) if token.type == "bullet_list_open"]
+    assert len(lists) == 2, "not one list with the facts that follow"
 
 
 @pytest.mark.parametrize(
