@@ -379,12 +379,17 @@ class Recheck:
 
     def _runs_of(self, entries: Sequence[Document]) -> dict[str, Run]:
         """Read runs of any lifecycle stage by id."""
-        found: dict[str, Run] = {}
-        for group in chunks([entry["run_id"] for entry in entries], _IDS_A_CALL):
-            members = set(group)
-            experiment_ids = {e["experiment_id"] for e in entries if e["run_id"] in members}
-            found.update(self._read_runs(group, sorted(experiment_ids), view="ALL"))
-        return found
+
+        def read(group: Sequence[Document]) -> list[tuple[str, Run]]:
+            experiment_ids = sorted({entry["experiment_id"] for entry in group})
+            run_ids = [entry["run_id"] for entry in group]
+            return list(self._read_runs(run_ids, experiment_ids, view="ALL"))
+
+        groups = list(chunks(entries, _IDS_A_CALL))
+        if self._gateway.max_parallel == 1 or len(groups) == 1:
+            return dict(run for group in groups for run in read(group))
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            return dict(run for found in pool.map(read, groups) for run in found)
 
     def _read_runs(
         self, run_ids: Sequence[str], experiment_ids: Sequence[str], *, view: str
