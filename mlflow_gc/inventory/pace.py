@@ -39,6 +39,7 @@ class Pace:
         self._under_way = 0
         self._quickest: float | None = None
         self._backed_off_at = 0.0
+        self._full_at = float("-inf")
         self._free = threading.Condition()
 
     @property
@@ -56,8 +57,10 @@ class Pace:
         with self._free:
             while self._under_way >= self.limit:
                 self._free.wait()
+            began = self._clock()
             self._under_way += 1
-        began = self._clock()
+            if self._under_way >= self.limit:
+                self._full_at = began
         try:
             yield
         except ServerError as error:
@@ -80,7 +83,8 @@ class Pace:
             quickest = took if self._quickest is None else self._quickest * _FORGET
             self._quickest = quickest = min(took, quickest)
             slow = took > quickest * _SLOW
-            if not slow and self._under_way >= self.limit:
+            # More are allowed only where as many as allowed were needed.
+            if not slow and began <= self._full_at:
                 self._limit = min(self._limit + 1 / self._limit, self._ceiling)
         if slow:
             self._back_off(began, _BACK_OFF_WHEN_SLOW)
