@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -69,12 +69,14 @@ class Result:
         interrupted: it was asked to stop and did.
         fatal: the error that ended it early, or None.
         failures: kind, id and words for each failure.
+        left: experiments in which other shards of the plan still have runs to delete.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     interrupted: bool = False
     fatal: ServerError | None = None
     failures: list[tuple[str, str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     def total(self, outcome: str) -> int:
         """Return how many entities ended with an outcome, over all kinds."""
@@ -89,6 +91,7 @@ class Executor:
         plan: a verified, applyable plan of this server.
         recheck: of the same gateway and plan.
         journal: where every attempt is written.
+        shared: experiments of the plan that have planned runs in other shards, too.
         stop: set from outside to end after the calls under way.
         progress: told about every entity that is done.
         alarm: told about everything that is put back.
@@ -101,6 +104,7 @@ class Executor:
         recheck: Recheck,
         journal: Journal,
         *,
+        shared: Collection[str] = (),
         stop: threading.Event,
         progress: Progress = lambda _kind, _count: None,
         alarm: Alarm = lambda _sentence: None,
@@ -109,6 +113,7 @@ class Executor:
         self._plan = plan
         self._recheck = recheck
         self._journal = journal
+        self._shared = frozenset(shared)
         self._stop = stop
         self._progress = progress
         self._alarm = alarm
@@ -301,6 +306,10 @@ class Executor:
 
     def _experiment(self, entry: Document) -> None:
         experiment_id = entry["experiment_id"]
+        if experiment_id in self._shared and self._recheck.has_planned_runs(experiment_id):
+            # The last shard to be done with its runs deletes it: that one finds none.
+            self._result.left.append(experiment_id)
+            return
         look = partial(self._recheck.look_at_experiment, entry)
         finding = self._look_or_fail(look)
         if not self._skip("experiment", [entry], {experiment_id: finding}):

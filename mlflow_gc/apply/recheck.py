@@ -240,6 +240,11 @@ class Recheck:
         """Look at a planned experiment; its planned runs have been dealt with before."""
         return self._judge_experiment(entry, deleted_with=None)
 
+    def has_planned_runs(self, experiment_id: str) -> bool:
+        """Tell whether an experiment holds active runs that the plan (all of it) deletes."""
+        found, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
+        return any(self._run(run).run_id in self._planned_runs for run in found)
+
     def regret_experiment(self, entry: Document, trash_before: Collection[str]) -> Finding | None:
         """Look at an experiment that was just deleted as if it was not.
 
