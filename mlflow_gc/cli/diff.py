@@ -26,7 +26,7 @@ def diff(
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.plan.diff import diff_plans
     from mlflow_gc.plan.verify import edited, load_plan
-    from mlflow_gc.views import text
+    from mlflow_gc.views import diff_text
 
     if output_format is options.Format.HTML:
         raise UsageProblem("diff has no HTML format.", hint="Use text, markdown or json.")
@@ -38,9 +38,9 @@ def diff(
     if output_format is options.Format.JSON:
         put(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     elif output_format is options.Format.MARKDOWN:
-        from mlflow_gc.views import markdown
+        from mlflow_gc.views import diff_markdown
 
-        put(markdown.diff(changes).encode())
+        put(diff_markdown.diff(changes).encode())
     elif not quiet:
-        text.diff(changes, console(no_color=no_color))
+        diff_text.diff(changes, console(no_color=no_color))
     return ExitCode.SOMETHING if changes["different"] else ExitCode.OK

@@ -128,7 +128,8 @@ def unknown_expectations(plan: Document) -> list[str]:
         f"{kind}: {identify(kind, entity)} expects {key!r}"
         for kind in KINDS
         for entity in plan[kind]
-        for key in sorted(set(entity["expect"]) - KNOWN_KEYS[kind])
+        if not entity["expect"].keys() <= KNOWN_KEYS[kind]
+        for key in sorted(entity["expect"].keys() - KNOWN_KEYS[kind])
     ]
 
 

@@ -1,4 +1,4 @@
-"""A plan or a difference as Markdown, for a pull request or a job summary."""
+"""A plan as Markdown, for a pull request or a job summary."""
 
 from __future__ import annotations
 
@@ -24,11 +24,6 @@ _KINDS = {
 def show(plan: dict[str, Any]) -> str:
     """Return a plan as Markdown: numbers, what goes, what stays and why."""
     return "\n".join(_plan(plan)) + "\n"
-
-
-def diff(changes: dict[str, Any]) -> str:
-    """Return the difference of two plans as Markdown."""
-    return "\n".join(_diff(changes)) + "\n"
 
 
 def escape(text: str) -> str:
@@ -81,33 +76,6 @@ def _plan(plan: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _diff(changes: dict[str, Any]) -> Iterator[str]:
-    yield "## Changes of the prune plan"
-    if not changes["different"]:
-        yield ""
-        yield "No differences."
-        return
-    for part in ("server", "policy", "state"):
-        for field in changes[part]:
-            yield ""
-            yield f"**{part}** {_change(field)}"
-    for kind, (title, _) in _KINDS.items():
-        rows = [
-            (sign, escape(entity["id"]), escape(entity["name"]), escape(entity["why"]))
-            for sign, key in (("added", "added"), ("removed", "removed"))
-            for entity in changes[kind][key]
-        ] + [
-            ("changed", escape(e["id"]), escape(e["name"]), "; ".join(map(_change, e["fields"])))
-            for e in changes[kind]["changed"]
-        ]
-        if rows:
-            yield from _folded(
-                f"{title}: {len(rows)} changes",
-                _table(("", "id", "name", "why"), rows[:_CUT_AT]),
-                len(rows),
-            )
-
-
 def _row(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
     why = escape("; ".join(entity["reasons"]))
     if kind == "experiments":
@@ -129,10 +97,6 @@ def _id_of(kind: str, entity: dict[str, Any]) -> str:
     if kind == "registered_models":
         return f"registered model {entity['name']}"
     return f"model version {entity['name']}/{entity['version']}"
-
-
-def _change(field: dict[str, Any]) -> str:
-    return f"{escape(field['field'])}: {escape(str(field['old']))} → {escape(str(field['new']))}"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
