@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,11 +26,15 @@ from mlflow_gc.apply.undo import (
     settled,
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
+from mlflow_gc.inventory.pace import Pace
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.verify import identify
 from mlflow_gc.retention.lineage import nested_order
 
 BATCH = 100
+"""How many runs are looked at together at first; later as many as go in the time below."""
+_LARGEST_BATCH = 500
+_BATCH_S = LOOK_IS_GOOD_FOR_S / 2
 _ATTEMPTS = 4
 _BACKOFF_S = 0.5
 _LONGEST_WAIT_S = 120.0
@@ -62,12 +66,14 @@ class Result:
         interrupted: it was asked to stop and did.
         fatal: the error that ended it early, or None.
         failures: kind, id and words for each failure.
+        left: experiments in which other shards of the plan still have runs to delete.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     interrupted: bool = False
     fatal: ServerError | None = None
     failures: list[tuple[str, str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     def total(self, outcome: str) -> int:
         """Return how many entities ended with an outcome, over all kinds."""
@@ -82,6 +88,7 @@ class Executor:
         plan: a verified, applyable plan of this server.
         recheck: of the same gateway and plan.
         journal: where every attempt is written.
+        shared: experiments of the plan that have planned runs in other shards, too.
         stop: set from outside to end after the calls under way.
         alarm: told about everything that is put back.
     """
@@ -93,6 +100,7 @@ class Executor:
         recheck: Recheck,
         journal: Journal,
         *,
+        shared: Collection[str] = (),
         stop: threading.Event,
         alarm: Alarm = lambda _sentence: None,
     ) -> None:
@@ -100,6 +108,7 @@ class Executor:
         self._plan = plan
         self._recheck = recheck
         self._journal = journal
+        self._shared = frozenset(shared)
         self._stop = stop
         self._alarm = alarm
         self._lossy = {entry["run_id"] for entry in plan["runs"] if not entry["reversible"]}
@@ -107,6 +116,8 @@ class Executor:
         # Ours to put back: with what a session that was cut off has left to us, by kind.
         self._deleted = deleted_since_completion(journal.earlier)
         self._unsettled = {pair for s in journal.earlier for pair in s.unsettled()}
+        self._pace = Pace(gateway.max_parallel)
+        self._batch = BATCH
         self._resume_at = 0.0
         self._dead = threading.Event()
         self._failed_in_a_row = 0
@@ -119,7 +130,8 @@ class Executor:
             GcError: the journal cannot be written.
         """
         try:
-            self._apply()
+            with ThreadPoolExecutor(self._gateway.max_parallel) as self._pool:
+                self._apply()
         except _Stopped:
             self._result.interrupted = True
         except ServerError as error:
@@ -129,7 +141,7 @@ class Executor:
         return self._result
 
     def _apply(self) -> None:
-        for batch in _run_batches(self._plan["runs"]):
+        for batch in _run_batches(self._plan["runs"], lambda: self._batch):
             self._check_stop()
             self._recheck.refresh()
             self._runs(batch)
@@ -173,9 +185,11 @@ class Executor:
                     findings = {**findings, **self._look_at_runs(batch)}
                 findings = {**findings, **_blocked(batch, kept_below)}
                 wanted = self._skip("run", batch, findings)
+                began = time.monotonic()
                 deleted = self._in_parallel(
                     [partial(self._delete_run, e, findings[e["run_id"]]) for e in wanted]
                 )
+                self._size_batches(len(wanted), time.monotonic() - began)
                 gone = {e["run_id"] for e, done in zip(wanted, deleted, strict=True) if done}
                 kept_below.update(
                     (entry["parent_run_id"], entry["run_id"])
@@ -185,6 +199,16 @@ class Executor:
                     and findings[entry["run_id"]].code not in {"gone", "already_deleted"}
                 )
                 self._journal.sync()
+
+    def _size_batches(self, count: int, took_s: float) -> None:
+        """Choose how many runs to look at next: as many as go while a look is good.
+
+        What a look costs besides the runs themselves (registry, new runs, rights) is shared by all
+        of them.
+        """
+        if count >= self._gateway.max_parallel:
+            fit = int(count / max(took_s, 0.001) * _BATCH_S)
+            self._batch = min(max(fit, BATCH // 2), _LARGEST_BATCH)
 
     def _look_back_at_runs(self, entries: Sequence[Document], kept: Mapping[str, str]) -> None:
         """Put back what of a batch is needed after all, and the rest of trees that stay.
@@ -209,7 +233,7 @@ class Executor:
         needed = self._recheck.needed_by_nested_runs(ours)
         if not needed:
             return
-        for batch in _run_batches(self._plan["runs"]):
+        for batch in _run_batches(self._plan["runs"], lambda: BATCH):
             entries = [entry for level in batch for entry in level]
             if any(entry["run_id"] in needed for entry in entries):
                 self._look_back_at_runs(entries, {})
@@ -274,6 +298,10 @@ class Executor:
 
     def _experiment(self, entry: Document) -> None:
         experiment_id = entry["experiment_id"]
+        if experiment_id in self._shared and self._recheck.has_planned_runs(experiment_id):
+            # The last shard to be done with its runs deletes it: that one finds none.
+            self._result.left.append(experiment_id)
+            return
         look = partial(self._recheck.look_at_experiment, entry)
         finding = self._look_or_fail(look)
         if not self._skip("experiment", [entry], {experiment_id: finding}):
@@ -393,8 +421,8 @@ class Executor:
         """Run calls, some at a time; after a stop or a fatal error no further one begins."""
         if self._gateway.max_parallel == 1 or len(calls) <= 1:
             return [call() for call in calls]
-        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
-            futures = [pool.submit(call) for call in calls]
+        futures = [self._pool.submit(call) for call in calls]
+        wait(futures)
         return [future.result() for future in futures]
 
     def _delete(
@@ -437,7 +465,8 @@ class Executor:
             if attempt == _ATTEMPTS or self._stop.is_set() or self._dead.is_set():
                 break
             try:
-                send()
+                with self._pace.request():
+                    send()
             except ServerError as error:
                 failed = error
                 if error.failure in _UNCLEAR:
@@ -518,8 +547,10 @@ def _batches(entries: Sequence[Document]) -> Iterator[list[Document]]:
         yield list(entries[start : start + BATCH])
 
 
-def _run_batches(entries: Sequence[Document]) -> Iterator[list[list[Document]]]:
-    """Yield batches of about ``BATCH`` planned runs, whole trees each, split into levels.
+def _run_batches(
+    entries: Sequence[Document], most: Callable[[], int]
+) -> Iterator[list[list[Document]]]:
+    """Yield batches of about ``most()`` planned runs, whole trees each, split into levels.
 
     The levels of a batch come children first; the runs of one level may go at the same time.
     """
@@ -533,7 +564,7 @@ def _run_batches(entries: Sequence[Document]) -> Iterator[list[list[Document]]]:
                 batch.append([])
             batch[depth].extend(by_id[run_id] for run_id in level)
             size += len(level)
-        if size >= BATCH:
+        if size >= most():
             yield batch
             batch, size = [], 0
     if batch:

@@ -50,6 +50,8 @@ class Session:
     intents: list[Document] = field(default_factory=list)
     records: list[Document] = field(default_factory=list)
     end: Document | None = None
+    lines: list[Document] = field(default_factory=list)
+    """All of it in the order of the file."""
 
     def unsettled(self) -> set[tuple[str, str]]:
         """Return (kind, id) that were about to be touched and have no record: a kill in between."""
@@ -66,6 +68,7 @@ class Journal:
         action: ``prune`` or ``restore``.
         clock_skew_ms: by how much the server's clock is ahead of ours, as far as that is certain.
         told: called with every record once it is written, from any thread.
+        shard: which part of the plan is applied (``3/16``), or None for all of it.
 
     Raises:
         GcError: the file cannot be written.
@@ -80,6 +83,7 @@ class Journal:
         action: str = "prune",
         clock_skew_ms: int = 0,
         told: Callable[[Document], None] = lambda _record: None,
+        shard: str | None = None,
     ) -> None:
         self.path = path
         self._told = told
@@ -108,6 +112,7 @@ class Journal:
                 "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
                 "started_at": format_ms(now_ms()),
                 "clock_skew_ms": clock_skew_ms,
+                **({"shard": shard} if shard else {}),
             }
         )
         self.sync()
@@ -227,16 +232,38 @@ def read_journal(path: Path) -> list[Session]:
                     f"Line {number} of the journal {path} begins a session of another plan.",
                     hint="Was it put together from two journals? Take them apart again.",
                 )
-            sessions.append(Session(line))
-        elif not sessions:
+            sessions.append(Session(line, lines=[line]))
+            continue
+        if not sessions:
             raise GcError(f"Line {number} of the journal {path} comes before any header.")
-        elif line["type"] == "intent":
+        sessions[-1].lines.append(line)
+        if line["type"] == "intent":
             sessions[-1].intents.append(line)
         elif line["type"] == "record":
             sessions[-1].records.append(line)
         elif line["type"] == "end":
             sessions[-1].end = line
     return sessions
+
+
+def merge_journals(sessions: Iterable[Session]) -> bytes:
+    """Return one journal of the sessions of several, in the order in which they began.
+
+    A session that is there twice (a file named twice, a merge merged again) counts once.
+
+    Raises:
+        Refused: they are of different plans, or none is there.
+    """
+    found = {orjson.dumps([s.header, s.intents, s.records, s.end]): s for s in sessions}.values()
+    plan_ids = {session.header["plan_id"] for session in found}
+    if len(plan_ids) != 1:
+        raise Refused(
+            f"These are journals of {len(plan_ids)} different plans.",
+            hint="Merge the journals of one plan at a time; restore takes one plan, too.",
+        )
+    # Stable: of those that began in the same millisecond the one that was named first.
+    ordered = sorted(found, key=lambda session: str(session.header["started_at"]))
+    return b"".join(orjson.dumps(line) + b"\n" for session in ordered for line in session.lines)
 
 
 _HEADER_BEGINS = b'{"type":"header"'

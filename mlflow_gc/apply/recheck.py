@@ -240,6 +240,11 @@ class Recheck:
         """Look at a planned experiment; its planned runs have been dealt with before."""
         return self._judge_experiment(entry, deleted_with=None)
 
+    def has_planned_runs(self, experiment_id: str) -> bool:
+        """Tell whether an experiment holds active runs that the plan (all of it) deletes."""
+        found, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
+        return any(self._run(run).run_id in self._planned_runs for run in found)
+
     def regret_experiment(self, entry: Document, trash_before: Collection[str]) -> Finding | None:
         """Look at an experiment that was just deleted as if it was not.
 
@@ -379,12 +384,17 @@ class Recheck:
 
     def _runs_of(self, entries: Sequence[Document]) -> dict[str, Run]:
         """Read runs of any lifecycle stage by id."""
-        found: dict[str, Run] = {}
-        for group in chunks([entry["run_id"] for entry in entries], _IDS_A_CALL):
-            members = set(group)
-            experiment_ids = {e["experiment_id"] for e in entries if e["run_id"] in members}
-            found.update(self._read_runs(group, sorted(experiment_ids), view="ALL"))
-        return found
+
+        def read(group: Sequence[Document]) -> list[tuple[str, Run]]:
+            experiment_ids = sorted({entry["experiment_id"] for entry in group})
+            run_ids = [entry["run_id"] for entry in group]
+            return list(self._read_runs(run_ids, experiment_ids, view="ALL"))
+
+        groups = list(chunks(entries, _IDS_A_CALL))
+        if self._gateway.max_parallel == 1 or len(groups) == 1:
+            return dict(run for group in groups for run in read(group))
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            return dict(run for found in pool.map(read, groups) for run in found)
 
     def _read_runs(
         self, run_ids: Sequence[str], experiment_ids: Sequence[str], *, view: str
@@ -458,7 +468,7 @@ class Recheck:
             read |= holders
 
     def _run(self, wired: Json) -> Run:
-        return wire.run(wired, self.policy.metrics)
+        return wire.run(wired, self.policy.wanted)
 
     def _nested_runs(self, entries: Sequence[Document]) -> Iterator[Run]:
         """Yield active runs that are nested in planned ones, and maybe others."""

@@ -154,7 +154,7 @@ def survey(gateway: Gateway, policy: Policy, progress: Progress) -> tuple[Invent
         server = read_server_info(gateway)
     with progress.phase(Phase.SCAN):
         inventory = scan(
-            gateway, progress.advance, metrics=policy.metrics, workspace=server.workspace
+            gateway, progress.advance, wanted=policy.wanted, workspace=server.workspace
         )
     # Millions of records that stay: Python's collector need not walk them again and again.
     gc.freeze()

@@ -34,6 +34,10 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _WRONG_URI_HINT = "Name the server or database with --tracking-uri or MLFLOW_TRACKING_URI."
 
 
+MAX_PARALLEL = 16
+"""Calls that may be under way at once; the pace is found below that (pace.py)."""
+
+
 def connect(connection: Connection) -> Gateway:
     """Open the tracking server and registry that the settings name.
 
@@ -80,11 +84,20 @@ def connect(connection: Connection) -> Gateway:
         for address in addresses:
             _try_database(address)
         return StoreGateway(tracking.uri, registry.uri)
+    from mlflow_gc.inventory.prompt_ack import acknowledge_at_once
     from mlflow_gc.inventory.rest import RestGateway
 
     for address in addresses:
         _refuse_no_server(address)
-    return RestGateway(tracking.uri, registry.uri, workspace=connection.workspace.text)
+    # MLflow keeps so many connections open; more calls at once would open a new one each time.
+    os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(MAX_PARALLEL))
+    acknowledge_at_once()
+    return RestGateway(
+        tracking.uri,
+        registry.uri,
+        workspace=connection.workspace.text,
+        max_parallel=MAX_PARALLEL,
+    )
 
 
 def _quieten_mlflow() -> None:

@@ -35,7 +35,8 @@ class Run:
     """A run as far as the decision needs it; metrics and parameters are not kept.
 
     ``newest_metric_time`` and ``oldest_metric_time`` span the time stamps of its metrics.
-    ``tags`` holds all tags, so that a later look can tell whether someone edited them.
+    ``tags`` holds all tags, or those that a decision may need; then ``tags_digest`` is over all of
+    them (see run_tags.py), so that a later look can tell whether someone edited one.
     ``model_ids`` are the logged models it names as outputs or inputs (MLflow 3).
     ``metrics`` holds the latest values of those metrics that the policy asks for.
     """
@@ -54,6 +55,7 @@ class Run:
     tags: Mapping[str, str]
     model_ids: tuple[str, ...] = ()
     metrics: tuple[tuple[str, float], ...] = ()
+    tags_digest: str = ""
 
     @property
     def parent_run_id(self) -> str | None:

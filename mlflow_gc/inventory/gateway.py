@@ -207,6 +207,9 @@ class Gateway(Protocol):
         """Take a tag away; the arguments are those of :meth:`set_tag`."""
 
 
+REPEATS = "The server answers a search with the same page again and again."
+
+
 def pages(search: Callable[..., Page]) -> Iterator[Json]:
     """Yield every entity of a paged search; ``search`` takes the page's token as ``token=``.
 
@@ -224,7 +227,5 @@ def pages(search: Callable[..., Page]) -> Iterator[Json]:
         if not token:
             return
         if token in seen:
-            raise ServerError(
-                "The server answers a search with the same page again and again.", Failure.GARBLED
-            )
+            raise ServerError(REPEATS, Failure.GARBLED)
         seen.add(token)

@@ -2,8 +2,8 @@
 
 Paging on an MLflow server is by offset: rows that come or go while we page shift all that
 follow (HAZARDS 0.9).  Every scan here runs in an order in which new rows come last, the long one
-(runs) restarts by key instead of going on by offset, and results are keyed by id, so that what
-is read twice counts once.
+(runs) goes by key instead of by offset (run_scan.py), and results are keyed by id, so that what is
+read twice counts once.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from mlflow_gc.inventory.entities import (
     Run,
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
+from mlflow_gc.inventory.run_scan import read_runs
+from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.inventory.sources import copied_from, logged_model_ids, names_other_version
 
 _T = TypeVar("_T")
@@ -49,7 +51,6 @@ PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 """Prompts are hidden from both registry searches unless the filter asks for them (2.21+)."""
 
 _EXPERIMENTS_A_CALL = 1000  # PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000
-_RUNS_A_PAGE = 1000
 # Nothing of the rest can be read then, and more tries would only hide why.
 _HOPELESS = {Failure.UNAUTHORIZED, Failure.UNREACHABLE}
 
@@ -58,7 +59,7 @@ def scan(
     gateway: Gateway,
     progress: Progress = lambda _what, _count: None,
     *,
-    metrics: Collection[str] = (),
+    wanted: Wanted | None = None,
     workspace: str | None = None,
 ) -> Inventory:
     """Read all experiments, active runs, registered models, versions and logged models.
@@ -66,7 +67,7 @@ def scan(
     Args:
         gateway: where to read.
         progress: told what was read.
-        metrics: whose latest values to keep with the runs.
+        wanted: what to keep of the metrics and tags of runs; None for all tags and no metric.
         workspace: of the server.
 
     A part that cannot be read to its end becomes a blocking diagnostic.  Experiments have no
@@ -97,8 +98,9 @@ def scan(
     models: dict[str, RegisteredModel] = {}
     versions: dict[tuple[str, str], ModelVersion] = {}
     logged: dict[str, LoggedModel] = {}
-    for ids in chunks(sorted(experiments), _EXPERIMENTS_A_CALL):
-        attempt("runs", partial(_read_runs, gateway, ids, runs, metrics, progress))
+    groups = list(chunks(sorted(experiments), _EXPERIMENTS_A_CALL))
+    attempt("runs", partial(read_runs, gateway, groups, runs, wanted, progress))
+    for ids in groups:
         attempt("logged models", partial(_read_logged_models, gateway, ids, logged, progress))
     attempt("registered models", partial(read_registry, gateway, models, versions, progress))
     foreign: list[ModelVersion] = []
@@ -314,50 +316,6 @@ def _experiments(gateway: Gateway, progress: Progress) -> dict[str, Experiment]:
         experiments[experiment.experiment_id] = experiment
         progress("experiments", 1)
     return experiments
-
-
-def _read_runs(
-    gateway: Gateway,
-    experiment_ids: Sequence[str],
-    runs: dict[str, Run],
-    metrics: Collection[str],
-    progress: Progress,
-) -> None:
-    for run in _runs_by_start_time(gateway, experiment_ids, metrics):
-        if run.run_id not in runs:
-            progress("runs", 1)
-        runs[run.run_id] = run
-
-
-def _runs_by_start_time(
-    gateway: Gateway, experiment_ids: Sequence[str], metrics: Collection[str]
-) -> Iterator[Run]:
-    """Yield active runs, some more than once.
-
-    Each window begins at the start time where the last one ended.  Deep offsets would make the
-    server sort and skip everything before, and a run deleted meanwhile would move an unread one
-    onto a page already read.  Only within one millisecond does it follow the token.
-    """
-    since: int | None = None
-    while True:
-        filter_string = "" if since is None else f"attributes.start_time >= {since}"
-        token: str | None = None
-        while True:
-            found, token = gateway.search_runs(
-                experiment_ids,
-                filter_string=filter_string,
-                order_by=["attributes.start_time ASC"],
-                max_results=_RUNS_A_PAGE,
-                token=token,
-            )
-            page = [wire.run(r, metrics) for r in found]
-            yield from page
-            if not token:
-                return
-            newest = page[-1].start_time if page else None
-            if newest is not None and newest >= 0 and (since is None or newest > since):
-                since = newest
-                break
 
 
 def _read_logged_models(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from sys import intern
 from typing import Any
 
 from mlflow_gc.inventory.entities import (
@@ -13,6 +14,7 @@ from mlflow_gc.inventory.entities import (
     Run,
 )
 from mlflow_gc.inventory.gateway import Failure, Json, ServerError
+from mlflow_gc.inventory.run_tags import NO_TAGS, Wanted, tags_digest
 
 
 def experiment(wire: Json) -> Experiment:
@@ -29,47 +31,53 @@ def experiment(wire: Json) -> Experiment:
     )
 
 
-def run(wire: Json, metrics: Collection[str] = ()) -> Run:
-    """Parse a ``runs/search`` entry.
+def run(wire: Json, wanted: Wanted | None = None) -> Run:
+    """Parse a ``runs/search`` or ``runs/get`` entry.
 
     Args:
         wire: the entry.
-        metrics: whose latest values to keep.
+        wanted: what to keep of its metrics and tags; None for all tags and no metric.
+
+    Raises:
+        ServerError: it is no run of MLflow.
     """
     info = _mapping(wire, "info")
-    data = wire.get("data") or {}
     run_id = info.get("run_id") or info.get("run_uuid")
     if not isinstance(run_id, str) or not run_id:
         raise _garbled("a run without run_id")
+    data = wire.get("data") or {}
     tags = _tags(data)
-    metric_times = [
-        t for m in data.get("metrics") or () if (t := _time(m, "timestamp")) is not None
-    ]
+    metrics = data.get("metrics") or ()
+    times = [t for m in metrics if (t := _time(m, "timestamp")) is not None]
+    # run_name is a field of its own since 2.0; before, only the tag held it.
+    name = _text(info, "run_name") or tags.get("mlflow.runName", "")
+    user_id = intern(_text(info, "user_id"))
+    return Run(
+        run_id=run_id,
+        run_name=name,
+        experiment_id=intern(_key(info, "experiment_id", f"run {run_id}")),
+        user_id=user_id,
+        status=intern(_text(info, "status")),
+        lifecycle_stage=intern(_text(info, "lifecycle_stage")),
+        start_time=_time(info, "start_time"),
+        end_time=_time(info, "end_time"),
+        newest_metric_time=max(times, default=None),
+        oldest_metric_time=min(times, default=None),
+        artifact_uri=_text(info, "artifact_uri"),
+        tags=tags if wanted is None else wanted.of(tags, user_id) or NO_TAGS,
+        model_ids=_model_ids(wire, metrics),
+        metrics=_values(metrics, wanted.metrics) if wanted and wanted.metrics else (),
+        tags_digest="" if wanted is None else tags_digest(tags, name),
+    )
+
+
+def _model_ids(wire: Json, metrics: Iterable[Json]) -> tuple[str, ...]:
+    """Return the logged models that a run names, sorted."""
     inputs = (wire.get("inputs") or {}).get("model_inputs") or ()
     outputs = (wire.get("outputs") or {}).get("model_outputs") or ()
     # A metric of an evaluation names the model that was evaluated.
-    measured = data.get("metrics") or ()
-    return Run(
-        run_id=run_id,
-        # run_name is a field of its own since 2.0; before, only the tag held it.
-        run_name=_text(info, "run_name") or tags.get("mlflow.runName", ""),
-        experiment_id=_key(info, "experiment_id", f"run {run_id}"),
-        user_id=_text(info, "user_id"),
-        status=_text(info, "status"),
-        lifecycle_stage=_text(info, "lifecycle_stage"),
-        start_time=_time(info, "start_time"),
-        end_time=_time(info, "end_time"),
-        newest_metric_time=max(metric_times, default=None),
-        oldest_metric_time=min(metric_times, default=None),
-        artifact_uri=_text(info, "artifact_uri"),
-        tags=tags,
-        model_ids=tuple(
-            sorted(
-                {str(m["model_id"]) for m in (*inputs, *outputs, *measured) if m.get("model_id")}
-            )
-        ),
-        metrics=_values(data.get("metrics") or (), metrics) if metrics else (),
-    )
+    named = {str(m["model_id"]) for m in (*inputs, *outputs, *metrics) if m.get("model_id")}
+    return tuple(sorted(named)) if named else ()
 
 
 def registered_model(wire: Json) -> RegisteredModel:
@@ -165,8 +173,9 @@ def _text(wire: Json, key: str) -> str:
 
 def _time(wire: Json, key: str) -> int | None:
     value = wire.get(key)
-    if value is None:
-        return None
+    # By far the most are numbers already; a million runs have ten million of them.
+    if value is None or type(value) is int:
+        return value
     try:
         # Some proxies and stores write int64 as strings, as protobuf's JSON mapping says.
         return int(value)

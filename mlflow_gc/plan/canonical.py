@@ -1,47 +1,17 @@
-"""The canonical form of a JSON document (RFC 8785) and the digest over it."""
+"""The digest that identifies a plan."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+from mlflow_gc.canonical import canonical, digest
+
+__all__ = ["canonical", "digest", "plan_id"]
 
 _NOT_DIGESTED = frozenset({"$schema", "plan_id", "created_at", "tool"})
-# UTF-8 lead bytes of characters beyond U+FFFF.
-_ASTRAL = re.compile(rb"[\xf0-\xf4]")
-
-
-def canonical(document: Any) -> bytes:
-    """Return the RFC 8785 form: sorted keys, no white space, UTF-8.
-
-    Good for documents without floating-point numbers; a plan and a journal have none.
-    """
-    fast = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-    # RFC 8785 sorts keys by UTF-16 code units, orjson by code points.  The orders differ only
-    # where a key has a character beyond U+FFFF; such keys can only be tags set by users.
-    if fast.isascii() or not _ASTRAL.search(fast):
-        return fast
-    return orjson.dumps(_sorted(document))
-
-
-def digest(document: Any) -> str:
-    """Return ``sha256:<hex>`` over the canonical form."""
-    return f"sha256:{hashlib.sha256(canonical(document)).hexdigest()}"
 
 
 def plan_id(plan: Mapping[str, Any]) -> str:
     """Return the digest that identifies a plan: over all of it but four descriptive fields."""
     return digest({key: value for key, value in plan.items() if key not in _NOT_DIGESTED})
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: _sorted(value[key]) for key in sorted(value, key=lambda k: k.encode("utf-16-be"))
-        }
-    if isinstance(value, list):
-        return [_sorted(item) for item in value]
-    return value

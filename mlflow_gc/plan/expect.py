@@ -12,11 +12,8 @@ from typing import Any
 
 from mlflow_gc.clock import format_ms, is_writable
 from mlflow_gc.inventory.entities import Experiment, ModelVersion, RegisteredModel, Run
-from mlflow_gc.plan.canonical import digest
+from mlflow_gc.inventory.run_tags import tags_digest
 from mlflow_gc.settings import redact_uri
-
-OWN_TAGS = "mlflow_gc."
-"""Tags of this prefix are instructions to this program: they are obeyed, not compared."""
 
 
 def time_or_none(ms: int | None) -> str | None:
@@ -36,7 +33,7 @@ def expect_run(run: Run) -> dict[str, Any]:
         "artifact_uri": redact_uri(run.artifact_uri),
         # An id is not an identity, and a time stamp does not move when someone writes a note
         # into a run: the name and all tags are part of what was reviewed.
-        "tags_digest": _tags_digest(run.tags, run.run_name),
+        "tags_digest": run.tags_digest or tags_digest(run.tags, run.run_name),
     }
 
 
@@ -49,7 +46,7 @@ def expect_experiment(experiment: Experiment) -> dict[str, Any]:
         "creation_time": time_or_none(experiment.creation_time),
         "last_update_time": time_or_none(experiment.last_update_time),
         "artifact_location": redact_uri(experiment.artifact_location),
-        "tags_digest": _tags_digest(experiment.tags),
+        "tags_digest": tags_digest(experiment.tags),
     }
 
 
@@ -63,7 +60,7 @@ def expect_model_version(version: ModelVersion, aliases: tuple[str, ...]) -> dic
         "aliases": list(aliases),
         "run_id": version.run_id,
         "source": redact_uri(version.source),
-        "tags_digest": _tags_digest(version.tags, version.description),
+        "tags_digest": tags_digest(version.tags, version.description),
     }
 
 
@@ -72,7 +69,7 @@ def expect_registered_model(model: RegisteredModel) -> dict[str, Any]:
     return {
         "creation_timestamp": time_or_none(model.creation_timestamp),
         "last_updated_timestamp": time_or_none(model.last_updated_timestamp),
-        "tags_digest": _tags_digest(model.tags, model.description),
+        "tags_digest": tags_digest(model.tags, model.description),
     }
 
 
@@ -91,11 +88,6 @@ def _show(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "not set" if value in {None, ""} else str(value)
-
-
-def _tags_digest(tags: Mapping[str, str], *also: str) -> str:
-    own_left_out = {key: value for key, value in tags.items() if not key.startswith(OWN_TAGS)}
-    return digest([own_left_out, *also])[: len("sha256:") + 32]
 
 
 KNOWN_KEYS = {

@@ -18,6 +18,7 @@ from mlflow_gc.clock import (
     parse_time,
 )
 from mlflow_gc.errors import UsageProblem
+from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.retention import owner_tags
 from mlflow_gc.retention.rules import NEVER, OFF, Rule
 
@@ -121,9 +122,13 @@ class Policy:
         return timezone.utc if self.time_zone == UTC else ZoneInfo(self.time_zone)
 
     @cached_property
-    def metrics(self) -> frozenset[str]:
-        """The metrics that a rule asks for; others are not kept in memory."""
-        return frozenset(best.metric for rule in self.all_rules() for best in rule.keep.best)
+    def wanted(self) -> Wanted:
+        """What the rules ask of runs; other metrics and tags are not kept in memory."""
+        rules = list(self.all_rules())
+        return Wanted(
+            metrics=frozenset(best.metric for rule in rules for best in rule.keep.best),
+            tags=frozenset({self.keep_tag, *(key for rule in rules for key in rule.match.tags)}),
+        )
 
     @property
     def needs_groups(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlflow_gc.clock import DAY_MS, format_duration, parse_duration
 from mlflow_gc.inventory.entities import Experiment, RegisteredModel, Run
+from mlflow_gc.inventory.run_tags import USER_TAG
 from mlflow_gc.retention.keep import Keep
 
 TERMINAL_STATUSES = ("FINISHED", "FAILED", "KILLED")
@@ -20,7 +21,6 @@ OFF = "off"
 
 _WILD = re.compile(r"[*?\[]")
 # What MLflow's UI shows as the user; clients that set none send "unknown" as user_id.
-_USER_TAG = "mlflow.user"
 _OF_EXPERIMENTS = ("experiment", "experiment_regex")
 _OF_RUNS = ("status", "user", "run_name")
 _OF_MODELS = ("model", "model_regex")
@@ -155,7 +155,7 @@ class Selector:
         """Tell whether it is about a run of an experiment that :meth:`matches_place`."""
         return (
             (not self.status or run.status in self.status)
-            and (self.user is None or _glob(self.user, run.tags.get(_USER_TAG) or run.user_id))
+            and (self.user is None or _glob(self.user, run.tags.get(USER_TAG) or run.user_id))
             and _glob(self.run_name, run.run_name)
             and self._tags_match(run.tags, experiment.tags)
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "mlflow_gc"
 STORY = ["inventory", "retention", "plan", "apply", "views", "demo", "cli"]
-FOUNDATION = {"errors", "clock", "settings"}
+FOUNDATION = {"errors", "clock", "settings", "canonical"}
 
 
 def _rank(module: str) -> int:

@@ -13,11 +13,11 @@ from mlflow_gc.clock import DAY_MS
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.retention.rules import Rule, Selector
 from mlflow_gc.views import diff_markdown
-from mlflow_gc.views.markdown_tables import COMMENT
+from mlflow_gc.views.budget import DEFAULT as COMMENT
 
 
 def _page(base, head, *, budget=COMMENT):
-    return diff_markdown.diff(diff_plans(base, head), budget=budget)
+    return diff_markdown.diff(diff_plans(base, head), most_bytes=budget)
 
 
 def _rows(page, first_cell=""):
@@ -37,14 +37,14 @@ def test_the_whole_picture():
         "Runs: 2 new, 1 no longer, 1 changed",
     ]
     new = _rows(page, "**new**")
-    assert new[0].startswith("| **new**, protected before, **cannot be undone** | fraud/1 |")
+    assert new[0].startswith("| **new**, protected before, **cannot be undone** | `fraud/1` |")
     assert "was alias, alias blue; now not updated for" in new[0]
-    assert new[1].startswith("| **new**, became stale, **cannot be undone** | 5555")
-    assert new[2].startswith("| **new**, protected before | 3333")
+    assert new[1].startswith("| **new**, became stale, **cannot be undone** | `5555")
+    assert new[2].startswith("| **new**, protected before | `3333")
     kept = _rows(page, "no longer, protected now")
     assert kept[0].endswith("| alias, alias champion |")
     assert _rows(page, "no longer, gone, or in the trash")
-    assert _rows(page, "changed | 4444")[0].endswith("| tags &#40;or name&#41; changed |")
+    assert _rows(page, "changed | `4444")[0].endswith("| tags `(or name)` changed |")
     assert f"After: plan_id `{HEAD['plan_id']}`" in page
     assert f"Before: plan_id `{BASE['plan_id']}`" in page
     assert "cut to fit" not in page
@@ -64,10 +64,10 @@ def test_server_and_policy_stand_in_the_open():
     assert page.splitlines()[2].startswith("**THESE PLANS ARE OF DIFFERENT SERVERS")
     assert "<details>" not in page.split("**Server, policy and warnings**")[0]
     row = next(row for row in _rows(page) if "sandboxes" in row)
-    assert row.startswith("| **policy** rules&#46;sandboxes | none | name sandboxes,")
-    assert "| **warning** guard |  | Too much&#46; |" in page
+    assert row.startswith("| **policy** `rules.sandboxes` | none | name sandboxes,")
+    assert "| **warning** `guard` |  | Too much. |" in page
     back = _page(head, plan(an_experiment()))
-    assert "| **warning** guard | Too much&#46; |  |" in back
+    assert "| **warning** `guard` | Too much. |  |" in back
 
 
 def test_it_fits_into_a_comment_and_says_what_was_cut():
@@ -75,10 +75,11 @@ def test_it_fits_into_a_comment_and_says_what_was_cut():
     page = _page(plan(), many_runs(3000))
     assert len(page.encode()) <= COMMENT
     shown = len(_rows(page, "**new**"))
-    (left,) = re.findall(r"^\.\.\. and ([\d,]+) more\.$", page, re.MULTILINE)
-    assert shown + int(left.replace(",", "")) == 3001  # and the experiment itself
+    ((some, total),) = re.findall(r"^Shown: ([\d,]+) of ([\d,]+) changes\.$", page, re.MULTILINE)
+    assert total == "3,000"
+    assert int(some) + 1 == shown  # and the experiment itself
     assert shown > 100
-    assert "**This text is cut to fit.** What gets approved is the plan with the `plan_id`" in page
+    assert "**What gets approved is the digest of the plan, not this text**" in page
     assert "<summary>Runs: 3,000 new</summary>" in page
     whole = _page(plan(), many_runs(3000), budget=None)
     assert len(_rows(whole, "**new**")) == 3001
@@ -91,8 +92,8 @@ def test_it_fits_at_any_size(count, budget):
     page = _page(plan(), many_runs(count, experiments=1 + count // 20), budget=budget)
     assert len(page.encode()) <= budget
     shown, left = len(_rows(page, "**new**")), 0
-    for number in re.findall(r"^\.\.\. and ([\d,]+) more\.$", page, re.MULTILINE):
-        left += int(number.replace(",", ""))
+    for some, total in re.findall(r"^Shown: ([\d,]+) of ([\d,]+) changes\.$", page, re.MULTILINE):
+        left += int(total.replace(",", "")) - int(some.replace(",", ""))
     assert shown + left == count + 1 + count // 20
     assert ("cut to fit" in page) == bool(left)
 
@@ -103,8 +104,8 @@ def test_a_row_that_can_never_fit_does_not_hide_the_others():
     versions = [a_version(str(n), long) for n in (1, 2)] + [a_version(str(n)) for n in (1, 2)]
     page = _page(plan(), plan(a_model(), a_model(long), *versions))
     assert len(page.encode()) <= COMMENT
-    assert "| fraud/1 |" in page
-    assert "... and 1 more." in page
+    assert "| `fraud/1` |" in page
+    assert re.search(r"^Shown: 1 of 2 changes\.$", page, re.MULTILINE)
 
 
 _OUR_TAGS = {"details", "/details", "summary", "/summary", "code", "/code"}
@@ -139,10 +140,12 @@ def test_hostile_text_is_harmless_everywhere(budget):
             assert not line.lstrip().startswith(("::", "##[", "##vso", "pwned"))
             if line.startswith("| ") and "pwned" in line:
                 assert line.count("|") - 1 in {3, 4, 5}
-                assert "[red]" not in line
+                # Inside of code it is only text.
+                outside = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", line)
+                assert not re.search(r"\[|\]|@|https?:", outside), line
 
 
 def test_the_command_at_the_end_is_no_markup():
     page = diff_markdown.diff(diff_plans(BASE, HEAD), head="my `plan`<b>.json")
-    assert page.splitlines()[-1].startswith("Apply: <code>mlflow&#45;gc prune ")
+    assert page.splitlines()[-1].startswith("Apply: `` mlflow-gc prune ")
     assert "<b>" not in page
