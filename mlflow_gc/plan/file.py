@@ -19,11 +19,7 @@ import orjson
 from mlflow_gc.errors import GcError
 from mlflow_gc.plan.build import Document
 
-_ENTITY_LISTS = (
-    *("experiments", "runs", "model_versions", "registered_models"),
-    *("by_experiment", "by_model"),
-)
-_HOLDERS = ("protected", "statistics")
+_ENTITY_LISTS = ("experiments", "runs", "model_versions", "registered_models")
 
 
 def render(plan: Document) -> bytes:
@@ -43,7 +39,7 @@ def _members(holder: Document) -> Iterator[bytes]:
         end = b"\n" if key == last else b",\n"
         if key in _ENTITY_LISTS and isinstance(value, list):
             yield from _entity_lines(key, value, end)
-        elif key in _HOLDERS and isinstance(value, dict):
+        elif key == "protected" and isinstance(value, dict):
             yield orjson.dumps(key) + b": {\n"
             yield from _members(value)
             yield b"}" + end
