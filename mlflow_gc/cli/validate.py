@@ -53,8 +53,9 @@ def _validate(path: Path) -> str:
 
 
 def _validate_yaml(path: Path) -> str:
-    from mlflow_gc.plan.policy_file import read_policy_file, warnings
+    from mlflow_gc.plan.policy_file import read_policy_file
     from mlflow_gc.plan.policy_tests import read_policy_tests, run_policy_tests
+    from mlflow_gc.plan.policy_warnings import warnings
     from mlflow_gc.plan.yaml_file import read_yaml
 
     document = read_yaml(path, "policy").document

@@ -6,7 +6,7 @@ The file only narrows and limits what a plan may hold; nothing in it deletes any
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,11 @@ from mlflow_gc.clock import DAY_MS, parse_duration
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.yaml_file import Place, YamlFile, read_yaml
-from mlflow_gc.retention.keep import ALL, Keep
+from mlflow_gc.retention.keep import Keep
 from mlflow_gc.retention.policy import Guards, Policy
 from mlflow_gc.retention.rules import (
     NEVER,
     OFF,
-    TERMINAL_STATUSES,
-    UNFINISHED_STATUSES,
     Rule,
     Selector,
 )
@@ -34,13 +32,14 @@ _DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace
 _DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
 _LONGEST_MS = 1000 * 365 * DAY_MS
 _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
-_AGES = {
+AGES = {
     "failed_ttl": "failed_ttl_ms",
     "zombies": "zombies_ms",
     "empty_experiments": "empty_ms",
     "empty_models": "empty_model_ms",
 }
-_DURATION_KEYS = {*_DURATIONS, *_AGES, "ttl", "within", "max_scan_duration", "max_clock_skew"}
+"""Keys of a rule beside ``ttl`` that set an age, and the fields they set."""
+_DURATION_KEYS = {*_DURATIONS, *AGES, "ttl", "within", "max_scan_duration", "max_clock_skew"}
 
 
 def read_policy_file(path: Path) -> dict[str, Any]:
@@ -91,12 +90,12 @@ def apply_policy(
     defaults = dict(document.get("defaults") or {})
     if not ttl_is_default:
         defaults.pop("ttl", None)
-    default = _rule({"name": "default", **defaults}, policy.default)
+    default = resolve_rule({"name": "default", **defaults}, policy.default)
     owners = document.get("owners") or {}
     return replace(
         policy,
         default=default,
-        rules=tuple(_rule(rule, default) for rule in document.get("rules") or ()),
+        rules=tuple(resolve_rule(rule, default) for rule in document.get("rules") or ()),
         time_zone=str(document.get("time_zone", policy.time_zone)),
         owners_may_shorten=owners.get("may_shorten", policy.owners_may_shorten),
         keep_last_runs=int(last.get("runs", policy.keep_last_runs)),
@@ -113,11 +112,15 @@ def apply_policy(
     )
 
 
-def _rule(document: Mapping[str, Any], base: Rule) -> Rule:
+def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
     """Return a rule; what it does not say is as in ``base``.
 
     A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too; ``never``
     also for zombies and empty models.
+
+    Args:
+        document: one of the rules of a checked document, or its defaults with a name.
+        base: what it inherits.
     """
     changes: dict[str, Any] = {}
     if "ttl" in document:
@@ -126,7 +129,7 @@ def _rule(document: Mapping[str, Any], base: Rule) -> Rule:
         if ttl_ms is None:
             # Never is meant for all that the rule is about, whatever the defaults allow.
             changes |= {"zombies_ms": None, "empty_model_ms": None}
-    for key, field in _AGES.items():
+    for key, field in AGES.items():
         if key in document:
             changes[field] = _age(document[key])
     if "statuses" in document:
@@ -139,115 +142,6 @@ def _rule(document: Mapping[str, Any], base: Rule) -> Rule:
 
 def _age(text: str) -> int | None:
     return None if text in {NEVER, OFF} else parse_duration(text)
-
-
-def warnings(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a checked document says without any effect."""
-    default = _rule({"name": "default", **(document.get("defaults") or {})}, Rule.of_days(30))
-    floors = document.get("keep_last") or {}
-    earlier: list[Rule] = []
-    for said in document.get("rules") or ():
-        rule = _rule(said, default)
-        where = f"rule {rule.name!r}"
-        if other := next((r for r in earlier if r.match.covers(rule.match)), None):
-            yield f"{where} never matches: {other.name!r} before it matches all that it could"
-        earlier.append(rule)
-        if idle := _idle_keys(said, rule, default):
-            yield f"{where}: {', '.join(idle)} can do nothing for what it is about"
-        has_ttl = "ttl" in said or "ttl" in (document.get("defaults") or {})
-        if "keep" in said:
-            yield from _idle_keeps(where, rule, earlier, floors, has_ttl=has_ttl)
-    if "keep" in (document.get("defaults") or {}):
-        has_ttl = "ttl" in document["defaults"]
-        yield from _idle_keeps("defaults", default, [*earlier, default], floors, has_ttl=has_ttl)
-
-
-def _idle_keys(said: Mapping[str, Any], rule: Rule, default: Rule) -> list[str]:
-    """Return the keys of a rule that set something for what it can never be about."""
-    match = rule.match
-    of_runs = {*(match.status or (*TERMINAL_STATUSES, *UNFINISHED_STATUSES))}
-    if match.is_of_models:
-        of_runs = set()
-    may_go = of_runs & {*rule.statuses}
-    may_be_zombies = bool(of_runs & {*UNFINISHED_STATUSES})
-    of_experiments = not match.is_of_models and not match.is_of_runs
-    of_models = not match.is_of_experiments
-    failed = bool(may_go & {"FAILED", "KILLED"})
-    acts = {
-        "ttl": "FINISHED" in may_go
-        or of_experiments
-        or of_models
-        or (failed and "failed_ttl" not in said)
-        # "never" takes away what the defaults allow.
-        or (may_be_zombies and rule.zombies_ms != default.zombies_ms and "zombies" not in said),
-        "failed_ttl": failed,
-        "statuses": bool(of_runs & {*TERMINAL_STATUSES}),
-        "zombies": may_be_zombies,
-        "empty_experiments": of_experiments,
-        "empty_models": of_models,
-    }
-    idle = [key for key, works in acts.items() if key in said and not works]
-    if match.is_of_models and rule.keep.best and "keep" in said:
-        idle.append("keep.best")
-    return idle
-
-
-def _idle_keeps(
-    where: str, rule: Rule, until_here: Sequence[Rule], floors: Mapping[str, int], *, has_ttl: bool
-) -> Iterator[str]:
-    """Yield keep rules that keep nothing that would not stay without them.
-
-    Args:
-        where: for people.
-        rule: with all that it inherits.
-        until_here: the rules up to this one, which is the last of them.
-        floors: ``keep_last`` of the policy.
-        has_ttl: whether the file sets the TTL, or it comes from elsewhere.
-    """
-    keep = rule.keep
-    yield from _swallowed(where, keep)
-    ages = [rule.ttl_ms]
-    if not rule.match.is_of_models:
-        ages += [rule.failed_ttl_ms, rule.zombies_ms]
-    if has_ttl and not any(ages):
-        yield f"{where}: never lets anything go, so its keep rules can do nothing"
-        return
-    if keep.within_ms and has_ttl and all(ms is None or keep.within_ms <= ms for ms in ages):
-        yield f"{where}: keep.within keeps only what is too young for its ttl to go anyway"
-    groups = [
-        *([] if rule.match.is_of_models else ["runs"]),
-        *([] if rule.match.is_of_experiments else ["model_versions"]),
-    ]
-    if all(0 < keep.last <= floors.get(group, 0) for group in groups) and not any(
-        # A floor is of a whole experiment or model, last of what the rule is about.
-        each.match.is_of_runs or each.match.tags
-        for each in until_here
-    ):
-        yield f"{where}: keep.last keeps no more than keep_last does"
-
-
-def _swallowed(where: str, keep: Keep) -> Iterator[str]:
-    """Yield keep rules that another one of the same rule swallows."""
-    told = keep.to_document()
-    if keep.last == ALL and len(told) > 1:
-        yield f"{where}: keep.last: all keeps everything, the other keep rules can do nothing"
-        return
-    for fine, coarse, most_in_one in _SWALLOWS:
-        many, few = keep.calendar.get(fine, 0), keep.calendar.get(coarse, 0)
-        if few and many and (many == ALL or (few != ALL and many >= few * most_in_one)):
-            yield (
-                f"{where}: keep.{fine}: {told[fine]} keeps all that "
-                f"keep.{coarse}: {told[coarse]} would"
-            )
-
-
-# The newest of a month is the newest of its day, too; but not of its week, which may end later.
-_SWALLOWS = (
-    ("daily", "weekly", 7),
-    ("daily", "monthly", 31),
-    ("daily", "yearly", 366),
-    ("monthly", "yearly", 12),
-)
 
 
 def mistakes(file: YamlFile, name: str) -> Iterator[str]:
