@@ -26,7 +26,8 @@ def validate(
         try:
             words = _validate(path)
         except GcError as error:
-            say(f"{path}: {error.message}")
+            for words in getattr(error, "found", ()) or (f"{path}: {error.message}",):
+                say(words)
             if error.hint:
                 say(error.hint)
             worst = worst or error.exit_code

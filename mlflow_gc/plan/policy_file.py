@@ -6,18 +6,18 @@ The file only narrows and limits what a plan may hold; nothing in it deletes any
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from mlflow_gc.clock import DAY_MS, parse_duration
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.yaml_file import Place, YamlFile, read_yaml
 from mlflow_gc.retention.keep import Keep
-from mlflow_gc.retention.policy import Guards, Policy
+from mlflow_gc.retention.policy import UTC, Guards, Policy
 from mlflow_gc.retention.rules import (
     NEVER,
     OFF,
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 _DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace": "grace_ms"}
 _DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
 _LONGEST_MS = 1000 * 365 * DAY_MS
+_LONGEST_MESSAGE = 840
+_HINTS = {
+    "policy": "mlflow-gc schema policy prints all that a policy can say.",
+    "policy-tests": "mlflow-gc schema policy-tests prints all that such a file can say.",
+}
+# They mean another zone on each machine, or no zone at all.
+_NO_ZONES = {"localtime", "posixrules", "Factory"}
 _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
 AGES = {
     "failed_ttl": "failed_ttl_ms",
@@ -42,6 +49,29 @@ AGES = {
 _DURATION_KEYS = {*_DURATIONS, *AGES, "ttl", "within", "max_scan_duration", "max_clock_skew"}
 
 
+class Mistakes(UsageProblem):
+    """What a file says wrong, each with its line.
+
+    Args:
+        found: one sentence each, at least one.
+        name: of its schema.
+
+    Attributes:
+        found: all of them; the message names the first few.
+    """
+
+    def __init__(self, found: Sequence[str], name: str) -> None:
+        self.found = tuple(found)
+        first = [found[0]]
+        for words in found[1:]:
+            if len(" ".join([*first, words])) > _LONGEST_MESSAGE:
+                break
+            first.append(words)
+        if more := len(found) - len(first):
+            first.append(f"And {more} more: mlflow-gc validate names all.")
+        super().__init__(" ".join(first), hint=_HINTS[name])
+
+
 def read_policy_file(path: Path) -> dict[str, Any]:
     """Read a policy file and check it against its schema.
 
@@ -51,10 +81,7 @@ def read_policy_file(path: Path) -> dict[str, Any]:
     """
     file = read_yaml(path, "policy")
     if found := list(mistakes(file, "policy")) or list(_contradictions(file)):
-        raise UsageProblem(
-            " ".join(found[:5]),
-            hint="mlflow-gc schema policy prints all that a policy can say.",
-        )
+        raise Mistakes(found, "policy")
     document: dict[str, Any] = file.document
     return document
 
@@ -167,11 +194,11 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
         is_duration = isinstance(value, str) and _DURATION.fullmatch(value)
         if place[-1] in _DURATION_KEYS and is_duration and parse_duration(value) > _LONGEST_MS:
             yield f"{file.where(place)}: {place[-1]}: {value} is more than 1,000 years."
-    if "time_zone" in document:
-        try:
-            ZoneInfo(str(document["time_zone"]))
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            yield f"{file.where(('time_zone',))}: time_zone: {document['time_zone']!r} is no IANA time zone."
+    if not _is_time_zone(zone := str(document.get("time_zone", UTC))):
+        words = f"time_zone: {zone!r} is no IANA time zone"
+        if not available_timezones():
+            words = "time_zone: this machine knows none but UTC; install tzdata"
+        yield f"{file.where(('time_zone',))}: {words}."
     names: set[str] = set()
     for number, rule in enumerate(document.get("rules") or ()):
         where = file.where(("rules", number))
@@ -198,6 +225,16 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
                 yield f"{where}: rule {name!r}: {key}: it is nested too deeply."
 
 
+def _is_time_zone(name: str) -> bool:
+    if name in _NO_ZONES or name.startswith(("posix/", "right/")):
+        return False
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return name == UTC
+    return True
+
+
 def _values(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -209,11 +246,24 @@ def _values(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
         yield place, value
 
 
-def _explain(error: ValidationError, name: str) -> Iterator[tuple[Place, str]]:
+def _explain(
+    error: ValidationError, name: str, description: str = ""
+) -> Iterator[tuple[Place, str]]:
+    """Yield what is wrong, each with its place.
+
+    Args:
+        error: of the schema.
+        name: of the schema.
+        description: of what the error is in, where it has none of its own.
+    """
     place = tuple(error.absolute_path)
     parts = [str(part) for part in place]
     rule: dict[str, Any] = dict(error.schema) if isinstance(error.schema, Mapping) else {}
-    if error.validator == "additionalProperties":
+    description = str(rule.get("description", description or error.message)).rstrip(".")
+    if meant := _meant(error):
+        for inner in meant:
+            yield from _explain(inner, name, description)
+    elif error.validator == "additionalProperties":
         known = sorted(rule["properties"])
         instance: Any = error.instance
         for key in instance:
@@ -226,11 +276,27 @@ def _explain(error: ValidationError, name: str) -> Iterator[tuple[Place, str]]:
     elif not parts:
         yield (), f"{_WHOLE[name]} is a mapping that begins with version: 1"
     else:
-        description = str(rule.get("description", error.message)).rstrip(".")
-        yield place, f"{'.'.join(parts)}: {_shown(error.instance)}. {description}"
+        shown = _shown(error.instance)
+        if error.validator == "uniqueItems":
+            shown += " with one thing twice"
+        yield place, f"{'.'.join(parts)}: {shown}. {description}"
+
+
+def _meant(error: ValidationError) -> list[ValidationError]:
+    """Return what is wrong by the only alternative of ``oneOf`` that is of the right type."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for inner in error.context or ():
+        branches.setdefault(inner.schema_path[0], []).append(inner)
+    left = [
+        branch
+        for branch in branches.values()
+        if not any(e.validator == "type" and not e.relative_path for e in branch)
+    ]
+    return left[0] if len(left) == 1 else []
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, (dict, list)):
-        return "a mapping" if isinstance(value, dict) else "a list"
+        words = "mapping" if isinstance(value, dict) else "list"
+        return f"a {words}" if value else f"an empty {words}"
     return repr(value if not isinstance(value, str) else value[:80])

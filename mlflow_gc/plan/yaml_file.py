@@ -84,7 +84,9 @@ def read_yaml(path: Path, what: str) -> YamlFile:
         mark = error.problem_mark or error.context_mark
         where = f"{path} line {mark.line + 1}" if mark else str(path)
         raise UsageProblem(f"{where}: {_first_line(error.problem or error.context)}.") from error
-    except (YAMLError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise UsageProblem(f"{path}: it is nested too deeply.") from error
+    except (YAMLError, ValueError) as error:
         raise UsageProblem(f"{path} is not valid YAML: {_first_line(str(error))}.") from error
     file = YamlFile(path)
     if node is not None:

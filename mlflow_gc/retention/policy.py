@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timezone, tzinfo
 from functools import cached_property
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mlflow_gc.clock import (
     DAY_MS,
@@ -17,7 +17,7 @@ from mlflow_gc.clock import (
     parse_duration,
     parse_time,
 )
-from mlflow_gc.errors import UsageProblem
+from mlflow_gc.errors import Refused, UsageProblem
 from mlflow_gc.retention import owner_tags
 from mlflow_gc.retention.rules import NEVER, OFF, Rule
 
@@ -117,8 +117,20 @@ class Policy:
 
     @cached_property
     def zone(self) -> tzinfo:
-        """The time zone of the calendar."""
-        return timezone.utc if self.time_zone == UTC else ZoneInfo(self.time_zone)
+        """The time zone of the calendar.
+
+        Raises:
+            Refused: this machine does not know it.
+        """
+        if self.time_zone == UTC:
+            return timezone.utc
+        try:
+            return ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise Refused(
+                f"This machine does not know the time zone {self.time_zone!r} of the policy.",
+                hint="Install the time zone database of the system, or Python's tzdata.",
+            ) from error
 
     @cached_property
     def metrics(self) -> frozenset[str]:
@@ -191,9 +203,13 @@ class Policy:
 
     @classmethod
     def from_document(cls, policy: Mapping[str, Any], *, as_of: str) -> Policy:
-        """Return the policy that a plan was made with."""
+        """Return the policy that a plan was made with.
+
+        Raises:
+            Refused: this machine does not know its time zone.
+        """
         expire_after, grace = policy["expire_after"], policy["grace"]
-        return cls(
+        found = cls(
             as_of_ms=parse_time(as_of),
             default=Rule.from_document(policy["default"]),
             rules=tuple(Rule.from_document(rule) for rule in policy["rules"]),
@@ -216,3 +232,6 @@ class Policy:
                 max_clock_skew_ms=parse_duration(policy["max_clock_skew"]),
             ),
         )
+        # Not only at the first tag or keep rule that asks for it, amid the deletions.
+        _ = found.zone
+        return found

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 from unit.worlds import a_model, a_run, a_version, an_experiment, inventory
 
 from mlflow_gc.clock import DAY_MS, parse_time
@@ -193,6 +194,20 @@ def test_metrics_are_numbers_as_yaml_writes_them(
     )
     assert holds(case % (best, "keep, reason: keep_best", worse, "delete"), policy)
     assert holds(case % (worse, "delete", best, "keep, reason: max m"), policy)
+
+
+def test_editors_take_the_example_and_all_numbers_that_yaml_has() -> None:
+    """They check what YAML itself makes of a file, in which 0.99 is a number and no text."""
+    text = next(_page(n) for n in range(5) if "cases:" in _page(n))
+    # Days are texts in YAML 1.2.
+    document = json.loads(json.dumps(YAML(typ="safe").load(text), default=str))
+    assert schema.problems(document, "policy-tests") == []
+    for number in ("1", "0.5", "-1e3", ".inf", "-.inf", ".nan", "'2'"):
+        case = YAML(typ="safe").load(f"{{name: c, runs: [{{metrics: {{m: {number}}}}}]}}")
+        assert schema.problems({**HEAD, "cases": [case]}, "policy-tests") == []
+    assert schema.problems(
+        {**HEAD, "cases": [{"name": "c", "runs": [{"metrics": {"m": "high"}}]}]}, "policy-tests"
+    )
 
 
 def test_so_many_runs_that_are_alike(run: Run) -> None:
