@@ -22,7 +22,7 @@ from unit.worlds import AS_OF, POLICY, an_experiment, inventory, plan_of
 from mlflow_gc import settings
 from mlflow_gc.cli import planning
 from mlflow_gc.clock import DAY_MS
-from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
+from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.file import parse_json, render
 from mlflow_gc.plan.policy_file import Mistakes, apply_policy, read_policy_file
@@ -701,15 +701,6 @@ def test_a_machine_without_time_zones_is_told_so(read, refused):
         assert read("version: 1\ntime_zone: UTC\n") == POLICY
     finally:
         zoneinfo.reset_tzpath()
-
-
-def test_a_plan_with_a_time_zone_that_this_machine_lacks_is_refused(read):
-    """At once, and not at the first tag or rule that asks for it, amid the deletions."""
-    document = read("version: 1\ntime_zone: Europe/Berlin\n").to_document()
-    document["time_zone"] = "Mars/Olympus"
-    with pytest.raises(Refused, match="time zone 'Mars/Olympus'") as caught:
-        Policy.from_document(document, as_of="2026-05-01T00:00:00.000Z")
-    assert caught.value.exit_code == ExitCode.REFUSED
 
 
 def test_what_is_nested_too_deeply_is_refused(refused):
