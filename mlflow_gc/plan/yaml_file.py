@@ -142,6 +142,8 @@ class _Reader:
             if _HALF_A_CHARACTER.search(key):
                 raise self._problem(line, "half a character, which no text has")
             if str(key_node.tag) == f"{_PREFIX}merge":
+                if merged:
+                    raise self._problem(line, "the key '<<' stands there twice; it takes a list")
                 is_list = isinstance(value_node.value, list) and str(value_node.tag).endswith("seq")
                 merged += value_node.value if is_list else [value_node]
                 continue

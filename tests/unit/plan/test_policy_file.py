@@ -418,6 +418,7 @@ MISTAKES = {
     "key twice, the same": ("version: 1\nversion: 1\n", 2),
     "key twice below": ("version: 1\nguards:\n  max_deletions:\n    runs: 1\n    runs: 9\n", 5),
     "key twice in braces": ("version: 1\nguards: {max_share: {runs: 1%, runs: 90%}}\n", 2),
+    "two merges": ("version: 1\n<<: {min_age: 1d}\n<<: {min_age: 2d}\n", 3),
     "section twice": ("version: 1\nguards: {}\nkeep_last: {}\nguards: {}\n", 4),
     "share without %": ("version: 1\nguards:\n  max_share:\n    runs: 30\n", 4),
     "share above 100": ("version: 1\nguards:\n  max_share:\n    runs: 101%\n", 4),
