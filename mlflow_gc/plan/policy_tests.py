@@ -346,7 +346,7 @@ def _holds(wanted: Json, found: Explanation) -> bool:
         return False
     reason = wanted.get("reason")
     if reason is None or reason in _CODES:
-        return reason in {None, found.code}
+        return reason in {None, found.code, *found.decision.also}
     return any(reason in each for each in (*found.decision.reasons, *found.decision.via))
 
 

@@ -279,6 +279,18 @@ def test_a_reason_is_a_code_or_words(
     assert holds(f"{models}, {versions % reason}") is is_true
 
 
+@pytest.mark.parametrize(
+    ("reason", "is_true"),
+    [("keep_last", True), ("keep_monthly", True), ("keep_within", True), ("keep_daily", False)],
+)
+def test_any_keep_rule_that_keeps_it_is_a_reason(
+    holds: Callable[..., bool], reason: str, is_true: bool
+) -> None:
+    """The plan names one; which of them comes first is not what a user wants to test."""
+    policy = "defaults: {ttl: 3d, keep: {last: 1, monthly: 2, within: 90d}}"
+    assert holds(f"runs: [{{age: 60d, expect: keep, reason: {reason}}}]", policy) is is_true
+
+
 def test_the_words_of_a_deletion_are_reasons(holds: Callable[..., bool]) -> None:
     assert holds("runs: [{age: 40d, expect: delete, reason: 40 days}]")
     assert not holds("runs: [{age: 40d, expect: delete, reason: fresh}]")
