@@ -189,8 +189,10 @@ def _is_number(keep: Json, name: str) -> bool:
     return isinstance(keep.get(name), int)
 
 
-def _so_many(number: int, words: str) -> str:
-    return f"{number:,} {words.removesuffix('s') if number == 1 else words}"
+def _so_many(number: Any, words: str) -> str:
+    # A floor of a newer version may be anything.
+    shown = f"{number:,}" if isinstance(number, int) else number
+    return f"{shown} {words.removesuffix('s') if number == 1 else words}"
 
 
 def _grace(policy: Json) -> str:
