@@ -163,6 +163,11 @@ def run_tests(
         results = list(run_policy_tests(suite))
         failed = failed or any(result.failures for result in results)
         policies.policy_tests(str(path), results, screen, quiet=quiet)
+        for warning in suite.warnings:
+            say(f"Warning: {warning}")
+        for result in results:
+            if not result.checked:
+                say(f"Warning: {path}: the case {result.name!r} expects nothing")
         for name in untested_rules(suite.policy, results):
             say(f"Warning: {path}: no case is about the rule {name!r}")
     return ExitCode.ERROR if failed else ExitCode.OK

@@ -26,7 +26,8 @@ def validate(
         try:
             words = _validate(path)
         except GcError as error:
-            say(f"{path}: {error.message}")
+            for words in getattr(error, "found", ()) or (f"{path}: {error.message}",):
+                say(words)
             if error.hint:
                 say(error.hint)
             worst = worst or error.exit_code
@@ -55,8 +56,9 @@ def _validate(path: Path) -> str:
 
 
 def _validate_yaml(path: Path) -> str:
-    from mlflow_gc.plan.policy_file import read_policy_file, warnings
+    from mlflow_gc.plan.policy_file import read_policy_file
     from mlflow_gc.plan.policy_tests import read_policy_tests, run_policy_tests
+    from mlflow_gc.plan.policy_warnings import warnings
     from mlflow_gc.plan.yaml_file import read_yaml
 
     document = read_yaml(path, "policy").document

@@ -118,9 +118,9 @@ def read_bytes(path: Path, what: str) -> bytes:
         with path.open("rb") as file:
             return _read_stream(file, path, what)
     except FileNotFoundError:
-        raise GcError(
-            f"There is no {what} {path}.", hint="Check the path, or make one: mlflow-gc report."
-        ) from None
+        make = {"plan": "mlflow-gc report", "policy": "mlflow-gc policy init"}.get(what)
+        hint = f"Check the path, or make one: {make}." if make else "Check the path."
+        raise GcError(f"There is no {what} {path}.", hint=hint) from None
     except OSError as error:
         raise GcError(f"The {what} {path} cannot be read: {error.strerror or error}.") from error
 

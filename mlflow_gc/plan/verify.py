@@ -183,6 +183,8 @@ def verify_applyable(plan: Document, path: Path) -> None:
             f"The plan {path} expired at {plan['expires_at']}.",
             hint="Make and review a new one: mlflow-gc report.",
         )
+    # Not only at the first tag or keep rule that asks for it, amid the deletions.
+    _ = Policy.from_document(plan["policy"], as_of=plan["as_of"]).zone
 
 
 def _twice(ids: Iterable[str]) -> list[str]:

@@ -96,6 +96,7 @@ class Decision:
         via: the chain that leads to what protects it, nearest first, for people.
         reasons: why it goes, for people; empty unless deleted.
         reversible: whether MLflow can bring it back, if deleted.
+        also: the other keep rules that keep it.
     """
 
     verdict: Verdict
@@ -103,6 +104,7 @@ class Decision:
     via: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     reversible: bool = True
+    also: tuple[Reason, ...] = ()
 
 
 FRESH = Decision(Verdict.FRESH)
@@ -120,8 +122,9 @@ def protect_by_rules(kept: Sequence[tuple[str, str]], rule_name: str) -> Decisio
         kept: (rule, words) pairs, at least one.
         rule_name: of the policy's rule they stand in.
     """
-    first, _ = kept[0]
-    return protect(Reason(f"keep_{first}"), *(words for _, words in kept), f"rule {rule_name}")
+    first, *others = (Reason(f"keep_{rule}") for rule, _ in kept)
+    via = (*(words for _, words in kept), f"rule {rule_name}")
+    return Decision(Verdict.PROTECT, first, via, also=tuple(others))
 
 
 def delete(*reasons: str, reversible: bool = True) -> Decision:
