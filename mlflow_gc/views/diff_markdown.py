@@ -11,11 +11,11 @@ from mlflow_gc.views.diff_text import (
     REMOVED,
     alarms,
     by_reason,
-    chain,
     change,
     in_words,
     refused,
     why_new,
+    why_not,
     without_echoes,
 )
 from mlflow_gc.views.escape import plain
@@ -126,8 +126,7 @@ def _rows(kind: str, lists: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for category, words in REMOVED.items():
         for entity in lists["removed"]:
             if entity["category"] == category:
-                why = chain(entity["protection"]) if "protection" in entity else entity["why"]
-                yield f"no longer, {words}", *_cells(kind, entity), escape(why)
+                yield f"no longer, {words}", *_cells(kind, entity), escape(why_not(entity))
     for entity in lists["changed"]:
         why = "; ".join(map(change, without_echoes(entity["fields"])))
         yield "changed", *_cells(kind, entity), escape(why)
