@@ -11,6 +11,8 @@ from mlflow_gc.views.lines import KIND_WORDS, NAME
 from mlflow_gc.views.markdown import escape
 from mlflow_gc.views.markdown_tables import COMMENT, Table, fitted
 
+_ADDRESS = 200
+
 
 def check(found: dict[str, Any], *, budget: int | None = COMMENT) -> str:
     """Return a check as Markdown.
@@ -25,7 +27,8 @@ def check(found: dict[str, Any], *, budget: int | None = COMMENT) -> str:
 
 
 def _top(found: dict[str, Any]) -> Iterator[str]:
-    yield f"## Check of the prune plan of {escape(found['plan']['tracking_uri'])}"
+    uri = plain(found["plan"]["tracking_uri"], most=_ADDRESS)
+    yield f"## Check of the prune plan of {escape(uri)}"
     yield ""
     yield in_all(found)
     for sentence in doubts(found):
@@ -45,7 +48,7 @@ def _tables(found: dict[str, Any]) -> Iterator[Table]:
         if entities := found[kind]:
             where = ("experiment",) if kind == "runs" else ()
             title = f"{words.capitalize()}: {len(entities):,} not as planned"
-            yield Table(title, ("", word, *where, "what"), _rows(kind, entities))
+            yield Table(title, ("", word, *where, "what"), _rows(kind, entities), len(entities))
 
 
 def _rows(kind: str, entities: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:

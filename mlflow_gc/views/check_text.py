@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.views.diff_text import change, without_echoes
+from mlflow_gc.views.diff_text import STDIN, change, without_echoes
 from mlflow_gc.views.grouped import counted, grouped
 from mlflow_gc.views.lines import KIND_WORDS, line, table
 
@@ -53,6 +53,8 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
     for sentence in doubts(found):
         line(console, sentence, "bold red")
     line(console, f"Plan {path}  {found['plan']['plan_id']}")
+    if path == STDIN:
+        return
     if matching := can_go(found):
         word = "entity" if matching == 1 else "entities"
         line(console, f"Apply what still matches, {matching:,} {word}:")

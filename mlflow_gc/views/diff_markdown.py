@@ -9,6 +9,7 @@ from typing import Any
 from mlflow_gc.views.diff_text import (
     ADDED,
     REMOVED,
+    STDIN,
     alarms,
     by_reason,
     change,
@@ -74,17 +75,22 @@ def _bottom(changes: dict[str, Any], head: str) -> Iterator[str]:
     yield f"Before: plan_id `{base['plan_id']}`, as of {base['as_of']}"
     yield ""
     yield f"After: plan_id `{later['plan_id']}`, as of {later['as_of']}"
-    yield ""
-    command = f"mlflow-gc prune {shlex.quote(head)} --expect {later['plan_id']}"
-    refusal = refused(changes)
-    yield f"**{escape(refusal)}**" if refusal else f"Apply: <code>{escape(command)}</code>"
+    if refusal := refused(changes):
+        yield ""
+        yield f"**{escape(refusal)}**"
+    elif head != STDIN:
+        command = f"mlflow-gc prune {shlex.quote(head)} --expect {later['plan_id']}"
+        yield ""
+        yield f"Apply: <code>{escape(command)}</code>"
 
 
 def _tables(changes: dict[str, Any]) -> Iterator[Table]:
     found = list(_surroundings(changes))
     if found:
         about = ("changed", "before", "after")
-        yield Table("**Server, policy and warnings**", about, iter(found), is_folded=False)
+        yield Table(
+            "**Server, policy and warnings**", about, iter(found), len(found), is_folded=False
+        )
     for kind, title in _KINDS.items():
         lists = changes[kind]
         counts = [
@@ -95,13 +101,14 @@ def _tables(changes: dict[str, Any]) -> Iterator[Table]:
         if counts:
             where = ("experiment",) if kind == "runs" else ()
             header = ("", KIND_WORDS[kind][0], *where, "last active", "why")
-            yield Table(f"{title}: {', '.join(counts)}", header, _rows(kind, lists))
+            rows = sum(map(len, lists.values()))
+            yield Table(f"{title}: {', '.join(counts)}", header, _rows(kind, lists), rows)
     kept = list(_kept(changes))
     if kept:
         keys = ("added", "removed", "changed")
         count = sum(changes["summary"][k]["protected"][key] for k in KIND_WORDS for key in keys)
         title = f"Kept although stale, and deleted by neither: {count:,} changed"
-        yield Table(title, ("", "how many", "because", "for example"), iter(kept))
+        yield Table(title, ("", "how many", "because", "for example"), iter(kept), len(kept))
 
 
 def _surroundings(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 COMMENT = 65_536 - 1_024
 """What fits into a comment, in bytes, with some left for what a bot puts around it."""
 
 _AT_LEAST = 10
+_SMALLEST_ROW = 100
 _SLACK = 600
 _NOT_TEXT = "What gets approved is the plan with the `plan_id` below, not this text."
 
@@ -24,15 +26,16 @@ class Table:
         title: Markdown, with the counts that have to be said in any case.
         header: Markdown.
         rows: Markdown; the most important first, for the last are cut.
+        count: how many rows there are.
         is_folded: shown when somebody opens it.
     """
 
     title: str
     header: Sequence[str]
     rows: Iterator[Sequence[str]]
+    count: int
     is_folded: bool = True
     _lines: list[str] = field(default_factory=list)
-    _left_out: int = 0
 
     def frame(self) -> Iterator[str]:
         """Yield all but the rows that were left out."""
@@ -42,9 +45,9 @@ class Table:
         yield _row(self.header)
         yield f"|{' --- |' * len(self.header)}"
         yield from self._lines
-        if self._left_out:
+        if self.is_cut:
             yield ""
-            yield f"... and {self._left_out:,} more."
+            yield f"... and {self.count - len(self._lines):,} more."
         if self.is_folded:
             yield ""
             yield "</details>"
@@ -56,24 +59,20 @@ class Table:
             room: in bytes.
             most: so many rows, or None for all.
         """
-        while most is None or most > 0:
-            row = next(self.rows, None)
-            if row is None:
-                break
+        for row in islice(self.rows, most):
             line = _row(row)
             size = len(line.encode()) + 1
-            if size > room:
-                self._left_out += 1
-            else:
+            if size <= room:
                 self._lines.append(line)
                 room -= size
-            most = None if most is None else most - 1
+            elif room < _SMALLEST_ROW:
+                break  # a hundred thousand more need not be written to be left out
         return room
 
     @property
     def is_cut(self) -> bool:
-        """Whether a row was left out."""
-        return self._left_out > 0
+        """Whether a row was left out (so far)."""
+        return len(self._lines) < self.count
 
 
 def fitted(
@@ -89,8 +88,8 @@ def fitted(
     """
     frames = [line for table in tables for line in (*table.frame(), "")]
     fixed = "\n".join((*top, *frames, *bottom))
-    # Counts of what is left out, and the sentences about it, take some room of their own.
-    room = 2**60 if budget is None else budget - len(fixed.encode()) - _SLACK - 50 * len(tables)
+    # The sentence about what is left out takes some room of its own.
+    room = 2**60 if budget is None else budget - len(fixed.encode()) - _SLACK
     for most in (_AT_LEAST, None):
         for table in tables:
             room = table.fill(room, most)

@@ -269,6 +269,9 @@ def test_one_plan_can_come_from_a_pipe(told: tuple[Story, Plan, Plan], offline_c
     _, base, head = told
     piped = offline_cli("diff", "-", head.path, stdin=base.path.read_text()).expect(2)
     assert f"From - to {head.path}" in piped.out
+    assert f"Review: mlflow-gc show {head.path}" in piped.out
+    other = offline_cli("diff", base.path, "-", stdin=head.path.read_text()).expect(2)
+    assert "Review: " not in other.out, "nobody can read it a second time"
 
 
 def test_plans_of_another_server_are_told_apart(
