@@ -56,6 +56,9 @@ UNREADABLE = "unreadable"
 Alarm = Callable[[str], None]
 """Called at once with a sentence about something that was put back."""
 
+Skipped = Callable[[str, str, Finding], None]
+"""Called with kind, id and finding of everything that is left alone."""
+
 
 @dataclass
 class Result:
@@ -91,6 +94,7 @@ class Executor:
         shared: experiments of the plan that have planned runs in other shards, too.
         stop: set from outside to end after the calls under way.
         alarm: told about everything that is put back.
+        skipped: told about everything that is left alone.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class Executor:
         shared: Collection[str] = (),
         stop: threading.Event,
         alarm: Alarm = lambda _sentence: None,
+        skipped: Skipped = lambda _kind, _id, _finding: None,
     ) -> None:
         self._gateway = gateway
         self._plan = plan
@@ -111,6 +116,7 @@ class Executor:
         self._shared = frozenset(shared)
         self._stop = stop
         self._alarm = alarm
+        self._skipped = skipped
         self._lossy = {entry["run_id"] for entry in plan["runs"] if not entry["reversible"]}
         self._pretend = isinstance(gateway, DryRun)
         # Ours to put back: with what a session that was cut off has left to us, by kind.
@@ -400,9 +406,7 @@ class Executor:
             elif finding.code == UNREADABLE:
                 self._fail(kind, entity_id, finding.detail)
             else:
-                self._journal.record(
-                    kind, entity_id, "skipped", reason=finding.code, detail=finding.detail
-                )
+                self._record_skipped(kind, entity_id, finding)
         return going
 
     def _undo_of(self, kind: str, entity_id: str) -> Document | None:
@@ -458,9 +462,7 @@ class Executor:
                 self._fail(kind, entity_id, finding.detail)
                 return False
             if finding.code is not None:
-                self._journal.record(
-                    kind, entity_id, "skipped", reason=finding.code, detail=finding.detail
-                )
+                self._record_skipped(kind, entity_id, finding)
                 return False
             if attempt == _ATTEMPTS or self._stop.is_set() or self._dead.is_set():
                 break
@@ -504,6 +506,10 @@ class Executor:
     ) -> None:
         self._journal.record(kind, entity_id, "deleted", detail=detail, undo=undo)
         self._deleted[kind].add(entity_id)
+
+    def _record_skipped(self, kind: str, entity_id: str, finding: Finding) -> None:
+        self._journal.record(kind, entity_id, "skipped", reason=finding.code, detail=finding.detail)
+        self._skipped(kind, entity_id, finding)
 
     def _fail(self, kind: str, entity_id: str, detail: str) -> None:
         self._journal.record(kind, entity_id, "failed", detail=detail)

@@ -16,7 +16,7 @@ from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.executor import Executor, Result
 from mlflow_gc.apply.journal import Journal
 from mlflow_gc.apply.limits import refuse_tripped
-from mlflow_gc.apply.recheck import Recheck, refuse_partial_view
+from mlflow_gc.apply.recheck import Finding, Recheck, refuse_partial_view
 from mlflow_gc.cli.output import say
 from mlflow_gc.cli.progress import Phase, Progress
 from mlflow_gc.errors import Refused
@@ -38,11 +38,15 @@ class Applied:
         result: counts and errors.
         skips: every entity that was not deleted, as the journal's record.
         signum: the signal that stopped it, or 0.
+        findings: what was found of everything that was left alone, by kind and id.
+        refusals: why a prune would have refused the plan; empty unless asked for.
     """
 
     result: Result
     skips: list[Document] = field(default_factory=list)
     signum: int = 0
+    findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
+    refusals: list[Refused] = field(default_factory=list)
 
 
 def apply_plan(
@@ -53,6 +57,7 @@ def apply_plan(
     journal_path: Path | None,
     progress: Progress,
     phase: Phase = Phase.PRUNE,
+    only_look: bool = False,
 ) -> Applied:
     """Apply a plan, or with no journal only pretend to.
 
@@ -63,14 +68,20 @@ def apply_plan(
         journal_path: None means that nothing is deleted and nothing is written.
         progress: told what comes of each entity.
         phase: what it is told that this is.
+        only_look: with no journal: collect what a prune would refuse, and look all the same.
 
     Raises:
         Refused: the plan is of another server.
         GcError: the evidence cannot be read, or the journal not be written.
     """
+    refusals: list[Refused] = []
+    findings: dict[tuple[str, str], Finding] = {}
     with progress.phase(Phase.CONNECT):
         refuse_other_server(gateway, plan["server"], plan_file)
-        _refuse_doubtful_evidence(gateway, plan)
+        policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+        refuse_partial_view(gateway, policy)
+        with _collected(refusals, only_look):
+            _refuse_skewed_clocks(gateway, policy)
     pretend = journal_path is None
     if pretend:
         gateway = cast("Gateway", DryRun(gateway))
@@ -82,6 +93,7 @@ def apply_plan(
     with graceful_stop(gateway, pretend=pretend) as (stop, signals):
         with progress.phase(Phase.COMPARE):
             recheck = Recheck(gateway, plan)
+        with _collected(refusals, only_look):
             refuse_tripped(gateway, plan, recheck)
         journal = Journal(
             journal_path or Path(os.devnull),
@@ -92,22 +104,38 @@ def apply_plan(
         if journal_path is not None:
             progress.journal(journal_path, plan["plan_id"])
         with progress.phase(phase, {kind: len(plan[kind]) for kind in KINDS}):
-            result = Executor(gateway, plan, recheck, journal, stop=stop, alarm=alarm).run()
-    return Applied(result, journal.kept, signals[0] if signals else 0)
+            result = Executor(
+                gateway,
+                plan,
+                recheck,
+                journal,
+                stop=stop,
+                alarm=alarm,
+                skipped=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
+            ).run()
+    return Applied(result, journal.kept, signals[0] if signals else 0, findings, refusals)
 
 
-def _refuse_doubtful_evidence(gateway: Gateway, plan: Document) -> None:
-    """Refuse to delete where evidence may be hidden or the clocks disagree.
+@contextmanager
+def _collected(refusals: list[Refused], wanted: bool) -> Iterator[None]:
+    """Collect a refusal instead of letting it end the command."""
+    try:
+        yield
+    except Refused as refusal:
+        if not wanted:
+            raise
+        refusals.append(refusal)
+
+
+def _refuse_skewed_clocks(gateway: Gateway, policy: Policy) -> None:
+    """Refuse to delete where the clocks disagree.
 
     Raises:
         Refused: with the reason and what to do.
     """
-    policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
-    evidence = policy.evidence
-    refuse_partial_view(gateway, policy)
-    if is_skewed(gateway.clock_skew_ms(), evidence):
+    if is_skewed(gateway.clock_skew_ms(), policy.evidence):
         raise Refused(
-            skew_in_words(gateway.clock_skew_ms(), evidence),
+            skew_in_words(gateway.clock_skew_ms(), policy.evidence),
             hint="Set the clock of one of the machines, and make a new plan.",
         )
 

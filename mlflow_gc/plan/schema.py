@@ -23,11 +23,13 @@ _BASE = "urn:mlflow-gc:schemas"
 PLAN_SCHEMA_ID = f"{_BASE}:prune-plan.v1.schema.json"
 JOURNAL_SCHEMA_ID = f"{_BASE}:journal.v1.schema.json"
 DIFF_SCHEMA_ID = f"{_BASE}:plan-diff.v1.schema.json"
+CHECK_SCHEMA_ID = f"{_BASE}:plan-check.v1.schema.json"
 
 SCHEMAS = {
     "plan": "prune-plan.v1.schema.json",
     "journal": "journal.v1.schema.json",
     "diff": "plan-diff.v1.schema.json",
+    "check": "plan-check.v1.schema.json",
     "events": "events.v1.schema.json",
     "policy": "retention-policy.v1.schema.json",
     "policy-tests": "policy-tests.v1.schema.json",

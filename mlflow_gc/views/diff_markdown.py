@@ -11,13 +11,14 @@ from mlflow_gc.views.budget import Notice, Part
 from mlflow_gc.views.diff_text import (
     ADDED,
     REMOVED,
+    STDIN,
     alarms,
     by_reason,
-    chain,
     change,
     in_words,
     refused,
     why_new,
+    why_not,
     without_echoes,
 )
 from mlflow_gc.views.escape import plain
@@ -78,13 +79,16 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
 
 def _bottom(changes: dict[str, Any], head: str) -> str:
     base, later = changes["base"], changes["head"]
-    command = f"mlflow-gc prune {shlex.quote(head)} --expect {later['plan_id']}"
-    refusal = refused(changes)
-    last = f"**{words(refusal, most=_SENTENCE)}**" if refusal else f"Apply: {code(command)}"
-    return (
-        f"Before: plan_id {code(base['plan_id'])}, as of {base['as_of']}\n\n"
-        f"After: plan_id {code(later['plan_id'])}, as of {later['as_of']}\n\n{last}\n"
-    )
+    lines = [
+        f"Before: plan_id {code(base['plan_id'])}, as of {base['as_of']}",
+        f"After: plan_id {code(later['plan_id'])}, as of {later['as_of']}",
+    ]
+    if refusal := refused(changes):
+        lines.append(f"**{words(refusal, most=_SENTENCE)}**")
+    elif head != STDIN:
+        command = f"mlflow-gc prune {shlex.quote(head)} --expect {later['plan_id']}"
+        lines.append(f"Apply: {code(command)}")
+    return "".join(f"{line}\n\n" for line in lines).removesuffix("\n")
 
 
 def _tables(changes: dict[str, Any]) -> Iterator[Part]:
@@ -145,8 +149,7 @@ def _rows(kind: str, lists: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for category, sense in REMOVED.items():
         for entity in lists["removed"]:
             if entity["category"] == category:
-                why = chain(entity["protection"]) if "protection" in entity else entity["why"]
-                yield f"no longer, {sense}", *_cells(kind, entity), words(why)
+                yield f"no longer, {sense}", *_cells(kind, entity), words(why_not(entity))
     for entity in lists["changed"]:
         why = "; ".join(map(change, without_echoes(entity["fields"])))
         yield "changed", *_cells(kind, entity), words(why)

@@ -21,6 +21,9 @@ from mlflow_gc.views.lines import KIND_WORDS, line, table
 if TYPE_CHECKING:
     from rich.console import Console
 
+STDIN = "-"
+"""The path of a plan that no other command can read again."""
+
 _VALUE = 80
 # New deletions, the riskiest first; then what is kept now, the most certain first.
 ADDED = {
@@ -287,6 +290,8 @@ def _next(changes: dict[str, Any], console: Console, head: str) -> None:
     refusal = refused(changes)
     if refusal:
         line(console, refusal, "bold red")
+    if head == STDIN:
+        return
     quoted = shlex.quote(head)
     line(console, f"Review: mlflow-gc show {quoted}")
     if not refusal and any(changes["summary"][kind]["head"] for kind in KIND_WORDS):

@@ -1,4 +1,4 @@
-"""What a prune, a check, a marking or a restore did, as text."""
+"""What a prune, a marking or a restore did, as text."""
 
 from __future__ import annotations
 
@@ -62,23 +62,6 @@ def outcome(
     if any(result.counts[kind, "deleted"] for kind in ("run", "experiment")):
         undo = f"mlflow-gc restore {shell_path(str(journal))}"
         spans(console, [("Undo:   ", "dim"), (undo, "cyan")])
-
-
-def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> None:
-    """Print how many entries of a plan match, changed or are gone."""
-    rows: list[tuple[str, ...]] = [("", "matching", "changed", "gone", "failed")]
-    totals = [0, 0, 0, 0]
-    for kind, words in by_record_kind():
-        of_kind = {name: n for (k, name), n in result.counts.items() if k == kind}
-        gone = sum(of_kind.get(f"skipped:{code}", 0) for code in ("gone", "already_deleted"))
-        skipped = sum(n for name, n in of_kind.items() if name.startswith("skipped:"))
-        numbers = (of_kind.get("deleted", 0), skipped - gone, gone, of_kind.get("failed", 0))
-        totals = [total + n for total, n in zip(totals, numbers, strict=True)]
-        if of_kind or kind != "registered_model":
-            rows.append((words, *(f"{n:,}" for n in numbers)))
-    table(console, rows)
-    line(console, "In all {:,} matching, {:,} changed, {:,} gone, {:,} failed.".format(*totals))
-    _skips(skips, console)
 
 
 def marks(

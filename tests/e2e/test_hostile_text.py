@@ -171,9 +171,11 @@ def test_report_diff_check_and_prune_are_harmless(
     _assert_harmless(cli("report", "-v", "-o", shared_bench.dir / "again.json").expect(0).text)
     empty = shared_bench.report("--ttl", 3000, name="empty.json")
     for form in ("text", "markdown"):
-        _assert_harmless(
-            offline_cli("diff", empty.path, plan.path, "--format", form).expect(2).text
-        )
+        for paths in ((empty.path, plan.path), (plan.path, empty.path)):
+            outcome = offline_cli("diff", *paths, "--all", "--format", form).expect(2)
+            _assert_harmless(outcome.text)
+            assert outcome.out.count(MARK) >= len(STORABLE)
+            assert "<script>alert" not in outcome.out or form == "text"
     for run in sorted(plan.runs)[::2]:
         world.resume(run)
     for version in plan.document["model_versions"][::2]:
@@ -183,7 +185,11 @@ def test_report_diff_check_and_prune_are_harmless(
             int(version["version"]),
             version["name"],
         )
-    _assert_harmless(cli("check", plan.path).text)
+    for form in ("text", "markdown"):
+        shown = cli("check", plan.path, "--all", "--format", form).text
+        _assert_harmless(shown)
+        assert shown.count(MARK) >= len(STORABLE)
+        assert "<script>alert" not in shown or form == "text"
     outcome, journal = shared_bench.prune(plan, "-v", codes=(0, 3))
     _assert_harmless(outcome.text)
     assert journal.with_outcome("deleted")

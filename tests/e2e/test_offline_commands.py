@@ -66,9 +66,13 @@ OFFLINE = [
     ("show", "BASE", "--format", "ndjson"),
     ("diff", "BASE", "HEAD"),
     ("diff", "BASE", "HEAD", "--format", "json"),
+    ("diff", "BASE", "HEAD", "--format", "markdown"),
+    ("check", "--help"),
     ("validate", "BASE", "HEAD"),
     ("schema", "plan"),
     ("schema", "journal"),
+    ("schema", "diff"),
+    ("schema", "check"),
 ]
 
 
@@ -92,7 +96,9 @@ def test_the_poison_works(poisoned: dict[str, str], offline_cli: Cli, tmp_path: 
         offline_cli("report", "-o", tmp_path / "p.json", env=poisoned, cold=True).expect(0)
 
 
-@pytest.mark.parametrize("words", [("--help",), ("show", "BASE")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("--help",), ("show", "BASE"), ("diff", "BASE", "BASE")], ids=" ".join
+)
 def test_starts_at_once(words: tuple[str, ...], plans: tuple[Plan, Plan], offline_cli: Cli) -> None:
     """Well under half a second of processor time; the best of five, on busy machines."""
     paths = {"BASE": str(plans[0].path)}
@@ -292,7 +298,7 @@ def test_validate_names_every_bad_file(
     assert "bad.json" in outcome.text.replace("\n", "")
 
 
-@pytest.mark.parametrize("name", ["plan", "journal"])
+@pytest.mark.parametrize("name", ["plan", "journal", "diff", "check"])
 def test_schemas_describe_every_field(name: str, offline_cli: Cli) -> None:
     """Every property at every level has a description (or refers to one that has)."""
     schema = offline_cli("schema", name).expect(0).json()
