@@ -80,7 +80,7 @@ def _shown(plan):
         text.show(plan, console, path="p.json", everything=everything)
     assert text.question(plan)
     markdown.show(plan).encode()
-    html.show(plan).encode()
+    "".join(html.show(plan)).encode()
     assert json.loads(render(plan)) == plan
     for changes in (diff_plans(FULL, plan), diff_plans(plan, FULL)):
         assert schema.problems(changes, "diff") == []
