@@ -41,7 +41,11 @@ def test_what_cannot_be_applied(changes, problems, headline, advice):
     assert "--expect" not in words, "no command that would be refused"
 
 
-@pytest.mark.parametrize("expires", [PLAN["expires_at"], None, "2026-02-31T00:00:00.000Z"])
+@pytest.mark.parametrize(
+    "expires",
+    [PLAN["expires_at"], None, "2026-02-31T00:00:00.000Z"],
+    ids=["in seven days", "never", "on no day of the calendar"],
+)
 def test_what_can_be_applied(expires):
     plan = {**PLAN, "expires_at": expires}
     assert standing(plan, ()).may_be_applied
