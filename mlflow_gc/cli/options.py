@@ -94,7 +94,7 @@ class Format(str, Enum):
 
 
 class DiffFormat(str, Enum):
-    """Output formats of diff."""
+    """Output formats of diff and check."""
 
     TEXT = "text"
     MARKDOWN = "markdown"

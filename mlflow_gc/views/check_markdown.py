@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from mlflow_gc.views import budget
@@ -14,7 +14,7 @@ from mlflow_gc.views.lines import KIND_WORDS, NAME
 _ADDRESS = 200
 _SENTENCE = 600
 
-Json = Mapping[str, Any]
+Json = dict[str, Any]
 
 
 def check(found: Json, *, most_bytes: int | None = budget.DEFAULT) -> str:

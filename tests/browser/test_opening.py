@@ -223,6 +223,7 @@ def test_a_plan_that_cannot_be_applied(
     with opened(browser, written(bad, "bad", problems=problems)) as page:
         banner = page.locator(".banner:visible")
         expect(banner).to_contain_text(headline)
+        expect(page.locator(".lead")).to_contain_text("Would delete")
         for words in (*problems, *(d["message"] for d in said)):
             expect(banner).to_contain_text(words)
         assert page.locator("main > :visible").first.evaluate("e => e.className") == "banner"

@@ -37,7 +37,7 @@ class Links:
         return cls(
             _pages(server["tracking_uri"]),
             _pages(server["registry_uri"]),
-            f"?workspace={encode(workspace)}" if workspace else "",
+            f"?workspace={_quoted(workspace)}" if workspace else "",
         )
 
     def experiment(self, experiment_id: str) -> str:
@@ -66,8 +66,16 @@ class Links:
 
 
 def encode(name: str) -> str:
-    """Percent-encode everything but letters, digits and ``-._~``, half characters included."""
-    return quote(name, safe="", errors="replace")
+    """Percent-encode a name for a route: everything but letters, digits and ``-._~``.
+
+    The pages of MLflow 3.17 decode what stands in a route twice, so a per cent sign is encoded
+    twice.  Their own links to such names do not, and lead nowhere.
+    """
+    return _quoted(name).replace("%25", "%2525")
+
+
+def _quoted(words: str) -> str:
+    return quote(words, safe="", errors="replace")
 
 
 def _pages(uri: str) -> str:

@@ -41,7 +41,7 @@ def show(
     yield f'<main data-expires="{"" if expires is None else expires}">\n'
     for part in (
         sections.banner(plan, state),
-        sections.intro(plan, found),
+        sections.intro(plan, found, state),
         sections.tiles(plan, found),
         sections.remarks(plan),
         sections.apply(plan, state, file_name),

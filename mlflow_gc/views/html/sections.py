@@ -22,19 +22,19 @@ _LONGEST = 600
 """Sentences about the plan: how many are seen at once, and where a long one is cut."""
 
 
-def intro(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Standing) -> Iterator[str]:
     """Yield the title, what the plan does in a sentence, and what it is about."""
     server = plan["server"]
     where = server["tracking_uri"].removeprefix("https://").removeprefix("http://")
     yield f'<div class="intro"><p class="eyebrow">Prune plan</p><h1>{text(where)}</h1>'
-    yield f'<p class="lead">{_lead(plan, found)}</p>'
+    yield f'<p class="lead">{_lead(plan, found, state)}</p>'
     yield '<dl class="facts">'
     for name, value in _facts(plan):
         yield f"<div><dt>{name}</dt><dd>{value}</dd></div>"
     yield "</dl></div>"
 
 
-def _lead(plan: Mapping[str, Any], found: Sequence[Entry]) -> str:
+def _lead(plan: Mapping[str, Any], found: Sequence[Entry], state: Standing) -> str:
     going = [
         counted(n, *KIND_WORDS[kind])
         for kind in (f"{kind}s" for kind in KINDS)
@@ -48,7 +48,8 @@ def _lead(plan: Mapping[str, Any], found: Sequence[Entry]) -> str:
         if lost
         else "All of it can be restored."
     )
-    return f"Deletes {listed(going)}. {undo}"
+    verb = "Deletes" if state.may_be_applied else "Would delete"
+    return f"{verb} {listed(going)}. {undo}"
 
 
 def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
