@@ -29,7 +29,7 @@ CUT = "..."
 """Stands for the lines that were left out."""
 
 # Progress without a terminal: a line every ten seconds, on a slow machine only.
-_PROGRESS = re.compile(r"^\w+ .*\([\d,.]+/s\b.*$\n?", re.MULTILINE)
+_PROGRESS = re.compile(r"^\w.*(?:\([\d,.]+/s\b.*\)|: \d+ .*so far)$\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,11 @@ _VOLATILE = (
     (_PORT, "<server>"),
     (_FOLDER, "<folder>"),
     (_GROUP, "kill -- -<group>"),
-    (re.compile(r"\b\d+ (second|day)s?\b"), r"<n> \1s"),
-    # Which of several is the example depends on their ids.
-    (re.compile(r"(for example|e\.g\.) .*"), r"\1 <example>"),
+    (re.compile(r"\b(?:\d+ to )?\d+ (second|day|d)s?\b"), r"<n> \1"),
     (re.compile(r"[ \t]+"), " "),
+    # Which of several is the example depends on their ids.
+    (re.compile(r"(for example) .*"), r"\1 <example>"),
+    (re.compile(r"^( \+ [\d,]+ [a-z ]+ [a-z_]+) .*", re.MULTILINE), r"\1 <example>"),
 )
 
 

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """The site, built as ``make docs`` does: a warning is an error."""
-    pytest.importorskip("sphinx", reason="Sphinx needs Python 3.11 or newer")
+    if sys.version_info < (3, 11):
+        pytest.skip("Sphinx needs Python 3.11 or newer here")
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
         [

@@ -38,12 +38,19 @@ def help_of(*command: str) -> str:
 
 
 def part(text: str, title: str) -> list[str]:
-    """The entries of one part of a help text, each as one line."""
+    """The entries of one part of a help text, each as one line: names, two blanks, words."""
     _, _, rest = text.partition(f"\n{title}:\n")
-    block = rest.split("\n\n")[0]
-    # Long ones go on below, far to the right, and are broken at hyphens, too.
-    block = re.sub(r"(?<=\w-)\n {3,}(?=\w)", "", block)
-    return re.sub(r"\n {3,}(?! *-)", " ", block).replace("\n  ", "\n").strip().splitlines()
+    entries: list[str] = []
+    for line in rest.split("\n\n")[0].splitlines():
+        if not line.startswith("   "):
+            entries.append(line.strip())
+        elif entries[-1].endswith("-") and "  " in entries[-1]:
+            # A word was broken at its hyphen.
+            entries[-1] += line.strip()
+        else:
+            # Below names that are too long to have their words beside them.
+            entries[-1] += (" " if "  " in entries[-1] else "  ") + line.strip()
+    return entries
 
 
 def all_commands(*group: str) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -59,6 +59,16 @@ def test_ids_digests_times_and_addresses_are_none():
     assert differences(page("1", 2), page("3", 4)) == []
 
 
+def test_progress_of_a_slow_machine_is_left_out(tmp_path: Path):
+    page = block(
+        "$ echo 'Read 400 runs, 12 model versions (38/s)'; echo done",
+        "$ echo 'Done: 12 of 50 runs (0.8/s, about 2 min left)'; echo done",
+        "$ echo 'Loading MLflow: 20 s so far'; echo done",
+    )
+    with shell(tmp_path) as running:
+        assert [running.run(step).output for step in steps(page)] == ["done\n"] * 3
+
+
 def test_long_output_is_cut_in_the_middle():
     page = block("$ seq 9", comment="<!-- session: first=2 last=1 -->")
     (step,) = steps(page)

@@ -17,6 +17,7 @@ from mlflow_gc.cli import app
 
 # What stands in brackets behind the help: Click's own facts, or ours: a variable, a default.
 _BRACKETS = re.compile(r"\s*\[([^\]]*)\]\.?\s*$")
+_RANGE = re.compile(r"x[<>]=?|[<>]=?x")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Parameter:
         names: ``-o, --out``, or what an argument is called.
         value: ``FILE``; empty for a flag.
         help: the sentence of ``--help``.
+        range: which numbers it may be; None when any.
         default: in words; None when there is none.
         variable: environment variable that sets it; None when there is none.
         required: whether the command needs it.
@@ -35,6 +37,7 @@ class Parameter:
     names: str
     value: str
     help: str
+    range: str | None
     default: str | None
     variable: str | None
     required: bool
@@ -82,11 +85,13 @@ def _parameter(parameter: Any, context: Any) -> Parameter:
     names, value = found[1], found[2] or ""
     sentence, facts = _without_brackets(words)
     variables = {setting.variable for setting in all_settings()}
-    defaults = [f for f in facts if f not in variables and f != "required"]
+    ranges = [f for f in facts if _RANGE.search(f)]
+    defaults = [f for f in facts if f not in {*variables, *ranges, "required"}]
     return Parameter(
         names=names.strip("[]") if is_argument else names,
         value="" if is_argument else value,
         help=sentence,
+        range=ranges[0] if ranges else None,
         default=", ".join(d.removeprefix("default: ") for d in defaults) or None,
         variable=next((f for f in facts if f in variables), None),
         required=parameter.required,
@@ -98,7 +103,7 @@ def _without_brackets(words: str) -> tuple[str, list[str]]:
     """Return a sentence of help, and the facts in brackets at its end."""
     facts: list[str] = []
     while found := _BRACKETS.search(words):
-        facts += re.split(r"[,;] ", found[1])
+        facts[:0] = re.split(r"[,;] ", found[1])
         words = words[: found.start()]
     return f"{words.strip().rstrip('.')}.", facts
 
@@ -126,6 +131,8 @@ def _section(command: Command) -> nodes.Node:
 
 def _entry(parameter: Parameter, prefix: str) -> Entry:
     facts: list[nodes.Node] = []
+    if parameter.range is not None:
+        facts += [text("Range: "), code(parameter.range), text(". ")]
     if parameter.default is not None:
         facts += [text("Default: "), code(parameter.default), text(". ")]
     if parameter.variable is not None:
