@@ -73,19 +73,21 @@ fi
 mkdir -p -- "$(dirname -- "$PLAN")"
 cp -- "$head" "$PLAN"
 
+# From here on the plan goes by the name that it has in the artifact.
+cd "$files"
 if [[ $earlier == found ]]; then
     difference=0
-    "${mlflow_gc[@]}" diff "$base" "$head" --format json \
-        >"$files/plan-diff.json" 2>"$scratch/diff.log" || difference=$?
+    "${mlflow_gc[@]}" diff "$base" prune-plan.json --format json \
+        >plan-diff.json 2>"$scratch/diff.log" || difference=$?
     case $difference in
     0) earlier=same ;;
     2)
         earlier=different
-        "${mlflow_gc[@]}" diff "$base" "$head" --format markdown >"$scratch/diff.md" || true
+        "${mlflow_gc[@]}" diff "$base" prune-plan.json --format markdown >"$scratch/diff.md" || true
         ;;
     *)
         earlier=unknown
-        rm "$files/plan-diff.json"
+        rm plan-diff.json
         logged "$scratch/diff-again.log" cat "$scratch/diff.log"
         ;;
     esac
@@ -93,8 +95,10 @@ fi
 [[ $earlier != unknown ]] ||
     annotate warning "The plan could not be compared with the earlier one. The log says why."
 
-"${mlflow_gc[@]}" show "$head" --format html >"$files/prune-plan.html"
-"${mlflow_gc[@]}" show "$head" --format markdown >"$scratch/plan.md"
+"${mlflow_gc[@]}" show prune-plan.json --format html >prune-plan.html
+# What fits a comment, and what fits the run's page.
+"${mlflow_gc[@]}" show prune-plan.json --format markdown >"$scratch/plan-short.md"
+"${mlflow_gc[@]}" show prune-plan.json --format markdown --budget 800000 >"$scratch/plan-long.md"
 facts=$("${isolated[@]}" "$root/.github/action/review.py" "$scratch" "$NAME" "$earlier")
 while IFS='=' read -r name value; do
     output "$name" "$value"

@@ -31,7 +31,8 @@ def main(scratch: Path, name: str, earlier: str) -> None:
     """Write ``summary.md`` and ``comment.md``, and print the facts.
 
     Args:
-        scratch: holds ``files/prune-plan.json``, ``plan.md`` and, if it differs, ``diff.md``.
+        scratch: holds ``files/prune-plan.json``, ``plan-short.md``, ``plan-long.md`` and, if it
+            differs, ``diff.md``.
         name: the plan's, checked by install.sh.
         earlier: ``none``, ``same``, ``different`` or ``unknown``.
     """
@@ -41,8 +42,11 @@ def main(scratch: Path, name: str, earlier: str) -> None:
         compared = (scratch / "diff.md").read_text(encoding="utf-8")
     else:
         compared = _EARLIER[earlier]
-    whole = (scratch / "plan.md").read_text(encoding="utf-8")
-    for file, budget in (("comment.md", COMMENT_BYTES), ("summary.md", SUMMARY_BYTES)):
+    for file, source, budget in (
+        ("comment.md", "plan-short.md", COMMENT_BYTES),
+        ("summary.md", "plan-long.md", SUMMARY_BYTES),
+    ):
+        whole = (scratch / source).read_text(encoding="utf-8")
         text = compose(head(plan, name, found), compared, whole, budget)
         (scratch / file).write_text(text, encoding="utf-8")
     sys.stdout.writelines(f"{key}={value}\n" for key, value in found.items())

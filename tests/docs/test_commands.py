@@ -129,11 +129,9 @@ def test_every_command_is_one(command: Command) -> None:
 
 
 def test_there_are_commands() -> None:
-    """On every page that has a how-to, and many in all."""
-    assert len(ALL) > 30
-    for page in PAGES:
-        if page.parent.name == "how-to":
-            assert [c for c in ALL if c.page == page], page
+    """Many, and on most pages."""
+    assert len(ALL) > 60
+    assert len({command.page for command in ALL}) > len(PAGES) / 2
 
 
 @pytest.mark.parametrize(
