@@ -69,6 +69,8 @@ def mutants(draw: Any, original: Any, all_places: list[tuple[Any, ...]]) -> Any:
             before = holder[key]
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took it away
+        if not isinstance(holder, (dict, list)):
+            continue  # or put a text there, whose characters have places, too
         match draw(st.integers(0, 6)):
             case 0 if isinstance(holder, dict):
                 del holder[key]

@@ -276,7 +276,7 @@ class _Gateway:
         return found if stage else None
 
 
-def _no_tick(_: str, __: int) -> None:
+def _no_tick(_: object) -> None:
     pass
 
 
