@@ -132,6 +132,8 @@ def rows(
         indent: blanks in front.
         below: for each row what follows on lines of its own, in the style of the last column.
     """
+    if not cells:
+        return
     table = [[(plain(t), s) for t, s in map(_span, row)] for row in cells]
     widths = [
         max((cell_width(cell[0]) for cell in column), default=0)

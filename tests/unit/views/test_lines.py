@@ -83,8 +83,12 @@ def test_an_empty_column_leaves_no_gap() -> None:
     console = log()
     rows(console, [Column(), Column(), Column()], [("a", "", "b"), ("c", "", "d")])
     assert lines(console) == ["a  b", "c  d"]
-    rows(console, [Column()], [])
-    assert lines(console) == ["a  b", "c  d"]
+
+
+def test_a_table_without_rows_is_nothing() -> None:
+    for console in (log(), terminal(80)):
+        rows(console, [Column(), Column(least=8)], [])
+        assert lines(console) == []
 
 
 def test_styles_are_there_on_a_terminal_only() -> None:
