@@ -5,26 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import viewer
 from unit.busy_server import busy_plan
 
 from mlflow_gc.clock import now_ms
 from mlflow_gc.views import html
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from playwright.sync_api import Browser
-
     Document = dict[str, Any]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium; without one these tests are skipped."""
-    with viewer.chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from playwright.sync_api import expect
-from support.viewer import count, opened
+from support.viewer import count, expect_count, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,15 +91,15 @@ def test_every_bar_leads_to_exactly_what_it_counts(page: Page) -> None:
         number = int(bar.locator(".number").inner_text().replace(",", ""))
         bar.get_by_role("link").click()
         expect(page.locator("#entities-title")).to_be_focused()
-        assert count(page) == number, page.url
+        expect_count(page, number)
     for column in page.locator("svg.ages a").all():
         label = column.get_attribute("aria-label") or ""
         column.click()
         expect(page.locator("#entities-title")).to_be_focused()
-        assert count(page) == int(label.split()[0].replace(",", "")), label
+        expect_count(page, int(label.split()[0].replace(",", "")))
     for tile in page.locator(".tile a").all():
         tile.click()
-        assert count(page) == int(tile.inner_text().split()[0].replace(",", ""))
+        expect_count(page, int(tile.inner_text().split()[0].replace(",", "")))
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,6 @@ NAMES = ("plain", 'it\'s "x" 50% a&b?c#d <b>', "größe-模型-🚀", "100%25 +p
 WORKSPACE = "team-a"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with viewer.chromium() as running:
-        yield running
-
-
 @contextmanager
 def report_page(browser: Browser, cli: Cli, plan: Path) -> Iterator[Page]:
     """The report of a plan, made by the program itself."""

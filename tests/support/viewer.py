@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -110,3 +111,10 @@ def count(page: Page) -> int:
     """How many entities the table says that it shows."""
     words = page.locator("#count").inner_text()
     return int(words.split()[0].replace(",", ""))
+
+
+def expect_count(page: Page, number: int) -> None:
+    """Wait until the table shows so many entities, as soon as the page has come to it."""
+    from playwright.sync_api import expect
+
+    expect(page.locator("#count")).to_have_text(re.compile(rf"^{number:,}\b"))
