@@ -51,6 +51,8 @@ def commands_of(page: Path) -> list[Command]:
         lines = block.text.split("\n")
         fenced |= set(range(block.line - 1, block.line + len(lines)))
         for number, line in enumerate(lines):
+            if block.language == "console" and not line.startswith(("$ ", "> ")):
+                continue  # what a command printed
             joined, following = line, number
             while joined.endswith("\\") and following + 1 < len(lines):
                 following += 1
