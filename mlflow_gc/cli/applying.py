@@ -22,6 +22,7 @@ from mlflow_gc.cli.progress import Phase, Progress
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.shard import Part, Shard, part_of
 from mlflow_gc.plan.verify import KINDS
 from mlflow_gc.retention.evidence import is_skewed, skew_in_words
 from mlflow_gc.retention.policy import Policy
@@ -58,6 +59,7 @@ def apply_plan(
     progress: Progress,
     phase: Phase = Phase.PRUNE,
     only_look: bool = False,
+    shard: Shard | None = None,
 ) -> Applied:
     """Apply a plan, or with no journal only pretend to.
 
@@ -69,6 +71,7 @@ def apply_plan(
         progress: told what comes of each entity.
         phase: what it is told that this is.
         only_look: with no journal: collect what a prune would refuse, and look all the same.
+        shard: which part of the plan to apply; None for all of it.
 
     Raises:
         Refused: the plan is of another server.
@@ -100,15 +103,19 @@ def apply_plan(
             plan,
             clock_skew_ms=gateway.clock_skew_ms(),
             told=progress.entity,
+            shard=str(shard) if shard else None,
         )
         if journal_path is not None:
             progress.journal(journal_path, plan["plan_id"])
-        with progress.phase(phase, {kind: len(plan[kind]) for kind in KINDS}):
+        # What is protected, and by what, is judged with the whole plan in view.
+        part = part_of(plan, shard) if shard else Part(plan)
+        with progress.phase(phase, {kind: len(part.plan[kind]) for kind in KINDS}):
             result = Executor(
                 gateway,
-                plan,
+                part.plan,
                 recheck,
                 journal,
+                shared=part.shared_experiments,
                 stop=stop,
                 alarm=alarm,
                 skipped=lambda kind, i, finding: findings.__setitem__((kind, i), finding),

@@ -15,6 +15,7 @@ from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 if TYPE_CHECKING:
     from mlflow_gc.apply.executor import Result
     from mlflow_gc.plan.build import Document
+    from mlflow_gc.plan.shard import Shard
 
 
 def prune(
@@ -33,6 +34,13 @@ def prune(
     journal: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where the journal goes [<plan>.journal.jsonl]."),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/COUNT",
+            help="Apply one of COUNT parts of a PLAN; other machines apply the others.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything but the deletes.")
@@ -64,11 +72,18 @@ def prune(
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
+    from mlflow_gc.plan.shard import Shard
     from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
     from mlflow_gc.views import outcomes, text
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     made_here = plan_file is None
+    part = Shard.parse(shard) if shard is not None else None
+    if part and made_here:
+        raise UsageProblem(
+            "--shard is about a saved PLAN: each machine has to apply its part of the same one.",
+            hint="Make the plan first: mlflow-gc report.",
+        )
     if plan_file is not None:
         _refuse_selecting_options(
             {
@@ -123,7 +138,8 @@ def prune(
     if dry_run:
         journal_path = None
     else:
-        journal_path = journal or plan_file.with_name(f"{plan_file.name}.journal.jsonl")
+        of_part = f".shard-{part.number}-of-{part.count}" if part else ""
+        journal_path = journal or plan_file.with_name(f"{plan_file.name}{of_part}.journal.jsonl")
     applied = apply_plan(
         gateway,
         plan,
@@ -131,6 +147,7 @@ def prune(
         journal_path=journal_path,
         progress=progress,
         phase=Phase.CHECK if dry_run else Phase.PRUNE,
+        shard=part,
     )
     if not quiet:
         outcomes.outcome(
@@ -140,7 +157,22 @@ def prune(
             plan_id=plan["plan_id"],
             journal=journal_path,
         )
-    return _exit_code(applied.result, applied.signum, plan_file, journal)
+    if part and not quiet:
+        _say_what_is_left(applied.result, part, plan_file)
+    return _exit_code(applied.result, applied.signum, plan_file, journal, part)
+
+
+def _say_what_is_left(result: Result, part: Shard, plan_file: Path) -> None:
+    """Say what the other shards are for."""
+    from mlflow_gc.cli.output import say
+    from mlflow_gc.views.plan_head import shell_path
+
+    if result.left:
+        say(f"{len(result.left):,} experiments are left to the shard that empties them last.")
+    say(
+        f"This was shard {part}. When all are done, one more run finds what any of them left: "
+        f"mlflow-gc prune {shell_path(str(plan_file))}"
+    )
 
 
 def _refuse_selecting_options(given: Mapping[str, object]) -> None:
@@ -180,7 +212,9 @@ def _confirmed(plan: Document) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _exit_code(result: Result, signum: int, plan_file: Path, journal: Path | None) -> int:
+def _exit_code(
+    result: Result, signum: int, plan_file: Path, journal: Path | None, part: Shard | None
+) -> int:
     """Say how to go on, and return the exit code.
 
     Raises:
@@ -190,6 +224,7 @@ def _exit_code(result: Result, signum: int, plan_file: Path, journal: Path | Non
     from mlflow_gc.views.plan_head import shell_path
 
     again = f"To go on: mlflow-gc prune {shell_path(str(plan_file))}"
+    again += f" --shard {part}" if part else ""
     again += f" --journal {shell_path(str(journal))}" if journal else ""
     for kind, entity_id, words in result.failures[:20]:
         say(f"Failed: {kind} {entity_id}: {words}")

@@ -58,7 +58,7 @@ class Part:
     """
 
     plan: Document
-    shared_experiments: frozenset[str]
+    shared_experiments: frozenset[str] = frozenset()
 
 
 def part_of(plan: Document, shard: Shard) -> Part:
