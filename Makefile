@@ -9,9 +9,9 @@ PYTEST_ARGS ?=
 # Where `make ae5-archive` and `make wheel` put their files.
 DIST ?= dist
 
-# Everything the archive for Anaconda Enterprise 5 holds.
+# Everything the archive for Anaconda Enterprise 5 holds; of docs only what people read.
 ARCHIVE_FILES := anaconda-project.yml pyproject.toml README.md LICENSE CHANGELOG.md \
-	docs mlflow_gc schemas
+	docs ':!docs/_*' ':!docs/conf.py' mlflow_gc schemas
 # GNU tar; on a Mac: make TAR=gtar
 TAR ?= tar
 
@@ -107,8 +107,26 @@ format: $(STAMP)  ## let ruff format and fix what it can
 types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
+.PHONY: docs
+docs: $(STAMP)  ## the documentation site, in build/docs; a warning is an error
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 11))'; then \
+		echo "Sphinx needs Python 3.11 or newer: the documentation site is not built" >&2; \
+	else \
+		$(BIN)/sphinx-build -W --keep-going -n -E -q -d build/doctrees docs build/docs \
+		&& echo build/docs/index.html; \
+	fi
+
+# Both run the program on a throw-away demo server and write into docs/; look at the difference.
+.PHONY: tutorial
+tutorial: $(STAMP)  ## paste the output of today's program into docs/tutorial.md
+	@$(BIN)/python docs/_record/tutorial.py
+
+.PHONY: screenshots
+screenshots: $(STAMP)  ## take the pictures in docs/images again (needs Chromium)
+	@$(BIN)/python docs/_record/screenshots.py
+
 .PHONY: check
-check: lint types test  ## everything CI checks
+check: lint types docs test  ## everything CI checks
 
 # ---------------------------------------------------------------------------- release files
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mlflow_gc/__init__.py)

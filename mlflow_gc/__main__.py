@@ -10,8 +10,12 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from mlflow_gc.errors import ExitCode, GcError
+
+if TYPE_CHECKING:
+    from mlflow_gc.cli.session import Session
 
 
 class Interrupted(BaseException):
@@ -38,6 +42,18 @@ def _interrupt(signum: int, _frame: FrameType | None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    from mlflow_gc.cli.session import Session
+
+    session = Session()
+    code: int = ExitCode.ERROR  # of a defect, which Python shows with its traceback
+    try:
+        code = _exit_code(arguments, session)
+    finally:
+        session.end(code)
+    return code
+
+
+def _exit_code(arguments: list[str], session: Session) -> int:
     import typer
 
     from mlflow_gc.cli import app
@@ -45,7 +61,7 @@ def _run(arguments: list[str]) -> int:
 
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # UsageError, in every version
     try:
-        code = app(arguments, prog_name="mlflow-gc", standalone_mode=False)
+        code = app(arguments, prog_name="mlflow-gc", standalone_mode=False, obj=session)
         # Python flushes stdout at exit, when nobody could catch a full disk any more.
         sys.stdout.flush()
     except usage_error as error:
@@ -57,11 +73,13 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         return ExitCode.SIGINT
     except GcError as error:
+        session.failed(error.message, error.hint)
         say(f"Error: {error.message}")
         for line in (error.hint or "").splitlines():
             say(line)
         return error.exit_code
     except Interrupted as stopped:
+        session.failed("Stopped.")
         say("Stopped.")
         return 128 + stopped.signum
     except BrokenPipeError:
@@ -69,7 +87,9 @@ def _run(arguments: list[str]) -> int:
         _silence_stdout()
         return ExitCode.OK
     except OSError as error:
-        say(f"Error: the output cannot be written: {error.strerror or error}.")
+        message = f"the output cannot be written: {error.strerror or error}."
+        session.failed(message)
+        say(f"Error: {message}")
         _silence_stdout()
         return ExitCode.ERROR
     return int(code) if isinstance(code, int) else ExitCode.OK

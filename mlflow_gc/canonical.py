@@ -20,7 +20,9 @@ def canonical(document: Any) -> bytes:
     fast = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     # RFC 8785 sorts keys by UTF-16 code units, orjson by code points.  The orders differ only
     # where a key has a character beyond U+FFFF; such keys can only be tags set by users.
-    return orjson.dumps(_sorted(document)) if _ASTRAL.search(fast) else fast
+    if fast.isascii() or not _ASTRAL.search(fast):
+        return fast
+    return orjson.dumps(_sorted(document))
 
 
 def digest(document: Any) -> str:

@@ -13,16 +13,21 @@ class ExitCode(IntEnum):
     """Process exit codes; part of the contract with scripts and CI."""
 
     OK = 0
+    """Done; where 2 is possible: nothing to delete, no difference."""
     ERROR = 1
+    """An error, or a scan that could not read everything; the message says which."""
     SOMETHING = 2
     """Only ever "there is something": differences, deletions, changes."""
     PARTIAL = 3
-    """A prune or restore ended and some entities failed."""
+    """A prune, restore or mark ended and some entities failed or were forbidden."""
     REFUSED = 5
     """Refused before anything was touched."""
     USAGE = 64
+    """A flag, argument, variable or file cannot be used as it is."""
     SIGINT = 130
+    """Stopped by SIGINT (Ctrl-C): calls under way were finished, the journal is complete."""
     SIGTERM = 143
+    """Stopped by SIGTERM, in the same way."""
 
 
 _LONGEST = 900

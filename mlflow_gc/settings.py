@@ -23,26 +23,51 @@ _MAX_TTL_DAYS = 36_500  # a hundred years: more is a slip of the keyboard, not a
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its environment variable, its flag and what it means."""
+    """One setting: its environment variable, its flag, what it means, and what counts without it.
+
+    ``default`` is in words, for people; what resolves the setting knows the value.
+    """
 
     variable: str
     flag: str | None
     meaning: str
+    default: str
     is_secret: bool = False
 
 
-TRACKING_URI = Setting("MLFLOW_TRACKING_URI", "--tracking-uri", "tracking server")
-REGISTRY_URI = Setting("MLFLOW_REGISTRY_URI", "--registry-uri", "model registry")
-TRACKING_TOKEN = Setting("MLFLOW_TRACKING_TOKEN", None, "bearer token", is_secret=True)
-WORKSPACE = Setting("MLFLOW_WORKSPACE", "--workspace", "workspace (MLflow 3.10 and newer)")
+TRACKING_URI = Setting(
+    "MLFLOW_TRACKING_URI", "--tracking-uri", "tracking server", "MLflow's own default"
+)
+REGISTRY_URI = Setting(
+    "MLFLOW_REGISTRY_URI", "--registry-uri", "model registry", "the tracking server"
+)
+TRACKING_TOKEN = Setting(
+    "MLFLOW_TRACKING_TOKEN", None, "bearer token", "none is sent", is_secret=True
+)
+WORKSPACE = Setting(
+    "MLFLOW_WORKSPACE",
+    "--workspace",
+    "workspace (MLflow 3.10 and newer)",
+    "the server's own default",
+)
 ENTITY_TTL = Setting(
-    "MLFLOW_TRACKING_ENTITY_TTL", "--ttl", "age in whole days from which an entity is stale"
+    "MLFLOW_TRACKING_ENTITY_TTL",
+    "--ttl",
+    "age in whole days from which an entity is stale",
+    f"what the policy file says, else {DEFAULT_TTL_DAYS}",
 )
-
+POLICY = Setting(
+    "MLFLOW_GC_POLICY",
+    "--policy",
+    "policy file",
+    "mlflow-gc.yml in the working directory, where there is one",
+)
 BACKEND_STORE_URI = Setting(
-    "MLFLOW_BACKEND_STORE_URI", "--backend-store-uri", "database of the tracking server"
+    "MLFLOW_BACKEND_STORE_URI",
+    "--backend-store-uri",
+    "database of the tracking server, to read it faster",
+    "the server is read over its API",
 )
-POLICY = Setting("MLFLOW_GC_POLICY", "--policy", "policy file")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import server as store
+from support import viewer
 from support.bench import Bench
 from support.cli import Cli
 from support.proxy import Proxy
@@ -17,6 +18,8 @@ from mlflow_gc.demo.server import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +33,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
 def other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A second, independent, empty server; only for tests that need one that is not ``server``."""
     with LocalServer(tmp_path_factory.mktemp("other-server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, one in a process: Playwright cannot be started twice. Without one, tests skip."""
+    with viewer.chromium() as running:
         yield running
 
 

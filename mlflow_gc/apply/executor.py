@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,11 +26,15 @@ from mlflow_gc.apply.undo import (
     settled,
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
+from mlflow_gc.inventory.pace import Pace
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.verify import identify
 from mlflow_gc.retention.lineage import nested_order
 
 BATCH = 100
+"""How many runs are looked at together at first; later as many as go in the time below."""
+_LARGEST_BATCH = 500
+_BATCH_S = LOOK_IS_GOOD_FOR_S / 2
 _ATTEMPTS = 4
 _BACKOFF_S = 0.5
 _LONGEST_WAIT_S = 120.0
@@ -49,11 +53,11 @@ _DELETED_LOOKS = {
 UNREADABLE = "unreadable"
 """Finding code for what could not be looked at; becomes a failure."""
 
-Progress = Callable[[str, int], None]
-"""Called with a kind and how many entities of it are done since the last call."""
-
 Alarm = Callable[[str], None]
 """Called at once with a sentence about something that was put back."""
+
+Skipped = Callable[[str, str, Finding], None]
+"""Called with kind, id and finding of everything that is left alone."""
 
 
 @dataclass
@@ -65,12 +69,14 @@ class Result:
         interrupted: it was asked to stop and did.
         fatal: the error that ended it early, or None.
         failures: kind, id and words for each failure.
+        left: experiments in which other shards of the plan still have runs to delete.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     interrupted: bool = False
     fatal: ServerError | None = None
     failures: list[tuple[str, str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     def total(self, outcome: str) -> int:
         """Return how many entities ended with an outcome, over all kinds."""
@@ -85,9 +91,10 @@ class Executor:
         plan: a verified, applyable plan of this server.
         recheck: of the same gateway and plan.
         journal: where every attempt is written.
+        shared: experiments of the plan that have planned runs in other shards, too.
         stop: set from outside to end after the calls under way.
-        progress: told about every entity that is done.
         alarm: told about everything that is put back.
+        skipped: told about everything that is left alone.
     """
 
     def __init__(
@@ -97,22 +104,26 @@ class Executor:
         recheck: Recheck,
         journal: Journal,
         *,
+        shared: Collection[str] = (),
         stop: threading.Event,
-        progress: Progress = lambda _kind, _count: None,
         alarm: Alarm = lambda _sentence: None,
+        skipped: Skipped = lambda _kind, _id, _finding: None,
     ) -> None:
         self._gateway = gateway
         self._plan = plan
         self._recheck = recheck
         self._journal = journal
+        self._shared = frozenset(shared)
         self._stop = stop
-        self._progress = progress
         self._alarm = alarm
+        self._skipped = skipped
         self._lossy = {entry["run_id"] for entry in plan["runs"] if not entry["reversible"]}
         self._pretend = isinstance(gateway, DryRun)
         # Ours to put back: with what a session that was cut off has left to us, by kind.
         self._deleted = deleted_since_completion(journal.earlier)
         self._unsettled = {pair for s in journal.earlier for pair in s.unsettled()}
+        self._pace = Pace(gateway.max_parallel)
+        self._batch = BATCH
         self._resume_at = 0.0
         self._dead = threading.Event()
         self._failed_in_a_row = 0
@@ -125,7 +136,8 @@ class Executor:
             GcError: the journal cannot be written.
         """
         try:
-            self._apply()
+            with ThreadPoolExecutor(self._gateway.max_parallel) as self._pool:
+                self._apply()
         except _Stopped:
             self._result.interrupted = True
         except ServerError as error:
@@ -135,7 +147,7 @@ class Executor:
         return self._result
 
     def _apply(self) -> None:
-        for batch in _run_batches(self._plan["runs"]):
+        for batch in _run_batches(self._plan["runs"], lambda: self._batch):
             self._check_stop()
             self._recheck.refresh()
             self._runs(batch)
@@ -151,7 +163,6 @@ class Executor:
                 for entry in batch_of_one_kind:
                     self._check_stop()
                     delete_one(entry)
-                    self._progress(kind, 1)
         self._check_stop()
 
     # -- one kind each -------------------------------------------------------------------------
@@ -167,7 +178,6 @@ class Executor:
             if record["reason"] not in {"gone", "already_deleted"}
         }
         self._look_back_at_runs(entries, kept)
-        self._progress("run", len(entries))
 
     def _delete_trees(self, levels: Sequence[Sequence[Document]]) -> None:
         entries = [entry for level in levels for entry in level]
@@ -181,9 +191,11 @@ class Executor:
                     findings = {**findings, **self._look_at_runs(batch)}
                 findings = {**findings, **_blocked(batch, kept_below)}
                 wanted = self._skip("run", batch, findings)
+                began = time.monotonic()
                 deleted = self._in_parallel(
                     [partial(self._delete_run, e, findings[e["run_id"]]) for e in wanted]
                 )
+                self._size_batches(len(wanted), time.monotonic() - began)
                 gone = {e["run_id"] for e, done in zip(wanted, deleted, strict=True) if done}
                 kept_below.update(
                     (entry["parent_run_id"], entry["run_id"])
@@ -193,6 +205,16 @@ class Executor:
                     and findings[entry["run_id"]].code not in {"gone", "already_deleted"}
                 )
                 self._journal.sync()
+
+    def _size_batches(self, count: int, took_s: float) -> None:
+        """Choose how many runs to look at next: as many as go while a look is good.
+
+        What a look costs besides the runs themselves (registry, new runs, rights) is shared by all
+        of them.
+        """
+        if count >= self._gateway.max_parallel:
+            fit = int(count / max(took_s, 0.001) * _BATCH_S)
+            self._batch = min(max(fit, BATCH // 2), _LARGEST_BATCH)
 
     def _look_back_at_runs(self, entries: Sequence[Document], kept: Mapping[str, str]) -> None:
         """Put back what of a batch is needed after all, and the rest of trees that stay.
@@ -217,7 +239,7 @@ class Executor:
         needed = self._recheck.needed_by_nested_runs(ours)
         if not needed:
             return
-        for batch in _run_batches(self._plan["runs"]):
+        for batch in _run_batches(self._plan["runs"], lambda: BATCH):
             entries = [entry for level in batch for entry in level]
             if any(entry["run_id"] in needed for entry in entries):
                 self._look_back_at_runs(entries, {})
@@ -282,6 +304,10 @@ class Executor:
 
     def _experiment(self, entry: Document) -> None:
         experiment_id = entry["experiment_id"]
+        if experiment_id in self._shared and self._recheck.has_planned_runs(experiment_id):
+            # The last shard to be done with its runs deletes it: that one finds none.
+            self._result.left.append(experiment_id)
+            return
         look = partial(self._recheck.look_at_experiment, entry)
         finding = self._look_or_fail(look)
         if not self._skip("experiment", [entry], {experiment_id: finding}):
@@ -380,9 +406,7 @@ class Executor:
             elif finding.code == UNREADABLE:
                 self._fail(kind, entity_id, finding.detail)
             else:
-                self._journal.record(
-                    kind, entity_id, "skipped", reason=finding.code, detail=finding.detail
-                )
+                self._record_skipped(kind, entity_id, finding)
         return going
 
     def _undo_of(self, kind: str, entity_id: str) -> Document | None:
@@ -401,8 +425,8 @@ class Executor:
         """Run calls, some at a time; after a stop or a fatal error no further one begins."""
         if self._gateway.max_parallel == 1 or len(calls) <= 1:
             return [call() for call in calls]
-        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
-            futures = [pool.submit(call) for call in calls]
+        futures = [self._pool.submit(call) for call in calls]
+        wait(futures)
         return [future.result() for future in futures]
 
     def _delete(
@@ -438,14 +462,13 @@ class Executor:
                 self._fail(kind, entity_id, finding.detail)
                 return False
             if finding.code is not None:
-                self._journal.record(
-                    kind, entity_id, "skipped", reason=finding.code, detail=finding.detail
-                )
+                self._record_skipped(kind, entity_id, finding)
                 return False
             if attempt == _ATTEMPTS or self._stop.is_set() or self._dead.is_set():
                 break
             try:
-                send()
+                with self._pace.request():
+                    send()
             except ServerError as error:
                 failed = error
                 if error.failure in _UNCLEAR:
@@ -483,6 +506,10 @@ class Executor:
     ) -> None:
         self._journal.record(kind, entity_id, "deleted", detail=detail, undo=undo)
         self._deleted[kind].add(entity_id)
+
+    def _record_skipped(self, kind: str, entity_id: str, finding: Finding) -> None:
+        self._journal.record(kind, entity_id, "skipped", reason=finding.code, detail=finding.detail)
+        self._skipped(kind, entity_id, finding)
 
     def _fail(self, kind: str, entity_id: str, detail: str) -> None:
         self._journal.record(kind, entity_id, "failed", detail=detail)
@@ -526,8 +553,10 @@ def _batches(entries: Sequence[Document]) -> Iterator[list[Document]]:
         yield list(entries[start : start + BATCH])
 
 
-def _run_batches(entries: Sequence[Document]) -> Iterator[list[list[Document]]]:
-    """Yield batches of about ``BATCH`` planned runs, whole trees each, split into levels.
+def _run_batches(
+    entries: Sequence[Document], most: Callable[[], int]
+) -> Iterator[list[list[Document]]]:
+    """Yield batches of about ``most()`` planned runs, whole trees each, split into levels.
 
     The levels of a batch come children first; the runs of one level may go at the same time.
     """
@@ -541,7 +570,7 @@ def _run_batches(entries: Sequence[Document]) -> Iterator[list[list[Document]]]:
                 batch.append([])
             batch[depth].extend(by_id[run_id] for run_id in level)
             size += len(level)
-        if size >= BATCH:
+        if size >= most():
             yield batch
             batch, size = [], 0
     if batch:

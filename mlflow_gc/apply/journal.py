@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +30,17 @@ RECORD_KINDS = ("run", "experiment", "model_version", "registered_model")
 FORMAT = "mlflow-gc/journal"
 FORMAT_VERSION = "1.0"
 
+SKIP_CODES = {
+    "changed": "It is not what the plan saw; at a restore: the run's experiment is in the trash.",
+    "protected": "Something protects it now.",
+    "already_deleted": "It is in the trash.",
+    "gone": "It does not exist any more.",
+    "forbidden": "The account may not do it.",
+    "already_active": "At a restore: somebody brought it back before.",
+    "irreversible": "At a restore: MLflow cannot bring it back.",
+}
+"""Why something was skipped, by the code in its record, in words."""
+
 
 @dataclass
 class Session:
@@ -39,6 +50,8 @@ class Session:
     intents: list[Document] = field(default_factory=list)
     records: list[Document] = field(default_factory=list)
     end: Document | None = None
+    lines: list[Document] = field(default_factory=list)
+    """All of it in the order of the file."""
 
     def unsettled(self) -> set[tuple[str, str]]:
         """Return (kind, id) that were about to be touched and have no record: a kill in between."""
@@ -54,6 +67,8 @@ class Journal:
         plan: the plan that is applied.
         action: ``prune`` or ``restore``.
         clock_skew_ms: by how much the server's clock is ahead of ours, as far as that is certain.
+        told: called with every record once it is written, from any thread.
+        shard: which part of the plan is applied (``3/16``), or None for all of it.
 
     Raises:
         GcError: the file cannot be written.
@@ -61,9 +76,17 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, plan: Document, *, action: str = "prune", clock_skew_ms: int = 0
+        self,
+        path: Path,
+        plan: Document,
+        *,
+        action: str = "prune",
+        clock_skew_ms: int = 0,
+        told: Callable[[Document], None] = lambda _record: None,
+        shard: str | None = None,
     ) -> None:
         self.path = path
+        self._told = told
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kept: list[Document] = []
         """This session's records of what was not deleted."""
@@ -89,6 +112,7 @@ class Journal:
                 "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
                 "started_at": format_ms(now_ms()),
                 "clock_skew_ms": clock_skew_ms,
+                **({"shard": shard} if shard else {}),
             }
         )
         self.sync()
@@ -122,7 +146,7 @@ class Journal:
             kind: ``run``, ``experiment`` or ``model_version``.
             entity_id: its id, ``name/version`` for a version.
             outcome: ``deleted``, ``skipped``, ``failed`` or ``restored``.
-            reason: a code; always there for a skip.
+            reason: a key of :data:`SKIP_CODES`; always there for a skip.
             detail: words for people.
             undo: what ``restore`` needs, or all that is known of what cannot be restored.
         """
@@ -141,6 +165,7 @@ class Journal:
         self._write(line, count=(kind, f"skipped:{reason}" if outcome == "skipped" else outcome))
         if outcome in {"skipped", "failed"}:
             self.kept.append(line)
+        self._told(line)
 
     def sync(self) -> None:
         """Flush to the disk itself.
@@ -207,16 +232,38 @@ def read_journal(path: Path) -> list[Session]:
                     f"Line {number} of the journal {path} begins a session of another plan.",
                     hint="Was it put together from two journals? Take them apart again.",
                 )
-            sessions.append(Session(line))
-        elif not sessions:
+            sessions.append(Session(line, lines=[line]))
+            continue
+        if not sessions:
             raise GcError(f"Line {number} of the journal {path} comes before any header.")
-        elif line["type"] == "intent":
+        sessions[-1].lines.append(line)
+        if line["type"] == "intent":
             sessions[-1].intents.append(line)
         elif line["type"] == "record":
             sessions[-1].records.append(line)
         elif line["type"] == "end":
             sessions[-1].end = line
     return sessions
+
+
+def merge_journals(sessions: Iterable[Session]) -> bytes:
+    """Return one journal of the sessions of several, in the order in which they began.
+
+    A session that is there twice (a file named twice, a merge merged again) counts once.
+
+    Raises:
+        Refused: they are of different plans, or none is there.
+    """
+    found = {orjson.dumps([s.header, s.intents, s.records, s.end]): s for s in sessions}.values()
+    plan_ids = {session.header["plan_id"] for session in found}
+    if len(plan_ids) != 1:
+        raise Refused(
+            f"These are journals of {len(plan_ids)} different plans.",
+            hint="Merge the journals of one plan at a time; restore takes one plan, too.",
+        )
+    # Stable: of those that began in the same millisecond the one that was named first.
+    ordered = sorted(found, key=lambda session: str(session.header["started_at"]))
+    return b"".join(orjson.dumps(line) + b"\n" for session in ordered for line in session.lines)
 
 
 _HEADER_BEGINS = b'{"type":"header"'

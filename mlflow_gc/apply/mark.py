@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,22 +136,26 @@ def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) ->
         yield entity("registered_model", name, name, m.tags, at)
 
 
-def write_marks(gateway: Gateway, marking: Marking, stop: threading.Event, tick: Any) -> None:
+def write_marks(
+    gateway: Gateway,
+    marking: Marking,
+    stop: threading.Event,
+    told: Callable[[Mapping[str, Any]], None],
+) -> None:
     """Write and take away the tags; what fails is counted and does not stop the others.
 
     Args:
         gateway: the server.
         marking: gets the counts and failures.
         stop: when set, no further batch begins.
-        tick: called with (kind, count) as they are done.
+        told: called with what came of each, in the words of a journal's record.
     """
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
         for batch in chunks(marking.changes, _BATCH):
             if stop.is_set() or marking.fatal:
                 return
             for change, error in zip(batch, pool.map(_attempt(gateway), batch), strict=True):
-                _count(marking, change, error)
-                tick(change.kind, 1)
+                told(_count(marking, change, error))
 
 
 def _attempt(gateway: Gateway) -> Any:
@@ -183,20 +187,37 @@ def _is_in_trash(gateway: Gateway, change: Change) -> bool:
     return False
 
 
-def _count(marking: Marking, change: Change, error: ServerError | None) -> None:
+def _count(marking: Marking, change: Change, error: ServerError | None) -> dict[str, Any]:
+    """Count what came of a change and return it as a record."""
     done = "unmarked" if change.value is None else "marked"
+    record = {"kind": change.kind, "id": change.entity_id, "outcome": done, "reason": None}
     if error is None:
         marking.counts[change.kind, done] += 1
     elif error.failure is Failure.NOT_FOUND:
         # It, or its mark, went meanwhile.
         marking.counts[change.kind, "gone"] += 1
+        record |= {"outcome": "skipped", "reason": "gone"}
     else:
         marking.counts[change.kind, "failed"] += 1
         marking.failures.append((change.kind, change.entity_id, error.message))
+        record |= {"outcome": "failed", "detail": error.message}
         if error.failure in _FATAL:
             marking.fatal = error
+    return record
 
 
-def dry_counts(changes: Sequence[Change]) -> Counter[tuple[str, str]]:
-    """Return the counts as if all changes had been made."""
-    return Counter((c.kind, "unmarked" if c.value is None else "marked") for c in changes)
+def dry_counts(
+    changes: Sequence[Change], told: Callable[[Mapping[str, Any]], None] = lambda _record: None
+) -> Counter[tuple[str, str]]:
+    """Return the counts as if all changes had been made.
+
+    Args:
+        changes: what would be done.
+        told: called with what would come of each.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    for change in changes:
+        done = "unmarked" if change.value is None else "marked"
+        counts[change.kind, done] += 1
+        told({"kind": change.kind, "id": change.entity_id, "outcome": done, "reason": None})
+    return counts

@@ -23,11 +23,13 @@ from mlflow_gc.inventory.gateway import Failure, Gateway, Json, ServerError, pag
 from mlflow_gc.inventory.scan import chunks, probe
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.expect import (
+    differences,
     drift,
     expect_experiment,
     expect_model_version,
     expect_registered_model,
     expect_run,
+    text_differences,
 )
 from mlflow_gc.retention.decide import decide, experiments_to_probe, trash_since
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict, protect
@@ -59,12 +61,16 @@ class Finding:
         detail: the same in words.
         looked_at: ``time.monotonic()`` of the look, in seconds.
         undo: what ``restore`` will need.
+        changes: what is not as planned, ``{"field", "planned", "current"}`` each.
+        protection: ``{"reason", "via"}`` of what protects it now, or None.
     """
 
     code: str | None = None
     detail: str = ""
     looked_at: float = field(default_factory=time.monotonic)
     undo: Document | None = None
+    changes: tuple[Document, ...] = ()
+    protection: Document | None = None
 
 
 class PartialView(ServerError):
@@ -204,10 +210,14 @@ class Recheck:
         # What is not in the plan stays, however old it looks.
         held = {i: protect(Reason.CHANGED, "it is not in the plan") for i in relatives}
         held.update((i, protect(Reason.CHANGED, words)) for i, words in kept.items())
+        changes: dict[str, tuple[Document, ...]] = {}
         for entry in entries:
             run = active.get(entry["run_id"])
             if run and (changed := drift(entry["expect"], expect_run(run))):
                 held[run.run_id] = protect(Reason.CHANGED, *changed)
+                # The name is part of what tags_digest is over, and the plan knows it.
+                named = differences({"run_name": entry["run_name"]}, {"run_name": run.run_name})
+                changes[run.run_id] = (*named, *differences(entry["expect"], expect_run(run)))
         inventory = Inventory(
             experiments=experiments,
             runs={**relatives, **active},
@@ -223,7 +233,8 @@ class Recheck:
             run, decision = found.get(run_id), None
             if run and run_id in decisions.runs:
                 decision = self._with_owner(inventory, decisions, "run", run_id)
-            findings[run_id] = _finding(run, decision, looked_at)
+            finding = _finding(run, decision, looked_at)
+            findings[run_id] = replace(finding, changes=changes.get(run_id, ()))
         return findings
 
     def _with_owner(
@@ -239,6 +250,11 @@ class Recheck:
     def look_at_experiment(self, entry: Document) -> Finding:
         """Look at a planned experiment; its planned runs have been dealt with before."""
         return self._judge_experiment(entry, deleted_with=None)
+
+    def has_planned_runs(self, experiment_id: str) -> bool:
+        """Tell whether an experiment holds active runs that the plan (all of it) deletes."""
+        found, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
+        return any(self._run(run).run_id in self._planned_runs for run in found)
 
     def regret_experiment(self, entry: Document, trash_before: Collection[str]) -> Finding | None:
         """Look at an experiment that was just deleted as if it was not.
@@ -292,12 +308,16 @@ class Recheck:
             raise ServerError(inventory.diagnostics[0].message, Failure.AMBIGUOUS)
         decisions = decide(inventory, self.policy)
         decision = self._with_owner(inventory, decisions, "experiment", experiment_id)
+        expected = expect_experiment(experiment)
+        changed = drift(entry["expect"], expected)
         if runs:
             # Whatever is in it now was not deleted by this plan, so the experiment stays.
-            return _kept_or(decision, "changed", f"{len(runs)} active runs in it", looked_at)
-        if changed := drift(entry["expect"], expect_experiment(experiment)):
-            return _kept_or(decision, "changed", "; ".join(changed), looked_at)
-        return _judged(decision, looked_at)
+            finding = _kept_or(decision, "changed", f"{len(runs)} active runs in it", looked_at)
+        elif changed:
+            finding = _kept_or(decision, "changed", "; ".join(changed), looked_at)
+        else:
+            finding = _judged(decision, looked_at)
+        return replace(finding, changes=tuple(differences(entry["expect"], expected)))
 
     def _runs_in(self, experiment_id: str, deleted_with: Collection[str] | None) -> Iterator[Run]:
         """Yield active runs; in a deleted experiment those that were not in its trash before."""
@@ -348,7 +368,9 @@ class Recheck:
         decision = self._with_owner(inventory, decisions, "model_version", (name, number))
         expected = expect_model_version(version, wire.version_aliases(wired))
         if changed := drift(entry["expect"], expected):
-            return _kept_or(decision, "changed", "; ".join(changed), looked_at)
+            finding = _kept_or(decision, "changed", "; ".join(changed), looked_at)
+            texts = text_differences(entry, version.tags, version.description)
+            return replace(finding, changes=(*differences(entry["expect"], expected), *texts))
         return _judged(decision, looked_at)
 
     def look_at_registered_model(self, entry: Document) -> Finding:
@@ -373,18 +395,26 @@ class Recheck:
         )
         decisions = decide(inventory, self.policy)
         decision = self._with_owner(inventory, decisions, "registered_model", name)
-        if changed := drift(entry["expect"], expect_registered_model(model)):
-            return _kept_or(decision, "changed", "; ".join(changed), looked_at)
+        expected = expect_registered_model(model)
+        if changed := drift(entry["expect"], expected):
+            finding = _kept_or(decision, "changed", "; ".join(changed), looked_at)
+            texts = text_differences(entry, model.tags, model.description)
+            return replace(finding, changes=(*differences(entry["expect"], expected), *texts))
         return _judged(decision, looked_at)
 
     def _runs_of(self, entries: Sequence[Document]) -> dict[str, Run]:
         """Read runs of any lifecycle stage by id."""
-        found: dict[str, Run] = {}
-        for group in chunks([entry["run_id"] for entry in entries], _IDS_A_CALL):
-            members = set(group)
-            experiment_ids = {e["experiment_id"] for e in entries if e["run_id"] in members}
-            found.update(self._read_runs(group, sorted(experiment_ids), view="ALL"))
-        return found
+
+        def read(group: Sequence[Document]) -> list[tuple[str, Run]]:
+            experiment_ids = sorted({entry["experiment_id"] for entry in group})
+            run_ids = [entry["run_id"] for entry in group]
+            return list(self._read_runs(run_ids, experiment_ids, view="ALL"))
+
+        groups = list(chunks(entries, _IDS_A_CALL))
+        if self._gateway.max_parallel == 1 or len(groups) == 1:
+            return dict(run for group in groups for run in read(group))
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            return dict(run for found in pool.map(read, groups) for run in found)
 
     def _read_runs(
         self, run_ids: Sequence[str], experiment_ids: Sequence[str], *, view: str
@@ -575,5 +605,7 @@ def _kept_or(decision: Decision, code: str, detail: str, looked_at: float) -> Fi
     if decision.reason in _CHANGES:
         words = "; ".join(decision.via) if decision.reason is Reason.CHANGED else detail
         return Finding(code, words, looked_at)
-    reason = [decision.reason.value] if decision.reason else []
-    return Finding("protected", ", ".join([*reason, *decision.via]), looked_at)
+    reason = decision.reason.value if decision.reason else ""
+    words = ", ".join([*([reason] if reason else []), *decision.via])
+    protection = {"reason": reason, "via": list(decision.via)}
+    return Finding("protected", words, looked_at, protection=protection)

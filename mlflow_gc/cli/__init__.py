@@ -11,6 +11,7 @@ from mlflow_gc.cli import (
     check,
     demo,
     diff,
+    journal,
     mark,
     policy,
     prune,
@@ -66,4 +67,5 @@ app.command()(mark.mark)
 app.command()(validate.validate)
 app.command()(schema.schema)
 app.add_typer(policy.app, name="policy")
+app.add_typer(journal.app, name="journal")
 app.command()(demo.demo)

@@ -16,14 +16,19 @@ from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.executor import Executor, Result
 from mlflow_gc.apply.journal import Journal
 from mlflow_gc.apply.limits import refuse_tripped
-from mlflow_gc.apply.recheck import Recheck, refuse_partial_view
-from mlflow_gc.cli.output import Progress, say
+from mlflow_gc.apply.recheck import Finding, Recheck, refuse_partial_view
+from mlflow_gc.cli.output import say
+from mlflow_gc.cli.progress import Phase, Progress
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.shard import Part, Shard, part_of
 from mlflow_gc.plan.verify import KINDS
 from mlflow_gc.retention.evidence import is_skewed, skew_in_words
 from mlflow_gc.retention.policy import Policy
+
+PUT_BACK = "put_back"
+"""Code of the warning that something was deleted and put back at once."""
 
 
 @dataclass
@@ -34,15 +39,27 @@ class Applied:
         result: counts and errors.
         skips: every entity that was not deleted, as the journal's record.
         signum: the signal that stopped it, or 0.
+        findings: what was found of everything that was left alone, by kind and id.
+        refusals: why a prune would have refused the plan; empty unless asked for.
     """
 
     result: Result
     skips: list[Document] = field(default_factory=list)
     signum: int = 0
+    findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
+    refusals: list[Refused] = field(default_factory=list)
 
 
 def apply_plan(
-    gateway: Gateway, plan: Document, plan_file: Path, *, journal_path: Path | None, quiet: bool
+    gateway: Gateway,
+    plan: Document,
+    plan_file: Path,
+    *,
+    journal_path: Path | None,
+    progress: Progress,
+    phase: Phase = Phase.PRUNE,
+    only_look: bool = False,
+    shard: Shard | None = None,
 ) -> Applied:
     """Apply a plan, or with no journal only pretend to.
 
@@ -51,52 +68,81 @@ def apply_plan(
         plan: a verified plan.
         plan_file: where it was read, for messages.
         journal_path: None means that nothing is deleted and nothing is written.
-        quiet: no progress.
+        progress: told what comes of each entity.
+        phase: what it is told that this is.
+        only_look: with no journal: collect what a prune would refuse, and look all the same.
+        shard: which part of the plan to apply; None for all of it.
 
     Raises:
         Refused: the plan is of another server.
         GcError: the evidence cannot be read, or the journal not be written.
     """
-    refuse_other_server(gateway, plan["server"], plan_file)
-    _refuse_doubtful_evidence(gateway, plan)
+    refusals: list[Refused] = []
+    findings: dict[tuple[str, str], Finding] = {}
+    with progress.phase(Phase.CONNECT):
+        refuse_other_server(gateway, plan["server"], plan_file)
+        policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+        refuse_partial_view(gateway, policy)
+        with _collected(refusals, only_look):
+            _refuse_skewed_clocks(gateway, policy)
     pretend = journal_path is None
     if pretend:
         gateway = cast("Gateway", DryRun(gateway))
-    totals = {kind[:-1]: len(plan[kind]) for kind in KINDS}
-    progress = Progress("Checked" if pretend else "Done:", quiet=quiet, totals=totals)
+
+    def alarm(sentence: str) -> None:
+        say(f"WARNING: {sentence}")
+        progress.warning(PUT_BACK, sentence)
+
     with graceful_stop(gateway, pretend=pretend) as (stop, signals):
-        recheck = Recheck(gateway, plan)
-        refuse_tripped(gateway, plan, recheck)
+        with progress.phase(Phase.COMPARE):
+            recheck = Recheck(gateway, plan)
+        with _collected(refusals, only_look):
+            refuse_tripped(gateway, plan, recheck)
         journal = Journal(
-            journal_path or Path(os.devnull), plan, clock_skew_ms=gateway.clock_skew_ms()
+            journal_path or Path(os.devnull),
+            plan,
+            clock_skew_ms=gateway.clock_skew_ms(),
+            told=progress.entity,
+            shard=str(shard) if shard else None,
         )
-        try:
+        if journal_path is not None:
+            progress.journal(journal_path, plan["plan_id"])
+        # What is protected, and by what, is judged with the whole plan in view.
+        part = part_of(plan, shard) if shard else Part(plan)
+        with progress.phase(phase, {kind: len(part.plan[kind]) for kind in KINDS}):
             result = Executor(
                 gateway,
-                plan,
+                part.plan,
                 recheck,
                 journal,
+                shared=part.shared_experiments,
                 stop=stop,
-                progress=progress,
-                alarm=lambda sentence: say(f"WARNING: {sentence}"),
+                alarm=alarm,
+                skipped=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
             ).run()
-        finally:
-            progress.close()
-    return Applied(result, journal.kept, signals[0] if signals else 0)
+    return Applied(result, journal.kept, signals[0] if signals else 0, findings, refusals)
 
 
-def _refuse_doubtful_evidence(gateway: Gateway, plan: Document) -> None:
-    """Refuse to delete where evidence may be hidden or the clocks disagree.
+@contextmanager
+def _collected(refusals: list[Refused], wanted: bool) -> Iterator[None]:
+    """Collect a refusal instead of letting it end the command."""
+    try:
+        yield
+    except Refused as refusal:
+        if not wanted:
+            raise
+        refusals.append(refusal)
+
+
+def _refuse_skewed_clocks(gateway: Gateway, policy: Policy) -> None:
+    """Refuse to delete where the clocks disagree.
 
     Raises:
         Refused: with the reason and what to do.
     """
-    policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
-    evidence = policy.evidence
-    refuse_partial_view(gateway, policy)
-    if is_skewed(gateway.clock_skew_ms(), evidence):
+    if is_skewed(gateway.clock_skew_ms(), policy.evidence):
         raise Refused(
-            skew_in_words(gateway.clock_skew_ms(), evidence),
+            skew_in_words(gateway.clock_skew_ms(), policy.evidence),
             hint="Set the clock of one of the machines, and make a new plan.",
         )
 

@@ -2,42 +2,105 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.errors import ExitCode
+from mlflow_gc.errors import ExitCode, Refused
+
+if TYPE_CHECKING:
+    from mlflow_gc.plan.build import Document
 
 
 def check(
+    context: typer.Context,
     plan_file: options.PlanFile,
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
+    output_format: Annotated[
+        options.DiffFormat, typer.Option("--format", help="How to print it.")
+    ] = options.DiffFormat.TEXT,
+    everything: Annotated[bool, typer.Option("--all", help="Do not cut long lists.")] = False,
     detailed_exitcode: options.DetailedExitcode = False,
+    events: options.Events = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
 ) -> int:
     """Compare a plan with the server, entity by entity; nothing is deleted."""
+    from mlflow_gc.apply.check import check_document
     from mlflow_gc.cli.applying import apply_plan
-    from mlflow_gc.cli.output import console
     from mlflow_gc.cli.planning import open_server
+    from mlflow_gc.cli.progress import Phase
+    from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.verify import load_plan, verify
-    from mlflow_gc.views import outcomes
 
+    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=True)
     plan = load_plan(plan_file)
     verify(plan, plan_file)
+    progress.plan(plan, plan_file)
+    refusals = _refusals(plan, plan_file)
     gateway = open_server(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        verbose=verbose,
+        progress=progress,
     )
-    applied = apply_plan(gateway, plan, plan_file, journal_path=None, quiet=quiet)
-    if not quiet:
-        outcomes.check(applied.result, applied.skips, console(no_color=no_color))
+    applied = apply_plan(
+        gateway,
+        plan,
+        plan_file,
+        journal_path=None,
+        progress=progress,
+        phase=Phase.CHECK,
+        only_look=True,
+    )
+    refusals += [refusal.message for refusal in applied.refusals]
+    found = check_document(plan, applied.result, applied.findings, refusals)
+    _show(found, plan_file, output_format, everything=everything, quiet=quiet, no_color=no_color)
     if applied.result.interrupted:
         return 128 + applied.signum
     if applied.result.fatal:
         raise applied.result.fatal
     if applied.result.failures:
         return ExitCode.ERROR
-    differs = applied.result.total("skipped")
-    raise typer.Exit(ExitCode.SOMETHING if detailed_exitcode and differs else ExitCode.OK)
+    return ExitCode.SOMETHING if detailed_exitcode and found["differs"] else ExitCode.OK
+
+
+def _refusals(plan: Document, plan_file: Path) -> list[str]:
+    """Return why prune would refuse the plan, as far as the plan and the clock tell."""
+    from mlflow_gc.plan.verify import verify_applyable
+
+    try:
+        verify_applyable(plan, plan_file)
+    except Refused as refusal:
+        return [refusal.message]
+    return []
+
+
+def _show(
+    found: Document,
+    plan_file: Path,
+    output_format: options.DiffFormat,
+    *,
+    everything: bool,
+    quiet: bool,
+    no_color: bool,
+) -> None:
+    import orjson
+
+    from mlflow_gc.cli.output import console, put
+    from mlflow_gc.views import check_markdown, check_text
+    from mlflow_gc.views.budget import DEFAULT
+
+    if output_format is options.DiffFormat.JSON:
+        put(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    elif output_format is options.DiffFormat.MARKDOWN:
+        put(check_markdown.check(found, most_bytes=None if everything else DEFAULT).encode())
+    elif not quiet:
+        screen = console(no_color=no_color)
+        check_text.check(found, screen, path=str(plan_file), everything=everything)

@@ -12,11 +12,12 @@ from mlflow_gc.errors import ExitCode, UsageProblem
 
 
 def diff(
-    base: Annotated[Path, typer.Argument(metavar="BASE", help="The earlier plan.")],
-    head: Annotated[Path, typer.Argument(metavar="HEAD", help="The later plan.")],
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="The earlier plan; - is stdin.")],
+    head: Annotated[Path, typer.Argument(metavar="HEAD", help="The later plan; - is stdin.")],
     output_format: Annotated[
-        options.Format, typer.Option("--format", help="How to print it.")
-    ] = options.Format.TEXT,
+        options.DiffFormat, typer.Option("--format", help="How to print it.")
+    ] = options.DiffFormat.TEXT,
+    everything: Annotated[bool, typer.Option("--all", help="Do not cut long lists.")] = False,
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
 ) -> int:
@@ -26,21 +27,31 @@ def diff(
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.plan.diff import diff_plans
     from mlflow_gc.plan.verify import edited, load_plan
-    from mlflow_gc.views import text
+    from mlflow_gc.views import diff_text
 
-    if output_format is options.Format.HTML:
-        raise UsageProblem("diff has no HTML format.", hint="Use text, markdown or json.")
-    plans = [load_plan(base), load_plan(head)]
-    for path, plan in zip((base, head), plans, strict=True):
-        if problem := edited(plan):
-            say(f"Warning: {path}: {problem}")
-    changes = diff_plans(*plans)
-    if output_format is options.Format.JSON:
+    if str(base) == str(head) == "-":
+        raise UsageProblem("Only one of the plans can come from stdin.")
+    paths = (base, head)
+    plans = [load_plan(path) for path in paths]
+    problems = [edited(plan) for plan in plans]
+    for path, problem in zip(paths, problems, strict=True):
+        if problem:
+            say(f"Warning: {path}: {problem} prune will refuse this plan.")
+    changes = diff_plans(*plans, edited=(bool(problems[0]), bool(problems[1])))
+    if output_format is options.DiffFormat.JSON:
         put(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    elif output_format is options.Format.MARKDOWN:
-        from mlflow_gc.views import markdown
+    elif output_format is options.DiffFormat.MARKDOWN:
+        from mlflow_gc.views import diff_markdown
+        from mlflow_gc.views.budget import DEFAULT
 
-        put(markdown.diff(changes).encode())
+        most_bytes = None if everything else DEFAULT
+        put(diff_markdown.diff(changes, head=str(head), most_bytes=most_bytes).encode())
     elif not quiet:
-        text.diff(changes, console(no_color=no_color))
+        diff_text.diff(
+            changes,
+            console(no_color=no_color),
+            base=str(base),
+            head=str(head),
+            everything=everything,
+        )
     return ExitCode.SOMETHING if changes["different"] else ExitCode.OK

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.errors import ExitCode, Refused, UsageProblem
+from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.mark import Marking
+    from mlflow_gc.cli.progress import Progress
     from mlflow_gc.inventory.gateway import Gateway
     from mlflow_gc.retention.policy import Policy
 
 
 def mark(
+    context: typer.Context,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be marked and unmarked.")
     ] = False,
@@ -30,6 +33,7 @@ def mark(
     ttl: options.Ttl = None,
     policy_file: options.PolicyFile = None,
     accept_partial_view: options.AcceptPartialView = False,
+    events: options.Events = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
@@ -37,19 +41,23 @@ def mark(
     """Tag what would be deleted after the policy's grace; untag what is stale no more."""
     from mlflow_gc.apply.mark import dry_counts, plan_clearing, write_marks
     from mlflow_gc.cli.applying import graceful_stop
-    from mlflow_gc.cli.output import Progress, console, say
+    from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import open_server, resolve_policy
+    from mlflow_gc.cli.progress import Phase
+    from mlflow_gc.cli.session import begin
     from mlflow_gc.clock import format_ms
     from mlflow_gc.inventory.identity import read_server_info
     from mlflow_gc.inventory.reader import open_reader
     from mlflow_gc.views import outcomes
 
+    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     policy = resolve_policy(
         ttl=ttl,
         as_of=None,
         policy_file=policy_file,
         accept_partial_view=accept_partial_view,
         verbose=verbose,
+        progress=progress,
     )
     if policy.grace_ms is None and not clear:
         raise UsageProblem(
@@ -62,53 +70,53 @@ def mark(
         workspace=workspace,
         backend_store_uri=backend_store_uri,
         verbose=verbose,
+        progress=progress,
     )
     if clear:
-        with open_reader(gateway, read_server_info(gateway)) as reader:
-            marking = plan_clearing(reader.scan(Progress("Read", quiet=quiet)))
+        with progress.phase(Phase.SCAN), open_reader(gateway, read_server_info(gateway)) as reader:
+            marking = plan_clearing(reader.scan(progress.advance))
     else:
-        marking = _marking(gateway, policy, quiet=quiet)
+        marking = _marking(gateway, policy, progress)
     signum = 0
-    if dry_run:
-        marking.counts += dry_counts(marking.changes)
-    else:
-        progress = Progress("Done:", quiet=quiet)
-        with graceful_stop(gateway, pretend=False) as (stop, signals):
-            write_marks(gateway, marking, stop, progress)
-        progress.close()
-        signum = signals[0] if signals else 0
+    totals = Counter(f"{change.kind}s" for change in marking.changes)
+    with progress.phase(Phase.MARK, totals):
+        if dry_run:
+            marking.counts += dry_counts(marking.changes, progress.entity)
+        else:
+            with graceful_stop(gateway, pretend=False) as (stop, signals):
+                write_marks(gateway, marking, stop, progress.entity)
+            signum = signals[0] if signals else 0
     if not quiet:
         may_go = "" if clear else format_ms(policy.as_of_ms + (policy.grace_ms or 0))
         outcomes.marks(marking.counts, console(no_color=no_color), may_go=may_go, dry_run=dry_run)
     for kind, entity_id, words in marking.failures[:20]:
         say(f"Failed: {kind} {entity_id}: {words}")
     if marking.fatal:
-        say(f"It ended early: {marking.fatal.message} Run it again.")
-        return ExitCode.ERROR
+        raise GcError(marking.fatal.message, hint="It ended early. Run it again.")
     if signum:
         say("Stopped in order. To go on, run it again.")
         return 128 + signum
     return ExitCode.PARTIAL if marking.failures else ExitCode.OK
 
 
-def _marking(gateway: Gateway, policy: Policy, *, quiet: bool) -> Marking:
+def _marking(gateway: Gateway, policy: Policy, progress: Progress) -> Marking:
     """Decide as a report does, marks aside, and return what to mark.
 
     Raises:
         Refused: a plan by this policy could not be applied.
     """
     from mlflow_gc.apply.mark import plan_marks
-    from mlflow_gc.cli.output import say
+    from mlflow_gc.cli.output import warn
     from mlflow_gc.cli.planning import survey
     from mlflow_gc.plan.build import build_plan
     from mlflow_gc.retention.decide import decide
 
     unmarked = replace(policy, heeds_marks=False)
-    inventory, server = survey(gateway, unmarked, quiet=quiet)
+    inventory, server = survey(gateway, unmarked, progress)
     decisions = decide(inventory, unmarked)
     plan = build_plan(inventory, decisions, unmarked, server)
     for diagnostic in plan["diagnostics"]:
-        say(f"Warning: {diagnostic['message']}")
+        warn(diagnostic["message"], progress, code=diagnostic["code"])
     if not plan["applyable"]:
         raise Refused(
             "Nothing was marked: a plan could not be applied, for the reasons above.",

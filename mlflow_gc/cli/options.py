@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mlflow_gc.views import budget
+
 TrackingUri = Annotated[
     str | None,
     typer.Option("--tracking-uri", help="Tracking server or database [MLFLOW_TRACKING_URI]."),
@@ -64,16 +66,44 @@ Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="Say where each setting comes from.")
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).")]
+Events = Annotated[
+    Path | None,
+    typer.Option(
+        "--events",
+        metavar="FILE",
+        help="Write what happens as JSON Lines for machines; also a named pipe or /dev/fd/3.",
+    ),
+]
 DetailedExitcode = Annotated[
     bool, typer.Option("--detailed-exitcode", help="Exit 2 when there is something, 0 when not.")
+]
+MarkdownBudget = Annotated[
+    int | None,
+    typer.Option(
+        "--budget",
+        metavar="BYTES",
+        min=budget.LEAST,
+        help="Cut lists so that the Markdown is no larger "
+        f"[{budget.DEFAULT}: fits a comment on GitHub].",
+    ),
 ]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file; - is stdin.")]
 
 
 class Format(str, Enum):
-    """Output formats of show; diff has all but HTML."""
+    """Output formats of show."""
 
     TEXT = "text"
     MARKDOWN = "markdown"
     HTML = "html"
+    JSON = "json"
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+
+class DiffFormat(str, Enum):
+    """Output formats of diff and check."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
     JSON = "json"

@@ -8,14 +8,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from mlflow_gc.cli.output import Progress, say
+from mlflow_gc.cli.output import say, warn
+from mlflow_gc.cli.progress import Phase, Progress
 from mlflow_gc.clock import format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
 from mlflow_gc.inventory.gateway import Gateway, ServerError
 from mlflow_gc.inventory.reader import Reader, open_reader
 from mlflow_gc.plan.build import Document, build_plan
-from mlflow_gc.plan.policy_file import apply_policy, read_policy_file, warnings
+from mlflow_gc.plan.policy_file import apply_policy, read_policy_file
+from mlflow_gc.plan.policy_warnings import warnings
 from mlflow_gc.retention.decide import (
     decide,
     experiments_to_probe,
@@ -43,8 +45,17 @@ def resolve_policy(
     policy_file: Path | None,
     accept_partial_view: bool,
     verbose: bool,
+    progress: Progress | None = None,
 ) -> Policy:
     """Resolve the policy from flags, environment and policy file.
+
+    Args:
+        ttl: of the flag.
+        as_of: of the flag.
+        policy_file: of the flag.
+        accept_partial_view: of the flag.
+        verbose: say where each comes from.
+        progress: hears the warnings, too.
 
     Raises:
         UsageProblem: the TTL, the time or the policy file cannot be used.
@@ -77,7 +88,7 @@ def resolve_policy(
         say(f"Policy {path} (from {where})")
     document = read_policy_file(path)
     for warning in warnings(document):
-        say(f"Warning: {path}: {warning}")
+        warn(f"{path}: {warning}", progress)
     if origin.origin != "default" and "ttl" in document.get("defaults", {}):
         say(f"The TTL of {ttl_days} days (from {origin.origin}) is used in place of {path}'s.")
     return apply_policy(document, policy, ttl_is_default=origin.origin == "default")
@@ -90,8 +101,17 @@ def open_server(
     workspace: str | None,
     backend_store_uri: str | None = None,
     verbose: bool,
+    progress: Progress,
 ) -> Gateway:
     """Open the server that the settings name; it is not contacted yet.
+
+    Args:
+        tracking_uri: of the flag.
+        registry_uri: of the flag.
+        workspace: of the flag.
+        backend_store_uri: of the flag.
+        verbose: say where each comes from.
+        progress: told about the seconds that MLflow takes to be imported.
 
     Raises:
         GcError: a setting cannot be used.
@@ -107,21 +127,28 @@ def open_server(
     if verbose:
         for line in connection.describe():
             say(line)
-    return connect(connection)
+    with progress.phase(Phase.LOAD):
+        return connect(connection)
 
 
-def make_plan(gateway: Gateway, policy: Policy, *, quiet: bool) -> Document:
+def make_plan(gateway: Gateway, policy: Policy, progress: Progress) -> Document:
     """Scan a server and return the plan.
 
     Raises:
         ServerError: the server cannot be reached or read.
     """
-    inventory, server = survey(gateway, policy, quiet=quiet)
-    return build_plan(inventory, decide(inventory, policy), policy, server)
+    inventory, server = survey(gateway, policy, progress)
+    with progress.phase(Phase.DECIDE):
+        return build_plan(inventory, decide(inventory, policy), policy, server)
 
 
-def survey(gateway: Gateway, policy: Policy, *, quiet: bool) -> tuple[Inventory, ServerInfo]:
+def survey(gateway: Gateway, policy: Policy, progress: Progress) -> tuple[Inventory, ServerInfo]:
     """Read all of a server that a decision by this policy needs.
+
+    Args:
+        gateway: the server.
+        policy: what a decision needs.
+        progress: told what is read.
 
     Raises:
         ServerError: the server cannot be reached or read.
@@ -129,20 +156,22 @@ def survey(gateway: Gateway, policy: Policy, *, quiet: bool) -> tuple[Inventory,
     from mlflow_gc.inventory.identity import read_server_info
 
     began = time.monotonic()
-    server = read_server_info(gateway)
-    progress = Progress("Read", quiet=quiet)
-    try:
-        with open_reader(gateway, server) as reader:
-            server = replace(server, read_from=reader.read_from)
-            inventory = reader.scan(progress, wanted=policy.wanted)
-            # Millions of records that stay: Python's collector need not walk them again and again.
-            gc.freeze()
-            inventory = _with_inputs(reader, inventory, policy)
+    with progress.phase(Phase.CONNECT):
+        server = read_server_info(gateway)
+    with open_reader(gateway, server) as reader:
+        server = replace(server, read_from=reader.read_from)
+        with progress.phase(Phase.SCAN):
+            inventory = reader.scan(progress.advance, wanted=policy.wanted)
+        # Millions of records that stay: Python's collector need not walk them again and again.
+        gc.freeze()
+        inventory = _with_inputs(reader, inventory, policy, progress)
+        with progress.phase(Phase.DECIDE):
             waiting = experiments_to_probe(decide(inventory, policy))
-            since_ms = trash_since(policy, inventory)
-            inventory = reader.probe(inventory, waiting, since_ms=since_ms)
-    finally:
-        progress.close()
+        since_ms = trash_since(policy, inventory)
+        with progress.phase(Phase.LOOK, {"experiments": len(waiting)}):
+            inventory = reader.probe(
+                inventory, waiting, since_ms=since_ms, progress=progress.advance
+            )
     doubts = judge_scan(
         policy.evidence,
         took_ms=int((time.monotonic() - began) * 1000),
@@ -151,7 +180,9 @@ def survey(gateway: Gateway, policy: Policy, *, quiet: bool) -> tuple[Inventory,
     return replace(inventory, diagnostics=(*inventory.diagnostics, *doubts)), server
 
 
-def _with_inputs(reader: Reader, inventory: Inventory, policy: Policy) -> Inventory:
+def _with_inputs(
+    reader: Reader, inventory: Inventory, policy: Policy, progress: Progress
+) -> Inventory:
     """Return the inventory with what kept runs read, as far as that can matter.
 
     A run that stays for what another one reads may read something itself: hence the loop.
@@ -159,7 +190,8 @@ def _with_inputs(reader: Reader, inventory: Inventory, policy: Policy) -> Invent
     known: set[str] = set()
     while asked := runs_that_may_read(inventory, decide(inventory, policy)) - known:
         try:
-            inventory = reader.read_inputs(inventory, asked)
+            with progress.phase(Phase.LOOK, {"runs": len(asked)}):
+                inventory = reader.read_inputs(inventory, asked, progress.advance)
         except ServerError as error:
             message = f"Not all inputs of runs could be read. {error.message}"
             diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)

@@ -75,6 +75,7 @@ def explain(
     """Say in English what the policy means, or which rule decides over one entity and why."""
     from mlflow_gc.cli.output import console
     from mlflow_gc.cli.planning import open_server, resolve_policy, survey
+    from mlflow_gc.cli.session import Session
     from mlflow_gc.retention.decide import decide
     from mlflow_gc.retention.explain import explain as explained
     from mlflow_gc.views import policies
@@ -90,14 +91,16 @@ def explain(
     if not given:
         policies.policy(policy.to_document(), screen)
         return
+    progress = Session().begin("explain", events=None, quiet=quiet, no_color=no_color)
     gateway = open_server(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
         workspace=workspace,
         backend_store_uri=backend_store_uri,
         verbose=verbose,
+        progress=progress,
     )
-    inventory, _ = survey(gateway, policy, quiet=quiet)
+    inventory, _ = survey(gateway, policy, progress)
     found = [
         (kind, key, explained(inventory, decide(inventory, policy), policy, kind, key))
         for kind, key in _find(inventory, run=run, experiment=experiment, model=model)
@@ -162,6 +165,11 @@ def run_tests(
         results = list(run_policy_tests(suite))
         failed = failed or any(result.failures for result in results)
         policies.policy_tests(str(path), results, screen, quiet=quiet)
+        for warning in suite.warnings:
+            say(f"Warning: {warning}")
+        for result in results:
+            if not result.checked:
+                say(f"Warning: {path}: the case {result.name!r} expects nothing")
         for name in untested_rules(suite.policy, results):
             say(f"Warning: {path}: no case is about the rule {name!r}")
     return ExitCode.ERROR if failed else ExitCode.OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,11 @@ from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 if TYPE_CHECKING:
     from mlflow_gc.apply.executor import Result
     from mlflow_gc.plan.build import Document
+    from mlflow_gc.plan.shard import Shard
 
 
 def prune(
+    context: typer.Context,
     plan_file: Annotated[
         Path | None,
         typer.Argument(
@@ -31,6 +34,13 @@ def prune(
     journal: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where the journal goes [<plan>.journal.jsonl]."),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/COUNT",
+            help="Apply one of COUNT parts of a PLAN; other machines apply the others.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything but the deletes.")
@@ -52,6 +62,7 @@ def prune(
     as_of: options.AsOf = None,
     policy_file: options.PolicyFile = None,
     accept_partial_view: options.AcceptPartialView = False,
+    events: options.Events = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
@@ -60,26 +71,30 @@ def prune(
     from mlflow_gc.cli.applying import apply_plan
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
-    from mlflow_gc.plan import schema
-    from mlflow_gc.plan.file import render, write
+    from mlflow_gc.cli.progress import Phase
+    from mlflow_gc.cli.session import begin
+    from mlflow_gc.plan.shard import Shard
     from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
     from mlflow_gc.views import outcomes, text
 
+    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     made_here = plan_file is None
+    part = Shard.parse(shard) if shard is not None else None
+    if part and made_here:
+        raise UsageProblem(
+            "--shard is about a saved PLAN: each machine has to apply its part of the same one.",
+            hint="Make the plan first: mlflow-gc report.",
+        )
     if plan_file is not None:
-        selecting = {
-            "--ttl": ttl,
-            "--as-of": as_of,
-            "--policy": policy_file,
-            "--accept-partial-view": accept_partial_view or None,
-            "--out": out,
-        }
-        for flag, value in selecting.items():
-            if value is not None:
-                raise UsageProblem(
-                    f"{flag} cannot stand beside a PLAN: the plan is the selection.",
-                    hint="Leave it out, or leave out the PLAN.",
-                )
+        _refuse_selecting_options(
+            {
+                "--ttl": ttl,
+                "--as-of": as_of,
+                "--policy": policy_file,
+                "--accept-partial-view": accept_partial_view or None,
+                "--out": out,
+            }
+        )
         if backend_store_uri is not None:
             raise UsageProblem(
                 "--backend-store-uri cannot stand beside a PLAN: what is deleted is looked at over "
@@ -100,6 +115,7 @@ def prune(
             policy_file=policy_file,
             accept_partial_view=accept_partial_view,
             verbose=verbose,
+            progress=progress,
         )
         plan_file = out or Path("prune-plan.json")
     gateway = open_server(
@@ -108,15 +124,15 @@ def prune(
         workspace=workspace,
         backend_store_uri=backend_store_uri,
         verbose=verbose,
+        progress=progress,
     )
     screen = console(no_color=no_color)
     if made_here:
-        plan = make_plan(gateway, policy, quiet=quiet)
-        if found := schema.problems(plan, "plan"):
-            raise GcError("The plan is not valid: " + "; ".join(found))
-        write(render(plan), plan_file)
+        plan = make_plan(gateway, policy, progress)
+        _save(plan, plan_file)
         if not quiet or not yes:
-            text.show(plan, screen, path=str(plan_file), everything=False)
+            text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
+    progress.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
     if expect is not None and expect != plan["plan_id"]:
         raise Refused(
@@ -130,11 +146,69 @@ def prune(
     if dry_run:
         journal_path = None
     else:
-        journal_path = journal or plan_file.with_name(f"{plan_file.name}.journal.jsonl")
-    applied = apply_plan(gateway, plan, plan_file, journal_path=journal_path, quiet=quiet)
+        of_part = f".shard-{part.number}-of-{part.count}" if part else ""
+        journal_path = journal or plan_file.with_name(f"{plan_file.name}{of_part}.journal.jsonl")
+    applied = apply_plan(
+        gateway,
+        plan,
+        plan_file,
+        journal_path=journal_path,
+        progress=progress,
+        phase=Phase.CHECK if dry_run else Phase.PRUNE,
+        shard=part,
+    )
     if not quiet:
-        outcomes.outcome(applied.result, applied.skips, screen, journal=journal_path)
-    return _exit_code(applied.result, applied.signum, plan_file, journal)
+        outcomes.outcome(
+            applied.result,
+            applied.skips,
+            screen,
+            plan_id=plan["plan_id"],
+            journal=journal_path,
+        )
+    if part and not quiet:
+        _say_what_is_left(applied.result, part, plan_file)
+    return _exit_code(applied.result, applied.signum, plan_file, journal, part)
+
+
+def _say_what_is_left(result: Result, part: Shard, plan_file: Path) -> None:
+    """Say what the other shards are for."""
+    from mlflow_gc.cli.output import say
+    from mlflow_gc.views.plan_head import shell_path
+
+    if result.left:
+        say(f"{len(result.left):,} experiments are left to the shard that empties them last.")
+    say(
+        f"This was shard {part}. When all are done, one more run finds what any of them left: "
+        f"mlflow-gc prune {shell_path(str(plan_file))}"
+    )
+
+
+def _refuse_selecting_options(given: Mapping[str, object]) -> None:
+    """Refuse options that select beside a PLAN, by their flags.
+
+    Raises:
+        UsageProblem: one of them is there.
+    """
+    for flag, value in given.items():
+        if value is not None:
+            raise UsageProblem(
+                f"{flag} cannot stand beside a PLAN: the plan is the selection.",
+                hint="Leave it out, or leave out the PLAN.",
+            )
+
+
+def _save(plan: Document, plan_file: Path) -> None:
+    """Write the plan that was made on the spot.
+
+    Raises:
+        GcError: it is not valid, or cannot be written.
+    """
+    from mlflow_gc.plan import schema
+    from mlflow_gc.plan.file import render, write
+
+    if found := schema.problems(plan, "plan"):
+        raise GcError("The plan is not valid: " + "; ".join(found))
+    write(render(plan), plan_file)
 
 
 def _confirmed(plan: Document) -> bool:
@@ -146,19 +220,28 @@ def _confirmed(plan: Document) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _exit_code(result: Result, signum: int, plan_file: Path, journal: Path | None) -> int:
-    from mlflow_gc.cli.output import say
+def _exit_code(
+    result: Result, signum: int, plan_file: Path, journal: Path | None, part: Shard | None
+) -> int:
+    """Say how to go on, and return the exit code.
 
-    again = f"To go on: mlflow-gc prune {plan_file}" + (f" --journal {journal}" if journal else "")
+    Raises:
+        GcError: it ended early.
+    """
+    from mlflow_gc.cli.output import say
+    from mlflow_gc.views.plan_head import shell_path
+
+    again = f"To go on: mlflow-gc prune {shell_path(str(plan_file))}"
+    again += f" --shard {part}" if part else ""
+    again += f" --journal {shell_path(str(journal))}" if journal else ""
     for kind, entity_id, words in result.failures[:20]:
         say(f"Failed: {kind} {entity_id}: {words}")
     if len(result.failures) > 20:
         say(f"... and {len(result.failures) - 20} more failures, see the journal.")
     if result.fatal:
-        say(f"Error: {result.fatal.message}")
-        say(result.fatal.hint or "")
-        say(f"It ended early; what was done is in the journal. {again}")
-        return ExitCode.ERROR
+        early = f"It ended early; what was done is in the journal. {again}"
+        hint = "\n".join(filter(None, (result.fatal.hint, early)))
+        raise GcError(result.fatal.message, hint=hint)
     if result.interrupted:
         say(f"Stopped in order. {again}")
         return 128 + signum

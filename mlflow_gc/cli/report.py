@@ -12,6 +12,7 @@ from mlflow_gc.errors import ExitCode, GcError
 
 
 def report(
+    context: typer.Context,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE", help="Where the plan goes; - is stdout.")
     ] = Path("prune-plan.json"),
@@ -24,13 +25,15 @@ def report(
     policy_file: options.PolicyFile = None,
     accept_partial_view: options.AcceptPartialView = False,
     detailed_exitcode: options.DetailedExitcode = False,
+    events: options.Events = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
 ) -> int:
     """Read a server and write a prune plan: every stale entity, its times, and why."""
-    from mlflow_gc.cli.output import console, put, say
+    from mlflow_gc.cli.output import console, put, say, warn
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
+    from mlflow_gc.cli.session import begin
     from mlflow_gc.inventory.entities import CLOCK_SKEW, INCOMPLETE_SCAN, SCAN_TOO_LONG
     from mlflow_gc.plan import schema
     from mlflow_gc.plan.build import GUARD
@@ -38,12 +41,14 @@ def report(
     from mlflow_gc.plan.verify import GUARD_HINT, KINDS
     from mlflow_gc.views import text
 
+    progress = begin(context, events=events, quiet=quiet, no_color=no_color)
     policy = resolve_policy(
         ttl=ttl,
         as_of=as_of,
         policy_file=policy_file,
         accept_partial_view=accept_partial_view,
         verbose=verbose,
+        progress=progress,
     )
     gateway = open_server(
         tracking_uri=tracking_uri,
@@ -51,21 +56,24 @@ def report(
         workspace=workspace,
         backend_store_uri=backend_store_uri,
         verbose=verbose,
+        progress=progress,
     )
-    plan = make_plan(gateway, policy, quiet=quiet)
+    plan = make_plan(gateway, policy, progress)
     if found := schema.problems(plan, "plan"):
         raise GcError(
             "The server holds something that a plan cannot express. " + "; ".join(found),
             hint="Nothing was written. This is a defect of mlflow-gc: please report it.",
         )
-    if str(out) == "-":
+    to_stdout = str(out) == "-"
+    if to_stdout:
         put(render(plan))
     else:
         write(render(plan), out)
-        if not quiet:
-            text.summary(plan, console(no_color=no_color), path=str(out))
+    progress.plan(plan, out)
     for diagnostic in plan["diagnostics"]:
-        say(f"Warning: {diagnostic['message']}")
+        warn(diagnostic["message"], progress, code=diagnostic["code"])
+    if not to_stdout and not quiet:
+        text.summary(plan, console(no_color=no_color), path=str(out))
     codes = set() if plan["applyable"] else {d["code"] for d in plan["diagnostics"]}
     if codes & {INCOMPLETE_SCAN, SCAN_TOO_LONG}:
         return ExitCode.ERROR

@@ -14,6 +14,7 @@ from mlflow_gc.errors import ExitCode, GcError, Refused
 
 
 def restore(
+    context: typer.Context,
     journal_file: Annotated[
         Path, typer.Argument(metavar="JOURNAL", help="The journal that a prune wrote.")
     ],
@@ -26,6 +27,7 @@ def restore(
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
+    events: options.Events = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
@@ -37,8 +39,12 @@ def restore(
     from mlflow_gc.cli.applying import graceful_stop, refuse_other_server
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import open_server
+    from mlflow_gc.cli.progress import Phase
+    from mlflow_gc.cli.session import begin
     from mlflow_gc.views import outcomes
+    from mlflow_gc.views.plan_head import shell_path
 
+    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     sessions = read_journal(journal_file)
     if not sessions:
         raise GcError(f"The journal {journal_file} is empty: there is nothing to restore.")
@@ -47,12 +53,17 @@ def restore(
         raise Refused(f"The journal {journal_file} holds sessions of different plans.")
     undo = plan_undo(sessions, only or ())
     gateway = open_server(
-        tracking_uri=tracking_uri, registry_uri=registry_uri, workspace=workspace, verbose=verbose
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        verbose=verbose,
+        progress=progress,
     )
-    refuse_other_server(gateway, header["server"], journal_file)
+    with progress.phase(Phase.CONNECT):
+        refuse_other_server(gateway, header["server"], journal_file)
     screen = console(no_color=no_color)
     if not quiet:
-        outcomes.undo(undo, screen)
+        outcomes.undo(undo, screen, plan_id=header["plan_id"])
     if not yes and not dry_run and (undo.runs or undo.experiments):
         if not sys.stdin.isatty():
             raise Refused(
@@ -65,15 +76,25 @@ def restore(
             say("Nothing was restored.")
             return ExitCode.REFUSED
     own_journal = journal_file.with_name(f"{journal_file.name}.restore.jsonl")
+    totals = {"experiments": len(undo.experiments), "runs": len(undo.runs)}
     with graceful_stop(gateway, pretend=dry_run) as (stop, signals):
-        journal = Journal(Path(os.devnull) if dry_run else own_journal, header, action="restore")
-        fatal = Restorer(gateway, undo, journal, stop=stop, dry_run=dry_run).run()
+        journal = Journal(
+            Path(os.devnull) if dry_run else own_journal,
+            header,
+            action="restore",
+            told=progress.entity,
+        )
+        if not dry_run:
+            progress.journal(own_journal, header["plan_id"])
+        with progress.phase(Phase.RESTORE, totals):
+            fatal = Restorer(gateway, undo, journal, stop=stop, dry_run=dry_run).run()
     if not quiet:
         outcomes.restored(journal.counts, journal.kept, screen, None if dry_run else own_journal)
     if fatal:
         raise fatal
     if signals:
-        say(f"Stopped in order. To go on: mlflow-gc restore {journal_file}")
+        again = f"mlflow-gc restore {shell_path(str(journal_file))}"
+        say(f"Stopped in order. To go on: {again}")
         return 128 + signals[0]
     failed = any(o in {"failed", "skipped:forbidden"} for _, o in journal.counts)
     return ExitCode.PARTIAL if failed else ExitCode.OK

@@ -10,7 +10,9 @@ from mlflow_gc.errors import UsageProblem
 
 
 def schema(
-    name: Annotated[str, typer.Argument(help="plan, journal, diff, policy or policy-tests.")],
+    name: Annotated[
+        str, typer.Argument(help="plan, journal, diff, check, events, policy or policy-tests.")
+    ],
 ) -> None:
     """Print a JSON Schema (2020-12)."""
     from mlflow_gc.plan.schema import SCHEMAS, schema_text

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.errors import ExitCode
+from mlflow_gc.errors import ExitCode, UsageProblem
 
 
 def show(
@@ -16,6 +16,7 @@ def show(
         options.Format, typer.Option("--format", help="How to print it.")
     ] = options.Format.TEXT,
     everything: Annotated[bool, typer.Option("--all", help="Do not cut long lists.")] = False,
+    most_bytes: options.MarkdownBudget = None,
     detailed_exitcode: options.DetailedExitcode = False,
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
@@ -26,19 +27,35 @@ def show(
     from mlflow_gc.plan.verify import KINDS, edited, inconsistencies, load_plan
     from mlflow_gc.views import text
 
+    if most_bytes is not None and (everything or output_format is not options.Format.MARKDOWN):
+        raise UsageProblem(
+            "--budget is about --format markdown without --all.",
+            hint="The other formats, and --all, cut nothing to fit a size.",
+        )
     plan = load_plan(plan_file)
-    for problem in filter(None, [edited(plan), *inconsistencies(plan)]):
+    problems = [problem for problem in (edited(plan), *inconsistencies(plan)) if problem]
+    for problem in problems:
         say(f"Warning: {problem} prune will refuse this plan.")
     if output_format is options.Format.JSON:
         put(render(plan))
     elif output_format is options.Format.MARKDOWN:
-        from mlflow_gc.views import markdown
+        from mlflow_gc.views import budget, markdown
 
-        put(markdown.show(plan).encode())
+        limit = None if everything else most_bytes or budget.DEFAULT
+        put(markdown.show(plan, limit).encode())
     elif output_format is options.Format.HTML:
         from mlflow_gc.views import html
 
-        put(html.show(plan).encode())
+        # Where it lies on this machine means nothing to those who read the page elsewhere.
+        name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
+        for text_piece in html.show(plan, file_name=name, problems=problems):
+            put(text_piece.encode())
+    elif output_format in (options.Format.CSV, options.Format.NDJSON):
+        from mlflow_gc.views import spreadsheet
+
+        csv = output_format is options.Format.CSV
+        for piece in (spreadsheet.csv_pieces if csv else spreadsheet.ndjson_pieces)(plan):
+            put(piece)
     elif not quiet:
         text.show(plan, console(no_color=no_color), path=str(plan_file), everything=everything)
     deletes = any(plan[kind] for kind in KINDS)

@@ -1,4 +1,4 @@
-"""``mlflow-gc validate``: schema, digest and meaning of plans, journals and policies, offline."""
+"""``mlflow-gc validate``: schema, digest and meaning of all files of this program, offline."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlflow_gc.errors import ExitCode, GcError
 
 def validate(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Plans, journals, policies.")
+        list[Path], typer.Argument(metavar="FILE...", help="Plans, journals, policies, events.")
     ],
     quiet: options.Quiet = False,
 ) -> int:
-    """Check plans, journals and policy files: schema, digest and meaning."""
+    """Check plans, journals, policy files and events: schema, digest and meaning."""
     from mlflow_gc.cli.output import say
     from mlflow_gc.views.escape import plain
 
@@ -26,7 +26,8 @@ def validate(
         try:
             words = _validate(path)
         except GcError as error:
-            say(f"{path}: {error.message}")
+            for words in getattr(error, "found", ()) or (f"{path}: {error.message}",):
+                say(words)
             if error.hint:
                 say(error.hint)
             worst = worst or error.exit_code
@@ -43,7 +44,9 @@ def _validate(path: Path) -> str:
 
     if path.suffix in {".yml", ".yaml"}:
         return _validate_yaml(path)
-    if _looks_like_journal(path):
+    if _begins_with(path, b'"mlflow-gc/events"'):
+        return _validate_events(path)
+    if _begins_with(path, b'"mlflow-gc/journal"'):
         sessions = read_journal(path)
         records = sum(len(session.records) for session in sessions)
         return f"valid journal, {len(sessions)} sessions, {records} records"
@@ -53,8 +56,9 @@ def _validate(path: Path) -> str:
 
 
 def _validate_yaml(path: Path) -> str:
-    from mlflow_gc.plan.policy_file import read_policy_file, warnings
+    from mlflow_gc.plan.policy_file import read_policy_file
     from mlflow_gc.plan.policy_tests import read_policy_tests, run_policy_tests
+    from mlflow_gc.plan.policy_warnings import warnings
     from mlflow_gc.plan.yaml_file import read_yaml
 
     document = read_yaml(path, "policy").document
@@ -69,12 +73,32 @@ def _validate_yaml(path: Path) -> str:
     return "valid policy"
 
 
-def _looks_like_journal(path: Path) -> bool:
-    """Tell a journal by its first line; whatever cannot be read twice counts as a plan."""
+def _validate_events(path: Path) -> str:
+    from mlflow_gc.cli.events import FORMAT, FORMAT_VERSION
+    from mlflow_gc.plan import schema
+    from mlflow_gc.plan.file import parse_json, read_bytes
+    from mlflow_gc.plan.verify import check_format
+
+    lines = read_bytes(path, "events file").splitlines()
+    events = [
+        parse_json(line, f"Line {number} of the events file {path}")
+        for number, line in enumerate(lines, start=1)
+    ]
+    check_format(events[0], path, FORMAT, FORMAT_VERSION, "events file")
+    for number, event in enumerate(events, start=1):
+        if found := schema.problems(event, "events", most=1):
+            raise GcError(f"Line {number} of the events file {path} is not valid: {found[0]}.")
+    last = events[-1]
+    end = f"exit code {last['exit_code']}" if last["event"] == "end" else "without an end"
+    return f"valid events of {events[0]['command']}, {len(events):,} lines, {end}"
+
+
+def _begins_with(path: Path, mark: bytes) -> bool:
+    """Tell a file by its first line; whatever cannot be read twice counts as a plan."""
     if not path.is_file():
         return False
     try:
         with path.open("rb") as file:
-            return b'"mlflow-gc/journal"' in file.readline(10_000)
+            return mark in file.readline(10_000)
     except OSError:
         return False

@@ -20,6 +20,9 @@ from mlflow_gc.settings import (
     without_secrets,
 )
 
+MAX_PARALLEL = 16
+"""Calls that may be under way at once; the pace is found below that (pace.py)."""
+
 
 def connect(connection: Connection) -> Gateway:
     """Open the tracking server and registry that the settings name.
@@ -75,12 +78,20 @@ def connect(connection: Connection) -> Gateway:
         if database is None and tracking.database in DIRECTLY_READABLE and len(addresses) == 1:
             database = tracking
         return StoreGateway(tracking.uri, registry.uri, database=database)
+    from mlflow_gc.inventory.prompt_ack import acknowledge_at_once
     from mlflow_gc.inventory.rest import RestGateway
 
     for address in addresses:
         _refuse_no_server(address)
+    # MLflow keeps so many connections open; more calls at once would open a new one each time.
+    os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(MAX_PARALLEL))
+    acknowledge_at_once()
     return RestGateway(
-        tracking.uri, registry.uri, workspace=connection.workspace.text, database=database
+        tracking.uri,
+        registry.uri,
+        workspace=connection.workspace.text,
+        max_parallel=MAX_PARALLEL,
+        database=database,
     )
 
 

@@ -88,7 +88,9 @@ class DatabaseReader:
             foreign_versions=tuple(v for name in sorted(versions) for v in versions[name].values()),
         )
 
-    def read_inputs(self, inventory: Inventory, run_ids: Collection[str]) -> Inventory:
+    def read_inputs(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
         """Return the inventory with the logged models that runs read.
 
         Raises:
@@ -99,6 +101,7 @@ class DatabaseReader:
             for run_id, model_id in self._snapshot.read(self._ask.run_inputs(ids)):
                 if model_id:
                     found.setdefault(run_id, set()).add(model_id)
+            progress("runs", len(ids))
         self._snapshot.rest()
         readers = {i: inventory.runs[i] for i in found if i in inventory.runs}
         asked = {
@@ -108,7 +111,12 @@ class DatabaseReader:
         return replace(inventory, runs={**inventory.runs, **asked})
 
     def probe(
-        self, inventory: Inventory, experiment_ids: Collection[str], *, since_ms: int
+        self,
+        inventory: Inventory,
+        experiment_ids: Collection[str],
+        *,
+        since_ms: int,
+        progress: Progress,
     ) -> Inventory:
         """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
 
@@ -131,6 +139,7 @@ class DatabaseReader:
                     newest_deleted_run=trash.get(i),
                     unseen_run=unseen.get(i),
                 )
+            progress("experiments", len(ids))
         self._snapshot.rest()
         return replace(inventory, probes={**inventory.probes, **found})
 

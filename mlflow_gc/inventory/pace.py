@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mlflow_gc.inventory.gateway import Failure, ServerError
@@ -29,14 +29,17 @@ class Pace:
 
     Args:
         ceiling: never more than this at once.
+        clock: seconds, for measuring how long answers take.
     """
 
-    def __init__(self, ceiling: int) -> None:
+    def __init__(self, ceiling: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._ceiling = max(ceiling, 1)
         self._limit = float(min(_FIRST, self._ceiling))
         self._under_way = 0
         self._quickest: float | None = None
         self._backed_off_at = 0.0
+        self._full_at = float("-inf")
         self._free = threading.Condition()
 
     @property
@@ -54,8 +57,10 @@ class Pace:
         with self._free:
             while self._under_way >= self.limit:
                 self._free.wait()
+            began = self._clock()
             self._under_way += 1
-        began = time.monotonic()
+            if self._under_way >= self.limit:
+                self._full_at = began
         try:
             yield
         except ServerError as error:
@@ -63,7 +68,7 @@ class Pace:
                 self._back_off(began, _BACK_OFF_WHEN_REFUSED)
             raise
         else:
-            self._learn(began, (time.monotonic() - began) / max(size, 1))
+            self._learn(began, (self._clock() - began) / max(size, 1))
         finally:
             with self._free:
                 self._under_way -= 1
@@ -71,14 +76,15 @@ class Pace:
 
     def refused(self) -> None:
         """Note that the server refused a request because it has too many (429, 503)."""
-        self._back_off(time.monotonic(), _BACK_OFF_WHEN_REFUSED)
+        self._back_off(self._clock(), _BACK_OFF_WHEN_REFUSED)
 
     def _learn(self, began: float, took: float) -> None:
         with self._free:
             quickest = took if self._quickest is None else self._quickest * _FORGET
             self._quickest = quickest = min(took, quickest)
             slow = took > quickest * _SLOW
-            if not slow and self._under_way >= self.limit:
+            # More are allowed only where as many as allowed were needed.
+            if not slow and began <= self._full_at:
                 self._limit = min(self._limit + 1 / self._limit, self._ceiling)
         if slow:
             self._back_off(began, _BACK_OFF_WHEN_SLOW)
@@ -88,5 +94,5 @@ class Pace:
             # Those that were under way together tell of one and the same moment.
             if began < self._backed_off_at:
                 return
-            self._backed_off_at = time.monotonic()
+            self._backed_off_at = self._clock()
             self._limit = max(self._limit * factor, 1.0)

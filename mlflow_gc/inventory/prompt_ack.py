@@ -17,28 +17,27 @@ def acknowledge_at_once() -> None:
 
     ``ConnectionCls`` is urllib3's own place for it.  Only Linux can, and only Linux needs it.
     """
-    option: int | None = getattr(socket, "TCP_QUICKACK", None)
-    if option is None:
+    if not hasattr(socket, "TCP_QUICKACK"):
         return
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
     class PromptHTTPConnection(HTTPConnection):
         def getresponse(self) -> Any:
-            _acknowledge(self.sock, option)
+            _acknowledge(self.sock)
             return super().getresponse()
 
     class PromptHTTPSConnection(HTTPSConnection):
         def getresponse(self) -> Any:
-            _acknowledge(self.sock, option)
+            _acknowledge(self.sock)
             return super().getresponse()
 
     HTTPConnectionPool.ConnectionCls = PromptHTTPConnection
     HTTPSConnectionPool.ConnectionCls = PromptHTTPSConnection
 
 
-def _acknowledge(connected: socket.socket | None, option: int) -> None:
+def _acknowledge(connected: socket.socket | None) -> None:
     # The kernel forgets it after a while, hence again for each answer.  A tunnel need not be TCP.
     with contextlib.suppress(OSError, AttributeError):
         if connected is not None:
-            connected.setsockopt(socket.IPPROTO_TCP, option, 1)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

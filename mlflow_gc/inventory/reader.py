@@ -13,6 +13,7 @@ from mlflow_gc.inventory.address import DIRECTLY_READABLE
 from mlflow_gc.inventory.entities import Inventory, ReadFrom, ServerInfo
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.inventory.run_tags import Wanted
+from mlflow_gc.inventory.scan import Progress
 
 
 class Reader(Protocol):
@@ -22,14 +23,21 @@ class Reader(Protocol):
     def read_from(self) -> ReadFrom:
         """Where it reads, as the plan says it."""
 
-    def scan(self, progress: scan.Progress, *, wanted: Wanted | None = None) -> Inventory:
+    def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
         """Read all that is there; see :func:`mlflow_gc.inventory.scan.scan`."""
 
-    def read_inputs(self, inventory: Inventory, run_ids: Collection[str]) -> Inventory:
+    def read_inputs(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
         """Return the inventory with the logged models that runs read."""
 
     def probe(
-        self, inventory: Inventory, experiment_ids: Collection[str], *, since_ms: int
+        self,
+        inventory: Inventory,
+        experiment_ids: Collection[str],
+        *,
+        since_ms: int,
+        progress: Progress,
     ) -> Inventory:
         """Return the inventory with a look into experiments that may be deleted."""
 
@@ -48,19 +56,28 @@ class GatewayReader:
     server: ServerInfo
     read_from: ReadFrom
 
-    def scan(self, progress: scan.Progress, *, wanted: Wanted | None = None) -> Inventory:
+    def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
         """Read all that is there."""
         return scan.scan(self.gateway, progress, wanted=wanted, workspace=self.server.workspace)
 
-    def read_inputs(self, inventory: Inventory, run_ids: Collection[str]) -> Inventory:
+    def read_inputs(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
         """Return the inventory with the logged models that runs read."""
-        return scan.read_inputs(self.gateway, inventory, run_ids)
+        return scan.read_inputs(self.gateway, inventory, run_ids, progress)
 
     def probe(
-        self, inventory: Inventory, experiment_ids: Collection[str], *, since_ms: int
+        self,
+        inventory: Inventory,
+        experiment_ids: Collection[str],
+        *,
+        since_ms: int,
+        progress: Progress,
     ) -> Inventory:
         """Return the inventory with a look into experiments that may be deleted."""
-        return scan.probe(self.gateway, inventory, experiment_ids, since_ms=since_ms)
+        return scan.probe(
+            self.gateway, inventory, experiment_ids, since_ms=since_ms, progress=progress
+        )
 
 
 @contextmanager

@@ -122,7 +122,12 @@ def scan(
 
 
 def probe(
-    gateway: Gateway, inventory: Inventory, experiment_ids: Collection[str], *, since_ms: int
+    gateway: Gateway,
+    inventory: Inventory,
+    experiment_ids: Collection[str],
+    *,
+    since_ms: int,
+    progress: Progress = lambda _what, _count: None,
 ) -> Inventory:
     """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
 
@@ -131,6 +136,7 @@ def probe(
         inventory: what is known.
         experiment_ids: which experiments to look into.
         since_ms: activity in the trash matters from here on.
+        progress: told how many experiments were looked into.
 
     Returns:
         The inventory with a probe for each of them, or with a blocking diagnostic.
@@ -139,6 +145,7 @@ def probe(
     try:
         for ids in chunks(sorted(experiment_ids), 100):
             found.update(_probe(gateway, inventory, ids, since_ms))
+            progress("experiments", len(ids))
     except ServerError as error:
         if error.failure in _HOPELESS:
             raise
@@ -280,13 +287,22 @@ def read_logged_models_of(
             logged[model_id] = wire.logged_model(found)
 
 
-def read_inputs(gateway: Gateway, inventory: Inventory, run_ids: Collection[str]) -> Inventory:
+def read_inputs(
+    gateway: Gateway,
+    inventory: Inventory,
+    run_ids: Collection[str],
+    progress: Progress = lambda _what, _count: None,
+) -> Inventory:
     """Return the inventory with the logged models that runs read.
 
     A search lists only what a run put out, not what it took in (runs/search of 3.0 to 3.17).
     """
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
-        found = [wire.run(run) for run in pool.map(gateway.get_run, sorted(run_ids)) if run]
+        found = []
+        for run in pool.map(gateway.get_run, sorted(run_ids)):
+            progress("runs", 1)
+            if run:
+                found.append(wire.run(run))
     asked = {
         run.run_id: replace(inventory.runs[run.run_id], model_ids=run.model_ids) for run in found
     }

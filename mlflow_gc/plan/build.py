@@ -43,6 +43,9 @@ UNUSED_RULE = "unused_rule"
 GUARD = "guard"
 """Diagnostic code: the plan deletes more than a guard allows."""
 
+FORECAST = "forecast"
+"""Diagnostic code: ages count from a moment that lies in the future."""
+
 Document = dict[str, Any]
 """A plan, as in its file (contract, section 5)."""
 
@@ -123,7 +126,7 @@ def _forecast(policy: Policy) -> list[Diagnostic]:
         return []
     return [
         Diagnostic(
-            "forecast",
+            FORECAST,
             f"as_of {format_ms(policy.as_of_ms)} lies in the future: this plan shows what would "
             "be stale then and cannot be applied.",
             blocks=True,

@@ -2,97 +2,255 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlflow_gc.plan.build import Document
 from mlflow_gc.plan.schema import DIFF_SCHEMA_ID
 from mlflow_gc.plan.verify import KINDS, identify
+from mlflow_gc.plan.whereabouts import GONE, IN_USE, Whereabouts
 
 FORMAT = "mlflow-gc/plan-diff"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 
 # Words and moments that differ between any two nights and decide nothing.
 _NOT_COMPARED = frozenset({"reasons"})
 _NOT_COMPARED_POLICY = frozenset({"cutoff"})
 _NOT_COMPARED_SERVER = frozenset({"read_from"})
+# An id is not an identity: SQLite hands out that of an experiment again after mlflow gc, and the
+# versions of a model that is made again begin at 1 (HAZARDS 0.7).  The id of a run is never used
+# twice.
+_MADE = {
+    "experiments": "creation_time",
+    "model_versions": "creation_timestamp",
+    "registered_models": "creation_timestamp",
+}
+_ACTIVE = {
+    "experiments": "last_activity_time",
+    "runs": "last_activity_time",
+    "model_versions": "last_updated_timestamp",
+    "registered_models": "last_updated_timestamp",
+}
 
 
-def diff_plans(base: Document, head: Document) -> Document:
+def diff_plans(
+    base: Document, head: Document, *, edited: tuple[bool, bool] = (False, False)
+) -> Document:
     """Return the difference as a document: what ``head`` deletes that ``base`` did not, and so on.
 
-    ``diff_plans(a, a)`` has no differences.  Time of creation, ``as_of`` and the words in
+    ``diff_plans(a, a)`` has no differences.  Time of creation, ``as_of``, numbers and the words in
     ``reasons`` are not compared.
+
+    Args:
+        base: the earlier plan.
+        head: the later plan.
+        edited: whether they are not what their ``plan_id`` says.
     """
-    entities = {kind: _diff_kind(kind, base, head) for kind in KINDS}
-    policy = _fields(base["policy"], head["policy"], _NOT_COMPARED_POLICY)
+    old, new = _Side(base), _Side(head)
+    entities = {kind: _diff_kind(kind, old, new) for kind in KINDS}
+    protected = {kind: _diff_protected(kind, old, new) for kind in KINDS}
     server = _fields(base["server"], head["server"], _NOT_COMPARED_SERVER)
-    state = _fields(
-        {key: base[key] for key in ("complete", "applyable")},
-        {key: head[key] for key in ("complete", "applyable")},
-        frozenset(),
-    )
-    different = bool(policy or server or state) or any(
-        changes for lists in entities.values() for changes in lists.values()
+    policy = _fields(base["policy"], head["policy"], _NOT_COMPARED_POLICY)
+    state = [
+        {"field": key, "old": base[key], "new": head[key]}
+        for key in ("complete", "applyable")
+        if base[key] != head[key]
+    ]
+    diagnostics = {
+        "added": list(_only_in(head["diagnostics"], base["diagnostics"])),
+        "removed": list(_only_in(base["diagnostics"], head["diagnostics"])),
+    }
+    lists = (*entities.values(), *protected.values(), diagnostics)
+    different = any((server, policy, state)) or any(
+        changes for of_one in lists for changes in of_one.values()
     )
     return {
         "$schema": DIFF_SCHEMA_ID,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "base": {key: base[key] for key in ("plan_id", "as_of")},
-        "head": {key: head[key] for key in ("plan_id", "as_of")},
+        "base": _about(base, edited=edited[0]),
+        "head": _about(head, edited=edited[1]),
         "different": different,
+        "same_server": base["server"]["identity"] == head["server"]["identity"],
         "server": server,
         "policy": policy,
         "state": state,
+        "diagnostics": diagnostics,
+        "summary": {
+            **{kind: _counts(kind, base, head, entities[kind], protected[kind]) for kind in KINDS},
+            "irreversible": {
+                "base": _irreversible(base[kind] for kind in KINDS),
+                "head": _irreversible(head[kind] for kind in KINDS),
+                "added": _irreversible(entities[kind]["added"] for kind in KINDS),
+                "removed": _irreversible(entities[kind]["removed"] for kind in KINDS),
+            },
+        },
         **entities,
+        "protected": protected,
     }
 
 
-def _diff_kind(kind: str, base: Document, head: Document) -> Document:
-    before = {identify(kind, e): e for e in base[kind]}
-    after = {identify(kind, e): e for e in head[kind]}
-    kept_before = {identify(kind, e): e for e in base["protected"][kind]}
-    kept_after = {identify(kind, e): e for e in head["protected"][kind]}
+class _Side:
+    """One of the plans, by kind and id."""
+
+    def __init__(self, plan: Document) -> None:
+        self.deleted = {kind: _by_id(kind, plan[kind]) for kind in KINDS}
+        self.kept = {kind: _by_id(kind, plan["protected"][kind]) for kind in KINDS}
+        self.told = Whereabouts(plan)
+
+
+def _by_id(kind: str, entities: list[Document]) -> dict[str, Document]:
+    if kind == "runs":  # the most by far
+        return {entity["run_id"]: entity for entity in entities}
+    return {identify(kind, entity): entity for entity in entities}
+
+
+def _about(plan: Document, *, edited: bool) -> Document:
+    keys = ("plan_id", "as_of", "expires_at", "complete", "applyable")
     return {
-        "added": [
-            {**_name(kind, after[i]), "why": _why_added(kept_before.get(i))}
-            for i in after
-            if i not in before
-        ],
-        "removed": [
-            {**_name(kind, before[i]), "why": _why_removed(kept_after.get(i))}
-            for i in before
-            if i not in after
-        ],
-        "changed": [
-            {**_name(kind, after[i]), "fields": fields}
-            for i in after
-            if i in before and (fields := _fields(before[i], after[i], _NOT_COMPARED))
-        ],
+        **{key: plan[key] for key in keys},
+        "tracking_uri": plan["server"]["tracking_uri"],
+        "edited": edited,
     }
 
 
-def _name(kind: str, entity: Document) -> Document:
-    if kind == "experiments":
-        return {"id": entity["experiment_id"], "name": entity["name"]}
+def _only_in(ours: list[Document], theirs: list[Document]) -> Iterator[Document]:
+    known = {(d["code"], d["message"]) for d in theirs}
+    yield from (d for d in ours if (d["code"], d["message"]) not in known)
+
+
+def _counts(
+    kind: str, base: Document, head: Document, changes: Document, protected: Document
+) -> Document:
+    return {
+        "base": len(base[kind]),
+        "head": len(head[kind]),
+        **{key: len(changes[key]) for key in ("added", "removed", "changed")},
+        "protected": {
+            "base": len(base["protected"][kind]),
+            "head": len(head["protected"][kind]),
+            **{key: len(protected[key]) for key in ("added", "removed", "changed")},
+        },
+    }
+
+
+def _irreversible(lists: Iterator[list[Document]]) -> int:
+    return sum(not entity["reversible"] for entities in lists for entity in entities)
+
+
+def _diff_kind(kind: str, base: _Side, head: _Side) -> Document:
+    before, after = base.deleted[kind], head.deleted[kind]
+    added, removed, changed = [], [], []
+    replaced = set()
+    for i, entity in after.items():
+        old = before.get(i)
+        if old is None:
+            why = _why_added(kind, entity, base.kept[kind].get(i), base.told)
+            added.append({**_entity(kind, i, entity), **why})
+        elif _is_alike(old, entity):
+            continue
+        elif kind in _MADE and old[_MADE[kind]] != entity[_MADE[kind]]:
+            replaced.add(i)
+            why = {"category": "another", "why": "another one under the same id"}
+            added.append({**_entity(kind, i, entity), **why})
+        elif fields := _fields(old, entity, _NOT_COMPARED):
+            named = _entity(kind, i, entity)
+            del named["reasons"]
+            changed.append({**named, "fields": fields})
+    for i, entity in before.items():
+        if i in replaced:
+            why = {"category": "another", "why": "gone: another one has its id now"}
+        elif i not in after:
+            why = _why_removed(kind, entity, head.kept[kind].get(i), head.told)
+        else:
+            continue
+        removed.append({**_entity(kind, i, entity), **why})
+    return {"added": added, "removed": removed, "changed": changed}
+
+
+def _is_alike(old: Document, new: Document) -> bool:
+    """Tell whether nothing but the words in ``reasons`` differs; quick, for it is asked often."""
+    return old == new or {**old, "reasons": new["reasons"]} == new
+
+
+def _entity(kind: str, entity_id: str, entity: Document) -> Document:
+    named: Document = {"id": entity_id, "name": entity["run_name" if kind == "runs" else "name"]}
     if kind == "runs":
-        return {"id": entity["run_id"], "name": entity["run_name"]}
-    return {"id": identify(kind, entity), "name": entity["name"]}
+        named |= {key: entity[key] for key in ("experiment_id", "experiment_name")}
+    return {
+        **named,
+        "last_active": entity[_ACTIVE[kind]],
+        "reversible": entity["reversible"],
+        "reasons": entity["reasons"],
+    }
 
 
-def _why_added(was_kept: Document | None) -> str:
-    if was_kept is None:
-        return "became stale"
-    return f"no longer protected ({was_kept['reason']})"
+def _why_added(
+    kind: str, entity: Document, was_kept: Document | None, told: Whereabouts
+) -> Document:
+    if was_kept is not None:
+        why = f"no longer protected ({was_kept['reason']}{_other_name(entity, was_kept)})"
+        return {"category": "protection_lost", "why": why, "protection": _protection(was_kept)}
+    certain, _ = told.of(kind, entity)
+    if certain == GONE:
+        return {"category": "appeared", "why": "was not there, or in the trash"}
+    return {"category": "became_stale", "why": "became stale"}
 
 
-def _why_removed(is_kept: Document | None) -> str:
-    if is_kept is None:
-        return "no longer stale, or gone"
-    return f"now protected: {', '.join([is_kept['reason'], *is_kept['via']])}"
+def _why_removed(
+    kind: str, entity: Document, is_kept: Document | None, told: Whereabouts
+) -> Document:
+    if is_kept is not None:
+        chain = ", ".join([is_kept["reason"], *is_kept["via"]])
+        why = f"now protected: {chain}{_other_name(entity, is_kept)}"
+        return {"category": "protection_gained", "why": why, "protection": _protection(is_kept)}
+    certain, words = told.of(kind, entity)
+    if certain in {GONE, IN_USE}:
+        return {"category": certain, "why": words}
+    return {"category": certain, "why": f"no longer stale, or gone{_unless_plain(words)}"}
 
 
-def _fields(before: Document, after: Document, leave_out: frozenset[str]) -> list[dict[str, Any]]:
+def _unless_plain(words: str) -> str:
+    return "" if words == "not stale, or gone" else f" ({words})"
+
+
+def _other_name(entity: Document, kept: Document) -> str:
+    """Return words where an experiment has another name: renamed, or another one with its id."""
+    if "experiment_id" in entity and entity.get("name") != kept.get("name"):
+        return f", under the name {kept['name']}"
+    return ""
+
+
+def _protection(kept: Document) -> Document:
+    return {"reason": kept["reason"], "via": kept["via"]}
+
+
+def _diff_protected(kind: str, base: _Side, head: _Side) -> Document:
+    """Return protection gained, lost and changed of what neither plan deletes."""
+    before, after = base.kept[kind], head.kept[kind]
+    added, removed, changed = [], [], []
+    for i, kept in after.items():
+        old = before.get(i)
+        if old is None and i not in base.deleted[kind]:
+            added.append(_kept(kind, i, kept))
+        elif old is not None and _protection(old) != _protection(kept):
+            changed.append({**_kept(kind, i, kept), "old": _protection(old)})
+    for i, kept in before.items():
+        if i not in after and i not in head.deleted[kind]:
+            removed.append({**_kept(kind, i, kept), **_why_removed(kind, kept, None, head.told)})
+    return {"added": added, "removed": removed, "changed": changed}
+
+
+def _kept(kind: str, entity_id: str, kept: Document) -> Document:
+    named: Document = {"id": entity_id, "name": kept["run_name" if kind == "runs" else "name"]}
+    if kind == "runs":
+        named["experiment_id"] = kept["experiment_id"]
+    return {**named, **_protection(kept)}
+
+
+def _fields(
+    before: Mapping[str, Any], after: Mapping[str, Any], leave_out: frozenset[str]
+) -> list[dict[str, Any]]:
     """Return the fields that differ; of nested objects the inner ones, as ``expect.status``.
 
     Lists of named objects (rules) are compared by name, and by their order.

@@ -7,12 +7,12 @@ because ignoring a precondition would make it less safe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlflow_gc.clock import format_ms, is_writable
 from mlflow_gc.inventory.entities import Experiment, ModelVersion, RegisteredModel, Run
-from mlflow_gc.inventory.run_tags import tags_digest
+from mlflow_gc.inventory.run_tags import OWN_TAGS, tags_digest
 from mlflow_gc.settings import redact_uri
 
 
@@ -73,14 +73,44 @@ def expect_registered_model(model: RegisteredModel) -> dict[str, Any]:
     }
 
 
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what differs, one ``{"field", "planned", "current"}`` each; empty when nothing."""
+    return [
+        {"field": key, "planned": value, "current": found.get(key)}
+        for key, value in expected.items()
+        if found.get(key) != value
+    ]
+
+
+def text_differences(
+    entry: Mapping[str, Any], tags: Mapping[str, str], description: str
+) -> Iterator[dict[str, Any]]:
+    """Yield what differs in the tags and description that a plan holds in full (of versions).
+
+    Args:
+        entry: with ``tags`` and ``description``.
+        tags: as they are now.
+        description: as it is now.
+    """
+    if entry["description"] != description:
+        yield {
+            "field": "description",
+            "planned": entry["description"],
+            "current": description,
+        }
+    for key in sorted({*entry["tags"], *tags}):
+        planned, current = entry["tags"].get(key), tags.get(key)
+        if planned != current and not key.startswith(OWN_TAGS):
+            yield {"field": f"tags.{key}", "planned": planned, "current": current}
+
+
 def drift(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Return what differs, one ``status was FINISHED, is RUNNING`` each; empty when nothing."""
     return [
-        f"{key} changed"
-        if key.endswith("_digest")
-        else f"{key} was {_show(value)}, is {_show(found.get(key))}"
-        for key, value in expected.items()
-        if found.get(key) != value
+        f"{change['field']} changed"
+        if change["field"].endswith("_digest")
+        else f"{change['field']} was {_show(change['planned'])}, is {_show(change['current'])}"
+        for change in differences(expected, found)
     ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -17,11 +19,7 @@ import orjson
 from mlflow_gc.errors import GcError
 from mlflow_gc.plan.build import Document
 
-_ENTITY_LISTS = (
-    *("experiments", "runs", "model_versions", "registered_models"),
-    *("by_experiment", "by_model"),
-)
-_HOLDERS = ("protected", "statistics")
+_ENTITY_LISTS = ("experiments", "runs", "model_versions", "registered_models")
 
 
 def render(plan: Document) -> bytes:
@@ -36,12 +34,12 @@ def _lines(plan: Document) -> Iterator[bytes]:
 
 
 def _members(holder: Document) -> Iterator[bytes]:
-    last = list(holder)[-1]
+    last = next(reversed(holder), None)
     for key, value in holder.items():
         end = b"\n" if key == last else b",\n"
-        if key in _ENTITY_LISTS:
+        if key in _ENTITY_LISTS and isinstance(value, list):
             yield from _entity_lines(key, value, end)
-        elif key in _HOLDERS:
+        elif key == "protected" and isinstance(value, dict):
             yield orjson.dumps(key) + b": {\n"
             yield from _members(value)
             yield b"}" + end
@@ -102,6 +100,7 @@ def _umask() -> int:
 MOST_BYTES = 2 * 1024**3
 """No plan, journal or policy is larger: half a million runs make about 400 MB."""
 _CHUNK = 16 * 1024**2
+_LARGE = 4 * 1024**2
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -119,20 +118,22 @@ def read_bytes(path: Path, what: str) -> bytes:
         with path.open("rb") as file:
             return _read_stream(file, path, what)
     except FileNotFoundError:
-        raise GcError(
-            f"There is no {what} {path}.", hint="Check the path, or make one: mlflow-gc report."
-        ) from None
+        make = {"plan": "mlflow-gc report", "policy": "mlflow-gc policy init"}.get(what)
+        hint = f"Check the path, or make one: {make}." if make else "Check the path."
+        raise GcError(f"There is no {what} {path}.", hint=hint) from None
     except OSError as error:
         raise GcError(f"The {what} {path} cannot be read: {error.strerror or error}.") from error
 
 
 def _read_stream(stream: BinaryIO, path: Path, what: str) -> bytes:
-    content = bytearray()
+    chunks: list[bytes] = []
+    size = 0
     while chunk := stream.read(_CHUNK):
-        content += chunk
-        if len(content) > MOST_BYTES:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MOST_BYTES:
             raise GcError(f"The {what} {path} is larger than {MOST_BYTES // 1024**3} GiB.")
-    return bytes(content)
+    return b"".join(chunks)
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -141,11 +142,23 @@ def read_json(path: Path, what: str) -> Any:
     Raises:
         GcError: it cannot be read, or see :func:`parse_json`.
     """
-    return parse_json(read_bytes(path, what), f"The {what} {path}")
+    content = read_bytes(path, what)
+    name = f"The {what} {path}"
+    if len(content) < _LARGE or not gc.isenabled():
+        return parse_json(content, name)
+    # Millions of values that stay and hold each other in no circle: Python's collector need not
+    # walk them again and again.
+    gc.disable()
+    try:
+        return parse_json(content, name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _LARGEST = 2**53 - 1
+_SURELY_PLAIN_DIGITS = 15
 
 
 def parse_json(content: bytes, name: str) -> Any:
@@ -174,13 +187,62 @@ def parse_json(content: bytes, name: str) -> Any:
         document = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise GcError(f"{name} is not valid JSON: {error}.", hint=hint) from error
-    refuse_ambiguous(content, name)
+    if not (_is_rendered(document, content) and _has_plain_numbers(content)):
+        refuse_ambiguous(content, name)
     try:
         # The digest is made from what can be written again, which goes less deep than reading.
         orjson.dumps(document)
     except orjson.JSONEncodeError:
         raise GcError(f"{name} is nested too deeply.") from None
     return document
+
+
+def _is_compact(content: bytes) -> bool:
+    """Tell whether writing what these bytes say gives them again: no name stands there twice."""
+    try:
+        return orjson.dumps(orjson.loads(content)) == content
+    except orjson.JSONEncodeError:
+        return False
+
+
+def _is_rendered(document: Any, content: bytes) -> bool:
+    """Tell whether writing what was read gives the same bytes: then no name stood there twice."""
+    if not isinstance(document, dict):
+        return False
+    at = 0
+    try:
+        for line in _lines(document):
+            if not content.startswith(line, at):
+                return False
+            at += len(line)
+    except orjson.JSONEncodeError:
+        return False
+    return at == len(content)
+
+
+# Where a rendered document may hold a number that not all readers keep: behind a name, first in
+# an element of a list on a line of its own, or in a list of more than plain texts.  Texts may look
+# the same, so that a match only means that the line is worth a look.
+_ODD_MEMBER = re.compile(rb'":(?: ?-?[0-9]+(?:[.eE]|(?<=[0-9]{16})))')
+_ODD_LINE = re.compile(rb"\n-?[0-9]")
+_ODD_LIST = re.compile(rb'\[(?!(?:"[^"\\]*",?)*\]|\n)')
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NUMBER = re.compile(rb"[-0-9][-+.0-9eE]*")
+
+
+def _has_plain_numbers(content: bytes) -> bool:
+    """Tell quickly that a rendered document has only numbers of one meaning; False means maybe."""
+    for odd in (_ODD_MEMBER, _ODD_LINE, _ODD_LIST):
+        found = odd.search(content)
+        while found:
+            begin = content.rfind(b"\n", 0, found.end()) + 1
+            end = content.find(b"\n", found.end())
+            line = content[begin : len(content) if end < 0 else end]
+            numbers = _NUMBER.findall(_TEXT.sub(b"", line))
+            if any(not n.isdigit() or len(n) > _SURELY_PLAIN_DIGITS for n in numbers):
+                return False
+            found = odd.search(content, begin + len(line))
+    return True
 
 
 def refuse_ambiguous(content: bytes, name: str, *, numbers: bool = True) -> None:
@@ -194,6 +256,8 @@ def refuse_ambiguous(content: bytes, name: str, *, numbers: bool = True) -> None
     Raises:
         GcError: it is ambiguous.
     """
+    if not numbers and _is_compact(content):
+        return
 
     def names(pairs: list[tuple[str, Any]]) -> None:
         if len({key for key, _ in pairs}) != len(pairs):

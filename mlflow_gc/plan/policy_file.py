@@ -10,19 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from mlflow_gc.clock import DAY_MS, parse_duration
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.yaml_file import Place, YamlFile, read_yaml
-from mlflow_gc.retention.keep import ALL, Keep
-from mlflow_gc.retention.policy import Guards, Policy
+from mlflow_gc.retention.keep import Keep
+from mlflow_gc.retention.policy import UTC, Guards, Policy
 from mlflow_gc.retention.rules import (
     NEVER,
     OFF,
-    TERMINAL_STATUSES,
-    UNFINISHED_STATUSES,
     Rule,
     Selector,
 )
@@ -33,14 +31,45 @@ if TYPE_CHECKING:
 _DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace": "grace_ms"}
 _DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
 _LONGEST_MS = 1000 * 365 * DAY_MS
+_LONGEST_MESSAGE = 840
+_HINTS = {
+    "policy": "mlflow-gc schema policy prints all that a policy can say.",
+    "policy-tests": "mlflow-gc schema policy-tests prints all that such a file can say.",
+}
+# They mean another zone on each machine, or no zone at all.
+_NO_ZONES = {"localtime", "posixrules", "Factory"}
 _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
-_AGES = {
+AGES = {
     "failed_ttl": "failed_ttl_ms",
     "zombies": "zombies_ms",
     "empty_experiments": "empty_ms",
     "empty_models": "empty_model_ms",
 }
-_DURATION_KEYS = {*_DURATIONS, *_AGES, "ttl", "within", "max_scan_duration", "max_clock_skew"}
+"""Keys of a rule beside ``ttl`` that set an age, and the fields they set."""
+_DURATION_KEYS = {*_DURATIONS, *AGES, "ttl", "within", "max_scan_duration", "max_clock_skew"}
+
+
+class Mistakes(UsageProblem):
+    """What a file says wrong, each with its line.
+
+    Args:
+        found: one sentence each, at least one.
+        name: of its schema.
+
+    Attributes:
+        found: all of them; the message names the first few.
+    """
+
+    def __init__(self, found: Sequence[str], name: str) -> None:
+        self.found = tuple(found)
+        first = [found[0]]
+        for words in found[1:]:
+            if len(" ".join([*first, words])) > _LONGEST_MESSAGE:
+                break
+            first.append(words)
+        if more := len(found) - len(first):
+            first.append(f"And {more} more: mlflow-gc validate names all.")
+        super().__init__(" ".join(first), hint=_HINTS[name])
 
 
 def read_policy_file(path: Path) -> dict[str, Any]:
@@ -52,10 +81,7 @@ def read_policy_file(path: Path) -> dict[str, Any]:
     """
     file = read_yaml(path, "policy")
     if found := list(mistakes(file, "policy")) or list(_contradictions(file)):
-        raise UsageProblem(
-            " ".join(found[:5]),
-            hint="mlflow-gc schema policy prints all that a policy can say.",
-        )
+        raise Mistakes(found, "policy")
     document: dict[str, Any] = file.document
     return document
 
@@ -91,12 +117,12 @@ def apply_policy(
     defaults = dict(document.get("defaults") or {})
     if not ttl_is_default:
         defaults.pop("ttl", None)
-    default = _rule({"name": "default", **defaults}, policy.default)
+    default = resolve_rule({"name": "default", **defaults}, policy.default)
     owners = document.get("owners") or {}
     return replace(
         policy,
         default=default,
-        rules=tuple(_rule(rule, default) for rule in document.get("rules") or ()),
+        rules=tuple(resolve_rule(rule, default) for rule in document.get("rules") or ()),
         time_zone=str(document.get("time_zone", policy.time_zone)),
         owners_may_shorten=owners.get("may_shorten", policy.owners_may_shorten),
         keep_last_runs=int(last.get("runs", policy.keep_last_runs)),
@@ -113,11 +139,15 @@ def apply_policy(
     )
 
 
-def _rule(document: Mapping[str, Any], base: Rule) -> Rule:
+def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
     """Return a rule; what it does not say is as in ``base``.
 
     A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too; ``never``
     also for zombies and empty models.
+
+    Args:
+        document: one of the rules of a checked document, or its defaults with a name.
+        base: what it inherits.
     """
     changes: dict[str, Any] = {}
     if "ttl" in document:
@@ -126,7 +156,7 @@ def _rule(document: Mapping[str, Any], base: Rule) -> Rule:
         if ttl_ms is None:
             # Never is meant for all that the rule is about, whatever the defaults allow.
             changes |= {"zombies_ms": None, "empty_model_ms": None}
-    for key, field in _AGES.items():
+    for key, field in AGES.items():
         if key in document:
             changes[field] = _age(document[key])
     if "statuses" in document:
@@ -139,115 +169,6 @@ def _rule(document: Mapping[str, Any], base: Rule) -> Rule:
 
 def _age(text: str) -> int | None:
     return None if text in {NEVER, OFF} else parse_duration(text)
-
-
-def warnings(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a checked document says without any effect."""
-    default = _rule({"name": "default", **(document.get("defaults") or {})}, Rule.of_days(30))
-    floors = document.get("keep_last") or {}
-    earlier: list[Rule] = []
-    for said in document.get("rules") or ():
-        rule = _rule(said, default)
-        where = f"rule {rule.name!r}"
-        if other := next((r for r in earlier if r.match.covers(rule.match)), None):
-            yield f"{where} never matches: {other.name!r} before it matches all that it could"
-        earlier.append(rule)
-        if idle := _idle_keys(said, rule, default):
-            yield f"{where}: {', '.join(idle)} can do nothing for what it is about"
-        has_ttl = "ttl" in said or "ttl" in (document.get("defaults") or {})
-        if "keep" in said:
-            yield from _idle_keeps(where, rule, earlier, floors, has_ttl=has_ttl)
-    if "keep" in (document.get("defaults") or {}):
-        has_ttl = "ttl" in document["defaults"]
-        yield from _idle_keeps("defaults", default, [*earlier, default], floors, has_ttl=has_ttl)
-
-
-def _idle_keys(said: Mapping[str, Any], rule: Rule, default: Rule) -> list[str]:
-    """Return the keys of a rule that set something for what it can never be about."""
-    match = rule.match
-    of_runs = {*(match.status or (*TERMINAL_STATUSES, *UNFINISHED_STATUSES))}
-    if match.is_of_models:
-        of_runs = set()
-    may_go = of_runs & {*rule.statuses}
-    may_be_zombies = bool(of_runs & {*UNFINISHED_STATUSES})
-    of_experiments = not match.is_of_models and not match.is_of_runs
-    of_models = not match.is_of_experiments
-    failed = bool(may_go & {"FAILED", "KILLED"})
-    acts = {
-        "ttl": "FINISHED" in may_go
-        or of_experiments
-        or of_models
-        or (failed and "failed_ttl" not in said)
-        # "never" takes away what the defaults allow.
-        or (may_be_zombies and rule.zombies_ms != default.zombies_ms and "zombies" not in said),
-        "failed_ttl": failed,
-        "statuses": bool(of_runs & {*TERMINAL_STATUSES}),
-        "zombies": may_be_zombies,
-        "empty_experiments": of_experiments,
-        "empty_models": of_models,
-    }
-    idle = [key for key, works in acts.items() if key in said and not works]
-    if match.is_of_models and rule.keep.best and "keep" in said:
-        idle.append("keep.best")
-    return idle
-
-
-def _idle_keeps(
-    where: str, rule: Rule, until_here: Sequence[Rule], floors: Mapping[str, int], *, has_ttl: bool
-) -> Iterator[str]:
-    """Yield keep rules that keep nothing that would not stay without them.
-
-    Args:
-        where: for people.
-        rule: with all that it inherits.
-        until_here: the rules up to this one, which is the last of them.
-        floors: ``keep_last`` of the policy.
-        has_ttl: whether the file sets the TTL, or it comes from elsewhere.
-    """
-    keep = rule.keep
-    yield from _swallowed(where, keep)
-    ages = [rule.ttl_ms]
-    if not rule.match.is_of_models:
-        ages += [rule.failed_ttl_ms, rule.zombies_ms]
-    if has_ttl and not any(ages):
-        yield f"{where}: never lets anything go, so its keep rules can do nothing"
-        return
-    if keep.within_ms and has_ttl and all(ms is None or keep.within_ms <= ms for ms in ages):
-        yield f"{where}: keep.within keeps only what is too young for its ttl to go anyway"
-    groups = [
-        *([] if rule.match.is_of_models else ["runs"]),
-        *([] if rule.match.is_of_experiments else ["model_versions"]),
-    ]
-    if all(0 < keep.last <= floors.get(group, 0) for group in groups) and not any(
-        # A floor is of a whole experiment or model, last of what the rule is about.
-        each.match.is_of_runs or each.match.tags
-        for each in until_here
-    ):
-        yield f"{where}: keep.last keeps no more than keep_last does"
-
-
-def _swallowed(where: str, keep: Keep) -> Iterator[str]:
-    """Yield keep rules that another one of the same rule swallows."""
-    told = keep.to_document()
-    if keep.last == ALL and len(told) > 1:
-        yield f"{where}: keep.last: all keeps everything, the other keep rules can do nothing"
-        return
-    for fine, coarse, most_in_one in _SWALLOWS:
-        many, few = keep.calendar.get(fine, 0), keep.calendar.get(coarse, 0)
-        if few and many and (many == ALL or (few != ALL and many >= few * most_in_one)):
-            yield (
-                f"{where}: keep.{fine}: {told[fine]} keeps all that "
-                f"keep.{coarse}: {told[coarse]} would"
-            )
-
-
-# The newest of a month is the newest of its day, too; but not of its week, which may end later.
-_SWALLOWS = (
-    ("daily", "weekly", 7),
-    ("daily", "monthly", 31),
-    ("daily", "yearly", 366),
-    ("monthly", "yearly", 12),
-)
 
 
 def mistakes(file: YamlFile, name: str) -> Iterator[str]:
@@ -273,11 +194,11 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
         is_duration = isinstance(value, str) and _DURATION.fullmatch(value)
         if place[-1] in _DURATION_KEYS and is_duration and parse_duration(value) > _LONGEST_MS:
             yield f"{file.where(place)}: {place[-1]}: {value} is more than 1,000 years."
-    if "time_zone" in document:
-        try:
-            ZoneInfo(str(document["time_zone"]))
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            yield f"{file.where(('time_zone',))}: time_zone: {document['time_zone']!r} is no IANA time zone."
+    if not _is_time_zone(zone := str(document.get("time_zone", UTC))):
+        words = f"time_zone: {zone!r} is no IANA time zone"
+        if not available_timezones():
+            words = "time_zone: this machine knows none but UTC; install tzdata"
+        yield f"{file.where(('time_zone',))}: {words}."
     names: set[str] = set()
     for number, rule in enumerate(document.get("rules") or ()):
         where = file.where(("rules", number))
@@ -304,6 +225,16 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
                 yield f"{where}: rule {name!r}: {key}: it is nested too deeply."
 
 
+def _is_time_zone(name: str) -> bool:
+    if name in _NO_ZONES or name.startswith(("posix/", "right/")):
+        return False
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return name == UTC
+    return True
+
+
 def _values(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -315,11 +246,24 @@ def _values(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
         yield place, value
 
 
-def _explain(error: ValidationError, name: str) -> Iterator[tuple[Place, str]]:
+def _explain(
+    error: ValidationError, name: str, description: str = ""
+) -> Iterator[tuple[Place, str]]:
+    """Yield what is wrong, each with its place.
+
+    Args:
+        error: of the schema.
+        name: of the schema.
+        description: of what the error is in, where it has none of its own.
+    """
     place = tuple(error.absolute_path)
     parts = [str(part) for part in place]
     rule: dict[str, Any] = dict(error.schema) if isinstance(error.schema, Mapping) else {}
-    if error.validator == "additionalProperties":
+    description = str(rule.get("description", description or error.message)).rstrip(".")
+    if meant := _meant(error):
+        for inner in meant:
+            yield from _explain(inner, name, description)
+    elif error.validator == "additionalProperties":
         known = sorted(rule["properties"])
         instance: Any = error.instance
         for key in instance:
@@ -332,11 +276,27 @@ def _explain(error: ValidationError, name: str) -> Iterator[tuple[Place, str]]:
     elif not parts:
         yield (), f"{_WHOLE[name]} is a mapping that begins with version: 1"
     else:
-        description = str(rule.get("description", error.message)).rstrip(".")
-        yield place, f"{'.'.join(parts)}: {_shown(error.instance)}. {description}"
+        shown = _shown(error.instance)
+        if error.validator == "uniqueItems":
+            shown += " with one thing twice"
+        yield place, f"{'.'.join(parts)}: {shown}. {description}"
+
+
+def _meant(error: ValidationError) -> list[ValidationError]:
+    """Return what is wrong by the only alternative of ``oneOf`` that is of the right type."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for inner in error.context or ():
+        branches.setdefault(inner.schema_path[0], []).append(inner)
+    left = [
+        branch
+        for branch in branches.values()
+        if not any(e.validator == "type" and not e.relative_path for e in branch)
+    ]
+    return left[0] if len(left) == 1 else []
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, (dict, list)):
-        return "a mapping" if isinstance(value, dict) else "a list"
+        words = "mapping" if isinstance(value, dict) else "list"
+        return f"a {words}" if value else f"an empty {words}"
     return repr(value if not isinstance(value, str) else value[:80])

@@ -21,7 +21,8 @@ from mlflow_gc.inventory.entities import (
     RegisteredModel,
     Run,
 )
-from mlflow_gc.plan.policy_file import apply_policy, mistakes, read_policy_file
+from mlflow_gc.plan.policy_file import Mistakes, apply_policy, mistakes, read_policy_file
+from mlflow_gc.plan.policy_warnings import warnings
 from mlflow_gc.plan.yaml_file import YamlFile, read_yaml
 from mlflow_gc.retention.decide import decide
 from mlflow_gc.retention.decision import Reason
@@ -85,10 +86,12 @@ class Suite:
     Attributes:
         file: the parsed file.
         policy: what is tested.
+        warnings: what it says without effect, with its path.
     """
 
     file: YamlFile
     policy: Policy
+    warnings: tuple[str, ...] = ()
 
 
 def read_policy_tests(path: Path, *, policy_file: Path | None = None) -> Suite:
@@ -107,7 +110,9 @@ def read_policy_tests(path: Path, *, policy_file: Path | None = None) -> Suite:
     as_of_ms = _time(file, ("as_of",), document["as_of"])
     named = policy_file or path.parent / document["policy"]
     base = Policy(as_of_ms=as_of_ms, default=Rule.of_days(document.get("ttl_days", 30)))
-    return Suite(file, apply_policy(read_policy_file(named), base))
+    said = read_policy_file(named)
+    idle = tuple(f"{named}: {words}" for words in warnings(said))
+    return Suite(file, apply_policy(said, base), idle)
 
 
 def check_policy_tests(path: Path) -> YamlFile:
@@ -120,10 +125,7 @@ def check_policy_tests(path: Path) -> YamlFile:
     file = read_yaml(path, "file of policy tests")
     found = list(mistakes(file, "policy-tests"))
     if found:
-        raise UsageProblem(
-            " ".join(found[:5]),
-            hint="mlflow-gc schema policy-tests prints all that such a file can say.",
-        )
+        raise Mistakes(found, "policy-tests")
     return file
 
 
@@ -344,7 +346,7 @@ def _holds(wanted: Json, found: Explanation) -> bool:
         return False
     reason = wanted.get("reason")
     if reason is None or reason in _CODES:
-        return reason in {None, found.code}
+        return reason in {None, found.code, *found.decision.also}
     return any(reason in each for each in (*found.decision.reasons, *found.decision.via))
 
 

@@ -128,7 +128,8 @@ def unknown_expectations(plan: Document) -> list[str]:
         f"{kind}: {identify(kind, entity)} expects {key!r}"
         for kind in KINDS
         for entity in plan[kind]
-        for key in sorted(set(entity["expect"]) - KNOWN_KEYS[kind])
+        if not entity["expect"].keys() <= KNOWN_KEYS[kind]
+        for key in sorted(entity["expect"].keys() - KNOWN_KEYS[kind])
     ]
 
 
@@ -182,6 +183,8 @@ def verify_applyable(plan: Document, path: Path) -> None:
             f"The plan {path} expired at {plan['expires_at']}.",
             hint="Make and review a new one: mlflow-gc report.",
         )
+    # Not only at the first tag or keep rule that asks for it, amid the deletions.
+    _ = Policy.from_document(plan["policy"], as_of=plan["as_of"]).zone
 
 
 def _twice(ids: Iterable[str]) -> list[str]:

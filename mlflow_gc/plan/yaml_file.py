@@ -84,7 +84,9 @@ def read_yaml(path: Path, what: str) -> YamlFile:
         mark = error.problem_mark or error.context_mark
         where = f"{path} line {mark.line + 1}" if mark else str(path)
         raise UsageProblem(f"{where}: {_first_line(error.problem or error.context)}.") from error
-    except (YAMLError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise UsageProblem(f"{path}: it is nested too deeply.") from error
+    except (YAMLError, ValueError) as error:
         raise UsageProblem(f"{path} is not valid YAML: {_first_line(str(error))}.") from error
     file = YamlFile(path)
     if node is not None:
@@ -140,6 +142,8 @@ class _Reader:
             if _HALF_A_CHARACTER.search(key):
                 raise self._problem(line, "half a character, which no text has")
             if str(key_node.tag) == f"{_PREFIX}merge":
+                if merged:
+                    raise self._problem(line, "the key '<<' stands there twice; it takes a list")
                 is_list = isinstance(value_node.value, list) and str(value_node.tag).endswith("seq")
                 merged += value_node.value if is_list else [value_node]
                 continue

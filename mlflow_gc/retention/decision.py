@@ -21,36 +21,67 @@ class Reason(str, Enum):
     """Why an entity is kept; the codes that a plan shows under ``protected``."""
 
     KEEP_TAG = "keep_tag"
+    """It, its experiment or its registered model has the tag `mlflow_gc.keep`."""
     REGISTERED_MODEL = "registered_model"
+    """A registered model version names the run, by `run_id` or by its source."""
     ALIAS = "alias"
+    """The version has an alias."""
     STAGE = "stage"
+    """The version is in a stage."""
     HIGHEST_VERSION = "highest_version"
+    """The highest version of its model, or of a stage: `models:/m/latest` means it."""
     COPIED = "copied"
+    """Another version was copied from it."""
     PROMPT = "prompt"
+    """A prompt: its text would go with it."""
     UNKNOWN_MODEL = "unknown_model"
+    """The registered model was not listed, so its aliases are unknown."""
     DEFAULT_EXPERIMENT = "default_experiment"
+    """The experiment that MLflow itself falls back to."""
     GATEWAY = "gateway"
+    """The experiment of MLflow's AI gateway."""
     TREE = "tree"
+    """A run of the same nested tree is kept; a tree goes as a whole or not at all."""
     MODEL_IN_USE = "model_in_use"
+    """It made a logged model that a kept run uses."""
     GENAI_EVALUATE = "genai_evaluate"
+    """A run of `mlflow.genai.evaluate`: its assessments would go for good."""
     EXPERIMENT_DELETED = "experiment_deleted"
+    """The experiment of the run is in the trash already."""
     NOT_TERMINAL = "not_terminal"
+    """RUNNING or SCHEDULED: a resumed run looks the same as a dead one."""
     UNKNOWN_TIME = "unknown_time"
+    """A time stamp is missing or cannot be true."""
     LIVE_RUN = "live_run"
+    """The experiment holds a run that is kept."""
     HAS_LOGGED_MODELS = "has_logged_models"
+    """The experiment holds logged models that emptying the trash would take along."""
     HAS_TRACES = "has_traces"
+    """The experiment holds traces that emptying the trash would take along."""
     RECENT_TRASH = "recent_trash"
+    """A run in the trash of the experiment was active after the cutoff."""
     NOT_SEEN = "not_seen"
+    """The scan could not look into it."""
     KEEP_LAST = "keep_last"
+    """Among the newest of its group."""
     KEEP_BEST = "keep_best"
+    """Among the runs of its group with the best value of a metric."""
     KEEP_DAILY = "keep_daily"
+    """The newest of its group on its day."""
     KEEP_WEEKLY = "keep_weekly"
+    """The newest of its group in its week."""
     KEEP_MONTHLY = "keep_monthly"
+    """The newest of its group in its month."""
     KEEP_YEARLY = "keep_yearly"
+    """The newest of its group in its year."""
     KEEP_WITHIN = "keep_within"
+    """Active recently enough for the keep rule `within`."""
     MALFORMED_TAG = "malformed_tag"
+    """Its owner set a tag that nobody can understand."""
     GRACE = "grace"
+    """It is not marked, or not long enough."""
     MIN_AGE = "min_age"
+    """Younger than the policy's `min_age`."""
     CHANGED = "changed"
     """Only at prune time: it is not what the plan saw."""
 
@@ -65,6 +96,7 @@ class Decision:
         via: the chain that leads to what protects it, nearest first, for people.
         reasons: why it goes, for people; empty unless deleted.
         reversible: whether MLflow can bring it back, if deleted.
+        also: the other keep rules that keep it.
     """
 
     verdict: Verdict
@@ -72,6 +104,7 @@ class Decision:
     via: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     reversible: bool = True
+    also: tuple[Reason, ...] = ()
 
 
 FRESH = Decision(Verdict.FRESH)
@@ -89,8 +122,9 @@ def protect_by_rules(kept: Sequence[tuple[str, str]], rule_name: str) -> Decisio
         kept: (rule, words) pairs, at least one.
         rule_name: of the policy's rule they stand in.
     """
-    first, _ = kept[0]
-    return protect(Reason(f"keep_{first}"), *(words for _, words in kept), f"rule {rule_name}")
+    first, *others = (Reason(f"keep_{rule}") for rule, _ in kept)
+    via = (*(words for _, words in kept), f"rule {rule_name}")
+    return Decision(Verdict.PROTECT, first, via, also=tuple(others))
 
 
 def delete(*reasons: str, reversible: bool = True) -> Decision:

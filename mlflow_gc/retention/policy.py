@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timezone, tzinfo
 from functools import cached_property
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mlflow_gc.clock import (
     DAY_MS,
@@ -17,7 +17,7 @@ from mlflow_gc.clock import (
     parse_duration,
     parse_time,
 )
-from mlflow_gc.errors import UsageProblem
+from mlflow_gc.errors import Refused, UsageProblem
 from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.retention import owner_tags
 from mlflow_gc.retention.rules import NEVER, OFF, Rule
@@ -118,8 +118,20 @@ class Policy:
 
     @cached_property
     def zone(self) -> tzinfo:
-        """The time zone of the calendar."""
-        return timezone.utc if self.time_zone == UTC else ZoneInfo(self.time_zone)
+        """The time zone of the calendar.
+
+        Raises:
+            Refused: this machine does not know it.
+        """
+        if self.time_zone == UTC:
+            return timezone.utc
+        try:
+            return ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise Refused(
+                f"This machine does not know the time zone {self.time_zone!r} of the policy.",
+                hint="Install the time zone database of the system, or Python's tzdata.",
+            ) from error
 
     @cached_property
     def wanted(self) -> Wanted:
@@ -156,8 +168,8 @@ class Policy:
         return ms is not None and _SENSIBLE_SINCE_MS <= ms <= self.as_of_ms + _SENSIBLE_AHEAD_MS
 
     def is_too_young(self, ms: int) -> bool:
-        """Tell whether something last active at this time is below the minimum age."""
-        return ms > self.as_of_ms - self.min_age_ms
+        """Tell whether something last active at this time is not strictly older than ``min_age``."""
+        return ms >= self.as_of_ms - self.min_age_ms
 
     def keeps(self, tags: Mapping[str, str]) -> bool:
         """Tell whether tags hold a keep tag that is in force."""

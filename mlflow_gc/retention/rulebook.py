@@ -96,11 +96,10 @@ class Rulebook:
         """Return the age from which a run is stale, and what its rule alone sets, ms."""
         is_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
         limit = rule.ttl_of(run) if is_zombie or run.status in TERMINAL_STATUSES else rule.ttl_ms
-        age = self.age(rule, limit, run.tags, experiment.tags if experiment else {})
-        if is_zombie and limit is not None and age.ms is not None and age.ms < limit:
-            # An owner may think of finished runs; no run that may live goes for that.
-            age = Age(limit, _by(rule, self._policy))
-        return age, limit
+        # An owner may think of finished runs; no run that may live goes for that.
+        may_shorten = self._policy.owners_may_shorten and not is_zombie
+        tags = (run.tags, experiment.tags if experiment else {})
+        return self._age(rule, limit, *tags, may_shorten=may_shorten), limit
 
     def age_of_experiment(self, experiment: Experiment, run_count: int) -> tuple[Age, int | None]:
         """Return the age from which an experiment is stale, and what its rule alone sets, ms.
@@ -111,27 +110,37 @@ class Rulebook:
         """
         rule = self.of_experiment(experiment)
         limit = rule.ttl_ms if run_count else rule.empty_ms
-        return self.age(rule, limit, experiment.tags), limit
+        return self._age(rule, limit, experiment.tags), limit
 
     def age_of_version(self, version: ModelVersion) -> tuple[Age, int | None]:
         """Return the age from which a version is stale, and what its rule alone sets, ms."""
         rule = self.of_version(version)
         model = self._inventory.registered_models.get(version.name)
-        return self.age(rule, rule.ttl_ms, version.tags, model.tags if model else {}), rule.ttl_ms
+        tags = (version.tags, model.tags if model else {})
+        return self._age(rule, rule.ttl_ms, *tags), rule.ttl_ms
 
     def age_of_model(self, model: RegisteredModel) -> tuple[Age, int | None]:
         """Return the age from which an empty model is stale, and what its rule alone sets, ms."""
         rule = self.of_model(model)
-        return self.age(rule, rule.empty_model_ms, model.tags), rule.empty_model_ms
+        return self._age(rule, rule.empty_model_ms, model.tags), rule.empty_model_ms
 
-    def age(self, rule: Rule, ms: int | None, *tags: Mapping[str, str]) -> Age:
+    def _age(
+        self,
+        rule: Rule,
+        ms: int | None,
+        *tags: Mapping[str, str],
+        may_shorten: bool | None = None,
+    ) -> Age:
         """Return the age from which something is stale.
 
         Args:
             rule: that is about it.
             ms: what the rule sets; None for never.
             tags: of the thing itself, then of what holds it.
+            may_shorten: whether a tag may ask for less; as the policy says when it is None.
         """
+        if may_shorten is None:
+            may_shorten = self._policy.owners_may_shorten
         for each in tags:
             wish = wished_ttl(each)
             if wish is None:
@@ -140,7 +149,7 @@ class Rulebook:
                 return Age(None, wish.text, malformed=wish.text)
             # "never" in a policy is final: an owner can shorten an age, not switch deletion on.
             is_shorter = wish.ttl_ms is not None and (ms is None or wish.ttl_ms < ms)
-            if not is_shorter or (ms is not None and self._policy.owners_may_shorten):
+            if not is_shorter or (ms is not None and may_shorten):
                 return Age(wish.ttl_ms, wish.text)
         return Age(ms, _by(rule, self._policy))
 

@@ -20,6 +20,7 @@ NEVER = "never"
 OFF = "off"
 
 _WILD = re.compile(r"[*?\[]")
+_FINDS_ANYTHING = {".*", "^", "^.*", "$", ".*$"}
 # What MLflow's UI shows as the user; clients that set none send "unknown" as user_id.
 _OF_EXPERIMENTS = ("experiment", "experiment_regex")
 _OF_RUNS = ("status", "user", "run_name")
@@ -111,10 +112,8 @@ class Selector:
                     ("workspace", True),
                 )
             )
-            and all(
-                getattr(self, name) in {None, getattr(other, name)}
-                for name in ("experiment_regex", "model_regex")
-            )
+            and self._covers_regex(other, *_OF_EXPERIMENTS, anything=other.is_of_experiments)
+            and self._covers_regex(other, *_OF_MODELS, anything=other.is_of_models)
             and (not self.status or (other.status != () and {*other.status} <= {*self.status}))
             and all(
                 key in other.tags and self._covers_glob(glob, other.tags[key])
@@ -132,7 +131,23 @@ class Selector:
         start = _WILD.split(other, maxsplit=1)[0]
         if start == other:
             return _glob(glob, other)
-        return glob.endswith("*") and not _WILD.search(glob[:-1]) and start.startswith(glob[:-1])
+        return glob.endswith("*") and not has_wildcards(glob[:-1]) and start.startswith(glob[:-1])
+
+    def _covers_regex(self, other: Selector, glob: str, regex: str, *, anything: bool) -> bool:
+        """Tell whether a regular expression finds something in all names that another one means.
+
+        Args:
+            other: the other selector.
+            glob: the field for a glob of the name.
+            regex: the field for a regular expression of it.
+            anything: whether all that the other one is about has such a name.
+        """
+        pattern, name = getattr(self, regex), getattr(other, glob)
+        if pattern is None or pattern == getattr(other, regex):
+            return True
+        if name is not None and not has_wildcards(name):
+            return re.search(pattern, name) is not None
+        return anything and pattern in _FINDS_ANYTHING
 
     def matches_experiment(self, experiment: Experiment, workspace: str | None) -> bool:
         """Tell whether it is about an experiment as such."""
@@ -187,6 +202,11 @@ class Selector:
             or (key in of_holder and _glob(value, of_holder[key]))
             for key, value in self.tags.items()
         )
+
+
+def has_wildcards(glob: str) -> bool:
+    """Tell whether a glob can fit more than one text."""
+    return _WILD.search(glob) is not None
 
 
 def _glob(pattern: str | None, text: str) -> bool:

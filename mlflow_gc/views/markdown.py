@@ -1,154 +1,278 @@
-"""A plan or a difference as Markdown, for a pull request or a job summary."""
+"""A plan as Markdown, for a pull request or a job summary."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.views import policy_in_words
-from mlflow_gc.views.escape import plain
+from mlflow_gc.plan.verify import identify
+from mlflow_gc.views import budget, policy_in_words
+from mlflow_gc.views.budget import Block, Notice, Part
+from mlflow_gc.views.gfm import code, folded, head, row, shown, unfolded, words
+from mlflow_gc.views.lines import KIND_WORDS
+from mlflow_gc.views.rows import last_activity
+from mlflow_gc.views.validity import validity
 
-_CUT_AT = 100
-# Everything that GitHub, GitLab or plain CommonMark could take for markup, mentions and raw
-# HTML included.
-_SPECIAL = re.compile(r"[\\`*_{}\[\]()<>#+\-.!|~@&:$=\"']")
-_KINDS = {
-    "experiments": ("Experiments", ("experiment", "last activity", "why")),
-    "runs": ("Runs", ("run", "experiment", "last activity", "why")),
-    "model_versions": ("Model versions (irreversible)", ("version", "last updated", "why")),
-    "registered_models": ("Registered models (irreversible)", ("model", "last updated", "why")),
+Json = dict[str, Any]
+
+_URI = 100
+_NAME = 60
+_SENTENCE = 300
+_LINKS = 5
+_POLICY = 2_000
+# Shares of the room: what cannot be undone is shown before all else.
+_HEAVY, _GROUPS = 6, 3
+_OPEN_GROUPS = 10
+
+
+def show(plan: Json, most_bytes: int | None = budget.DEFAULT) -> str:
+    """Return a plan as Markdown: what goes and for good, by experiment and model, what stays.
+
+    Args:
+        plan: the document.
+        most_bytes: lists are cut so that the text is no larger than this many bytes, at least
+            :data:`mlflow_gc.views.budget.LEAST`; None cuts nothing.
+    """
+    return budget.fit(list(_parts(plan)), most_bytes)
+
+
+def _parts(plan: Json) -> Iterator[Part]:
+    yield f"## Prune plan of {code(plan['server']['tracking_uri'], most=_URI)}\n\n"
+    yield _headline(plan)
+    yield Notice(
+        "This text was cut to fit. **What gets approved is the digest of the plan, not this "
+        "text**; `mlflow-gc show --all PLAN` shows everything.\n\n"
+    )
+    if plan["diagnostics"]:
+        yield _diagnostics(plan["diagnostics"])
+    yield _facts(plan)
+    yield _numbers(plan)
+    yield from _deleted(plan, reversible=False)
+    yield from _by_model(plan)
+    yield from _by_experiment(plan)
+    yield from _deleted(plan, reversible=True)
+    yield from _kept(plan)
+    yield from _policy(plan["policy"])
+
+
+def _headline(plan: Json) -> str:
+    counts = {kind: len(plan[kind]) for kind in KIND_WORDS}
+    total = sum(counts.values())
+    if not total:
+        return "**Nothing to delete.**\n\n"
+    irreversible = {
+        kind: sum(not entity["reversible"] for entity in plan[kind]) for kind in KIND_WORDS
+    }
+    for_good = sum(irreversible.values())
+    everything = f"{_counted(total, 'deletion', 'deletions')}: {_listed(counts)}."
+    if not for_good:
+        return f"{everything} All of it can be restored.\n\n"
+    lead = f"**{for_good:,} of {total:,} deletions cannot be undone: {_listed(irreversible)}.**"
+    if irreversible["runs"]:
+        lead += " (Runs lose their assessments for good.)"
+    return f"{lead}\n\n{everything}\n\n"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(_counted(count, *KIND_WORDS[kind]) for kind, count in counts.items() if count)
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _diagnostics(diagnostics: Sequence[Json]) -> Block:
+    # Another bullet than that of the list that follows: a list of its own.
+    lines = (f"* **Warning:** {words(d['message'], most=_SENTENCE)}\n" for d in diagnostics)
+    return Block("", lines, len(diagnostics), "\n", shown("warnings"), _HEAVY)
+
+
+def _facts(plan: Json) -> str:
+    server, policy = plan["server"], plan["policy"]
+    said = validity(plan)
+    is_of_use = "cannot be applied" not in said
+    lines = [
+        f"Plan {code(plan['plan_id'])}",
+        words(said) if is_of_use else f"**{words(said)}**",
+        words(f"As of {plan['as_of']}, {policy_in_words.ages(policy)}", most=_SENTENCE),
+    ]
+    if server["registry_uri"] != server["tracking_uri"]:
+        lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
+    if server["workspace"]:
+        lines.append(f"Workspace {code(server['workspace'], most=_URI)}")
+    if is_of_use:
+        command = f"mlflow-gc prune PLAN --expect {plan['plan_id']}"
+        lines.append(f"To apply exactly this: {code(command)}")
+    return "".join(f"- {line}\n" for line in lines) + "\n"
+
+
+def _numbers(plan: Json) -> str:
+    lines = [head("", "scanned:", "stale:", "kept:", "to delete:", "irreversible:")]
+    for kind, (_, many) in KIND_WORDS.items():
+        counts = plan["summary"][kind]
+        if kind == "registered_models" and not counts["scanned"]:
+            continue
+        for_good = sum(not entity["reversible"] for entity in plan[kind])
+        cells = [*(counts[key] for key in ("scanned", "stale", "protected")), len(plan[kind])]
+        numbers = [f"{number:,}" for number in cells]
+        lines.append(row(many, *numbers, f"**{for_good:,}**" if for_good else "0"))
+    return "".join(lines) + "\n"
+
+
+def _by_experiment(plan: Json) -> Iterator[Block]:
+    names = {run["experiment_id"]: run["experiment_name"] for run in plan["runs"]}
+    whole = {experiment["experiment_id"] for experiment in plan["experiments"]}
+
+    def cell(experiment_id: str) -> str:
+        named = _experiment(experiment_id, names[experiment_id])
+        return f"{named} goes as a whole" if experiment_id in whole else named
+
+    young = plan.get("statistics", {}).get("by_experiment", ())
+    fresh = {entry["experiment_id"]: entry["fresh"] for entry in young}
+    yield from _groups(plan, "runs", "experiment_id", cell, fresh)
+
+
+def _by_model(plan: Json) -> Iterator[Block]:
+    young = plan.get("statistics", {}).get("by_model", ())
+    fresh = {entry["name"]: entry["fresh"] for entry in young}
+    yield from _groups(plan, "model_versions", "name", code, fresh)
+
+
+def _groups(
+    plan: Json, kind: str, key: str, cell: Callable[[str], str], fresh: Mapping[str, int]
+) -> Iterator[Block]:
+    """Yield a table of the largest groups, and one of the others, folded."""
+    goes = Counter(entity[key] for entity in plan[kind])
+    stays = Counter(entity[key] for entity in plan["protected"][kind])
+    newest: dict[str, str] = defaultdict(str)
+    for entity in plan[kind]:
+        newest[entity[key]] = max(newest[entity[key]], last_activity(kind, entity) or "")
+
+    def line(group: str) -> str:
+        young = f"{fresh[group]:,}" if group in fresh else ""
+        counts = (f"{goes[group]:,}", f"{stays[group]:,}", young)
+        return row(cell(group), *counts, newest[group][:10])
+
+    group_word = {"runs": "experiment", "model_versions": "model"}[kind]
+    many = KIND_WORDS[kind][1]
+    columns = (group_word, f"{many} to delete:", "kept:", "not stale:", "newest that goes")
+    groups = sorted(goes, key=lambda group: (-goes[group], group))
+    first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
+    if first:
+        nouns = f"{group_word}s"
+        yield unfolded(columns, map(line, first), len(first), nouns=nouns, weight=_GROUPS)
+    if others:
+        title = _counted(len(others), f"more {group_word}", f"more {group_word}s")
+        yield folded(title, columns, map(line, others), len(others), nouns=f"more {group_word}s")
+
+
+def _deleted(plan: Json, *, reversible: bool) -> Iterator[Block]:
+    """Yield the lists of what goes and can be restored, or cannot."""
+    sizes = Counter(run["experiment_id"] for run in plan["runs"])
+    # Sorting is stable: inside of an experiment the order stays that of the plan.
+    runs = sorted(
+        plan["runs"], key=lambda run: (-sizes[run["experiment_id"]], run["experiment_id"])
+    )
+    lists = {**plan, "runs": runs}
+    for kind, (columns, _) in _TABLES.items():
+        entities = [e for e in lists[kind] if e["reversible"] is reversible]
+        if entities:
+            title = f"Delete {_counted(len(entities), *KIND_WORDS[kind])}"
+            yield folded(
+                title if reversible else f"<strong>{title}: irreversible</strong>",
+                columns,
+                _rows(kind, entities),
+                len(entities),
+                nouns=KIND_WORDS[kind][1],
+                weight=1 if reversible else _HEAVY,
+            )
+
+
+def _experiment(experiment_id: str, name: str) -> str:
+    return f"{code(name, most=_NAME)} {code(experiment_id)}"
+
+
+def _rows(kind: str, entities: Sequence[Json]) -> Iterator[str]:
+    cells = _TABLES[kind][1]
+    for entity in entities:
+        yield row(*cells(entity), words("; ".join(entity["reasons"]), most=_SENTENCE))
+
+
+def _run_cells(run: Json) -> Sequence[str]:
+    return (
+        f"{code(run['run_id'])}<br>{code(run['run_name'], most=_NAME)}",
+        _experiment(run["experiment_id"], run["experiment_name"]),
+        code(run["user_id"], most=_NAME),
+        _day("runs", run),
+    )
+
+
+def _experiment_cells(experiment: Json) -> Sequence[str]:
+    named = _experiment(experiment["experiment_id"], experiment["name"])
+    return named, f"{experiment['run_count']:,}", _day("experiments", experiment)
+
+
+def _version_cells(version: Json) -> Sequence[str]:
+    named = f"{code(version['name'])} {code(version['version'])}"
+    return named, code(version["description"], most=_NAME), _day("model_versions", version)
+
+
+def _model_cells(model: Json) -> Sequence[str]:
+    described = code(model["description"], most=_NAME)
+    return code(model["name"]), described, _day("registered_models", model)
+
+
+_TABLES: dict[str, tuple[Sequence[str], Callable[[Json], Sequence[str]]]] = {
+    "model_versions": (("version", "description", "last activity", "why"), _version_cells),
+    "registered_models": (("model", "description", "last activity", "why"), _model_cells),
+    "experiments": (("experiment", "runs:", "last activity", "why"), _experiment_cells),
+    "runs": (("run", "experiment", "user", "last activity", "why"), _run_cells),
 }
 
 
-def show(plan: dict[str, Any]) -> str:
-    """Return a plan as Markdown: numbers, what goes, what stays and why."""
-    return "\n".join(_plan(plan)) + "\n"
+def _day(kind: str, entity: Json) -> str:
+    return words((last_activity(kind, entity) or "unknown")[:10])
 
 
-def diff(changes: dict[str, Any]) -> str:
-    """Return the difference of two plans as Markdown."""
-    return "\n".join(_diff(changes)) + "\n"
-
-
-def escape(text: str) -> str:
-    """Return text that no Markdown renderer takes for anything but text."""
-    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", plain(text))
-
-
-def _plan(plan: dict[str, Any]) -> Iterator[str]:
-    yield f"## Prune plan of {escape(plan['server']['tracking_uri'])}"
-    yield ""
-    yield f"`{plan['plan_id']}`"
-    yield ""
-    yield f"As of {plan['as_of']}, {escape(policy_in_words.ages(plan['policy']))}."
-    for diagnostic in plan["diagnostics"]:
-        yield ""
-        yield f"**Warning:** {escape(diagnostic['message'])}"
-    yield ""
-    keys = ("scanned", "stale", "protected", "delete")
-    yield from _table(
-        ("", "scanned", "stale", "kept", "to delete"),
-        [
-            (title, *(str(plan["summary"][kind][key]) for key in keys))
-            for kind, (title, _) in _KINDS.items()
-            if kind != "registered_models" or plan["summary"][kind]["scanned"]
-        ],
-    )
-    if irreversible := plan["summary"]["irreversible"]:
-        yield ""
-        yield f"**{irreversible} of the deletions are irreversible.**"
-    if not plan["applyable"]:
-        yield ""
-        yield "**This plan cannot be applied.**"
-    for kind, (title, header) in _KINDS.items():
-        if plan[kind]:
-            # What cannot be undone comes first: a long list is cut.
-            entities = sorted(plan[kind], key=lambda entity: entity["reversible"])
-            yield from _folded(
-                f"{title}: {len(entities)} to delete",
-                _table(header, [_row(kind, entity) for entity in entities[:_CUT_AT]]),
-                len(entities),
-            )
-    kept = [(kind, entity) for kind in _KINDS for entity in plan["protected"][kind]]
-    if kept:
-        rows = [
-            (escape(_id_of(kind, e)), e["reason"].replace("_", " "), escape(", ".join(e["via"])))
-            for kind, e in kept[:_CUT_AT]
-        ]
-        yield from _folded(
-            f"Kept although old: {len(kept)}", _table(("kept", "because", "via"), rows), len(kept)
-        )
-
-
-def _diff(changes: dict[str, Any]) -> Iterator[str]:
-    yield "## Changes of the prune plan"
-    if not changes["different"]:
-        yield ""
-        yield "No differences."
+def _kept(plan: Json) -> Iterator[Block]:
+    """Yield what stays although it is old: how many for which reason, each with an example."""
+    protected = plan["protected"]
+    counts = Counter((kind, e["reason"]) for kind in KIND_WORDS for e in protected[kind])
+    if not counts:
         return
-    for part in ("server", "policy", "state"):
-        for field in changes[part]:
-            yield ""
-            yield f"**{part}** {_change(field)}"
-    for kind, (title, _) in _KINDS.items():
-        rows = [
-            (sign, escape(entity["id"]), escape(entity["name"]), escape(entity["why"]))
-            for sign, key in (("added", "added"), ("removed", "removed"))
-            for entity in changes[kind][key]
-        ] + [
-            ("changed", escape(e["id"]), escape(e["name"]), "; ".join(map(_change, e["fields"])))
-            for e in changes[kind]["changed"]
-        ]
-        if rows:
-            yield from _folded(
-                f"{title}: {len(rows)} changes",
-                _table(("", "id", "name", "why"), rows[:_CUT_AT]),
-                len(rows),
-            )
+    examples: dict[tuple[str, str], Json] = {}
+    for kind in KIND_WORDS:
+        for entity in protected[kind]:
+            examples.setdefault((kind, entity["reason"]), entity)
+
+    def line(group: tuple[str, str]) -> str:
+        kind, reason = group
+        entity = examples[group]
+        example = code(identify(kind, entity))
+        kept = _counted(counts[group], *KIND_WORDS[kind])
+        return row(code(reason), kept, example, _chain(entity["via"]))
+
+    groups = sorted(counts, key=lambda group: (-counts[group], group))
+    yield folded(
+        f"Kept although old: {counts.total():,}",
+        ("reason", "kept", "for example", "because of"),
+        map(line, groups),
+        len(groups),
+        nouns="reasons",
+        weight=_GROUPS,
+    )
 
 
-def _row(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
-    why = escape("; ".join(entity["reasons"]))
-    if kind == "experiments":
-        last = entity["last_activity_time"] or entity["last_update_time"] or ""
-        return escape(f"{entity['experiment_id']} {entity['name']}"), last[:10], why
-    if kind == "runs":
-        run = escape(f"{entity['run_id']} {entity['run_name']}")
-        last = entity["last_activity_time"] or ""
-        return run, escape(entity["experiment_name"]), last[:10], why
-    name = _id_of(kind, entity).removeprefix("model version ").removeprefix("registered model ")
-    return escape(name), (entity["last_updated_timestamp"] or "")[:10], why
+def _chain(via: Sequence[str]) -> str:
+    links = [words(link, most=_SENTENCE) for link in via[:_LINKS]]
+    if len(via) > _LINKS:
+        links.append(f"and {len(via) - _LINKS} more")
+    return ", ".join(links)
 
 
-def _id_of(kind: str, entity: dict[str, Any]) -> str:
-    if kind == "experiments":
-        return f"experiment {entity['experiment_id']} {entity['name']}"
-    if kind == "runs":
-        return f"run {entity['run_id']}"
-    if kind == "registered_models":
-        return f"registered model {entity['name']}"
-    return f"model version {entity['name']}/{entity['version']}"
-
-
-def _change(field: dict[str, Any]) -> str:
-    return f"{escape(field['field'])}: {escape(str(field['old']))} → {escape(str(field['new']))}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{' --- |' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def _folded(title: str, lines: Iterable[str], total: int) -> Iterator[str]:
-    yield ""
-    yield f"<details><summary>{title}</summary>"
-    yield ""
-    yield from lines
-    if total > _CUT_AT:
-        yield ""
-        yield f"... and {total - _CUT_AT} more. What is approved is the digest, not this text."
-    yield ""
-    yield "</details>"
+def _policy(policy: Json) -> Iterator[Block]:
+    sentences = list(policy_in_words.limits(policy))
+    if sentences:
+        lines = (f"- {words(sentence, most=_POLICY)}\n" for sentence in sentences)
+        yield folded("Policy", (), lines, len(sentences), nouns="sentences of the policy")

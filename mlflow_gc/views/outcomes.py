@@ -1,4 +1,4 @@
-"""What a prune, a check, a marking or a restore did, as text."""
+"""What a prune, a marking or a restore did, as text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.views.escape import plain
-from mlflow_gc.views.lines import CUT_AT, NAME, by_record_kind, line, listing, table
+from mlflow_gc.views.lines import (
+    CUT_AT,
+    IN_JOURNAL,
+    by_record_kind,
+    counted,
+    line,
+    listing,
+    spans,
+    table,
+)
+from mlflow_gc.views.plan_head import BAD, shell_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,9 +27,14 @@ if TYPE_CHECKING:
 
 
 def outcome(
-    result: Result, skips: Sequence[dict[str, Any]], console: Console, *, journal: Path | None
+    result: Result,
+    skips: Sequence[dict[str, Any]],
+    console: Console,
+    *,
+    plan_id: str,
+    journal: Path | None,
 ) -> None:
-    """Print how a prune ended: counts, and why what was not deleted stayed."""
+    """Print how a prune ended: counts, why what was not deleted stayed, and how to undo it."""
     verb = "deleted" if journal else "would be deleted"
     rows: list[tuple[str, ...]] = [("", verb, "skipped", "failed")]
     for kind, words in by_record_kind():
@@ -35,32 +49,19 @@ def outcome(
         line(
             console,
             f"{put_back:,} of the deleted were put back at once: somebody needed them.",
-            "bold red",
+            BAD,
         )
     totals = [f"{result.total(o):,}" for o in ("deleted", "skipped", "failed")]
     line(console, "In all {} {}, {} skipped, {} failed.".format(totals[0], verb, *totals[1:]))
     _skips(skips, console)
-    if journal:
-        line(console, f"Journal {journal}")
-    else:
+    line(console, f"Plan {plan_id}")
+    if not journal:
         line(console, "Dry run: nothing was deleted and no journal was written.")
-
-
-def check(result: Result, skips: Sequence[dict[str, Any]], console: Console) -> None:
-    """Print how many entries of a plan match, changed or are gone."""
-    rows: list[tuple[str, ...]] = [("", "matching", "changed", "gone", "failed")]
-    totals = [0, 0, 0, 0]
-    for kind, words in by_record_kind():
-        of_kind = {name: n for (k, name), n in result.counts.items() if k == kind}
-        gone = sum(of_kind.get(f"skipped:{code}", 0) for code in ("gone", "already_deleted"))
-        skipped = sum(n for name, n in of_kind.items() if name.startswith("skipped:"))
-        numbers = (of_kind.get("deleted", 0), skipped - gone, gone, of_kind.get("failed", 0))
-        totals = [total + n for total, n in zip(totals, numbers, strict=True)]
-        if of_kind or kind != "registered_model":
-            rows.append((words, *(f"{n:,}" for n in numbers)))
-    table(console, rows)
-    line(console, "In all {:,} matching, {:,} changed, {:,} gone, {:,} failed.".format(*totals))
-    _skips(skips, console)
+        return
+    line(console, f"Journal {journal}")
+    if any(result.counts[kind, "deleted"] for kind in ("run", "experiment")):
+        undo = f"mlflow-gc restore {shell_path(str(journal))}"
+        spans(console, [("Undo:   ", "dim"), (undo, "cyan")])
 
 
 def marks(
@@ -97,33 +98,38 @@ def marks(
         line(console, "Dry run: nothing was marked.")
 
 
-def undo(plan: Undo, console: Console) -> None:
+def undo(plan: Undo, console: Console, *, plan_id: str) -> None:
     """Print what a restore is going to bring back, and what it cannot."""
-    line(console, f"Restore {len(plan.experiments):,} experiments and {len(plan.runs):,} runs.")
+    sizes = [
+        counted(kind, len(ids))
+        for kind, ids in (("experiments", plan.experiments), ("runs", plan.runs))
+    ]
+    line(console, f"Restore {' and '.join(sizes)}.", "bold")
+    line(console, f"Plan {plan_id}")
     if plan.without_assessments:
         line(
             console,
             f"{len(plan.without_assessments):,} of the runs come back without their assessments: "
             "MLflow wiped these for good.",
-            "bold red",
+            BAD,
         )
     if plan.registered_models:
-        names = ", ".join(plain(name, most=NAME) for name in list(plan.registered_models)[:CUT_AT])
-        line(
-            console,
-            f"{len(plan.registered_models):,} registered models cannot be restored: {names}",
-            "bold red",
-        )
+        models = counted("registered_models", len(plan.registered_models))
+        line(console, f"{models} cannot be restored:", BAD)
+        names = [(name,) for name in plan.registered_models]
+        listing(console, names, everything=False, where=IN_JOURNAL)
     if not plan.model_versions:
         return
-    line(console, f"{len(plan.model_versions):,} model versions cannot be restored:", "bold red")
+    versions = counted("model_versions", len(plan.model_versions))
+    line(console, f"{versions} cannot be restored:", BAD)
     listing(
         console,
         [
-            (plain(key), f"run {known.get('run_id') or 'none'}", plain(known.get("source", "")))
+            (key, f"run {known.get('run_id') or 'none'}", str(known.get("source", "")))
             for key, known in plan.model_versions.items()
         ],
         everything=False,
+        where=IN_JOURNAL,
     )
 
 

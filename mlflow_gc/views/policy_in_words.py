@@ -172,7 +172,7 @@ def _keeps(keep: Json) -> Iterator[str]:
     if "last" in keep:
         yield "all" if keep["last"] == "all" else f"the newest {keep['last']:,}"
     counted = [
-        f"{keep[name]:,} {words}" for name, words in _BUCKETS.items() if _is_number(keep, name)
+        _so_many(keep[name], words) for name, words in _BUCKETS.items() if _is_number(keep, name)
     ]
     if counted:
         yield f"the newest of each of the last {_and(counted)} that have something"
@@ -189,6 +189,12 @@ def _is_number(keep: Json, name: str) -> bool:
     return isinstance(keep.get(name), int)
 
 
+def _so_many(number: Any, words: str) -> str:
+    # A floor of a newer version may be anything.
+    shown = f"{number:,}" if isinstance(number, int) else number
+    return f"{shown} {words.removesuffix('s') if number == 1 else words}"
+
+
 def _grace(policy: Json) -> str:
     return f"Only what mlflow-gc mark announced {span(policy['grace'])} before goes."
 
@@ -198,7 +204,7 @@ def _floors(policy: Json) -> Iterator[str]:
         yield f"Nothing younger than {span(policy['min_age'])} goes."
     last = {k.replace("_", " "): n for k, n in policy["keep_last"].items() if n}
     if last:
-        yield "The newest of each group stay: " + ", ".join(f"{n} {k}" for k, n in last.items())
+        yield "The newest of each group stay: " + ", ".join(_so_many(n, k) for k, n in last.items())
     if policy["evaluation_runs"] == "delete":
         yield "Evaluation runs may go; their assessments go for good."
     guards = [f"{key} {n:,}" for key, n in policy["guards"]["max_deletions"].items()]

@@ -122,6 +122,12 @@ def test_holds_no_by_products(unpacked: Path):
     assert not [n for n in names if unwanted.search(n)]
 
 
+def test_holds_the_documentation_and_not_what_builds_its_site(unpacked: Path):
+    docs = {p.relative_to(unpacked / "docs") for p in (unpacked / "docs").rglob("*") if p.is_file()}
+    assert {"install_guide.md", "policy.md", "decisions.md", "reference.md"} <= set(map(str, docs))
+    assert not {p for p in docs if p.parts[0].startswith("_") or p.suffix in {".py", ".html"}}
+
+
 def test_names_no_folder_of_the_machine_that_built_it(unpacked: Path):
     machine = re.compile(
         "|".join([re.escape(str(ROOT)), re.escape(sys.prefix), r"/home/\w", r"/Users/\w"])

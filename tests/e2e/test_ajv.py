@@ -101,6 +101,15 @@ def test_diff(plans: tuple[Plan, Plan], shared_bench: Bench, tmp_path: Path) -> 
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_check(plans: tuple[Plan, Plan], shared_bench: Bench, tmp_path: Path) -> None:
+    document = tmp_path / "check.json"
+    outcome = shared_bench.cli("check", plans[0].path, "--format", "json").expect(0)
+    document.write_text(outcome.out)
+    assert outcome.json()["differs"] is True
+    result = _judge(_schema(shared_bench, "check", tmp_path), document)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_the_validator_can_say_no(
     plans: tuple[Plan, Plan], shared_bench: Bench, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from markdown_it import MarkdownIt
 from support.plans import Plan
 from support.world import FRESH, KEEP_TAG
 
@@ -36,6 +37,9 @@ UGLY = {
 """Lone surrogates cannot be stored (SQLite wants UTF-8) and are left out below."""
 
 STORABLE = {role: text for role, text in UGLY.items() if role != "lone surrogate"}
+
+OURS = {"h2", "p", "strong", "ul", "li", "code", "br", "details", "summary"}
+OURS |= {"table", "thead", "tbody", "tr", "th", "td"}
 
 BIDI_AND_INVISIBLE = (
     "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u2028\u2029"
@@ -117,11 +121,12 @@ def test_they_do_not_break_the_lines_of_the_file(plan: Plan) -> None:
     assert len(opening) == entities + protected
 
 
-@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+@pytest.mark.parametrize("form", ["text", "markdown", "html", "csv", "ndjson"])
 def test_show_is_harmless(plan: Plan, offline_cli: Cli, form: str) -> None:
-    """In every format for people."""
+    """In every format for people, and in those that end up on terminals and in spreadsheets."""
     outcome = offline_cli("show", plan.path, "--format", form).expect(0)
-    _assert_harmless(outcome.text)
+    # Line ends of CSV are CR LF, and Excel wants a mark in front.
+    _assert_harmless(outcome.text.removeprefix("\ufeff").replace("\r\n", "\n"))
     assert outcome.out.count(MARK) >= len(STORABLE), "they are shown, though"
 
 
@@ -132,11 +137,13 @@ def test_markdown_and_html_run_nothing(plan: Plan, offline_cli: Cli) -> None:
     for text in (markdown, html):
         assert "<script>alert" not in text
         assert "<img src=x" not in text
-    assert "](javascript:" not in markdown
-    assert "![x](http" not in markdown
-    rows = [line for line in markdown.splitlines() if MARK in line and line.startswith("|")]
-    bars = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
-    assert len(bars) <= 4, "a bar in a name breaks the table"
+    rendered = MarkdownIt("commonmark").enable("table").render(markdown)
+    assert "](javascript:" in rendered, "shown as it is"
+    tags = set(re.findall(r"</?([a-z0-9]+)", rendered))
+    assert tags <= OURS
+    for table in re.findall("<table>.*?</table>", rendered, re.DOTALL):
+        cells = {len(re.findall("<t[dh]", line)) for line in table.split("<tr>")[1:]}
+        assert len(cells) == 1, "a bar in a name breaks the table"
 
 
 def test_rich_markup_in_names_is_shown_as_it_is(plan: Plan, offline_cli: Cli) -> None:
@@ -164,9 +171,11 @@ def test_report_diff_check_and_prune_are_harmless(
     _assert_harmless(cli("report", "-v", "-o", shared_bench.dir / "again.json").expect(0).text)
     empty = shared_bench.report("--ttl", 3000, name="empty.json")
     for form in ("text", "markdown"):
-        _assert_harmless(
-            offline_cli("diff", empty.path, plan.path, "--format", form).expect(2).text
-        )
+        for paths in ((empty.path, plan.path), (plan.path, empty.path)):
+            outcome = offline_cli("diff", *paths, "--all", "--format", form).expect(2)
+            _assert_harmless(outcome.text)
+            assert outcome.out.count(MARK) >= len(STORABLE)
+            assert "<script>alert" not in outcome.out or form == "text"
     for run in sorted(plan.runs)[::2]:
         world.resume(run)
     for version in plan.document["model_versions"][::2]:
@@ -176,7 +185,11 @@ def test_report_diff_check_and_prune_are_harmless(
             int(version["version"]),
             version["name"],
         )
-    _assert_harmless(cli("check", plan.path).text)
+    for form in ("text", "markdown"):
+        shown = cli("check", plan.path, "--all", "--format", form).text
+        _assert_harmless(shown)
+        assert shown.count(MARK) >= len(STORABLE)
+        assert "<script>alert" not in shown or form == "text"
     outcome, journal = shared_bench.prune(plan, "-v", codes=(0, 3))
     _assert_harmless(outcome.text)
     assert journal.with_outcome("deleted")

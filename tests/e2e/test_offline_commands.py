@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,11 +63,17 @@ OFFLINE = [
     ("show", "BASE", "--format", "markdown"),
     ("show", "BASE", "--format", "html"),
     ("show", "BASE", "--format", "json"),
+    ("show", "BASE", "--format", "csv"),
+    ("show", "BASE", "--format", "ndjson"),
     ("diff", "BASE", "HEAD"),
     ("diff", "BASE", "HEAD", "--format", "json"),
+    ("diff", "BASE", "HEAD", "--format", "markdown"),
+    ("check", "--help"),
     ("validate", "BASE", "HEAD"),
     ("schema", "plan"),
     ("schema", "journal"),
+    ("schema", "diff"),
+    ("schema", "check"),
 ]
 
 
@@ -88,7 +97,9 @@ def test_the_poison_works(poisoned: dict[str, str], offline_cli: Cli, tmp_path: 
         offline_cli("report", "-o", tmp_path / "p.json", env=poisoned, cold=True).expect(0)
 
 
-@pytest.mark.parametrize("words", [("--help",), ("show", "BASE")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("--help",), ("show", "BASE"), ("diff", "BASE", "BASE")], ids=" ".join
+)
 def test_starts_at_once(words: tuple[str, ...], plans: tuple[Plan, Plan], offline_cli: Cli) -> None:
     """Well under half a second of processor time; the best of five, on busy machines."""
     paths = {"BASE": str(plans[0].path)}
@@ -146,7 +157,47 @@ def test_show_markdown_and_html_are_what_they_say(
     html = offline_cli("show", plans[0].path, "--format", "html").expect(0).out
     assert html.lstrip().lower().startswith("<!doctype html>")
     assert "src=" not in html
-    assert "href=" not in html.replace('href="#', "")
+    addresses = re.findall(r"""href=["']([^"']*)""", html)
+    base = "http://127.0.0.1:"
+    assert all(a.startswith(("#", base)) for a in addresses), "links, and nothing that is loaded"
+    assert "<link" not in html
+
+
+def test_show_csv_and_json_lines_list_every_entity(
+    plans: tuple[Plan, Plan], offline_cli: Cli
+) -> None:
+    """What goes and what stays, each once, in both."""
+    for plan in plans:
+        document = plan.document
+        kinds = ("experiments", "runs", "model_versions", "registered_models")
+        goes = sum(len(document[kind]) for kind in kinds)
+        stays = sum(len(document["protected"][kind]) for kind in kinds)
+        lines = offline_cli("show", plan.path, "--format", "ndjson").expect(0).out
+        rows = [json.loads(line) for line in lines.splitlines()]
+        assert [row["action"] for row in rows].count("delete") == goes > 0
+        assert [row["action"] for row in rows].count("keep") == stays
+        assert {row["id"] for row in rows} >= plan.runs | plan.versions | plan.experiments
+        table = offline_cli("show", plan.path, "--format", "csv").expect(0).out
+        read = list(csv.DictReader(io.StringIO(table.removeprefix("\ufeff"), newline="")))
+        assert [row["id"] for row in read] == [row["id"] for row in rows]
+
+
+def test_markdown_keeps_to_its_budget(plans: tuple[Plan, Plan], offline_cli: Cli) -> None:
+    """Bytes, at least some thousand of them; other formats have none."""
+    words = ("show", plans[0].path, "--format", "markdown")
+    whole = offline_cli(*words, "--all").expect(0).out
+    assert offline_cli(*words).expect(0).out == whole
+    assert offline_cli(*words, "--budget", 8_000).expect(0).out == whole
+    for wrong in ((*words, "--budget", 100), (*words, "--budget", 9_000, "--all")):
+        assert "--budget" in offline_cli(*wrong).expect(64).err
+    offline_cli("show", plans[0].path, "--budget", 9_000).expect(64)
+
+
+def test_diff_has_the_formats_that_it_has(plans: tuple[Plan, Plan], offline_cli: Cli) -> None:
+    """And says which, for one that it has not."""
+    for form in ("html", "csv", "ndjson"):
+        wrong = offline_cli("diff", plans[0].path, plans[1].path, "--format", form).expect(64)
+        assert "'text', 'markdown', 'json'" in wrong.err
 
 
 def test_show_says_when_a_plan_is_expired(
@@ -251,7 +302,7 @@ def test_validate_names_every_bad_file(
     assert "bad.json" in outcome.text.replace("\n", "")
 
 
-@pytest.mark.parametrize("name", ["plan", "journal"])
+@pytest.mark.parametrize("name", ["plan", "journal", "diff", "check"])
 def test_schemas_describe_every_field(name: str, offline_cli: Cli) -> None:
     """Every property at every level has a description (or refers to one that has)."""
     schema = offline_cli("schema", name).expect(0).json()

@@ -205,6 +205,16 @@ def test_what_cannot_be_read_is_1(offline_cli: Cli, tmp_path: Path) -> None:
     assert "p.yml" in offline_cli("policy", "test", path).expect(ERROR).err
 
 
+def test_what_tests_nothing_is_said(offline_cli: Cli, tmp_path: Path) -> None:
+    """A case without an expectation; a setting of the policy without an effect."""
+    policy = "version: 1\nmin_age: 9d\ndefaults: {ttl: 3d}\n"
+    case = "- {name: idle, runs: [{age: 60d}]}\n- {name: busy, runs: [{expect: delete}]}\n"
+    said = offline_cli("policy", "test", _cases(tmp_path, case, policy)).expect(0)
+    assert "the case 'idle' expects nothing" in said.err
+    assert "'busy'" not in said.err
+    assert f"{tmp_path / 'p.yml'}: defaults: ttl: 3d is shorter than min_age: 9d" in said.err
+
+
 def test_another_policy_can_be_tested(offline_cli: Cli, tmp_path: Path) -> None:
     path = _cases(tmp_path, "- {name: c, runs: [{age: 60d, expect: delete}]}\n")
     other = tmp_path / "other.yml"
@@ -230,6 +240,18 @@ def test_validate_finds_what_test_would(offline_cli: Cli, tmp_path: Path) -> Non
     tested = offline_cli("policy", "test", path).expect(USAGE)
     assert "t.yml line 8" in tested.err
     assert "t.yml line 8" in offline_cli("validate", path).expect(USAGE).err
+
+
+def test_validate_names_every_mistake_on_a_line_of_its_own(
+    offline_cli: Cli, tmp_path: Path
+) -> None:
+    """However many: the other commands name the first ones."""
+    path = tmp_path / "p.yml"
+    path.write_text("version: 1\n" + "".join(f"unknown_{n}: 1\n" for n in range(30)))
+    said = offline_cli("validate", path).expect(USAGE)
+    lines = [line for line in said.err.splitlines() if "unknown key" in line]
+    assert [line.startswith(f"{path} line {n}: ") for n, line in enumerate(lines, 2)] == [True] * 30
+    assert "mlflow-gc validate" in offline_cli("policy", "explain", "--policy", path).expect(64).err
 
 
 def test_validate_warns_on_stderr(offline_cli: Cli, tmp_path: Path) -> None:

@@ -55,6 +55,19 @@ def test_everything_reversible_is_as_before_and_nothing_else(bench: Bench) -> No
     assert bench.state() == state, again.text
 
 
+def test_the_same_plan_takes_the_runs_again_but_not_the_experiment(bench: Bench) -> None:
+    """MLflow stamps an experiment that it restores as changed, so it is not stale any more."""
+    plan, journal, _, _ = _pruned(bench)
+    (experiment,) = plan.experiments
+    bench.cli("restore", journal, "--yes").expect(0)
+    outcome, _ = bench.prune(plan)
+    state = bench.state()
+    assert plan.runs <= {entity_id for kind, entity_id in state.trashed if kind == "run"}
+    assert ("experiment", experiment) in state.active
+    assert "last_update_time was" in outcome.text
+    assert experiment not in bench.report().experiments
+
+
 def test_dry_run_changes_nothing(bench: Bench) -> None:
     """It says what it would do."""
     _, journal, _, _ = _pruned(bench)

@@ -45,6 +45,8 @@ GRANTS: dict[str, list[tuple[str, str]]] = {
     ],
 }
 """Account -> resource type and permission, each on all resources of the type."""
+AT_ONCE = 16
+"""Calls that may be under way at once, at most."""
 RUNS = 110
 """More than one batch of deletions."""
 OTHERS = ["manager", "editor", "reader", "nobody"]
@@ -752,7 +754,7 @@ def test_a_password_that_is_changed_midway(
         assert journal.with_outcome("deleted") == gone
         assert 0 < len(gone) < RUNS
         attempts = len(deletions(guarded_proxy.seen))
-        assert attempts <= len(gone) + 8, "no more than were under way"
+        assert attempts <= len(gone) + AT_ONCE, "no more than were under way"
     finally:
         change(password("deputy"))
     bench.prune(plan, env=guarded.env("deputy"))

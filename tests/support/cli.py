@@ -200,8 +200,18 @@ class Cli:
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
         timeout: float = TIMEOUT_S,
+        stdout: Path | None = None,
     ) -> tuple[int, str]:
         """Run a command on a terminal, type ``answer`` once ``prompt`` is seen.
+
+        Args:
+            args: the arguments after ``mlflow-gc``.
+            answer: what to type.
+            prompt: what to wait for.
+            env: environment variables on top of the usual ones.
+            cwd: working directory.
+            timeout: seconds until the command counts as hanging.
+            stdout: a file for the result, which then is not on the terminal.
 
         Returns:
             The exit code, and everything the terminal showed.
@@ -210,9 +220,11 @@ class Cli:
         try:
             full_env = {**self._environment(env), "TERM": "xterm", "COLUMNS": "100"}
             words = tuple(str(a) for a in args)
-            _, wait = self._start_warm(
-                words, full_env, str(cwd or self.scratch), (theirs, theirs, theirs), None
-            )
+            with (stdout or Path(os.devnull)).open("wb") as file:
+                out = file.fileno() if stdout else theirs
+                _, wait = self._start_warm(
+                    words, full_env, str(cwd or self.scratch), (theirs, out, theirs), None
+                )
             os.close(theirs)
             theirs = -1
             shown = self._converse(ours, prompt, answer, timeout)

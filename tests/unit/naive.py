@@ -46,8 +46,8 @@ def trees(found: Inventory) -> list[set[str]]:
 
 
 def _old_enough(stamps: list[int], policy: Policy) -> bool:
-    """At least as old as the policy demands of everything."""
-    return all(AS_OF - t >= policy.min_age_ms for t in stamps)
+    """Older than the policy demands of everything."""
+    return all(AS_OF - t > policy.min_age_ms for t in stamps)
 
 
 def _is_a_last_run(run: Run, found: Inventory, how_many: int) -> bool:

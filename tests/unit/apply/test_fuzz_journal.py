@@ -86,7 +86,8 @@ def _accepted(sessions, content):
         assert line in parsed
     for session in sessions:
         assert isinstance(session.unsettled(), set)
-    outcomes.undo(plan_undo(sessions), Console(file=io.StringIO(), soft_wrap=True))
+    screen = Console(file=io.StringIO(), soft_wrap=True)
+    outcomes.undo(plan_undo(sessions), screen, plan_id="sha256:0")
 
 
 def _once(pairs):

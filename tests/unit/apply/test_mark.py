@@ -276,7 +276,7 @@ class _Gateway:
         return found if stage else None
 
 
-def _no_tick(_: str, __: int) -> None:
+def _no_tick(_: object) -> None:
     pass
 
 
@@ -296,7 +296,7 @@ def test_writing_sets_and_takes_away_and_counts_each() -> None:
     gateway = _Gateway(tags={("run", "old"): {MARK: "x", "other": "y"}})
     ticks: Counter[str] = Counter()
     marking = Marking([*_runs(3), Change("experiment", "1", "z"), Change("run", "old", None)])
-    write_marks(gateway, marking, threading.Event(), lambda kind, n: ticks.update({kind: n}))  # type: ignore[arg-type]
+    write_marks(gateway, marking, threading.Event(), lambda record: ticks.update([record["kind"]]))  # type: ignore[arg-type]
     assert gateway.tags[("run", "old")] == {"other": "y"}
     assert gateway.tags[("experiment", "1")] == {MARK: "z"}
     assert gateway.tags[("run", "r2")] == {MARK: "2027-01-01T00:00:00.000Z"}

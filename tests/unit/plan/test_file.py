@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import random
 
@@ -11,6 +12,7 @@ from unit import worlds
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.plan import file
 from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.file import render, write
 from mlflow_gc.plan.verify import load_plan, verify
@@ -67,6 +69,29 @@ def test_one_entity_a_line(found):
 def test_reformatting_changes_nothing(tmp_path, indent, ascii_only):
     text = json.dumps(FULL, indent=indent, ensure_ascii=ascii_only, sort_keys=indent is None)
     assert _load(tmp_path / "plan.json", text.encode()) == FULL
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(tmp_path, monkeypatch, is_on):
+    """It is off while a large plan is read, and on again after an error, too."""
+    path = tmp_path / "plan.json"
+    monkeypatch.setattr(file, "_LARGE", 0)
+    seen = []
+    parse = file.parse_json
+    monkeypatch.setattr(
+        file, "parse_json", lambda *words: seen.append(gc.isenabled()) or parse(*words)
+    )
+    was_on = gc.isenabled()
+    try:
+        (gc.enable if is_on else gc.disable)()
+        assert _load(path, render(FULL)) == FULL
+        with pytest.raises(GcError):
+            _load(path, b"{")
+        assert gc.isenabled() == is_on
+        assert seen == [False, False]
+    finally:
+        (gc.enable if was_on else gc.disable)()
+        gc.unfreeze()
 
 
 def _places(value, path=()):

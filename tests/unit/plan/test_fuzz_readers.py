@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from unit import worlds
+from unit.mutants import holder_of, mutants, places
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import ExitCode, GcError, Refused
@@ -26,7 +27,7 @@ from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.file import render
 from mlflow_gc.plan.verify import edited, inconsistencies, load_plan, verify, verify_applyable
-from mlflow_gc.views import html, markdown, text
+from mlflow_gc.views import diff_markdown, diff_text, html, markdown, text
 
 UNDIGESTED = ("$schema", "plan_id", "created_at", "tool")
 FULL = worlds.plan_of(
@@ -80,12 +81,12 @@ def _shown(plan):
         text.show(plan, console, path="p.json", everything=everything)
     assert text.question(plan)
     markdown.show(plan).encode()
-    html.show(plan).encode()
+    "".join(html.show(plan)).encode()
     assert json.loads(render(plan)) == plan
     for changes in (diff_plans(FULL, plan), diff_plans(plan, FULL)):
         assert schema.problems(changes, "diff") == []
-        text.diff(changes, Console(file=io.StringIO(), soft_wrap=True))
-        markdown.diff(changes).encode()
+        diff_text.diff(changes, Console(file=io.StringIO(), soft_wrap=True))
+        diff_markdown.diff(changes).encode()
     assert diff_plans(plan, plan)["different"] is False
 
 
@@ -115,84 +116,8 @@ def _shown_though_edited(path):
     _shown(plan)
 
 
-def _places(value, path=()):
-    yield path
-    inner = enumerate(value) if isinstance(value, list) else ()
-    for key, child in value.items() if isinstance(value, dict) else inner:
-        yield from _places(child, (*path, key))
-
-
-PLACES = [place for place in _places(FULL) if place]
+PLACES = [place for place in places(FULL) if place]
 LISTS = [p for p in PLACES if p[-1] in {"experiments", "runs", "model_versions", "diagnostics"}]
-
-_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
-    [
-        "",
-        "\x00",
-        "\x1b[2J",
-        "##vso[task.complete]",
-        "\u202e",
-        "<script>",
-        "|`|",
-        "../..",
-        "2026-05-01T10:02:11.123Z",
-        "2026-05-01T10:02:11.123Z\n",
-        "9999-12-31T23:59:59.999Z",
-        "0001-01-01T00:00:00.000Z",
-        "2026-02-30T00:00:00.000Z",
-        "active",
-        "RUNNING",
-        "never",
-        "1d",
-        "0s",
-        "999999999999d",
-        f"sha256:{'0' * 64}",
-        f"sha256:{'0' * 64}\n",
-    ]
-)
-_numbers = st.sampled_from(
-    [0, 1, -1, 30, 3, 36500, 2**31, 2**53 - 1, 2**53, 2**63, 2**64, 10**30, 0.5, 1.0, -0.0, 1e300]
-) | st.integers(0, 10**9)
-_values = st.recursive(
-    st.none() | st.booleans() | _numbers | _texts | st.floats(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
-    max_leaves=6,
-)
-
-
-def _holder(plan, place):
-    for key in place[:-1]:
-        plan = plan[key]
-    return plan
-
-
-@st.composite
-def _mutants(draw):
-    """A plan with one to three changes anywhere; mostly with a digest that fits, as if it were ours."""
-    plan = copy.deepcopy(FULL)
-    for _ in range(draw(st.integers(1, 3))):
-        place = draw(st.sampled_from(PLACES))
-        try:
-            holder, key = _holder(plan, place), place[-1]
-            before = holder[key]
-        except (KeyError, IndexError, TypeError):
-            continue  # an earlier change took it away
-        match draw(st.integers(0, 6)):
-            case 0 if isinstance(holder, dict):
-                del holder[key]
-            case 1 if isinstance(before, dict):
-                before[draw(_texts)] = draw(_values)
-            case 2 if isinstance(before, list):
-                before.append(copy.deepcopy(before[0]) if before else draw(_values))
-            case 3 if isinstance(before, list) and before:
-                before.pop()
-            case 4:
-                holder[key] = draw(_texts)
-            case 5:
-                holder[key] = draw(_numbers)
-            case _:
-                holder[key] = draw(_values)
-    return plan
 
 
 def _sign(plan):
@@ -205,7 +130,7 @@ def _sign(plan):
 
 
 @longer
-@given(_mutants(), st.booleans(), st.booleans())
+@given(mutants(FULL, PLACES), st.booleans(), st.booleans())
 def test_a_changed_plan_is_refused_in_words_or_has_one_meaning(folder, plan, signed, ascii_only):
     """Wrong types, missing and unknown names, odd numbers and times, at any place."""
     if signed:
@@ -326,10 +251,10 @@ def test_a_number_that_readers_round_is_a_broken_file(tmp_path, number, signed):
     """Else two plans with other numbers had one ``plan_id``; also in fields we do not know."""
     for place in (("policy", "ttl_days"), ("runs", 0, "future"), ("future",)):
         plan = copy.deepcopy(FULL)
-        _holder(plan, place)[place[-1]] = 30
+        holder_of(plan, place)[place[-1]] = 30
         if signed:
             _sign(plan)
-        _holder(plan, place)[place[-1]] = "@@number@@"
+        holder_of(plan, place)[place[-1]] = "@@number@@"
         content = json.dumps(plan).replace('"@@number@@"', number).encode()
         assert _read(tmp_path / "p", content, codes={ExitCode.ERROR}) is None
 
@@ -391,7 +316,7 @@ def test_ten_million_characters_do_not_fill_the_message(tmp_path, place, signed)
     """Values and names; the message quotes the beginning."""
     plan = copy.deepcopy(FULL)
     value = [{"code": "x", "message": LONG}] if place == ("diagnostics",) else LONG
-    _holder(plan, place)[place[-1]] = value
+    holder_of(plan, place)[place[-1]] = value
     if place == ("diagnostics",):
         plan.update(complete=False, applyable=False)
     if signed:

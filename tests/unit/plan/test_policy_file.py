@@ -7,7 +7,9 @@ import json
 import re
 import subprocess
 import sys
+import zoneinfo
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from mlflow_gc.clock import DAY_MS
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.file import parse_json, render
-from mlflow_gc.plan.policy_file import apply_policy, read_policy_file
+from mlflow_gc.plan.policy_file import Mistakes, apply_policy, read_policy_file
 from mlflow_gc.retention.guards import KINDS
 from mlflow_gc.retention.keep import ALL, Best, Keep
 from mlflow_gc.retention.policy import Evidence, Guards, Policy
@@ -416,6 +418,7 @@ MISTAKES = {
     "key twice, the same": ("version: 1\nversion: 1\n", 2),
     "key twice below": ("version: 1\nguards:\n  max_deletions:\n    runs: 1\n    runs: 9\n", 5),
     "key twice in braces": ("version: 1\nguards: {max_share: {runs: 1%, runs: 90%}}\n", 2),
+    "two merges": ("version: 1\n<<: {min_age: 1d}\n<<: {min_age: 2d}\n", 3),
     "section twice": ("version: 1\nguards: {}\nkeep_last: {}\nguards: {}\n", 4),
     "share without %": ("version: 1\nguards:\n  max_share:\n    runs: 30\n", 4),
     "share above 100": ("version: 1\nguards:\n  max_share:\n    runs: 101%\n", 4),
@@ -485,6 +488,11 @@ MISTAKES = {
     "zone that is none": ("version: 1\ntime_zone: Europe/Nowhere\n", 2),
     "zone in lower case": ("version: 1\ntime_zone: europe/nowhere\n", 2),
     "zone that is a folder": ("version: 1\n\ntime_zone: Europe\n", 3),
+    "zone of the machine": ("version: 1\ntime_zone: localtime\n", 2),
+    "zone without a meaning": ("version: 1\ntime_zone: Factory\n", 2),
+    "zone of POSIX rules": ("version: 1\ntime_zone: posixrules\n", 2),
+    "zone with leap seconds": ("version: 1\ntime_zone: right/Europe/Berlin\n", 2),
+    "zone of a copy": ("version: 1\ntime_zone: posix/Europe/Berlin\n", 2),
     "zone that is a path": ("version: 1\ntime_zone: ../../etc/passwd\n", 2),
     "zone that is an absolute path": ("version: 1\ntime_zone: /etc/passwd\n", 2),
     "zone empty": ("version: 1\ntime_zone: ''\n", 2),
@@ -644,6 +652,63 @@ def test_a_mistake_is_named_with_its_line(refused, text, line):
     # A match of many kinds is named with its own line or that of its rule.
     lines = f"(?:{line})" if line else "[34]"
     assert re.search(rf"p\.yml line {lines}\b", said), said
+
+
+def test_of_many_mistakes_the_first_are_named_and_the_others_counted(tmp_path):
+    """None is cut in the middle; ``found`` has them all, in the order of the file."""
+    path = tmp_path / "p.yml"
+    path.write_text("version: 1\n" + "".join(f"unknown_{n}: 1\n" for n in range(20)))
+    with pytest.raises(Mistakes) as caught:
+        read_policy_file(path)
+    problem = caught.value
+    assert [re.findall(r"line (\d+)", each) for each in problem.found] == [
+        [str(n)] for n in range(2, 22)
+    ]
+    named = re.findall(r"'unknown_(\d+)' \(known here: [^)]*\)\.", problem.message)
+    assert named == [str(n) for n in range(len(named))]
+    assert named
+    assert problem.message.endswith(f" And {20 - len(named)} more: mlflow-gc validate names all.")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("keep: {best: {metric: a, mode: high, count: 1}}", r"keep\.best\.mode: 'high'\. max or min"),
+        ("keep: {best: {metric: a, mode: max, count: 0}}", r"keep\.best\.count: 0\. A whole number"),
+        ("keep: {best: {metric: a, mode: max}}", r"keep\.best needs 'count'"),
+        ("keep: {best: [{metric: a, mode: max, count: 1}, {metric: a}]}", r"keep\.best\.1 needs 'mode'"),
+        ("keep: {best: {metric: a, mode: max, count: 1, step: 1}}", r"unknown key '\S*best\.step'"),
+        ("keep: {best: auc}", r"keep\.best: 'auc'\. One or a list of metric, mode"),
+        ("keep: {best: []}", r"keep\.best: an empty list\. "),
+        ("keep: {last: 0}", r"keep\.last: 0\. A whole number, at least 1, or all"),
+        ("keep: {last: '5'}", r"keep\.last: '5'\. A whole number, at least 1, or all"),
+        ("keep: {}", r"keep: an empty mapping\. "),
+        ("statuses: [FAILED, FAILED]", r"statuses: a list with one thing twice\. "),
+        ("statuses: [RUNNING]", r"statuses\.0: 'RUNNING'\. .*zombies"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_said_where_it_is_and_in_words(refused, text, words):
+    """Not that something is wrong with all that is around it."""
+    assert re.search(rf"line 2: \S*{words}", refused(f"version: 1\ndefaults: {{{text}}}\n"))
+
+
+@pytest.mark.skipif(find_spec("tzdata") is not None, reason="Python's own zones are always there")
+def test_a_machine_without_time_zones_is_told_so(read, refused):
+    """Their names are right all the same; UTC is always there."""
+    zoneinfo.ZoneInfo.clear_cache()
+    zoneinfo.reset_tzpath(to=())
+    try:
+        assert "install tzdata" in refused("version: 1\ntime_zone: Europe/Berlin\n")
+        assert read("version: 1\ntime_zone: UTC\n") == POLICY
+    finally:
+        zoneinfo.reset_tzpath()
+
+
+def test_what_is_nested_too_deeply_is_refused(refused):
+    """In words of people, not of Python."""
+    said = refused(f"version: 1\ndefaults: {'[' * 3000}{']' * 3000}\n")
+    assert "nested too deeply" in said
+    assert "recursion" not in said
 
 
 def test_a_regular_expression_gives_no_warning_of_python(read):
@@ -1041,7 +1106,9 @@ def _unread(path: Path) -> GcError:
 
 
 def test_a_missing_file_is_an_error(tmp_path):
-    assert _unread(tmp_path / "none.yml").exit_code == ExitCode.ERROR
+    missing = _unread(tmp_path / "none.yml")
+    assert missing.exit_code == ExitCode.ERROR
+    assert "mlflow-gc policy init" in str(missing.hint)
     assert _unread(tmp_path / "none" / "p.yml").exit_code == ExitCode.ERROR
 
 

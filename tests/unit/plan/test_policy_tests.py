@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 from unit.worlds import a_model, a_run, a_version, an_experiment, inventory
 
 from mlflow_gc.clock import DAY_MS, parse_time
@@ -195,6 +196,20 @@ def test_metrics_are_numbers_as_yaml_writes_them(
     assert holds(case % (worse, "delete", best, "keep, reason: max m"), policy)
 
 
+def test_editors_take_the_example_and_all_numbers_that_yaml_has() -> None:
+    """They check what YAML itself makes of a file, in which 0.99 is a number and no text."""
+    text = next(_page(n) for n in range(5) if "cases:" in _page(n))
+    # Days are texts in YAML 1.2.
+    document = json.loads(json.dumps(YAML(typ="safe").load(text), default=str))
+    assert schema.problems(document, "policy-tests") == []
+    for number in ("1", "0.5", "-1e3", ".inf", "-.inf", ".nan", "'2'"):
+        case = YAML(typ="safe").load(f"{{name: c, runs: [{{metrics: {{m: {number}}}}}]}}")
+        assert schema.problems({**HEAD, "cases": [case]}, "policy-tests") == []
+    assert schema.problems(
+        {**HEAD, "cases": [{"name": "c", "runs": [{"metrics": {"m": "high"}}]}]}, "policy-tests"
+    )
+
+
 def test_so_many_runs_that_are_alike(run: Run) -> None:
     (result,) = run("- {name: c, runs: [{count: 7, expect: delete}, {age: 1d, count: 2}]}")
     assert (result.checked, result.failures) == (7, ())
@@ -262,6 +277,18 @@ def test_a_reason_is_a_code_or_words(
         "model_versions: [{model: m, version: 1, expect: keep, reason: %s}, {model: m, version: 2}]"
     )
     assert holds(f"{models}, {versions % reason}") is is_true
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_true"),
+    [("keep_last", True), ("keep_monthly", True), ("keep_within", True), ("keep_daily", False)],
+)
+def test_any_keep_rule_that_keeps_it_is_a_reason(
+    holds: Callable[..., bool], reason: str, is_true: bool
+) -> None:
+    """The plan names one; which of them comes first is not what a user wants to test."""
+    policy = "defaults: {ttl: 3d, keep: {last: 1, monthly: 2, within: 90d}}"
+    assert holds(f"runs: [{{age: 60d, expect: keep, reason: {reason}}}]", policy) is is_true
 
 
 def test_the_words_of_a_deletion_are_reasons(holds: Callable[..., bool]) -> None:

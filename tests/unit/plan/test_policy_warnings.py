@@ -26,7 +26,8 @@ from unit.worlds import (
 from mlflow_gc.clock import DAY_MS
 from mlflow_gc.inventory.entities import Inventory
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.policy_file import apply_policy, starter, warnings
+from mlflow_gc.plan.policy_file import apply_policy, starter
+from mlflow_gc.plan.policy_warnings import warnings
 from mlflow_gc.retention.decide import decide
 from mlflow_gc.retention.decision import Decision, Verdict
 from mlflow_gc.retention.keep import ALL, CALENDAR, Keep, Member, kept
@@ -87,6 +88,10 @@ COVERED = [
     ({"tags": {"a": "x*"}}, {"tags": {"a": "xy", "b": "z"}, "model": "m"}),
     ({"workspace": "*"}, {"experiment": "e"}),
     ({"workspace": "*"}, {"model": "m"}),
+    ({"experiment_regex": "^prod/"}, {"experiment": "prod/x"}),
+    ({"experiment_regex": ".*"}, {"experiment": "prod/*"}),
+    ({"experiment_regex": "^"}, {"status": "FAILED"}),
+    ({"model_regex": "d$"}, {"model": "fraud", "tags": {"a": "x"}}),
 ]
 NOT_COVERED = [
     ({"experiment": "*"}, {"model": "*"}),
@@ -104,6 +109,11 @@ NOT_COVERED = [
     ({"tags": {"a": "x"}}, {"tags": {"a": "*"}}),
     ({"workspace": "w"}, {"experiment": "e"}),
     ({"model": "m"}, {"tags": {"a": "*"}}),
+    ({"experiment_regex": "^prod/"}, {"experiment": "prod"}),
+    ({"experiment_regex": "^prod/"}, {"experiment": "prod/*"}),
+    ({"experiment_regex": ".*"}, {"tags": {"a": "x"}}),
+    ({"experiment_regex": ".*"}, {"model": "m"}),
+    ({"model_regex": "d$"}, {"model": "frau?"}),
 ]
 
 
@@ -143,7 +153,7 @@ def test_names_are_quoted_in_a_warning() -> None:
 
 _GLOBS = ["*", "a*", "ab*", "a", "ab", "*b", "?b", "[ab]*", "a?", "", "[!a]*", "a/*", "a/b", "**"]
 _NAMES = ["a", "b", "ab", "aab", "bb", "a/b", "", "A", "ba\nb"]
-_REGEXES = ["^a", "b$", "a"]
+_REGEXES = ["^a", "b$", "a", ".*", "^", "^.*"]
 _KEYS = ["k", "l"]
 _glob = st.sampled_from([g for g in _GLOBS if g])
 _statuses = st.lists(st.sampled_from(["FINISHED", "FAILED", "RUNNING"]), unique=True)
@@ -174,7 +184,8 @@ def _pairs(draw: Any) -> tuple[Selector, Selector]:
         if getattr(second, name):
             changes[name] = draw(st.sampled_from([getattr(second, name), None, "*"]) | _glob)
     for name in ("experiment_regex", "model_regex"):
-        changes[name] = draw(st.sampled_from([getattr(second, name), None]))
+        regexes = _REGEXES if name.startswith("model") == second.is_of_models else []
+        changes[name] = draw(st.sampled_from([getattr(second, name), None, *regexes]))
     kept_tags = {k: v for k, v in second.tags.items() if draw(st.booleans())}
     changes["tags"] = {k: draw(st.sampled_from([v, "*", "a*"])) for k, v in kept_tags.items()}
     changes["status"] = draw(st.sampled_from([(), second.status, ("FINISHED", "FAILED")]))
@@ -220,6 +231,26 @@ def test_what_covers_matches_all_that_the_other_one_does(
 @given(_selectors)
 def test_every_selector_covers_itself(selector: Selector) -> None:
     assert selector.covers(selector)
+
+
+def test_one_name_that_the_expression_does_not_find_never_matches() -> None:
+    (said,) = _rules({"match": {"experiment": "prod/x", "experiment_regex": "y$"}, "ttl": "1d"})
+    assert "'r1' never matches" in said
+    for match in (
+        {"experiment": "prod/y", "experiment_regex": "y$"},
+        {"experiment": "prod/*", "experiment_regex": "y$"},
+        {"model": "a", "model_regex": "a"},
+    ):
+        assert _rules({"match": match, "ttl": "1d"}) == []
+
+
+def test_a_rule_that_sets_nothing_counts_only_before_another_one() -> None:
+    """It keeps its own from the next rule, or makes a group of its own for a keep."""
+    bare = {"match": OF_EXPERIMENTS}
+    (said,) = _rules(bare)
+    assert "'r1' sets nothing" in said
+    assert _rules(bare, {"match": {"experiment": "*"}, "ttl": "1d"}) == []
+    assert _rules(bare, defaults={"keep": {"last": 3}}) == []
 
 
 # -- keys that can do nothing --------------------------------------------------------------------
@@ -285,6 +316,109 @@ def test_never_switches_zombies_off_so_it_does_something_for_running_runs() -> N
     assert _rules(rule, defaults={"zombies": "30d"}) == []
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"match": OF_EXPERIMENTS, "ttl": "never", "statuses": ["FINISHED"]},
+        {"match": {"status": "FAILED"}, "failed_ttl": "never", "statuses": ["FINISHED"]},
+    ],
+)
+def test_statuses_do_nothing_where_nothing_goes_anyway(rule: Document) -> None:
+    (said,) = _rules(rule)
+    assert "statuses" in said
+    assert "can do nothing" in said
+
+
+def test_statuses_do_something_where_only_failures_may_go() -> None:
+    rule = {"match": OF_EXPERIMENTS, "ttl": "never", "failed_ttl": "3d", "statuses": ["FAILED"]}
+    assert _rules(rule) == []
+
+
+def test_a_key_of_the_defaults_that_does_nothing_there_and_for_no_rule_is_named() -> None:
+    only_good = {"ttl": "90d", "failed_ttl": "3d", "statuses": ["FINISHED"]}
+    (said,) = _warnings({"defaults": only_good})
+    assert said.startswith("defaults: failed_ttl can do nothing")
+    of_its_own = {"match": OF_EXPERIMENTS, "ttl": "3d", "statuses": ["FAILED"]}
+    assert len(_rules(of_its_own, defaults=only_good)) == 1
+    heir = {"match": OF_EXPERIMENTS, "statuses": ["FINISHED", "FAILED"]}
+    assert _rules(heir, defaults=only_good) == []
+    never = {"ttl": "never", "statuses": ["FINISHED"]}
+    (said,) = _warnings({"defaults": never})
+    assert said.startswith("defaults: statuses can do nothing")
+    assert _rules({"match": OF_EXPERIMENTS, "ttl": "3d"}, defaults=never) == []
+
+
+@pytest.mark.parametrize(
+    "key", ["ttl", "failed_ttl", "zombies", "empty_experiments", "empty_models"]
+)
+@pytest.mark.parametrize(("age", "is_short"), [("6d", True), ("7d", False), ("1w", False)])
+def test_an_age_below_min_age_is_named(key: str, age: str, is_short: bool) -> None:
+    """The defaults', and a rule's; what is never or off is no age."""
+    found = [
+        _warnings({"defaults": {key: age}, "min_age": "7d"}),
+        _rules({"match": {"tags": {"a": "*"}}, key: age}, min_age="7d"),
+    ]
+    for said in found:
+        assert [f"{key}: {age} is shorter than min_age: 7d" in each for each in said] == (
+            [True] * is_short
+        )
+    word = "off" if key in {"zombies", "empty_models"} else "never"
+    assert _warnings({"defaults": {key: word}, "min_age": "7d"}) == []
+
+
+# -- guards and floors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("guards", "words"),
+    [
+        ({"max_share": {"runs": "100%"}}, "max_share.runs: 100% stops nothing"),
+        ({"max_share": {"experiment": "100%"}}, "max_share.experiment: 100% stops nothing"),
+        (
+            {"max_deletions": {"total": 10, "runs": 10}},
+            "max_deletions.runs: 10 stops nothing that total: 10",
+        ),
+        ({"max_deletions": {"registered_models": 3}}, "registered_models stops nothing"),
+        ({"max_share": {"registered_models": "3%"}}, "registered_models stops nothing"),
+    ],
+)
+def test_a_guard_that_stops_nothing_is_named(guards: Document, words: str) -> None:
+    (said,) = _warnings({"guards": guards})
+    assert words in said
+
+
+@pytest.mark.parametrize(
+    "guards",
+    [
+        {"max_share": {"runs": "99%", "total": "0%"}},
+        {"max_deletions": {"total": 10, "runs": 9}},
+        {"max_deletions": {"runs": 0}},
+        {"max_share": {"registered_model": "3%"}},
+    ],
+)
+def test_a_guard_that_can_stop_a_plan_is_not_named(guards: Document) -> None:
+    assert _warnings({"guards": guards}) == []
+
+
+@pytest.mark.parametrize("where", ["rule", "defaults"])
+def test_a_guard_of_empty_models_counts_where_a_rule_lets_them_go(where: str) -> None:
+    guards = {"max_deletions": {"registered_models": 3}, "max_share": {"registered_models": "3%"}}
+    rule = {"match": OF_MODELS, **({"empty_models": "9d"} if where == "rule" else {"ttl": "9d"})}
+    defaults = {"empty_models": "9d"} if where == "defaults" else {}
+    assert _rules(rule, guards=guards, defaults=defaults) == []
+
+
+def test_a_floor_that_keeps_nothing_more_is_named() -> None:
+    for floor, words in (
+        ({"runs": 0}, "keep_last.runs: 0 keeps nothing"),
+        ({"model_versions": 0}, "keep_last.model_versions: 0 keeps nothing"),
+        ({"model_versions": 1}, "only the highest version"),
+    ):
+        (said,) = _warnings({"keep_last": floor})
+        assert words in said
+    assert _warnings({"keep_last": {"runs": 1, "model_versions": 2}}) == []
+
+
 # -- keep rules ----------------------------------------------------------------------------------
 
 
@@ -298,6 +432,22 @@ def test_never_switches_zombies_off_so_it_does_something_for_running_runs() -> N
         ({"daily": 366, "yearly": 1}, "keep.daily: 366"),
         ({"monthly": 36, "yearly": 3}, "keep.monthly: 36"),
         ({"daily": "all", "weekly": "all"}, "keep.weekly: all"),
+        ({"daily": 22, "weekly": 4}, "keep.daily: 22"),
+        ({"daily": 32, "monthly": 2}, "keep.daily: 32"),
+        ({"daily": 367, "yearly": 2}, "keep.daily: 367"),
+        ({"monthly": 25, "yearly": 3}, "keep.monthly: 25"),
+        ({"last": 1, "yearly": 2}, "keep.yearly: 2 keeps all that keep.last: 1 would"),
+        ({"last": 4, "yearly": 1}, "keep.last: 4 keeps all that keep.yearly: 1 would"),
+        ({"weekly": 4, "monthly": 1}, "keep.weekly: 4 keeps all that keep.monthly: 1 would"),
+        ({"last": 1, "weekly": 1}, "keep.last: 1 keeps all that keep.weekly: 1 would"),
+        (
+            {"best": [{"metric": "a", "mode": "max", "count": n} for n in (2, 5)]},
+            "count 5 of max 'a' keeps all that count 2 would",
+        ),
+        (
+            {"best": [{"metric": "a", "mode": "min", "count": 2}] * 2},
+            "count 2 of min 'a' keeps all that count 2 would",
+        ),
         ({"monthly": "all", "yearly": 9}, "keep.yearly: 9"),
     ],
 )
@@ -318,12 +468,18 @@ def test_a_keep_rule_that_another_one_swallows_is_named(
     "keep",
     [
         {"last": "all"},
-        {"daily": 6, "weekly": 1},
-        {"daily": 30, "monthly": 1},
-        {"daily": 365, "yearly": 1},
-        {"monthly": 35, "yearly": 3},
+        {"daily": 21, "weekly": 4},
+        {"daily": 31, "monthly": 2},
+        {"daily": 366, "yearly": 2},
+        {"monthly": 24, "yearly": 3},
         {"weekly": "all", "monthly": "all"},
-        {"weekly": 53, "yearly": 1},
+        {"weekly": 530, "yearly": 2},
+        {"last": 1},
+        {"daily": 1},
+        {"last": 1, "within": "90d"},
+        {"last": 2, "daily": 2},
+        {"best": [{"metric": "a", "mode": m, "count": 2} for m in ("max", "min")]},
+        {"best": [{"metric": m, "mode": "max", "count": 2} for m in ("a", "b")]},
         {"daily": 7, "weekly": "all"},
         {"daily": 7, "weekly": 4, "monthly": 12, "yearly": 3, "last": 10},
     ],
@@ -332,33 +488,40 @@ def test_keep_rules_that_add_to_each_other_are_not_named(keep: Document) -> None
     assert _rules({"match": OF_EXPERIMENTS, "keep": keep}) == []
 
 
-_TINY = {"daily": (7, 14, 31, 62), "weekly": (1, 2), "monthly": (1, 2, 12, 24), "yearly": (1, 2)}
+_TINY = {
+    "last": (1, 2, 5),
+    "daily": (1, 2, 8, 15, 32, 62),
+    "weekly": (1, 2, 3),
+    "monthly": (1, 2, 12, 13, 24),
+    "yearly": (1, 2, 3),
+}
 _DAYS = st.lists(st.integers(0, 900 * 24), min_size=1, max_size=60)
 
 
 @st.composite
-def _swallowing(draw: Any) -> tuple[Keep, str, str]:
-    """A keep rule that is said to swallow another one, and the two names."""
-    fine, coarse = draw(st.sampled_from([(f, c) for f in CALENDAR for c in CALENDAR if f != c]))
-    many = draw(st.sampled_from([ALL, 366, 732, *_TINY[fine]]))
-    few = draw(st.sampled_from([ALL, *_TINY[coarse]]))
-    keep = Keep(calendar={fine: many, coarse: few})
+def _swallowing(draw: Any) -> tuple[Keep, str]:
+    """A keep rule that is said to swallow another one, and the name of that one."""
+    names = draw(st.permutations(["last", *CALENDAR]))[:2]
+    count = lambda name: st.sampled_from([ALL, 366, 367, 732, *_TINY[name]])  # noqa: E731
+    counts = {name: draw(count(name)) for name in names}
+    keep = Keep(counts.pop("last", 0), counts)
     said = _rules({"match": OF_EXPERIMENTS, "keep": keep.to_document()})
     swallowed = [
         match[1] for each in said if (match := re.search(r"keeps all that keep\.(\w+)", each))
     ]
     assume(swallowed)
-    return keep, fine, swallowed[0]
+    return keep, swallowed[0]
 
 
 @settings(max_examples=100)
 @given(_swallowing(), st.randoms(use_true_random=False), st.booleans())
 def test_what_is_said_to_be_swallowed_keeps_nothing_more(
-    case: tuple[Keep, str, str], rng: Any, is_ordered: bool
+    case: tuple[Keep, str], rng: Any, is_ordered: bool
 ) -> None:
     """On any days, in any zone, also for versions whose numbers are not in the order of days."""
-    keep, _, swallowed = case
-    rest = Keep(calendar={k: n for k, n in keep.calendar.items() if k != swallowed})
+    keep, swallowed = case
+    calendar = {k: n for k, n in keep.calendar.items() if k != swallowed}
+    rest = Keep(keep.last if swallowed != "last" else 0, calendar)
     # The newest may be on any day of a week or year; some histories have something every day.
     newest = rng.randrange(500) * 24
     span = range(newest, newest + rng.choice([300, 2000, 900 * 24]))
@@ -414,6 +577,34 @@ def test_within_has_to_be_longer_than_the_ttl(rule: Document, is_idle: bool) -> 
     """Where the file says both; the TTL may also come from a variable."""
     said = _rules({"match": OF_EXPERIMENTS, **rule}, owners={"may_shorten": False})
     assert [("keep.within" in each) for each in said] == [True] * is_idle
+
+
+@pytest.mark.parametrize(("within", "is_idle"), [("6d", True), ("7d", True), ("8d", False)])
+def test_within_has_to_be_longer_than_min_age(within: str, is_idle: bool) -> None:
+    """Wherever the TTL comes from."""
+    said = _rules({"match": OF_EXPERIMENTS, "keep": {"within": within}}, min_age="7d")
+    assert [("keep.within keeps only" in each) for each in said] == [True] * is_idle
+
+
+def test_keep_does_nothing_for_runs_that_never_go() -> None:
+    """Those in other statuses are about other rules."""
+    for match in ({"status": "RUNNING"}, {"status": ["KILLED"]}):
+        rule = {"match": match, "keep": {"last": 3}}
+        (said,) = _rules(rule, defaults={"statuses": ["FINISHED", "FAILED"]})
+        assert "never lets anything go" in said
+    running = {"match": {"status": "RUNNING"}, "zombies": "3d", "keep": {"last": 3}}
+    assert _rules(running) == []
+
+
+@pytest.mark.parametrize("name", ["last", "daily", "weekly", "monthly", "yearly"])
+def test_the_highest_version_needs_nothing_to_keep_it(name: str) -> None:
+    (said,) = _rules({"match": OF_MODELS, "keep": {name: 1}})
+    assert f"keep.{name} keeps no more than the highest version" in said
+    assert _rules({"match": OF_MODELS, "keep": {name: 2}}) == []
+    # Others than the highest may have the tag.
+    tagged = {"match": {"model": "m", "tags": {"a": "*"}}, "keep": {name: 1}}
+    assert _rules(tagged) == []
+    assert _rules({"match": OF_EXPERIMENTS, "keep": {name: 1}}) == []
 
 
 def test_within_can_keep_zombies_of_the_defaults() -> None:
@@ -472,6 +663,7 @@ _settings_of_rules = {
             {"last": 2},
             {"within": "3d"},
             {"within": "10d"},
+            {"daily": 1},
             {"best": {"metric": "m", "mode": "max", "count": 1}},
         ]
     ),
@@ -493,6 +685,7 @@ _documents = st.fixed_dictionaries(
     optional={
         "defaults": st.fixed_dictionaries({}, optional=_settings_of_rules),
         "keep_last": st.sampled_from([{"runs": 2}, {"runs": 1, "model_versions": 1}]),
+        "min_age": st.sampled_from(["3d", "10d", "20d"]),
     },
 )
 # What is said of keep rules depends on the defaults that a rule inherits.
@@ -553,17 +746,6 @@ def _gone(document: Document, found: Inventory) -> set[object]:
     }
 
 
-def _without(document: Document, number: int, key: str) -> Document:
-    rules = [dict(rule) for rule in document["rules"]]
-    if key.startswith("keep."):
-        keep = {k: v for k, v in rules[number]["keep"].items() if k != key.removeprefix("keep.")}
-        # A rule without keep would inherit one; an empty one is what is left.
-        rules[number]["keep"] = keep
-    else:
-        del rules[number][key]
-    return {**document, "rules": rules}
-
-
 @settings(max_examples=150)
 @given(_documents | _about_keep, _worlds())
 def test_what_is_said_to_do_nothing_does_nothing(document: Document, found: Inventory) -> None:
@@ -574,19 +756,42 @@ def test_what_is_said_to_do_nothing_does_nothing(document: Document, found: Inve
     assume(said)
     before = _gone(document, found)
     for words in said:
-        name = re.match(r"rule '(\w+)'", words)
-        if name is None:
-            continue
-        number = int(name[1][1:])
-        if "never matches" in words:
-            fewer = {**document, "rules": [r for r in rules if r["name"] != name[1]]}
-            assert _gone(fewer, found) == before, words
-        elif "can do nothing for" in words:
-            keys = words.split(": ", 1)[1].removesuffix(" can do nothing for what it is about")
-            for key in keys.split(", "):
-                assert _gone(_without(document, number, key), found) == before, words
-        elif match := re.search(r"(keep\.\w+) keeps (only|no more)", words):
-            assert _gone(_without(document, number, match[1]), found) == before, words
-        elif "its keep rules can do nothing" in words:
-            emptied = [{**r, "keep": {}} if r["name"] == name[1] else r for r in rules]
-            assert _gone({**document, "rules": emptied}, found) == before, words
+        assert _gone(_without_what(words, document), found) == before, words
+
+
+def _without_what(words: str, document: Document) -> Document:
+    """The document without what a warning names, or with what is said to count in its place."""
+    rules = document["rules"]
+    defaults = dict(document.get("defaults", {}))
+    name = re.match(r"rule '(\w+)'", words)
+    rule = next((r for r in rules if name and r["name"] == name[1]), defaults)
+    if short := re.search(r"(\w+): \w+ is shorter than min_age: (\w+)", words):
+        changed = {**rule, short[1]: short[2]}
+    elif "never matches" in words or "sets nothing" in words:
+        return {**document, "rules": [r for r in rules if r is not rule]}
+    elif "can do nothing for" in words or words.startswith("defaults: "):
+        listed = re.sub(r"^[^:]*: | can do nothing .*| keeps .*|: \w+ keeps .*", "", words)
+        keys = listed.split(", ") if "never lets" not in words else ["keep"]
+        changed = _lacking(rule, *keys)
+    elif match := re.search(r"(keep\.\w+) keeps (only|no more)", words):
+        changed = _lacking(rule, match[1])
+    elif "its keep rules can do nothing" in words:
+        # A rule without keep would inherit one; an empty one is what is left.
+        changed = {**rule, "keep": {}}
+    else:
+        floor = re.match(r"keep_last\.(\w+)", words)
+        assert floor, words
+        return {**document, "keep_last": _lacking(document["keep_last"], floor[1])}
+    if rule is defaults:
+        return {**document, "defaults": changed}
+    return {**document, "rules": [changed if r is rule else r for r in rules]}
+
+
+def _lacking(settings: Document, *keys: str) -> Document:
+    left = dict(settings)
+    for key in keys:
+        if key.startswith("keep."):
+            left["keep"] = {k: v for k, v in left["keep"].items() if f"keep.{k}" != key}
+        else:
+            del left[key]
+    return left

@@ -39,3 +39,11 @@ def test_a_plan_of_yesterday_may_be_applied():
 def test_others_may_not(plan, words):
     with pytest.raises(Refused, match=words):
         verify_applyable(plan, PATH)
+
+
+def test_a_machine_that_does_not_know_the_time_zone_may_not_apply_it():
+    """At once, and not at the first tag or keep rule that asks for it, amid the deletions."""
+    plan = _plan(1)
+    plan["policy"]["time_zone"] = "Mars/Olympus"
+    with pytest.raises(Refused, match="time zone 'Mars/Olympus'"):
+        verify_applyable(plan, PATH)

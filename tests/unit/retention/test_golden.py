@@ -181,7 +181,9 @@ def _written(decision: Decision) -> str | Document:
         return "fresh"
     if decision.verdict is Verdict.PROTECT:
         assert decision.reason is not None
-        assert decision == Decision(Verdict.PROTECT, decision.reason, decision.via)
+        assert decision == Decision(
+            Verdict.PROTECT, decision.reason, decision.via, also=decision.also
+        )
         return {"keep": decision.reason.value, "via": list(decision.via)}
     assert decision.verdict is Verdict.DELETE
     assert (decision.reason, decision.via) == (None, ())

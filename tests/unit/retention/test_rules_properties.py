@@ -647,18 +647,19 @@ def _said_of_model(
 NEVER, NOBODY_KNOWS = "never", "nobody knows"
 
 
-def _age(document: Document, said: str, *tags: Tags) -> int | str:
+def _age(document: Document, said: str, *tags: Tags, only_more: bool = False) -> int | str:
     """The age in ms that counts, NEVER, or NOBODY_KNOWS.
 
     Args:
         document: the policy.
         said: what its rule says, before owners are heard.
         tags: of the thing, then of what it is in.
+        only_more: whether no owner may ask for less, whatever the policy says.
     """
     if said in ("never", "off"):
         return NEVER
     rule_ms = int(timedelta(days=int(said[:-1])) / timedelta(milliseconds=1))
-    may_shorten = document.get("owners", {}).get("may_shorten", True)
+    may_shorten = document.get("owners", {}).get("may_shorten", True) and not only_more
     for wish in (t["mlflow_gc.ttl"].strip() for t in tags if "mlflow_gc.ttl" in t):
         if wish == "never":
             return NEVER
@@ -676,11 +677,8 @@ def _age_of_run(document: Document, said: Document, run: Run, home: Experiment) 
     )
     if run.status in TERMINAL and run.status not in said["statuses"]:
         return NEVER
-    age = _age(document, said[key], run.tags, home.tags)
-    if run.status in UNFINISHED and not isinstance(age, str):
-        # Here the tag may only ask for more.
-        return max(age, int(said[key][:-1]) * DAY_MS)
-    return age
+    only_more = run.status in UNFINISHED
+    return _age(document, said[key], run.tags, home.tags, only_more=only_more)
 
 
 def _is_older(times: list[int | None], age: int | str) -> bool:
@@ -705,8 +703,7 @@ def _active_runs(found: Inventory, experiment_id: str) -> list[Run]:
 
 
 def _floor(document: Document) -> int:
-    """What is exactly as old as ``min_age`` was not active within it."""
-    return parse_duration(document["min_age"]) - 1 if "min_age" in document else -1
+    return parse_duration(document["min_age"]) if "min_age" in document else -1
 
 
 def _kept_by_owner(document: Document, *places: Tags) -> bool:
@@ -1017,9 +1014,9 @@ def test_an_owners_age_has_the_same_border(later_ms, goes, defaults):
     assert _goes(tagged, _policy(strict)) == (there if goes and defaults == "1d" else set())
 
 
-@pytest.mark.parametrize(("later_ms", "goes"), [(-1, True), (0, True), (1, False)])
-def test_min_age_lets_go_what_is_exactly_as_old(later_ms, goes):
-    """It was not active *within* it; the other way round than a TTL."""
+@pytest.mark.parametrize(("later_ms", "goes"), [(-1, True), (0, False), (1, False)])
+def test_min_age_keeps_what_is_exactly_as_old(later_ms, goes):
+    """It is an age like the others: only what is strictly older goes."""
     gone = _goes(_all_of_age(later_ms), _policy({**_DAY, "min_age": "30d"}))
     assert gone == (_ALL if goes else set())
 

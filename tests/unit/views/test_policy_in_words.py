@@ -116,6 +116,10 @@ def test_never_for_all_of_it_is_said_in_one_line() -> None:
         ({"last": "all"}, ["all"]),
         ({"daily": 7}, ["the newest of each of the last 7 days that have something"]),
         (
+            {"weekly": 1, "yearly": 1},
+            ["the newest of each of the last 1 ISO week and 1 year that have something"],
+        ),
+        (
             {"daily": 7, "weekly": 4, "yearly": 3},
             ["the newest of each of the last 7 days, 4 ISO weeks and 3 years that have something"],
         ),
@@ -170,6 +174,7 @@ def test_what_a_match_is_about(match: dict[str, Any], words: str) -> None:
         ({"owners": {"may_shorten": True}}, "more or less", "never less"),
         ({"time_zone": "Asia/Kathmandu"}, "those of Asia/Kathmandu", "UTC"),
         ({"keep_last": {"runs": 5}}, "5 runs", "model versions stay"),
+        ({"keep_last": {"runs": 1}}, "group stay: 1 run", "1 runs"),
         ({"guards": {"max_share": {"runs": "30%"}}}, "runs 30 %", "total"),
         ({"guards": {"max_deletions": {"total": 5000}}}, "total 5,000", "%"),
     ],

@@ -1,0 +1,82 @@
+"""Time and memory of whole commands, as the operating system counts them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall and CPU seconds, peak memory in MB, and what was printed."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
+    code: int
+    out: str
+
+
+def run(*command: str, env: dict[str, str] | None = None) -> Cost:
+    """Run a command to its end."""
+    with tempfile.TemporaryFile("w+") as out:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command, env={**os.environ, **(env or {})}, stdout=out, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        return Cost(
+            wall,
+            usage.ru_utime + usage.ru_stime,
+            usage.ru_maxrss / 1024,
+            process.returncode,
+            out.read(),
+        )
+
+
+def gc(*arguments: str, env: dict[str, str] | None = None) -> Cost:
+    """Run mlflow-gc; anything but a success ends the benchmark."""
+    cost = run(sys.executable, "-m", "mlflow_gc", *arguments, env=env)
+    if cost.code not in {0, 2}:
+        sys.exit(f"mlflow-gc {' '.join(arguments)} ended with {cost.code}:\n{cost.out}")
+    return cost
+
+
+def script(name: str, *arguments: str) -> Cost:
+    """Run one of the scripts that ours is compared with."""
+    cost = run(sys.executable, str(Path(__file__).parent / "rivals" / f"{name}.py"), *arguments)
+    if cost.code:
+        sys.exit(f"{name} ended with {cost.code}:\n{cost.out}")
+    return cost
+
+
+def machine() -> str:
+    """Return a line about where this was measured."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown processor",
+    )
+    return f"# {os.cpu_count()} cores, {model}, Python {sys.version.split()[0]}"
+
+
+def row(name: str, cost: Cost, count: int, base: Cost | None = None) -> None:
+    """Print a line of a result table; ratios are to ``base``."""
+    line = (
+        f"{name:<44} {cost.wall:8.1f} s {cost.cpu:8.1f} s CPU {cost.peak_mb:7.0f} MB "
+        f"{count / cost.wall:9,.0f}/s"
+    )
+    if base is not None:
+        line += f"   {base.wall / cost.wall:6.2f} times as fast, CPU {cost.cpu / base.cpu:5.2f}"
+    print(line, flush=True)

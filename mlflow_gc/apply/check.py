@@ -1,0 +1,95 @@
+"""What has changed on the server since a plan was made, as a document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from mlflow_gc.apply.executor import Result
+from mlflow_gc.apply.recheck import Finding
+from mlflow_gc.clock import format_ms, now_ms
+from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.schema import CHECK_SCHEMA_ID
+from mlflow_gc.plan.verify import KINDS, identify
+
+FORMAT = "mlflow-gc/plan-check"
+FORMAT_VERSION = "1.0"
+
+GONE = frozenset({"gone", "already_deleted"})
+"""Codes of what is not there any more, or in the trash."""
+
+
+def check_document(
+    plan: Document,
+    result: Result,
+    findings: Mapping[tuple[str, str], Finding],
+    refusals: Sequence[str],
+) -> Document:
+    """Return what a dry run found as a document (``mlflow-gc schema check``).
+
+    Args:
+        plan: the plan that was looked at.
+        result: how the dry run ended.
+        findings: what would be left alone, by kind (of a journal) and id.
+        refusals: why prune would refuse the plan as a whole.
+    """
+    failures = {(kind, i): words for kind, i, words in result.failures}
+    lists = {kind: _entities(kind, plan, findings, failures) for kind in KINDS}
+    ended = "interrupted" if result.interrupted else "failed" if result.fatal else "completed"
+    return {
+        "$schema": CHECK_SCHEMA_ID,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "plan": {
+            **{key: plan[key] for key in ("plan_id", "as_of", "expires_at")},
+            "tracking_uri": plan["server"]["tracking_uri"],
+        },
+        "checked_at": format_ms(now_ms()),
+        "ended": ended,
+        "differs": any(lists.values()),
+        "refusals": list(refusals),
+        "summary": {kind: _counts(kind, lists[kind], result) for kind in KINDS},
+        **lists,
+    }
+
+
+def _entities(
+    kind: str,
+    plan: Document,
+    findings: Mapping[tuple[str, str], Finding],
+    failures: Mapping[tuple[str, str], str],
+) -> list[Document]:
+    found = []
+    for entry in plan[kind]:
+        key = (kind[:-1], identify(kind, entry))
+        if key in failures:
+            finding = Finding("failed", failures[key])
+        elif key in findings:
+            finding = findings[key]
+        else:
+            continue
+        entity = {"id": key[1], "name": entry["run_name" if kind == "runs" else "name"]}
+        if kind == "runs":
+            entity |= {name: entry[name] for name in ("experiment_id", "experiment_name")}
+        found.append(
+            {
+                **entity,
+                "code": finding.code,
+                "detail": finding.detail,
+                "changes": list(finding.changes),
+                "protection": finding.protection,
+            }
+        )
+    return found
+
+
+def _counts(kind: str, entities: Sequence[Document], result: Result) -> dict[str, int]:
+    codes = Counter(entity["code"] for entity in entities)
+    gone = sum(codes[code] for code in GONE)
+    return {
+        "matching": result.counts[kind[:-1], "deleted"],
+        "changed": codes.total() - gone - codes["failed"],
+        "protected": codes["protected"],
+        "gone": gone,
+        "failed": codes["failed"],
+    }

@@ -1,0 +1,232 @@
+"""The events file: one JSON object per line about what a command does, for machines.
+
+Described in ``schemas/events.v1.schema.json``.  Nothing depends on it: what counts is the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import stat
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow_gc
+from mlflow_gc.cli.output import say
+from mlflow_gc.cli.progress import Listener, State
+from mlflow_gc.clock import format_ms, now_ms
+from mlflow_gc.errors import GcError, UsageProblem
+
+FORMAT = "mlflow-gc/events"
+FORMAT_VERSION = "1.0"
+
+_EVERY_S = 1.0
+_PATIENCE_S = 5.0
+# So much goes into a pipe at once or not at all, on every system.
+_CHUNK = 512
+_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,6})")
+# What a dry run says about an entity must not read as if it had happened.
+_WOULD = {
+    "deleted": "would_delete",
+    "restored": "would_restore",
+    "marked": "would_mark",
+    "unmarked": "would_unmark",
+}
+
+
+class Events(Listener):
+    """Writes events to a file, each at once.
+
+    Args:
+        path: a file, a named pipe, ``/dev/stderr`` or ``/dev/fd/N``.
+        command: of this program.
+        dry_run: nothing is going to be changed.
+
+    Raises:
+        UsageProblem: the path means stdout.
+        GcError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, command: str, *, dry_run: bool) -> None:
+        self._path = path
+        self._dry_run = dry_run
+        self._began = time.monotonic()
+        self._next = 0.0
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._torn = False
+        self._file = _open(path)
+        self._is_open = True
+        self._is_pipe = not stat.S_ISREG(os.fstat(self._file).st_mode)
+        try:
+            self._write(
+                "start",
+                format=FORMAT,
+                format_version=FORMAT_VERSION,
+                command=command,
+                dry_run=dry_run,
+                tool={"name": "mlflow-gc", "version": mlflow_gc.__version__},
+            )
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def is_stderr(self) -> bool:
+        """Tell whether stderr goes to the same place."""
+        try:
+            return os.path.sameopenfile(self._file, 2)
+        except OSError:  # there is no stderr
+            return False
+
+    def begin(self, state: State) -> None:
+        """Write that a phase begins."""
+        self._next = _EVERY_S
+        self._emit("phase", phase=state.phase.code, total=dict(state.totals))
+
+    def update(self, state: State) -> None:
+        """Write how far it is, once a second."""
+        if state.seconds >= self._next:
+            self._next = state.seconds + _EVERY_S
+            self._progress(state)
+
+    def end(self, state: State) -> None:
+        """Write how far it came."""
+        if state.done:
+            self._progress(state)
+
+    def _progress(self, state: State) -> None:
+        left = state.seconds_left
+        self._emit(
+            "progress",
+            phase=state.phase.code,
+            done=dict(state.done),
+            total=dict(state.totals),
+            elapsed_ms=_ms(state.seconds),
+            per_minute=round(state.per_second * 60),
+            left_ms=None if left is None else _ms(left),
+        )
+
+    def entity(self, record: Mapping[str, Any]) -> None:
+        """Write what came of one entity."""
+        kind, outcome, reason = record["kind"], record["outcome"], record.get("reason")
+        if self._dry_run:
+            outcome = _WOULD.get(outcome, outcome)
+        self._counts[kind, f"{outcome}:{reason}" if outcome == "skipped" else outcome] += 1
+        detail = {"detail": record["detail"]} if record.get("detail") else {}
+        self._emit("entity", kind=kind, id=record["id"], outcome=outcome, reason=reason, **detail)
+
+    def warning(self, code: str | None, message: str) -> None:
+        """Write a warning."""
+        self._emit("warning", code=code, message=message)
+
+    def plan(self, document: Mapping[str, Any], path: Path) -> None:
+        """Write which plan it is about."""
+        fields = ("plan_id", "as_of", "expires_at", "complete", "applyable", "summary", "server")
+        self._emit("plan", file=str(path), **{field: document[field] for field in fields})
+
+    def journal(self, path: Path, plan_id: str) -> None:
+        """Write where the journal is."""
+        self._emit("journal", file=str(path), plan_id=plan_id)
+
+    def finish(self, exit_code: int, error: tuple[str, str | None] | None) -> None:
+        """Write the end; nothing comes after it."""
+        counts: dict[str, dict[str, int]] = {}
+        for (kind, outcome), count in sorted(self._counts.items()):
+            counts.setdefault(kind, {})[outcome] = count
+        self._emit(
+            "end",
+            exit_code=int(exit_code),
+            error=None if error is None else {"message": error[0], "hint": error[1]},
+            counts=counts,
+            elapsed_ms=_ms(time.monotonic() - self._began),
+        )
+        self._is_open = False
+        os.close(self._file)
+
+    def _emit(self, event: str, **fields: Any) -> None:
+        """Write an event; what goes wrong stops nothing and is said once."""
+        if not self._is_open:
+            return
+        try:
+            self._write(event, **fields)
+        except OSError as error:
+            self._is_open = False
+            say(
+                f"Warning: the events file {self._path} cannot be written any more: "
+                f"{error.strerror or error}. The command goes on; the journal is complete."
+            )
+
+    def _write(self, event: str, **fields: Any) -> None:
+        """Write one line.
+
+        Raises:
+            OSError: it cannot be written, or nobody reads the pipe.
+        """
+        line = {"event": event, "time": format_ms(now_ms()), **fields}
+        # ASCII only, and nothing that Azure Pipelines would take for a command of its own: the
+        # line does no harm on a terminal or in a job's log, whatever a server put into it.
+        data = json.dumps(line, separators=(",", ":")).replace("##", "#\\u0023").encode() + b"\n"
+        if self._torn:
+            data = b"\n" + data
+        while data:
+            if self._is_pipe and not select.select([], [self._file], [], _PATIENCE_S)[1]:
+                raise TimeoutError(None, "nobody reads it")
+            data = data[os.write(self._file, data[:_CHUNK] if self._is_pipe else data) :]
+            self._torn = bool(data)  # an interrupt may end the command here
+
+
+def _ms(seconds: float) -> int:
+    return max(round(seconds * 1000), 0)
+
+
+def _open(path: Path) -> int:
+    """Open an events file for writing.
+
+    Raises:
+        UsageProblem: the path means stdout.
+        GcError: it cannot be written, or is something that must not be overwritten.
+    """
+    name = str(path)
+    match = _DESCRIPTOR.fullmatch(name)
+    descriptor = _STREAMS.get(name, int(match[1]) if match else None)
+    if name == "-" or descriptor == 1:
+        raise UsageProblem(
+            "--events cannot go to stdout, which carries the result.",
+            hint="Name a file, a named pipe, /dev/stderr or /dev/fd/3.",
+        )
+    try:
+        if descriptor is not None:
+            # What the shell opened is written where it stands; opening it again would cut a log.
+            return os.dup(descriptor)
+        if path.is_file():
+            _refuse_other_content(path)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _refuse_other_content(path: Path) -> None:
+    """Refuse to overwrite what is no events file: a plan, or the journal that an undo needs.
+
+    Raises:
+        GcError: it is something else.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        beginning = file.read(200)
+    if beginning.strip() and f'"{FORMAT}"'.encode() not in beginning:
+        raise GcError(
+            f"The events file {path} exists and holds something else; it is not overwritten.",
+            hint="Nothing was touched. Name another file with --events.",
+        )
+
+
+def _unwritable(path: Path, error: OSError) -> GcError:
+    return GcError(
+        f"The events file {path} cannot be written: {error.strerror or error}.",
+        hint="Nothing was touched. Name another place with --events.",
+    )

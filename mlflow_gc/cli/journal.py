@@ -1,0 +1,43 @@
+"""``mlflow-gc journal merge``: one journal of several, of the shards of a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlflow_gc.errors import GcError
+
+app = typer.Typer(no_args_is_help=True, help="Work with journals; offline.")
+
+
+@app.callback()
+def _group() -> None:
+    """Work with journals; offline."""
+
+
+@app.command()
+def merge(
+    journals: Annotated[
+        list[Path], typer.Argument(metavar="JOURNAL...", help="Journals of one plan.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where it goes.")],
+) -> None:
+    """Put the journals of a plan's shards together, for restore and for the record."""
+    from mlflow_gc.apply.journal import merge_journals, read_journal
+    from mlflow_gc.cli.output import put, say
+    from mlflow_gc.plan.file import write
+
+    sessions = [session for path in journals for session in read_journal(path)]
+    merged = merge_journals(sessions)
+    if str(out) == "-":
+        put(merged)
+        return
+    if out.exists() and not any(out.samefile(path) for path in journals):
+        raise GcError(
+            f"{out} is there already.",
+            hint="An undo may depend on it: name another file, or merge it, too.",
+        )
+    write(merged, out)
+    say(f"{len(sessions)} sessions of {len(journals)} journals. Undo: mlflow-gc restore {out}")

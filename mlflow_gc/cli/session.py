@@ -1,0 +1,77 @@
+"""One command from its first moment to its exit code: who is told what it does, and how it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from mlflow_gc.cli.progress import Listener, Progress
+
+
+class Session:
+    """What the entry point makes for a command, and ends when the command is over."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._error: tuple[str, str | None] | None = None
+
+    def begin(
+        self,
+        command: str,
+        *,
+        events: Path | None,
+        quiet: bool,
+        no_color: bool,
+        dry_run: bool = False,
+    ) -> Progress:
+        """Open what a command reports to.
+
+        Args:
+            command: its name.
+            events: where events go, or None.
+            quiet: nothing but the result, warnings and errors.
+            no_color: of bars.
+            dry_run: nothing is going to be changed.
+
+        Raises:
+            GcError: the events file cannot be written.
+        """
+        listeners: list[Listener] = []
+        if events is not None:
+            from mlflow_gc.cli.events import Events
+
+            file = Events(events, command, dry_run=dry_run)
+            # Two things on one stream would tear each other's lines.
+            quiet = quiet or file.is_stderr()
+            listeners.append(file)
+        if not quiet:
+            from mlflow_gc.cli import progress_text
+
+            listeners.append(progress_text.listener(no_color=no_color))
+        self._progress = Progress(listeners)
+        return self._progress
+
+    def failed(self, message: str, hint: str | None = None) -> None:
+        """Remember what was said about the end."""
+        self._error = (message, hint)
+
+    def end(self, exit_code: int) -> None:
+        """Tell everybody how the command ended."""
+        if self._progress is not None:
+            self._progress.finish(exit_code, self._error)
+
+
+def begin(
+    context: typer.Context,
+    *,
+    events: Path | None,
+    quiet: bool,
+    no_color: bool,
+    dry_run: bool = False,
+) -> Progress:
+    """Begin the session of the command that is called.  See :meth:`Session.begin`."""
+    session = context.ensure_object(Session)
+    return session.begin(
+        context.info_name or "", events=events, quiet=quiet, no_color=no_color, dry_run=dry_run
+    )

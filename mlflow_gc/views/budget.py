@@ -1,0 +1,193 @@
+r"""A document that fits a limit: lists are cut between two entries, and the reader is told.
+
+The unit is the byte of UTF-8, because it is the largest of those that the places for such
+documents count in: whatever fits in bytes fits in UTF-16 units and in characters, too.
+
+================================  =============================================
+a comment on GitHub               refused from 262,145 bytes on; the message and many tools say
+                                  65,536 characters
+a pull request's text on GitHub   65,536 characters
+a comment on GitLab               1,000,000 characters
+a step's summary in a job on      1 MiB, for all that the step writes
+GitHub
+================================  =============================================
+
+A document is a sequence of parts, put together by :func:`fit`:
+
+- a ``str`` is always there;
+- a :class:`Notice` is there when something was cut;
+- a :class:`Block` is a list between an opening and a closing, of which as many entries are shown
+  as there is room for. Its ``weight`` says how large its share of the room is against the others';
+  what a block does not need goes to the rest.
+
+For example::
+
+    entries = (f"- {name}\n" for name in names)
+    block = Block("Names\n\n", entries, len(names), "\n", lambda n, of: f"{n} of {of} names.\n")
+    text = fit(["# Title\n\n", Notice("This text was cut.\n\n"), block], budget=DEFAULT)
+
+Entries are complete lines, made as they are needed: the tail of a long list is never rendered. Where
+not all fits, an entry that would take more than an eighth of the budget is left out and counted as
+not shown, so that one monstrous name cannot push out all others. Strings, openings, closings and notes have to fit
+without any entries: whoever builds a document sees to it that they are short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+DEFAULT = 60_000
+"""Bytes: fits a comment on GitHub, with room for what a CI job puts around it."""
+
+LEAST = 8_000
+"""Bytes: what a plan's or a difference's headline and the frames of its lists need at most."""
+
+_LARGEST_ENTRY = 8  # an eighth of the budget
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Text that is there only when something was cut."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A list that may be cut.
+
+    Attributes:
+        opening: text before the entries; there also when no entry fits.
+        entries: the list, the most important entry first; read once, as far as there is room.
+        total: how many entries there are.
+        closing: text after the entries and the note.
+        note: what is said after the entries of a cut list, from how many are shown and how many
+            there are; the longest when all are.
+        weight: share of the room against that of other blocks, at least 1.
+    """
+
+    opening: str
+    entries: Iterable[str]
+    total: int
+    closing: str
+    note: Callable[[int, int], str]
+    weight: int = 1
+
+
+Part = str | Notice | Block
+
+
+def fit(parts: Sequence[Part], budget: int | None) -> str:
+    """Return the document, no larger than asked for.
+
+    Args:
+        parts: in the order in which they are shown.
+        budget: most bytes of UTF-8; None for no limit.
+
+    Raises:
+        ValueError: not even the document without entries fits.
+    """
+    blocks = [part for part in parts if isinstance(part, Block)]
+    if budget is None:
+        lists = [_Cut(block, list(block.entries), complete=True) for block in blocks]
+        return _document(parts, lists)
+    fixed = sum(size(part) for part in parts if isinstance(part, str))
+    frames = sum(size(block.opening) + size(block.closing) for block in blocks)
+    room = budget - fixed - frames
+    largest = budget // _LARGEST_ENTRY
+    lists = [_read(block, room, largest) for block in blocks]
+    if all(part.complete for part in lists) and sum(part.need for part in lists) <= room:
+        return _document(parts, lists)
+    room -= sum(size(part.text) for part in parts if isinstance(part, Notice))
+    room -= sum(size(block.note(block.total, block.total)) for block in blocks)
+    if room < 0:
+        raise ValueError(f"{budget} bytes are too few: {budget - room} are needed without entries.")
+    for part in lists:
+        part.drop_larger_than(largest)
+    _share(lists, room)
+    return _document(parts, lists)
+
+
+def size(text: str) -> int:
+    """Return the bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+class _Cut:
+    """The entries of a block that are going to be shown."""
+
+    def __init__(self, block: Block, entries: list[str], *, complete: bool) -> None:
+        self.block = block
+        self.entries = entries
+        self.complete = complete
+        """Whether these are all of the block."""
+        self.sizes = list(map(size, entries))
+        self.need = sum(self.sizes)
+
+    def drop_larger_than(self, largest: int) -> None:
+        """Drop what would push out the others."""
+        if any(bytes_of_it > largest for bytes_of_it in self.sizes):
+            self.entries = [entry for entry in self.entries if size(entry) <= largest]
+            self.sizes = list(map(size, self.entries))
+            self.need = sum(self.sizes)
+            self.complete = False
+
+    def keep(self, room: int) -> int:
+        """Drop entries from the end until the rest fits; return its bytes."""
+        while self.need > room:
+            self.entries.pop()
+            self.need -= self.sizes.pop()
+            self.complete = False
+        return self.need
+
+    def text(self) -> str:
+        note = "" if self.complete else self.block.note(len(self.entries), self.block.total)
+        return "".join((self.block.opening, *self.entries, note, self.block.closing))
+
+
+def _read(block: Block, room: int, largest: int) -> _Cut:
+    """Take as many entries as could be shown if there were no other block."""
+    entries = []
+    room_for_large = room
+    for entry in block.entries:
+        if (bytes_of_it := size(entry)) > largest:
+            room_for_large -= bytes_of_it
+            if room_for_large < 0:
+                continue
+        else:
+            room -= bytes_of_it
+            if room < 0:
+                break
+        entries.append(entry)
+    return _Cut(block, entries, complete=len(entries) == block.total)
+
+
+def _share(lists: Sequence[_Cut], room: int) -> None:
+    """Cut each list to its share: what some do not need goes to the others, by their weight."""
+    wanting = list(lists)
+    while wanting:
+        weights = sum(part.block.weight for part in wanting)
+        content = [p for p in wanting if p.need <= room * p.block.weight // weights]
+        if not content:
+            break
+        room -= sum(part.need for part in content)
+        wanting = [part for part in wanting if part not in content]
+    weights = sum(part.block.weight for part in wanting)
+    # The heaviest last: it takes what the borders of the others' entries leave over.
+    for part in sorted(wanting, key=lambda part: part.block.weight):
+        room -= part.keep(room * part.block.weight // weights)
+        weights -= part.block.weight
+
+
+def _document(parts: Sequence[Part], lists: Sequence[_Cut]) -> str:
+    text = {id(part.block): part.text() for part in lists}
+    was_cut = not all(part.complete for part in lists)
+    return "".join(
+        part
+        if isinstance(part, str)
+        else part.text * was_cut
+        if isinstance(part, Notice)
+        else text[id(part)]
+        for part in parts
+    )

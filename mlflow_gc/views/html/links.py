@@ -1,0 +1,91 @@
+"""Addresses in MLflow's own web pages, where the plan's server has any.
+
+The routes are those of ``mlflow/server/js`` (``experiment-tracking/route-defs.ts`` and
+``model-registry/routes.ts``): the same from 2.3 to 3.17, behind a ``#``.  From 3.10 on
+``?workspace=`` at the end selects a workspace; without it such a server shows its list of
+workspaces instead.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+_HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where the pages of a server are.
+
+    Attributes:
+        tracking: what comes before the route of an experiment or run; empty for no links.
+        registry: what comes before the route of a model; empty for no links.
+        suffix: what comes after a route.
+    """
+
+    tracking: str
+    registry: str
+    suffix: str = ""
+
+    @classmethod
+    def of(cls, server: dict[str, Any]) -> Links:
+        """Return the links for the ``server`` of a plan."""
+        workspace = server["workspace"]
+        return cls(
+            _pages(server["tracking_uri"]),
+            _pages(server["registry_uri"]),
+            f"?workspace={_quoted(workspace)}" if workspace else "",
+        )
+
+    def experiment(self, experiment_id: str) -> str:
+        """Return the address of an experiment, or nothing."""
+        return self._at(self.tracking, f"experiments/{encode(experiment_id)}")
+
+    def run(self, experiment_id: str, run_id: str) -> str:
+        """Return the address of a run, or nothing."""
+        route = f"experiments/{encode(experiment_id)}/runs/{encode(run_id)}"
+        return self._at(self.tracking, route)
+
+    def model(self, name: str) -> str:
+        """Return the address of a registered model, or nothing."""
+        return self._at(self.registry, f"models/{encode(name)}")
+
+    def model_version(self, name: str, version: str) -> str:
+        """Return the address of a model version, or nothing."""
+        return self._at(self.registry, f"models/{encode(name)}/versions/{encode(version)}")
+
+    def prompt(self, name: str) -> str:
+        """Return the address of a prompt, which the registry keeps as a model, or nothing."""
+        return self._at(self.registry, f"prompts/{encode(name)}")
+
+    def _at(self, base: str, route: str) -> str:
+        return f"{base}{route}{self.suffix}" if base else ""
+
+
+def encode(name: str) -> str:
+    """Percent-encode a name for a route: everything but letters, digits and ``-._~``.
+
+    The pages of MLflow 3.17 decode what stands in a route twice, so a per cent sign is encoded
+    twice.  Their own links to such names do not, and lead nowhere.
+    """
+    return _quoted(name).replace("%25", "%2525")
+
+
+def _quoted(words: str) -> str:
+    return quote(words, safe="", errors="replace")
+
+
+def _pages(uri: str) -> str:
+    """Return where the routes of a server begin; nothing unless it certainly is a web address."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return ""
+    # A login or a query has no business in a link, and a strange host may look like another.
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.netloc):
+        return ""
+    path = quote(parts.path.rstrip("/"), safe="/%-._~!$()*+,;=:@", errors="replace")
+    return f"{parts.scheme}://{parts.netloc}{path}/#/"

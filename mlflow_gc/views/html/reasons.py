@@ -1,0 +1,58 @@
+"""Why things go or stay, in groups: a plan gives each entity words of its own."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
+_COUNT = re.compile(r"(?<![\w.,/=-])\d+ (day|hour|run|version|time)s?(?![\w.-])")
+# Names that people gave: numbers in them tell them apart.
+_NAMED = ("rule ", "tag ")
+
+_WORDS = {
+    "keep_tag": "its owner set the keep tag",
+    "registered_model": "a registered model version needs it",
+    "alias": "it has an alias",
+    "stage": "it is in a stage",
+    "highest_version": "the highest version of its model or stage",
+    "copied": "another version was copied from it",
+    "prompt": "a prompt; its text would go with it",
+    "unknown_model": "its registered model was not listed",
+    "default_experiment": "MLflow's default experiment",
+    "gateway": "MLflow's gateway needs it",
+    "tree": "nested with a run that is kept",
+    "model_in_use": "it made a model that a kept run uses",
+    "genai_evaluate": "an evaluation run; its assessments would be lost",
+    "experiment_deleted": "its experiment is in the trash already",
+    "not_terminal": "running or scheduled, or so it says",
+    "unknown_time": "its times are missing or cannot be true",
+    "live_run": "it holds a run that is kept",
+    "has_logged_models": "it holds logged models",
+    "has_traces": "it holds traces",
+    "recent_trash": "a run in its trash was active not long ago",
+    "not_seen": "the scan could not look into it",
+    "keep_last": "one of the newest, by a keep rule",
+    "keep_best": "one of the best, by a keep rule",
+    "keep_daily": "the newest of a day, by a keep rule",
+    "keep_weekly": "the newest of a week, by a keep rule",
+    "keep_monthly": "the newest of a month, by a keep rule",
+    "keep_yearly": "the newest of a year, by a keep rule",
+    "keep_within": "active lately, by a keep rule",
+    "malformed_tag": "a tag of its owner cannot be understood",
+    "grace": "not announced, or not for long enough",
+    "min_age": "younger than the policy's minimum age",
+}
+
+
+def why_it_stays(code: str) -> str:
+    """Return a protection's code in words; a code of a newer version as it is."""
+    return _WORDS.get(code) or code.replace("_", " ")
+
+
+@lru_cache(maxsize=100_000)
+def why_it_goes(reason: str) -> str:
+    """Return the group of a reason to delete: the same words without ages, counts and times."""
+    if reason.startswith(_NAMED):
+        return reason
+    return _COUNT.sub(r"N \1s", _TIME.sub("…", reason))

@@ -1,0 +1,213 @@
+"""How a plan begins and ends on a screen: how much, for good, how old, may it be applied, what next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.clock import now_ms, parse_time
+from mlflow_gc.inventory.entities import (
+    CLOCK_SKEW,
+    INCOMPLETE_SCAN,
+    PARTIAL_VIEW,
+    SCAN_TOO_LONG,
+)
+from mlflow_gc.plan.build import GUARD
+from mlflow_gc.views import policy_in_words
+from mlflow_gc.views.lines import CUT_AT, KIND_WORDS, Column, Span, counted, line, more, rows, spans
+from mlflow_gc.views.plan_groups import ages, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BAD = "bold red"
+_WARNING = "yellow"
+_OBSTACLES = {
+    INCOMPLETE_SCAN: "the server could not be read to its end",
+    PARTIAL_VIEW: "the account may not see everything",
+    SCAN_TOO_LONG: "the scan took too long",
+    CLOCK_SKEW: "the clocks are apart",
+    "forecast": "it is a forecast",
+    GUARD: "a guard is tripped",
+}
+"""What can keep a plan from being applied, by the code of its diagnostic."""
+
+
+def headline(plan: dict[str, Any], console: Console) -> None:
+    """Print of which server the plan is, whether it may be applied, and how much goes."""
+    server = plan["server"]
+    line(console, f"Prune plan for {server['tracking_uri']}", "bold")
+    if server["registry_uri"] != server["tracking_uri"]:
+        line(console, f"Registry {server['registry_uri']}")
+    if server["workspace"]:
+        line(console, f"Workspace {server['workspace']}")
+    if obstacle := why_not_applyable(plan):
+        line(console, f"CANNOT BE APPLIED: {obstacle}", BAD)
+    line(console, "")
+    deletes = _deletes(plan)
+    if not deletes:
+        line(console, "Nothing to delete.", "bold")
+        return
+    sizes = [counted(kind, n) for kind, n in deletes.items()]
+    line(console, f"Deletes {_and(sizes)}.", "bold")
+    if lost := plan["summary"]["irreversible"]:
+        line(
+            console,
+            f"{lost:,} of the deletions cannot be undone ({_what_is_irreversible(plan)}).",
+            BAD,
+        )
+    if rest := sum(deletes.values()) - lost:
+        what = "The others go" if lost else "They go" if rest > 1 else "It goes"
+        them = "it" if rest == 1 and not lost else "them"
+        line(console, f"{what} to MLflow's trash; mlflow-gc restore brings {them} back.", "dim")
+
+
+def totals(plan: dict[str, Any], console: Console) -> None:
+    """Print the table of numbers: how many there are, how many are old, stay, go, and how old."""
+    columns = [
+        Column(),
+        *[Column(right=True)] * 3,
+        Column("bold", right=True),
+        Column(right=True),
+        Column("dim"),
+    ]
+    table: list[tuple[str | Span, ...]] = [
+        ("", "scanned", "stale", "kept", "to delete", "share", ("age", None))
+    ]
+    for kind, (_, words) in kinds(plan):
+        counts = plan["summary"][kind]
+        scanned, stale, kept, going = (
+            counts[key] for key in ("scanned", "stale", "protected", "delete")
+        )
+        lost = any(not entry["reversible"] for entry in plan[kind])
+        number = f"{going:,}"
+        table.append(
+            (
+                words,
+                f"{scanned:,}",
+                f"{stale:,}",
+                f"{kept:,}",
+                (number, BAD) if lost else number,
+                percent(going, scanned),
+                ages(kind, plan[kind], plan["as_of"]),
+            )
+        )
+    rows(console, columns, table)
+
+
+def basis(plan: dict[str, Any], console: Console) -> None:
+    """Print by which policy and at which moment, and what a reader has to know about the scan."""
+    line(console, f"As of {plan['as_of']}, {policy_in_words.ages(plan['policy'])}.")
+    for sentence in policy_in_words.limits(plan["policy"]):
+        line(console, sentence)
+
+
+def diagnostics(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    """Print what the scan and the guards say, first what keeps the plan from being applied."""
+    found = [
+        (plan["applyable"] or diagnostic["code"] not in _OBSTACLES, diagnostic["message"])
+        for diagnostic in plan["diagnostics"]
+    ]
+    found.sort(key=lambda pair: pair[0])
+    shown = found if everything else found[:CUT_AT]
+    for is_harmless, message in shown:
+        label, style = ("Warning", _WARNING) if is_harmless else ("Problem", BAD)
+        spans(console, [(f"{label}: ", style), (message, None)])
+    more(console, len(found) - len(shown), "warnings", indent=0)
+
+
+def legend(plan: dict[str, Any], console: Console) -> None:
+    """Print what the marks in front of the lines mean."""
+    parts: list[Span] = [("- can be restored", None)] if _deletes(plan) else []
+    if plan["summary"]["irreversible"]:
+        parts.append(("! cannot be undone", BAD))
+    if any(plan["protected"][kind] for kind in KIND_WORDS):
+        parts.append(("+ stays", "green"))
+    if parts:
+        gaps: list[Span] = [("    ", None)] * len(parts)
+        spans(console, [part for pair in zip(gaps, parts, strict=True) for part in pair][1:])
+
+
+def footer(plan: dict[str, Any], console: Console, *, path: str, steps: tuple[str, ...]) -> None:
+    """Print the summary, the plan's id, and the exact next commands.
+
+    Args:
+        plan: the document.
+        console: where to.
+        path: where it was read or written; ``-`` if it has no name.
+        steps: commands to offer, of ``show``, ``check`` and ``prune``.
+    """
+    going = sum(_deletes(plan).values())
+    lost = plan["summary"]["irreversible"]
+    kept = sum(plan["summary"][kind]["protected"] for kind in KIND_WORDS)
+    parts: list[Span] = [("Plan: ", "bold"), (f"{going:,} to delete", "bold")]
+    if lost:
+        parts += [(", ", "bold"), (f"{lost:,} of them for good", BAD)]
+    parts.append((f"; {kept:,} kept although old.", "bold"))
+    spans(console, parts)
+    obstacle = why_not_applyable(plan)
+    file = shell_path(path)
+    facts = [("file", path), ("plan_id", plan["plan_id"])]
+    if not obstacle:
+        until = f"until {plan['expires_at']}" if plan["expires_at"] else "for ever"
+        facts.append(("valid", until))
+    for name, fact in facts:
+        spans(console, [(f"{name:<8} ", "dim"), (fact, None)])
+    if obstacle:
+        line(console, f"CANNOT BE APPLIED: {obstacle}", BAD)
+    commands = {
+        "show": ("Review:", f"mlflow-gc show {file}"),
+        "check": ("Check:", f"mlflow-gc check {file}"),
+        "prune": ("Apply:", f"mlflow-gc prune {file}"),
+        "expect": ("In CI:", f"mlflow-gc prune {file} --expect {plan['plan_id']}"),
+    }
+    for step in steps:
+        if step == "show" or (not obstacle and going):
+            name, command = commands[step]
+            spans(console, [(f"{name:<8} ", "dim"), (command, "cyan")])
+
+
+def why_not_applyable(plan: dict[str, Any]) -> str | None:
+    """Return why prune would refuse the plan now, in a sentence, or None."""
+    if not plan["applyable"]:
+        codes = [d["code"] for d in plan["diagnostics"]]
+        obstacles = [words for code, words in _OBSTACLES.items() if code in codes]
+        return _and(obstacles or ["it says so itself"]) + "."
+    if plan["expires_at"] and parse_time(plan["expires_at"]) <= now_ms():
+        return f"it expired at {plan['expires_at']}."
+    return None
+
+
+def kinds(plan: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield kinds with their words; registered models only where the policy looks at them."""
+    for kind, words in KIND_WORDS.items():
+        if kind != "registered_models" or plan["summary"][kind]["scanned"]:
+            yield kind, words
+
+
+def shell_path(path: str) -> str:
+    """Return a path as a shell needs it; ``PLAN`` for a plan that came from stdin."""
+    if path == "-":
+        return "PLAN"
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
+
+
+def _deletes(plan: dict[str, Any]) -> dict[str, int]:
+    order = ("runs", "experiments", "model_versions", "registered_models")
+    return {kind: len(plan[kind]) for kind in order if plan[kind]}
+
+
+def _what_is_irreversible(plan: dict[str, Any]) -> str:
+    words = [
+        KIND_WORDS[kind][len(plan[kind]) != 1]
+        for kind in ("model_versions", "registered_models")
+        if plan[kind]
+    ]
+    if any(not run["reversible"] for run in plan["runs"]):
+        words.append("assessments of evaluation runs")
+    return _and(words)
+
+
+def _and(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,157 @@
+"""The hooks of .pre-commit-hooks.yaml, run by the real pre-commit from a clone of this repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from support.pages import ROOT, block_for
+from support.plans import Plan
+from support.repository import commit, git, repository
+from support.world import FRESH
+
+if TYPE_CHECKING:
+    from support.bench import Bench
+
+POLICY = "version: 1\ndefaults: {ttl: 14d}\n"
+CASES = """version: 1
+policy: mlflow-gc.yml
+as_of: 2026-11-24
+cases:
+  - name: a fortnight
+    runs:
+      - {experiment: x, age: 15d, expect: delete}
+      - {experiment: x, age: 13d, expect: keep}
+"""
+
+
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with what the work tree has: the hooks that the next release will have."""
+    clone = tmp_path_factory.mktemp("hooks") / "mlflow-gc"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    needed = ("mlflow_gc/", "schemas/", "pyproject.toml", "README.md", "LICENSE", ".pre-commit")
+    for name in listed.split("\0"):
+        if name.startswith(needed) and (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    git(clone, "init", "--quiet", "--initial-branch=main")
+    commit(clone, {})
+    git(clone, "tag", "v0.1.0")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def pre_commit_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which pre-commit installs the clone itself, and nothing from an index.
+
+    What the package depends on is found where the tests have it.
+    """
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path_factory.mktemp("home")),
+        "PRE_COMMIT_HOME": str(tmp_path_factory.mktemp("pre-commit")),
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PYTHONPATH": sysconfig.get_path("purelib"),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }
+
+
+@pytest.fixture
+def team(bench: Bench, hooks: Path, tmp_path: Path) -> Path:
+    """A repository with a plan, a policy and cases, and the configuration of the how-to page."""
+    bench.world.bulk_runs(bench.world.experiment(age=FRESH), 3)
+    plan = bench.report()
+    config = yaml.safe_load(block_for("how-to/pre-commit.md", ".pre-commit-config.yaml"))
+    (entry,) = config["repos"]
+    entry["repo"], entry["rev"] = str(hooks), "v0.1.0"
+    return repository(
+        tmp_path / "team",
+        {
+            ".pre-commit-config.yaml": yaml.safe_dump(config),
+            "prune-plan.json": plan.path.read_text(),
+            "mlflow-gc.yml": POLICY,
+            "mlflow-gc.tests.yml": CASES,
+            # Of that name, and no policy.
+            ".github/workflows/mlflow-gc.yml": "on: push\n",
+        },
+    )
+
+
+def run(team: Path, env: dict[str, str]) -> tuple[int, str]:
+    """``pre-commit run --all-files``."""
+    done = subprocess.run(
+        ["pre-commit", "run", "--all-files", "--color=never", "--verbose"],
+        cwd=team,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_manifest_is_one() -> None:
+    """In the words of pre-commit."""
+    subprocess.run(
+        [Path(sys.executable).parent / "pre-commit", "validate-manifest", ".pre-commit-hooks.yaml"],
+        cwd=ROOT,
+        check=True,
+    )
+
+
+def test_good_files_pass(team: Path, pre_commit_env: dict[str, str]) -> None:
+    """Plan, policy and cases are looked at, a workflow is not."""
+    code, said = run(team, pre_commit_env)
+    assert code == 0, said
+    assert "prune-plan.json: valid plan sha256:" in said
+    assert "mlflow-gc.yml: valid policy" in said
+    assert "mlflow-gc.tests.yml: valid policy tests, 1 cases" in said
+    assert "workflows" not in said
+
+
+def test_an_edited_plan_fails(team: Path, pre_commit_env: dict[str, str]) -> None:
+    """Its digest does not fit any more."""
+    plan = Plan.load(team / "prune-plan.json")
+
+    def edit(document: dict[str, Any]) -> None:
+        document["runs"].pop()
+        document["summary"]["runs"]["delete"] -= 1
+
+    plan.edited(plan.path, edit, sign=False)
+    code, said = run(team, pre_commit_env)
+    assert code == 1
+    assert "It was edited" in said
+
+
+def test_a_case_that_does_not_hold_any_more_fails(
+    team: Path, pre_commit_env: dict[str, str]
+) -> None:
+    """The policy was changed, its cases were not."""
+    (team / "mlflow-gc.yml").write_text(POLICY.replace("14d", "7d"))
+    code, said = run(team, pre_commit_env)
+    assert code == 1
+    assert "a fortnight" in said
+
+
+def test_a_policy_with_a_mistake_fails(team: Path, pre_commit_env: dict[str, str]) -> None:
+    """With its line."""
+    (team / "mlflow-gc.yml").write_text(POLICY + "colour: blue\n")
+    code, said = run(team, pre_commit_env)
+    assert code == 1
+    assert "colour" in said

@@ -1,0 +1,187 @@
+"""``prune PLAN --shard N/COUNT``: several machines share a plan, and together do what one would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.plans import Journal
+from support.world import FRESH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.bench import Bench
+    from support.plans import Plan
+
+COUNT = 3
+
+
+def estate(bench: Bench) -> Plan:
+    """A large experiment, small ones, trees in and across them, models; some of it stays."""
+    world = bench.world
+    large = world.experiment("large")
+    world.bulk_runs(large, 240)
+    parent = world.run(large)
+    for _ in range(3):
+        world.run(world.experiment(), parent=parent)
+    busy = world.experiment("busy")
+    world.bulk_runs(busy, 30)
+    world.run(busy, age=FRESH)
+    for number in range(4):
+        world.bulk_runs(world.experiment(f"small-{number}"), 10)
+    world.experiment("empty")
+    for model in ("a", "b"):
+        name = world.model(model)
+        world.version(name, source="s3://bucket/old")
+        world.version(name, source="s3://bucket/older")
+        world.version(name, age=FRESH)
+    plan = bench.report()
+    assert large in plan.experiments
+    assert len(plan.runs) == 314
+    return plan
+
+
+def journal_of(plan: Plan, number: int) -> Path:
+    return plan.path.with_name(f"{plan.path.name}.shard-{number}-of-{COUNT}.journal.jsonl")
+
+
+def apply_all(bench: Bench, plan: Plan, **more: Any) -> list[Journal]:
+    """Apply all shards at the same time, each in a process of its own."""
+    running = [
+        bench.cli.start("prune", plan.path, "--shard", f"{number}/{COUNT}", **more)
+        for number in range(1, COUNT + 1)
+    ]
+    for process in running:
+        process.wait().expect(0)
+    return [Journal.load(journal_of(plan, number)) for number in range(1, COUNT + 1)]
+
+
+def test_the_shards_together_delete_what_the_plan_lists_and_nothing_else(bench: Bench) -> None:
+    plan = estate(bench)
+    before = bench.state()
+    journals = apply_all(bench, plan)
+    after = bench.state()
+    assert set(before.active) - set(after.active) == plan.entities
+    deleted = [journal.with_outcome("deleted") for journal in journals]
+    assert set().union(*deleted) == plan.entities
+    # Two shards that empty an experiment in the same moment may both delete it, which is harmless.
+    others = [entity for done in deleted for entity in done if entity[0] != "experiment"]
+    assert len(others) == len(set(others)), "nothing else is deleted twice"
+    assert all(deleted), "every shard has something to do"
+    headers = [journal.of_type("header")[0]["shard"] for journal in journals]
+    assert headers == ["1/3", "2/3", "3/3"]
+
+
+def test_in_every_shard_the_order_holds(bench: Bench) -> None:
+    """Children, parents, experiments, and last what cannot be undone."""
+    plan = estate(bench)
+    parents = {run["run_id"]: run["parent_run_id"] for run in plan.document["runs"]}
+    ranks = {"run": 0, "experiment": 1, "model_version": 2}
+    for journal in apply_all(bench, plan):
+        done = [(r["kind"], r["id"]) for r in journal.records if r["outcome"] == "deleted"]
+        assert [ranks[kind] for kind, _ in done] == sorted(ranks[kind] for kind, _ in done)
+        place = {entity_id: at for at, (_, entity_id) in enumerate(done)}
+        for child, parent in parents.items():
+            if child in place and parent:
+                assert place[child] < place[parent]
+
+
+def test_an_experiment_that_several_shards_empty_goes_with_the_last(bench: Bench) -> None:
+    world = bench.world
+    large = world.experiment("large")
+    world.bulk_runs(large, 30)
+    plan = bench.report()
+    for number in (1, 2):
+        said = bench.cli("prune", plan.path, "--shard", f"{number}/{COUNT}").expect(0)
+        assert "left to the shard that empties them last" in said.err
+        assert ("experiment", large) in bench.state().active
+    said = bench.cli("prune", plan.path, "--shard", f"3/{COUNT}").expect(0)
+    assert "left to the shard" not in said.err
+    assert ("experiment", large) not in bench.state().active
+
+
+def test_one_more_run_finds_what_a_shard_left(bench: Bench) -> None:
+    """One shard never ran, and a run of another one was kept while it did."""
+    plan = estate(bench)
+    bench.cli("prune", plan.path, "--shard", "1/3").expect(0)
+    bench.cli("prune", plan.path, "--shard", "3/3").expect(0)
+    assert set(bench.state().active) & plan.entities
+    bench.cli("prune", plan.path).expect(0)
+    assert not set(bench.state().active) & plan.entities
+
+
+def test_a_shard_can_be_applied_again(bench: Bench) -> None:
+    plan = estate(bench)
+    first = bench.cli("prune", plan.path, "--shard", "2/3").expect(0)
+    state = bench.state()
+    again = bench.cli("prune", plan.path, "--shard", "2/3").expect(0)
+    assert bench.state() == state, (first.text, again.text)
+    assert len(Journal.load(journal_of(plan, 2)).of_type("header")) == 2
+
+
+def test_restore_undoes_all_shards_from_one_merged_journal(bench: Bench) -> None:
+    plan = estate(bench)
+    before = bench.state()
+    apply_all(bench, plan)
+    journals = [journal_of(plan, number) for number in range(1, COUNT + 1)]
+    merged = bench.dir / "merged.jsonl"
+    bench.cli("journal", "merge", *journals, "-o", merged).expect(0)
+    bench.cli("validate", merged).expect(0)
+    bench.cli("restore", merged, "--yes").expect(0)
+    versions = {("model_version", version) for version in plan.versions}
+    assert set(bench.state().active) == set(before.active) - versions
+
+
+def test_the_journals_undo_it_one_by_one_too(bench: Bench) -> None:
+    """In a second round those runs come back whose experiment another shard had deleted."""
+    plan = estate(bench)
+    before = bench.state()
+    apply_all(bench, plan)
+    for _ in range(2):
+        for number in range(1, COUNT + 1):
+            bench.cli("restore", journal_of(plan, number), "--yes").expect(0)
+    versions = {("model_version", version) for version in plan.versions}
+    assert set(bench.state().active) == set(before.active) - versions
+
+
+def test_merging_keeps_every_line_and_counts_a_session_once(bench: Bench) -> None:
+    plan = estate(bench)
+    apply_all(bench, plan)
+    one, two = journal_of(plan, 1), journal_of(plan, 2)
+    merged, twice = bench.dir / "merged.jsonl", bench.dir / "twice.jsonl"
+    bench.cli("journal", "merge", two, one, "-o", merged).expect(0)
+    bench.cli("journal", "merge", merged, one, "-o", twice).expect(0)
+    assert merged.read_bytes() == twice.read_bytes()
+    lines = [*one.read_bytes().splitlines(), *two.read_bytes().splitlines()]
+    assert sorted(merged.read_bytes().splitlines()) == sorted(lines)
+
+
+def test_journals_of_two_plans_are_not_merged_and_nothing_is_overwritten(bench: Bench) -> None:
+    plan = estate(bench)
+    bench.cli("prune", plan.path, "--shard", "1/3").expect(0)
+    other = bench.report(name="other.json")
+    bench.cli("prune", other.path, "--shard", "1/3").expect(0)
+    out = bench.dir / "merged.jsonl"
+    one, two = journal_of(plan, 1), journal_of(other, 1)
+    refused = bench.cli("journal", "merge", one, two, "-o", out).expect(5)
+    assert "2 different plans" in refused.err
+    assert not out.exists()
+    before = two.read_bytes()
+    refused = bench.cli("journal", "merge", one, "-o", two).expect(1)
+    assert "is there already" in refused.err
+    assert two.read_bytes() == before
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "three", "1/0"])
+def test_what_is_no_shard_touches_nothing(bench: Bench, shard: str) -> None:
+    plan = estate(bench)
+    before = bench.state()
+    refused = bench.cli("prune", plan.path, "--shard", shard).expect(64)
+    assert "is not one of so many" in refused.err
+    assert bench.state() == before
+
+
+def test_a_shard_needs_a_saved_plan(bench: Bench) -> None:
+    refused = bench.cli("prune", "--yes", "--shard", "1/3").expect(64)
+    assert "--shard is about a saved PLAN" in refused.err
