@@ -92,9 +92,9 @@ class _Unit:
     members: tuple[tuple[str, str], ...]
 
     @property
-    def order(self) -> tuple[int, tuple[tuple[str, str], ...]]:
-        """Largest first, then by id: the same on every machine."""
-        return (-len(self.members), self.members)
+    def order(self) -> tuple[int, tuple[str, str]]:
+        """Largest first, then by id: the same on every machine, whatever the order of the plan."""
+        return (-len(self.members), min(self.members))
 
 
 def _units_of_runs(plan: Document, count: int) -> Iterable[_Unit]:

@@ -220,8 +220,8 @@ def test_markdown(told: tuple[Story, Plan], shared_bench: Bench) -> None:
     page = shared_bench.cli("check", plan.path, "--format", "markdown").expect(0).out
     assert page.startswith("## Check of the prune plan of ")
     assert "| runs | 2 | 7 | 2 | 0 |" in page
-    assert f"| protected now | {story.kept} kept | {story.home} home | keep" in page
-    assert f"| gone | {story.removed} |" in page
+    assert f"| protected now | `{story.kept}` `kept` | `{story.home}` `home` | `keep" in page
+    assert f"| gone | `{story.removed}` |" in page
     assert plan.plan_id in page
 
 

@@ -209,7 +209,7 @@ def test_markdown_has_a_table_for_each_kind(
     titles = re.findall(r"<summary>(\w+ ?\w*)", page)
     assert titles == ["Model versions", "Runs", "Experiments", "Kept although"][: len(titles)]
     assert len(titles) >= 3
-    assert f"| {story.purged} " in page
+    assert f"| `{story.purged}` " in page
     assert head.plan_id in page
 
 
