@@ -255,7 +255,7 @@ def test_a_scan_sees_one_moment_whatever_is_written_meanwhile(bench: Bench, tmp_
     written = []
 
     def write(what: str, _count: int) -> None:
-        if what == "experiments":
+        if what == "experiments" and not written:
             with store.open_database(path) as db:
                 db.execute("UPDATE tags SET value = 'after' WHERE key = 'note'")
                 db.execute("UPDATE registered_models SET description = 'after'")

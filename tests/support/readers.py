@@ -41,8 +41,8 @@ def read(
     with open_reader(gateway, read_server_info(gateway)) as reader:
         assert reader.read_from == ("database" if is_database else "rest")
         found = reader.scan(progress, wanted=wanted)
-        found = reader.read_inputs(found, found.runs)
-        return reader.probe(found, found.experiments, since_ms=0)
+        found = reader.read_inputs(found, found.runs, progress)
+        return reader.probe(found, found.experiments, since_ms=0, progress=progress)
 
 
 def assert_same(left: Inventory, right: Inventory) -> None:
