@@ -36,10 +36,11 @@ from mlflow_gc.inventory.entities import (
     ServerInfo,
 )
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.build import Document, build_plan
+from mlflow_gc.plan.build import build_plan
 from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.diff import diff_plans
-from mlflow_gc.plan.file import parse_json, refuse_ambiguous, render, write
+from mlflow_gc.plan.entries import Document
+from mlflow_gc.plan.file import parse_json, pieces, refuse_ambiguous, render, write
 from mlflow_gc.plan.verify import KINDS, inconsistencies, load_plan, verify
 from mlflow_gc.retention.decide import decide
 from mlflow_gc.retention.policy import Policy
@@ -163,7 +164,7 @@ def steps(base: Path, head: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "refuse what is ambiguous, thoroughly", lambda: refuse_ambiguous(content, "The plan")
     gc.enable()
     yield "render", lambda: render(plan)
-    yield "write", lambda: write(content, base)
+    yield "write", lambda: write(pieces(plan), base)
     if schema.quick_validator("plan"):
         yield "schema, jsonschema_rs", lambda: schema.problems(plan, "plan")
     yield "schema, jsonschema", lambda: list(schema.thorough_validator("plan").iter_errors(plan))
@@ -211,8 +212,8 @@ def in_a_child(*words: str) -> tuple[float, float]:
 def make(base: Path, head: Path, entries: int) -> None:
     """Write two plans of so many entries."""
     inventory = world(entries)
-    write(render(plan_of(inventory, days=0)), base)
-    write(render(plan_of(later(inventory), days=1)), head)
+    write(pieces(plan_of(inventory, days=0)), base)
+    write(pieces(plan_of(later(inventory), days=1)), head)
 
 
 def measure(base: Path, head: Path) -> None:

@@ -93,6 +93,7 @@ def load(database_uri: str, runs: int, shape: str = "spread") -> int:
     rng = random.Random(7)
     connection = psycopg2.connect(database_uri.replace("postgresql+psycopg2", "postgresql"))
     with connection, connection.cursor() as cursor:
+        definitions = _without_indexes(cursor)
         copy = _Copy(cursor)
         made = now - 900 * DAY_MS
         for number in range(1, count + 1):
@@ -140,11 +141,43 @@ def load(database_uri: str, runs: int, shape: str = "spread") -> int:
                     *(place, run_id, "READY", "default"),
                 )
         copy.flush()
+        for definition in definitions:
+            cursor.execute(definition)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
     connection.close()
     return stale
+
+
+def _without_indexes(cursor: psycopg2.extensions.cursor) -> list[str]:
+    """Drop the indexes and constraints of the tables to fill; returns what makes them again.
+
+    Made once over all rows they take a fraction of the time that they take row by row.
+    """
+    cursor.execute(
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE contype IN ('p', 'u', 'f')"
+        " AND (conrelid::regclass::text = ANY(%(t)s) OR confrelid::regclass::text = ANY(%(t)s))"
+        # Foreign keys stand on the others.
+        " ORDER BY contype = 'f', conname",
+        {"t": list(_Copy.COLUMNS)},
+    )
+    constraints = cursor.fetchall()
+    cursor.execute(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = ANY(%s)"
+        " AND indexname NOT IN (SELECT conname FROM pg_constraint)",
+        (list(_Copy.COLUMNS),),
+    )
+    indexes = cursor.fetchall()
+    for name, _ in indexes:
+        cursor.execute(f'DROP INDEX "{name}"')
+    for table, name, _ in reversed(constraints):
+        cursor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{name}"')
+    made = [
+        f'ALTER TABLE "{table}" ADD CONSTRAINT "{name}" {what}' for table, name, what in constraints
+    ]
+    return [*made, *(definition for _, definition in indexes)]
 
 
 class _Copy:

@@ -30,11 +30,14 @@ def digest(document: Any) -> str:
     return f"sha256:{hashlib.sha256(canonical(document)).hexdigest()}"
 
 
+def key_order(key: str) -> bytes:
+    """Return what RFC 8785 sorts the keys of an object by."""
+    return key.encode("utf-16-be")
+
+
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            key: _sorted(value[key]) for key in sorted(value, key=lambda k: k.encode("utf-16-be"))
-        }
+        return {key: _sorted(value[key]) for key in sorted(value, key=key_order)}
     if isinstance(value, list):
         return [_sorted(item) for item in value]
     return value

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from mlflow_gc.apply.executor import Result
 from mlflow_gc.apply.recheck import Finding
 from mlflow_gc.clock import format_ms, now_ms
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.schema import CHECK_SCHEMA_ID
 from mlflow_gc.plan.verify import KINDS, identify
 

@@ -27,7 +27,7 @@ from mlflow_gc.apply.undo import (
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.pace import Pace
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.verify import identify
 from mlflow_gc.retention.lineage import nested_order
 
@@ -560,15 +560,15 @@ def _run_batches(
 
     The levels of a batch come children first; the runs of one level may go at the same time.
     """
-    by_id = {entry["run_id"]: entry for entry in entries}
     parents = {entry["run_id"]: entry["parent_run_id"] for entry in entries}
+    places = {run_id: place for place, run_id in enumerate(parents)}
     batch: list[list[Document]] = []
     size = 0
     for tree in nested_order(parents):
         for depth, level in enumerate(tree):
             while len(batch) <= depth:
                 batch.append([])
-            batch[depth].extend(by_id[run_id] for run_id in level)
+            batch[depth].extend(entries[places[run_id]] for run_id in level)
             size += len(level)
         if size >= most():
             yield batch

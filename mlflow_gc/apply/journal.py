@@ -22,7 +22,7 @@ import mlflow_gc
 from mlflow_gc.clock import format_ms, now_ms
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.file import read_bytes, refuse_ambiguous
 from mlflow_gc.plan.verify import check_format
 

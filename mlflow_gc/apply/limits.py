@@ -14,7 +14,7 @@ from mlflow_gc.errors import Refused
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.gateway import Gateway, pages
 from mlflow_gc.inventory.scan import chunks
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.verify import GUARD_HINT
 from mlflow_gc.retention.guards import KINDS, Share, Tally, tripped
 

@@ -21,7 +21,7 @@ from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, Json, ServerError, pages
 from mlflow_gc.inventory.scan import chunks, probe
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import (
     differences,
     drift,

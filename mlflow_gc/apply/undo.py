@@ -12,7 +12,7 @@ from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
 from mlflow_gc.inventory.scan import chunks
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document
 
 IDS_A_CALL = 100
 _ATTEMPTS = 3

@@ -21,7 +21,7 @@ from mlflow_gc.cli.output import say
 from mlflow_gc.cli.progress import Phase, Progress
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.gateway import Gateway
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.shard import Part, Shard, part_of
 from mlflow_gc.plan.verify import KINDS
 from mlflow_gc.retention.evidence import is_skewed, skew_in_words

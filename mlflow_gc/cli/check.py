@@ -11,7 +11,7 @@ from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode, Refused
 
 if TYPE_CHECKING:
-    from mlflow_gc.plan.build import Document
+    from mlflow_gc.plan.entries import Document
 
 
 def check(

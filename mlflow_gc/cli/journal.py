@@ -39,5 +39,5 @@ def merge(
             f"{out} is there already.",
             hint="An undo may depend on it: name another file, or merge it, too.",
         )
-    write(merged, out)
+    write([merged], out)
     say(f"{len(sessions)} sessions of {len(journals)} journals. Undo: mlflow-gc restore {out}")

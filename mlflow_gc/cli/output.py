@@ -33,9 +33,9 @@ def warn(message: str, progress: Progress | None = None, *, code: str | None = N
         progress.warning(code, message)
 
 
-def put(document: bytes) -> None:
-    """Write a document to stdout and nothing else."""
-    sys.stdout.buffer.write(document)
+def put(*document: bytes | memoryview) -> None:
+    """Write a document, which may come in pieces, to stdout and nothing else."""
+    sys.stdout.buffer.writelines(document)
     sys.stdout.buffer.flush()
 
 

@@ -15,7 +15,8 @@ from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
 from mlflow_gc.inventory.gateway import Gateway, ServerError
 from mlflow_gc.inventory.reader import Reader, open_reader
-from mlflow_gc.plan.build import Document, build_plan
+from mlflow_gc.plan.build import build_plan
+from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.policy_file import apply_policy, read_policy_file
 from mlflow_gc.plan.policy_warnings import warnings
 from mlflow_gc.retention.decide import (

@@ -39,9 +39,9 @@ def init(
         return
     if out.exists() and not force:
         raise UsageProblem(f"{out} is there already.", hint="Use --force, or -o FILE.")
-    write(starter().encode(), out)
+    write([starter().encode()], out)
     # The first line of the starter names it: editors complete and check by it.
-    write(schema_text("policy").encode(), out.with_name(SCHEMAS["policy"]))
+    write([schema_text("policy").encode()], out.with_name(SCHEMAS["policy"]))
     say(f"Wrote {out}, and {SCHEMAS['policy']} beside it for editors.")
     say(f"Next: mlflow-gc policy explain --policy {out}")
 

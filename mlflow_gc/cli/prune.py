@@ -14,7 +14,7 @@ from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.executor import Result
-    from mlflow_gc.plan.build import Document
+    from mlflow_gc.plan.entries import Document
     from mlflow_gc.plan.shard import Shard
 
 
@@ -204,11 +204,11 @@ def _save(plan: Document, plan_file: Path) -> None:
         GcError: it is not valid, or cannot be written.
     """
     from mlflow_gc.plan import schema
-    from mlflow_gc.plan.file import render, write
+    from mlflow_gc.plan.file import pieces, write
 
     if found := schema.problems(plan, "plan"):
         raise GcError("The plan is not valid: " + "; ".join(found))
-    write(render(plan), plan_file)
+    write(pieces(plan), plan_file)
 
 
 def _confirmed(plan: Document) -> bool:

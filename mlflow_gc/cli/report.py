@@ -37,7 +37,7 @@ def report(
     from mlflow_gc.inventory.entities import CLOCK_SKEW, INCOMPLETE_SCAN, SCAN_TOO_LONG
     from mlflow_gc.plan import schema
     from mlflow_gc.plan.build import GUARD
-    from mlflow_gc.plan.file import render, write
+    from mlflow_gc.plan.file import pieces, write
     from mlflow_gc.plan.verify import GUARD_HINT, KINDS
     from mlflow_gc.views import text
 
@@ -66,9 +66,9 @@ def report(
         )
     to_stdout = str(out) == "-"
     if to_stdout:
-        put(render(plan))
+        put(*pieces(plan))
     else:
-        write(render(plan), out)
+        write(pieces(plan), out)
     progress.plan(plan, out)
     for diagnostic in plan["diagnostics"]:
         warn(diagnostic["message"], progress, code=diagnostic["code"])

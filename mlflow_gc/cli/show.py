@@ -23,7 +23,7 @@ def show(
 ) -> int:
     """Show what a plan deletes, what it keeps, and why."""
     from mlflow_gc.cli.output import console, put, say
-    from mlflow_gc.plan.file import render
+    from mlflow_gc.plan.file import pieces
     from mlflow_gc.plan.verify import KINDS, edited, inconsistencies, load_plan
     from mlflow_gc.views import text
 
@@ -37,7 +37,7 @@ def show(
     for problem in problems:
         say(f"Warning: {problem} prune will refuse this plan.")
     if output_format is options.Format.JSON:
-        put(render(plan))
+        put(*pieces(plan))
     elif output_format is options.Format.MARKDOWN:
         from mlflow_gc.views import budget, markdown
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import mlflow_gc
@@ -19,6 +20,7 @@ from mlflow_gc.inventory.entities import (
     ServerInfo,
 )
 from mlflow_gc.plan.canonical import plan_id
+from mlflow_gc.plan.entries import Document, Entries
 from mlflow_gc.plan.expect import (
     expect_experiment,
     expect_model_version,
@@ -46,9 +48,6 @@ GUARD = "guard"
 FORECAST = "forecast"
 """Diagnostic code: ages count from a moment that lies in the future."""
 
-Document = dict[str, Any]
-"""A plan, as in its file (contract, section 5)."""
-
 
 def build_plan(
     inventory: Inventory, decisions: Decisions, policy: Policy, server: ServerInfo
@@ -61,22 +60,22 @@ def build_plan(
     refusals = [*_forecast(policy), *_guards(inventory, decisions, policy)]
     accepted = {PARTIAL_VIEW} if policy.evidence.accept_partial_view else set()
     run_facts = _run_facts(inventory)
-    experiments = [
+    experiments = Entries.of(
         _experiment_entry(inventory.experiments[e], decisions.experiments[e], run_facts.get(e))
         for e in _deleted(decisions.experiments, key=_experiment_order)
-    ]
-    runs = [
+    )
+    runs = Entries.of(
         _run_entry(inventory.runs[r], inventory, decisions.runs[r])
         for r in _deleted(decisions.runs, key=_run_order(inventory))
-    ]
-    versions = [
+    )
+    versions = Entries.of(
         _version_entry(inventory.model_versions[v], decisions.model_versions[v])
         for v in _deleted(decisions.model_versions, key=_version_order)
-    ]
-    models = [
+    )
+    models = Entries.of(
         _model_entry(inventory.registered_models[m], decisions.registered_models[m])
         for m in _deleted(decisions.registered_models, key=str)
-    ]
+    )
     plan: Document = {
         "$schema": PLAN_SCHEMA_ID,
         "format": FORMAT,
@@ -106,9 +105,7 @@ def build_plan(
             "runs": _counts(decisions.runs.values()),
             "model_versions": _counts(decisions.model_versions.values()),
             "registered_models": _counts(decisions.registered_models.values()),
-            "irreversible": sum(
-                not e["reversible"] for e in (*experiments, *runs, *versions, *models)
-            ),
+            "irreversible": _irreversible(decisions),
         },
         "statistics": statistics(inventory, decisions, policy.as_of_ms),
         "experiments": experiments,
@@ -156,6 +153,16 @@ def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
         "protected": protected,
         "delete": deleted,
     }
+
+
+def _irreversible(decisions: Decisions) -> int:
+    everything = chain(
+        decisions.experiments.values(),
+        decisions.runs.values(),
+        decisions.model_versions.values(),
+        decisions.registered_models.values(),
+    )
+    return sum(d.verdict is Verdict.DELETE and not d.reversible for d in everything)
 
 
 def _deleted(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
@@ -258,15 +265,15 @@ def _model_entry(model: RegisteredModel, decision: Decision) -> Document:
 
 
 def _protected(inventory: Inventory, decisions: Decisions) -> Document:
-    experiments = [
+    experiments = Entries.of(
         {
             "experiment_id": e,
             "name": inventory.experiments[e].name,
             **_why(decisions.experiments[e]),
         }
         for e in _kept(decisions.experiments, key=_experiment_order)
-    ]
-    runs = [
+    )
+    runs = Entries.of(
         {
             "run_id": r,
             "run_name": inventory.runs[r].run_name,
@@ -274,15 +281,15 @@ def _protected(inventory: Inventory, decisions: Decisions) -> Document:
             **_why(decisions.runs[r]),
         }
         for r in _kept(decisions.runs, key=_run_order(inventory))
-    ]
-    versions = [
+    )
+    versions = Entries.of(
         {"name": name, "version": version, **_why(decisions.model_versions[name, version])}
         for name, version in _kept(decisions.model_versions, key=_version_order)
-    ]
-    models = [
+    )
+    models = Entries.of(
         {"name": name, **_why(decisions.registered_models[name])}
         for name in _kept(decisions.registered_models, key=str)
-    ]
+    )
     return {
         "experiments": experiments,
         "runs": runs,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.schema import DIFF_SCHEMA_ID
 from mlflow_gc.plan.verify import KINDS, identify
 from mlflow_gc.plan.whereabouts import GONE, IN_USE, Whereabouts
@@ -94,15 +94,29 @@ class _Side:
     """One of the plans, by kind and id."""
 
     def __init__(self, plan: Document) -> None:
-        self.deleted = {kind: _by_id(kind, plan[kind]) for kind in KINDS}
-        self.kept = {kind: _by_id(kind, plan["protected"][kind]) for kind in KINDS}
+        self.deleted = {kind: _ById(kind, plan[kind]) for kind in KINDS}
+        self.kept = {kind: _ById(kind, plan["protected"][kind]) for kind in KINDS}
         self.told = Whereabouts(plan)
 
 
-def _by_id(kind: str, entities: list[Document]) -> dict[str, Document]:
-    if kind == "runs":  # the most by far
-        return {entity["run_id"]: entity for entity in entities}
-    return {identify(kind, entity): entity for entity in entities}
+class _ById(Mapping[str, Document]):
+    """Entries by id; only where they stand is kept in memory."""
+
+    def __init__(self, kind: str, entities: Sequence[Document]) -> None:
+        self._entities = entities
+        self._places = {identify(kind, entity): n for n, entity in enumerate(entities)}
+
+    def __getitem__(self, entity_id: str) -> Document:
+        return self._entities[self._places[entity_id]]
+
+    def __contains__(self, entity_id: object) -> bool:
+        return entity_id in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def _about(plan: Document, *, edited: bool) -> Document:
@@ -134,7 +148,7 @@ def _counts(
     }
 
 
-def _irreversible(lists: Iterator[list[Document]]) -> int:
+def _irreversible(lists: Iterable[Iterable[Document]]) -> int:
     return sum(not entity["reversible"] for entities in lists for entity in entities)
 
 

@@ -10,34 +10,35 @@ import stat
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import orjson
 
 from mlflow_gc.errors import GcError
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document, Entries
 
 _ENTITY_LISTS = ("experiments", "runs", "model_versions", "registered_models")
 
 
 def render(plan: Document) -> bytes:
     """Return the plan as its file holds it: UTF-8, LF, one entity per line, fixed order."""
-    return b"".join(_lines(plan))
+    return b"".join(pieces(plan))
 
 
-def _lines(plan: Document) -> Iterator[bytes]:
+def pieces(plan: Document) -> Iterator[bytes | memoryview]:
+    """Yield what :func:`render` returns piece by piece; without copying what is long."""
     yield b"{\n"
     yield from _members(plan)
     yield b"}\n"
 
 
-def _members(holder: Document) -> Iterator[bytes]:
+def _members(holder: Document) -> Iterator[bytes | memoryview]:
     last = next(reversed(holder), None)
     for key, value in holder.items():
         end = b"\n" if key == last else b",\n"
-        if key in _ENTITY_LISTS and isinstance(value, list):
+        if key in _ENTITY_LISTS and isinstance(value, (list, Entries)):
             yield from _entity_lines(key, value, end)
         elif key == "protected" and isinstance(value, dict):
             yield orjson.dumps(key) + b": {\n"
@@ -47,19 +48,29 @@ def _members(holder: Document) -> Iterator[bytes]:
             yield orjson.dumps(key) + b": " + orjson.dumps(value) + end
 
 
-def _entity_lines(key: str, entities: list[Any], end: bytes) -> Iterator[bytes]:
+def _entity_lines(
+    key: str, entities: list[Any] | Entries, end: bytes
+) -> Iterator[bytes | memoryview]:
     if not entities:
         yield orjson.dumps(key) + b": []" + end
         return
     yield orjson.dumps(key) + b": [\n"
-    final = len(entities) - 1
-    for index, entity in enumerate(entities):
-        yield orjson.dumps(entity) + (b"\n" if index == final else b",\n")
+    if isinstance(entities, Entries):
+        yield entities.text
+        yield b"\n"
+    else:
+        final = len(entities) - 1
+        for index, entity in enumerate(entities):
+            yield orjson.dumps(entity) + (b"\n" if index == final else b",\n")
     yield b"]" + end
 
 
-def write(content: bytes, path: Path) -> None:
+def write(content: Iterable[bytes | memoryview], path: Path) -> None:
     """Write a file whole: to a temporary one beside it, then rename.
+
+    Args:
+        content: its pieces.
+        path: the file.
 
     Raises:
         GcError: the place is not writable or the disk is full; what was there is untouched.
@@ -69,12 +80,13 @@ def write(content: bytes, path: Path) -> None:
     temporary: str | None = None
     try:
         if in_place:
-            path.write_bytes(content)
+            with path.open("wb") as file:
+                file.writelines(content)
             return
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(mode)
@@ -136,14 +148,20 @@ def _read_stream(stream: BinaryIO, path: Path, what: str) -> bytes:
     return b"".join(chunks)
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Read a JSON file (``-`` is stdin) and refuse what two readers could understand differently.
+def read_plan(path: Path) -> Any:
+    """Read a plan (``-`` is stdin) and refuse what two readers could understand differently.
+
+    Its lists are :class:`~mlflow_gc.plan.entries.Entries` if it is written as :func:`render` does
+    it, else Python's lists, which take six times the memory.
 
     Raises:
         GcError: it cannot be read, or see :func:`parse_json`.
     """
-    content = read_bytes(path, what)
-    name = f"The {what} {path}"
+    content = read_bytes(path, "plan")
+    plan = _parse_rendered(content)
+    if plan is not None:
+        return plan
+    name = f"The plan {path}"
     if len(content) < _LARGE or not gc.isenabled():
         return parse_json(content, name)
     # Millions of values that stay and hold each other in no circle: Python's collector need not
@@ -154,6 +172,50 @@ def read_json(path: Path, what: str) -> Any:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _parse_rendered(content: bytes) -> Document | None:
+    """Parse a plan that is written as :func:`render` does it; None for all else."""
+    lists: list[Entries] = []
+    frame: list[bytes] = []
+    at = 0
+    try:
+        for start, end in _entity_spans(content):
+            entries = Entries.read(content, start, end)
+            if entries is None:
+                return None
+            # A number, on a line of its own as entries are, holds their place.
+            frame += (content[at:start], b"%d" % len(lists))
+            lists.append(entries)
+            at = end
+        frame.append(content[at:])
+        written = b"".join(frame)
+        plan = orjson.loads(written)
+        if not (_is_rendered(plan, written) and _has_plain_numbers(content)):
+            return None
+    except ValueError:  # will be put in words by who reads it in one piece
+        return None
+    for holder in (plan, plan.get("protected")):
+        for key in _ENTITY_LISTS if isinstance(holder, dict) else ():
+            if isinstance(found := holder.get(key), list) and found:
+                holder[key] = lists[found[0]]
+    return cast("Document", plan)
+
+
+def _entity_spans(content: bytes) -> list[tuple[int, int]]:
+    """Return where the entries of the lists begin and end, in the order of the file."""
+    spans = []
+    for key in _ENTITY_LISTS:
+        opening = b'\n"%s": [\n' % key.encode()
+        at = content.find(opening)
+        while at >= 0:
+            start = at + len(opening)
+            end = content.find(b"\n]", start)
+            if end < 0:
+                break
+            spans.append((start, end))
+            at = content.find(opening, end)
+    return sorted(spans)
 
 
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -211,7 +273,7 @@ def _is_rendered(document: Any, content: bytes) -> bool:
         return False
     at = 0
     try:
-        for line in _lines(document):
+        for line in pieces(document):
             if not content.startswith(line, at):
                 return False
             at += len(line)

@@ -15,6 +15,7 @@ import orjson
 
 from mlflow_gc.clock import parse_time
 from mlflow_gc.errors import GcError
+from mlflow_gc.plan.entries import Entries
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -62,7 +63,11 @@ def thorough_validator(name: str) -> Any:
     times = FormatChecker(formats=())
     times.checks("date-time", raises=ValueError)(_is_time)
     strict: Any = validators.extend(  # type: ignore[no-untyped-call]
-        Draft202012Validator, {"pattern": _matches}
+        Draft202012Validator,
+        {"pattern": _matches},
+        type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+            "array", lambda _, value: isinstance(value, (list, Entries))
+        ),
     )
     return strict(orjson.loads(schema_text(name)), format_checker=times)
 
@@ -99,14 +104,25 @@ _REAL_TIME = (
 
 
 @cache
-def quick_validator(name: str) -> Any:
-    """Return a validator whose yes can be trusted, a hundred times faster; or None."""
+def quick_validator(name: str, *keys: str) -> Any:
+    """Return a validator whose yes can be trusted, a hundred times faster; or None.
+
+    Args:
+        name: of a schema.
+        keys: lead to a list in a document: then the validator is for an entry of it.
+    """
     try:
         import jsonschema_rs
     except ImportError:
         # Anaconda's channels, which AE5 installs from, do not have it.
         return None
-    return jsonschema_rs.Draft202012Validator(_without_formats(orjson.loads(schema_text(name))))
+    whole = _without_formats(orjson.loads(schema_text(name)))
+    part = whole
+    for key in keys:
+        part = part["properties"][key]
+    if keys:
+        part = {"$schema": whole["$schema"], "$defs": whole["$defs"], **part["items"]}
+    return jsonschema_rs.Draft202012Validator(part)
 
 
 def _without_formats(node: Any) -> Any:
@@ -126,10 +142,31 @@ def _without_formats(node: Any) -> Any:
 def is_surely_valid(document: Any, name: str) -> bool:
     """Tell, quickly, that a document keeps to a schema; False means that nobody knows yet."""
     quick = quick_validator(name)
+    if quick is None:
+        return False
     try:
-        return bool(quick and quick.is_valid(document))
+        frame, lists = _taken_apart(document)
+        return quick.is_valid(frame) and all(
+            all(map(quick_validator(name, *keys).is_valid, entries)) for keys, entries in lists
+        )
     except ValueError:  # nested deeper, or text stranger, than it can take
         return False
+
+
+def _taken_apart(document: Any) -> tuple[Any, list[tuple[tuple[str, ...], Entries]]]:
+    """Return a document without the entries of its lists, and these with where they stood."""
+    if not isinstance(document, dict):
+        return document, []
+    frame = dict(document)
+    lists: list[tuple[tuple[str, ...], Entries]] = []
+    for key, value in document.items():
+        if isinstance(value, Entries):
+            frame[key] = []
+            lists.append(((key,), value))
+        elif isinstance(value, dict):
+            frame[key], inner = _taken_apart(value)
+            lists += [((key, *keys), entries) for keys, entries in inner]
+    return frame, lists
 
 
 def problems(document: Any, name: str, *, most: int = 5) -> list[str]:

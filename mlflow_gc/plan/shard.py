@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.plan.build import Document
+from mlflow_gc.plan.entries import Document, where
 from mlflow_gc.retention.lineage import nested_order
 
 _MOST = 10_000
@@ -71,8 +71,8 @@ def part_of(plan: Document, shard: Shard) -> Part:
     for entry in plan["runs"]:
         shards_of["experiment", entry["experiment_id"]] |= shards_of["run", entry["run_id"]]
 
-    def mine(kind: str, entries: Iterable[Document], key: str) -> list[Document]:
-        return [e for e in entries if shard.number in shards_of[kind, e[key]]]
+    def mine(kind: str, entries: Sequence[Document], key: str) -> Sequence[Document]:
+        return where(entries, lambda e: shard.number in shards_of[kind, e[key]])
 
     part = {
         **plan,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mlflow_gc.clock import now_ms, parse_time
 from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, GUARD, Document
+from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, GUARD
 from mlflow_gc.plan.canonical import plan_id
+from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import KNOWN_KEYS, time_or_none
-from mlflow_gc.plan.file import read_json
+from mlflow_gc.plan.file import read_plan
 from mlflow_gc.retention.guards import COUNTED, GROUPS
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
@@ -28,10 +28,10 @@ KINDS = ("experiments", "runs", "model_versions", "registered_models")
 
 def identify(kind: str, entity: Document) -> str:
     """Return the id of an entry of a plan's list: a run id, an experiment id or ``name/version``."""
+    if kind == "runs":  # the most by far
+        return str(entity["run_id"])
     if kind == "experiments":
         return str(entity["experiment_id"])
-    if kind == "runs":
-        return str(entity["run_id"])
     if kind == "registered_models":
         return str(entity["name"])
     return f"{entity['name']}/{entity['version']}"
@@ -44,7 +44,7 @@ def load_plan(path: Path) -> Document:
         GcError: no such file, no JSON, no plan, or not what the schema says.
         Refused: a format version this program does not know.
     """
-    document = read_json(path, "plan")
+    document = read_plan(path)
     check_format(document, path, FORMAT, FORMAT_VERSION, "plan")
     found = schema.problems(document, "plan")
     if found:
@@ -85,15 +85,20 @@ def edited(plan: Document) -> str | None:
 def inconsistencies(plan: Document) -> list[str]:
     """Return what a plan says that cannot all be true, one sentence each."""
     found: list[str] = []
+    irreversible = 0
     for kind in KINDS:
-        ids = [identify(kind, entity) for entity in plan[kind]]
-        found += [f"{kind}: {twice} is listed twice." for twice in _twice(ids)]
-        count = plan["summary"][kind]["delete"]
-        if count != len(ids):
-            found.append(f"summary/{kind}: says {count} to delete, the list has {len(ids)}.")
+        ids: set[str] = set()
+        for entity in plan[kind]:
+            entity_id = identify(kind, entity)
+            if entity_id in ids:
+                found.append(f"{kind}: {entity_id} is listed twice.")
+            ids.add(entity_id)
+            irreversible += not entity["reversible"]
+        count, listed = plan["summary"][kind]["delete"], len(plan[kind])
+        if count != listed:
+            found.append(f"summary/{kind}: says {count} to delete, the list has {listed}.")
         kept = {identify(kind, entity) for entity in plan["protected"][kind]}
-        found += [f"{kind}: {both} is deleted and protected." for both in sorted(kept & set(ids))]
-    irreversible = sum(not e["reversible"] for kind in KINDS for e in plan[kind])
+        found += [f"{kind}: {both} is deleted and protected." for both in sorted(kept & ids)]
     if irreversible != plan["summary"]["irreversible"]:
         found.append(
             f"summary/irreversible: says {plan['summary']['irreversible']}, "
@@ -185,8 +190,3 @@ def verify_applyable(plan: Document, path: Path) -> None:
         )
     # Not only at the first tag or keep rule that asks for it, amid the deletions.
     _ = Policy.from_document(plan["policy"], as_of=plan["as_of"]).zone
-
-
-def _twice(ids: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    return [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]

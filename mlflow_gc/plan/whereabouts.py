@@ -7,7 +7,9 @@ guesses.
 
 from __future__ import annotations
 
-from mlflow_gc.plan.build import Document
+from itertools import chain
+
+from mlflow_gc.plan.entries import Document
 
 GONE = "gone"
 """It is certain that it is not there, or in the trash."""
@@ -35,9 +37,9 @@ class Whereabouts:
         for entry in plan["experiments"]:
             # An experiment goes only when all of its runs do, so that all are listed.
             self._fresh_runs[entry["experiment_id"]] = 0
-        empty = (*plan["registered_models"], *plan["protected"]["registered_models"])
+        empty = chain(plan["registered_models"], plan["protected"]["registered_models"])
         self._empty_models = {entry["name"] for entry in empty}
-        versions = (*plan["model_versions"], *plan["protected"]["model_versions"])
+        versions = chain(plan["model_versions"], plan["protected"]["model_versions"])
         self._models = {entry["name"] for entry in versions} | set(self._fresh_versions)
 
     def of(self, kind: str, entity: Document) -> tuple[str, str]:

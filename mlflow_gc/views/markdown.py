@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from sys import intern
 from typing import Any
 
+from mlflow_gc.plan.entries import Chosen, where
 from mlflow_gc.plan.verify import identify
 from mlflow_gc.views import budget, policy_in_words
 from mlflow_gc.views.budget import Block, Notice, Part
@@ -170,13 +172,12 @@ def _groups(
 def _deleted(plan: Json, *, reversible: bool) -> Iterator[Block]:
     """Yield the lists of what goes and can be restored, or cannot."""
     sizes = Counter(run["experiment_id"] for run in plan["runs"])
+    homes = [intern(run["experiment_id"]) for run in plan["runs"]]
     # Sorting is stable: inside of an experiment the order stays that of the plan.
-    runs = sorted(
-        plan["runs"], key=lambda run: (-sizes[run["experiment_id"]], run["experiment_id"])
-    )
-    lists = {**plan, "runs": runs}
+    order = sorted(range(len(homes)), key=lambda place: (-sizes[homes[place]], homes[place]))
+    lists = {**plan, "runs": Chosen(plan["runs"], order)}
     for kind, (columns, _) in _TABLES.items():
-        entities = [e for e in lists[kind] if e["reversible"] is reversible]
+        entities = where(lists[kind], lambda entity: entity["reversible"] is reversible)
         if entities:
             title = f"Delete {_counted(len(entities), *KIND_WORDS[kind])}"
             yield folded(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.views.escape import plain
@@ -93,7 +93,6 @@ def _runs(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
         _group(console, f"experiment {group.key}", group, plan["as_of"], reason, note)
         _entries(
             console,
-            [(entry["run_id"], cut(entry["run_name"], NAME), entry) for entry in group.entries],
             group,
             plan["as_of"],
             cut_at=_cut_at(found, everything=everything),
@@ -109,14 +108,8 @@ def _versions(plan: dict[str, Any], console: Console, *, everything: bool) -> No
     reason = _common_reason(plan["model_versions"], console)
     for group in found if everything else found[:CUT_AT]:
         _group(console, f"model {group.key}", group, plan["as_of"], reason)
-        # The model's name stands above; a long one is not repeated with each version.
-        is_short = cell_width(plain(group.key)) <= NAME
         _entries(
             console,
-            [
-                (f"{group.key}/{e['version']}" if is_short else f"version {e['version']}", "", e)
-                for e in group.entries
-            ],
             group,
             plan["as_of"],
             cut_at=_cut_at(found, everything=everything),
@@ -173,7 +166,6 @@ def _group(
 
 def _entries(
     console: Console,
-    found: Sequence[tuple[str, str, dict[str, Any]]],
     group: Group,
     as_of: str,
     *,
@@ -181,15 +173,24 @@ def _entries(
 ) -> None:
     """Print the entries of a group, a line each: id, age, name, and why if they differ."""
     same = len({why(entry) for entry in group.entries}) == 1
-    shown = found if cut_at is None else found[:cut_at]
+    shown = group.entries if cut_at is None else group.entries[:cut_at]
     cells = []
-    for entity_id, name, entry in shown:
+    for entry in shown:
+        entity_id, name = _named(group, entry)
         mark, style = _mark(not entry["reversible"])
         age = _age(group.kind, entry, as_of)
         cells.append(((mark, style), (entity_id, style), age, name, "" if same else why(entry)))
     columns = [MARK, Column(), Column(right=True), Column(least=12), Column("dim", least=12)]
     rows(console, columns, cells, indent=4)
-    more(console, len(found) - len(shown), indent=4)
+    more(console, group.count - len(shown), indent=4)
+
+
+def _named(group: Group, entry: dict[str, Any]) -> tuple[str, str]:
+    if group.kind == "runs":
+        return entry["run_id"], cut(entry["run_name"], NAME)
+    # The model's name stands above; a long one is not repeated with each version.
+    is_short = cell_width(plain(group.key)) <= NAME
+    return (f"{group.key}/{entry['version']}" if is_short else f"version {entry['version']}"), ""
 
 
 def _experiments(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
@@ -198,8 +199,8 @@ def _experiments(plan: dict[str, Any], console: Console, *, everything: bool) ->
     _whole_entities(
         console,
         "experiments",
-        [(e["experiment_id"], cut(e["name"], NAME), e) for e in plan["experiments"]],
-        plan["as_of"],
+        lambda entry: (entry["experiment_id"], cut(entry["name"], NAME)),
+        plan,
         everything=everything,
     )
 
@@ -208,23 +209,30 @@ def _models(plan: dict[str, Any], console: Console, *, everything: bool) -> None
     if not plan["registered_models"]:
         return
     _heading(console, plan, "registered_models", "IRREVERSIBLE", bad=True)
-    entries = [(m["name"], "", m) for m in plan["registered_models"]]
-    _whole_entities(console, "registered_models", entries, plan["as_of"], everything=everything)
+    _whole_entities(
+        console,
+        "registered_models",
+        lambda entry: (entry["name"], ""),
+        plan,
+        everything=everything,
+    )
 
 
 def _whole_entities(
     console: Console,
     kind: str,
-    found: Sequence[tuple[str, str, dict[str, Any]]],
-    as_of: str,
+    named: Callable[[dict[str, Any]], tuple[str, str]],
+    plan: dict[str, Any],
     *,
     everything: bool,
 ) -> None:
+    found = plan[kind]
     shown = found if everything else found[:CUT_AT]
     cells = []
-    for entity_id, name, entry in shown:
+    for entry in shown:
+        entity_id, name = named(entry)
         mark, style = _mark(not entry["reversible"])
-        age = _age(kind, entry, as_of)
+        age = _age(kind, entry, plan["as_of"])
         cells.append(((mark, style), (entity_id, style), name, age, why(entry)))
     columns = [MARK, Column(), Column(least=12), Column(right=True), Column("dim", least=12)]
     rows(console, columns, cells, indent=2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mlflow_gc.clock import DAY_MS, parse_time
+from mlflow_gc.plan.entries import Chosen
 
 Entry = dict[str, Any]
 
@@ -32,24 +34,21 @@ class Group:
         key: id of the experiment, name of the model.
         name: of the experiment; empty for a model.
         entries: of the plan, what cannot be undone first.
+        for_good: how many of them cannot be brought back.
         existing: how many there are, with those that stay; None where the plan does not say.
     """
 
     kind: str
     key: str
     name: str
-    entries: list[Entry]
+    entries: Sequence[Entry]
+    for_good: int
     existing: int | None
 
     @property
     def count(self) -> int:
         """Return how many go."""
         return len(self.entries)
-
-    @property
-    def for_good(self) -> int:
-        """Return how many of them cannot be brought back."""
-        return sum(not entry["reversible"] for entry in self.entries)
 
     @property
     def of_how_many(self) -> str:
@@ -87,18 +86,21 @@ def groups(plan: Mapping[str, Any], kind: str) -> list[Group]:
     statistics = plan.get("statistics", {})
     shares = statistics.get("by_experiment" if kind == "runs" else "by_model", ())
     existing = {s[id_field]: s["delete"] + s["protected"] + s["fresh"] for s in shares}
-    found: dict[str, list[Entry]] = defaultdict(list)
-    for entry in plan[kind]:
-        found[entry[id_field]].append(entry)
+    # Where they stand in the plan: first what cannot be undone, then the rest.
+    found: dict[str, tuple[array[int], array[int]]] = {}
+    for place, entry in enumerate(plan[kind]):
+        places = found.setdefault(entry[id_field], (array("Q"), array("Q")))
+        places[bool(entry["reversible"])].append(place)
     made = [
         Group(
             kind,
             key,
-            entries[0]["experiment_name"] if kind == "runs" else "",
-            sorted(entries, key=lambda entry: bool(entry["reversible"])),
+            plan[kind][(lost or rest)[0]]["experiment_name"] if kind == "runs" else "",
+            Chosen(plan[kind], lost + rest),
+            len(lost),
             existing.get(key),
         )
-        for key, entries in found.items()
+        for key, (lost, rest) in found.items()
     ]
     return sorted(made, key=lambda group: -group.count)
 

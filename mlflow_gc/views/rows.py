@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from mlflow_gc.clock import DAY_MS, parse_time
@@ -113,10 +114,10 @@ def _age_days(time: str | None, as_of: str) -> int | None:
 
 def _experiment_names(plan: Json) -> dict[str, str]:
     """Return all that the plan knows: kept runs come without the name of their experiment."""
-    listed = (
-        *plan.get("statistics", {}).get("by_experiment", ()),
-        *plan["protected"]["experiments"],
-        *plan["experiments"],
+    listed = chain(
+        plan.get("statistics", {}).get("by_experiment", ()),
+        plan["protected"]["experiments"],
+        plan["experiments"],
     )
     of_runs = {run["experiment_id"]: run["experiment_name"] for run in plan["runs"]}
     return of_runs | {entry["experiment_id"]: entry["name"] for entry in listed}

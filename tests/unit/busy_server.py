@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from unit.worlds import a_model, a_run, a_version, an_experiment, inventory
+from unit.worlds import a_model, a_run, a_version, an_experiment, as_lists, inventory
 
 from mlflow_gc.clock import DAY_MS
 from mlflow_gc.inventory.entities import ServerInfo
@@ -17,7 +17,7 @@ from mlflow_gc.retention.rules import Rule
 
 if TYPE_CHECKING:
     from mlflow_gc.inventory.entities import Inventory
-    from mlflow_gc.plan.build import Document
+    from mlflow_gc.plan.entries import Document
 
 SERVER = ServerInfo(
     "https://mlflow.example.com/ml",
@@ -87,4 +87,4 @@ def busy_plan(
     """The plan for such a server."""
     policy = Policy(as_of_ms=as_of_ms, default=Rule.of_days(ttl_days))
     found = busy_inventory(runs, as_of_ms)
-    return build_plan(found, decide(found, policy), policy, replace(server))
+    return as_lists(build_plan(found, decide(found, policy), policy, replace(server)))

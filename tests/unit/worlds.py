@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import orjson
 from hypothesis import strategies as st
 
 from mlflow_gc.clock import DAY_MS, parse_time
@@ -19,7 +20,9 @@ from mlflow_gc.inventory.entities import (
     Run,
     ServerInfo,
 )
-from mlflow_gc.plan.build import Document, build_plan
+from mlflow_gc.plan.build import build_plan
+from mlflow_gc.plan.entries import Document
+from mlflow_gc.plan.file import render
 from mlflow_gc.retention.decide import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
@@ -118,8 +121,14 @@ def inventory(*entities: object, probed: bool = True, **other: Any) -> Inventory
 
 
 def plan_of(found: Inventory, policy: Policy = POLICY) -> Document:
-    """Decide and build."""
-    return build_plan(found, decide(found, policy), policy, SERVER)
+    """Decide and build; with lists that a test can change."""
+    return as_lists(build_plan(found, decide(found, policy), policy, SERVER))
+
+
+def as_lists(plan: Document) -> Document:
+    """A plan with Python's lists in place of entries that are parsed when asked for."""
+    parsed: Document = orjson.loads(render(plan))
+    return parsed
 
 
 def shuffled(found: Inventory, seed: int) -> Inventory:

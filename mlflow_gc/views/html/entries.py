@@ -39,7 +39,7 @@ class Entry:
         last_ms: newest activity, ms since the epoch; None when the plan says nothing.
         why: the reasons of a deletion; the code of a protection.
         via: the chain that leads to what protects it.
-        document: its entry in the plan.
+        place_in_plan: the list of the plan that holds it, and where.
     """
 
     kind: str
@@ -52,7 +52,13 @@ class Entry:
     last_ms: int | None
     why: tuple[str, ...]
     via: tuple[str, ...]
-    document: Mapping[str, Any]
+    place_in_plan: tuple[Sequence[Mapping[str, Any]], int]
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """Its entry in the plan."""
+        entities, place = self.place_in_plan
+        return entities[place]
 
     @property
     def goes(self) -> bool:
@@ -77,15 +83,22 @@ def entries(plan: Mapping[str, Any]) -> list[Entry]:
 
 def _entries(plan: Mapping[str, Any]) -> Iterator[Entry]:
     for kind in KINDS:
-        for document in plan[f"{kind}s"]:
+        goes, stays = plan[f"{kind}s"], plan["protected"][f"{kind}s"]
+        for place, document in enumerate(goes):
             fate = Fate.RESTORABLE if document["reversible"] else Fate.IRREVERSIBLE
-            yield _entry(kind, fate, document, document["reasons"], ())
-        for document in plan["protected"][f"{kind}s"]:
-            yield _entry(kind, Fate.KEPT, document, (document["reason"],), document["via"])
+            yield _entry(kind, fate, document, document["reasons"], (), (goes, place))
+        for place, document in enumerate(stays):
+            why, via = (document["reason"],), document["via"]
+            yield _entry(kind, Fate.KEPT, document, why, via, (stays, place))
 
 
 def _entry(
-    kind: str, fate: Fate, document: Mapping[str, Any], why: Sequence[str], via: Sequence[str]
+    kind: str,
+    fate: Fate,
+    document: Mapping[str, Any],
+    why: Sequence[str],
+    via: Sequence[str],
+    place_in_plan: tuple[Sequence[Mapping[str, Any]], int],
 ) -> Entry:
     if kind == "run":
         own, name, place = document["run_id"], document["run_name"], document["experiment_id"]
@@ -104,7 +117,7 @@ def _entry(
         last_ms=_last_ms(kind, document),
         why=tuple(why),
         via=tuple(via),
-        document=document,
+        place_in_plan=place_in_plan,
     )
 
 

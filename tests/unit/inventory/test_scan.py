@@ -11,7 +11,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit import worlds
-from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment
+from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 
 from mlflow_gc.inventory.gateway import Failure, ServerError
 from mlflow_gc.inventory.scan import probe, scan
@@ -233,7 +233,7 @@ def _plan(fake):
     found = scan(fake)
     waiting = experiments_to_probe(decide(found, POLICY))
     found = probe(fake, found, waiting, since_ms=POLICY.cutoff_ms)
-    return build_plan(found, decide(found, POLICY), POLICY, SERVER)
+    return as_lists(build_plan(found, decide(found, POLICY), POLICY, SERVER))
 
 
 def _bytes(plan):

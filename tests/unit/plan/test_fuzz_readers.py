@@ -66,7 +66,7 @@ def _read(path, content, codes=(ExitCode.ERROR, ExitCode.REFUSED)):
     except GcError as error:
         _said_to_people(error, codes)
         return None
-    return plan
+    return worlds.as_lists(plan)
 
 
 def _independent_id(plan):

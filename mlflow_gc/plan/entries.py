@@ -1,0 +1,152 @@
+"""The entity lists of a plan, kept as the bytes of its file.
+
+Half a million entries are gigabytes as Python's dictionaries and a sixth of that as text.  Each is
+parsed when somebody asks for it, and anew each time: changing one changes nothing in the plan.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import eq
+from typing import Any, TypeVar, overload
+
+import orjson
+
+Document = dict[str, Any]
+T = TypeVar("T")
+
+BETWEEN = b",\n"
+"""What stands between two entries."""
+
+
+class Entries(Sequence[Document]):
+    """Entries of a plan, a line each.
+
+    Args:
+        text: holds them, with :data:`BETWEEN` in between.
+        starts: where each begins in it, and where one more would.
+    """
+
+    __slots__ = ("_starts", "_text")
+
+    def __init__(self, text: memoryview, starts: array[int]) -> None:
+        self._text = text
+        self._starts = starts
+
+    @classmethod
+    def of(cls, documents: Iterable[Document]) -> Entries:
+        """Return documents as entries."""
+        text = bytearray()
+        starts = array("Q", [0])
+        for document in documents:
+            text += orjson.dumps(document)
+            text += BETWEEN
+            starts.append(len(text))
+        return cls(memoryview(text), starts)
+
+    @classmethod
+    def read(cls, content: bytes, start: int, end: int) -> Entries | None:
+        """Return the entries between two places of a file.
+
+        Args:
+            content: the file.
+            start: where the first entry begins.
+            end: where the last one ends.
+
+        Returns:
+            None when they are not written as :meth:`of` does it; they may be good JSON all the same.
+
+        Raises:
+            ValueError: a line is no JSON, or nested too deeply.
+        """
+        starts = array("Q")
+        at = start
+        while at <= end:
+            starts.append(at)
+            stop = content.find(BETWEEN, at, end)
+            stop = end if stop < 0 else stop
+            line = content[at:stop]
+            if orjson.dumps(orjson.loads(line)) != line:
+                return None
+            at = stop + len(BETWEEN)
+        starts.append(at)
+        return cls(memoryview(content), starts)
+
+    @property
+    def text(self) -> memoryview:
+        """All of them as they stand in a file."""
+        return self._text[self._starts[0] : max(self._starts[-1] - len(BETWEEN), 0)]
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __iter__(self) -> Iterator[Document]:
+        text, end = self._text, self._starts[0]
+        for number in range(1, len(self._starts)):
+            start, end = end, self._starts[number]
+            yield orjson.loads(text[start : end - len(BETWEEN)])
+
+    @overload
+    def __getitem__(self, index: int) -> Document: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Document]: ...
+    def __getitem__(self, index: int | slice) -> Document | Sequence[Document]:
+        if isinstance(index, slice):
+            return Chosen(self, range(len(self))[index])
+        number = range(len(self))[index]
+        start, end = self._starts[number], self._starts[number + 1] - len(BETWEEN)
+        document: Document = orjson.loads(self._text[start:end])
+        return document
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (Entries, Chosen, list)):
+            return len(self) == len(other) and all(map(eq, self, other))
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} entries>"
+
+
+class Chosen(Sequence[T]):
+    """Some elements of a sequence, which stay where they are.
+
+    Args:
+        among: the sequence.
+        indexes: of the elements, in the order wanted.
+    """
+
+    __slots__ = ("_among", "_indexes")
+
+    def __init__(self, among: Sequence[T], indexes: Sequence[int]) -> None:
+        self._among = among
+        self._indexes = indexes
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._among.__getitem__, self._indexes)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return Chosen(self._among, self._indexes[index])
+        return self._among[self._indexes[index]]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (Entries, Chosen, list)):
+            return len(self) == len(other) and all(map(eq, self, other))
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def where(among: Sequence[T], is_wanted: Callable[[T], bool]) -> Sequence[T]:
+    """Return the elements of a sequence for which something is true."""
+    return Chosen(among, array("Q", (i for i, each in enumerate(among) if is_wanted(each))))
