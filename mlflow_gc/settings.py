@@ -69,6 +69,15 @@ BACKEND_STORE_URI = Setting(
     "the server is read over its API",
 )
 
+DEFAULT_MAX_PARALLEL = 16
+_MOST_PARALLEL = 256
+MAX_PARALLEL = Setting(
+    "MLFLOW_GC_MAX_PARALLEL",
+    "--max-parallel",
+    "most requests under way at once; how many the server bears below that is found out",
+    str(DEFAULT_MAX_PARALLEL),
+)
+
 
 @dataclass(frozen=True)
 class Value:
@@ -137,7 +146,8 @@ class Connection:
     """How to reach a server: every value with its origin.
 
     ``tracking_uri`` None means MLflow's own default; ``registry_uri`` None the tracking URI;
-    ``backend_store_uri`` None that a plan is read where it is applied.
+    ``backend_store_uri`` None that a plan is read where it is applied; ``max_parallel`` is a whole
+    number of at least 1.
     """
 
     tracking_uri: Value
@@ -145,12 +155,15 @@ class Connection:
     token: Value
     workspace: Value
     backend_store_uri: Value
+    max_parallel: Value
 
     def describe(self) -> list[str]:
         """Return one line per setting for ``-v``."""
         values = [self.tracking_uri, self.registry_uri, self.token, self.workspace]
         if self.backend_store_uri.text is not None:
             values.append(self.backend_store_uri)
+        if self.max_parallel.origin != "default":
+            values.append(self.max_parallel)
         return [value.describe() for value in values]
 
 
@@ -160,15 +173,39 @@ def resolve_connection(
     registry_uri: str | None = None,
     workspace: str | None = None,
     backend_store_uri: str | None = None,
+    max_parallel: str | None = None,
 ) -> Connection:
-    """Resolve where the server is; the arguments are what the flags gave."""
+    """Resolve where the server is; the arguments are what the flags gave.
+
+    Raises:
+        UsageProblem: a number is none; names where it came from.
+    """
     return Connection(
         tracking_uri=resolve(TRACKING_URI, tracking_uri),
         registry_uri=resolve(REGISTRY_URI, registry_uri),
         token=resolve(TRACKING_TOKEN),
         workspace=resolve(WORKSPACE, workspace),
         backend_store_uri=resolve(BACKEND_STORE_URI, backend_store_uri),
+        max_parallel=_resolve_max_parallel(max_parallel),
     )
+
+
+def _resolve_max_parallel(flag_value: str | None) -> Value:
+    value = resolve(MAX_PARALLEL, flag_value)
+    if value.text is None:
+        return Value(MAX_PARALLEL, str(DEFAULT_MAX_PARALLEL), "default")
+    if _is_whole(value.text) and int(value.text) <= _MOST_PARALLEL:
+        return Value(MAX_PARALLEL, value.text.strip(), value.origin)
+    raise UsageProblem(
+        f"The number of parallel requests {value.text[:40]!r} (from {value.origin}) is not a whole "
+        f"number from 1 to {_MOST_PARALLEL}.",
+        hint=f"Leave it out for {DEFAULT_MAX_PARALLEL}; 1 sends one request after the other.",
+    )
+
+
+def _is_whole(text: str) -> bool:
+    # int() would also take "1_0", "+5" and digits of other scripts; none of them is meant.
+    return re.fullmatch(r"0{0,9}[1-9][0-9]{0,8}", text.strip(), re.ASCII) is not None
 
 
 def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[int, Value]:
@@ -180,10 +217,8 @@ def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[in
     value = resolve(ENTITY_TTL, flag_value, **where)  # type: ignore[arg-type]  # passed through
     if value.text is None:
         return DEFAULT_TTL_DAYS, Value(ENTITY_TTL, str(DEFAULT_TTL_DAYS), "default")
-    text = value.text.strip()
-    # int() would also take "1_0", "+5" and digits of other scripts; none of them is meant.
-    if re.fullmatch(r"0{0,9}[1-9][0-9]{0,8}", text, re.ASCII) and int(text) <= _MAX_TTL_DAYS:
-        return int(text), value
+    if _is_whole(value.text) and int(value.text) <= _MAX_TTL_DAYS:
+        return int(value.text), value
     raise UsageProblem(
         f"The TTL {value.text[:40]!r} (from {value.origin}) is not a whole number of days "
         f"from 1 to {_MAX_TTL_DAYS}.",

@@ -20,6 +20,7 @@ def check(
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
+    max_parallel: options.MaxParallel = None,
     output_format: Annotated[
         options.DiffFormat, typer.Option("--format", help="How to print it.")
     ] = options.DiffFormat.TEXT,
@@ -47,6 +48,7 @@ def check(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
         workspace=workspace,
+        max_parallel=max_parallel,
         verbose=verbose,
         progress=progress,
     )

@@ -30,6 +30,7 @@ def mark(
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
     backend_store_uri: options.BackendStoreUri = None,
+    max_parallel: options.MaxParallel = None,
     ttl: options.Ttl = None,
     policy_file: options.PolicyFile = None,
     accept_partial_view: options.AcceptPartialView = False,
@@ -69,6 +70,7 @@ def mark(
         registry_uri=registry_uri,
         workspace=workspace,
         backend_store_uri=backend_store_uri,
+        max_parallel=max_parallel,
         verbose=verbose,
         progress=progress,
     )

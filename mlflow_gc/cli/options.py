@@ -30,6 +30,14 @@ BackendStoreUri = Annotated[
         help="Database of the server, read in place of it [MLFLOW_BACKEND_STORE_URI].",
     ),
 ]
+MaxParallel = Annotated[
+    str | None,
+    typer.Option(
+        "--max-parallel",
+        metavar="N",
+        help="Most requests under way at once [MLFLOW_GC_MAX_PARALLEL, 16].",
+    ),
+]
 Ttl = Annotated[
     str | None,
     typer.Option(

@@ -101,6 +101,7 @@ def open_server(
     registry_uri: str | None,
     workspace: str | None,
     backend_store_uri: str | None = None,
+    max_parallel: str | None = None,
     verbose: bool,
     progress: Progress,
 ) -> Gateway:
@@ -111,6 +112,7 @@ def open_server(
         registry_uri: of the flag.
         workspace: of the flag.
         backend_store_uri: of the flag.
+        max_parallel: of the flag.
         verbose: say where each comes from.
         progress: told about the seconds that MLflow takes to be imported.
 
@@ -124,6 +126,7 @@ def open_server(
         registry_uri=registry_uri,
         workspace=workspace,
         backend_store_uri=backend_store_uri,
+        max_parallel=max_parallel,
     )
     if verbose:
         for line in connection.describe():

@@ -58,6 +58,7 @@ def prune(
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
     backend_store_uri: options.BackendStoreUri = None,
+    max_parallel: options.MaxParallel = None,
     ttl: options.Ttl = None,
     as_of: options.AsOf = None,
     policy_file: options.PolicyFile = None,
@@ -123,6 +124,7 @@ def prune(
         registry_uri=registry_uri,
         workspace=workspace,
         backend_store_uri=backend_store_uri,
+        max_parallel=max_parallel,
         verbose=verbose,
         progress=progress,
     )

@@ -27,6 +27,7 @@ def restore(
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
     workspace: options.Workspace = None,
+    max_parallel: options.MaxParallel = None,
     events: options.Events = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -56,6 +57,7 @@ def restore(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
         workspace=workspace,
+        max_parallel=max_parallel,
         verbose=verbose,
         progress=progress,
     )

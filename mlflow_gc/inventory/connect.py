@@ -20,9 +20,6 @@ from mlflow_gc.settings import (
     without_secrets,
 )
 
-MAX_PARALLEL = 16
-"""Calls that may be under way at once; the pace is found below that (pace.py)."""
-
 
 def connect(connection: Connection) -> Gateway:
     """Open the tracking server and registry that the settings name.
@@ -84,13 +81,14 @@ def connect(connection: Connection) -> Gateway:
     for address in addresses:
         _refuse_no_server(address)
     # MLflow keeps so many connections open; more calls at once would open a new one each time.
-    os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(MAX_PARALLEL))
+    max_parallel = int(connection.max_parallel.text or 1)
+    os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(max_parallel))
     acknowledge_at_once()
     return RestGateway(
         tracking.uri,
         registry.uri,
         workspace=connection.workspace.text,
-        max_parallel=MAX_PARALLEL,
+        max_parallel=max_parallel,
         database=database,
     )
 

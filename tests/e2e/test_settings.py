@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.plans import Plan
+from support.proxy import Proxy
 from support.world import FRESH
 
 if TYPE_CHECKING:
@@ -74,6 +76,48 @@ def test_one_day_is_the_smallest_ttl(bench: Bench) -> None:
     run = world.run(world.experiment(age=FRESH), age=1.1)
     assert bench.report("--ttl", 1).runs == {run}
     assert bench.report("--ttl", 3000).runs == set()
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "most"),
+    [(["--max-parallel", "1"], "8", 1), ([], "3", 3), ([], "", 16)],
+    ids=["flag", "variable", "default"],
+)
+def test_no_more_requests_at_once_than_allowed(
+    bench: Bench, flag: list[str], variable: str, most: int
+) -> None:
+    """Neither while reading nor while deleting; and some are, where more than one may be."""
+    world = bench.world
+    runs = world.bulk_runs(world.experiment(age=FRESH), 24)
+    env = {"MLFLOW_GC_MAX_PARALLEL": variable}
+    under_way, highest = [], []
+
+    def count() -> None:
+        under_way.append(1)
+        highest.append(len(under_way))
+        time.sleep(0.05)
+        under_way.pop()
+
+    with Proxy(world.uri) as proxy:
+        env["MLFLOW_TRACKING_URI"] = proxy.uri
+        for path in ("runs/search", "runs/delete"):
+            proxy.before("POST", path, count, times=float("inf"))
+        plan = bench.report(*flag, env=env)
+        bench.prune(plan, *flag, env=env)
+    assert not bench.state().active & {("run", run) for run in runs}
+    assert min(most, 2) <= max(highest) <= most
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "257"])
+def test_a_bad_number_of_requests_is_a_usage_error(
+    bench: Bench, tmp_path: Path, value: str
+) -> None:
+    """It names the variable or the flag, and nothing is sent."""
+    out = ("report", "-o", tmp_path / "p.json")
+    variable = "MLFLOW_GC_MAX_PARALLEL"
+    assert variable in bench.cli(*out, env={variable: value}).expect(USAGE).err
+    assert "--max-parallel" in bench.cli(*out, f"--max-parallel={value}").expect(USAGE).err
+    assert not (tmp_path / "p.json").exists()
 
 
 def test_an_empty_tracking_uri_counts_as_not_set(bench: Bench, tmp_path: Path) -> None:

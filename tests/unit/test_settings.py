@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.settings import (
     ENTITY_TTL,
+    MAX_PARALLEL,
     TRACKING_TOKEN,
     TRACKING_URI,
     redact_uri,
     resolve,
+    resolve_connection,
     resolve_ttl_days,
     without_secrets,
 )
@@ -102,6 +104,28 @@ def test_ttl_junk_is_a_usage_error_that_names_its_origin(tmp_path, text):
 def test_an_empty_ttl_flag_is_a_usage_error(tmp_path):
     with pytest.raises(UsageProblem):
         resolve_ttl_days("", environ={}, secrets_directory=tmp_path)
+
+
+def test_parallel_requests(monkeypatch):
+    """The flag before the variable; said by -v only where somebody set it."""
+    monkeypatch.delenv(MAX_PARALLEL.variable, raising=False)
+    assert resolve_connection().max_parallel.text == "16"
+    assert not [line for line in resolve_connection().describe() if MAX_PARALLEL.variable in line]
+    monkeypatch.setenv(MAX_PARALLEL.variable, " 4\n")
+    assert resolve_connection().max_parallel.text == "4"
+    assert f"{MAX_PARALLEL.variable} = 4 (from environment {MAX_PARALLEL.variable})" in (
+        resolve_connection().describe()
+    )
+    assert resolve_connection(max_parallel="256").max_parallel.text == "256"
+
+
+@pytest.mark.parametrize("text", ["257", *(set(JUNK) - {"36501"})], ids=lambda t: t[:9])
+def test_parallel_junk_is_a_usage_error_that_names_its_origin(monkeypatch, text):
+    with pytest.raises(UsageProblem, match=r"flag --max-parallel"):
+        resolve_connection(max_parallel=text)
+    monkeypatch.setenv(MAX_PARALLEL.variable, text)
+    with pytest.raises(UsageProblem, match=f"environment {MAX_PARALLEL.variable}"):
+        resolve_connection()
 
 
 @pytest.mark.parametrize(
