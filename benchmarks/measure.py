@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def script(name: str, *arguments: str) -> Cost:
     if cost.code:
         sys.exit(f"{name} ended with {cost.code}:\n{cost.out}")
     return cost
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """Return the one that is in the middle by wall time."""
+    return sorted(costs, key=lambda cost: cost.wall)[len(costs) // 2]
 
 
 def machine() -> str:

@@ -78,6 +78,11 @@ def server(database_uri: str, workers: int) -> Iterator[str]:
         process.wait(30)
 
 
+def experiment_count(runs: int, shape: str) -> int:
+    """Return over how many experiments, numbered from 1, so many runs are spread."""
+    return {"one": 1, "same-moment": 1, "tiny": max(runs // 50, 1)}.get(shape, max(runs // 100, 1))
+
+
 def load(database_uri: str, runs: int, shape: str = "spread") -> int:
     """Make MLflow's tables and fill them; returns how many runs are older than 30 days.
 
@@ -88,7 +93,7 @@ def load(database_uri: str, runs: int, shape: str = "spread") -> int:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     SqlAlchemyStore(database_uri, "mlflow-artifacts:/").engine.dispose()
-    count = {"one": 1, "tiny": max(runs // 50, 1), "same-moment": 1}.get(shape, max(runs // 100, 1))
+    count = experiment_count(runs, shape)
     now = int(time.time() * 1000)
     rng = random.Random(7)
     connection = psycopg2.connect(database_uri.replace("postgresql+psycopg2", "postgresql"))

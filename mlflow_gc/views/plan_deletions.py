@@ -154,7 +154,7 @@ def _group(
     room = width_of(console)
     taken = 3 + cell_width(plain(title)) + cell_width(facts)
     name = cut(group.name, NAME if room is None else max(_SHORTEST_NAME, min(NAME, room - taken)))
-    heading: list[Span] = [(f"  {title} {name}".rstrip(), "bold"), (facts, None)]
+    heading: list[Span] = [(f"  {title} {name}" if name else f"  {title}", "bold"), (facts, None)]
     width = sum(cell_width(plain(text)) for text, _ in [*heading, (reason, None)])
     if room is None or width + 2 <= room:
         spans(console, [*heading, (f"  {reason}", "dim")])

@@ -409,6 +409,14 @@ def test_ids_are_never_cut(plan: dict[str, Any]) -> None:
     assert plan["plan_id"] in shown(console)
 
 
+def test_a_name_of_white_space_is_shown() -> None:
+    plan = small()
+    plan["model_versions"][0]["name"] = "\r"
+    console = terminal(60)
+    text.show(plan, console, path="p", everything=False)
+    assert f"model {plain(chr(13))}:" in shown(console)
+
+
 def test_the_output_can_be_ascii_only() -> None:
     """A job's log may know nothing else: a bar would be noise there."""
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
