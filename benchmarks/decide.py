@@ -85,7 +85,8 @@ def world(run_count: int) -> Inventory:
             end_time=start + HOUR_MS,
             newest_metric_time=None,
             oldest_metric_time=None,
-            artifact_uri=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
+            artifact_root=f"mlflow-artifacts:/{experiment_id}",
+            has_own_folder=True,
             tags={},
             metrics=(("auc", rng.random()),),
         )

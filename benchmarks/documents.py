@@ -77,7 +77,8 @@ def world(entries: int) -> Inventory:
             end_time=start + HOUR_MS,
             newest_metric_time=start + HOUR_MS,
             oldest_metric_time=start,
-            artifact_uri=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
+            artifact_root=f"mlflow-artifacts:/{experiment_id}",
+            has_own_folder=True,
             tags=KEEP if number % 10 == 9 else {"team": "churn"},
         )
     versions = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 
 DAY_MS = 86_400_000
 
@@ -36,8 +37,15 @@ def format_ms(ms: int) -> str:
     if not _MIN_MS <= ms <= _MAX_MS:
         msg = f"{ms} ms is outside the years 1 to 9999"
         raise ValueError(msg)
-    instant = _EPOCH + timedelta(milliseconds=ms)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    days, ms = divmod(ms, DAY_MS)
+    minutes, ms = divmod(ms, 60_000)
+    seconds, ms = divmod(ms, 1000)
+    return f"{_date(days)}T{minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{ms:03}Z"
+
+
+@lru_cache(maxsize=4096)  # plans say millions of times of some hundred days
+def _date(days: int) -> str:
+    return (_EPOCH + timedelta(days=days)).date().isoformat()
 
 
 def is_writable(ms: int) -> bool:

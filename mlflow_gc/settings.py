@@ -240,6 +240,9 @@ _HOSTS_AND_PORTS = re.compile(rf"{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*")
 _PATH = re.compile(r"(?:(?:models|runs|mlflow-artifacts|dbfs|file):)?\.{0,2}/(?!/)[^:]*", re.DOTALL)
 
 
+_NO_LOGIN = frozenset("@?#")
+
+
 def redact_uri(uri: str) -> str:
     """Return the URI without user name, password and query values that may hold secrets.
 
@@ -248,6 +251,8 @@ def redact_uri(uri: str) -> str:
     cannot be told which ``@`` ends the login, or whether a ``:`` begins a port or a password,
     nothing behind the scheme is shown: ``http://***``.
     """
+    if "://" not in uri and _NO_LOGIN.isdisjoint(uri):
+        return uri
     scheme, separator, rest = uri.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
         return _redact_text(uri)

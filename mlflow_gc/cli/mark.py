@@ -111,11 +111,9 @@ def _marking(gateway: Gateway, policy: Policy, progress: Progress) -> Marking:
     from mlflow_gc.cli.output import warn
     from mlflow_gc.cli.planning import survey
     from mlflow_gc.plan.build import build_plan
-    from mlflow_gc.retention.decide import decide
 
     unmarked = replace(policy, heeds_marks=False)
-    inventory, server = survey(gateway, unmarked, progress)
-    decisions = decide(inventory, unmarked)
+    inventory, decisions, server = survey(gateway, unmarked, progress)
     plan = build_plan(inventory, decisions, unmarked, server)
     for diagnostic in plan["diagnostics"]:
         warn(diagnostic["message"], progress, code=diagnostic["code"])

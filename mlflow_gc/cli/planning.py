@@ -21,10 +21,12 @@ from mlflow_gc.plan.policy_file import apply_policy, read_policy_file
 from mlflow_gc.plan.policy_warnings import warnings
 from mlflow_gc.retention.decide import (
     decide,
+    decide_after_look,
     experiments_to_probe,
     runs_that_may_read,
     trash_since,
 )
+from mlflow_gc.retention.decision import Decisions
 from mlflow_gc.retention.evidence import judge_scan
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
@@ -141,13 +143,15 @@ def make_plan(gateway: Gateway, policy: Policy, progress: Progress) -> Document:
     Raises:
         ServerError: the server cannot be reached or read.
     """
-    inventory, server = survey(gateway, policy, progress)
+    inventory, decisions, server = survey(gateway, policy, progress)
     with progress.phase(Phase.DECIDE):
-        return build_plan(inventory, decide(inventory, policy), policy, server)
+        return build_plan(inventory, decisions, policy, server)
 
 
-def survey(gateway: Gateway, policy: Policy, progress: Progress) -> tuple[Inventory, ServerInfo]:
-    """Read all of a server that a decision by this policy needs.
+def survey(
+    gateway: Gateway, policy: Policy, progress: Progress
+) -> tuple[Inventory, Decisions, ServerInfo]:
+    """Read all of a server that a decision by this policy needs, and decide.
 
     Args:
         gateway: the server.
@@ -168,9 +172,10 @@ def survey(gateway: Gateway, policy: Policy, progress: Progress) -> tuple[Invent
             inventory = reader.scan(progress.advance, wanted=policy.wanted)
         # Millions of records that stay: Python's collector need not walk them again and again.
         gc.freeze()
-        inventory = _with_inputs(reader, inventory, policy, progress)
         with progress.phase(Phase.DECIDE):
-            waiting = experiments_to_probe(decide(inventory, policy))
+            decisions = decide(inventory, policy)
+        inventory, decisions = _with_inputs(reader, inventory, decisions, policy, progress)
+        waiting = experiments_to_probe(decisions)
         since_ms = trash_since(policy, inventory)
         with progress.phase(Phase.LOOK, {"experiments": len(waiting)}):
             inventory = reader.probe(
@@ -181,24 +186,27 @@ def survey(gateway: Gateway, policy: Policy, progress: Progress) -> tuple[Invent
         took_ms=int((time.monotonic() - began) * 1000),
         clock_skew_ms=gateway.clock_skew_ms(),
     )
-    return replace(inventory, diagnostics=(*inventory.diagnostics, *doubts)), server
+    decisions = decide_after_look(inventory, policy, decisions)
+    inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *doubts))
+    return inventory, decisions, server
 
 
 def _with_inputs(
-    reader: Reader, inventory: Inventory, policy: Policy, progress: Progress
-) -> Inventory:
-    """Return the inventory with what kept runs read, as far as that can matter.
+    reader: Reader, inventory: Inventory, decisions: Decisions, policy: Policy, progress: Progress
+) -> tuple[Inventory, Decisions]:
+    """Return the inventory with what kept runs read, as far as that can matter, and decisions.
 
     A run that stays for what another one reads may read something itself: hence the loop.
     """
     known: set[str] = set()
-    while asked := runs_that_may_read(inventory, decide(inventory, policy)) - known:
+    while asked := runs_that_may_read(inventory, decisions) - known:
         try:
             with progress.phase(Phase.LOOK, {"runs": len(asked)}):
                 inventory = reader.read_inputs(inventory, asked, progress.advance)
         except ServerError as error:
             message = f"Not all inputs of runs could be read. {error.message}"
             diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
-            return replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
+            return replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic)), decisions
         known |= asked
-    return inventory
+        decisions = decide(inventory, policy)
+    return inventory, decisions

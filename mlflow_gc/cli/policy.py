@@ -77,7 +77,6 @@ def explain(
     from mlflow_gc.cli.output import console
     from mlflow_gc.cli.planning import open_server, resolve_policy, survey
     from mlflow_gc.cli.session import Session
-    from mlflow_gc.retention.decide import decide
     from mlflow_gc.retention.explain import explain as explained
     from mlflow_gc.views import policies
 
@@ -102,9 +101,9 @@ def explain(
         verbose=verbose,
         progress=progress,
     )
-    inventory, _ = survey(gateway, policy, progress)
+    inventory, decisions, _ = survey(gateway, policy, progress)
     found = [
-        (kind, key, explained(inventory, decide(inventory, policy), policy, kind, key))
+        (kind, key, explained(inventory, decisions, policy, kind, key))
         for kind, key in _find(inventory, run=run, experiment=experiment, model=model)
     ]
     for kind, key, explanation in found:

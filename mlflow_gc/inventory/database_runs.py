@@ -16,7 +16,7 @@ from sys import intern
 from typing import Any
 
 from mlflow_gc.inventory.database_statements import ByRun, Statements
-from mlflow_gc.inventory.entities import Run
+from mlflow_gc.inventory.entities import Run, artifact_root
 from mlflow_gc.inventory.run_tags import NO_TAGS, Wanted, tags_digest
 from mlflow_gc.inventory.snapshot import Rows, Snapshot
 
@@ -164,6 +164,7 @@ def _runs(rows: Rows, belongings: Mapping[str, Rows], wanted: Wanted | None) -> 
         run_name = name or tags.get(_RUN_NAME, "")
         user = intern(user_id or "")
         oldest, newest = times_of.get(run_id, (None, None))
+        root, has_own_folder = artifact_root(artifact_uri or "", run_id)
         yield Run(
             run_id=run_id,
             run_name=run_name,
@@ -175,8 +176,10 @@ def _runs(rows: Rows, belongings: Mapping[str, Rows], wanted: Wanted | None) -> 
             # MLflow leaves out a 0, too.
             end_time=end or None,
             newest_metric_time=newest,
-            oldest_metric_time=oldest,
-            artifact_uri=artifact_uri or "",
+            # Two numbers for one time of a million runs would be 32 MB.
+            oldest_metric_time=newest if oldest == newest else oldest,
+            artifact_root=root,
+            has_own_folder=has_own_folder,
             tags=_kept(tags, user, wanted),
             model_ids=tuple(sorted(outputs_of.get(run_id, ()))),
             metrics=tuple(sorted(values_of.get(run_id, ()))),

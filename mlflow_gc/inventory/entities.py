@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Literal
 
 LifecycleStage = Literal["active", "deleted"]
@@ -42,6 +43,8 @@ class Run:
     them (see run_tags.py), so that a later look can tell whether someone edited one.
     ``model_ids`` are the logged models it names as outputs or inputs (MLflow 3).
     ``metrics`` holds the latest values of those metrics that the policy asks for.
+    ``artifact_root`` is where its artifacts lie, or with ``has_own_folder`` what MLflow puts
+    ``/<run_id>/artifacts`` behind: one text for all runs of an experiment (see :func:`artifact_root`).
     """
 
     run_id: str
@@ -54,11 +57,19 @@ class Run:
     end_time: int | None
     newest_metric_time: int | None
     oldest_metric_time: int | None
-    artifact_uri: str
+    artifact_root: str
     tags: Mapping[str, str]
     model_ids: tuple[str, ...] = ()
     metrics: tuple[tuple[str, float], ...] = ()
     tags_digest: str = ""
+    has_own_folder: bool = False
+
+    @property
+    def artifact_uri(self) -> str:
+        """Where its artifacts lie, as the server says it."""
+        if self.has_own_folder:
+            return f"{self.artifact_root}{_own_folder(self.run_id)}"
+        return self.artifact_root
 
     @property
     def parent_run_id(self) -> str | None:
@@ -71,10 +82,23 @@ class Run:
         """Latest of start, end and newest metric time, or None when there is none of them."""
         # A resumed run keeps its old end time (tracking/fluent.py), and logging to a finished
         # run does not move it: no single time stamp tells when a run was last used.
-        known = [
-            t for t in (self.start_time, self.end_time, self.newest_metric_time) if t is not None
-        ]
-        return max(known, default=None)
+        latest = self.start_time
+        for ms in (self.end_time, self.newest_metric_time):
+            if ms is not None and (latest is None or ms > latest):
+                latest = ms
+        return latest
+
+
+def artifact_root(artifact_uri: str, run_id: str) -> tuple[str, bool]:
+    """Return the fields ``artifact_root`` and ``has_own_folder`` of a run."""
+    own_folder = _own_folder(run_id)
+    if artifact_uri.endswith(own_folder):
+        return intern(artifact_uri[: -len(own_folder)]), True
+    return artifact_uri, False
+
+
+def _own_folder(run_id: str) -> str:
+    return f"/{run_id}/artifacts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from mlflow_gc.inventory.entities import (
     ModelVersion,
     RegisteredModel,
     Run,
+    artifact_root,
 )
 from mlflow_gc.inventory.gateway import Failure, Json, ServerError
 from mlflow_gc.inventory.run_tags import NO_TAGS, Wanted, tags_digest
@@ -52,6 +53,8 @@ def run(wire: Json, wanted: Wanted | None = None) -> Run:
     # run_name is a field of its own since 2.0; before, only the tag held it.
     name = _text(info, "run_name") or tags.get("mlflow.runName", "")
     user_id = intern(_text(info, "user_id"))
+    root, has_own_folder = artifact_root(_text(info, "artifact_uri"), run_id)
+    newest, oldest = max(times, default=None), min(times, default=None)
     return Run(
         run_id=run_id,
         run_name=name,
@@ -61,9 +64,11 @@ def run(wire: Json, wanted: Wanted | None = None) -> Run:
         lifecycle_stage=intern(_text(info, "lifecycle_stage")),
         start_time=_time(info, "start_time"),
         end_time=_time(info, "end_time"),
-        newest_metric_time=max(times, default=None),
-        oldest_metric_time=min(times, default=None),
-        artifact_uri=_text(info, "artifact_uri"),
+        newest_metric_time=newest,
+        # Two numbers for one time of a million runs would be 32 MB.
+        oldest_metric_time=newest if oldest == newest else oldest,
+        artifact_root=root,
+        has_own_folder=has_own_folder,
         tags=tags if wanted is None else wanted.of(tags, user_id) or NO_TAGS,
         model_ids=_model_ids(wire, metrics),
         metrics=_values(metrics, wanted.metrics) if wanted and wanted.metrics else (),

@@ -66,7 +66,7 @@ def build_plan(
     )
     runs = Entries.of(
         _run_entry(inventory.runs[r], inventory, decisions.runs[r])
-        for r in _deleted(decisions.runs, key=_run_order(inventory))
+        for r in _runs_in_order(inventory, decisions, Verdict.DELETE)
     )
     versions = Entries.of(
         _version_entry(inventory.model_versions[v], decisions.model_versions[v])
@@ -174,12 +174,16 @@ def _experiment_order(experiment_id: str) -> tuple[int, str]:
     return (int(experiment_id) if experiment_id.isdecimal() else -1, experiment_id)
 
 
-def _run_order(inventory: Inventory) -> Any:
-    def order(run_id: str) -> tuple[tuple[int, str], int, str]:
-        run = inventory.runs[run_id]
-        return (_experiment_order(run.experiment_id), run.start_time or 0, run_id)
-
-    return order
+def _runs_in_order(inventory: Inventory, decisions: Decisions, verdict: Verdict) -> list[str]:
+    """Return runs by experiment, start and id."""
+    runs = inventory.runs
+    found = sorted(run_id for run_id, d in decisions.runs.items() if d.verdict is verdict)
+    homes = sorted({runs[run_id].experiment_id for run_id in found}, key=_experiment_order)
+    places = {experiment_id: place for place, experiment_id in enumerate(homes)}
+    # Sorting is stable.  One key of everything would be a tuple for each of half a million runs.
+    found.sort(key=lambda run_id: runs[run_id].start_time or 0)
+    found.sort(key=lambda run_id: places[runs[run_id].experiment_id])
+    return found
 
 
 def _version_order(key: tuple[str, str]) -> tuple[str, int, str]:
@@ -216,6 +220,7 @@ def _experiment_entry(
 
 
 def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> Document:
+    expected = expect_run(run)
     return {
         "run_id": run.run_id,
         "run_name": run.run_name,
@@ -223,13 +228,11 @@ def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> Document:
         "experiment_name": inventory.experiments[run.experiment_id].name,
         "user_id": run.user_id,
         "status": run.status,
-        "start_time": time_or_none(run.start_time),
-        "end_time": time_or_none(run.end_time),
-        "last_activity_time": time_or_none(run.last_activity_time),
+        **{name: expected[name] for name in ("start_time", "end_time", "last_activity_time")},
         "parent_run_id": run.parent_run_id,
         "reversible": decision.reversible,
         "reasons": list(decision.reasons),
-        "expect": expect_run(run),
+        "expect": expected,
     }
 
 
@@ -280,7 +283,7 @@ def _protected(inventory: Inventory, decisions: Decisions) -> Document:
             "experiment_id": inventory.runs[r].experiment_id,
             **_why(decisions.runs[r]),
         }
-        for r in _kept(decisions.runs, key=_run_order(inventory))
+        for r in _runs_in_order(inventory, decisions, Verdict.PROTECT)
     )
     versions = Entries.of(
         {"name": name, "version": version, **_why(decisions.model_versions[name, version])}

@@ -261,7 +261,7 @@ class _Case:
             end_time=times["end_time"],
             newest_metric_time=times["last_metric_time"],
             oldest_metric_time=times["last_metric_time"],
-            artifact_uri=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
+            artifact_root=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
             tags=tags,
             metrics=tuple((k, _number(v)) for k, v in said.get("metrics", {}).items()),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 
 class Verdict(Enum):
@@ -127,8 +128,9 @@ def protect_by_rules(kept: Sequence[tuple[str, str]], rule_name: str) -> Decisio
     return Decision(Verdict.PROTECT, first, via, also=tuple(others))
 
 
+@lru_cache(maxsize=100_000)
 def delete(*reasons: str, reversible: bool = True) -> Decision:
-    """Return a decision to delete."""
+    """Return a decision to delete; one for all that go for the same reasons."""
     return Decision(Verdict.DELETE, reasons=reasons, reversible=reversible)
 
 

@@ -119,7 +119,9 @@ def test_parallel_requests(monkeypatch):
     assert resolve_connection(max_parallel="256").max_parallel.text == "256"
 
 
-@pytest.mark.parametrize("text", ["257", *(set(JUNK) - {"36501"})], ids=lambda t: t[:9])
+@pytest.mark.parametrize(
+    "text", ["257", *(text for text in JUNK if text != "36501")], ids=lambda t: t[:9]
+)
 def test_parallel_junk_is_a_usage_error_that_names_its_origin(monkeypatch, text):
     with pytest.raises(UsageProblem, match=r"flag --max-parallel"):
         resolve_connection(max_parallel=text)

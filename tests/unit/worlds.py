@@ -19,6 +19,7 @@ from mlflow_gc.inventory.entities import (
     RegisteredModel,
     Run,
     ServerInfo,
+    artifact_root,
 )
 from mlflow_gc.plan.build import build_plan
 from mlflow_gc.plan.entries import Document
@@ -70,9 +71,13 @@ def a_run(run_id: str = RUN_IDS[0], *, parent: str | None = None, **other: Any) 
         end_time=OLD + 5,
         newest_metric_time=None,
         oldest_metric_time=None,
-        artifact_uri=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
+        artifact_root=f"mlflow-artifacts:/{experiment_id}",
+        has_own_folder=True,
         tags={},
     )
+    if "artifact_uri" in other:
+        root, has_own_folder = artifact_root(other.pop("artifact_uri"), run_id)
+        other |= {"artifact_root": root, "has_own_folder": has_own_folder}
     run = replace(plain, **other)
     return replace(run, tags={**run.tags, "mlflow.parentRunId": parent}) if parent else run
 

@@ -12,7 +12,7 @@ from unit import naive, worlds
 from unit.worlds import AS_OF, CUTOFF, POLICY
 
 from mlflow_gc.clock import DAY_MS
-from mlflow_gc.retention.decide import decide, experiments_to_probe
+from mlflow_gc.retention.decide import decide, decide_after_look, experiments_to_probe
 from mlflow_gc.retention.decision import Reason, Verdict
 from mlflow_gc.retention.rules import Rule
 
@@ -177,6 +177,14 @@ def test_what_cannot_be_restored_is_versions_and_evaluations(found, policy):
 @given(worlds.inventories(), worlds.policies, st.integers(0, 2**16))
 def test_the_order_of_reading_changes_nothing(found, policy, seed):
     assert decide(worlds.shuffled(found, seed), policy) == decide(found, policy)
+
+
+@given(worlds.inventories())
+def test_after_a_look_all_is_as_if_decided_anew(found):
+    blind = decide(replace(found, probes={}), POLICY)
+    seen = {e: found.probes[e] for e in experiments_to_probe(blind) if e in found.probes}
+    looked = replace(found, probes=seen)
+    assert decide_after_look(looked, POLICY, blind) == decide(looked, POLICY)
 
 
 @given(worlds.inventories())

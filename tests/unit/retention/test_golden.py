@@ -104,7 +104,7 @@ def _run(run_id: str, said: Document) -> Run:
         end_time=AN_HOUR_LATER,
         newest_metric_time=None,
         oldest_metric_time=None,
-        artifact_uri=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
+        artifact_root=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
         tags=tags,
         metrics=tuple(metrics.items()),
     )
