@@ -120,7 +120,8 @@ def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) ->
         return _Entity(kind, entity_id, tags, at or None, decided.get(key), waits)
 
     inside: dict[str, int] = defaultdict(int)
-    for run in inventory.runs.values():
+    for run_id in decisions.runs:
+        run = inventory.runs[run_id]
         inside[run.experiment_id] = max(inside[run.experiment_id], run.last_activity_time or 0)
     for i, e in inventory.experiments.items():
         if e.lifecycle_stage == "active":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,6 +106,8 @@ def test_a_cancelled_job_ends_in_order(world: World, runner: Runner, proxy: Prox
     world.bulk_runs(world.experiment(age=FRESH), 300)
     job = runner.action(as_of=world.as_of).expect(0)
     proxy.before("POST", r"runs/delete$", runner.cancel, after=20)
+    # Without that a quick server is done before the signal arrives.
+    proxy.before("POST", r"runs/delete$", lambda: time.sleep(0.2), after=21, times=math.inf)
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     inputs = {"mode": "apply", "expect": job.outputs["plan-id"], "journal": "j.jsonl"}
     stopped = runner.action(env, **inputs).expect(143)

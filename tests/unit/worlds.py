@@ -113,7 +113,9 @@ def a_logged_model(model_id: str = MODEL_IDS[0], **other: Any) -> LoggedModel:
 
 def inventory(*entities: object, probed: bool = True, **other: Any) -> Inventory:
     """Put entities into an inventory; experiments are looked into and nothing was found."""
-    of = {kind: [e for e in entities if isinstance(e, kind)] for kind in map(type, entities)}
+    of: dict[type, list[Any]] = {}
+    for entity in entities:
+        of.setdefault(type(entity), []).append(entity)
     experiments = {e.experiment_id: e for e in of.get(Experiment, ())}
     return Inventory(
         experiments=experiments,

@@ -477,6 +477,16 @@ _policies = st.builds(
 )
 
 
+def test_a_run_in_the_trash_is_no_activity_of_its_experiment() -> None:
+    """Else the experiment would be marked anew each night, and never go."""
+    policy = apply_policy({"grace": "1d"}, POLICY)
+    gone = a_run(lifecycle_stage="deleted", end_time=AS_OF)
+    found = inventory(an_experiment("1"), gone)
+    marking = _plan(found, policy)
+    assert [change.kind for change in marking.changes] == ["experiment"]
+    assert _plan(_applied(found, marking), policy).changes == []
+
+
 @settings(max_examples=60)
 @given(_marked_worlds(), _policies)
 def test_marking_again_changes_nothing(found: Inventory, policy: Policy) -> None:
