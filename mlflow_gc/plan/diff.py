@@ -79,8 +79,8 @@ def diff_plans(
         "summary": {
             **{kind: _counts(kind, base, head, entities[kind], protected[kind]) for kind in KINDS},
             "irreversible": {
-                "base": _irreversible(base[kind] for kind in KINDS),
-                "head": _irreversible(head[kind] for kind in KINDS),
+                "base": sum(old.deleted[kind].irreversible for kind in KINDS),
+                "head": sum(new.deleted[kind].irreversible for kind in KINDS),
                 "added": _irreversible(entities[kind]["added"] for kind in KINDS),
                 "removed": _irreversible(entities[kind]["removed"] for kind in KINDS),
             },
@@ -100,11 +100,19 @@ class _Side:
 
 
 class _ById(Mapping[str, Document]):
-    """Entries by id; only where they stand is kept in memory."""
+    """Entries by id; only where they stand is kept in memory.
+
+    Attributes:
+        irreversible: how many of them cannot be undone.
+    """
 
     def __init__(self, kind: str, entities: Sequence[Document]) -> None:
         self._entities = entities
-        self._places = {identify(kind, entity): n for n, entity in enumerate(entities)}
+        self._places: dict[str, int] = {}
+        self.irreversible = 0
+        for place, entity in enumerate(entities):
+            self._places[identify(kind, entity)] = place
+            self.irreversible += not entity.get("reversible", True)
 
     def __getitem__(self, entity_id: str) -> Document:
         return self._entities[self._places[entity_id]]
@@ -171,13 +179,14 @@ def _diff_kind(kind: str, base: _Side, head: _Side) -> Document:
             named = _entity(kind, i, entity)
             del named["reasons"]
             changed.append({**named, "fields": fields})
-    for i, entity in before.items():
+    for i in before:
+        if i in after and i not in replaced:
+            continue
+        entity = before[i]
         if i in replaced:
             why = {"category": "another", "why": "gone: another one has its id now"}
-        elif i not in after:
-            why = _why_removed(kind, entity, head.kept[kind].get(i), head.told)
         else:
-            continue
+            why = _why_removed(kind, entity, head.kept[kind].get(i), head.told)
         removed.append({**_entity(kind, i, entity), **why})
     return {"added": added, "removed": removed, "changed": changed}
 
@@ -249,8 +258,9 @@ def _diff_protected(kind: str, base: _Side, head: _Side) -> Document:
             added.append(_kept(kind, i, kept))
         elif old is not None and _protection(old) != _protection(kept):
             changed.append({**_kept(kind, i, kept), "old": _protection(old)})
-    for i, kept in before.items():
+    for i in before:
         if i not in after and i not in head.deleted[kind]:
+            kept = before[i]
             removed.append({**_kept(kind, i, kept), **_why_removed(kind, kept, None, head.told)})
     return {"added": added, "removed": removed, "changed": changed}
 

@@ -26,13 +26,15 @@ class Entries(Sequence[Document]):
     Args:
         text: holds them, with :data:`BETWEEN` in between.
         starts: where each begins in it, and where one more would.
+        are_valid: it is known that they keep to their schema.
     """
 
-    __slots__ = ("_starts", "_text")
+    __slots__ = ("_starts", "_text", "are_valid")
 
-    def __init__(self, text: memoryview, starts: array[int]) -> None:
+    def __init__(self, text: memoryview, starts: array[int], *, are_valid: bool = False) -> None:
         self._text = text
         self._starts = starts
+        self.are_valid = are_valid
 
     @classmethod
     def of(cls, documents: Iterable[Document]) -> Entries:
@@ -46,13 +48,20 @@ class Entries(Sequence[Document]):
         return cls(memoryview(text), starts)
 
     @classmethod
-    def read(cls, content: bytes, start: int, end: int) -> Entries | None:
+    def read(
+        cls,
+        content: bytes,
+        start: int,
+        end: int,
+        is_valid: Callable[[Document], bool] = lambda _: False,
+    ) -> Entries | None:
         """Return the entries between two places of a file.
 
         Args:
             content: the file.
             start: where the first entry begins.
             end: where the last one ends.
+            is_valid: asked as long as it says yes: no second look at all of them is needed then.
 
         Returns:
             None when they are not written as :meth:`of` does it; they may be good JSON all the same.
@@ -61,17 +70,20 @@ class Entries(Sequence[Document]):
             ValueError: a line is no JSON, or nested too deeply.
         """
         starts = array("Q")
-        at = start
+        at, are_valid = start, True
         while at <= end:
             starts.append(at)
-            stop = content.find(BETWEEN, at, end)
+            # A comma, where another one follows.
+            stop = content.find(b"\n", at, end) - 1
             stop = end if stop < 0 else stop
             line = content[at:stop]
-            if orjson.dumps(orjson.loads(line)) != line:
+            entry = orjson.loads(line)
+            if orjson.dumps(entry) != line or (stop < end and content[stop] != BETWEEN[0]):
                 return None
+            are_valid = are_valid and is_valid(entry)
             at = stop + len(BETWEEN)
         starts.append(at)
-        return cls(memoryview(content), starts)
+        return cls(memoryview(content), starts, are_valid=are_valid)
 
     @property
     def text(self) -> memoryview:

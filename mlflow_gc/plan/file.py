@@ -18,6 +18,7 @@ import orjson
 
 from mlflow_gc.errors import GcError
 from mlflow_gc.plan.entries import Document, Entries
+from mlflow_gc.plan.schema import quick_validator
 
 _ENTITY_LISTS = ("experiments", "runs", "model_versions", "registered_models")
 
@@ -178,30 +179,36 @@ def read_plan(path: Path) -> Any:
 
 def _parse_rendered(content: bytes) -> Document | None:
     """Parse a plan that is written as :func:`render` does it; None for all else."""
-    lists: list[Entries] = []
+    spans = _entity_spans(content)
     frame: list[bytes] = []
     at = 0
+    for number, (start, end) in enumerate(spans):
+        # A number, on a line of its own as entries are, holds their place.
+        frame += (content[at:start], b"%d" % number)
+        at = end
+    frame.append(content[at:])
+    written = b"".join(frame)
     try:
-        for start, end in _entity_spans(content):
-            entries = Entries.read(content, start, end)
-            if entries is None:
-                return None
-            # A number, on a line of its own as entries are, holds their place.
-            frame += (content[at:start], b"%d" % len(lists))
-            lists.append(entries)
-            at = end
-        frame.append(content[at:])
-        written = b"".join(frame)
         plan = orjson.loads(written)
         if not (_is_rendered(plan, written) and _has_plain_numbers(content)):
             return None
+        for names in ((), ("protected",)):
+            holder = plan.get(*names) if names else plan
+            for key in _ENTITY_LISTS if isinstance(holder, dict) else ():
+                if isinstance(found := holder.get(key), list) and found:
+                    quick = quick_validator("plan", *names, key)
+                    is_valid = quick.is_valid if quick else _unknown
+                    entries = Entries.read(content, *spans[found[0]], is_valid)
+                    if entries is None:
+                        return None
+                    holder[key] = entries
     except ValueError:  # will be put in words by who reads it in one piece
         return None
-    for holder in (plan, plan.get("protected")):
-        for key in _ENTITY_LISTS if isinstance(holder, dict) else ():
-            if isinstance(found := holder.get(key), list) and found:
-                holder[key] = lists[found[0]]
     return cast("Document", plan)
+
+
+def _unknown(_: Document) -> bool:
+    return False
 
 
 def _entity_spans(content: bytes) -> list[tuple[int, int]]:

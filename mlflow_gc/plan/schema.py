@@ -147,7 +147,8 @@ def is_surely_valid(document: Any, name: str) -> bool:
     try:
         frame, lists = _taken_apart(document)
         return quick.is_valid(frame) and all(
-            all(map(quick_validator(name, *keys).is_valid, entries)) for keys, entries in lists
+            entries.are_valid or all(map(quick_validator(name, *keys).is_valid, entries))
+            for keys, entries in lists
         )
     except ValueError:  # nested deeper, or text stranger, than it can take
         return False
