@@ -125,6 +125,10 @@ tutorial: $(STAMP)  ## paste the output of today's program into docs/tutorial.md
 screenshots: $(STAMP)  ## take the pictures in docs/images again (needs Chromium)
 	@$(BIN)/python docs/_record/screenshots.py
 
+.PHONY: bench
+bench: $(STAMP)  ## all benchmarks, into build/benchmarks (needs PostgreSQL; some: BENCH="read delete")
+	@$(BIN)/python benchmarks/all.py $(BENCH)
+
 .PHONY: check
 check: lint types docs test  ## everything CI checks
 
