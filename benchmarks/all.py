@@ -39,8 +39,7 @@ def run(name: str) -> str:
         [sys.executable, "-u", str(HERE / script), *words], stdout=subprocess.PIPE, text=True
     )
     printed = []
-    assert process.stdout is not None
-    for line in process.stdout:
+    for line in process.stdout or ():
         print(line, end="", flush=True)
         printed.append(line)
     if process.wait():

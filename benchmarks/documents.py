@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import gc
 import io
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import measure
 import orjson
 from rich.console import Console
 
@@ -195,19 +194,13 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def in_a_child(*words: str) -> tuple[float, float]:
-    """Run Python; return CPU seconds and peak memory in bytes.
-
-    Linux counts the memory of the parent into a child's peak, so this process has to stay small.
-    """
-    sys.stdout.flush()
-    process = subprocess.Popen(
-        [sys.executable, *words], stdout=None if words[0] == __file__ else subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in {0, 2}:
-        raise SystemExit(f"{' '.join(words)} failed")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    """Run Python; return CPU seconds and peak memory in bytes."""
+    cost = measure.run(sys.executable, *words)
+    if cost.code not in {0, 2}:
+        raise SystemExit(f"{' '.join(words)} failed:\n{cost.out[-2000:]}")
+    if words[0] == __file__:
+        print(cost.out, end="", flush=True)
+    return cost.cpu, cost.peak_mb * 1024**2
 
 
 def make(base: Path, head: Path, entries: int) -> None:
@@ -217,7 +210,7 @@ def make(base: Path, head: Path, entries: int) -> None:
     write(pieces(plan_of(later(inventory), days=1)), head)
 
 
-def measure(base: Path, head: Path) -> None:
+def print_steps(base: Path, head: Path) -> None:
     """Print what each step takes."""
     plan = load_plan(base)
     print(
@@ -262,7 +255,7 @@ if __name__ == "__main__":
         case ["make", base_file, head_file, number]:
             make(Path(base_file), Path(head_file), int(number))
         case ["steps", base_file, head_file]:
-            measure(Path(base_file), Path(head_file))
+            print_steps(Path(base_file), Path(head_file))
         case numbers:
             with tempfile.TemporaryDirectory() as scratch:
                 main(Path(scratch), int(numbers[0]) if numbers else 100_000)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,24 +23,29 @@ class Cost:
     out: str
 
 
+# Linux counts the memory of the parent into a child's peak: a small process stands between.
+_SMALL = """
+import json, os, subprocess, sys, time
+began = time.monotonic()
+process = subprocess.Popen(sys.argv[2:], stdout=sys.stderr.fileno())
+_, status, usage = os.wait4(process.pid, 0)
+measured = [time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]
+open(sys.argv[1], "w").write(json.dumps([*measured, os.waitstatus_to_exitcode(status)]))
+"""
+
+
 def run(*command: str, env: dict[str, str] | None = None) -> Cost:
     """Run a command to its end."""
-    with tempfile.TemporaryFile("w+") as out:
-        began = time.monotonic()
-        process = subprocess.Popen(
-            command, env={**os.environ, **(env or {})}, stdout=out, stderr=subprocess.STDOUT
+    with tempfile.NamedTemporaryFile("r") as measured, tempfile.TemporaryFile("w+") as out:
+        subprocess.run(
+            [sys.executable, "-S", "-c", _SMALL, measured.name, *command],
+            env={**os.environ, **(env or {})},
+            stderr=out,
+            check=True,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
-        return Cost(
-            wall,
-            usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss / 1024,
-            process.returncode,
-            out.read(),
-        )
+        wall, cpu, peak_mb, code = json.load(measured)
+        return Cost(wall, cpu, peak_mb, code, out.read())
 
 
 def gc(*arguments: str, env: dict[str, str] | None = None) -> Cost:

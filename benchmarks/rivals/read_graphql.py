@@ -29,7 +29,6 @@ def fetch(body: str) -> tuple[int, int]:
         "filter": asked["filter"],
         "orderBy": asked["order_by"],
         "maxResults": asked["max_results"],
-        "runViewType": "ACTIVE_ONLY",
     }
     connection = HTTPConnection(urlsplit(uri).netloc)
     connection.request(
