@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mlflow_gc.inventory.entities import Inventory, Run
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
@@ -67,14 +67,14 @@ def _neighbours(inventory: Inventory) -> dict[str, list[tuple[str, Reason]]]:
     return neighbours
 
 
-def nested_order(parents: Mapping[str, str | None]) -> list[list[list[str]]]:
+def nested_order(parents: Mapping[str, str | None]) -> Iterator[list[list[str]]]:
     """Group runs into nested trees, each a list of levels, deepest level first.
 
     Args:
         parents: for each run id the id of its parent, or None.  Parents that are no keys count
             as what holds their children together.
 
-    Returns:
+    Yields:
         Trees in the order of their first run in ``parents``; a run without relatives is a tree
         of its own.  Runs in a circle of parents share one level.
     """
@@ -88,15 +88,21 @@ def nested_order(parents: Mapping[str, str | None]) -> list[list[list[str]]]:
             root_of[node], node = root, root_of[node]
         return root
 
+    # Of half a million runs most have no relatives, and then nothing is kept about them.
     for run_id, parent in parents.items():
         if parent:
             root_of[find(run_id)] = find(parent)
-    depths = _depths(parents)
+    related = {run_id: parents[run_id] for run_id in parents if run_id in root_of}
+    depths = _depths(related)
     trees: dict[str, dict[int, list[str]]] = {}
-    for run_id in parents:
+    for run_id in related:
         levels = trees.setdefault(find(run_id), {})
         levels.setdefault(depths[run_id], []).append(run_id)
-    return [[levels[depth] for depth in sorted(levels, reverse=True)] for levels in trees.values()]
+    for run_id in parents:
+        if run_id not in related:
+            yield [[run_id]]
+        elif levels := trees.pop(find(run_id), {}):
+            yield [levels[depth] for depth in sorted(levels, reverse=True)]
 
 
 def _depths(parents: Mapping[str, str | None]) -> dict[str, int]:

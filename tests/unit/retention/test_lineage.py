@@ -10,7 +10,7 @@ _names = st.sampled_from("abcdefgh")
 
 @given(st.dictionaries(_names, st.one_of(st.none(), _names, st.just("gone")), max_size=8))
 def test_trees_hold_every_run_once_and_children_come_before_parents(parents):
-    trees = nested_order(parents)
+    trees = list(nested_order(parents))
     flat = [run for tree in trees for level in tree for run in level]
     assert sorted(flat) == sorted(parents)
     tree_of = {run: n for n, tree in enumerate(trees) for level in tree for run in level}
@@ -28,9 +28,9 @@ def test_trees_hold_every_run_once_and_children_come_before_parents(parents):
 
 
 def test_orphans_of_one_parent_are_one_tree():
-    assert nested_order({"a": "gone", "b": None, "c": "gone"}) == [[["a", "c"]], [["b"]]]
+    assert list(nested_order({"a": "gone", "b": None, "c": "gone"})) == [[["a", "c"]], [["b"]]]
 
 
 def test_levels():
     parents = {"root": None, "leaf": "child", "child": "root", "other": "root"}
-    assert nested_order(parents) == [[["leaf"], ["child", "other"], ["root"]]]
+    assert list(nested_order(parents)) == [[["leaf"], ["child", "other"], ["root"]]]
