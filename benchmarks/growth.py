@@ -59,7 +59,7 @@ def main() -> None:
     """Measure, print, and write the numbers for the plot."""
     print(measure.machine(), flush=True)
     base = reports(NOTHING, 3)
-    found = {runs: reports(runs, 3 if runs <= 100_000 else 1) for runs in SIZES}
+    found = {runs: reports(runs, 3 if runs <= 20_000 else 1) for runs in SIZES}
     for reader in READERS:
         words = []
         for what in MEASURES:
