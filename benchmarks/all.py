@@ -17,11 +17,11 @@ HERE = Path(__file__).parent
 OUT = HERE.parent / "build" / "benchmarks"
 BENCHMARKS = {
     "read": ("read.py",),
-    "read-one": ("read.py", "20000", "one"),
-    "read-tiny": ("read.py", "20000", "tiny"),
-    "read-nested": ("read.py", "20000", "nested"),
-    "read-same-moment": ("read.py", "20000", "same-moment"),
-    "read-protected": ("read.py", "20000", "protected"),
+    "read-one": ("read.py", "10000", "one"),
+    "read-tiny": ("read.py", "10000", "tiny"),
+    "read-nested": ("read.py", "10000", "nested"),
+    "read-same-moment": ("read.py", "10000", "same-moment"),
+    "read-protected": ("read.py", "10000", "protected"),
     "delete": ("delete.py",),
     "growth": ("growth.py",),
     "startup": ("startup.py",),

@@ -1,6 +1,6 @@
 """Reading: a report against scripts on MlflowClient, a load generator, GraphQL and the database.
 
-    python benchmarks/read.py [RUNS] [SHAPE]      (default 20000 spread)
+    python benchmarks/read.py [RUNS] [SHAPE]      (default 10000 spread)
 
 All of them read the same PostgreSQL, the first ones through the same ``mlflow server``, one after
 the other; the median of three rounds counts.
@@ -17,7 +17,7 @@ from pathlib import Path
 import measure
 import seeding
 
-RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 SHAPE = sys.argv[2] if len(sys.argv) > 2 else "spread"
 WITH_50K = RUNS <= 200_000
 ROUNDS = 3 if RUNS <= 50_000 else 1

@@ -294,6 +294,8 @@ class Runner:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # A shell cannot trap what was ignored when it began, as it is for `make test &`.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
         printed, _ = self._process.communicate(timeout=300)
         log = printed.decode("utf-8", errors="surrogateescape")
