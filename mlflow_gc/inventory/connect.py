@@ -84,6 +84,7 @@ def connect(connection: Connection) -> Gateway:
     max_parallel = int(connection.max_parallel.text or 1)
     os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(max_parallel))
     acknowledge_at_once()
+    _look_for_databricks_once()
     return RestGateway(
         tracking.uri,
         registry.uri,
@@ -91,6 +92,27 @@ def connect(connection: Connection) -> Gateway:
         max_parallel=max_parallel,
         database=database,
     )
+
+
+def _look_for_databricks_once() -> None:
+    """Find out once whether this is a Databricks notebook, job or cluster.
+
+    MLflow asks for every request, and looks for packages that are not there each time: half a
+    millisecond, two fifths of what a deletion costs on this side (3.10 to 3.17).
+    """
+    try:
+        from mlflow.tracking.request_header.databricks_request_header_provider import (
+            DatabricksRequestHeaderProvider as Provider,
+        )
+
+        is_databricks = bool(Provider().in_context())
+    except Exception:  # noqa: BLE001 - only a shortcut, into what another version may not have
+        return
+
+    def in_context(_: object) -> bool:
+        return is_databricks
+
+    Provider.in_context = in_context
 
 
 def _quieten_mlflow() -> None:
