@@ -24,6 +24,8 @@ from mlflow_gc.inventory.pace import Pace
 from mlflow_gc.inventory.run_tags import Wanted
 
 RUNS_A_PAGE = 2000
+_FIRST_RUNS = 200
+"""The first page only says where to cut: all but one connection wait for it."""
 _RUNS_OF_ONE_MOMENT = 10_000
 """Pages are longer where all runs of a page began in the same millisecond: only offsets are left."""
 _ORDER = ("attributes.start_time ASC",)
@@ -51,6 +53,11 @@ class _Window:
     token: str | None = None
     size: int = RUNS_A_PAGE
     seen: frozenset[str] = frozenset()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds all runs of its experiments, from the first one on."""
+        return self.since is None and self.until is None and self.token is None
 
     @property
     def filter_string(self) -> str:
@@ -93,7 +100,9 @@ def read_runs(
     Raises:
         ServerError: a page could not be read; what was read until then is in ``runs``.
     """
-    _RunScan(gateway, runs, wanted, progress).read([_Window(ids) for ids in experiment_ids])
+    _RunScan(gateway, runs, wanted, progress).read(
+        [_Window(ids, size=_FIRST_RUNS) for ids in experiment_ids]
+    )
 
 
 class _RunScan:
@@ -190,7 +199,7 @@ class _RunScan:
             self._progress("runs", len(self._runs) - known)
         if not token:
             return ()
-        if window == _Window(window.experiment_ids):
+        if window.is_whole:
             self._cut_groups.append((window.experiment_ids, token))
         last = page[-1].start_time if page else None
         if last is None or last < 0 or (window.since is not None and last <= window.since):
