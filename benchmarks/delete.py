@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import measure
-import psycopg2
 import seeding
 
 RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 4_000
@@ -53,10 +52,8 @@ def main() -> None:
 
 
 def _restore(database_uri: str) -> None:
-    connection = psycopg2.connect(database_uri.replace("postgresql+psycopg2", "postgresql"))
-    with connection, connection.cursor() as cursor:
+    with seeding.postgres.rows(database_uri) as cursor:
         cursor.execute("UPDATE runs SET lifecycle_stage = 'active', deleted_time = NULL")
-    connection.close()
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import random
-import subprocess
 import sys
+import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,8 @@ import psycopg2
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support import postgres
+
+from mlflow_gc.demo.server import LocalServer
 
 DAY_MS = 86_400_000
 SHAPES = ("spread", "one", "tiny", "nested", "same-moment", "protected")
@@ -56,26 +56,11 @@ def site(runs: int, shape: str = "spread", workers: int = 4) -> Iterator[Site]:
 @contextlib.contextmanager
 def server(database_uri: str, workers: int) -> Iterator[str]:
     """Run ``mlflow server`` on a database."""
-    port = postgres.free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", database_uri, "--workers", str(workers)),
-        *("--artifacts-destination", "/nowhere", "--default-artifact-root", "mlflow-artifacts:/"),
-    ]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=5):
-                break
-            time.sleep(0.2)
-        yield uri
-    finally:
-        process.terminate()
-        process.wait(30)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        LocalServer(Path(directory), backend_store_uri=database_uri, workers=workers) as running,
+    ):
+        yield running.uri
 
 
 def experiment_count(runs: int, shape: str) -> int:

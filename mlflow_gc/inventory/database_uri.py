@@ -174,9 +174,7 @@ def _refuse_other_schema(connection: Connection, address: Address) -> None:
 
 
 def explained(error: Exception, address: Address) -> GcError:
-    """Turn what a driver raised into words; they may quote the URI."""
-    from sqlalchemy.exc import DBAPIError
-
+    """Turn what was raised while a database was opened into an error with words."""
     if isinstance(error, GcError):
         return error
     if isinstance(error, ImportError):
@@ -191,10 +189,16 @@ def explained(error: Exception, address: Address) -> GcError:
             if package
             else None,
         )
-    said = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    words = first_line(without_secrets(str(said), address.uri)).rstrip(".")
     return ServerError(
-        f"{address.name} cannot be opened: {words}.",
+        f"{address.name} cannot be opened: {driver_words(error, address)}.",
         Failure.UNREACHABLE,
         hint="Check the address, the user and the password, and whether the database runs.",
     )
+
+
+def driver_words(error: Exception, address: Address) -> str:
+    """Return what a driver says, which may quote the URI, without its secrets and last full stop."""
+    from sqlalchemy.exc import DBAPIError
+
+    said = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return first_line(without_secrets(str(said), address.uri)).rstrip(".")

@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from mlflow_gc.inventory.address import Address, first_line
-from mlflow_gc.inventory.database_uri import explained, open_engine
+from mlflow_gc.inventory.address import Address
+from mlflow_gc.inventory.database_uri import driver_words, explained, open_engine
 from mlflow_gc.inventory.gateway import Failure, ServerError
-from mlflow_gc.settings import without_secrets
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
@@ -181,13 +180,12 @@ class Snapshot:
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
-        from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
         except SQLAlchemyError as error:
-            said = error.orig if isinstance(error, DBAPIError) and error.orig else error
-            words = first_line(without_secrets(str(said), self._address.uri)).rstrip(".")
+            words = driver_words(error, self._address)
             raise ServerError(
                 f"{self._address.name} cannot be read: {words}.",
                 Failure.AMBIGUOUS,

@@ -171,8 +171,8 @@ def _groups(
 
 def _deleted(plan: Json, *, reversible: bool) -> Iterator[Block]:
     """Yield the lists of what goes and can be restored, or cannot."""
-    sizes = Counter(run["experiment_id"] for run in plan["runs"])
     homes = [intern(run["experiment_id"]) for run in plan["runs"]]
+    sizes = Counter(homes)
     # Sorting is stable: inside of an experiment the order stays that of the plan.
     order = sorted(range(len(homes)), key=lambda place: (-sizes[homes[place]], homes[place]))
     lists = {**plan, "runs": Chosen(plan["runs"], order)}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import postgres
+from support.estate import NASTY
 from support.plans import Plan, plan_digest
 from support.postgres import PostgresBench, PostgresWorld
 from support.world import FRESH, KEEP_TAG
@@ -25,18 +26,6 @@ pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 WAYS = ("rest", "database")
 """How the program reaches the store."""
-
-NASTY = [
-    "日本語 🦄 ß",
-    'it\'s "quoted" and `ticked`',
-    "back\\slash \\' \\x41 \\u0041",
-    "100% %s %(name)s ?",
-    "$1 $$ ; DROP TABLE runs; --",
-    ":name {name} #{x} ${HOME}",
-    "e\u0301 and \u00e9, \u202eright to left",
-    "line\nbreak\tand\rreturn",
-]
-"""Names that mean something to SQL, its drivers, its collations or a terminal."""
 
 
 @dataclass(frozen=True)

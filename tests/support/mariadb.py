@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 
 from mlflow_gc.demo.server import free_port
-from support.world import World
+from support.world import DatabaseWorld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 USER = "mlflow"
 PASSWORD = "pwd-canary"
@@ -121,20 +122,9 @@ def empty(uri: str) -> None:
         )
 
 
-class MariadbWorld(World):
-    """The content of a server on MariaDB.
+class MariadbWorld(DatabaseWorld):
+    """The content of a server on MariaDB."""
 
-    Args:
-        uri: of the server.
-        database_uri: of its database.
-        as_of_ms: the moment all ages count from.
-    """
-
-    def __init__(self, uri: str, database_uri: str, as_of_ms: int) -> None:
-        super().__init__(uri, Path("no-file"), as_of_ms)
-        self.database_uri = database_uri
-
-    def sql(self, statement: str, *values: object) -> None:
-        """Change the server's database behind its back."""
-        with rows(self.database_uri) as cursor:
-            cursor.execute(statement.replace("?", "%s"), values)
+    def rows(self) -> AbstractContextManager[Any]:
+        """Open a cursor on the database; commits on success."""
+        return rows(self.database_uri)

@@ -17,10 +17,11 @@ import psycopg2
 from mlflow_gc.demo.server import free_port
 from support import oracle
 from support.bench import Bench
-from support.world import World
+from support.world import DatabaseWorld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from support.oracle import Entity
 
@@ -153,23 +154,12 @@ def contents(uri: str) -> dict[str, set[str]]:
     return found
 
 
-class PostgresWorld(World):
-    """The content of a server on PostgreSQL.
+class PostgresWorld(DatabaseWorld):
+    """The content of a server on PostgreSQL."""
 
-    Args:
-        uri: of the server.
-        database_uri: of its database.
-        as_of_ms: the moment all ages count from.
-    """
-
-    def __init__(self, uri: str, database_uri: str, as_of_ms: int) -> None:
-        super().__init__(uri, Path("no-file"), as_of_ms)
-        self.database_uri = database_uri
-
-    def sql(self, statement: str, *values: object) -> None:
-        """Change the server's database behind its back."""
-        with rows(self.database_uri) as cursor:
-            cursor.execute(statement.replace("?", "%s"), values)
+    def rows(self) -> AbstractContextManager[Any]:
+        """Open a cursor on the database; commits on success."""
+        return rows(self.database_uri)
 
     def simultaneous_runs(self, experiment_id: str, count: int, *, age: float) -> list[str]:
         """Runs that started and ended in the same millisecond, written as the server would."""

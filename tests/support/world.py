@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -18,7 +20,7 @@ from support.server import open_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
 TTL_DAYS = 30
 OLD = 100.0
@@ -466,3 +468,26 @@ class World:
 
 def _tags(tags: Mapping[str, str] | None) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in (tags or {}).items()]
+
+
+class DatabaseWorld(World, ABC):
+    """The content of a server on a database that is no file.
+
+    Args:
+        uri: of the server.
+        database_uri: of its database.
+        as_of_ms: the moment all ages count from.
+    """
+
+    def __init__(self, uri: str, database_uri: str, as_of_ms: int) -> None:
+        super().__init__(uri, Path("no-file"), as_of_ms)
+        self.database_uri = database_uri
+
+    @abstractmethod
+    def rows(self) -> AbstractContextManager[Any]:
+        """Open a cursor on the database; commits on success."""
+
+    def sql(self, statement: str, *values: object) -> None:
+        """Change the server's database behind its back."""
+        with self.rows() as cursor:
+            cursor.execute(statement.replace("?", "%s"), values)
