@@ -18,6 +18,10 @@ TAR ?= tar
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# Some containers set it.  Tests start hundreds of processes: each would compile MLflow again, which
+# takes longer than importing it.
+unexport PYTHONDONTWRITEBYTECODE
+
 # ---------------------------------------------------------------------------- environment
 # The name of the stamp holds a checksum of what the environment is made from, so that a changed
 # lock file, also one that came with a checkout of an older commit, is always noticed.
@@ -51,7 +55,7 @@ $(STAMP): | requirements-dev.txt pyproject.toml
 	pip="$$pip --disable-pip-version-check"; \
 	fast() { \
 		$$pip install --quiet --require-hashes --only-binary :all: -r $(VENV)/uv.txt \
-		&& $(UV) pip install --quiet --python $(BIN)/python \
+		&& $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode \
 			--require-hashes -r requirements-dev.txt; \
 	}; \
 	fast || { echo "uv could not do it; pip installs instead (slower) ..."; \

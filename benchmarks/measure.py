@@ -39,7 +39,8 @@ def run(*command: str, env: dict[str, str] | None = None) -> Cost:
     with tempfile.NamedTemporaryFile("r") as measured, tempfile.TemporaryFile("w+") as out:
         subprocess.run(
             [sys.executable, "-S", "-c", _SMALL, measured.name, *command],
-            env={**os.environ, **(env or {})},
+            # As where somebody installed it: compiled once, not for every command.
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(env or {})},
             stderr=out,
             check=True,
         )

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.address import Address
-from mlflow_gc.inventory.entities import ReadFrom
+from mlflow_gc.inventory.entities import ReadFrom, Run
+from mlflow_gc.inventory.run_tags import Wanted
 
 Json = dict[str, Any]
 Page = tuple[list[Json], str | None]
@@ -131,6 +132,18 @@ class Gateway(Protocol):
         token: str | None = None,
     ) -> Page:
         """One page of runs."""
+
+    def search_run_records(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        wanted: Wanted | None,
+        filter_string: str = "",
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> tuple[list[Run], str | None]:
+        """One page of active runs, with what ``wanted`` keeps of them, and the next token."""
 
     def search_registered_models(
         self,

@@ -14,14 +14,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
 
 from mlflow_gc.clock import now_ms
+from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.address import Address
-from mlflow_gc.inventory.entities import ReadFrom
+from mlflow_gc.inventory.entities import ReadFrom, Run
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
+from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.settings import redact_uri
 
 _READ_ATTEMPTS = 5
@@ -187,16 +190,34 @@ class RestGateway:
         token: str | None = None,
     ) -> Page:
         """One page of runs."""
-        body = {
-            "experiment_ids": list(experiment_ids),
-            "filter": filter_string,
-            "run_view_type": view,
-            "max_results": max_results,
-            "order_by": list(order_by),
-        }
+        body = _runs_body(experiment_ids, filter_string, view, order_by, max_results)
         return self._page(
             self._read("POST", f"{_V2}/runs/search", json=_with_token(body, token)), "runs"
         )
+
+    def search_run_records(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        wanted: Wanted | None,
+        filter_string: str = "",
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> tuple[list[Run], str | None]:
+        """One page of active runs, as far as a decision needs them."""
+        body = _runs_body(experiment_ids, filter_string, "ACTIVE_ONLY", order_by, max_results)
+
+        def read() -> tuple[list[Run], str | None]:
+            content = self._send("POST", f"{_V2}/runs/search", json=_with_token(body, token))
+            if wanted is not None and not wanted.metrics and (quick := _quick_runs()):
+                page = quick(content, wanted)
+                if page is not None:
+                    return page
+            found, next_token = self._page(_decode(content, self._address()), "runs")
+            return [wire.run(entry, wanted) for entry in found], next_token
+
+        return self._retried(read, _READ_ATTEMPTS)
 
     def search_registered_models(
         self,
@@ -619,6 +640,32 @@ def _host_creds(uri: str) -> Any:
         raise ServerError(
             f"MLflow cannot use the URI {redact_uri(uri)}: {error.message}", Failure.UNREACHABLE
         ) from error
+
+
+def _runs_body(
+    experiment_ids: Sequence[str],
+    filter_string: str,
+    view: str,
+    order_by: Sequence[str],
+    max_results: int,
+) -> Json:
+    return {
+        "experiment_ids": list(experiment_ids),
+        "filter": filter_string,
+        "run_view_type": view,
+        "max_results": max_results,
+        "order_by": list(order_by),
+    }
+
+
+@cache
+def _quick_runs() -> Callable[[bytes, Wanted], tuple[list[Run], str | None] | None] | None:
+    """Return what decodes plain pages of runs quickly; None where msgspec is not installed."""
+    try:
+        from mlflow_gc.inventory import run_pages
+    except ImportError:
+        return None
+    return run_pages.decode
 
 
 def _with_token(arguments: Json, token: str | None) -> Json:

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
-from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Run
 from mlflow_gc.inventory.gateway import REPEATS, Failure, Gateway, ServerError
 from mlflow_gc.inventory.pace import Pace
@@ -123,7 +122,6 @@ class _RunScan:
         self._waiting: deque[_Window] = deque()
         self._busy = 0
         self._changed = threading.Condition()
-        # Pages become many small objects before they become runs: one page at a time.
         self._taking = threading.Lock()
         self._cut_groups: list[tuple[Sequence[str], str]] = []
         self._error: BaseException | None = None
@@ -190,10 +188,8 @@ class _RunScan:
     def _read(self, window: _Window) -> Sequence[_Window]:
         """Read one page and return what is left of its window."""
         with self._pace.request(window.size):
-            found, token = self._search(window)
+            page, token = self._search(window)
         with self._taking:
-            page = [wire.run(entry, self._wanted) for entry in found]
-            del found
             known = len(self._runs)
             self._runs.update((run.run_id, run) for run in page)
             self._progress("runs", len(self._runs) - known)
@@ -211,9 +207,10 @@ class _RunScan:
             return [replace(window, token=token, seen=seen, size=_RUNS_OF_ONE_MOMENT)]
         return self._cut(window, page, last)
 
-    def _search(self, window: _Window) -> tuple[list[dict[str, object]], str | None]:
-        return self._gateway.search_runs(
+    def _search(self, window: _Window) -> tuple[list[Run], str | None]:
+        return self._gateway.search_run_records(
             window.experiment_ids,
+            wanted=self._wanted,
             filter_string=window.filter_string,
             order_by=_ORDER,
             max_results=window.size,
@@ -228,10 +225,13 @@ class _RunScan:
         """
         left = _Window(window.experiment_ids, last, window.until)
         if left.until is None:
-            newest, _ = self._gateway.search_runs(
-                window.experiment_ids, order_by=["attributes.start_time DESC"], max_results=1
+            newest, _ = self._gateway.search_run_records(
+                window.experiment_ids,
+                wanted=self._wanted,
+                order_by=["attributes.start_time DESC"],
+                max_results=1,
             )
-            until = wire.run(newest[0]).start_time if newest else None
+            until = newest[0].start_time if newest else None
             if until is None or until <= last:
                 return [left]
             left = replace(left, until=until)
@@ -266,8 +266,7 @@ class _RunScan:
         )
         token: str | None = _token_of(known)
         while token:
-            found, token = self._search(_Window(experiment_ids, token=token))
-            page = [wire.run(entry, self._wanted) for entry in found]
+            page, token = self._search(_Window(experiment_ids, token=token))
             self._runs.update((run.run_id, run) for run in page)
 
 

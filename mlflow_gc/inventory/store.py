@@ -11,9 +11,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.address import Address
-from mlflow_gc.inventory.entities import ReadFrom
+from mlflow_gc.inventory.entities import ReadFrom, Run
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
+from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.settings import redact_uri, without_secrets
 
 _T = TypeVar("_T")
@@ -112,6 +114,13 @@ class StoreGateway:
                 page_token=token,
             )
         )
+
+    def search_run_records(
+        self, experiment_ids: Sequence[str], *, wanted: Wanted | None, **kwargs: Any
+    ) -> tuple[list[Run], str | None]:
+        """One page of active runs, as far as a decision needs them."""
+        found, token = self.search_runs(experiment_ids, **kwargs)
+        return [wire.run(entry, wanted) for entry in found], token
 
     def search_registered_models(
         self,

@@ -47,42 +47,75 @@ def run(wire: Json, wanted: Wanted | None = None) -> Run:
     if not isinstance(run_id, str) or not run_id:
         raise _garbled("a run without run_id")
     data = wire.get("data") or {}
-    tags = _tags(data)
     metrics = data.get("metrics") or ()
-    times = [t for m in metrics if (t := _time(m, "timestamp")) is not None]
+    return record(
+        run_id=run_id,
+        run_name=_text(info, "run_name"),
+        experiment_id=intern(_key(info, "experiment_id", f"run {run_id}")),
+        user_id=_text(info, "user_id"),
+        status=_text(info, "status"),
+        lifecycle_stage=_text(info, "lifecycle_stage"),
+        start_time=_time(info, "start_time"),
+        end_time=_time(info, "end_time"),
+        metric_times=[t for m in metrics if (t := _time(m, "timestamp")) is not None],
+        artifact_uri=_text(info, "artifact_uri"),
+        tags=_tags(data),
+        model_ids=_model_ids(wire, metrics),
+        metrics=_values(metrics, wanted.metrics) if wanted and wanted.metrics else (),
+        wanted=wanted,
+    )
+
+
+def record(
+    *,
+    run_id: str,
+    run_name: str,
+    experiment_id: str,
+    user_id: str,
+    status: str,
+    lifecycle_stage: str,
+    start_time: int | None,
+    end_time: int | None,
+    metric_times: Collection[int],
+    artifact_uri: str,
+    tags: dict[str, str],
+    model_ids: Collection[str],
+    wanted: Wanted | None,
+    metrics: tuple[tuple[str, float], ...] = (),
+) -> Run:
+    """Return a run of what was read of one, see :func:`run`; all times in ms."""
     # run_name is a field of its own since 2.0; before, only the tag held it.
-    name = _text(info, "run_name") or tags.get("mlflow.runName", "")
-    user_id = intern(_text(info, "user_id"))
-    root, has_own_folder = artifact_root(_text(info, "artifact_uri"), run_id)
-    newest, oldest = max(times, default=None), min(times, default=None)
+    name = run_name or tags.get("mlflow.runName", "")
+    user_id = intern(user_id)
+    root, has_own_folder = artifact_root(artifact_uri, run_id)
+    newest, oldest = max(metric_times, default=None), min(metric_times, default=None)
     return Run(
         run_id=run_id,
         run_name=name,
-        experiment_id=intern(_key(info, "experiment_id", f"run {run_id}")),
+        experiment_id=experiment_id,
         user_id=user_id,
-        status=intern(_text(info, "status")),
-        lifecycle_stage=intern(_text(info, "lifecycle_stage")),
-        start_time=_time(info, "start_time"),
-        end_time=_time(info, "end_time"),
+        status=intern(status),
+        lifecycle_stage=intern(lifecycle_stage),
+        start_time=start_time,
+        end_time=end_time,
         newest_metric_time=newest,
         # Two numbers for one time of a million runs would be 32 MB.
         oldest_metric_time=newest if oldest == newest else oldest,
         artifact_root=root,
         has_own_folder=has_own_folder,
         tags=tags if wanted is None else wanted.of(tags, user_id) or NO_TAGS,
-        model_ids=_model_ids(wire, metrics),
-        metrics=_values(metrics, wanted.metrics) if wanted and wanted.metrics else (),
+        model_ids=tuple(sorted(model_ids)) if model_ids else (),
+        metrics=metrics,
         tags_digest="" if wanted is None else tags_digest(tags, name),
     )
 
 
-def _model_ids(wire: Json, metrics: Iterable[Json]) -> tuple[str, ...]:
-    """Return the logged models that a run names, sorted."""
+def _model_ids(wire: Json, metrics: Iterable[Json]) -> set[str]:
+    """Return the logged models that a run names."""
     inputs = (wire.get("inputs") or {}).get("model_inputs") or ()
     outputs = (wire.get("outputs") or {}).get("model_outputs") or ()
     # A metric of an evaluation names the model that was evaluated.
-    named = {str(m["model_id"]) for m in (*inputs, *outputs, *metrics) if m.get("model_id")}
-    return tuple(sorted(named)) if named else ()
+    return {str(m["model_id"]) for m in (*inputs, *outputs, *metrics) if m.get("model_id")}
 
 
 def registered_model(wire: Json) -> RegisteredModel:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from unit import worlds
 from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 
+from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.gateway import Failure, ServerError
 from mlflow_gc.inventory.scan import probe, scan
 from mlflow_gc.plan.build import build_plan
@@ -165,6 +166,10 @@ class Fake:
         if view == "ACTIVE_ONLY":
             self.after_page(self)
         return answer
+
+    def search_run_records(self, experiment_ids, *, wanted, **kwargs):
+        found, token = self.search_runs(experiment_ids, **kwargs)
+        return [wire.run(entry, wanted) for entry in found], token
 
     def search_registered_models(self, *, filter_string="", order_by=(), max_results=1, token=None):
         self._check("registered models")
