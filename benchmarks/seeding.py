@@ -65,14 +65,14 @@ def server(database_uri: str, workers: int) -> Iterator[str]:
 
 def experiment_count(runs: int, shape: str) -> int:
     """Return over how many experiments, numbered from 1, so many runs are spread."""
-    return {"one": 1, "same-moment": 1, "tiny": max(runs // 50, 1)}.get(shape, max(runs // 100, 1))
+    return {"one": 1, "same-moment": 1, "tiny": max(runs // 5, 1)}.get(shape, max(runs // 100, 1))
 
 
 def load(database_uri: str, runs: int, shape: str = "spread") -> int:
     """Make MLflow's tables and fill them; returns how many runs are older than 30 days.
 
     Shapes: ``spread`` over a hundredth as many experiments; ``one`` experiment; ``tiny`` ones with
-    50 runs each; ``nested`` in chains of ten; ``same-moment``, all began and ended in one
+    5 runs each; ``nested`` in chains of ten; ``same-moment``, all began and ended in one
     millisecond; ``protected``, each behind a model version.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore

@@ -11,10 +11,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from typing import TypeVar
 
 from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.journal import Journal
@@ -34,6 +37,8 @@ from mlflow_gc.retention.lineage import nested_order
 BATCH = 100
 """How many runs are looked at together at first; later as many as go in the time below."""
 _LARGEST_BATCH = 500
+_RUNS_OF_A_BATCH = 2000
+"""Of experiments: their runs lie in the trash by then, and all of these are read."""
 _BATCH_S = LOOK_IS_GOOD_FOR_S / 2
 _ATTEMPTS = 4
 _BACKOFF_S = 0.5
@@ -52,6 +57,8 @@ _DELETED_LOOKS = {
 }
 UNREADABLE = "unreadable"
 """Finding code for what could not be looked at; becomes a failure."""
+
+_T = TypeVar("_T")
 
 Alarm = Callable[[str], None]
 """Called at once with a sentence about something that was put back."""
@@ -152,18 +159,28 @@ class Executor:
             self._recheck.refresh()
             self._runs(batch)
         self._look_back_at_all_runs()
+        for experiments in _experiment_batches(self._plan["experiments"]):
+            self._check_stop()
+            self._recheck.refresh()
+            self._experiments(experiments)
         for kind, delete_one in (
-            ("experiment", self._experiment),
             ("model_version", self._version),
             ("registered_model", self._registered_model),
         ):
             for batch_of_one_kind in _batches(self._plan[f"{kind}s"]):
                 self._check_stop()
                 self._recheck.refresh()
-                for entry in batch_of_one_kind:
-                    self._check_stop()
-                    delete_one(entry)
+                # Versions of one model one after the other, each right after a look at it: what
+                # somebody came to need in between cannot be put back.
+                of_models = groupby(batch_of_one_kind, key=itemgetter("name"))
+                self._in_parallel([partial(self._each, delete_one, [*of]) for _, of in of_models])
         self._check_stop()
+
+    def _each(self, delete_one: Callable[[Document], None], entries: Sequence[Document]) -> None:
+        for entry in entries:
+            if self._stop.is_set() or self._dead.is_set():
+                return
+            delete_one(entry)
 
     # -- one kind each -------------------------------------------------------------------------
 
@@ -302,52 +319,84 @@ class Executor:
             undo=None if entry["reversible"] else {"lost": LOST_ASSESSMENTS},
         )
 
-    def _experiment(self, entry: Document) -> None:
-        experiment_id = entry["experiment_id"]
-        if experiment_id in self._shared and self._recheck.has_planned_runs(experiment_id):
-            # The last shard to be done with its runs deletes it: that one finds none.
-            self._result.left.append(experiment_id)
+    def _experiments(self, entries: Sequence[Document]) -> None:
+        """Delete some experiments, and look back at them."""
+        entries = self._without_shared(entries)
+        if not entries:
             return
-        look = partial(self._recheck.look_at_experiment, entry)
-        finding = self._look_or_fail(look)
-        if not self._skip("experiment", [entry], {experiment_id: finding}):
-            if experiment_id in self._deleted["experiment"]:
-                known = self._undo_of("experiment", experiment_id) or {}
-                self._look_back_at_experiment(entry, known.get("deleted_runs", ()))
-            return
+        ids = [entry["experiment_id"] for entry in entries]
         try:
-            undo = self._recheck.trash_of(experiment_id)
+            trash = self._recheck.trash_of(ids)
+            findings = self._recheck.look_at_experiments(entries)
         except ServerError as error:
             if error.failure in _FATAL:
                 raise
-            self._fail("experiment", experiment_id, error.message)
+            if len(entries) == 1:
+                self._fail("experiment", ids[0], error.message)
+                return
+            # What cannot be read is not deleted, and the others go on.
+            for entry in entries:
+                self._check_stop()
+                self._experiments([entry])
             return
-        self._intend("experiment", [entry], undo)
-        deleted = self._delete(
-            "experiment",
-            experiment_id,
-            finding,
-            send=lambda: self._gateway.delete_experiment(experiment_id),
-            look=look,
-            undo=undo,
+        going = self._skip("experiment", entries, findings)
+        self._journal.intend_each(
+            "experiment", {e["experiment_id"]: trash[e["experiment_id"]] for e in going}
+        )
+        self._in_parallel(
+            [
+                partial(
+                    self._delete,
+                    "experiment",
+                    entry["experiment_id"],
+                    findings[entry["experiment_id"]],
+                    send=partial(self._gateway.delete_experiment, entry["experiment_id"]),
+                    look=partial(self._look_at_experiment, entry),
+                    undo=trash[entry["experiment_id"]],
+                )
+                for entry in going
+            ]
         )
         self._journal.sync()
-        if deleted:
-            self._look_back_at_experiment(entry, undo["deleted_runs"])
+        gone_before = {*ids} - {entry["experiment_id"] for entry in going}
+        for experiment_id in gone_before & self._deleted["experiment"]:
+            trash[experiment_id] = self._undo_of("experiment", experiment_id) or {}
+        self._look_back_at_experiments(entries, trash)
 
-    def _look_back_at_experiment(self, entry: Document, trash_before: Sequence[str]) -> None:
-        """Put an experiment back that somebody began to use while it was deleted."""
-        if self._pretend:
+    def _without_shared(self, entries: Sequence[Document]) -> Sequence[Document]:
+        """Leave out experiments in which other shards still have something to delete.
+
+        The last shard to be done with its runs deletes them: that one finds none.
+        """
+        shared = [e["experiment_id"] for e in entries if e["experiment_id"] in self._shared]
+        if not shared:
+            return entries
+        have_runs = self._in_parallel([partial(self._recheck.has_planned_runs, i) for i in shared])
+        left = {i for i, has_runs in zip(shared, have_runs, strict=True) if has_runs}
+        self._result.left.extend(i for i in shared if i in left)
+        return [entry for entry in entries if entry["experiment_id"] not in left]
+
+    def _look_at_experiment(self, entry: Document) -> Finding:
+        return self._recheck.look_at_experiments([entry])[entry["experiment_id"]]
+
+    def _look_back_at_experiments(
+        self, entries: Sequence[Document], trash: Mapping[str, Document]
+    ) -> None:
+        """Put experiments back that somebody began to use while they were deleted."""
+        ours = [e for e in entries if e["experiment_id"] in self._deleted["experiment"]]
+        if self._pretend or not ours:
             return
         self._recheck.refresh()
-        finding = self._recheck.regret_experiment(entry, trash_before)
-        if finding:
-            experiment_id = entry["experiment_id"]
+        before = {
+            experiment_id: frozenset(trash[experiment_id].get("deleted_runs", ()))
+            for experiment_id in (entry["experiment_id"] for entry in ours)
+        }
+        for experiment_id, finding in self._recheck.regret_experiments(ours, before).items():
             restore = partial(
-                restore_experiment, self._gateway, experiment_id, trash_before, self._stop
+                restore_experiment, self._gateway, experiment_id, before[experiment_id], self._stop
             )
             self._put_back("experiment", experiment_id, finding, restore)
-            self._journal.sync()
+        self._journal.sync()
 
     def _version(self, entry: Document) -> None:
         name, version = entry["name"], entry["version"]
@@ -421,7 +470,7 @@ class Executor:
         if entries:
             self._journal.intend(kind, [identify(f"{kind}s", e) for e in entries], undo)
 
-    def _in_parallel(self, calls: Sequence[Callable[[], bool]]) -> list[bool]:
+    def _in_parallel(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
         """Run calls, some at a time; after a stop or a fatal error no further one begins."""
         if self._gateway.max_parallel == 1 or len(calls) <= 1:
             return [call() for call in calls]
@@ -551,6 +600,20 @@ def _blocked(entries: Sequence[Document], kept_below: Mapping[str, str]) -> dict
 def _batches(entries: Sequence[Document]) -> Iterator[list[Document]]:
     for start in range(0, len(entries), BATCH):
         yield list(entries[start : start + BATCH])
+
+
+def _experiment_batches(entries: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yield batches of planned experiments; those with many runs have a large trash to read."""
+    batch: list[Document] = []
+    runs = 0
+    for entry in entries:
+        if batch and (len(batch) == BATCH or runs + entry["run_count"] > _RUNS_OF_A_BATCH):
+            yield batch
+            batch, runs = [], 0
+        batch.append(entry)
+        runs += entry["run_count"]
+    if batch:
+        yield batch
 
 
 def _run_batches(

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -119,6 +119,17 @@ class Journal:
 
     def intend(self, kind: str, ids: Sequence[str], undo: Document | None = None) -> None:
         """Write down, safely on disk, what is about to be touched."""
+        self._intend(kind, ids, undo)
+        self.sync()
+
+    def intend_each(self, kind: str, undo: Mapping[str, Document]) -> None:
+        """Write down, safely on disk, what is about to be touched, each with its undo by id."""
+        for entity_id, of_one in undo.items():
+            self._intend(kind, [entity_id], of_one)
+        if undo:
+            self.sync()
+
+    def _intend(self, kind: str, ids: Sequence[str], undo: Document | None) -> None:
         line: Document = {
             "type": "intent",
             "kind": kind,
@@ -128,7 +139,6 @@ class Journal:
         if undo:
             line["undo"] = undo
         self._write(line)
-        self.sync()
 
     def record(
         self,

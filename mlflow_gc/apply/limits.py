@@ -12,7 +12,10 @@ from functools import partial
 from mlflow_gc.apply.recheck import Recheck
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory import wire
+from mlflow_gc.inventory.entities import Run
 from mlflow_gc.inventory.gateway import Gateway, pages
+from mlflow_gc.inventory.run_scan import read_runs
+from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.inventory.scan import chunks
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.verify import GUARD_HINT
@@ -76,8 +79,6 @@ def _tally_now(gateway: Gateway, plan: Document, recheck: Recheck) -> Tally:
 def _experiments_of_other_runs(
     gateway: Gateway, experiment_ids: list[str], planned: set[str]
 ) -> Iterator[str]:
-    for ids in chunks(experiment_ids, 1000):
-        for found in pages(partial(gateway.search_runs, ids)):
-            run = wire.run(found)
-            if run.run_id not in planned:
-                yield run.experiment_id
+    runs: dict[str, Run] = {}
+    read_runs(gateway, list(chunks(experiment_ids, 1000)), runs, Wanted())
+    return (run.experiment_id for run_id, run in runs.items() if run_id not in planned)

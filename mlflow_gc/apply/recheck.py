@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -135,7 +136,7 @@ class Recheck:
             if began - self._refreshed_at < older_than_s:
                 return
             refuse_partial_view(self._gateway, self.policy)
-            self.registry.refresh()
+            self.registry = self.registry.refreshed()
             if self._planned_runs:
                 self._read_new_experiments(f"creation_time >= {self._seen_until_ms - _MARGIN_MS}")
                 self._read_new_runs()
@@ -196,7 +197,7 @@ class Recheck:
         deleted_by_us: Collection[str],
         kept: Mapping[str, str],
     ) -> dict[str, Finding]:
-        looked_at = self._fresh()
+        looked_at, registry = self._fresh(), self.registry
         found = self._runs_of(entries)
         for run_id in deleted_by_us:
             if run_id in found:
@@ -221,10 +222,10 @@ class Recheck:
         inventory = Inventory(
             experiments=experiments,
             runs={**relatives, **active},
-            registered_models=self.registry.models,
-            model_versions=self.registry.versions,
-            foreign_versions=self.registry.foreign_versions,
-            logged_models={**self._logged_models, **self.registry.logged_models},
+            registered_models=registry.models,
+            model_versions=registry.versions,
+            foreign_versions=registry.foreign_versions,
+            logged_models={**self._logged_models, **registry.logged_models},
             workspace=self._workspace,
         )
         decisions = decide(inventory, self.policy, held)
@@ -247,57 +248,62 @@ class Recheck:
             return replace(decision, via=(by,)) if by.startswith("tag ") else decision
         return decision
 
-    def look_at_experiment(self, entry: Document) -> Finding:
-        """Look at a planned experiment; its planned runs have been dealt with before."""
-        return self._judge_experiment(entry, deleted_with=None)
+    def look_at_experiments(self, entries: Sequence[Document]) -> dict[str, Finding]:
+        """Look at planned experiments; their planned runs have been dealt with before.
+
+        Args:
+            entries: entries of the plan's ``experiments``.
+
+        Returns:
+            A finding for each experiment id.
+        """
+        return self._judge_experiments(entries, None)
 
     def has_planned_runs(self, experiment_id: str) -> bool:
         """Tell whether an experiment holds active runs that the plan (all of it) deletes."""
         found, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
         return any(self._run(run).run_id in self._planned_runs for run in found)
 
-    def regret_experiment(self, entry: Document, trash_before: Collection[str]) -> Finding | None:
-        """Look at an experiment that was just deleted as if it was not.
+    def regret_experiments(
+        self, entries: Sequence[Document], trash_before: Mapping[str, Collection[str]]
+    ) -> dict[str, Finding]:
+        """Look at experiments that were just deleted as if they were not.
 
         Args:
-            entry: of the plan's ``experiments``.
-            trash_before: the runs that were in its trash right before.
+            entries: entries of the plan's ``experiments``.
+            trash_before: for each of them the runs that were in its trash right before.
 
         Returns:
-            Why it has to be put back, or None.
+            A finding for each that has to be put back.
         """
-        finding = self._judge_experiment(entry, deleted_with=trash_before)
-        return finding if finding.code in _REGRETS else None
+        findings = self._judge_experiments(entries, trash_before)
+        return {i: finding for i, finding in findings.items() if finding.code in _REGRETS}
 
-    def _judge_experiment(
-        self, entry: Document, *, deleted_with: Collection[str] | None
-    ) -> Finding:
-        looked_at = self._fresh()
-        experiment_id = entry["experiment_id"]
-        wired = self._gateway.get_experiment(experiment_id)
-        if wired is None:
-            return Finding("gone", "it does not exist any more", looked_at)
-        experiment = wire.experiment(wired)
+    def _judge_experiments(
+        self, entries: Sequence[Document], deleted_with: Mapping[str, Collection[str]] | None
+    ) -> dict[str, Finding]:
+        looked_at, registry = self._fresh(), self.registry
+        planned = {entry["experiment_id"]: entry for entry in entries}
+        found = self._experiments({*planned})
         if deleted_with is not None:
             # Deleting sets the time of the last update: only the plan knows the one before.
-            experiment = replace(
-                experiment,
-                lifecycle_stage="active",
-                last_update_time=parse_time(entry["last_update_time"]),
-            )
-        if experiment.lifecycle_stage != "active":
-            return Finding("already_deleted", "it is in the trash already", looked_at)
-        runs = list(self._runs_in(experiment_id, deleted_with))
-        models, _ = self._gateway.search_logged_models(
-            [experiment_id], newest_first=True, max_results=1
-        )
+            found = {
+                i: replace(
+                    experiment,
+                    lifecycle_stage="active",
+                    last_update_time=_time(planned[i]["last_update_time"]),
+                )
+                for i, experiment in found.items()
+            }
+        active = {i: e for i, e in found.items() if e.lifecycle_stage == "active"}
+        runs = {run.run_id: run for run in self._runs_in(sorted(active), deleted_with)}
         inventory = Inventory(
-            experiments={experiment_id: experiment},
-            runs={run.run_id: run for run in runs},
-            registered_models=self.registry.models,
-            model_versions=self.registry.versions,
-            foreign_versions=self.registry.foreign_versions,
-            logged_models={m.model_id: m for m in map(wire.logged_model, models)},
+            experiments=active,
+            runs=runs,
+            registered_models=registry.models,
+            model_versions=registry.versions,
+            foreign_versions=registry.foreign_versions,
+            logged_models={m.model_id: m for m in self._newest_logged_models(sorted(active))},
             workspace=self._workspace,
         )
         waiting = experiments_to_probe(decide(inventory, self.policy))
@@ -307,42 +313,64 @@ class Recheck:
         if inventory.diagnostics:
             raise ServerError(inventory.diagnostics[0].message, Failure.AMBIGUOUS)
         decisions = decide(inventory, self.policy)
-        decision = self._with_owner(inventory, decisions, "experiment", experiment_id)
-        expected = expect_experiment(experiment)
-        changed = drift(entry["expect"], expected)
-        if runs:
-            # Whatever is in it now was not deleted by this plan, so the experiment stays.
-            finding = _kept_or(decision, "changed", f"{len(runs)} active runs in it", looked_at)
-        elif changed:
-            finding = _kept_or(decision, "changed", "; ".join(changed), looked_at)
-        else:
-            finding = _judged(decision, looked_at)
-        return replace(finding, changes=tuple(differences(entry["expect"], expected)))
+        counts = Counter(run.experiment_id for run in runs.values())
+        findings: dict[str, Finding] = {}
+        for experiment_id, entry in planned.items():
+            if experiment_id not in found:
+                finding = Finding("gone", "it does not exist any more", looked_at)
+            elif experiment_id not in active:
+                finding = Finding("already_deleted", "it is in the trash already", looked_at)
+            else:
+                decision = self._with_owner(inventory, decisions, "experiment", experiment_id)
+                expected = expect_experiment(active[experiment_id])
+                changed = drift(entry["expect"], expected)
+                if count := counts[experiment_id]:
+                    # Whatever is in it now was not deleted by this plan, so the experiment stays.
+                    finding = _kept_or(decision, "changed", f"{count} active runs in it", looked_at)
+                elif changed:
+                    finding = _kept_or(decision, "changed", "; ".join(changed), looked_at)
+                else:
+                    finding = _judged(decision, looked_at)
+                finding = replace(finding, changes=tuple(differences(entry["expect"], expected)))
+            findings[experiment_id] = finding
+        return findings
 
-    def _runs_in(self, experiment_id: str, deleted_with: Collection[str] | None) -> Iterator[Run]:
-        """Yield active runs; in a deleted experiment those that were not in its trash before."""
-        if deleted_with is None:
-            found, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
-            yield from map(self._run, found)
-            return
-        for run in map(
-            self._run, pages(partial(self._gateway.search_runs, [experiment_id], view="ALL"))
-        ):
-            if run.run_id not in deleted_with:
-                yield replace(run, lifecycle_stage="active")
+    def _runs_in(
+        self, experiment_ids: Sequence[str], deleted_with: Mapping[str, Collection[str]] | None
+    ) -> Iterator[Run]:
+        """Yield active runs; in deleted experiments those that were not in their trash before."""
+        view = "ACTIVE_ONLY" if deleted_with is None else "ALL"
+        for ids in chunks(experiment_ids, _IDS_A_CALL):
+            for run in map(self._run, pages(partial(self._gateway.search_runs, ids, view=view))):
+                if deleted_with is None:
+                    yield run
+                elif run.run_id not in deleted_with[run.experiment_id]:
+                    yield replace(run, lifecycle_stage="active")
 
-    def trash_of(self, experiment_id: str) -> Document:
-        """Return what ``restore`` needs for an experiment: the runs in its trash right now.
+    def _newest_logged_models(self, experiment_ids: Sequence[str]) -> Iterator[LoggedModel]:
+        """Yield the newest logged model of each experiment that holds some; few do."""
+        for ids in chunks(experiment_ids, _IDS_A_CALL):
+            newest = partial(self._gateway.search_logged_models, newest_first=True, max_results=1)
+            if newest(ids)[0]:
+                for experiment_id in ids:
+                    yield from map(wire.logged_model, newest([experiment_id])[0])
+
+    def trash_of(self, experiment_ids: Sequence[str]) -> dict[str, Document]:
+        """Return what ``restore`` needs for experiments: the runs in their trash right now.
 
         Restoring an experiment brings back every run in it, whenever that was deleted
         (HAZARDS 0.6); these have to go back into the trash.
         """
-        search = partial(self._gateway.search_runs, [experiment_id], view="DELETED_ONLY")
-        return {"deleted_runs": sorted(self._run(found).run_id for found in pages(search))}
+        trash: dict[str, list[str]] = {experiment_id: [] for experiment_id in experiment_ids}
+        for ids in chunks(experiment_ids, _IDS_A_CALL):
+            search = partial(self._gateway.search_runs, ids, view="DELETED_ONLY")
+            for run in map(self._run, pages(search)):
+                trash[run.experiment_id].append(run.run_id)
+        return {i: {"deleted_runs": sorted(run_ids)} for i, run_ids in trash.items()}
 
     def look_at_version(self, entry: Document) -> Finding:
         """Look at a planned model version."""
-        looked_at = self._fresh()
+        looked_at, registry = self._fresh(), self.registry
         name, number = entry["name"], entry["version"]
         model = self._gateway.get_registered_model(name)
         wired = self._gateway.get_model_version(name, number) if model is not None else None
@@ -351,15 +379,15 @@ class Recheck:
         version = wire.model_version(wired)
         newest = [wire.model_version(v) for v in model.get("latest_versions") or ()]
         versions = {
-            **self.registry.of_model(name),
-            **self.registry.copies_of(name, number),
+            **registry.of_model(name),
+            **registry.copies_of(name, number),
             **{(v.name, v.version): v for v in newest},
             (name, number): version,
         }
         inventory = Inventory(
             experiments={},
             runs={},
-            registered_models={**self.registry.models, name: wire.registered_model(model)},
+            registered_models={**registry.models, name: wire.registered_model(model)},
             model_versions=versions,
             logged_models={},
             workspace=self._workspace,
@@ -375,14 +403,14 @@ class Recheck:
 
     def look_at_registered_model(self, entry: Document) -> Finding:
         """Look at a planned registered model; deleting it would take any version along."""
-        looked_at = self._fresh()
+        looked_at, registry = self._fresh(), self.registry
         name = entry["name"]
         wired = self._gateway.get_registered_model(name)
         if wired is None:
             return Finding("gone", "it does not exist any more", looked_at)
         model = wire.registered_model(wired)
         newest = [wire.model_version(v) for v in wired.get("latest_versions") or ()]
-        versions = {**self.registry.of_model(name), **{(v.name, v.version): v for v in newest}}
+        versions = {**registry.of_model(name), **{(v.name, v.version): v for v in newest}}
         if versions:
             return Finding("protected", f"it has {len(versions)} versions now", looked_at)
         inventory = Inventory(
@@ -554,6 +582,10 @@ class Recheck:
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             found = pool.map(self._gateway.get_experiment, sorted(experiment_ids))
             return {e.experiment_id: e for e in (wire.experiment(w) for w in found if w)}
+
+
+def _time(planned: str | None) -> int | None:
+    return None if planned is None else parse_time(planned)
 
 
 def _finding(run: Run | None, decision: Decision | None, looked_at: float) -> Finding:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from copy import copy
 from functools import partial
 
 from mlflow_gc.inventory import wire
@@ -55,14 +56,24 @@ class RegistryView:
         """Versions of the other workspaces."""
         return tuple(version for other in self._others for version in other.versions.values())
 
-    def refresh(self) -> None:
-        """Read again what was touched since the last call.
+    def refreshed(self) -> RegistryView:
+        """Return the registry as it is now; what was touched since is read again.
+
+        This view stays as it is: a version must not be missing for a moment in the eyes of a look
+        that is under way.
 
         Raises:
             ServerError: the registry cannot be read.
         """
-        for other in self._others:
-            other.refresh()
+        fresh = copy(self)
+        fresh._take_over(self)  # noqa: SLF001 - one of us
+        return fresh
+
+    def _take_over(self, known: RegistryView) -> None:
+        self._others = [other.refreshed() for other in known._others]
+        self.models, self.versions = dict(known.models), dict(known.versions)
+        self.logged_models = dict(known.logged_models)
+        self._no_logged_models = set(known._no_logged_models)
         touched: list[str] = []
         for filter_string in ("", PROMPTS):
             search = partial(
@@ -96,8 +107,7 @@ class RegistryView:
         return (model.last_updated_timestamp or 0) >= self._watermark - _CLOCK_MARGIN_MS
 
     def _read_all(self) -> None:
-        self.models.clear()
-        self.versions.clear()
+        self.models, self.versions = {}, {}
         read_registry(self._gateway, self.models, self.versions)
         self._settle()
 
@@ -127,6 +137,7 @@ class RegistryView:
         self._watermark = max(
             (m.last_updated_timestamp or 0 for m in self.models.values()), default=0
         )
+        # New ones: those of the view that this one came from are still looked at.
         self._by_model: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self._copies: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for key, version in self.versions.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from mlflow_gc.apply.journal import Journal
@@ -27,7 +28,7 @@ class Restorer:
         gateway: the server the journal is of.
         undo: what to bring back.
         journal: of this restore; an earlier one of the same journal is continued.
-        stop: set from outside to end after the call under way.
+        stop: set from outside to end after the calls under way.
         dry_run: look at everything, change nothing.
     """
 
@@ -60,6 +61,7 @@ class Restorer:
             if record["kind"] == "experiment" and record["outcome"] == "restored"
         }
         self._restored_experiments: set[str] = set()
+        self._planned_runs = frozenset(undo.runs)
 
     def run(self) -> ServerError | None:
         """Restore; returns the error that ended it early, if one did."""
@@ -115,7 +117,7 @@ class Restorer:
         if is_active and experiment_id not in self._begun:
             self._skip("experiment", experiment_id, "already_active", "somebody restored it before")
             return
-        back_to_trash = sorted(set(trash_before) - set(self._undo.runs))
+        back_to_trash = sorted(set(trash_before) - self._planned_runs)
         if not self._dry_run:
             self._journal.intend("experiment", [experiment_id])
             restore_experiment(self._gateway, experiment_id, back_to_trash, self._stop)
@@ -133,10 +135,9 @@ class Restorer:
         found = {run.run_id: run for run in runs_by_id(self._gateway, run_ids, sorted(experiments))}
         if not self._dry_run:
             self._journal.intend("run", run_ids)
+        going: list[str] = []
         for run_id in run_ids:
             run = found.get(run_id)
-            if self._stop.is_set():
-                return
             if run is None:
                 self._skip("run", run_id, "gone", "it was deleted for good meanwhile")
             elif run.lifecycle_stage == "active":
@@ -153,8 +154,27 @@ class Restorer:
                     "run", run_id, "changed", f"its experiment {run.experiment_id} is in the trash"
                 )
             else:
-                self._one("run", run_id, self._restore_run)
+                going.append(run_id)
+        self._restore_runs(going)
         self._journal.sync()
+
+    def _restore_runs(self, run_ids: Sequence[str]) -> None:
+        """Restore some runs, several at a time; after a fatal error no further one begins."""
+        is_over = threading.Event()
+
+        def one(run_id: str) -> None:
+            if self._stop.is_set() or is_over.is_set():
+                return
+            try:
+                self._one("run", run_id, self._restore_run)
+            except BaseException:
+                is_over.set()
+                raise
+
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            futures = [pool.submit(one, run_id) for run_id in run_ids]
+        for future in futures:
+            future.result()
 
     def _restore_run(self, run_id: str) -> None:
         if not self._dry_run:

@@ -192,10 +192,15 @@ def _parse_rendered(content: bytes) -> Document | None:
         plan = orjson.loads(written)
         if not (_is_rendered(plan, written) and _has_plain_numbers(content)):
             return None
+        left = set(range(len(spans)))
         for names in ((), ("protected",)):
             holder = plan.get(*names) if names else plan
             for key in _ENTITY_LISTS if isinstance(holder, dict) else ():
                 if isinstance(found := holder.get(key), list) and found:
+                    # Numbers that stood in the file as entries are none of ours.
+                    if len(found) != 1 or type(found[0]) is not int or found[0] not in left:
+                        return None
+                    left.remove(found[0])
                     quick = quick_validator("plan", *names, key)
                     is_valid = quick.is_valid if quick else _unknown
                     entries = Entries.read(content, *spans[found[0]], is_valid)
@@ -204,7 +209,7 @@ def _parse_rendered(content: bytes) -> Document | None:
                     holder[key] = entries
     except ValueError:  # will be put in words by who reads it in one piece
         return None
-    return cast("Document", plan)
+    return None if left else cast("Document", plan)
 
 
 def _unknown(_: Document) -> bool:

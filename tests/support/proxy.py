@@ -239,10 +239,17 @@ class Proxy:
         self._add(lambda seen: seen.index >= index, lambda _: fault, times)
 
     def fail(
-        self, method: str, path: str, fault: Fault, *, after: int = 0, times: float = 1
+        self,
+        method: str,
+        path: str,
+        fault: Fault,
+        *,
+        query: str = "",
+        after: int = 0,
+        times: float = 1,
     ) -> None:
         """Ruin requests that match, letting the first ``after`` of them through."""
-        self._add(self._matcher(method, path, after), lambda _: fault, times)
+        self._add(self._matcher(method, path, after, query), lambda _: fault, times)
 
     def before(
         self,
@@ -375,12 +382,14 @@ class Proxy:
             self._state.rules.append(_Rule(matches, action, times))
 
     @staticmethod
-    def _matcher(method: str, path: str, after: int) -> Callable[[Seen], bool]:
+    def _matcher(method: str, path: str, after: int, query: str = "") -> Callable[[Seen], bool]:
         passed = 0
 
         def matches(seen: Seen) -> bool:
             nonlocal passed
             if seen.method != method or not re.search(path, seen.path):
+                return False
+            if not re.search(query, seen.query):
                 return False
             passed += 1
             return passed > after

@@ -59,9 +59,13 @@ def embedded(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
         **columns.words(),
     }
     separator = "{"
-    for name, value in (*head.items(), *columns.rows.items()):
+    for name, value in head.items():
         yield f'{separator}"{name}":{_script_safe(value)}\n'
         separator = ","
+    for name, column in columns.rows.items():
+        yield f'{separator}"{name}":['
+        yield from column.pieces()
+        yield "]\n"
     yield "}"
 
 
@@ -76,6 +80,33 @@ def _script_safe(value: Any) -> str:
     return found
 
 
+class _Column:
+    """The values of one column as text, which takes a fraction of the memory of the values."""
+
+    _AT_ONCE = 4096
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._last: list[Any] = []
+
+    def add(self, value: Any) -> None:
+        """Append a value."""
+        self._last.append(value)
+        if len(self._last) == self._AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        separator = "," if self._texts else ""
+        self._texts.append(separator + _script_safe(self._last)[1:-1])
+        self._last.clear()
+
+    def pieces(self) -> Iterator[str]:
+        """Yield the JSON of the values, with commas between them."""
+        if self._last:
+            self._write()
+        yield from self._texts
+
+
 class _Columns:
     """Rows, column by column, and the words that they name."""
 
@@ -86,9 +117,8 @@ class _Columns:
         self._whys = _Places(self._why)
         self._groups = _Places(self._group)
         self._shapes = _Places(lambda fields: [[how, plain(name)] for how, name in fields])
-        self.rows: dict[str, list[Any]] = {
-            name: [] for name in ("kind", "fate", "id", "name", "place", "owner", "status")
-        } | {name: [] for name in ("last", "why", "via", "more")}
+        names = ("kind", "fate", "id", "name", "place", "owner", "status")
+        self.rows = {name: _Column() for name in (*names, "last", "why", "via", "more")}
 
     def add(self, entry: Entry) -> None:
         """Append a row."""
@@ -107,7 +137,7 @@ class _Columns:
             "more": self._more(entry),
         }
         for name, value in row.items():
-            self.rows[name].append(value)
+            self.rows[name].add(value)
 
     def words(self) -> dict[str, Any]:
         """Return what the rows name by its place."""

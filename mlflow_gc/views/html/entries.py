@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from sys import intern
 from typing import Any
 
 from mlflow_gc.clock import DAY_MS, parse_time
@@ -111,12 +112,14 @@ def _entry(
         fate=fate,
         id=own,
         name=name,
-        place=place,
-        owner=document.get("user_id", ""),
-        status=document.get("status", ""),
+        # Each entry is parsed on its own: what half a million of them have in common would stay
+        # in memory as often.
+        place=intern(place),
+        owner=intern(document.get("user_id", "")),
+        status=intern(document.get("status", "")),
         last_ms=_last_ms(kind, document),
-        why=tuple(why),
-        via=tuple(via),
+        why=tuple(map(intern, why)),
+        via=tuple(map(intern, via)),
         place_in_plan=place_in_plan,
     )
 
