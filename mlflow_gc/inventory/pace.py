@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from mlflow_gc.inventory.gateway import Failure, ServerError
 
@@ -22,6 +23,19 @@ _BACK_OFF_WHEN_REFUSED = 0.5
 # The quickest answer of long ago says little about a server that is busy now.
 _FORGET = 1.02
 _REFUSALS = {Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE}
+
+
+@dataclass
+class Answer:
+    """What a request brought.
+
+    Attributes:
+        size: how much, such as the number of runs; times are compared by it.  0 for so little that
+            its time says nothing: a search takes its time even if it finds nothing, and next to
+            one that took none every other one would be slow.
+    """
+
+    size: int = 1
 
 
 class Pace:
@@ -48,12 +62,13 @@ class Pace:
         return max(int(self._limit), 1)
 
     @contextmanager
-    def request(self, size: int = 1) -> Iterator[None]:
+    def request(self) -> Iterator[Answer]:
         """Wait for a place, and learn from how long the request takes and how it ends.
 
-        Args:
-            size: how much is asked for, such as the number of runs; times are compared by it.
+        Yields:
+            What it brings, to be filled in.
         """
+        answer = Answer()
         with self._free:
             while self._under_way >= self.limit:
                 self._free.wait()
@@ -62,13 +77,14 @@ class Pace:
             if self._under_way >= self.limit:
                 self._full_at = began
         try:
-            yield
+            yield answer
         except ServerError as error:
             if error.failure in _REFUSALS:
                 self._back_off(began, _BACK_OFF_WHEN_REFUSED)
             raise
         else:
-            self._learn(began, (self._clock() - began) / max(size, 1))
+            if answer.size:
+                self._learn(began, (self._clock() - began) / answer.size)
         finally:
             with self._free:
                 self._under_way -= 1

@@ -209,14 +209,7 @@ class RestGateway:
         body = _runs_body(experiment_ids, filter_string, "ACTIVE_ONLY", order_by, max_results)
 
         def read() -> tuple[list[Run], str | None]:
-            # A server has several processes, and a connection belongs to one of them: kept open,
-            # most of the pages can come to wait for the same one while the others do nothing.
-            content = self._send(
-                "POST",
-                f"{_V2}/runs/search",
-                json=_with_token(body, token),
-                headers={"Connection": "close"},
-            )
+            content = self._send("POST", f"{_V2}/runs/search", json=_with_token(body, token))
             if wanted is not None and not wanted.metrics and (quick := _quick_runs()):
                 page = quick(content, wanted)
                 if page is not None:
@@ -573,7 +566,6 @@ class RestGateway:
         registry: bool = False,
         as_json: bool = True,
         workspace: str | None = None,
-        headers: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> bytes:
         """Send one request, once; ``workspace`` is another one than the gateway's.
@@ -588,7 +580,7 @@ class RestGateway:
         address = self._address(registry=registry)
         workspace = workspace or self._workspace
         if workspace and path != f"{_V3}/server-info":
-            headers = {**(headers or {}), "X-MLFLOW-WORKSPACE": workspace}
+            kwargs["extra_headers"] = {"X-MLFLOW-WORKSPACE": workspace}
         sent_ms = now_ms()
         try:
             response = http_request(
@@ -600,7 +592,6 @@ class RestGateway:
                 raise_on_status=False,
                 # A followed 301 or 302 turns a POST into a GET: the delete would do nothing.
                 allow_redirects=False,
-                extra_headers=headers,
                 **kwargs,
             )
         except MlflowException as error:

@@ -187,8 +187,9 @@ class _RunScan:
 
     def _read(self, window: _Window) -> Sequence[_Window]:
         """Read one page and return what is left of its window."""
-        with self._pace.request(window.size):
+        with self._pace.request() as answer:
             page, token = self._search(window)
+            answer.size = len(page) if len(page) >= window.size // 2 else 0
         with self._taking:
             known = len(self._runs)
             self._runs.update((run.run_id, run) for run in page)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,18 +14,20 @@ from support import server as store
 from support.bench import Bench
 from support.plans import Plan, plan_digest
 from support.proxy import Proxy
-from support.readers import SAME_BUT, assert_same, differing, read
+from support.readers import SAME_BUT, WANTED, assert_same, differing, read
 from support.world import FRESH, KEEP_TAG
 
 from mlflow_gc.demo.backdating import backdate
 from mlflow_gc.demo.seeding import Seeder
 from mlflow_gc.demo.server import LocalServer
 from mlflow_gc.demo.story import tell
+from mlflow_gc.inventory import rest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FLAG = "--backend-store-uri"
+NO_METRICS = replace(WANTED, metrics=frozenset())
 VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 
 
@@ -44,11 +48,23 @@ def full(shared_bench: Bench) -> Bench:
 
 def test_every_entity_is_the_same_as_over_rest(full: Bench) -> None:
     """With the metrics and tags that a policy asks for, and with all tags."""
-    for wanted in ({}, {"wanted": None}):
+    for wanted in ({}, {"wanted": None}, {"wanted": NO_METRICS}):
         over_rest = read(full.world.uri, **wanted)
         assert not over_rest.diagnostics
         assert_same(over_rest, read(full.world.uri, _uri(full), **wanted))
         assert_same(over_rest, read(_uri(full), **wanted))
+
+
+def test_every_entity_is_the_same_where_msgspec_is_not_installed(
+    full: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of runs are then decoded by orjson."""
+    quick = read(full.world.uri, wanted=NO_METRICS)
+    monkeypatch.setitem(sys.modules, "mlflow_gc.inventory.run_pages", None)
+    rest._quick_runs.cache_clear()
+    assert rest._quick_runs() is None
+    assert_same(quick, read(full.world.uri, wanted=NO_METRICS))
+    rest._quick_runs.cache_clear()
 
 
 @pytest.mark.parametrize("args", [(), ("--policy", "policy.yml"), ("--ttl", "1")])

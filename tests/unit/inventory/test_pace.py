@@ -110,14 +110,28 @@ def test_answers_that_take_much_longer_than_the_quickest_slow_it_down():
     assert pace.limit < before
 
 
-def test_times_are_compared_by_what_is_asked_for():
+def test_times_are_compared_by_what_came():
     pace, clock = a_pace(64)
     answered(pace, clock, 30)
     before = pace.limit
     clock.now += 1
-    with pace.request(size=1000):
+    with pace.request() as answer:
         clock.now += 1000
+        answer.size = 1000
     assert pace.limit == before
+
+
+def test_an_answer_of_nothing_does_not_make_all_others_slow():
+    pace, clock = a_pace(64)
+    answered(pace, clock, 30)
+    before = pace.limit
+    for _ in range(10):
+        clock.now += 1
+        with pace.request() as answer:
+            clock.now += 0.001
+            answer.size = 0
+        answered(pace, clock, 1)
+    assert pace.limit >= before
 
 
 def test_no_more_than_the_limit_are_under_way():

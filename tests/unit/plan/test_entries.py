@@ -51,6 +51,17 @@ def test_entries_are_read_where_they_stand_in_a_file(documents):
     assert Entries.read(content, start, start + len(text)) == documents
 
 
+def test_lists_that_run_into_each_other_are_read_in_one_piece(tmp_path):
+    """The second list lacks the line end that others find its own end by."""
+    path = tmp_path / "plan.json"
+    content = (
+        b'{\n"experiments": [\n{"a":1}\n],\n"runs": [\n{"a":2}],\n'
+        b'"model_versions": [\n{"a":3}\n]\n}\n'
+    )
+    path.write_bytes(content)
+    assert read_plan(path) == orjson.loads(content)
+
+
 @pytest.mark.parametrize(
     "line",
     [
