@@ -129,6 +129,13 @@ class Executor:
         # Ours to put back: with what a session that was cut off has left to us, by kind.
         self._deleted = deleted_since_completion(journal.earlier)
         self._unsettled = {pair for s in journal.earlier for pair in s.unsettled()}
+        self._intended = {
+            (intent["kind"], entity_id): intent["undo"]
+            for session in journal.earlier
+            for intent in session.intents
+            if "undo" in intent
+            for entity_id in intent["ids"]
+        }
         self._pace = Pace(gateway.max_parallel)
         self._batch = BATCH
         self._resume_at = 0.0
@@ -460,11 +467,7 @@ class Executor:
 
     def _undo_of(self, kind: str, entity_id: str) -> Document | None:
         """Return the undo information that an earlier session wrote into its intent."""
-        for session in reversed(self._journal.earlier):
-            for intent in session.intents:
-                if intent["kind"] == kind and entity_id in intent["ids"]:
-                    return intent.get("undo")
-        return None
+        return self._intended.get((kind, entity_id))
 
     def _intend(self, kind: str, entries: Sequence[Document], undo: Document | None = None) -> None:
         if entries:

@@ -27,6 +27,8 @@ _FIRST_RUNS = 200
 """The first page only says where to cut: all but one connection wait for it."""
 _RUNS_OF_ONE_MOMENT = 10_000
 """Pages are longer where all runs of a page began in the same millisecond: only offsets are left."""
+_PARTS_OF_ONE_MOMENT = 4
+"""Such pages are large, and what is under way at once has to fit into memory."""
 _ORDER = ("attributes.start_time ASC",)
 _FILLED = 0.7
 """A part that is expected to fill its page to the last run would often need a second one."""
@@ -44,6 +46,7 @@ class _Window:
         token: of the next page, where time alone does not lead on.
         size: runs a page.
         seen: the tokens that led here.
+        stop: an offset; what a token leads to from there on is another window's.
     """
 
     experiment_ids: Sequence[str]
@@ -52,6 +55,7 @@ class _Window:
     token: str | None = None
     size: int = RUNS_A_PAGE
     seen: frozenset[str] = frozenset()
+    stop: int | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -199,14 +203,34 @@ class _RunScan:
         if window.is_whole:
             self._cut_groups.append((window.experiment_ids, token))
         last = page[-1].start_time if page else None
-        if last is None or last < 0 or (window.since is not None and last <= window.since):
+        is_stuck = last is None or last < 0 or (window.since is not None and last <= window.since)
+        if last is None or is_stuck or window.stop is not None:
             # Nowhere to go on from: one moment, or an empty page with a token (page filters of
             # servers with permissions).
             if token in window.seen:
                 raise ServerError(REPEATS, Failure.GARBLED)
-            seen = window.seen | {token}
-            return [replace(window, token=token, seen=seen, size=_RUNS_OF_ONE_MOMENT)]
+            return self._go_on_at(token, window)
         return self._cut(window, page, last)
+
+    def _go_on_at(self, token: str, window: _Window) -> list[_Window]:
+        """Return what is left of a window that only tokens lead through, in parts.
+
+        Where a token is an offset, others lead to what comes later.  Each part follows its own
+        tokens to where the next one began, for a server may hold back pages as long as these.
+        """
+        size = _RUNS_OF_ONE_MOMENT
+        left = replace(window, token=token, seen=window.seen | {token}, size=size)
+        offset = _offset_of(token)
+        if offset is None:
+            return [left]
+        if window.stop is not None:
+            return [left] if offset < window.stop else []
+        parts = min(self._idle() + 1, _PARTS_OF_ONE_MOMENT)
+        starts = [offset + n * size for n in range(parts)]
+        return [
+            *(replace(left, token=_token_of(start), stop=start + size) for start in starts[:-1]),
+            replace(left, token=_token_of(starts[-1])),
+        ]
 
     def _search(self, window: _Window) -> tuple[list[Run], str | None]:
         return self._gateway.search_run_records(
@@ -248,9 +272,12 @@ class _RunScan:
         span = max(left.since - first, 1)
         expected = len(page) * (left.until - left.since) / span
         pages = min(int(expected / (_FILLED * RUNS_A_PAGE)) + 1, _MOST_PARTS)
+        return max(pages, self._idle() + 1)
+
+    def _idle(self) -> int:
+        """Return how many threads have nothing to read."""
         with self._changed:
-            idle = self._gateway.max_parallel - self._busy - len(self._waiting)
-        return max(pages, idle + 1)
+            return max(self._gateway.max_parallel - self._busy - len(self._waiting), 0)
 
     def _read_rest(self, experiment_ids: Sequence[str], first_token: str) -> None:
         """Read the runs that no window of time can show: those without a start time.

@@ -7,13 +7,14 @@ import base64
 import json
 import random
 import re
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit import worlds
 from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 
-from mlflow_gc.inventory import wire
+from mlflow_gc.inventory import run_scan, wire
 from mlflow_gc.inventory.gateway import Failure, ServerError
 from mlflow_gc.inventory.scan import probe, scan
 from mlflow_gc.plan.build import build_plan
@@ -264,6 +265,23 @@ def test_many_runs_of_one_millisecond_are_all_read(starts, seed):
     runs = [a_run(f"{n:032x}", start_time=OLD + start) for n, start in enumerate(starts)]
     found = worlds.inventory(an_experiment(), *runs)
     assert set(scan(Fake(found, random.Random(seed))).runs) == set(found.runs)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=60),
+    st.integers(1, 9),
+    st.integers(0, 2),
+    st.integers(0, 2**32),
+)
+def test_one_millisecond_is_read_in_parts(starts, size, hidden, seed):
+    """Also where the server hands out shorter pages than were asked for, or empty ones."""
+    runs = [a_run(f"{n:032x}", start_time=OLD + start // 3) for n, start in enumerate(starts)]
+    found = worlds.inventory(an_experiment(), *runs)
+    fake = Fake(found, random.Random(seed), hidden=hidden)
+    fake.max_parallel = 4
+    with patch.object(run_scan, "_RUNS_OF_ONE_MOMENT", size):
+        assert set(scan(fake).runs) == set(found.runs)
 
 
 @settings(max_examples=200)
