@@ -70,6 +70,8 @@ def plot(numbers: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
                 label=f"report, {reader}",
             )
         panel.set(xscale="log", yscale="log", xlabel="runs", ylabel=label)
+        if what == "peak_mb":
+            panel.set(yscale="linear", ylim=(0, None))
         panel.grid(alpha=0.3)
         panel.legend()
     figure.savefig(path, dpi=110)

@@ -238,6 +238,7 @@ def main(folder: Path, entries: int) -> None:
         ("--version",),
         ("validate", b),
         ("show", b),
+        ("show", b, "--format", "html"),
         ("diff", b, h),
         ("diff", b, h, "--format", "json"),
         ("diff", b, h, "--format", "markdown"),
