@@ -14,6 +14,10 @@ from support import server as store
 from support.bench import Bench
 from support.world import FRESH, KEEP_TAG, World
 
+from mlflow_gc.apply.registry_view import RegistryView
+from mlflow_gc.inventory.connect import connect
+from mlflow_gc.settings import resolve_connection
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -473,3 +477,30 @@ def test_a_plan_cannot_talk_prune_into_deleting_what_is_protected_now(bench: Ben
     before = bench.state()
     bench.prune(plan)
     assert bench.state() == before
+
+
+def test_a_look_under_way_keeps_the_registry_that_it_began_with(bench: Bench) -> None:
+    """Versions are read again beside looks; none may be missing for a moment while they are."""
+    world = bench.world
+    model, other = world.model(), world.model()
+    world.version(model)
+    gateway = connect(resolve_connection(tracking_uri=world.uri))
+    began_with = RegistryView(gateway)
+    known, of_model = dict(began_with.versions), began_with.of_model(model)
+    assert len(known) == len(of_model) == 1
+    world.version(model)
+    world.version(other)
+    during: list[object] = []
+    read = gateway.search_model_versions
+
+    def search(**kwargs: object) -> object:
+        during.append((dict(began_with.versions), began_with.of_model(model)))
+        return read(**kwargs)  # type: ignore[arg-type]
+
+    gateway.search_model_versions = search  # type: ignore[method-assign,assignment]
+    fresh = began_with.refreshed()
+    assert len(fresh.versions) == 3
+    assert len(fresh.of_model(model)) == 2
+    assert during
+    assert all(seen == (known, of_model) for seen in during)
+    assert (began_with.versions, began_with.of_model(model)) == (known, of_model)
