@@ -662,10 +662,10 @@ def _runs_body(
 def _quick_runs() -> Callable[[bytes, Wanted], tuple[list[Run], str | None] | None] | None:
     """Return what decodes plain pages of runs quickly; None where msgspec is not installed."""
     try:
-        from mlflow_gc.inventory import run_pages
+        from mlflow_gc.inventory.run_pages import decode
     except ImportError:
         return None
-    return run_pages.decode
+    return decode
 
 
 def _with_token(arguments: Json, token: str | None) -> Json:
