@@ -170,17 +170,18 @@ class Executor:
             self._check_stop()
             self._recheck.refresh()
             self._experiments(experiments)
-        for kind, delete_one in (
-            ("model_version", self._version),
-            ("registered_model", self._registered_model),
-        ):
-            for batch_of_one_kind in _batches(self._plan[f"{kind}s"]):
-                self._check_stop()
-                self._recheck.refresh()
-                # Versions of one model one after the other, each right after a look at it: what
-                # somebody came to need in between cannot be put back.
-                of_models = groupby(batch_of_one_kind, key=itemgetter("name"))
-                self._in_parallel([partial(self._each, delete_one, [*of]) for _, of in of_models])
+        # Each of these right after a look at it: what somebody came to need in between cannot be put
+        # back.  Versions of several models at once; a model takes along whatever is in it by then,
+        # so nothing makes its delete wait.
+        for versions in _batches(self._plan["model_versions"]):
+            self._check_stop()
+            self._recheck.refresh()
+            of_models = groupby(versions, key=itemgetter("name"))
+            self._in_parallel([partial(self._each, self._version, [*of]) for _, of in of_models])
+        for models in _batches(self._plan["registered_models"]):
+            self._check_stop()
+            self._recheck.refresh()
+            self._each(self._registered_model, models)
         self._check_stop()
 
     def _each(self, delete_one: Callable[[Document], None], entries: Sequence[Document]) -> None:
