@@ -14,11 +14,11 @@ import tempfile
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import measure
-import orjson
 import seeding
+from support.plans import Plan
+from support.readers import SAME_BUT, differing
 
 RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 SHAPE = sys.argv[2] if len(sys.argv) > 2 else "spread"
@@ -67,16 +67,9 @@ def main() -> None:
             costs[label] = measure.median([way() for _ in range(ROUNDS)])
             measure.row(label, costs[label], RUNS)
         _ratios(costs)
-        if _without_how(plan) != _without_how(direct):
+        if not differing(Plan.load(plan), Plan.load(direct)) <= SAME_BUT:
             sys.exit("The plans of both readers differ.")
         print("The plans of both readers are the same.")
-
-
-def _without_how(path: Path) -> dict[str, Any]:
-    """Return a plan without when and how it was made."""
-    plan: dict[str, Any] = orjson.loads(path.read_bytes())
-    del plan["server"]["read_from"], plan["created_at"], plan["plan_id"]
-    return plan
 
 
 def _ratios(costs: dict[str, measure.Cost]) -> None:

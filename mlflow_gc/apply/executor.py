@@ -25,6 +25,7 @@ from mlflow_gc.apply.recheck import LOOK_IS_GOOD_FOR_S, Finding, Recheck
 from mlflow_gc.apply.undo import (
     LOST_ASSESSMENTS,
     deleted_since_completion,
+    intended_undo,
     restore_experiment,
     settled,
 )
@@ -130,11 +131,7 @@ class Executor:
         self._deleted = deleted_since_completion(journal.earlier)
         self._unsettled = {pair for s in journal.earlier for pair in s.unsettled()}
         self._intended = {
-            (intent["kind"], entity_id): intent["undo"]
-            for session in journal.earlier
-            for intent in session.intents
-            if "undo" in intent
-            for entity_id in intent["ids"]
+            key: undo for s in journal.earlier for key, undo in intended_undo(s).items()
         }
         self._pace = Pace(gateway.max_parallel)
         self._batch = BATCH
@@ -161,28 +158,27 @@ class Executor:
         return self._result
 
     def _apply(self) -> None:
-        for batch in _run_batches(self._plan["runs"], lambda: self._batch):
-            self._check_stop()
-            self._recheck.refresh()
+        for batch in self._in_turn(_run_batches(self._plan["runs"], lambda: self._batch)):
             self._runs(batch)
         self._look_back_at_all_runs()
-        for experiments in _experiment_batches(self._plan["experiments"]):
-            self._check_stop()
-            self._recheck.refresh()
+        for experiments in self._in_turn(_experiment_batches(self._plan["experiments"])):
             self._experiments(experiments)
         # Each of these right after a look at it: what somebody came to need in between cannot be put
         # back.  Versions of several models at once; a model takes along whatever is in it by then,
         # so nothing makes its delete wait.
-        for versions in _batches(self._plan["model_versions"]):
-            self._check_stop()
-            self._recheck.refresh()
+        for versions in self._in_turn(_batches(self._plan["model_versions"])):
             of_models = groupby(versions, key=itemgetter("name"))
             self._in_parallel([partial(self._each, self._version, [*of]) for _, of in of_models])
-        for models in _batches(self._plan["registered_models"]):
-            self._check_stop()
-            self._recheck.refresh()
+        for models in self._in_turn(_batches(self._plan["registered_models"])):
             self._each(self._registered_model, models)
         self._check_stop()
+
+    def _in_turn(self, batches: Iterable[_T]) -> Iterator[_T]:
+        """Yield batches, each after a look at what protects, until it is time to stop."""
+        for batch in batches:
+            self._check_stop()
+            self._recheck.refresh()
+            yield batch
 
     def _each(self, delete_one: Callable[[Document], None], entries: Sequence[Document]) -> None:
         for entry in entries:
@@ -332,44 +328,44 @@ class Executor:
         entries = self._without_shared(entries)
         if not entries:
             return
-        ids = [entry["experiment_id"] for entry in entries]
         try:
-            trash = self._recheck.trash_of(ids)
+            trash = self._recheck.trash_of([entry["experiment_id"] for entry in entries])
             findings = self._recheck.look_at_experiments(entries)
         except ServerError as error:
             if error.failure in _FATAL:
                 raise
             if len(entries) == 1:
-                self._fail("experiment", ids[0], error.message)
+                self._fail("experiment", entries[0]["experiment_id"], error.message)
                 return
             # What cannot be read is not deleted, and the others go on.
             for entry in entries:
                 self._check_stop()
                 self._experiments([entry])
             return
-        going = self._skip("experiment", entries, findings)
-        self._journal.intend_each(
-            "experiment", {e["experiment_id"]: trash[e["experiment_id"]] for e in going}
-        )
+        going = {e["experiment_id"]: e for e in self._skip("experiment", entries, findings)}
+        self._journal.intend_each("experiment", {i: trash[i] for i in going})
         self._in_parallel(
             [
                 partial(
                     self._delete,
                     "experiment",
-                    entry["experiment_id"],
-                    findings[entry["experiment_id"]],
-                    send=partial(self._gateway.delete_experiment, entry["experiment_id"]),
+                    experiment_id,
+                    findings[experiment_id],
+                    send=partial(self._gateway.delete_experiment, experiment_id),
                     look=partial(self._look_at_experiment, entry),
-                    undo=trash[entry["experiment_id"]],
+                    undo=trash[experiment_id],
                 )
-                for entry in going
+                for experiment_id, entry in going.items()
             ]
         )
         self._journal.sync()
-        gone_before = {*ids} - {entry["experiment_id"] for entry in going}
-        for experiment_id in gone_before & self._deleted["experiment"]:
-            trash[experiment_id] = self._undo_of("experiment", experiment_id) or {}
-        self._look_back_at_experiments(entries, trash)
+        ours = [e for e in entries if e["experiment_id"] in self._deleted["experiment"]]
+        undo = {
+            i: trash[i] if i in going else self._undo_of("experiment", i) or {}
+            for i in (entry["experiment_id"] for entry in ours)
+        }
+        before = {i: frozenset(known.get("deleted_runs", ())) for i, known in undo.items()}
+        self._look_back_at_experiments(ours, before)
 
     def _without_shared(self, entries: Sequence[Document]) -> Sequence[Document]:
         """Leave out experiments in which other shards still have something to delete.
@@ -388,21 +384,16 @@ class Executor:
         return self._recheck.look_at_experiments([entry])[entry["experiment_id"]]
 
     def _look_back_at_experiments(
-        self, entries: Sequence[Document], trash: Mapping[str, Document]
+        self, ours: Sequence[Document], trash_before: Mapping[str, Collection[str]]
     ) -> None:
         """Put experiments back that somebody began to use while they were deleted."""
-        ours = [e for e in entries if e["experiment_id"] in self._deleted["experiment"]]
         if self._pretend or not ours:
             return
         self._recheck.refresh()
-        before = {
-            experiment_id: frozenset(trash[experiment_id].get("deleted_runs", ()))
-            for experiment_id in (entry["experiment_id"] for entry in ours)
-        }
-        for experiment_id, finding in self._recheck.regret_experiments(ours, before).items():
-            restore = partial(
-                restore_experiment, self._gateway, experiment_id, before[experiment_id], self._stop
-            )
+        regrets = self._recheck.regret_experiments(ours, trash_before)
+        for experiment_id, finding in regrets.items():
+            before = trash_before[experiment_id]
+            restore = partial(restore_experiment, self._gateway, experiment_id, before, self._stop)
             self._put_back("experiment", experiment_id, finding, restore)
         self._journal.sync()
 

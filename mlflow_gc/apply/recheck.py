@@ -32,7 +32,12 @@ from mlflow_gc.plan.expect import (
     expect_run,
     text_differences,
 )
-from mlflow_gc.retention.decide import decide, experiments_to_probe, trash_since
+from mlflow_gc.retention.decide import (
+    decide,
+    decide_after_look,
+    experiments_to_probe,
+    trash_since,
+)
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict, protect
 from mlflow_gc.retention.explain import explain
 from mlflow_gc.retention.policy import Policy
@@ -306,54 +311,44 @@ class Recheck:
             logged_models={m.model_id: m for m in self._newest_logged_models(sorted(active))},
             workspace=self._workspace,
         )
-        waiting = experiments_to_probe(decide(inventory, self.policy))
+        decisions = decide(inventory, self.policy)
         inventory = probe(
-            self._gateway, inventory, waiting, since_ms=trash_since(self.policy, inventory)
+            self._gateway,
+            inventory,
+            experiments_to_probe(decisions),
+            since_ms=trash_since(self.policy, inventory),
         )
         if inventory.diagnostics:
             raise ServerError(inventory.diagnostics[0].message, Failure.AMBIGUOUS)
-        decisions = decide(inventory, self.policy)
+        decisions = decide_after_look(inventory, self.policy, decisions)
         counts = Counter(run.experiment_id for run in runs.values())
         findings: dict[str, Finding] = {}
         for experiment_id, entry in planned.items():
-            if experiment_id not in found:
-                finding = Finding("gone", "it does not exist any more", looked_at)
-            elif experiment_id not in active:
-                finding = Finding("already_deleted", "it is in the trash already", looked_at)
-            else:
+            experiment, decision = found.get(experiment_id), None
+            if experiment and experiment_id in active:
                 decision = self._with_owner(inventory, decisions, "experiment", experiment_id)
-                expected = expect_experiment(active[experiment_id])
-                changed = drift(entry["expect"], expected)
-                if count := counts[experiment_id]:
-                    # Whatever is in it now was not deleted by this plan, so the experiment stays.
-                    finding = _kept_or(decision, "changed", f"{count} active runs in it", looked_at)
-                elif changed:
-                    finding = _kept_or(decision, "changed", "; ".join(changed), looked_at)
-                else:
-                    finding = _judged(decision, looked_at)
-                finding = replace(finding, changes=tuple(differences(entry["expect"], expected)))
-            findings[experiment_id] = finding
+            findings[experiment_id] = _finding_of_experiment(
+                entry, experiment, decision, counts[experiment_id], looked_at
+            )
         return findings
 
     def _runs_in(
         self, experiment_ids: Sequence[str], deleted_with: Mapping[str, Collection[str]] | None
     ) -> Iterator[Run]:
         """Yield active runs; in deleted experiments those that were not in their trash before."""
-        view = "ACTIVE_ONLY" if deleted_with is None else "ALL"
-        for ids in chunks(experiment_ids, _IDS_A_CALL):
-            for run in map(self._run, pages(partial(self._gateway.search_runs, ids, view=view))):
-                if deleted_with is None:
-                    yield run
-                elif run.run_id not in deleted_with[run.experiment_id]:
-                    yield replace(run, lifecycle_stage="active")
+        if deleted_with is None:
+            yield from self._search_in(experiment_ids)
+            return
+        for run in self._search_in(experiment_ids, view="ALL"):
+            if run.run_id not in deleted_with[run.experiment_id]:
+                yield replace(run, lifecycle_stage="active")
 
     def _newest_logged_models(self, experiment_ids: Sequence[str]) -> Iterator[LoggedModel]:
         """Yield the newest logged model of each experiment that holds some; few do."""
-        for ids in chunks(experiment_ids, _IDS_A_CALL):
-            newest = partial(self._gateway.search_logged_models, newest_first=True, max_results=1)
-            if newest(ids)[0]:
-                for experiment_id in ids:
-                    yield from map(wire.logged_model, newest([experiment_id])[0])
+        newest = partial(self._gateway.search_logged_models, newest_first=True, max_results=1)
+        if experiment_ids and newest(experiment_ids)[0]:
+            for experiment_id in experiment_ids:
+                yield from map(wire.logged_model, newest([experiment_id])[0])
 
     def trash_of(self, experiment_ids: Sequence[str]) -> dict[str, Document]:
         """Return what ``restore`` needs for experiments: the runs in their trash right now.
@@ -362,10 +357,8 @@ class Recheck:
         (HAZARDS 0.6); these have to go back into the trash.
         """
         trash: dict[str, list[str]] = {experiment_id: [] for experiment_id in experiment_ids}
-        for ids in chunks(experiment_ids, _IDS_A_CALL):
-            search = partial(self._gateway.search_runs, ids, view="DELETED_ONLY")
-            for run in map(self._run, pages(search)):
-                trash[run.experiment_id].append(run.run_id)
+        for run in self._search_in(experiment_ids, view="DELETED_ONLY"):
+            trash[run.experiment_id].append(run.run_id)
         return {i: {"deleted_runs": sorted(run_ids)} for i, run_ids in trash.items()}
 
     def look_at_version(self, entry: Document) -> Finding:
@@ -538,8 +531,14 @@ class Recheck:
 
     def _search_everywhere(self, filter_string: str) -> Iterator[Run]:
         """Yield active runs of all experiments."""
-        for experiment_ids in chunks(self.experiment_ids, 1000):
-            search = partial(self._gateway.search_runs, experiment_ids, filter_string=filter_string)
+        return self._search_in(self.experiment_ids, filter_string=filter_string)
+
+    def _search_in(
+        self, experiment_ids: Sequence[str], *, filter_string: str = "", view: str = "ACTIVE_ONLY"
+    ) -> Iterator[Run]:
+        """Yield runs of experiments."""
+        for ids in chunks(experiment_ids, 1000):
+            search = partial(self._gateway.search_runs, ids, filter_string=filter_string, view=view)
             yield from map(self._run, pages(search))
 
     def _may_have_made_models(self, entries: Sequence[Document]) -> bool:
@@ -594,6 +593,28 @@ def _finding(run: Run | None, decision: Decision | None, looked_at: float) -> Fi
     if run.lifecycle_stage != "active" or decision is None:
         return Finding("already_deleted", "it is in the trash already", looked_at)
     return _judged(decision, looked_at)
+
+
+def _finding_of_experiment(
+    entry: Document,
+    experiment: Experiment | None,
+    decision: Decision | None,
+    run_count: int,
+    looked_at: float,
+) -> Finding:
+    if experiment is None:
+        return Finding("gone", "it does not exist any more", looked_at)
+    if decision is None:
+        return Finding("already_deleted", "it is in the trash already", looked_at)
+    expected = expect_experiment(experiment)
+    if run_count:
+        # Whatever is in it now was not deleted by this plan, so the experiment stays.
+        finding = _kept_or(decision, "changed", f"{run_count} active runs in it", looked_at)
+    elif changed := drift(entry["expect"], expected):
+        finding = _kept_or(decision, "changed", "; ".join(changed), looked_at)
+    else:
+        finding = _judged(decision, looked_at)
+    return replace(finding, changes=tuple(differences(entry["expect"], expected)))
 
 
 def _judged(decision: Decision, looked_at: float) -> Finding:

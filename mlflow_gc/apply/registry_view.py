@@ -66,14 +66,15 @@ class RegistryView:
             ServerError: the registry cannot be read.
         """
         fresh = copy(self)
-        fresh._take_over(self)  # noqa: SLF001 - one of us
+        fresh._refresh()  # noqa: SLF001 - one of us
         return fresh
 
-    def _take_over(self, known: RegistryView) -> None:
-        self._others = [other.refreshed() for other in known._others]
-        self.models, self.versions = dict(known.models), dict(known.versions)
-        self.logged_models = dict(known.logged_models)
-        self._no_logged_models = set(known._no_logged_models)
+    def _refresh(self) -> None:
+        self._others = [other.refreshed() for other in self._others]
+        # What is still those of the view that this one is a copy of.
+        self.models, self.versions = dict(self.models), dict(self.versions)
+        self.logged_models = dict(self.logged_models)
+        self._no_logged_models = set(self._no_logged_models)
         touched: list[str] = []
         for filter_string in ("", PROMPTS):
             search = partial(

@@ -52,8 +52,9 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
     for session in sessions:
         if session.header["action"] != "prune":
             continue
-        for kind, entity_id in sorted(session.unsettled()):
-            touched.setdefault((kind, entity_id), _intended_undo(session, kind, entity_id))
+        intended = intended_undo(session)
+        for key in sorted(session.unsettled()):
+            touched.setdefault(key, intended.get(key))
         for record in session.records:
             if record["outcome"] == "deleted":
                 touched[record["kind"], record["id"]] = record.get("undo")
@@ -76,11 +77,14 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
     return undo
 
 
-def _intended_undo(session: Session, kind: str, entity_id: str) -> Document | None:
+def intended_undo(session: Session) -> dict[tuple[str, str], Document]:
+    """Return, by kind and id, the undo information that a session wrote into its intents."""
+    found: dict[tuple[str, str], Document] = {}
     for intent in session.intents:
-        if intent["kind"] == kind and entity_id in intent["ids"]:
-            return intent.get("undo")
-    return None
+        if "undo" in intent:
+            for entity_id in intent["ids"]:
+                found.setdefault((intent["kind"], entity_id), intent["undo"])
+    return found
 
 
 def deleted_since_completion(sessions: Sequence[Session]) -> dict[str, set[str]]:

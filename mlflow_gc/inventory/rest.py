@@ -190,10 +190,8 @@ class RestGateway:
         token: str | None = None,
     ) -> Page:
         """One page of runs."""
-        body = _runs_body(experiment_ids, filter_string, view, order_by, max_results)
-        return self._page(
-            self._read("POST", f"{_V2}/runs/search", json=_with_token(body, token)), "runs"
-        )
+        body = _runs_body(experiment_ids, filter_string, view, order_by, max_results, token)
+        return self._page(self._read("POST", f"{_V2}/runs/search", json=body), "runs")
 
     def search_run_records(
         self,
@@ -206,14 +204,15 @@ class RestGateway:
         token: str | None = None,
     ) -> tuple[list[Run], str | None]:
         """One page of active runs, as far as a decision needs them."""
-        body = _runs_body(experiment_ids, filter_string, "ACTIVE_ONLY", order_by, max_results)
+        body = _runs_body(
+            experiment_ids, filter_string, "ACTIVE_ONLY", order_by, max_results, token
+        )
 
         def read() -> tuple[list[Run], str | None]:
-            content = self._send("POST", f"{_V2}/runs/search", json=_with_token(body, token))
-            if wanted is not None and not wanted.metrics and (quick := _quick_runs()):
-                page = quick(content, wanted)
-                if page is not None:
-                    return page
+            content = self._send("POST", f"{_V2}/runs/search", json=body)
+            quick = _quick_runs()
+            if quick and wanted is not None and (page := quick(content, wanted)) is not None:
+                return page
             found, next_token = self._page(_decode(content, self._address()), "runs")
             return [wire.run(entry, wanted) for entry in found], next_token
 
@@ -648,14 +647,16 @@ def _runs_body(
     view: str,
     order_by: Sequence[str],
     max_results: int,
+    token: str | None,
 ) -> Json:
-    return {
+    body = {
         "experiment_ids": list(experiment_ids),
         "filter": filter_string,
         "run_view_type": view,
         "max_results": max_results,
         "order_by": list(order_by),
     }
+    return _with_token(body, token)
 
 
 @cache

@@ -8,7 +8,6 @@ has the words for it: so what comes out is the same.
 
 from __future__ import annotations
 
-from sys import intern
 from typing import Annotated
 
 from msgspec import Meta, MsgspecError, Struct
@@ -86,8 +85,11 @@ def decode(content: bytes, wanted: Wanted) -> tuple[list[Run], str | None] | Non
         wanted: what to keep of their tags; values of metrics are never kept.
 
     Returns:
-        None for a page that is not in the plainest form: it may be good all the same.
+        None for a page that is not in the plainest form, or where more is wanted: it may be good
+        all the same.
     """
+    if wanted.metrics:
+        return None
     try:
         page = _decoder.decode(content)
     except MsgspecError:
@@ -108,7 +110,7 @@ def decode(content: bytes, wanted: Wanted) -> tuple[list[Run], str | None] | Non
             wire.record(
                 run_id=run_id,
                 run_name=info.run_name or "",
-                experiment_id=intern(info.experiment_id),
+                experiment_id=info.experiment_id,
                 user_id=info.user_id or "",
                 status=info.status or "",
                 lifecycle_stage=info.lifecycle_stage or "",

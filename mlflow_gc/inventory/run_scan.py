@@ -203,14 +203,14 @@ class _RunScan:
         if window.is_whole:
             self._cut_groups.append((window.experiment_ids, token))
         last = page[-1].start_time if page else None
-        is_stuck = last is None or last < 0 or (window.since is not None and last <= window.since)
-        if last is None or is_stuck or window.stop is not None:
-            # Nowhere to go on from: one moment, or an empty page with a token (page filters of
-            # servers with permissions).
-            if token in window.seen:
-                raise ServerError(REPEATS, Failure.GARBLED)
-            return self._go_on_at(token, window)
-        return self._cut(window, page, last)
+        since = -1 if window.since is None else window.since
+        if window.stop is None and last is not None and last > max(since, -1):
+            return self._cut(window, page, last)
+        # Nowhere to go on from: one moment, or an empty page with a token (page filters of servers
+        # with permissions).
+        if token in window.seen:
+            raise ServerError(REPEATS, Failure.GARBLED)
+        return self._go_on_at(token, window)
 
     def _go_on_at(self, token: str, window: _Window) -> list[_Window]:
         """Return what is left of a window that only tokens lead through, in parts.

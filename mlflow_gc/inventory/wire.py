@@ -51,7 +51,7 @@ def run(wire: Json, wanted: Wanted | None = None) -> Run:
     return record(
         run_id=run_id,
         run_name=_text(info, "run_name"),
-        experiment_id=intern(_key(info, "experiment_id", f"run {run_id}")),
+        experiment_id=_key(info, "experiment_id", f"run {run_id}"),
         user_id=_text(info, "user_id"),
         status=_text(info, "status"),
         lifecycle_stage=_text(info, "lifecycle_stage"),
@@ -92,7 +92,7 @@ def record(
     return Run(
         run_id=run_id,
         run_name=name,
-        experiment_id=experiment_id,
+        experiment_id=intern(experiment_id),
         user_id=user_id,
         status=intern(status),
         lifecycle_stage=intern(lifecycle_stage),

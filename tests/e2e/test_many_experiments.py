@@ -53,7 +53,7 @@ def test_what_protects_is_read_by_the_batch_not_by_the_experiment(
     bench.prune(plan, env=_through(proxy))
     gone = {("experiment", e) for e in experiments} | {("run", r) for r in runs}
     assert not gone & bench.state().active
-    of_one = proxy.requests("GET", "experiments/get?")
+    of_one = proxy.requests("GET", "experiments/get$")
     rest = len(proxy.seen) - len(of_one) - len(experiments) - len(runs)
     assert rest < MANY, f"{rest} requests beside those about a single experiment"
 

@@ -63,7 +63,7 @@ def embedded(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
         yield f'{separator}"{name}":{_script_safe(value)}\n'
         separator = ","
     for name, column in columns.rows.items():
-        yield f'{separator}"{name}":['
+        yield f',"{name}":['
         yield from column.pieces()
         yield "]\n"
     yield "}"
@@ -117,8 +117,8 @@ class _Columns:
         self._whys = _Places(self._why)
         self._groups = _Places(self._group)
         self._shapes = _Places(lambda fields: [[how, plain(name)] for how, name in fields])
-        names = ("kind", "fate", "id", "name", "place", "owner", "status")
-        self.rows = {name: _Column() for name in (*names, "last", "why", "via", "more")}
+        names = "kind fate id name place owner status last why via more"
+        self.rows = {name: _Column() for name in names.split()}
 
     def add(self, entry: Entry) -> None:
         """Append a row."""
