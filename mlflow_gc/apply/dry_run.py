@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mlflow_gc.inventory.entities import Run
 from mlflow_gc.inventory.gateway import Gateway, Page
 
 
@@ -28,13 +29,11 @@ class DryRun:
             raise AttributeError(name)
         return getattr(self._gateway, name)
 
-    def search_runs(self, experiment_ids: Sequence[str], **kwargs: Any) -> Page:
+    def search_runs(self, experiment_ids: Sequence[str], **kwargs: Any) -> Page[Run]:
         """Search runs, without those that a real prune would have deleted by now."""
         while True:
             found, token = self._gateway.search_runs(experiment_ids, **kwargs)
-            left = [
-                run for run in found if run.get("info", {}).get("run_id") not in self._deleted_runs
-            ]
+            left = [run for run in found if run.run_id not in self._deleted_runs]
             if left or not token:
                 return left, token
             kwargs["token"] = token

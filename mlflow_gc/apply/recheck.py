@@ -20,7 +20,7 @@ from mlflow_gc.clock import now_ms, parse_time
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, Run
-from mlflow_gc.inventory.gateway import Failure, Gateway, Json, ServerError, pages
+from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
 from mlflow_gc.inventory.scan import chunks, probe
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import (
@@ -267,7 +267,7 @@ class Recheck:
     def has_planned_runs(self, experiment_id: str) -> bool:
         """Tell whether an experiment holds active runs that the plan (all of it) deletes."""
         found, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
-        return any(self._run(run).run_id in self._planned_runs for run in found)
+        return any(run.run_id in self._planned_runs for run in found)
 
     def regret_experiments(
         self, entries: Sequence[Document], trash_before: Mapping[str, Collection[str]]
@@ -441,13 +441,9 @@ class Recheck:
         self, run_ids: Sequence[str], experiment_ids: Sequence[str], *, view: str
     ) -> Iterator[tuple[str, Run]]:
         listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
-        search = partial(
-            self._gateway.search_runs,
-            experiment_ids,
-            filter_string=f"attributes.run_id IN ({listed})",
-            view=view,
-        )
-        for run in map(self._run, pages(search)):
+        for run in self._search(
+            experiment_ids, filter_string=f"attributes.run_id IN ({listed})", view=view
+        ):
             yield run.run_id, run
 
     def _relatives(
@@ -488,8 +484,7 @@ class Recheck:
             known = self._groups.get(experiment_id)
             if known is None or time.monotonic() - known[0] > _GROUP_IS_GOOD_FOR_S:
                 read_at = time.monotonic()
-                found = pages(partial(self._gateway.search_runs, [experiment_id]))
-                known = read_at, {run.run_id: run for run in map(self._run, found)}
+                known = read_at, {run.run_id: run for run in self._search([experiment_id])}
                 # Only the one at hand is worth its memory.
                 self._groups = {experiment_id: known}
             else:
@@ -508,8 +503,10 @@ class Recheck:
                 runs.update(now)
             read |= holders
 
-    def _run(self, wired: Json) -> Run:
-        return wire.run(wired, self.policy.wanted)
+    def _search(self, experiment_ids: Sequence[str], **kwargs: Any) -> Iterator[Run]:
+        """Yield runs with what a decision needs of them."""
+        wanted = self.policy.wanted
+        return pages(partial(self._gateway.search_runs, experiment_ids, wanted=wanted, **kwargs))
 
     def _nested_runs(self, entries: Sequence[Document]) -> Iterator[Run]:
         """Yield active runs that are nested in planned ones, and maybe others."""
@@ -538,8 +535,7 @@ class Recheck:
     ) -> Iterator[Run]:
         """Yield runs of experiments."""
         for ids in chunks(experiment_ids, 1000):
-            search = partial(self._gateway.search_runs, ids, filter_string=filter_string, view=view)
-            yield from map(self._run, pages(search))
+            yield from self._search(ids, filter_string=filter_string, view=view)
 
     def _may_have_made_models(self, entries: Sequence[Document]) -> bool:
         """Tell whether there are logged models beside the planned runs."""

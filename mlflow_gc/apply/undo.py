@@ -178,4 +178,4 @@ def runs_by_id(
                 filter_string=f"attributes.run_id IN ({listed})",
                 view="ALL",
             )
-            yield from map(wire.run, pages(search))
+            yield from pages(search)

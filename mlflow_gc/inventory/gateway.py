@@ -11,15 +11,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.address import Address
 from mlflow_gc.inventory.entities import ReadFrom, Run
-from mlflow_gc.inventory.run_tags import Wanted
+from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
 
 Json = dict[str, Any]
-Page = tuple[list[Json], str | None]
+_T = TypeVar("_T")
+Page = tuple[list[_T], str | None]
 """Entities and the token of the next page, None on the last."""
 
 
@@ -118,7 +119,7 @@ class Gateway(Protocol):
 
     def search_experiments(
         self, *, view: str, filter_string: str = "", token: str | None = None
-    ) -> Page:
+    ) -> Page[Json]:
         """One page of experiments, by id; ``view`` is ACTIVE_ONLY, DELETED_ONLY or ALL."""
 
     def search_runs(
@@ -130,20 +131,9 @@ class Gateway(Protocol):
         order_by: Sequence[str] = (),
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page:
-        """One page of runs."""
-
-    def search_run_records(
-        self,
-        experiment_ids: Sequence[str],
-        *,
-        wanted: Wanted | None,
-        filter_string: str = "",
-        order_by: Sequence[str] = (),
-        max_results: int = 1000,
-        token: str | None = None,
-    ) -> tuple[list[Run], str | None]:
-        """One page of active runs, with what ``wanted`` keeps of them, and the next token."""
+        wanted: Wanted | None = ALWAYS_WANTED,
+    ) -> Page[Run]:
+        """One page of runs, with what ``wanted`` keeps of them (None: all tags, no metric)."""
 
     def search_registered_models(
         self,
@@ -152,10 +142,12 @@ class Gateway(Protocol):
         order_by: Sequence[str] = ("name ASC",),
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page:
+    ) -> Page[Json]:
         """One page of registered models, with aliases."""
 
-    def search_model_versions(self, *, filter_string: str = "", token: str | None = None) -> Page:
+    def search_model_versions(
+        self, *, filter_string: str = "", token: str | None = None
+    ) -> Page[Json]:
         """One page of model versions, by name and number; without aliases."""
 
     def search_logged_models(
@@ -165,7 +157,7 @@ class Gateway(Protocol):
         newest_first: bool = False,
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page:
+    ) -> Page[Json]:
         """One page of logged models; empty on servers without them (before 3.0)."""
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
@@ -233,7 +225,7 @@ class Gateway(Protocol):
 REPEATS = "The server answers a search with the same page again and again."
 
 
-def pages(search: Callable[..., Page]) -> Iterator[Json]:
+def pages(search: Callable[..., Page[_T]]) -> Iterator[_T]:
     """Yield every entity of a paged search; ``search`` takes the page's token as ``token=``.
 
     Follows the token, never the page length: permission filters shorten pages and can leave one

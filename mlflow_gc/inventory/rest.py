@@ -24,7 +24,7 @@ from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.address import Address
 from mlflow_gc.inventory.entities import ReadFrom, Run
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
-from mlflow_gc.inventory.run_tags import Wanted
+from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
 from mlflow_gc.settings import redact_uri
 
 _READ_ATTEMPTS = 5
@@ -165,7 +165,7 @@ class RestGateway:
 
     def search_experiments(
         self, *, view: str, filter_string: str = "", token: str | None = None
-    ) -> Page:
+    ) -> Page[Json]:
         """One page of experiments; order creation time, then id: new ones come last."""
         body = {
             "view_type": view,
@@ -188,28 +188,19 @@ class RestGateway:
         order_by: Sequence[str] = (),
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page:
-        """One page of runs."""
-        body = _runs_body(experiment_ids, filter_string, view, order_by, max_results, token)
-        return self._page(self._read("POST", f"{_V2}/runs/search", json=body), "runs")
+        wanted: Wanted | None = ALWAYS_WANTED,
+    ) -> Page[Run]:
+        """One page of runs, with what ``wanted`` keeps of them (None: all tags, no metric)."""
+        body = {
+            "experiment_ids": list(experiment_ids),
+            "filter": filter_string,
+            "run_view_type": view,
+            "max_results": max_results,
+            "order_by": list(order_by),
+        }
 
-    def search_run_records(
-        self,
-        experiment_ids: Sequence[str],
-        *,
-        wanted: Wanted | None,
-        filter_string: str = "",
-        order_by: Sequence[str] = (),
-        max_results: int = 1000,
-        token: str | None = None,
-    ) -> tuple[list[Run], str | None]:
-        """One page of active runs, as far as a decision needs them."""
-        body = _runs_body(
-            experiment_ids, filter_string, "ACTIVE_ONLY", order_by, max_results, token
-        )
-
-        def read() -> tuple[list[Run], str | None]:
-            content = self._send("POST", f"{_V2}/runs/search", json=body)
+        def read() -> Page[Run]:
+            content = self._send("POST", f"{_V2}/runs/search", json=_with_token(body, token))
             quick = _quick_runs()
             if quick and wanted is not None and (page := quick(content, wanted)) is not None:
                 return page
@@ -225,7 +216,7 @@ class RestGateway:
         order_by: Sequence[str] = ("name ASC",),
         max_results: int = _MODELS_PAGE,
         token: str | None = None,
-    ) -> Page:
+    ) -> Page[Json]:
         """One page of registered models, with aliases."""
         params = {"filter": filter_string, "max_results": max_results, "order_by": list(order_by)}
         return self._page(
@@ -238,7 +229,9 @@ class RestGateway:
             "registered_models",
         )
 
-    def search_model_versions(self, *, filter_string: str = "", token: str | None = None) -> Page:
+    def search_model_versions(
+        self, *, filter_string: str = "", token: str | None = None
+    ) -> Page[Json]:
         """One page of model versions; order name, then number."""
         # The default order is last_updated DESC, where any edit moves rows between pages.
         params = {
@@ -267,7 +260,7 @@ class RestGateway:
         newest_first: bool = False,
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page:
+    ) -> Page[Json]:
         """One page of logged models; empty on servers without them (before 3.0)."""
         if not self._has_logged_models:
             return [], None
@@ -507,7 +500,7 @@ class RestGateway:
         found = re.match(r"(\d+)\.(\d+)", self._server_version or "")
         return found is not None and (int(found[1]), int(found[2])) >= version
 
-    def _page(self, found: Json, key: str) -> Page:
+    def _page(self, found: Json, key: str) -> Page[Json]:
         entities = found.get(key, [])
         token = found.get("next_page_token")
         if not isinstance(entities, list) or not isinstance(token, (str, type(None))):
@@ -641,26 +634,8 @@ def _host_creds(uri: str) -> Any:
         ) from error
 
 
-def _runs_body(
-    experiment_ids: Sequence[str],
-    filter_string: str,
-    view: str,
-    order_by: Sequence[str],
-    max_results: int,
-    token: str | None,
-) -> Json:
-    body = {
-        "experiment_ids": list(experiment_ids),
-        "filter": filter_string,
-        "run_view_type": view,
-        "max_results": max_results,
-        "order_by": list(order_by),
-    }
-    return _with_token(body, token)
-
-
 @cache
-def _quick_runs() -> Callable[[bytes, Wanted], tuple[list[Run], str | None] | None] | None:
+def _quick_runs() -> Callable[[bytes, Wanted], Page[Run] | None] | None:
     """Return what decodes plain pages of runs quickly; None where msgspec is not installed."""
     try:
         from mlflow_gc.inventory.run_pages import decode

@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Run
+from mlflow_gc.inventory.gateway import Page
 from mlflow_gc.inventory.run_tags import Wanted
 
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -77,7 +78,7 @@ _NO_DATA = _Data()
 _decoder = Decoder(_Page)
 
 
-def decode(content: bytes, wanted: Wanted) -> tuple[list[Run], str | None] | None:
+def decode(content: bytes, wanted: Wanted) -> Page[Run] | None:
     """Return the runs of a page and the token of the next one.
 
     Args:

@@ -233,7 +233,7 @@ class _RunScan:
         ]
 
     def _search(self, window: _Window) -> tuple[list[Run], str | None]:
-        return self._gateway.search_run_records(
+        return self._gateway.search_runs(
             window.experiment_ids,
             wanted=self._wanted,
             filter_string=window.filter_string,
@@ -250,9 +250,8 @@ class _RunScan:
         """
         left = _Window(window.experiment_ids, last, window.until)
         if left.until is None:
-            newest, _ = self._gateway.search_run_records(
+            newest, _ = self._gateway.search_runs(
                 window.experiment_ids,
-                wanted=self._wanted,
                 order_by=["attributes.start_time DESC"],
                 max_results=1,
             )

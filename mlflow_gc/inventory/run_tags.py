@@ -53,6 +53,10 @@ class Wanted:
         }
 
 
+ALWAYS_WANTED = Wanted()
+"""What counts under any policy."""
+
+
 def tags_digest(tags: Mapping[str, str], *also: str) -> str:
     """Return a digest over tags, instructions to this program aside, and some more texts."""
     own_left_out = {key: value for key, value in tags.items() if not key.startswith(OWN_TAGS)}

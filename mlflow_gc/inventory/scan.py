@@ -375,9 +375,9 @@ def _probe(
 def _all_runs(
     gateway: Gateway, experiment_ids: Sequence[str], filter_string: str, view: str
 ) -> Iterator[Run]:
-    search = partial(gateway.search_runs, experiment_ids, filter_string=filter_string, view=view)
-    for found in pages(search):
-        yield wire.run(found)
+    return pages(
+        partial(gateway.search_runs, experiment_ids, filter_string=filter_string, view=view)
+    )
 
 
 def _with_traces(gateway: Gateway, experiment_ids: list[str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.address import Address
 from mlflow_gc.inventory.entities import ReadFrom, Run
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
-from mlflow_gc.inventory.run_tags import Wanted
+from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
 from mlflow_gc.settings import redact_uri, without_secrets
 
 _T = TypeVar("_T")
@@ -81,7 +81,7 @@ class StoreGateway:
 
     def search_experiments(
         self, *, view: str, filter_string: str = "", token: str | None = None
-    ) -> Page:
+    ) -> Page[Json]:
         """One page of experiments; order creation time, then id: new ones come last."""
         return self._page(
             lambda: self._tracking.search_experiments(
@@ -102,9 +102,10 @@ class StoreGateway:
         order_by: Sequence[str] = (),
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page:
-        """One page of runs."""
-        return self._page(
+        wanted: Wanted | None = ALWAYS_WANTED,
+    ) -> Page[Run]:
+        """One page of runs, with what ``wanted`` keeps of them (None: all tags, no metric)."""
+        found, next_token = self._page(
             lambda: self._tracking.search_runs(
                 list(experiment_ids),
                 filter_string,
@@ -114,13 +115,7 @@ class StoreGateway:
                 page_token=token,
             )
         )
-
-    def search_run_records(
-        self, experiment_ids: Sequence[str], *, wanted: Wanted | None, **kwargs: Any
-    ) -> tuple[list[Run], str | None]:
-        """One page of active runs, as far as a decision needs them."""
-        found, token = self.search_runs(experiment_ids, **kwargs)
-        return [wire.run(entry, wanted) for entry in found], token
+        return [wire.run(entry, wanted) for entry in found], next_token
 
     def search_registered_models(
         self,
@@ -129,7 +124,7 @@ class StoreGateway:
         order_by: Sequence[str] = ("name ASC",),
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page:
+    ) -> Page[Json]:
         """One page of registered models, with aliases."""
         return self._page(
             lambda: self._registry.search_registered_models(
@@ -140,7 +135,9 @@ class StoreGateway:
             )
         )
 
-    def search_model_versions(self, *, filter_string: str = "", token: str | None = None) -> Page:
+    def search_model_versions(
+        self, *, filter_string: str = "", token: str | None = None
+    ) -> Page[Json]:
         """One page of model versions; order name, then number."""
         return self._page(
             lambda: self._registry.search_model_versions(
@@ -158,7 +155,7 @@ class StoreGateway:
         newest_first: bool = False,
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page:
+    ) -> Page[Json]:
         """One page of logged models."""
         field = "last_updated_timestamp" if newest_first else "creation_timestamp"
         return self._page(
@@ -283,7 +280,7 @@ class StoreGateway:
     def _call(self, call: Callable[[], _T]) -> _T:
         return _guard(self._tracking_uri, call)
 
-    def _page(self, search: Callable[[], Any]) -> Page:
+    def _page(self, search: Callable[[], Any]) -> Page[Json]:
         found = self._call(search)
         return [_wire(entity) for entity in found], found.token or None
 

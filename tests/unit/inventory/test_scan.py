@@ -16,6 +16,7 @@ from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 
 from mlflow_gc.inventory import run_scan, wire
 from mlflow_gc.inventory.gateway import Failure, ServerError
+from mlflow_gc.inventory.run_tags import ALWAYS_WANTED
 from mlflow_gc.inventory.scan import probe, scan
 from mlflow_gc.plan.build import build_plan
 from mlflow_gc.plan.file import render
@@ -134,6 +135,7 @@ class Fake:
         order_by=(),
         max_results=1000,
         token=None,
+        wanted=ALWAYS_WANTED,
     ):
         self._check("runs")
         stage = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted"}[view]
@@ -163,13 +165,9 @@ class Fake:
         way = -1 if order_by and order_by[0].endswith("DESC") else 1
         # MLflow puts NULL last, whatever the direction.
         rows.sort(key=lambda r: (r.start_time is None, way * (r.start_time or 0), r.run_id))
-        answer = self._page([_run_json(r) for r in rows], token)
+        found, token = self._page([_run_json(r) for r in rows], token)
         if view == "ACTIVE_ONLY":
             self.after_page(self)
-        return answer
-
-    def search_run_records(self, experiment_ids, *, wanted, **kwargs):
-        found, token = self.search_runs(experiment_ids, **kwargs)
         return [wire.run(entry, wanted) for entry in found], token
 
     def search_registered_models(self, *, filter_string="", order_by=(), max_results=1, token=None):
