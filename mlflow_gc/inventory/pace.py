@@ -88,7 +88,8 @@ class Pace:
         finally:
             with self._free:
                 self._under_way -= 1
-                self._free.notify_all()
+                # No more than can go: each of the others would only look and wait again.
+                self._free.notify(max(self.limit - self._under_way, 0))
 
     def refused(self) -> None:
         """Note that the server refused a request because it has too many (429, 503)."""
