@@ -50,7 +50,7 @@ class RestGateway:
         tracking_uri: as given; credentials in it are used and never shown.
         registry_uri: the same for the registry.
         workspace: sent as ``X-MLFLOW-WORKSPACE`` when set (MLflow 3.10 and newer).
-        max_parallel: how many calls the caller may have under way at once.
+        max_parallel: how many calls may be under way at once; further ones wait.
         database: the server's database, to read a plan from, or None.
     """
 
@@ -70,6 +70,7 @@ class RestGateway:
         self._registry_uri = registry_uri
         self._workspace = workspace
         self._max_parallel = max_parallel
+        self._places = threading.BoundedSemaphore(max_parallel)
         self._tracking_creds = _host_creds(tracking_uri)
         self._registry_creds = (
             self._tracking_creds if registry_uri == tracking_uri else _host_creds(registry_uri)
@@ -573,21 +574,22 @@ class RestGateway:
         workspace = workspace or self._workspace
         if workspace and path != f"{_V3}/server-info":
             kwargs["extra_headers"] = {"X-MLFLOW-WORKSPACE": workspace}
-        sent_ms = now_ms()
-        try:
-            response = http_request(
-                creds,
-                path,
-                method,
-                max_retries=0,
-                retry_codes=frozenset(),
-                raise_on_status=False,
-                # A followed 301 or 302 turns a POST into a GET: the delete would do nothing.
-                allow_redirects=False,
-                **kwargs,
-            )
-        except MlflowException as error:
-            raise _no_answer(address, error) from error
+        with self._places:
+            sent_ms = now_ms()
+            try:
+                response = http_request(
+                    creds,
+                    path,
+                    method,
+                    max_retries=0,
+                    retry_codes=frozenset(),
+                    raise_on_status=False,
+                    # A followed 301 or 302 turns a POST into a GET: the delete would do nothing.
+                    allow_redirects=False,
+                    **kwargs,
+                )
+            except MlflowException as error:
+                raise _no_answer(address, error) from error
         if "Age" not in response.headers:  # else a cache on the way repeats an old Date
             skew = _skew_ms(response.headers.get("Date"), sent_ms, now_ms())
             # The largest counts: behind one address there may be several servers.

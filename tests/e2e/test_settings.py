@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,11 @@ from support.plans import Plan
 from support.proxy import Proxy
 from support.world import FRESH
 
+from mlflow_gc.inventory.connect import connect
+from mlflow_gc.settings import resolve_connection
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from support.bench import Bench
@@ -78,6 +83,20 @@ def test_one_day_is_the_smallest_ttl(bench: Bench) -> None:
     assert bench.report("--ttl", 3000).runs == set()
 
 
+def _counter() -> tuple[list[int], Callable[[], None]]:
+    """What to call for each request, and how many were under way at each call."""
+    under_way: list[int] = []
+    highest: list[int] = []
+
+    def count() -> None:
+        under_way.append(1)
+        highest.append(len(under_way))
+        time.sleep(0.05)
+        under_way.pop()
+
+    return highest, count
+
+
 @pytest.mark.parametrize(
     ("flag", "variable", "most"),
     [(["--max-parallel", "1"], "8", 1), ([], "3", 3), ([], "", 16)],
@@ -90,14 +109,7 @@ def test_no_more_requests_at_once_than_allowed(
     world = bench.world
     runs = world.bulk_runs(world.experiment(age=FRESH), 24)
     env = {"MLFLOW_GC_MAX_PARALLEL": variable}
-    under_way, highest = [], []
-
-    def count() -> None:
-        under_way.append(1)
-        highest.append(len(under_way))
-        time.sleep(0.05)
-        under_way.pop()
-
+    highest, count = _counter()
     with Proxy(world.uri) as proxy:
         env["MLFLOW_TRACKING_URI"] = proxy.uri
         for path in ("runs/search", "runs/delete"):
@@ -106,6 +118,18 @@ def test_no_more_requests_at_once_than_allowed(
         bench.prune(plan, *flag, env=env)
     assert not bench.state().active & {("run", run) for run in runs}
     assert min(most, 2) <= max(highest) <= most
+
+
+def test_further_requests_wait(bench: Bench) -> None:
+    """However many threads ask at once, such as when many looks are no longer fresh."""
+    world = bench.world
+    run = world.run(world.experiment())
+    highest, count = _counter()
+    with Proxy(world.uri) as proxy, ThreadPoolExecutor(8) as pool:
+        proxy.before("GET", "runs/get$", count, times=float("inf"))
+        gateway = connect(resolve_connection(tracking_uri=proxy.uri, max_parallel="2"))
+        assert all(pool.map(gateway.get_run, [run] * 12))
+    assert max(highest) == 2
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", "257"])
