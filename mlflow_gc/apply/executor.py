@@ -284,15 +284,26 @@ class Executor:
         self._alarm(f"{kind.replace('_', ' ')} {entity_id} was deleted and put back at once: {why}")
 
     def _look_at_runs(self, entries: Sequence[Document]) -> dict[str, Finding]:
-        """Look at runs; where the batch as a whole fails, at each of them alone."""
+        """Look at runs; where the batch as a whole fails, at each of them alone.
+
+        Raises:
+            ServerError: it fails for so many that the rest would only take long to fail, too.
+        """
         try:
             return self._recheck.look_at_runs(entries)
         except ServerError as error:
             if error.failure in _FATAL or len(entries) == 1:
                 raise
+            failed = error
         findings: dict[str, Finding] = {}
+        in_a_row = 0
         for entry in entries:
-            findings[entry["run_id"]] = self._look_or_fail(partial(self._look_at_run, entry))
+            self._check_stop()
+            finding = self._look_or_fail(partial(self._look_at_run, entry))
+            findings[entry["run_id"]] = finding
+            in_a_row = in_a_row + 1 if finding.code == UNREADABLE else 0
+            if in_a_row == _HOPELESS_AFTER:
+                raise failed
         return findings
 
     def _look_at_run(self, entry: Document) -> Finding:
@@ -503,7 +514,7 @@ class Executor:
                 self._record_deleted(kind, entity_id, detail=detail, undo=undo)
                 return True
             if finding.code == UNREADABLE:
-                self._fail(kind, entity_id, finding.detail)
+                self._fail_once_more(kind, entity_id, finding.detail)
                 return False
             if finding.code is not None:
                 self._record_skipped(kind, entity_id, finding)
@@ -534,15 +545,7 @@ class Executor:
                 kind, entity_id, "skipped", reason="forbidden", detail=failed.message
             )
             return False
-        self._fail(kind, entity_id, failed.message)
-        self._failed_in_a_row += 1
-        if self._failed_in_a_row >= _HOPELESS_AFTER:
-            self._dead.set()
-            raise ServerError(
-                f"{_HOPELESS_AFTER} deletions failed one after the other, the last with: "
-                f"{failed.message}",
-                failed.failure,
-            )
+        self._fail_once_more(kind, entity_id, failed.message)
         return False
 
     def _record_deleted(
@@ -558,6 +561,21 @@ class Executor:
     def _fail(self, kind: str, entity_id: str, detail: str) -> None:
         self._journal.record(kind, entity_id, "failed", detail=detail)
         self._result.failures.append((kind, entity_id, detail))
+
+    def _fail_once_more(self, kind: str, entity_id: str, detail: str) -> None:
+        """Record a failure; after many in a row the rest would only take long to fail, too.
+
+        Raises:
+            ServerError: that many.
+        """
+        self._fail(kind, entity_id, detail)
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= _HOPELESS_AFTER:
+            self._dead.set()
+            raise ServerError(
+                f"{_HOPELESS_AFTER} deletions failed one after the other, the last with: {detail}",
+                Failure.AMBIGUOUS,
+            )
 
     def _slow_down(self, error: ServerError, attempt: int) -> None:
         """Make all deletes wait, not only this one: the server asked for it, or is in trouble."""

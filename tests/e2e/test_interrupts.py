@@ -102,6 +102,23 @@ def _assert_every_deletion_is_told(bench: Bench, plan: Plan) -> None:
     assert recorded == plan.entities
 
 
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_in_its_second_batch_it_can_be_finished(
+    bench: Bench, proxy: Proxy, sig: signal.Signals
+) -> None:
+    """The first batch is of a hundred runs."""
+    bench.world.bulk_runs(bench.world.experiment(age=FRESH), 350)
+    plan = bench.report()
+    before = bench.state()
+    _stopped(bench, proxy, plan, sig, "runs/delete", 150)
+    halfway = bench.state().gone_since(before)
+    assert set() < halfway < plan.entities
+    bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, torn=sig == signal.SIGKILL)
+    assert bench.state().gone_since(before) == plan.entities
+    assert not halfway & set(deletions(proxy.seen)), "deleted twice"
+    _assert_every_deletion_is_told(bench, plan)
+
+
 def test_a_torn_last_journal_line_is_tolerated(bench: Bench, proxy: Proxy) -> None:
     """A crash of the machine may leave half a line."""
     _estate(bench.world)

@@ -1,0 +1,106 @@
+"""Runs go in batches: each is looked at, deleted and looked back at, and may end the prune."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import pytest
+from support.proxy import TOO_MANY_NOW, UNAUTHORIZED, Fault, Seen, deletions
+from support.world import FRESH, KEEP_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from support.bench import Bench
+    from support.plans import Plan
+    from support.proxy import Proxy
+
+RUNS = 350  # several batches: the first one is of 100 runs
+
+
+def _plan(bench: Bench) -> Plan:
+    bench.world.bulk_runs(bench.world.experiment(age=FRESH), RUNS)
+    return bench.report()
+
+
+def _named(seen: Seen) -> set[str]:
+    """The runs that a search asks for by id."""
+    if not seen.path.endswith("runs/search"):
+        return set()
+    return set(re.findall(r"[0-9a-f]{32}", json.loads(seen.body).get("filter", "")))
+
+
+def _looks(requests: Iterable[Seen]) -> dict[str, list[int]]:
+    """When each run was looked at, by how many requests came before."""
+    looks: dict[str, list[int]] = defaultdict(list)
+    for seen in requests:
+        for run in _named(seen):
+            looks[run].append(seen.index)
+    return looks
+
+
+def _deletes(requests: Iterable[Seen]) -> dict[str, int]:
+    """When each run was deleted, in the same way."""
+    return {run: seen.index for seen in requests for _, run in deletions([seen])}
+
+
+def test_each_run_is_looked_at_before_and_after(bench: Bench, proxy: Proxy) -> None:
+    """Whatever batch it is in, and however long each answer takes."""
+    plan = _plan(bench)
+    proxy.delay_all(seed=1, most_s=0.01)
+    bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    looks, deletes = _looks(proxy.seen), _deletes(proxy.seen)
+    assert deletes.keys() == plan.runs
+    for run, deleted in deletes.items():
+        assert min(looks[run]) < deleted < max(looks[run])
+
+
+@pytest.mark.parametrize("fault", [UNAUTHORIZED, TOO_MANY_NOW], ids=str)
+def test_what_went_before_the_end_of_a_batch_is_told_and_looked_back_at(
+    bench: Bench, proxy: Proxy, fault: Fault
+) -> None:
+    """What went before it is in the journal, and the next prune looks back and finishes."""
+    plan = _plan(bench)
+    before = bench.state()
+    # In the midst of the second batch, after its looks.
+    proxy.fail("POST", "runs/delete$", fault, after=150, times=float("inf"))
+    proxy.fail("POST", "runs/search$", fault, after=11, times=float("inf"))
+    outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
+    gone = bench.state().gone_since(before)
+    assert 100 < len(gone) < RUNS
+    assert journal.with_outcome("deleted") == gone
+    assert outcome.err
+
+    proxy.forget()
+    bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    assert bench.state().gone_since(before) == plan.entities
+    looked_at = _looks(proxy.seen)
+    assert all(run in looked_at for _, run in gone)
+
+
+def test_a_server_that_shows_no_run_any_more_is_not_asked_for_all_of_them(
+    bench: Bench, proxy: Proxy
+) -> None:
+    """Each would fail after several attempts: it ends with what the server says."""
+    plan = _plan(bench)
+    before = bench.state()
+    proxy.fail("POST", "runs/search$", TOO_MANY_NOW, after=4, times=float("inf"))
+    outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
+    assert bench.state() == before
+    assert "429" in outcome.err
+    assert journal.lines[-1]["ended"] == "failed"
+    assert len(proxy.seen) < RUNS
+
+
+def test_a_tag_set_while_earlier_batches_go_saves_its_run(bench: Bench, proxy: Proxy) -> None:
+    """A run of the last batch, tagged when the first deletion is on its way."""
+    plan = _plan(bench)
+    last = plan.document["runs"][-1]["run_id"]
+    proxy.before("POST", "runs/delete$", lambda: bench.world.tag_run(last, KEEP_TAG, "true"))
+    _, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    assert ("run", last) in bench.state().active
+    assert journal.skips == {("run", last): "protected"}
+    assert len(journal.with_outcome("deleted")) == RUNS - 1
