@@ -485,14 +485,17 @@ class Recheck:
             if known is None or time.monotonic() - known[0] > _GROUP_IS_GOOD_FOR_S:
                 read_at = time.monotonic()
                 known = read_at, {run.run_id: run for run in self._search([experiment_id])}
-                # Only the one at hand is worth its memory.
-                self._groups = {experiment_id: known}
             else:
-                self._read_place_holders(experiment, known[1])
+                known = known[0], self._with_place_holders(experiment, known[1])
+            # Only the one at hand is worth its memory.
+            self._groups = {experiment_id: known}
             return known[1]
 
-    def _read_place_holders(self, experiment: Experiment, runs: dict[str, Run]) -> None:
-        """Bring the runs that hold places up to date, and those that move up for them."""
+    def _with_place_holders(
+        self, experiment: Experiment, known: Mapping[str, Run]
+    ) -> dict[str, Run]:
+        """Return runs with those that hold places, and those that move up for them, as of now."""
+        runs = dict(known)
         read: set[str] = set()
         context = Inventory({}, {}, {}, {}, {}, workspace=self._workspace)
         while holders := place_holders(runs.values(), experiment, self.policy, context) - read:
@@ -502,6 +505,7 @@ class Recheck:
                     runs.pop(run_id)
                 runs.update(now)
             read |= holders
+        return runs
 
     def _search(self, experiment_ids: Sequence[str], **kwargs: Any) -> Iterator[Run]:
         """Yield runs with what a decision needs of them."""
