@@ -206,6 +206,7 @@ class Executor:
         going = {entry["run_id"] for entry in self._skip("run", entries, findings)}
         self._intend("run", [entry for entry in entries if entry["run_id"] in going])
         kept_below: dict[str, str] = {}
+        took_s = 0.0
         for level in levels:
             for batch in _batches([entry for entry in level if entry["run_id"] in going]):
                 if _is_stale(findings[batch[0]["run_id"]]):
@@ -216,7 +217,7 @@ class Executor:
                 deleted = self._in_parallel(
                     [partial(self._delete_run, e, findings[e["run_id"]]) for e in wanted]
                 )
-                self._size_batches(len(wanted), time.monotonic() - began)
+                took_s += time.monotonic() - began
                 gone = {e["run_id"] for e, done in zip(wanted, deleted, strict=True) if done}
                 kept_below.update(
                     (entry["parent_run_id"], entry["run_id"])
@@ -226,16 +227,20 @@ class Executor:
                     and findings[entry["run_id"]].code not in {"gone", "already_deleted"}
                 )
                 self._journal.sync()
+        self._size_batches(len(entries), took_s)
 
     def _size_batches(self, count: int, took_s: float) -> None:
         """Choose how many runs to look at next: as many as go while a look is good.
 
         What a look costs besides the runs themselves (registry, new runs, rights) is shared by all
         of them.
+
+        Args:
+            count: how many were looked at before.
+            took_s: how long the deletion of those that could go took.
         """
-        if count >= self._gateway.max_parallel:
-            fit = int(count / max(took_s, 0.001) * _BATCH_S)
-            self._batch = min(max(fit, BATCH // 2), _LARGEST_BATCH)
+        fit = int(count / max(took_s, 0.001) * _BATCH_S)
+        self._batch = min(max(fit, BATCH // 2), _LARGEST_BATCH)
 
     def _look_back_at_runs(self, entries: Sequence[Document], kept: Mapping[str, str]) -> None:
         """Put back what of a batch is needed after all, and the rest of trees that stay.

@@ -104,3 +104,17 @@ def test_a_tag_set_while_earlier_batches_go_saves_its_run(bench: Bench, proxy: P
     assert ("run", last) in bench.state().active
     assert journal.skips == {("run", last): "protected"}
     assert len(journal.with_outcome("deleted")) == RUNS - 1
+
+
+def test_a_plan_that_was_applied_before_is_gone_through_in_large_batches(
+    bench: Bench, proxy: Proxy
+) -> None:
+    """What protects is read once for each: not for every hundred runs that are gone already."""
+    bench.world.bulk_runs(bench.world.experiment(age=FRESH), 1_100)
+    plan = bench.report()
+    bench.world.sql("UPDATE runs SET lifecycle_stage = 'deleted'")
+    _, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    assert set(journal.skips.values()) == {"already_deleted"}
+    assert len(journal.skips) == 1_100
+    # New experiments are asked for once for each batch, and once at the start.
+    assert len(proxy.requests("POST", "experiments/search$")) < 8
