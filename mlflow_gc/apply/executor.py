@@ -40,7 +40,10 @@ BATCH = 100
 _LARGEST_BATCH = 500
 _RUNS_OF_A_BATCH = 2000
 """Of experiments: their runs lie in the trash by then, and all of these are read."""
-_BATCH_S = LOOK_IS_GOOD_FOR_S / 2
+# What protects was read for the look back at the batch before; a large server takes seconds for it.
+# With the looks and the deletions of a batch this is less than a look is good for.
+_EVIDENCE_S = 1.5
+_BATCH_S = 2.0
 _ATTEMPTS = 4
 _BACKOFF_S = 0.5
 _LONGEST_WAIT_S = 120.0
@@ -177,7 +180,7 @@ class Executor:
         """Yield batches, each after a look at what protects, until it is time to stop."""
         for batch in batches:
             self._check_stop()
-            self._recheck.refresh()
+            self._recheck.refresh(older_than_s=_EVIDENCE_S)
             yield batch
 
     def _each(self, delete_one: Callable[[Document], None], entries: Sequence[Document]) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow_gc.apply.registry_view import RegistryView
 from mlflow_gc.clock import now_ms, parse_time
@@ -55,6 +55,9 @@ _PARENT = "tags.`mlflow.parentRunId`"
 # runs of the server.
 _FEW_RUNS = 50
 _IDS_A_CALL = 100
+
+_Group = TypeVar("_Group")
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class Recheck:
             self._keep(self._search_everywhere("attributes.status = 'RUNNING'"))
 
     def refresh(self, *, older_than_s: float = 0.0) -> None:
-        """Bring what protects up to date; once before and once after each batch.
+        """Bring what protects up to date.
 
         Args:
             older_than_s: do nothing when it was done within so many seconds.
@@ -426,16 +429,24 @@ class Recheck:
     def _runs_of(self, entries: Sequence[Document]) -> dict[str, Run]:
         """Read runs of any lifecycle stage by id."""
 
-        def read(group: Sequence[Document]) -> list[tuple[str, Run]]:
+        def read(group: Sequence[Document]) -> Iterator[tuple[str, Run]]:
             experiment_ids = sorted({entry["experiment_id"] for entry in group})
             run_ids = [entry["run_id"] for entry in group]
-            return list(self._read_runs(run_ids, experiment_ids, view="ALL"))
+            return self._read_runs(run_ids, experiment_ids, view="ALL")
 
-        groups = list(chunks(entries, _IDS_A_CALL))
+        return dict(self._in_parallel(read, list(chunks(entries, _IDS_A_CALL))))
+
+    def _in_parallel(
+        self, read: Callable[[_Group], Iterable[_Found]], groups: Sequence[_Group]
+    ) -> Iterator[_Found]:
+        """Yield what is found in groups, several of which are read at once."""
         if self._gateway.max_parallel == 1 or len(groups) == 1:
-            return dict(run for group in groups for run in read(group))
+            for group in groups:
+                yield from read(group)
+            return
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
-            return dict(run for found in pool.map(read, groups) for run in found)
+            for found in pool.map(lambda group: list(read(group)), groups):
+                yield from found
 
     def _read_runs(
         self, run_ids: Sequence[str], experiment_ids: Sequence[str], *, view: str
@@ -538,8 +549,8 @@ class Recheck:
         self, experiment_ids: Sequence[str], *, filter_string: str = "", view: str = "ACTIVE_ONLY"
     ) -> Iterator[Run]:
         """Yield runs of experiments."""
-        for ids in chunks(experiment_ids, 1000):
-            yield from self._search(ids, filter_string=filter_string, view=view)
+        search = partial(self._search, filter_string=filter_string, view=view)
+        return self._in_parallel(search, list(chunks(experiment_ids, 1000)))
 
     def _may_have_made_models(self, entries: Sequence[Document]) -> bool:
         """Tell whether there are logged models beside the planned runs."""

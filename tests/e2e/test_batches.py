@@ -87,7 +87,7 @@ def test_a_server_that_shows_no_run_any_more_is_not_asked_for_all_of_them(
     """Each would fail after several attempts: it ends with what the server says."""
     plan = _plan(bench)
     before = bench.state()
-    proxy.fail("POST", "runs/search$", TOO_MANY_NOW, after=4, times=float("inf"))
+    proxy.fail("POST", "runs/search$", TOO_MANY_NOW, after=3, times=float("inf"))
     outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
     assert bench.state() == before
     assert "429" in outcome.err
