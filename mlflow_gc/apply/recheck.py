@@ -55,6 +55,8 @@ _PARENT = "tags.`mlflow.parentRunId`"
 # runs of the server.
 _FEW_RUNS = 50
 _IDS_A_CALL = 100
+# Asking for one experiment takes a server as long as so many on a page of them.
+_EXPERIMENTS_FOR_ONE = 50
 
 _Group = TypeVar("_Group")
 _Found = TypeVar("_Found")
@@ -589,9 +591,19 @@ class Recheck:
                     self._logged_models[model_id] = wire.logged_model(found)
 
     def _experiments(self, experiment_ids: set[str]) -> dict[str, Experiment]:
+        """Read experiments of any lifecycle stage: a few by one, many among all there are."""
+        found: dict[str, Experiment] = {}
+        if len(experiment_ids) * _EXPERIMENTS_FOR_ONE >= len(self.experiment_ids):
+            for experiment in map(
+                wire.experiment, pages(partial(self._gateway.search_experiments, view="ALL"))
+            ):
+                if experiment.experiment_id in experiment_ids:
+                    found[experiment.experiment_id] = experiment
+        # Pages may miss one while others go for good; what is not there is not there by its id.
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
-            found = pool.map(self._gateway.get_experiment, sorted(experiment_ids))
-            return {e.experiment_id: e for e in (wire.experiment(w) for w in found if w)}
+            rest = pool.map(self._gateway.get_experiment, sorted(experiment_ids - found.keys()))
+            found.update((e.experiment_id, e) for e in (wire.experiment(w) for w in rest if w))
+        return found
 
 
 def _time(planned: str | None) -> int | None:

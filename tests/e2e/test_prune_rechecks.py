@@ -14,6 +14,7 @@ from support import server as store
 from support.bench import Bench
 from support.world import FRESH, KEEP_TAG, World
 
+from mlflow_gc.apply.recheck import Recheck
 from mlflow_gc.apply.registry_view import RegistryView
 from mlflow_gc.inventory.connect import connect
 from mlflow_gc.settings import resolve_connection
@@ -504,3 +505,24 @@ def test_a_look_under_way_keeps_the_registry_that_it_began_with(bench: Bench) ->
     assert during
     assert all(seen == (known, of_model) for seen in during)
     assert (began_with.versions, began_with.of_model(model)) == (known, of_model)
+
+
+def test_an_experiment_that_pages_leave_out_is_asked_for(bench: Bench) -> None:
+    """What goes for good moves those after it to pages that were read before."""
+    world = bench.world
+    runs = {world.run(world.experiment()) for _ in range(3)}
+    plan = bench.report()
+    gateway = connect(resolve_connection(tracking_uri=world.uri))
+    recheck = Recheck(gateway, plan.document)
+    read = gateway.search_experiments
+    missing: list[str] = []
+
+    def search(**kwargs: object) -> object:
+        found, token = read(**kwargs)  # type: ignore[arg-type]
+        missing.extend(str(e["experiment_id"]) for e in found[1:2])
+        return found[:1] + found[2:], token
+
+    gateway.search_experiments = search  # type: ignore[method-assign,assignment]
+    findings = recheck.look_at_runs(plan.document["runs"])
+    assert missing
+    assert {run_id: finding.code for run_id, finding in findings.items()} == dict.fromkeys(runs)

@@ -245,11 +245,12 @@ class Proxy:
         fault: Fault,
         *,
         query: str = "",
+        body: str = "",
         after: int = 0,
         times: float = 1,
     ) -> None:
         """Ruin requests that match, letting the first ``after`` of them through."""
-        self._add(self._matcher(method, path, after, query), lambda _: fault, times)
+        self._add(self._matcher(method, path, after, query, body), lambda _: fault, times)
 
     def before(
         self,
@@ -382,14 +383,16 @@ class Proxy:
             self._state.rules.append(_Rule(matches, action, times))
 
     @staticmethod
-    def _matcher(method: str, path: str, after: int, query: str = "") -> Callable[[Seen], bool]:
+    def _matcher(
+        method: str, path: str, after: int, query: str = "", body: str = ""
+    ) -> Callable[[Seen], bool]:
         passed = 0
 
         def matches(seen: Seen) -> bool:
             nonlocal passed
             if seen.method != method or not re.search(path, seen.path):
                 return False
-            if not re.search(query, seen.query):
+            if not re.search(query, seen.query) or not re.search(body.encode(), seen.body):
                 return False
             passed += 1
             return passed > after
