@@ -112,6 +112,8 @@ class Recheck:
 
     def __init__(self, gateway: Gateway, plan: Document) -> None:
         self._gateway = gateway
+        # Of what is read from here on: a large registry takes its time.
+        self._refreshed_at = time.monotonic()
         self.policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
         self.registry = RegistryView(gateway, gateway.other_workspaces())
         self._planned_runs = {entry["run_id"] for entry in plan["runs"]}
@@ -126,7 +128,6 @@ class Recheck:
         self._grouping = threading.Lock()
         self._groups: dict[str, tuple[float, dict[str, Run]]] = {}
         self._workspace: str | None = plan["server"]["workspace"]
-        self._refreshed_at = time.monotonic()
         self._seen_until_ms = min(self.policy.as_of_ms, now_ms())
         self._read_new_experiments("")
         if self._planned_runs:

@@ -6,6 +6,7 @@ to entities of one plan and asks about each; later tests change the server at th
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -526,3 +527,24 @@ def test_an_experiment_that_pages_leave_out_is_asked_for(bench: Bench) -> None:
     findings = recheck.look_at_runs(plan.document["runs"])
     assert missing
     assert {run_id: finding.code for run_id, finding in findings.items()} == dict.fromkeys(runs)
+
+
+def test_a_look_is_as_old_as_the_oldest_that_it_goes_by(bench: Bench) -> None:
+    """Also the first one: the registry was read before all else, and may take long to read."""
+    world = bench.world
+    world.version(world.model(), run_id=world.run(world.experiment()))
+    world.run(world.experiment())
+    plan = bench.report()
+    gateway = connect(resolve_connection(tracking_uri=world.uri))
+    read_at: list[float] = []
+    read = gateway.search_model_versions
+
+    def search(**kwargs: object) -> object:
+        read_at.append(time.monotonic())
+        return read(**kwargs)  # type: ignore[arg-type]
+
+    gateway.search_model_versions = search  # type: ignore[method-assign,assignment]
+    findings = Recheck(gateway, plan.document).look_at_runs(plan.document["runs"])
+    assert read_at
+    assert findings
+    assert all(finding.looked_at <= read_at[0] for finding in findings.values())
