@@ -90,7 +90,7 @@ class Journal:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kept: list[Document] = []
         """This session's records of what was not deleted."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._file = _open(path)
         try:
             self.earlier = _sessions_of(path, plan["plan_id"])
@@ -172,10 +172,14 @@ class Journal:
             line["detail"] = detail
         if undo is not None:
             line["undo"] = undo
-        self._write(line, count=(kind, f"skipped:{reason}" if outcome == "skipped" else outcome))
-        if outcome in {"skipped", "failed"}:
-            self.kept.append(line)
-        self._told(line)
+        # Told in the order of the file, whichever thread comes first.
+        with self._lock:
+            self._write(
+                line, count=(kind, f"skipped:{reason}" if outcome == "skipped" else outcome)
+            )
+            if outcome in {"skipped", "failed"}:
+                self.kept.append(line)
+            self._told(line)
 
     def sync(self) -> None:
         """Flush to the disk itself.

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +38,25 @@ def test_what_was_written_is_read(tmp_path):
     assert [r["id"] for r in session.records] == ["a", "b", "c"]
     assert session.end["counts"] == {"run": {"deleted": 2, "skipped:changed": 1}}
     assert session.unsettled() == set()
+
+
+def test_records_are_told_in_the_order_in_which_they_are_written(tmp_path):
+    """From any thread, and however long the telling takes."""
+    told = []
+
+    def tell(record):
+        time.sleep(0.001 if record["id"].startswith("0") else 0)
+        told.append(record["id"])
+
+    journal = Journal(tmp_path / "j", PLAN, told=tell)
+    with ThreadPoolExecutor(4) as pool:
+        for thread in range(4):
+            pool.submit(
+                lambda t=thread: [journal.record("run", f"{t}/{n}", "deleted") for n in range(50)]
+            )
+    journal.close("completed")
+    assert len(told) == 200
+    assert told == _records(tmp_path / "j")
 
 
 def test_a_kill_between_intent_and_record_is_seen(tmp_path):
