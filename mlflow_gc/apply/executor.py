@@ -177,7 +177,7 @@ class Executor:
         self._check_stop()
 
     def _in_turn(self, batches: Iterable[_T]) -> Iterator[_T]:
-        """Yield batches, each after a look at what protects, until it is time to stop."""
+        """Yield batches, each with what protects read a moment before, until it is time to stop."""
         for batch in batches:
             self._check_stop()
             self._recheck.refresh(older_than_s=_EVIDENCE_S)

@@ -15,8 +15,8 @@ from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Run
 from mlflow_gc.inventory.gateway import Gateway, pages
 from mlflow_gc.inventory.run_scan import read_runs
-from mlflow_gc.inventory.run_tags import Wanted
-from mlflow_gc.inventory.scan import chunks
+from mlflow_gc.inventory.run_tags import ALWAYS_WANTED
+from mlflow_gc.inventory.scan import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.verify import GUARD_HINT
 from mlflow_gc.retention.guards import KINDS, Share, Tally, tripped
@@ -80,5 +80,5 @@ def _experiments_of_other_runs(
     gateway: Gateway, experiment_ids: list[str], planned: set[str]
 ) -> Iterator[str]:
     runs: dict[str, Run] = {}
-    read_runs(gateway, list(chunks(experiment_ids, 1000)), runs, Wanted())
+    read_runs(gateway, list(chunks(experiment_ids, EXPERIMENTS_A_CALL)), runs, ALWAYS_WANTED)
     return (run.experiment_id for run_id, run in runs.items() if run_id not in planned)

@@ -21,7 +21,14 @@ from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
-from mlflow_gc.inventory.scan import chunks, probe
+from mlflow_gc.inventory.scan import (
+    EXPERIMENTS_A_CALL,
+    IDS_A_CALL,
+    chunks,
+    probe,
+    read_experiments,
+    runs_by_id,
+)
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import (
     differences,
@@ -54,7 +61,6 @@ _PARENT = "tags.`mlflow.parentRunId`"
 # Up to so many planned runs, asking for the children of each is cheaper than reading all nested
 # runs of the server.
 _FEW_RUNS = 50
-_IDS_A_CALL = 100
 # Asking for one experiment takes a server as long as so many on a page of them.
 _EXPERIMENTS_FOR_ONE = 50
 
@@ -272,7 +278,7 @@ class Recheck:
 
     def has_planned_runs(self, experiment_id: str) -> bool:
         """Tell whether an experiment holds active runs that the plan (all of it) deletes."""
-        found, _ = self._gateway.search_runs([experiment_id], max_results=_IDS_A_CALL)
+        found, _ = self._gateway.search_runs([experiment_id], max_results=IDS_A_CALL)
         return any(run.run_id in self._planned_runs for run in found)
 
     def regret_experiments(
@@ -432,12 +438,12 @@ class Recheck:
     def _runs_of(self, entries: Sequence[Document]) -> dict[str, Run]:
         """Read runs of any lifecycle stage by id."""
 
-        def read(group: Sequence[Document]) -> Iterator[tuple[str, Run]]:
+        def read(group: Sequence[Document]) -> Iterator[Run]:
             experiment_ids = sorted({entry["experiment_id"] for entry in group})
-            run_ids = [entry["run_id"] for entry in group]
-            return self._read_runs(run_ids, experiment_ids, view="ALL")
+            return self._by_id([entry["run_id"] for entry in group], experiment_ids)
 
-        return dict(self._in_parallel(read, list(chunks(entries, _IDS_A_CALL))))
+        found = self._in_parallel(read, list(chunks(entries, IDS_A_CALL)))
+        return {run.run_id: run for run in found}
 
     def _in_parallel(
         self, read: Callable[[_Group], Iterable[_Found]], groups: Sequence[_Group]
@@ -451,14 +457,11 @@ class Recheck:
             for found in pool.map(lambda group: list(read(group)), groups):
                 yield from found
 
-    def _read_runs(
-        self, run_ids: Sequence[str], experiment_ids: Sequence[str], *, view: str
-    ) -> Iterator[tuple[str, Run]]:
-        listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
-        for run in self._search(
-            experiment_ids, filter_string=f"attributes.run_id IN ({listed})", view=view
-        ):
-            yield run.run_id, run
+    def _by_id(
+        self, run_ids: Sequence[str], experiment_ids: Sequence[str], *, view: str = "ALL"
+    ) -> Iterator[Run]:
+        wanted = self.policy.wanted
+        return runs_by_id(self._gateway, run_ids, experiment_ids, view=view, wanted=wanted)
 
     def _relatives(
         self, found: Mapping[str, Run], experiments: Mapping[str, Experiment]
@@ -477,9 +480,8 @@ class Recheck:
             }
         )
         # It was in the trash when the plan was made, or it would be in the plan, or protect it.
-        for group in chunks(parents, _IDS_A_CALL):
-            for experiment_ids in chunks(self.experiment_ids, 1000):
-                relatives.update(self._read_runs(group, experiment_ids, view="ACTIVE_ONLY"))
+        found_parents = self._by_id(parents, self.experiment_ids, view="ACTIVE_ONLY")
+        relatives.update((run.run_id, run) for run in found_parents)
         if self.policy.needs_groups:
             for _, experiment in sorted(experiments.items()):
                 # What is known of a relative is more: a search leaves out what it reads.
@@ -513,11 +515,11 @@ class Recheck:
         read: set[str] = set()
         context = Inventory({}, {}, {}, {}, {}, workspace=self._workspace)
         while holders := place_holders(runs.values(), experiment, self.policy, context) - read:
-            for ids in chunks(sorted(holders), _IDS_A_CALL):
-                now = dict(self._read_runs(ids, [experiment.experiment_id], view="ACTIVE_ONLY"))
-                for run_id in ids:
-                    runs.pop(run_id)
-                runs.update(now)
+            ids = sorted(holders)
+            now = [*self._by_id(ids, [experiment.experiment_id], view="ACTIVE_ONLY")]
+            for run_id in ids:
+                runs.pop(run_id)
+            runs.update((run.run_id, run) for run in now)
             read |= holders
         return runs
 
@@ -553,11 +555,12 @@ class Recheck:
     ) -> Iterator[Run]:
         """Yield runs of experiments."""
         search = partial(self._search, filter_string=filter_string, view=view)
-        return self._in_parallel(search, list(chunks(experiment_ids, 1000)))
+        return self._in_parallel(search, list(chunks(experiment_ids, EXPERIMENTS_A_CALL)))
 
     def _may_have_made_models(self, entries: Sequence[Document]) -> bool:
         """Tell whether there are logged models beside the planned runs."""
-        for ids in chunks(sorted({entry["experiment_id"] for entry in entries}), 1000):
+        experiment_ids = sorted({entry["experiment_id"] for entry in entries})
+        for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):
             if self._gateway.search_logged_models(ids, max_results=1)[0]:
                 return True
         return False
@@ -595,11 +598,8 @@ class Recheck:
         """Read experiments of any lifecycle stage: a few by one, many among all there are."""
         found: dict[str, Experiment] = {}
         if len(experiment_ids) * _EXPERIMENTS_FOR_ONE >= len(self.experiment_ids):
-            for experiment in map(
-                wire.experiment, pages(partial(self._gateway.search_experiments, view="ALL"))
-            ):
-                if experiment.experiment_id in experiment_ids:
-                    found[experiment.experiment_id] = experiment
+            every = read_experiments(self._gateway)
+            found = {i: experiment for i, experiment in every.items() if i in experiment_ids}
         # Pages may miss one while others go for good; what is not there is not there by its id.
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             rest = pool.map(self._gateway.get_experiment, sorted(experiment_ids - found.keys()))

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from mlflow_gc.apply.journal import Journal
-from mlflow_gc.apply.undo import IDS_A_CALL, Undo, restore_experiment, runs_by_id, settled
+from mlflow_gc.apply.undo import Undo, restore_experiment, settled
 from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
-from mlflow_gc.inventory.scan import chunks
+from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
+from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_experiments, runs_by_id
 
 _FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
 
@@ -126,12 +126,7 @@ class Restorer:
         self._journal.sync()
 
     def _runs(self, run_ids: Sequence[str]) -> None:
-        experiments = {
-            e.experiment_id: e
-            for e in map(
-                wire.experiment, pages(partial(self._gateway.search_experiments, view="ALL"))
-            )
-        }
+        experiments = read_experiments(self._gateway)
         found = {run.run_id: run for run in runs_by_id(self._gateway, run_ids, sorted(experiments))}
         if not self._dry_run:
             self._journal.intend("run", run_ids)

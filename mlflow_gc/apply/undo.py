@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from mlflow_gc.apply.journal import RECORD_KINDS, Session
 from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import Run
-from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
-from mlflow_gc.inventory.scan import chunks
+from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
+from mlflow_gc.inventory.scan import runs_by_id
 from mlflow_gc.plan.entries import Document
 
-IDS_A_CALL = 100
 _ATTEMPTS = 3
 
 
@@ -163,19 +161,3 @@ def restore_experiment(
         if run.lifecycle_stage == "active":
             # Deleting a run twice is the same as once.
             settled(partial(gateway.delete_run, run.run_id), stop)
-
-
-def runs_by_id(
-    gateway: Gateway, run_ids: Sequence[str], experiment_ids: Sequence[str]
-) -> Iterator[Run]:
-    """Yield runs of any lifecycle stage."""
-    for group in chunks(run_ids, IDS_A_CALL):
-        listed = ", ".join(f"'{run_id}'" for run_id in group)
-        for some in chunks(experiment_ids, 1000):
-            search = partial(
-                gateway.search_runs,
-                some,
-                filter_string=f"attributes.run_id IN ({listed})",
-                view="ALL",
-            )
-            yield from pages(search)

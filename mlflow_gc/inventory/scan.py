@@ -38,7 +38,7 @@ from mlflow_gc.inventory.entities import (
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
 from mlflow_gc.inventory.run_scan import read_runs
-from mlflow_gc.inventory.run_tags import Wanted
+from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
 from mlflow_gc.inventory.sources import copied_from, logged_model_ids, names_other_version
 
 _T = TypeVar("_T")
@@ -50,7 +50,10 @@ PROMPT_TAG = "mlflow.prompt.is_prompt"
 PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 """Prompts are hidden from both registry searches unless the filter asks for them (2.21+)."""
 
-_EXPERIMENTS_A_CALL = 1000  # PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000
+EXPERIMENTS_A_CALL = 1000
+"""PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000."""
+IDS_A_CALL = 100
+"""Of runs, in the filter of a search."""
 # Nothing of the rest can be read then, and more tries would only hide why.
 _HOPELESS = {Failure.UNAUTHORIZED, Failure.UNREACHABLE}
 
@@ -76,7 +79,7 @@ def scan(
     Raises:
         ServerError: the experiments cannot be read, or the server is gone or locked us out.
     """
-    experiments = _experiments(gateway, progress)
+    experiments = read_experiments(gateway, progress)
     diagnostics: list[Diagnostic] = []
     hidden = gateway.partial_view()
     if hidden:
@@ -98,7 +101,7 @@ def scan(
     models: dict[str, RegisteredModel] = {}
     versions: dict[tuple[str, str], ModelVersion] = {}
     logged: dict[str, LoggedModel] = {}
-    groups = list(chunks(sorted(experiments), _EXPERIMENTS_A_CALL))
+    groups = list(chunks(sorted(experiments), EXPERIMENTS_A_CALL))
     attempt("runs", partial(read_runs, gateway, groups, runs, wanted, progress))
     for ids in groups:
         attempt("logged models", partial(_read_logged_models, gateway, ids, logged, progress))
@@ -316,7 +319,39 @@ def chunks(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
         yield chunk
 
 
-def _experiments(gateway: Gateway, progress: Progress) -> dict[str, Experiment]:
+def runs_by_id(
+    gateway: Gateway,
+    run_ids: Sequence[str],
+    experiment_ids: Sequence[str],
+    *,
+    view: str = "ALL",
+    wanted: Wanted = ALWAYS_WANTED,
+) -> Iterator[Run]:
+    """Yield runs.
+
+    Args:
+        gateway: where to read.
+        run_ids: of the runs; what does not exist is left out.
+        experiment_ids: of the experiments that they may be in.
+        view: ACTIVE_ONLY, DELETED_ONLY or ALL.
+        wanted: what to keep of their metrics and tags.
+    """
+    for group in chunks(run_ids, IDS_A_CALL):
+        listed = ", ".join(f"'{run_id}'" for run_id in group)
+        search = partial(
+            gateway.search_runs,
+            filter_string=f"attributes.run_id IN ({listed})",
+            view=view,
+            wanted=wanted,
+        )
+        for some in chunks(experiment_ids, EXPERIMENTS_A_CALL):
+            yield from pages(partial(search, some))
+
+
+def read_experiments(
+    gateway: Gateway, progress: Progress = lambda _what, _count: None
+) -> dict[str, Experiment]:
+    """Return all experiments, of any lifecycle stage, by id."""
     experiments: dict[str, Experiment] = {}
     for found in pages(partial(gateway.search_experiments, view="ALL")):
         experiment = wire.experiment(found)
