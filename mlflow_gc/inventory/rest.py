@@ -13,15 +13,13 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, TypeVar
-
-import orjson
 
 from mlflow_gc.clock import now_ms
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.address import Address
+from mlflow_gc.inventory.answers import checked, decode, no_answer, not_mlflow, skew_ms
 from mlflow_gc.inventory.entities import ReadFrom, Run
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
@@ -161,7 +159,7 @@ class RestGateway:
     def _mapping(self, found: Json, key: str) -> Json:
         value = found.get(key)
         if not isinstance(value, dict):
-            raise _not_mlflow(self._address(), f"no {key!r} in the answer")
+            raise not_mlflow(self._address(), f"no {key!r} in the answer")
         return value
 
     def search_experiments(
@@ -205,7 +203,7 @@ class RestGateway:
             quick = _quick_runs()
             if quick and wanted is not None and (page := quick(content, wanted)) is not None:
                 return page
-            found, next_token = self._page(_decode(content, self._address()), "runs")
+            found, next_token = self._page(decode(content, self._address()), "runs")
             return [wire.run(entry, wanted) for entry in found], next_token
 
         return self._retried(read, _READ_ATTEMPTS)
@@ -465,7 +463,7 @@ class RestGateway:
             raise
         entity = found.get(key)
         if not isinstance(entity, dict):
-            raise _not_mlflow(self._address(registry=registry), f"no {key!r} in the answer")
+            raise not_mlflow(self._address(registry=registry), f"no {key!r} in the answer")
         return entity
 
     def _optional(
@@ -505,9 +503,9 @@ class RestGateway:
         entities = found.get(key, [])
         token = found.get("next_page_token")
         if not isinstance(entities, list) or not isinstance(token, (str, type(None))):
-            raise _not_mlflow(self._address(), f"{key!r} is not a list")
+            raise not_mlflow(self._address(), f"{key!r} is not a list")
         if not all(isinstance(entity, dict) for entity in entities):
-            raise _not_mlflow(self._address(), f"{key!r} holds something else than objects")
+            raise not_mlflow(self._address(), f"{key!r} holds something else than objects")
         return entities, token or None
 
     def _read(
@@ -520,7 +518,7 @@ class RestGateway:
         **kwargs: Any,
     ) -> Json:
         return self._retried(
-            lambda: _decode(
+            lambda: decode(
                 self._send(method, path, registry=registry, **kwargs),
                 self._address(registry=registry),
             ),
@@ -529,7 +527,7 @@ class RestGateway:
 
     def _write(self, method: str, path: str, *, registry: bool = False, **kwargs: Any) -> None:
         """Send a write, once; an answer that is not MLflow's says nothing about what happened."""
-        _decode(
+        decode(
             self._send(method, path, registry=registry, **kwargs), self._address(registry=registry)
         )
 
@@ -589,12 +587,12 @@ class RestGateway:
                     **kwargs,
                 )
             except MlflowException as error:
-                raise _no_answer(address, error) from error
+                raise no_answer(address, error) from error
         if "Age" not in response.headers:  # else a cache on the way repeats an old Date
-            skew = _skew_ms(response.headers.get("Date"), sent_ms, now_ms())
+            skew = skew_ms(response.headers.get("Date"), sent_ms, now_ms())
             # The largest counts: behind one address there may be several servers.
             self._clock_skew_ms = max(self._clock_skew_ms, skew, key=abs)
-        return _checked(response, address, as_json=as_json)
+        return checked(response, address, as_json=as_json)
 
 
 def _tag_call(kind: str, entity_id: str) -> tuple[str, str, Json, bool]:
@@ -648,184 +646,3 @@ def _quick_runs() -> Callable[[bytes, Wanted], Page[Run] | None] | None:
 
 def _with_token(arguments: Json, token: str | None) -> Json:
     return {**arguments, "page_token": token} if token else arguments
-
-
-def _decode(content: bytes, address: str) -> Json:
-    try:
-        found = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise replace_failure(
-            _not_mlflow(address, _excerpt(content) or f"invalid JSON ({error})"),
-            # A cut-off answer is worth another try; a web page is not.
-            Failure.AMBIGUOUS if content[:1] in b"{[" else Failure.GARBLED,
-        ) from error
-    if not isinstance(found, dict):
-        raise _not_mlflow(address, "the answer is not a JSON object")
-    return found
-
-
-def replace_failure(error: ServerError, failure: Failure) -> ServerError:
-    """Return the error with another kind of failure."""
-    return ServerError(error.message, failure, hint=error.hint)
-
-
-def _not_mlflow(address: str, what: str) -> ServerError:
-    return ServerError(
-        f"What answers at {address} does not speak MLflow's API: {what}.",
-        Failure.GARBLED,
-        hint=(
-            "Check the tracking URI. A login page of a proxy looks like this too: then a token or "
-            "password is missing (MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME)."
-        ),
-    )
-
-
-def _excerpt(content: bytes) -> str:
-    """Return a word about a body that is no JSON; never the body itself, which is not ours."""
-    return "it sent a web page (HTML)" if content.lstrip()[:1] == b"<" else ""
-
-
-def _no_answer(address: str, error: Exception) -> ServerError:
-    """Turn the client's exception into what it means for the request."""
-    import requests
-
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, requests.exceptions.Timeout) and not isinstance(
-        cause, requests.exceptions.ConnectTimeout
-    ):
-        return ServerError(
-            f"The server {address} did not answer in time.",
-            Failure.AMBIGUOUS,
-            hint="MLFLOW_HTTP_REQUEST_TIMEOUT sets how long to wait, in seconds.",
-        )
-    if isinstance(cause, requests.exceptions.SSLError):
-        return ServerError(
-            f"TLS with {address} failed: {_innermost(cause)}.",
-            Failure.REJECTED,
-            hint="See MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
-        )
-    never_sent = isinstance(
-        cause, requests.exceptions.ConnectTimeout
-    ) or "NewConnectionError" in repr(cause)
-    if isinstance(cause, requests.exceptions.ConnectionError) and never_sent:
-        return ServerError(
-            f"The server {address} cannot be reached: {_innermost(cause)}.",
-            Failure.UNREACHABLE,
-            hint="Check the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri) and the network.",
-        )
-    if isinstance(cause, requests.exceptions.RequestException):
-        return ServerError(
-            f"The connection to {address} broke: {_innermost(cause)}.", Failure.AMBIGUOUS
-        )
-    return ServerError(
-        f"The call to {address} failed: {type(cause or error).__name__}.", Failure.REJECTED
-    )
-
-
-def _innermost(error: BaseException) -> str:
-    """Return the root of a chain of wrapped network errors, without the URL (it may hold a password)."""
-    seen: BaseException = error
-    while True:
-        inner = next((a for a in seen.args if isinstance(a, BaseException)), None)
-        inner = inner or getattr(seen, "reason", None)
-        if not isinstance(inner, BaseException):
-            break
-        seen = inner
-    text = next((str(a) for a in reversed(seen.args) if isinstance(a, str)), "") or str(seen)
-    return (text.split(": ", 1)[-1] or type(seen).__name__).rstrip(".")
-
-
-def _checked(response: Any, address: str, *, as_json: bool) -> bytes:
-    """Return the body of a 2xx answer; explain every other one."""
-    status = int(response.status_code)
-    content: bytes = response.content
-    if 200 <= status < 300:
-        if as_json and content.lstrip()[:1] == b"<":
-            raise _not_mlflow(address, _excerpt(content))
-        return content
-    code, message = _error_body(content)
-    said = f" It says: {message}" if message else ""
-    hint: str | None = None
-    if 300 <= status < 400:
-        target = redact_uri(str(response.headers.get("Location", "another address")))
-        raise ServerError(
-            f"The server {address} redirects to {target}.",
-            Failure.REJECTED,
-            hint="Use the final address as tracking URI: a redirected POST becomes a GET.",
-        )
-    if status == 401:
-        raise ServerError(
-            f"The server {address} does not accept the credentials (401).{said}",
-            Failure.UNAUTHORIZED,
-            hint="Check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD (both of them win over the token).",
-        )
-    if status == 403:
-        failure = Failure.FORBIDDEN
-        hint = "The account needs more rights on the server."
-    elif status == 404:
-        # MLflow's own 404 carries a code; a path that it does not have answers in HTML.
-        failure = (
-            Failure.NOT_FOUND if code and code != "ENDPOINT_NOT_FOUND" else Failure.UNSUPPORTED
-        )
-        hint = None if code else "Is the tracking URI that of an MLflow server?"
-    elif status == 405 and not code:
-        failure = Failure.UNSUPPORTED
-    elif status in {429, 503} and code != "FEATURE_DISABLED":
-        failure = Failure.THROTTLED
-    elif status in {408, 500, 502, 504}:
-        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): asking again
-        # would not change the answer.
-        final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
-        failure = Failure.REJECTED if final else Failure.AMBIGUOUS
-    else:
-        failure = Failure.REJECTED
-    raise ServerError(
-        f"The server {address} answers {status} {code or response.reason or ''}".rstrip()
-        + f".{said}",
-        failure,
-        hint=hint,
-        retry_after=_retry_after(response.headers.get("Retry-After")),
-    )
-
-
-def _error_body(content: bytes) -> tuple[str, str]:
-    """Return MLflow's error code and message, both empty when the body is not MLflow's."""
-    try:
-        body = orjson.loads(content)
-        return str(body["error_code"]), str(body.get("message", ""))[:500]
-    except (orjson.JSONDecodeError, TypeError, KeyError):
-        return "", ""
-
-
-_DATE_IS_GOOD_FOR_MS = 2000  # whole seconds, and uvicorn writes the header once a second
-
-
-def _skew_ms(date: str | None, sent_ms: int, received_ms: int) -> int:
-    """Return by how much the server's clock is certainly ahead (or, negative, behind), in ms.
-
-    Args:
-        date: a ``Date`` header; without one, or with nonsense, nothing is certain.
-        sent_ms: this machine's clock before the request.
-        received_ms: the same after the answer.
-    """
-    try:
-        server_ms = int(parsedate_to_datetime(date or "").timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return 0
-    ahead = server_ms - received_ms
-    behind = server_ms + _DATE_IS_GOOD_FOR_MS - sent_ms
-    return ahead if ahead > 0 else min(behind, 0)
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Return the seconds a ``Retry-After`` header asks for (a number or an HTTP date)."""
-    if not header:
-        return None
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
-    try:
-        return max(0.0, Retry().parse_retry_after(header))
-    except InvalidHeader:
-        return None
