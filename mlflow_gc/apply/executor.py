@@ -354,7 +354,7 @@ class Executor:
             if error.failure in _FATAL:
                 raise
             if len(entries) == 1:
-                self._fail("experiment", entries[0]["experiment_id"], error.message)
+                self._fail_once_more("experiment", entries[0]["experiment_id"], error.message)
                 return
             # What cannot be read is not deleted, and the others go on.
             for entry in entries:
@@ -471,7 +471,7 @@ class Executor:
                     undo=self._undo_of(kind, entity_id),
                 )
             elif finding.code == UNREADABLE:
-                self._fail(kind, entity_id, finding.detail)
+                self._fail_once_more(kind, entity_id, finding.detail)
             else:
                 self._record_skipped(kind, entity_id, finding)
         return going
@@ -541,7 +541,6 @@ class Executor:
                 self._slow_down(error, attempt)
             else:
                 self._record_deleted(kind, entity_id, undo=undo)
-                self._failed_in_a_row = 0
                 return True
         if failed is None:
             return False  # stopped before it was sent: no record, the next session looks again
@@ -559,10 +558,12 @@ class Executor:
     def _record_deleted(
         self, kind: str, entity_id: str, *, detail: str | None = None, undo: Document | None
     ) -> None:
+        self._failed_in_a_row = 0
         self._journal.record(kind, entity_id, "deleted", detail=detail, undo=undo)
         self._deleted[kind].add(entity_id)
 
     def _record_skipped(self, kind: str, entity_id: str, finding: Finding) -> None:
+        self._failed_in_a_row = 0
         self._journal.record(kind, entity_id, "skipped", reason=finding.code, detail=finding.detail)
         self._skipped(kind, entity_id, finding)
 
@@ -571,17 +572,18 @@ class Executor:
         self._result.failures.append((kind, entity_id, detail))
 
     def _fail_once_more(self, kind: str, entity_id: str, detail: str) -> None:
-        """Record a failure; after many in a row the rest would only take long to fail, too.
+        """Record that a look or a deletion failed.
 
         Raises:
-            ServerError: that many.
+            ServerError: many did in a row; the rest would only take long to fail, too.
         """
         self._fail(kind, entity_id, detail)
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= _HOPELESS_AFTER:
             self._dead.set()
             raise ServerError(
-                f"{_HOPELESS_AFTER} deletions failed one after the other, the last with: {detail}",
+                f"{_HOPELESS_AFTER} looks or deletions failed one after the other, the last with: "
+                f"{detail}",
                 Failure.AMBIGUOUS,
             )
 

@@ -95,6 +95,47 @@ def test_a_server_that_shows_no_run_any_more_is_not_asked_for_all_of_them(
     assert len(proxy.seen) < RUNS
 
 
+@pytest.mark.parametrize("kind", ["experiment", "model_version"])
+def test_what_cannot_be_looked_at_time_and_again_ends_it(
+    bench: Bench, proxy: Proxy, kind: str
+) -> None:
+    """Not only runs: each look would fail after several attempts."""
+    if kind == "experiment":
+        for _ in range(120):
+            bench.world.experiment()
+        proxy.fail("POST", "runs/search$", TOO_MANY_NOW, body="DELETED_ONLY", times=float("inf"))
+    else:
+        for _ in range(120):
+            bench.world.spare_version(bench.world.model())
+        proxy.fail("GET", "model-versions/get$", TOO_MANY_NOW, times=float("inf"))
+    plan = bench.report()
+    assert len(plan.entities) == 120
+    before = bench.state()
+    outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
+    assert bench.state() == before
+    assert 25 <= len(journal.with_outcome("failed")) < 120
+    assert "25 looks or deletions failed one after the other" in outcome.err
+    assert journal.lines[-1]["ended"] == "failed"
+
+
+def test_failed_looks_between_others_do_not_end_it(bench: Bench, proxy: Proxy) -> None:
+    """Each failure is told, and the rest goes."""
+    name = bench.world.model()
+    for _ in range(60):
+        bench.world.version(name)
+    bench.world.version(name, age=FRESH)
+    plan = bench.report()
+    even = {("model_version", f"{name}/{number}") for number in range(2, 61, 2)}
+    assert len(plan.entities) == 60 and even < plan.entities
+    before = bench.state()
+    proxy.fail(
+        "GET", "model-versions/get$", TOO_MANY_NOW, query=r"version=\d*[02468]$", times=float("inf")
+    )
+    _, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(3,))
+    assert journal.with_outcome("failed") == even
+    assert bench.state().gone_since(before) == plan.entities - even
+
+
 def test_a_tag_set_while_earlier_batches_go_saves_its_run(bench: Bench, proxy: Proxy) -> None:
     """A run of the last batch, tagged when the first deletion is on its way."""
     plan = _plan(bench)
