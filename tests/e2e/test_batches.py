@@ -126,7 +126,8 @@ def test_failed_looks_between_others_do_not_end_it(bench: Bench, proxy: Proxy) -
     bench.world.version(name, age=FRESH)
     plan = bench.report()
     even = {("model_version", f"{name}/{number}") for number in range(2, 61, 2)}
-    assert len(plan.entities) == 60 and even < plan.entities
+    assert len(plan.entities) == 60
+    assert even < plan.entities
     before = bench.state()
     proxy.fail(
         "GET", "model-versions/get$", TOO_MANY_NOW, query=r"version=\d*[02468]$", times=float("inf")
