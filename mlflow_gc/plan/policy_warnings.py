@@ -25,15 +25,16 @@ from mlflow_gc.retention.rules import (
 )
 
 _FAILED = {"FAILED", "KILLED"}
+# Where two keys do the same, the later one is the clearer one to leave in a file.
+_KEYS = ("statuses", "failed_ttl", "ttl", "zombies", "empty_experiments", "empty_models")
 Json = Mapping[str, Any]
 
 
 def warnings(document: Json) -> Iterator[str]:
     """Yield what a checked document says without any effect, one sentence each."""
     said_defaults = document.get("defaults") or {}
-    default = resolve_rule({"name": "default", **said_defaults}, Rule.of_days(30))
     said = list(document.get("rules") or ())
-    rules = [resolve_rule(each, default) for each in said]
+    default, rules = _resolved(said_defaults, said)
     min_age_ms = parse_duration(document["min_age"]) if "min_age" in document else 0
     floors = document.get("keep_last") or {}
     for number, (words, rule) in enumerate(zip(said, rules, strict=True)):
@@ -49,16 +50,30 @@ def warnings(document: Json) -> Iterator[str]:
             yield f"{where}: {', '.join(idle)} can do nothing for what it is about"
         yield from _too_short(where, words, min_age_ms)
         if "keep" in words:
-            known = {*said_defaults, *words}
-            yield from _idle_keeps(where, rule, rules[: number + 1], floors, known, min_age_ms)
-    for key in _idle_defaults(said_defaults, default, list(zip(said, rules, strict=True))):
+            ages = [*_ages(rule, {*said_defaults, *words})]
+            yield from _idle_keeps(where, rule, rules[: number + 1], floors, ages, min_age_ms)
+    for key in _idle_defaults(said_defaults, said):
         yield f"defaults: {key} can do nothing beside the statuses and ages there"
     yield from _too_short("defaults", said_defaults, min_age_ms)
     if "keep" in said_defaults:
-        known = {*said_defaults}
-        yield from _idle_keeps("defaults", default, [*rules, default], floors, known, min_age_ms)
+        # They keep for the rules that have none of their own, too.
+        heirs = [
+            (words, rule) for words, rule in zip(said, rules, strict=True) if "keep" not in words
+        ]
+        ages = [
+            age
+            for words, rule in [(said_defaults, default), *heirs]
+            for age in _ages(rule, {*said_defaults, *words})
+        ]
+        yield from _idle_keeps("defaults", default, [*rules, default], floors, ages, min_age_ms)
     yield from _idle_floors(floors)
     yield from _idle_guards(document.get("guards") or {}, [*rules, default])
+
+
+def _resolved(said_defaults: Json, said: Sequence[Json]) -> tuple[Rule, list[Rule]]:
+    """Return the defaults as a rule, and the rules with what they inherit from it."""
+    default = resolve_rule({"name": "default", **said_defaults}, Rule.of_days(30))
+    return default, [resolve_rule(each, default) for each in said]
 
 
 def _contradicting(where: str, match: Selector) -> Iterator[str]:
@@ -113,21 +128,32 @@ def _acts(said: Json, rule: Rule, default: Rule) -> dict[str, bool]:
 
 
 def _idle_keys(said: Json, rule: Rule, default: Rule) -> list[str]:
-    """Return the keys of a rule that set something for what it can never be about."""
-    idle = [key for key, acts in _acts(said, rule, default).items() if key in said and not acts]
+    """Return the keys of a rule that set something for what it can never be about.
+
+    All of them can be taken away together: of two that do the same, one does something.
+    """
+    idle: list[str] = []
+    left = dict(said)
+    for key in _KEYS:
+        if key in left and not _acts(left, resolve_rule(left, default), default)[key]:
+            idle.append(key)
+            del left[key]
     if rule.match.is_of_models and rule.keep.best and "keep" in said:
         idle.append("keep.best")
     return idle
 
 
-def _idle_defaults(said: Json, default: Rule, rules: Sequence[tuple[Json, Rule]]) -> Iterator[str]:
-    """Yield the keys of the defaults that set something neither there nor for a rule."""
-    for key, overruled_by in (("failed_ttl", {"failed_ttl", "ttl"}), ("statuses", {"statuses"})):
-        heirs = [(words, rule) for words, rule in rules if not overruled_by & words.keys()]
-        if key in said and not any(
-            _acts(words, rule, default)[key] for words, rule in [(said, default), *heirs]
+def _idle_defaults(said_defaults: Json, said: Sequence[Json]) -> Iterator[str]:
+    """Yield the keys of the defaults that set something neither there nor for a rule, in the same way."""
+    left = dict(said_defaults)
+    for key, overruled_by in (("statuses", {"statuses"}), ("failed_ttl", {"failed_ttl", "ttl"})):
+        default, rules = _resolved(left, said)
+        heirs = [(w, r) for w, r in zip(said, rules, strict=True) if not overruled_by & w.keys()]
+        if key in left and not any(
+            _acts(words, rule, default)[key] for words, rule in [(left, default), *heirs]
         ):
             yield key
+            del left[key]
 
 
 def _idle_keeps(
@@ -135,7 +161,7 @@ def _idle_keeps(
     rule: Rule,
     until_here: Sequence[Rule],
     floors: Mapping[str, int],
-    known: set[str],
+    ages: Sequence[tuple[int | None, bool]],
     min_age_ms: int,
 ) -> Iterator[str]:
     """Yield keep rules that keep nothing that would not stay without them.
@@ -145,12 +171,12 @@ def _idle_keeps(
         rule: with all that it inherits.
         until_here: the rules up to this one, which is the last of them.
         floors: ``keep_last`` of the policy.
-        known: the ages that the file sets; others may come from elsewhere.
+        ages: at which what they are about can go, ms, and whether the file tells that; others may
+            come from elsewhere.
         min_age_ms: ``min_age`` of the policy.
     """
     keep = rule.keep
     yield from _swallowed(where, keep)
-    ages = list(_ages(rule, known))
     if all(is_known and ms is None for ms, is_known in ages):
         yield f"{where}: never lets anything go, so its keep rules can do nothing"
         return
@@ -188,7 +214,12 @@ def _below_floors(
 
 
 def _ages(rule: Rule, known: set[str]) -> Iterator[tuple[int | None, bool]]:
-    """Yield the ages at which what a rule is about can go, and whether the file tells them."""
+    """Yield the ages at which what a rule is about can go, and whether the file tells them.
+
+    Args:
+        rule: with all that it inherits.
+        known: the keys that the file sets for it.
+    """
     of_runs = _statuses(rule.match)
     may_go = of_runs & {*rule.statuses}
     if "FINISHED" in may_go or not rule.match.is_of_experiments:

@@ -746,6 +746,21 @@ def _gone(document: Document, found: Inventory) -> set[object]:
     }
 
 
+def test_of_two_keys_that_do_the_same_one_does_something() -> None:
+    """Without both of them failed runs would go after 30 days."""
+    rule = {"name": "r", "match": {"status": "FAILED"}, "ttl": "never", "statuses": ["FINISHED"]}
+    said = _warnings({"version": 1, "rules": [rule]})
+    assert said == ["rule 'r': statuses can do nothing for what it is about"]
+
+
+@pytest.mark.parametrize("keep", [{"last": 2}, {"within": "5d"}], ids=str)
+@pytest.mark.parametrize("ttl", ["never", "10d"])
+def test_a_keep_of_the_defaults_also_keeps_for_rules_without_one(keep: Document, ttl: str) -> None:
+    heir = {"name": "r", "match": {"model": "*"}, "ttl": "3d"}
+    defaults = {"ttl": ttl, "keep": keep}
+    assert not _warnings({"version": 1, "defaults": defaults, "rules": [heir]})
+
+
 @settings(max_examples=150)
 @given(_documents | _about_keep, _worlds())
 def test_what_is_said_to_do_nothing_does_nothing(document: Document, found: Inventory) -> None:
@@ -757,6 +772,13 @@ def test_what_is_said_to_do_nothing_does_nothing(document: Document, found: Inve
     before = _gone(document, found)
     for words in said:
         assert _gone(_without_what(words, document), found) == before, words
+    # And all of it at once, as somebody would who tidies up.
+    tidy = document
+    for words in said:
+        about = re.match(r"rule '(\w+)'", words)
+        if not about or about[1] in {rule["name"] for rule in tidy["rules"]}:
+            tidy = _without_what(words, tidy)
+    assert _gone(tidy, found) == before, said
 
 
 def _without_what(words: str, document: Document) -> Document:
