@@ -52,11 +52,9 @@ def headline(plan: dict[str, Any], console: Console) -> None:
     sizes = [counted(kind, n) for kind, n in deletes.items()]
     line(console, f"Deletes {_and(sizes)}.", "bold")
     if lost := plan["summary"]["irreversible"]:
-        line(
-            console,
-            f"{lost:,} of the deletions cannot be undone ({_what_is_irreversible(plan)}).",
-            BAD,
-        )
+        # An edited plan, which is shown all the same, may count what its lists do not have.
+        of_what = f" ({named})" if (named := _what_is_irreversible(plan)) else ""
+        line(console, f"{lost:,} of the deletions cannot be undone{of_what}.", BAD)
     if rest := sum(deletes.values()) - lost:
         what = "The others go" if lost else "They go" if rest > 1 else "It goes"
         them = "it" if rest == 1 and not lost else "them"
@@ -210,4 +208,4 @@ def _what_is_irreversible(plan: dict[str, Any]) -> str:
 
 
 def _and(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

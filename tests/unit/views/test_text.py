@@ -132,6 +132,18 @@ def test_a_plan_on_a_terminal_of_80_cells() -> None:
     assert "\x1b[1;31m!" in raw
 
 
+@pytest.mark.parametrize("everything", [False, True])
+def test_an_edited_plan_that_counts_what_it_does_not_list_is_shown(everything: bool) -> None:
+    """With a warning from who reads it; here it only has to be shown."""
+    console = log()
+    plan = {**small(), "model_versions": []}
+    text.show(plan, console, path="plan.json", everything=everything)
+    assert lines(console)[2:4] == [
+        "Deletes 3 runs and 1 experiment.",
+        "1 of the deletions cannot be undone.",
+    ]
+
+
 SUMMARY = """\
 Prune plan for http://mlflow:5000
 
