@@ -37,6 +37,7 @@ def warnings(document: Json) -> Iterator[str]:
     default, rules = _resolved(said_defaults, said)
     min_age_ms = parse_duration(document["min_age"]) if "min_age" in document else 0
     floors = document.get("keep_last") or {}
+    may_shorten = (document.get("owners") or {}).get("may_shorten", True)
     for number, (words, rule) in enumerate(zip(said, rules, strict=True)):
         where = f"rule {rule.name!r}"
         shadow = next((r for r in rules[:number] if r.match.covers(rule.match)), None)
@@ -50,7 +51,7 @@ def warnings(document: Json) -> Iterator[str]:
             yield f"{where}: {', '.join(idle)} can do nothing for what it is about"
         yield from _too_short(where, words, min_age_ms)
         if "keep" in words:
-            ages = [*_ages(rule, {*said_defaults, *words})]
+            ages = [*_ages(rule, {*said_defaults, *words}, may_shorten=may_shorten)]
             yield from _idle_keeps(where, rule, rules[: number + 1], floors, ages, min_age_ms)
     for key in _idle_defaults(said_defaults, said):
         yield f"defaults: {key} can do nothing beside the statuses and ages there"
@@ -63,7 +64,7 @@ def warnings(document: Json) -> Iterator[str]:
         ages = [
             age
             for words, rule in [(said_defaults, default), *heirs]
-            for age in _ages(rule, {*said_defaults, *words})
+            for age in _ages(rule, {*said_defaults, *words}, may_shorten=may_shorten)
         ]
         yield from _idle_keeps("defaults", default, [*rules, default], floors, ages, min_age_ms)
     yield from _idle_floors(floors)
@@ -213,19 +214,21 @@ def _below_floors(
                 yield f"{where}: keep.{key} keeps no more than the highest version, which never goes"
 
 
-def _ages(rule: Rule, known: set[str]) -> Iterator[tuple[int | None, bool]]:
+def _ages(rule: Rule, known: set[str], *, may_shorten: bool) -> Iterator[tuple[int | None, bool]]:
     """Yield the ages at which what a rule is about can go, and whether the file tells them.
 
     Args:
         rule: with all that it inherits.
         known: the keys that the file sets for it.
+        may_shorten: whether a tag may ask for less; it cannot where the rule says never.
     """
     of_runs = _statuses(rule.match)
     may_go = of_runs & {*rule.statuses}
     if "FINISHED" in may_go or not rule.match.is_of_experiments:
-        yield rule.ttl_ms, "ttl" in known
+        yield rule.ttl_ms, "ttl" in known and (rule.ttl_ms is None or not may_shorten)
     if may_go & _FAILED:
-        yield rule.failed_ttl_ms, bool({"ttl", "failed_ttl"} & known)
+        is_said = bool({"ttl", "failed_ttl"} & known)
+        yield rule.failed_ttl_ms, is_said and (rule.failed_ttl_ms is None or not may_shorten)
     if of_runs & {*UNFINISHED_STATUSES}:
         yield rule.zombies_ms, True
 

@@ -574,9 +574,10 @@ def test_beside_another_age_never_lets_something_go(other: Document) -> None:
     ],
 )
 def test_within_has_to_be_longer_than_the_ttl(rule: Document, is_idle: bool) -> None:
-    """Where the file says both; the TTL may also come from a variable."""
+    """Where the file says both; the TTL may also come from a variable, or from a tag."""
     said = _rules({"match": OF_EXPERIMENTS, **rule}, owners={"may_shorten": False})
     assert [("keep.within" in each) for each in said] == [True] * is_idle
+    assert _rules({"match": OF_EXPERIMENTS, **rule}) == []
 
 
 @pytest.mark.parametrize(("within", "is_idle"), [("6d", True), ("7d", True), ("8d", False)])
@@ -679,6 +680,7 @@ _matches = st.sampled_from(
         {"tags": {"a": "*"}},
     ]
 )
+_owners = st.builds(lambda may: {"may_shorten": may}, st.booleans())
 _all_rules = st.fixed_dictionaries({"match": _matches}, optional=_settings_of_rules)
 _documents = st.fixed_dictionaries(
     {"rules": st.lists(_all_rules, min_size=1, max_size=2)},
@@ -686,28 +688,32 @@ _documents = st.fixed_dictionaries(
         "defaults": st.fixed_dictionaries({}, optional=_settings_of_rules),
         "keep_last": st.sampled_from([{"runs": 2}, {"runs": 1, "model_versions": 1}]),
         "min_age": st.sampled_from(["3d", "10d", "20d"]),
+        "owners": _owners,
     },
 )
 # What is said of keep rules depends on the defaults that a rule inherits.
 _ages_of_rules = {"ttl": _age_or("never"), "failed_ttl": _ages, "zombies": _ages}
 _about_keep = st.builds(
-    lambda match, rule, keep, defaults, last: {
+    lambda match, rule, keep, defaults, last, owners: {
         "rules": [{"match": match, **rule, "keep": keep}],
         "defaults": defaults,
         "keep_last": {"runs": last, "model_versions": last},
+        "owners": owners,
     },
     _matches,
     st.fixed_dictionaries({}, optional=_ages_of_rules),
     st.sampled_from([{"last": 1}, {"last": 2}, {"within": "3d"}, {"within": "10d"}]),
     st.fixed_dictionaries({}, optional=_ages_of_rules),
     st.sampled_from([0, 2, 3]),
+    _owners,
 )
 _when = st.sampled_from([1, 5, 20, 50]).map(lambda days: AS_OF - days * DAY_MS)
 
 
 @st.composite
 def _worlds(draw: Any) -> Inventory:
-    """Runs, versions and empty things around the ages above; nobody has a tag of ours."""
+    """Runs, versions and empty things around the ages above, some with an age of their own."""
+    tags = st.sampled_from([{}, {"a": "x"}, {"mlflow_gc.ttl": "2d"}])
     runs = []
     for run_id in RUN_IDS[:6]:
         at = draw(_when)
@@ -719,16 +725,17 @@ def _worlds(draw: Any) -> Inventory:
                 user_id=draw(st.sampled_from(["ada", "bob"])),
                 start_time=at,
                 end_time=at,
-                tags=draw(st.sampled_from([{}, {"a": "x"}])),
+                tags=draw(tags),
                 metrics=(("m", draw(st.sampled_from([1.0, 2.0]))),),
             )
         )
     versions = []
     for number in "1234":
         at = draw(_when)
-        versions.append(a_version(number, creation_timestamp=at, last_updated_timestamp=at))
+        when = {"creation_timestamp": at, "last_updated_timestamp": at}
+        versions.append(a_version(number, **when, tags=draw(tags)))
     empty = a_model("empty", creation_timestamp=draw(_when), last_updated_timestamp=draw(_when))
-    experiments = [an_experiment(n, tags=draw(st.sampled_from([{}, {"a": "x"}]))) for n in "123"]
+    experiments = [an_experiment(n, tags=draw(tags)) for n in "123"]
     return inventory(*experiments, *runs, a_model(), *versions, empty)
 
 
