@@ -62,6 +62,7 @@ def _stopped(
         )
     )
     outcome = running[0].wait()
+    proxy.settle()  # deletes that a killed process sent may still be on their way
     proxy.forget()
     return outcome
 
