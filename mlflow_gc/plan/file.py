@@ -235,6 +235,7 @@ def _entity_spans(content: bytes) -> list[tuple[int, int]]:
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _LARGEST = 2**53 - 1
 _SURELY_PLAIN_DIGITS = 15
+_MOST_DIGITS = 20
 
 
 def parse_json(content: bytes, name: str) -> Any:
@@ -327,7 +328,8 @@ def refuse_ambiguous(content: bytes, name: str, *, numbers: bool = True) -> None
     Args:
         content: valid JSON.
         name: how messages begin.
-        numbers: refuse numbers that not every reader keeps as they are, too.
+        numbers: refuse all numbers that not every reader keeps as they are; else only those that
+            not even ours does.
 
     Raises:
         GcError: it is ambiguous.
@@ -341,19 +343,21 @@ def refuse_ambiguous(content: bytes, name: str, *, numbers: bool = True) -> None
             twice = json.dumps(next(key for key, count in counts.items() if count > 1))
             raise GcError(f"{name} has the name {_short(twice)} twice in one object.")
 
+    allowed = range(-_LARGEST, _LARGEST + 1) if numbers else range(-(2**63), 2**64)
+
     def whole(text: str) -> None:
         # The length first: Python takes its time for a number of a million digits.
-        if numbers and (
-            len(text) > len(str(-_LARGEST)) or abs(int(text)) > _LARGEST or text == "-0"
-        ):
-            not_whole(text)
+        if len(text) > _MOST_DIGITS or int(text) not in allowed or (numbers and text == "-0"):
+            refuse(text)
 
     def not_whole(text: str) -> None:
         if numbers:
-            raise GcError(
-                f"{name} has the number {_short(text)}; only whole ones up to 2^53 have one "
-                "meaning."
-            )
+            refuse(text)
+
+    def refuse(text: str) -> None:
+        raise GcError(
+            f"{name} has the number {_short(text)}; only whole ones up to 2^53 have one meaning."
+        )
 
     try:
         json.loads(content, object_pairs_hook=names, parse_int=whole, parse_float=not_whole)

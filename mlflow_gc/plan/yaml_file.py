@@ -8,6 +8,7 @@ nested aliases cannot become gigabytes.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ _PLAIN = {_PREFIX + name for name in ("str", "int", "float", "bool", "null", "ti
 _DEEPEST = 50
 _HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,14})", re.ASCII)
+
+_SECOND_ANCHOR = re.compile(r"^second occurrence .*, line (\d+), column \d+:$", re.MULTILINE)
 
 Place = tuple[Any, ...]
 """Keys and indexes from the top of the document."""
@@ -65,7 +68,7 @@ def read_yaml(path: Path, what: str) -> YamlFile:
         UsageProblem: it is no YAML or says something twice, with the line.
     """
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
     from ruamel.yaml.reader import ReaderError
 
     content = read_bytes(path, what)
@@ -73,7 +76,10 @@ def read_yaml(path: Path, what: str) -> YamlFile:
         raise UsageProblem(f"The {what} {path} has more than {_MAX_BYTES:,} bytes.")
     try:
         text = content.decode("utf-8-sig")
-        node = YAML(pure=True).compose(text)
+        with warnings.catch_warnings():
+            # Which of the two an alias means, readers do not agree about.
+            warnings.simplefilter("error", ReusedAnchorWarning)
+            node = YAML(pure=True).compose(text)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise UsageProblem(f"{path} line {line}: it is no UTF-8 text.") from error
@@ -84,6 +90,10 @@ def read_yaml(path: Path, what: str) -> YamlFile:
         mark = error.problem_mark or error.context_mark
         where = f"{path} line {mark.line + 1}" if mark else str(path)
         raise UsageProblem(f"{where}: {_first_line(error.problem or error.context)}.") from error
+    except ReusedAnchorWarning as error:
+        second = _SECOND_ANCHOR.search(str(error))
+        where = f"{path} line {second[1]}" if second else str(path)
+        raise UsageProblem(f"{where}: an anchor (&) that is there already.") from error
     except RecursionError as error:
         raise UsageProblem(f"{path}: it is nested too deeply.") from error
     except (YAMLError, ValueError) as error:

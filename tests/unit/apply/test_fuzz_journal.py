@@ -247,6 +247,13 @@ def test_a_name_twice_in_a_line_is_a_broken_file(tmp_path, content, kind, escape
         assert _read(tmp_path / "j", junk, codes={ExitCode.ERROR}) is None, name
 
 
+def test_a_number_that_readers_round_is_a_broken_file(tmp_path, content):
+    """Of a version's undo, which holds what was known of it."""
+    assert b'"creation_timestamp":5' in content
+    junk = content.replace(b'"creation_timestamp":5', b'"creation_timestamp":' + b"1" * 30)
+    assert _read(tmp_path / "j", junk, codes={ExitCode.ERROR}) is None
+
+
 def test_several_broken_lines_are_no_tear(tmp_path, content):
     """A kill tears one line; more of them is damage, and what stood there would be lost silently."""
     lines = content.splitlines(keepends=True)

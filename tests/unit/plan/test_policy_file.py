@@ -472,6 +472,7 @@ MISTAKES = {
     "open quote": ("version: 1\nmin_age: '14d\n", 3),
     "colon": ("version: 1\nmin_age: 14d: x\n", 2),
     "alias of nothing": ("version: 1\nmin_age: *age\n", 2),
+    "anchor twice": ("version: &a 1\nkeep_last:\n  runs: &a 2\n", 3),
     "itself": ("version: 1\nguards: &g\n  max_share: *g\n", 2),
     "python object": ("version: 1\nmin_age: !!python/object/apply:os.abort []\n", 2),
     "python name": ("version: 1\nmin_age: !!python/name:os.abort ''\n", 2),
