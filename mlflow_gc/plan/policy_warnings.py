@@ -38,6 +38,14 @@ def warnings(document: Json) -> Iterator[str]:
     min_age_ms = parse_duration(document["min_age"]) if "min_age" in document else 0
     floors = document.get("keep_last") or {}
     may_shorten = (document.get("owners") or {}).get("may_shorten", True)
+
+    def ages(about: Sequence[tuple[Json, Rule]]) -> list[tuple[int | None, bool]]:
+        return [
+            age
+            for words, rule in about
+            for age in _ages(rule, {*said_defaults, *words}, may_shorten=may_shorten)
+        ]
+
     for number, (words, rule) in enumerate(zip(said, rules, strict=True)):
         where = f"rule {rule.name!r}"
         shadow = next((r for r in rules[:number] if r.match.covers(rule.match)), None)
@@ -51,8 +59,9 @@ def warnings(document: Json) -> Iterator[str]:
             yield f"{where}: {', '.join(idle)} can do nothing for what it is about"
         yield from _too_short(where, words, min_age_ms)
         if "keep" in words:
-            ages = [*_ages(rule, {*said_defaults, *words}, may_shorten=may_shorten)]
-            yield from _idle_keeps(where, rule, rules[: number + 1], floors, ages, min_age_ms)
+            until_here = rules[: number + 1]
+            own = ages([(words, rule)])
+            yield from _idle_keeps(where, rule, until_here, floors, own, min_age_ms)
     for key in _idle_defaults(said_defaults, said):
         yield f"defaults: {key} can do nothing beside the statuses and ages there"
     yield from _too_short("defaults", said_defaults, min_age_ms)
@@ -61,12 +70,8 @@ def warnings(document: Json) -> Iterator[str]:
         heirs = [
             (words, rule) for words, rule in zip(said, rules, strict=True) if "keep" not in words
         ]
-        ages = [
-            age
-            for words, rule in [(said_defaults, default), *heirs]
-            for age in _ages(rule, {*said_defaults, *words}, may_shorten=may_shorten)
-        ]
-        yield from _idle_keeps("defaults", default, [*rules, default], floors, ages, min_age_ms)
+        all_ages = ages([(said_defaults, default), *heirs])
+        yield from _idle_keeps("defaults", default, [*rules, default], floors, all_ages, min_age_ms)
     yield from _idle_floors(floors)
     yield from _idle_guards(document.get("guards") or {}, [*rules, default])
 

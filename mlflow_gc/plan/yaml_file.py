@@ -24,7 +24,6 @@ _PLAIN = {_PREFIX + name for name in ("str", "int", "float", "bool", "null", "ti
 _DEEPEST = 50
 _HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,14})", re.ASCII)
-
 _SECOND_ANCHOR = re.compile(r"^second occurrence .*, line (\d+), column \d+:$", re.MULTILINE)
 
 Place = tuple[Any, ...]
