@@ -46,6 +46,11 @@ def counted(kind: str, count: int) -> str:
     return f"{count:,} {KIND_WORDS[kind][count != 1]}"
 
 
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """Return ``a, b and c``, or what joins the ``last`` one; nothing for nothing."""
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
+
+
 def width_of(console: Console) -> int | None:
     """Return the width of the terminal in cells, or None where there is none."""
     return console.width if console.file.isatty() else None

@@ -15,7 +15,18 @@ from mlflow_gc.inventory.entities import (
 )
 from mlflow_gc.plan.build import GUARD
 from mlflow_gc.views import policy_in_words
-from mlflow_gc.views.lines import CUT_AT, KIND_WORDS, Column, Span, counted, line, more, rows, spans
+from mlflow_gc.views.lines import (
+    CUT_AT,
+    KIND_WORDS,
+    Column,
+    Span,
+    counted,
+    line,
+    listed,
+    more,
+    rows,
+    spans,
+)
 from mlflow_gc.views.plan_groups import ages, percent
 
 if TYPE_CHECKING:
@@ -50,7 +61,7 @@ def headline(plan: dict[str, Any], console: Console) -> None:
         line(console, "Nothing to delete.", "bold")
         return
     sizes = [counted(kind, n) for kind, n in deletes.items()]
-    line(console, f"Deletes {_and(sizes)}.", "bold")
+    line(console, f"Deletes {listed(sizes)}.", "bold")
     if lost := plan["summary"]["irreversible"]:
         # An edited plan, which is shown all the same, may count what its lists do not have.
         of_what = f" ({named})" if (named := _what_is_irreversible(plan)) else ""
@@ -171,7 +182,7 @@ def why_not_applyable(plan: dict[str, Any]) -> str | None:
     if not plan["applyable"]:
         codes = [d["code"] for d in plan["diagnostics"]]
         obstacles = [words for code, words in _OBSTACLES.items() if code in codes]
-        return _and(obstacles or ["it says so itself"]) + "."
+        return listed(obstacles or ["it says so itself"]) + "."
     if plan["expires_at"] and parse_time(plan["expires_at"]) <= now_ms():
         return f"it expired at {plan['expires_at']}."
     return None
@@ -204,8 +215,4 @@ def _what_is_irreversible(plan: dict[str, Any]) -> str:
     ]
     if any(not run["reversible"] for run in plan["runs"]):
         words.append("assessments of evaluation runs")
-    return _and(words)
-
-
-def _and(words: list[str]) -> str:
-    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+    return listed(words)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_gc.retention.rules import NEVER, OFF
+from mlflow_gc.views.lines import listed
 
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _BUCKETS = {"daily": "days", "weekly": "ISO weeks", "monthly": "months", "yearly": "years"}
@@ -26,7 +27,7 @@ def limits(policy: Json) -> Iterator[str]:
     if rules := policy["rules"]:
         yield "Rules, the first that matches decides: " + "; ".join(_short(rule) for rule in rules)
     if keeps := list(_keeps(policy["default"]["keep"])):
-        yield "By default " + _and(keeps) + " stay."
+        yield "By default " + listed(keeps) + " stay."
     if policy["grace"] != OFF:
         yield _grace(policy)
     yield from _floors(policy)
@@ -78,7 +79,7 @@ def subject(match: Json) -> str:
     anywhere = [*_tags(match)]
     if "workspace" in match:
         anywhere.append(f"in workspace {match['workspace']}")
-    return what + (f"; {_and(anywhere)}" if anywhere else "")
+    return what + (f"; {listed(anywhere)}" if anywhere else "")
 
 
 def span(text: str) -> str:
@@ -104,7 +105,7 @@ def _names(match: Json, kind: str) -> Iterator[str]:
 
 def _of_the_run(match: Json) -> Iterator[str]:
     if "status" in match:
-        yield f"that are {_or(match['status'])}"
+        yield f"that are {listed(match['status'], 'or')}"
     if "run_name" in match:
         yield f"named {match['run_name']}"
     if "user" in match:
@@ -114,7 +115,7 @@ def _of_the_run(match: Json) -> Iterator[str]:
 def _in_experiments(match: Json) -> Iterator[str]:
     names = list(_names(match, "experiment"))
     if names:
-        yield f"in experiments {_and(names)}"
+        yield f"in experiments {listed(names)}"
 
 
 def _tags(match: Json) -> Iterator[str]:
@@ -165,7 +166,7 @@ def _times_of_runs(rule: Json, match: Json) -> Iterator[tuple[str, str]]:
             age = NEVER
         by_age.setdefault(age, []).append(status)
     for age, statuses in by_age.items():
-        yield f"{_and(statuses)} runs", age
+        yield f"{listed(statuses)} runs", age
 
 
 def _keeps(keep: Json) -> Iterator[str]:
@@ -175,9 +176,9 @@ def _keeps(keep: Json) -> Iterator[str]:
         _so_many(keep[name], words) for name, words in _BUCKETS.items() if _is_number(keep, name)
     ]
     if counted:
-        yield f"the newest of each of the last {_and(counted)} that have something"
+        yield f"the newest of each of the last {listed(counted)} that have something"
     if always := [words for name, words in _BUCKETS.items() if keep.get(name) == "all"]:
-        yield f"the newest of each of all {_and(always)}"
+        yield f"the newest of each of all {listed(always)}"
     if "within" in keep:
         yield f"what was active within {span(keep['within'])}"
     for best in keep.get("best", ()):
@@ -223,15 +224,3 @@ def _short(rule: Json) -> str:
 
 def _listed(words: Sequence[str]) -> str:
     return f" {' '.join(words)}" if words else ""
-
-
-def _and(words: Sequence[str]) -> str:
-    return _join(words, "and")
-
-
-def _or(words: Sequence[str]) -> str:
-    return _join(words, "or")
-
-
-def _join(words: Sequence[str], last: str) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"

@@ -9,9 +9,9 @@ from typing import Any
 from mlflow_gc.views.html.charts import ranked
 from mlflow_gc.views.html.entries import Entry, Fate, experiment_names
 from mlflow_gc.views.html.links import Links
-from mlflow_gc.views.html.markup import counted, filter_link, listed, text
+from mlflow_gc.views.html.markup import counted, filter_link, text
 from mlflow_gc.views.html.reasons import why_it_stays
-from mlflow_gc.views.lines import KIND_WORDS
+from mlflow_gc.views.lines import KIND_WORDS, listed
 
 FIRST_ROWS = 50
 """How many rows of a list stand in the file as a plain table."""

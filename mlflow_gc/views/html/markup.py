@@ -33,11 +33,6 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def listed(words: list[str]) -> str:
-    """Return ``a, b and c``."""
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
-
-
 def percent(part: int, whole: int) -> str:
     """Return a share; never 0 % for something and never 100 % for less than all."""
     if not part or not whole:

@@ -13,9 +13,9 @@ from mlflow_gc.views import policy_in_words
 from mlflow_gc.views.html.bars import FILLS
 from mlflow_gc.views.html.entries import KINDS, Entry, Fate
 from mlflow_gc.views.html.links import Links
-from mlflow_gc.views.html.markup import counted, filter_link, listed, percent, text
+from mlflow_gc.views.html.markup import counted, filter_link, percent, text
 from mlflow_gc.views.html.standing import EXPIRED, Standing
-from mlflow_gc.views.lines import KIND_WORDS
+from mlflow_gc.views.lines import KIND_WORDS, listed
 
 _AT_ONCE = 6
 _LONGEST = 600

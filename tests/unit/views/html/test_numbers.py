@@ -15,7 +15,8 @@ from mlflow_gc.views.html.ages import ages, spans
 from mlflow_gc.views.html.bars import Bar, chart
 from mlflow_gc.views.html.charts import charts
 from mlflow_gc.views.html.entries import Fate, age_group, entries
-from mlflow_gc.views.html.markup import counted, filter_link, listed, percent
+from mlflow_gc.views.html.markup import counted, filter_link, percent
+from mlflow_gc.views.lines import listed
 
 PLAN = busy_plan(600, AS_OF)
 FOUND = entries(PLAN)
