@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 from support import zygote
 
-ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 240.0
 
 TRACEBACK_MARK = "Traceback (most recent call last)"

@@ -26,9 +26,9 @@ from typing import Any
 
 import yaml
 
+from support import ROOT
 from support.expressions import condition, interpolate
 
-ROOT = Path(__file__).parents[2]
 SUMMARY_LIMIT = 1024 * 1024
 COMMENT_LIMIT = 65_536
 JOB_TOKEN = "job-token"

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.pages import PAGES
 
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.retention.decision import Reason
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

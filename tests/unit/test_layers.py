@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2] / "mlflow_gc"
+from support import ROOT
+
+PACKAGE = ROOT / "mlflow_gc"
 STORY = ["inventory", "retention", "plan", "apply", "views", "demo", "cli"]
 FOUNDATION = {"errors", "clock", "settings", "canonical"}
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
 
 from sqlalchemy import Select, Table
 from sqlalchemy.sql import visitors
+from support import ROOT
 
 from mlflow_gc.inventory.database_statements import ByRun, Statements
 
-PAGE = Path(__file__).parents[3] / "docs/how-to/database.md"
+PAGE = ROOT / "docs/how-to/database.md"
 ARGUMENTS = {
     "by_name": True,
     "experiment_ids": [1],

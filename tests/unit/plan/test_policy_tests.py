@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
+from support import ROOT
 from unit.worlds import a_model, a_run, a_version, an_experiment, inventory
 
 from mlflow_gc.clock import DAY_MS, parse_time
@@ -30,7 +31,6 @@ from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 
-ROOT = Path(__file__).parents[3]
 AS_OF = parse_time("2026-11-24")
 Run = Callable[..., list[CaseResult]]
 

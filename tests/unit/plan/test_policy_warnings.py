@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support import ROOT
 from unit.worlds import (
     AS_OF,
     POLICY,
@@ -33,7 +33,6 @@ from mlflow_gc.retention.decision import Decision, Verdict
 from mlflow_gc.retention.keep import ALL, CALENDAR, Keep, Member, kept
 from mlflow_gc.retention.rules import Selector
 
-ROOT = Path(__file__).parents[3]
 Document = dict[str, Any]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support import ROOT
 from unit.worlds import POLICY
 
 from mlflow_gc.plan import schema
@@ -18,7 +18,6 @@ from mlflow_gc.plan.policy_file import apply_policy, starter
 from mlflow_gc.views.escape import plain
 from mlflow_gc.views.policy_in_words import ages, explain, limits, subject
 
-ROOT = Path(__file__).parents[3]
 # What a line may say, and which kinds it means by that.
 MEANS = {
     "FINISHED": ["FINISHED runs"],

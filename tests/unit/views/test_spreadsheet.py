@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import ROOT
 from unit import worlds
 from unit.views.hostile_plans import hostile_plans, longer, with_all_kinds
 from unit.worlds import OLD, RUN_IDS, a_model, a_run, a_version, an_experiment
@@ -21,7 +21,6 @@ from mlflow_gc.plan.verify import KINDS, identify
 from mlflow_gc.views.rows import COLUMNS, rows
 from mlflow_gc.views.spreadsheet import csv_pieces, ndjson_pieces
 
-ROOT = Path(__file__).parents[3]
 STARTS = "=+-@\uff1d\uff0b\uff0d\uff20"
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 

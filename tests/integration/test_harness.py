@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-
 from support import proxy as faults
 from support.plans import plan_digest, rfc3339
 from support.proxy import Proxy

@@ -10,9 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from support import ROOT
 from support.site import Site
-
-ROOT = Path(__file__).parents[2]
 
 
 def tracked_pages() -> list[str]:

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "_record"))
 
-from session import Step, lasting, shell, steps, with_steps  # noqa: E402 - needs the path
-from tutorial import PAGE, differences, replay  # noqa: E402
+from session import Step, lasting, shell, steps, with_steps
+from tutorial import PAGE, differences, replay
 
 FENCE = "```"
 

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.cli import ROOT
+from support import ROOT
 from support.plans import Plan
 from support.world import FRESH
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from support.pages import ROOT, block_for
+from support import ROOT
+from support.pages import block_for
 from support.plans import Plan
 from support.repository import commit, git, repository
 from support.world import FRESH

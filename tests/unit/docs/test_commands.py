@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import typer
-from support.pages import PAGES, ROOT, blocks
+from support import ROOT
+from support.pages import PAGES, blocks
 
 from mlflow_gc.cli import app
 

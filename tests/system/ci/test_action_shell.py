@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.github import ROOT, read_commands, read_outputs
+from support import ROOT
+from support.github import read_commands, read_outputs
 
 SHELL = ROOT / ".github" / "action" / "lib.sh"
 

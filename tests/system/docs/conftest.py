@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.site import Site
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.pages import ROOT, blocks
+from support import ROOT
+from support.pages import blocks
 from support.plans import Plan, plan_digest
 from support.world import FRESH
 

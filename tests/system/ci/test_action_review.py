@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.github import ROOT
+from support import ROOT
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from support import oracle
-from support.pages import ROOT, block_for, blocks
+from support import ROOT, oracle
+from support.pages import block_for, blocks
 from support.plans import Journal
 from support.world import FRESH
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from support.github import ROOT
+from support import ROOT
 from support.pages import PAGES, Block, blocks
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.cli import ROOT
+from support import ROOT
 from support.world import FRESH, KEEP_TAG
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import ROOT
 from support.site import Site
 
 from mlflow_gc import errors, settings
 from mlflow_gc.apply.journal import SKIP_CODES
 from mlflow_gc.retention.decision import Reason
 
-ROOT = Path(__file__).parents[2]
 SCHEMAS = sorted((ROOT / "schemas").glob("*.json"))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
-from support.cli import ROOT
+from support import ROOT
 from support.viewer import opened
 
 if TYPE_CHECKING:

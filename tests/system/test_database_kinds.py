@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
-from support import estate, mariadb, postgres
+from support import ROOT, estate, mariadb, postgres
 from support.bench import Bench
-from support.cli import ROOT
 from support.plans import Plan
 from support.readers import SAME_BUT, assert_same, differing, read
 from support.world import FRESH, KEEP_TAG

@@ -12,7 +12,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
-from support.github import ROOT
+from support import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,11 +24,11 @@ from typing import Any
 
 import pytest
 import yaml
+from support import ROOT
 
 from mlflow_gc import __version__
 from mlflow_gc.demo.server import LocalServer
 
-ROOT = Path(__file__).parents[2]
 SECRETS = Path("/var/run/secrets/user_credentials")
 DAY_MS = 86_400_000
 # Of our own environment; a copy of the package in another folder is not to be measured either.

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.github import ROOT
+from support import ROOT
 from support.world import FRESH, OLD
 
 if TYPE_CHECKING:
