@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Extra arguments for pytest: make test PYTEST_ARGS="-x -k journal"
 PYTEST_ARGS ?=
+# make test COVERAGE=1 measures, and fails below the floor of pyproject.toml.
+COVERAGE ?=
 # Where `make ae5-archive` and `make wheel` put their files.
 DIST ?= dist
 
@@ -63,6 +65,10 @@ $(STAMP): | requirements-dev.txt pyproject.toml
 	$$pip install --quiet --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
+.PHONY: venv-lowest
+venv-lowest: $(STAMP)  ## put the lowest allowed versions of the dependencies into .venv (back: make clean)
+	$(UV) pip install --quiet --python $(BIN)/python --resolution lowest-direct -e .
+
 # Independent schema validator for the tests; they say why they skip where it is missing.
 AJV := tests/ajv/node_modules/.stamp
 
@@ -90,12 +96,24 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 \
 demo: $(STAMP)  ## try the tool on a throw-away local MLflow server
 	@$(BIN)/mlflow-gc demo $(DEMO_ARGS)
 
+# A pytest that finds the program and the tools of the environment; on two processors or more.
+PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(if $(COVERAGE),$(BIN)/coverage run -m,$(BIN)/python -m) \
+	pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
+WORKERS ?= auto
+
 .PHONY: test
-test: $(STAMP) $(AJV)  ## all tests, with coverage (PYTEST_ARGS="-k journal" for some)
-	@$(BIN)/coverage erase
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage run -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
+test: $(STAMP) $(AJV)  ## what a change must pass: all tiers, few cases (PYTEST_ARGS="-k journal" for some)
+	@$(if $(COVERAGE),$(BIN)/coverage erase)
+	$(PYTEST) --depth quick $(PYTEST_ARGS)
+	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
+
+.PHONY: test-unit
+test-unit: $(STAMP)  ## the unit tests alone, in less than a minute: the loop while editing
+	$(PYTEST) --depth quick $(or $(PYTEST_ARGS),tests/unit)
+
+.PHONY: test-all
+test-all: $(STAMP) $(AJV)  ## everything, with many cases: nightly and before a release (an hour)
+	$(PYTEST) --depth deep $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff: rules and format
@@ -134,7 +152,8 @@ bench: $(STAMP)  ## all benchmarks, into build/benchmarks (needs PostgreSQL; som
 	@$(BIN)/python benchmarks/all.py $(BENCH)
 
 .PHONY: check
-check: lint types docs test  ## everything CI checks
+check: lint types docs  ## everything CI checks
+	@$(MAKE) --no-print-directory test COVERAGE=1
 
 # ---------------------------------------------------------------------------- release files
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mlflow_gc/__init__.py)

@@ -5,10 +5,12 @@ The one place where errors become text: no traceback for anything a user can cau
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -27,29 +29,41 @@ class Interrupted(BaseException):
 
 
 def main() -> None:
-    """Run ``mlflow-gc`` and exit."""
+    """Run ``mlflow-gc`` as a process, and exit: what concerns the whole process is done here."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         # A job's log may be ASCII; a name that it cannot hold is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_run(sys.argv[1:]))
+    for name in [n for n in os.environ if n.startswith("MLFLOW_") and not os.environ[n].strip()]:
+        # MLflow would take the blank of an unset variable for a value; see settings.resolve.
+        del os.environ[name]
+    # Read when MLflow is imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    sys.exit(run(sys.argv[1:]))
 
 
 def _interrupt(signum: int, _frame: FrameType | None) -> None:
     raise Interrupted(signum)
 
 
-def _run(arguments: list[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; nothing of it is left behind in this process.
+
+    Args:
+        arguments: what follows ``mlflow-gc`` on the command line.
+    """
     from mlflow_gc.cli.session import Session
 
     session = Session()
     code: int = ExitCode.ERROR  # of a defect, which Python shows with its traceback
     try:
-        code = _exit_code(arguments, session)
+        code = _exit_code(list(arguments), session)
     finally:
         session.end(code)
+        # Large readers freeze what they read, to spare Python's collector the walk.
+        gc.unfreeze()
     return code
 
 
@@ -97,7 +111,9 @@ def _exit_code(arguments: list[str], session: Session) -> int:
 
 def _silence_stdout() -> None:
     """Point stdout at nothing, so that the flush at exit does not fail a second time."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 if __name__ == "__main__":

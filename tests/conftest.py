@@ -3,23 +3,60 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import depth, viewer, zygote
 from support import server as store
-from support import viewer
 from support.bench import Bench
 from support.cli import Cli
 from support.proxy import Proxy
 from support.world import World
 
 from mlflow_gc.demo.server import LocalServer
+from mlflow_gc.inventory import retries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    depth.add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the plugin of hypothesis reads its seed
+def pytest_configure(config: pytest.Config) -> None:
+    depth.configure(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return depth.header(config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--depth quick``, leave out all but the smoke tests of the deep tiers."""
+    if not depth.chosen.smoke:
+        return
+    left_out = [
+        item
+        for item in items
+        if _tier(item) in {"resilience", "system"} and item.get_closest_marker("smoke") is None
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _tier(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def impatience() -> None:
+    """Shorten the waits between attempts, also of commands that run in this process."""
+    retries.FIRST_WAIT_S = zygote.FIRST_WAIT_S
 
 
 @pytest.fixture(scope="session")

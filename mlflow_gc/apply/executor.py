@@ -31,6 +31,7 @@ from mlflow_gc.apply.undo import (
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.pace import Pace
+from mlflow_gc.inventory.retries import wait_s
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.verify import identify
 from mlflow_gc.retention.lineage import nested_order
@@ -45,8 +46,6 @@ _RUNS_OF_A_BATCH = 2000
 _EVIDENCE_S = 1.5
 _BATCH_S = 2.0
 _ATTEMPTS = 4
-_BACKOFF_S = 0.5
-_LONGEST_WAIT_S = 120.0
 # Every further call would end the same way.
 _FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
 # The request arrived, or may have; nobody knows what came of it.
@@ -589,9 +588,7 @@ class Executor:
 
     def _slow_down(self, error: ServerError, attempt: int) -> None:
         """Make all deletes wait, not only this one: the server asked for it, or is in trouble."""
-        wait = error.retry_after
-        wait = _BACKOFF_S * 2 ** (attempt - 1) if wait is None else wait
-        self._resume_at = max(self._resume_at, time.monotonic() + min(wait, _LONGEST_WAIT_S))
+        self._resume_at = max(self._resume_at, time.monotonic() + wait_s(error, attempt))
 
     def _wait_for_server(self) -> None:
         while (wait := self._resume_at - time.monotonic()) > 0:

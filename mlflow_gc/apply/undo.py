@@ -10,6 +10,7 @@ from functools import partial
 from mlflow_gc.apply.journal import RECORD_KINDS, Session
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
+from mlflow_gc.inventory.retries import wait_s
 from mlflow_gc.inventory.scan import runs_by_id
 from mlflow_gc.plan.entries import Document
 
@@ -132,7 +133,7 @@ def settled(
                 raise
             if attempt == _ATTEMPTS:
                 raise
-            stop.wait(min(1.0 if error.retry_after is None else error.retry_after, 60.0))
+            stop.wait(wait_s(error, attempt))
             if is_done():
                 return
         else:

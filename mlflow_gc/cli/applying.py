@@ -195,7 +195,9 @@ def graceful_stop(
     """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends at once."""
     stop = gateway.stopped
     signals: list[int] = []
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    # Only the main thread may ask for signals; elsewhere they are the business of who called us.
+    asked = threading.current_thread() is threading.main_thread()
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM) if asked}
 
     def request_stop(signum: int, _frame: FrameType | None) -> None:
         signals.append(signum)

@@ -31,9 +31,7 @@ def demo(
 
     from mlflow_gc.demo.walkthrough import walk_through
 
-    if no_color:
-        # For the commands that the demo runs, too.
-        os.environ["NO_COLOR"] = "1"
+    no_color = no_color or bool(os.environ.get("NO_COLOR"))
     # No highlighting and no markup: names from a server are text and nothing else.
-    console = Console(highlight=False, markup=False, emoji=False)
-    walk_through(console, Console(stderr=True, highlight=False), keep=keep)
+    console = Console(highlight=False, markup=False, emoji=False, no_color=no_color)
+    walk_through(console, Console(stderr=True, highlight=False, no_color=no_color), keep=keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -46,6 +47,8 @@ class Commands:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow_gc", *arguments],
             cwd=self._directory,
+            # What the demo was told by a flag holds for the commands that it runs, too.
+            env={**os.environ, **({"NO_COLOR": "1"} if self._console.no_color else {})},
             stdin=subprocess.DEVNULL,
         )
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from urllib.parse import urlsplit
 
@@ -11,14 +10,7 @@ from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.address import DIRECTLY_READABLE, Address, first_line
 from mlflow_gc.inventory.database_uri import try_database
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
-from mlflow_gc.settings import (
-    REGISTRY_URI,
-    TRACKING_TOKEN,
-    TRACKING_URI,
-    WORKSPACE,
-    Connection,
-    without_secrets,
-)
+from mlflow_gc.settings import Connection, without_secrets
 
 
 def connect(connection: Connection) -> Gateway:
@@ -28,14 +20,6 @@ def connect(connection: Connection) -> Gateway:
         UsageProblem: a URI that this program cannot work with (a ``file:`` store, no URI).
         ServerError: a database that cannot be opened.  A server is not contacted yet.
     """
-    # MLflow reads its variables itself and would take the blank of an unset one for a value.
-    for setting in (TRACKING_URI, REGISTRY_URI, TRACKING_TOKEN, WORKSPACE):
-        if not os.environ.get(setting.variable, "x").strip():
-            del os.environ[setting.variable]
-    if connection.token.text:
-        # MLflow's HTTP client reads the token from the environment only; an AE5 secret file
-        # has to be put there.
-        os.environ["MLFLOW_TRACKING_TOKEN"] = connection.token.text
     _quieten_mlflow()
     import mlflow
 
@@ -75,19 +59,18 @@ def connect(connection: Connection) -> Gateway:
         if database is None and tracking.database in DIRECTLY_READABLE and len(addresses) == 1:
             database = tracking
         return StoreGateway(tracking.uri, registry.uri, database=database)
-    from mlflow_gc.inventory.prompt_ack import acknowledge_at_once
+    from mlflow_gc.inventory.http_session import open_session
     from mlflow_gc.inventory.rest import RestGateway
 
     for address in addresses:
         _refuse_no_server(address)
-    # MLflow keeps so many connections open; more calls at once would open a new one each time.
     max_parallel = int(connection.max_parallel.text or 1)
-    os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(max_parallel))
-    acknowledge_at_once()
+    open_session(max_parallel)
     _look_for_databricks_once()
     return RestGateway(
         tracking.uri,
         registry.uri,
+        token=connection.token.text,
         workspace=connection.workspace.text,
         max_parallel=max_parallel,
         database=database,
@@ -117,7 +100,6 @@ def _look_for_databricks_once() -> None:
 
 def _quieten_mlflow() -> None:
     """Keep MLflow's logging and warnings out of our output; errors reach the user through us."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     warnings.filterwarnings("ignore", module="mlflow")
     # Importing it sets the levels of its loggers.
     import mlflow  # noqa: F401

@@ -8,7 +8,6 @@ every verb on every 5xx, so one refused delete would be sent eight times over fo
 
 from __future__ import annotations
 
-import random
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,18 +16,17 @@ from functools import cache
 from typing import Any, TypeVar
 
 from mlflow_gc.clock import now_ms
-from mlflow_gc.inventory import wire
+from mlflow_gc.inventory import retries, wire
 from mlflow_gc.inventory.address import Address
 from mlflow_gc.inventory.answers import checked, decode, no_answer, not_mlflow, skew_ms
 from mlflow_gc.inventory.entities import ReadFrom, Run
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
+from mlflow_gc.inventory.http_session import NO_RETRIES
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
 from mlflow_gc.settings import redact_uri
 
 _READ_ATTEMPTS = 5
-_BACKOFF_S = 0.5
 _SECOND_THOUGHT_S = 0.1
-_LONGEST_WAIT_S = 120.0
 _V2 = "/api/2.0/mlflow"
 _V3 = "/api/3.0/mlflow"
 _RETRIED_READS = {Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE}
@@ -47,6 +45,7 @@ class RestGateway:
     Args:
         tracking_uri: as given; credentials in it are used and never shown.
         registry_uri: the same for the registry.
+        token: bearer token for both, or None; MLflow's own reading of its variable does not count.
         workspace: sent as ``X-MLFLOW-WORKSPACE`` when set (MLflow 3.10 and newer).
         max_parallel: how many calls may be under way at once; further ones wait.
         database: the server's database, to read a plan from, or None.
@@ -59,6 +58,7 @@ class RestGateway:
         tracking_uri: str,
         registry_uri: str,
         *,
+        token: str | None = None,
         workspace: str | None,
         max_parallel: int = 8,
         database: Address | None = None,
@@ -69,9 +69,11 @@ class RestGateway:
         self._workspace = workspace
         self._max_parallel = max_parallel
         self._places = threading.BoundedSemaphore(max_parallel)
-        self._tracking_creds = _host_creds(tracking_uri)
+        self._tracking_creds = _host_creds(tracking_uri, token)
         self._registry_creds = (
-            self._tracking_creds if registry_uri == tracking_uri else _host_creds(registry_uri)
+            self._tracking_creds
+            if registry_uri == tracking_uri
+            else _host_creds(registry_uri, token)
         )
         self._has_logged_models = True
         self._trace_search: Callable[[Sequence[str]], Json | None] = self._traces_v3
@@ -538,14 +540,7 @@ class RestGateway:
             except ServerError as error:
                 if error.failure not in _RETRIED_READS or attempt == attempts:
                     raise
-                wait = min(
-                    error.retry_after
-                    if error.retry_after is not None
-                    # Jitter keeps parallel readers from coming back all at once.
-                    else _BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.75, 1.25),
-                    _LONGEST_WAIT_S,
-                )
-                if self.stopped.wait(wait):
+                if self.stopped.wait(retries.wait_s(error, attempt)):
                     raise
         raise AssertionError("unreachable")  # pragma: no cover
 
@@ -579,9 +574,7 @@ class RestGateway:
                     creds,
                     path,
                     method,
-                    max_retries=0,
-                    retry_codes=frozenset(),
-                    raise_on_status=False,
+                    **NO_RETRIES,
                     # A followed 301 or 302 turns a POST into a GET: the delete would do nothing.
                     allow_redirects=False,
                     **kwargs,
@@ -621,17 +614,24 @@ def _tag_call(kind: str, entity_id: str) -> tuple[str, str, Json, bool]:
     }[kind]
 
 
-def _host_creds(uri: str) -> Any:
-    """Return MLflow's credentials for a URI, from whichever store plugin serves its scheme."""
+def _host_creds(uri: str, token: str | None) -> Any:
+    """Return MLflow's credentials for a URI, from whichever store plugin serves its scheme.
+
+    The token is ours: MLflow reads it from the environment only, where an AE5 secret file is not,
+    and takes the blank of an unset variable for a value.
+    """
     from mlflow.exceptions import MlflowException
     from mlflow.tracking._tracking_service.utils import _get_store
 
     try:
-        return _get_store(uri).get_host_creds()
+        creds = copy(_get_store(uri).get_host_creds())
     except MlflowException as error:
         raise ServerError(
             f"MLflow cannot use the URI {redact_uri(uri)}: {error.message}", Failure.UNREACHABLE
         ) from error
+    if token or not (getattr(creds, "token", None) or "").strip():
+        creds.token = token
+    return creds
 
 
 @cache

@@ -73,7 +73,7 @@ def test_arguments_environment_streams_and_exit_code(
     offline_cli: Cli, stub: Path, cold: bool
 ) -> None:
     outcome = offline_cli(
-        "echo", "word", env={"CANARY": "c"}, stdin="input", cwd=stub, cold=cold
+        "echo", "word", env={"CANARY": "c"}, stdin="input", cwd=stub, process=True, cold=cold
     ).expect(7)
     assert outcome.out == f"word c input {stub}\n"
     assert outcome.err == "to stderr\n"
@@ -82,14 +82,14 @@ def test_arguments_environment_streams_and_exit_code(
 def test_a_warm_start_has_mlflow_already_and_a_cold_one_has_not(
     offline_cli: Cli, stub: Path
 ) -> None:
-    assert offline_cli("imports", cwd=stub).expect(0).out == "True\n"
-    assert offline_cli("imports", cwd=stub, cold=True).expect(0).out == "False\n"
+    assert offline_cli("imports", cwd=stub, process=True).expect(0).out == "True\n"
+    assert offline_cli("imports", cwd=stub, process=True, cold=True).expect(0).out == "False\n"
 
 
 @pytest.mark.parametrize("cold", [False, True])
 def test_a_traceback_fails_the_test(offline_cli: Cli, stub: Path, cold: bool) -> None:
     with pytest.raises(AssertionError, match="a traceback"):
-        offline_cli("crash", cwd=stub, cold=cold)
+        offline_cli("crash", cwd=stub, process=True, cold=cold)
 
 
 @pytest.mark.parametrize("cold", [False, True])
@@ -109,11 +109,13 @@ def test_signals_reach_the_program(
 
 def test_a_command_that_hangs_fails_the_test(offline_cli: Cli, stub: Path) -> None:
     with pytest.raises(AssertionError, match="hangs"):
-        offline_cli("hang", cwd=stub, timeout=1)
+        offline_cli("hang", cwd=stub, process=True, timeout=1)
 
 
 def test_files_cannot_grow_beyond_the_limit(offline_cli: Cli, stub: Path, tmp_path: Path) -> None:
-    outcome = offline_cli("grow", tmp_path / "file", cwd=stub, file_size_limit=1_000).expect(0)
+    outcome = offline_cli(
+        "grow", tmp_path / "file", cwd=stub, process=True, file_size_limit=1_000
+    ).expect(0)
     assert "File too large" in outcome.out
     assert (tmp_path / "file").stat().st_size == 1_000
 

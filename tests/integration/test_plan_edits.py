@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import depth
 from support.plans import UNDIGESTED, Plan, plan_digest
 from support.world import FRESH, KEEP_TAG
 
@@ -75,7 +76,7 @@ VALUES = st.one_of(
 
 
 @settings(
-    max_examples=60,
+    max_examples=depth.chosen.examples,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -95,7 +96,7 @@ def test_any_one_changed_value_is_refused(
 
 
 @settings(
-    max_examples=40,
+    max_examples=round(depth.chosen.examples * 0.7),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from support import depth
 from support.durability import (
-    TURN,
     Snapshot,
     assert_all_is_back,
     assert_journal_is_complete,
@@ -40,11 +40,10 @@ if TYPE_CHECKING:
 REFUSED = 5
 RUNS = 40
 
-WHOLE = TURN in {"all", "writes"}
-DAY = 0 if WHOLE else int(TURN)
-SEEDS = list(range(1, 6)) if WHOLE else [1 + DAY % 5]
+MANY = depth.chosen.share > 1 / 10
+SEEDS = [1 + depth.seed + n for n in range(5 if MANY else 1)]
 """Of the delays of requests; 0 is for none."""
-RACES = [(n, s) for n in (2, 3) for s in (0, *SEEDS)] if WHOLE else [(2, 0), (3, SEEDS[0])]
+RACES = [(n, s) for n in (2, 3) for s in (0, *SEEDS)] if MANY else [(2, 0), (3, SEEDS[0])]
 
 
 def _furnish(world: World) -> None:

@@ -6,9 +6,7 @@ the plan, the journal is true and complete, no delete is sent twice without a lo
 a second, undisturbed command ends where an undisturbed first one would have ended.
 
 All pairs of a fault and a request take more than half an hour.  So every run has the faults that
-matter most at every write, and of all pairs the share of the day: ``MLFLOW_GC_TEST_TURN=<number>``
-repeats that of a day, ``MLFLOW_GC_TEST_TURN=writes`` takes every fault at every write and a share
-of the reads, and ``MLFLOW_GC_TEST_TURN=all`` all of them.
+matter most at every write, and of all pairs a share (see ``support/depth.py``).
 """
 
 from __future__ import annotations
@@ -18,10 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import depth
 from support import proxy as faults
 from support.durability import (
     REFUSED,
-    TURN,
     Estate,
     assert_all_is_back,
     assert_journal_is_complete,
@@ -129,29 +127,25 @@ LASTING = [
 KINDS = [*PASSING, *STRANGE, *LASTING]
 
 
-def chosen(kind: Kind, number: int, requests: list[Seen], *, writes: int, reads: int) -> list[int]:
-    """Return the requests that meet this kind of fault today.
+def chosen(
+    kind: Kind, number: int, requests: list[Seen], *, writes: float, reads: float
+) -> list[int]:
+    """Return the requests that meet this kind of fault this time.
 
     Args:
         kind: of the fault.
         number: of the kind.
         requests: of the undisturbed command.
-        writes: in so many days each write has met each kind.
+        writes: how dear a case at a write is, compared with others.
         reads: the same for reads.
     """
-    if TURN == "all":
-        return list(range(len(requests)))
-    turn = 0
-    if TURN == "writes":
-        writes, reads = 1, 12
-    else:
-        turn = int(TURN)
 
-    def days(seen: Seen) -> int:
-        return (writes if seen.is_write else reads) * (10 if kind.waits else 1)
+    def every(seen: Seen) -> int:
+        dear = (writes if seen.is_write else reads) * (10 if kind.waits else 1)
+        return max(1, round(dear / depth.chosen.share))
 
-    # Neighbours meet different kinds, and over the days each meets every kind.
-    return [s.index for s in requests if (s.index + number + turn) % days(s) == 0]
+    # Neighbours meet different kinds, and from seed to seed each meets every kind.
+    return [s.index for s in requests if (s.index + number + depth.seed) % every(s) == 0]
 
 
 def each(
@@ -227,16 +221,15 @@ def check_prune(
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("number", range(len(KINDS)), ids=lambda n: str(KINDS[n]))
 def test_prune_survives_a_fault_at_any_request(estate: Estate, number: int) -> None:
-    """Of each kind, at the requests of the day."""
+    """Of each kind, at a share of the requests."""
     kind = KINDS[number]
 
     def check(index: int) -> None:
-        # The whole product restores everywhere.
-        restores = TURN == "all" or (index + number) % 3 == 0
+        restores = depth.chosen.share == 1 or (index + number) % 3 == 0
         strike = partial(kind.strike, estate.proxy, index)
         check_prune(estate, strike, kind.env, passes=kind.passes, restores=restores)
 
-    each(kind, chosen(kind, number, estate.requests, writes=40, reads=300), estate.requests, check)
+    each(kind, chosen(kind, number, estate.requests, writes=1, reads=8), estate.requests, check)
 
 
 AT_EACH_WRITE = [
@@ -332,7 +325,7 @@ def test_report_under_a_fault_at_any_request_is_the_same_or_none(
             assert rough.document["complete"] is False
             assert rough.document["diagnostics"]
 
-    each(kind, chosen(kind, number, requests, writes=1, reads=80), requests, check)
+    each(kind, chosen(kind, number, requests, writes=1, reads=2), requests, check)
     assert look(estate.before.database) == estate.before.state, "a report changed something"
 
 
@@ -384,14 +377,14 @@ def check_restore(
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("number", range(len(RESTORE_KINDS)), ids=lambda n: str(RESTORE_KINDS[n]))
 def test_restore_survives_a_fault_at_any_request(estate: Estate, number: int) -> None:
-    """Of each kind, at the requests of the day."""
+    """Of each kind, at a share of the requests."""
     kind = RESTORE_KINDS[number]
 
     def check(index: int) -> None:
         check_restore(estate, partial(kind.strike, estate.proxy, index), kind.env)
 
     requests = estate.restoring
-    each(kind, chosen(kind, number, requests, writes=20, reads=60), requests, check)
+    each(kind, chosen(kind, number, requests, writes=0.5, reads=1.5), requests, check)
 
 
 @pytest.mark.parametrize("fault", AT_EACH_WRITE, ids=str)

@@ -16,9 +16,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from support import depth
 from support import proxy as faults
 from support.durability import (
-    TURN,
     Estate,
     Snapshot,
     assert_all_is_back,
@@ -76,24 +76,23 @@ def killed_at(bench: Bench, proxy: Proxy, index: int, when: str, *args: object) 
 
 
 def _moments(requests: list[Seen], shares: float) -> list[tuple[int, str]]:
-    """Return where to kill: all moments, or today's share of the writes and of the reads."""
-    if TURN == "all":
+    """Return where to kill: all moments, or a share of the writes and of the reads."""
+    if depth.chosen.share == 1:
         return [(seen.index, when) for seen in requests for when in (BEFORE, AFTER)]
-    turn = 0 if TURN == "writes" else int(TURN)
+
+    def every(seen: Seen) -> int:
+        return max(1, round((shares if seen.is_write else 30 * shares) / (40 * depth.chosen.share)))
+
     return [
-        (seen.index, (BEFORE, AFTER)[(seen.index + turn) % 2])
+        (seen.index, (BEFORE, AFTER)[(seen.index + depth.seed) % 2])
         for seen in requests
-        if (seen.index + turn // 2) % (shares if seen.is_write else round(shares * 30)) == 0
+        if (seen.index + depth.seed // 2) % every(seen) == 0
     ]
 
 
 def _seeds(count: int) -> list[int]:
-    """Return the seeds of the day, or in the whole product four times as many."""
-    return (
-        list(range(4 * count))
-        if TURN in {"all", "writes"}
-        else [int(TURN) + n for n in range(count)]
-    )
+    """Return so many seeds, or where more is tried ten times as many."""
+    return [depth.seed + n for n in range(count if depth.chosen.share < 1 / 10 else 10 * count)]
 
 
 def _at_each_moment(
@@ -129,8 +128,7 @@ def test_a_prune_killed_at_any_request_is_finished_by_the_next(estate: Estate) -
         assert not gone & set(deletions(estate.proxy.seen)), "deleted a second time"
         assert rows_of(estate.before.database) == estate.after.rows, "another end"
         assert_journal_is_complete(journal, estate.plan)
-        # The whole product restores everywhere.
-        if TURN == "all" or index % 3 == 0:
+        if depth.chosen.share == 1 or index % 3 == 0:
             estate.restore(journal).expect(0)
             assert_all_is_back(estate.before, estate.plan)
 

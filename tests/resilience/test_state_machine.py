@@ -5,9 +5,8 @@ work, prunes, prunes again, restores.  After each step an oracle that reads the 
 (``support/machine_oracle.py``, written without a look at the program) says what must be gone and
 what must still be there.
 
-The same examples are tried on each run.  ``MLFLOW_GC_HUNT=500`` tries so many, new ones each time
-(a failure prints the blob that repeats it); ``MLFLOW_GC_HUNT_SHRINK=0`` reports the first failure
-as it was found.  With ``-s`` the totals are printed.
+How many examples, and which: ``support/depth.py``.  ``MLFLOW_GC_SHRINK=0`` reports the first
+failure as it was found.  With ``-s`` the totals are printed.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from support import depth
 from support import machine_oracle as oracle
 from support import machine_world as make
 from support import server as store
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from mlflow_gc.demo.server import LocalServer
 
-EXAMPLES = 30
 STEPS = 14
 SKIP_CODES = frozenset({"changed", "gone", "already_deleted", "protected", "forbidden"})
 
@@ -580,19 +579,14 @@ def test_whatever_happens_only_what_may_go_goes_and_all_of_it(
     lab: Lab, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """See the module."""
-    hunt = int(os.environ.get("MLFLOW_GC_HUNT", "0"))
-    shrink = os.environ.get("MLFLOW_GC_HUNT_SHRINK", "1") != "0"
+    shrink = os.environ.get("MLFLOW_GC_SHRINK", "1") != "0"
     machine = type("LabMachine", (Machine,), {"lab": lab})
     try:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=hunt or EXAMPLES,
+                max_examples=depth.chosen.state_machine,
                 stateful_step_count=STEPS,
-                deadline=None,
-                derandomize=not hunt,
-                database=None,
-                print_blob=True,
                 report_multiple_bugs=False,
                 suppress_health_check=list(HealthCheck),
                 phases=[Phase.generate, *([Phase.shrink] if shrink else [])],

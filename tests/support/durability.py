@@ -5,15 +5,13 @@ Shared by the tests that ruin answers, that kill the program, and that run it se
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from support.oracle import look
-from support.plans import DAY_MS, Journal, Plan
+from support.plans import Journal, Plan
 from support.proxy import Proxy, Seen, deletions
 from support.server import open_database
 from support.world import FRESH, KEEP_TAG
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 
 ERROR, PARTIAL, REFUSED = 1, 3, 5
 ENDINGS = (0, ERROR, PARTIAL, REFUSED)
-
-TURN = os.environ.get("MLFLOW_GC_TEST_TURN") or str(int(time.time() * 1000) // DAY_MS)
-"""Which share of the cases is taken: a number, ``writes`` or ``all``."""
 
 
 # The server before and after

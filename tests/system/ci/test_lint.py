@@ -135,6 +135,31 @@ def test_steps_are_sound(text: str, tmp_path: Path) -> None:
             assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step["uses"])
 
 
+def test_an_action_has_the_same_version_everywhere() -> None:
+    """In the workflows, in the action, and in what people copy."""
+    texts = [ACTION.read_text(), *(w.read_text() for w in WORKFLOWS), *(b.text for b in RECIPES)]
+    pinned: dict[str, set[str]] = {}
+    for name, version in re.findall(r"uses: (actions/[a-z-]+)@(\S+ # \S+)", "\n".join(texts)):
+        pinned.setdefault(name, set()).add(version)
+    assert "actions/checkout" in pinned
+    assert not {name: versions for name, versions in pinned.items() if len(versions) > 1}
+
+
+def test_the_nightly_run_leaves_nothing_out() -> None:
+    """Its parts, together, are all tests."""
+    nightly = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text())
+    parts = nightly["jobs"]["test-all"]["strategy"]["matrix"]["part"]
+    taken, ignored = set(), set()
+    for part in parts:
+        words = part["tests"].split()
+        ignored |= {words[n + 1] for n, word in enumerate(words) if word == "--ignore"}
+        taken |= {w for w in words if not w.startswith("--")} - ignored
+    tiers = {f.parent for f in ROOT.glob("tests/*/**/test_*.py") if "node_modules" not in f.parts}
+    assert ignored <= taken
+    for folder in tiers:
+        assert any((ROOT / name) in (folder, *folder.parents) for name in taken), folder
+
+
 @pytest.mark.parametrize("block", SHELL, ids=str)
 def test_shellcheck_finds_nothing_in_the_documentation(block: Block, tmp_path: Path) -> None:
     """Scripts and commands that people copy."""

@@ -1,6 +1,6 @@
 """Fuzzing of what reads journals: what a file holds is understood in one way or refused.
 
-``FUZZ_EXAMPLES=20000`` makes the random tests run longer.
+``--depth deep`` makes the random tests run longer.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import copy
 import io
 import json
-import os
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
+from support import depth
 from unit import worlds
 
 from mlflow_gc.apply.journal import Journal, read_journal
@@ -27,7 +27,7 @@ from mlflow_gc.views import outcomes
 PLAN = worlds.plan_of(worlds.inventory())
 OTHER = {**PLAN, "as_of": "2026-01-01T00:00:00.000Z"}
 OTHER["plan_id"] = plan_id(OTHER)
-longer = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "150")))
+longer = depth.examples(2.5)
 # Words of Python and its libraries that mean nothing to the people who get the message.
 _INTERNAL = ("Traceback", "<class", "object at 0x", "NoneType", "Validator", "dict_keys", "orjson")
 

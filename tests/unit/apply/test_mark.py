@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unit.worlds import (
     AS_OF,
@@ -487,7 +487,6 @@ def test_a_run_in_the_trash_is_no_activity_of_its_experiment() -> None:
     assert _plan(_applied(found, marking), policy).changes == []
 
 
-@settings(max_examples=60)
 @given(_marked_worlds(), _policies)
 def test_marking_again_changes_nothing(found: Inventory, policy: Policy) -> None:
     """At the same moment, after the tags were written."""
@@ -501,7 +500,6 @@ def test_marking_again_changes_nothing(found: Inventory, policy: Policy) -> None
     } == written + standing
 
 
-@settings(max_examples=60)
 @given(_marked_worlds(), _policies)
 def test_what_is_marked_is_what_goes_when_its_time_has_come(
     found: Inventory, policy: Policy

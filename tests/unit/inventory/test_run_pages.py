@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support import depth
 
 from mlflow_gc.inventory import run_pages, wire
 from mlflow_gc.inventory.run_tags import Wanted
@@ -63,14 +64,14 @@ def careful(content):
 
 
 @given(pages(may_be_odd=False))
-@settings(max_examples=200)
+@depth.examples(3.3)
 def test_a_plain_page(page):
     content = json.dumps(page).encode()
     assert run_pages.decode(content, WANTED) == careful(content)
 
 
 @given(pages(may_be_odd=True))
-@settings(max_examples=400)
+@depth.examples(7)
 def test_an_odd_page(page):
     content = json.dumps(page).encode()
     quick = run_pages.decode(content, WANTED)

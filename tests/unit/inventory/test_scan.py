@@ -9,8 +9,9 @@ import random
 import re
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support import depth
 from unit import worlds
 from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 
@@ -265,7 +266,7 @@ def test_many_runs_of_one_millisecond_are_all_read(starts, seed):
     assert set(scan(Fake(found, random.Random(seed))).runs) == set(found.runs)
 
 
-@settings(max_examples=300)
+@depth.examples(5)
 @given(
     st.lists(st.integers(0, 3), min_size=1, max_size=60),
     st.integers(1, 9),
@@ -282,7 +283,7 @@ def test_one_millisecond_is_read_in_parts(starts, size, hidden, seed):
         assert set(scan(fake).runs) == set(found.runs)
 
 
-@settings(max_examples=200)
+@depth.examples(3.3)
 @given(st.integers(2, 25), st.integers(2, 5), st.integers(0, 2**32))
 def test_runs_that_come_and_go_meanwhile_lose_no_others(count, smallest, seed):
     rng = random.Random(seed)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support import depth
 from unit import worlds
 from unit.mutants import holder_of, texts, values
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
@@ -18,7 +18,7 @@ from mlflow_gc.errors import GcError
 from mlflow_gc.plan import file
 from mlflow_gc.plan.file import parse_json, refuse_ambiguous, render
 
-longer = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")))
+longer = depth.examples(5)
 PLAN = worlds.plan_of(
     worlds.inventory(
         an_experiment(name="lr=0.1,0.01 [1.5,2e9]: \\"),

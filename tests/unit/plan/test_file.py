@@ -6,8 +6,9 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support import depth
 from unit import worlds
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
@@ -128,7 +129,7 @@ def _other(value, rng):
     return rng.choice([{**value, "new": 1}, dict(list(value.items())[1:])])
 
 
-@settings(max_examples=400)
+@depth.examples(7)
 @given(st.sampled_from(list(_places(FULL))), st.integers(0, 2**32))
 def test_any_changed_value_is_refused(folder, place, seed):
     plan = copy.deepcopy(FULL)

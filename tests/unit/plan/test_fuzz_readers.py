@@ -1,6 +1,6 @@
 """Fuzzing of what reads plans: whatever a file holds, it is understood in one way or refused.
 
-``FUZZ_EXAMPLES=20000`` makes the random tests run longer.
+``--depth deep`` makes the random tests run longer.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import random
 
 import pytest
 import rfc8785
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
+from support import depth
 from unit import worlds
 from unit.mutants import holder_of, mutants, places
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
@@ -44,7 +45,7 @@ FULL = worlds.plan_of(
     )
 )
 CONTENT = render(FULL)
-longer = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "150")))
+longer = depth.examples(2.5)
 
 # Words of Python and its libraries that mean nothing to the people who get the message.
 _INTERNAL = ("Traceback", "<class", "object at 0x", "NoneType", "Validator", "dict_keys", "orjson")

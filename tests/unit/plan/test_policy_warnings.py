@@ -8,10 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
-from support import ROOT
+from support import ROOT, depth
 from unit.worlds import (
     AS_OF,
     POLICY,
@@ -195,7 +195,7 @@ _tags = st.dictionaries(st.sampled_from(_KEYS), st.sampled_from(_NAMES))
 _name = st.sampled_from(_NAMES)
 
 
-@settings(max_examples=150)
+@depth.examples(2.5)
 @given(_pairs() | st.tuples(_selectors, _selectors), st.data())
 def test_what_covers_matches_all_that_the_other_one_does(
     pair: tuple[Selector, Selector], data: st.DataObject
@@ -512,7 +512,7 @@ def _swallowing(draw: Any) -> tuple[Keep, str]:
     return keep, swallowed[0]
 
 
-@settings(max_examples=100)
+@depth.examples(1.7)
 @given(_swallowing(), st.randoms(use_true_random=False), st.booleans())
 def test_what_is_said_to_be_swallowed_keeps_nothing_more(
     case: tuple[Keep, str], rng: Any, is_ordered: bool
@@ -767,7 +767,7 @@ def test_a_keep_of_the_defaults_also_keeps_for_rules_without_one(keep: Document,
     assert not _warnings({"version": 1, "defaults": defaults, "rules": [heir]})
 
 
-@settings(max_examples=150)
+@depth.examples(2.5)
 @given(_documents | _about_keep, _worlds())
 def test_what_is_said_to_do_nothing_does_nothing(document: Document, found: Inventory) -> None:
     """Take away what the warning names, and the same goes as before."""

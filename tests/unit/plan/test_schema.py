@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support import depth
 from unit import worlds
 from unit.mutants import holder_of, mutants, places
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
@@ -26,7 +26,7 @@ from mlflow_gc.plan.file import render
 from mlflow_gc.plan.verify import load_plan
 from mlflow_gc.plan.yaml_file import read_yaml
 
-longer = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "150")))
+longer = depth.examples(2.5)
 STARTER = Path(schema.__file__).parent / "policy_starter.yml"
 PLAN = worlds.plan_of(
     worlds.inventory(

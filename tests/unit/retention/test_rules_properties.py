@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from support import depth
 from unit import worlds
 from unit.worlds import (
     AS_OF,
@@ -274,7 +275,7 @@ def any_case(test: Any) -> Any:
 
 def more_cases(test: Any) -> Any:
     """Try a test with more cases."""
-    return settings(phases=_PHASES, max_examples=150)(given(cases())(test))
+    return settings(depth.examples(2.5), phases=_PHASES)(given(cases())(test))
 
 
 def _policy(document: Document) -> Policy:
@@ -1126,7 +1127,7 @@ def test_random_worlds_are_decided_by_each_part_of_the_policy():
     matters: Counter[str] = Counter()
     words_of_rules = ("newest", "day", "week", "month", "year", "within", "best")
 
-    @settings(max_examples=400, derandomize=True, phases=_PHASES)
+    @settings(max_examples=400, derandomize=True, phases=_PHASES)  # the same at any depth
     @given(cases())
     def count(case):
         found, document, _ = case

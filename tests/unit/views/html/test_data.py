@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
+from support import depth
 from unit import worlds
 from unit.busy_server import busy_plan
 from unit.views.html.reading import read
@@ -74,7 +75,7 @@ def test_every_field_of_every_entity_is_there():
 
 
 @given(worlds.inventories(), worlds.policies)
-@settings(max_examples=40)
+@depth.examples(0.7)
 def test_whatever_a_server_holds(inventory, policy):
     check(worlds.plan_of(inventory, policy))
 

@@ -7,7 +7,8 @@ import hashlib
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from support import depth
 from unit import worlds
 from unit.busy_server import busy_plan
 from unit.views.html.reading import Reader, read
@@ -93,7 +94,7 @@ def test_a_plan_of_an_older_version_is_shown():
 
 
 @given(worlds.inventories(), worlds.policies)
-@settings(max_examples=40)
+@depth.examples(0.7)
 def test_whatever_a_server_holds_the_page_is_ours(inventory, policy):
     """No tag that is not of the page itself; every entity of the plan is in the data."""
     plan = worlds.plan_of(inventory, policy)
