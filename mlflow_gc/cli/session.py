@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import typer
@@ -57,7 +58,10 @@ class Session:
         self._error = (message, hint)
 
     def end(self, exit_code: int) -> None:
-        """Tell everybody how the command ended."""
+        """Close the connections to the server, and tell everybody how the command ended."""
+        # Looked up, because most commands need neither MLflow nor the network.
+        if (connections := sys.modules.get("mlflow_gc.inventory.http_session")) is not None:
+            connections.close_session()
         if self._progress is not None:
             self._progress.finish(exit_code, self._error)
 

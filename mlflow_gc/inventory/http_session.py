@@ -12,6 +12,8 @@ import os
 import socket
 from typing import Any
 
+import requests
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -39,17 +41,10 @@ def open_session(max_parallel: int) -> None:
         max_parallel: connections that are kept open; more at once would be opened and closed for
             each request.  MLFLOW_HTTP_POOL_MAXSIZE, where it is set, counts instead.
     """
-    try:
-        from mlflow.utils.request_utils import _get_request_session
-    except ImportError:  # a private function: without it all works, only slower
-        return
+    close_session()
     wanted = os.environ.get("MLFLOW_HTTP_POOL_MAXSIZE", "")
     kept_open = int(wanted) if wanted.isdecimal() else max_parallel
-    session = _get_request_session(**NO_RETRIES)
-    session.cookies.clear()
-    for scheme in ("http://", "https://"):
-        adapter = session.get_adapter(scheme)
-        adapter.close()
+    for adapter in _adapters():
         adapter.init_poolmanager(_HOSTS, kept_open)
         # Only Linux can, and only Linux needs it.
         if hasattr(socket, "TCP_QUICKACK"):
@@ -57,6 +52,27 @@ def open_session(max_parallel: int) -> None:
                 "http": _PromptHTTPConnectionPool,
                 "https": _PromptHTTPSConnectionPool,
             }
+
+
+def close_session() -> None:
+    """Close the connections that are kept open, and forget cookies."""
+    for adapter in _adapters():
+        for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
+            # Clearing it alone leaves that to the finalizers of the pools (urllib3 2).
+            for host in manager.pools.keys():  # noqa: SIM118 - no dictionary: refuses to be iterated
+                manager.pools[host].close()
+        adapter.close()
+
+
+def _adapters() -> list[HTTPAdapter]:
+    """Return the adapters of MLflow's session for :data:`NO_RETRIES`, without cookies."""
+    try:
+        from mlflow.utils.request_utils import _get_request_session
+    except ImportError:  # a private function: without it all works, only slower
+        return []
+    session: requests.Session = _get_request_session(**NO_RETRIES)
+    session.cookies.clear()
+    return [a for a in session.adapters.values() if isinstance(a, HTTPAdapter)]
 
 
 class _PromptHTTPConnection(HTTPConnection):

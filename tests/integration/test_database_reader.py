@@ -90,7 +90,6 @@ def test_metrics_decide_the_same(full: Bench) -> None:
     assert "keep_best" in reasons
 
 
-@pytest.mark.slow
 def test_the_story_of_the_demo_is_the_same(tmp_path: Path, as_of_ms: int, full: Bench) -> None:
     """Hundreds of runs, written by MLflow's own client."""
     with LocalServer(tmp_path) as server:

@@ -351,7 +351,7 @@ def test_stderr_has_nothing_but_events_and_what_is_said(bench: Bench) -> None:
     """For a job's log: no bars and no lines of progress between them."""
     estate(bench.world)
     plan = bench.report()
-    outcome = bench.cli("prune", plan.path, "--events", "/dev/stderr").expect(0)
+    outcome = bench.cli("prune", plan.path, "--events", "/dev/stderr", process=True).expect(0)
     events = parse(outcome.err.encode())
     assert outcomes(events).keys() == plan.entities
     assert "{" not in outcome.out

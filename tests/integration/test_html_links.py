@@ -83,7 +83,6 @@ def test_every_kind_with_every_odd_name(bench: Bench, browser: Browser) -> None:
     assert kept_run in " ".join(kept_runs.values())
 
 
-@pytest.mark.slow
 def test_in_a_workspace(
     browser: Browser, cli: Cli, as_of_ms: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

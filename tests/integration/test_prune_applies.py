@@ -39,7 +39,6 @@ def _small_estate(world: World) -> None:
     world.version(world.model("aliased"), aliases=["champion"])
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_more_than_three_thousand_runs_no_more_no_less(bench: Bench) -> None:
     """All stale runs of one experiment are listed and deleted; protected and fresh ones stay."""

@@ -513,7 +513,6 @@ def test_the_tracking_uri_flag_wins_over_the_environment(
     refuse(plan.path, "--tracking-uri", other_server.uri)
 
 
-@pytest.mark.slow
 def test_the_same_server_after_a_restart_on_another_port_is_accepted(
     plan: Plan, shared_bench: Bench, server: LocalServer, tmp_path: Path
 ) -> None:

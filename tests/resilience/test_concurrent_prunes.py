@@ -120,6 +120,7 @@ def _accounts_for_all(journal: Path, plan: Plan) -> None:
     assert intended(session) <= plan.entities
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("count", "seed"), RACES)
 def test_together_they_end_like_one_alone(
     start: Start, tmp_path: Path, count: int, seed: int
@@ -180,6 +181,7 @@ def held(start: Start, journal: Path) -> Iterator[None]:
     outcome.expect(0)
 
 
+@pytest.mark.smoke
 def test_a_second_prune_with_the_same_journal_is_refused(start: Start, tmp_path: Path) -> None:
     """Exit 5 before it touched anything; the first one finishes, and its journal is whole."""
     journal = tmp_path / "journal.jsonl"

@@ -104,6 +104,7 @@ def test_an_uri_that_is_none_is_an_error(bench: Bench, uri: str) -> None:
     _report_fails(bench, uri, ERROR, 64)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda s: s[1])
 @pytest.mark.parametrize(
     "fault",
@@ -131,6 +132,7 @@ def test_evidence_that_cannot_be_read_gives_no_applyable_plan(
     _message(outcome.err)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "fault", [faults.TOO_MANY, faults.UNAVAILABLE, faults.HTML_502, faults.RESET_BEFORE], ids=str
 )
@@ -145,6 +147,7 @@ def test_a_passing_trouble_is_waited_out(bench: Bench, proxy: Proxy, fault: Faul
     assert rough.document["complete"] is True
 
 
+@pytest.mark.smoke
 def test_a_wrong_token_is_an_error_and_not_printed(bench: Bench, proxy: Proxy) -> None:
     """The message names the setting, not the secret."""
     proxy.require_token("right-token")
@@ -191,6 +194,7 @@ def test_a_directory_in_place_of_the_plan_is_an_error(bench: Bench) -> None:
     assert [p.name for p in bench.dir.iterdir()] == ["plan.json"]
 
 
+@pytest.mark.smoke
 def test_a_full_disk_leaves_the_old_plan_alone(bench: Bench) -> None:
     """The file grows beyond what fits: no half-written plan, no temporary file."""
     bench.world.bulk_runs(bench.world.experiment(), 100)
@@ -236,6 +240,7 @@ def test_a_journal_that_cannot_be_written_stops_prune_before_the_first_delete(
     _message(outcome.err)
 
 
+@pytest.mark.smoke
 def test_a_disk_that_fills_up_under_the_journal_stops_prune(bench: Bench) -> None:
     """What is deleted is in the journal; the rest is still there; a second prune finishes."""
     bench.world.bulk_runs(bench.world.experiment(age=FRESH), 300)
@@ -282,6 +287,7 @@ DELETES = [
 ]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("fault", DURING_PRUNE, ids=str)
 def test_a_delete_that_fails_once_is_finished_now_or_by_the_next_prune(
     bench: Bench, proxy: Proxy, fault: Fault
@@ -308,6 +314,7 @@ def _assert_journal_agrees(bench: Bench, plan: Plan, before: object, told: set[E
     assert told == gone
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("fault", [faults.RESET_AFTER, faults.HTML_502], ids=str)
 def test_a_delete_is_sent_once_also_when_its_answer_is_lost(
     bench: Bench, proxy: Proxy, fault: Fault
@@ -328,6 +335,7 @@ def test_a_delete_is_sent_once_also_when_its_answer_is_lost(
         assert any(run.encode() in s.body or run in s.query for s in between)
 
 
+@pytest.mark.smoke
 def test_one_entity_that_always_fails_does_not_stop_the_others(bench: Bench) -> None:
     """Exit 3, the failure in the journal, everything else deleted."""
     world = bench.world
@@ -354,6 +362,7 @@ def test_one_entity_that_always_fails_does_not_stop_the_others(bench: Bench) -> 
     assert bench.state().gone_since(before) == plan.entities
 
 
+@pytest.mark.smoke
 def test_a_forbidden_delete_is_a_skip_or_failure_and_the_rest_goes(
     bench: Bench, proxy: Proxy
 ) -> None:
@@ -372,6 +381,7 @@ def test_a_forbidden_delete_is_a_skip_or_failure_and_the_rest_goes(
     assert record["reason"] == "forbidden"
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("index", range(6))
 @pytest.mark.parametrize("fault", [faults.HTML_200, faults.UNAUTHORIZED], ids=str)
 def test_a_prune_that_cannot_read_deletes_nothing_unread(

@@ -218,6 +218,7 @@ def check_prune(
     return disturbed
 
 
+@pytest.mark.smoke
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("number", range(len(KINDS)), ids=lambda n: str(KINDS[n]))
 def test_prune_survives_a_fault_at_any_request(estate: Estate, number: int) -> None:
@@ -246,6 +247,7 @@ def _met(requests: list[Seen]) -> int:
     return len({(s.path, s.body) for s in requests if s.is_write})
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("fault", AT_EACH_WRITE, ids=str)
 def test_prune_survives_a_fault_at_each_of_its_writes(estate: Estate, fault: Fault) -> None:
     """The first attempt of every delete fails; one look and one more attempt do it."""
@@ -387,6 +389,7 @@ def test_restore_survives_a_fault_at_any_request(estate: Estate, number: int) ->
     each(kind, chosen(kind, number, requests, writes=0.5, reads=1.5), requests, check)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("fault", AT_EACH_WRITE, ids=str)
 def test_restore_survives_a_fault_at_each_of_its_writes(estate: Estate, fault: Fault) -> None:
     """The first attempt to bring back each of them fails."""

@@ -120,6 +120,7 @@ def test_stopped_in_its_second_batch_it_can_be_finished(
     _assert_every_deletion_is_told(bench, plan)
 
 
+@pytest.mark.smoke
 def test_a_torn_last_journal_line_is_tolerated(bench: Bench, proxy: Proxy) -> None:
     """A crash of the machine may leave half a line."""
     _estate(bench.world)
@@ -135,6 +136,7 @@ def test_a_torn_last_journal_line_is_tolerated(bench: Bench, proxy: Proxy) -> No
     bench.cli("validate", bench.journal_path(plan)).expect(0)
 
 
+@pytest.mark.smoke
 def test_a_lost_journal_does_not_stop_the_second_prune(bench: Bench, proxy: Proxy) -> None:
     """The server is the truth, not the journal."""
     _estate(bench.world)
@@ -146,6 +148,7 @@ def test_a_lost_journal_does_not_stop_the_second_prune(bench: Bench, proxy: Prox
     assert bench.state().gone_since(before) == plan.entities
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("sig", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )

@@ -110,6 +110,7 @@ def _at_each_moment(
     assert not wrong, f"{len(wrong)} of {len(moments)} cases:\n" + "\n".join(wrong)
 
 
+@pytest.mark.smoke
 @pytest.mark.timeout(1200)
 def test_a_prune_killed_at_any_request_is_finished_by_the_next(estate: Estate) -> None:
     """The same end, each deletion told, none repeated, and all of it can be restored."""
@@ -135,6 +136,7 @@ def test_a_prune_killed_at_any_request_is_finished_by_the_next(estate: Estate) -
     _at_each_moment(estate.requests, check, shares=1)
 
 
+@pytest.mark.smoke
 @pytest.mark.timeout(1200)
 def test_a_killed_prune_can_be_restored_at_once(estate: Estate) -> None:
     """Without finishing it first: what it had begun is put back, told or not."""
@@ -157,6 +159,7 @@ def test_a_killed_prune_can_be_restored_at_once(estate: Estate) -> None:
     _at_each_moment(estate.requests, check, shares=3)
 
 
+@pytest.mark.smoke
 @pytest.mark.timeout(1200)
 def test_a_restore_killed_at_any_request_is_finished_by_the_next(estate: Estate) -> None:
     """Nothing more is lost, and in the end all is as before the prune."""
@@ -256,6 +259,7 @@ def test_a_report_killed_at_any_request_leaves_the_old_plan_alone(estate: Estate
         assert [p.name for p in directory.iterdir()] == ["plan.json"]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("seed", _seeds(2))
 def test_a_report_killed_while_it_writes_leaves_the_old_plan_or_the_new_one(
     estate: Estate, seed: int

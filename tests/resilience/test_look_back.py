@@ -432,11 +432,13 @@ SCENES = [
 ]
 
 
+@pytest.mark.smoke
 def test_every_scene_has_its_test(result: Result) -> None:
     """The list above, which names the tests, and the scenes are the same."""
     assert sorted(SCENES) == sorted(result.scenes.back)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("scene", SCENES)
 def test_is_put_back_and_told(result: Result, scene: str) -> None:
     """It was planned and deleted, and is back, with a record, a warning and the reason."""
@@ -456,6 +458,7 @@ def test_is_put_back_and_told(result: Result, scene: str) -> None:
     assert entities & set(records)
 
 
+@pytest.mark.smoke
 def test_the_chain_leads_to_what_needs_it(result: Result) -> None:
     """The detail names the version or the run that the entity was put back for."""
     details = {r["id"]: r["detail"] for r in result.journal.records if r["outcome"] == "restored"}
@@ -473,6 +476,7 @@ def test_the_chain_leads_to_what_needs_it(result: Result) -> None:
     assert "model_in_use" in detail("a new run puts out its model")
 
 
+@pytest.mark.smoke
 def test_nothing_else_is_put_back(result: Result) -> None:
     """No false alarms: what nobody came to need is gone."""
     expected = result.scenes.all_back
@@ -483,12 +487,14 @@ def test_nothing_else_is_put_back(result: Result) -> None:
     assert not result.journal.with_outcome("failed")
 
 
+@pytest.mark.smoke
 def test_what_came_into_being_is_active(result: Result) -> None:
     """Also the new runs inside experiments that were deleted with them for a moment."""
     assert result.scenes.new
     assert result.scenes.new <= result.after.active
 
 
+@pytest.mark.smoke
 def test_what_was_in_the_trash_of_an_experiment_is_there_again(result: Result) -> None:
     """Restoring an experiment revives every run in it; exactly the new ones may stay."""
     assert result.trash <= result.after.trashed
@@ -504,6 +510,7 @@ def test_the_table_and_the_end_of_the_journal_say_so(result: Result) -> None:
     result.journal_valid.expect(0)
 
 
+@pytest.mark.smoke
 def test_the_same_prune_again_skips_it(result: Result) -> None:
     """Exit code 0, no delete is even sent, nothing changes."""
     expected = result.scenes.all_back
@@ -515,6 +522,7 @@ def test_the_same_prune_again_skips_it(result: Result) -> None:
     assert not result.journal_again.with_outcome("restored")
 
 
+@pytest.mark.smoke
 def test_restore_does_not_touch_it(result: Result) -> None:
     """It brings back the rest; what was put back before is none of its business."""
     expected = result.scenes.all_back
@@ -543,6 +551,7 @@ def test_a_new_child_that_looks_as_old_as_its_parent_brings_the_parent_back(
     assert ("run", parent) in bench.state().active, "the look back"
 
 
+@pytest.mark.smoke
 def test_a_new_run_that_reads_its_model_brings_the_maker_back(
     bench: Bench, proxy: Proxy, moment: Moment
 ) -> None:
@@ -634,6 +643,7 @@ def test_a_run_that_cannot_be_deleted_brings_its_tree_back(
 # A put-back that fails.
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["run", "experiment"])
 @pytest.mark.parametrize("fault", [faults.FORBIDDEN, faults.SERVER_ERROR], ids=["403", "500"])
 def test_a_put_back_that_fails_is_loud_and_the_next_prune_makes_good_for_it(
@@ -786,6 +796,7 @@ def test_what_a_completed_prune_deleted_is_not_touched_by_a_later_one(bench: Ben
     assert ("run", plain) in before.trashed
 
 
+@pytest.mark.smoke
 def test_a_run_that_somebody_else_deleted_is_not_put_back(
     bench: Bench, proxy: Proxy, moment: Moment
 ) -> None:

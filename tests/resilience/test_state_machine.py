@@ -573,7 +573,7 @@ def lab(server: LocalServer, as_of_ms: int, cli: Cli, tmp_path: Path) -> Iterato
     world.close()
 
 
-@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.timeout(36_000)
 def test_whatever_happens_only_what_may_go_goes_and_all_of_it(
     lab: Lab, record_testsuite_property: Callable[[str, object], None]

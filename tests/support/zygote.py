@@ -160,7 +160,8 @@ def _preload() -> None:
     from mlflow_gc.inventory import retries
 
     for module in pkgutil.walk_packages(mlflow_gc.__path__, "mlflow_gc."):
-        importlib.import_module(module.name)
+        if not module.name.endswith("__main__"):  # Python warns of running what is imported
+            importlib.import_module(module.name)
     retries.FIRST_WAIT_S = FIRST_WAIT_S
 
 

@@ -76,6 +76,7 @@ def _schema(bench: Bench, name: str, directory: Path) -> Path:
     return path
 
 
+@pytest.mark.smoke
 def test_plan(plans: tuple[Plan, Plan], shared_bench: Bench, tmp_path: Path) -> None:
     schema = _schema(shared_bench, "plan", tmp_path)
     for plan in plans:
@@ -110,6 +111,7 @@ def test_check(plans: tuple[Plan, Plan], shared_bench: Bench, tmp_path: Path) ->
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.smoke
 def test_the_validator_can_say_no(
     plans: tuple[Plan, Plan], shared_bench: Bench, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from support import ROOT
 from mlflow_gc.views.html.page import SCRIPTS, STYLE, asset
 
 
+@pytest.mark.smoke
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_parse(name, tmp_path):

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from support.cli import Cli
     from support.world import World
 
-pytestmark = pytest.mark.slow
 
 FLAG = "--backend-store-uri"
 READER, READER_PASSWORD = "gc_reader", "pwd-reader-canary"

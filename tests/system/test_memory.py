@@ -51,6 +51,7 @@ def _peak(*words: str) -> int:
     return peak
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("words", "plans"),
     [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from support.cli import Cli
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+pytestmark = pytest.mark.postgres
 
 WAYS = ("rest", "database")
 """How the program reaches the store."""

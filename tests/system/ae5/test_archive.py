@@ -103,6 +103,7 @@ def test_building_it_again_gives_the_same_bytes(archive: Path, tmp_path: Path):
     )
 
 
+@pytest.mark.smoke
 def test_holds_what_a_job_and_its_operator_need(unpacked: Path):
     for name in (
         "anaconda-project.yml",
@@ -149,6 +150,7 @@ def test_every_relative_link_of_the_guide_resolves(unpacked: Path):
 # ---------------------------------------------------------------------------- the project file
 
 
+@pytest.mark.smoke
 def test_commands_have_the_names_and_lines_of_the_guide(project: dict[str, Any]):
     lines = {name: command["unix"] for name, command in project["commands"].items()}
     assert lines == {
@@ -164,6 +166,7 @@ def test_channels_and_packages_are_those_of_the_guide(project: dict[str, Any]):
     assert packages[:2] == ["python>=3.10,<3.14", "ae5-tools"]
 
 
+@pytest.mark.smoke
 def test_packages_are_the_dependencies_of_the_wheel(project: dict[str, Any]):
     # Read as text: tomllib is newer than Python 3.10.
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -155,6 +155,7 @@ def assert_untouched(page: Page) -> None:
         assert char not in seen, f"U+{ord(char):04X} is shown as it is"
 
 
+@pytest.mark.smoke
 def test_nothing_of_it_is_run(browser: Browser, hostile: Path) -> None:
     with opened(browser, hostile) as page:
         walk_through(page)

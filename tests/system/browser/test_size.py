@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from playwright.sync_api import expect
 from support.viewer import count, opened
 from unit.busy_server import busy_plan
@@ -21,7 +20,6 @@ PATIENCE_MS = 3_000
 """On any machine, however busy; measured are some tens of milliseconds."""
 
 
-@pytest.mark.slow
 def test_fifty_thousand_entities(browser: Browser, written: Callable[..., Path]) -> None:
     plan = busy_plan(52_000, now_ms())
     entities = sum(len(plan[kind]) for kind in ("experiments", "runs", "model_versions"))

@@ -62,6 +62,7 @@ def clone(origin: Path, runner: Runner, *, branch: str = "change") -> None:
     )
 
 
+@pytest.mark.smoke
 def test_the_first_plan(world: World, new_runner: Callable[..., Runner]) -> None:
     """Nothing to compare with; outputs, files, page; no pull request, so no comment."""
     world.bulk_runs(world.experiment(age=FRESH), 4)

@@ -50,6 +50,7 @@ def table(rows: int) -> str:
     return f"## Plan\n\n{section}\n</details>\n\n{section}\n</details>\n"
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("earlier", "deletes", "changes"),
     [
@@ -79,6 +80,7 @@ def test_a_plan_id_that_is_no_digest_becomes_no_output(plan_id: str) -> None:
         review.facts(plan(plan_id=plan_id), "none")
 
 
+@pytest.mark.smoke
 def test_the_heading_says_what_matters() -> None:
     """Counts, what cannot be undone, whether it can be applied, until when; the digest."""
     document = plan(applyable=False, expires_at="2026-05-01T10:02:11.123Z")

@@ -44,6 +44,7 @@ def filled_in(block: Block, directory: Path) -> Path:
     return file
 
 
+@pytest.mark.smoke
 def test_there_is_something_to_look_at() -> None:
     """The collections above are not empty by accident."""
     assert len(SCRIPTS) >= 5
@@ -57,6 +58,7 @@ def test_the_action_keeps_to_its_schema() -> None:
     run("check-jsonschema", "--builtin-schema", "vendor.github-actions", ACTION)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: file.name)
 def test_workflows_keep_to_their_schema(workflow: Path) -> None:
     """Those of this repository; each job has a time limit."""
@@ -115,6 +117,7 @@ def steps(document: object) -> Iterator[dict[str, str]]:
             yield from steps(value)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "text",
     [ACTION.read_text(), *(w.read_text() for w in WORKFLOWS), *(b.text for b in RECIPES)],
@@ -135,6 +138,7 @@ def test_steps_are_sound(text: str, tmp_path: Path) -> None:
             assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step["uses"])
 
 
+@pytest.mark.smoke
 def test_an_action_has_the_same_version_everywhere() -> None:
     """In the workflows, in the action, and in what people copy."""
     texts = [ACTION.read_text(), *(w.read_text() for w in WORKFLOWS), *(b.text for b in RECIPES)]
@@ -145,6 +149,7 @@ def test_an_action_has_the_same_version_everywhere() -> None:
     assert not {name: versions for name, versions in pinned.items() if len(versions) > 1}
 
 
+@pytest.mark.smoke
 def test_the_nightly_run_leaves_nothing_out() -> None:
     """Its parts, together, are all tests."""
     nightly = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text())

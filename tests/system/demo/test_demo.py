@@ -25,7 +25,7 @@ from mlflow_gc.plan.verify import load_plan
 TIMEOUT_S = 280
 KINDS = {"experiments": "experiment", "runs": "run", "model versions": "model_version"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory):
                 os.killpg(int(found[1]), signal.SIGKILL)
 
 
+@pytest.mark.smoke
 def test_the_demo_runs_the_real_commands_in_order(shown: Shown):
     assert shown.code == 0, shown.out + shown.err
     commands = re.findall(r"^\$ mlflow-gc (.*)$", shown.out, re.MULTILINE)
@@ -111,6 +112,7 @@ def test_the_demo_runs_the_real_commands_in_order(shown: Shown):
     ]  # fmt: skip
 
 
+@pytest.mark.smoke
 def test_names_from_the_server_cannot_attack_the_reader(shown: Shown):
     assert not set(shown.out + shown.err) & {"\x1b", "\u202e", "\r", "\x07", "\x08"}
     # A second line of a name would begin a line of its own.
@@ -120,6 +122,7 @@ def test_names_from_the_server_cannot_attack_the_reader(shown: Shown):
         assert not line.strip().startswith(tuple(attacks)), line
 
 
+@pytest.mark.smoke
 def test_nothing_is_left_behind(shown: Shown):
     assert list(shown.temporary.iterdir()) == []
     assert not answers(shown.uri)

@@ -70,6 +70,7 @@ def _another(document: dict[str, Any]) -> None:
         document["summary"]["runs"][count] -= 1
 
 
+@pytest.mark.smoke
 def test_a_changed_plan_is_refused(bench: Bench, plan: Plan) -> None:
     """Whether its digest was left as it was, or made to fit."""
     before = bench.state()

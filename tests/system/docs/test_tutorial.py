@@ -24,13 +24,13 @@ def block(*lines: str, comment: str = "") -> str:
     return "\n".join([*([comment] if comment else []), f"{FENCE}console", *lines, FENCE]) + "\n"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_command_does_what_the_page_shows(tmp_path: Path):
     page = PAGE.read_text(encoding="utf-8")
     assert differences(page, replay(page, tmp_path)) == []
 
 
+@pytest.mark.smoke
 def test_the_page_is_written_as_the_recorder_would():
     page = PAGE.read_text(encoding="utf-8")
     assert with_steps(page, steps(page)) == page
