@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-_LINE_EVERY_S = 10.0
+LINE_EVERY_S = 10.0
 
 
 def listener(*, no_color: bool) -> Listener:
@@ -27,16 +27,16 @@ class LogLines(Listener):
     """A plain line every ten seconds."""
 
     def __init__(self) -> None:
-        self._next = _LINE_EVERY_S
+        self._next = LINE_EVERY_S
 
     def begin(self, state: State) -> None:  # noqa: ARG002 - a new phase, a new clock
         """Wait ten seconds before the first line of a phase."""
-        self._next = _LINE_EVERY_S
+        self._next = LINE_EVERY_S
 
     def update(self, state: State) -> None:
         """Print a line when it is time."""
         if state.seconds >= self._next:
-            self._next = state.seconds + _LINE_EVERY_S
+            self._next = state.seconds + LINE_EVERY_S
             say(in_words(state))
 
 
