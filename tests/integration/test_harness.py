@@ -21,10 +21,12 @@ import requests
 from support import proxy as faults
 from support.plans import plan_digest, rfc3339
 from support.proxy import Proxy
+from support.server import open_database
 
 if TYPE_CHECKING:
     from support.cli import Cli
     from support.proxy import Fault
+    from support.world import World
 
 STUB = """
 import os, signal, sys, time
@@ -300,3 +302,22 @@ def test_times_and_digests_by_known_values() -> None:
     digest = "sha256:09ad9fd2fb648cb2f62141215828ea00a62c299db05d20aa9ade2f527a301cc6"
     document = {"b": "é", "plan_id": "x", "created_at": "y", "tool": 1, "$schema": "z", "a": 1}
     assert plan_digest(document) == digest
+
+
+@pytest.mark.parametrize("life", [(5, 9, "FAILED"), (5, None, "RUNNING"), (5, 9, "RUNNING")])
+def test_a_run_that_is_written_is_like_one_that_a_client_makes(
+    world: World, life: tuple[int, int | None, str]
+) -> None:
+    experiment = world.experiment()
+    what = (experiment, "a name", life, {"loss": 77, "auc": 3}, {"team": "x", "note": "y"})
+    made, written = world.make_run_over_rest(*what), world._make_run(*what)
+    rows: dict[str, list[str]] = {}
+    with open_database(world.database) as db:
+        for run_id in (made, written):
+            rows[run_id] = []
+            for table in ("runs", "tags", "metrics", "latest_metrics", "params", "inputs"):
+                found = map(repr, db.execute(f"SELECT * FROM {table}"))
+                # repr tells 0 and False apart, and 1 and 1.0
+                rows[run_id] += sorted(r.replace(run_id, "ID") for r in found if run_id in r)
+    assert rows[made] == rows[written]
+    assert len(rows[made]) == 1 + 3 + 2 + 2

@@ -39,7 +39,7 @@ class Depth:
 DEPTHS = {
     "quick": Depth(20, 4, 1 / 200, 2, smoke=True),
     "normal": Depth(60, 30, 1 / 40, 2),
-    "deep": Depth(1500, 200, 1 / 5, 7),
+    "deep": Depth(1000, 100, 1 / 5, 7),
     "exhaustive": Depth(10_000, 1_000, 1, 7),
 }
 
