@@ -7,16 +7,60 @@ may ask for.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import lru_cache
 from types import MappingProxyType
 
 from mlflow_gc.canonical import digest
 
-OWN_TAGS = "mlflow_gc."
-"""Tags of this prefix are instructions to this program: they are obeyed, not compared."""
+KEEP = "mlflow_gc.keep"
+TTL = "mlflow_gc.ttl"
+DELETE_AFTER = "mlflow_gc.delete_after"
+
+OWN_TAGS = frozenset({KEEP, TTL, DELETE_AFTER})
+"""Instructions to this program: they are obeyed, not compared."""
 
 USER_TAG = "mlflow.user"
+
+# ``mlflow-gc``, ``MLflow GC/keep``, ``mlflow.gc_anything``; not ``mlflow.gcp_project``.
+_OWN_NAMESPACE = re.compile(r"[\W_]*mlflow[\W_]*gc(?:[\W_]|\Z)", re.IGNORECASE)
+_NAMES = ("keep", "ttl", "deleteafter")
+_PREFIXES = ("mlflowgc", "gcmlflow", "mlflow", "mlgc", "gc")
+_MEANT = frozenset(
+    word for prefix in _PREFIXES for name in _NAMES for word in (prefix + name, name + prefix)
+)
+_SIMILAR = 0.86
+"""Two letters that are wrong, missing or in the wrong order, of twelve."""
+_MOST_WRONG = 3
+
+
+@lru_cache(maxsize=65_536)
+def is_misspelt(key: str) -> bool:
+    """Tell whether a key is none of our tags and still means one to the person who set it.
+
+    That is another case, other separators or spaces, another prefix, a typing mistake, or
+    anything in this program's namespace that it does not know.
+    """
+    if key in OWN_TAGS:
+        return False
+    text = unicodedata.normalize("NFKC", key)
+    if _OWN_NAMESPACE.match(text):
+        return True
+    letters = "".join(character for character in text.casefold() if character.isalnum())
+    return letters in _MEANT or any(
+        _is_similar(letters, f"{_PREFIXES[0]}{name}") for name in _NAMES
+    )
+
+
+def _is_similar(letters: str, name: str) -> bool:
+    if abs(len(letters) - len(name)) > _MOST_WRONG:
+        return False
+    return SequenceMatcher(None, letters, name, autojunk=False).ratio() >= _SIMILAR
+
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 """One for all the runs that have none."""
@@ -47,7 +91,8 @@ class Wanted:
             key: value
             for key, value in tags.items()
             if key in _ALWAYS
-            or key.startswith(OWN_TAGS)
+            or key in OWN_TAGS
+            or is_misspelt(key)
             or key in self.tags
             or (key == USER_TAG and value != user_id)
         }
@@ -59,5 +104,5 @@ ALWAYS_WANTED = Wanted()
 
 def tags_digest(tags: Mapping[str, str], *also: str) -> str:
     """Return a digest over tags, instructions to this program aside, and some more texts."""
-    own_left_out = {key: value for key, value in tags.items() if not key.startswith(OWN_TAGS)}
+    own_left_out = {key: value for key, value in tags.items() if key not in OWN_TAGS}
     return digest([own_left_out, *also])[: len("sha256:") + 32]

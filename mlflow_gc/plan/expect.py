@@ -100,7 +100,7 @@ def text_differences(
         }
     for key in sorted({*entry["tags"], *tags}):
         planned, current = entry["tags"].get(key), tags.get(key)
-        if planned != current and not key.startswith(OWN_TAGS):
+        if planned != current and key not in OWN_TAGS:
             yield {"field": f"tags.{key}", "planned": planned, "current": current}
 
 

@@ -78,7 +78,7 @@ class Reason(str, Enum):
     KEEP_WITHIN = "keep_within"
     """Active recently enough for the keep rule `within`."""
     MALFORMED_TAG = "malformed_tag"
-    """Its owner set a tag that nobody can understand."""
+    """It, or what it is in, has a tag of this program whose key or value cannot be understood."""
     GRACE = "grace"
     """It is not marked, or not long enough."""
     MIN_AGE = "min_age"

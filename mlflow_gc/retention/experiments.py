@@ -114,8 +114,8 @@ def _content(experiment_id: str, facts: _Facts, cutoff_ms: int, policy: Policy) 
 
 
 def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
-    if policy.keeps(experiment.tags):
-        return protect(Reason.KEEP_TAG, f"tag {policy.keep_tag}={experiment.tags[policy.keep_tag]}")
+    if kept_by := policy.kept_by(experiment.tags):
+        return kept_by
     # Runs without an experiment land there; without it they fail.  In a workspace it can have
     # another id than 0, so the name counts too (HAZARDS l).
     if experiment.experiment_id == "0" or experiment.name == "Default":

@@ -134,14 +134,11 @@ def _protected(
     if model is None:
         # Aliases and tags live there; without it nobody knows whether this is the champion.
         return protect(Reason.UNKNOWN_MODEL, f"registered_model {version.name} was not listed")
-    if policy.keeps(version.tags):
-        return protect(Reason.KEEP_TAG, f"tag {policy.keep_tag}={version.tags[policy.keep_tag]}")
-    if policy.keeps(model.tags):
-        return protect(
-            Reason.KEEP_TAG,
-            f"registered_model {model.name}",
-            f"tag {policy.keep_tag}={model.tags[policy.keep_tag]}",
-        )
+    kept_by = policy.kept_by(version.tags) or policy.kept_by(
+        model.tags, f"registered_model {model.name}"
+    )
+    if kept_by:
+        return kept_by
     if aliases := model.aliases.get(version.version):
         return protect(Reason.ALIAS, *(f"alias {alias}" for alias in aliases))
     if version.current_stage != _NO_STAGE:

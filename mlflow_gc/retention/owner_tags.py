@@ -9,10 +9,9 @@ from datetime import date, datetime, timedelta, timezone, tzinfo
 
 from mlflow_gc.clock import parse_duration, parse_time
 from mlflow_gc.inventory.entities import Diagnostic, Inventory
+from mlflow_gc.inventory.run_tags import DELETE_AFTER, KEEP, TTL, is_misspelt
 
-KEEP = "mlflow_gc.keep"
-TTL = "mlflow_gc.ttl"
-DELETE_AFTER = "mlflow_gc.delete_after"
+__all__ = ["DELETE_AFTER", "KEEP", "MALFORMED", "TTL"]
 
 MALFORMED = "malformed_tag"
 """Diagnostic code: a tag of ours that cannot be understood; what carries it is kept."""
@@ -51,6 +50,14 @@ def keeps(tags: Mapping[str, str], key: str, *, as_of_ms: int, zone: tzinfo) -> 
     text = value.strip().lower()
     until = _until(text, zone)
     return as_of_ms < until if until is not None else text not in _NO
+
+
+def misspelt_key(tags: Mapping[str, str]) -> str | None:
+    """Return a key that means one of our tags and is none, or None; of several the first.
+
+    Whoever set it wanted to be heard, and nobody knows what was to be said, so it keeps.
+    """
+    return next((key for key in sorted(tags) if is_misspelt(key)), None)
 
 
 def wished_ttl(tags: Mapping[str, str]) -> Wish | None:
@@ -100,7 +107,7 @@ def malformed_tags(inventory: Inventory, keep_tag: str, zone: tzinfo) -> Iterato
     for kind, entities in carriers:
         for entity_id, tags in entities:
             found += [
-                f"{kind} {entity_id}: {key}={tags[key][:_LONGEST]}"
+                f"{kind} {entity_id}: {key[:_LONGEST]}={tags[key][:_LONGEST]}"
                 for key in _unreadable(tags, keep_tag, zone)
             ]
     for sentence in sorted(found)[:_MOST_NAMED]:
@@ -120,6 +127,7 @@ def _unreadable(tags: Mapping[str, str], keep_tag: str, zone: tzinfo) -> Iterato
         yield TTL
     if DELETE_AFTER in tags and delete_after_ms(tags) is None:
         yield DELETE_AFTER
+    yield from filter(is_misspelt, sorted(tags))
 
 
 def _until(text: str, zone: tzinfo) -> int | None:

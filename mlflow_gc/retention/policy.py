@@ -20,6 +20,7 @@ from mlflow_gc.clock import (
 from mlflow_gc.errors import Refused, UsageProblem
 from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.retention import owner_tags
+from mlflow_gc.retention.decision import Decision, Reason, protect
 from mlflow_gc.retention.rules import NEVER, OFF, Rule
 
 DEFAULT_EXPIRY_MS = 7 * DAY_MS
@@ -176,6 +177,19 @@ class Policy:
         return self.keep_tag in tags and owner_tags.keeps(
             tags, self.keep_tag, as_of_ms=self.as_of_ms, zone=self.zone
         )
+
+    def kept_by(self, tags: Mapping[str, str], *carrier: str) -> Decision | None:
+        """Return why the tags of something keep it and all that is in it, or None.
+
+        Args:
+            tags: of the thing itself, or of what it is in.
+            carrier: what carries them, for people, where that is not the thing itself.
+        """
+        if self.keeps(tags):
+            return protect(Reason.KEEP_TAG, *carrier, f"tag {self.keep_tag}={tags[self.keep_tag]}")
+        if key := owner_tags.misspelt_key(tags):
+            return protect(Reason.MALFORMED_TAG, *carrier, f"tag {key}={tags[key]}")
+        return None
 
     def to_document(self) -> dict[str, Any]:
         """Return the policy as the plan holds it."""

@@ -40,8 +40,8 @@ def _decide(model: RegisteredModel, rulebook: Rulebook, policy: Policy) -> Decis
     newest = max((ms for _, ms in stamps if ms is not None and policy.is_sensible(ms)), default=0)
     if newest >= policy.as_of_ms - ttl_ms:
         return FRESH
-    if policy.keeps(model.tags):
-        return protect(Reason.KEEP_TAG, f"tag {policy.keep_tag}={model.tags[policy.keep_tag]}")
+    if kept_by := policy.kept_by(model.tags):
+        return kept_by
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
     doubts = [show(name, ms) for name, ms in stamps if not policy.is_sensible(ms)]

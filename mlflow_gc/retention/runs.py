@@ -198,15 +198,13 @@ def _declared(
     run: Run, experiment: Experiment | None, version: Decision | None, policy: Policy
 ) -> Decision | None:
     """Return what someone declared about a run, or its place, that keeps it whatever its age."""
-    if policy.keeps(run.tags):
-        return protect(Reason.KEEP_TAG, f"tag {policy.keep_tag}={run.tags[policy.keep_tag]}")
+    if kept_by := policy.kept_by(run.tags):
+        return kept_by
     if experiment is None:
         return protect(Reason.NOT_SEEN, f"experiment {run.experiment_id} was not listed")
     where = f"experiment {experiment.experiment_id} {experiment.name}"
-    if policy.keeps(experiment.tags):
-        return protect(
-            Reason.KEEP_TAG, where, f"tag {policy.keep_tag}={experiment.tags[policy.keep_tag]}"
-        )
+    if kept_by := policy.kept_by(experiment.tags, where):
+        return kept_by
     if version:
         return version
     if is_gateway(experiment):

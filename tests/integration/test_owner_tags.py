@@ -145,6 +145,19 @@ def _keep_tags(owner: Owner, e: Estate) -> None:
         e.expect(f"run: keep {value[:16]!r}", entity, fate)
         if fate == "keep_tag" and value not in {"TRUE", ahead.replace(":", ": ")}:
             e.malformed.append((entity[1], value.split("\n", maxsplit=1)[0]))
+    for key, make in (
+        ("mlflow-gc.keep", owner.run),
+        ("mlflow_gc.Keep", owner.experiment),
+        ("mlflow_gc_keep", owner.version),
+    ):
+        entity = make()
+        owner.tag(entity, key, "true")
+        e.expect(f"{entity[0]}: {key}", entity, "malformed_tag")
+        e.malformed.append((entity[1], f"{key}=true"))
+    holder = owner.experiment("kept by a misspelt tag", age=FRESH)
+    e.expect("run in such an experiment", owner.run(home=holder[1]), "malformed_tag")
+    owner.tag(holder, "MLflow GC/keep", "true")
+    e.malformed.append((holder[1], "MLflow GC/keep=true"))
     holder = owner.experiment("kept", age=FRESH)
     e.expect("run in a kept experiment", owner.run(home=holder[1]), "keep_tag")
     owner.tag(holder, KEEP, "true")
@@ -385,6 +398,7 @@ def test_tags_that_come_after_the_plan_are_heard(bench: Bench, tmp_path: Path) -
         "ttl, misspelt": (TTL, "3 weeks"),
         "later": (AFTER, rfc3339(bench.world.as_of_ms + DAY_MS)),
         "later, misspelt": (AFTER, "after the holidays"),
+        "keep, another key": ("mlflow-gc.keep", "true"),
     }
     said: dict[Entity, str] = {}
     for make in (owner.run, owner.experiment, owner.version):
