@@ -82,7 +82,7 @@ def plan_marks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Ma
     for entity in _entities(inventory, decisions, heeding):
         goes = entity.decision is not None and entity.decision.verdict is Verdict.DELETE
         is_marked = DELETE_AFTER in entity.tags
-        after_ms = delete_after_ms(entity.tags)
+        after_ms = delete_after_ms(entity.tags, policy.zone)
         if is_marked and after_ms is None:
             # Its owner wrote something that nobody understands: it keeps, and is left alone.
             marking.counts[entity.kind, "unreadable"] += 1

@@ -19,6 +19,7 @@ from mlflow_gc.plan.yaml_file import Place, YamlFile, read_yaml
 from mlflow_gc.retention.keep import Keep
 from mlflow_gc.retention.policy import UTC, Guards, Policy
 from mlflow_gc.retention.rules import (
+    AS_TTL,
     NEVER,
     OFF,
     Rule,
@@ -42,11 +43,16 @@ _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
 AGES = {
     "failed_ttl": "failed_ttl_ms",
     "zombies": "zombies_ms",
+    "experiments": "experiments_ms",
     "empty_experiments": "empty_ms",
     "empty_models": "empty_model_ms",
 }
 """Keys of a rule beside ``ttl`` that set an age, and the fields they set."""
-_DURATION_KEYS = {*_DURATIONS, *AGES, "ttl", "within", "max_scan_duration", "max_clock_skew"}
+_DURATION_KEYS = {
+    *_DURATIONS,
+    *AGES,
+    *("ttl", "within", "max_scan_duration", "max_clock_skew", "shortest_ttl"),
+}
 
 
 class Mistakes(UsageProblem):
@@ -125,6 +131,14 @@ def apply_policy(
         rules=tuple(resolve_rule(rule, default) for rule in document.get("rules") or ()),
         time_zone=str(document.get("time_zone", policy.time_zone)),
         owners_may_shorten=owners.get("may_shorten", policy.owners_may_shorten),
+        owners_may_shorten_irreversible=owners.get(
+            "may_shorten_irreversible", policy.owners_may_shorten_irreversible
+        ),
+        owners_shortest_ttl_ms=(
+            parse_duration(owners["shortest_ttl"])
+            if "shortest_ttl" in owners
+            else policy.owners_shortest_ttl_ms
+        ),
         keep_last_runs=int(last.get("runs", policy.keep_last_runs)),
         keep_last_versions=int(last.get("model_versions", policy.keep_last_versions)),
         delete_evaluations=document.get("evaluation_runs", "keep") == "delete",
@@ -142,8 +156,10 @@ def apply_policy(
 def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
     """Return a rule; what it does not say is as in ``base``.
 
-    A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too; ``never``
-    also for zombies and empty models.
+    A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too; and what else
+    it inherits is raised to its ``ttl``: who wants something for seven years does not want its
+    unfinished runs, its empty models or the experiment itself to go after a month.  One that sets
+    ``experiments`` sets it for empty experiments, too: an experiment is empty once its runs went.
 
     Args:
         document: one of the rules of a checked document, or its defaults with a name.
@@ -153,9 +169,12 @@ def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
     if "ttl" in document:
         ttl_ms = _age(document["ttl"])
         changes = {"ttl_ms": ttl_ms, "failed_ttl_ms": ttl_ms, "empty_ms": ttl_ms}
-        if ttl_ms is None:
-            # Never is meant for all that the rule is about, whatever the defaults allow.
-            changes |= {"zombies_ms": None, "empty_model_ms": None}
+        raised = ["zombies_ms", "empty_model_ms"]
+        if base.experiments_ms != AS_TTL:
+            raised += ["experiments_ms", "empty_ms"]
+        changes |= {field: _longest(getattr(base, field), ttl_ms) for field in raised}
+    if "experiments" in document:
+        changes["empty_ms"] = _age(document["experiments"])
     for key, field in AGES.items():
         if key in document:
             changes[field] = _age(document[key])
@@ -165,6 +184,12 @@ def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
         changes["keep"] = Keep.from_document(document["keep"])
     match = Selector.from_document(document.get("match") or {})
     return replace(base, name=str(document["name"]), match=match, **changes)
+
+
+def _longest(*ages: int | None) -> int | None:
+    """Return the longest of some ages, ms; None for never."""
+    known = [ms for ms in ages if ms is not None]
+    return max(known) if len(known) == len(ages) else None
 
 
 def _age(text: str) -> int | None:

@@ -29,7 +29,7 @@ from mlflow_gc.retention.decision import Reason
 from mlflow_gc.retention.explain import Explanation, explain
 from mlflow_gc.retention.owner_tags import DELETE_AFTER
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rules import Rule
+from mlflow_gc.retention.rules import NEVER, Rule
 
 _OLD_MS = 5 * 365 * DAY_MS
 _FIRST_MS = parse_time("2015-01-02")
@@ -40,7 +40,7 @@ _LISTS = {
     "registered_models": "registered_model",
 }
 
-_CODES = {"fresh", *(reason.value for reason in Reason)}
+_CODES = {"fresh", NEVER, *(reason.value for reason in Reason)}
 
 Json = Mapping[str, Any]
 
@@ -347,7 +347,7 @@ def _holds(wanted: Json, found: Explanation) -> bool:
     reason = wanted.get("reason")
     if reason is None or reason in _CODES:
         return reason in {None, found.code, *found.decision.also}
-    return any(reason in each for each in (*found.decision.reasons, *found.decision.via))
+    return any(reason in each for each in (*found.decision.reasons, *found.via))
 
 
 def _wanted(wanted: Json) -> str:
@@ -360,9 +360,5 @@ def _wanted(wanted: Json) -> str:
 
 
 def _found(found: Explanation) -> str:
-    why = (
-        "; ".join(found.decision.reasons)
-        if found.goes
-        else ", ".join([found.code, *found.decision.via])
-    )
+    why = "; ".join(found.decision.reasons) if found.goes else ", ".join([found.code, *found.via])
     return f"{'delete' if found.goes else 'keep'} ({why}) by rule {found.rule.name}"

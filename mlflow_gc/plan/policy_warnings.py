@@ -26,7 +26,10 @@ from mlflow_gc.retention.rules import (
 
 _FAILED = {"FAILED", "KILLED"}
 # Where two keys do the same, the later one is the clearer one to leave in a file.
-_KEYS = ("statuses", "failed_ttl", "ttl", "zombies", "empty_experiments", "empty_models")
+_KEYS = (
+    *("statuses", "failed_ttl", "ttl", "zombies"),
+    *("experiments", "empty_experiments", "empty_models"),
+)
 Json = Mapping[str, Any]
 
 
@@ -58,6 +61,7 @@ def warnings(document: Json) -> Iterator[str]:
         if idle := _idle_keys(words, rule, default):
             yield f"{where}: {', '.join(idle)} can do nothing for what it is about"
         yield from _too_short(where, words, min_age_ms)
+        yield from _emptied(where, words, rule)
         if "keep" in words:
             until_here = rules[: number + 1]
             own = ages([(words, rule)])
@@ -65,6 +69,7 @@ def warnings(document: Json) -> Iterator[str]:
     for key in _idle_defaults(said_defaults, said):
         yield f"defaults: {key} can do nothing beside the statuses and ages there"
     yield from _too_short("defaults", said_defaults, min_age_ms)
+    yield from _emptied("defaults", said_defaults, default)
     if "keep" in said_defaults:
         # They keep for the rules that have none of their own, too.
         heirs = [
@@ -72,6 +77,7 @@ def warnings(document: Json) -> Iterator[str]:
         ]
         all_ages = ages([(said_defaults, default), *heirs])
         yield from _idle_keeps("defaults", default, [*rules, default], floors, all_ages, min_age_ms)
+    yield from _idle_owners(document.get("owners") or {})
     yield from _idle_floors(floors)
     yield from _idle_guards(document.get("guards") or {}, [*rules, default])
 
@@ -101,6 +107,26 @@ def _too_short(where: str, said: Json, min_age_ms: int) -> Iterator[str]:
             yield f"{where}: {key}: {text} is shorter than min_age: {floor}, which counts"
 
 
+def _emptied(where: str, said: Json, rule: Rule) -> Iterator[str]:
+    """Yield an age of experiments that that of empty ones comes before, once their runs went."""
+    own, empty = rule.experiments_ms, rule.empty_ms
+    if not {"experiments", "empty_experiments"} <= said.keys() or empty is None:
+        return
+    if own is None or own > empty:
+        yield (
+            f"{where}: experiments: {said['experiments']} keeps an experiment only until its runs "
+            f"are deleted, then empty_experiments: {said['empty_experiments']} counts"
+        )
+
+
+def _idle_owners(owners: Json) -> Iterator[str]:
+    """Yield what can do nothing because no tag may shorten an age."""
+    if not owners.get("may_shorten", True):
+        for key in ("may_shorten_irreversible", "shortest_ttl"):
+            if owners.get(key):
+                yield f"owners.{key} can do nothing beside may_shorten: false"
+
+
 def _statuses(match: Selector) -> set[str]:
     """Return the statuses of the runs that a selector can be about."""
     if match.is_of_models:
@@ -119,7 +145,7 @@ def _acts(said: Json, rule: Rule, default: Rule) -> dict[str, bool]:
     failed = bool(may_go & _FAILED)
     return {
         "ttl": "FINISHED" in may_go
-        or of_experiments
+        or (of_experiments and not {"experiments", "empty_experiments"} <= said.keys())
         or of_models
         or (failed and "failed_ttl" not in said)
         # "never" takes away what the defaults allow.
@@ -128,6 +154,7 @@ def _acts(said: Json, rule: Rule, default: Rule) -> dict[str, bool]:
         "statuses": ("FINISHED" in of_runs and rule.ttl_ms is not None)
         or (bool(of_runs & _FAILED) and rule.failed_ttl_ms is not None),
         "zombies": may_be_zombies,
+        "experiments": of_experiments,
         "empty_experiments": of_experiments,
         "empty_models": of_models,
     }

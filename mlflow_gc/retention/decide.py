@@ -71,7 +71,7 @@ def trash_since(policy: Policy, inventory: Inventory) -> int:
     That is the largest age that a rule or an owner of an experiment sets.
     """
     ages: list[int | None] = [policy.min_age_ms]
-    ages += [ms for rule in policy.all_rules() for ms in (rule.ttl_ms, rule.empty_ms)]
+    ages += [ms for rule in policy.all_rules() for ms in (rule.experiment_ttl_ms, rule.empty_ms)]
     wishes = (wished_ttl(e.tags) for e in inventory.experiments.values() if TTL in e.tags)
     ages += [wish.ttl_ms for wish in wishes if wish]
     return policy.as_of_ms - max((ms for ms in ages if ms is not None), default=0)

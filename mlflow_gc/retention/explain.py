@@ -10,7 +10,8 @@ from mlflow_gc.inventory.entities import Inventory
 from mlflow_gc.retention.decision import FRESH, Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rulebook import Age, Rulebook
-from mlflow_gc.retention.rules import Rule
+from mlflow_gc.retention.rules import NEVER, Rule
+from mlflow_gc.retention.runs import is_evaluation
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,20 @@ class Explanation:
 
     @property
     def code(self) -> str:
-        """The reason it is kept for; ``fresh`` when it is not stale; empty when it goes."""
+        """The reason it is kept for; empty when it goes.
+
+        ``fresh`` when it is not stale, ``never`` when no age makes it so.
+        """
         if self.goes:
             return ""
-        return self.decision.reason.value if self.decision.reason else "fresh"
+        if self.decision.reason:
+            return self.decision.reason.value
+        return NEVER if self.age.ms is None and not self.age.malformed else "fresh"
+
+    @property
+    def via(self) -> tuple[str, ...]:
+        """What leads to its being kept, for people."""
+        return (self.age.by or "the default",) if self.code == NEVER else self.decision.via
 
 
 def explain(
@@ -77,7 +88,7 @@ def _run(
     run = inventory.runs[run_id]
     experiment = inventory.experiments.get(run.experiment_id)
     rule = rulebook.of_run(run, experiment) if experiment else policy.default
-    age, limit = rulebook.age_of_run(rule, run, experiment)
+    age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     decision = decisions.runs.get(run_id, FRESH)
     return Explanation(rule, age, limit, run.last_activity_time, decision, run.tags)
 

@@ -17,6 +17,7 @@ MALFORMED = "malformed_tag"
 """Diagnostic code: a tag of ours that cannot be understood; what carries it is kept."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _YES = {"true", "yes", "1"}
 _NO = {"false", "no", "0"}
 _MOST_NAMED = 20
@@ -76,11 +77,19 @@ def wished_ttl(tags: Mapping[str, str]) -> Wish | None:
     return Wish(text, ttl_ms, is_malformed=not ttl_ms)
 
 
-def delete_after_ms(tags: Mapping[str, str]) -> int | None:
-    """Return when a mark lets something go, ms since the epoch; None without a (readable) mark."""
+def delete_after_ms(tags: Mapping[str, str], zone: tzinfo) -> int | None:
+    """Return when a mark lets something go, ms since the epoch; None without a (readable) mark.
+
+    Args:
+        tags: of the thing itself.
+        zone: in which a plain day begins; a time without a zone is UTC.
+    """
+    text = tags.get(DELETE_AFTER, "").strip()
     try:
-        return parse_time(tags[DELETE_AFTER])
-    except (KeyError, ValueError):
+        if _DAY.fullmatch(text):
+            return _midnight(date.fromisoformat(text), zone)
+        return parse_time(text)
+    except (ValueError, OverflowError):
         return None
 
 
@@ -125,7 +134,7 @@ def _unreadable(tags: Mapping[str, str], keep_tag: str, zone: tzinfo) -> Iterato
     wish = wished_ttl(tags) if TTL in tags else None
     if wish and wish.is_malformed:
         yield TTL
-    if DELETE_AFTER in tags and delete_after_ms(tags) is None:
+    if DELETE_AFTER in tags and delete_after_ms(tags, zone) is None:
         yield DELETE_AFTER
     yield from filter(is_misspelt, sorted(tags))
 
@@ -136,8 +145,13 @@ def _until(text: str, zone: tzinfo) -> int | None:
     if not match:
         return None
     try:
-        day = date.fromisoformat(match[1]) + timedelta(days=1)
+        return _midnight(date.fromisoformat(match[1]) + timedelta(days=1), zone)
     except (ValueError, OverflowError):
         return None
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    return (midnight - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _midnight(day: date, zone: tzinfo) -> int:
+    """Return when a day begins, ms since the epoch."""
+    return (datetime(day.year, day.month, day.day, tzinfo=zone) - _EPOCH) // timedelta(
+        milliseconds=1
+    )

@@ -24,6 +24,7 @@ from mlflow_gc.retention.decision import Decision, Reason, protect
 from mlflow_gc.retention.rules import NEVER, OFF, Rule
 
 DEFAULT_EXPIRY_MS = 7 * DAY_MS
+DEFAULT_SHORTEST_TTL_MS = 7 * DAY_MS
 UTC = "UTC"
 
 # Clients send start, end and metric times, in seconds or zero at times (HAZARDS j).  MLflow was
@@ -73,6 +74,8 @@ class Policy:
         time_zone: IANA name; whose days and months the calendar rules and ``until:`` mean.
         keep_tag: a tag of this name keeps the thing that carries it.
         owners_may_shorten: whether a TTL tag may ask for less than the rule.
+        owners_may_shorten_irreversible: whether it may also where the deletion cannot be undone.
+        owners_shortest_ttl_ms: no TTL tag shortens an age further than to this one.
         grace_ms: how long something is marked before it may go; None without marks.
         heeds_marks: False only to find out what has to be marked; no plan is made like that.
         expire_after_ms: how long a plan may be applied, counted from ``as_of``; None for ever.
@@ -91,6 +94,8 @@ class Policy:
     time_zone: str = UTC
     keep_tag: str = owner_tags.KEEP
     owners_may_shorten: bool = True
+    owners_may_shorten_irreversible: bool = False
+    owners_shortest_ttl_ms: int = DEFAULT_SHORTEST_TTL_MS
     grace_ms: int | None = None
     heeds_marks: bool = True
     expire_after_ms: int | None = DEFAULT_EXPIRY_MS
@@ -105,7 +110,8 @@ class Policy:
         """Refuse times that no plan can write."""
         for rule in self.all_rules():
             ages = (rule.ttl_ms, rule.failed_ttl_ms, rule.zombies_ms, rule.empty_ms)
-            oldest = max((ms for ms in (*ages, rule.empty_model_ms) if ms is not None), default=0)
+            others = (rule.experiment_ttl_ms, rule.empty_model_ms)
+            oldest = max((ms for ms in (*ages, *others) if ms is not None), default=0)
             if not is_writable(self.as_of_ms - oldest):
                 days = oldest // DAY_MS
                 raise UsageProblem(f"A TTL of {days} days reaches behind the year 1.")
@@ -204,6 +210,8 @@ class Policy:
             "rules": [rule.to_document() for rule in self.rules],
             "time_zone": self.time_zone,
             "owners_may_shorten": self.owners_may_shorten,
+            "owners_may_shorten_irreversible": self.owners_may_shorten_irreversible,
+            "owners_shortest_ttl": format_duration(self.owners_shortest_ttl_ms),
             "grace": OFF if self.grace_ms is None else format_duration(self.grace_ms),
             "min_age": format_duration(self.min_age_ms),
             "keep_last": {"runs": self.keep_last_runs, "model_versions": self.keep_last_versions},
@@ -231,6 +239,13 @@ class Policy:
             time_zone=policy["time_zone"],
             keep_tag=policy["keep_tag"],
             owners_may_shorten=policy["owners_may_shorten"],
+            # Plans before 1.1 do not say; what they let go by a tag has to pass this as well.
+            owners_may_shorten_irreversible=policy.get("owners_may_shorten_irreversible", False),
+            owners_shortest_ttl_ms=(
+                parse_duration(policy["owners_shortest_ttl"])
+                if "owners_shortest_ttl" in policy
+                else DEFAULT_SHORTEST_TTL_MS
+            ),
             grace_ms=None if grace == OFF else parse_duration(grace),
             expire_after_ms=None if expire_after == NEVER else parse_duration(expire_after),
             min_age_ms=parse_duration(policy["min_age"]),

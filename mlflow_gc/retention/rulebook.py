@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from mlflow_gc.clock import format_duration
 from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
 from mlflow_gc.retention.owner_tags import wished_ttl
 from mlflow_gc.retention.policy import Policy
@@ -19,11 +20,13 @@ class Age:
         ms: the age; None for never.
         by: who says so, for people: empty for the default rule.
         malformed: a tag that should say so and cannot be understood, or None.
+        ignored: a tag that asks for less and may not, and why, for people; empty for none.
     """
 
     ms: int | None
     by: str = ""
     malformed: str | None = None
+    ignored: str = ""
 
 
 class Rulebook:
@@ -91,15 +94,27 @@ class Rulebook:
         return rule
 
     def age_of_run(
-        self, rule: Rule, run: Run, experiment: Experiment | None
+        self, rule: Rule, run: Run, experiment: Experiment | None, *, reversible: bool
     ) -> tuple[Age, int | None]:
-        """Return the age from which a run is stale, and what its rule alone sets, ms."""
+        """Return the age from which a run is stale, and what its rule alone sets, ms.
+
+        Args:
+            rule: that is about it.
+            run: the run.
+            experiment: that it is in, if that is known.
+            reversible: whether all of it comes back when its deletion is undone.
+        """
         is_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
         limit = rule.ttl_of(run) if is_zombie or run.status in TERMINAL_STATUSES else rule.ttl_ms
-        # An owner may think of finished runs; no run that may live goes for that.
-        may_shorten = self._policy.owners_may_shorten and not is_zombie
+        obstacle = self._no_less(reversible=reversible)
+        if is_zombie:
+            # An owner may think of finished runs; no run that may live goes for that.
+            obstacle = f"no tag may shorten the age of {run.status} runs"
         tags = (run.tags, experiment.tags if experiment else {})
-        return self._age(rule, limit, *tags, may_shorten=may_shorten), limit
+        by = _by(rule, self._policy)
+        if run.status in TERMINAL_STATUSES and run.status not in rule.statuses:
+            by = f"status {run.status} is not among the statuses of {by or 'the default'}"
+        return self._age(by, limit, *tags, no_less=obstacle), limit
 
     def age_of_experiment(self, experiment: Experiment, run_count: int) -> tuple[Age, int | None]:
         """Return the age from which an experiment is stale, and what its rule alone sets, ms.
@@ -109,49 +124,66 @@ class Rulebook:
             run_count: how many active runs it has.
         """
         rule = self.of_experiment(experiment)
-        limit = rule.ttl_ms if run_count else rule.empty_ms
-        return self._age(rule, limit, experiment.tags), limit
+        limit = rule.experiment_ttl_ms if run_count else rule.empty_ms
+        no_less = self._no_less(reversible=True)
+        return self._age(_by(rule, self._policy), limit, experiment.tags, no_less=no_less), limit
 
     def age_of_version(self, version: ModelVersion) -> tuple[Age, int | None]:
         """Return the age from which a version is stale, and what its rule alone sets, ms."""
         rule = self.of_version(version)
         model = self._inventory.registered_models.get(version.name)
         tags = (version.tags, model.tags if model else {})
-        return self._age(rule, rule.ttl_ms, *tags), rule.ttl_ms
+        no_less = self._no_less(reversible=False)
+        return self._age(_by(rule, self._policy), rule.ttl_ms, *tags, no_less=no_less), rule.ttl_ms
 
     def age_of_model(self, model: RegisteredModel) -> tuple[Age, int | None]:
         """Return the age from which an empty model is stale, and what its rule alone sets, ms."""
         rule = self.of_model(model)
-        return self._age(rule, rule.empty_model_ms, model.tags), rule.empty_model_ms
+        limit = rule.empty_model_ms
+        no_less = self._no_less(reversible=False)
+        return self._age(_by(rule, self._policy), limit, model.tags, no_less=no_less), limit
 
-    def _age(
-        self,
-        rule: Rule,
-        ms: int | None,
-        *tags: Mapping[str, str],
-        may_shorten: bool | None = None,
-    ) -> Age:
+    def _no_less(self, *, reversible: bool) -> str:
+        """Return why no tag may ask for less than the rule, for people; empty where one may.
+
+        Setting a tag takes less rights than deleting (EDIT and MANAGE of MLflow's basic auth): who
+        may shorten an age lets an administrator's job delete for him.
+        """
+        if not self._policy.owners_may_shorten:
+            return "owners.may_shorten is false"
+        if not reversible and not self._policy.owners_may_shorten_irreversible:
+            return "the deletion is irreversible, and owners.may_shorten_irreversible is false"
+        return ""
+
+    def _age(self, by: str, ms: int | None, *tags: Mapping[str, str], no_less: str) -> Age:
         """Return the age from which something is stale.
 
         Args:
-            rule: that is about it.
-            ms: what the rule sets; None for never.
+            by: who sets it, before owners are heard.
+            ms: what it is then; None for never.
             tags: of the thing itself, then of what holds it.
-            may_shorten: whether a tag may ask for less; as the policy says when it is None.
+            no_less: why no tag may ask for less, or empty.
         """
-        if may_shorten is None:
-            may_shorten = self._policy.owners_may_shorten
+        floor_ms = self._policy.owners_shortest_ttl_ms
+        ignored = ""
         for each in tags:
             wish = wished_ttl(each)
             if wish is None:
                 continue
             if wish.is_malformed:
                 return Age(None, wish.text, malformed=wish.text)
-            # "never" in a policy is final: an owner can shorten an age, not switch deletion on.
-            is_shorter = wish.ttl_ms is not None and (ms is None or wish.ttl_ms < ms)
-            if not is_shorter or (ms is not None and may_shorten):
+            if wish.ttl_ms is None or (ms is not None and wish.ttl_ms >= ms):
                 return Age(wish.ttl_ms, wish.text)
-        return Age(ms, _by(rule, self._policy))
+            # "never" in a policy is final: an owner can shorten an age, not switch deletion on.
+            why = "the policy says never" if ms is None else no_less
+            if not why and ms is not None and floor_ms < ms:
+                if wish.ttl_ms >= floor_ms:
+                    return Age(wish.ttl_ms, wish.text)
+                shortest = format_duration(floor_ms)
+                return Age(floor_ms, f"{wish.text}, raised to owners.shortest_ttl {shortest}")
+            why = why or f"owners.shortest_ttl is {format_duration(floor_ms)}"
+            ignored = ignored or f"{wish.text}: {why}"
+        return Age(ms, by, ignored=ignored)
 
 
 def _by(rule: Rule, policy: Policy) -> str:

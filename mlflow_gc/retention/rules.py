@@ -18,6 +18,8 @@ TERMINAL_STATUSES = ("FINISHED", "FAILED", "KILLED")
 UNFINISHED_STATUSES = ("RUNNING", "SCHEDULED")
 NEVER = "never"
 OFF = "off"
+AS_TTL = -1
+"""An age that no policy sets on its own: the rule's TTL."""
 
 _WILD = re.compile(r"[*?\[]")
 _FINDS_ANYTHING = {".*", "^", "^.*", "$", ".*$"}
@@ -230,6 +232,8 @@ class Rule:
         statuses: statuses in which a run may go.
         zombies_ms: how long without a sign of life a RUNNING or SCHEDULED run may go after; None
             for never.
+        experiments_ms: age from which an experiment with runs is stale, once all of these go; None
+            for never, :data:`AS_TTL` for that of its finished runs.
         empty_ms: age from which an experiment without runs is stale.
         empty_model_ms: age from which a registered model without versions is; None for never.
         keep: what stays all the same.
@@ -241,6 +245,7 @@ class Rule:
     failed_ttl_ms: int | None = 30 * DAY_MS
     statuses: tuple[str, ...] = TERMINAL_STATUSES
     zombies_ms: int | None = None
+    experiments_ms: int | None = AS_TTL
     empty_ms: int | None = 30 * DAY_MS
     empty_model_ms: int | None = None
     keep: Keep = field(default_factory=Keep)
@@ -253,6 +258,11 @@ class Rule:
             return self.ttl_ms if run.status == "FINISHED" else self.failed_ttl_ms
         return self.zombies_ms
 
+    @property
+    def experiment_ttl_ms(self) -> int | None:
+        """The age from which an experiment with runs is stale, ms; None for never."""
+        return self.ttl_ms if self.experiments_ms == AS_TTL else self.experiments_ms
+
     @classmethod
     def of_days(cls, days: int) -> Rule:
         """Return the default rule of a server without a policy file."""
@@ -261,6 +271,12 @@ class Rule:
 
     def to_document(self) -> dict[str, Any]:
         """Return it as a plan holds it: every value, inherited ones too."""
+        # Programs before 1.1 refuse a rule with a key that they do not know.
+        experiments = (
+            {}
+            if self.experiments_ms == AS_TTL
+            else {"experiments": _age(self.experiments_ms, NEVER)}
+        )
         return {
             "name": self.name,
             "match": self.match.to_document(),
@@ -268,6 +284,7 @@ class Rule:
             "failed_ttl": _age(self.failed_ttl_ms, NEVER),
             "statuses": list(self.statuses),
             "zombies": _age(self.zombies_ms, OFF),
+            **experiments,
             "empty_experiments": _age(self.empty_ms, NEVER),
             "empty_models": _age(self.empty_model_ms, OFF),
             "keep": self.keep.to_document(),
@@ -283,6 +300,7 @@ class Rule:
             failed_ttl_ms=_ms(document["failed_ttl"]),
             statuses=tuple(document["statuses"]),
             zombies_ms=_ms(document["zombies"]),
+            experiments_ms=_ms(document["experiments"]) if "experiments" in document else AS_TTL,
             empty_ms=_ms(document["empty_experiments"]),
             empty_model_ms=_ms(document["empty_models"]),
             keep=Keep.from_document(document["keep"]),

@@ -184,7 +184,7 @@ def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> 
         return None
     if DELETE_AFTER not in tags:
         return None if policy.grace_ms is None else protect(Reason.GRACE, "not marked yet")
-    after = delete_after_ms(tags)
+    after = delete_after_ms(tags, policy.zone)
     if after is None:
         return protect(Reason.MALFORMED_TAG, f"tag {DELETE_AFTER}={tags[DELETE_AFTER]}")
     if policy.grace_ms and is_outdated(after, active_ms, policy.grace_ms):
@@ -225,7 +225,7 @@ def _by_age(
     # A resumed run is RUNNING with its old end time (HAZARDS 0.4), a killed job may stay RUNNING
     # for ever: both look alike from here, so only a policy that says so lets them go.
     may_be_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
-    age, limit = rulebook.age_of_run(rule, run, experiment)
+    age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     newest = newest_activity(run, policy)
     ms = limit if age.malformed else age.ms
     if ms is None or (newest is not None and newest >= policy.as_of_ms - ms):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow_gc.clock import format_duration, format_ms
 from mlflow_gc.retention.age import days_before
 from mlflow_gc.retention.owner_tags import DELETE_AFTER
+from mlflow_gc.retention.rules import NEVER
 from mlflow_gc.views import policy_in_words
 from mlflow_gc.views.escape import plain
 from mlflow_gc.views.lines import NAME, line
@@ -36,6 +37,8 @@ def explanation(
     is_default = found.rule is policy.default
     rule = "none matches, the default counts" if is_default else f"{found.rule.name}: {match}"
     rows = [("rule", rule), ("stale", _stale_after(found))]
+    if found.age.ignored:
+        rows.append(("ignored", found.age.ignored))
     if found.active_ms is not None:
         ago = days_before(found.active_ms, policy.as_of_ms)
         rows.append(("last active", f"{format_ms(found.active_ms)}, {ago} before"))
@@ -43,11 +46,12 @@ def explanation(
         rows.append(("announced", f"{DELETE_AFTER}={found.tags[DELETE_AFTER]}"))
     if found.goes:
         rows.append(("verdict", "delete: " + "; ".join(found.decision.reasons)))
+    elif found.code == NEVER:
+        rows.append(("verdict", f"keep: it is never stale ({', '.join(found.via)})"))
     elif found.decision.reason is None:
         rows.append(("verdict", "keep: it is not stale"))
     else:
-        why = ", ".join([found.decision.reason.value, *found.decision.via])
-        rows.append(("verdict", f"keep: {why}"))
+        rows.append(("verdict", f"keep: {', '.join([found.code, *found.via])}"))
     for name, value in rows:
         line(console, f"  {name:<12} {plain(value)}")
 
@@ -94,6 +98,6 @@ def _stale_after(found: Explanation) -> str:
     if found.age.malformed:
         return f"nobody knows: {found.age.malformed}"
     if found.age.ms is None:
-        return f"never{f', says {found.age.by}' if found.age.by else ''}"
+        return f"never ({found.age.by or 'the default'})"
     age = policy_in_words.span(format_duration(found.age.ms))
     return f"after {age}, says {found.age.by or 'the default'}"

@@ -49,9 +49,7 @@ def explain(policy: Json) -> Iterator[str]:
     yield ""
     yield "Owners"
     yield f"  Whatever has the tag {policy['keep_tag']} stays, and all that is in it."
-    shorter = "more or less" if policy["owners_may_shorten"] else "more, never less,"
-    yield f"  A tag mlflow_gc.ttl may ask for {shorter} than the times above."
-    yield '  It changes nothing where these say "never".'
+    yield from (f"  {line}" for line in _ttl_tags(policy))
     yield ""
     yield "Limits"
     yield from (f"  {line}" for line in _floors(policy))
@@ -63,6 +61,22 @@ def explain(policy: Json) -> Iterator[str]:
     for_so_long = "for ever" if expiry == NEVER else f"for {span(expiry)}"
     yield f"  A plan can be applied {for_so_long}."
     yield f"  Days, weeks, months and years are those of {policy['time_zone']}."
+
+
+def _ttl_tags(policy: Json) -> Iterator[str]:
+    """Yield what a TTL tag may do."""
+    if not policy["owners_may_shorten"]:
+        yield "A tag mlflow_gc.ttl may ask for more than the times above, never for less."
+    else:
+        # Plans before 1.1 do not say; prune keeps to these.
+        shortest = span(policy.get("owners_shortest_ttl", "7d"))
+        yield "A tag mlflow_gc.ttl may ask for more than the times above."
+        if policy.get("owners_may_shorten_irreversible", False):
+            yield f"It may ask for less, down to {shortest}, also where a deletion is irreversible."
+        else:
+            yield f"It may ask for less, down to {shortest}, where a deletion can be undone;"
+            yield "never for model versions, registered models and evaluation runs."
+    yield 'It changes nothing where these say "never".'
 
 
 def subject(match: Json) -> str:
@@ -131,10 +145,11 @@ def _rule(rule: Json, match: Json) -> Iterator[str]:
     if not of_models:
         times += _times_of_runs(rule, match)
     if not of_models and not of_runs:
-        if rule["ttl"] == rule["empty_experiments"]:
-            times.append(("experiments (once all their runs go)", rule["ttl"]))
+        own = rule.get("experiments", rule["ttl"])
+        if own == rule["empty_experiments"]:
+            times.append(("experiments (once all their runs go)", own))
         else:
-            times.append(("experiments with runs (once all of these go)", rule["ttl"]))
+            times.append(("experiments with runs (once all of these go)", own))
             times.append(("experiments without runs", rule["empty_experiments"]))
     if not of_runs and not _is_of_experiments(match):
         times.append(("model versions", rule["ttl"]))

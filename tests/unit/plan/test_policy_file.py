@@ -94,6 +94,11 @@ def test_version_alone_changes_nothing(read):
         ("time_zone: UTC", {}),
         ("owners: {may_shorten: false}", {"owners_may_shorten": False}),
         ("owners: {may_shorten: true}", {}),
+        (
+            "owners: {may_shorten_irreversible: true}",
+            {"owners_may_shorten_irreversible": True},
+        ),
+        ("owners: {shortest_ttl: 2w}", {"owners_shortest_ttl_ms": 14 * DAY_MS}),
         ("owners: {}", {}),
         ("defaults: {}", {}),
         ("rules: []", {}),
@@ -133,6 +138,8 @@ SETTINGS = {
     "statuses: [KILLED, FINISHED]": {"statuses": ("KILLED", "FINISHED")},
     "zombies: 90m": {"zombies_ms": 90 * 60_000},
     "zombies: off": {"zombies_ms": None},
+    "experiments: 50d": dict.fromkeys(("experiments_ms", "empty_ms"), 50 * DAY_MS),
+    "experiments: never": dict.fromkeys(("experiments_ms", "empty_ms")),
     "empty_experiments: 1d": {"empty_ms": DAY_MS},
     "empty_experiments: never": {"empty_ms": None},
     "empty_models: 9d": {"empty_model_ms": 9 * DAY_MS},
@@ -262,6 +269,31 @@ def test_a_ttl_that_a_flag_sets_comes_before_that_of_the_defaults_only(tmp_path)
     assert [rule.ttl_ms for rule in found.rules] == [5 * DAY_MS, 30 * DAY_MS]
 
 
+@pytest.mark.parametrize(
+    ("defaults", "rule", "expected"),
+    [
+        # A run that never ended, an empty model and the experiment are no less dear than the runs.
+        ("zombies: 31d, empty_models: 100d", "ttl: 2555d", {"zombies_ms": 2555, "empty_model_ms": 2555}),
+        ("zombies: 31d, empty_models: 100d", "ttl: 7d", {"zombies_ms": 31, "empty_model_ms": 100}),
+        ("zombies: 31d", "ttl: 2555d, zombies: 40d", {"zombies_ms": 40}),
+        ("zombies: off, empty_models: off", "ttl: 2555d", {"zombies_ms": None, "empty_model_ms": None}),
+        ("zombies: 31d", "failed_ttl: 1d", {"zombies_ms": 31}),
+        ("experiments: 180d", "ttl: 7d", {"experiments_ms": 180, "empty_ms": 180}),
+        ("experiments: 180d", "ttl: 365d", {"experiments_ms": 365, "empty_ms": 365}),
+        ("experiments: never", "ttl: 7d", {"experiments_ms": None, "empty_ms": None}),
+        ("experiments: never, empty_experiments: 9d", "ttl: 7d", {"experiments_ms": None, "empty_ms": 9}),
+        ("experiments: never", "ttl: 7d, experiments: 8d", {"experiments_ms": 8, "empty_ms": 8}),
+    ],
+)  # fmt: skip
+def test_what_a_rule_inherits_is_never_shorter_than_its_own_ttl(read, defaults, rule, expected):
+    text = (
+        f"version: 1\ndefaults: {{{defaults}}}\nrules: [{{name: a, match: {{user: u}}, {rule}}}]\n"
+    )
+    (found,) = read(text).rules
+    days = {name: None if n is None else n * DAY_MS for name, n in expected.items()}
+    assert {name: getattr(found, name) for name in days} == days
+
+
 def test_a_thousand_rules_are_read(read):
     text = "".join(
         f"- {{name: r{n}, match: {{experiment: e{n}-*}}, ttl: 7d}}\n" for n in range(1000)
@@ -302,7 +334,8 @@ def test_the_schema_has_no_key_that_does_nothing():
     assert set(guards["max_deletions"]["properties"]) == set(GUARDED)
     assert set(guards["max_share"]["properties"]) == set(SHARED)
     assert set(document["properties"]["keep_last"]["properties"]) == {"runs", "model_versions"}
-    assert set(document["properties"]["owners"]["properties"]) == {"may_shorten"}
+    owners = {"may_shorten", "may_shorten_irreversible", "shortest_ttl"}
+    assert set(document["properties"]["owners"]["properties"]) == owners
     settings_of_rules = {text.split(":")[0] for text in SETTINGS}
     assert set(document["properties"]["defaults"]["properties"]) == settings_of_rules
     rule = document["properties"]["rules"]["items"]["properties"]
@@ -506,6 +539,8 @@ MISTAKES = {
     "grace beyond 9999": ("version: 1\ngrace: 999999999w\n", 2),
     "owners null": ("version: 1\nowners:\n", 2),
     "owners text": ("version: 1\nowners: {may_shorten: 'false'}\n", 2),
+    "owners shortest never": ("version: 1\nowners: {shortest_ttl: never}\n", 2),
+    "owners shortest too long": ("version: 1\nowners:\n  shortest_ttl: 999999999d\n", 3),
     "owners no": ("version: 1\nowners:\n  may_shorten: no\n", 3),
     "owners unknown": ("version: 1\nowners:\n  may_lengthen: true\n", 3),
     "defaults null": ("version: 1\ndefaults:\n", 2),

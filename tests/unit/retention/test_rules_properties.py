@@ -48,7 +48,7 @@ from mlflow_gc.retention.decide import decide
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.keep import ALL, CALENDAR, Keep, Member, kept
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rules import Rule
+from mlflow_gc.retention.rules import AS_TTL, Rule
 
 Document = dict[str, Any]
 Tags = Mapping[str, str]
@@ -209,12 +209,19 @@ _SETTINGS: dict[str, list[Any]] = {
     "failed_ttl": [*_AGES, "never"],
     "statuses": [["FINISHED"], ["FAILED", "KILLED"], [*TERMINAL], [*TERMINAL]],
     "zombies": [*_AGES * 2, "off"],
+    "experiments": [*_AGES, "never"],
     "empty_experiments": [*_AGES, "never"],
     "empty_models": [*_AGES * 2, "off"],
 }
 _TOP: dict[str, list[Any]] = {
     "time_zone": ["UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland"],
-    "owners": [{"may_shorten": False}, {"may_shorten": False}, {"may_shorten": True}, {}],
+    "owners": [
+        {"may_shorten": False},
+        {"may_shorten": True},
+        {"may_shorten_irreversible": True},
+        {"may_shorten_irreversible": True, "shortest_ttl": "200d"},
+        {},
+    ],
     "grace": ["off", "off", "1d", "14d"],
     "min_age": ["1d", "150d", "180d", "420d"],
     "keep_last": [{"runs": 1}, {"runs": 3}, {"model_versions": 2}, {}],
@@ -407,7 +414,7 @@ def test_longer_ages_in_every_rule_never_delete_more(case):
 def test_never_everywhere_deletes_nothing(case):
     """Whatever owners ask for: a rule with ``ttl: never`` sets it for all ages that it does not set."""
     found, document, _ = case
-    ages = ("failed_ttl", "zombies", "empty_experiments", "empty_models")
+    ages = ("failed_ttl", "zombies", "experiments", "empty_experiments", "empty_models")
 
     def never(said: Document) -> Document:
         return {**{key: value for key, value in said.items() if key not in ages}, "ttl": "never"}
@@ -595,12 +602,25 @@ def _said(document: Document, fits: Callable[[Document], bool]) -> Said:
         "keep": {},
     }
     for layer in (document["defaults"], rule):
+        if "experiments" in said and "ttl" in layer:
+            inherited = {key: said[key] for key in ("experiments", "empty_experiments")}
+        else:
+            inherited = {}
         if "ttl" in layer:
             said |= dict.fromkeys(("failed_ttl", "empty_experiments"), layer["ttl"])
-            if layer["ttl"] == "never":
-                said |= dict.fromkeys(("zombies", "empty_models"), "off")
+            inherited |= {key: said[key] for key in ("zombies", "empty_models")}
+            said |= {key: _longer(age, layer["ttl"]) for key, age in inherited.items()}
+        if "experiments" in layer:
+            said["empty_experiments"] = layer["experiments"]
         said |= layer
     return rule.get("name", "default"), said
+
+
+def _longer(inherited: str, ttl: str) -> str:
+    """What is inherited is never shorter than the rule's own ttl, and off stays off."""
+    if "never" in (inherited, ttl):
+        return "never"
+    return "off" if inherited == "off" else max(inherited, ttl, key=parse_duration)
 
 
 def _said_of_run(document: Document, found: Inventory, run: Run, home: Experiment) -> Said:
@@ -648,7 +668,13 @@ def _said_of_model(
 NEVER, NOBODY_KNOWS = "never", "nobody knows"
 
 
-def _age(document: Document, said: str, *tags: Tags, only_more: bool = False) -> int | str:
+def _age(
+    document: Document,
+    said: str,
+    *tags: Tags,
+    only_more: bool = False,
+    irreversible: bool = False,
+) -> int | str:
     """The age in ms that counts, NEVER, or NOBODY_KNOWS.
 
     Args:
@@ -656,19 +682,26 @@ def _age(document: Document, said: str, *tags: Tags, only_more: bool = False) ->
         said: what its rule says, before owners are heard.
         tags: of the thing, then of what it is in.
         only_more: whether no owner may ask for less, whatever the policy says.
+        irreversible: whether the deletion could not be undone.
     """
     if said in ("never", "off"):
         return NEVER
     rule_ms = int(timedelta(days=int(said[:-1])) / timedelta(milliseconds=1))
-    may_shorten = document.get("owners", {}).get("may_shorten", True) and not only_more
+    owners = document.get("owners", {})
+    may_shorten = owners.get("may_shorten", True) and not only_more
+    if irreversible and not owners.get("may_shorten_irreversible", False):
+        may_shorten = False
+    floor_ms = parse_duration(owners.get("shortest_ttl", "7d"))
     for wish in (t["mlflow_gc.ttl"].strip() for t in tags if "mlflow_gc.ttl" in t):
         if wish == "never":
             return NEVER
         if not re.fullmatch("[1-9][0-9]*d", wish):
             return NOBODY_KNOWS
         wish_ms = int(wish[:-1]) * DAY_MS
-        if may_shorten or wish_ms >= rule_ms:
+        if wish_ms >= rule_ms:
             return wish_ms
+        if may_shorten and floor_ms < rule_ms:
+            return max(wish_ms, floor_ms)
     return rule_ms
 
 
@@ -679,7 +712,10 @@ def _age_of_run(document: Document, said: Document, run: Run, home: Experiment) 
     if run.status in TERMINAL and run.status not in said["statuses"]:
         return NEVER
     only_more = run.status in UNFINISHED
-    return _age(document, said[key], run.tags, home.tags, only_more=only_more)
+    irreversible = run.tags.get("mlflow.runType") == "genai_evaluate"
+    return _age(
+        document, said[key], run.tags, home.tags, only_more=only_more, irreversible=irreversible
+    )
 
 
 def _is_older(times: list[int | None], age: int | str) -> bool:
@@ -769,7 +805,7 @@ def test_versions_go_only_when_older_than_the_age_that_the_policy_says(case):
         model = found.registered_models.get(version.name)
         holder = model.tags if model else {}
         _, said = _said_of_model(document, found, version)
-        age = _age(document, said["ttl"], version.tags, holder)
+        age = _age(document, said["ttl"], version.tags, holder, irreversible=True)
         times = [version.creation_timestamp, version.last_updated_timestamp]
         if decision.verdict is Verdict.DELETE:
             assert _sane(*times)
@@ -790,7 +826,8 @@ def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(case):
         experiment = found.experiments[experiment_id]
         runs = _active_runs(found, experiment_id)
         _, said = _said_of_experiment(document, found, experiment)
-        age = _age(document, said["ttl" if runs else "empty_experiments"], experiment.tags)
+        own = said.get("experiments", said["ttl"])
+        age = _age(document, own if runs else said["empty_experiments"], experiment.tags)
         own = [experiment.creation_time, experiment.last_update_time]
         times = [*own, *(t for run in runs for t in _run_times(run))]
         models = [
@@ -823,7 +860,7 @@ def test_models_go_only_when_older_than_the_age_that_the_policy_says(case):
     for name, decision in decisions.items():
         model = found.registered_models[name]
         _, said = _said_of_model(document, found, model)
-        age = _age(document, said["empty_models"], model.tags)
+        age = _age(document, said["empty_models"], model.tags, irreversible=True)
         times = [model.creation_timestamp, model.last_updated_timestamp]
         if decision.verdict is Verdict.DELETE:
             assert _sane(*times)
@@ -1009,8 +1046,12 @@ def test_an_owners_age_has_the_same_border(later_ms, goes, defaults):
     )
     said = {"ttl": defaults, "zombies": defaults, "empty_models": defaults}
     there = {("runs", i) for i in tagged.runs} | {e for e in _ALL if e[0] != "runs"}
+    lenient = {"defaults": said, "rules": [], "owners": {"may_shorten_irreversible": True}}
+    assert _goes(tagged, _policy(lenient)) == (there if goes else set())
+    # What would be irreversible goes earlier only where the policy says so.
     gone = _goes(tagged, _policy({"defaults": said, "rules": []}))
-    assert gone == (there if goes else set())
+    can_be_undone = {e for e in there if e[0] in {"runs", "experiments"}}
+    assert gone == ((there if defaults == "1d" else can_be_undone) if goes else set())
     strict = {"defaults": said, "rules": [], "owners": {"may_shorten": False}}
     assert _goes(tagged, _policy(strict)) == (there if goes and defaults == "1d" else set())
 
@@ -1094,6 +1135,11 @@ def _matter(found: Inventory, document: Document) -> Counter[str]:
         "keep_last": replace(policy, keep_last_runs=0, keep_last_versions=0),
         "grace": replace(policy, grace_ms=None),
         "may_shorten": replace(policy, owners_may_shorten=not policy.owners_may_shorten),
+        "may_shorten_irreversible": replace(
+            policy, owners_may_shorten_irreversible=not policy.owners_may_shorten_irreversible
+        ),
+        "shortest_ttl": replace(policy, owners_shortest_ttl_ms=0),
+        "experiments": _every_rule(policy, lambda rule: replace(rule, experiments_ms=AS_TTL)),
         "time_zone": replace(policy, time_zone="Pacific/Kiritimati"),
         "failed_ttl": _every_rule(policy, lambda rule: replace(rule, failed_ttl_ms=rule.ttl_ms)),
         "statuses": _every_rule(policy, lambda rule: replace(rule, statuses=TERMINAL)),
@@ -1160,6 +1206,7 @@ def test_random_worlds_are_decided_by_each_part_of_the_policy():
     parts = {
         *("rules", "keep", "min_age", "keep_last", "grace", "may_shorten", "failed_ttl"),
         *("statuses", "zombies", "empty_experiments", "ttl", "delete_after"),
+        "may_shorten_irreversible",
     }
     few |= {f"{name} decides": matters[name] for name in parts if matters[name] < 2}
     if few:
