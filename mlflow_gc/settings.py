@@ -60,7 +60,7 @@ POLICY = Setting(
     "MLFLOW_GC_POLICY",
     "--policy",
     "policy file",
-    "mlflow-gc.yml in the working directory, where there is one",
+    "mlflow-gc.yml or mlflow-gc.yaml in the working directory, where there is one",
 )
 BACKEND_STORE_URI = Setting(
     "MLFLOW_BACKEND_STORE_URI",

@@ -59,8 +59,12 @@ PolicyFile = Annotated[
     typer.Option(
         "--policy",
         metavar="FILE",
-        help="Policy file: guards, what to keep [MLFLOW_GC_POLICY, ./mlflow-gc.yml].",
+        help="Policy file: guards, what to keep [MLFLOW_GC_POLICY, ./mlflow-gc.yml or .yaml].",
     ),
+]
+NoPolicy = Annotated[
+    bool,
+    typer.Option("--no-policy", help="Use no policy file, even where there is one."),
 ]
 AcceptPartialView = Annotated[
     bool,

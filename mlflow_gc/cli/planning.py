@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,13 @@ from mlflow_gc.inventory.gateway import Gateway, ServerError
 from mlflow_gc.inventory.reader import Reader, open_reader
 from mlflow_gc.plan.build import build_plan
 from mlflow_gc.plan.entries import Document
-from mlflow_gc.plan.policy_file import apply_policy, read_policy_file
+from mlflow_gc.plan.policy_file import (
+    DEFAULT_NAMES,
+    apply_policy,
+    find_policy_file,
+    near_misses,
+    read_policy,
+)
 from mlflow_gc.plan.policy_warnings import warnings
 from mlflow_gc.retention.decide import (
     decide,
@@ -29,7 +36,7 @@ from mlflow_gc.retention.decide import (
 from mlflow_gc.retention.decision import Decisions
 from mlflow_gc.retention.evidence import judge_scan
 from mlflow_gc.retention.policy import Evidence, Policy
-from mlflow_gc.retention.rules import Rule
+from mlflow_gc.retention.rules import NEVER, Rule
 from mlflow_gc.settings import (
     POLICY,
     Connection,
@@ -38,14 +45,13 @@ from mlflow_gc.settings import (
     resolve_ttl_days,
 )
 
-DEFAULT_POLICY_FILE = Path("mlflow-gc.yml")
-
 
 def resolve_policy(
     *,
     ttl: str | None,
     as_of: str | None,
     policy_file: Path | None,
+    no_policy: bool = False,
     accept_partial_view: bool,
     verbose: bool,
     progress: Progress | None = None,
@@ -56,6 +62,7 @@ def resolve_policy(
         ttl: of the flag.
         as_of: of the flag.
         policy_file: of the flag.
+        no_policy: of the flag: use no policy file, wherever there is one.
         accept_partial_view: of the flag.
         verbose: say where each comes from.
         progress: hears the warnings, too.
@@ -80,21 +87,58 @@ def resolve_policy(
         default=Rule.of_days(ttl_days),
         evidence=Evidence(accept_partial_view=accept_partial_view),
     )
-    chosen = resolve(POLICY, str(policy_file) if policy_file else None)
-    # lexists: a link to nowhere is a policy that got lost, not a policy that nobody wrote.
-    if chosen.text is None and not os.path.lexists(DEFAULT_POLICY_FILE):
+    path = _policy_path(policy_file, no_policy=no_policy, verbose=verbose, progress=progress)
+    if path is None:
         return policy
-    path = DEFAULT_POLICY_FILE if chosen.text is None else Path(chosen.text)
-    if verbose or chosen.text is None:
+    document, source = read_policy(path)
+    for warning in warnings(document):
+        warn(f"{path}: {warning}", progress)
+    said_ttl = document.get("defaults", {}).get("ttl")
+    if origin.origin != "default" and said_ttl == NEVER:
+        # Somebody's variable, which may be set for all commands, must not switch deletion on.
+        warn(
+            f"The TTL of {ttl_days} days (from {origin.origin}) is not used: {path} says "
+            "defaults.ttl: never.",
+            progress,
+        )
+    elif origin.origin != "default" and said_ttl is not None:
+        say(f"The TTL of {ttl_days} days (from {origin.origin}) is used in place of {path}'s.")
+    resolved = apply_policy(document, policy, ttl_is_default=origin.origin == "default")
+    return replace(resolved, source=source)
+
+
+def _policy_path(
+    flag: Path | None, *, no_policy: bool, verbose: bool, progress: Progress | None
+) -> Path | None:
+    """Return the policy file that counts, or None for none.
+
+    Raises:
+        UsageProblem: two could be meant.
+    """
+    if no_policy and flag is not None:
+        raise UsageProblem(
+            "--policy and --no-policy cannot be combined.", hint="Leave one of them out."
+        )
+    chosen = resolve(POLICY, str(flag) if flag else None)
+    here = Path()
+    if no_policy:
+        ignored = chosen.text or ", ".join(n for n in DEFAULT_NAMES if os.path.lexists(n))
+        if ignored:
+            say(f"The policy {ignored} is not used (--no-policy).")
+        return None
+    path = Path(chosen.text) if chosen.text is not None else find_policy_file(here)
+    if path is None:
+        for name in near_misses(here):
+            warn(
+                f"{name} is not read: a policy file that counts without being named is called "
+                f"{' or '.join(DEFAULT_NAMES)}. To use this one: --policy {shlex.quote(name)}",
+                progress,
+            )
+    elif verbose or chosen.text is None:
         # A file that is found without having been named is always mentioned.
         where = "working directory" if chosen.text is None else chosen.origin
         say(f"Policy {path} (from {where})")
-    document = read_policy_file(path)
-    for warning in warnings(document):
-        warn(f"{path}: {warning}", progress)
-    if origin.origin != "default" and "ttl" in document.get("defaults", {}):
-        say(f"The TTL of {ttl_days} days (from {origin.origin}) is used in place of {path}'s.")
-    return apply_policy(document, policy, ttl_is_default=origin.origin == "default")
+    return path
 
 
 def open_server(

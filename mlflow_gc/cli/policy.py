@@ -31,7 +31,7 @@ def init(
     """Write a commented policy to begin with, and its schema for editors."""
     from mlflow_gc.cli.output import put, say
     from mlflow_gc.plan.file import write
-    from mlflow_gc.plan.policy_file import starter
+    from mlflow_gc.plan.policy_file import DEFAULT_NAMES, starter
     from mlflow_gc.plan.schema import SCHEMAS, schema_text
 
     if str(out) == "-":
@@ -39,6 +39,12 @@ def init(
         return
     if out.exists() and not force:
         raise UsageProblem(f"{out} is there already.", hint="Use --force, or -o FILE.")
+    others = [out.with_name(name) for name in DEFAULT_NAMES if name != out.name]
+    if out.name in DEFAULT_NAMES and (other := next((o for o in others if o.exists()), None)):
+        raise UsageProblem(
+            f"{other} is there already; two policy files are refused.",
+            hint="Remove it first, or use -o FILE.",
+        )
     write([starter().encode()], out)
     # The first line of the starter names it: editors complete and check by it.
     write([schema_text("policy").encode()], out.with_name(SCHEMAS["policy"]))
@@ -69,6 +75,7 @@ def explain(
     ttl: options.Ttl = None,
     as_of: options.AsOf = None,
     policy_file: options.PolicyFile = None,
+    no_policy: options.NoPolicy = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
@@ -85,9 +92,15 @@ def explain(
     if len(given) > 1:
         raise UsageProblem(f"{given[0]} and {given[1]} cannot stand together.")
     policy = resolve_policy(
-        ttl=ttl, as_of=as_of, policy_file=policy_file, accept_partial_view=False, verbose=verbose
+        ttl=ttl,
+        as_of=as_of,
+        policy_file=policy_file,
+        no_policy=no_policy,
+        accept_partial_view=False,
+        verbose=verbose,
     )
     screen = console(no_color=no_color)
+    policies.source(policy.source, screen)
     if not given:
         policies.policy(policy.to_document(), screen)
         return

@@ -62,6 +62,7 @@ def prune(
     ttl: options.Ttl = None,
     as_of: options.AsOf = None,
     policy_file: options.PolicyFile = None,
+    no_policy: options.NoPolicy = False,
     accept_partial_view: options.AcceptPartialView = False,
     events: options.Events = None,
     quiet: options.Quiet = False,
@@ -92,6 +93,7 @@ def prune(
                 "--ttl": ttl,
                 "--as-of": as_of,
                 "--policy": policy_file,
+                "--no-policy": no_policy or None,
                 "--accept-partial-view": accept_partial_view or None,
                 "--out": out,
             }
@@ -114,6 +116,7 @@ def prune(
             ttl=ttl,
             as_of=as_of,
             policy_file=policy_file,
+            no_policy=no_policy,
             accept_partial_view=accept_partial_view,
             verbose=verbose,
             progress=progress,

@@ -94,6 +94,7 @@ def build_plan(
             "read_from": server.read_from,
         },
         "policy": policy.to_document(),
+        "policy_source": {"path": policy.source.path, "digest": policy.source.digest},
         "complete": not missing,
         "applyable": missing <= accepted and not refusals,
         "diagnostics": [

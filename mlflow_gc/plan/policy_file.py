@@ -5,9 +5,11 @@ The file only narrows and limits what a plan may hold; nothing in it deletes any
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -17,7 +19,7 @@ from mlflow_gc.errors import UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.yaml_file import Place, YamlFile, read_yaml
 from mlflow_gc.retention.keep import Keep
-from mlflow_gc.retention.policy import UTC, Guards, Policy
+from mlflow_gc.retention.policy import UTC, Guards, Policy, PolicySource
 from mlflow_gc.retention.rules import (
     AS_TTL,
     NEVER,
@@ -78,6 +80,51 @@ class Mistakes(UsageProblem):
         super().__init__(" ".join(first), hint=_HINTS[name])
 
 
+DEFAULT_NAMES = ("mlflow-gc.yml", "mlflow-gc.yaml")
+"""A policy file of one of these names in the working directory counts without being named."""
+
+
+def find_policy_file(directory: Path) -> Path | None:
+    """Return the policy file of a directory, or None.
+
+    Raises:
+        UsageProblem: there are two.
+    """
+    # lexists: a link to nowhere is a policy that got lost, not a policy that nobody wrote.
+    found = [directory / name for name in DEFAULT_NAMES if os.path.lexists(directory / name)]
+    if len(found) > 1:
+        raise UsageProblem(
+            f"There are two policy files here, {found[0]} and {found[1]}.",
+            hint="Remove one of them, or name the one that counts: --policy FILE.",
+        )
+    return found[0] if found else None
+
+
+_NEAR_NAMES = (
+    *("mlflowgcyml", "mlflowgcyaml", "mlflowgcymltxt", "mlflowgcyamltxt", "mlflowgcjson"),
+    *("mlflowgcpolicyyml", "mlflowgcpolicyyaml", "mlflowgcconfigyml", "mlflowgcconfigyaml"),
+)
+_NEAR = 0.88
+_LONGEST_NAME = 24
+
+
+def near_misses(directory: Path) -> list[str]:
+    """Return names of files that may have been meant as the policy file of a directory."""
+    try:
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if not entry.is_dir()]
+    except OSError:
+        return []
+    return sorted(name for name in names if name not in DEFAULT_NAMES and _is_near(name))
+
+
+def _is_near(name: str) -> bool:
+    letters = "".join(character for character in name.casefold() if character.isalnum())
+    if len(letters) > _LONGEST_NAME or not ({"gc", "cg"} & {letters[5:7], letters[6:8]}):
+        return False
+    return any(SequenceMatcher(None, letters, near).ratio() >= _NEAR for near in _NEAR_NAMES)
+
+
 def read_policy_file(path: Path) -> dict[str, Any]:
     """Read a policy file and check it against its schema.
 
@@ -85,11 +132,16 @@ def read_policy_file(path: Path) -> dict[str, Any]:
         GcError: the file cannot be read.
         UsageProblem: with the line of each mistake.
     """
+    return read_policy(path)[0]
+
+
+def read_policy(path: Path) -> tuple[dict[str, Any], PolicySource]:
+    """Read a policy file as :func:`read_policy_file` does, and say what was read."""
     file = read_yaml(path, "policy")
     if found := list(mistakes(file, "policy")) or list(_contradictions(file)):
         raise Mistakes(found, "policy")
     document: dict[str, Any] = file.document
-    return document
+    return document, PolicySource(str(path), file.digest)
 
 
 def starter() -> str:
@@ -106,7 +158,7 @@ def apply_policy(
         document: of a policy file.
         policy: with the values where the file says nothing.
         ttl_is_default: whether the file's default TTL counts; a flag or variable that sets one
-            comes before it.
+            comes before it, except before ``never``.
     """
     changes: dict[str, Any] = {
         field: None if document[key] in {NEVER, OFF} else parse_duration(document[key])
@@ -121,7 +173,7 @@ def apply_policy(
     if "max_clock_skew" in document:
         evidence = replace(evidence, max_clock_skew_ms=parse_duration(document["max_clock_skew"]))
     defaults = dict(document.get("defaults") or {})
-    if not ttl_is_default:
+    if not ttl_is_default and defaults.get("ttl") != NEVER:
         defaults.pop("ttl", None)
     default = resolve_rule({"name": "default", **defaults}, policy.default)
     owners = document.get("owners") or {}

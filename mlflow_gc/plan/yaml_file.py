@@ -7,6 +7,7 @@ nested aliases cannot become gigabytes.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -38,11 +39,13 @@ class YamlFile:
         path: where it was read.
         document: dictionaries, lists, text, whole numbers, true, false and None.
         lines: the line of each key and list item, counted from 1.
+        digest: ``sha256:<hex>`` over its bytes.
     """
 
     path: Path
     document: Any = None
     lines: dict[Place, int] = field(default_factory=dict)
+    digest: str = ""
 
     def line(self, place: Place) -> int:
         """Return the line of a place, or of what it is in."""
@@ -97,7 +100,7 @@ def read_yaml(path: Path, what: str) -> YamlFile:
         raise UsageProblem(f"{path}: it is nested too deeply.") from error
     except (YAMLError, ValueError) as error:
         raise UsageProblem(f"{path} is not valid YAML: {_first_line(str(error))}.") from error
-    file = YamlFile(path)
+    file = YamlFile(path, digest=f"sha256:{hashlib.sha256(content).hexdigest()}")
     if node is not None:
         file.document = _Reader(file).value(node, ())
     return file

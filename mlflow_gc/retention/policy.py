@@ -64,6 +64,19 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class PolicySource:
+    """Where a policy was read.
+
+    Attributes:
+        path: of the policy file, as it was named; None when there was none.
+        digest: ``sha256:<hex>`` over the bytes of the file, or None.
+    """
+
+    path: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
 class Policy:
     """What is old, relative to ``as_of``, what stays all the same, and how much may go.
 
@@ -86,6 +99,7 @@ class Policy:
             assessments.
         guards: limits on what one plan may delete.
         evidence: what the scan has to be worth.
+        source: where it was read; decides nothing.
     """
 
     as_of_ms: int
@@ -105,6 +119,7 @@ class Policy:
     delete_evaluations: bool = False
     guards: Guards = field(default_factory=Guards)
     evidence: Evidence = field(default_factory=Evidence)
+    source: PolicySource = PolicySource()
 
     def __post_init__(self) -> None:
         """Refuse times that no plan can write."""

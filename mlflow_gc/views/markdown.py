@@ -13,6 +13,7 @@ from mlflow_gc.views import budget, policy_in_words
 from mlflow_gc.views.budget import Block, Notice, Part
 from mlflow_gc.views.gfm import code, folded, head, row, shown, unfolded, words
 from mlflow_gc.views.lines import KIND_WORDS
+from mlflow_gc.views.plan_head import names_stay_taken
 from mlflow_gc.views.rows import last_activity
 from mlflow_gc.views.validity import validity
 
@@ -99,6 +100,9 @@ def _facts(plan: Json) -> str:
         words(said) if is_of_use else f"**{words(said)}**",
         words(f"As of {plan['as_of']}, {policy_in_words.ages(policy)}", most=_SENTENCE),
     ]
+    lines.append(words(policy_in_words.source(plan.get("policy_source")), most=_SENTENCE))
+    if taken := names_stay_taken(plan):
+        lines.append(taken)
     if server["registry_uri"] != server["tracking_uri"]:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:

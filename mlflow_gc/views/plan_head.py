@@ -53,6 +53,7 @@ def headline(plan: dict[str, Any], console: Console) -> None:
         line(console, f"Registry {server['registry_uri']}")
     if server["workspace"]:
         line(console, f"Workspace {server['workspace']}")
+    line(console, policy_in_words.source(plan.get("policy_source")))
     if obstacle := why_not_applyable(plan):
         line(console, f"CANNOT BE APPLIED: {obstacle}", BAD)
     line(console, "")
@@ -70,6 +71,27 @@ def headline(plan: dict[str, Any], console: Console) -> None:
         what = "The others go" if lost else "They go" if rest > 1 else "It goes"
         them = "it" if rest == 1 and not lost else "them"
         line(console, f"{what} to MLflow's trash; mlflow-gc restore brings {them} back.", "dim")
+    if taken := names_stay_taken(plan):
+        line(console, taken)
+
+
+def names_stay_taken(plan: dict[str, Any]) -> str | None:
+    """Return what happens to the names of deleted experiments, in a sentence; None without any.
+
+    ``set_experiment`` and ``experiments/create`` of a name in the trash fail (MLflow 2.3 to 3.18).
+    """
+    count = len(plan["experiments"])
+    if not count:
+        return None
+    whose = (
+        "The name of the deleted experiment stays"
+        if count == 1
+        else (f"The names of the {count:,} deleted experiments stay")
+    )
+    return (
+        f"{whose} taken: a job that sets or creates an experiment of such a name fails until it is "
+        "restored, or deleted from the trash."
+    )
 
 
 def totals(plan: dict[str, Any], console: Console) -> None:

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from mlflow_gc.inventory.entities import Inventory
     from mlflow_gc.plan.policy_tests import CaseResult
     from mlflow_gc.retention.explain import Explanation
-    from mlflow_gc.retention.policy import Policy
+    from mlflow_gc.retention.policy import Policy, PolicySource
+
+
+def source(found: PolicySource, console: Console) -> None:
+    """Print where a policy was read."""
+    line(console, policy_in_words.source({"path": found.path, "digest": found.digest}))
 
 
 def policy(document: dict[str, Any], console: Console) -> None:

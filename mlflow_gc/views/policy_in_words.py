@@ -11,6 +11,8 @@ from mlflow_gc.views.lines import listed
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _BUCKETS = {"daily": "days", "weekly": "ISO weeks", "monthly": "months", "yearly": "years"}
 
+_DIGEST = len("sha256:") + 12
+
 Json = Mapping[str, Any]
 
 
@@ -20,6 +22,19 @@ def ages(policy: Json) -> str:
     if ttl == NEVER:
         return "TTL never: by default nothing is stale"
     return f"TTL {span(ttl)}: stale is what is older than {policy['cutoff']}"
+
+
+def source(found: Json | None) -> str:
+    """Return which policy file counted, or that there was none, in a sentence.
+
+    Args:
+        found: ``policy_source`` of a plan; None for a plan that has none (before 1.1).
+    """
+    if found is None:
+        return "Policy file: this plan does not say."
+    if found["path"] is None:
+        return "No policy file: the defaults count."
+    return f"Policy file {found['path']} ({(found['digest'] or '')[:_DIGEST]})."
 
 
 def limits(policy: Json) -> Iterator[str]:

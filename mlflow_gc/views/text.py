@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.views import plan_deletions, plan_head, plan_kept
+from mlflow_gc.views import plan_deletions, plan_head, plan_kept, policy_in_words
 from mlflow_gc.views.escape import plain
 from mlflow_gc.views.lines import line
 
@@ -59,8 +59,10 @@ def question(plan: dict[str, Any]) -> str:
         f"{plan['summary'][kind]['delete']:,} {words}" for kind, (_, words) in plan_head.kinds(plan)
     )
     irreversible = plan["summary"]["irreversible"]
-    uri = plain(plan["server"]["tracking_uri"])
-    return (
-        f"\nDelete {counts} on {uri}?\n"
-        f"{irreversible:,} of these deletions are irreversible. Only 'yes' is accepted: "
-    )
+    lines = [
+        f"Delete {counts} on {plan['server']['tracking_uri']}?",
+        policy_in_words.source(plan.get("policy_source")),
+        plan_head.names_stay_taken(plan),
+        f"{irreversible:,} of these deletions are irreversible. Only 'yes' is accepted: ",
+    ]
+    return "\n" + "\n".join(plain(words) for words in lines if words)

@@ -188,8 +188,10 @@ def _ttl_tags(owner: Owner, e: Estate) -> None:
             entity = make(age=age)
             owner.tag(entity, TTL, value)
             if kind == "version" and value in {"7d", "1w"}:
-                fate = RESTS  # A version does not come back: no tag lets it go earlier.
-            e.expect(f"{kind} of {age} days: ttl {value}", entity, fate)
+                # A version does not come back: no tag lets it go earlier.
+                e.expect(f"{kind} of {age} days: ttl {value}", entity, RESTS)
+            else:
+                e.expect(f"{kind} of {age} days: ttl {value}", entity, fate)
             if value in {"3 weeks", "0d"}:
                 e.malformed.append((entity[1], value))
     ugly = owner.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -85,6 +86,72 @@ def test_flag_before_variable_before_working_directory(
     said = report(served, tmp_path / "work", *args, env=env).expect(0)
     assert kept(tmp_path / "work") == expected
     assert (HERE in said.err) == (flag is None and variable is None and here is not None)
+
+
+@pytest.mark.parametrize("name", ["mlflow-gc.yml", "mlflow-gc.yaml"])
+def test_either_ending_counts_and_the_plan_says_which_file_it_was(
+    served: Bench, tmp_path: Path, name: str
+) -> None:
+    """With the digest that sha256sum prints; the summary and every view of the plan say it, too."""
+    path = keeping(tmp_path / name, 3)
+    said = report(served, tmp_path).expect(0)
+    assert kept(tmp_path) == 3
+    digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    plan = Plan.load(tmp_path / "plan.json").document
+    assert plan["policy_source"] == {"path": name, "digest": digest}
+    assert f"Policy file {name} ({digest[:19]})" in said.out
+    for form in ("text", "markdown", "html"):
+        shown = served.cli("show", tmp_path / "plan.json", "--format", form).expect(0).out
+        assert name in shown.replace("\\", "")
+        assert digest[:19] in shown
+
+
+def test_two_policy_files_are_refused(served: Bench, tmp_path: Path) -> None:
+    """Nobody knows which of them was meant; a flag says it."""
+    for name in ("mlflow-gc.yml", "mlflow-gc.yaml"):
+        keeping(tmp_path / name, 3)
+    said = report(served, tmp_path).expect(USAGE)
+    assert "mlflow-gc.yml" in said.err
+    assert "mlflow-gc.yaml" in said.err
+    assert not (tmp_path / "plan.json").exists()
+    report(served, tmp_path, "--policy", "mlflow-gc.yaml").expect(0)
+    report(served, tmp_path, "--no-policy").expect(0)
+
+
+@pytest.mark.parametrize("name", ["mlflow_gc.yml", ".mlflow-gc.yaml", "mlflow-gc.yml.txt"])
+def test_a_near_miss_of_the_name_is_said(served: Bench, tmp_path: Path, name: str) -> None:
+    """It is not read; the plan says that there was no policy file."""
+    keeping(tmp_path / name, 3)
+    said = report(served, tmp_path, "-q").expect(0)
+    assert f"Warning: {name} is not read" in said.err
+    assert kept(tmp_path) == 0
+    plan = Plan.load(tmp_path / "plan.json").document
+    assert plan["policy_source"] == {"path": None, "digest": None}
+    said = report(served, tmp_path, "--no-policy").expect(0)
+    assert name not in said.err
+    assert "No policy file" in said.out
+
+
+def test_no_policy_can_be_said_on_purpose(served: Bench, tmp_path: Path) -> None:
+    """Before the variable and the working directory; not beside --policy, nor beside a PLAN."""
+    path = keeping(tmp_path / HERE, 3)
+    said = report(served, tmp_path, "--no-policy", env={VARIABLE: str(path)}).expect(0)
+    assert "is not used (--no-policy)" in said.err
+    assert kept(tmp_path) == 0
+    report(served, tmp_path, "--no-policy", "--policy", path).expect(USAGE)
+    said = served.cli("prune", tmp_path / "plan.json", "--no-policy").expect(USAGE)
+    assert "--no-policy cannot stand beside a PLAN" in said.err
+
+
+def test_no_variable_overrides_never(served: Bench, tmp_path: Path) -> None:
+    """A TTL that is set for all commands of a machine does not switch deletion on."""
+    (tmp_path / HERE).write_text("version: 1\ndefaults: {ttl: never}\n")
+    env = {"MLFLOW_TRACKING_ENTITY_TTL": "30"}
+    said = report(served, tmp_path, env=env).expect(0)
+    assert "is not used: mlflow-gc.yml says defaults.ttl: never" in said.err
+    assert Plan.load(tmp_path / "plan.json").entities == set()
+    report(served, tmp_path, "--ttl", 30).expect(0)
+    assert Plan.load(tmp_path / "plan.json").entities == set()
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t "])

@@ -16,6 +16,7 @@ from mlflow_gc.views.html.links import Links
 from mlflow_gc.views.html.markup import counted, filter_link, percent, text
 from mlflow_gc.views.html.standing import EXPIRED, Standing
 from mlflow_gc.views.lines import KIND_WORDS, listed
+from mlflow_gc.views.plan_head import names_stay_taken
 
 _AT_ONCE = 6
 _LONGEST = 600
@@ -28,6 +29,8 @@ def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Standing) -> I
     where = server["tracking_uri"].removeprefix("https://").removeprefix("http://")
     yield f'<div class="intro"><p class="eyebrow">Prune plan</p><h1>{text(where)}</h1>'
     yield f'<p class="lead">{_lead(plan, found, state)}</p>'
+    if taken := names_stay_taken(dict(plan)):
+        yield f'<p class="note">{text(taken)}</p>'
     yield '<dl class="facts">'
     for name, value in _facts(plan):
         yield f"<div><dt>{name}</dt><dd>{value}</dd></div>"
@@ -61,6 +64,7 @@ def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Workspace", text(server["workspace"])
     yield "MLflow", text(server["mlflow_version"] or "version unknown")
     yield "As of", _time(plan["as_of"])
+    yield "Policy", text(policy_in_words.source(plan.get("policy_source")))
     yield "Stale by default", _default_age(plan["policy"])
     if not plan["expires_at"]:
         yield "Expires", "never"

@@ -24,7 +24,7 @@ from mlflow_gc.clock import DAY_MS
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.file import parse_json, render
-from mlflow_gc.plan.policy_file import Mistakes, apply_policy, read_policy_file
+from mlflow_gc.plan.policy_file import Mistakes, apply_policy, near_misses, read_policy_file
 from mlflow_gc.retention.guards import KINDS
 from mlflow_gc.retention.keep import ALL, Best, Keep
 from mlflow_gc.retention.policy import Evidence, Guards, Policy
@@ -1124,3 +1124,31 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path):
         assert _unread(path).exit_code == ExitCode.ERROR
     else:
         pytest.skip("this user may read everything")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mlflow_gc.yml", "mlflowgc.yaml", ".mlflow-gc.yml", "MLflow-GC.yml", "mlflow-gc.yml.txt"),
+        *(
+            "mlflow-gc.json",
+            "mlfow-gc.yml",
+            "mlflow-gc.yal",
+            "mlflow-gc-policy.yml",
+            "mlflow.gc.yml",
+        ),
+    ],
+)
+def test_a_near_miss_of_the_name_is_found(tmp_path, name):
+    (tmp_path / name).write_text("version: 1\n")
+    assert near_misses(tmp_path) == [name]
+
+
+def test_other_files_are_no_near_misses(tmp_path):
+    names = ["mlflow-gc.yml", "mlflow-gc.yaml", "mlflow-gc.tests.yml", "mlflow.yml", "config.yml"]
+    names += ["mlflow_gc.py", "mlflow-gc.log", "prune-plan.json", "retention-policy.v1.schema.json"]
+    for name in [*names, "mlflow-gc-data.csv", "x" * 200]:
+        (tmp_path / name).touch()
+    (tmp_path / "mlflow_gc.yml").mkdir()
+    assert near_misses(tmp_path) == []
+    assert near_misses(tmp_path / "none") == []
