@@ -88,8 +88,9 @@ def _exit_code(arguments: list[str], session: Session) -> int:
         return ExitCode.SIGINT
     except GcError as error:
         session.failed(error.message, error.hint)
-        say(f"Error: {error.message}")
-        for line in (error.hint or "").splitlines():
+        first, *others = error.message.split("\n")
+        say(f"Error: {first}")
+        for line in (*others, *(error.hint or "").splitlines()):
             say(line)
         return error.exit_code
     except Interrupted as stopped:

@@ -116,19 +116,28 @@ _CHUNK = 16 * 1024**2
 _LARGE = 4 * 1024**2
 
 
-def read_bytes(path: Path, what: str) -> bytes:
+def read_bytes(path: Path, what: str, *, most: int | None = None) -> bytes:
     """Read a file (``-`` is stdin) whole; pipes are fine, devices that never end are not.
+
+    Args:
+        path: the file.
+        what: it is, for messages.
+        most: read no more bytes than this; None for the whole file.
 
     Raises:
         GcError: it cannot be read, or is larger than :data:`MOST_BYTES`.
     """
     try:
         if str(path) == "-":
+            if most is not None:
+                return sys.stdin.buffer.read(most)
             return _read_stream(sys.stdin.buffer, path, what)
         found = path.stat()
         if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
             raise GcError(f"The {what} {path} cannot be read: it is a device.")
         with path.open("rb") as file:
+            if most is not None:
+                return file.read(most)
             return _read_stream(file, path, what, expected=found.st_size)
     except FileNotFoundError:
         make = {"plan": "mlflow-gc report", "policy": "mlflow-gc policy init"}.get(what)

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -35,6 +35,8 @@ _DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace
 _DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
 _LONGEST_MS = 1000 * 365 * DAY_MS
 _LONGEST_MESSAGE = 840
+_LONGEST_RULE = 100
+_NUMBER_OF_A_RULE = re.compile(r"\brules\.[0-9]+\.")
 _HINTS = {
     "policy": "mlflow-gc schema policy prints all that a policy can say.",
     "policy-tests": "mlflow-gc schema policy-tests prints all that such a file can say.",
@@ -72,12 +74,12 @@ class Mistakes(UsageProblem):
         self.found = tuple(found)
         first = [found[0]]
         for words in found[1:]:
-            if len(" ".join([*first, words])) > _LONGEST_MESSAGE:
+            if len("\n".join([*first, words])) > _LONGEST_MESSAGE:
                 break
             first.append(words)
         if more := len(found) - len(first):
             first.append(f"And {more} more: mlflow-gc validate names all.")
-        super().__init__(" ".join(first), hint=_HINTS[name])
+        super().__init__("\n".join(first), hint=_HINTS[name])
 
 
 DEFAULT_NAMES = ("mlflow-gc.yml", "mlflow-gc.yaml")
@@ -256,12 +258,23 @@ def mistakes(file: YamlFile, name: str) -> Iterator[str]:
         name: of the schema, ``policy`` or ``policy-tests``.
     """
     found = [
-        (file.line(place), words)
+        (file.line(place), _rule_of(file.document, place), words)
         for error in schema.violations(file.document, name)
         for place, words in _explain(error, name)
     ]
-    for line, words in sorted(found):
-        yield f"{file.path} line {line}: {words}."
+    for line, rule, words in sorted(found):
+        # Its number is of no use to who reads its name.
+        shown = _NUMBER_OF_A_RULE.sub("", words, count=1) if rule else words
+        yield f"{file.path} line {line}: {rule}{shown}."
+
+
+def _rule_of(document: Any, place: Place) -> str:
+    """Return ``rule 'sandboxes': `` for a place in a rule that has a name, else nothing."""
+    if place[:1] != ("rules",) or len(place) < len(("rules", 0, "key")):
+        return ""
+    rule = document["rules"][place[1]]
+    name = rule.get("name") if isinstance(rule, dict) else None
+    return f"rule {name[:_LONGEST_RULE]!r}: " if isinstance(name, str) and name else ""
 
 
 def _contradictions(file: YamlFile) -> Iterator[str]:
@@ -293,6 +306,13 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
                 f"{where}: rule {name!r} can never match: {of_models[0]} is about "
                 f"models, {others[0]} about runs."
             )
+        for key, glob in _globs(match):
+            if glob.startswith("!"):
+                yield (
+                    f"{file.where(('rules', number, 'match', key))}: rule {name!r}: {key}: "
+                    f"{_shown(glob)}: a glob has no ! for not. Put a rule for the exceptions before "
+                    "this one; for the character itself write ?."
+                )
         for key in ("experiment_regex", "model_regex"):
             try:
                 re.compile(str(match.get(key, "")))
@@ -300,6 +320,15 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
                 yield f"{where}: rule {name!r}: {key}: {error}."
             except RecursionError:
                 yield f"{where}: rule {name!r}: {key}: it is nested too deeply."
+
+
+def _globs(match: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the globs of a selector with their keys."""
+    for key in ("experiment", "model", "user", "run_name", "workspace"):
+        if key in match:
+            yield key, str(match[key])
+    for glob in (match.get("tags") or {}).values():
+        yield "tags", str(glob)
 
 
 def _is_time_zone(name: str) -> bool:
@@ -346,7 +375,10 @@ def _explain(
         for key in instance:
             if key not in known:
                 full = ".".join([*parts, str(key)])
-                yield (*place, key), f"unknown key {full!r} (known here: {', '.join(known)})"
+                close = get_close_matches(str(key), known, n=1)
+                question = f"did you mean {close[0]!r}? " if close else ""
+                words = f"unknown key {full!r} ({question}known here: {', '.join(known)})"
+                yield (*place, key), words
     elif error.validator == "required":
         missing = error.message.split(" ", 1)[0]  # one error for each missing name
         yield place, f"{'.'.join(parts) or _WHOLE[name]} needs {missing}"

@@ -153,6 +153,7 @@ class _Case:
         self._document = document
         self._place = place
         self._as_of_ms = suite.policy.as_of_ms
+        self._rules = tuple(suite.policy.all_rules())
         self._experiments: dict[str, Experiment] = {}
         self._probes: dict[str, Probe] = {}
         self._runs: dict[str, Run] = {}
@@ -160,6 +161,7 @@ class _Case:
         self._versions: dict[tuple[str, str], ModelVersion] = {}
         self._checks: list[tuple[str, Any, Json, int, str]] = []
         self._read()
+        self._refuse_unknown_names()
         has_marks = any(
             DELETE_AFTER in entity.get("tags", {})
             for name in _LISTS
@@ -210,6 +212,42 @@ class _Case:
                     if "expect" in entity:
                         line = self._file.line(place)
                         self._checks.append((_LISTS[name], key, entity, line, words))
+
+    def _refuse_unknown_names(self) -> None:
+        """Refuse a name that nothing in the case has: what hangs on it would be tested in vain.
+
+        Raises:
+            UsageProblem: with the line.
+        """
+        named: list[tuple[tuple[Any, ...], str, bool]] = []
+        for number, run in enumerate(self._document.get("runs", ())):
+            if "parent" in run:
+                place = (*self._place, "runs", number, "parent")
+                named.append((place, f"run {run['parent']!r}", run["parent"] in self._runs))
+        for number, version in enumerate(self._document.get("model_versions", ())):
+            if "run" in version:
+                place = (*self._place, "model_versions", number, "run")
+                named.append((place, f"run {version['run']!r}", version["run"] in self._runs))
+        # An alias of a model without any version dangles, which is worth a test.
+        populated = {name for name, _ in self._versions}
+        for number, model in enumerate(self._document.get("registered_models", ())):
+            if model["name"] not in populated:
+                continue
+            for alias, version in model.get("aliases", {}).items():
+                key = (model["name"], str(version))
+                place = (*self._place, "registered_models", number, "aliases", alias)
+                words = f"version {version} of {model['name']!r}"
+                named.append((place, words, key in self._versions))
+        rules = {rule.name for rule in self._rules}
+        for name in _LISTS:
+            for number, entity in enumerate(self._document.get(name, ())):
+                if "rule" in entity:
+                    place = (*self._place, name, number, "rule")
+                    named.append((place, f"rule {entity['rule']!r}", entity["rule"] in rules))
+        for place, words, is_there in named:
+            if not is_there:
+                where = "the policy" if place[-1] == "rule" else "this case"
+                raise self._problem(place, f"{place[-1]}: {where} has no {words}")
 
     def _experiment(self, said: Json, place: tuple[Any, ...]) -> tuple[str, str]:
         name = said["name"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def read_yaml(path: Path, what: str) -> YamlFile:
     from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
     from ruamel.yaml.reader import ReaderError
 
-    content = read_bytes(path, what)
+    content = read_bytes(path, what, most=_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise UsageProblem(f"The {what} {path} has more than {_MAX_BYTES:,} bytes.")
     try:
@@ -81,6 +81,7 @@ def read_yaml(path: Path, what: str) -> YamlFile:
         with warnings.catch_warnings():
             # Which of the two an alias means, readers do not agree about.
             warnings.simplefilter("error", ReusedAnchorWarning)
+            _refuse_large(YAML(pure=True).parse(text), path)
             node = YAML(pure=True).compose(text)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
@@ -104,6 +105,24 @@ def read_yaml(path: Path, what: str) -> YamlFile:
     if node is not None:
         file.document = _Reader(file).value(node, ())
     return file
+
+
+def _refuse_large(events: Iterable[Any], path: Path) -> None:
+    """Refuse a document that is too large or nested too deeply, before all of it was parsed.
+
+    Raises:
+        UsageProblem: with the line where it becomes so.
+    """
+    from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
+
+    nodes = depth = 0
+    for event in events:
+        nodes += isinstance(event, NodeEvent)
+        depth += isinstance(event, CollectionStartEvent)
+        depth -= isinstance(event, CollectionEndEvent)
+        if nodes > _MAX_NODES or depth > _DEEPEST:
+            words = "it is nested too deeply" if depth > _DEEPEST else "it is too large"
+            raise UsageProblem(f"{path} line {event.start_mark.line + 1}: {words}.")
 
 
 class _Reader:

@@ -53,9 +53,9 @@ def headline(plan: dict[str, Any], console: Console) -> None:
         line(console, f"Registry {server['registry_uri']}")
     if server["workspace"]:
         line(console, f"Workspace {server['workspace']}")
-    line(console, policy_in_words.source(plan.get("policy_source")))
     if obstacle := why_not_applyable(plan):
         line(console, f"CANNOT BE APPLIED: {obstacle}", BAD)
+    line(console, policy_in_words.source(plan.get("policy_source")))
     line(console, "")
     deletes = _deletes(plan)
     if not deletes:
@@ -80,17 +80,10 @@ def names_stay_taken(plan: dict[str, Any]) -> str | None:
 
     ``set_experiment`` and ``experiments/create`` of a name in the trash fail (MLflow 2.3 to 3.18).
     """
-    count = len(plan["experiments"])
-    if not count:
+    if not plan["experiments"]:
         return None
-    whose = (
-        "The name of the deleted experiment stays"
-        if count == 1
-        else (f"The names of the {count:,} deleted experiments stay")
-    )
     return (
-        f"{whose} taken: a job that sets or creates an experiment of such a name fails until it is "
-        "restored, or deleted from the trash."
+        "Deleted experiments keep their names: set_experiment(name) fails until restore or purge."
     )
 
 

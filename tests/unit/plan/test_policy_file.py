@@ -9,6 +9,7 @@ import zoneinfo
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -22,7 +23,7 @@ from mlflow_gc import settings
 from mlflow_gc.cli import planning
 from mlflow_gc.clock import DAY_MS
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
-from mlflow_gc.plan import schema
+from mlflow_gc.plan import schema, yaml_file
 from mlflow_gc.plan.file import parse_json, render
 from mlflow_gc.plan.policy_file import Mistakes, apply_policy, near_misses, read_policy_file
 from mlflow_gc.retention.guards import KINDS
@@ -701,7 +702,7 @@ def test_of_many_mistakes_the_first_are_named_and_the_others_counted(tmp_path):
     named = re.findall(r"'unknown_(\d+)' \(known here: [^)]*\)\.", problem.message)
     assert named == [str(n) for n in range(len(named))]
     assert named
-    assert problem.message.endswith(f" And {20 - len(named)} more: mlflow-gc validate names all.")
+    assert problem.message.endswith(f"\nAnd {20 - len(named)} more: mlflow-gc validate names all.")
 
 
 @pytest.mark.parametrize(
@@ -1044,7 +1045,7 @@ def test_what_the_schema_allows_is_read_or_refused_in_words(folder, document):
         said, policy = problem.message, POLICY
     else:
         said = ""
-    assert said == "" or (said.isprintable() and "p.yml line" in said)
+    assert said == "" or (said.replace("\n", "").isprintable() and "p.yml line" in said)
     assert schema.problems(plan_of(inventory(an_experiment()), policy), "plan") == []
 
 
@@ -1124,6 +1125,52 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path):
         assert _unread(path).exit_code == ExitCode.ERROR
     else:
         pytest.skip("this user may read everything")
+
+
+def test_mistakes_name_their_rule_and_the_key_that_was_meant_a_line_each(refused):
+    problem = refused(
+        "version: 1\n"
+        "rules:\n"
+        "- {name: sandboxes, match: {experimant: 'a*'}}\n"
+        "- {name: nightly, match: {user: a}, tll: 3d}\n"
+        "- {match: {user: a}}\n"
+    )
+    first, second, third = problem.split("\n")
+    assert "line 3: rule 'sandboxes': unknown key 'match.experimant' (did you mean 'exper" in first
+    assert "line 4: rule 'nightly': unknown key 'tll' (did you mean 'ttl'?" in second
+    assert "line 5: rules.2 needs 'name'" in third
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        *("experiment: '!prod/*'", "model: '!*-prod'", "user: '!ada'", "run_name: '!a'"),
+        *("workspace: '!a'", "tags: {team: '!fraud'}"),
+    ],
+)
+def test_a_glob_has_no_not(refused, match):
+    """It would be taken literally, and a rule that protects would protect nothing."""
+    problem = refused(f"version: 1\nrules:\n- name: a\n  match: {{{match}}}\n  ttl: never\n")
+    assert "rule 'a'" in problem
+    assert "a glob has no ! for not" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: " + "[" * 90_000, "nested too deeply"),
+        ("a: " + "{b: " * 20_000, "nested too deeply"),
+        ("a: [" + "a," * 45_000 + "]", "too large"),
+        ("- a\n" * 20_000, "too large"),
+        ("a: &a [" + "*a," * 20_000 + "]", "too large"),
+    ],
+)
+def test_parsing_stops_where_a_file_becomes_too_large(refused, text, words):
+    """Not at its end: the parser takes seconds for what nobody wrote by hand."""
+    parsed = []
+    with mock.patch.object(yaml_file, "_Reader", parsed.append):
+        assert words in refused(text)
+    assert not parsed
 
 
 @pytest.mark.parametrize(

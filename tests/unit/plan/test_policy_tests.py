@@ -106,12 +106,11 @@ def test_the_example_of_the_documentation_passes_as_printed(tmp_path: Path) -> N
         ("runs: [{start_time: 2026-01-01, end_time: 2025-01-01, %s}]", False),
         ("runs: [{tags: {mlflow_gc.keep: 'true'}, %s}]", False),
         ("runs: [{tags: {mlflow_gc.ttl: never}, %s}]", False),
-        ("runs: [{parent: gone, %s}]", True),
         ("runs: [{id: a, age: 1d}, {parent: a, %s}]", False),
         ("runs: [{id: a, %s}, {parent: a, age: 1d}]", False),
-        ("runs: [{id: a, %s}, {parent: b, age: 1d}]", True),
+        ("runs: [{id: a, %s}, {id: b}, {parent: b, age: 1d}]", True),
         ("runs: [{id: a, %s}], model_versions: [{model: m, version: 1, run: a}]", False),
-        ("runs: [{id: a, %s}], model_versions: [{model: m, version: 1, run: b}]", True),
+        ("runs: [{id: a, %s}, {id: b}], model_versions: [{model: m, version: 1, run: b}]", True),
         ("experiments: [{name: e, age: 5d, %s}]", False),
         ("experiments: [{name: Default, %s}]", False),
         ("experiments: [{name: e, has_traces: true, %s}]", False),
@@ -304,6 +303,24 @@ def test_fresh_is_what_is_not_stale_and_nothing_else(holds: Callable[..., bool])
     assert not holds(tree % "fresh")
 
 
+@pytest.mark.parametrize(
+    ("policy", "case"),
+    [
+        ("defaults: {ttl: never}", "runs: [{expect: keep, reason: %s}]"),
+        ("defaults: {statuses: [FINISHED]}", "runs: [{status: FAILED, expect: keep, reason: %s}]"),
+        ("", "runs: [{tags: {mlflow_gc.ttl: never}, expect: keep, reason: %s}]"),
+        ("defaults: {experiments: never}", "experiments: [{name: e, expect: keep, reason: %s}]"),
+        ("", "registered_models: [{name: m, expect: keep, reason: %s}]"),
+    ],
+)
+def test_what_never_goes_is_not_called_fresh(
+    holds: Callable[..., bool], policy: str, case: str
+) -> None:
+    """Whether the policy says so, the status, or an owner."""
+    assert holds(case % "never", policy)
+    assert not holds(case % "fresh", policy)
+
+
 def test_a_failure_names_the_line_of_its_entity(run: Run) -> None:
     cases = """
 - name: first
@@ -373,6 +390,12 @@ IN_A_CASE = {
     "status unknown": ("runs:\n  - {status: DONE}", 7),
     "runs a mapping": ("runs: {age: 1d}", 6),
     "has_traces a text": ("experiments:\n  - {name: e, has_traces: 'yes'}", 7),
+    "unknown parent": ("runs:\n  - {id: a}\n  - {parent: A}", 8),
+    "unknown run of a version": ("model_versions:\n  - {model: m, version: 1,\n     run: a}", 8),
+    "unknown version of an alias": (
+        "registered_models:\n  - {name: m, aliases: {a: 2}}\nmodel_versions:\n  - {model: m, version: 1}", 7
+    ),
+    "unknown rule": ("runs:\n  - {expect: keep, rule: sandboxs}", 7),
     "alias of version 0": ("registered_models:\n  - {name: m, aliases: {a: 0}}", 7),
 }  # fmt: skip
 

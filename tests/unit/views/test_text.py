@@ -63,10 +63,12 @@ def small(**changes: Any) -> dict[str, Any]:
 
 SHOWN = """\
 Prune plan for http://mlflow:5000
+No policy file: the defaults count.
 
 Deletes 3 runs, 1 experiment and 1 model version.
 1 of the deletions cannot be undone (model version).
 The others go to MLflow's trash; mlflow-gc restore brings them back.
+Deleted experiments keep their names: set_experiment(name) fails until restore or purge.
 
                 scanned  stale  kept  to delete  share  age
 experiments           3      2     1          1   33 %  45 days
@@ -138,7 +140,7 @@ def test_an_edited_plan_that_counts_what_it_does_not_list_is_shown(everything: b
     console = log()
     plan = {**small(), "model_versions": []}
     text.show(plan, console, path="plan.json", everything=everything)
-    assert lines(console)[2:4] == [
+    assert lines(console)[3:5] == [
         "Deletes 3 runs and 1 experiment.",
         "1 of the deletions cannot be undone.",
     ]
@@ -146,10 +148,12 @@ def test_an_edited_plan_that_counts_what_it_does_not_list_is_shown(everything: b
 
 SUMMARY = """\
 Prune plan for http://mlflow:5000
+No policy file: the defaults count.
 
 Deletes 3 runs, 1 experiment and 1 model version.
 1 of the deletions cannot be undone (model version).
 The others go to MLflow's trash; mlflow-gc restore brings them back.
+The name of the deleted experiment stays taken: a job that sets or creates an experiment of such a name fails until it is restored, or deleted from the trash.
 
                 scanned  stale  kept  to delete  share  age
 experiments           3      2     1          1   33 %  45 days
@@ -217,6 +221,18 @@ def test_an_older_plan_has_no_shares() -> None:
     short = log()
     text.summary(plan, short, path="p")
     assert "  ! 1 version  400 days  model fraud" in lines(short)
+
+
+def test_the_question_says_by_which_policy_and_what_stays_taken() -> None:
+    plan = {**small(), "policy_source": {"path": "a\x1b[31m.yml", "digest": f"sha256:{'ab' * 32}"}}
+    asked = text.question(plan)
+    assert "\x1b" not in asked
+    assert ".yml (sha256:abababababab)." in asked
+    assert "Deleted experiments keep their names: set_experiment(name) fails" in asked
+    assert asked.endswith("Only 'yes' is accepted: ")
+    assert "Policy file: this plan does not say." in text.question(
+        {key: value for key, value in plan.items() if key != "policy_source"}
+    )
 
 
 def test_nothing_to_delete() -> None:
