@@ -26,6 +26,7 @@ from mlflow_gc.retention.rules import (
     OFF,
     Rule,
     Selector,
+    regex_problem,
 )
 
 if TYPE_CHECKING:
@@ -314,12 +315,8 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
                     "this one; for the character itself write ?."
                 )
         for key in ("experiment_regex", "model_regex"):
-            try:
-                re.compile(str(match.get(key, "")))
-            except (re.error, OverflowError) as error:
-                yield f"{where}: rule {name!r}: {key}: {error}."
-            except RecursionError:
-                yield f"{where}: rule {name!r}: {key}: it is nested too deeply."
+            if problem := regex_problem(str(match.get(key, ""))):
+                yield f"{where}: rule {name!r}: {key}: {problem}."
 
 
 def _globs(match: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,6 @@ matter (``unused_rule`` in the plan).
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from mlflow_gc.retention.rules import (
     UNFINISHED_STATUSES,
     Rule,
     Selector,
+    finds,
     has_wildcards,
 )
 
@@ -94,7 +94,7 @@ def _contradicting(where: str, match: Selector) -> Iterator[str]:
         ("model", match.model, match.model_regex),
     ):
         is_one = glob is not None and not has_wildcards(glob)
-        if is_one and pattern is not None and not re.search(pattern, str(glob)):
+        if is_one and pattern is not None and not finds(pattern, str(glob)):
             yield f"{where} never matches: {name}_regex does not find {name}: {glob!r}"
 
 

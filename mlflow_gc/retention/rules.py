@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cached_property, lru_cache
+from math import prod
 from typing import Any
 
+import regex  # type: ignore[import-untyped]
+
 from mlflow_gc.clock import DAY_MS, format_duration, parse_duration
+from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.entities import Experiment, RegisteredModel, Run
 from mlflow_gc.inventory.run_tags import USER_TAG
 from mlflow_gc.retention.keep import Keep
@@ -148,7 +152,7 @@ class Selector:
         if pattern is None or pattern == getattr(other, regex):
             return True
         if name is not None and not has_wildcards(name):
-            return re.search(pattern, name) is not None
+            return finds(pattern, name)
         return anything and pattern in _FINDS_ANYTHING
 
     def matches_experiment(self, experiment: Experiment, workspace: str | None) -> bool:
@@ -194,9 +198,7 @@ class Selector:
 
     def _name_matches(self, name: str, glob: str, regex: str) -> bool:
         pattern = getattr(self, regex)
-        return _glob(getattr(self, glob), name) and (
-            pattern is None or re.search(pattern, name) is not None
-        )
+        return _glob(getattr(self, glob), name) and (pattern is None or finds(pattern, name))
 
     def _tags_match(self, own: Mapping[str, str], of_holder: Mapping[str, str]) -> bool:
         return not self.tags or all(
@@ -209,6 +211,52 @@ class Selector:
 def has_wildcards(glob: str) -> bool:
     """Tell whether a glob can fit more than one text."""
     return _WILD.search(glob) is not None
+
+
+_DEADLINE_S = 1.0
+_LONGEST_REGEX = 1_000
+_MOST_REPEATS = 10_000
+_COUNTED = re.compile(r"\{([0-9]+)?,?([0-9]+)?\}", re.ASCII)
+_SHOWN = 80
+
+
+def regex_problem(pattern: str) -> str | None:
+    """Return why a regular expression cannot be used, in words; None for one that can."""
+    if len(pattern) > _LONGEST_REGEX:
+        return f"it has more than {_LONGEST_REGEX:,} characters"
+    # No number is longer than that of the most; int() takes its time for a million digits.
+    numbers = [[int(n[:6]) for n in found if n] for found in _COUNTED.findall(pattern)]
+    counts = [max(found, default=1) or 1 for found in numbers]
+    # Compiling takes as long as what is repeated, counted repetitions in each other multiplied.
+    if prod(counts) > _MOST_REPEATS:
+        return f"it repeats more than {_MOST_REPEATS:,} times"
+    try:
+        regex.compile(pattern)
+    except RecursionError:
+        return "it is nested too deeply"
+    except (regex.error, OverflowError, ValueError) as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def finds(pattern: str, text: str) -> bool:
+    """Tell whether a regular expression finds something in a text.
+
+    A repetition within a repetition can take for ever on a name that somebody made for it.  re of
+    the standard library cannot be stopped; regex gives up after a second.
+
+    Raises:
+        Refused: it takes too long; nothing can be said of that name, and nothing is decided.
+    """
+    try:
+        return regex.search(pattern, text, timeout=_DEADLINE_S) is not None
+    except TimeoutError:
+        raise Refused(
+            f"The regular expression {pattern[:_SHOWN]!r} of the policy takes too long on the name "
+            f"{text[:_SHOWN]!r}.",
+            hint="Take repetitions within repetitions out of it, or use a glob.",
+        ) from None
 
 
 def _glob(pattern: str | None, text: str) -> bool:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.worlds import a_model, a_run, an_experiment
 
-from mlflow_gc.retention.rules import Selector
+from mlflow_gc.errors import Refused
+from mlflow_gc.retention.rules import Selector, finds, regex_problem
 
 GLOBS = [
     ("prod/*", "prod/eu/7", True),
@@ -257,3 +258,26 @@ def test_all_that_stands_in_one_match_must_fit(
     assert Selector.from_document(Selector.from_document(document).to_document()) == (
         Selector.from_document(document)
     )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [("(a|a)*$", "a" * 60 + "!"), ("^(a|aa)+$", "a" * 80 + "!")],
+)
+def test_a_regular_expression_that_takes_for_ever_is_stopped(pattern: str, text: str) -> None:
+    """Nothing is decided then: neither that it matches nor that it does not."""
+    with pytest.raises(Refused, match="takes too long on the name"):
+        finds(pattern, text)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(((a{1000}){1000}){1000})", "(a{,9999}){9999}", "a{999999999999}", "a" * 1001, "(", "*a"],
+)
+def test_a_regular_expression_that_takes_for_ever_to_compile_is_none(pattern: str) -> None:
+    assert regex_problem(pattern)
+
+
+@pytest.mark.parametrize("pattern", [r"^\d{4}-\d{2}-\d{2}$", "^(?!prod/)", "(?i)tmp|x{2,}", "a{b"])
+def test_a_plain_regular_expression_is_one(pattern: str) -> None:
+    assert regex_problem(pattern) is None

@@ -153,7 +153,7 @@ No policy file: the defaults count.
 Deletes 3 runs, 1 experiment and 1 model version.
 1 of the deletions cannot be undone (model version).
 The others go to MLflow's trash; mlflow-gc restore brings them back.
-The name of the deleted experiment stays taken: a job that sets or creates an experiment of such a name fails until it is restored, or deleted from the trash.
+Deleted experiments keep their names: set_experiment(name) fails until restore or purge.
 
                 scanned  stale  kept  to delete  share  age
 experiments           3      2     1          1   33 %  45 days
