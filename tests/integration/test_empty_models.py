@@ -156,7 +156,6 @@ def _estate(world: World) -> tuple[set[str], dict[str, str], set[str]]:
     goes = {
         world.model(UGLY, tags={"note": UGLY}),
         emptied(world, "emptied"),
-        world.model("eager", age=10, tags={TTL: "7d"}),
         world.model("no keep", tags={KEEP: "false"}),
         world.model("kept until", tags={KEEP: "until:2020-01-01"}),
         world.model("tmp-a", age=4),
@@ -174,6 +173,8 @@ def _estate(world: World) -> tuple[set[str], dict[str, str], set[str]]:
         date_model(world, world.model("edited"), updated=29),
         date_model(world, world.model("odd"), created=29, updated=100),
         world.model("patient", tags={TTL: "200d"}),
+        # Deleting a model is irreversible: no tag asks for less.
+        world.model("eager", age=10, tags={TTL: "7d"}),
         world.model("for ever", tags={TTL: "never"}),
         world.model("shelf-1", age=4000),
         world.model("tmp-b", age=2),
