@@ -100,9 +100,9 @@ def _facts(plan: Json) -> str:
         words(said) if is_of_use else f"**{words(said)}**",
         words(f"As of {plan['as_of']}, {policy_in_words.ages(policy)}", most=_SENTENCE),
     ]
-    lines.append(words(policy_in_words.source(plan.get("policy_source")), most=_SENTENCE))
+    lines.append(words(policy_in_words.source(plan.get("policy_source")), most=_URI))
     if taken := names_stay_taken(plan):
-        lines.append(taken)
+        lines.append(words(taken, most=_SENTENCE))
     if server["registry_uri"] != server["tracking_uri"]:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:
