@@ -67,7 +67,9 @@ $(STAMP): | requirements-dev.txt pyproject.toml
 
 .PHONY: venv-lowest
 venv-lowest: $(STAMP)  ## put the lowest allowed versions of the dependencies into .venv (back: make clean)
-	$(UV) pip install --quiet --python $(BIN)/python --resolution lowest-direct -e .
+	$(UV) pip compile --quiet --python $(BIN)/python --resolution lowest-direct pyproject.toml \
+		-o $(VENV)/lowest.txt >/dev/null
+	$(UV) pip install --quiet --python $(BIN)/python -r $(VENV)/lowest.txt
 
 # Independent schema validator for the tests; they say why they skip where it is missing.
 AJV := tests/ajv/node_modules/.stamp
