@@ -165,6 +165,8 @@ class Executor:
         self._look_back_at_all_runs()
         for experiments in self._in_turn(_experiment_batches(self._plan["experiments"])):
             self._experiments(experiments)
+        if self._plan["model_versions"]:
+            self._recheck.read_again()
         # Each of these right after a look at it: what somebody came to need in between cannot be put
         # back.  Versions of several models at once; a model takes along whatever is in it by then,
         # so nothing makes its delete wait.
@@ -260,11 +262,11 @@ class Executor:
         self._journal.sync()
 
     def _look_back_at_all_runs(self) -> None:
-        """Once, when all runs are done: was an older run made a child of one that went?"""
+        """Once, when all runs are done: does anything need one that its times did not give away?"""
         ours = self._deleted["run"]
         if self._pretend or not ours:
             return
-        needed = self._recheck.needed_by_nested_runs(ours)
+        needed = self._recheck.needed_after_all(ours)
         if not needed:
             return
         for batch in _run_batches(self._plan["runs"], lambda: BATCH):

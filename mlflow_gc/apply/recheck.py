@@ -19,8 +19,8 @@ from mlflow_gc.apply.registry_view import RegistryView
 from mlflow_gc.clock import now_ms, parse_time
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, Run
-from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
+from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, ModelVersion, Run
+from mlflow_gc.inventory.gateway import Failure, Gateway, Json, ServerError, pages
 from mlflow_gc.inventory.scan import (
     EXPERIMENTS_A_CALL,
     IDS_A_CALL,
@@ -29,6 +29,7 @@ from mlflow_gc.inventory.scan import (
     read_experiments,
     runs_by_id,
 )
+from mlflow_gc.inventory.sources import possible_runs_behind
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import (
     differences,
@@ -159,6 +160,16 @@ class Recheck:
                 self._read_new_runs()
             self._refreshed_at = began
 
+    def read_again(self) -> None:
+        """Read the registry and the list of experiments again, whatever their time stamps say.
+
+        :meth:`refresh` finds what is new by its stamp, and a server whose clock is behind stamps what
+        it makes as if it were old.
+        """
+        with self._refreshing:
+            self.registry = self.registry.reread()
+            self._read_new_experiments("")
+
     def _fresh(self) -> float:
         """Return the ``time.monotonic()`` that what protects is known of, at most seconds ago."""
         self.refresh(older_than_s=_EVIDENCE_IS_GOOD_FOR_S)
@@ -196,16 +207,21 @@ class Recheck:
         findings = self._judge_runs(entries, deleted_by_us=deleted_by_us, kept=kept)
         return {i: f for i, f in findings.items() if i in deleted_by_us and f.code in _REGRETS}
 
-    def needed_by_nested_runs(self, deleted_by_us: Collection[str]) -> set[str]:
-        """Return deleted runs that a run outside the plan is nested in now.
+    def needed_after_all(self, deleted_by_us: Collection[str]) -> set[str]:
+        """Return deleted runs that something outside the plan may need now, whatever its times say.
 
-        A look at all nested runs of the server: it also finds a child whose start time was set
-        back, and an older run that was made a child.
+        A look at the whole registry and at all nested runs of the server: it also finds a child whose
+        start time was set back, and an older run that was made a child.
         """
+        self.read_again()
+        registry = self.registry
+        versions = [*registry.versions.values(), *registry.foreign_versions]
+        behind = possible_runs_behind(versions, registry.logged_models)
         children = self._search_everywhere(f"{_PARENT} LIKE '%'")
         found = {run.run_id: run for run in children if run.run_id not in self._planned_runs}
         self._dependents.update(found)
-        return {run.parent_run_id for run in found.values() if run.parent_run_id} & {*deleted_by_us}
+        parents = {run.parent_run_id for run in found.values() if run.parent_run_id}
+        return (parents | behind) & {*deleted_by_us}
 
     def _judge_runs(
         self,
@@ -382,11 +398,9 @@ class Recheck:
         if model is None or wired is None:
             return Finding("gone", "it does not exist any more", looked_at)
         version = wire.model_version(wired)
-        newest = [wire.model_version(v) for v in model.get("latest_versions") or ()]
         versions = {
-            **registry.of_model(name),
+            **self._versions_of(model),
             **registry.copies_of(name, number),
-            **{(v.name, v.version): v for v in newest},
             (name, number): version,
         }
         inventory = Inventory(
@@ -408,15 +422,13 @@ class Recheck:
 
     def look_at_registered_model(self, entry: Document) -> Finding:
         """Look at a planned registered model; deleting it would take any version along."""
-        looked_at, registry = self._fresh(), self.registry
+        looked_at = self._fresh()
         name = entry["name"]
         wired = self._gateway.get_registered_model(name)
         if wired is None:
             return Finding("gone", "it does not exist any more", looked_at)
         model = wire.registered_model(wired)
-        newest = [wire.model_version(v) for v in wired.get("latest_versions") or ()]
-        versions = {**registry.of_model(name), **{(v.name, v.version): v for v in newest}}
-        if versions:
+        if versions := self._versions_of(wired):
             return Finding("protected", f"it has {len(versions)} versions now", looked_at)
         inventory = Inventory(
             experiments={},
@@ -434,6 +446,34 @@ class Recheck:
             texts = text_differences(entry, model.tags, model.description)
             return replace(finding, changes=(*differences(entry["expect"], expected), *texts))
         return _judged(decision, looked_at)
+
+    def _versions_of(self, model: Json) -> Mapping[tuple[str, str], ModelVersion]:
+        """Return the versions of a registered model, as far as they matter to one of them.
+
+        The registry was read some seconds ago; the answer about the model is of now, and names the
+        highest version of each stage (2.3.0 to 3.18.0).  A higher one was deleted meanwhile, and
+        outranks nothing.
+
+        Args:
+            model: a ``registered-models/get`` answer.
+        """
+        now, registry = wire.registered_model(model), self.registry
+        known: Mapping[tuple[str, str], ModelVersion] = registry.of_model(now.name)
+        if self.policy.ranks_versions and now != registry.models.get(now.name):
+            # Which of the lower ones are left decides how many there are above one.
+            read = registry.read_versions_of(now)
+            known = known if read is None else read
+        newest = {
+            v.current_stage: v for v in map(wire.model_version, model.get("latest_versions") or ())
+        }
+        if newest:
+            known = {
+                key: version
+                for key, version in known.items()
+                if version.current_stage in newest
+                and version.number <= newest[version.current_stage].number
+            }
+        return {**known, **{(v.name, v.version): v for v in newest.values()}}
 
     def _runs_of(self, entries: Sequence[Document]) -> dict[str, Run]:
         """Read runs of any lifecycle stage by id."""

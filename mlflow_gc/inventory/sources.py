@@ -10,33 +10,88 @@
     <any URI>/models/m-.../artifacts    a logged model, resolved
     anything else                       names nothing (``dummy-source`` of prompts)
 
-Reading is generous: every word of the URI that could be an id is offered, and the caller looks
-which of them exist.  A wrong guess keeps a run too many; a missed one loses a model.
+Reading is generous: whatever in these, or in the tags and the description of a version, can be read as
+an id is offered, also where it is glued to other characters (``run_<id>``, ``<id>-v2``), encoded, in
+capitals or in the form of a UUID; the caller looks which of them exist.  A wrong guess keeps a run too
+many; a missed one loses a model.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
-from mlflow_gc.inventory.entities import ModelVersion
+from mlflow_gc.inventory.entities import LoggedModel, ModelVersion
 
-_LOGGED_MODEL_ID = re.compile(r"(?<![0-9A-Za-z_-])m-[0-9a-f]{32}(?![0-9A-Za-z_-])")
+_ID_LENGTH = 32
+_ENCODINGS = 3
+"""What went through several programs may be encoded more than once."""
+_DIGITS = re.compile(r"[0-9a-f]{32,}")
+_LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+_UUID = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})")
 _WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
+_LOGGED_MODEL_URI = re.compile(r"models:/+m-[0-9a-f]{32}/?")
 _COPY = re.compile(r"models:/+(?P<name>[^/@]+)/(?P<version>[0-9]+)/?")
 _COPY_BY_ALIAS = re.compile(r"models:/+(?P<name>[^/@]+)@(?P<alias>[^/]+)/?")
 
 
 def logged_model_ids(version: ModelVersion) -> set[str]:
-    """Return the ids of logged models that a version's source names."""
-    text = unquote(f"{version.source} {version.storage}")
-    return {*_LOGGED_MODEL_ID.findall(text), *filter(None, [version.model_id])}
+    """Return everything a version says that could be the id of a logged model."""
+    found = {version.model_id} if version.model_id else set()
+    return found.union(*(_ids_in(text).logged_models for text in _texts(version)))
 
 
 def possible_run_ids(version: ModelVersion) -> set[str]:
-    """Return every word of a version's source and link that could be a run id."""
-    text = unquote(f"{version.source} {version.storage} {version.run_link}")
-    return {*_WORD.findall(text), *filter(None, [version.run_id])}
+    """Return everything a version says that could be the id of a run.
+
+    MLflow's own are 32 hex digits.  Runs that were brought in may have others; these are found as
+    words of the source and the link.
+    """
+    places = unquote(f"{version.source} {version.storage} {version.run_link}")
+    found = {*_WORD.findall(places), *filter(None, [version.run_id])}
+    return found.union(*(_ids_in(text).runs for text in _texts(version)))
+
+
+def possible_runs_behind(
+    versions: Iterable[ModelVersion], logged_models: Mapping[str, LoggedModel]
+) -> set[str]:
+    """Return everything that versions say, or logged models that they name, that could be a run id."""
+    found: set[str] = set()
+    for version in versions:
+        found |= possible_run_ids(version)
+        models = map(logged_models.get, logged_model_ids(version))
+        found.update(model.source_run_id for model in models if model)
+    return found
+
+
+class _Ids(NamedTuple):
+    runs: tuple[str, ...]
+    logged_models: tuple[str, ...]
+
+
+def _texts(version: ModelVersion) -> Iterator[str]:
+    """Yield what a version says, as far as it is long enough for an id."""
+    said = (version.source, version.storage, version.run_link, version.run_id, version.description)
+    for texts in (said, version.tags, version.tags.values()):
+        yield from (text for text in texts if len(text) >= _ID_LENGTH)
+
+
+# A prune decides over the same registry before and after every batch.
+@lru_cache(maxsize=2**16)
+def _ids_in(text: str) -> _Ids:
+    for _ in range(_ENCODINGS):
+        text = unquote(text)
+    text = _UUID.sub(r"\1\2\3\4\5", text.lower())
+    runs = (
+        row[begin : begin + _ID_LENGTH]
+        for row in _DIGITS.findall(text)
+        # Where in a longer row of digits an id begins, nobody can tell.
+        for begin in range(len(row) - _ID_LENGTH + 1)
+    )
+    return _Ids(tuple(runs), tuple(_LOGGED_MODEL_ID.findall(text)))
 
 
 def copied_from(version: ModelVersion) -> tuple[str, str] | None:
@@ -53,7 +108,9 @@ def copied_from_alias(version: ModelVersion) -> tuple[str, str] | None:
 
 def names_other_version(version: ModelVersion) -> bool:
     """Tell whether a source is ``models:/...`` and names a version, in whatever way."""
-    return version.source.startswith("models:/") and not _LOGGED_MODEL_ID.search(version.source)
+    # A registered model may have the id of a logged model in its name.
+    source = version.source
+    return source.startswith("models:/") and not _LOGGED_MODEL_URI.fullmatch(source)
 
 
 def parent_locations(source: str) -> list[str]:

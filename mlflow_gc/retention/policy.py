@@ -170,6 +170,11 @@ class Policy:
         return bool(self.keep_last_runs) or any(r.keep.needs_group for r in self.all_rules())
 
     @property
+    def ranks_versions(self) -> bool:
+        """Whether a model version can only be judged with all the others of its model."""
+        return bool(self.keep_last_versions) or any(not r.keep.is_empty for r in self.all_rules())
+
+    @property
     def ttl_days(self) -> int | None:
         """The TTL of the default rule in whole days; None when it is never or no whole number."""
         ttl_ms = self.default.ttl_ms

@@ -525,6 +525,56 @@ def test_a_run_behind_a_source_that_leads_nowhere_is_protected(
     assert journal.with_outcome("restored") == {("run", at_last)}
 
 
+def _names(bench: Bench, run: str) -> dict[str, Callable[[], object]]:
+    """Ways in which a version can name a run without ``run_id`` and without a path of its own."""
+    world = bench.world
+
+    def of_logged_model(source: str) -> None:
+        made = world.logged_model(world.experiment(age=FRESH), run)
+        world.version(world.model(), source=source.format(made))
+
+    def copy() -> None:
+        original = world.version(
+            world.model(), storage=f"s3://bucket/{run}-v2", source="s3://bucket/somewhere/else"
+        )
+        world.copy_version(original, world.model())
+        world.delete_version(original)
+
+    return {
+        "before it": lambda: world.version(world.model(), source=f"s3://bucket/run_{run}/model"),
+        "behind it": lambda: world.version(world.model(), source=f"s3://bucket/{run}-v2"),
+        "digits": lambda: world.version(world.model(), source=f"s3://bucket/2026{run}07.zip"),
+        "capitals": lambda: world.version(world.model(), source=f"s3://bucket/{run.upper()}/x"),
+        "tag": lambda: world.version(world.model(), tags={"made_by": f"run_{run}"}),
+        "description": lambda: world.version(world.model(), description=f"From {run}_best."),
+        "logged model": lambda: of_logged_model("s3://bucket/model_{}_copy"),
+        "copy": copy,
+    }
+
+
+def test_an_id_inside_a_word_protects(bench: Bench) -> None:
+    """In the report, over both readers, and when prune looks again."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    ways = sorted(_names(bench, ""))
+    before = {way: world.run(home) for way in ways}
+    later = {way: world.run(home) for way in ways}
+    free = world.run(home)
+    for way, run in before.items():
+        _names(bench, run)[way]()
+    plan = bench.report()
+    database = bench.report("--backend-store-uri", f"sqlite:///{world.database}", name="other.json")
+    for found in (plan, database):
+        assert found.runs == {*later.values(), free}
+        for way, run in before.items():
+            assert set(found.protection(("run", run))) == {"registered_model"}, way
+    for way, run in later.items():
+        _names(bench, run)[way]()
+    _, journal = bench.prune(plan)
+    assert journal.skips == {("run", run): "protected" for run in later.values()}
+    assert ("run", free) in bench.state().trashed
+
+
 def test_a_source_that_never_led_anywhere_stops_nothing(bench: Bench) -> None:
     """No version of that name, no place that the server knows: it protects nothing."""
     world = bench.world

@@ -481,6 +481,98 @@ def test_a_plan_cannot_talk_prune_into_deleting_what_is_protected_now(bench: Ben
     assert bench.state() == before
 
 
+# Time stamps that cannot be true, and servers behind one address whose clocks are apart.
+
+
+def _champion(world: World, run: str, *, stamp: int | None = None, model: str | None = None) -> str:
+    """Register a run and give the version the alias; the registry stamps it, or with ``stamp``."""
+    model = model or world.model()
+    version = world.version(model, run_id=run)
+    world.alias(version, "champion")
+    if stamp is not None:
+        world.stamp_model(model, stamp)
+    return version
+
+
+@pytest.mark.parametrize("ahead_days", [1 / 24, 400.0], ids=["an hour", "a year"])
+def test_one_stamp_of_the_future_does_not_hide_the_registry(
+    bench: Bench, proxy: Proxy, ahead_days: float
+) -> None:
+    """A replica with a bad clock, or migrated rows: it says nothing about the other models."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    runs = world.bulk_runs(home, 3)
+    original, free = (world.spare_version(world.model()) for _ in range(2))
+    copies = world.model("copies")
+    world.stamp_model(world.model(), world.ago(-ahead_days))
+    plan = bench.report()
+
+    def meanwhile() -> None:
+        _champion(world, runs[0])
+        world.copy_version(original, copies)
+
+    proxy.before("POST", "runs/delete$", meanwhile)
+    outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    assert bench.state().active >= {("run", runs[0]), ("model_version", original)}
+    assert ("model_version", free) not in bench.state().active
+    assert journal.with_outcome("restored") == {("run", runs[0])}
+    assert journal.skips == {("model_version", original): "protected"}
+    assert "WARNING" in outcome.err
+
+
+def test_a_registry_whose_clock_is_behind_hides_nothing(bench: Bench, proxy: Proxy) -> None:
+    """More models than are looked at for every batch, and the new version is stamped the oldest."""
+    world = bench.world
+    runs = world.bulk_runs(world.experiment(age=FRESH), 3)
+    original, free = (world.spare_version(world.model()) for _ in range(2))
+    copies = world.model("copies")
+    world.bulk_models(120, age=FRESH)
+    plan = bench.report()
+
+    def meanwhile() -> None:
+        _champion(world, runs[0], stamp=world.ago(400))
+        world.copy_version(original, copies)
+        world.stamp_model(copies, world.ago(400))
+
+    proxy.before("POST", "runs/delete$", meanwhile)
+    _, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    state = bench.state()
+    assert {("run", runs[0]), ("model_version", original)} <= state.active
+    assert ("model_version", free) not in state.active
+    assert journal.with_outcome("restored") == {("run", runs[0])}
+    assert journal.skips == {("model_version", original): "protected"}
+
+
+# A version is judged by what was just read about its model.
+
+
+@pytest.mark.parametrize("policy", ["", "keep_last:\n  model_versions: 2\n"], ids=["", "keep_last"])
+def test_a_version_that_became_the_highest_a_moment_ago_stays(
+    bench: Bench, proxy: Proxy, policy: str
+) -> None:
+    """The answer right before the delete names the highest version; the registry was read before."""
+    world = bench.world
+    model = world.model()
+    low = world.version(model)
+    higher = [world.version(model, age=FRESH) for _ in range(2)]
+    path = bench.dir / "policy.yml"
+    path.write_text(f"version: 1\n{policy}")
+    plan = bench.report("--policy", path)
+    assert plan.entities == {("model_version", low)}
+    gone = higher[1:] if policy else higher
+
+    def delete_higher_ones() -> None:
+        for version in gone:
+            world.delete_version(version)
+
+    proxy.before("GET", "registered-models/get$", delete_higher_ones)
+    _, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    active = bench.state().active
+    assert not {("model_version", version) for version in gone} & active
+    assert ("model_version", low) in active
+    assert journal.skips == {("model_version", low): "protected"}
+
+
 def test_a_look_under_way_keeps_the_registry_that_it_began_with(bench: Bench) -> None:
     """Versions are read again beside looks; none may be missing for a moment while they are."""
     world = bench.world

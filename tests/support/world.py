@@ -325,6 +325,21 @@ class World:
         )
         return name
 
+    def stamp_model(self, name: str, moment: int | None) -> None:
+        """Set when a registered model was last updated, as a server with a bad clock would."""
+        self.sql("UPDATE registered_models SET last_updated_time = ? WHERE name = ?", moment, name)
+
+    def bulk_models(self, count: int, *, age: float = OLD) -> list[str]:
+        """Registered models without versions, written as the server would."""
+        names = [f"bulk-model-{next(self._serial)}" for _ in range(count)]
+        with open_database(self.database) as db:
+            db.executemany(
+                "INSERT INTO registered_models (workspace, name, creation_time, last_updated_time)"
+                " VALUES ('default', ?, ?, ?)",
+                [(name, self.ago(age), self.ago(age)) for name in names],
+            )
+        return names
+
     def version(
         self,
         name: str,

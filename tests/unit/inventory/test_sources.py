@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from unit.worlds import MODEL_IDS, RUN_IDS, a_version
 
@@ -19,8 +21,20 @@ RUN, MODEL = RUN_IDS[0], MODEL_IDS[0]
         (f"models:/{MODEL}", False, True),
         (f"mlflow-artifacts:/1/models/{MODEL}/artifacts", False, True),
         (f"s3://bucket/models%2F{MODEL}/artifacts/", False, True),
-        (f"models:/x{MODEL}", False, False),
-        (f"models:/{MODEL}0", False, False),
+        (f"models:/x{MODEL}", False, True),
+        (f"models:/{MODEL}0", False, True),
+        (f"s3://bucket/run_{RUN}/model", True, False),
+        (f"s3://bucket/{RUN}-v2.tar.gz", True, False),
+        (f"s3://bucket/x{RUN}y", True, False),
+        (f"dbfs:/0123{RUN}4567", True, False),
+        (f"gs://bucket/{RUN.upper()}/model", True, False),
+        (f"s3://bucket/a%255F{RUN}%255F", True, False),
+        (f"wasbs://c@a/{uuid.UUID(RUN)}/model", True, False),
+        (f"s3://bucket/model_{MODEL}_copy", False, True),
+        (f"s3://bucket/{MODEL.upper()}", False, True),
+        (f"s3://bucket/m-{uuid.UUID(MODEL[2:])}", False, True),
+        (f"s3://bucket/{RUN[:-1]}", False, False),
+        (f"s3://bucket/{RUN[:16]}/{RUN[16:]}", False, False),
         ("dummy-source", False, False),
         ("", False, False),
     ],
@@ -29,6 +43,55 @@ def test_ids_in_a_source(source, run, model):
     version = a_version(source=source)
     assert (RUN in sources.possible_run_ids(version)) == run
     assert sources.logged_model_ids(version) == ({MODEL} if model else set())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"storage": "s3://bucket/{}/model"},
+        {"run_id": "run_{}"},
+        {"run_link": "https://host/#/experiments/1/runs/{}?tab=x"},
+        {"description": "Trained in {}, better than before."},
+        {"tags": {"trained_by": "run {}"}},
+        {"tags": {"{}": "baseline"}},
+    ],
+    ids=["storage", "run_id", "run_link", "description", "value of a tag", "key of a tag"],
+)
+@pytest.mark.parametrize("form", ["{}", "run_{}-v2"], ids=["alone", "in a word"])
+def test_ids_in_every_field(said, form):
+    def filled(value, of):
+        if isinstance(value, dict):
+            return {filled(k, of): filled(v, of) for k, v in value.items()}
+        return value.format(form.format(of))
+
+    def version(of):
+        return a_version(**{field: filled(value, of) for field, value in said.items()})
+
+    assert RUN in sources.possible_run_ids(version(RUN))
+    assert MODEL in sources.logged_model_ids(version(MODEL))
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("models:/fraud/3", True),
+        ("models:/fraud@champion", True),
+        (f"models:/from-{MODEL}/3", True),
+        (f"models:/{MODEL}/3", True),
+        (f"models:/{MODEL}", False),
+        (f"s3://bucket/{MODEL}", False),
+    ],
+)
+def test_a_version_of_a_model_named_after_a_logged_model(source, names):
+    """What is asked for is where its files lie, not the logged model."""
+    assert sources.names_other_version(a_version(source=source)) == names
+
+
+def test_the_longest_text_takes_no_time():
+    """Texts come from anybody: neither digits nor encodings without end."""
+    for text in ("0123456789abcdef" * 5000, "%25" * 30_000, "m-" * 40_000, "a-" * 40_000):
+        sources.possible_run_ids(a_version(description=text))
+        sources.logged_model_ids(a_version(description=text))
 
 
 def test_ids_in_fields():
