@@ -160,7 +160,10 @@ class Executor:
         return self._result
 
     def _apply(self) -> None:
-        for batch in self._in_turn(_run_batches(self._plan["runs"], lambda: self._batch)):
+        # Whoever made a model goes after those that may use it: what keeps one of these is known then.
+        makers = self._recheck.makers
+        batches = _run_batches(self._plan["runs"], lambda: self._batch, last=makers)
+        for batch in self._in_turn(batches):
             self._runs(batch)
         self._look_back_at_all_runs()
         for experiments in self._in_turn(_experiment_batches(self._plan["experiments"])):
@@ -266,13 +269,18 @@ class Executor:
         ours = self._deleted["run"]
         if self._pretend or not ours:
             return
-        needed = self._recheck.needed_after_all(ours)
+        kept = {
+            record["id"]: record.get("detail") or record["outcome"]
+            for record in self._journal.kept
+            if record["kind"] == "run" and record["reason"] not in {"gone", "already_deleted"}
+        }
+        needed = self._recheck.needed_after_all(ours, kept)
         if not needed:
             return
         for batch in _run_batches(self._plan["runs"], lambda: BATCH):
             entries = [entry for level in batch for entry in level]
             if any(entry["run_id"] in needed for entry in entries):
-                self._look_back_at_runs(entries, {})
+                self._look_back_at_runs(entries, kept)
 
     def _put_back(
         self, kind: str, entity_id: str, finding: Finding, restore: Callable[[], None]
@@ -638,18 +646,29 @@ def _experiment_batches(entries: Iterable[Document]) -> Iterator[list[Document]]
         yield batch
 
 
+def _with_last(
+    parents: Mapping[str, str | None], last: Collection[str]
+) -> Iterator[list[list[str]]]:
+    """Yield nested trees, those with runs of ``last`` after all others."""
+    for is_last in (False, True) if last else (False,):
+        for tree in nested_order(parents):
+            if any(run_id in last for level in tree for run_id in level) is is_last:
+                yield tree
+
+
 def _run_batches(
-    entries: Sequence[Document], most: Callable[[], int]
+    entries: Sequence[Document], most: Callable[[], int], last: Collection[str] = ()
 ) -> Iterator[list[list[Document]]]:
     """Yield batches of about ``most()`` planned runs, whole trees each, split into levels.
 
-    The levels of a batch come children first; the runs of one level may go at the same time.
+    The levels of a batch come children first; the runs of one level may go at the same time.  Trees
+    with runs of ``last`` come after all others.
     """
     parents = {entry["run_id"]: entry["parent_run_id"] for entry in entries}
     places = {run_id: place for place, run_id in enumerate(parents)}
     batch: list[list[Document]] = []
     size = 0
-    for tree in nested_order(parents):
+    for tree in _with_last(parents, last):
         for depth, level in enumerate(tree):
             while len(batch) <= depth:
                 batch.append([])

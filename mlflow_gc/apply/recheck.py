@@ -124,24 +124,28 @@ class Recheck:
         self.policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
         self.registry = RegistryView(gateway, gateway.other_workspaces())
         self._planned_runs = {entry["run_id"] for entry in plan["runs"]}
+        self._listed_runs = {e["run_id"] for e in plan["protected"]["runs"]} | self._planned_runs
         self.experiment_ids: list[str] = []
-        self._logged_models: dict[str, LoggedModel] = {}
-        # Active runs outside the plan that may need a planned one: nested in it, or new and with
-        # a model of MLflow 3 that it may have made.
+        # What planned runs made.  While there is none, nobody is asked what it reads.
+        self._made: dict[str, LoggedModel] = {}
+        self._known_models: set[str] = set()
+        # Active runs that may need a planned one: nested in it, or with a model that it may have
+        # made.  Planned ones are among them only after a look that keeps them, with that decision.
         self._dependents: dict[str, Run] = {}
-        self._made_models = False
+        self._retained: dict[str, Decision] = {}
         self._asked: set[str] = set()
         self._refreshing = threading.Lock()
         self._grouping = threading.Lock()
         self._groups: dict[str, tuple[float, dict[str, Run]]] = {}
         self._workspace: str | None = plan["server"]["workspace"]
         self._seen_until_ms = min(self.policy.as_of_ms, now_ms())
+        self._planned_at_ms = self._seen_until_ms
         self._read_new_experiments("")
         if self._planned_runs:
-            self._made_models = self._may_have_made_models(plan["runs"])
+            self._read_made_models(self.experiment_ids)
             self._keep(self._nested_runs(plan["runs"]))
             self._read_new_runs()
-            self._keep(self._search_everywhere("attributes.status = 'RUNNING'"))
+            self._read_users()
 
     def refresh(self, *, older_than_s: float = 0.0) -> None:
         """Bring what protects up to date.
@@ -207,11 +211,21 @@ class Recheck:
         findings = self._judge_runs(entries, deleted_by_us=deleted_by_us, kept=kept)
         return {i: f for i, f in findings.items() if i in deleted_by_us and f.code in _REGRETS}
 
-    def needed_after_all(self, deleted_by_us: Collection[str]) -> set[str]:
-        """Return deleted runs that something outside the plan may need now, whatever its times say.
+    @property
+    def makers(self) -> set[str]:
+        """Planned runs that made logged models which are still there."""
+        return {model.source_run_id for model in self._made.values()}
+
+    def needed_after_all(self, deleted_by_us: Collection[str], kept: Mapping[str, str]) -> set[str]:
+        """Return deleted runs that something may need now that is there, whatever its times say.
 
         A look at the whole registry and at all nested runs of the server: it also finds a child whose
-        start time was set back, and an older run that was made a child.
+        start time was set back, and an older run that was made a child.  And one at what uses the
+        models that deleted runs made.
+
+        Args:
+            deleted_by_us: runs that this prune deleted.
+            kept: planned runs that it did not delete, with words why.
         """
         self.read_again()
         registry = self.registry
@@ -221,7 +235,24 @@ class Recheck:
         found = {run.run_id: run for run in children if run.run_id not in self._planned_runs}
         self._dependents.update(found)
         parents = {run.parent_run_id for run in found.values() if run.parent_run_id}
-        return (parents | behind) & {*deleted_by_us}
+        return (parents | behind | self._makers_in_use(deleted_by_us, kept)) & {*deleted_by_us}
+
+    def _makers_in_use(self, deleted_by_us: Collection[str], kept: Mapping[str, str]) -> set[str]:
+        """Return which deleted runs made a model that a run uses that is there."""
+        if not self.makers & {*deleted_by_us}:
+            return set()
+        self._read_made_models_of(deleted_by_us)
+        self._read_users()
+        unknown = [run_id for run_id in kept if run_id not in self._retained]
+        for run in self._with_inputs_of(unknown):
+            self._retain(run, protect(Reason.CHANGED, kept[run.run_id]))
+        users = self._dependents
+        named = {model_id for run in users.values() for model_id in run.model_ids}
+        return {
+            model.source_run_id
+            for model_id, model in self._made.items()
+            if model_id in named or not users.keys().isdisjoint(model.metric_run_ids)
+        }
 
     def _judge_runs(
         self,
@@ -231,6 +262,7 @@ class Recheck:
         kept: Mapping[str, str],
     ) -> dict[str, Finding]:
         looked_at, registry = self._fresh(), self.registry
+        self._read_made_models_of({entry["run_id"] for entry in entries})
         found = self._runs_of(entries)
         for run_id in deleted_by_us:
             if run_id in found:
@@ -242,7 +274,8 @@ class Recheck:
             # That the experiment went as well, by this plan or by somebody's hand, is no need.
             experiments = {i: replace(e, lifecycle_stage="active") for i, e in experiments.items()}
         # What is not in the plan stays, however old it looks.
-        held = {i: protect(Reason.CHANGED, "it is not in the plan") for i in relatives}
+        not_planned = protect(Reason.CHANGED, "it is not in the plan")
+        held = {i: self._retained.get(i, not_planned) for i in relatives}
         held.update((i, protect(Reason.CHANGED, words)) for i, words in kept.items())
         changes: dict[str, tuple[Document, ...]] = {}
         for entry in entries:
@@ -258,10 +291,10 @@ class Recheck:
             registered_models=registry.models,
             model_versions=registry.versions,
             foreign_versions=registry.foreign_versions,
-            logged_models={**self._logged_models, **registry.logged_models},
+            logged_models={**registry.logged_models, **self._made},
             workspace=self._workspace,
         )
-        decisions = decide(inventory, self.policy, held)
+        inventory, decisions = self._decide_with_inputs(inventory, {*active}, held)
         findings: dict[str, Finding] = {}
         for run_id in (entry["run_id"] for entry in entries):
             run, decision = found.get(run_id), None
@@ -270,6 +303,52 @@ class Recheck:
             finding = _finding(run, decision, looked_at)
             findings[run_id] = replace(finding, changes=changes.get(run_id, ()))
         return findings
+
+    def _decide_with_inputs(
+        self, inventory: Inventory, planned: Collection[str], held: Mapping[str, Decision]
+    ) -> tuple[Inventory, Decisions]:
+        """Decide, with what those planned runs read that are kept: its makers stay as well.
+
+        Which of them are kept only a decision can tell, and what a run reads only ``runs/get``.
+
+        Args:
+            inventory: what is known of the planned runs and of what matters to them.
+            planned: the planned runs in it.
+            held: see :func:`decide`.
+        """
+        asked: set[str] = set()
+        while True:
+            decisions = decide(inventory, self.policy, held)
+            kept = {i for i in planned if decisions.runs[i].verdict is not Verdict.DELETE}
+            runs = dict(inventory.runs)
+            for run in self._with_inputs_of(kept - asked):
+                self._retain(run, decisions.runs[run.run_id])
+                known = runs[run.run_id]
+                # All else about it stays as it was when this decision was made.
+                named = tuple(sorted({*known.model_ids, *run.model_ids}))
+                runs[run.run_id] = replace(known, model_ids=named)
+            asked |= kept
+            if runs == inventory.runs:
+                break
+            inventory = replace(inventory, runs=runs)
+        for run_id in {*planned} - kept:
+            if self._retained.pop(run_id, None):
+                self._dependents.pop(run_id, None)
+        return inventory, decisions
+
+    def _retain(self, run: Run, decision: Decision) -> None:
+        """Take note of a planned run that is kept, as something that may need other planned ones."""
+        self._retained[run.run_id] = decision
+        # Also one that was just deleted: it is about to be put back.
+        self._dependents[run.run_id] = replace(run, lifecycle_stage="active")
+
+    def _with_inputs_of(self, run_ids: Iterable[str]) -> list[Run]:
+        """Return planned runs as they are, with what they read; none while none made a model."""
+        if not self._made:
+            return []
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            found = pool.map(self._gateway.get_run, sorted(run_ids))
+            return [wire.run(run, self.policy.wanted) for run in found if run]
 
     def _with_owner(
         self, inventory: Inventory, decisions: Decisions, kind: str, key: Any
@@ -597,13 +676,65 @@ class Recheck:
         search = partial(self._search, filter_string=filter_string, view=view)
         return self._in_parallel(search, list(chunks(experiment_ids, EXPERIMENTS_A_CALL)))
 
-    def _may_have_made_models(self, entries: Sequence[Document]) -> bool:
-        """Tell whether there are logged models beside the planned runs."""
-        experiment_ids = sorted({entry["experiment_id"] for entry in entries})
+    def _read_made_models(self, experiment_ids: Sequence[str]) -> None:
+        """Take note of the logged models of some experiments that planned runs made."""
         for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):
-            if self._gateway.search_logged_models(ids, max_results=1)[0]:
-                return True
-        return False
+            for found in pages(partial(self._gateway.search_logged_models, ids)):
+                self._take_note_of(wire.logged_model(found))
+
+    def _take_note_of(self, model: LoggedModel) -> None:
+        self._known_models.add(model.model_id)
+        if model.source_run_id in self._planned_runs:
+            self._made[model.model_id] = model
+
+    def _read_made_models_of(self, run_ids: Collection[str]) -> None:
+        """Read again what runs made, with the runs that logged metrics for it meanwhile."""
+        made = self._made_by(run_ids)
+        if not made:
+            return
+        self._read_made_models(sorted({model.experiment_id for model in made}))
+        users = {i for model in self._made_by(run_ids) for i in model.metric_run_ids}
+        unknown = sorted(users - self._planned_runs - self._dependents.keys())
+        found = self._by_id(unknown, self.experiment_ids, view="ACTIVE_ONLY")
+        self._dependents.update((run.run_id, run) for run in found)
+
+    def _made_by(self, run_ids: Collection[str]) -> list[LoggedModel]:
+        return [model for model in self._made.values() if model.source_run_id in run_ids]
+
+    def _read_users(self) -> None:
+        """Take note of runs outside the plan that may have read a model since the plan was made.
+
+        Those in progress, those that ended since, and those that look as if the plan would list them.
+        What a run reads is stamped nowhere.
+        """
+        self._keep(self._search_everywhere("attributes.status = 'RUNNING'"))
+        if self._made:
+            since = max(self._planned_at_ms - _MARGIN_MS, 0)
+            self._keep(self._search_everywhere(f"attributes.end_time >= {since}"))
+            self._keep(self._unlisted_runs())
+
+    def _unlisted_runs(self) -> list[Run]:
+        """Return stale runs that the plan neither deletes nor protects.
+
+        They were brought in since it was made, with the times of long ago, or back from the trash.
+        """
+        ages = [
+            ms
+            for rule in self.policy.all_rules()
+            for ms in (rule.ttl_ms, rule.failed_ttl_ms, rule.zombies_ms)
+            if ms is not None
+        ]
+        if not ages:
+            return []
+        before = max(self.policy.as_of_ms - min(ages), 0)
+        found = self._search_everywhere(f"attributes.start_time < {before}")
+        runs = {run.run_id: run for run in found if run.run_id not in self._listed_runs}
+        experiments = self._experiments({run.experiment_id for run in runs.values()})
+        context = Inventory(experiments, runs, {}, {}, {}, workspace=self._workspace)
+        decisions = decide(context, self.policy).runs
+        return [
+            runs[i] for i, decision in decisions.items() if decision.verdict is not Verdict.FRESH
+        ]
 
     def _with_inputs(self, runs: Iterable[Run]) -> Iterator[Run]:
         """Yield runs outside the plan, with the logged models that they read.
@@ -615,7 +746,7 @@ class Recheck:
         asked = {
             run.run_id
             for run in others
-            if self._made_models and (run.run_id not in self._asked or run.status == "RUNNING")
+            if self._made and (run.run_id not in self._asked or run.status == "RUNNING")
         }
         self._asked |= asked
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
@@ -629,10 +760,11 @@ class Recheck:
             run = replace(seen, model_ids=tuple(sorted({*seen.model_ids, *known.model_ids})))
             if run.parent_run_id in self._planned_runs or run.model_ids:
                 self._dependents[run.run_id] = run
-            for model_id in set(run.model_ids) - set(self._logged_models):
+            for model_id in set(run.model_ids) - self._known_models:
+                self._known_models.add(model_id)
                 found = self._gateway.get_logged_model(model_id)
                 if found is not None:
-                    self._logged_models[model_id] = wire.logged_model(found)
+                    self._take_note_of(wire.logged_model(found))
 
     def _experiments(self, experiment_ids: set[str]) -> dict[str, Experiment]:
         """Read experiments of any lifecycle stage: a few by one, many among all there are."""

@@ -169,6 +169,9 @@ class DatabaseReader:
 
     def _logged_models(self) -> dict[str, LoggedModel]:
         tags = _tags(self._snapshot.read(self._ask.logged_model_tags()))
+        measured_by: dict[str, list[str]] = {}
+        for model_id, run_id in self._snapshot.read(self._ask.logged_model_metrics()):
+            measured_by.setdefault(model_id, []).append(run_id)
         rows = self._snapshot.read(self._ask.logged_models())
         return {
             model_id: LoggedModel(
@@ -178,6 +181,7 @@ class DatabaseReader:
                 artifact_uri=artifact_location or "",
                 last_updated_time=max(created, updated),
                 tags=tags.get(model_id, {}),
+                metric_run_ids=tuple(sorted(measured_by.get(model_id, ()))),
             )
             for model_id, experiment_id, source_run_id, artifact_location, created, updated in rows
         }

@@ -25,6 +25,7 @@ _metrics = tracking.SqlLatestMetric.__table__.c
 _inputs = tracking.SqlInput.__table__.c
 _logged = tracking.SqlLoggedModel.__table__.c
 _logged_tags = tracking.SqlLoggedModelTag.__table__.c
+_logged_metrics = tracking.SqlLoggedModelMetric.__table__.c
 _traces = tracking.SqlTraceInfo.__table__.c
 _models = registry.SqlRegisteredModel.__table__.c
 _model_tags = registry.SqlRegisteredModelTag.__table__.c
@@ -197,6 +198,10 @@ class Statements:
     def logged_model_tags(self) -> Rows:
         """Id, key, value."""
         return select(_logged_tags.model_id, _logged_tags.tag_key, _logged_tags.tag_value)
+
+    def logged_model_metrics(self) -> Rows:
+        """Id, id of a run that logged metrics for it."""
+        return select(_logged_metrics.model_id, _logged_metrics.run_id).distinct()
 
     # -- the model registry, of all workspaces ---------------------------------------------------
 

@@ -164,7 +164,11 @@ class RegisteredModel:
 
 @dataclass(frozen=True, slots=True)
 class LoggedModel:
-    """An MLflow 3 logged model."""
+    """An MLflow 3 logged model.
+
+    ``metric_run_ids`` are the runs that logged metrics for it; the answers about a run name a model
+    only where the newest value of a metric is one of its own.
+    """
 
     model_id: str
     experiment_id: str
@@ -172,6 +176,7 @@ class LoggedModel:
     artifact_uri: str
     last_updated_time: int | None
     tags: Mapping[str, str] = field(default_factory=dict)
+    metric_run_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,7 @@ def version_aliases(wire: Json) -> tuple[str, ...]:
 def logged_model(wire: Json) -> LoggedModel:
     """Parse a ``logged-models/search`` or ``get`` entry."""
     info = _mapping(wire, "info")
+    metrics = (wire.get("data") or {}).get("metrics") or ()
     return LoggedModel(
         model_id=_key(info, "model_id", "logged model"),
         experiment_id=_text(info, "experiment_id"),
@@ -179,6 +180,7 @@ def logged_model(wire: Json) -> LoggedModel:
             default=None,
         ),
         tags=_tags(info),
+        metric_run_ids=tuple(sorted({str(m["run_id"]) for m in metrics if m.get("run_id")})),
     )
 
 

@@ -54,15 +54,19 @@ def _neighbours(inventory: Inventory) -> dict[str, list[tuple[str, Reason]]]:
     Parents that are not in the inventory are nodes too: they hold their children together.
     """
     neighbours: dict[str, list[tuple[str, Reason]]] = defaultdict(list)
+    makers = {i: m.source_run_id for i, m in inventory.logged_models.items() if m.source_run_id}
     for run_id in sorted(inventory.runs):
         run = inventory.runs[run_id]
         if parent := run.parent_run_id:
             neighbours[parent].append((run_id, Reason.TREE))
             neighbours[run_id].append((parent, Reason.TREE))
         for model_id in run.model_ids:
-            model = inventory.logged_models.get(model_id)
-            maker = model.source_run_id if model else ""
-            if maker and maker != run_id:
+            maker = makers.get(model_id, run_id)
+            if maker != run_id:
+                neighbours[run_id].append((maker, Reason.MODEL_IN_USE))
+    for model_id, maker in sorted(makers.items()):
+        for run_id in inventory.logged_models[model_id].metric_run_ids:
+            if run_id in inventory.runs and maker != run_id:
                 neighbours[run_id].append((maker, Reason.MODEL_IN_USE))
     return neighbours
 

@@ -155,6 +155,9 @@ def _decide(
     if held is None and by_age.verdict is Verdict.FRESH:
         return by_age
     declared = _declared(run, experiment, version, policy)
+    if held and declared and declared.reason is Reason.NOT_SEEN:
+        # Of a run outside the plan the experiment need not be known.
+        return held
     if declared or held:
         return declared or held or by_age
     if by_age.verdict is not Verdict.DELETE:

@@ -602,6 +602,23 @@ def test_a_model_that_a_kept_run_reads_keeps_its_maker(bench: Bench) -> None:
     assert set(plan.protection(("run", maker))) == {"model_in_use"}
 
 
+def test_a_model_that_a_kept_run_measured_keeps_its_maker(bench: Bench) -> None:
+    """Of a run's metrics runs/search shows no model; logged-models/search shows the runs."""
+    world = bench.world
+    home, elsewhere = world.experiment(age=FRESH), world.experiment(age=FRESH)
+    maker, unused = world.run(home), world.run(home)
+    for user, made in (
+        (world.run(elsewhere, status="RUNNING"), world.logged_model(home, maker)),
+        (world.run(elsewhere), world.logged_model(elsewhere, unused)),
+    ):
+        world.measure_model(user, made)
+    plan = bench.report()
+    database = bench.report("--backend-store-uri", f"sqlite:///{world.database}", name="other.json")
+    for found in (plan, database):
+        assert unused in found.runs
+        assert set(found.protection(("run", maker))) == {"model_in_use"}
+
+
 def test_a_version_that_became_a_prompt_hides_no_other(bench: Bench) -> None:
     """One tagged version, and both searches leave the others of its model out (3.17.2)."""
     world = bench.world

@@ -6,6 +6,7 @@ to entities of one plan and asks about each; later tests change the server at th
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -479,6 +480,76 @@ def test_a_plan_cannot_talk_prune_into_deleting_what_is_protected_now(bench: Ben
     before = bench.state()
     bench.prune(plan)
     assert bench.state() == before
+
+
+# A run that stays keeps the run that made the model it uses.
+
+
+def test_the_maker_stays_with_its_user(bench: Bench) -> None:
+    """Whatever keeps the user since the report, and however it uses the model."""
+    world = bench.world
+    home, models = world.experiment(age=FRESH), world.experiment(age=FRESH)
+    makers: dict[str, str] = {}
+    after: list[Callable[[], object]] = []
+
+    def maker(scene: str, experiment: str = home) -> str:
+        makers[scene] = world.run(home)
+        return world.logged_model(experiment, makers[scene])
+
+    def keep(run: str) -> None:
+        after.append(lambda: world.tag_run(run, KEEP_TAG, "true"))
+
+    user = world.run(home)
+    world.use_model(user, maker("planned user, an input"))
+    keep(user)
+    user = world.run(home)
+    world.put_out_model(user, maker("planned user, an output", models))
+    keep(user)
+    user = world.run(home)
+    world.measure_model(user, maker("planned user, a metric"))
+    after.append(lambda r=user: world.resume(r))
+
+    first = maker("the end of a chain")
+    between = world.run(home)
+    makers["the middle of a chain"] = between
+    world.use_model(between, first)
+    user = world.run(home)
+    world.use_model(user, world.logged_model(home, between))
+    keep(user)
+
+    model = maker("brought in with the times of long ago")
+    after.append(lambda m=model: world.use_model(world.run(world.experiment(), age=90.0), m))
+    model = maker("brought in, a metric")
+    after.append(lambda m=model: world.measure_model(world.run(home, age=10.0), m, age=10.0))
+    model, user = maker("ended since"), world.run(home, age=FRESH, status="RUNNING")
+
+    def end(model: str = model, user: str = user) -> None:
+        world.use_model(user, model)
+        body = {"run_id": user, "status": "FINISHED", "end_time": world.ago(0)}
+        world.call("POST", "runs/update", body)
+
+    after.append(end)
+    model, user = maker("in progress"), world.run(home, age=FRESH, status="RUNNING")
+    after.append(lambda m=model, r=user: world.use_model(r, m))
+
+    unused = world.run(home)
+    world.use_model(world.run(home), world.logged_model(home, unused))
+
+    plan = bench.report()
+    assert plan.runs >= {*makers.values(), unused}
+    for deed in after:
+        deed()
+    before = bench.state()
+    checked = bench.cli("check", plan.path, "--format", "json").expect(0)
+    _, journal = bench.prune(plan)
+    state = bench.state()
+    assert [scene for scene, run in makers.items() if ("run", run) not in state.active] == []
+    assert ("run", unused) not in state.active
+    assert not journal.with_outcome("restored")
+    assert {journal.skips["run", run] for run in makers.values()} == {"protected"}
+    assert state.gone_since(before) == plan.entities - {*journal.skips}
+    protections = {e["id"]: e["protection"] for e in json.loads(checked.out)["runs"]}
+    assert {protections[run]["reason"] for run in makers.values()} == {"model_in_use"}
 
 
 # Time stamps that cannot be true, and servers behind one address whose clocks are apart.

@@ -571,6 +571,45 @@ def test_a_new_run_that_reads_its_model_brings_the_maker_back(
     assert ("run", maker) in bench.state().active
 
 
+def test_a_run_of_long_ago_that_reads_its_model_brings_the_maker_back(
+    bench: Bench, proxy: Proxy, moment: Moment
+) -> None:
+    """Brought in while the maker is deleted, or in progress before: no time gives it away."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    makers = [world.run(home) for _ in range(4)]
+    models = [world.logged_model(home, maker) for maker in makers]
+    running = world.run(home, age=FRESH, status="RUNNING")
+    plan = bench.report()
+
+    def meanwhile() -> None:
+        world.use_model(world.run(home, age=90.0), models[0])
+        world.use_model(running, models[1])
+        world.measure_model(world.run(home, age=10.0), models[2])
+
+    moment.at_delete_of(("run", makers[0]), meanwhile)
+    _, journal = bench.prune(plan, env=_through(proxy))
+    moment.check()
+    active = bench.state().active
+    assert [("run", maker) in active for maker in makers] == [True, True, True, False]
+    assert ("run", makers[0]) in journal.with_outcome("restored")
+
+
+def test_a_user_that_cannot_be_deleted_brings_the_maker_back(bench: Bench, proxy: Proxy) -> None:
+    """The maker goes after its user, but with a later version of the user's fate."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    maker, user = world.run(home), world.run(home)
+    world.use_model(user, world.logged_model(home, maker))
+    plan = bench.report()
+    assert {maker, user} <= plan.runs
+    # The first delete is that of the user.
+    proxy.fail("POST", "runs/delete$", faults.FORBIDDEN)
+    _, journal = bench.prune(plan, env=_through(proxy), codes=(PARTIAL,))
+    assert bench.state().active >= {("run", maker), ("run", user)}
+    assert journal.skips["run", user] == "forbidden"
+
+
 def test_thousands_of_unrelated_new_runs_raise_no_false_alarm(
     bench: Bench, proxy: Proxy, moment: Moment
 ) -> None:

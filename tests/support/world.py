@@ -257,6 +257,11 @@ class World:
         body = {"run_id": run_id, "models": [{"model_id": model_id}]}
         self.call("POST", "runs/log-inputs", body)
 
+    def measure_model(self, run_id: str, model_id: str, *, age: float = OLD) -> None:
+        """Let a run log a metric of a logged model, as an evaluation does."""
+        body = {"run_id": run_id, "key": "score", "value": 1, "timestamp": self.ago(age), "step": 0}
+        self.call("POST", "runs/log-metric", {**body, "model_id": model_id})
+
     def put_out_model(self, run_id: str, model_id: str) -> None:
         """Name a logged model as a result of a run, as training it further does."""
         body = {"run_id": run_id, "models": [{"model_id": model_id, "step": 0}]}

@@ -12,7 +12,7 @@ from mlflow_gc.inventory.entities import Inventory, ModelVersion, Run
 from mlflow_gc.retention.policy import Policy
 
 _REAL_SINCE = parse_time("2015-01-01")
-_MODEL = re.compile(r"\bm-[0-9a-f]{32}\b")
+_MODEL = re.compile(r"m-[0-9a-f]{32}")
 
 
 def sane(ms: int | None) -> bool:
@@ -29,7 +29,8 @@ def kept_by_tag(tags) -> bool:
 
 def runs_behind(found: Inventory, version: ModelVersion) -> set[str]:
     """Runs that a version names in any way."""
-    text = unquote(version.source + " " + version.run_link)
+    said = [version.source, version.run_link, version.description, *version.tags.values()]
+    text = unquote(" ".join(said))
     behind = {run_id for run_id in found.runs if run_id in text or run_id == version.run_id}
     models = {m for m in found.logged_models if m in _MODEL.findall(text) or m == version.model_id}
     return behind | {found.logged_models[m].source_run_id for m in models}
@@ -92,9 +93,9 @@ def deleted_runs(found: Inventory, policy: Policy) -> set[str]:
         held = set().union(*(g for g in groups if g & staying)) | staying
         for run_id in list(held):
             run = found.runs.get(run_id)
-            for model_id in run.model_ids if run else ():
-                if model_id in found.logged_models:
-                    held.add(found.logged_models[model_id].source_run_id)
+            for model_id, model in found.logged_models.items() if run else ():
+                if model_id in run.model_ids or run_id in model.metric_run_ids:
+                    held.add(model.source_run_id)
         # A run that is gone already still holds its tree together.
         held |= set().union(*(g for g in groups if g & held))
         if not going & held:

@@ -255,6 +255,8 @@ def _source(draw: Any) -> str:
                 f"s3://bucket/all/models/{model_id}/artifacts",
                 "s3://bucket/all/elsewhere",
                 f"runs%3A/{run_id}%2Fmodel",
+                f"s3://bucket/run_{run_id}-v2",
+                f"s3://bucket/model_{model_id}_copy",
             ]
         )
     )
@@ -301,6 +303,7 @@ def inventories(draw: Any) -> Inventory:
             experiment_id=draw(ids(EXPERIMENT_IDS)),
             source_run_id=draw(ids(["", GONE_RUN, *RUN_IDS])),
             last_updated_time=draw(times),
+            metric_run_ids=tuple(draw(_mostly([], *([r] for r in [GONE_RUN, *RUN_IDS])))),
         )
         for m in draw(st.lists(ids(MODEL_IDS), unique=True, max_size=3))
     ]

@@ -51,6 +51,7 @@ class Registry:
         return page, str(end) if end < len(names) else None
 
     def search_model_versions(self, *, filter_string: str = "", token=None):
+        assert token is None
         self.requests.append("versions")
         if "is_prompt" in filter_string:
             return [], None

@@ -35,6 +35,9 @@ def test_aliases_by_version():
 def test_a_logged_model_was_updated_at_the_later_of_two_times():
     info = {"model_id": "m", "creation_timestamp_ms": 9, "last_updated_timestamp_ms": "4"}
     assert wire.logged_model({"info": info}).last_updated_time == 9
+    metrics = [{"run_id": "b"}, {"run_id": "a"}, {"run_id": "a"}, {"key": "auc"}]
+    found = wire.logged_model({"info": info, "data": {"metrics": metrics}})
+    assert found.metric_run_ids == ("a", "b")
 
 
 @pytest.mark.parametrize(

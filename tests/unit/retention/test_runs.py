@@ -251,6 +251,16 @@ def test_the_maker_of_a_model_stays_while_a_kept_run_uses_it():
     assert unused.verdict is Verdict.DELETE
 
 
+def test_a_metric_of_a_kept_run_uses_the_model():
+    """The model names the run; the run does not name the model."""
+    maker, user = a_run(ONE), a_run(TWO, status="RUNNING")
+    logged = a_logged_model(MODEL, source_run_id=ONE, metric_run_ids=(ONE, TWO, "in-the-trash"))
+    found = _of(ONE, an_experiment(), maker, user, logged)
+    assert (found.reason, found.via[0]) == (Reason.MODEL_IN_USE, f"run {TWO}")
+    unused = _of(ONE, an_experiment(), maker, a_run(TWO), logged)
+    assert unused.verdict is Verdict.DELETE
+
+
 def test_using_a_model_that_goes_with_its_maker_protects_no_user():
     user, maker = a_run(TWO, model_ids=(MODEL,)), a_run(ONE, status="RUNNING")
     world = (an_experiment(), maker, user, a_logged_model(MODEL, source_run_id=ONE))
