@@ -233,7 +233,11 @@ class Recheck:
         behind = possible_runs_behind(versions, registry.logged_models)
         children = self._search_everywhere(f"{_PARENT} LIKE '%'")
         found = {run.run_id: run for run in children if run.run_id not in self._planned_runs}
-        self._dependents.update(found)
+        for run_id, run in found.items():
+            # A search leaves out what it reads.
+            known = self._dependents.get(run_id, run)
+            model_ids = tuple(sorted({*run.model_ids, *known.model_ids}))
+            self._dependents[run_id] = replace(run, model_ids=model_ids)
         parents = {run.parent_run_id for run in found.values() if run.parent_run_id}
         return (parents | behind | self._makers_in_use(deleted_by_us, kept)) & {*deleted_by_us}
 
@@ -660,10 +664,12 @@ class Recheck:
         since, self._seen_until_ms = self._seen_until_ms - _MARGIN_MS, now_ms()
         self._keep(self._search_everywhere(f"attributes.start_time >= {max(since, 0)}"))
 
-    def _read_new_experiments(self, filter_string: str) -> None:
+    def _read_new_experiments(self, filter_string: str) -> set[str]:
+        """Take note of experiments and return their ids."""
         search = partial(self._gateway.search_experiments, view="ALL", filter_string=filter_string)
         found = {wire.experiment(e).experiment_id for e in pages(search)}
         self.experiment_ids = sorted(found.union(self.experiment_ids))
+        return found
 
     def _search_everywhere(self, filter_string: str) -> Iterator[Run]:
         """Yield active runs of all experiments."""
@@ -704,13 +710,15 @@ class Recheck:
     def _read_users(self) -> None:
         """Take note of runs outside the plan that may have read a model since the plan was made.
 
-        Those in progress, those that ended since, and those that look as if the plan would list them.
-        What a run reads is stamped nowhere.
+        Those in progress, those that ended since, those in experiments that were made since, and those
+        that look as if the plan would list them.  What a run reads is stamped nowhere.
         """
         self._keep(self._search_everywhere("attributes.status = 'RUNNING'"))
         if self._made:
             since = max(self._planned_at_ms - _MARGIN_MS, 0)
             self._keep(self._search_everywhere(f"attributes.end_time >= {since}"))
+            new = self._read_new_experiments(f"creation_time >= {since}")
+            self._keep(self._search_in(sorted(new)))
             self._keep(self._unlisted_runs())
 
     def _unlisted_runs(self) -> list[Run]:
@@ -743,12 +751,8 @@ class Recheck:
         """
         others = [run for run in runs if run.run_id not in self._planned_runs]
         # A run that is under way may read one more.
-        asked = {
-            run.run_id
-            for run in others
-            if self._made and (run.run_id not in self._asked or run.status == "RUNNING")
-        }
-        self._asked |= asked
+        asked = {run.run_id for run in others if self._made and run.run_id not in self._asked}
+        self._asked |= {run.run_id for run in others if run.status != "RUNNING"} & asked
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             found = [wire.run(run) for run in pool.map(self._gateway.get_run, sorted(asked)) if run]
         return iter({**{r.run_id: r for r in others}, **{r.run_id: r for r in found}}.values())
