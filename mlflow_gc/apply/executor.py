@@ -274,7 +274,8 @@ class Executor:
             for record in self._journal.kept
             if record["kind"] == "run" and record["reason"] not in {"gone", "already_deleted"}
         }
-        needed = self._recheck.needed_after_all(ours, kept)
+        failed = {run_id for kind, run_id, _ in self._result.failures if kind == "run"}
+        needed = self._recheck.needed_after_all(ours, kept) - failed
         if not needed:
             return
         for batch in _run_batches(self._plan["runs"], lambda: BATCH):

@@ -27,6 +27,8 @@ from urllib.parse import unquote
 from mlflow_gc.inventory.entities import LoggedModel, ModelVersion
 
 _ID_LENGTH = 32
+_LONG = 500
+"""Characters: what is longer (texts of prompts) is rare, and not worth its place in a cache."""
 _ENCODINGS = 3
 """What went through several programs may be encoded more than once."""
 _DIGITS = re.compile(r"[0-9a-f]{32,}")
@@ -41,7 +43,7 @@ _COPY_BY_ALIAS = re.compile(r"models:/+(?P<name>[^/@]+)@(?P<alias>[^/]+)/?")
 def logged_model_ids(version: ModelVersion) -> set[str]:
     """Return everything a version says that could be the id of a logged model."""
     found = {version.model_id} if version.model_id else set()
-    return found.union(*(_ids_in(text).logged_models for text in _texts(version)))
+    return found.union(*(ids.logged_models for ids in _ids(version)))
 
 
 def possible_run_ids(version: ModelVersion) -> set[str]:
@@ -52,7 +54,7 @@ def possible_run_ids(version: ModelVersion) -> set[str]:
     """
     places = unquote(f"{version.source} {version.storage} {version.run_link}")
     found = {*_WORD.findall(places), *filter(None, [version.run_id])}
-    return found.union(*(_ids_in(text).runs for text in _texts(version)))
+    return found.union(*(ids.runs for ids in _ids(version)))
 
 
 def possible_runs_behind(
@@ -72,15 +74,15 @@ class _Ids(NamedTuple):
     logged_models: tuple[str, ...]
 
 
-def _texts(version: ModelVersion) -> Iterator[str]:
-    """Yield what a version says, as far as it is long enough for an id."""
+def _ids(version: ModelVersion) -> Iterator[_Ids]:
+    """Yield what could be ids in each text of a version that is long enough for one."""
     said = (version.source, version.storage, version.run_link, version.run_id, version.description)
     for texts in (said, version.tags, version.tags.values()):
-        yield from (text for text in texts if len(text) >= _ID_LENGTH)
+        for text in texts:
+            if len(text) >= _ID_LENGTH:
+                yield _known_ids_in(text) if len(text) <= _LONG else _ids_in(text)
 
 
-# A prune decides over the same registry before and after every batch.
-@lru_cache(maxsize=2**16)
 def _ids_in(text: str) -> _Ids:
     for _ in range(_ENCODINGS):
         text = unquote(text)
@@ -92,6 +94,10 @@ def _ids_in(text: str) -> _Ids:
         for begin in range(len(row) - _ID_LENGTH + 1)
     )
     return _Ids(tuple(runs), tuple(_LOGGED_MODEL_ID.findall(text)))
+
+
+# A prune decides over the same registry before and after every batch.
+_known_ids_in = lru_cache(maxsize=2**16)(_ids_in)
 
 
 def copied_from(version: ModelVersion) -> tuple[str, str] | None:
