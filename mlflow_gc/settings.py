@@ -77,6 +77,25 @@ MAX_PARALLEL = Setting(
     "most requests under way at once; how many the server bears below that is found out",
     str(DEFAULT_MAX_PARALLEL),
 )
+REQUIRE_EXPECT = Setting(
+    "MLFLOW_GC_REQUIRE_EXPECT",
+    None,
+    "1: refuse a saved plan without --expect",
+    "--expect can be left out",
+)
+MAX_DELETIONS = Setting(
+    "MLFLOW_GC_MAX_DELETIONS",
+    None,
+    "most entities that a plan may delete where this is set, whatever its own guards allow",
+    "only the guards of the plan count",
+)
+MAX_SHARE = Setting(
+    "MLFLOW_GC_MAX_SHARE",
+    None,
+    "largest share, in whole percent, of all entities on the server that a plan may delete where "
+    "this is set, whatever its own guards allow",
+    "only the guards of the plan count",
+)
 
 
 @dataclass(frozen=True)
@@ -200,6 +219,38 @@ def _resolve_max_parallel(flag_value: str | None) -> Value:
         f"The number of parallel requests {value.text[:40]!r} (from {value.origin}) is not a whole "
         f"number from 1 to {_MOST_PARALLEL}.",
         hint=f"Leave it out for {DEFAULT_MAX_PARALLEL}; 1 sends one request after the other.",
+    )
+
+
+def requires_expect() -> bool:
+    """Tell whether this machine applies saved plans only with ``--expect``.
+
+    Anything but a clear no requires it: whoever set the variable wanted it.
+    """
+    value = resolve(REQUIRE_EXPECT)
+    return value.text is not None and value.text.strip().lower() not in {"0", "false", "no"}
+
+
+def resolve_maximum(setting: Setting, *, most: int | None = None) -> int | None:
+    """Return what a plan may delete at most on this machine, or None where nothing is set.
+
+    Args:
+        setting: :data:`MAX_DELETIONS` or :data:`MAX_SHARE`.
+        most: the largest number that makes sense.
+
+    Raises:
+        UsageProblem: it is no whole number; names where it came from.
+    """
+    value = resolve(setting)
+    if value.text is None:
+        return None
+    text = value.text.strip().removesuffix("%").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) and (most is None or int(text) <= most):
+        return int(text)
+    upto = "of at least 0" if most is None else f"from 0 to {most}"
+    raise UsageProblem(
+        f"{setting.variable} {value.text[:40]!r} (from {value.origin}) is not a whole number {upto}.",
+        hint="Correct it, or unset it: then only the guards of the plan count.",
     )
 
 

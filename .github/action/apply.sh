@@ -15,6 +15,9 @@ output journal "$journal"
 code=0
 logged "$scratch/prune.log" "${mlflow_gc[@]}" prune "$PLAN" --expect "$EXPECT" \
     --journal "$journal" || code=$?
+# Where another plan's journal lay there already, this one has a name of its own.
+own=${journal%.journal.jsonl}.${EXPECT:7:12}.journal.jsonl
+[[ ! -f $own ]] || output journal "$own"
 output exit-code "$code"
 output plan-id "$EXPECT"
 case $code in

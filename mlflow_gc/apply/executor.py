@@ -24,9 +24,9 @@ from mlflow_gc.apply.journal import Journal
 from mlflow_gc.apply.recheck import LOOK_IS_GOOD_FOR_S, Finding, Recheck
 from mlflow_gc.apply.undo import (
     LOST_ASSESSMENTS,
+    OldTrash,
     deleted_since_completion,
     intended_undo,
-    restore_experiment,
     settled,
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
@@ -284,7 +284,7 @@ class Executor:
                 self._look_back_at_runs(entries, kept)
 
     def _put_back(
-        self, kind: str, entity_id: str, finding: Finding, restore: Callable[[], None]
+        self, kind: str, entity_id: str, finding: Finding, restore: Callable[[], object]
     ) -> None:
         """Undo one of our own deletions at once, with a loud record."""
         why = f"{finding.code}: {finding.detail}"
@@ -422,9 +422,26 @@ class Executor:
         regrets = self._recheck.regret_experiments(ours, trash_before)
         for experiment_id, finding in regrets.items():
             before = trash_before[experiment_id]
-            restore = partial(restore_experiment, self._gateway, experiment_id, before, self._stop)
+            trash = OldTrash(
+                self._gateway,
+                {experiment_id: before},
+                # Once begun it is brought to its end: a later session finds it active.
+                threading.Event(),
+                workspace=self._plan["server"]["workspace"],
+                keep_tag=self._recheck.policy.keep_tag,
+            )
+            restore = partial(trash.restore, experiment_id, record=self._record_old_trash)
             self._put_back("experiment", experiment_id, finding, restore)
         self._journal.sync()
+
+    def _record_old_trash(self, run_id: str, finding: Finding | None) -> None:
+        """Say of a run that was in the trash of an experiment that is back why it is active now."""
+        if finding is None or finding.code == "already_active":
+            return
+        self._deleted["run"].discard(run_id)
+        why = f"{finding.code}: {finding.detail}"
+        self._journal.record("run", run_id, "restored", reason=finding.code, detail=why)
+        self._alarm(f"run {run_id} came back with its experiment and is left active: {why}")
 
     def _version(self, entry: Document) -> None:
         name, version = entry["name"], entry["version"]

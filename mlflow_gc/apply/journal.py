@@ -7,6 +7,7 @@ nothing; each attempt ends in a ``record``; a session that ended in order has an
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import threading
@@ -63,44 +64,50 @@ class Journal:
     """A journal file open for appending.
 
     Args:
-        path: the file; made when missing, continued when it is of the same plan.
+        path: the file; made when missing, continued when it is of the same plan (see
+            :func:`journal_path`).  None keeps count and writes nothing.
         plan: the plan that is applied.
         action: ``prune`` or ``restore``.
         clock_skew_ms: by how much the server's clock is ahead of ours, as far as that is certain.
         told: called with every record once it is written, from any thread.
         shard: which part of the plan is applied (``3/16``), or None for all of it.
+        keep_tag: the tag that keeps what carries it, for a later restore.
 
     Raises:
         GcError: the file cannot be written.
-        Refused: another process is writing it.
+        Refused: another process is writing it, it belongs to another plan, or it is no file.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         plan: Document,
         *,
         action: str = "prune",
         clock_skew_ms: int = 0,
         told: Callable[[Document], None] = lambda _record: None,
         shard: str | None = None,
+        keep_tag: str | None = None,
     ) -> None:
-        self.path = path
+        self.path = path or Path(os.devnull)
         self._told = told
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kept: list[Document] = []
         """This session's records of what was not deleted."""
         self._lock = threading.RLock()
-        self._file = _open(path)
-        try:
-            self.earlier = _sessions_of(path, plan["plan_id"])
-            if not path.exists():  # another plan's journal was moved aside
+        self.earlier: list[Session] = []
+        if path is None:
+            self._file: BinaryIO = self.path.open("ab")
+        else:
+            refuse_no_file(path)
+            self._file = _open(path)
+            try:
+                # Under the lock: somebody else may have begun it a moment ago.
+                self.earlier = earlier_sessions(path, plan["plan_id"])
+                _end_torn_line(self._file, path)
+            except GcError:
                 self._file.close()
-                self._file = _open(path)
-            _end_torn_line(self._file, path)
-        except GcError:
-            self._file.close()
-            raise
+                raise
         self._write(
             {
                 "type": "header",
@@ -112,6 +119,7 @@ class Journal:
                 "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
                 "started_at": format_ms(now_ms()),
                 "clock_skew_ms": clock_skew_ms,
+                **({"keep_tag": keep_tag} if keep_tag else {}),
                 **({"shard": shard} if shard else {}),
             }
         )
@@ -288,7 +296,8 @@ def _lines(path: Path) -> Iterable[tuple[int, Any]]:
 
     Torn can be what ends the file, and what a later session's header follows.
     """
-    lines = read_bytes(path, "journal").split(b"\n")
+    # Editors and scripts on Windows put a byte order mark before what they save.
+    lines = read_bytes(path, "journal").removeprefix(codecs.BOM_UTF8).split(b"\n")
     torn: tuple[int, Exception] | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -313,34 +322,78 @@ def _not_json(path: Path, number: int, error: Exception) -> GcError:
     return GcError(f"Line {number} of the journal {path} is not valid JSON: {error}.")
 
 
-def _sessions_of(path: Path, plan_id: str) -> list[Session]:
-    """Return what earlier sessions of this plan wrote; move another plan's journal aside."""
+def journal_path(path: Path, plan_id: str) -> Path:
+    """Return where the journal of a plan goes: ``path``, or beside it where another plan's lies.
+
+    That one is neither moved nor overwritten: an undo depends on it.  For ``plan.json.journal.jsonl``
+    the other name is ``plan.json.<first 12 digits of the plan_id>.journal.jsonl``.
+
+    Raises:
+        GcError: what lies there cannot be read, or is no journal.
+        Refused: it is no file (a pipe, a device, a link to nowhere).
+    """
+    refuse_no_file(path)
+    sessions = read_sessions(path)
+    if not sessions or sessions[0].header["plan_id"] == plan_id:
+        return path
+    ends = next((e for e in (".journal.jsonl", path.suffix) if e and path.name.endswith(e)), "")
+    stem = path.name.removesuffix(ends)
+    own = path.with_name(f"{stem}.{plan_id.removeprefix('sha256:')[:12]}{ends}")
+    refuse_no_file(own)
+    return own
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuse a journal that would not be a file: nobody could restore from it.
+
+    Opening a named pipe would wait for a reader, deaf to every signal.
+
+    Raises:
+        Refused: with what it is.
+    """
+    try:
+        if path.is_symlink() and not path.exists():
+            what = "a symbolic link to something that does not exist"
+        elif not path.exists() or path.is_file():
+            return
+        elif path.is_dir():
+            what = "a directory"
+        else:
+            what = "a named pipe, a device or a socket"
+    except OSError:
+        return  # opening it will say why
+    raise Refused(
+        f"The journal {path} is {what}; a journal has to be a file, for restore reads it.",
+        hint="Nothing was deleted. Name a file with --journal.",
+    )
+
+
+def read_sessions(path: Path) -> list[Session]:
+    """Return the sessions of a journal that may not exist yet.
+
+    Raises:
+        GcError: it cannot be read, or is no journal.
+    """
     if not path.is_file() or path.stat().st_size == 0:
         return []
-    sessions = read_journal(path)
-    if not sessions:
-        return []
-    theirs = sessions[0].header["plan_id"]
-    if theirs == plan_id:
-        return sessions
-    aside = _free_name(path, theirs.removeprefix("sha256:")[:12])
-    try:
-        # Never over another file: an undo may depend on it.
-        os.link(path, aside)
-        path.unlink()
-    except OSError as error:
-        raise GcError(
-            f"The journal {path} belongs to another plan ({theirs}) and cannot be moved to "
-            f"{aside}: {error.strerror or error}.",
-            hint="Name another journal with --journal.",
-        ) from error
-    return []
+    return read_journal(path)
 
 
-def _free_name(path: Path, label: str) -> Path:
-    """Return a name beside a journal that no file has: ``<journal>.<label>``, ``….2`` and so on."""
-    names = (f"{path.name}.{label}{suffix}" for suffix in ["", *(f".{n}" for n in range(2, 1000))])
-    return next(p for p in map(path.with_name, names) if not p.exists())
+def earlier_sessions(path: Path, plan_id: str) -> list[Session]:
+    """Return what earlier sessions of a plan wrote into a journal.
+
+    Raises:
+        GcError: it cannot be read, or is no journal.
+        Refused: it belongs to another plan.
+    """
+    sessions = read_sessions(path)
+    if sessions and (theirs := sessions[0].header["plan_id"]) != plan_id:
+        raise Refused(
+            f"The journal {path} belongs to another plan ({theirs}).",
+            hint="Nothing was deleted. Name another journal with --journal: an undo depends on "
+            "this one.",
+        )
+    return sessions
 
 
 def _open(path: Path) -> BinaryIO:
@@ -349,7 +402,10 @@ def _open(path: Path) -> BinaryIO:
     The lock is the kernel's: it goes with the process, whatever ends it.
     """
     try:
-        file = path.open("ab")
+        # Names and users stand in it: nobody else's business, whatever the umask.  An existing file
+        # keeps its mode.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+        file = os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600), "ab")
     except OSError as error:
         raise GcError(
             f"The journal {path} cannot be written: {error.strerror or error}.",

@@ -6,7 +6,7 @@ What a plan deletes is fixed; what exists beside it may have shrunk since.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 
 from mlflow_gc.apply.recheck import Recheck
@@ -20,32 +20,64 @@ from mlflow_gc.inventory.scan import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.verify import GUARD_HINT
 from mlflow_gc.retention.guards import KINDS, Share, Tally, tripped
+from mlflow_gc.retention.policy import Guards
+from mlflow_gc.settings import MAX_DELETIONS, MAX_SHARE, resolve_maximum
 
 
-def refuse_tripped(gateway: Gateway, plan: Document, recheck: Recheck) -> None:
-    """Refuse a plan that deletes more of what exists now than its guards allow.
+def refuse_tripped(
+    gateway: Gateway, plan: Document, recheck: Recheck, local: Guards | None = None
+) -> None:
+    """Refuse a plan that deletes more of what exists now than its guards, or this machine, allow.
 
     Entries that are gone already count as if they were still there: a plan that was applied half
     can be applied to its end.
+
+    Args:
+        gateway: the server.
+        plan: a verified plan.
+        recheck: of the plan.
+        local: maxima of this machine, which no plan can loosen.
 
     Raises:
         Refused: with the numbers.
         ServerError: what exists cannot be read.
     """
-    guards = recheck.policy.guards
-    if not guards.max_deletions and not guards.max_share_percent:
+    guards, local = recheck.policy.guards, local or Guards()
+    shares = {*guards.max_share_percent, *local.max_share_percent}
+    if not guards.max_deletions and not local.max_deletions and not shares:
         return
-    broken = list(tripped(guards, _tally_now(gateway, plan, recheck)))
-    if broken:
+    tally = _tally_now(gateway, plan, recheck, shares)
+    if broken := list(tripped(local, tally)):
+        raise Refused(
+            "This machine allows less than the plan deletes. " + " ".join(broken[:5]),
+            hint=f"{MAX_DELETIONS.variable} and {MAX_SHARE.variable} are set here, whatever guards "
+            "a plan brings along. Make a smaller plan, or ask whoever set them.",
+        )
+    if broken := list(tripped(guards, tally)):
         raise Refused(
             "A guard of the plan is tripped by what the server holds now. " + " ".join(broken[:5]),
             hint=GUARD_HINT,
         )
 
 
-def _tally_now(gateway: Gateway, plan: Document, recheck: Recheck) -> Tally:
+def local_maxima() -> Guards:
+    """Return what a plan may delete at most on this machine.
+
+    Raises:
+        UsageProblem: one of the settings cannot be understood.
+    """
+    deletions = resolve_maximum(MAX_DELETIONS)
+    share = resolve_maximum(MAX_SHARE, most=100)
+    return Guards(
+        max_deletions={} if deletions is None else {"total": deletions},
+        max_share_percent={} if share is None else {"total": share},
+    )
+
+
+def _tally_now(
+    gateway: Gateway, plan: Document, recheck: Recheck, shares: Collection[str]
+) -> Tally:
     planned = {kind: len(plan[kind]) for kind in KINDS}
-    shares = recheck.policy.guards.max_share_percent
     if not shares:
         return Tally({kind: Share(planned[kind], planned[kind]) for kind in KINDS})
     runs = Counter(entry["experiment_id"] for entry in plan["runs"])
@@ -60,8 +92,8 @@ def _tally_now(gateway: Gateway, plan: Document, recheck: Recheck) -> Tally:
     other_versions = Counter(name for name, v in recheck.registry.versions if (name, v) not in keys)
     other_runs: Counter[str] = Counter()
     # Counting runs means reading them: only as many experiments as a guard asks about.
-    where = sorted(active) if {"total", "runs"} & set(shares) else sorted(runs)
-    if {"total", "runs", "experiment"} & set(shares):
+    where = sorted(active) if {"total", "runs"} & {*shares} else sorted(runs)
+    if {"total", "runs", "experiment"} & {*shares}:
         other_runs.update(_experiments_of_other_runs(gateway, where, run_ids))
     others = {
         "experiments": len(active - experiments),

@@ -110,18 +110,19 @@ class Recheck:
 
     Args:
         gateway: where to look.
-        plan: a verified plan.
+        plan: a verified plan; with a policy only ``runs`` and ``server`` of one.
+        policy: judges in place of the plan's.
 
     Raises:
         ServerError: the evidence that protects (registry, nested runs) cannot be read; then
             nothing may be deleted.
     """
 
-    def __init__(self, gateway: Gateway, plan: Document) -> None:
+    def __init__(self, gateway: Gateway, plan: Document, policy: Policy | None = None) -> None:
         self._gateway = gateway
         # Of what is read from here on: a large registry takes its time.
         self._refreshed_at = time.monotonic()
-        self.policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+        self.policy = policy or Policy.from_document(plan["policy"], as_of=plan["as_of"])
         self.registry = RegistryView(gateway, gateway.other_workspaces())
         self._planned_runs = {entry["run_id"] for entry in plan["runs"]}
         self._listed_runs = {e["run_id"] for e in plan["protected"]["runs"]} | self._planned_runs

@@ -1,24 +1,39 @@
 """Undo what a prune did, as far as MLflow can, from its journal.
 
-Experiments come first: restoring one brings back every run in it, whenever that was deleted
-(HAZARDS 0.6), so the runs that were in its trash before go back there.  Then the runs.  Model
-versions cannot be restored; what is known of them is in the journal.
+Experiments come first, each with exactly the runs that were active in it (:class:`OldTrash`).  Then
+the runs.  What is active when a restore begins stays active.  Model versions cannot be restored;
+what is known of them is in the journal.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from mlflow_gc.apply.journal import Journal
-from mlflow_gc.apply.undo import Undo, restore_experiment, settled
+from mlflow_gc.apply.journal import Journal, Session
+from mlflow_gc.apply.recheck import Finding
+from mlflow_gc.apply.undo import Entry, OldTrash, Undo, settled
+from mlflow_gc.clock import parse_time
 from mlflow_gc.inventory import wire
+from mlflow_gc.inventory.entities import Experiment
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_experiments, runs_by_id
+from mlflow_gc.plan.entries import Document
+from mlflow_gc.plan.expect import KNOWN_KEYS
+from mlflow_gc.retention.owner_tags import KEEP
 
 _FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
+
+
+# A large experiment takes a server minutes to restore; then its last update is stamped.
+_RESTORED_WITHIN_MS = 60 * 60 * 1000
+_CLOCK_MARGIN_MS = 5 * 60 * 1000
+
+_PURGED = "it has been deleted permanently since"
+WAS_IN_TRASH = "it was in the trash before the prune"
+"""Detail of the record of a run that went back into the trash."""
 
 
 class Restorer:
@@ -27,49 +42,73 @@ class Restorer:
     Args:
         gateway: the server the journal is of.
         undo: what to bring back.
-        journal: of this restore; an earlier one of the same journal is continued.
-        stop: set from outside to end after the calls under way.
-        dry_run: look at everything, change nothing.
+        earlier: sessions of this restore that were cut off.
+        header: of the journal: says the workspace and the keep tag.
+        keep: tag what is brought back, so that the next prune does not delete it again.
+
+    Attributes:
+        is_incomplete: after :meth:`run`: something that was to be brought back is not back.
     """
 
     def __init__(
         self,
         gateway: Gateway,
         undo: Undo,
-        journal: Journal,
+        earlier: Sequence[Session],
+        header: Document,
         *,
-        stop: threading.Event,
-        dry_run: bool,
+        keep: bool = False,
     ) -> None:
         self._gateway = gateway
         self._undo = undo
-        self._journal = journal
-        self._stop = stop
-        self._dry_run = dry_run
-        # Begun by an earlier session and not brought to its end: killed, or failed in the middle.
-        intended = {
-            entity_id
-            for session in journal.earlier
-            for intent in session.intents
-            if intent["kind"] == "experiment"
-            for entity_id in intent["ids"]
-        }
-        self._begun = intended - {
-            record["id"]
-            for session in journal.earlier
-            for record in session.records
-            if record["kind"] == "experiment" and record["outcome"] == "restored"
-        }
+        # Set from outside to end after the calls in flight.
+        self._stop = gateway.stopped
+        self._keep_tag = header.get("keep_tag", KEEP) if keep else None
+        self._begun = _begun(earlier)
+        self._trash = OldTrash(
+            gateway,
+            undo.experiments,
+            self._stop,
+            brought_back=undo.runs,
+            workspace=header["server"]["workspace"],
+            keep_tag=header.get("keep_tag", KEEP),
+        )
         self._restored_experiments: set[str] = set()
-        self._planned_runs = frozenset(undo.runs)
+        self.is_incomplete = False
 
-    def run(self) -> ServerError | None:
-        """Restore; returns the error that ended it early, if one did."""
+    def preview(self) -> tuple[list[Entry], dict[str, Finding]]:
+        """Return which runs would go back into the trash now, and why others of it would not.
+
+        Without an old trash, or an earlier restore that was cut off, this costs no request.
+
+        Raises:
+            ServerError: the server cannot be read.
+        """
+        asked = [i for i in self._undo.experiments if self._trash.candidates(i) or i in self._begun]
+        if not asked:
+            return [], {}
+        experiments = read_experiments(self._gateway)
+        found = [experiments[i] for i in asked if i in experiments]
+        deleted = [e.experiment_id for e in found if e.lifecycle_stage != "active"]
+        going, stays = self._trash.going(deleted)
+        for experiment in found:
+            if experiment.lifecycle_stage == "active":
+                going += self._left_to_do(experiment)
+        return going, stays
+
+    def run(self, journal: Journal, *, dry_run: bool = False) -> ServerError | None:
+        """Restore; returns the error that ended it early, if one did.
+
+        Args:
+            journal: of this restore.
+            dry_run: look at everything, change nothing.
+        """
+        self._journal, self._dry_run = journal, dry_run
         fatal: ServerError | None = None
         try:
-            for experiment_id, trash in self._undo.experiments.items():
+            for experiment_id in self._undo.experiments:
                 if not self._stop.is_set():
-                    self._one("experiment", experiment_id, partial(self._experiment, trash))
+                    self._one("experiment", experiment_id, self._experiment)
             for group in chunks(self._undo.runs, IDS_A_CALL):
                 if not self._stop.is_set():
                     self._runs(group)
@@ -104,26 +143,79 @@ class Restorer:
             if error.failure in _FATAL:
                 raise
             if error.failure is Failure.FORBIDDEN:
-                self._skip(kind, entity_id, "forbidden", error.message)
+                self._not_back(kind, entity_id, "forbidden", error.message)
             else:
+                self.is_incomplete = True
                 self._journal.record(kind, entity_id, "failed", detail=error.message)
 
-    def _experiment(self, trash_before: Sequence[str], experiment_id: str) -> None:
-        found = self._gateway.get_experiment(experiment_id)
-        if found is None:
-            self._skip("experiment", experiment_id, "gone", "it was deleted for good meanwhile")
+    def _experiment(self, experiment_id: str) -> None:
+        wired = self._gateway.get_experiment(experiment_id)
+        if wired is None:
+            self._not_back("experiment", experiment_id, "gone", _PURGED)
             return
-        is_active = wire.experiment(found).lifecycle_stage == "active"
-        if is_active and experiment_id not in self._begun:
-            self._skip("experiment", experiment_id, "already_active", "somebody restored it before")
+        experiment = wire.experiment(wired)
+        begun: list[Entry] = []
+        if experiment.lifecycle_stage == "active":
+            if experiment_id not in self._begun:
+                detail = "somebody restored it before; its runs are left as they are"
+                self._skip("experiment", experiment_id, "already_active", detail)
+                self._keep("experiment", experiment_id)
+                return
+            begun = self._left_to_do(experiment)
+        if self._dry_run:
+            is_active = experiment.lifecycle_stage == "active"
+            going, stays = (begun, {}) if is_active else self._trash.going([experiment_id])
+            for run_id, finding in {**dict.fromkeys(e["run_id"] for e in going), **stays}.items():
+                self._record_old_trash(run_id, finding)
+        elif not self._trash.restore(
+            experiment_id,
+            begun=begun,
+            intend=partial(self._intend, experiment_id),
+            record=self._record_old_trash,
+        ):
             return
-        back_to_trash = sorted(set(trash_before) - self._planned_runs)
-        if not self._dry_run:
-            self._journal.intend("experiment", [experiment_id])
-            restore_experiment(self._gateway, experiment_id, back_to_trash, self._stop)
         self._restored_experiments.add(experiment_id)
+        self._keep("experiment", experiment_id)
         self._journal.record("experiment", experiment_id, "restored")
         self._journal.sync()
+
+    def _left_to_do(self, experiment: Experiment) -> list[Entry]:
+        """Return what an earlier session still had to put back into the trash.
+
+        A journal is a file that anybody may have edited, so the server has to bear it out: that the
+        experiment was restored right after the session said that it would be, and of each run that
+        it is as it was then (``expect``).
+        """
+        entries: dict[str, Entry] = {}
+        allowed = set(self._trash.candidates(experiment.experiment_id))
+        updated_ms = experiment.last_update_time or 0
+        for since_ms, undo in self._begun.get(experiment.experiment_id, ()):
+            if since_ms - _CLOCK_MARGIN_MS <= updated_ms <= since_ms + _RESTORED_WITHIN_MS:
+                entries.update(
+                    (entry["run_id"], entry)
+                    for entry in undo.get("old_trash", ())
+                    if entry["run_id"] in allowed
+                    and entry["experiment_id"] == experiment.experiment_id
+                    and entry["expect"].keys() >= KNOWN_KEYS["runs"]
+                )
+        return [entries[run_id] for run_id in sorted(entries)]
+
+    def _intend(self, experiment_id: str, going: Sequence[Entry]) -> None:
+        undo = {"old_trash": list(going)} if going else None
+        self._journal.intend("experiment", [experiment_id], undo)
+
+    def _record_old_trash(self, run_id: str, finding: Finding | None) -> None:
+        if finding is None:
+            self._journal.record("run", run_id, "deleted", detail=WAS_IN_TRASH)
+            return
+        # Whatever keeps it from the trash: it is back, and stays so.
+        code = "protected" if finding.code == "protected" else "already_active"
+        self._skip("run", run_id, code, f"{WAS_IN_TRASH} and is left active: {finding.detail}")
+
+    def _keep(self, kind: str, entity_id: str) -> None:
+        """Set the keep tag, where that was asked for."""
+        if self._keep_tag is not None and not self._dry_run:
+            self._gateway.set_tag(kind, entity_id, self._keep_tag, "true")
 
     def _runs(self, run_ids: Sequence[str]) -> None:
         experiments = read_experiments(self._gateway)
@@ -134,20 +226,23 @@ class Restorer:
         for run_id in run_ids:
             run = found.get(run_id)
             if run is None:
-                self._skip("run", run_id, "gone", "it was deleted for good meanwhile")
+                self._not_back("run", run_id, "gone", _PURGED)
             elif run.lifecycle_stage == "active":
                 # A restored experiment brought it along, or somebody restored it before.
                 if run.experiment_id in self._restored_experiments:
                     self._record_run(run_id)
                 else:
+                    self._one("run", run_id, partial(self._keep, "run"))
                     self._skip("run", run_id, "already_active", "somebody restored it before")
             elif (
                 experiments[run.experiment_id].lifecycle_stage != "active"
                 and run.experiment_id not in self._restored_experiments
             ):
-                self._skip(
-                    "run", run_id, "changed", f"its experiment {run.experiment_id} is in the trash"
+                detail = (
+                    f"its experiment {run.experiment_id} is in the trash; restore that one first, "
+                    "with the runs that were in it"
                 )
+                self._not_back("run", run_id, "changed", detail)
             else:
                 going.append(run_id)
         self._restore_runs(going)
@@ -175,6 +270,8 @@ class Restorer:
         if not self._dry_run:
             # restore_run on an active run changes nothing: sending it again is harmless.
             settled(partial(self._gateway.restore_run, run_id), self._stop)
+        # A restored experiment that carries the tag keeps all that is in it.
+        self._keep("run", run_id)
         self._record_run(run_id)
 
     def _record_run(self, run_id: str) -> None:
@@ -182,5 +279,29 @@ class Restorer:
         detail = "without its assessments: deleting it wiped them for good" if lost else None
         self._journal.record("run", run_id, "restored", detail=detail)
 
+    def _not_back(self, kind: str, entity_id: str, code: str, detail: str) -> None:
+        """Skip what was to be brought back and is not back."""
+        self.is_incomplete = True
+        self._skip(kind, entity_id, code, detail)
+
     def _skip(self, kind: str, entity_id: str, code: str, detail: str) -> None:
         self._journal.record(kind, entity_id, "skipped", reason=code, detail=detail)
+
+
+def _begun(sessions: Sequence[Session]) -> Mapping[str, list[tuple[int, Document]]]:
+    """Return what earlier sessions began and did not bring to an end: killed, or failed.
+
+    Returns:
+        By experiment id: when (ms since the epoch), and what the session said that it would do.
+    """
+    begun: dict[str, list[tuple[int, Document]]] = {}
+    for session in sessions:
+        for intent in session.intents:
+            if intent["kind"] == "experiment":
+                for experiment_id in intent["ids"]:
+                    moment = parse_time(intent["time"])
+                    begun.setdefault(experiment_id, []).append((moment, intent.get("undo", {})))
+        for record in session.records:
+            if record["kind"] == "experiment" and record["outcome"] == "restored":
+                begun.pop(record["id"], None)
+    return begun

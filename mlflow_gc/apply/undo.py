@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mlflow_gc.apply.journal import RECORD_KINDS, Session
+from mlflow_gc.apply.recheck import Finding, PartialView, Recheck, refuse_partial_view
+from mlflow_gc.clock import now_ms
+from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory import wire
+from mlflow_gc.inventory.entities import Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.retries import wait_s
-from mlflow_gc.inventory.scan import runs_by_id
+from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, runs_by_id
 from mlflow_gc.plan.entries import Document
+from mlflow_gc.plan.expect import expect_run
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rules import Rule
+from mlflow_gc.settings import DEFAULT_TTL_DAYS
 
 _ATTEMPTS = 3
 
@@ -45,7 +54,11 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
 
     Args:
         sessions: of the journal.
-        only: kinds (``run``) or ids to take; everything when empty.
+        only: kinds (``run``) or ids to take; everything when empty.  An experiment comes with the
+            runs that the prune deleted in it: that is how it was.
+
+    Raises:
+        UsageProblem: ``only`` names what the journal does not say was deleted.
     """
     touched: dict[tuple[str, str], Document | None] = {}
     for session in sessions:
@@ -59,9 +72,19 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
                 touched[record["kind"], record["id"]] = record.get("undo")
             elif record["outcome"] == "restored":  # put back by the prune itself
                 touched.pop((record["kind"], record["id"]), None)
+    _refuse_unknown(sessions, only, touched)
+    selected = {
+        (kind, entity_id)
+        for kind, entity_id in touched
+        if not only or kind in only or f"{kind}s" in only or entity_id in only
+    }
+    for kind, entity_id in tuple(selected):
+        if kind == "experiment":
+            in_it = (touched[kind, entity_id] or {}).get("deleted_runs", ())
+            selected |= {("run", run_id) for run_id in in_it} & touched.keys()
     undo = Undo()
     for (kind, entity_id), known in touched.items():
-        if only and kind not in only and f"{kind}s" not in only and entity_id not in only:
+        if (kind, entity_id) not in selected:
             continue
         if kind == "experiment":
             undo.experiments[entity_id] = list((known or {}).get("deleted_runs", ()))
@@ -74,6 +97,37 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
         else:
             undo.registered_models[entity_id] = known or {}
     return undo
+
+
+def _refuse_unknown(
+    sessions: Sequence[Session], only: Collection[str], touched: Collection[tuple[str, str]]
+) -> None:
+    """Refuse to restore by name what the journal does not say was deleted.
+
+    Raises:
+        UsageProblem: with what the journal says of it instead.
+    """
+    kinds = {name for kind in RECORD_KINDS for name in (kind, f"{kind}s")}
+    unknown = sorted(set(only) - kinds - {entity_id for _, entity_id in touched})
+    if not unknown:
+        return
+    said = {r["id"]: r for s in sessions if s.header["action"] == "prune" for r in s.records}
+    sentences = [f"{name}: {_what_was_said(said.get(name))}." for name in unknown[:5]]
+    raise UsageProblem(
+        "Nothing was restored: this prune did not delete all that --only names. "
+        + " ".join(sentences),
+        hint="Name a kind (runs, experiments), or ids of runs and experiments that the journal "
+        'records as "deleted". Without --only all of it is restored.',
+    )
+
+
+def _what_was_said(record: Document | None) -> str:
+    if record is None:
+        return "the journal does not name it"
+    if record["outcome"] == "restored":
+        return "the prune itself restored it at once"
+    why = ", ".join(filter(None, (record["reason"], record.get("detail"))))
+    return f"it was not deleted ({record['outcome']}: {why})"
 
 
 def intended_undo(session: Session) -> dict[tuple[str, str], Document]:
@@ -111,7 +165,7 @@ def deleted_since_completion(sessions: Sequence[Session]) -> dict[str, set[str]]
 
 
 def settled(
-    send: Callable[[], None],
+    send: Callable[[], object],
     stop: threading.Event,
     is_done: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -140,25 +194,196 @@ def settled(
             return
 
 
-def restore_experiment(
-    gateway: Gateway, experiment_id: str, trash_before: Collection[str], stop: threading.Event
-) -> None:
-    """Bring an experiment back with exactly the runs that were active when it was deleted.
+Entry = Document
+"""What is known of a run that goes back into the trash: ids, and ``expect`` as in a plan."""
 
-    Restoring brings back every run in it, whenever that was deleted (HAZARDS 0.6); those of
-    ``trash_before`` go back into the trash.
 
-    Raises:
-        ServerError: one of the steps could not be done; it can be repeated.
+class OldTrash:
+    """The runs that were in the trash of experiments before a prune deleted these experiments.
+
+    Restoring an experiment brings back every run in it, whenever that was deleted (HAZARDS 0.6), so
+    these have to go back.  A journal says which they were; what really goes back lies in the trash
+    right before the experiment is restored (somebody may have restored it by hand since), and is
+    re-checked as a prune re-checks what it deletes, its age aside: what is needed by now, or
+    changes meanwhile, stays active.
+
+    Without such runs this costs no request.  Else the evidence is read once (registry, experiments,
+    nested and new runs), and per hundred runs their state four times.
+
+    Args:
+        gateway: the server.
+        runs: by experiment id, what was in its trash when the prune deleted it.
+        stop: cuts waiting short, and ends between batches.
+        brought_back: runs that come back, whatever was in the trash.
+        workspace: of the server; None where it has none.
+        keep_tag: a tag of this name keeps a run active.
     """
 
-    def is_active() -> bool:
-        found = gateway.get_experiment(experiment_id)
+    def __init__(
+        self,
+        gateway: Gateway,
+        runs: Mapping[str, Collection[str]],
+        stop: threading.Event,
+        *,
+        brought_back: Collection[str] = (),
+        workspace: str | None,
+        keep_tag: str,
+    ) -> None:
+        self._gateway = gateway
+        self._stop = stop
+        self._runs = runs
+        self._brought_back = frozenset(brought_back)
+        self._workspace = workspace
+        self._keep_tag = keep_tag
+        self._known_recheck: Recheck | None = None
+        self._intended: dict[str, Sequence[Entry]] = {}
+
+    def candidates(self, experiment_id: str) -> list[str]:
+        """Return the runs of an experiment that would have to be in the trash once it is back."""
+        return sorted(set(self._runs[experiment_id]) - self._brought_back)
+
+    def going(self, experiment_ids: Sequence[str]) -> tuple[list[Entry], dict[str, Finding]]:
+        """Return what goes back into the trash if experiments in the trash are restored now.
+
+        Returns:
+            The runs that do; and why the others of :meth:`candidates` stay active, by run id.
+        """
+        candidates = [run_id for i in experiment_ids for run_id in self.candidates(i)]
+        if not candidates:
+            return [], {}
+        found = {run.run_id: run for run in runs_by_id(self._gateway, candidates, experiment_ids)}
+        stays = {
+            run_id: Finding("already_active", "somebody restored it since")
+            for run_id, run in found.items()
+            if run.lifecycle_stage == "active"
+        }
+        entries = [_entry(run) for run_id, run in sorted(found.items()) if run_id not in stays]
+        stays.update(self._needed(entries))
+        return [entry for entry in entries if entry["run_id"] not in stays], stays
+
+    def restore(
+        self,
+        experiment_id: str,
+        *,
+        begun: Sequence[Entry] = (),
+        intend: Callable[[Sequence[Entry]], None] = lambda _entries: None,
+        record: Callable[[str, Finding | None], None] = lambda _run_id, _finding: None,
+    ) -> bool:
+        """Bring an experiment back with exactly the runs that were active when it was deleted.
+
+        Args:
+            experiment_id: of the experiment.
+            begun: what an earlier process still had to put into the trash.  Of an experiment that
+                is active already nothing goes there but this, and what an earlier call began.
+            intend: called with what goes back, before anything is changed.
+            record: called for each run of the old trash: with None when it went back, else with
+                why it stays active.
+
+        Returns:
+            Whether it came to its end; False after a stop.
+
+        Raises:
+            ServerError: one of the steps could not be done; it can be repeated.
+        """
+        if self._is_active(experiment_id):
+            entries = self._intended.get(experiment_id, begun)
+        else:
+            entries, stays = self.going([experiment_id])
+            self._intended[experiment_id] = entries
+            intend(entries)
+            settled(
+                partial(self._gateway.restore_experiment, experiment_id),
+                self._stop,
+                partial(self._is_active, experiment_id),
+            )
+            for run_id, finding in stays.items():
+                record(run_id, finding)
+        for batch in chunks(entries, IDS_A_CALL):
+            if self._stop.is_set():
+                return False
+            self._put_back(experiment_id, batch, record)
+        return True
+
+    def _put_back(
+        self,
+        experiment_id: str,
+        entries: Sequence[Entry],
+        record: Callable[[str, Finding | None], None],
+    ) -> None:
+        """Put runs into the trash, as far as nobody needs them."""
+        ids = [entry["run_id"] for entry in entries]
+        here = runs_by_id(self._gateway, ids, [experiment_id], view="ACTIVE_ONLY")
+        active = {run.run_id for run in here}
+        entries = [entry for entry in entries if entry["run_id"] in active]
+        stays = self._needed(entries)
+        going = [entry for entry in entries if entry["run_id"] not in stays]
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            # Deleting a run twice is the same as once.
+            calls = [
+                pool.submit(settled, partial(self._gateway.delete_run, e["run_id"]), self._stop)
+                for e in going
+            ]
+        errors = {e["run_id"]: call.exception() for e, call in zip(going, calls, strict=True)}
+        # MLflow has no conditional delete: somebody may have come to need one in between.
+        for run_id, finding in self._needed(going, again=True).items():
+            settled(partial(self._gateway.restore_run, run_id), self._stop)
+            stays[run_id], errors[run_id] = finding, None
+        for run_id in ids:
+            if errors.get(run_id) is None:
+                record(run_id, stays.get(run_id))
+        for error in filter(None, errors.values()):
+            raise error
+
+    def _needed(self, entries: Sequence[Entry], *, again: bool = False) -> dict[str, Finding]:
+        """Return those of the runs that must not go into the trash, with the reason."""
+        if not entries:
+            return {}
+        try:
+            recheck = self._recheck()
+            if again:
+                recheck.refresh()
+            return recheck.regret_runs(entries, {entry["run_id"] for entry in entries}, {})
+        except PartialView as error:
+            return {entry["run_id"]: Finding("protected", error.message) for entry in entries}
+
+    def _recheck(self) -> Recheck:
+        if self._known_recheck is None:
+            policy = Policy(
+                as_of_ms=now_ms(),
+                default=Rule.of_days(DEFAULT_TTL_DAYS),
+                keep_tag=self._keep_tag,
+                # Somebody put them into the trash: only what needs them counts.
+                heeds_age=False,
+                heeds_marks=False,
+            )
+            refuse_partial_view(self._gateway, policy)
+            self._known_recheck = Recheck(
+                self._gateway,
+                {
+                    # With those that come back: that one of them is nested with a run of the old
+                    # trash was so before.
+                    "runs": [
+                        {"run_id": run_id, "experiment_id": experiment_id}
+                        for experiment_id, run_ids in self._runs.items()
+                        for run_id in run_ids
+                    ],
+                    "server": {"workspace": self._workspace},
+                },
+                policy,
+            )
+        return self._known_recheck
+
+    def _is_active(self, experiment_id: str) -> bool:
+        found = self._gateway.get_experiment(experiment_id)
         return found is not None and wire.experiment(found).lifecycle_stage == "active"
 
-    if not is_active():
-        settled(partial(gateway.restore_experiment, experiment_id), stop, is_active)
-    for run in runs_by_id(gateway, sorted(trash_before), [experiment_id]):
-        if run.lifecycle_stage == "active":
-            # Deleting a run twice is the same as once.
-            settled(partial(gateway.delete_run, run.run_id), stop)
+
+def _entry(run: Run) -> Entry:
+    return {
+        "run_id": run.run_id,
+        "run_name": run.run_name,
+        "experiment_id": run.experiment_id,
+        "parent_run_id": run.parent_run_id,
+        # As it will be once its experiment is back.
+        "expect": expect_run(replace(run, lifecycle_stage="active")),
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import cast
 from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.executor import Executor, Result
 from mlflow_gc.apply.journal import Journal
-from mlflow_gc.apply.limits import refuse_tripped
+from mlflow_gc.apply.limits import local_maxima, refuse_tripped
 from mlflow_gc.apply.recheck import Finding, Recheck, refuse_partial_view
 from mlflow_gc.cli.output import say
 from mlflow_gc.cli.progress import Phase, Progress
@@ -79,6 +78,7 @@ def apply_plan(
     """
     refusals: list[Refused] = []
     findings: dict[tuple[str, str], Finding] = {}
+    maxima = local_maxima()
     with progress.phase(Phase.CONNECT):
         refuse_other_server(gateway, plan["server"], plan_file)
         policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
@@ -97,13 +97,14 @@ def apply_plan(
         with progress.phase(Phase.COMPARE):
             recheck = Recheck(gateway, plan)
         with _collected(refusals, only_look):
-            refuse_tripped(gateway, plan, recheck)
+            refuse_tripped(gateway, plan, recheck, maxima)
         journal = Journal(
-            journal_path or Path(os.devnull),
+            journal_path,
             plan,
             clock_skew_ms=gateway.clock_skew_ms(),
             told=progress.entity,
             shard=str(shard) if shard else None,
+            keep_tag=policy.keep_tag,
         )
         if journal_path is not None:
             progress.journal(journal_path, plan["plan_id"])

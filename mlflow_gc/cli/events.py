@@ -21,6 +21,7 @@ from mlflow_gc.cli.output import say
 from mlflow_gc.cli.progress import Listener, State
 from mlflow_gc.clock import format_ms, now_ms
 from mlflow_gc.errors import GcError, UsageProblem
+from mlflow_gc.plan.file import refuse_overwriting
 
 FORMAT = "mlflow-gc/events"
 FORMAT_VERSION = "1.0"
@@ -202,27 +203,12 @@ def _open(path: Path) -> int:
         if descriptor is not None:
             # What the shell opened is written where it stands; opening it again would cut a log.
             return os.dup(descriptor)
-        if path.is_file():
-            _refuse_other_content(path)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0))
+        refuse_overwriting(path, FORMAT, "an events file")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
+        # Names stand in it, as in a plan.
+        return os.open(path, flags, 0o600)
     except OSError as error:
         raise _unwritable(path, error) from error
-
-
-def _refuse_other_content(path: Path) -> None:
-    """Refuse to overwrite what is no events file: a plan, or the journal that an undo needs.
-
-    Raises:
-        GcError: it is something else.
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        beginning = file.read(200)
-    if beginning.strip() and f'"{FORMAT}"'.encode() not in beginning:
-        raise GcError(
-            f"The events file {path} exists and holds something else; it is not overwritten.",
-            hint="Nothing was touched. Name another file with --events.",
-        )
 
 
 def _unwritable(path: Path, error: OSError) -> GcError:

@@ -45,9 +45,9 @@ def init(
             f"{other} is there already; two policy files are refused.",
             hint="Remove it first, or use -o FILE.",
         )
-    write([starter().encode()], out)
+    write([starter().encode()], out, is_private=False)
     # The first line of the starter names it: editors complete and check by it.
-    write([schema_text("policy").encode()], out.with_name(SCHEMAS["policy"]))
+    write([schema_text("policy").encode()], out.with_name(SCHEMAS["policy"]), is_private=False)
     say(f"Wrote {out}, and {SCHEMAS['policy']} beside it for editors.")
     say(f"Next: mlflow-gc policy explain --policy {out}")
 

@@ -51,7 +51,7 @@ def prune(
             "-o",
             "--out",
             metavar="FILE",
-            help="Where a plan made on the spot goes [prune-plan.json].",
+            help="Where a plan made on the spot goes [prune-plan-<moment>.json].",
         ),
     ] = None,
     tracking_uri: options.TrackingUri = None,
@@ -70,14 +70,19 @@ def prune(
     no_color: options.NoColor = False,
 ) -> int:
     """Delete what a plan lists, looking at each entity once more right before it goes."""
+    from mlflow_gc.apply.journal import journal_path, refuse_no_file
     from mlflow_gc.cli.applying import apply_plan
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
+    from mlflow_gc.plan.build import FORMAT
+    from mlflow_gc.plan.file import refuse_overwriting
     from mlflow_gc.plan.shard import Shard
     from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
+    from mlflow_gc.settings import requires_expect
     from mlflow_gc.views import outcomes, text
+    from mlflow_gc.views.plan_head import shell_path
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     made_here = plan_file is None
@@ -104,6 +109,11 @@ def prune(
                 "the server.",
                 hint="Leave it out.",
             )
+        if expect is None and not dry_run and requires_expect():
+            raise Refused(
+                f"The plan {plan_file} is refused without --expect: MLFLOW_GC_REQUIRE_EXPECT is set.",
+                hint="Name the plan_id that was approved: --expect sha256:...",
+            )
         plan = load_plan(plan_file)
         verify(plan, plan_file)
     else:
@@ -121,7 +131,10 @@ def prune(
             verbose=verbose,
             progress=progress,
         )
-        plan_file = out or Path("prune-plan.json")
+        plan_file = out or _name_of_its_own()
+        refuse_overwriting(plan_file, FORMAT, "a plan")
+    if journal is not None:
+        refuse_no_file(journal)
     gateway = open_server(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
@@ -148,16 +161,14 @@ def prune(
     if made_here and deletes and not yes and not dry_run and not _confirmed(plan):
         say("Nothing was deleted.")
         return ExitCode.REFUSED
-    if dry_run:
-        journal_path = None
-    else:
-        of_part = f".shard-{part.number}-of-{part.count}" if part else ""
-        journal_path = journal or plan_file.with_name(f"{plan_file.name}{of_part}.journal.jsonl")
+    of_part = f".shard-{part.number}-of-{part.count}" if part else ""
+    beside = plan_file.with_name(f"{plan_file.name}{of_part}.journal.jsonl")
+    written = None if dry_run else journal_path(journal or beside, plan["plan_id"])
     applied = apply_plan(
         gateway,
         plan,
         plan_file,
-        journal_path=journal_path,
+        journal_path=written,
         progress=progress,
         phase=Phase.CHECK if dry_run else Phase.PRUNE,
         shard=part,
@@ -168,14 +179,31 @@ def prune(
             applied.skips,
             screen,
             plan_id=plan["plan_id"],
-            journal=journal_path,
+            journal=written,
         )
+    options_again = f" --expect {expect}" if expect else ""
     if part and not quiet:
-        _say_what_is_left(applied.result, part, plan_file)
-    return _exit_code(applied.result, applied.signum, plan_file, journal, part)
+        _say_what_is_left(applied.result, part, plan_file, options_again)
+    options_again += f" --shard {part}" if part else ""
+    if written and (journal or written != beside):
+        options_again += f" --journal {shell_path(str(written))}"
+    return _exit_code(applied.result, applied.signum, plan_file, options_again)
 
 
-def _say_what_is_left(result: Result, part: Shard, plan_file: Path) -> None:
+def _name_of_its_own() -> Path:
+    """Return a file name for a plan made on the spot that no other has.
+
+    A nightly job runs in the same folder every night, and last night's undo has to work tomorrow.
+    """
+    from mlflow_gc.clock import format_ms, now_ms
+
+    moment_ms = now_ms()
+    while (name := Path(f"prune-plan-{format_ms(moment_ms).replace(':', '')}.json")).exists():
+        moment_ms += 1
+    return name
+
+
+def _say_what_is_left(result: Result, part: Shard, plan_file: Path, options_again: str) -> None:
     """Say what the other shards are for."""
     from mlflow_gc.cli.output import say
     from mlflow_gc.views.plan_head import shell_path
@@ -184,7 +212,7 @@ def _say_what_is_left(result: Result, part: Shard, plan_file: Path) -> None:
         say(f"{len(result.left):,} experiments are left to the shard that empties them last.")
     say(
         f"This was shard {part}. When all are done, one more run finds what any of them left: "
-        f"mlflow-gc prune {shell_path(str(plan_file))}"
+        f"mlflow-gc prune {shell_path(str(plan_file))}{options_again}"
     )
 
 
@@ -225,10 +253,14 @@ def _confirmed(plan: Document) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _exit_code(
-    result: Result, signum: int, plan_file: Path, journal: Path | None, part: Shard | None
-) -> int:
+def _exit_code(result: Result, signum: int, plan_file: Path, options_again: str) -> int:
     """Say how to go on, and return the exit code.
+
+    Args:
+        result: of the prune.
+        signum: the signal that stopped it, or 0.
+        plan_file: to name again.
+        options_again: to give again, each with a blank before it.
 
     Raises:
         GcError: it ended early.
@@ -236,9 +268,7 @@ def _exit_code(
     from mlflow_gc.cli.output import say
     from mlflow_gc.views.plan_head import shell_path
 
-    again = f"To go on: mlflow-gc prune {shell_path(str(plan_file))}"
-    again += f" --shard {part}" if part else ""
-    again += f" --journal {shell_path(str(journal))}" if journal else ""
+    again = f"To go on: mlflow-gc prune {shell_path(str(plan_file))}{options_again}"
     for kind, entity_id, words in result.failures[:20]:
         say(f"Failed: {kind} {entity_id}: {words}")
     if len(result.failures) > 20:

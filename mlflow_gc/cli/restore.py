@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode, GcError, Refused
+
+if TYPE_CHECKING:
+    from mlflow_gc.apply.journal import Session
 
 
 def restore(
@@ -20,7 +23,20 @@ def restore(
     ],
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND|ID", help="Only runs, experiments or these ids; repeatable."),
+        typer.Option(
+            metavar="KIND|ID",
+            help="Only runs, experiments (each with its runs) or these ids; repeatable.",
+        ),
+    ] = None,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep", help="Set the keep tag on them, so that the next prune retains them."
+        ),
+    ] = False,
+    expect: Annotated[
+        str | None,
+        typer.Option(metavar="sha256:...", help="Refuse a journal of a plan with another plan_id."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
@@ -34,7 +50,7 @@ def restore(
     no_color: options.NoColor = False,
 ) -> int:
     """Bring back the runs and experiments that a prune deleted."""
-    from mlflow_gc.apply.journal import Journal, read_journal
+    from mlflow_gc.apply.journal import Journal, earlier_sessions, journal_path
     from mlflow_gc.apply.restore import Restorer
     from mlflow_gc.apply.undo import plan_undo
     from mlflow_gc.cli.applying import graceful_stop, refuse_other_server
@@ -46,13 +62,13 @@ def restore(
     from mlflow_gc.views.plan_head import shell_path
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
-    sessions = read_journal(journal_file)
-    if not sessions:
-        raise GcError(f"The journal {journal_file} is empty: there is nothing to restore.")
+    sessions = _read(journal_file, expect)
     header = sessions[0].header
-    if len({session.header["plan_id"] for session in sessions}) > 1:
-        raise Refused(f"The journal {journal_file} holds sessions of different plans.")
     undo = plan_undo(sessions, only or ())
+    own_journal = journal_path(
+        journal_file.with_name(f"{journal_file.name}.restore.jsonl"), header["plan_id"]
+    )
+    earlier = earlier_sessions(own_journal, header["plan_id"])
     gateway = open_server(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
@@ -63,9 +79,17 @@ def restore(
     )
     with progress.phase(Phase.CONNECT):
         refuse_other_server(gateway, header["server"], journal_file)
+        restorer = Restorer(gateway, undo, earlier, header, keep=keep)
+        old_trash, left_active = restorer.preview()
     screen = console(no_color=no_color)
     if not quiet:
-        outcomes.undo(undo, screen, plan_id=header["plan_id"])
+        outcomes.undo(
+            undo,
+            screen,
+            plan_id=header["plan_id"],
+            old_trash=[entry["run_id"] for entry in old_trash],
+            left_active={run_id: finding.detail for run_id, finding in left_active.items()},
+        )
     if not yes and not dry_run and (undo.runs or undo.experiments):
         if not sys.stdin.isatty():
             raise Refused(
@@ -77,26 +101,63 @@ def restore(
         if sys.stdin.readline().strip() != "yes":
             say("Nothing was restored.")
             return ExitCode.REFUSED
-    own_journal = journal_file.with_name(f"{journal_file.name}.restore.jsonl")
-    totals = {"experiments": len(undo.experiments), "runs": len(undo.runs)}
-    with graceful_stop(gateway, pretend=dry_run) as (stop, signals):
+    totals = {"experiments": len(undo.experiments), "runs": len(undo.runs) + len(old_trash)}
+    with graceful_stop(gateway, pretend=dry_run) as (_, signals):
         journal = Journal(
-            Path(os.devnull) if dry_run else own_journal,
-            header,
-            action="restore",
-            told=progress.entity,
+            None if dry_run else own_journal, header, action="restore", told=progress.entity
         )
         if not dry_run:
             progress.journal(own_journal, header["plan_id"])
         with progress.phase(Phase.RESTORE, totals):
-            fatal = Restorer(gateway, undo, journal, stop=stop, dry_run=dry_run).run()
+            fatal = restorer.run(journal, dry_run=dry_run)
+    again = f"mlflow-gc restore {shell_path(str(journal_file))}"
+    again += f" --expect {expect}" if expect else ""
     if not quiet:
-        outcomes.restored(journal.counts, journal.kept, screen, None if dry_run else own_journal)
+        outcomes.restored(
+            journal.counts,
+            journal.kept,
+            screen,
+            None if dry_run else own_journal,
+            keep_command=None if keep else f"{again} --keep",
+        )
     if fatal:
         raise fatal
     if signals:
-        again = f"mlflow-gc restore {shell_path(str(journal_file))}"
-        say(f"Stopped in order. To go on: {again}")
+        say(f"Stopped in order. To go on: {again}{_options_again(only, keep=keep)}")
         return 128 + signals[0]
-    failed = any(o in {"failed", "skipped:forbidden"} for _, o in journal.counts)
-    return ExitCode.PARTIAL if failed else ExitCode.OK
+    # Model versions, which MLflow cannot bring back, count only where somebody names them.
+    lost = bool(only) and bool(undo.model_versions or undo.registered_models)
+    return ExitCode.PARTIAL if restorer.is_incomplete or lost else ExitCode.OK
+
+
+def _read(path: Path, expect: str | None) -> list[Session]:
+    """Read the journal of a prune.
+
+    Raises:
+        GcError: it is empty, or the journal of a restore.
+        Refused: it is not of the plan that was expected.
+    """
+    from mlflow_gc.apply.journal import read_journal
+
+    sessions = read_journal(path)
+    if not sessions:
+        raise GcError(f"The journal {path} is empty: there is nothing to restore.")
+    if all(session.header["action"] == "restore" for session in sessions):
+        raise GcError(
+            f"{path} is the journal of a restore: it says what came back.",
+            hint="Name the journal of the prune, which has the same name without .restore.jsonl.",
+        )
+    found = sessions[0].header["plan_id"]
+    if expect is not None and expect != found:
+        raise Refused(
+            f"The journal {path} belongs to the plan {found}, expected was {expect}.",
+            hint="This is not the journal of the plan that was approved.",
+        )
+    return sessions
+
+
+def _options_again(only: Sequence[str] | None, *, keep: bool) -> str:
+    from mlflow_gc.views.plan_head import shell_path
+
+    named = "".join(f" --only {shell_path(name)}" for name in only or ())
+    return f"{named}{' --keep' if keep else ''}"

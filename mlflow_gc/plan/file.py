@@ -6,9 +6,9 @@ import gc
 import json
 import os
 import re
+import secrets
 import stat
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -66,32 +66,40 @@ def _entity_lines(
     yield b"]" + end
 
 
-def write(content: Iterable[bytes | memoryview], path: Path) -> None:
+def write(content: Iterable[bytes | memoryview], path: Path, *, is_private: bool = True) -> None:
     """Write a file whole: to a temporary one beside it, then rename.
+
+    One that exists keeps its mode.  What a symbolic link names is replaced, not the link.
 
     Args:
         content: its pieces.
         path: the file.
+        is_private: a new one can be read by its owner only, whatever the umask: plans name people
+            and models.
 
     Raises:
         GcError: the place is not writable or the disk is full; what was there is untouched.
     """
     # A device or pipe (/dev/stdout, process substitution) cannot be renamed over.
     in_place = path.exists() and not path.is_file()
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         if in_place:
             with path.open("wb") as file:
                 file.writelines(content)
             return
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+        target = Path(os.path.realpath(path))
+        beside = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        handle = os.open(beside, flags, 0o600 if is_private else 0o666)
+        temporary = beside
         with os.fdopen(handle, "wb") as file:
             file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o777)
+        temporary.replace(target)
         temporary = None
     except OSError as error:
         raise GcError(
@@ -100,14 +108,38 @@ def write(content: Iterable[bytes | memoryview], path: Path) -> None:
         ) from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    # There is no way to read it without setting it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+_BEGINNING = 4096
+
+
+def refuse_overwriting(path: Path, format_name: str, what: str) -> None:
+    """Refuse to write over a file that holds something else: a policy, or what an undo depends on.
+
+    Args:
+        path: where something is going to be written; ``-`` and what is no file hold nothing.
+        format_name: the ``format`` of the documents that may be replaced.
+        what: one of these, in words.
+
+    Raises:
+        GcError: it holds something else, or cannot be read.
+    """
+    if str(path) == "-" or not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_BEGINNING)
+    except OSError as error:
+        raise GcError(f"The file {path} cannot be read: {error.strerror or error}.") from error
+    # Reformatted with its names sorted, a document says its format late and its schema first.
+    tool, _, name = re.escape(format_name).partition("/")
+    own = rf'"{tool}/{name}"|"\$schema"\s*:\s*"urn:{tool}:schemas:{name}\.'.encode()
+    if beginning.strip() and not re.search(own, beginning):
+        raise GcError(
+            f"The file {path} exists and is not {what}; it is not overwritten.",
+            hint="Nothing was changed. Name another file.",
+        )
 
 
 MOST_BYTES = 2 * 1024**3

@@ -231,6 +231,8 @@ def _by_age(
     age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     newest = newest_activity(run, policy)
     ms = limit if age.malformed else age.ms
+    if not policy.heeds_age and ms is not None and not age.malformed:
+        return delete("in the trash before")
     if ms is None or (newest is not None and newest >= policy.as_of_ms - ms):
         return FRESH
     if age.malformed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,14 +98,42 @@ def marks(
         line(console, "Dry run: nothing was marked.")
 
 
-def undo(plan: Undo, console: Console, *, plan_id: str) -> None:
-    """Print what a restore is going to bring back, and what it cannot."""
+def undo(
+    plan: Undo,
+    console: Console,
+    *,
+    plan_id: str,
+    old_trash: Sequence[str] = (),
+    left_active: Mapping[str, str] | None = None,
+) -> None:
+    """Print what a restore is going to bring back, and what it cannot.
+
+    Args:
+        plan: what the journal says.
+        console: where to.
+        plan_id: that the journal belongs to.
+        old_trash: runs that were in the trash before the prune and go back there.
+        left_active: those that do not, with the reason in words.
+    """
     sizes = [
         counted(kind, len(ids))
         for kind, ids in (("experiments", plan.experiments), ("runs", plan.runs))
     ]
     line(console, f"Restore {' and '.join(sizes)}.", "bold")
     line(console, f"Plan {plan_id}")
+    if old_trash:
+        line(
+            console,
+            "Back to the trash, where they were before the prune: "
+            f"{counted('runs', len(old_trash))} of these experiments.",
+        )
+        listing(console, [(run_id,) for run_id in old_trash], everything=False, where=IN_JOURNAL)
+    if left_active:
+        line(
+            console,
+            f"Left active, although in the trash before: {counted('runs', len(left_active))}.",
+        )
+        listing(console, [*left_active.items()], everything=False, where=IN_JOURNAL)
     if plan.without_assessments:
         line(
             console,
@@ -138,25 +166,54 @@ def restored(
     skips: Sequence[dict[str, Any]],
     console: Console,
     journal: Path | None,
+    *,
+    keep_command: str | None = None,
 ) -> None:
-    """Print how a restore ended."""
+    """Print how a restore ended.
+
+    Args:
+        counts: by (kind, outcome).
+        skips: records of what was left alone.
+        console: where to.
+        journal: of the restore; None when nothing was changed.
+        keep_command: sets the keep tag on what is back; None where it has been set.
+    """
     for kind, words in by_record_kind()[:2]:
         done = counts[kind, "restored"]
         line(console, f"{words}: {done:,} {'restored' if journal else 'would be restored'}")
+    if back := counts["run", "deleted"]:
+        would = "put" if journal else "would be put"
+        line(console, f"runs: {back:,} {would} back into the trash, where they were before")
     _skips([s for s in skips if s["reason"] != "irreversible"], console, verb="restored")
     if journal:
         line(console, f"Journal {journal}")
+    if keep_command and any(counts[kind, "restored"] for kind in ("run", "experiment")):
+        will = "are" if journal else "would be"
+        line(
+            console,
+            f"They {will} as stale as before: the next prune deletes the runs again. To retain them, "
+            "set the keep tag on them:",
+        )
+        spans(console, [("Keep:   ", "dim"), (keep_command, "cyan")])
+
+
+_LEFT_ACTIVE = {"already_active", "protected"}
 
 
 def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "deleted") -> None:
-    """Print what was left alone and why; of what was gone already only how much."""
+    """Print what was left alone and why; of what a prune found gone only how much."""
     gone = {"gone": "are gone", "already_deleted": "are in the trash already"}
+    if verb != "deleted":
+        gone = {}
     telling = [skip for skip in skips if skip["reason"] not in gone]
     for skip in telling[:CUT_AT]:
         code = skip["reason"] or skip["outcome"]
+        # What a restore leaves active is not "not restored".
+        left = skip["outcome"] == "skipped" and verb == "restored" and code in _LEFT_ACTIVE
+        words = "left active" if left else f"not {verb}"
         line(
             console,
-            f"  not {verb}: {skip['kind']} {skip['id']}  {code}: {skip.get('detail', '')}",
+            f"  {words}: {skip['kind']} {skip['id']}  {code}: {skip.get('detail', '')}",
         )
     if len(telling) > CUT_AT:
         line(console, f"  ... and {len(telling) - CUT_AT:,} more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +61,36 @@ def test_yes_prunes_without_a_question_and_saves_the_plan(
     (journal,) = tmp_path.glob("*.journal.jsonl")
     assert Journal.load(journal).with_outcome("deleted") == stale
     bench.cli("validate", plan.path).expect(0)
+
+
+def test_the_undo_of_last_night_works_after_tonight(
+    bench: Bench, stale: set[Entity], tmp_path: Path
+) -> None:
+    """Whatever the files are called: nothing that an undo depends on is moved or overwritten."""
+    runs = {entity for entity in stale if entity[0] == "run"}
+    for number, names in enumerate(([], ["-o", "p.json"], ["-o", "p2.json", "--journal", "j"])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        first = bench.cli("prune", "--yes", *names, cwd=folder).expect(0)
+        assert runs <= bench.state().trashed
+        content = {
+            path: path.read_bytes() for path in folder.glob("*j*") if "plan" not in path.name
+        }
+        (line,) = [text for text in first.out.splitlines() if text.startswith("Undo:")]
+        # Tonight nothing is deleted.  Tomorrow something is.
+        bench.cli("prune", "--yes", *names, cwd=folder).expect(0)
+        new = bench.world.run(bench.world.experiment(age=FRESH))
+        last = bench.cli("prune", "--yes", *names, cwd=folder).expect(0)
+        assert {p: b for p, b in content.items() if p.suffix != ".json"}.items() <= {
+            path: path.read_bytes() for path in folder.iterdir()
+        }.items()
+        bench.cli(*shlex.split(line)[2:], "--yes", cwd=folder).expect(0)
+        assert runs <= bench.state().active
+        assert ("run", new) in bench.state().trashed
+        (line,) = [text for text in last.out.splitlines() if text.startswith("Undo:")]
+        bench.cli(*shlex.split(line)[2:], "--yes", cwd=folder).expect(0)
+        assert ("run", new) in bench.state().active
+        bench.world.delete_run(new)
 
 
 def test_selecting_options_select_without_a_plan(

@@ -6,6 +6,7 @@ Refused means: the right exit code, one sentence that says what is wrong, nothin
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -462,6 +463,69 @@ def test_usage_errors_are_64(shared_bench: Bench, words: tuple[str, ...]) -> Non
     outcome = shared_bench.cli(*words).expect(USAGE)
     assert outcome.err.strip()
     assert not outcome.out.strip()
+
+
+def test_where_an_expectation_is_required_a_saved_plan_needs_one(
+    plan: Plan, shared_bench: Bench, refuse: Callable[..., str]
+) -> None:
+    """``MLFLOW_GC_REQUIRE_EXPECT``: anything but a clear no; a dry run deletes nothing."""
+    for value in ("1", "true", "what"):
+        said = refuse(plan.path, env={"MLFLOW_GC_REQUIRE_EXPECT": value})
+        assert "MLFLOW_GC_REQUIRE_EXPECT" in said
+    for value, words in (("1", ("--expect", plan.plan_id)), ("0", ()), ("", ()), ("1", ())):
+        shared_bench.cli(
+            "prune", plan.path, *words, "--dry-run", env={"MLFLOW_GC_REQUIRE_EXPECT": value}
+        ).expect(0)
+
+
+@pytest.mark.parametrize(
+    ("env", "numbers"),
+    [
+        ({"MLFLOW_GC_MAX_DELETIONS": "3"}, ["4", "3"]),
+        ({"MLFLOW_GC_MAX_DELETIONS": "0"}, ["4", "0"]),
+        ({"MLFLOW_GC_MAX_SHARE": "44%"}, ["4 of 9", "44 %"]),
+    ],
+)
+def test_no_plan_loosens_what_this_machine_allows(
+    plan: Plan,
+    shared_bench: Bench,
+    refuse: Callable[..., str],
+    env: dict[str, str],
+    numbers: list[str],
+) -> None:
+    """Whatever guards the policy of a pull request sets; and ``check`` says so beforehand."""
+    said = refuse(plan.path, env=env)
+    assert "This machine allows less" in said
+    for words in (*numbers, next(iter(env))):
+        assert words in said
+    found = shared_bench.cli("check", plan.path, "--format", "json", env=env).expect(0).json()
+    assert "This machine allows less" in found["refusals"][0]
+    roomy = {"MLFLOW_GC_MAX_DELETIONS": "4", "MLFLOW_GC_MAX_SHARE": "45"}
+    shared_bench.cli("prune", plan.path, "--dry-run", env=roomy).expect(0)
+    refuse(plan.path, env={next(iter(env)): "many"}, codes=(USAGE,))
+
+
+def test_a_pipe_is_no_journal(plan: Plan, shared_bench: Bench, refuse: Callable[..., str]) -> None:
+    """Refused at once; it would wait for a reader, deaf to every signal."""
+    pipe = shared_bench.dir / "pipe"
+    os.mkfifo(pipe)
+    assert "named pipe" in refuse(plan.path, "--journal", pipe, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "content", ["version: 1\n", '{"type":"header","format":"mlflow-gc/journal"}\n']
+)
+def test_no_command_overwrites_what_it_did_not_make(
+    shared_bench: Bench, tmp_path: Path, content: str
+) -> None:
+    """A policy, a journal: said before the server is read."""
+    path = tmp_path / "precious"
+    path.write_text(content)
+    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    for words in (("report", "-o"), ("prune", "--yes", "-o"), ("report", "--events")):
+        outcome = shared_bench.cli(*words, path, env=nowhere).expect(ERROR)
+        assert "not overwritten" in outcome.err
+        assert path.read_text() == content
 
 
 @pytest.mark.parametrize("what", ["the plan itself", "another file"])

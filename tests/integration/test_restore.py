@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import shlex
+from typing import TYPE_CHECKING, Any
 
+from support.plans import Journal
 from support.world import FRESH
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from support.bench import Bench
     from support.oracle import Entity
     from support.plans import Plan
+    from support.proxy import Proxy
 
 
 def _pruned(bench: Bench) -> tuple[Plan, Path, set[Entity], set[Entity]]:
@@ -77,28 +80,190 @@ def test_dry_run_changes_nothing(bench: Bench) -> None:
     assert not journal.with_name(f"{journal.name}.restore.jsonl").exists()
 
 
-def test_only_takes_kinds_and_ids(bench: Bench) -> None:
-    """One run of a live experiment; then an experiment, whose runs stay deleted."""
-    plan, journal, _, _ = _pruned(bench)
+def _old_trash(bench: Bench, count: int = 1, **run: Any) -> tuple[str, list[str], list[str]]:
+    """Make a stale experiment with as many runs in its trash as active ones.
+
+    Returns:
+        The experiment, its active runs, and those in its trash.
+    """
+    home = bench.world.experiment()
+    runs = [bench.world.run(home) for _ in range(count)]
+    trashed = [bench.world.run(home, **run) for _ in range(count)]
+    for run_id in trashed:
+        bench.world.delete_run(run_id)
+    return home, runs, trashed
+
+
+def test_what_somebody_needs_by_now_is_left_active(bench: Bench) -> None:
+    """Of the runs that were in the trash before: restored by hand, registered, nested under."""
+    world = bench.world
+    home, runs, trashed = _old_trash(bench, 5)
+    by_hand, registered, source, parent, plain = trashed
+    elsewhere = world.experiment(age=FRESH)
+    plan = bench.report()
+    assert plan.runs == set(runs)
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    world.restore_run(by_hand)
+    world.version(world.model(), run_id=registered, age=FRESH)
+    world.version(world.model(), source=f"s3://bucket/{source}/artifacts/model", age=FRESH)
+    child = world.run(elsewhere, parent=parent, age=FRESH)
+    kept = {by_hand, registered, source, parent}
+
+    dry = bench.cli("restore", journal, "--dry-run").expect(0)
+    assert ("run", plain) in bench.state().trashed
+    assert "runs: 1 would be put back into the trash" in dry.text
+    done = bench.cli("restore", journal, "--yes").expect(0)
+    state = bench.state()
+    assert {("run", r) for r in [*runs, *kept, child]} | {("experiment", home)} <= state.active
+    assert ("run", plain) in state.trashed
+    for outcome in (dry, done):
+        for run_id in kept:
+            assert run_id in outcome.text, "its name is said"
+        assert "registered_model" in outcome.text
+    told = Journal.load(journal.with_name(f"{journal.name}.restore.jsonl"))
+    assert ("run", plain) in told.with_outcome("deleted")
+    assert told.skips == {
+        ("run", by_hand): "already_active",
+        **{("run", r): "protected" for r in kept - {by_hand}},
+    }
+    again = bench.cli("restore", journal, "--yes").expect(0)
+    assert bench.state() == state, again.text
+
+
+def test_what_is_needed_while_it_goes_back_is_restored_again(bench: Bench, proxy: Proxy) -> None:
+    """Registered between the re-check and the delete."""
+    home, _, (trashed,) = _old_trash(bench)
+    plan = bench.report()
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    name = bench.world.model()
+    proxy.before("POST", "runs/delete$", lambda: bench.world.version(name, run_id=trashed))
+    bench.cli("restore", journal, "--yes", env={"MLFLOW_TRACKING_URI": proxy.uri}).expect(0)
+    assert {("run", trashed), ("experiment", home)} <= bench.state().active
+
+
+def test_an_edited_journal_deletes_no_active_run(bench: Bench) -> None:
+    """Neither in the experiment that it restores nor elsewhere, nor by a forged restore journal."""
+    world = bench.world
+    home, (mine, other), (trashed, _) = _old_trash(bench, 2)
+    live = world.experiment(age=FRESH)
+    elsewhere, old = world.run(live, age=FRESH), world.run(world.experiment())
+    plan = bench.report()
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    world.restore_run(mine)
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        if line.get("undo", {}).get("deleted_runs") is not None:
+            line["undo"]["deleted_runs"] += [elsewhere, old, mine]
+    # What the prune deleted looks as if it had been in the trash before.
+    lines = [line for line in lines if line.get("kind") != "run" or line["type"] == "intent"]
+    intents = [line for line in lines if line["type"] == "intent" and line["kind"] == "run"]
+    lines = [line for line in lines if line not in intents]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    before = bench.state()
+    dry = bench.cli("restore", journal, "--dry-run").expect(0)
+    assert mine in dry.text
+    bench.cli("restore", journal, "--yes").expect(0)
+    state = bench.state()
+    assert not state.gone_since(before)
+    assert {("run", mine), ("experiment", home)} <= state.active
+    assert {("run", other), ("run", trashed)} <= state.trashed
+
+    own = journal.with_name(f"{journal.name}.restore.jsonl")
+    forged = [json.loads(line) for line in own.read_text().splitlines()][:1]
+    entry = plan.run(other) | {"expect": {**plan.run(other)["expect"]}}
+    world.restore_run(other)
+    forged.append(
+        {
+            "type": "intent", "kind": "experiment", "ids": [home],
+            "time": "2026-01-01T00:00:00.000Z", "undo": {"old_trash": [entry]},
+        }
+    )  # fmt: skip
+    own.write_text("".join(json.dumps(line) + "\n" for line in forged))
+    before = bench.state()
+    bench.cli("restore", journal, "--yes").expect(0)
+    assert not bench.state().gone_since(before)
+
+
+def test_only_brings_back_what_it_names(bench: Bench) -> None:
+    """One run of an active experiment; an experiment, by id and by kind, with what was in it."""
+    plan, journal, active, trashed = _pruned(bench)
+    (first,) = plan.experiments
     second = next(r for r in plan.document["runs"] if r["experiment_name"] == "second")
+    whole = {("run", r["run_id"]) for r in plan.document["runs"] if r["experiment_id"] == first}
+    assert whole
     before = bench.state()
     bench.cli("restore", journal, "--yes", "--only", second["run_id"]).expect(0)
     assert set(bench.state().active - before.active) == {("run", second["run_id"])}
     before = bench.state()
-    bench.cli("restore", journal, "--yes", "--only", "experiment").expect(0)
-    assert set(bench.state().active - before.active) == {
-        ("experiment", e) for e in plan.experiments
-    }
+    bench.cli("restore", journal, "--yes", "--only", first).expect(0)
+    assert set(bench.state().active - before.active) == {("experiment", first)} | whole
+    assert {e for e in trashed if e[0] == "run"} <= bench.state().trashed
+    bench.cli("restore", journal, "--yes", "--only", "runs").expect(0)
+    versions = {("model_version", v) for v in plan.versions}
+    assert set(bench.state().active) == active - versions
+    bench.world.delete_experiment(first)
+    assert bench.cli("restore", journal, "--yes", "--only", "experiments").expect(0)
+    assert set(bench.state().active) == active - versions
 
 
-def test_a_run_of_an_experiment_in_the_trash_is_not_restored_alone(bench: Bench) -> None:
-    """It would be active inside a deleted experiment, and ``mlflow gc`` would take it along."""
+def test_only_says_what_it_did_not_do(bench: Bench) -> None:
+    """A run of an experiment in the trash, a version, what was not deleted, an unknown id."""
+    world = bench.world
     plan, journal, _, _ = _pruned(bench)
-    first = next(r for r in plan.document["runs"] if r["experiment_name"] == "first")
+    (first,) = plan.experiments
+    run = next(r for r in plan.document["runs"] if r["experiment_id"] == first)
+    (version,) = plan.versions
     before = bench.state()
-    outcome = bench.cli("restore", journal, "--yes", "--only", first["run_id"]).expect(0)
+    for name, code, words in (
+        # It would be active inside a deleted experiment, and mlflow gc would take it along.
+        (run["run_id"], 3, f"its experiment {first} is in the trash"),
+        (version, 3, "cannot be restored"),
+        ("0" * 32, 64, "does not name it"),
+        ("rnus", 64, "does not name it"),
+    ):
+        outcome = bench.cli("restore", journal, "--yes", "--only", name).expect(code)
+        assert words in outcome.text
+        assert bench.state() == before
+    second = next(r for r in plan.document["runs"] if r["experiment_id"] != first)
+    world.restore_run(second["run_id"])
+    world.delete_run(second["run_id"])
+    bench.world.purge_run(second["run_id"])
+    outcome = bench.cli("restore", journal, "--yes", "--only", second["run_id"]).expect(3)
+    assert "permanently" in outcome.text
+
+
+def test_keep_retains_what_is_back(bench: Bench) -> None:
+    """By the command that the end prints, also when all is back already."""
+    world = bench.world
+    home, (inside,), _ = _old_trash(bench)
+    alone = world.run(world.experiment(age=FRESH))
+    plan = bench.report()
+    assert plan.runs == {inside, alone}
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    outcome = bench.cli("restore", journal, "--yes").expect(0)
+    (line,) = [text for text in outcome.out.splitlines() if text.startswith("Keep:")]
+    assert bench.report(name="again.json").runs == {inside, alone}
+    command = shlex.split(line.removeprefix("Keep:"))[1:]
+    bench.cli(*command, "--yes").expect(0)
+    state = bench.state()
+    assert {("run", inside), ("run", alone), ("experiment", home)} <= state.active
+    again = bench.report(name="kept.json")
+    assert not again.entities
+    assert again.protection(("run", inside))
+
+
+def test_expect_refuses_the_journal_of_another_plan(bench: Bench) -> None:
+    """As for prune: exit 5, and nothing is touched."""
+    plan, journal, _, _ = _pruned(bench)
+    before = bench.state()
+    outcome = bench.cli("restore", journal, "--yes", "--expect", f"sha256:{'0' * 64}").expect(5)
+    assert plan.plan_id in outcome.err
     assert bench.state() == before
-    assert "in the trash" in outcome.text
+    bench.cli("restore", journal, "--dry-run", "--expect", plan.plan_id).expect(0)
 
 
 def test_without_a_terminal_it_asks_for_yes(bench: Bench) -> None:

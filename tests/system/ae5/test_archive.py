@@ -277,7 +277,9 @@ class Job:
         return done
 
     def plan(self) -> dict[str, Any]:
-        return json.loads((self.folder / "prune-plan.json").read_text(encoding="utf-8"))
+        # That of Prune has the moment in its name.
+        (path,) = self.folder.glob("prune-plan*.json")
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unit import worlds
 
-from mlflow_gc.apply.journal import Journal, read_journal
+from mlflow_gc.apply.journal import Journal, journal_path, read_journal
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan.canonical import plan_id
 
@@ -88,26 +90,70 @@ def test_a_torn_last_line_is_left_out_and_the_next_session_begins_on_a_new_line(
     assert len(read_journal(path)) == 2
 
 
-def test_the_journal_of_another_plan_is_moved_aside_whole(tmp_path):
-    path = tmp_path / "j"
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("p.json.journal.jsonl", "p.json.{}.journal.jsonl"),
+        ("j.jsonl", "j.{}.jsonl"),
+        ("j", "j.{}"),
+        (".j", ".j.{}"),
+    ],
+)
+def test_beside_the_journal_of_another_plan_it_has_a_name_of_its_own(tmp_path, name, own):
+    """What an undo depends on is neither moved nor overwritten."""
+    path = tmp_path / name
+    assert journal_path(path, PLAN["plan_id"]) == path
     _session(path, OTHER)
     before = path.read_bytes()
+    found = journal_path(path, PLAN["plan_id"])
+    assert found.name == own.format(PLAN["plan_id"][7:19])
+    _session(found)
+    assert journal_path(path, PLAN["plan_id"]) == found
+    assert journal_path(path, OTHER["plan_id"]) == path
+    assert path.read_bytes() == before
+    with pytest.raises(Refused):  # somebody was faster
+        Journal(path, PLAN)
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    """A pipe that nobody reads would be waited for, deaf to every signal."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    (tmp_path / "to the pipe").symlink_to(tmp_path / "pipe")
+    for path in (*tmp_path.iterdir(), tmp_path, Path("/dev/null")):
+        for touch in (lambda p: Journal(p, PLAN), lambda p: journal_path(p, PLAN["plan_id"])):
+            with pytest.raises(Refused) as refusal:
+                touch(path)
+            assert str(path) in refusal.value.message
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_new_journal_is_its_owners_only_and_an_old_one_keeps_its_mode(tmp_path):
+    path = tmp_path / "j"
     _session(path)
-    assert len(read_journal(path)) == 1
-    (aside,) = (p for p in tmp_path.iterdir() if p != path)
-    assert aside.read_bytes() == before
-    assert OTHER["plan_id"][7:19] in aside.name
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    _session(path)
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_nothing_is_overwritten_when_moving_aside(tmp_path):
+def test_a_byte_order_mark_is_no_reason_to_refuse_an_undo(tmp_path):
     path = tmp_path / "j"
-    _session(path, OTHER)
-    aside = path.with_name(f"j.{OTHER['plan_id'][7:19]}")
-    aside.write_text("precious")
-    before = path.read_bytes()
-    Journal(path, PLAN).close("completed")
-    assert aside.read_text() == "precious"
-    assert aside.with_name(f"{aside.name}.2").read_bytes() == before
+    _session(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert _records(path) == ["a", "b", "c"]
+    _session(path, ids=("d",))
+    assert _records(path) == ["a", "b", "c", "d", "c"]
+
+
+def test_without_a_file_it_only_counts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    journal = Journal(None, PLAN)
+    journal.record("run", "a", "deleted")
+    journal.close("completed")
+    assert journal.counts == {("run", "deleted"): 1}
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("content", [b"precious notes\n", b"{}\n", b"[]\n", b'"x"\n', b"\x00" * 9])
