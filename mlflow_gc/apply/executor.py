@@ -28,6 +28,7 @@ from mlflow_gc.apply.undo import (
     deleted_since_completion,
     intended_undo,
     settled,
+    without_age,
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.pace import Pace
@@ -422,13 +423,18 @@ class Executor:
         regrets = self._recheck.regret_experiments(ours, trash_before)
         for experiment_id, finding in regrets.items():
             before = trash_before[experiment_id]
+            policy = self._recheck.policy
             trash = OldTrash(
                 self._gateway,
                 {experiment_id: before},
                 # Once begun it is brought to its end: a later session finds it active.
                 threading.Event(),
                 workspace=self._plan["server"]["workspace"],
-                keep_tag=self._recheck.policy.keep_tag,
+                policy=without_age(
+                    policy.keep_tag,
+                    delete_evaluations=policy.delete_evaluations,
+                    evidence=policy.evidence,
+                ),
             )
             restore = partial(trash.restore, experiment_id, record=self._record_old_trash)
             self._put_back("experiment", experiment_id, finding, restore)

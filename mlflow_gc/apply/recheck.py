@@ -25,6 +25,7 @@ from mlflow_gc.inventory.scan import (
     EXPERIMENTS_A_CALL,
     IDS_A_CALL,
     chunks,
+    is_refused,
     probe,
     read_experiments,
     runs_by_id,
@@ -48,6 +49,7 @@ from mlflow_gc.retention.decide import (
 )
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict, protect
 from mlflow_gc.retention.explain import explain
+from mlflow_gc.retention.model_versions import refused_name
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.runs import place_holders
 
@@ -477,7 +479,10 @@ class Recheck:
         """Look at a planned model version."""
         looked_at, registry = self._fresh(), self.registry
         name, number = entry["name"], entry["version"]
-        model = self._gateway.get_registered_model(name)
+        try:
+            model = self._gateway.get_registered_model(name)
+        except ServerError as error:
+            return _refused(error, name, looked_at)
         wired = self._gateway.get_model_version(name, number) if model is not None else None
         if model is None or wired is None:
             return Finding("gone", "it does not exist any more", looked_at)
@@ -508,7 +513,10 @@ class Recheck:
         """Look at a planned registered model; deleting it would take any version along."""
         looked_at = self._fresh()
         name = entry["name"]
-        wired = self._gateway.get_registered_model(name)
+        try:
+            wired = self._gateway.get_registered_model(name)
+        except ServerError as error:
+            return _refused(error, name, looked_at)
         if wired is None:
             return Finding("gone", "it does not exist any more", looked_at)
         model = wire.registered_model(wired)
@@ -816,6 +824,17 @@ def _finding_of_experiment(
     else:
         finding = _judged(decision, looked_at)
     return replace(finding, changes=tuple(differences(entry["expect"], expected)))
+
+
+def _refused(error: ServerError, name: str, looked_at: float) -> Finding:
+    """Return what it means that a registered model cannot be read: its name may be refused.
+
+    Raises:
+        ServerError: it is about something else.
+    """
+    if not is_refused(error, name):
+        raise error
+    return _kept_or(refused_name(name), "protected", error.message, looked_at)
 
 
 def _judged(decision: Decision, looked_at: float) -> Finding:

@@ -14,7 +14,7 @@ from functools import partial
 
 from mlflow_gc.apply.journal import Journal, Session
 from mlflow_gc.apply.recheck import Finding
-from mlflow_gc.apply.undo import Entry, OldTrash, Undo, settled
+from mlflow_gc.apply.undo import Entry, OldTrash, Undo, settled, without_age
 from mlflow_gc.clock import parse_time
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment
@@ -71,7 +71,7 @@ class Restorer:
             self._stop,
             brought_back=undo.runs,
             workspace=header["server"]["workspace"],
-            keep_tag=header.get("keep_tag", KEEP),
+            policy=without_age(header.get("keep_tag", KEEP)),
         )
         self._restored_experiments: set[str] = set()
         self.is_incomplete = False

@@ -19,7 +19,7 @@ from mlflow_gc.inventory.retries import wait_s
 from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, runs_by_id
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import expect_run
-from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
 
@@ -216,7 +216,7 @@ class OldTrash:
         stop: cuts waiting short, and ends between batches.
         brought_back: runs that come back, whatever was in the trash.
         workspace: of the server; None where it has none.
-        keep_tag: a tag of this name keeps a run active.
+        policy: says what keeps a run, by tag or as an evaluation; see :func:`without_age`.
     """
 
     def __init__(
@@ -227,14 +227,14 @@ class OldTrash:
         *,
         brought_back: Collection[str] = (),
         workspace: str | None,
-        keep_tag: str,
+        policy: Policy,
     ) -> None:
         self._gateway = gateway
         self._stop = stop
         self._runs = runs
         self._brought_back = frozenset(brought_back)
         self._workspace = workspace
-        self._keep_tag = keep_tag
+        self._policy = policy
         self._known_recheck: Recheck | None = None
         self._intended: dict[str, Sequence[Entry]] = {}
 
@@ -248,10 +248,12 @@ class OldTrash:
         Returns:
             The runs that do; and why the others of :meth:`candidates` stay active, by run id.
         """
-        candidates = [run_id for i in experiment_ids for run_id in self.candidates(i)]
-        if not candidates:
-            return [], {}
-        found = {run.run_id: run for run in runs_by_id(self._gateway, candidates, experiment_ids)}
+        candidates = [(run_id, i) for i in experiment_ids for run_id in self.candidates(i)]
+        found: dict[str, Run] = {}
+        for group in chunks(candidates, IDS_A_CALL):
+            ids, homes = zip(*group, strict=True)
+            runs = runs_by_id(self._gateway, ids, sorted({*homes}))
+            found.update((run.run_id, run) for run in runs)
         stays = {
             run_id: Finding("already_active", "somebody restored it since")
             for run_id, run in found.items()
@@ -348,15 +350,7 @@ class OldTrash:
 
     def _recheck(self) -> Recheck:
         if self._known_recheck is None:
-            policy = Policy(
-                as_of_ms=now_ms(),
-                default=Rule.of_days(DEFAULT_TTL_DAYS),
-                keep_tag=self._keep_tag,
-                # Somebody put them into the trash: only what needs them counts.
-                heeds_age=False,
-                heeds_marks=False,
-            )
-            refuse_partial_view(self._gateway, policy)
+            refuse_partial_view(self._gateway, self._policy)
             self._known_recheck = Recheck(
                 self._gateway,
                 {
@@ -369,13 +363,34 @@ class OldTrash:
                     ],
                     "server": {"workspace": self._workspace},
                 },
-                policy,
+                self._policy,
             )
         return self._known_recheck
 
     def _is_active(self, experiment_id: str) -> bool:
         found = self._gateway.get_experiment(experiment_id)
         return found is not None and wire.experiment(found).lifecycle_stage == "active"
+
+
+def without_age(
+    keep_tag: str, *, delete_evaluations: bool = False, evidence: Evidence | None = None
+) -> Policy:
+    """Return the policy for runs that somebody put into the trash: only what needs them counts.
+
+    Args:
+        keep_tag: a tag of this name keeps a run active.
+        delete_evaluations: evaluation runs may go, with their assessments.
+        evidence: what the account has to see; all, when None.
+    """
+    return Policy(
+        as_of_ms=now_ms(),
+        default=Rule.of_days(DEFAULT_TTL_DAYS),
+        keep_tag=keep_tag,
+        delete_evaluations=delete_evaluations,
+        evidence=evidence or Evidence(),
+        heeds_age=False,
+        heeds_marks=False,
+    )
 
 
 def _entry(run: Run) -> Entry:

@@ -203,7 +203,7 @@ def _open(path: Path) -> int:
         if descriptor is not None:
             # What the shell opened is written where it stands; opening it again would cut a log.
             return os.dup(descriptor)
-        refuse_overwriting(path, FORMAT, "an events file")
+        refuse_overwriting(path, (FORMAT,), "an events file")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
         # Names stand in it, as in a plan.
         return os.open(path, flags, 0o600)

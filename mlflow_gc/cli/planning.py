@@ -16,6 +16,7 @@ from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
 from mlflow_gc.inventory.gateway import Gateway, ServerError
 from mlflow_gc.inventory.reader import Reader, open_reader
+from mlflow_gc.inventory.scan import refused_names
 from mlflow_gc.plan.build import build_plan
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.policy_file import (
@@ -33,7 +34,7 @@ from mlflow_gc.retention.decide import (
     runs_that_may_read,
     trash_since,
 )
-from mlflow_gc.retention.decision import Decisions
+from mlflow_gc.retention.decision import Decisions, Verdict
 from mlflow_gc.retention.evidence import judge_scan
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import NEVER, Rule
@@ -218,6 +219,9 @@ def survey(
         gc.freeze()
         with progress.phase(Phase.DECIDE):
             decisions = decide(inventory, policy)
+        if refused := refused_names(gateway, _models_to_delete_from(decisions)):
+            inventory = replace(inventory, refused_names=refused)
+            decisions = decide(inventory, policy)
         inventory, decisions = _with_inputs(reader, inventory, decisions, policy, progress)
         waiting = experiments_to_probe(decisions)
         since_ms = trash_since(policy, inventory)
@@ -233,6 +237,17 @@ def survey(
     decisions = decide_after_look(inventory, policy, decisions)
     inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *doubts))
     return inventory, decisions, server
+
+
+def _models_to_delete_from(decisions: Decisions) -> set[str]:
+    """Return the registered models that go, or lose versions."""
+    names = {
+        name for (name, _), d in decisions.model_versions.items() if d.verdict is Verdict.DELETE
+    }
+    names |= {
+        name for name, d in decisions.registered_models.items() if d.verdict is Verdict.DELETE
+    }
+    return names
 
 
 def _with_inputs(

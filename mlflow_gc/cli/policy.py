@@ -30,7 +30,7 @@ def init(
 ) -> None:
     """Write a commented policy to begin with, and its schema for editors."""
     from mlflow_gc.cli.output import put, say
-    from mlflow_gc.plan.file import write
+    from mlflow_gc.plan.file import refuse_overwriting, write
     from mlflow_gc.plan.policy_file import DEFAULT_NAMES, starter
     from mlflow_gc.plan.schema import SCHEMAS, schema_text
 
@@ -45,9 +45,11 @@ def init(
             f"{other} is there already; two policy files are refused.",
             hint="Remove it first, or use -o FILE.",
         )
-    write([starter().encode()], out, is_private=False)
     # The first line of the starter names it: editors complete and check by it.
-    write([schema_text("policy").encode()], out.with_name(SCHEMAS["policy"]), is_private=False)
+    beside = out.with_name(SCHEMAS["policy"])
+    refuse_overwriting(beside, (f"urn:mlflow-gc:schemas:{beside.name}",), "the schema of policies")
+    write([starter().encode()], out, is_private=False)
+    write([schema_text("policy").encode()], beside, is_private=False)
     say(f"Wrote {out}, and {SCHEMAS['policy']} beside it for editors.")
     say(f"Next: mlflow-gc policy explain --policy {out}")
 

@@ -76,7 +76,7 @@ def prune(
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.plan.build import FORMAT
+    from mlflow_gc.plan.build import MARKS
     from mlflow_gc.plan.file import refuse_overwriting
     from mlflow_gc.plan.shard import Shard
     from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
@@ -132,7 +132,7 @@ def prune(
             progress=progress,
         )
         plan_file = out or _name_of_its_own()
-        refuse_overwriting(plan_file, FORMAT, "a plan")
+        refuse_overwriting(plan_file, MARKS, "a plan")
     if journal is not None:
         refuse_no_file(journal)
     gateway = open_server(

@@ -38,13 +38,13 @@ def report(
     from mlflow_gc.cli.session import begin
     from mlflow_gc.inventory.entities import CLOCK_SKEW, INCOMPLETE_SCAN, SCAN_TOO_LONG
     from mlflow_gc.plan import schema
-    from mlflow_gc.plan.build import FORMAT, GUARD
+    from mlflow_gc.plan.build import GUARD, MARKS
     from mlflow_gc.plan.file import pieces, refuse_overwriting, write
     from mlflow_gc.plan.verify import GUARD_HINT, KINDS
     from mlflow_gc.views import text
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color)
-    refuse_overwriting(out, FORMAT, "a plan")
+    refuse_overwriting(out, MARKS, "a plan")
     policy = resolve_policy(
         ttl=ttl,
         as_of=as_of,

@@ -239,6 +239,8 @@ class Inventory:
     workspace: str | None = None
     foreign_versions: tuple[ModelVersion, ...] = ()
     """Of other workspaces: they cannot go, and protect the runs and models that they name."""
+    refused_names: frozenset[str] = frozenset()
+    """Registered models that the server refuses to delete from, for what they are called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,40 @@ def read_registry(
     resolve_storage(gateway, versions)
 
 
+def _may_be_refused(name: str) -> bool:
+    """Tell whether some version of MLflow refuses calls about a registered model of this name.
+
+    3.17 validates the name in every call about one model (utils/validation.py _validate_model_name):
+    no "/" or ":", nothing that is another path once it is resolved.  Older servers allowed such
+    names, and searches still list them.
+    """
+    return "/" in name or ":" in name or name == "." or name.startswith("..")
+
+
+def is_refused(error: ServerError, name: str) -> bool:
+    """Tell whether a server refused a call for the name of the registered model in it."""
+    return _may_be_refused(name) and error.failure is Failure.REJECTED
+
+
+def refused_names(gateway: Gateway, names: Iterable[str]) -> frozenset[str]:
+    """Return the registered models that the server would not delete from, for what they are called.
+
+    Costs one request for each name that may be one of these; there are none on most servers.
+
+    Raises:
+        ServerError: the server cannot be read.
+    """
+    refused = set()
+    for name in sorted(filter(_may_be_refused, names)):
+        try:
+            gateway.get_registered_model(name)
+        except ServerError as error:
+            if not is_refused(error, name):
+                raise
+            refused.add(name)
+    return frozenset(refused)
+
+
 def read_hidden_versions(
     gateway: Gateway,
     model: RegisteredModel,
@@ -252,7 +286,12 @@ def resolve_storage(
             continue
         original = versions.get(copied_from(version) or ("", ""))
         if original is None or not _is_original(original, version):
-            uri = gateway.get_download_uri(*key)
+            try:
+                uri = gateway.get_download_uri(*key)
+            except ServerError as error:
+                if not is_refused(error, version.name):
+                    raise
+                uri = None  # and so nobody else is told where its files are
             versions[key] = replace(version, storage=uri or "")
 
 

@@ -39,6 +39,10 @@ from mlflow_gc.settings import redact_uri
 FORMAT = "mlflow-gc/prune-plan"
 FORMAT_VERSION = "1.0"
 
+# Reformatted with its names sorted, a plan says its format late and its schema first.
+MARKS = (FORMAT, PLAN_SCHEMA_ID)
+"""Texts of which one stands at the beginning of each plan."""
+
 UNUSED_RULE = "unused_rule"
 """Diagnostic code: a rule of the policy is about nothing on the server."""
 

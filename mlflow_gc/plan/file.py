@@ -10,7 +10,7 @@ import secrets
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -114,13 +114,13 @@ def write(content: Iterable[bytes | memoryview], path: Path, *, is_private: bool
 _BEGINNING = 4096
 
 
-def refuse_overwriting(path: Path, format_name: str, what: str) -> None:
+def refuse_overwriting(path: Path, marks: Collection[str], what: str) -> None:
     """Refuse to write over a file that holds something else: a policy, or what an undo depends on.
 
     Args:
         path: where something is going to be written; ``-`` and what is no file hold nothing.
-        format_name: the ``format`` of the documents that may be replaced.
-        what: one of these, in words.
+        marks: texts of which one stands early in what may be replaced: a format, a schema's id.
+        what: what may be replaced, in words.
 
     Raises:
         GcError: it holds something else, or cannot be read.
@@ -132,10 +132,7 @@ def refuse_overwriting(path: Path, format_name: str, what: str) -> None:
             beginning = file.read(_BEGINNING)
     except OSError as error:
         raise GcError(f"The file {path} cannot be read: {error.strerror or error}.") from error
-    # Reformatted with its names sorted, a document says its format late and its schema first.
-    tool, _, name = re.escape(format_name).partition("/")
-    own = rf'"{tool}/{name}"|"\$schema"\s*:\s*"urn:{tool}:schemas:{name}\.'.encode()
-    if beginning.strip() and not re.search(own, beginning):
+    if beginning.strip() and not any(f'"{mark}"'.encode() in beginning for mark in marks):
         raise GcError(
             f"The file {path} exists and is not {what}; it is not overwritten.",
             hint="Nothing was changed. Name another file.",

@@ -35,6 +35,9 @@ class Reason(str, Enum):
     """Another version was copied from it."""
     PROMPT = "prompt"
     """A prompt: its text would go with it."""
+    REFUSED_NAME = "refused_name"
+    """The server refuses every call that names the registered model, the deletion too: newer MLflow
+    allows no `/` or `:` in such names, and older ones did."""
     UNKNOWN_MODEL = "unknown_model"
     """The registered model was not listed, so its aliases are unknown."""
     DEFAULT_EXPERIMENT = "default_experiment"

@@ -49,6 +49,9 @@ def decide_model_versions(
     for key, decision in decisions.items():
         if decision.verdict is Verdict.DELETE:
             version = inventory.model_versions[key]
+            if version.name in inventory.refused_names:
+                decisions[key] = refused_name(version.name)
+                continue
             decisions[key] = in_grace(version.tags, version.active_ms, policy) or decision
     return decisions
 
@@ -158,6 +161,11 @@ def _protected(
     if policy.is_too_young(version.active_ms):
         return protect(Reason.MIN_AGE, show("last change", version.active_ms))
     return None
+
+
+def refused_name(name: str) -> Decision:
+    """Return the decision on what the server would not delete."""
+    return protect(Reason.REFUSED_NAME, f"registered_model {name}")
 
 
 def is_prompt(tags: Mapping[str, str]) -> bool:

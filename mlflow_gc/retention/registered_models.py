@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mlflow_gc.inventory.entities import Inventory, RegisteredModel
 from mlflow_gc.retention.age import days_before, show
-from mlflow_gc.retention.decision import FRESH, Decision, Reason, delete, protect
-from mlflow_gc.retention.model_versions import is_prompt
+from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.model_versions import is_prompt, refused_name
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rulebook import Rulebook
 from mlflow_gc.retention.runs import in_grace
@@ -21,6 +21,9 @@ def decide_registered_models(
         for name, model in inventory.registered_models.items()
         if name not in populated and not model.highest_version
     }
+    for name, decision in decisions.items():
+        if decision.verdict is Verdict.DELETE and name in inventory.refused_names:
+            decisions[name] = refused_name(name)
     is_on = any(rule.empty_model_ms is not None for rule in policy.all_rules())
     return decisions if is_on else {}
 

@@ -369,3 +369,24 @@ def test_the_plan_is_not_changed_by_its_prune(bench: Bench) -> None:
     bench.prune(plan)
     assert plan.path.read_bytes() == raw
     assert Plan.load(plan.path).entities == plan.entities
+
+
+@pytest.mark.parametrize("name", ["team/model", "model:v2", "a/../b"])
+def test_what_the_server_refuses_to_delete_for_its_name_is_protected(
+    bench: Bench, name: str
+) -> None:
+    """Such names are of older servers; else every night would end with a failure (exit 3)."""
+    world = bench.world
+    original = world.model()
+    for _ in range(2):
+        world.version(original)
+    for table in ("registered_models", "model_versions"):
+        world.sql(f"UPDATE {table} SET name = ? WHERE name = ?", name, original)
+    plain = world.spare_version(world.model())
+    database = ("--backend-store-uri", f"sqlite:///{world.database}")
+    for place, options in (("rest.json", ()), ("database.json", database)):
+        plan = bench.report(*options, name=place)
+        assert plan.versions == {plain}
+        assert "refused_name" in plan.protection(("model_version", f"{name}/1"))
+    _, journal = bench.prune(plan)
+    assert journal.with_outcome("deleted") == {("model_version", plain)}

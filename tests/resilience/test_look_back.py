@@ -809,6 +809,36 @@ def test_a_look_back_that_cannot_be_made_is_made_by_the_next_prune(
     assert (kind, key) in journal.with_outcome("restored")
 
 
+def test_what_is_needed_of_an_old_trash_comes_back_with_its_experiment(
+    bench: Bench, proxy: Proxy
+) -> None:
+    """Restored by hand, or registered, since the experiment was deleted; the rest goes back."""
+    world = bench.world
+    home = world.experiment()
+    by_hand, registered, plain = trash = [world.run(home) for _ in range(3)]
+    for run in trash:
+        world.delete_run(run)
+    plan = bench.report()
+    assert plan.experiments == {home}
+
+    def meanwhile() -> None:
+        world.restore_run(by_hand)
+        world.version(world.model(), run_id=registered, age=FRESH)
+
+    def strike() -> None:
+        _need(world, "experiment", home)
+        # The look back begins with the registry.
+        proxy.before("GET", "registered-models/search$", meanwhile)
+
+    proxy.before("POST", "experiments/delete$", strike)
+    outcome, journal = bench.prune(plan, env=_through(proxy))
+    state = bench.state()
+    assert {("experiment", home), ("run", by_hand), ("run", registered)} <= state.active
+    assert ("run", plain) in state.trashed
+    assert journal.with_outcome("restored") == {("experiment", home), ("run", registered)}
+    assert f"run {registered} came back" in outcome.err
+
+
 # What an earlier session settled.
 
 

@@ -18,6 +18,7 @@ _WORDS = {
     "highest_version": "the highest version of its model or stage",
     "copied": "another version was copied from it",
     "prompt": "a prompt; its text would go with it",
+    "refused_name": "the server refuses the name of its registered model",
     "unknown_model": "its registered model was not listed",
     "default_experiment": "MLflow's default experiment",
     "gateway": "MLflow's gateway needs it",

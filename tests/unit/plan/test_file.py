@@ -15,7 +15,7 @@ from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import file
-from mlflow_gc.plan.build import FORMAT
+from mlflow_gc.plan.build import MARKS
 from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.file import refuse_overwriting, render, write
 from mlflow_gc.plan.verify import load_plan, verify
@@ -299,10 +299,10 @@ def test_a_symbolic_link_is_written_through(tmp_path):
 )
 def test_only_what_it_made_itself_is_overwritten(tmp_path, content, fine):
     path = tmp_path / "file"
-    refuse_overwriting(path, FORMAT, "a plan")
+    refuse_overwriting(path, MARKS, "a plan")
     path.write_bytes(content)
     if fine:
-        refuse_overwriting(path, FORMAT, "a plan")
+        refuse_overwriting(path, MARKS, "a plan")
     else:
         with pytest.raises(GcError, match="is not a plan"):
-            refuse_overwriting(path, FORMAT, "a plan")
+            refuse_overwriting(path, MARKS, "a plan")
