@@ -28,7 +28,6 @@ from mlflow_gc.apply.undo import (
     deleted_since_completion,
     intended_undo,
     settled,
-    without_age,
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.pace import Pace
@@ -394,8 +393,7 @@ class Executor:
             i: trash[i] if i in going else self._undo_of("experiment", i) or {}
             for i in (entry["experiment_id"] for entry in ours)
         }
-        before = {i: frozenset(known.get("deleted_runs", ())) for i, known in undo.items()}
-        self._look_back_at_experiments(ours, before)
+        self._look_back_at_experiments(ours, undo)
 
     def _without_shared(self, entries: Sequence[Document]) -> Sequence[Document]:
         """Leave out experiments in which other shards still have something to delete.
@@ -414,27 +412,24 @@ class Executor:
         return self._recheck.look_at_experiments([entry])[entry["experiment_id"]]
 
     def _look_back_at_experiments(
-        self, ours: Sequence[Document], trash_before: Mapping[str, Collection[str]]
+        self, ours: Sequence[Document], undo: Mapping[str, Document]
     ) -> None:
         """Put experiments back that somebody began to use while they were deleted."""
         if self._pretend or not ours:
             return
         self._recheck.refresh()
-        regrets = self._recheck.regret_experiments(ours, trash_before)
+        before = {i: frozenset(known.get("deleted_runs", ())) for i, known in undo.items()}
+        regrets = self._recheck.regret_experiments(ours, before)
         for experiment_id, finding in regrets.items():
-            before = trash_before[experiment_id]
             policy = self._recheck.policy
             trash = OldTrash(
                 self._gateway,
-                {experiment_id: before},
+                {experiment_id: undo[experiment_id]},
                 # Once begun it is brought to its end: a later session finds it active.
                 threading.Event(),
+                since_ms=policy.as_of_ms,
                 workspace=self._plan["server"]["workspace"],
-                policy=without_age(
-                    policy.keep_tag,
-                    delete_evaluations=policy.delete_evaluations,
-                    evidence=policy.evidence,
-                ),
+                evidence=policy.evidence,
             )
             restore = partial(trash.restore, experiment_id, record=self._record_old_trash)
             self._put_back("experiment", experiment_id, finding, restore)

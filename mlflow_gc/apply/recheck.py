@@ -51,7 +51,7 @@ from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict, p
 from mlflow_gc.retention.explain import explain
 from mlflow_gc.retention.model_versions import refused_name
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.runs import place_holders
+from mlflow_gc.retention.runs import place_holders, runs_behind_versions
 
 LOOK_IS_GOOD_FOR_S = 5.0
 """Seconds between the look at an entity and its deletion, at most."""
@@ -468,12 +468,34 @@ class Recheck:
         """Return what ``restore`` needs for experiments: the runs in their trash right now.
 
         Restoring an experiment brings back every run in it, whenever that was deleted
-        (HAZARDS 0.6); these have to go back into the trash.
+        (HAZARDS 0.6); these have to go back into the trash.  ``registered`` says by which version
+        some of them are named today, in spite of which somebody deleted them.
         """
-        trash: dict[str, list[str]] = {experiment_id: [] for experiment_id in experiment_ids}
+        trash: dict[str, dict[str, Run]] = {experiment_id: {} for experiment_id in experiment_ids}
         for run in self._search_in(experiment_ids, view="DELETED_ONLY"):
-            trash[run.experiment_id].append(run.run_id)
-        return {i: {"deleted_runs": sorted(run_ids)} for i, run_ids in trash.items()}
+            trash[run.experiment_id][run.run_id] = run
+        registry = self.registry
+        undo: dict[str, Document] = {}
+        for experiment_id, runs in trash.items():
+            undo[experiment_id] = {"deleted_runs": sorted(runs)}
+            others = {i: run for i, run in runs.items() if i not in self._planned_runs}
+            behind = (
+                runs_behind_versions(
+                    Inventory(
+                        experiments={},
+                        runs=others,
+                        registered_models=registry.models,
+                        model_versions=registry.versions,
+                        foreign_versions=registry.foreign_versions,
+                        logged_models={**self._logged_models, **registry.logged_models},
+                    )
+                )
+                if others
+                else {}
+            )
+            if behind:
+                undo[experiment_id]["registered"] = {i: list(behind[i].via) for i in sorted(behind)}
+        return undo
 
     def look_at_version(self, entry: Document) -> Finding:
         """Look at a planned model version."""

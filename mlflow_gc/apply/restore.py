@@ -14,7 +14,7 @@ from functools import partial
 
 from mlflow_gc.apply.journal import Journal, Session
 from mlflow_gc.apply.recheck import Finding
-from mlflow_gc.apply.undo import Entry, OldTrash, Undo, settled, without_age
+from mlflow_gc.apply.undo import Entry, OldTrash, Undo, settled
 from mlflow_gc.clock import parse_time
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment
@@ -69,9 +69,9 @@ class Restorer:
             gateway,
             undo.experiments,
             self._stop,
+            since_ms=parse_time(header["started_at"]),
             brought_back=undo.runs,
             workspace=header["server"]["workspace"],
-            policy=without_age(header.get("keep_tag", KEEP)),
         )
         self._restored_experiments: set[str] = set()
         self.is_incomplete = False
@@ -104,6 +104,9 @@ class Restorer:
             dry_run: look at everything, change nothing.
         """
         self._journal, self._dry_run = journal, dry_run
+        if not dry_run:
+            # As of now, under the journal's lock.
+            self._begun = _begun(journal.earlier)
         fatal: ServerError | None = None
         try:
             for experiment_id in self._undo.experiments:

@@ -10,7 +10,6 @@ from functools import partial
 
 from mlflow_gc.apply.journal import RECORD_KINDS, Session
 from mlflow_gc.apply.recheck import Finding, PartialView, Recheck, refuse_partial_view
-from mlflow_gc.clock import now_ms
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Run
@@ -35,14 +34,15 @@ class Undo:
     """What a journal says can and cannot be undone.
 
     Attributes:
-        experiments: for each deleted experiment, the runs that were in its trash before.
+        experiments: for each deleted experiment, what was in its trash before; see
+            :class:`OldTrash`.
         runs: deleted runs, in the order of their deletion.
         without_assessments: those of them whose assessments went for good.
         model_versions: what is known of the deleted versions.
         registered_models: the same of deleted registered models.
     """
 
-    experiments: dict[str, list[str]] = field(default_factory=dict)
+    experiments: dict[str, Document] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     without_assessments: set[str] = field(default_factory=set)
     model_versions: dict[str, Document] = field(default_factory=dict)
@@ -87,7 +87,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
         if (kind, entity_id) not in selected:
             continue
         if kind == "experiment":
-            undo.experiments[entity_id] = list((known or {}).get("deleted_runs", ()))
+            undo.experiments[entity_id] = known or {}
         elif kind == "run":
             undo.runs.append(entity_id)
             if (known or {}).get("lost") == LOST_ASSESSMENTS:
@@ -204,37 +204,58 @@ class OldTrash:
     Restoring an experiment brings back every run in it, whenever that was deleted (HAZARDS 0.6), so
     these have to go back.  A journal says which they were; what really goes back lies in the trash
     right before the experiment is restored (somebody may have restored it by hand since), and is
-    re-checked as a prune re-checks what it deletes, its age aside: what is needed by now, or
-    changes meanwhile, stays active.
+    re-checked as a prune re-checks what it deletes: what somebody came to need since, or changes
+    meanwhile, stays active.  Its age and its own tags do not count: MLflow sets no tag on a run in
+    the trash, so whoever deleted it knew them.
 
     Without such runs this costs no request.  Else the evidence is read once (registry, experiments,
     nested and new runs), and per hundred runs their state four times.
 
     Args:
         gateway: the server.
-        runs: by experiment id, what was in its trash when the prune deleted it.
+        undo: by experiment id, what a prune wrote down when it deleted the experiment:
+            ``deleted_runs``, what was in its trash, and ``registered``, the version that named some
+            of them already.
+        since_ms: when that prune began, ms since the epoch: newer runs may need one of these.
         stop: cuts waiting short, and ends between batches.
         brought_back: runs that come back, whatever was in the trash.
         workspace: of the server; None where it has none.
-        policy: says what keeps a run, by tag or as an evaluation; see :func:`without_age`.
+        evidence: what the account has to see.
     """
 
     def __init__(
         self,
         gateway: Gateway,
-        runs: Mapping[str, Collection[str]],
+        undo: Mapping[str, Document],
         stop: threading.Event,
         *,
+        since_ms: int,
         brought_back: Collection[str] = (),
         workspace: str | None,
-        policy: Policy,
+        evidence: Evidence | None = None,
     ) -> None:
         self._gateway = gateway
         self._stop = stop
-        self._runs = runs
+        self._runs: dict[str, Collection[str]] = {
+            i: known.get("deleted_runs", ()) for i, known in undo.items()
+        }
+        self._registered = {
+            run_id: via
+            for known in undo.values()
+            for run_id, via in known.get("registered", {}).items()
+        }
         self._brought_back = frozenset(brought_back)
         self._workspace = workspace
-        self._policy = policy
+        self._policy = Policy(
+            as_of_ms=since_ms,
+            default=Rule.of_days(DEFAULT_TTL_DAYS),
+            heeds_age=False,
+            heeds_marks=False,
+            # No tag has this name.
+            keep_tag="",
+            delete_evaluations=True,
+            evidence=evidence or Evidence(),
+        )
         self._known_recheck: Recheck | None = None
         self._intended: dict[str, Sequence[Entry]] = {}
 
@@ -344,9 +365,20 @@ class OldTrash:
             recheck = self._recheck()
             if again:
                 recheck.refresh()
-            return recheck.regret_runs(entries, {entry["run_id"] for entry in entries}, {})
+            found = recheck.regret_runs(entries, {entry["run_id"] for entry in entries}, {})
         except PartialView as error:
             return {entry["run_id"]: Finding("protected", error.message) for entry in entries}
+        old = {run_id for run_id, finding in found.items() if self._was_so(run_id, finding)}
+        # Nested with one of these, it was so, too.
+        return {
+            run_id: finding
+            for run_id, finding in found.items()
+            if run_id not in old and _via(finding)[:1] not in [[f"run {i}"] for i in old]
+        }
+
+    def _was_so(self, run_id: str, finding: Finding) -> bool:
+        """Tell whether what protects a run did so when its experiment was deleted."""
+        return run_id in self._registered and self._registered[run_id] == _via(finding)
 
     def _recheck(self) -> Recheck:
         if self._known_recheck is None:
@@ -372,25 +404,8 @@ class OldTrash:
         return found is not None and wire.experiment(found).lifecycle_stage == "active"
 
 
-def without_age(
-    keep_tag: str, *, delete_evaluations: bool = False, evidence: Evidence | None = None
-) -> Policy:
-    """Return the policy for runs that somebody put into the trash: only what needs them counts.
-
-    Args:
-        keep_tag: a tag of this name keeps a run active.
-        delete_evaluations: evaluation runs may go, with their assessments.
-        evidence: what the account has to see; all, when None.
-    """
-    return Policy(
-        as_of_ms=now_ms(),
-        default=Rule.of_days(DEFAULT_TTL_DAYS),
-        keep_tag=keep_tag,
-        delete_evaluations=delete_evaluations,
-        evidence=evidence or Evidence(),
-        heeds_age=False,
-        heeds_marks=False,
-    )
+def _via(finding: Finding) -> list[str]:
+    return list((finding.protection or {}).get("via", ()))
 
 
 def _entry(run: Run) -> Entry:

@@ -90,8 +90,8 @@ class Policy:
         owners_may_shorten_irreversible: whether it may also where the deletion cannot be undone.
         owners_shortest_ttl_ms: no TTL tag shortens an age further than to this one.
         grace_ms: how long something is marked before it may go; None without marks.
-        heeds_age: False only for runs that somebody put into the trash, whatever their age; no plan
-            is made like that.
+        heeds_age: False only for runs that somebody put into the trash, whatever their age and tags
+            on age; no plan is made like that.
         heeds_marks: False only to find out what has to be marked; no plan is made like that.
         expire_after_ms: how long a plan may be applied, counted from ``as_of``; None for ever.
         min_age_ms: nothing younger than this goes, whatever the rules say.

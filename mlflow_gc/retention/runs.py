@@ -40,7 +40,7 @@ def decide_runs(
         rulebook: its rules over the inventory.
         held: runs that the caller wants kept, with the decision to give them.
     """
-    behind_versions = _runs_behind_versions(inventory)
+    behind_versions = runs_behind_versions(inventory)
     decisions: dict[str, Decision] = {}
     groups: dict[tuple[str, str], _Group] = {}
     for run_id, run in inventory.runs.items():
@@ -224,6 +224,8 @@ def _declared(
 def _by_age(
     run: Run, experiment: Experiment | None, rulebook: Rulebook, rule: Rule, policy: Policy
 ) -> Decision:
+    if not policy.heeds_age:
+        return delete("in the trash before")
     is_over = run.status in TERMINAL_STATUSES
     # A resumed run is RUNNING with its old end time (HAZARDS 0.4), a killed job may stay RUNNING
     # for ever: both look alike from here, so only a policy that says so lets them go.
@@ -231,8 +233,6 @@ def _by_age(
     age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     newest = newest_activity(run, policy)
     ms = limit if age.malformed else age.ms
-    if not policy.heeds_age and ms is not None and not age.malformed:
-        return delete("in the trash before")
     if ms is None or (newest is not None and newest >= policy.as_of_ms - ms):
         return FRESH
     if age.malformed:
@@ -319,7 +319,7 @@ def is_gateway(experiment: Experiment) -> bool:
     return experiment.tags.get(GATEWAY_TAG, "false").strip().lower() not in {"false", ""}
 
 
-def _runs_behind_versions(inventory: Inventory) -> dict[str, Decision]:
+def runs_behind_versions(inventory: Inventory) -> dict[str, Decision]:
     """Return the runs that a registered model version needs, each with the chain to it."""
     behind: dict[str, Decision] = {}
     # Sorted, so that of several versions always the same one is named: the newest.

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from support.plans import Journal
-from support.world import FRESH
+from support.world import FRESH, KEEP_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +100,14 @@ def test_what_somebody_needs_by_now_is_left_active(bench: Bench) -> None:
     home, runs, trashed = _old_trash(bench, 5)
     by_hand, registered, source, parent, plain = trashed
     elsewhere = world.experiment(age=FRESH)
+    # Deleted by somebody in spite of all that: where it was before the prune it is afterwards, too.
+    tagged = world.run(home, tags={KEEP_TAG: "true", "mlflow.runType": "genai_evaluate"})
+    known = world.run(home, age=400)
+    nested = world.run(home, parent=known, status="RUNNING")
+    world.version(world.model(), run_id=known, age=FRESH, aliases=["champion"])
+    for run_id in (tagged, known, nested):
+        world.delete_run(run_id)
+    before = bench.state()
     plan = bench.report()
     assert plan.runs == set(runs)
     bench.prune(plan)
@@ -112,17 +120,17 @@ def test_what_somebody_needs_by_now_is_left_active(bench: Bench) -> None:
 
     dry = bench.cli("restore", journal, "--dry-run").expect(0)
     assert ("run", plain) in bench.state().trashed
-    assert "runs: 1 would be put back into the trash" in dry.text
+    assert "runs: 4 would be put back into the trash" in dry.text
     done = bench.cli("restore", journal, "--yes").expect(0)
     state = bench.state()
     assert {("run", r) for r in [*runs, *kept, child]} | {("experiment", home)} <= state.active
-    assert ("run", plain) in state.trashed
+    assert {("run", r) for r in (plain, tagged, known, nested)} <= state.trashed & before.trashed
     for outcome in (dry, done):
         for run_id in kept:
             assert run_id in outcome.text, "its name is said"
         assert "registered_model" in outcome.text
     told = Journal.load(journal.with_name(f"{journal.name}.restore.jsonl"))
-    assert ("run", plain) in told.with_outcome("deleted")
+    assert told.with_outcome("deleted") == {("run", r) for r in (plain, tagged, known, nested)}
     assert told.skips == {
         ("run", by_hand): "already_active",
         **{("run", r): "protected" for r in kept - {by_hand}},

@@ -299,7 +299,7 @@ class Machine(RuleBasedStateMachine):
     def _restore_and_check(self, undo: Undo) -> None:
         with self.checking():
             before = self.look()
-            self.lab.cli("restore", undo.journal, "--yes", "-q").expect(0)
+            outcome = self.lab.cli("restore", undo.journal, "--yes", "-q").expect(0, 3)
             after = self.look()
             there = {e for e in undo.gone if before.entity(e) is not None}
             homes = {e for e in before.active | there if e[0] == "experiment"}
@@ -307,6 +307,8 @@ class Machine(RuleBasedStateMachine):
                 e for e in there
                 if e[0] == "experiment" or ("experiment", before.runs[e[1]].experiment_id) in homes
             }  # fmt: skip
+            deleted = {e for e in undo.gone if e[0] != "model_version"}
+            assert (outcome.code == 0) == (deleted <= back), "3: something is not back"
             expected = before.active | back
             assert after.active == expected, (
                 f"not restored: {expected - after.active}; too many: {after.active - expected}"

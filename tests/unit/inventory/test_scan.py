@@ -9,6 +9,7 @@ import random
 import re
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import depth
@@ -18,7 +19,7 @@ from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 from mlflow_gc.inventory import run_scan, wire
 from mlflow_gc.inventory.gateway import Failure, ServerError
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED
-from mlflow_gc.inventory.scan import probe, scan
+from mlflow_gc.inventory.scan import probe, refused_names, scan
 from mlflow_gc.plan.build import build_plan
 from mlflow_gc.plan.file import render
 from mlflow_gc.retention.decide import decide, experiments_to_probe
@@ -345,3 +346,27 @@ def test_an_account_that_may_not_see_everything_gets_no_applyable_plan():
     plan = _plan(Partial(worlds.inventory(an_experiment())))
     assert (plan["complete"], plan["applyable"]) == (False, False)
     assert plan["diagnostics"][0]["message"] == "You may not read experiment 3."
+
+
+class _Strict:
+    """A server that refuses names with a slash, and knows no other model."""
+
+    def __init__(self, failure=Failure.REJECTED):
+        self.asked, self.failure = [], failure
+
+    def get_registered_model(self, name):
+        self.asked.append(name)
+        if "/" in name:
+            raise ServerError("Names cannot contain '/' or ':'", self.failure)
+
+
+def test_a_server_is_asked_only_about_names_that_some_server_refuses():
+    """One that takes them (MLflow 2.14) deletes them, too."""
+    server = _Strict()
+    assert refused_names(server, ["plain", "a.b", "a/b", "a:b", "..", ".x"]) == {"a/b"}
+    assert server.asked == ["..", "a/b", "a:b"]
+
+
+def test_another_failure_says_nothing_about_a_name():
+    with pytest.raises(ServerError):
+        refused_names(_Strict(Failure.AMBIGUOUS), ["a/b"])
