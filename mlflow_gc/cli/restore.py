@@ -59,6 +59,7 @@ def restore(
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
     from mlflow_gc.views import outcomes
+    from mlflow_gc.views.escape import plain
     from mlflow_gc.views.plan_head import shell_path
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
@@ -96,7 +97,9 @@ def restore(
                 "restore asks before it changes anything, and here is no terminal to ask on.",
                 hint="Use --yes.",
             )
-        sys.stderr.write(f"Restore them on {header['server']['tracking_uri']}? Only 'yes': ")
+        back = f", and put {len(old_trash):,} runs back into the trash," if old_trash else ""
+        uri = plain(header["server"]["tracking_uri"])
+        sys.stderr.write(f"Restore them{back} on {uri}? Only 'yes': ")
         sys.stderr.flush()
         if sys.stdin.readline().strip() != "yes":
             say("Nothing was restored.")
