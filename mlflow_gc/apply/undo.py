@@ -87,7 +87,11 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
         if (kind, entity_id) not in selected:
             continue
         if kind == "experiment":
-            undo.experiments[entity_id] = known or {}
+            undo.experiments[entity_id] = {
+                name: value
+                for name, value in (known or {}).items()
+                if name in {"deleted_runs", "registered"}
+            }
         elif kind == "run":
             undo.runs.append(entity_id)
             if (known or {}).get("lost") == LOST_ASSESSMENTS:
