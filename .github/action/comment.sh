@@ -3,4 +3,5 @@
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+unset "${!MLFLOW_@}"
 exec "${isolated[@]}" "$root/.github/action/comment.py" "$scratch/comment.md"

@@ -4,7 +4,8 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 venv=$RUNNER_TEMP/mlflow-gc/venv
-# Isolated (-I): the workspace may hold modules of any name, and PYTHONPATH may point anywhere.
+# Isolated (-I), as everywhere in this action: the workspace may hold modules of any name, and
+# PYTHONPATH may point anywhere.
 isolated=("$venv/bin/python" -I)
 mlflow_gc=("${isolated[@]}" -m mlflow_gc)
 # What the steps hand on to each other about the plan of this name; files is what gets uploaded.

@@ -25,6 +25,8 @@ fetch_base() { # BRANCH
 # Prints found, none or unknown.
 find_base() {
     local commit=HEAD
+    # Git obeys the configuration of the checkout: it gets no setting of the server.
+    unset "${!MLFLOW_@}"
     if [[ -n $BASE_PLAN ]]; then
         if [[ -f $BASE_PLAN ]]; then
             cp -- "$BASE_PLAN" "$base"

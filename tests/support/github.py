@@ -133,6 +133,8 @@ class Runner:
             "token": token,
             "event_name": event[0],
             "base_ref": base_ref,
+            "ref": "refs/heads/main",
+            "repository": "example-org/ml",
             "run_attempt": "1",
             "run_id": "77",
             "server_url": api,

@@ -60,6 +60,21 @@ def test_report_change_report_apply(world: World, runner: Runner) -> None:
     assert "applied" in again.summary
 
 
+def test_nothing_beside_the_plan_is_run(world: World, runner: Runner, tmp_path: Path) -> None:
+    """Whoever made the artifact could put modules into it; the token that deletes is there now."""
+    world.bulk_runs(world.experiment(age=FRESH), 1)
+    marker = tmp_path / "imported"
+    for directory in (runner.workspace, runner.workspace / "plan"):
+        directory.mkdir(exist_ok=True)
+        for name in ("venv", "logging", "json", "mlflow", "mlflow_gc", "sitecustomize"):
+            (directory / f"{name}.py").write_text(f"open({str(marker)!r}, 'a').write('{name}')\n")
+    job = runner.action(as_of=world.as_of, plan="plan/prune-plan.json").expect(0)
+    env = {"PYTHONPATH": str(runner.workspace)}
+    approved = job.outputs["plan-id"]
+    runner.action(env, mode="apply", plan="plan/prune-plan.json", expect=approved).expect(0)
+    assert not marker.exists(), marker.read_text()
+
+
 @pytest.mark.parametrize("expect", ["", "sha256:abc", "a33520eb", f"{OTHER}\n"], ids=repr)
 def test_without_an_approval_nothing_is_done(expect: str, runner: Runner) -> None:
     """An output that was empty must not mean 'whatever the file says'."""

@@ -12,6 +12,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from support import ROOT
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def checkout(tmp_path: Path) -> Path:
     """The action's checkout, with a package in place of mlflow and all it needs."""
     action = tmp_path / "action"
     shutil.copytree(ROOT / ".github" / "action", action / ".github" / "action")
+    shutil.copytree(ROOT / "scripts", action / "scripts")
     (action / "mlflow_gc").mkdir()
     (action / "mlflow_gc" / "__init__.py").touch()
     (action / "mlflow_gc" / "__main__.py").write_text("import needed; print('mlflow-gc 9.9')\n")
@@ -53,12 +55,15 @@ def checkout(tmp_path: Path) -> Path:
     return action
 
 
-def install(checkout: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the step without any network."""
+def install(
+    checkout: Path, *, workspace: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the step without any network, in a workspace."""
     temp = checkout.parent / "temp"
     temp.mkdir(exist_ok=True)
     return subprocess.run(
         ["bash", str(checkout / ".github" / "action" / "install.sh")],
+        cwd=workspace,
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(temp),
@@ -124,3 +129,57 @@ def test_a_python_that_is_too_old_is_named(checkout: Path, tmp_path: Path) -> No
     done = install(checkout, PYTHON=str(old))
     assert done.returncode == 64
     assert "python-version" in done.stdout
+
+
+PLANTED = ("venv", "ensurepip", "logging", "json", "sysconfig", "pip", "mlflow_gc", "sitecustomize")
+"""Modules that an interpreter imports from where it runs, unless it is isolated."""
+
+
+def plant(directory: Path, marker: Path) -> None:
+    """Put modules there that leave a trace when they are imported."""
+    for name in PLANTED:
+        (directory / f"{name}.py").write_text(f"open({str(marker)!r}, 'a').write('{name} ')\n")
+
+
+def test_nothing_of_the_workspace_is_run_and_no_credential_is_seen(
+    checkout: Path, tmp_path: Path
+) -> None:
+    """A plan comes as an artifact, and whoever made that could put a ``venv.py`` beside it.
+
+    What is installed are packages of others: neither token nor password is theirs to see.
+    """
+    workspace, marker, seen = (tmp_path / name for name in ("workspace", "imported", "seen"))
+    workspace.mkdir()
+    plant(workspace, marker)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nenv >>"{seen}"\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (checkout / "mlflow_gc" / "__main__.py").write_text(
+        f"import os; open({str(seen)!r}, 'a').write(repr(dict(os.environ)))\n"
+    )
+    env = {
+        "PYTHON": str(python),
+        "PYTHONPATH": str(workspace),
+        "MLFLOW_TRACKING_URI": "https://me:s3cret@mlflow.example.com",
+        "MLFLOW_TRACKING_TOKEN": "s3cret",
+        "MLFLOW_TRACKING_PASSWORD": "s3cret",
+    }
+    done = install(checkout, workspace=workspace, **env)
+    assert done.returncode == 0, done.stderr
+    assert not marker.exists(), marker.read_text()
+    assert seen.read_text().count("RUNNER_TEMP") == 3, "a check, the environment, the program"
+    assert "s3cret" not in seen.read_text()
+
+
+def test_only_the_steps_that_talk_to_the_server_get_its_credentials() -> None:
+    """Actions of others run in the same job, with what the job's own step was handed."""
+    steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    hidden = {"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"}
+    for step in steps:
+        blank = {name for name, value in step.get("env", {}).items() if value == ""}
+        if step["name"] in {"Report", "Apply"}:
+            assert not blank
+        else:
+            assert hidden <= blank, step["name"]
+            # The address, which can hold a password, is needed to refuse before an installation.
+            assert "MLFLOW_TRACKING_URI" in blank or step["name"] == "Install mlflow-gc"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,16 +25,46 @@ def workflow(name: str) -> dict[str, Any]:
     return dict(document)
 
 
+GH = """#!/bin/sh
+# The GitHub CLI, for one run of one workflow; what is asked is written down.
+echo "$*" >>"$ASKED"
+case "$1 $2" in
+"run list") [ ! -d "$LAST_RUN" ] || echo 4711 ;;
+"run download") [ "$3" = 4711 ] && cp -r "$LAST_RUN" last ;;
+*) exit 1 ;;
+esac
+"""
+NEWEST_OF_ITS_KIND = (
+    "run list --workflow mlflow-gc.yml --branch main --event schedule "
+    "--status success --limit 1 --json databaseId --jq .[].databaseId"
+)
+
+
 @pytest.fixture
-def runner(world: World, api: GitHubApi, tmp_path: Path) -> Runner:
+def last_run(tmp_path: Path) -> Path:
+    """Where the artifact of the last successful scheduled run on main is, once there is one."""
+    return tmp_path / "last-run"
+
+
+@pytest.fixture
+def runner(world: World, api: GitHubApi, tmp_path: Path, last_run: Path) -> Runner:
     """A machine of a repository with its variable and secrets."""
-    machine = Runner(tmp_path / "machine", api.uri)
+    program = tmp_path / "bin" / "gh"
+    program.parent.mkdir()
+    program.write_text(GH)
+    program.chmod(0o755)
+    env = {
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "LAST_RUN": str(last_run),
+        "ASKED": str(tmp_path / "asked"),
+    }
+    machine = Runner(tmp_path / "machine", api.uri, env=env)
     machine.variables["MLFLOW_TRACKING_URI"] = world.uri
     machine.secrets = {"MLFLOW_REPORT_TOKEN": "reads", "MLFLOW_TRACKING_TOKEN": "deletes"}
     return machine
 
 
-def test_report_weekly_apply_when_approved(world: World, runner: Runner) -> None:
+def test_report_weekly_apply_when_approved(world: World, runner: Runner, last_run: Path) -> None:
     """First week, second week with what changed since, approval, what was approved goes."""
     runs = world.bulk_runs(world.experiment(age=FRESH), 3)
     weekly = workflow("mlflow-gc.yml")
@@ -41,12 +72,13 @@ def test_report_weekly_apply_when_approved(world: World, runner: Runner) -> None
     assert "This is the first." in first.log
     assert first.outputs["deletes"] == "3"
 
-    last = runner.workspace / "last"
-    last.mkdir()
-    (runner.artifacts / "prune-plan" / "prune-plan.json").rename(last / "prune-plan.json")
+    (runner.artifacts / "prune-plan").rename(last_run)
     newcomer = world.run(world.experiment(age=FRESH), age=OLD)
     report = runner.job(weekly, "report").expect(0)
     assert newcomer in report.summary.partition("The whole plan")[0], "in what has changed"
+    asked = (last_run.parent / "asked").read_text().splitlines()
+    download = "run download 4711 --name prune-plan --dir last"
+    assert asked == [NEWEST_OF_ITS_KIND, NEWEST_OF_ITS_KIND, download], "by its id, never by name"
 
     apply = runner.job(weekly, "apply", {"report": report}).expect(0)
     plan_id = Plan.load(runner.artifacts / "prune-plan" / "prune-plan.json").plan_id
@@ -54,6 +86,17 @@ def test_report_weekly_apply_when_approved(world: World, runner: Runner) -> None
     gone = {("run", run) for run in [*runs, newcomer]}
     assert not gone & oracle.look(world.database).active
     assert (runner.artifacts / "prune-plan-journal-1").exists()
+
+
+def test_only_main_deletes(world: World, runner: Runner) -> None:
+    """Whoever starts the workflow on another branch gets a report and no more."""
+    world.bulk_runs(world.experiment(age=FRESH), 1)
+    runner.github["ref"] = "refs/heads/feature"
+    report = runner.job(workflow("mlflow-gc.yml"), "report").expect(0)
+    assert report.outputs["deletes"] == "1"
+    assert not runner.job(workflow("mlflow-gc.yml"), "apply", {"report": report}).steps
+    runner.inputs = {"plan-id": report.outputs["plan-id"], "run-id": "77"}
+    assert not runner.job(workflow("mlflow-gc-apply.yml"), "apply").steps
 
 
 def test_nothing_to_delete_asks_nobody(runner: Runner) -> None:
@@ -86,7 +129,7 @@ def test_approve_by_typing_the_digest(world: World, runner: Runner) -> None:
     runner.job(by_hand, "apply").expect(0)
     assert runner.used[-2] == (
         "actions/download-artifact",
-        {"name": "prune-plan", "run-id": "77", "github-token": "job-token"},
+        {"name": "prune-plan", "path": "plan", "run-id": "77", "github-token": "job-token"},
     )
     assert len(oracle.look(world.database).active) == 2
 

@@ -144,8 +144,11 @@ def test_shellcheck_finds_nothing(job: str, tmp_path: Path) -> None:
 def test_only_a_person_starts_the_job_that_deletes() -> None:
     """In no pipeline does it start by itself, and it has an environment to protect."""
     apply = JOBS["apply"]
-    assert [rule["when"] for rule in apply["rules"]] == ["manual"]
+    (rule,) = apply["rules"]
+    assert rule["when"] == "manual"
+    assert rule["if"].endswith("$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH"), "main alone deletes"
     assert apply["environment"] == "mlflow-prune"
+    assert apply["variables"] == {"GIT_STRATEGY": "none"}
     assert apply["needs"] == ["report"]
     assert apply["artifacts"]["when"] == "always"
 
@@ -157,7 +160,7 @@ def test_report_then_apply(world: World, tmp_path: Path) -> None:
     assert report.returncode == 0, report.stderr
     for file in JOBS["report"]["artifacts"]["paths"]:
         assert (tmp_path / file).stat().st_size
-    plan = Plan.load(tmp_path / "prune-plan.json")
+    plan = Plan.load(tmp_path / "plan" / "prune-plan.json")
     handed_on = dotenv(tmp_path)
     assert handed_on == {"PLAN_ID": plan.plan_id}
 
@@ -189,7 +192,7 @@ def test_a_tripped_guard_fails_the_job(world: World, tmp_path: Path) -> None:
     (tmp_path / "mlflow-gc.yml").write_text(policy)
     report = run("report", tmp_path, world.uri)
     assert report.returncode == 5
-    assert (tmp_path / "prune-plan.json").exists()
+    assert (tmp_path / "plan" / "prune-plan.json").exists()
 
 
 def test_one_note_is_kept_up_to_date(world: World, gitlab: GitLab, tmp_path: Path) -> None:
@@ -209,4 +212,4 @@ def test_one_note_is_kept_up_to_date(world: World, gitlab: GitLab, tmp_path: Pat
     assert len(gitlab.notes) == 3
     assert gitlab.notes[0]["body"] == f"{MARKER} a copy"
     assert gitlab.notes[2]["body"].startswith(f"{MARKER}\n")
-    assert Plan.load(tmp_path / "prune-plan.json").plan_id in gitlab.notes[2]["body"]
+    assert Plan.load(tmp_path / "plan" / "prune-plan.json").plan_id in gitlab.notes[2]["body"]

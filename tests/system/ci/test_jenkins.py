@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 TEXT = block_for("how-to/jenkins.md", "Jenkinsfile")
 SCRIPTS = re.findall(r"sh '([^']+)'|script: '([^']+)'", TEXT)
 REPORT, PLAN_ID, HTML, APPLY = (
-    words
-    for words in (a or b for a, b in SCRIPTS)
-    if "mlflow-gc " in words and "venv .venv" not in words
+    words for words in (a or b for a, b in SCRIPTS) if "mlflow-gc " in words
 )
 
 
@@ -78,7 +76,11 @@ def test_the_question_comes_before_the_job_that_deletes() -> None:
     report, approve, apply = stages
     assert 'input message: "Apply ${env.PLAN_ID}?"' in approve
     assert "agent" not in approve
-    assert "mlflow-prune-token" in apply
+    bound = re.search(r"credentialsId: 'mlflow-prune-token'[^{]*\{([^}]*)\}", apply)
+    assert bound, "the token that deletes"
+    assert re.findall(r"sh '(.*)'", bound[1]) == [APPLY], "prune alone gets it"
+    assert "(env.BRANCH_NAME ?: 'main') == 'main'" in apply
+    assert "environment { MLFLOW" not in TEXT, "a token of a whole stage"
     assert "mlflow-prune-token" not in report + approve
 
 

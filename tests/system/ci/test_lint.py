@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BIN = Path(sys.executable).parent
 ACTION = ROOT / "action.yml"
-SCRIPTS = sorted((ROOT / ".github" / "action").glob("*.sh"))
+SCRIPTS = [*sorted((ROOT / ".github" / "action").glob("*.sh")), ROOT / "scripts" / "install.sh"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ALL_BLOCKS = [block for page in PAGES for block in blocks(page)]
 RECIPES = [block for block in ALL_BLOCKS if block.file.startswith(".github/workflows/")]

@@ -109,8 +109,8 @@ def test_report_nightly_apply_when_approved(world: World, tmp_path: Path) -> Non
 def test_the_image_needs_what_is_there() -> None:
     """Files that the Dockerfile names, and no root."""
     text = block_for("how-to/kubernetes.md", "Dockerfile")
-    assert (ROOT / "requirements.txt").exists()
-    assert "--require-hashes -r /src/requirements.txt" in text
+    assert (ROOT / "scripts" / "install.sh").stat().st_mode & 0o111
+    assert "mlflow-gc-source/scripts/install.sh /opt/mlflow-gc" in text
     assert "USER 10001" in text
     pod = CRON_JOB["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsUser"] == 10001
