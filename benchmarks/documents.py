@@ -40,7 +40,7 @@ from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.file import parse_json, pieces, refuse_ambiguous, render, write
-from mlflow_gc.plan.verify import KINDS, inconsistencies, load_plan, verify
+from mlflow_gc.plan.verify import KINDS, applicability, inconsistencies, load_plan, verify
 from mlflow_gc.retention.decide import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
@@ -174,8 +174,8 @@ def steps(base: Path, head: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "verify", lambda: verify(plan, base)
     yield "diff", lambda: diff_plans(plan, other)
     yield "diff, JSON", lambda: orjson.dumps(changes, option=orjson.OPT_INDENT_2)
-    yield "diff, text", lambda: diff_text.diff(changes, console())
-    yield "diff, Markdown", lambda: diff_markdown.diff(changes)
+    yield "diff, text", lambda: diff_text.diff(changes, applicability(plan), console())
+    yield "diff, Markdown", lambda: diff_markdown.diff(changes, applicability(plan))
     yield "show, text", lambda: text.show(plan, console(), path="p.json", everything=False)
 
 

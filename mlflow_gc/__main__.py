@@ -12,8 +12,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mlflow_gc import invocation
 from mlflow_gc.errors import ExitCode, GcError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     from mlflow_gc.cli.session import Session
 
+    invocation.started(sys.argv, sys.orig_argv)
     session = Session()
     code: int = ExitCode.ERROR  # of a defect, which Python shows with its traceback
     try:
@@ -73,15 +75,14 @@ def _exit_code(arguments: list[str], session: Session) -> int:
     from mlflow_gc.cli import app
     from mlflow_gc.cli.output import say
 
-    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # UsageError, in every version
+    # UsageError, in every version; Typer brings a Click of its own or uses Click's.
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
         code = app(arguments, prog_name="mlflow-gc", standalone_mode=False, obj=session)
         # Python flushes stdout at exit, when nobody could catch a full disk any more.
         sys.stdout.flush()
     except usage_error as error:
-        say(f"Error: {error.format_message()}")  # type: ignore[attr-defined]
-        say("Try: mlflow-gc --help")
-        return ExitCode.USAGE
+        return _say_usage(error)
     except typer.Exit as leave:
         return int(leave.exit_code)
     except typer.Abort:
@@ -108,6 +109,24 @@ def _exit_code(arguments: list[str], session: Session) -> int:
         _silence_stdout()
         return ExitCode.ERROR
     return int(code) if isinstance(code, int) else ExitCode.OK
+
+
+def _say_usage(error: Any) -> int:
+    """Print what is wrong with the command line, or help where there is no command at all.
+
+    Args:
+        error: Click's ``UsageError``.
+    """
+    from mlflow_gc.cli.output import say
+
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError":  # Click 8.2; before that it was no error
+        sys.stdout.write(context.get_help() + "\n")
+        return ExitCode.USAGE
+    say(f"Error: {error.format_message()}")
+    names = context.command_path.split()[1:] if context is not None else []
+    say(f"Try: {invocation.command(*names, '--help')}")
+    return ExitCode.USAGE
 
 
 def _silence_stdout() -> None:

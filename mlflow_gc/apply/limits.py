@@ -18,7 +18,7 @@ from mlflow_gc.inventory.run_scan import read_runs
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED
 from mlflow_gc.inventory.scan import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.plan.entries import Document
-from mlflow_gc.plan.verify import GUARD_HINT
+from mlflow_gc.plan.verify import guard_hint
 from mlflow_gc.retention.guards import KINDS, Share, Tally, tripped
 from mlflow_gc.retention.policy import Guards
 from mlflow_gc.settings import MAX_DELETIONS, MAX_SHARE, resolve_maximum
@@ -56,7 +56,7 @@ def refuse_tripped(
     if broken := list(tripped(guards, tally)):
         raise Refused(
             "A guard of the plan is tripped by what the server holds now. " + " ".join(broken[:5]),
-            hint=GUARD_HINT,
+            hint=guard_hint(),
         )
 
 

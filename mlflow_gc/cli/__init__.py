@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -24,18 +25,38 @@ from mlflow_gc.cli import (
 
 _EPILOG = (
     "Exit codes: 0 done; 1 error; 2 there is something (differences, deletions, changes); "
-    "3 some entities failed; 5 refused before anything was touched; 64 usage; "
+    "3 some entities failed; 5 refused before anything was touched; 64 usage error; "
     "130/143 stopped by SIGINT/SIGTERM."
 )
+_STOPPED = "64 usage error; 130/143 stopped by SIGINT/SIGTERM."
+_EXIT_CODES = {
+    "report": "0 the plan was written; 1 error; 2 it deletes something (--detailed-exitcode); "
+    f"5 it was written, but cannot be applied; {_STOPPED}",
+    "prune": "0 done, also when there was nothing to delete; 1 error; 3 some entities could not be "
+    f"deleted; 5 refused before anything was touched; {_STOPPED}",
+    "show": "0 done; 1 error; 2 the plan deletes something (--detailed-exitcode); 5 unknown "
+    "version of the format; 64 usage error.",
+    "diff": "0 no differences; 1 error; 2 differences; 5 unknown version of the format; 64 usage "
+    "error.",
+    "check": "0 done; 1 error, or not everything could be compared; 2 something is not as planned "
+    f"(--detailed-exitcode); 5 refused; {_STOPPED}",
+    "restore": "0 done; 1 error; 3 some entities could not be restored; 5 refused before anything "
+    f"was touched; {_STOPPED}",
+    "mark": "0 done; 1 error; 3 some entities could not be tagged; 5 refused before anything was "
+    f"touched; {_STOPPED}",
+    "validate": "0 all files are valid; 1 one is not; 5 one was edited, contradicts itself or has "
+    "an unknown version; 64 usage error.",
+}
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="mlflow-gc",
     help="Plan/apply pruning for MLflow: report writes a plan, people review it, prune applies it.",
     epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings=_CONTEXT,
 )
 
 
@@ -57,15 +78,21 @@ def _main(
     """Plan/apply pruning for MLflow: report writes a plan, people review it, prune applies it."""
 
 
-app.command()(report.report)
-app.command()(prune.prune)
-app.command()(show.show)
-app.command()(diff.diff)
-app.command()(check.check)
-app.command()(restore.restore)
-app.command()(mark.mark)
-app.command()(validate.validate)
-app.command()(schema.schema)
-app.add_typer(policy.app, name="policy")
-app.add_typer(journal.app, name="journal")
-app.command()(demo.demo)
+def _add(command: Callable[..., Any]) -> None:
+    codes = _EXIT_CODES.get(command.__name__)
+    epilog = f"Exit codes: {codes}" if codes else None
+    app.command(epilog=epilog, context_settings=_CONTEXT)(command)
+
+
+_add(report.report)
+_add(prune.prune)
+_add(show.show)
+_add(diff.diff)
+_add(check.check)
+_add(restore.restore)
+_add(mark.mark)
+_add(validate.validate)
+_add(schema.schema)
+app.add_typer(policy.app, name="policy", context_settings=_CONTEXT)
+app.add_typer(journal.app, name="journal", context_settings=_CONTEXT)
+_add(demo.demo)

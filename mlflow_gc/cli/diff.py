@@ -26,18 +26,20 @@ def diff(
 
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.plan.diff import diff_plans
-    from mlflow_gc.plan.verify import edited, load_plan
+    from mlflow_gc.plan.verify import applicability, distrust, load_plan
     from mlflow_gc.views import diff_text
 
     if str(base) == str(head) == "-":
         raise UsageProblem("Only one of the plans can come from stdin.")
     paths = (base, head)
     plans = [load_plan(path) for path in paths]
-    problems = [edited(plan) for plan in plans]
-    for path, problem in zip(paths, problems, strict=True):
-        if problem:
-            say(f"Warning: {path}: {problem} prune will refuse this plan.")
-    changes = diff_plans(*plans, edited=(bool(problems[0]), bool(problems[1])))
+    doubts = [distrust(plan) for plan in plans]
+    for path, found in zip(paths, doubts, strict=True):
+        for doubt in found:
+            say(f"Warning: {path}: {' '.join(doubt.details)} prune will refuse this plan.")
+    was_edited = [any(not doubt.is_genuine for doubt in found) for found in doubts]
+    changes = diff_plans(*plans, edited=(was_edited[0], was_edited[1]))
+    later = applicability(plans[1], doubts[1])
     if output_format is options.DiffFormat.JSON:
         put(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     elif output_format is options.DiffFormat.MARKDOWN:
@@ -45,11 +47,17 @@ def diff(
         from mlflow_gc.views.budget import DEFAULT
 
         most_bytes = None if everything else DEFAULT
-        put(diff_markdown.diff(changes, head=str(head), most_bytes=most_bytes).encode())
+        put(
+            diff_markdown.diff(
+                changes, later, server=plans[1]["server"], head=str(head), most_bytes=most_bytes
+            ).encode()
+        )
     elif not quiet:
         diff_text.diff(
             changes,
+            later,
             console(no_color=no_color),
+            server=plans[1]["server"],
             base=str(base),
             head=str(head),
             everything=everything,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mlflow_gc.errors import GcError
+from mlflow_gc.invocation import command, file_argument
 
 app = typer.Typer(no_args_is_help=True, help="Work with journals; offline.")
 
@@ -40,4 +41,5 @@ def merge(
             hint="An undo may depend on it: name another file, or merge it, too.",
         )
     write([merged], out)
-    say(f"{len(sessions)} sessions of {len(journals)} journals. Undo: mlflow-gc restore {out}")
+    undo = command("restore", file_argument(out), server=sessions[0].header["server"])
+    say(f"{len(sessions)} sessions of {len(journals)} journals. Undo: {undo}")

@@ -10,6 +10,7 @@ import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
+from mlflow_gc.invocation import command
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.mark import Marking
@@ -122,6 +123,6 @@ def _marking(gateway: Gateway, policy: Policy, progress: Progress) -> Marking:
     if not plan["applyable"]:
         raise Refused(
             "Nothing was marked: a plan could not be applied, for the reasons above.",
-            hint="Mend the cause first. mlflow-gc report writes the plan for you to look at.",
+            hint=f"Fix the cause first. The plan to look at: {command('report')}",
         )
     return plan_marks(inventory, decisions, policy)

@@ -9,6 +9,7 @@ import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
+from mlflow_gc.invocation import command, file_argument
 
 if TYPE_CHECKING:
     from mlflow_gc.inventory.entities import Inventory
@@ -51,7 +52,7 @@ def init(
     write([starter().encode()], out, is_private=False)
     write([schema_text("policy").encode()], beside, is_private=False)
     say(f"Wrote {out}, and {SCHEMAS['policy']} beside it for editors.")
-    say(f"Next: mlflow-gc policy explain --policy {out}")
+    say(f"Next: {command('policy', 'explain', '--policy', file_argument(out))}")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
+from mlflow_gc.invocation import command, file_argument
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.executor import Result
@@ -82,7 +83,6 @@ def prune(
     from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
     from mlflow_gc.settings import requires_expect
     from mlflow_gc.views import outcomes, text
-    from mlflow_gc.views.plan_head import shell_path
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     made_here = plan_file is None
@@ -90,7 +90,7 @@ def prune(
     if part and made_here:
         raise UsageProblem(
             "--shard is about a saved PLAN: each machine has to apply its part of the same one.",
-            hint="Make the plan first: mlflow-gc report.",
+            hint=f"Make the plan first: {command('report')}",
         )
     if plan_file is not None:
         _refuse_selecting_options(
@@ -181,12 +181,12 @@ def prune(
             plan_id=plan["plan_id"],
             journal=written,
         )
-    options_again = f" --expect {expect}" if expect else ""
+    options_again = ["--expect", expect] if expect else []
     if part and not quiet:
         _say_what_is_left(applied.result, part, plan_file, options_again)
-    options_again += f" --shard {part}" if part else ""
+    options_again += ["--shard", str(part)] if part else []
     if written and (journal or written != beside):
-        options_again += f" --journal {shell_path(str(written))}"
+        options_again += ["--journal", file_argument(written)]
     return _exit_code(applied.result, applied.signum, plan_file, options_again)
 
 
@@ -203,16 +203,15 @@ def _name_of_its_own() -> Path:
     return name
 
 
-def _say_what_is_left(result: Result, part: Shard, plan_file: Path, options_again: str) -> None:
+def _say_what_is_left(result: Result, part: Shard, plan_file: Path, options_again: Sequence[str]) -> None:
     """Say what the other shards are for."""
     from mlflow_gc.cli.output import say
-    from mlflow_gc.views.plan_head import shell_path
 
     if result.left:
         say(f"{len(result.left):,} experiments are left to the shard that empties them last.")
     say(
         f"This was shard {part}. When all are done, one more run finds what any of them left: "
-        f"mlflow-gc prune {shell_path(str(plan_file))}{options_again}"
+        f"{command('prune', file_argument(plan_file), *options_again)}"
     )
 
 
@@ -253,22 +252,21 @@ def _confirmed(plan: Document) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _exit_code(result: Result, signum: int, plan_file: Path, options_again: str) -> int:
+def _exit_code(result: Result, signum: int, plan_file: Path, options_again: Sequence[str]) -> int:
     """Say how to go on, and return the exit code.
 
     Args:
         result: of the prune.
         signum: the signal that stopped it, or 0.
         plan_file: to name again.
-        options_again: to give again, each with a blank before it.
+        options_again: to give again.
 
     Raises:
         GcError: it ended early.
     """
     from mlflow_gc.cli.output import say
-    from mlflow_gc.views.plan_head import shell_path
 
-    again = f"To go on: mlflow-gc prune {shell_path(str(plan_file))}{options_again}"
+    again = f"To go on: {command('prune', file_argument(plan_file), *options_again)}"
     for kind, entity_id, words in result.failures[:20]:
         say(f"Failed: {kind} {entity_id}: {words}")
     if len(result.failures) > 20:

@@ -40,7 +40,7 @@ def report(
     from mlflow_gc.plan import schema
     from mlflow_gc.plan.build import GUARD, MARKS
     from mlflow_gc.plan.file import pieces, refuse_overwriting, write
-    from mlflow_gc.plan.verify import GUARD_HINT, KINDS
+    from mlflow_gc.plan.verify import KINDS, guard_hint
     from mlflow_gc.views import text
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color)
@@ -83,7 +83,7 @@ def report(
     if codes & {INCOMPLETE_SCAN, SCAN_TOO_LONG}:
         return ExitCode.ERROR
     if codes & {GUARD, CLOCK_SKEW}:
-        say(GUARD_HINT if GUARD in codes else "Set the clock of one of the machines.")
+        say(guard_hint() if GUARD in codes else "Set the clock of one of the machines.")
         return ExitCode.REFUSED
     deletes = sum(plan["summary"][kind]["delete"] for kind in KINDS)
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

@@ -11,6 +11,7 @@ import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode, GcError, Refused
+from mlflow_gc.invocation import command, file_argument
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.journal import Session
@@ -60,7 +61,6 @@ def restore(
     from mlflow_gc.cli.session import begin
     from mlflow_gc.views import outcomes
     from mlflow_gc.views.escape import plain
-    from mlflow_gc.views.plan_head import shell_path
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     sessions = _read(journal_file, expect)
@@ -113,20 +113,19 @@ def restore(
             progress.journal(own_journal, header["plan_id"])
         with progress.phase(Phase.RESTORE, totals):
             fatal = restorer.run(journal, dry_run=dry_run)
-    again = f"mlflow-gc restore {shell_path(str(journal_file))}"
-    again += f" --expect {expect}" if expect else ""
+    again = ["restore", file_argument(journal_file), *(["--expect", expect] if expect else [])]
     if not quiet:
         outcomes.restored(
             journal.counts,
             journal.kept,
             screen,
             None if dry_run else own_journal,
-            keep_command=None if keep else f"{again} --keep",
+            keep_command=None if keep else command(*again, "--keep"),
         )
     if fatal:
         raise fatal
     if signals:
-        say(f"Stopped in order. To go on: {again}{_options_again(only, keep=keep)}")
+        say(f"Stopped in order. To go on: {command(*again, *_options_again(only, keep=keep))}")
         return 128 + signals[0]
     # Model versions, which MLflow cannot bring back, count only where somebody names them.
     lost = bool(only) and bool(undo.model_versions or undo.registered_models)
@@ -159,8 +158,6 @@ def _read(path: Path, expect: str | None) -> list[Session]:
     return sessions
 
 
-def _options_again(only: Sequence[str] | None, *, keep: bool) -> str:
-    from mlflow_gc.views.plan_head import shell_path
-
-    named = "".join(f" --only {shell_path(name)}" for name in only or ())
-    return f"{named}{' --keep' if keep else ''}"
+def _options_again(only: Sequence[str] | None, *, keep: bool) -> list[str]:
+    named = [word for name in only or () for word in ("--only", name)]
+    return [*named, *(["--keep"] if keep else [])]

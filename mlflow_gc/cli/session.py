@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from mlflow_gc import invocation
 from mlflow_gc.cli.progress import Listener, Progress
 
 
@@ -75,6 +76,7 @@ def begin(
     dry_run: bool = False,
 ) -> Progress:
     """Begin the session of the command that is called.  See :meth:`Session.begin`."""
+    invocation.given(context.params)
     session = context.ensure_object(Session)
     return session.begin(
         context.info_name or "", events=events, quiet=quiet, no_color=no_color, dry_run=dry_run

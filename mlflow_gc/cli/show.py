@@ -18,13 +18,13 @@ def show(
     everything: Annotated[bool, typer.Option("--all", help="Do not cut long lists.")] = False,
     most_bytes: options.MarkdownBudget = None,
     detailed_exitcode: options.DetailedExitcode = False,
-    quiet: options.Quiet = False,
+    _quiet: options.Quiet = False,  # what it prints is its result, and progress it has none
     no_color: options.NoColor = False,
 ) -> int:
     """Show what a plan deletes, what it keeps, and why."""
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.plan.file import pieces
-    from mlflow_gc.plan.verify import KINDS, edited, inconsistencies, load_plan
+    from mlflow_gc.plan.verify import KINDS, distrust, load_plan
     from mlflow_gc.views import text
 
     if most_bytes is not None and (everything or output_format is not options.Format.MARKDOWN):
@@ -33,22 +33,22 @@ def show(
             hint="The other formats, and --all, cut nothing to fit a size.",
         )
     plan = load_plan(plan_file)
-    problems = [problem for problem in (edited(plan), *inconsistencies(plan)) if problem]
-    for problem in problems:
-        say(f"Warning: {problem} prune will refuse this plan.")
+    doubts = distrust(plan)
+    for doubt in doubts:
+        say(f"Warning: {' '.join(doubt.details)} prune will refuse this plan.")
+    # Where it lies on this machine means nothing to those who read the page elsewhere.
+    name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
     if output_format is options.Format.JSON:
         put(*pieces(plan))
     elif output_format is options.Format.MARKDOWN:
         from mlflow_gc.views import budget, markdown
 
         limit = None if everything else most_bytes or budget.DEFAULT
-        put(markdown.show(plan, limit).encode())
+        put(markdown.show(plan, limit, file_name=name, doubts=doubts).encode())
     elif output_format is options.Format.HTML:
         from mlflow_gc.views import html
 
-        # Where it lies on this machine means nothing to those who read the page elsewhere.
-        name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
-        for text_piece in html.show(plan, file_name=name, problems=problems):
+        for text_piece in html.show(plan, file_name=name, doubts=doubts):
             put(text_piece.encode())
     elif output_format in (options.Format.CSV, options.Format.NDJSON):
         from mlflow_gc.views import spreadsheet
@@ -56,7 +56,13 @@ def show(
         csv = output_format is options.Format.CSV
         for piece in (spreadsheet.csv_pieces if csv else spreadsheet.ndjson_pieces)(plan):
             put(piece)
-    elif not quiet:
-        text.show(plan, console(no_color=no_color), path=str(plan_file), everything=everything)
+    else:
+        text.show(
+            plan,
+            console(no_color=no_color),
+            path=str(plan_file),
+            everything=everything,
+            doubts=doubts,
+        )
     deletes = any(plan[kind] for kind in KINDS)
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

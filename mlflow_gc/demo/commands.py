@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mlflow_gc.errors import ExitCode, GcError
+from mlflow_gc.invocation import command, program
 
 _STOP_TIMEOUT_S = 10.0
 
@@ -39,13 +38,13 @@ class Commands:
         Raises:
             GcError: the command ended with another exit code.
         """
-        line = shlex.join(["mlflow-gc", *arguments])
+        line = command(*arguments)
         self._console.print()
         self._console.print(Text(f"$ {line}", style="bold cyan"), soft_wrap=True)
         # The command writes to the same terminal or pipe, past our buffer.
         self._console.file.flush()
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow_gc", *arguments],
+            [*program(), *arguments],
             cwd=self._directory,
             # What the demo was told by a flag holds for the commands that it runs, too.
             env={**os.environ, **({"NO_COLOR": "1"} if self._console.no_color else {})},

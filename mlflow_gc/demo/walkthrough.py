@@ -27,6 +27,7 @@ from mlflow_gc.demo.seeding import Seeder
 from mlflow_gc.demo.server import LocalServer
 from mlflow_gc.demo.story import tell
 from mlflow_gc.errors import ExitCode
+from mlflow_gc.invocation import command
 from mlflow_gc.plan.verify import load_plan
 from mlflow_gc.views.escape import plain
 
@@ -126,7 +127,7 @@ def _say_how_to_go_on(console: Console, directory: Path, server: LocalServer) ->
     for what, how in (
         ("look at it", f"open {server.uri} in a browser"),
         ("use it", f"export MLFLOW_TRACKING_URI={server.uri}"),
-        ("", "mlflow-gc report"),
+        ("", command("report")),
         ("plans and journal", f"cd {shlex.quote(str(directory))}"),
         # The process group, so that the server's workers end with it.
         ("stop and remove", f"kill -- -{server.pid}; rm -rf {shlex.quote(str(directory))}"),

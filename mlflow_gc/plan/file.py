@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 import orjson
 
 from mlflow_gc.errors import GcError
+from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.entries import Document, Entries
 from mlflow_gc.plan.schema import quick_validator
 
@@ -154,8 +155,15 @@ def read_bytes(path: Path, what: str, *, most: int | None = None) -> bytes:
         most: read no more bytes than this; None for the whole file.
 
     Raises:
-        GcError: it cannot be read, or is larger than :data:`MOST_BYTES`.
+        GcError: it cannot be read, is larger than :data:`MOST_BYTES`, or is another document of
+            this program.
     """
+    content = _read(path, what, most)
+    _refuse_another_kind(content, path, what)
+    return content
+
+
+def _read(path: Path, what: str, most: int | None) -> bytes:
     try:
         if str(path) == "-":
             if most is not None:
@@ -169,11 +177,43 @@ def read_bytes(path: Path, what: str, *, most: int | None = None) -> bytes:
                 return file.read(most)
             return _read_stream(file, path, what, expected=found.st_size)
     except FileNotFoundError:
-        make = {"plan": "mlflow-gc report", "policy": "mlflow-gc policy init"}.get(what)
-        hint = f"Check the path, or make one: {make}." if make else "Check the path."
+        make = {"plan": ("report",), "policy": ("policy", "init")}.get(what)
+        hint = f"Check the path, or make one: {command(*make)}" if make else "Check the path."
         raise GcError(f"There is no {what} {path}.", hint=hint) from None
     except OSError as error:
         raise GcError(f"The {what} {path} cannot be read: {error.strerror or error}.") from error
+
+
+_FORMAT = re.compile(rb'"format"\s*:\s*"mlflow-gc/([a-z-]+)"')
+_FORMAT_WITHIN = 1_000
+_KINDS = {
+    # Of the name of a format: what it is called where one is asked for, and in a sentence.
+    b"prune-plan": ("plan", "a prune plan"),
+    b"journal": ("journal", "a journal"),
+    b"events": ("events file", "an events file"),
+    b"plan-diff": ("", "the difference of two plans"),
+    b"plan-check": ("", "the check of a plan"),
+}
+
+
+def _refuse_another_kind(content: bytes, path: Path, what: str) -> None:
+    """Say which document of this program it is, where another one is needed.
+
+    Raises:
+        GcError: it is another one.
+    """
+    found = _FORMAT.search(content[:_FORMAT_WITHIN])
+    kind, named = _KINDS.get(found[1], ("", "")) if found else ("", "")
+    if not named or kind == what:
+        return
+    hint = "Check the path."
+    if (kind, what) == ("journal", "plan"):
+        hint = f"To undo what it tells: {command('restore', file_argument(path))}"
+    elif (kind, what) == ("plan", "journal"):
+        hint = "prune writes its journal beside the plan and prints its name: name that file."
+    raise GcError(
+        f"{path} is {named}, not {'an' if what[0] in 'aeiou' else 'a'} {what}.", hint=hint
+    )
 
 
 def _read_stream(stream: BinaryIO, path: Path, what: str, *, expected: int = 0) -> bytes:
@@ -290,7 +330,9 @@ def parse_json(content: bytes, name: str) -> Any:
     Raises:
         GcError: it is no JSON, or ambiguous, or nested more than 250 deep.
     """
-    hint = "Was it cut off, or edited by hand? Make a new one: mlflow-gc report."
+    hint = "Was it cut off, or edited by hand?"
+    if name.startswith("The plan "):
+        hint += f" Make a new one: {command('report')}"
     if not content.strip():
         raise GcError(f"{name} is empty.", hint=hint)
     if content.startswith(_MARKS):

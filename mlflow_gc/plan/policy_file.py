@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from mlflow_gc.clock import DAY_MS, parse_duration
 from mlflow_gc.errors import UsageProblem
+from mlflow_gc.invocation import command
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.yaml_file import Place, YamlFile, read_yaml
 from mlflow_gc.retention.keep import Keep
@@ -38,10 +39,6 @@ _LONGEST_MS = 1000 * 365 * DAY_MS
 _LONGEST_MESSAGE = 840
 _LONGEST_RULE = 100
 _NUMBER_OF_A_RULE = re.compile(r"\brules\.[0-9]+\.")
-_HINTS = {
-    "policy": "mlflow-gc schema policy prints all that a policy can say.",
-    "policy-tests": "mlflow-gc schema policy-tests prints all that such a file can say.",
-}
 # They mean another zone on each machine, or no zone at all.
 _NO_ZONES = {"localtime", "posixrules", "Factory"}
 _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
@@ -80,7 +77,7 @@ class Mistakes(UsageProblem):
             first.append(words)
         if more := len(found) - len(first):
             first.append(f"And {more} more: mlflow-gc validate names all.")
-        super().__init__("\n".join(first), hint=_HINTS[name])
+        super().__init__("\n".join(first), hint=f"All that it can say: {command('schema', name)}")
 
 
 DEFAULT_NAMES = ("mlflow-gc.yml", "mlflow-gc.yaml")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow_gc.clock import now_ms, parse_time
 from mlflow_gc.errors import GcError, Refused, UsageProblem
+from mlflow_gc.inventory.entities import (
+    CLOCK_SKEW,
+    INCOMPLETE_SCAN,
+    PARTIAL_VIEW,
+    SCAN_TOO_LONG,
+)
+from mlflow_gc.invocation import command
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.build import FORMAT, FORMAT_VERSION, GUARD
+from mlflow_gc.plan.build import FORECAST, FORMAT, FORMAT_VERSION, GUARD
 from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import KNOWN_KEYS, time_or_none
@@ -17,10 +26,22 @@ from mlflow_gc.retention.guards import COUNTED, GROUPS
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 
-GUARD_HINT = (
-    "Look at what goes: mlflow-gc show. If all of it should, raise that guard in the policy file "
-    "and make a new plan: mlflow-gc report."
-)
+_MOST_DETAILS = 5
+_BLOCKING = {
+    INCOMPLETE_SCAN: "the server could not be read to its end",
+    PARTIAL_VIEW: "the account may not see everything",
+    SCAN_TOO_LONG: "the scan took too long",
+}
+"""What makes a scan incomplete, by the code of its diagnostic."""
+
+
+def guard_hint(*, for_others: bool = False) -> str:
+    """Return what to do about a guard that is exceeded; see :func:`mlflow_gc.invocation.command`."""
+    return (
+        "Review what is deleted. If all of it should be, raise that guard in the policy file and "
+        f"make a new plan: {command('report', for_others=for_others)}"
+    )
+
 
 KINDS = ("experiments", "runs", "model_versions", "registered_models")
 """The entity lists of a plan, in its order."""
@@ -50,7 +71,7 @@ def load_plan(path: Path) -> Document:
     if found:
         raise GcError(
             f"The plan {path} does not keep to its schema. " + " ".join(f"{p}." for p in found),
-            hint="Make a new plan: mlflow-gc report.",
+            hint=f"Make a new plan: {command('report')}",
         )
     plan: Document = document
     return plan
@@ -70,7 +91,7 @@ def check_format(document: Any, path: Path, format_name: str, version: str, what
     if major != version.split(".", 1)[0]:
         raise Refused(
             f"The {what} {path} has format version {found!r}; this program knows {version}.",
-            hint="Use the mlflow-gc that wrote it, or make a new one.",
+            hint="Use the version of mlflow-gc that wrote it, or make a new one.",
         )
 
 
@@ -138,26 +159,137 @@ def unknown_expectations(plan: Document) -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class Applicability:
+    """May a plan be applied now, as far as its file and the clock tell, and why not.
+
+    Every view renders this, and prune refuses by it: they cannot disagree.
+
+    Attributes:
+        obstacles: why not, a clause each (``it was edited``); empty when it may be applied.
+        details: the sentences behind that, of the scan, the guards or the file.
+        advice: what to do next; empty when it may be applied.
+        is_genuine: its ``plan_id`` names its content; if not, nobody approved what the file says.
+    """
+
+    obstacles: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+    advice: str = ""
+    is_genuine: bool = True
+
+    @property
+    def may_be_applied(self) -> bool:
+        """Tell whether prune would take the plan."""
+        return not self.obstacles
+
+    @property
+    def why(self) -> str:
+        """Return why it cannot be applied, as one clause."""
+        *first, last = self.obstacles
+        return f"{', '.join(first)} and {last}" if first else last
+
+
+def _renew(*, for_others: bool = False) -> str:
+    return f"Make and review a new plan: {command('report', for_others=for_others)}"
+
+
+def distrust(plan: Document, *, for_others: bool = False) -> list[Applicability]:
+    """Return why a file is not what a report wrote, or cannot be understood; empty if it is fine.
+
+    Args:
+        plan: keeps to its schema; all of it is read, which takes a second for half a million runs.
+        for_others: the advice is for people on other machines.
+    """
+    found = []
+    new = _renew(for_others=for_others)
+    if message := edited(plan):
+        advice = f"Only reviewed plans are applied as they are. {new}"
+        found.append(Applicability(("it was edited",), (message,), advice, is_genuine=False))
+    if wrong := inconsistencies(plan):
+        details = tuple(wrong[:_MOST_DETAILS])
+        found.append(Applicability(("it contradicts itself",), details, new))
+    if unknown := unknown_expectations(plan):
+        names = "; ".join(unknown[:_MOST_DETAILS])
+        found.append(
+            Applicability(
+                ("it has preconditions that this version cannot check",),
+                (f"Not known are {names}.",),
+                "Use the version of mlflow-gc that wrote the plan, or a newer one.",
+            )
+        )
+    return found
+
+
+def applicability(
+    plan: Mapping[str, Any], doubts: Sequence[Applicability] = (), *, for_others: bool = False
+) -> Applicability:
+    """Return whether a plan may be applied now.
+
+    Args:
+        plan: the document.
+        doubts: what :func:`distrust` found; nothing of a plan that was made a moment ago.
+        for_others: the advice is for people on other machines.
+    """
+    if doubts:
+        return Applicability(
+            tuple(clause for doubt in doubts for clause in doubt.obstacles),
+            tuple(sentence for doubt in doubts for sentence in doubt.details),
+            doubts[0].advice,
+            is_genuine=all(doubt.is_genuine for doubt in doubts),
+        )
+    codes = {diagnostic["code"] for diagnostic in plan["diagnostics"]}
+    now = now_ms()
+    obstacles = []
+    new = advice = _renew(for_others=for_others)
+    # Of a day that no calendar has nobody knows when it is: it is over, and not yet here.
+    if plan["expires_at"] is not None and _moment(plan["expires_at"], otherwise=now) <= now:
+        obstacles.append(f"it expired at {plan['expires_at']}")
+    if GUARD in codes:
+        obstacles.insert(0, "a guard is exceeded")
+        advice = guard_hint(for_others=for_others)
+    if _moment(plan["as_of"], otherwise=now + 1) > now or (
+        FORECAST in codes and not plan["applyable"]
+    ):
+        obstacles.insert(0, f"it is a forecast as of {plan['as_of']}")
+        advice = "Make a plan without --as-of. If you did, compare the clocks of the machines."
+    if not plan["applyable"] and not plan["complete"]:
+        evidence = plan["policy"].get("evidence", {})
+        accepted = {PARTIAL_VIEW} if evidence.get("accept_partial_view") else set()
+        blocking = [clause for code, clause in _BLOCKING.items() if code in codes - accepted]
+        if blocking or not (obstacles or CLOCK_SKEW in codes):
+            obstacles = [*(blocking or ["the scan is incomplete"]), *obstacles]
+            advice = f"Fix the cause first. {new}"
+    if not plan["applyable"] and not obstacles:
+        # Of small differences of the clocks there is a diagnostic, too: only where nothing else
+        # explains it was it this one.
+        skewed = CLOCK_SKEW in codes and not plan["complete"]
+        obstacles = ["the clock skew is too large" if skewed else "it says so itself"]
+        advice = "Set the clock of one of the machines." if skewed else new
+    if not obstacles:
+        return Applicability()
+    said = [(diagnostic["code"], diagnostic["message"]) for diagnostic in plan["diagnostics"]]
+    known = {*_BLOCKING, CLOCK_SKEW, FORECAST, GUARD}
+    # A newer version may block for reasons that this one does not know.
+    is_explained = codes & known or plan["applyable"]
+    details = tuple(message for code, message in said if code in known or not is_explained)
+    return Applicability(tuple(obstacles), details, advice)
+
+
+def _moment(text: str, *, otherwise: int) -> int:
+    try:
+        return parse_time(text)
+    except ValueError:
+        return otherwise
+
+
 def verify(plan: Document, path: Path) -> None:
-    """Refuse a plan that was edited or contradicts itself.
+    """Refuse a plan that was edited, contradicts itself, or cannot be understood.
 
     Raises:
         Refused: with what is wrong.
     """
-    if message := edited(plan):
-        raise Refused(
-            f"The plan {path} is refused. {message}",
-            hint="Only reviewed plans are applied as they are. Make a new one: mlflow-gc report.",
-        )
-    if found := inconsistencies(plan):
-        raise Refused(f"The plan {path} contradicts itself. " + " ".join(found[:5]))
-    if unknown := unknown_expectations(plan):
-        raise Refused(
-            f"The plan {path} has preconditions that this version cannot check: "
-            + "; ".join(unknown[:5])
-            + ".",
-            hint="Use the version of mlflow-gc that wrote the plan, or a newer one.",
-        )
+    if doubts := distrust(plan):
+        _refuse(applicability(plan, doubts), path)
 
 
 def verify_applyable(plan: Document, path: Path) -> None:
@@ -166,27 +298,15 @@ def verify_applyable(plan: Document, path: Path) -> None:
     Raises:
         Refused: with the reason and what to do.
     """
-    if not plan["complete"] and not plan["applyable"]:
-        said = " ".join(d["message"] for d in plan["diagnostics"][:3])
-        raise Refused(
-            f"The plan {path} is incomplete and cannot be applied. {said}",
-            hint="Mend the cause and make a new plan: mlflow-gc report.",
-        )
-    now = now_ms()
-    if parse_time(plan["as_of"]) > now:
-        raise Refused(
-            f"The plan {path} is a forecast: its as_of {plan['as_of']} lies in the future.",
-            hint="Make a plan without --as-of. If you did, compare the clocks of the machines.",
-        )
-    if guards := [d["message"] for d in plan["diagnostics"] if d["code"] == GUARD]:
-        raise Refused(f"The plan {path} trips a guard. " + " ".join(guards[:5]), hint=GUARD_HINT)
-    if not plan["applyable"]:
-        said = " ".join(d["message"] for d in plan["diagnostics"][:3])
-        raise Refused(f"The plan {path} says that it cannot be applied. {said}")
-    if plan["expires_at"] is not None and parse_time(plan["expires_at"]) <= now:
-        raise Refused(
-            f"The plan {path} expired at {plan['expires_at']}.",
-            hint="Make and review a new one: mlflow-gc report.",
-        )
+    state = applicability(plan)
+    if not state.may_be_applied:
+        _refuse(state, path)
     # Not only at the first tag or keep rule that asks for it, amid the deletions.
     _ = Policy.from_document(plan["policy"], as_of=plan["as_of"]).zone
+
+
+def _refuse(state: Applicability, path: Path) -> None:
+    details = " ".join(state.details[:_MOST_DETAILS])
+    raise Refused(
+        f"The plan {path} cannot be applied: {state.why}. {details}".rstrip(), hint=state.advice
+    )

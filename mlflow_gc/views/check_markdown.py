@@ -34,7 +34,7 @@ def _top(found: Json) -> Iterator[Part]:
     yield f"{in_all(found)}\n\n"
     for sentence in doubts(found):
         yield f"**{words(sentence, most=_SENTENCE)}**\n\n"
-    yield Notice("This text was cut to fit; `mlflow-gc check --all PLAN` shows everything.\n\n")
+    yield Notice("This text was cut to fit; check with `--all` shows everything.\n\n")
     yield head("", *(f"{number}:" for number in NUMBERS))
     for kind, (_, nouns) in KIND_WORDS.items():
         counts = found["summary"][kind]

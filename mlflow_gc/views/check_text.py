@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.views.diff_text import STDIN, change, without_echoes
 from mlflow_gc.views.grouped import counted, grouped
 from mlflow_gc.views.lines import KIND_WORDS, line, table
@@ -58,9 +58,9 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
     if matching := can_go(found):
         word = "entity" if matching == 1 else "entities"
         line(console, f"Apply what still matches, {matching:,} {word}:")
-        line(console, f"  mlflow-gc prune {shlex.quote(path)}")
+        line(console, f"  {command('prune', file_argument(path))}")
     elif found["refusals"] or found["differs"]:
-        line(console, "Make a new plan: mlflow-gc report")
+        line(console, f"Make a new plan: {command('report')}")
 
 
 def in_all(found: dict[str, Any]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.verify import Applicability
 from mlflow_gc.views import budget
 from mlflow_gc.views.budget import Notice, Part
 from mlflow_gc.views.diff_text import (
@@ -40,18 +41,27 @@ _HEAVY = 6
 
 
 def diff(
-    changes: dict[str, Any], *, head: str = "HEAD", most_bytes: int | None = budget.DEFAULT
+    changes: dict[str, Any],
+    later: Applicability,
+    *,
+    server: Mapping[str, Any] | None = None,
+    head: str = "HEAD",
+    most_bytes: int | None = budget.DEFAULT,
 ) -> str:
     """Return the difference of two plans as Markdown.
 
     Args:
         changes: as :func:`mlflow_gc.plan.diff.diff_plans` returns them.
+        later: whether the later plan may be applied.
+        server: of the later plan, for the command to apply it.
         head: path of the later plan, for the commands to go on.
         most_bytes: lists are cut so that the text is no larger; None cuts nothing.
     """
     if not changes["different"]:
         return "## Changes of the prune plan\n\nNo differences.\n"
-    return budget.fit([*_top(changes), *_tables(changes), _bottom(changes, head)], most_bytes)
+    return budget.fit(
+        [*_top(changes), *_tables(changes), _bottom(changes, later, head, server)], most_bytes
+    )
 
 
 def _top(changes: dict[str, Any]) -> Iterator[Part]:
@@ -66,7 +76,7 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
         yield f"**{added:,} new deletion{'s' if added > 1 else ''} cannot be undone.**\n\n"
     yield Notice(
         "This text was cut to fit. **What gets approved is the digest of the plan, not this "
-        "text**; `mlflow-gc diff --all BASE HEAD` shows everything.\n\n"
+        "text**; diff with `--all` shows everything.\n\n"
     )
     yield table_head("to delete", "before:", "after:", "new:", "no longer:", "changed:")
     for kind, (_, nouns) in KIND_WORDS.items():
@@ -77,17 +87,19 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
     yield "\n"
 
 
-def _bottom(changes: dict[str, Any], head: str) -> str:
-    base, later = changes["base"], changes["head"]
+def _bottom(
+    changes: dict[str, Any], later: Applicability, head: str, server: Mapping[str, Any] | None
+) -> str:
+    base, after = changes["base"], changes["head"]
     lines = [
         f"Before: plan_id {code(base['plan_id'])}, as of {base['as_of']}",
-        f"After: plan_id {code(later['plan_id'])}, as of {later['as_of']}",
+        f"After: plan_id {code(after['plan_id'])}, as of {after['as_of']}",
     ]
-    if refusal := refused(changes):
-        lines.append(f"**{words(refusal, most=_SENTENCE)}**")
+    if not later.may_be_applied:
+        lines.append(f"**{words(refused(later), most=_SENTENCE)}**")
     elif head != STDIN:
-        command = f"mlflow-gc prune {shlex.quote(head)} --expect {later['plan_id']}"
-        lines.append(f"Apply: {code(command)}")
+        line = ("prune", file_argument(head), "--expect", after["plan_id"])
+        lines.append(f"Apply: {code(command(*line, server=server, for_others=True))}")
     return "".join(f"{line}\n\n" for line in lines).removesuffix("\n")
 
 

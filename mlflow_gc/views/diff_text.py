@@ -6,14 +6,15 @@ deletions that nobody can undo.
 
 from __future__ import annotations
 
-import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlflow_gc.clock import now_ms, parse_time
+from mlflow_gc.clock import parse_time
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.verify import Applicability
 from mlflow_gc.views.escape import plain
 from mlflow_gc.views.grouped import counted, grouped
 from mlflow_gc.views.lines import KIND_WORDS, line, table
@@ -43,8 +44,10 @@ REMOVED = {
 
 def diff(
     changes: dict[str, Any],
+    later: Applicability,
     console: Console,
     *,
+    server: Mapping[str, Any] | None = None,
     base: str = "BASE",
     head: str = "HEAD",
     everything: bool = False,
@@ -53,7 +56,9 @@ def diff(
 
     Args:
         changes: as :func:`mlflow_gc.plan.diff.diff_plans` returns them.
+        later: whether the later plan may be applied.
         console: where to.
+        server: of the later plan, for the command to apply it.
         base: path of the earlier plan, for the commands to go on.
         head: path of the later plan.
         everything: do not cut long lists.
@@ -75,7 +80,7 @@ def diff(
     _removed(changes, console, everything=everything)
     _changed(changes, console, everything=everything)
     _protected(changes, console, everything=everything)
-    _next(changes, console, head)
+    _next(changes, later, console, head, server)
 
 
 def alarms(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -281,30 +286,29 @@ def _kept_in_words(entity: dict[str, Any]) -> str:
     return f"{entity['id']}{': ' + via if via else ''}"
 
 
-def _next(changes: dict[str, Any], console: Console, head: str) -> None:
+def refused(later: Applicability) -> str:
+    """Return why the later plan cannot be applied, as a sentence."""
+    return f"The later plan CANNOT BE APPLIED: {later.why}."
+
+
+def _next(
+    changes: dict[str, Any],
+    later: Applicability,
+    console: Console,
+    head: str,
+    server: Mapping[str, Any] | None,
+) -> None:
     """Print the commands to go on with."""
     about = changes["head"]
     line(console, "")
     line(console, f"Before: {changes['base']['plan_id']}  as of {changes['base']['as_of']}")
     line(console, f"After:  {about['plan_id']}  as of {about['as_of']}")
-    refusal = refused(changes)
-    if refusal:
-        line(console, refusal, "bold red")
+    if not later.may_be_applied:
+        line(console, refused(later), "bold red")
     if head == STDIN:
         return
-    quoted = shlex.quote(head)
-    line(console, f"Review: mlflow-gc show {quoted}")
-    if not refusal and any(changes["summary"][kind]["head"] for kind in KIND_WORDS):
-        line(console, f"Apply:  mlflow-gc prune {quoted} --expect {about['plan_id']}")
-
-
-def refused(changes: dict[str, Any]) -> str | None:
-    """Return why the later plan cannot be applied, or None."""
-    about = changes["head"]
-    if about["edited"]:
-        return "The later plan cannot be applied: it was edited."
-    if not about["applyable"]:
-        return "The later plan cannot be applied: it says so itself."
-    if about["expires_at"] and parse_time(about["expires_at"]) <= now_ms():
-        return f"The later plan cannot be applied any more: it expired at {about['expires_at']}."
-    return None
+    file = file_argument(head)
+    line(console, f"Review: {command('show', file)}")
+    if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in KIND_WORDS):
+        words = ("prune", file, "--expect", about["plan_id"])
+        line(console, f"Apply:  {command(*words, server=server)}")

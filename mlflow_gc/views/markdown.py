@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any
 
+from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.entries import Chosen, where
-from mlflow_gc.plan.verify import identify
+from mlflow_gc.plan.verify import Applicability, applicability, identify
 from mlflow_gc.views import budget, policy_in_words
 from mlflow_gc.views.budget import Block, Notice, Part
 from mlflow_gc.views.gfm import code, folded, head, row, shown, unfolded, words
 from mlflow_gc.views.lines import KIND_WORDS
 from mlflow_gc.views.plan_head import names_stay_taken
 from mlflow_gc.views.rows import last_activity
-from mlflow_gc.views.validity import validity
 
 Json = dict[str, Any]
 
@@ -24,32 +24,50 @@ _NAME = 60
 _SENTENCE = 300
 _LINKS = 5
 _POLICY = 2_000
+_COMMAND = 1_000
 # Shares of the room: what cannot be undone is shown before all else.
 _HEAVY, _GROUPS = 6, 3
 _OPEN_GROUPS = 10
 
 
-def show(plan: Json, most_bytes: int | None = budget.DEFAULT) -> str:
+def show(
+    plan: Json,
+    most_bytes: int | None = budget.DEFAULT,
+    *,
+    file_name: str = "prune-plan.json",
+    doubts: Sequence[Applicability] = (),
+) -> str:
     """Return a plan as Markdown: what goes and for good, by experiment and model, what stays.
 
     Args:
         plan: the document.
         most_bytes: lists are cut so that the text is no larger than this many bytes, at least
             :data:`mlflow_gc.views.budget.LEAST`; None cuts nothing.
+        file_name: how the command to apply calls the plan.
+        doubts: what :func:`mlflow_gc.plan.verify.distrust` found in the file.
     """
-    return budget.fit(list(_parts(plan)), most_bytes)
+    state = applicability(plan, doubts, for_others=True)
+    return budget.fit(list(_parts(plan, state, file_name)), most_bytes)
 
 
-def _parts(plan: Json) -> Iterator[Part]:
+def _parts(plan: Json, state: Applicability, file_name: str) -> Iterator[Part]:
     yield f"## Prune plan of {code(plan['server']['tracking_uri'], most=_URI)}\n\n"
+    if not state.may_be_applied:
+        yield f"**CANNOT BE APPLIED: {words(state.why, most=_SENTENCE)}.**\n\n"
+        told = {diagnostic["message"] for diagnostic in plan["diagnostics"]}
+        for sentence in state.details:
+            if sentence not in told:
+                yield f"{words(sentence, most=_SENTENCE)}\n\n"
+        yield f"{words(state.advice, most=_SENTENCE)}\n\n"
     yield _headline(plan)
+    whole = command("show", "--all", file_argument(file_name), for_others=True)
     yield Notice(
         "This text was cut to fit. **What gets approved is the digest of the plan, not this "
-        "text**; `mlflow-gc show --all PLAN` shows everything.\n\n"
+        f"text**; {code(whole)} shows everything.\n\n"
     )
     if plan["diagnostics"]:
         yield _diagnostics(plan["diagnostics"])
-    yield _facts(plan)
+    yield _facts(plan, state, file_name)
     yield _numbers(plan)
     yield from _deleted(plan, reversible=False)
     yield from _by_model(plan)
@@ -91,15 +109,16 @@ def _diagnostics(diagnostics: Sequence[Json]) -> Block:
     return Block("", lines, len(diagnostics), "\n", shown("warnings"), _HEAVY)
 
 
-def _facts(plan: Json) -> str:
+def _facts(plan: Json, state: Applicability, file_name: str) -> str:
     server, policy = plan["server"], plan["policy"]
-    said = validity(plan)
-    is_of_use = "cannot be applied" not in said
-    lines = [
-        f"Plan {code(plan['plan_id'])}",
-        words(said) if is_of_use else f"**{words(said)}**",
-        words(f"As of {plan['as_of']}, {policy_in_words.ages(policy)}", most=_SENTENCE),
-    ]
+    # Of a file that was changed it is the id of another one.
+    lines = [f"Plan {code(plan['plan_id'])}"] if state.is_genuine else []
+    if state.may_be_applied:
+        until = (
+            f"Valid until {plan['expires_at']}." if plan["expires_at"] else "It does not expire."
+        )
+        lines.append(words(until))
+    lines.append(words(f"As of {plan['as_of']}, {policy_in_words.ages(policy)}", most=_SENTENCE))
     lines.append(words(policy_in_words.source(plan.get("policy_source")), most=_URI))
     if taken := names_stay_taken(plan):
         lines.append(words(taken, most=_SENTENCE))
@@ -107,9 +126,11 @@ def _facts(plan: Json) -> str:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:
         lines.append(f"Workspace {code(server['workspace'], most=_URI)}")
-    if is_of_use:
-        command = f"mlflow-gc prune PLAN --expect {plan['plan_id']}"
-        lines.append(f"To apply exactly this: {code(command)}")
+    if state.may_be_applied and any(plan[kind] for kind in KIND_WORDS):
+        line = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
+        apply = command(*line, server=server, for_others=True)
+        if len(apply) <= _COMMAND:  # a part of one is none
+            lines.append(f"To apply exactly this: {code(apply)}")
     return "".join(f"- {line}\n" for line in lines) + "\n"
 
 

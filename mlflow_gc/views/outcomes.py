@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.views.lines import (
     CUT_AT,
     IN_JOURNAL,
@@ -17,7 +18,7 @@ from mlflow_gc.views.lines import (
     spans,
     table,
 )
-from mlflow_gc.views.plan_head import BAD, shell_path
+from mlflow_gc.views.plan_head import BAD
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +61,7 @@ def outcome(
         return
     line(console, f"Journal {journal}")
     if any(result.counts[kind, "deleted"] for kind in ("run", "experiment")):
-        undo = f"mlflow-gc restore {shell_path(str(journal))}"
+        undo = command("restore", file_argument(journal))
         spans(console, [("Undo:   ", "dim"), (undo, "cyan")])
 
 

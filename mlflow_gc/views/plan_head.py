@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.clock import now_ms, parse_time
-from mlflow_gc.inventory.entities import (
-    CLOCK_SKEW,
-    INCOMPLETE_SCAN,
-    PARTIAL_VIEW,
-    SCAN_TOO_LONG,
-)
-from mlflow_gc.plan.build import GUARD
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.verify import Applicability
 from mlflow_gc.views import policy_in_words
 from mlflow_gc.views.lines import (
     CUT_AT,
@@ -34,18 +27,9 @@ if TYPE_CHECKING:
 
 BAD = "bold red"
 _WARNING = "yellow"
-_OBSTACLES = {
-    INCOMPLETE_SCAN: "the server could not be read to its end",
-    PARTIAL_VIEW: "the account may not see everything",
-    SCAN_TOO_LONG: "the scan took too long",
-    CLOCK_SKEW: "the clocks are apart",
-    "forecast": "it is a forecast",
-    GUARD: "a guard is tripped",
-}
-"""What can keep a plan from being applied, by the code of its diagnostic."""
 
 
-def headline(plan: dict[str, Any], console: Console) -> None:
+def headline(plan: dict[str, Any], console: Console, state: Applicability) -> None:
     """Print of which server the plan is, whether it may be applied, and how much goes."""
     server = plan["server"]
     line(console, f"Prune plan for {server['tracking_uri']}", "bold")
@@ -53,8 +37,8 @@ def headline(plan: dict[str, Any], console: Console) -> None:
         line(console, f"Registry {server['registry_uri']}")
     if server["workspace"]:
         line(console, f"Workspace {server['workspace']}")
-    if obstacle := why_not_applyable(plan):
-        line(console, f"CANNOT BE APPLIED: {obstacle}", BAD)
+    if not state.may_be_applied:
+        line(console, f"CANNOT BE APPLIED: {state.why}.", BAD)
     line(console, policy_in_words.source(plan.get("policy_source")))
     line(console, "")
     deletes = _deletes(plan)
@@ -127,13 +111,12 @@ def basis(plan: dict[str, Any], console: Console) -> None:
         line(console, sentence)
 
 
-def diagnostics(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
-    """Print what the scan and the guards say, first what keeps the plan from being applied."""
-    found = [
-        (plan["applyable"] or diagnostic["code"] not in _OBSTACLES, diagnostic["message"])
-        for diagnostic in plan["diagnostics"]
-    ]
-    found.sort(key=lambda pair: pair[0])
+def diagnostics(
+    plan: dict[str, Any], console: Console, state: Applicability, *, everything: bool
+) -> None:
+    """Print what the file, the scan and the guards say, first what keeps it from being applied."""
+    said = dict.fromkeys([*state.details, *(d["message"] for d in plan["diagnostics"])])
+    found = [(message not in state.details, message) for message in said]
     shown = found if everything else found[:CUT_AT]
     for is_harmless, message in shown:
         label, style = ("Warning", _WARNING) if is_harmless else ("Problem", BAD)
@@ -153,12 +136,20 @@ def legend(plan: dict[str, Any], console: Console) -> None:
         spans(console, [part for pair in zip(gaps, parts, strict=True) for part in pair][1:])
 
 
-def footer(plan: dict[str, Any], console: Console, *, path: str, steps: tuple[str, ...]) -> None:
+def footer(
+    plan: dict[str, Any],
+    console: Console,
+    state: Applicability,
+    *,
+    path: str,
+    steps: tuple[str, ...],
+) -> None:
     """Print the summary, the plan's id, and the exact next commands.
 
     Args:
         plan: the document.
         console: where to.
+        state: whether it may be applied; no command that would be refused is offered.
         path: where it was read or written; ``-`` if it has no name.
         steps: commands to offer, of ``show``, ``check`` and ``prune``.
     """
@@ -170,37 +161,33 @@ def footer(plan: dict[str, Any], console: Console, *, path: str, steps: tuple[st
         parts += [(", ", "bold"), (f"{lost:,} of them for good", BAD)]
     parts.append((f"; {kept:,} kept although old.", "bold"))
     spans(console, parts)
-    obstacle = why_not_applyable(plan)
-    file = shell_path(path)
-    facts = [("file", path), ("plan_id", plan["plan_id"])]
-    if not obstacle:
+    file = file_argument(path)
+    facts = [("file", path)]
+    if state.is_genuine:
+        # Of a file that was changed it is the id of another one: nobody may take it for this one's.
+        facts.append(("plan_id", plan["plan_id"]))
+    if state.may_be_applied:
         until = f"until {plan['expires_at']}" if plan["expires_at"] else "for ever"
         facts.append(("valid", until))
     for name, fact in facts:
         spans(console, [(f"{name:<8} ", "dim"), (fact, None)])
-    if obstacle:
-        line(console, f"CANNOT BE APPLIED: {obstacle}", BAD)
+    if not state.may_be_applied:
+        line(console, f"CANNOT BE APPLIED: {state.why}.", BAD)
+        if (
+            going and "show" not in steps
+        ):  # who reads the plan; others hear it from the command itself
+            line(console, state.advice)
     commands = {
-        "show": ("Review:", f"mlflow-gc show {file}"),
-        "check": ("Check:", f"mlflow-gc check {file}"),
-        "prune": ("Apply:", f"mlflow-gc prune {file}"),
-        "expect": ("In CI:", f"mlflow-gc prune {file} --expect {plan['plan_id']}"),
+        "show": ("Review:", ("show", file)),
+        "check": ("Check:", ("check", file)),
+        "prune": ("Apply:", ("prune", file)),
+        "expect": ("In CI:", ("prune", file, "--expect", plan["plan_id"])),
     }
     for step in steps:
-        if step == "show" or (not obstacle and going):
-            name, command = commands[step]
-            spans(console, [(f"{name:<8} ", "dim"), (command, "cyan")])
-
-
-def why_not_applyable(plan: dict[str, Any]) -> str | None:
-    """Return why prune would refuse the plan now, in a sentence, or None."""
-    if not plan["applyable"]:
-        codes = [d["code"] for d in plan["diagnostics"]]
-        obstacles = [words for code, words in _OBSTACLES.items() if code in codes]
-        return listed(obstacles or ["it says so itself"]) + "."
-    if plan["expires_at"] and parse_time(plan["expires_at"]) <= now_ms():
-        return f"it expired at {plan['expires_at']}."
-    return None
+        if step == "show" or (state.may_be_applied and going):
+            name, words = commands[step]
+            written = command(*words, server=plan["server"])
+            spans(console, [(f"{name:<8} ", "dim"), (written, "cyan")])
 
 
 def kinds(plan: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -208,13 +195,6 @@ def kinds(plan: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
     for kind, words in KIND_WORDS.items():
         if kind != "registered_models" or plan["summary"][kind]["scanned"]:
             yield kind, words
-
-
-def shell_path(path: str) -> str:
-    """Return a path as a shell needs it; ``PLAN`` for a plan that came from stdin."""
-    if path == "-":
-        return "PLAN"
-    return shlex.quote(f"./{path}" if path.startswith("-") else path)
 
 
 def _deletes(plan: dict[str, Any]) -> dict[str, int]:

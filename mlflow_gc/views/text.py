@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.plan.verify import Applicability, applicability
 from mlflow_gc.views import plan_deletions, plan_head, plan_kept, policy_in_words
 from mlflow_gc.views.escape import plain
 from mlflow_gc.views.lines import line
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
 
 def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
     """Print what a report found: the numbers, where most of it is, and the next command."""
-    plan_head.headline(plan, console)
+    state = applicability(plan)
+    plan_head.headline(plan, console, state)
     line(console, "")
     plan_head.totals(plan, console)
     plan_deletions.largest(plan, console)
     line(console, "")
-    plan_head.footer(plan, console, path=path, steps=("show", "check", "prune", "expect"))
+    steps = ("show", "check", "prune", "expect")
+    plan_head.footer(plan, console, state, path=path, steps=steps)
 
 
 def show(
@@ -29,6 +33,7 @@ def show(
     path: str,
     everything: bool,
     steps: tuple[str, ...] = ("check", "prune", "expect"),
+    doubts: Sequence[Applicability] = (),
 ) -> None:
     """Print what a plan deletes by experiment and model, what it keeps and why.
 
@@ -38,19 +43,21 @@ def show(
         path: where it was read.
         everything: do not cut long lists.
         steps: which commands to offer at the end, see :func:`plan_head.footer`.
+        doubts: what :func:`mlflow_gc.plan.verify.distrust` found in the file.
     """
-    plan_head.headline(plan, console)
+    state = applicability(plan, doubts)
+    plan_head.headline(plan, console, state)
     line(console, "")
     plan_head.totals(plan, console)
     line(console, "")
     plan_head.basis(plan, console)
-    plan_head.diagnostics(plan, console, everything=everything)
+    plan_head.diagnostics(plan, console, state, everything=everything)
     line(console, "")
     plan_head.legend(plan, console)
     plan_deletions.deletions(plan, console, everything=everything)
     plan_kept.kept(plan, console, everything=everything)
     line(console, "")
-    plan_head.footer(plan, console, path=path, steps=steps)
+    plan_head.footer(plan, console, state, path=path, steps=steps)
 
 
 def question(plan: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.plans import Plan
@@ -210,6 +210,130 @@ def test_show_says_when_a_plan_is_expired(
 
     old = plans[0].edited(tmp_path / "old.json", expire, sign=True)
     assert "expire" in offline_cli("show", old.path).expect(0).text.lower()
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+@pytest.mark.parametrize("kind", ["edited", "contradiction", "unknown guard"])
+def test_a_plan_that_prune_refuses_does_not_look_approved(
+    kind: str, form: str, plans: tuple[Plan, Plan], offline_cli: Cli, tmp_path: Path
+) -> None:
+    """On stdout, which is what a pipeline posts: why, no command to apply it, no borrowed digest."""
+
+    def spoil(document: dict[str, Any]) -> None:
+        if kind == "edited":
+            document["runs"][0]["user_id"] = "somebody else"
+        elif kind == "contradiction":
+            document["summary"]["irreversible"] += 1
+        else:
+            document["policy"]["guards"]["max_deletions"]["unheard_of"] = 1
+
+    bad = plans[0].edited(tmp_path / "bad.json", spoil, sign=kind != "edited")
+    words = ("show", bad.path, "--format", form)
+    shown = offline_cli(*words).expect(0).out
+    assert "cannot be applied:" in shown.lower()
+    assert not re.search(r"mlflow-gc (prune|check)|--expect", shown)
+    if kind == "edited":
+        digests = set(re.findall(r"sha256:[0-9a-f]{64}", shown.partition('id="data"')[0]))
+        assert f"plan_id  {bad.plan_id}" not in shown
+        assert f"Plan `{bad.plan_id}`" not in shown
+        assert 'id="plan-id"' not in shown
+        assert len(digests) == 2, "in the sentence that says which is which, and nowhere else"
+    difference = offline_cli(
+        "diff", plans[1].path, bad.path, "--format", form.replace("html", "text")
+    )
+    assert "CANNOT BE APPLIED: " in difference.expect(2).out
+    assert "--expect" not in difference.out
+
+
+def test_quiet_show_shows(plans: tuple[Plan, Plan], offline_cli: Cli) -> None:
+    """The plan is what it is asked for; there is no progress to leave out."""
+    shown = offline_cli("show", plans[0].path).expect(0).out
+    assert offline_cli("show", "-q", plans[0].path).expect(0).out == shown
+
+
+# help and usage
+
+
+@pytest.mark.parametrize("words", [(), ("policy",), ("journal",)], ids=str)
+def test_a_command_that_is_missing_is_answered_with_help(
+    words: tuple[str, ...], offline_cli: Cli
+) -> None:
+    """In lines, on stdout, as ``--help`` prints it; no command is a usage error all the same."""
+    bare = offline_cli(*words).expect(64)
+    assert bare.out == offline_cli(*words, "--help").expect(0).out
+    assert bare.out == offline_cli(*words, "-h").expect(0).out
+    assert bare.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "helpful"),
+    [
+        (("show",), "mlflow-gc show --help"),
+        (("prune", "--no-such-flag"), "mlflow-gc prune --help"),
+        (("policy", "test"), "mlflow-gc policy test --help"),
+        (("--no-such-flag",), "mlflow-gc --help"),
+        (("no-such-command",), "mlflow-gc --help"),
+    ],
+    ids=str,
+)
+def test_a_usage_error_names_the_help_of_its_command(
+    words: tuple[str, ...], helpful: str, offline_cli: Cli
+) -> None:
+    """What it offers can be run, and helps."""
+    said = offline_cli(*words).expect(64)
+    assert said.err.splitlines()[-1] == f"Try: {helpful}"
+    assert "Usage: mlflow-gc" in offline_cli(*helpful.split()[1:]).expect(0).out
+
+
+@pytest.mark.parametrize(
+    "command", ["report", "prune", "show", "diff", "check", "restore", "mark", "validate"]
+)
+def test_help_names_the_exit_codes(command: str, offline_cli: Cli) -> None:
+    """Of the commands that pipelines run."""
+    shown = " ".join(offline_cli(command, "--help").expect(0).out.split())
+    assert re.search(r"Exit codes: 0 .*; 1 .*64 usage error", shown)
+
+
+def test_the_shell_completes_commands(offline_cli: Cli) -> None:
+    """What bash asks for after ``mlflow-gc pru<Tab>``."""
+    env = {
+        "_MLFLOW_GC_COMPLETE": "complete_bash",
+        "COMP_WORDS": "mlflow-gc pru",
+        "COMP_CWORD": "1",
+    }
+    assert offline_cli(env=env).expect(0).out.split() == ["prune"]
+    assert "_MLFLOW_GC_COMPLETE" in offline_cli("--show-completion", "bash").expect(0).out
+
+
+# one kind of file in place of another
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """As a prune begins it."""
+    path = tmp_path / "it.journal.jsonl"
+    path.write_text('{"type":"header","format":"mlflow-gc/journal","format_version":"1.0"}\n')
+    return path
+
+
+def test_a_journal_is_no_plan_and_a_plan_no_journal(
+    plans: tuple[Plan, Plan], journal: Path, offline_cli: Cli
+) -> None:
+    """Each command says which of the two it was given, and what to do with that."""
+    plan = plans[0].path
+    for words in (
+        ("show", journal),
+        ("diff", plan, journal),
+        ("prune", journal),
+        ("check", journal),
+    ):
+        said = offline_cli(*words).expect(1)
+        assert f"{journal} is a journal, not a plan." in said.err
+        assert f"mlflow-gc restore {journal}" in said.err
+    for words in (("restore", plan), ("journal", "merge", plan, "-o", plan)):
+        assert f"{plan} is a prune plan, not a journal." in offline_cli(*words).expect(1).err
+    policy = offline_cli("policy", "explain", "--policy", plan)
+    assert f"{plan} is a prune plan, not a policy." in policy.expect(1).err
 
 
 def test_detailed_exit_codes_of_show(

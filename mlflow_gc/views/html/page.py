@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
+from mlflow_gc.plan.verify import Applicability, applicability
 from mlflow_gc.views.html import sections
 from mlflow_gc.views.html.ages import ages
 from mlflow_gc.views.html.charts import charts
@@ -15,24 +16,26 @@ from mlflow_gc.views.html.data import embedded
 from mlflow_gc.views.html.entries import entries, milliseconds
 from mlflow_gc.views.html.lists import FIRST_ROWS, first_rows, kept
 from mlflow_gc.views.html.markup import text
-from mlflow_gc.views.html.standing import standing
 
 STYLE = "report.css"
 SCRIPTS = ("report.js", "entities.js", "drawing.js", "table.js")
 
 
 def show(
-    plan: dict[str, Any], *, file_name: str = "prune-plan.json", problems: Sequence[str] = ()
+    plan: dict[str, Any],
+    *,
+    file_name: str = "prune-plan.json",
+    doubts: Sequence[Applicability] = (),
 ) -> Iterator[str]:
     """Yield a plan as one HTML file, piece by piece.
 
     Args:
         plan: the document.
         file_name: how the command to apply calls the plan.
-        problems: what is wrong with the plan, in sentences: it was edited, it contradicts itself.
+        doubts: what :func:`mlflow_gc.plan.verify.distrust` found in the file.
     """
     found = entries(plan)
-    state = standing(plan, problems)
+    state = applicability(plan, doubts, for_others=True)
     yield from _head(plan)
     yield '<body><a class="skip" href="#entities">Skip to the table of all entities</a>\n'
     yield '<header class="top"><p><b>mlflow-gc</b></p>'
@@ -117,7 +120,7 @@ def _entities(plan: dict[str, Any], found: Sequence[Any]) -> Iterator[str]:
     if any(entry.goes for entry in found):
         yield (
             f'<p class="note">Without scripts this page shows the first {FIRST_ROWS} of each list. '
-            "The plan itself holds all of them; mlflow-gc show --all prints them.</p>"
+            "The plan itself holds all of them, and show --all prints them.</p>"
         )
         yield from first_rows(plan, found)
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_gc.errors import UsageProblem
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.verify import Applicability
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import NEVER
 from mlflow_gc.views import policy_in_words
@@ -14,7 +15,6 @@ from mlflow_gc.views.html.bars import FILLS
 from mlflow_gc.views.html.entries import KINDS, Entry, Fate
 from mlflow_gc.views.html.links import Links
 from mlflow_gc.views.html.markup import counted, filter_link, percent, text
-from mlflow_gc.views.html.standing import EXPIRED, Standing
 from mlflow_gc.views.lines import KIND_WORDS, listed
 from mlflow_gc.views.plan_head import names_stay_taken
 
@@ -23,7 +23,7 @@ _LONGEST = 600
 """Sentences about the plan: how many are seen at once, and where a long one is cut."""
 
 
-def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Standing) -> Iterator[str]:
+def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability) -> Iterator[str]:
     """Yield the title, what the plan does in a sentence, and what it is about."""
     server = plan["server"]
     where = server["tracking_uri"].removeprefix("https://").removeprefix("http://")
@@ -32,12 +32,12 @@ def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Standing) -> I
     if taken := names_stay_taken(dict(plan)):
         yield f'<p class="note">{text(taken)}</p>'
     yield '<dl class="facts">'
-    for name, value in _facts(plan):
+    for name, value in _facts(plan, state):
         yield f"<div><dt>{name}</dt><dd>{value}</dd></div>"
     yield "</dl></div>"
 
 
-def _lead(plan: Mapping[str, Any], found: Sequence[Entry], state: Standing) -> str:
+def _lead(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability) -> str:
     going = [
         counted(n, *KIND_WORDS[kind])
         for kind in (f"{kind}s" for kind in KINDS)
@@ -55,7 +55,7 @@ def _lead(plan: Mapping[str, Any], found: Sequence[Entry], state: Standing) -> s
     return f"{verb} {listed(going)}. {undo}"
 
 
-def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(plan: Mapping[str, Any], state: Applicability) -> Iterator[tuple[str, str]]:
     server = plan["server"]
     yield "Server", _address(server["tracking_uri"], Links.of(server).tracking)
     if server["registry_uri"] != server["tracking_uri"]:
@@ -71,6 +71,8 @@ def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         left = '<span class="note" id="time-left"></span>'
         yield "Expires", f"{_time(plan['expires_at'])} {left}"
+    if not state.is_genuine:
+        return  # it names the plan that this file was made from, and nobody approved this one
     yield (
         "Plan id",
         f'<code id="plan-id">{text(plan["plan_id"])}</code> {_copy("plan-id", "plan id")}',
@@ -84,17 +86,20 @@ def _default_age(policy: Mapping[str, Any]) -> str:
     return f"after {text(policy_in_words.span(ttl))}: before {_time(policy['cutoff'])}"
 
 
-def banner(plan: Mapping[str, Any], state: Standing) -> Iterator[str]:
+def banner(plan: Mapping[str, Any], state: Applicability) -> Iterator[str]:
     """Yield what has to be seen first, and the banner that appears once the plan expires."""
     if not state.may_be_applied:
-        yield f'<section class="banner" aria-label="Warning"><h2>{text(state.headline)}</h2>'
-        yield _paragraphs(state.sentences)
+        yield f'<section class="banner" aria-label="Warning"><h2>{text(f"This plan cannot be applied: {state.why}")}</h2>'
+        said = [*state.details, *(d["message"] for d in plan["diagnostics"])]
+        yield _paragraphs(list(dict.fromkeys(said)))
         yield f"<p>{text(state.advice)}</p></section>"
         return
     if plan["expires_at"]:
-        yield f'<section class="banner" id="expired" role="alert" hidden><h2>{EXPIRED}</h2>'
+        yield '<section class="banner" id="expired" role="alert" hidden>'
+        yield "<h2>This plan cannot be applied: it expired</h2>"
         yield f"<p>It was valid until {text(plan['expires_at'])}.</p>"
-        yield "<p>Make and review a new one: mlflow-gc report.</p></section>"
+        new = text(command("report", for_others=True))
+        yield f"<p>Make and review a new plan: {new}</p></section>"
     if not plan["complete"]:
         yield '<section class="banner" aria-label="Warning">'
         yield "<h2>The scan was not complete; somebody accepted that</h2>"
@@ -175,14 +180,15 @@ def _share_bar(parts: Sequence[tuple[str, int]], whole: int) -> str:
     )
 
 
-def apply(plan: Mapping[str, Any], state: Standing, file_name: str) -> Iterator[str]:
+def apply(plan: Mapping[str, Any], state: Applicability, file_name: str) -> Iterator[str]:
     """Yield the command that applies exactly this plan, if there is one."""
     if not state.may_be_applied or not any(plan[f"{kind}s"] for kind in KINDS):
         return
-    command = f"mlflow-gc prune {shlex.quote(file_name)} --expect {plan['plan_id']}"
+    words = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
+    line = command(*words, server=plan["server"], for_others=True)
     yield '<section class="apply" id="apply" aria-labelledby="apply-title">'
     yield '<h2 id="apply-title">Apply</h2>'
-    yield f'<p class="command"><code id="command">{text(command)}</code> '
+    yield f'<p class="command"><code id="command">{text(line)}</code> '
     yield f"{_copy('command', 'command')}</p>"
     yield (
         '<p class="sub"><code>--expect</code> binds the approval to this content. Each entity is '

@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import expect
 from support.viewer import count, opened
 
+from mlflow_gc.plan.verify import Applicability
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -161,7 +163,7 @@ def test_a_plan_expires_while_it_is_looked_at(browser: Browser, report: Path) ->
     page.goto(report.as_uri())
     page.clock.fast_forward(7 * 86_400_000)
     page.clock.run_for(31_000)
-    expect(page.get_by_role("alert")).to_contain_text("Expired: this plan cannot be applied")
+    expect(page.get_by_role("alert")).to_contain_text("This plan cannot be applied: it expired")
     expect(page.locator("#apply")).to_be_hidden()
     context.close()
 
@@ -197,13 +199,24 @@ def test_an_empty_plan(
         assert page.locator("svg.ages").count() == 0
 
 
+EDITED = Applicability(("it was edited",), ("Its digest is another.",), "report", is_genuine=False)
+
+
 @pytest.mark.parametrize(
-    ("changes", "problems", "headline"),
+    ("changes", "doubts", "headline"),
     [
-        ({"applyable": False, "complete": False}, (), "Incomplete: this plan cannot be applied"),
+        (
+            {"applyable": False, "complete": False},
+            (),
+            "This plan cannot be applied: the scan is incomplete",
+        ),
         ({"applyable": False}, (), "This plan cannot be applied"),
-        ({"expires_at": "2020-01-01T00:00:00.000Z"}, (), "Expired: this plan cannot be applied"),
-        ({}, ("It was edited.",), "Not what was made: prune refuses this file"),
+        (
+            {"expires_at": "2020-01-01T00:00:00.000Z"},
+            (),
+            "This plan cannot be applied: it expired at",
+        ),
+        ({}, (EDITED,), "This plan cannot be applied: it was edited"),
     ],
     ids=["incomplete", "not applyable", "expired", "edited"],
 )
@@ -212,7 +225,7 @@ def test_a_plan_that_cannot_be_applied(
     plan: dict[str, Any],
     written: Callable[..., Path],
     changes: dict[str, Any],
-    problems: tuple[str, ...],
+    doubts: tuple[Applicability, ...],
     headline: str,
 ) -> None:
     """A banner above everything, with what the scan said; no command to copy."""
@@ -220,11 +233,11 @@ def test_a_plan_that_cannot_be_applied(
         [{"code": "odd", "message": "page 3 of the runs failed"}] if "applyable" in changes else []
     )
     bad = {**plan, **changes, "diagnostics": said}
-    with opened(browser, written(bad, "bad", problems=problems)) as page:
+    with opened(browser, written(bad, "bad", doubts=doubts)) as page:
         banner = page.locator(".banner:visible")
         expect(banner).to_contain_text(headline)
         expect(page.locator(".lead")).to_contain_text("Would delete")
-        for words in (*problems, *(d["message"] for d in said)):
+        for words in (*(s for d in doubts for s in d.details), *(d["message"] for d in said)):
             expect(banner).to_contain_text(words)
         assert page.locator("main > :visible").first.evaluate("e => e.className") == "banner"
         assert page.locator("#apply").count() == 0

@@ -27,7 +27,15 @@ from mlflow_gc.plan import file, schema
 from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.file import render
-from mlflow_gc.plan.verify import edited, inconsistencies, load_plan, verify, verify_applyable
+from mlflow_gc.plan.verify import (
+    applicability,
+    distrust,
+    edited,
+    inconsistencies,
+    load_plan,
+    verify,
+    verify_applyable,
+)
 from mlflow_gc.views import diff_markdown, diff_text, html, markdown, text
 
 UNDIGESTED = ("$schema", "plan_id", "created_at", "tool")
@@ -86,8 +94,9 @@ def _shown(plan):
     assert json.loads(render(plan)) == plan
     for changes in (diff_plans(FULL, plan), diff_plans(plan, FULL)):
         assert schema.problems(changes, "diff") == []
-        diff_text.diff(changes, Console(file=io.StringIO(), soft_wrap=True))
-        diff_markdown.diff(changes).encode()
+        later = applicability(plan, distrust(plan))
+        diff_text.diff(changes, later, Console(file=io.StringIO(), soft_wrap=True))
+        diff_markdown.diff(changes, later).encode()
     assert diff_plans(plan, plan)["different"] is False
 
 

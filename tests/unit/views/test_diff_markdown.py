@@ -11,13 +11,14 @@ from unit.worlds import a_model, a_version, an_experiment
 
 from mlflow_gc.clock import DAY_MS
 from mlflow_gc.plan.diff import diff_plans
+from mlflow_gc.plan.verify import applicability
 from mlflow_gc.retention.rules import Rule, Selector
 from mlflow_gc.views import diff_markdown
 from mlflow_gc.views.budget import DEFAULT as COMMENT
 
 
 def _page(base, head, *, budget=COMMENT):
-    return diff_markdown.diff(diff_plans(base, head), most_bytes=budget)
+    return diff_markdown.diff(diff_plans(base, head), applicability(head), most_bytes=budget)
 
 
 def _rows(page, first_cell=""):
@@ -146,6 +147,6 @@ def test_hostile_text_is_harmless_everywhere(budget):
 
 
 def test_the_command_at_the_end_is_no_markup():
-    page = diff_markdown.diff(diff_plans(BASE, HEAD), head="my `plan`<b>.json")
+    page = diff_markdown.diff(diff_plans(BASE, HEAD), applicability(HEAD), head="my `plan`<b>.json")
     assert page.splitlines()[-1].startswith("Apply: `` mlflow-gc prune ")
     assert "<b>" not in page

@@ -13,8 +13,11 @@ from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.clock import DAY_MS, format_ms, now_ms
 from mlflow_gc.plan.diff import diff_plans
+from mlflow_gc.plan.verify import Applicability, applicability
 from mlflow_gc.retention.rules import Rule, Selector
 from mlflow_gc.views import diff_text
+
+EDITED = Applicability(("it was edited",), is_genuine=False)
 
 
 def _shown(base, head, *, everything=False, color=False, **edited):
@@ -28,7 +31,8 @@ def _shown(base, head, *, everything=False, color=False, **edited):
         emoji=False,
     )
     changes = diff_plans(base, head, **edited)
-    diff_text.diff(changes, console, base="b.json", head="h.json", everything=everything)
+    later = applicability(head, [EDITED] if changes["head"]["edited"] else [])
+    diff_text.diff(changes, later, console, base="b.json", head="h.json", everything=everything)
     return stream.getvalue()
 
 
@@ -113,7 +117,7 @@ def test_server_policy_and_state_come_first():
     rule = next(line for line in first if "rules.sandboxes" in line)
     assert "none -> name sandboxes, match experiment sandbox/*, ttl 7d" in rule
     assert lines[-1] == "Review: mlflow-gc show h.json"
-    assert lines[-2] == "The later plan cannot be applied: it says so itself."
+    assert lines[-2] == "The later plan CANNOT BE APPLIED: a guard is exceeded."
 
 
 def test_doubts_about_a_plan_stand_above_all():
@@ -124,13 +128,13 @@ def test_doubts_about_a_plan_stand_above_all():
     assert lines[1] == "The later plan was edited after it was made: prune refuses it."
     assert lines[2] == "The later plan is incomplete: its scan did not see everything."
     assert lines[3].startswith("The later plan is the older one: as of ")
-    assert lines[-2] == "The later plan cannot be applied: it was edited."
+    assert lines[-2] == "The later plan CANNOT BE APPLIED: it was edited."
 
 
 def test_an_expired_plan_is_not_to_be_applied():
     head = {**HEAD, "expires_at": format_ms(now_ms() - 1)}
     text = _shown(BASE, head)
-    assert "cannot be applied any more: it expired at" in text
+    assert "CANNOT BE APPLIED: it expired at" in text
     assert "--expect" not in text
 
 
@@ -198,5 +202,6 @@ def test_values_in_words():
 def test_a_path_is_quoted_for_the_shell():
     stream = io.StringIO()
     console = Console(file=stream, soft_wrap=True)
-    diff_text.diff(diff_plans(BASE, HEAD), console, base="b", head="my plan; rm -rf x.json")
+    later = applicability(HEAD)
+    diff_text.diff(diff_plans(BASE, HEAD), later, console, base="b", head="my plan; rm -rf x.json")
     assert "mlflow-gc show 'my plan; rm -rf x.json'" in stream.getvalue()

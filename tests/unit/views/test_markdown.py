@@ -108,7 +108,7 @@ def test_the_worst_headline_fits_the_least_budget():
 
 
 def test_irreversible_things_are_first_and_bold():
-    text = show(_plan())
+    text = show(_plan(expires_at=None))
     tokens = parse(text)
     lines = [visible(token) for token in tokens if token.type == "inline"]
     assert lines[0] == "Prune plan of http://mlflow:5000"
@@ -142,7 +142,7 @@ def test_a_cut_plan_says_so_and_what_gets_approved():
     text = show(longer(_plan(), 1_000))
     (line,) = [line for line in text.splitlines() if "cut" in line]
     assert "**What gets approved is the digest of the plan, not this text**" in line
-    assert "`mlflow-gc show --all PLAN`" in line
+    assert "`mlflow-gc show --all prune-plan.json`" in line
     assert text.index(line) < text.index("| scanned |")
     assert re.search(r"^Shown: [\d,]+ of 8,000 runs\.$", text, re.MULTILINE)
     assert "cut" not in show(_plan())
@@ -213,12 +213,12 @@ def test_diagnostics_come_before_the_numbers():
     [
         ({"expires_at": None}, "- It does not expire.", True),
         ({"expires_at": "2999-01-01T00:00:00.000Z"}, "- Valid until `2999-01-01T00:00:00.000Z`.", True),
-        ({"expires_at": "2020-01-01T00:00:00.000Z"}, "- **Expired at `2020-01-01T00:00:00.000Z`: it", False),
-        ({"applyable": False}, "- **A guard is tripped: it cannot be applied.**", False),
-        ({"applyable": False, "complete": False}, "- **Incomplete: it cannot be applied.**", False),
+        ({"expires_at": "2020-01-01T00:00:00.000Z"}, "\n**CANNOT BE APPLIED: it expired at `2020", False),
+        ({"applyable": False, "expires_at": None}, "\n**CANNOT BE APPLIED: it says so itself.**", False),
+        ({"applyable": False, "complete": False, "expires_at": None}, "\n**CANNOT BE APPLIED: the scan is incomplete.**", False),
         (
             {"applyable": False, "diagnostics": [{"code": "forecast", "message": "Later."}]},
-            "- **A forecast: it cannot be applied.**",
+            "\n**CANNOT BE APPLIED: it is a forecast as of ",
             False,
         ),
     ],
@@ -227,7 +227,7 @@ def test_validity_is_told_and_how_to_apply_what_can_be(changes, said, applies):
     plan = _plan(**changes)
     text = show(plan)
     assert said in text
-    assert (f"`mlflow-gc prune PLAN --expect {plan['plan_id']}`" in text) == applies
+    assert (f"`mlflow-gc prune prune-plan.json --expect {plan['plan_id']}`" in text) == applies
 
 
 def test_another_registry_and_a_workspace_are_named():

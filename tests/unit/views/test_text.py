@@ -250,8 +250,8 @@ def test_a_tripped_guard_is_the_first_and_the_last_thing_to_see() -> None:
     console = terminal(80)
     text.show(plan, console, path="p", everything=False)
     found = lines(console)
-    assert found[1] == "CANNOT BE APPLIED: a guard is tripped."
-    assert "CANNOT BE APPLIED: a guard is tripped." in found[-4:]
+    assert found[1] == "CANNOT BE APPLIED: a guard is exceeded."
+    assert "CANNOT BE APPLIED: a guard is exceeded." in found[-4:]
     assert any(line.startswith("Problem: guards.max_deletions.runs:") for line in found)
     assert not [line for line in found if line.startswith(("Apply:", "In CI:", "Check:"))]
     assert "\x1b[1;31mCANNOT BE APPLIED" in console.file.getvalue()
@@ -270,11 +270,11 @@ def test_a_tripped_guard_is_the_first_and_the_last_thing_to_see() -> None:
                     {"code": "clock_skew", "message": "y"},
                 ],
             },
-            "the server could not be read to its end and the clocks are apart.",
+            "the server could not be read to its end.",
         ),
         (
             {"applyable": False, "diagnostics": [{"code": "forecast", "message": "x"}]},
-            "it is a forecast.",
+            "it is a forecast as of ",
         ),
         ({"applyable": False}, "it says so itself."),
     ],
@@ -282,7 +282,7 @@ def test_a_tripped_guard_is_the_first_and_the_last_thing_to_see() -> None:
 def test_why_a_plan_cannot_be_applied(change: dict[str, Any], words: str) -> None:
     console = log()
     text.summary({**small(), **change}, console, path="p")
-    assert lines(console)[1] == f"CANNOT BE APPLIED: {words}"
+    assert lines(console)[1].startswith(f"CANNOT BE APPLIED: {words}")
 
 
 def test_what_is_only_to_be_looked_at_is_a_warning() -> None:

@@ -8,9 +8,12 @@ from unit.views.html.reading import read
 from unit.worlds import AS_OF
 
 from mlflow_gc.clock import now_ms
-from mlflow_gc.views.html.standing import standing
+from mlflow_gc.plan.verify import Applicability, applicability
 
 PLAN = busy_plan(120, now_ms() - 3_600_000)
+
+
+EDITED = Applicability(("it was edited",), ("Its digest is another.",), "report", is_genuine=False)
 
 
 def told(code: str) -> list[dict[str, str]]:
@@ -18,37 +21,39 @@ def told(code: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "problems", "headline", "advice"),
+    ("changes", "doubts", "why", "advice"),
     [
-        ({"applyable": False, "complete": False}, (), "Incomplete", "Mend the cause"),
-        ({"applyable": False, "diagnostics": told("forecast")}, (), "A forecast", "--as-of"),
-        ({"applyable": False, "diagnostics": told("guard")}, (), "A guard is tripped", "guard"),
-        ({"applyable": False, "diagnostics": told("new")}, (), "This plan cannot be", "report"),
-        ({"expires_at": "2020-01-01T00:00:00.000Z"}, (), "Expired", "report"),
-        ({}, ("It was edited.",), "Not what was made", "report"),
+        ({"applyable": False, "complete": False}, (), "the scan is incomplete", "Fix the cause"),
+        ({"applyable": False, "diagnostics": told("forecast")}, (), "it is a forecast", "--as-of"),
+        ({"applyable": False, "diagnostics": told("guard")}, (), "a guard is exceeded", "guard"),
+        ({"applyable": False, "diagnostics": told("new")}, (), "it says so itself", "report"),
+        ({"expires_at": "2020-01-01T00:00:00.000Z"}, (), "it expired at 2020-01", "report"),
+        ({"expires_at": "2026-02-31T00:00:00.000Z"}, (), "it expired at 2026-02-31", "report"),
+        ({}, (EDITED,), "it was edited", "report"),
     ],
 )
-def test_what_cannot_be_applied(changes, problems, headline, advice):
+def test_what_cannot_be_applied(changes, doubts, why, advice):
     plan = {**PLAN, **changes}
-    found = standing(plan, problems)
+    found = applicability(plan, doubts)
     assert not found.may_be_applied
-    assert found.headline.startswith(headline)
+    assert found.why.startswith(why)
     assert advice in found.advice
-    words = " ".join(read(plan, problems=problems).words)
-    assert found.headline in words
-    assert all(problem in words for problem in problems)
+    words = " ".join(read(plan, doubts=doubts).words)
+    assert f"This plan cannot be applied: {found.why}" in words
+    assert all(sentence in words for sentence in found.details)
     assert all(d["message"] in words for d in plan["diagnostics"])
     assert "--expect" not in words, "no command that would be refused"
+    assert (plan["plan_id"] in words) == found.is_genuine, "the id of another plan"
 
 
 @pytest.mark.parametrize(
     "expires",
-    [PLAN["expires_at"], None, "2026-02-31T00:00:00.000Z"],
-    ids=["in seven days", "never", "on no day of the calendar"],
+    [PLAN["expires_at"], None],
+    ids=["in seven days", "never"],
 )
 def test_what_can_be_applied(expires):
     plan = {**PLAN, "expires_at": expires}
-    assert standing(plan, ()).may_be_applied
+    assert applicability(plan).may_be_applied
     assert f"--expect {plan['plan_id']}" in " ".join(read(plan).words)
 
 
@@ -70,4 +75,4 @@ def test_an_accepted_partial_view_is_loud_and_does_not_block():
 
 
 def test_an_old_plan_is_expired():
-    assert standing(busy_plan(60, AS_OF), ()).headline.startswith("Expired")
+    assert applicability(busy_plan(60, AS_OF)).why.startswith("it expired at")
