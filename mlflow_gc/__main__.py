@@ -85,6 +85,8 @@ def _exit_code(arguments: list[str], session: Session) -> int:
         return _say_usage(error)
     except typer.Exit as leave:
         return int(leave.exit_code)
+    except SystemExit as end:  # Click ends the process itself when a shell asks for completions
+        return end.code if isinstance(end.code, int) else ExitCode.OK
     except typer.Abort:
         return ExitCode.SIGINT
     except GcError as error:
