@@ -487,7 +487,7 @@ class Recheck:
                         registered_models=registry.models,
                         model_versions=registry.versions,
                         foreign_versions=registry.foreign_versions,
-                        logged_models={**self._logged_models, **registry.logged_models},
+                        logged_models={**registry.logged_models, **self._made},
                     )
                 )
                 if others
