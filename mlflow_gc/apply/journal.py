@@ -8,6 +8,7 @@ nothing; each attempt ends in a ``record``; a session that ended in order has an
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import sys
 import threading
@@ -105,7 +106,7 @@ class Journal:
                 # Under the lock: somebody else may have begun it a moment ago.
                 self.earlier = earlier_sessions(path, plan["plan_id"])
                 _end_torn_line(self._file, path)
-            except GcError:
+            except BaseException:
                 self._file.close()
                 raise
         self._write(
@@ -210,6 +211,15 @@ class Journal:
         self._write({"type": "end", "ended": ended, "time": format_ms(now_ms()), "counts": totals})
         self.sync()
         self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Let go of the file and its lock, whatever ended the session."""
+        # What cannot be written was reported when it was tried.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _write(self, line: Document, count: tuple[str, str] | None = None) -> None:
         with self._lock:

@@ -98,29 +98,29 @@ def apply_plan(
             recheck = Recheck(gateway, plan)
         with _collected(refusals, only_look):
             refuse_tripped(gateway, plan, recheck, maxima)
-        journal = Journal(
+        # What is protected, and by what, is judged with the whole plan in view.
+        part = part_of(plan, shard) if shard else Part(plan)
+        with Journal(
             journal_path,
             plan,
             clock_skew_ms=gateway.clock_skew_ms(),
             told=progress.entity,
             shard=str(shard) if shard else None,
             keep_tag=policy.keep_tag,
-        )
-        if journal_path is not None:
-            progress.journal(journal_path, plan["plan_id"])
-        # What is protected, and by what, is judged with the whole plan in view.
-        part = part_of(plan, shard) if shard else Part(plan)
-        with progress.phase(phase, {kind: len(part.plan[kind]) for kind in KINDS}):
-            result = Executor(
-                gateway,
-                part.plan,
-                recheck,
-                journal,
-                shared=part.shared_experiments,
-                stop=stop,
-                alarm=alarm,
-                skipped=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
-            ).run()
+        ) as journal:
+            if journal_path is not None:
+                progress.journal(journal_path, plan["plan_id"])
+            with progress.phase(phase, {kind: len(part.plan[kind]) for kind in KINDS}):
+                result = Executor(
+                    gateway,
+                    part.plan,
+                    recheck,
+                    journal,
+                    shared=part.shared_experiments,
+                    stop=stop,
+                    alarm=alarm,
+                    skipped=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
+                ).run()
     return Applied(result, journal.kept, signals[0] if signals else 0, findings, refusals)
 
 

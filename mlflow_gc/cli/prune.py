@@ -203,7 +203,9 @@ def _name_of_its_own() -> Path:
     return name
 
 
-def _say_what_is_left(result: Result, part: Shard, plan_file: Path, options_again: Sequence[str]) -> None:
+def _say_what_is_left(
+    result: Result, part: Shard, plan_file: Path, options_again: Sequence[str]
+) -> None:
     """Say what the other shards are for."""
     from mlflow_gc.cli.output import say
 

@@ -105,10 +105,12 @@ def restore(
             say("Nothing was restored.")
             return ExitCode.REFUSED
     totals = {"experiments": len(undo.experiments), "runs": len(undo.runs) + len(old_trash)}
-    with graceful_stop(gateway, pretend=dry_run) as (_, signals):
-        journal = Journal(
+    with (
+        graceful_stop(gateway, pretend=dry_run) as (_, signals),
+        Journal(
             None if dry_run else own_journal, header, action="restore", told=progress.entity
-        )
+        ) as journal,
+    ):
         if not dry_run:
             progress.journal(own_journal, header["plan_id"])
         with progress.phase(Phase.RESTORE, totals):
