@@ -397,6 +397,7 @@ class OldTrash:
                         for experiment_id, run_ids in self._runs.items()
                         for run_id in run_ids
                     ],
+                    "protected": {"runs": []},
                     "server": {"workspace": self._workspace},
                 },
                 self._policy,

@@ -253,7 +253,8 @@ class Machine(RuleBasedStateMachine):
         assert not wrong, f"deleted, and must stay: {wrong}"
         due = verdict.must_go(plan.entities & before.active)
         assert due <= gone, "nothing keeps them, and they are still there:" + "".join(
-            f"\n{e}: {journal.skips.get(e)}, {before.entity(e)}" for e in due - gone
+            f"\n{e}: {[r for r in journal.records if (r['kind'], r['id']) == e]}, {before.entity(e)}"
+            for e in due - gone
         )
         assert not after.active - before.active, "came to life"
         for kind, key in gone:
@@ -308,7 +309,10 @@ class Machine(RuleBasedStateMachine):
                 if e[0] == "experiment" or ("experiment", before.runs[e[1]].experiment_id) in homes
             }  # fmt: skip
             deleted = {e for e in undo.gone if e[0] != "model_version"}
-            assert (outcome.code == 0) == (deleted <= back), "3: something is not back"
+            assert (outcome.code == 0) == (deleted <= back), (
+                f"3 says that something is not back: {outcome.code}, {deleted - back}, "
+                f"{Journal.load(undo.journal).lines}, {[before.entity(e) for e in deleted - back]}"
+            )
             expected = before.active | back
             assert after.active == expected, (
                 f"not restored: {expected - after.active}; too many: {after.active - expected}"
