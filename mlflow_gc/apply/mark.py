@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow_gc.clock import format_ms
 from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import Inventory
+from mlflow_gc.inventory.entities import Inventory, Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.scan import chunks
 from mlflow_gc.retention.decide import decide
@@ -119,17 +119,20 @@ def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) ->
         waits = heeded is not None and heeded.reason is Reason.GRACE
         return _Entity(kind, entity_id, tags, at or None, decided.get(key), waits)
 
+    def last_activity(run: Run) -> int:
+        return run.last_activity_time(inventory.experiments.get(run.experiment_id)) or 0
+
     inside: dict[str, int] = defaultdict(int)
     for run_id in decisions.runs:
         run = inventory.runs[run_id]
-        inside[run.experiment_id] = max(inside[run.experiment_id], run.last_activity_time or 0)
+        inside[run.experiment_id] = max(inside[run.experiment_id], last_activity(run))
     for i, e in inventory.experiments.items():
         if e.lifecycle_stage == "active":
             at = max(e.creation_time or 0, e.last_update_time or 0, inside[i])
             yield entity("experiment", i, i, e.tags, at)
     for i, r in inventory.runs.items():
         if r.lifecycle_stage == "active":
-            yield entity("run", i, i, r.tags, r.last_activity_time or 0)
+            yield entity("run", i, i, r.tags, last_activity(r))
     for key, v in inventory.model_versions.items():
         yield entity("model_version", key, v.key, v.tags, v.active_ms)
     for name, m in inventory.registered_models.items():

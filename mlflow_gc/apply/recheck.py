@@ -287,11 +287,14 @@ class Recheck:
         changes: dict[str, tuple[Document, ...]] = {}
         for entry in entries:
             run = active.get(entry["run_id"])
-            if run and (changed := drift(entry["expect"], expect_run(run))):
+            if run is None:
+                continue
+            now = expect_run(run, experiments.get(run.experiment_id))
+            if changed := drift(entry["expect"], now):
                 held[run.run_id] = protect(Reason.CHANGED, *changed)
                 # The name is part of what tags_digest is over, and the plan knows it.
                 named = differences({"run_name": entry["run_name"]}, {"run_name": run.run_name})
-                changes[run.run_id] = (*named, *differences(entry["expect"], expect_run(run)))
+                changes[run.run_id] = (*named, *differences(entry["expect"], now))
         inventory = Inventory(
             experiments=experiments,
             runs={**relatives, **active},

@@ -77,13 +77,24 @@ class Run:
         # Nesting is only this tag, without a foreign key (MLflow 2.3 to 3.18).
         return self.tags.get("mlflow.parentRunId") or None
 
-    @property
-    def last_activity_time(self) -> int | None:
-        """Latest of start, end and newest metric time, or None when there is none of them."""
+    def activity_times(self, experiment: Experiment | None) -> tuple[int | None, ...]:
+        """Return the times whose latest is its last activity, ms since the epoch; None is no time.
+
+        Args:
+            experiment: the one that it is in; None where that is not known.
+        """
         # A resumed run keeps its old end time (tracking/fluent.py), and logging to a finished
-        # run does not move it: no single time stamp tells when a run was last used.
-        latest = self.start_time
-        for ms in (self.end_time, self.newest_metric_time):
+        # run does not move it: no single time stamp tells when a run was last used.  All of them
+        # come from the client; a run that was imported with its original times has been on this
+        # server no longer than its experiment, whose creation the server stamps itself (a server
+        # before 1.28 did not: such an experiment is old, and its creation is not known).
+        created = experiment.creation_time if experiment else None
+        return (self.start_time, self.end_time, self.newest_metric_time, created)
+
+    def last_activity_time(self, experiment: Experiment | None) -> int | None:
+        """Return the latest of :meth:`activity_times`, or None when there is none of them."""
+        latest: int | None = None
+        for ms in self.activity_times(experiment):
             if ms is not None and (latest is None or ms > latest):
                 latest = ms
         return latest

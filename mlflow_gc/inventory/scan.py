@@ -420,7 +420,8 @@ def _probe(
     for attribute in ("start_time", "end_time"):
         filter_string = f"attributes.{attribute} >= {max(since_ms, 0)}"
         for run in _all_runs(gateway, experiment_ids, filter_string, "DELETED_ONLY"):
-            found_here = (run.run_id, run.last_activity_time or 0)
+            # The age of the experiment itself counts beside it.
+            found_here = (run.run_id, run.last_activity_time(None) or 0)
             known = trash.get(run.experiment_id, found_here)
             trash[run.experiment_id] = max(known, found_here, key=lambda pair: (pair[1], pair[0]))
     populated = {run.experiment_id for run in inventory.runs.values()}

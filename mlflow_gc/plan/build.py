@@ -201,7 +201,7 @@ def _run_facts(inventory: Inventory) -> dict[str, tuple[int, int | None]]:
     facts: dict[str, tuple[int, int | None]] = {}
     for run in inventory.runs.values():
         count, newest = facts.get(run.experiment_id, (0, None))
-        last = run.last_activity_time
+        last = run.last_activity_time(inventory.experiments.get(run.experiment_id))
         newest = last if newest is None else newest if last is None else max(newest, last)
         facts[run.experiment_id] = (count + 1, newest)
     return facts
@@ -225,12 +225,13 @@ def _experiment_entry(
 
 
 def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> Document:
-    expected = expect_run(run)
+    experiment = inventory.experiments[run.experiment_id]
+    expected = expect_run(run, experiment)
     return {
         "run_id": run.run_id,
         "run_name": run.run_name,
         "experiment_id": run.experiment_id,
-        "experiment_name": inventory.experiments[run.experiment_id].name,
+        "experiment_name": experiment.name,
         "user_id": run.user_id,
         "status": run.status,
         **{name: expected[name] for name in ("start_time", "end_time", "last_activity_time")},

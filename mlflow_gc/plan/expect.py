@@ -21,15 +21,20 @@ def time_or_none(ms: int | None) -> str | None:
     return format_ms(ms) if ms is not None and is_writable(ms) else None
 
 
-def expect_run(run: Run) -> dict[str, Any]:
-    """Return what must still hold of a run."""
+def expect_run(run: Run, experiment: Experiment | None) -> dict[str, Any]:
+    """Return what must still hold of a run.
+
+    Args:
+        run: the run.
+        experiment: the one that it is in; None where that does not exist any more.
+    """
     return {
         "experiment_id": run.experiment_id,
         "lifecycle_stage": run.lifecycle_stage,
         "status": run.status,
         "start_time": time_or_none(run.start_time),
         "end_time": time_or_none(run.end_time),
-        "last_activity_time": time_or_none(run.last_activity_time),
+        "last_activity_time": time_or_none(run.last_activity_time(experiment)),
         "artifact_uri": redact_uri(run.artifact_uri),
         # An id is not an identity, and a time stamp does not move when someone writes a note
         # into a run: the name and all tags are part of what was reviewed.

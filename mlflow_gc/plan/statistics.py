@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlflow_gc.clock import DAY_MS
-from mlflow_gc.inventory.entities import Inventory
+from mlflow_gc.inventory.entities import Inventory, Run
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 
 AGE_BOUNDS_DAYS = (7, 30, 90, 180, 365, 730)
@@ -30,12 +30,16 @@ def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> dic
         decisions: over all of it.
         as_of_ms: the moment that ages count from, ms since the epoch, UTC.
     """
+
+    def last_activity(run: Run) -> int | None:
+        return run.last_activity_time(inventory.experiments.get(run.experiment_id))
+
     newest: dict[str, int | None] = {
         e.experiment_id: max(filter(None, (e.last_update_time, e.creation_time)), default=None)
         for e in inventory.experiments.values()
     }
     for run in inventory.runs.values():
-        last = run.last_activity_time
+        last = last_activity(run)
         if last is not None:
             known = newest.get(run.experiment_id)
             newest[run.experiment_id] = last if known is None else max(known, last)
@@ -48,7 +52,7 @@ def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> dic
                 ((newest.get(e), d) for e, d in decisions.experiments.items()), as_of_ms
             ),
             "runs": _ages(
-                ((runs[r].last_activity_time, d) for r, d in decisions.runs.items()), as_of_ms
+                ((last_activity(runs[r]), d) for r, d in decisions.runs.items()), as_of_ms
             ),
             "model_versions": _ages(
                 ((versions[v].active_ms or None, d) for v, d in decisions.model_versions.items()),

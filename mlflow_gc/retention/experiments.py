@@ -42,7 +42,8 @@ class _Facts:
             if runs[run_id].verdict is Verdict.FRESH:
                 self.fresh.add(experiment_id)
                 continue
-            newest = newest_activity(run, policy) or 0
+            experiment = inventory.experiments.get(experiment_id)
+            newest = newest_activity(run, experiment, policy) or 0
             if newest > self.newest_run.get(experiment_id, 0):
                 self.newest_run[experiment_id] = newest
             if runs[run_id].verdict is Verdict.PROTECT:

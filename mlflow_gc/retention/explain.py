@@ -90,7 +90,8 @@ def _run(
     rule = rulebook.of_run(run, experiment) if experiment else policy.default
     age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     decision = decisions.runs.get(run_id, FRESH)
-    return Explanation(rule, age, limit, run.last_activity_time, decision, run.tags)
+    last = run.last_activity_time(experiment)
+    return Explanation(rule, age, limit, last, decision, run.tags)
 
 
 def _experiment(
@@ -104,7 +105,7 @@ def _experiment(
     ]
     age, limit = rulebook.age_of_experiment(experiment, len(runs))
     stamps = [experiment.creation_time, experiment.last_update_time]
-    stamps += [run.last_activity_time for run in runs]
+    stamps += [run.last_activity_time(experiment) for run in runs]
     newest = max((ms for ms in stamps if ms is not None), default=None)
     decision = decisions.experiments.get(experiment_id, FRESH)
     rule = rulebook.of_experiment(experiment)

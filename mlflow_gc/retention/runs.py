@@ -52,7 +52,8 @@ def decide_runs(
             run, experiment, rulebook, rule, behind_versions.get(run_id), held.get(run_id), policy
         )
         if not rule.keep.is_empty:
-            groups.setdefault((run.experiment_id, rule.name), _Group(rule)).add(run, decision)
+            group = groups.setdefault((run.experiment_id, rule.name), _Group(rule, experiment))
+            group.add(run, decision)
     decisions.update(_kept_by_rules(groups.values(), policy))
     decisions.update(_last_ones(inventory, decisions, policy))
     decisions = spread(inventory, decisions)
@@ -60,7 +61,7 @@ def decide_runs(
     waiting = {
         run_id: wait
         for run_id, decision in decisions.items()
-        if decision.verdict is Verdict.DELETE and (wait := _wait(inventory.runs[run_id], policy))
+        if decision.verdict is Verdict.DELETE and (wait := _wait(inventory, run_id, policy))
     }
     return spread(inventory, {**decisions, **waiting}) if waiting else decisions
 
@@ -70,6 +71,7 @@ class _Group:
     """The active runs of one experiment that one rule is about."""
 
     rule: Rule
+    experiment: Experiment | None
     runs: list[Run] = field(default_factory=list)
     candidates: set[str] = field(default_factory=set)
 
@@ -88,7 +90,7 @@ def _kept_by_rules(groups: Iterable[_Group], policy: Policy) -> Iterator[tuple[s
         if not group.candidates:
             continue
         found = kept(
-            _members(group.runs, policy),
+            _members(group.runs, group.experiment, policy),
             group.rule.keep,
             as_of_ms=policy.as_of_ms,
             zone=policy.zone,
@@ -115,26 +117,28 @@ def place_holders(
     for run in runs:
         rule = rulebook.of_run(run, experiment)
         if not rule.keep.is_empty:
-            groups.setdefault(rule.name, _Group(rule)).runs.append(run)
+            groups.setdefault(rule.name, _Group(rule, experiment)).runs.append(run)
     holders: set[str] = set()
     for group in groups.values():
         keep = group.rule.keep
-        members = _members(group.runs, policy)
+        members = _members(group.runs, experiment, policy)
         holders.update(kept(members, keep, as_of_ms=policy.as_of_ms, zone=policy.zone))
     if policy.keep_last_runs:
-        ranked = sorted(_members(runs, policy), key=lambda m: m.time_ms, reverse=True)
+        ranked = sorted(_members(runs, experiment, policy), key=lambda m: m.time_ms, reverse=True)
         border = ranked[: policy.keep_last_runs][-1].time_ms if ranked else 0
         holders.update(member.key for member in ranked if member.time_ms >= border)
     return holders
 
 
-def _members(runs: Iterable[Run], policy: Policy) -> list[Member]:
+def _members(
+    runs: Iterable[Run], experiment: Experiment | None, policy: Policy
+) -> list[Member]:
     return [
         Member(
             key=run.run_id,
             time_ms=run.start_time,
             order=(run.start_time, run.run_id),
-            active_ms=run.last_activity_time or 0,
+            active_ms=run.last_activity_time(experiment) or 0,
             metrics=run.metrics,
         )
         for run in runs
@@ -171,8 +175,10 @@ def _decide(
     return by_age
 
 
-def _wait(run: Run, policy: Policy) -> Decision | None:
-    return in_grace(run.tags, run.last_activity_time, policy)
+def _wait(inventory: Inventory, run_id: str, policy: Policy) -> Decision | None:
+    run = inventory.runs[run_id]
+    experiment = inventory.experiments.get(run.experiment_id)
+    return in_grace(run.tags, run.last_activity_time(experiment), policy)
 
 
 def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> Decision | None:
@@ -231,7 +237,7 @@ def _by_age(
     # for ever: both look alike from here, so only a policy that says so lets them go.
     may_be_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
     age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
-    newest = newest_activity(run, policy)
+    newest = newest_activity(run, experiment, policy)
     ms = limit if age.malformed else age.ms
     if ms is None or (newest is not None and newest >= policy.as_of_ms - ms):
         return FRESH
@@ -239,8 +245,8 @@ def _by_age(
         return protect(Reason.MALFORMED_TAG, age.malformed)
     if not is_over and not may_be_zombie:
         return protect(Reason.NOT_TERMINAL, f"status {run.status or 'unknown'}")
-    doubts = _doubts(run, policy, is_over=is_over)
-    last = run.last_activity_time
+    doubts = _doubts(run, experiment, policy, is_over=is_over)
+    last = run.last_activity_time(experiment)
     if doubts or last is None:
         return protect(Reason.UNKNOWN_TIME, *doubts)
     if policy.is_too_young(last):
@@ -250,17 +256,20 @@ def _by_age(
     return delete(*filter(None, (f"{run.status}, no {sign} for {days}", age.by)))
 
 
-def newest_activity(run: Run, policy: Policy) -> int | None:
+def newest_activity(run: Run, experiment: Experiment | None, policy: Policy) -> int | None:
     """Return the newest time of a run that can be true, ms since the epoch, or None."""
     newest: int | None = None
-    for ms in (run.start_time, run.end_time, run.newest_metric_time):
+    for ms in run.activity_times(experiment):
         if ms is not None and (newest is None or ms > newest) and policy.is_sensible(ms):
             newest = ms
     return newest
 
 
-def _doubts(run: Run, policy: Policy, *, is_over: bool) -> list[str]:
+def _doubts(
+    run: Run, experiment: Experiment | None, policy: Policy, *, is_over: bool
+) -> list[str]:
     """Return what cannot be true of a run's times, in words."""
+    created = experiment.creation_time if experiment else None
     doubts = [
         show(name, ms)
         for name, ms, required in (
@@ -268,6 +277,7 @@ def _doubts(run: Run, policy: Policy, *, is_over: bool) -> list[str]:
             ("end_time", run.end_time, is_over),
             ("newest metric timestamp", run.newest_metric_time, False),
             ("oldest metric timestamp", run.oldest_metric_time, False),
+            ("creation_time of its experiment", created, False),
         )
         if (required or ms is not None) and not policy.is_sensible(ms)
     ]

@@ -68,6 +68,8 @@ def _stale(run: Run, found: Inventory, policy: Policy) -> bool:
     stamps = [run.start_time, run.end_time]
     metrics = [t for t in (run.newest_metric_time, run.oldest_metric_time) if t is not None]
     home = found.experiments.get(run.experiment_id)
+    arrived = [home.creation_time] if home and home.creation_time is not None else []
+    metrics += arrived
     return (
         run.status in ("FINISHED", "FAILED", "KILLED")
         and all(sane(t) and t < policy.cutoff_ms for t in [*stamps, *metrics])

@@ -21,7 +21,7 @@ def test_a_run():
     assert (run.run_id, run.run_name, run.experiment_id) == ("r", "n", "7")
     assert (run.start_time, run.end_time) == (5, 9)
     assert (run.oldest_metric_time, run.newest_metric_time) == (3, 8)
-    assert run.last_activity_time == 9
+    assert run.last_activity_time(None) == 9
     assert run.parent_run_id is None
     assert run.model_ids == ("m-1", "m-2")
 

@@ -71,7 +71,7 @@ def test_a_deleted_run_is_over_old_untagged_and_not_behind_a_version(found):
         run = found.runs[run_id]
         assert run.lifecycle_stage == "active"
         assert run.status in {"FINISHED", "FAILED", "KILLED"}
-        assert run.last_activity_time < CUTOFF
+        assert run.last_activity_time(found.experiments[run.experiment_id]) < CUTOFF
         assert not naive.kept_by_tag(run.tags)
         assert not any(run_id in naive.runs_behind(found, v) for v in found.model_versions.values())
 
@@ -152,7 +152,8 @@ def test_nothing_younger_than_min_age_goes(found, policy):
     # Without a min_age there is still the TTL, and that is longer than nothing.
     youngest = AS_OF - policy.min_age_ms
     for run_id in _gone(decisions, "runs"):
-        assert found.runs[run_id].last_activity_time < youngest
+        run = found.runs[run_id]
+        assert run.last_activity_time(found.experiments[run.experiment_id]) < youngest
     for key in _gone(decisions, "model_versions"):
         version = found.model_versions[key]
         assert max(version.creation_timestamp, version.last_updated_timestamp) < youngest

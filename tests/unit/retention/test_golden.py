@@ -82,7 +82,8 @@ def _experiment(experiment_id: str, said: Document) -> Experiment:
         name=f"exp-{experiment_id}",
         lifecycle_stage="active",
         artifact_location=f"mlflow-artifacts:/{experiment_id}",
-        creation_time=OLD,
+        # Older than any run that may be put into it.
+        creation_time=parse_time("2015-01-01"),
         last_update_time=OLD,
     )
     return replace(plain, **_fields(said))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from unit.worlds import (
     AS_OF,
@@ -11,6 +13,7 @@ from unit.worlds import (
     OLD,
     POLICY,
     RUN_IDS,
+    TTL,
     a_logged_model,
     a_model,
     a_run,
@@ -61,6 +64,22 @@ def test_the_newest_of_three_times_decides_to_the_millisecond(field, ms, verdict
 
 
 @pytest.mark.parametrize(
+    ("created", "verdict"),
+    [(CUTOFF - 1, Verdict.DELETE), (CUTOFF, Verdict.FRESH), (NEW, Verdict.FRESH)],
+)
+@pytest.mark.parametrize("status", ["FINISHED", "RUNNING"])
+def test_a_run_is_no_older_than_its_experiment(status, created, verdict):
+    """It was imported with its original times: they say nothing of when it came here."""
+    policy = replace(POLICY, default=replace(POLICY.default, zombies_ms=TTL * DAY_MS))
+    found = inventory(an_experiment(creation_time=created), a_run(ONE, status=status))
+    assert decide(found, policy).runs[ONE].verdict is verdict
+
+
+def test_an_experiment_from_before_1_28_has_no_time_of_creation():
+    assert _verdict(home=an_experiment(creation_time=None)).verdict is Verdict.DELETE
+
+
+@pytest.mark.parametrize(
     ("times", "via"),
     [
         ({"start_time": None, "end_time": None}, ("no start_time", "no end_time")),
@@ -69,6 +88,14 @@ def test_the_newest_of_three_times_decides_to_the_millisecond(field, ms, verdict
         ({"end_time": 5}, ("end_time 1970-01-01T00:00:00.005Z",)),
         ({"end_time": OLD - 1}, ("end_time 2025-03-27T10:02:11.122Z before its start",)),
         ({"end_time": 2**62}, (f"end_time {2**62} ms",)),
+        (
+            {"home": an_experiment(creation_time=5)},
+            ("creation_time of its experiment 1970-01-01T00:00:00.005Z",),
+        ),
+        (
+            {"home": an_experiment(creation_time=AS_OF + DAY_MS + 1)},
+            ("creation_time of its experiment 2026-05-02T10:02:11.124Z",),
+        ),
         (
             {"newest_metric_time": OLD, "oldest_metric_time": 1},
             ("oldest metric timestamp 1970-01-01T00:00:00.001Z",),
