@@ -26,8 +26,10 @@ from mlflow_gc.inventory.scan import (
     IDS_A_CALL,
     chunks,
     is_refused,
+    parents_above,
     probe,
     read_experiments,
+    read_histories,
     runs_by_id,
 )
 from mlflow_gc.inventory.sources import possible_runs_behind
@@ -136,6 +138,7 @@ class Recheck:
         # made.  Planned ones are among them only after a look that keeps them, with that decision.
         self._dependents: dict[str, Run] = {}
         self._retained: dict[str, Decision] = {}
+        self._parents_in_trash: dict[str, str] = {}
         self._asked: set[str] = set()
         self._refreshing = threading.Lock()
         self._grouping = threading.Lock()
@@ -275,8 +278,9 @@ class Recheck:
             if run_id in found:
                 found[run_id] = replace(found[run_id], lifecycle_stage="active")
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
+        active = read_histories(self._gateway, active.values())
         experiments = self._experiments({run.experiment_id for run in active.values()})
-        relatives = self._relatives(found, experiments)
+        relatives, above = self._relatives(found, experiments)
         if deleted_by_us:
             # That the experiment went as well, by this plan or by somebody's hand, is no need.
             experiments = {i: replace(e, lifecycle_stage="active") for i, e in experiments.items()}
@@ -302,6 +306,7 @@ class Recheck:
             model_versions=registry.versions,
             foreign_versions=registry.foreign_versions,
             logged_models={**registry.logged_models, **self._made},
+            parents_in_trash={**self._parents_in_trash, **above},
             workspace=self._workspace,
         )
         inventory, decisions = self._decide_with_inputs(inventory, {*active}, held)
@@ -599,8 +604,12 @@ class Recheck:
             experiment_ids = sorted({entry["experiment_id"] for entry in group})
             return self._by_id([entry["run_id"] for entry in group], experiment_ids)
 
-        found = self._in_parallel(read, list(chunks(entries, IDS_A_CALL)))
-        return {run.run_id: run for run in found}
+        groups = list(chunks(entries, IDS_A_CALL))
+        found = {run.run_id: run for run in self._in_parallel(read, groups)}
+        # What is not where the plan saw it may have been moved: that is a change, it is not gone.
+        lost = [entry["run_id"] for entry in entries if entry["run_id"] not in found]
+        elsewhere = self._by_id(lost, self.experiment_ids)
+        return {**found, **{run.run_id: run for run in elsewhere}}
 
     def _in_parallel(
         self, read: Callable[[_Group], Iterable[_Found]], groups: Sequence[_Group]
@@ -622,28 +631,33 @@ class Recheck:
 
     def _relatives(
         self, found: Mapping[str, Run], experiments: Mapping[str, Experiment]
-    ) -> dict[str, Run]:
-        """Return active runs outside the plan that matter to these.
+    ) -> tuple[dict[str, Run], dict[str, str]]:
+        """Return active runs outside the plan that matter to these, and the parents in the trash.
 
         Those nested with them, those that use what they made, and all runs of their experiments
-        where the policy keeps some.
+        where the policy keeps some.  Of runs in the trash that these are nested in: what each is
+        nested in itself.
         """
         relatives = dict(self._dependents)
-        parents = sorted(
-            {
-                run.parent_run_id
-                for run in found.values()
-                if run.parent_run_id and run.parent_run_id not in self._planned_runs
-            }
-        )
-        # It was in the trash when the plan was made, or it would be in the plan, or protect it.
-        found_parents = self._by_id(parents, self.experiment_ids, view="ACTIVE_ONLY")
-        relatives.update((run.run_id, run) for run in found_parents)
+        # What is above them was in the trash when the plan was made, or it would be in the plan, or
+        # protect them.
+        known = found.keys() | self._planned_runs
+        above = parents_above(found.values(), known, partial(self._trash_above, relatives))
         if self.policy.needs_groups:
             for _, experiment in sorted(experiments.items()):
                 # What is known of a relative is more: a search leaves out what it reads.
                 relatives = {**self._group(experiment), **relatives}
-        return {i: run for i, run in relatives.items() if i not in found}
+        return {i: run for i, run in relatives.items() if i not in found}, above
+
+    def _trash_above(
+        self, active: dict[str, Run], run_ids: Sequence[str]
+    ) -> Iterator[tuple[str, str | None]]:
+        """Yield runs in the trash, with what they are nested in; active ones grow the mapping."""
+        for run in self._by_id(run_ids, self.experiment_ids):
+            if run.lifecycle_stage == "active":
+                active.setdefault(run.run_id, run)
+            else:
+                yield run.run_id, run.parent_run_id
 
     def _group(self, experiment: Experiment) -> dict[str, Run]:
         """Return all active runs of an experiment: keep rules rank a run among them.
@@ -793,16 +807,37 @@ class Recheck:
 
     def _keep(self, runs: Iterable[Run]) -> None:
         """Take note of runs outside the plan that may need a planned one."""
-        for seen in self._with_inputs(runs):
+        seen_runs = [*self._with_inputs(runs)]
+        self._parents_in_trash = {**self._parents_in_trash, **self._trash_between(seen_runs)}
+        for seen in seen_runs:
             known = self._dependents.get(seen.run_id, seen)
             run = replace(seen, model_ids=tuple(sorted({*seen.model_ids, *known.model_ids})))
-            if run.parent_run_id in self._planned_runs or run.model_ids:
+            if self._is_nested_in_planned(run) or run.model_ids:
                 self._dependents[run.run_id] = run
             for model_id in set(run.model_ids) - self._known_models:
                 self._known_models.add(model_id)
                 found = self._gateway.get_logged_model(model_id)
                 if found is not None:
                     self._take_note_of(wire.logged_model(found))
+
+    def _trash_between(self, runs: Sequence[Run]) -> dict[str, str]:
+        """Return what runs in the trash are nested in that may stand between planned runs and these."""
+
+        def read(run_ids: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+            for run in self._by_id(run_ids, self.experiment_ids, view="DELETED_ONLY"):
+                yield run.run_id, run.parent_run_id
+
+        known = {*self._planned_runs, *(run.run_id for run in runs)}
+        return parents_above(runs, known, read)
+
+    def _is_nested_in_planned(self, run: Run) -> bool:
+        """Tell whether a run is nested in a planned one, directly or by way of the trash."""
+        seen: set[str] = set()
+        parent = run.parent_run_id
+        while parent and parent not in self._planned_runs and parent not in seen:
+            seen.add(parent)
+            parent = self._parents_in_trash.get(parent)
+        return parent in self._planned_runs
 
     def _experiments(self, experiment_ids: set[str]) -> dict[str, Experiment]:
         """Read experiments of any lifecycle stage: a few by one, many among all there are."""

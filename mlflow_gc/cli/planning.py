@@ -32,6 +32,7 @@ from mlflow_gc.retention.decide import (
     decide_after_look,
     experiments_to_probe,
     runs_that_may_read,
+    runs_with_histories,
     trash_since,
 )
 from mlflow_gc.retention.decision import Decisions, Verdict
@@ -222,7 +223,7 @@ def survey(
         if refused := refused_names(gateway, _models_to_delete_from(decisions)):
             inventory = replace(inventory, refused_names=refused)
             decisions = decide(inventory, policy)
-        inventory, decisions = _with_inputs(reader, inventory, decisions, policy, progress)
+        inventory, decisions = _with_details(reader, inventory, decisions, policy, progress)
         waiting = experiments_to_probe(decisions)
         since_ms = trash_since(policy, inventory)
         with progress.phase(Phase.LOOK, {"experiments": len(waiting)}):
@@ -250,22 +251,31 @@ def _models_to_delete_from(decisions: Decisions) -> set[str]:
     return names
 
 
-def _with_inputs(
+def _with_details(
     reader: Reader, inventory: Inventory, decisions: Decisions, policy: Policy, progress: Progress
 ) -> tuple[Inventory, Decisions]:
-    """Return the inventory with what kept runs read, as far as that can matter, and decisions.
+    """Return the inventory with what a scan does not tell of runs, where it can matter, and decisions.
 
-    A run that stays for what another one reads may read something itself: hence the loop.
+    That is what kept runs read, and all that was logged to those that go.  A run that stays for
+    what another one reads, or for what was logged to it, may read something itself: hence the loop.
     """
-    known: set[str] = set()
-    while asked := runs_that_may_read(inventory, decisions) - known:
+    details = (
+        ("inputs of runs", runs_that_may_read, reader.read_inputs),
+        ("histories of metrics", runs_with_histories, reader.read_histories),
+    )
+    known: dict[str, set[str]] = {what: set() for what, _, _ in details}
+    while True:
+        asked = {what: choose(inventory, decisions) - known[what] for what, choose, _ in details}
+        if not any(asked.values()):
+            return inventory, decisions
+        # What one of them keeps, the others need not be asked about.
+        what, run_ids, read = next((w, asked[w], read) for w, _, read in details if asked[w])
         try:
-            with progress.phase(Phase.LOOK, {"runs": len(asked)}):
-                inventory = reader.read_inputs(inventory, asked, progress.advance)
+            with progress.phase(Phase.LOOK, {"runs": len(run_ids)}):
+                inventory = read(inventory, run_ids, progress.advance)
         except ServerError as error:
-            message = f"Not all inputs of runs could be read. {error.message}"
+            message = f"Not all {what} could be read. {error.message}"
             diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
             return replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic)), decisions
-        known |= asked
+        known[what] |= run_ids
         decisions = decide(inventory, policy)
-    return inventory, decisions

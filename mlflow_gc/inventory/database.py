@@ -25,10 +25,11 @@ from mlflow_gc.inventory.entities import (
     ReadFrom,
     Run,
     ServerInfo,
+    with_metric_times,
 )
 from mlflow_gc.inventory.identity import fingerprint
 from mlflow_gc.inventory.run_tags import NO_TAGS, Wanted
-from mlflow_gc.inventory.scan import Progress, chunks
+from mlflow_gc.inventory.scan import Progress, chunks, parents_above
 from mlflow_gc.inventory.snapshot import Rows, Snapshot
 
 DEFAULT_WORKSPACE = "default"
@@ -76,10 +77,12 @@ class DatabaseReader:
         models = read_models(self._snapshot, self._ask, here, own.values())
         progress("registered models", len(models))
         progress("model versions", len(own))
+        above = parents_above(runs.values(), runs, self._parents_of)
         self._snapshot.rest()
         return Inventory(
             experiments=experiments,
             runs=runs,
+            parents_in_trash=above,
             registered_models=models,
             model_versions=own,
             logged_models=logged,
@@ -91,24 +94,26 @@ class DatabaseReader:
     def read_inputs(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with the logged models that runs read.
+        """Return the inventory as it is: the scan has read what runs put out and took in alike."""
+        progress("runs", len(run_ids))
+        return inventory
+
+    def read_histories(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with the times of all that was ever logged to metrics of runs.
 
         Raises:
             ServerError: the database cannot be read.
         """
-        found: dict[str, set[str]] = {}
+        found: dict[str, Run] = {}
         for ids in chunks(sorted(run_ids), _IDS_A_CALL):
-            for run_id, model_id in self._snapshot.read(self._ask.run_inputs(ids)):
-                if model_id:
-                    found.setdefault(run_id, set()).add(model_id)
+            for run_id, oldest, newest in self._snapshot.read(self._ask.histories(ids)):
+                found[run_id] = with_metric_times(inventory.runs[run_id], [(oldest, newest)])
             progress("runs", len(ids))
+            self._snapshot.breathe()
         self._snapshot.rest()
-        readers = {i: inventory.runs[i] for i in found if i in inventory.runs}
-        asked = {
-            i: replace(run, model_ids=tuple(sorted({*run.model_ids, *found[i]})))
-            for i, run in readers.items()
-        }
-        return replace(inventory, runs={**inventory.runs, **asked})
+        return replace(inventory, runs={**inventory.runs, **found})
 
     def probe(
         self,
@@ -142,6 +147,14 @@ class DatabaseReader:
             progress("experiments", len(ids))
         self._snapshot.rest()
         return replace(inventory, probes={**inventory.probes, **found})
+
+    def _parents_of(self, run_ids: Collection[str]) -> Sequence[tuple[str, str | None]]:
+        found: list[tuple[str, str | None]] = []
+        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+            found += (
+                (run_id, parent) for run_id, parent in self._snapshot.read(self._ask.parents(ids))
+            )
+        return found
 
     def _refuse_other_server(self, server: ServerInfo) -> None:
         expected = server.identity.split()[0]
@@ -182,6 +195,7 @@ class DatabaseReader:
                 last_updated_time=max(created, updated),
                 tags=tags.get(model_id, {}),
                 metric_run_ids=tuple(sorted(measured_by.get(model_id, ()))),
+                creation_time=created,
             )
             for model_id, experiment_id, source_run_id, artifact_location, created, updated in rows
         }

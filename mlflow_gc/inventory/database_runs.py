@@ -54,7 +54,7 @@ def read_runs(
     parts = {
         "tags": ask.run_tags(active_only=only),
         "times": ask.run_times(active_only=only),
-        "outputs": ask.run_outputs(),
+        "models": ask.run_models(),
     }
     if wanted and wanted.metrics:
         parts["metrics"] = ask.run_metrics(wanted.metrics, active_only=only)
@@ -149,10 +149,10 @@ def _runs(rows: Rows, belongings: Mapping[str, Rows], wanted: Wanted | None) -> 
             tags_of[run_id] = tags = {}
         tags[key] = value or ""
     times_of = {run_id: (oldest, newest) for run_id, oldest, newest in belongings["times"]}
-    outputs_of: dict[str, set[str]] = {}
-    for run_id, model_id in belongings["outputs"]:
+    models_of: dict[str, set[str]] = {}
+    for run_id, model_id in belongings["models"]:
         if model_id:
-            outputs_of.setdefault(run_id, set()).add(model_id)
+            models_of.setdefault(run_id, set()).add(model_id)
     values_of: dict[str, list[tuple[str, float]]] = {}
     for run_id, name, value, is_nan in belongings.get("metrics", ()):
         # In MySQL, AUC is auc to a question, but not to us.
@@ -181,7 +181,7 @@ def _runs(rows: Rows, belongings: Mapping[str, Rows], wanted: Wanted | None) -> 
             artifact_root=root,
             has_own_folder=has_own_folder,
             tags=_kept(tags, user, wanted),
-            model_ids=tuple(sorted(outputs_of.get(run_id, ()))),
+            model_ids=tuple(sorted(models_of.get(run_id, ()))),
             metrics=tuple(sorted(values_of.get(run_id, ()))),
             tags_digest="" if wanted is None else tags_digest(tags, run_name),
         )

@@ -22,6 +22,7 @@ _experiment_tags = tracking.SqlExperimentTag.__table__.c
 _runs = tracking.SqlRun.__table__.c
 _tags = tracking.SqlTag.__table__.c
 _metrics = tracking.SqlLatestMetric.__table__.c
+_history = tracking.SqlMetric.__table__.c
 _inputs = tracking.SqlInput.__table__.c
 _logged = tracking.SqlLoggedModel.__table__.c
 _logged_tags = tracking.SqlLoggedModelTag.__table__.c
@@ -138,19 +139,33 @@ class Statements:
         )
         return self._by_run(rows, _metrics.run_uuid, active_only=active_only)
 
-    def run_outputs(self) -> ByRun:
-        """Run id, id of a logged model that it put out (``_get_model_outputs_bulk``)."""
+    def histories(self, run_ids: Collection[str]) -> Rows:
+        """Run id, time stamps of the oldest and the newest value of any metric at any step.
+
+        The table of all values is a hundred times the size of the others: only of some runs.
+        """
+        return (
+            select(_history.run_uuid, func.min(_history.timestamp), func.max(_history.timestamp))
+            .where(_history.run_uuid.in_(run_ids))
+            .group_by(_history.run_uuid)
+        )
+
+    def run_models(self) -> ByRun:
+        """Run id, id of a logged model that it put out or took in.
+
+        ``_get_model_outputs_bulk`` and ``_get_model_inputs``; the primary key begins with the type
+        and the id of the source.
+        """
         rows = select(_inputs.source_id, _inputs.destination_id).where(
-            _inputs.source_type == "RUN_OUTPUT", _inputs.destination_type == "MODEL_OUTPUT"
+            _inputs.source_type.in_(["RUN_INPUT", "RUN_OUTPUT"]),
+            _inputs.destination_type.in_(["MODEL_INPUT", "MODEL_OUTPUT"]),
         )
         return ByRun(rows, _inputs.source_id)
 
-    def run_inputs(self, run_ids: Collection[str]) -> Rows:
-        """Run id, id of a logged model that it took in (``_get_model_inputs``)."""
-        return select(_inputs.source_id, _inputs.destination_id).where(
-            _inputs.source_type == "RUN_INPUT",
-            _inputs.destination_type == "MODEL_INPUT",
-            _inputs.source_id.in_(run_ids),
+    def parents(self, run_ids: Collection[str]) -> Rows:
+        """Id of a run of any lifecycle stage, id of the run that it is nested in."""
+        return select(_tags.run_uuid, _tags.value).where(
+            _tags.key == "mlflow.parentRunId", _tags.run_uuid.in_(run_ids)
         )
 
     def trash(self, experiment_ids: Collection[int], since_ms: int) -> Rows:

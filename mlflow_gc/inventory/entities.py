@@ -6,8 +6,9 @@ MLflow's REST API.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from sys import intern
 from typing import Literal
 
@@ -38,7 +39,9 @@ class Experiment:
 class Run:
     """A run as far as the decision needs it; metrics and parameters are not kept.
 
-    ``newest_metric_time`` and ``oldest_metric_time`` span the time stamps of its metrics.
+    ``newest_metric_time`` and ``oldest_metric_time`` span the time stamps of its metrics: of each
+    metric's highest step at first, and of the whole history once that was read (``read_histories``).
+    ``metric_keys`` are the metrics whose history a reader has to ask the server for, by name.
     ``tags`` holds all tags, or those that a decision may need; then ``tags_digest`` is over all of
     them (see run_tags.py), so that a later look can tell whether someone edited one.
     ``model_ids`` are the logged models it names as outputs or inputs (MLflow 3).
@@ -63,6 +66,7 @@ class Run:
     metrics: tuple[tuple[str, float], ...] = ()
     tags_digest: str = ""
     has_own_folder: bool = False
+    metric_keys: tuple[str, ...] = ()
 
     @property
     def artifact_uri(self) -> str:
@@ -98,6 +102,23 @@ class Run:
             if ms is not None and (latest is None or ms > latest):
                 latest = ms
         return latest
+
+
+def with_metric_times(run: Run, times: Iterable[tuple[int, int]]) -> Run:
+    """Return a run whose metrics were read with their whole history.
+
+    Args:
+        run: as a search of runs tells it.
+        times: oldest and newest time stamp of each history that was read, ms since the epoch.
+    """
+    known = (run.oldest_metric_time, run.newest_metric_time)
+    found = [ms for ms in (*known, *chain.from_iterable(times)) if ms is not None]
+    return replace(
+        run,
+        oldest_metric_time=min(found, default=None),
+        newest_metric_time=max(found, default=None),
+        metric_keys=(),
+    )
 
 
 def artifact_root(artifact_uri: str, run_id: str) -> tuple[str, bool]:
@@ -177,6 +198,7 @@ class RegisteredModel:
 class LoggedModel:
     """An MLflow 3 logged model.
 
+    ``last_updated_time`` is the later of its creation and its last update.
     ``metric_run_ids`` are the runs that logged metrics for it; the answers about a run name a model
     only where the newest value of a metric is one of its own.
     """
@@ -188,6 +210,7 @@ class LoggedModel:
     last_updated_time: int | None
     tags: Mapping[str, str] = field(default_factory=dict)
     metric_run_ids: tuple[str, ...] = ()
+    creation_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +271,8 @@ class Inventory:
     probes: Mapping[str, Probe] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     workspace: str | None = None
+    parents_in_trash: Mapping[str, str] = field(default_factory=dict)
+    """Of runs in the trash that active ones are nested in: what each is nested in itself."""
     foreign_versions: tuple[ModelVersion, ...] = ()
     """Of other workspaces: they cannot go, and protect the runs and models that they name."""
     refused_names: frozenset[str] = frozenset()

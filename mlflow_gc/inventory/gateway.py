@@ -178,6 +178,14 @@ class Gateway(Protocol):
     def get_run(self, run_id: str) -> Json | None:
         """One run of any lifecycle stage, with the models that it read."""
 
+    def metric_times(self, run_ids: Sequence[str], key: str) -> dict[str, tuple[int, int]]:
+        """Oldest and newest time stamp in the whole history of a metric, ms, by run.
+
+        Args:
+            run_ids: at most 100, of any lifecycle stage; one without such a metric is left out.
+            key: name of the metric.
+        """
+
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mlflow_gc.errors import UsageProblem
@@ -30,6 +30,11 @@ class Reader(Protocol):
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
         """Return the inventory with the logged models that runs read."""
+
+    def read_histories(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with the times of all that was ever logged to metrics of runs."""
 
     def probe(
         self,
@@ -65,6 +70,14 @@ class GatewayReader:
     ) -> Inventory:
         """Return the inventory with the logged models that runs read."""
         return scan.read_inputs(self.gateway, inventory, run_ids, progress)
+
+    def read_histories(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with the times of all that was ever logged to metrics of runs."""
+        runs = (inventory.runs[run_id] for run_id in run_ids)
+        found = scan.read_histories(self.gateway, runs, progress)
+        return replace(inventory, runs={**inventory.runs, **found})
 
     def probe(
         self,

@@ -20,7 +20,7 @@ from mlflow_gc.inventory import retries, wire
 from mlflow_gc.inventory.address import Address
 from mlflow_gc.inventory.answers import checked, decode, no_answer, not_mlflow, skew_ms
 from mlflow_gc.inventory.entities import ReadFrom, Run
-from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
+from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError, pages
 from mlflow_gc.inventory.http_session import NO_RETRIES
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
 from mlflow_gc.settings import redact_uri
@@ -35,6 +35,11 @@ _MODELS_PAGE = 1000
 # that is not seen does not protect its run (HAZARDS 0.9).  Databricks takes 10,000 only.
 _VERSIONS_PAGE = 200_000
 _SMALL_VERSIONS_PAGE = 10_000
+_BULK_HISTORY = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+_HISTORY_PAGE = 10_000
+"""Points of metrics in one answer; the server's limit is 25,000, several are under way at once."""
+_NOT_LET_THROUGH = {Failure.UNSUPPORTED, Failure.FORBIDDEN, Failure.REJECTED, Failure.GARBLED}
+_NAN = re.compile(rb"(?<=\"value\":)\s*-?(?:NaN|Infinity)(?=[,}\s])")
 
 _T = TypeVar("_T")
 
@@ -76,6 +81,7 @@ class RestGateway:
             else _host_creds(registry_uri, token)
         )
         self._has_logged_models = True
+        self._has_bulk_history = True
         self._trace_search: Callable[[Sequence[str]], Json | None] = self._traces_v3
         self._clock_skew_ms = 0
         self._versions_page = _VERSIONS_PAGE
@@ -331,6 +337,70 @@ class RestGateway:
     def get_run(self, run_id: str) -> Json | None:
         """One run of any lifecycle stage, with the models that it read."""
         return self._get(f"{_V2}/runs/get", {"run_id": run_id}, "run")
+
+    def metric_times(self, run_ids: Sequence[str], key: str) -> dict[str, tuple[int, int]]:
+        """Oldest and newest time stamp in the whole history of a metric, ms, by run.
+
+        MLflow's own pages read the histories of a hundred runs with one request
+        (``/ajax-api/.../get-history-bulk``, the same from 2.14 to 3.18).  Where that is not let
+        through, or not under this address (``--static-prefix``), each run is asked for by itself.
+        """
+        times: dict[str, tuple[int, int]] = {}
+        left = sorted(run_ids)
+        while left and self._has_bulk_history:
+            entries = self._bulk_history(left, key)
+            if entries is None:
+                break
+            found = wire.metric_history(entries)
+            if len(entries) < _HISTORY_PAGE:
+                return times | found
+            # Sorted by run: only of the last one there may be more.
+            cut_off = str(entries[-1]["run_id"])
+            times |= found
+            if len(found) == 1:
+                times |= self._history(cut_off, key)
+            else:
+                del times[cut_off]
+            left = [run_id for run_id in left if run_id not in times]
+        for run_id in left:
+            times |= self._history(run_id, key)
+        return times
+
+    def _bulk_history(self, run_ids: Sequence[str], key: str) -> list[Json] | None:
+        """Return the first entries of some histories; None where the endpoint is not to be had."""
+        params = {"run_id": list(run_ids), "metric_key": key, "max_results": _HISTORY_PAGE}
+        try:
+            found = self._retried(
+                # A value that is no number comes as NaN, which is not JSON.
+                lambda: decode(
+                    _NAN.sub(b"null", self._send("GET", _BULK_HISTORY, params=params)),
+                    self._address(),
+                ),
+                _READ_ATTEMPTS,
+            )
+            return self._page(found, "metrics")[0]
+        except ServerError as error:
+            if error.failure not in _NOT_LET_THROUGH:
+                raise
+            self._has_bulk_history = False
+            return None
+
+    def _history(self, run_id: str, key: str) -> dict[str, tuple[int, int]]:
+        params = {"run_id": run_id, "metric_key": key, "max_results": _HISTORY_PAGE}
+
+        def page(token: str | None) -> Page[Json]:
+            # Before 3.10 all of it comes at once.
+            asked = _with_token(params, token)
+            return self._page(
+                self._read("GET", f"{_V2}/metrics/get-history", params=asked), "metrics"
+            )
+
+        try:
+            return wire.metric_history(pages(page), run_id)
+        except ServerError as error:
+            if error.failure is Failure.NOT_FOUND:
+                return {}
+            raise
 
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""

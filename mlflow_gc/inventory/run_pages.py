@@ -28,6 +28,7 @@ class _Tag(Struct, gc=False):
 
 
 class _Metric(Struct, gc=False):
+    key: str = ""
     timestamp: _Int64 | None = None
     model_id: str | None = None
 
@@ -118,6 +119,7 @@ def decode(content: bytes, wanted: Wanted) -> Page[Run] | None:
                 start_time=info.start_time,
                 end_time=info.end_time,
                 metric_times=[m.timestamp for m in data.metrics if m.timestamp is not None],
+                metric_keys=[m.key for m in data.metrics],
                 artifact_uri=info.artifact_uri or "",
                 tags={tag.key: tag.value for tag in data.tags},
                 model_ids=named,

@@ -8,6 +8,7 @@ read twice counts once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import (
     Callable,
     Collection,
@@ -35,6 +36,7 @@ from mlflow_gc.inventory.entities import (
     Probe,
     RegisteredModel,
     Run,
+    with_metric_times,
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
 from mlflow_gc.inventory.run_scan import read_runs
@@ -54,6 +56,8 @@ EXPERIMENTS_A_CALL = 1000
 """PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000."""
 IDS_A_CALL = 100
 """Of runs, in the filter of a search."""
+_IDS_IN_BODY = 500
+"""The same where few of them are expected to be found; sqlparse gives up between 2,000 and 5,000."""
 # Nothing of the rest can be read then, and more tries would only hide why.
 _HOPELESS = {Failure.UNAUTHORIZED, Failure.UNREACHABLE}
 
@@ -106,6 +110,17 @@ def scan(
     for ids in groups:
         attempt("logged models", partial(_read_logged_models, gateway, ids, logged, progress))
     attempt("registered models", partial(read_registry, gateway, models, versions, progress))
+    above: dict[str, str] = {}
+
+    def read_above() -> None:
+        search = partial(runs_by_id, gateway, experiment_ids=sorted(experiments), size=_IDS_IN_BODY)
+        above.update(
+            parents_above(
+                runs.values(), runs, lambda ids: ((r.run_id, r.parent_run_id) for r in search(ids))
+            )
+        )
+
+    attempt("runs in the trash that others are nested in", read_above)
     foreign: list[ModelVersion] = []
     attempt("other workspaces", partial(_read_foreign_versions, gateway, foreign))
     named = [*versions.values(), *foreign]
@@ -115,6 +130,7 @@ def scan(
     return Inventory(
         experiments=experiments,
         runs=runs,
+        parents_in_trash=above,
         registered_models=models,
         model_versions=versions,
         logged_models=logged,
@@ -351,6 +367,29 @@ def read_inputs(
     return replace(inventory, runs={**inventory.runs, **asked})
 
 
+def read_histories(
+    gateway: Gateway, runs: Iterable[Run], progress: Progress = lambda _what, _count: None
+) -> dict[str, Run]:
+    """Return runs, by id, with the times of all that was ever logged to their metrics.
+
+    A search tells of each metric only the value of the highest step (``latest_metrics``, 2.3 to
+    3.18): what was logged later at a lower step, by a job that began anew, is in the history only.
+    """
+    by_id = {run.run_id: run for run in runs}
+    having: dict[str, list[str]] = defaultdict(list)
+    for run_id, run in sorted(by_id.items()):
+        for key in run.metric_keys:
+            having[key].append(run_id)
+    asked = [(ids, key) for key in sorted(having) for ids in chunks(having[key], IDS_A_CALL)]
+    times: dict[str, list[tuple[int, int]]] = {run_id: [] for run_id in by_id}
+    with ThreadPoolExecutor(gateway.max_parallel) as pool:
+        for found in pool.map(lambda ids_and_key: gateway.metric_times(*ids_and_key), asked):
+            for run_id, span in found.items():
+                times[run_id].append(span)
+    progress("runs", len(by_id))
+    return {run_id: with_metric_times(run, times[run_id]) for run_id, run in by_id.items()}
+
+
 def chunks(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
     """Yield lists of at most ``size`` items."""
     iterator = iter(items)
@@ -365,6 +404,7 @@ def runs_by_id(
     *,
     view: str = "ALL",
     wanted: Wanted = ALWAYS_WANTED,
+    size: int = IDS_A_CALL,
 ) -> Iterator[Run]:
     """Yield runs.
 
@@ -374,8 +414,9 @@ def runs_by_id(
         experiment_ids: of the experiments that they may be in.
         view: ACTIVE_ONLY, DELETED_ONLY or ALL.
         wanted: what to keep of their metrics and tags.
+        size: how many runs to ask for at once; more where few are expected to be found.
     """
-    for group in chunks(run_ids, IDS_A_CALL):
+    for group in chunks(run_ids, size):
         listed = ", ".join(f"'{run_id}'" for run_id in group)
         search = partial(
             gateway.search_runs,
@@ -385,6 +426,29 @@ def runs_by_id(
         )
         for some in chunks(experiment_ids, EXPERIMENTS_A_CALL):
             yield from pages(partial(search, some))
+
+
+def parents_above(
+    runs: Iterable[Run],
+    known: Collection[str],
+    read: Callable[[list[str]], Iterable[tuple[str, str | None]]],
+) -> dict[str, str]:
+    """Return what runs in the trash are nested in, as far as other runs are nested in them.
+
+    A run in the middle of a tree can be deleted alone; the tree is still one.
+
+    Args:
+        runs: those to begin with.
+        known: ids of runs that need not be asked about, for they are in no trash.
+        read: returns for runs what each is nested in; what does not exist is left out.
+    """
+    above: dict[str, str] = {}
+    asked = {run.parent_run_id for run in runs if run.parent_run_id}.difference(known)
+    while asked:
+        found = {run_id: parent for run_id, parent in read(sorted(asked)) if parent}
+        above |= found
+        asked = set(found.values()).difference(known, above)
+    return above
 
 
 def read_experiments(

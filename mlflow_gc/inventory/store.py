@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from mlflow_gc.inventory import wire
@@ -193,6 +194,15 @@ class StoreGateway:
     def get_run(self, run_id: str) -> Json | None:
         """One run of any lifecycle stage, with the models that it read."""
         return self._get(lambda: self._tracking.get_run(run_id))
+
+    def metric_times(self, run_ids: Sequence[str], key: str) -> dict[str, tuple[int, int]]:
+        """Oldest and newest time stamp in the whole history of a metric, ms, by run."""
+        times: dict[str, tuple[int, int]] = {}
+        for run_id in run_ids:
+            found = self._call(partial(self._tracking.get_metric_history, run_id, key))
+            if stamps := [metric.timestamp for metric in found]:
+                times[run_id] = min(stamps), max(stamps)
+        return times
 
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""

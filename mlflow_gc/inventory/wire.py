@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from sys import intern
 from typing import Any
 
@@ -58,6 +59,7 @@ def run(wire: Json, wanted: Wanted | None = None) -> Run:
         start_time=_time(info, "start_time"),
         end_time=_time(info, "end_time"),
         metric_times=[t for m in metrics if (t := _time(m, "timestamp")) is not None],
+        metric_keys=[str(m.get("key", "")) for m in metrics],
         artifact_uri=_text(info, "artifact_uri"),
         tags=_tags(data),
         model_ids=_model_ids(wire, metrics),
@@ -77,6 +79,7 @@ def record(
     start_time: int | None,
     end_time: int | None,
     metric_times: Collection[int],
+    metric_keys: Iterable[str],
     artifact_uri: str,
     tags: dict[str, str],
     model_ids: Collection[str],
@@ -107,7 +110,32 @@ def record(
         model_ids=tuple(sorted(model_ids)) if model_ids else (),
         metrics=metrics,
         tags_digest="" if wanted is None else tags_digest(tags, name),
+        metric_keys=_shared(tuple(sorted(metric_keys))),
     )
+
+
+@lru_cache(maxsize=1024)
+def _shared(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one and the same names for all the runs that have these: a million runs have few sets."""
+    return keys
+
+
+def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, tuple[int, int]]:
+    """Return oldest and newest time stamp by run of ``metrics/get-history``, or ``-bulk``, entries.
+
+    Args:
+        entries: the entries.
+        run_id: whose they are, where they do not say it.
+    """
+    times: dict[str, tuple[int, int]] = {}
+    for entry in entries:
+        ms = _time(entry, "timestamp")
+        if ms is None:
+            raise _garbled("a metric without time stamp")
+        key = run_id or _key(entry, "run_id", "metric")
+        oldest, newest = times.get(key, (ms, ms))
+        times[key] = min(oldest, ms), max(newest, ms)
+    return times
 
 
 def _model_ids(wire: Json, metrics: Iterable[Json]) -> set[str]:
@@ -181,6 +209,7 @@ def logged_model(wire: Json) -> LoggedModel:
         ),
         tags=_tags(info),
         metric_run_ids=tuple(sorted({str(m["run_id"]) for m in metrics if m.get("run_id")})),
+        creation_time=_time(info, "creation_timestamp_ms"),
     )
 
 

@@ -260,7 +260,8 @@ class _Case:
             name=name,
             lifecycle_stage="active",
             artifact_location=f"mlflow-artifacts:/{experiment_id}",
-            creation_time=at,
+            # No run is older than its experiment: one that is only there is as old as can be.
+            creation_time=at if "age" in said else _FIRST_MS,
             last_update_time=at,
             tags=said.get("tags", {}),
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mlflow_gc.inventory.entities import Inventory
+from mlflow_gc.clock import DAY_MS
+from mlflow_gc.inventory.entities import Inventory, Run
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.experiments import decide_experiments
 from mlflow_gc.retention.model_versions import decide_model_versions
@@ -17,6 +18,7 @@ from mlflow_gc.retention.owner_tags import TTL, wished_ttl
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.registered_models import decide_registered_models
 from mlflow_gc.retention.rulebook import Rulebook
+from mlflow_gc.retention.rules import TERMINAL_STATUSES
 from mlflow_gc.retention.runs import decide_runs
 
 
@@ -77,11 +79,52 @@ def trash_since(policy: Policy, inventory: Inventory) -> int:
     return policy.as_of_ms - max((ms for ms in ages if ms is not None), default=0)
 
 
+def runs_with_histories(inventory: Inventory, decisions: Decisions) -> set[str]:
+    """Return the runs of whose metrics all has to be known (``scan.read_histories``).
+
+    Those that go: what is known of their metrics may not be the newest.
+    """
+    return {
+        run_id
+        for run_id, decision in decisions.runs.items()
+        if decision.verdict is Verdict.DELETE
+        and inventory.runs[run_id].newest_metric_time is not None
+    }
+
+
 def runs_that_may_read(inventory: Inventory, decisions: Decisions) -> set[str]:
     """Return the runs whose inputs have to be known (``scan.read_inputs``).
 
-    Those that stay, if a run that goes has made a logged model: one of them may use it.
+    Those that stay, if a run that goes has made a logged model: one of them may use it, unless it
+    was over before there was such a model.
     """
-    makers = {model.source_run_id for model in inventory.logged_models.values()}
     going = {i for i, d in decisions.runs.items() if d.verdict is Verdict.DELETE}
-    return set(decisions.runs) - going if makers & going else set()
+    made = [m.creation_time for m in inventory.logged_models.values() if m.source_run_id in going]
+    if not made:
+        return set()
+    known = [ms for ms in made if ms is not None]
+    since_ms = min(known) if len(known) == len(made) else None
+    return {
+        run_id
+        for run_id in decisions.runs.keys() - going
+        if _may_have_read(inventory, inventory.runs[run_id], since_ms)
+    }
+
+
+def _may_have_read(inventory: Inventory, run: Run, since_ms: int | None) -> bool:
+    """Tell whether a run was still at work at some time; when in doubt, it was.
+
+    Args:
+        inventory: what else is known.
+        run: the run.
+        since_ms: when the server stamped the first model that matters; None where it is not known.
+    """
+    experiment = inventory.experiments.get(run.experiment_id)
+    last = run.last_activity_time(experiment)
+    if since_ms is None or last is None or run.end_time is None:
+        return True
+    if run.status not in TERMINAL_STATUSES or experiment is None:
+        return True
+    # Its own times come from another machine, and those of an imported run from another server.
+    was_here = experiment.creation_time is None or (run.start_time or 0) >= experiment.creation_time
+    return not was_here or last + DAY_MS >= since_ms

@@ -51,10 +51,14 @@ def _chain(root: Run, decision: Decision) -> tuple[str, ...]:
 def _neighbours(inventory: Inventory) -> dict[str, list[tuple[str, Reason]]]:
     """Return, for each run in a relation, which runs stay if it stays.
 
-    Parents that are not in the inventory are nodes too: they hold their children together.
+    Parents that are not in the inventory are nodes too: they hold their children together, and
+    those that are in the trash hold them to what they are nested in themselves.
     """
     neighbours: dict[str, list[tuple[str, Reason]]] = defaultdict(list)
     makers = {i: m.source_run_id for i, m in inventory.logged_models.items() if m.source_run_id}
+    for run_id, above in sorted(inventory.parents_in_trash.items()):
+        neighbours[above].append((run_id, Reason.TREE))
+        neighbours[run_id].append((above, Reason.TREE))
     for run_id in sorted(inventory.runs):
         run = inventory.runs[run_id]
         if parent := run.parent_run_id:

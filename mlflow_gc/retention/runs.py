@@ -130,9 +130,7 @@ def place_holders(
     return holders
 
 
-def _members(
-    runs: Iterable[Run], experiment: Experiment | None, policy: Policy
-) -> list[Member]:
+def _members(runs: Iterable[Run], experiment: Experiment | None, policy: Policy) -> list[Member]:
     return [
         Member(
             key=run.run_id,
@@ -265,9 +263,7 @@ def newest_activity(run: Run, experiment: Experiment | None, policy: Policy) -> 
     return newest
 
 
-def _doubts(
-    run: Run, experiment: Experiment | None, policy: Policy, *, is_over: bool
-) -> list[str]:
+def _doubts(run: Run, experiment: Experiment | None, policy: Policy, *, is_over: bool) -> list[str]:
     """Return what cannot be true of a run's times, in words."""
     created = experiment.creation_time if experiment else None
     doubts = [

@@ -352,9 +352,12 @@ class _Judge:
             m is not None and not self.believable(m) for m in moments[:2]
         ):
             return "unknown time"
-        if run.activity >= self.cutoff_ms:
+        # MLflow leaves out a 0.
+        if max(run.activity, experiment.created or 0) >= self.cutoff_ms:
             return "young"
         if self.lenient:
+            if experiment.created and not self.believable(experiment.created):
+                return "its experiment was made at another time"
             if GATEWAY_KEY in dict(experiment.tags):
                 return "the experiment is the gateway's"
             if run.end is None or run.end < (run.start or 0):

@@ -31,7 +31,7 @@ def read(
     wanted: Wanted | None = WANTED,
     progress: Callable[[str, int], None] = lambda _what, _count: None,
 ) -> Inventory:
-    """Read all of a server, with a look into every experiment, and at the inputs of every run."""
+    """Read all of a server, with a look into every experiment, and at the details of every run."""
     gateway = connect(
         resolve_connection(
             tracking_uri=tracking_uri, workspace=workspace, backend_store_uri=backend_store_uri
@@ -42,6 +42,7 @@ def read(
         assert reader.read_from == ("database" if is_database else "rest")
         found = reader.scan(progress, wanted=wanted)
         found = reader.read_inputs(found, found.runs, progress)
+        found = reader.read_histories(found, found.runs, progress)
         return reader.probe(found, found.experiments, since_ms=0, progress=progress)
 
 

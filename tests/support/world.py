@@ -27,6 +27,8 @@ OLD = 100.0
 """Days; far beyond the cutoff."""
 FRESH = 3.0
 """Days; well before the cutoff."""
+ANCIENT = 3000.0
+"""Days; older than any run of a test."""
 KEEP_TAG = "mlflow_gc.keep"
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 _UNSET: Any = object()
@@ -92,16 +94,17 @@ class World:
         updated: int | None = _UNSET,
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        """An experiment created and last updated ``age`` days ago (or at the given ms).
+        """An experiment last updated ``age`` days ago, and older than any run (or as given, in ms).
 
-        None for a time is what servers before 1.28 stored: nothing.
+        A run is no older than its experiment, whatever its own times say.  None for a time is what
+        servers before 1.28 stored: nothing.
         """
         name = name or f"experiment-{next(self._serial)}"
         body = {"name": name, "tags": _tags(tags)}
         experiment_id = str(self.call("POST", "experiments/create", body)["experiment_id"])
         self.date_experiment(
             experiment_id,
-            created=self.ago(age) if created is _UNSET else created,
+            created=self.ago(max(age, ANCIENT)) if created is _UNSET else created,
             updated=self.ago(age) if updated is _UNSET else updated,
         )
         return experiment_id
@@ -231,9 +234,23 @@ class World:
             self.call("POST", "runs/update", update)
         return run_id
 
-    def metric(self, run_id: str, timestamp: int, *, key: str = "loss") -> None:
+    def metric(
+        self,
+        run_id: str,
+        timestamp: int,
+        *,
+        key: str = "loss",
+        step: int = 0,
+        value: float | str = 0.5,
+    ) -> None:
         """Log a metric."""
-        body = {"run_id": run_id, "key": key, "value": 0.5, "timestamp": timestamp, "step": 0}
+        body = {
+            "run_id": run_id,
+            "key": key,
+            "value": value,
+            "timestamp": timestamp,
+            "step": step,
+        }
         self.call("POST", "runs/log-metric", body)
 
     def tag_run(self, run_id: str, key: str, value: str) -> None:

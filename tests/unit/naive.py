@@ -41,6 +41,10 @@ def trees(found: Inventory) -> list[set[str]]:
     groups: list[set[str]] = []
     for run in found.runs.values():
         mine = {run.run_id} | ({run.parent_run_id} if run.parent_run_id else set())
+        above = run.parent_run_id
+        while above in found.parents_in_trash and found.parents_in_trash[above] not in mine:
+            above = found.parents_in_trash[above]
+            mine.add(above)
         touching = [g for g in groups if g & mine]
         groups = [g for g in groups if not g & mine] + [mine.union(*touching)]
     return groups

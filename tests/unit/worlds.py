@@ -320,7 +320,9 @@ def inventories(draw: Any) -> Inventory:
         for n, e in enumerate(experiments)
         if draw(_mostly(True, False))
     }
-    return replace(inventory(*experiments, *runs, *versions, *models, *logged), probes=probes)
+    made = inventory(*experiments, *runs, *versions, *models, *logged)
+    above = draw(_mostly({}, *({GONE_RUN: run_id} for run_id in RUN_IDS[:3])))
+    return replace(made, probes=probes, parents_in_trash=above)
 
 
 # None of these is the default for most worlds; the ages lie where the random times are.

@@ -140,14 +140,17 @@ class Fake:
         wanted=ALWAYS_WANTED,
     ):
         self._check("runs")
-        stage = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted"}[view]
+        stages = {"ACTIVE_ONLY": ["active"], "DELETED_ONLY": ["deleted"]}
+        stages["ALL"] = ["active", "deleted"]
         rows = [
             r
             for r in self.runs.values()
-            if r.experiment_id in experiment_ids and r.lifecycle_stage == stage
+            if r.experiment_id in experiment_ids and r.lifecycle_stage in stages[view]
         ]
         if status := re.fullmatch(r"attributes\.status = '(\w+)'", filter_string):
             rows = [r for r in rows if r.status == status[1]]
+        elif ids := re.fullmatch(r"attributes\.run_id IN \((.*)\)", filter_string):
+            rows = [r for r in rows if f"'{r.run_id}'" in ids[1].split(", ")]
         else:
             for condition in filter(None, filter_string.split(" AND ")):
                 field, sign, bound = re.fullmatch(
@@ -370,3 +373,22 @@ def test_a_server_is_asked_only_about_names_that_some_server_refuses():
 def test_another_failure_says_nothing_about_a_name():
     with pytest.raises(ServerError):
         refused_names(_Strict(Failure.AMBIGUOUS), ["a/b"])
+
+
+def test_what_runs_in_the_trash_are_nested_in_is_read_up_to_the_next_active_run():
+    """A tree is one tree, whichever of its runs was deleted alone."""
+    root, upper, lower, leaf, purged = worlds.RUN_IDS[:5]
+    trashed = {"lifecycle_stage": "deleted"}
+    found = worlds.inventory(
+        an_experiment("1"),
+        an_experiment("2", lifecycle_stage="deleted"),
+        a_run(root, start_time=worlds.NEW),
+        a_run(upper, parent=root, **trashed),
+        a_run(lower, parent=upper, experiment_id="2", **trashed),
+        a_run(leaf, parent=lower),
+        a_run(worlds.RUN_IDS[5], parent=purged),
+    )
+    seen = scan(Fake(found))
+    assert seen.parents_in_trash == {lower: upper, upper: root}
+    decision = decide(seen, POLICY).runs[leaf]
+    assert decision.via == (f"run {root}", "FINISHED, not stale")

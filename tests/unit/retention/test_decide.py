@@ -10,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import depth
 from unit import naive, worlds
-from unit.worlds import AS_OF, CUTOFF, POLICY
+from unit.worlds import AS_OF, CUTOFF, OLD, POLICY
 
 from mlflow_gc.clock import DAY_MS
-from mlflow_gc.retention.decide import decide, decide_after_look, experiments_to_probe
+from mlflow_gc.retention.decide import (
+    decide,
+    decide_after_look,
+    experiments_to_probe,
+    runs_that_may_read,
+)
 from mlflow_gc.retention.decision import Reason, Verdict
 from mlflow_gc.retention.rules import Rule
 
@@ -224,3 +229,37 @@ def test_random_worlds_are_not_all_empty_of_deletions():
         pytest.fail(f"the random worlds test too little: {seen}")
     if missing := {Reason.KEEP_LAST, Reason.MIN_AGE, Reason.TREE} - set(reasons):
         pytest.fail(f"the random worlds never have these reasons: {missing}")
+
+
+@pytest.mark.parametrize(
+    ("run", "made", "is_asked"),
+    [
+        ({}, OLD + 30 * DAY_MS, False),
+        ({}, OLD, True),
+        # The clocks of two machines may be apart.
+        ({}, OLD + DAY_MS, True),
+        ({}, None, True),
+        ({"newest_metric_time": OLD + 29 * DAY_MS}, OLD + 30 * DAY_MS, True),
+        ({"status": "RUNNING"}, OLD + 30 * DAY_MS, True),
+        ({"end_time": None}, OLD + 30 * DAY_MS, True),
+        # It was imported with its original times: when it was at work here is not known.
+        ({"start_time": OLD - 1}, OLD + 30 * DAY_MS, True),
+    ],
+)
+def test_a_kept_run_is_asked_what_it_read_if_it_can_have_read_a_model_of_a_stale_one(
+    run, made, is_asked
+):
+    maker, other = worlds.RUN_IDS[:2]
+    model = worlds.a_logged_model(source_run_id=maker, creation_time=made)
+    reader = worlds.a_run(other, tags={"mlflow_gc.keep": "true"}, **run)
+    found = worlds.inventory(worlds.an_experiment(), worlds.a_run(maker), reader, model)
+    asked = runs_that_may_read(found, decide(found, POLICY))
+    assert asked == ({other} if is_asked else set())
+
+
+def test_nobody_is_asked_where_no_run_that_goes_made_a_model():
+    maker, other = worlds.RUN_IDS[:2]
+    fresh = worlds.a_run(maker, end_time=worlds.NEW)
+    model = worlds.a_logged_model(source_run_id=maker, creation_time=OLD)
+    found = worlds.inventory(worlds.an_experiment(), fresh, worlds.a_run(other), model)
+    assert runs_that_may_read(found, decide(found, POLICY)) == set()
