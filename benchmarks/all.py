@@ -22,6 +22,7 @@ BENCHMARKS = {
     "read-nested": ("read.py", "10000", "nested"),
     "read-same-moment": ("read.py", "10000", "same-moment"),
     "read-protected": ("read.py", "10000", "protected"),
+    "read-mlflow3": ("read.py", "2000", "mlflow3"),
     "delete": ("delete.py",),
     "growth": ("growth.py",),
     "startup": ("startup.py",),

@@ -25,8 +25,10 @@ from support import postgres
 from mlflow_gc.demo.server import LocalServer
 
 DAY_MS = 86_400_000
-SHAPES = ("spread", "one", "tiny", "nested", "same-moment", "protected")
+SHAPES = ("spread", "one", "tiny", "nested", "same-moment", "protected", "mlflow3")
 STALE_DAYS = 30
+TRIALS = 20
+STEPS = 20
 _CHUNK = 20_000
 
 
@@ -65,7 +67,8 @@ def server(database_uri: str, workers: int) -> Iterator[str]:
 
 def experiment_count(runs: int, shape: str) -> int:
     """Return over how many experiments, numbered from 1, so many runs are spread."""
-    return {"one": 1, "same-moment": 1, "tiny": max(runs // 5, 1)}.get(shape, max(runs // 100, 1))
+    few = {"one": 1, "same-moment": 1, "tiny": max(runs // 5, 1)}
+    return few.get(shape, max(runs // 100, 1))
 
 
 def load(database_uri: str, runs: int, shape: str = "spread") -> int:
@@ -73,7 +76,9 @@ def load(database_uri: str, runs: int, shape: str = "spread") -> int:
 
     Shapes: ``spread`` over a hundredth as many experiments; ``one`` experiment; ``tiny`` ones with
     5 runs each; ``nested`` in chains of ten; ``same-moment``, all began and ended in one
-    millisecond; ``protected``, each behind a model version.
+    millisecond; ``protected``, each behind a model version; ``mlflow3``, sweeps of a parent and 19
+    trials, of which each has 20 values of each metric and a logged model, every tenth one left a trace
+    and one of each sweep read the model of the trial before.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -89,14 +94,19 @@ def load(database_uri: str, runs: int, shape: str = "spread") -> int:
         for number in range(1, count + 1):
             place = f"mlflow-artifacts:/{number}"
             copy.add("experiments", number, f"team/{number}", place, "active", made, made)
-        stale = 0
-        parent = ""
+        stale = sweep = 0
+        parent = model = ""
         for n in range(runs):
             run_id = rng.randbytes(16).hex()
             age = 400 * DAY_MS if shape == "same-moment" else rng.randint(0, 400 * DAY_MS)
+            if shape == "mlflow3":
+                # The trials of a sweep follow each other; their parent comes first.
+                age = sweep if n % TRIALS else age
+                sweep = age
             start = now - age
             stale += age - 3_600_000 > STALE_DAYS * DAY_MS
-            experiment = n % count + 1 if shape != "nested" else n // 10 % count + 1
+            together = {"nested": 10, "mlflow3": TRIALS}.get(shape, 1)
+            experiment = n // together % count + 1
             place = f"mlflow-artifacts:/{experiment}/{run_id}/artifacts"
             user = f"user{n % 20}"
             end = start + 3_600_000
@@ -113,13 +123,25 @@ def load(database_uri: str, runs: int, shape: str = "spread") -> int:
                 ("team", f"team {n % 50}"),
             ):
                 copy.add("tags", key, value, run_id)
-            if shape == "nested" and n % 10:
+            if (shape == "nested" and n % 10) or (shape == "mlflow3" and n % TRIALS):
                 copy.add("tags", "mlflow.parentRunId", parent, run_id)
-            parent = run_id
+            if shape != "mlflow3" or n % TRIALS == 0:
+                parent = run_id
             for m in range(10):
                 copy.add(
                     "latest_metrics", f"metric_{m}", rng.random(), start + 60_000, 7, "f", run_id
                 )
+                # The last one is the one above.
+                first = 8 - STEPS if shape == "mlflow3" else 7
+                for step in range(first, 8):
+                    at = start + 60_000 + step - 7
+                    copy.add("metrics", f"metric_{m}", rng.random(), at, step, "f", run_id)
+            if shape == "mlflow3":
+                model = _made_model(
+                    copy, run_id, experiment, end, model if n % TRIALS == 10 else ""
+                )
+                if n % 10 == 0:
+                    copy.add("trace_info", f"tr-{run_id}", experiment, start, 5, "OK")
             for p in range(15):
                 copy.add("params", f"param_{p}", str(rng.random()), run_id)
             if shape == "protected":
@@ -138,6 +160,19 @@ def load(database_uri: str, runs: int, shape: str = "spread") -> int:
         cursor.execute("VACUUM ANALYZE")
     connection.close()
     return stale
+
+
+def _made_model(copy: _Copy, run_id: str, experiment: int, at: int, read: str) -> str:
+    """Add a logged model that a run made, and the one that it read; returns the id of the first."""
+    model_id = f"m-{run_id}"
+    place = f"mlflow-artifacts:/{experiment}/models/{model_id}/artifacts"
+    copy.add(
+        *("logged_models", model_id, experiment, "model", place, at, at, 2, "active", run_id),
+    )
+    copy.add("inputs", f"o{run_id}", "RUN_OUTPUT", run_id, "MODEL_OUTPUT", model_id, 0)
+    if read:
+        copy.add("inputs", f"i{run_id}", "RUN_INPUT", run_id, "MODEL_INPUT", read, 0)
+    return model_id
 
 
 def _without_indexes(cursor: psycopg2.extensions.cursor) -> list[str]:
@@ -180,7 +215,12 @@ class _Copy:
         "start_time,end_time,source_version,lifecycle_stage,artifact_uri,experiment_id",
         "tags": "key,value,run_uuid",
         "latest_metrics": "key,value,timestamp,step,is_nan,run_uuid",
+        "metrics": "key,value,timestamp,step,is_nan,run_uuid",
         "params": "key,value,run_uuid",
+        "logged_models": "model_id,experiment_id,name,artifact_location,creation_timestamp_ms,"
+        "last_updated_timestamp_ms,status,lifecycle_stage,source_run_id",
+        "inputs": "input_uuid,source_type,source_id,destination_type,destination_id,step",
+        "trace_info": "request_id,experiment_id,timestamp_ms,execution_time_ms,status",
         "registered_models": "name,creation_time,last_updated_time,workspace",
         "model_versions": "name,version,creation_time,last_updated_time,current_stage,source,"
         "run_id,status,workspace",
