@@ -571,3 +571,13 @@ def test_the_verdict_is_that_of_a_plan(
     (result,) = run_policy_tests(read_policy_tests(path))
     assert result.failures == ()
     assert result.checked == len(names) + len(runs) + len(versions)
+
+
+def test_a_run_is_no_older_than_its_experiment(holds: Callable[..., bool]) -> None:
+    """One that is there without a word about its age is older than all runs."""
+    seven_years = "defaults: {ttl: 2555d}"
+    run = "{age: 2920d, experiment: e, expect: %s}"
+    assert holds(f"runs: [{run % 'delete'}]", seven_years)
+    assert holds(f"experiments: [{{name: e}}], runs: [{run % 'delete'}]", seven_years)
+    young = "experiments: [{name: e, age: 2190d}]"
+    assert holds(f"{young}, runs: [{run % 'keep'}]", seven_years)
