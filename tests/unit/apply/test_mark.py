@@ -88,7 +88,7 @@ def test_all_that_would_go_is_marked_with_now_and_the_grace() -> None:
 )
 def test_what_is_marked_keeps_its_time(after: int) -> None:
     """Also a later one that an owner set, and one that is over: the next prune takes it."""
-    marking = _plan(inventory(an_experiment(creation_time=NEW), a_run(tags=_marked(after))))
+    marking = _plan(inventory(an_experiment(last_update_time=NEW), a_run(tags=_marked(after))))
     assert marking.changes == []
     assert marking.counts == {("run", "standing"): 1}
 
@@ -101,7 +101,7 @@ def test_a_mark_older_than_the_last_activity_is_written_again(
     active = AS_OF - 40 * DAY_MS
     tags = _marked(active - made_before_activity + GRACE)
     run = a_run(start_time=active, end_time=active, tags=tags)
-    marking = _plan(inventory(an_experiment(creation_time=NEW), run))
+    marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
     assert _changes(marking) == ({("run", run.run_id): ANNOUNCED} if is_new else {})
 
 
@@ -127,7 +127,7 @@ def test_a_mark_that_nobody_can_read_is_left_for_its_owner(value: str, is_stale:
     """And keeps."""
     at = OLD if is_stale else NEW
     run = a_run(tags={MARK: value}, start_time=at, end_time=at)
-    found = inventory(an_experiment(creation_time=NEW), run)
+    found = inventory(an_experiment(last_update_time=NEW), run)
     marking = _plan(found)
     assert marking.changes == []
     assert marking.counts == {("run", "unreadable"): 1}
@@ -137,7 +137,7 @@ def test_a_mark_that_nobody_can_read_is_left_for_its_owner(value: str, is_stale:
 @pytest.mark.parametrize("value", ["2026-01-01", "2026-01-01T10:00", "2027-01-01T00:00:00+02:00"])
 def test_a_mark_by_hand_may_be_any_time(value: str) -> None:
     run = a_run(tags={MARK: value})
-    marking = _plan(inventory(an_experiment(creation_time=NEW), run))
+    marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
     assert marking.counts == {("run", "standing"): 1}
 
 
@@ -154,7 +154,7 @@ def test_a_mark_by_hand_may_be_any_time(value: str) -> None:
 def test_what_is_stale_no_more_or_kept_loses_its_mark(changes: dict[str, Any]) -> None:
     tags = {**_marked(AS_OF + DAY_MS), **changes.pop("tags", {})}
     run = a_run(tags=tags, **changes)
-    marking = _plan(inventory(an_experiment(creation_time=NEW), run))
+    marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
     assert _changes(marking) == {("run", run.run_id): None}
 
 
@@ -162,7 +162,7 @@ def test_fresh_entities_of_every_kind_lose_their_marks() -> None:
     """Whether a decision was made about them or not."""
     tags = _marked(AS_OF - DAY_MS)
     found = inventory(
-        an_experiment(creation_time=NEW, tags=tags),
+        an_experiment(last_update_time=NEW, tags=tags),
         a_model("full", tags=tags),
         a_model("empty", tags=tags),
         a_version("1", "full", creation_timestamp=NEW, tags=tags),
@@ -181,7 +181,7 @@ def test_what_lies_in_the_trash_is_neither_marked_nor_unmarked() -> None:
     tags = _marked(AS_OF)
     gone = "deleted"
     found = inventory(
-        an_experiment("1", creation_time=NEW),
+        an_experiment("1", last_update_time=NEW),
         an_experiment("2", lifecycle_stage=gone),
         an_experiment("3", lifecycle_stage=gone, tags=tags),
         a_run(RUN_IDS[0], lifecycle_stage=gone),
@@ -214,7 +214,7 @@ def test_clearing_takes_all_marks_away() -> None:
 def test_the_longest_grace_that_a_policy_may_ask_for_can_be_written() -> None:
     """What ``validate`` praises must not end ``mark``."""
     policy = apply_policy({"version": 1, "grace": "2900000d"}, POLICY)
-    found = inventory(an_experiment(creation_time=NEW), a_run())
+    found = inventory(an_experiment(last_update_time=NEW), a_run())
     assert parse_time(str(_plan(found, policy).changes[0].value)) == AS_OF + 2_900_000 * DAY_MS
 
 
@@ -526,7 +526,7 @@ def test_what_is_marked_is_what_goes_when_its_time_has_come(
 def test_a_minute_before_its_time_it_stays() -> None:
     """At the moment itself it goes."""
     run = a_run(tags=_marked(AS_OF))
-    found = inventory(an_experiment(creation_time=NEW), run)
+    found = inventory(an_experiment(last_update_time=NEW), run)
     before = decide(found, replace(WITH_GRACE, as_of_ms=AS_OF - 1)).runs[run.run_id]
     assert before.reason is Reason.GRACE
     assert decide(found, WITH_GRACE).runs[run.run_id].verdict is Verdict.DELETE
