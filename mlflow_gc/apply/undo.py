@@ -12,10 +12,10 @@ from mlflow_gc.apply.journal import RECORD_KINDS, Session
 from mlflow_gc.apply.recheck import Finding, PartialView, Recheck, refuse_partial_view
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import Run
+from mlflow_gc.inventory.entities import Experiment, Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.retries import wait_s
-from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, runs_by_id
+from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_histories, runs_by_id
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import expect_run
 from mlflow_gc.retention.policy import Evidence, Policy
@@ -284,7 +284,15 @@ class OldTrash:
             for run_id, run in found.items()
             if run.lifecycle_stage == "active"
         }
-        entries = [_entry(run) for run_id, run in sorted(found.items()) if run_id not in stays]
+        # The look before a run goes compares all that was ever logged to it.
+        found = read_histories(self._gateway, [r for i, r in found.items() if i not in stays])
+        homes_of = map(
+            self._gateway.get_experiment, sorted({r.experiment_id for r in found.values()})
+        )
+        experiments = {e.experiment_id: e for e in map(wire.experiment, filter(None, homes_of))}
+        entries = [
+            _entry(run, experiments.get(run.experiment_id)) for _, run in sorted(found.items())
+        ]
         stays.update(self._needed(entries))
         return [entry for entry in entries if entry["run_id"] not in stays], stays
 
@@ -413,12 +421,12 @@ def _via(finding: Finding) -> list[str]:
     return list((finding.protection or {}).get("via", ()))
 
 
-def _entry(run: Run) -> Entry:
+def _entry(run: Run, experiment: Experiment | None) -> Entry:
     return {
         "run_id": run.run_id,
         "run_name": run.run_name,
         "experiment_id": run.experiment_id,
         "parent_run_id": run.parent_run_id,
         # As it will be once its experiment is back.
-        "expect": expect_run(replace(run, lifecycle_stage="active")),
+        "expect": expect_run(replace(run, lifecycle_stage="active"), experiment),
     }

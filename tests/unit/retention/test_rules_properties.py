@@ -727,8 +727,8 @@ def _sane(*times: int | None) -> bool:
     return all(t is not None and parse_time("2015-01-01") <= t <= AS_OF + DAY_MS for t in times)
 
 
-def _run_times(run: Run) -> list[int | None]:
-    return [run.start_time, run.end_time, run.newest_metric_time]
+def _run_times(run: Run, home: Experiment) -> list[int | None]:
+    return [run.start_time, run.end_time, run.newest_metric_time, home.creation_time]
 
 
 def _active_runs(found: Inventory, experiment_id: str) -> list[Run]:
@@ -783,14 +783,14 @@ def test_runs_go_only_when_older_than_the_age_that_the_policy_says(case):
         age = _age_of_run(document, said, run, home)
         if decision.verdict is Verdict.DELETE:
             assert run.status in (*TERMINAL, *UNFINISHED)
-            assert _is_older(_run_times(run), age)
-            assert _is_older(_run_times(run), _floor(document))
+            assert _is_older(_run_times(run, home), age)
+            assert _is_older(_run_times(run, home), _floor(document))
             assert not _kept_by_owner(document, run.tags, home.tags)
-            assert _may_go_by_mark(document, run.tags, _run_times(run))
+            assert _may_go_by_mark(document, run.tags, _run_times(run, home))
         is_judged = run.status in TERMINAL or (
             run.status in UNFINISHED and said["zombies"] != "off"
         )
-        times = [t for t in _run_times(run) if t is not None]
+        times = [t for t in _run_times(run, home) if t is not None]
         if decision.verdict is Verdict.FRESH and is_judged and _sane(*times):
             assert not (times and _is_older([*times], age))
 
@@ -829,7 +829,7 @@ def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(case):
         own = said.get("experiments", said["ttl"])
         age = _age(document, own if runs else said["empty_experiments"], experiment.tags)
         own = [experiment.creation_time, experiment.last_update_time]
-        times = [*own, *(t for run in runs for t in _run_times(run))]
+        times = [*own, *(t for run in runs for t in _run_times(run, experiment))]
         models = [
             m.last_updated_time
             for m in found.logged_models.values()
@@ -884,7 +884,7 @@ def _by_keep(found: Inventory, document: Document) -> dict[tuple[str, Any], set[
         if run.lifecycle_stage != "active" or not _sane(run.start_time) or home is None:
             continue
         name, said = _said_of_run(document, found, run, home)
-        times = [t for t in _run_times(run) if t is not None]
+        times = [t for t in _run_times(run, found.experiments[run.experiment_id]) if t is not None]
         member = Member(
             key=("runs", run.run_id),
             time_ms=times[0],
