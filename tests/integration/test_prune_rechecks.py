@@ -520,7 +520,8 @@ def test_the_maker_stays_with_its_user(bench: Bench) -> None:
     model = maker("brought in with the times of long ago")
     after.append(lambda m=model: world.use_model(world.run(world.experiment(), age=90.0), m))
     model = maker("brought in, with a new experiment")
-    after.append(lambda m=model: world.use_model(world.run(world.experiment(age=0), age=10), m))
+    new = {"created": world.ago(0), "updated": world.ago(0)}
+    after.append(lambda m=model: world.use_model(world.run(world.experiment(**new), age=10), m))
     model = maker("brought in, a metric")
     after.append(lambda m=model: world.measure_model(world.run(home, age=10.0), m, age=10.0))
     model, user = maker("ended since"), world.run(home, age=FRESH, status="RUNNING")
