@@ -138,9 +138,9 @@ def test_the_journals_undo_it_one_by_one_too(bench: Bench) -> None:
     plan = estate(bench)
     before = bench.state()
     apply_all(bench, plan)
-    for _ in range(2):
+    for codes in ((0, 3), (0,)):
         for number in range(1, COUNT + 1):
-            bench.cli("restore", journal_of(plan, number), "--yes").expect(0)
+            bench.cli("restore", journal_of(plan, number), "--yes").expect(*codes)
     versions = {("model_version", version) for version in plan.versions}
     assert set(bench.state().active) == set(before.active) - versions
 

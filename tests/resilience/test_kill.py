@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from mlflow_gc.demo.server import LocalServer
 
+YESTERDAY = '{"format": "mlflow-gc/prune-plan", "of": "yesterday"}'
 BEFORE = "before it reached the server"
 AFTER = "after it was carried out"
 
@@ -251,11 +252,11 @@ def test_a_report_killed_at_any_request_leaves_the_old_plan_alone(estate: Estate
     estate.proxy.forget()
     estate.report(path).expect(0)
     requests = estate.proxy.seen
-    path.write_text("the plan of yesterday")
+    path.write_text(YESTERDAY)
     for index, when in _moments(requests, 0.2):
         estate.proxy.forget()
         killed_at(estate.bench, estate.proxy, index, when, "report", "-o", path)
-        assert path.read_text() == "the plan of yesterday"
+        assert path.read_text() == YESTERDAY
         assert [p.name for p in directory.iterdir()] == ["plan.json"]
 
 
@@ -271,7 +272,7 @@ def test_a_report_killed_while_it_writes_leaves_the_old_plan_or_the_new_one(
     estate.report(path).expect(0)
     last = len(estate.proxy.seen) - 1
     fresh = Plan.load(path).document
-    path.write_text("the plan of yesterday")
+    path.write_text(YESTERDAY)
     estate.proxy.forget()
     victim: Future[Running] = Future()
     # Whenever this timer fires: what is demanded holds for every moment.
@@ -282,7 +283,7 @@ def test_a_report_killed_while_it_writes_leaves_the_old_plan_or_the_new_one(
     victim.set_result(estate.bench.cli.start(*command, env=uri))
     outcome = victim.result().wait().expect(0, -signal.SIGKILL)
     timer.join()
-    if path.read_text() == "the plan of yesterday":
+    if path.read_text() == YESTERDAY:
         assert outcome.code
         estate.proxy.forget()
         estate.report(path).expect(0)

@@ -106,7 +106,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.smoke
 def test_the_demo_runs_the_real_commands_in_order(shown: Shown):
     assert shown.code == 0, shown.out + shown.err
-    commands = re.findall(r"^\$ mlflow-gc (.*)$", shown.out, re.MULTILINE)
+    commands = re.findall(r"^\$ .* -m mlflow_gc (.*)$", shown.out, re.MULTILINE)
     assert [command.split()[0] for command in commands] == [
         "report", "show", "report", "diff", "prune",
     ]  # fmt: skip

@@ -168,6 +168,7 @@ def _inventory(document: Document) -> Inventory:
         },
         probes={e: _probe(found) for e, found in probes.items() if found is not None},
         workspace=said.get("workspace"),
+        refused_names=frozenset(said.get("refused_names", ())),
     )
 
 
