@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_gc import invocation
 from mlflow_gc.errors import ExitCode, GcError
+from mlflow_gc.secrets import FilteredStream, keep_environment_secret
 
 if TYPE_CHECKING:
     from mlflow_gc.cli.session import Session
@@ -33,16 +34,21 @@ def main() -> None:
     """Run ``mlflow-gc`` as a process, and exit: what concerns the whole process is done here."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
-    for stream in (sys.stdout, sys.stderr):
-        # A job's log may be ASCII; a name that it cannot hold is no reason to fail.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _filter_streams()
     for name in [n for n in os.environ if n.startswith("MLFLOW_") and not os.environ[n].strip()]:
         # MLflow would take the blank of an unset variable for a value; see settings.resolve.
         del os.environ[name]
     # Read when MLflow is imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     sys.exit(run(sys.argv[1:]))
+
+
+def _filter_streams() -> None:
+    """Let nothing that this process prints show a secret: not even the traceback of a defect."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, FilteredStream):
+            setattr(sys, name, FilteredStream(stream))
 
 
 def _interrupt(signum: int, _frame: FrameType | None) -> None:
@@ -58,6 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     from mlflow_gc.cli.session import Session
 
     invocation.started(sys.argv, sys.orig_argv)
+    keep_environment_secret(os.environ)
     session = Session()
     code: int = ExitCode.ERROR  # of a defect, which Python shows with its traceback
     try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from mlflow_gc.secrets import hide
+
 
 class ExitCode(IntEnum):
     """Process exit codes; part of the contract with scripts and CI."""
@@ -15,13 +17,13 @@ class ExitCode(IntEnum):
     OK = 0
     """Done; where 2 is possible: nothing to delete, no difference."""
     ERROR = 1
-    """An error, or a scan that could not read everything; the message says which."""
+    """An error; the message says which."""
     SOMETHING = 2
     """Only ever "there is something": differences, deletions, changes."""
     PARTIAL = 3
     """A prune, restore or mark ended and some entities failed or were forbidden."""
     REFUSED = 5
-    """Refused before anything was touched."""
+    """Refused before anything was touched, or a plan that cannot be applied, for whatever cause."""
     USAGE = 64
     """A flag, argument, variable or file cannot be used as it is."""
     SIGINT = 130
@@ -52,9 +54,10 @@ class GcError(Exception):
     exit_code: ExitCode = ExitCode.ERROR
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        self.message = _cut(message)
+        # Before it is cut, which may leave a part of a secret.
+        self.message = _cut(hide(message))
         super().__init__(self.message)
-        self.hint = hint
+        self.hint = hide(hint) if hint else hint
 
 
 class UsageProblem(GcError):

@@ -8,11 +8,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote, unquote_plus
 
 from mlflow_gc.errors import UsageProblem
+from mlflow_gc.secrets import (
+    CONTAINER_SCHEMES,
+    HIDDEN,
+    SHORTEST_SECRET,
+    keep_secret,
+    keep_uri_secret,
+    secrets_of,
+    split_query,
+)
 
 SECRETS_DIRECTORY = Path("/var/run/secrets/user_credentials")
 """Where Anaconda Enterprise 5 mounts a user's secrets: one file each, named after the variable."""
@@ -133,9 +141,32 @@ def resolve(
         secrets_directory: where AE5 secret files are.
 
     Raises:
-        UsageProblem: the secret file exists and cannot be read.
+        UsageProblem: the secret file exists and cannot be read, or a secret cannot be sent.
     """
-    environ = os.environ if environ is None else environ
+    value = _found(
+        setting, flag_value, os.environ if environ is None else environ, secrets_directory
+    )
+    if value.text is None:
+        return value
+    if not setting.is_secret:
+        keep_uri_secret(value.text)
+        return value
+    keep_secret(value.text)
+    # A Kubernetes secret made with ``echo`` ends with a line break.
+    text = value.text.strip()
+    if not (text.isascii() and text.isprintable()):
+        raise UsageProblem(
+            f"The {setting.meaning} (from {value.origin}) holds a line break or another character "
+            "that cannot be sent in a header.",
+            hint=f"Set {setting.variable} to the token alone, on one line.",
+        )
+    return replace(value, text=text)
+
+
+def _found(
+    setting: Setting, flag_value: str | None, environ: Mapping[str, str], secrets_directory: Path
+) -> Value:
+    """Return the value of a setting as it is written."""
     if flag_value is not None:
         return Value(setting, flag_value, f"flag {setting.flag}")
     # anaconda-project refuses to run a command whose variable is empty, so the project file has
@@ -277,13 +308,8 @@ def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[in
     )
 
 
-HIDDEN = "***"
-"""Stands for what is not shown."""
-
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
-# Here the part before an "@" names a container or is otherwise no login ...
-_CONTAINER_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
-# ... and here a ":" need not come before a port (``s3://arn:aws:s3:...``, ``databricks://scope:key``).
+# Here a ":" need not come before a port (``s3://arn:aws:s3:...``, ``databricks://scope:key``).
 _COLON_SCHEMES = frozenset({"s3", "s3a", "s3n", "databricks", "databricks-uc", "uc", "models"})
 _HOST_AND_PORT = r"(?:\[[^\]@]*\]|[^:,\[\]]*)(?::[0-9]{0,5})?"
 _HOSTS_AND_PORTS = re.compile(rf"{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*")
@@ -291,7 +317,7 @@ _HOSTS_AND_PORTS = re.compile(rf"{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*")
 _PATH = re.compile(r"(?:(?:models|runs|mlflow-artifacts|dbfs|file):)?\.{0,2}/(?!/)[^:]*", re.DOTALL)
 
 
-_NO_LOGIN = frozenset("@?#")
+_SIGNS_OF_SECRETS = frozenset("@?#;%")
 
 
 def redact_uri(uri: str) -> str:
@@ -302,15 +328,15 @@ def redact_uri(uri: str) -> str:
     cannot be told which ``@`` ends the login, or whether a ``:`` begins a port or a password,
     nothing behind the scheme is shown: ``http://***``.
     """
-    if "://" not in uri and _NO_LOGIN.isdisjoint(uri):
+    if "://" not in uri and _SIGNS_OF_SECRETS.isdisjoint(uri):
         return uri
     scheme, separator, rest = uri.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
         return _redact_text(uri)
     kind = scheme.lower()
-    address, extra = _without_query(rest)
+    address, extra = split_query(rest)
     host, slash, path = address.partition("/")
-    has_login = "@" in host and (kind not in _CONTAINER_SCHEMES or ":" in host)
+    has_login = "@" in host and (kind not in CONTAINER_SCHEMES or ":" in host)
     # SQLAlchemy takes a password with / or ? in it as it is: the login may end at a later @.
     if "@" in extra or ("@" in path and (has_login or ":" in address[: address.rindex("@")])):
         return f"{scheme}://{HIDDEN}"
@@ -324,18 +350,12 @@ def redact_uri(uri: str) -> str:
 
 def _redact_text(text: str) -> str:
     """Return what is no URI with an address: a path, ``models:/...``, or a slip (``me:pw@host``)."""
-    shown, extra = _without_query(text)
+    shown, extra = split_query(text)
     is_login = "@" in extra or ("@" in shown and not _PATH.fullmatch(shown))
     return HIDDEN if is_login else shown
 
 
-def _without_query(text: str) -> tuple[str, str]:
-    shown = re.split(r"[?#]", text, maxsplit=1)[0]
-    return shown, text[len(shown) :]
-
-
 _LEFT_OUT = "(its words are left out: they may quote a password)"
-_SHORTEST_SECRET = 4
 
 
 def without_secrets(words: str, uri: str) -> str:
@@ -348,19 +368,7 @@ def without_secrets(words: str, uri: str) -> str:
     if HIDDEN in redact_uri(uri) or login.count("@") > 1:
         return _LEFT_OUT
     words = words.replace(uri, redact_uri(uri))
-    for secret in sorted(_secrets(uri), key=len, reverse=True):
-        # A shorter one would be found inside ordinary words; nobody learns it from those.
-        if len(secret) >= _SHORTEST_SECRET:
+    for secret in sorted(secrets_of(uri, every_value=True), key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
             words = words.replace(secret, HIDDEN)
     return words
-
-
-def _secrets(uri: str) -> set[str]:
-    """Return the password (or the user, where that is all) and the query's values, as written and decoded."""
-    address, extra = _without_query(uri.partition("://")[2])
-    user, _, password = address.partition("/")[0].rpartition("@")[0].partition(":")
-    values = [part.partition("=")[2] for part in re.split("[&#]", extra[1:])]
-    # odbc_connect=Driver=...;PWD=...
-    values += [p.partition("=")[2] for v in values for p in unquote_plus(v).split(";")]
-    forms = (str, unquote, unquote_plus)
-    return {form(text) for text in (password or user, *values) for form in forms}

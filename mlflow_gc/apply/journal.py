@@ -27,6 +27,7 @@ from mlflow_gc.plan import schema
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.file import read_bytes, refuse_ambiguous
 from mlflow_gc.plan.verify import check_format
+from mlflow_gc.secrets import hide
 
 RECORD_KINDS = ("run", "experiment", "model_version", "registered_model")
 FORMAT = "mlflow-gc/journal"
@@ -178,7 +179,7 @@ class Journal:
             "time": format_ms(now_ms()),
         }
         if detail is not None:
-            line["detail"] = detail
+            line["detail"] = hide(detail)
         if undo is not None:
             line["undo"] = undo
         # Told in the order of the file, whichever thread comes first.

@@ -22,6 +22,7 @@ from mlflow_gc.cli.progress import Listener, State
 from mlflow_gc.clock import format_ms, now_ms
 from mlflow_gc.errors import GcError, UsageProblem
 from mlflow_gc.plan.file import refuse_overwriting
+from mlflow_gc.secrets import hide
 
 FORMAT = "mlflow-gc/events"
 FORMAT_VERSION = "1.0"
@@ -141,7 +142,9 @@ class Events(Listener):
         self._emit(
             "end",
             exit_code=int(exit_code),
-            error=None if error is None else {"message": error[0], "hint": error[1]},
+            error=None
+            if error is None
+            else {"message": hide(error[0]), "hint": error[1] and hide(error[1])},
             counts=counts,
             elapsed_ms=_ms(time.monotonic() - self._began),
         )
@@ -167,8 +170,9 @@ class Events(Listener):
         Raises:
             OSError: it cannot be written, or nobody reads the pipe.
         """
-        line = {"event": event, "time": format_ms(now_ms()), **fields}
-        # ASCII only, and nothing that Azure Pipelines would take for a command of its own: the
+        words = {key: hide(fields[key]) for key in ("message", "detail") if fields.get(key)}
+        line = {"event": event, "time": format_ms(now_ms()), **fields, **words}
+        # ASCII only, and nothing that Azure Pipelines or TeamCity would take for a command: the
         # line does no harm on a terminal or in a job's log, whatever a server put into it.
         data = json.dumps(line, separators=(",", ":")).replace("##", "#\\u0023").encode() + b"\n"
         if self._torn:

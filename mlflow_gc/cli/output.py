@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from mlflow_gc.secrets import hide
 from mlflow_gc.views.escape import plain
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def say(message: str) -> None:
     """Write one line to stderr, safe whatever the server put into it."""
-    sys.stderr.write(plain(message) + "\n")
+    sys.stderr.write(plain(hide(message)) + "\n")
     sys.stderr.flush()
 
 

@@ -34,6 +34,7 @@ from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.guards import tally, tripped
 from mlflow_gc.retention.owner_tags import malformed_tags
 from mlflow_gc.retention.policy import Policy
+from mlflow_gc.secrets import hide
 from mlflow_gc.settings import redact_uri
 
 FORMAT = "mlflow-gc/prune-plan"
@@ -102,7 +103,7 @@ def build_plan(
         "complete": not missing,
         "applyable": missing <= accepted and not refusals,
         "diagnostics": [
-            {"code": d.code, "message": d.message}
+            {"code": d.code, "message": hide(d.message)}
             for d in (*inventory.diagnostics, *refusals, *_remarks(inventory, decisions, policy))
         ],
         "summary": {

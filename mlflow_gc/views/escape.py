@@ -11,7 +11,7 @@ import unicodedata
 
 # Marks that turn the direction of what follows, or take no room: a name can fake another one.
 _INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_LOG_COMMAND = re.compile(r"##(\[|vso\[)")
+_LOG_COMMAND = re.compile(r"##(\[|vso\[|teamcity\[)")
 # Letters and symbols that draw nothing: Hangul fillers, the Braille blank, the grapheme joiner.
 _BLANKS = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0", "\u034f"}
 _ALLOWED = {"\u200d"}  # joins emoji; harmless where it joins nothing
@@ -25,7 +25,8 @@ def plain(text: str, *, most: int | None = None) -> str:
         most: cut to so many characters, the last one then being ``…``; never used for ids.
     """
     shown = text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
-    # Azure Pipelines and old GitHub runners act on these anywhere in a line of a job's log.
+    # Azure Pipelines, TeamCity and old GitHub runners act on these in a line of a job's log, the
+    # first and the last anywhere in it.
     shown = _LOG_COMMAND.sub(r"#\\x23\1", shown)
     if most is not None and len(shown) > most:
         shown = shown[: most - 1] + "…"

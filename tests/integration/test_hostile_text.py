@@ -28,7 +28,7 @@ UGLY = {
     "rich markup": f"{MARK}[red]red[/red][link=http://evil.example]x[/link][/]",
     "both quotes": f'{MARK} it\'s "both" `and` \\',
     "ci command": f"::set-output name=x::{MARK}",
-    "ci command of another kind": f"##[error]{MARK} ##vso[task.complete]",
+    "ci command of another kind": f"##[error]{MARK} ##vso[task.complete] ##teamcity[x]",
     "unicode": f"{MARK} Überfahrt 名前 ✈ e\u0301 😀",
     "lone surrogate": f"{MARK}\ud800x",
     "long": f"{MARK} " + "long " * 2_000,
@@ -99,7 +99,9 @@ def _assert_harmless(text: str) -> None:
     for char in BIDI_AND_INVISIBLE:
         assert char not in text, f"U+{ord(char):04X} in the output"
     for line in text.splitlines():
-        assert not line.lstrip().startswith(("::", "##[", "##vso", "pwned", "# pwned", "| pwned"))
+        assert not line.lstrip().startswith(
+            ("::", "##[", "##vso", "##teamcity", "pwned", "# pwned", "| pwned")
+        )
 
 
 def test_all_of_them_are_in_the_plan(plan: Plan) -> None:

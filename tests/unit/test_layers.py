@@ -9,7 +9,7 @@ from support import ROOT
 
 PACKAGE = ROOT / "mlflow_gc"
 STORY = ["inventory", "retention", "plan", "apply", "views", "demo", "cli"]
-FOUNDATION = {"errors", "clock", "settings", "canonical", "invocation"}
+FOUNDATION = {"errors", "clock", "secrets", "settings", "canonical", "invocation"}
 
 
 def _rank(module: str) -> int:

@@ -116,7 +116,7 @@ def test_progress_comes_about_once_a_second(tmp_path: Path) -> None:
 
 @given(
     st.text(st.characters()),
-    st.sampled_from(["", "##vso[x]", "\x1b[31m", "\u202e", "::x", "\n##[y]"]),
+    st.sampled_from(["", "##vso[x]", "##teamcity[x]", "\x1b[31m", "\u202e", "::x", "\n##[y]"]),
 )
 def test_a_line_does_no_harm_in_a_terminal_or_a_log(
     tmp_path_factory: pytest.TempPathFactory, text: str, evil: str

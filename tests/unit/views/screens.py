@@ -18,7 +18,7 @@ HOSTILE = [
     "<script>alert(1)</script>",
     "::set-output name=x::y",
     "::error::pwned",
-    "##vso[task.complete]##[error]x",
+    "##vso[task.complete]##[error]x##teamcity[x]",
     "größe-模型-🚀 👩\u200d🔬 e\u0301\u0301\u0301",
     "日本語" * 40,
     "long " * 400,
@@ -78,6 +78,7 @@ def assert_harmless(console: Console) -> None:
             assert char not in BIDI, line
         assert not line.lstrip().startswith(("::", "##")), line
         assert "##vso[" not in line
+        assert "##teamcity[" not in line
         assert "##[" not in line
 
 
