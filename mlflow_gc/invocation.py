@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlflow_gc.secrets import HIDDEN
 from mlflow_gc.settings import (
-    HIDDEN,
     REGISTRY_URI,
     TRACKING_TOKEN,
     TRACKING_URI,

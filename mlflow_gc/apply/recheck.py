@@ -104,8 +104,8 @@ class PartialView(ServerError):
         super().__init__(
             message,
             Failure.UNAUTHORIZED,
-            hint="Run it as an administrator of the server. A plan made with "
-            "--accept-partial-view can be applied as it is, at your risk.",
+            hint="Use the account of an administrator of the server. A plan made with "
+            "--accept-partial-view can be applied as it is, at your own risk.",
         )
 
 

@@ -164,24 +164,48 @@ def refuse_other_server(gateway: Gateway, planned: Document, file: Path) -> None
     server = read_server_info(gateway)
     differences = []
     theirs, ours = (_parts(identity) for identity in (planned["identity"], server.identity))
-    if theirs.get("tracking") != ours.get("tracking"):
-        differences.append(
-            f"it is of the server {planned['tracking_uri']}, not {server.tracking_uri}"
-        )
-    elif theirs != ours:
-        differences.append(
-            f"it is of the registry {planned['registry_uri']}, not {server.registry_uri}"
-        )
+    for part in ("tracking", "registry"):
+        was, now = planned[f"{part}_uri"], getattr(server, f"{part}_uri")
+        if theirs.get(part) != ours.get(part):
+            _refuse_unknown_identity(file, theirs.get(part), was, ours.get(part), now)
+            what = "server" if part == "tracking" else "registry"
+            differences.append((what, was, now))
+            break
     if planned["workspace"] != server.workspace:
         differences.append(
-            f"it is of the workspace {planned['workspace'] or 'none'}, "
-            f"not {server.workspace or 'none'}"
+            ("workspace", planned["workspace"] or "none", server.workspace or "none")
         )
     if differences:
+        words = "; ".join(f"it is of the {what} {was}, not {now}" for what, was, now in differences)
         raise Refused(
-            f"{file} is not of this server: {'; '.join(differences)} "
+            f"{file} was made for another {differences[0][0]}: {words} "
             f"(fingerprint {planned['identity']}, here {server.identity}).",
             hint="Point --tracking-uri, --registry-uri and --workspace at the server it was made for.",
+        )
+
+
+def _refuse_unknown_identity(
+    file: Path, theirs: str | None, was: str, ours: str | None, now: str
+) -> None:
+    """Refuse what may be of this server, where the fingerprint of one of the two is not known.
+
+    Raises:
+        Refused: with the account that can tell.
+    """
+    from mlflow_gc.inventory.identity import unknown_identity
+
+    by_what = "experiment 0 (Default), by which servers are told apart,"
+    if ours == unknown_identity(now):
+        raise Refused(
+            f"Whether {file} was made for {now} cannot be told: {by_what} is not there, or this "
+            "account may not read it.",
+            hint="Use an account that may, such as an administrator's.",
+        )
+    if theirs == unknown_identity(was):
+        raise Refused(
+            f"Whether {file} was made for {now} cannot be told: the account that made it could "
+            f"not read {by_what} of {was}.",
+            hint="Use the account that made it, or make a new plan with this one: mlflow-gc report.",
         )
 
 

@@ -38,20 +38,21 @@ def check(
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.verify import load_plan, verify
+    from mlflow_gc.settings import resolve_connection
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=True)
-    plan = load_plan(plan_file)
-    verify(plan, plan_file)
-    progress.plan(plan, plan_file)
-    refusals = _refusals(plan, plan_file)
-    gateway = open_server(
+    # A setting that cannot be used is found before anything is read.
+    connection = resolve_connection(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
         workspace=workspace,
         max_parallel=max_parallel,
-        verbose=verbose,
-        progress=progress,
     )
+    plan = load_plan(plan_file)
+    verify(plan, plan_file)
+    progress.plan(plan, plan_file)
+    refusals = _refusals(plan, plan_file)
+    gateway = open_server(connection, verbose=verbose, progress=progress)
     applied = apply_plan(
         gateway,
         plan,

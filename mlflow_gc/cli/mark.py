@@ -51,9 +51,18 @@ def mark(
     from mlflow_gc.clock import format_ms
     from mlflow_gc.inventory.identity import read_server_info
     from mlflow_gc.inventory.reader import open_reader
+    from mlflow_gc.settings import resolve_connection
     from mlflow_gc.views import outcomes
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
+    # A setting that cannot be used is found before anything is read.
+    connection = resolve_connection(
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        backend_store_uri=backend_store_uri,
+        max_parallel=max_parallel,
+    )
     policy = resolve_policy(
         ttl=ttl,
         as_of=None,
@@ -68,15 +77,7 @@ def mark(
             "The policy sets no grace, so there is nothing to announce.",
             hint="Put a line such as grace: 14d into the policy file, or use --clear.",
         )
-    gateway = open_server(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        backend_store_uri=backend_store_uri,
-        max_parallel=max_parallel,
-        verbose=verbose,
-        progress=progress,
-    )
+    gateway = open_server(connection, verbose=verbose, progress=progress)
     if clear:
         with progress.phase(Phase.SCAN), open_reader(gateway, read_server_info(gateway)) as reader:
             marking = plan_clearing(reader.scan(progress.advance))

@@ -43,7 +43,6 @@ from mlflow_gc.settings import (
     POLICY,
     Connection,
     resolve,
-    resolve_connection,
     resolve_ttl_days,
 )
 
@@ -143,44 +142,27 @@ def _policy_path(
     return path
 
 
-def open_server(
-    *,
-    tracking_uri: str | None,
-    registry_uri: str | None,
-    workspace: str | None,
-    backend_store_uri: str | None = None,
-    max_parallel: str | None = None,
-    verbose: bool,
-    progress: Progress,
-) -> Gateway:
+def open_server(connection: Connection, *, verbose: bool, progress: Progress) -> Gateway:
     """Open the server that the settings name; it is not contacted yet.
 
     Args:
-        tracking_uri: of the flag.
-        registry_uri: of the flag.
-        workspace: of the flag.
-        backend_store_uri: of the flag.
-        max_parallel: of the flag.
+        connection: the settings.
         verbose: say where each comes from.
-        progress: told about the seconds that MLflow takes to be imported.
+        progress: told about the seconds that MLflow takes to be imported, and of warnings.
 
     Raises:
         GcError: a setting cannot be used.
     """
     from mlflow_gc.inventory.connect import connect
 
-    connection: Connection = resolve_connection(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        backend_store_uri=backend_store_uri,
-        max_parallel=max_parallel,
-    )
     if verbose:
         for line in connection.describe():
             say(line)
     with progress.phase(Phase.LOAD):
-        return connect(connection)
+        gateway = connect(connection)
+    for warning in gateway.warnings():
+        warn(warning, progress)
+    return gateway
 
 
 def make_plan(gateway: Gateway, policy: Policy, progress: Progress) -> Document:

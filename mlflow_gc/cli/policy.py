@@ -88,12 +88,20 @@ def explain(
     from mlflow_gc.cli.planning import open_server, resolve_policy, survey
     from mlflow_gc.cli.session import Session
     from mlflow_gc.retention.explain import explain as explained
+    from mlflow_gc.settings import resolve_connection
     from mlflow_gc.views import policies
 
     asked = {"--run": run, "--experiment": experiment, "--model": model}
     given = [flag for flag, value in asked.items() if value is not None]
     if len(given) > 1:
         raise UsageProblem(f"{given[0]} and {given[1]} cannot stand together.")
+    connection = resolve_connection(
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        backend_store_uri=backend_store_uri,
+        max_parallel=max_parallel,
+    )
     policy = resolve_policy(
         ttl=ttl,
         as_of=as_of,
@@ -108,15 +116,7 @@ def explain(
         policies.policy(policy.to_document(), screen)
         return
     progress = Session().begin("explain", events=None, quiet=quiet, no_color=no_color)
-    gateway = open_server(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        backend_store_uri=backend_store_uri,
-        max_parallel=max_parallel,
-        verbose=verbose,
-        progress=progress,
-    )
+    gateway = open_server(connection, verbose=verbose, progress=progress)
     inventory, decisions, _ = survey(gateway, policy, progress)
     found = [
         (kind, key, explained(inventory, decisions, policy, kind, key))

@@ -81,10 +81,18 @@ def prune(
     from mlflow_gc.plan.file import refuse_overwriting
     from mlflow_gc.plan.shard import Shard
     from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
-    from mlflow_gc.settings import requires_expect
+    from mlflow_gc.settings import requires_expect, resolve_connection
     from mlflow_gc.views import outcomes, text
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
+    # A setting that cannot be used is found before anything is read.
+    connection = resolve_connection(
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        backend_store_uri=backend_store_uri,
+        max_parallel=max_parallel,
+    )
     made_here = plan_file is None
     part = Shard.parse(shard) if shard is not None else None
     if part and made_here:
@@ -117,11 +125,6 @@ def prune(
         plan = load_plan(plan_file)
         verify(plan, plan_file)
     else:
-        if not yes and not dry_run and not sys.stdin.isatty():
-            raise Refused(
-                "Without a PLAN prune asks before it deletes, and here is no terminal to ask on.",
-                hint="Hand it a reviewed plan, or use --yes.",
-            )
         policy = resolve_policy(
             ttl=ttl,
             as_of=as_of,
@@ -131,19 +134,16 @@ def prune(
             verbose=verbose,
             progress=progress,
         )
+        if not yes and not dry_run and not sys.stdin.isatty():
+            raise Refused(
+                "Without a PLAN prune asks before it deletes, and here is no terminal to ask on.",
+                hint="Hand it a reviewed plan, or use --yes.",
+            )
         plan_file = out or _name_of_its_own()
         refuse_overwriting(plan_file, MARKS, "a plan")
     if journal is not None:
         refuse_no_file(journal)
-    gateway = open_server(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        backend_store_uri=backend_store_uri,
-        max_parallel=max_parallel,
-        verbose=verbose,
-        progress=progress,
-    )
+    gateway = open_server(connection, verbose=verbose, progress=progress)
     screen = console(no_color=no_color)
     if made_here:
         plan = make_plan(gateway, policy, progress)

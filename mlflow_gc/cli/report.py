@@ -36,14 +36,22 @@ def report(
     from mlflow_gc.cli.output import console, put, say, warn
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.inventory.entities import CLOCK_SKEW, INCOMPLETE_SCAN, SCAN_TOO_LONG
     from mlflow_gc.plan import schema
-    from mlflow_gc.plan.build import GUARD, MARKS
+    from mlflow_gc.plan.build import MARKS
     from mlflow_gc.plan.file import pieces, refuse_overwriting, write
-    from mlflow_gc.plan.verify import KINDS, guard_hint
+    from mlflow_gc.plan.verify import KINDS, applicability, is_only_a_forecast
+    from mlflow_gc.settings import resolve_connection
     from mlflow_gc.views import text
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color)
+    # A setting that cannot be used is found before anything is read.
+    connection = resolve_connection(
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        backend_store_uri=backend_store_uri,
+        max_parallel=max_parallel,
+    )
     refuse_overwriting(out, MARKS, "a plan")
     policy = resolve_policy(
         ttl=ttl,
@@ -54,15 +62,7 @@ def report(
         verbose=verbose,
         progress=progress,
     )
-    gateway = open_server(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        backend_store_uri=backend_store_uri,
-        max_parallel=max_parallel,
-        verbose=verbose,
-        progress=progress,
-    )
+    gateway = open_server(connection, verbose=verbose, progress=progress)
     plan = make_plan(gateway, policy, progress)
     if found := schema.problems(plan, "plan"):
         raise GcError(
@@ -79,11 +79,10 @@ def report(
         warn(diagnostic["message"], progress, code=diagnostic["code"])
     if not to_stdout and not quiet:
         text.summary(plan, console(no_color=no_color), path=str(out))
-    codes = set() if plan["applyable"] else {d["code"] for d in plan["diagnostics"]}
-    if codes & {INCOMPLETE_SCAN, SCAN_TOO_LONG}:
-        return ExitCode.ERROR
-    if codes & {GUARD, CLOCK_SKEW}:
-        say(guard_hint() if GUARD in codes else "Set the clock of one of the machines.")
-        return ExitCode.REFUSED
+    if not plan["applyable"]:
+        say(applicability(plan).advice)
+        # A forecast cannot be applied, and that is what was asked for.
+        if as_of is None or not is_only_a_forecast(plan):
+            return ExitCode.REFUSED
     deletes = sum(plan["summary"][kind]["delete"] for kind in KINDS)
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

@@ -59,10 +59,18 @@ def restore(
     from mlflow_gc.cli.planning import open_server
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
+    from mlflow_gc.settings import resolve_connection
     from mlflow_gc.views import outcomes
     from mlflow_gc.views.escape import plain
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
+    # A setting that cannot be used is found before anything is read.
+    connection = resolve_connection(
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        workspace=workspace,
+        max_parallel=max_parallel,
+    )
     sessions = _read(journal_file, expect)
     header = sessions[0].header
     undo = plan_undo(sessions, only or ())
@@ -70,14 +78,7 @@ def restore(
         journal_file.with_name(f"{journal_file.name}.restore.jsonl"), header["plan_id"]
     )
     earlier = earlier_sessions(own_journal, header["plan_id"])
-    gateway = open_server(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        max_parallel=max_parallel,
-        verbose=verbose,
-        progress=progress,
-    )
+    gateway = open_server(connection, verbose=verbose, progress=progress)
     with progress.phase(Phase.CONNECT):
         refuse_other_server(gateway, header["server"], journal_file)
         restorer = Restorer(gateway, undo, earlier, header, keep=keep)

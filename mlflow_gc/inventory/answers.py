@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import orjson
 
@@ -73,10 +74,35 @@ def no_answer(address: str, error: Exception) -> ServerError:
             hint="MLFLOW_HTTP_REQUEST_TIMEOUT sets how long to wait, in seconds.",
         )
     if isinstance(cause, requests.exceptions.SSLError):
+        no_tls = any(sign in repr(cause) for sign in _NO_TLS)
         return ServerError(
             f"TLS with {address} failed: {_innermost(cause)}.",
             Failure.REJECTED,
-            hint="See MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
+            hint="The server does not speak TLS on this port: use http:// in the URI, or the port "
+            "that it has for https://."
+            if no_tls
+            else "See MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
+        )
+    if isinstance(cause, requests.exceptions.InvalidHeader):
+        # What the library says quotes the header, and with it the token.
+        return ServerError(
+            f"No request to {address} can be made: a header holds a line break or another "
+            "character that is not allowed there.",
+            Failure.REJECTED,
+            hint="Check MLFLOW_TRACKING_TOKEN, the workspace, and request header plugins.",
+        )
+    if isinstance(cause, requests.exceptions.ProxyError):
+        return ServerError(
+            f"The proxy on the way to {address} cannot be used: {_innermost(cause)}.",
+            Failure.UNREACHABLE,
+            hint="HTTP_PROXY and HTTPS_PROXY name it; NO_PROXY lists hosts to reach without it.",
+        )
+    if isinstance(cause, requests.exceptions.ConnectionError) and "NameResolution" in repr(cause):
+        return ServerError(
+            f"The name of the server {address} cannot be resolved: {_innermost(cause)}.",
+            Failure.UNREACHABLE,
+            hint="Check its spelling in the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), "
+            "and whether this machine is in the network (VPN, cluster) that knows the name.",
         )
     never_sent = isinstance(
         cause, requests.exceptions.ConnectTimeout
@@ -85,15 +111,32 @@ def no_answer(address: str, error: Exception) -> ServerError:
         return ServerError(
             f"The server {address} cannot be reached: {_innermost(cause)}.",
             Failure.UNREACHABLE,
-            hint="Check the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri) and the network.",
+            hint="Check the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), the network, and "
+            "whether the server runs.",
         )
     if isinstance(cause, requests.exceptions.RequestException):
         return ServerError(
-            f"The connection to {address} broke: {_innermost(cause)}.", Failure.AMBIGUOUS
+            f"The connection to {address} broke: {_innermost(cause)}.",
+            Failure.AMBIGUOUS,
+            hint="A server also hangs up where http:// is used on a port for https://."
+            if address.startswith("http://")
+            else None,
+        )
+    if isinstance(cause, OSError):
+        # requests looks for the files when it sends, and says what it does not find.
+        return ServerError(
+            f"No connection to {address} can be made: {str(cause).rstrip('.')}.",
+            Failure.REJECTED,
+            hint="MLFLOW_TRACKING_SERVER_CERT_PATH, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE name "
+            "certificates to trust, MLFLOW_TRACKING_CLIENT_CERT_PATH that of this client.",
         )
     return ServerError(
         f"The call to {address} failed: {type(cause or error).__name__}.", Failure.REJECTED
     )
+
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")
+"""How OpenSSL calls an answer that is not TLS, in its versions."""
 
 
 def _innermost(error: BaseException) -> str:
@@ -130,12 +173,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
     said = f" It says: {message}" if message else ""
     hint: str | None = None
     if 300 <= status < 400:
-        target = redact_uri(str(response.headers.get("Location", "another address")))
-        raise ServerError(
-            f"The server {address} redirects to {target}.",
-            Failure.REJECTED,
-            hint="Use the final address as tracking URI: a redirected POST becomes a GET.",
-        )
+        raise _redirected(response, address)
     if status == 401:
         raise ServerError(
             f"The server {address} does not accept the credentials (401).{said}",
@@ -145,7 +183,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         )
     if status == 403:
         failure = Failure.FORBIDDEN
-        hint = "The account needs more rights on the server."
+        hint = _why_forbidden(code, content)
     elif status == 404:
         # MLflow's own 404 carries a code; a path that it does not have answers in HTML.
         failure = (
@@ -163,6 +201,10 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         failure = Failure.REJECTED if final else Failure.AMBIGUOUS
     else:
         failure = Failure.REJECTED
+        if not code and b"HTTPS port" in content:
+            hint = "Use https:// in the tracking URI."
+        elif not code and _HOST_CHECK in content.lower():
+            hint = _HOST_HINT
     raise ServerError(
         f"The server {address} answers {status} {code or response.reason or ''}".rstrip()
         + f".{said}",
@@ -170,6 +212,52 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         hint=hint,
         retry_after=_retry_after(response.headers.get("Retry-After")),
     )
+
+
+_HOST_CHECK = b"invalid host header"
+_HOST_HINT = (
+    "The server does not take this name for its own. Use the name that it was started with, or add "
+    "this one to its --allowed-hosts."
+)
+
+
+def _why_forbidden(code: str, content: bytes) -> str:
+    """Return what helps against a 403, which need not be MLflow's."""
+    if code:
+        return "The account needs more rights on the server."
+    if _HOST_CHECK in content.lower():  # MLflow 3.5 and newer
+        return _HOST_HINT
+    return (
+        "This is not MLflow's own refusal: a proxy, gateway or firewall before the server does not "
+        "let the request pass. Check its rules, and the credentials that it wants."
+    )
+
+
+def _redirected(response: Any, address: str) -> ServerError:
+    """Return what a redirect means: the server is elsewhere, or a login is in the way.
+
+    None is followed: a redirected POST becomes a GET, and a delete would do nothing.
+    """
+    location = str(response.headers.get("Location") or "")
+    sent, target = str(response.url or ""), redact_uri(location) or "another address"
+    path = urlsplit(sent).path
+    try:
+        final = urlsplit(urljoin(sent, location))
+    except ValueError:
+        final = urlsplit("")
+    api = path.find("/api/")
+    suffix = (path[api:] if api >= 0 else path).rstrip("/")
+    moved = final.path.rstrip("/").endswith(suffix) and suffix
+    if moved:
+        base = f"{final.scheme}://{final.netloc}{final.path.rstrip('/').removesuffix(suffix)}"
+        hint = f"Use the final address as tracking URI: {redact_uri(base)}"
+    else:
+        hint = (
+            "This looks like a login page before the server: a token or password is missing or has "
+            "expired (MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD)."
+        )
+    return ServerError(f"The server {address} redirects to {target}.", Failure.REJECTED, hint=hint)
 
 
 def _error_body(content: bytes) -> tuple[str, str]:

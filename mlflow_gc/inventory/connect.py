@@ -109,7 +109,13 @@ def _quieten_mlflow() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+_DATABRICKS = frozenset({"databricks", "databricks-uc", "uc"})
+"""URIs without a colon that MLflow takes for the workspace that is configured."""
+
+
 def _refuse_files(address: Address) -> None:
+    if address.uri.lower() in _DATABRICKS:
+        return
     # A one-letter scheme is a Windows drive.
     if address.scheme in {"", "file"} or len(address.scheme) == 1:
         raise UsageProblem(

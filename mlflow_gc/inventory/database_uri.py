@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from mlflow_gc.errors import GcError, UsageProblem
+from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.inventory.address import Address, first_line
 from mlflow_gc.inventory.gateway import Failure, ServerError
 from mlflow_gc.settings import without_secrets
@@ -56,7 +57,8 @@ def try_database(address: Address) -> None:
 
     Raises:
         UsageProblem: a URI that no driver can work with.
-        ServerError: nobody answers, the login is refused, or it holds no MLflow of this version.
+        ServerError: nobody answers, the login is refused, or it holds no data of MLflow.
+        Refused: its schema is that of another version of MLflow.
     """
     url = _parsed(address)
     if url.get_backend_name() == "sqlite" and not _is_file(url.database or ""):
@@ -126,6 +128,8 @@ def _look_into(address: Address) -> None:
 def open_engine(address: Address) -> Engine:
     """Return an engine that opens a connection whenever it is asked for one, and keeps none.
 
+    A SQLite file is opened read-only.
+
     Raises:
         UsageProblem: a URI that no driver can work with.
         ImportError: its driver is not installed.
@@ -139,6 +143,8 @@ def open_engine(address: Address) -> Engine:
     from sqlalchemy.pool import NullPool
 
     url = _parsed(address)
+    if url.get_backend_name() == "sqlite":
+        url = _read_only(url)
     option = _TIMEOUT_OPTION.get(url.get_dialect().driver)
     mine: dict[str, Any] = {option: _CONNECT_S} if option and option not in url.query else {}
     if url.get_backend_name() == "mysql":
@@ -150,6 +156,13 @@ def open_engine(address: Address) -> Engine:
         }
         mine |= {key: file for key, file in files.items() if file}
     return create_engine(url, poolclass=NullPool, connect_args=mine)
+
+
+def _read_only(url: URL) -> URL:
+    """Return the URL of a SQLite file with which nothing can be written into it."""
+    # SQLite's own URIs; SQLAlchemy hands on what it does not know of the query.
+    file = f"file:{quote(str(Path(url.database or '').absolute()))}"
+    return url.set(database=file).update_query_dict({"uri": "true", "mode": "ro"})
 
 
 def _refuse_other_schema(connection: Connection, address: Address) -> None:
@@ -164,10 +177,9 @@ def _refuse_other_schema(connection: Connection, address: Address) -> None:
         )
     ours = _get_latest_schema_revision()
     if found != (ours,):
-        raise ServerError(
+        raise Refused(
             f"{address.name} has the schema {', '.join(found)}; MLflow {mlflow.__version__}, which "
             f"is installed here, works with {ours}.",
-            Failure.REJECTED,
             hint="Use the URI of the server alone instead, or install the version of mlflow here that the "
             "server has. After an update of the server: mlflow db upgrade, with a backup.",
         )

@@ -100,6 +100,9 @@ class Gateway(Protocol):
     def database(self) -> Address | None:
         """The database to read all that a plan needs from, faster than through here, or None."""
 
+    def warnings(self) -> list[str]:
+        """Return what is unsafe about the connection, one sentence each; nothing is asked for it."""
+
     def basics(self) -> Basics:
         """Address and version; the first contact, so its errors explain the connection."""
 

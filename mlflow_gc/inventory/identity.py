@@ -50,8 +50,13 @@ def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:
             raise
         found = None
     if found is None:
-        return _digest("uri", uri)
+        return unknown_identity(uri)
     return fingerprint(wire.experiment(found))
+
+
+def unknown_identity(uri: str) -> str:
+    """Return the fingerprint in place of that of a server whose experiment 0 cannot be read."""
+    return _digest("uri", uri)
 
 
 def fingerprint(default: Experiment) -> str:

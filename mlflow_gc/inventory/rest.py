@@ -14,11 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import cache
 from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from mlflow_gc.clock import now_ms
+from mlflow_gc.errors import Refused
 from mlflow_gc.inventory import retries, wire
 from mlflow_gc.inventory.address import Address
 from mlflow_gc.inventory.answers import checked, decode, no_answer, not_mlflow, skew_ms
+from mlflow_gc.inventory.credentials import (
+    GivenCredentials,
+    account_of,
+    host_credentials,
+    unsafe,
+)
 from mlflow_gc.inventory.entities import ReadFrom, Run
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError, pages
 from mlflow_gc.inventory.http_session import NO_RETRIES
@@ -30,6 +38,9 @@ _SECOND_THOUGHT_S = 0.1
 _V2 = "/api/2.0/mlflow"
 _V3 = "/api/3.0/mlflow"
 _RETRIED_READS = {Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE}
+_SERVER_INFO_SINCE = (3, 9)
+# Asked before it is known whether there are workspaces; elsewhere the header ends in a 500.
+_WITHOUT_WORKSPACE = frozenset({f"{_V3}/server-info", "/version"})
 _MODELS_PAGE = 1000
 # One page if it can be: between pages a deletion would move a version out of sight, and a version
 # that is not seen does not protect its run (HAZARDS 0.9).  Databricks takes 10,000 only.
@@ -74,11 +85,11 @@ class RestGateway:
         self._workspace = workspace
         self._max_parallel = max_parallel
         self._places = threading.BoundedSemaphore(max_parallel)
-        self._tracking_creds = _host_creds(tracking_uri, token)
+        self._tracking_creds = host_credentials(tracking_uri, token)
         self._registry_creds = (
             self._tracking_creds
             if registry_uri == tracking_uri
-            else _host_creds(registry_uri, token)
+            else host_credentials(registry_uri, token)
         )
         self._has_logged_models = True
         self._has_bulk_history = True
@@ -86,8 +97,11 @@ class RestGateway:
         self._clock_skew_ms = 0
         self._versions_page = _VERSIONS_PAGE
         self._server_version: str | None = None
+        self._has_server_info = False
         self._here: str | None = None  # the workspace, once the server said that it has some
         self._has_users: dict[bool, bool] = {}
+        self._asks_current: dict[bool, bool] = {}
+        self._accounts: dict[bool, str] = {}
         self.stopped = threading.Event()
         """Set to cut waiting between attempts short (an interrupt)."""
 
@@ -95,6 +109,13 @@ class RestGateway:
     def max_parallel(self) -> int:
         """How many calls may be under way at once."""
         return self._max_parallel
+
+    def warnings(self) -> list[str]:
+        """Return what is unsafe about the connection, one sentence each."""
+        creds = [self._tracking_creds]
+        if self._registry_creds is not self._tracking_creds:
+            creds.append(self._registry_creds)
+        return unsafe(creds)
 
     @property
     def registry_is_separate(self) -> bool:
@@ -104,26 +125,78 @@ class RestGateway:
     # -- reads ---------------------------------------------------------------------------------
 
     def basics(self) -> Basics:
-        """Address and version; the first contact, so its errors explain the connection."""
-        info = self._optional("GET", f"{_V3}/server-info", attempts=2) or {}
-        workspaces = info.get("workspaces_enabled")
+        """Address and version; the first contact, so its errors explain the connection.
+
+        Raises:
+            Refused: a workspace was asked for that the server does not have.
+        """
+        info = self._server_info()
+        if info is None and urlsplit(self._tracking_creds.host).path.strip("/"):
+            # Behind a static prefix up to 3.10 is only this, and the pages.
+            self._server_version = self._version()
+            if self._is_at_root(registry=False):
+                info = self._server_info()
+        if self.registry_is_separate:
+            self._is_at_root(registry=True)
+        self._has_server_info = info is not None
+        workspaces = (info or {}).get("workspaces_enabled")
         if self._workspace and not workspaces:
             # Any call with the header would end in 500 FEATURE_DISABLED, retried by clients.
-            raise ServerError(
+            raise Refused(
                 f"The server {self._address()} has no workspaces, and the workspace "
                 f"{self._workspace!r} was asked for.",
-                Failure.REJECTED,
                 hint="Leave out --workspace and MLFLOW_WORKSPACE.",
             )
+        if self._workspace:
+            self._refuse_unknown_workspace(self._workspace)
         workspace = (self._workspace or "default") if workspaces else None
         self._here = workspace
-        self._server_version = self._version()
+        self._server_version = self._server_version or self._version()
         return Basics(
             tracking_uri=redact_uri(self._tracking_uri),
             registry_uri=redact_uri(self._registry_uri),
             version=self._server_version,
             workspace=workspace,
         )
+
+    def _refuse_unknown_workspace(self, name: str) -> None:
+        try:
+            self._optional("GET", f"{_V3}/workspaces/{quote(name, safe='')}")
+        except ServerError as error:
+            # Whether it may be looked at is told by all that comes.
+            if error.failure is Failure.NOT_FOUND:
+                raise Refused(
+                    f"The server {self._address()} has no workspace {name!r}.",
+                    hint="Name one that it has with --workspace or MLFLOW_WORKSPACE.",
+                ) from error
+            if error.failure is not Failure.FORBIDDEN:
+                raise
+
+    def _server_info(self) -> Json | None:
+        return self._optional("GET", f"{_V3}/server-info", attempts=2)
+
+    def _is_at_root(self, *, registry: bool) -> bool:
+        """Tell whether the API is at the root of the host, and use it there from now on.
+
+        A server with ``--static-prefix`` has its pages and ``/version`` behind the prefix, and its
+        API at the root up to 3.10, behind the prefix from 3.13 on.
+        """
+        creds = self._registry_creds if registry else self._tracking_creds
+        parts = urlsplit(creds.host)
+        if not parts.path.strip("/") or parts.scheme not in {"http", "https"}:
+            return False
+        params = {"experiment_name": "Default"}
+        path = f"{_V2}/experiments/get-by-name"
+        try:
+            found = self._optional("GET", path, params=params, registry=registry)
+        except ServerError as error:
+            # Anything that MLflow says of itself shows that the API is here.
+            if error.failure not in {Failure.NOT_FOUND, Failure.FORBIDDEN, Failure.REJECTED}:
+                raise
+            return False
+        if found is None:
+            creds.host = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+        return found is None
 
     def clock_skew_ms(self) -> int:
         """How far the server's clock is ahead of this machine's, by its ``Date`` headers."""
@@ -132,43 +205,59 @@ class RestGateway:
     def partial_view(self) -> str | None:
         """Say why this account may not see everything, or None when it does.
 
-        Asks MLflow's basic-auth app: ``users/current`` (3.13 and newer), else ``users/get``
-        (2.5 and newer).  A server without it has no such endpoints and hides nothing.
+        Asks MLflow's basic-auth app whether the account is an administrator.  A server without
+        that app has no such endpoints and hides nothing.  Whatever else leaves the account in
+        doubt is a partial view.
         """
         for registry in (False, True) if self.registry_is_separate else (False,):
             user = self._current_user(registry=registry)
-            if user is not None and user.get("is_admin") is not True:
-                return (
-                    f"The account {user.get('username', '')!r} is no administrator of "
-                    f"{self._address(registry=registry)}: the server hides from it what it may "
-                    "not read, and that may be what protects something."
-                )
+            if user is None or user.get("is_admin") is True:
+                continue
+            name = user.get("username") or self._accounts.get(registry)
+            address = self._address(registry=registry)
+            account = (
+                f"The account {name!r} is no administrator of {address}"
+                if name
+                else f"{address} does not tell whether this account is an administrator"
+            )
+            return (
+                f"{account}: the server hides from other accounts what they may not read, and "
+                "that may be what protects something."
+            )
         return None
 
     def _current_user(self, *, registry: bool) -> Json | None:
+        """Return what the server says of this account, empty where it says nothing of use.
+
+        None means that the server has no accounts.
+        """
         if not self._has_users.get(registry, True):
             return None
-        username = (self._registry_creds if registry else self._tracking_creds).username
-        asked: list[tuple[str, Json]] = [(f"{_V2}/users/current", {})]
-        if username:
-            asked.append((f"{_V2}/users/get", {"username": username}))
-        for path, params in asked:
-            try:
-                found = self._optional("GET", path, params=params, registry=registry)
-            except ServerError as error:
-                if error.failure in {Failure.FORBIDDEN, Failure.NOT_FOUND}:
-                    return {"username": username or ""}
-                raise
-            if found is not None:
-                return self._mapping(found, "user")
-        self._has_users[registry] = False
-        return None
-
-    def _mapping(self, found: Json, key: str) -> Json:
-        value = found.get(key)
-        if not isinstance(value, dict):
-            raise not_mlflow(self._address(), f"no {key!r} in the answer")
-        return value
+        try:
+            if self._asks_current.get(registry, True):
+                # 3.13 and newer.
+                found = self._optional("GET", f"{_V2}/users/current", registry=registry)
+                if found is not None:
+                    # mlflow-oidc-auth answers without the wrapper "user".
+                    user = found.get("user", found)
+                    return user if isinstance(user, dict) else {}
+                self._asks_current[registry] = False
+            # 2.5 and newer, by name.  Without a name the answer is 400 where the auth app runs and
+            # 404 where it does not (2.14 to 3.18).  Whose name it is, only the credentials tell.
+            name = self._accounts.get(registry)
+            params = {"username": name} if name else {}
+            found = self._optional("GET", f"{_V2}/users/get", params=params, registry=registry)
+        except ServerError as error:
+            if error.failure in {Failure.FORBIDDEN, Failure.NOT_FOUND, Failure.REJECTED}:
+                return {}
+            raise
+        if found is None:
+            self._has_users[registry] = False
+            return None
+        user = found.get("user")
+        # An answer about nobody in particular, or about somebody else, says nothing of this account.
+        is_ours = isinstance(user, dict) and bool(name) and user.get("username") == name
+        return user if is_ours else {}
 
     def search_experiments(
         self, *, view: str, filter_string: str = "", token: str | None = None
@@ -431,8 +520,22 @@ class RestGateway:
         )
 
     def get_logged_model(self, model_id: str) -> Json | None:
-        """One logged model."""
-        return self._get(f"{_V2}/logged-models/{model_id}", {}, "model")
+        """One logged model; None on servers without them (before 3.0)."""
+        # Such a server may have the registry of a newer one, whose versions name logged models.
+        if not self._has_logged_models:
+            return None
+        try:
+            found = self._optional(
+                "GET", f"{_V2}/logged-models/{quote(model_id, safe='')}", since=(3, 0)
+            )
+        except ServerError as error:
+            if error.failure is Failure.NOT_FOUND:
+                return None
+            raise
+        if found is None:
+            self._has_logged_models = False
+            return None
+        return self._entity(found, "model")
 
     # -- writes --------------------------------------------------------------------------------
 
@@ -533,6 +636,9 @@ class RestGateway:
             if error.failure is Failure.NOT_FOUND:
                 return None
             raise
+        return self._entity(found, key, registry=registry)
+
+    def _entity(self, found: Json, key: str, *, registry: bool = False) -> Json:
         entity = found.get(key)
         if not isinstance(entity, dict):
             raise not_mlflow(self._address(registry=registry), f"no {key!r} in the answer")
@@ -569,7 +675,9 @@ class RestGateway:
 
     def _is_at_least(self, version: tuple[int, int]) -> bool:
         found = re.match(r"(\d+)\.(\d+)", self._server_version or "")
-        return found is not None and (int(found[1]), int(found[2])) >= version
+        if found is None:
+            return self._has_server_info and version <= _SERVER_INFO_SINCE
+        return (int(found[1]), int(found[2])) >= version
 
     def _page(self, found: Json, key: str) -> Page[Json]:
         entities = found.get(key, [])
@@ -635,7 +743,7 @@ class RestGateway:
         creds = self._registry_creds if registry else self._tracking_creds
         address = self._address(registry=registry)
         workspace = workspace or self._workspace
-        if workspace and path != f"{_V3}/server-info":
+        if workspace and path not in _WITHOUT_WORKSPACE:
             kwargs["extra_headers"] = {"X-MLFLOW-WORKSPACE": workspace}
         with self._places:
             sent_ms = now_ms()
@@ -647,10 +755,14 @@ class RestGateway:
                     **NO_RETRIES,
                     # A followed 301 or 302 turns a POST into a GET: the delete would do nothing.
                     allow_redirects=False,
+                    # MLflow puts that of a plugin or of SigV4 in its place.
+                    auth=GivenCredentials(),
                     **kwargs,
                 )
             except MlflowException as error:
                 raise no_answer(address, error) from error
+        sent = getattr(response.request, "headers", None) or {}
+        self._accounts[registry] = account_of(sent.get("Authorization")) or ""
         if "Age" not in response.headers:  # else a cache on the way repeats an old Date
             skew = skew_ms(response.headers.get("Date"), sent_ms, now_ms())
             # The largest counts: behind one address there may be several servers.
@@ -682,26 +794,6 @@ def _tag_call(kind: str, entity_id: str) -> tuple[str, str, Json, bool]:
             True,
         ),
     }[kind]
-
-
-def _host_creds(uri: str, token: str | None) -> Any:
-    """Return MLflow's credentials for a URI, from whichever store plugin serves its scheme.
-
-    The token is ours: MLflow reads it from the environment only, where an AE5 secret file is not,
-    and takes the blank of an unset variable for a value.
-    """
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking._tracking_service.utils import _get_store
-
-    try:
-        creds = copy(_get_store(uri).get_host_creds())
-    except MlflowException as error:
-        raise ServerError(
-            f"MLflow cannot use the URI {redact_uri(uri)}: {error.message}", Failure.UNREACHABLE
-        ) from error
-    if token or not (getattr(creds, "token", None) or "").strip():
-        creds.token = token
-    return creds
 
 
 @cache

@@ -8,6 +8,7 @@ read twice counts once.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import (
     Callable,
@@ -58,6 +59,7 @@ IDS_A_CALL = 100
 """Of runs, in the filter of a search."""
 _IDS_IN_BODY = 500
 """The same where few of them are expected to be found; sqlparse gives up between 2,000 and 5,000."""
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # mlflow/utils/validation.py
 # Nothing of the rest can be read then, and more tries would only hide why.
 _HOPELESS = {Failure.UNAUTHORIZED, Failure.UNREACHABLE}
 
@@ -416,7 +418,8 @@ def runs_by_id(
         wanted: what to keep of their metrics and tags.
         size: how many runs to ask for at once; more where few are expected to be found.
     """
-    for group in chunks(run_ids, size):
+    # Into the filter goes nothing that could end its quotes: MLflow has no such id.
+    for group in chunks([i for i in run_ids if _RUN_ID.fullmatch(i)], size):
         listed = ", ".join(f"'{run_id}'" for run_id in group)
         search = partial(
             gateway.search_runs,

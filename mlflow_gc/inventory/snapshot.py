@@ -28,6 +28,11 @@ LOCK_S = 5.0
 """How long a SQLite file without WAL is locked in one go; MLflow's writers wait for 20 s."""
 
 _BUSY_MS = 20_000
+_STATEMENT_S = 900
+"""After so many seconds the database ends a statement of ours: nobody waits for it any more."""
+_IDLE_S = 900
+"""After so many seconds without a question it ends our transaction, which keeps old rows alive.  To
+decide over millions of runs takes a minute."""
 ROWS_AT_ONCE = 10_000
 _OPTIONS: dict[str, dict[str, Any]] = {
     "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
@@ -36,13 +41,22 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 _BEGIN = {
     "postgresql": (
-        # Between two questions we think for some seconds.
-        "SET LOCAL idle_in_transaction_session_timeout = 0",
+        f"SET LOCAL statement_timeout = '{_STATEMENT_S}s'",
+        f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_S}s'",
         # All rows of a cursor are read, so the first ones need not come quickly.
         "SET LOCAL cursor_tuple_fraction = 1",
         "SET LOCAL work_mem = '64MB'",
     ),
-    "mysql": ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",),
+    "mysql": (
+        f"SET SESSION wait_timeout = {_IDLE_S}",
+        f"SET SESSION max_execution_time = {_STATEMENT_S * 1000}",  # in ms
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    ),
+    "mariadb": (
+        f"SET SESSION wait_timeout = {_IDLE_S}",
+        f"SET SESSION max_statement_time = {_STATEMENT_S}",  # in seconds
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    ),
     "sqlite": (
         "PRAGMA query_only = ON",
         f"PRAGMA busy_timeout = {_BUSY_MS}",
@@ -166,7 +180,9 @@ class Snapshot:
             raise explained(error, self._address) from error
 
     def _begin(self) -> None:
-        for statement in _BEGIN[self._dialect]:
+        # MySQL's URIs are MariaDB's as well; which of them it is, the first connection tells.
+        is_mariadb = getattr(self._connection.dialect, "is_mariadb", False)
+        for statement in _BEGIN["mariadb" if is_mariadb else self._dialect]:
             self._connection.exec_driver_sql(statement)
         if self._dialect == "sqlite":
             # The lock comes with the first read, and only then is the version that of the file.

@@ -76,6 +76,10 @@ class StoreGateway:
         """0: there is no server here that had a clock of its own to show."""
         return 0
 
+    def warnings(self) -> list[str]:
+        """None: nothing is sent to a server."""
+        return []
+
     def partial_view(self) -> str | None:
         """None: a database shows everything."""
         return None

@@ -253,12 +253,11 @@ def applicability(
         obstacles.insert(0, f"it is a forecast as of {plan['as_of']}")
         advice = "Make a plan without --as-of. If you did, compare the clocks of the machines."
     if not plan["applyable"] and not plan["complete"]:
-        evidence = plan["policy"].get("evidence", {})
-        accepted = {PARTIAL_VIEW} if evidence.get("accept_partial_view") else set()
+        accepted = {PARTIAL_VIEW} if plan["policy"].get("accept_partial_view") else set()
         blocking = [clause for code, clause in _BLOCKING.items() if code in codes - accepted]
         if blocking or not (obstacles or CLOCK_SKEW in codes):
             obstacles = [*(blocking or ["the scan is incomplete"]), *obstacles]
-            advice = f"Fix the cause first. {new}"
+            advice = f"{_remedy(codes - accepted)} {new}"
     if not plan["applyable"] and not obstacles:
         # Of small differences of the clocks there is a diagnostic, too: only where nothing else
         # explains it was it this one.
@@ -273,6 +272,24 @@ def applicability(
     is_explained = codes & known or plan["applyable"]
     details = tuple(message for code, message in said if code in known or not is_explained)
     return Applicability(tuple(obstacles), details, advice)
+
+
+def _remedy(codes: set[str]) -> str:
+    """Return what helps against an incomplete scan, by the codes of its diagnostics."""
+    words = []
+    if PARTIAL_VIEW in codes:
+        words.append(
+            "Use the account of an administrator of the server; or accept, at your own risk, that "
+            "only what this account sees protects: --accept-partial-view."
+        )
+    if SCAN_TOO_LONG in codes:
+        words.append(
+            "Raise max_scan_duration in the policy file, or read the server's database "
+            "(--backend-store-uri)."
+        )
+    if not words or INCOMPLETE_SCAN in codes:
+        words.append("Fix the cause first.")
+    return " ".join(words)
 
 
 def _moment(text: str, *, otherwise: int) -> int:
@@ -290,6 +307,15 @@ def verify(plan: Document, path: Path) -> None:
     """
     if doubts := distrust(plan):
         _refuse(applicability(plan, doubts), path)
+
+
+def is_only_a_forecast(plan: Document) -> bool:
+    """Tell whether nothing but a moment in the future keeps a plan from being applied."""
+    codes = {diagnostic["code"] for diagnostic in plan["diagnostics"]}
+    doubts = codes & {*_BLOCKING, CLOCK_SKEW}
+    if plan["policy"].get("accept_partial_view"):
+        doubts.discard(PARTIAL_VIEW)
+    return FORECAST in codes and GUARD not in codes and (plan["complete"] or not doubts)
 
 
 def verify_applyable(plan: Document, path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_database_with_another_schema_is_refused_and_not_migrated(
         db.execute("UPDATE alembic_version SET version_num = '0584bdc529eb'")
     before = old.read_bytes()
     args = ("report", "-o", tmp_path / "p.json", FLAG, f"sqlite:///{old}")
-    outcome = bench.cli(*args).expect(1)
+    outcome = bench.cli(*args).expect(5)
     assert "0584bdc529eb" in outcome.err
     assert "backend store URI" in outcome.err
     assert old.read_bytes() == before
@@ -240,7 +240,7 @@ def test_what_mlflow_cannot_show_makes_the_plan_incomplete(bench: Bench) -> None
     broken, fine = world.run(home), world.run(home)
     world.sql("UPDATE runs SET start_time = NULL WHERE run_uuid = ?", broken)
     for args in ((), (FLAG, _uri(bench))):
-        plan = bench.report(*args, codes=(1,))
+        plan = bench.report(*args, codes=(5,))
         assert not plan.document["complete"]
         assert not plan.document["applyable"]
     (diagnostic,) = plan.document["diagnostics"]

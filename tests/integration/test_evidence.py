@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mlflow_gc.demo.server import LocalServer
 
-REFUSED, ERROR = 5, 1
+REFUSED = 5
 
 Headers = list[tuple[str, str]]
 
@@ -350,11 +350,11 @@ def test_a_clock_that_is_years_off_is_refused_in_one_sentence(
 
 
 def test_a_scan_that_takes_too_long_is_not_complete(estate: Bench, proxy: Proxy) -> None:
-    """What was read first may not hold any more: code 1, and prune refuses the plan."""
+    """What was read first may not hold any more: code 5, and prune refuses the plan."""
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     proxy.fail("POST", "runs/search$", Fault("slow", delay=1.2))
     policy = _policy(estate, "max_scan_duration: 1s")
-    plan = estate.report(*policy, env=env, codes=(ERROR,))
+    plan = estate.report(*policy, env=env, codes=(REFUSED,))
     assert "scan_too_long" in _diagnostics(plan)
     assert plan.document["complete"] is False
     assert plan.document["applyable"] is False
@@ -386,7 +386,7 @@ def test_both_doubts_are_told_and_the_worse_one_decides(estate: Bench, clock: Cl
 
     clock.rewrite = slow_and_wrong
     policy = _policy(estate, "max_scan_duration: 1s")
-    plan = estate.report(*policy, env=clock.env, codes=(ERROR,))
+    plan = estate.report(*policy, env=clock.env, codes=(REFUSED,))
     assert sorted(_diagnostics(plan)) == ["clock_skew", "scan_too_long"]
     assert plan.document["complete"] is False
 
@@ -405,7 +405,7 @@ def test_html_in_the_evidence_about_models_makes_an_incomplete_plan(
     method = "GET" if path.startswith("model-versions") else "POST"
     proxy.fail(method, path, HTML_200, times=float("inf"))
     quick = {"MLFLOW_TRACKING_URI": proxy.uri}
-    plan = bench.report(env=quick, codes=(ERROR,))
+    plan = bench.report(env=quick, codes=(REFUSED,))
     assert proxy.requests(method, path)
     assert plan.document["complete"] is False
     assert plan.document["applyable"] is False

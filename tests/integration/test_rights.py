@@ -8,6 +8,7 @@ not read.  So a plan of anybody else is incomplete, and applies only after the f
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import requests
 from support import server as store
 from support.bench import Bench
 from support.plans import Plan, plan_digest
-from support.proxy import Proxy, deletions
+from support.proxy import HTML_404, Fault, Proxy, deletions
 from support.world import FRESH, World
 
 from mlflow_gc.demo.server import LocalServer
@@ -180,6 +181,12 @@ def bench(guarded: Guarded, cli: Cli, tmp_path: Path) -> Bench:
 
 
 @pytest.fixture
+def bench_of_all(world: World, cli: Cli, tmp_path: Path) -> Bench:
+    """Data, program and oracle on a server without accounts."""
+    return Bench(world, cli, tmp_path)
+
+
+@pytest.fixture
 def guarded_proxy(guarded: Guarded) -> Iterator[Proxy]:
     """A proxy before the guarded server."""
     with Proxy(guarded.server.uri) as running:
@@ -252,8 +259,9 @@ def test_the_report_of_anybody_else_is_incomplete(
     path = bench.dir / "plan.json"
     said = bench.cli(
         "report", "-o", path, "--as-of", guarded.world.as_of, env=guarded.env(account)
-    ).expect(0)
+    ).expect(5)
     assert "administrator" in said.err
+    assert "--accept-partial-view" in said.err
     assert account in said.err
     plan = Plan.load(path)
     assert plan.document["complete"] is False
@@ -383,7 +391,7 @@ def test_a_champion_of_a_model_out_of_sight_looks_stale_and_stays(
     content = _settle(guarded.world)
     guarded.hide("manager", "registered_model", content.model)
     assert content.champion not in bench.report(env=guarded.env(ADMIN)).runs
-    plan = bench.report(name="manager.json", env=guarded.env("manager"))
+    plan = bench.report(name="manager.json", env=guarded.env("manager"), codes=(5,))
     assert content.champion in plan.runs, "the server hides what protects it"
     before = bench.state()
     for account in ("manager", ADMIN):
@@ -462,7 +470,7 @@ def test_an_account_that_sees_no_runs_deletes_no_experiment_that_has_some(
     world.version(world.model("fraud"), run_id=champion, aliases=["champion"])
     world.run(world.experiment("busy"), status="RUNNING")
     before = bench.state()
-    plan = bench.report("--accept-partial-view", env=guarded.env("no-runs"), codes=(0, 1))
+    plan = bench.report("--accept-partial-view", env=guarded.env("no-runs"), codes=(0, 5))
     assert not plan.runs
     bench.prune(plan, env=guarded.env("no-runs"), codes=(0, 3, 5))
     assert bench.state() == before
@@ -488,7 +496,7 @@ def test_an_account_that_sees_no_logged_models_does_not_delete_their_runs(
         "--accept-partial-view",
         name="other.json",
         env=guarded.env("no-logged-models"),
-        codes=(0, 1),
+        codes=(0, 5),
     )
     bench.prune(plan, env=guarded.env("no-logged-models"), codes=(0, 1, 3, 5))
     assert ("run", behind) in bench.state().active
@@ -504,11 +512,118 @@ def test_a_registry_elsewhere_counts_too(
         path = tmp_path / f"{account}.json"
         env = guarded.env(account, server.uri)
         env["MLFLOW_REGISTRY_URI"] = guarded.server.uri
-        cli("report", "-o", path, "--as-of", world.as_of, env=env).expect(0)
+        said = cli("report", "-o", path, "--as-of", world.as_of, env=env)
+        said.expect(0 if account == ADMIN else 5)
+        assert "is sent to two servers" not in said.err, "both are this machine's own"
         plans[account] = Plan.load(path)
     assert plans[ADMIN].document["complete"] is True
     assert _codes(plans["manager"]) == ["partial_view"]
     assert plans["manager"].document["applyable"] is False
+
+
+# Servers that do not tell whose account it is ----------------------------------------------------
+
+
+def _before_3_13(proxy: Proxy) -> str:
+    """Let a server look older: ``users/current`` is not there before MLflow 3.13."""
+    proxy.fail("GET", "users/current$", HTML_404, times=float("inf"))
+    return proxy.uri
+
+
+def _ways(account: str, uri: str, home: Path) -> dict[str, dict[str, str | None]]:
+    """The environments in which the program is ``account``, by the way it learns that."""
+    secret = password(account)
+    (home / "netrc").write_text(f"machine 127.0.0.1 login {account} password {secret}\n")
+    (home / "netrc").chmod(0o600)
+    (home / ".mlflow").mkdir()
+    (home / ".mlflow" / "credentials").write_text(
+        f"[mlflow]\nmlflow_tracking_username = {account}\nmlflow_tracking_password = {secret}\n"
+    )
+    nobody: dict[str, str | None] = {"MLFLOW_TRACKING_URI": uri}
+    return {
+        "environment": {
+            **nobody,
+            "MLFLOW_TRACKING_USERNAME": account,
+            "MLFLOW_TRACKING_PASSWORD": secret,
+        },
+        "URI": {"MLFLOW_TRACKING_URI": uri.replace("://", f"://{account}:{secret}@")},
+        "credentials file": {**nobody, "HOME": str(home)},
+        "netrc": {**nobody, "NETRC": str(home / "netrc")},
+    }
+
+
+@pytest.mark.parametrize("way", ["environment", "URI", "credentials file", "netrc"])
+def test_an_older_server_recognises_the_account_whichever_way_it_was_given(
+    guarded: Guarded, bench: Bench, guarded_proxy: Proxy, tmp_path: Path, way: str
+) -> None:
+    """The champion of a model out of sight stays; the administrator's plan is complete."""
+    content = _settle(guarded.world)
+    guarded.hide("manager", "registered_model", content.model)
+    uri = _before_3_13(guarded_proxy)
+    (tmp_path / "of-admin").mkdir()
+    admin = _ways(ADMIN, uri, tmp_path / "of-admin")[way]
+    assert bench.report(name="admin.json", env=admin).document["complete"] is True
+    env = _ways("manager", uri, tmp_path)[way]
+    plan = bench.report(env=env, codes=(5,))
+    assert _codes(plan) == ["partial_view"]
+    assert "manager" in plan.document["diagnostics"][0]["message"]
+    before = bench.state()
+    bench.prune(plan, env=env, codes=(5,))
+    bench.prune(Plan.load(bench.dir / "admin.json"), env=env, codes=(5,))
+    assert bench.state() == before
+    assert ("run", content.champion) in before.active
+
+
+def test_an_older_server_that_is_not_told_a_name_leaves_the_account_in_doubt(
+    guarded: Guarded, bench: Bench, guarded_proxy: Proxy
+) -> None:
+    """A proxy may sign requests for who comes with a token: whose account that is, nobody says."""
+    _settle(guarded.world)
+    uri = _before_3_13(guarded_proxy)
+    login = f"{ADMIN}:{password(ADMIN)}".encode()
+    guarded_proxy.set_header("Authorization", f"Basic {base64.b64encode(login).decode()}")
+    env: dict[str, str | None] = {
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_TRACKING_TOKEN": "a-token-canary",
+    }
+    plan = bench.report(env=env, codes=(5,))
+    assert _codes(plan) == ["partial_view"]
+    assert "does not tell" in plan.document["diagnostics"][0]["message"]
+    bench.report("--accept-partial-view", name="accepted.json", env=env)
+
+
+@pytest.mark.parametrize(
+    ("answer", "complete"),
+    [
+        (b'{"username": "admin", "is_admin": true, "display_name": "A"}', True),
+        (b'{"username": "manager", "is_admin": false}', False),
+        (b'{"user": {"username": "admin", "is_admin": "yes"}}', False),
+        (b'{"user": null}', False),
+        (b"{}", False),
+    ],
+    ids=["no wrapper", "no wrapper, no administrator", "no boolean", "null", "empty"],
+)
+def test_other_answers_about_the_account(
+    guarded: Guarded, bench: Bench, guarded_proxy: Proxy, answer: bytes, complete: bool
+) -> None:
+    """mlflow-oidc-auth leaves the wrapper out; what says nothing is no proof of all rights."""
+    _settle(guarded.world)
+    said = Fault("another answer", status=200, body=answer)
+    guarded_proxy.fail("GET", "users/current$", said, times=float("inf"))
+    plan = bench.report(env=guarded.env(ADMIN, guarded_proxy.uri), codes=(0,) if complete else (5,))
+    assert plan.document["complete"] is complete
+
+
+def test_a_server_without_accounts_is_asked_about_them_once(bench_of_all: Bench) -> None:
+    """Neither endpoint is there, whatever credentials are sent; a plan costs four requests more."""
+    bench_of_all.world.run(bench_of_all.world.experiment())
+    with Proxy(bench_of_all.world.uri) as proxy:
+        env: dict[str, str | None] = {
+            "MLFLOW_TRACKING_URI": proxy.uri.replace("://", "://someone:a-password@")
+        }
+        plan = bench_of_all.report(env=env)
+        assert plan.document["complete"] is True
+        assert len(proxy.requests("GET", "/users/")) == 4
 
 
 # Acceptance ---------------------------------------------------------------------------------------
@@ -623,7 +738,8 @@ def test_the_flag_beside_a_plan_is_a_usage_error(guarded: Guarded, bench: Bench)
     _settle(guarded.world)
     before = bench.state()
     for account in ("manager", ADMIN):
-        plan = bench.report(name=f"{account}.json", env=guarded.env(account))
+        codes = (0,) if account == ADMIN else (5,)
+        plan = bench.report(name=f"{account}.json", env=guarded.env(account), codes=codes)
         bench.prune(plan, "--accept-partial-view", env=guarded.env(account), codes=(64,))
     assert bench.state() == before
 
@@ -631,7 +747,7 @@ def test_the_flag_beside_a_plan_is_a_usage_error(guarded: Guarded, bench: Bench)
 def test_acceptance_written_into_a_plan_by_hand_is_refused(guarded: Guarded, bench: Bench) -> None:
     """It is under the digest."""
     _settle(guarded.world)
-    plan = bench.report(env=guarded.env("manager"))
+    plan = bench.report(env=guarded.env("manager"), codes=(5,))
 
     def accept(document: dict[str, Any]) -> None:
         document["policy"]["accept_partial_view"] = True

@@ -276,7 +276,7 @@ def test_a_workspace_of_another_server_is_refused_at_the_same_address(
 def test_a_workspace_that_does_not_exist_is_a_clear_error(spaces: Workspaces) -> None:
     """Not an empty plan."""
     path = spaces.dir / "plan.json"
-    outcome = spaces.cli("report", "-o", path, env=spaces.env("team-c")).expect(1)
+    outcome = spaces.cli("report", "-o", path, env=spaces.env("team-c")).expect(5)
     assert "team-c" in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 4
     assert not path.exists()
@@ -290,7 +290,7 @@ def test_a_workspace_on_a_server_without_workspaces_is_a_clear_error(
     path = tmp_path / "plan.json"
     args = ("--workspace", "team-a") if by == "flag" else ()
     env = {"MLFLOW_WORKSPACE": "team-a"} if by == "variable" else {}
-    outcome = cli("report", "-o", path, *args, env=env, timeout=60).expect(1)
+    outcome = cli("report", "-o", path, *args, env=env, timeout=60).expect(5)
     assert "no workspaces" in outcome.err
     assert "team-a" in outcome.err
     assert "--workspace" in outcome.err

@@ -161,6 +161,7 @@ class _Server:
     rules: list[_Rule] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     page_size: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     hooks_under_way: int = 0
 
@@ -232,6 +233,7 @@ class Proxy:
             self._state.rules.clear()
             self._state.seen.clear()
             self._state.page_size = None
+            self._state.headers.clear()
         self._tell_failures()
 
     def fail_at(self, index: int, fault: Fault, *, times: float = 1) -> None:
@@ -364,6 +366,11 @@ class Proxy:
         """
         with self._state.lock:
             self._state.page_size = size
+
+    def set_header(self, name: str, value: str) -> None:
+        """Send every request on with this header in place of the client's."""
+        with self._state.lock:
+            self._state.headers[name.lower()] = value
 
     def require_token(self, token: str) -> None:
         """Answer 401 to every request without this bearer token."""
@@ -573,6 +580,7 @@ class _Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(*self.state.upstream, timeout=120)
         try:
             forwarded = {k: v for k, v in seen.headers.items() if k not in _HOP_BY_HOP}
+            forwarded |= self.state.headers
             connection.request(self.command, target, body or None, forwarded)
             response = connection.getresponse()
             seen.upstream = response.status

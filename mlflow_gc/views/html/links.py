@@ -33,10 +33,15 @@ class Links:
     @classmethod
     def of(cls, server: dict[str, Any]) -> Links:
         """Return the links for the ``server`` of a plan."""
-        workspace = server["workspace"]
+        workspace, tracking, registry = (
+            server[key] for key in ("workspace", "tracking_uri", "registry_uri")
+        )
+        # The pages are where the version is: neither is at the root of a server that has a static
+        # prefix there (up to 3.10), nor on Databricks.
+        has_pages = server["mlflow_version"] is not None
         return cls(
-            _pages(server["tracking_uri"]),
-            _pages(server["registry_uri"]),
+            _pages(tracking) if has_pages else "",
+            _pages(registry) if has_pages or registry != tracking else "",
             f"?workspace={_quoted(workspace)}" if workspace else "",
         )
 

@@ -19,7 +19,7 @@ from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 from mlflow_gc.inventory import run_scan, wire
 from mlflow_gc.inventory.gateway import Failure, ServerError
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED
-from mlflow_gc.inventory.scan import probe, refused_names, scan
+from mlflow_gc.inventory.scan import probe, refused_names, runs_by_id, scan
 from mlflow_gc.plan.build import build_plan
 from mlflow_gc.plan.file import render
 from mlflow_gc.retention.decide import decide, experiments_to_probe
@@ -392,3 +392,19 @@ def test_what_runs_in_the_trash_are_nested_in_is_read_up_to_the_next_active_run(
     assert seen.parents_in_trash == {lower: upper, upper: root}
     decision = decide(seen, POLICY).runs[leaf]
     assert decision.via == (f"run {root}", "FINISHED, not stale")
+
+
+def test_no_id_ends_the_quotes_of_a_filter():
+    """A journal that was edited may name anything; what MLflow cannot have is not there."""
+    seen = []
+
+    class Records:
+        def search_runs(self, experiment_ids, *, filter_string, view, wanted, token=None):
+            seen.append(filter_string)
+            return [], None
+
+    wrong = ["x' OR '1", "../a", "", "a b"]
+    assert not list(runs_by_id(Records(), [*wrong, "ab12"], ["1"]))
+    assert seen == ["attributes.run_id IN ('ab12')"]
+    assert not list(runs_by_id(Records(), wrong, ["1"]))
+    assert len(seen) == 1

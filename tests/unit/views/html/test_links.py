@@ -7,8 +7,21 @@ import pytest
 from mlflow_gc.views.html.links import Links, encode
 
 
-def links(uri: str, *, registry: str | None = None, workspace: str | None = None) -> Links:
-    return Links.of({"tracking_uri": uri, "registry_uri": registry or uri, "workspace": workspace})
+def links(
+    uri: str,
+    *,
+    registry: str | None = None,
+    workspace: str | None = None,
+    version: str | None = "3.17.2",
+) -> Links:
+    return Links.of(
+        {
+            "tracking_uri": uri,
+            "registry_uri": registry or uri,
+            "workspace": workspace,
+            "mlflow_version": version,
+        }
+    )
 
 
 def test_where_things_are():
@@ -19,6 +32,15 @@ def test_where_things_are():
     assert here.model("fraud") == f"{base}models/fraud"
     assert here.model_version("fraud", "3") == f"{base}models/fraud/versions/3"
     assert here.prompt("sum up") == f"{base}prompts/sum%20up"
+
+
+def test_where_no_version_is_there_are_no_pages():
+    """At the root of a server with a static prefix (up to 3.10), and on Databricks."""
+    here = links("http://mlflow:5000", version=None)
+    assert here.run("7", "abc") == here.model("fraud") == ""
+    elsewhere = links("http://mlflow:5000", registry="http://registry", version=None)
+    assert elsewhere.run("7", "abc") == ""
+    assert elsewhere.model("fraud") == "http://registry/#/models/fraud"
 
 
 def test_a_workspace_is_named_at_the_end():
