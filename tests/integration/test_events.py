@@ -302,7 +302,7 @@ def test_errors_guards_and_usage_have_an_end(bench: Bench, proxy: Proxy, tmp_pat
 
     proxy.fail("POST", "runs/search$", SERVER_ERROR, times=99)
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
-    bench.cli("report", "-o", plan, "--events", path, env=env).expect(ERROR)
+    bench.cli("report", "-o", plan, "--events", path, env=env).expect(REFUSED)
     assert "incomplete_scan" in {w["code"] for w in of(read(path), "warning")}
     proxy.forget()
 

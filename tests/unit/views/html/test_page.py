@@ -11,6 +11,7 @@ from hypothesis import given
 from support import depth
 from unit import worlds
 from unit.busy_server import busy_plan
+from unit.views.hostile_plans import poisoned
 from unit.views.html.reading import Reader, read
 
 from mlflow_gc.views.html.page import SCRIPTS, STYLE, asset, content_security_policy
@@ -106,6 +107,11 @@ def test_whatever_a_server_holds_the_page_is_ours(inventory, policy):
     assert data["fate"].count(2) == kept
     assert len(data["fate"]) == listed + kept
     assert data["fate"].count(0) == plan["summary"]["irreversible"]
+
+
+def test_no_text_of_a_plan_becomes_markup():
+    reader = read(poisoned(PLAN, lambda: "<img src=x onerror=alert(1)>"))
+    assert {tag for tag, _ in reader.tags} <= OUR_TAGS
 
 
 def test_the_reader_notices_a_foreign_tag():
