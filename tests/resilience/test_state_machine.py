@@ -309,7 +309,8 @@ class Machine(RuleBasedStateMachine):
                 if e[0] == "experiment" or ("experiment", before.runs[e[1]].experiment_id) in homes
             }  # fmt: skip
             deleted = {e for e in undo.gone if e[0] != "model_version"}
-            assert (outcome.code == 0) == (deleted <= back), (
+            # A run that somebody restored is active, also in an experiment that is in the trash.
+            assert (outcome.code == 0) == (deleted <= back | before.active), (
                 f"3 says that something is not back: {outcome.code}, {deleted - back}, "
                 f"{Journal.load(undo.journal).lines}, {[before.entity(e) for e in deleted - back]}"
             )
