@@ -73,7 +73,9 @@ def killed_at(bench: Bench, proxy: Proxy, index: int, when: str, *args: object) 
     victim.set_result(bench.cli.start(*args, env={"MLFLOW_TRACKING_URI": proxy.uri}))
     outcome = victim.result().wait()
     proxy.settle()
-    assert outcome.code == -signal.SIGKILL, f"{outcome}"
+    # On a slow machine evidence is read more often: a late request may have another number.
+    came = len(proxy.seen) > index
+    assert outcome.code == (-signal.SIGKILL if came else 0), f"{outcome}"
 
 
 def _moments(requests: list[Seen], shares: float) -> list[tuple[int, str]]:
