@@ -21,9 +21,8 @@ HIDDEN = "***"
 SHORTEST_SECRET = 4
 """In characters.  A shorter one would be found inside ordinary words; nobody learns it from those."""
 
-_SHORTEST_ANYWHERE = (
-    8  # below that only as a word of its own: "admin" is no part of "administrator"
-)
+# Below that only as a word of its own: "admin" is no part of "administrator".
+_SHORTEST_ANYWHERE = 8
 _NO_SECRETS = frozenset({"true", "false", "none", "null"})
 _SECRET_NAME = re.compile(
     r"(?:token|password|passwd|passphrase|secret|"

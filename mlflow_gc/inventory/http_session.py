@@ -64,15 +64,18 @@ def close_session() -> None:
         adapter.close()
 
 
-def _adapters() -> list[HTTPAdapter]:
-    """Return the adapters of MLflow's session for :data:`NO_RETRIES`, without cookies."""
+def _adapters() -> set[HTTPAdapter]:
+    """Return the adapters of MLflow's session for :data:`NO_RETRIES`, without cookies.
+
+    One serves both schemes (3.10 to 3.18).
+    """
     try:
         from mlflow.utils.request_utils import _get_request_session
     except ImportError:  # a private function: without it all works, only slower
-        return []
+        return set()
     session: requests.Session = _get_request_session(**NO_RETRIES)
     session.cookies.clear()
-    return [a for a in session.adapters.values() if isinstance(a, HTTPAdapter)]
+    return {a for a in session.adapters.values() if isinstance(a, HTTPAdapter)}
 
 
 class _PromptHTTPConnection(HTTPConnection):

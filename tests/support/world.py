@@ -32,6 +32,14 @@ ANCIENT = 3000.0
 KEEP_TAG = "mlflow_gc.keep"
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 _UNSET: Any = object()
+_INSERT_RUN = """
+    INSERT INTO runs (run_uuid, name, user_id, status, start_time, end_time, artifact_uri,
+        experiment_id, source_type, source_name, entry_point_name, source_version, lifecycle_stage)
+    SELECT ?, ?, ?, ?, ?, ?, artifact_location || '/' || ? || '/artifacts', experiment_id,
+        'UNKNOWN', '', '', '', 'active'
+    FROM experiments WHERE experiment_id = ?
+"""
+_INSERT_TAG = "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)"
 
 
 class World:
@@ -187,17 +195,10 @@ class World:
         start, end, status = life
         run_id = secrets.token_hex(16)
         with open_database(self.database) as db:
-            db.execute(
-                "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name,"
-                " user_id, status, start_time, end_time, source_version, lifecycle_stage,"
-                " artifact_uri, experiment_id)"
-                " SELECT ?, ?, 'UNKNOWN', '', '', '', ?, ?, ?, '', 'active',"
-                " artifact_location || '/' || ? || '/artifacts', experiment_id"
-                " FROM experiments WHERE experiment_id = ?",
-                (run_id, name, status, start, end, run_id, int(experiment_id)),
-            )
+            row = (run_id, name, "", status, start, end, run_id, int(experiment_id))
+            db.execute(_INSERT_RUN, row)
             db.executemany(
-                "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)",
+                _INSERT_TAG,
                 [(k, v, run_id) for k, v in {"mlflow.runName": name, **tags}.items()],
             )
             for table in ("metrics", "latest_metrics"):
@@ -304,26 +305,24 @@ class World:
         ids = [secrets.token_hex(16) for _ in range(count)]
         with open_database(self.database) as db:
             db.executemany(
-                "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name,"
-                " user_id, status, start_time, end_time, source_version, lifecycle_stage,"
-                " artifact_uri, experiment_id)"
-                " VALUES (?, ?, 'UNKNOWN', '', '', 'bulk', ?, ?, ?, '', 'active', ?, ?)",
+                _INSERT_RUN,
                 [
                     (
                         run_id,
                         f"{name}-{n}",
+                        "bulk",
                         status,
                         start - n,
                         start - n,
-                        f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
+                        run_id,
                         int(experiment_id),
                     )
                     for n, run_id in enumerate(ids)
                 ],
             )
             db.executemany(
-                "INSERT INTO tags (key, value, run_uuid) VALUES ('mlflow.runName', ?, ?)",
-                [(f"{name}-{n}", run_id) for n, run_id in enumerate(ids)],
+                _INSERT_TAG,
+                [("mlflow.runName", f"{name}-{n}", run_id) for n, run_id in enumerate(ids)],
             )
         return ids
 
