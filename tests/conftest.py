@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,20 +103,29 @@ def offline_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     runner.close()
 
 
+@pytest.fixture(scope="module")
+def shared_worlds() -> list[World]:
+    """The world that this module's tests share, once there is one."""
+    return []
+
+
 @pytest.fixture
-def world(server: LocalServer, as_of_ms: int) -> Iterator[World]:
+def world(server: LocalServer, as_of_ms: int, shared_worlds: list[World]) -> Iterator[World]:
     """``server``, emptied for this test."""
-    store.empty(server.database)
-    content = World(server.uri, server.database, as_of_ms)
-    yield content
-    content.close()
+    # pytest-xdist deals out the tests of a module in any order.
+    with store.set_aside(server.database) if shared_worlds else contextlib.nullcontext():
+        store.empty(server.database)
+        content = World(server.uri, server.database, as_of_ms)
+        yield content
+        content.close()
 
 
 @pytest.fixture(scope="module")
-def shared_world(server: LocalServer, as_of_ms: int) -> Iterator[World]:
+def shared_world(server: LocalServer, as_of_ms: int, shared_worlds: list[World]) -> Iterator[World]:
     """``server``, emptied once for a module whose tests only look at it."""
     store.empty(server.database)
     content = World(server.uri, server.database, as_of_ms)
+    shared_worlds.append(content)
     yield content
     content.close()
 

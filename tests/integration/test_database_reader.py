@@ -17,14 +17,12 @@ from support.proxy import Proxy
 from support.readers import SAME_BUT, WANTED, assert_same, differing, read
 from support.world import FRESH, KEEP_TAG
 
-from mlflow_gc.demo.backdating import backdate
-from mlflow_gc.demo.seeding import Seeder
-from mlflow_gc.demo.server import LocalServer
-from mlflow_gc.demo.story import tell
 from mlflow_gc.inventory import rest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mlflow_gc.demo.server import LocalServer
 
 FLAG = "--backend-store-uri"
 NO_METRICS = replace(WANTED, metrics=frozenset())
@@ -88,20 +86,6 @@ def test_metrics_decide_the_same(full: Bench) -> None:
     plan = full.report("--policy", full.dir / "policy.yml", FLAG, _uri(full), name="best.json")
     reasons = {entry["reason"] for entry in plan.document["protected"]["runs"]}
     assert "keep_best" in reasons
-
-
-def test_the_story_of_the_demo_is_the_same(tmp_path: Path, as_of_ms: int, full: Bench) -> None:
-    """Hundreds of runs, written by MLflow's own client."""
-    with LocalServer(tmp_path) as server:
-        scenario = tell(as_of_ms)
-        backdate(server.database, scenario, Seeder(server.uri, lambda _: None).seed(scenario))
-        uri = f"sqlite:///{server.database}"
-        assert_same(read(server.uri), read(server.uri, uri))
-        env = {"MLFLOW_TRACKING_URI": server.uri}
-        over_rest = full.report(name="rest-demo.json", env=env)
-        database = full.report(FLAG, uri, name="database-demo.json", env=env)
-    assert len(over_rest.runs) > 200
-    assert differing(over_rest, database) <= SAME_BUT
 
 
 # What goes where --------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ import requests
 from support import proxy as faults
 from support.plans import plan_digest, rfc3339
 from support.proxy import Proxy
-from support.server import open_database
+from support.server import empty, open_database, set_aside
 
 if TYPE_CHECKING:
+    from support.bench import Bench
     from support.cli import Cli
     from support.proxy import Fault
     from support.world import World
@@ -321,3 +322,15 @@ def test_a_run_that_is_written_is_like_one_that_a_client_makes(
                 rows[run_id] += sorted(r.replace(run_id, "ID") for r in found if run_id in r)
     assert rows[made] == rows[written]
     assert len(rows[made]) == 1 + 3 + 2 + 2
+
+
+def test_rows_that_were_set_aside_come_back_under_a_running_server(bench: Bench) -> None:
+    """So that a test with a world of its own does not spoil the one its module shares."""
+    world = bench.world
+    run = world.run(world.experiment())
+    before = bench.state()
+    with set_aside(world.database):
+        empty(world.database)
+        assert ("run", run) not in bench.state().active
+        world.run(world.experiment())
+    assert bench.state() == before

@@ -29,6 +29,17 @@ def open_database(database: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
+@contextlib.contextmanager
+def set_aside(database: Path) -> Iterator[None]:
+    """Bring all rows back afterwards."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as copy:
+        with open_database(database) as db:
+            db.backup(copy)
+        yield
+        with open_database(database) as db:
+            copy.backup(db)
+
+
 def empty(database: Path) -> None:
     """Bring the store back to that of a fresh server: the Default experiment and nothing else.
 
