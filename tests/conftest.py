@@ -114,18 +114,20 @@ def world(server: LocalServer, as_of_ms: int, shared_worlds: list[World]) -> Ite
     """``server``, emptied for this test."""
     # pytest-xdist deals out the tests of a module in any order.
     with store.set_aside(server.database) if shared_worlds else contextlib.nullcontext():
-        store.empty(server.database)
-        content = World(server.uri, server.database, as_of_ms)
-        yield content
-        content.close()
+        yield from _empty_world(server, as_of_ms)
 
 
 @pytest.fixture(scope="module")
 def shared_world(server: LocalServer, as_of_ms: int, shared_worlds: list[World]) -> Iterator[World]:
     """``server``, emptied once for a module whose tests only look at it."""
+    for content in _empty_world(server, as_of_ms):
+        shared_worlds.append(content)
+        yield content
+
+
+def _empty_world(server: LocalServer, as_of_ms: int) -> Iterator[World]:
     store.empty(server.database)
     content = World(server.uri, server.database, as_of_ms)
-    shared_worlds.append(content)
     yield content
     content.close()
 

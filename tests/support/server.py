@@ -35,9 +35,11 @@ def set_aside(database: Path) -> Iterator[None]:
     with contextlib.closing(sqlite3.connect(":memory:")) as copy:
         with open_database(database) as db:
             db.backup(copy)
-        yield
-        with open_database(database) as db:
-            copy.backup(db)
+        try:
+            yield
+        finally:
+            with open_database(database) as db:
+                copy.backup(db)
 
 
 def empty(database: Path) -> None:
