@@ -63,14 +63,14 @@ def impatience() -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """The real MLflow server of this test process; tests take it through ``world``."""
-    with LocalServer(tmp_path_factory.mktemp("server")) as running:
+    with store.local(tmp_path_factory.mktemp("server")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A second, independent, empty server; only for tests that need one that is not ``server``."""
-    with LocalServer(tmp_path_factory.mktemp("other-server")) as running:
+    with store.local(tmp_path_factory.mktemp("other-server")) as running:
         yield running
 
 

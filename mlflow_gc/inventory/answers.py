@@ -120,7 +120,8 @@ def no_answer(address: str, error: Exception) -> ServerError:
             Failure.AMBIGUOUS,
             hint="A server also hangs up where http:// is used on a port for https://."
             if address.startswith("http://")
-            else None,
+            # gunicorn waits for the rest of what it takes for a request.
+            else "If the server does not speak TLS on this port, use http:// in the URI.",
         )
     if isinstance(cause, OSError):
         # requests looks for the files when it sends, and says what it does not find.

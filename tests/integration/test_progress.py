@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from support.bench import Bench
     from support.proxy import Proxy
 
+SLOW = Fault("an answer after more than a tick of the bar", delay=0.4)
 LATE = Fault("a late answer", delay=1.5)
 UGLY = "evil\x1b]0;title\x07\x1b[2J\u202e[red]x[/red]"
 
@@ -51,7 +52,7 @@ def test_bars_of_a_report_come_and_go(bench: Bench, proxy: Proxy, tmp_path: Path
     world = bench.world
     home = world.experiment(UGLY, age=FRESH)
     world.bulk_runs(home, 5)
-    proxy.delay_all(1, 0.3)
+    proxy.fail("POST", "runs/search$", SLOW, times=3)
     out = tmp_path / "plan.json"
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     code, shown = bench.cli.ask(
@@ -70,7 +71,7 @@ def test_the_bar_of_a_prune_knows_how_long_it_takes(bench: Bench, proxy: Proxy) 
     world = bench.world
     world.bulk_runs(world.experiment(age=FRESH), 40)
     plan = bench.report()
-    proxy.delay_all(1, 0.3)
+    proxy.fail("POST", "runs/delete$", SLOW, times=40)
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     code, shown = bench.cli.ask("prune", plan.path, answer="", prompt="\0", env=env)
     assert code == 0
@@ -85,7 +86,7 @@ def test_quiet_and_without_colours(bench: Bench, proxy: Proxy, option: str) -> N
     world = bench.world
     world.bulk_runs(world.experiment(age=FRESH), 3)
     plan = bench.report()
-    proxy.delay_all(1, 0.4)
+    proxy.fail("POST", "runs/delete$", SLOW, times=3)
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     code, shown = bench.cli.ask("prune", plan.path, option, answer="", prompt="\0", env=env)
     assert code == 0
@@ -101,7 +102,7 @@ def test_an_interrupt_takes_the_bar_away(bench: Bench, proxy: Proxy) -> None:
     world = bench.world
     world.bulk_runs(world.experiment(age=FRESH), 60)
     plan = bench.report()
-    proxy.delay_all(1, 0.3)
+    proxy.fail("POST", "runs/delete$", SLOW, times=60)
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     # Ctrl-C, as the terminal turns it into a signal.
     code, shown = bench.cli.ask("prune", plan.path, answer="\x03", prompt=" of 60 runs", env=env)
@@ -123,7 +124,10 @@ def test_a_log_gets_a_line_from_time_to_time(
     plan = bench.report()
     proxy.fail("POST", "runs/delete$", LATE, after=2)
     outcome = bench.cli("prune", plan.path, env={"MLFLOW_TRACKING_URI": proxy.uri}).expect(0)
-    assert re.fullmatch(
-        r"(Done: \d of 3 runs \([\d.]+/s, about \d+ (s|min) left\)\n)+", outcome.err
-    ), outcome.err
+    line = r"Done: (\d) of 3 runs \([\d.]+/s, about \d+ s left\)\n"
+    assert re.fullmatch(f"({line})+", outcome.err), outcome.err
+    done = [int(count) for count in re.findall(line, outcome.err)]
+    assert done == sorted(done)
+    assert done[-1] == 2, "the last line is of the wait for the third"
+    assert len(done) <= outcome.seconds / progress_text.LINE_EVERY_S
     assert "━" not in outcome.text

@@ -145,7 +145,7 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSe
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
     )
     env = {"MLFLOW_AUTH_CONFIG_PATH": str(config), "MLFLOW_FLASK_SERVER_SECRET_KEY": "for-tests"}
-    with LocalServer(directory, extra_args=("--app-name", "basic-auth"), env=env) as server:
+    with store.local(directory, "--app-name", "basic-auth", env=env) as server:
         for account in GRANTS:
             requests.post(
                 f"{server.uri}/api/2.0/mlflow/users/create",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.bench import Bench
+    from support.cli import Cli
+    from support.oracle import State
     from support.plans import Plan
 
 COUNT = 3
@@ -21,15 +24,15 @@ def estate(bench: Bench) -> Plan:
     """A large experiment, small ones, trees in and across them, models; some of it stays."""
     world = bench.world
     large = world.experiment("large")
-    world.bulk_runs(large, 240)
+    world.bulk_runs(large, 80)
     parent = world.run(large)
     for _ in range(3):
         world.run(world.experiment(), parent=parent)
     busy = world.experiment("busy")
-    world.bulk_runs(busy, 30)
+    world.bulk_runs(busy, 12)
     world.run(busy, age=FRESH)
     for number in range(4):
-        world.bulk_runs(world.experiment(f"small-{number}"), 10)
+        world.bulk_runs(world.experiment(f"small-{number}"), 5)
     world.experiment("empty")
     for model in ("a", "b"):
         name = world.model(model)
@@ -38,7 +41,7 @@ def estate(bench: Bench) -> Plan:
         world.version(name, age=FRESH)
     plan = bench.report()
     assert large in plan.experiments
-    assert len(plan.runs) == 314
+    assert len(plan.runs) == 116
     return plan
 
 
@@ -57,12 +60,27 @@ def apply_all(bench: Bench, plan: Plan, **more: Any) -> list[Journal]:
     return [Journal.load(journal_of(plan, number)) for number in range(1, COUNT + 1)]
 
 
-def test_the_shards_together_delete_what_the_plan_lists_and_nothing_else(bench: Bench) -> None:
-    plan = estate(bench)
-    before = bench.state()
-    journals = apply_all(bench, plan)
-    after = bench.state()
-    assert set(before.active) - set(after.active) == plan.entities
+@dataclass(frozen=True)
+class Applied:
+    """A plan that three shards applied at once: the server before and after, their journals."""
+
+    plan: Plan
+    before: State
+    after: State
+    journals: list[Journal]
+
+
+@pytest.fixture(scope="module")
+def applied(shared_bench: Bench) -> Applied:
+    plan = estate(shared_bench)
+    before = shared_bench.state()
+    journals = apply_all(shared_bench, plan)
+    return Applied(plan, before, shared_bench.state(), journals)
+
+
+def test_the_shards_together_delete_what_the_plan_lists_and_nothing_else(applied: Applied) -> None:
+    plan, journals = applied.plan, applied.journals
+    assert set(applied.before.active) - set(applied.after.active) == plan.entities
     deleted = [journal.with_outcome("deleted") for journal in journals]
     assert set().union(*deleted) == plan.entities
     # Two shards that empty an experiment in the same moment may both delete it, which is harmless.
@@ -73,12 +91,11 @@ def test_the_shards_together_delete_what_the_plan_lists_and_nothing_else(bench: 
     assert headers == ["1/3", "2/3", "3/3"]
 
 
-def test_in_every_shard_the_order_holds(bench: Bench) -> None:
+def test_in_every_shard_the_order_holds(applied: Applied) -> None:
     """Children, parents, experiments, and last what cannot be undone."""
-    plan = estate(bench)
-    parents = {run["run_id"]: run["parent_run_id"] for run in plan.document["runs"]}
+    parents = {run["run_id"]: run["parent_run_id"] for run in applied.plan.document["runs"]}
     ranks = {"run": 0, "experiment": 1, "model_version": 2}
-    for journal in apply_all(bench, plan):
+    for journal in applied.journals:
         done = [(r["kind"], r["id"]) for r in journal.records if r["outcome"] == "deleted"]
         assert [ranks[kind] for kind, _ in done] == sorted(ranks[kind] for kind, _ in done)
         place = {entity_id: at for at, (_, entity_id) in enumerate(done)}
@@ -145,13 +162,13 @@ def test_the_journals_undo_it_one_by_one_too(bench: Bench) -> None:
     assert set(bench.state().active) == set(before.active) - versions
 
 
-def test_merging_keeps_every_line_and_counts_a_session_once(bench: Bench) -> None:
-    plan = estate(bench)
-    apply_all(bench, plan)
-    one, two = journal_of(plan, 1), journal_of(plan, 2)
-    merged, twice = bench.dir / "merged.jsonl", bench.dir / "twice.jsonl"
-    bench.cli("journal", "merge", two, one, "-o", merged).expect(0)
-    bench.cli("journal", "merge", merged, one, "-o", twice).expect(0)
+def test_merging_keeps_every_line_and_counts_a_session_once(
+    applied: Applied, offline_cli: Cli, tmp_path: Path
+) -> None:
+    one, two = journal_of(applied.plan, 1), journal_of(applied.plan, 2)
+    merged, twice = tmp_path / "merged.jsonl", tmp_path / "twice.jsonl"
+    offline_cli("journal", "merge", two, one, "-o", merged).expect(0)
+    offline_cli("journal", "merge", merged, one, "-o", twice).expect(0)
     assert merged.read_bytes() == twice.read_bytes()
     lines = [*one.read_bytes().splitlines(), *two.read_bytes().splitlines()]
     assert sorted(merged.read_bytes().splitlines()) == sorted(lines)
@@ -175,7 +192,8 @@ def test_journals_of_two_plans_are_not_merged_and_nothing_is_overwritten(bench: 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "three", "1/0"])
 def test_what_is_no_shard_touches_nothing(bench: Bench, shard: str) -> None:
-    plan = estate(bench)
+    bench.world.run(bench.world.experiment())
+    plan = bench.report()
     before = bench.state()
     refused = bench.cli("prune", plan.path, "--shard", shard).expect(64)
     assert "is not one of so many" in refused.err

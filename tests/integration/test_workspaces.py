@@ -104,7 +104,7 @@ class Workspaces:
 
 
 def _start(directory: Path) -> LocalServer:
-    server = LocalServer(directory, extra_args=("--enable-workspaces",)).start()
+    server = store.local(directory, "--enable-workspaces").start()
     for team in TEAMS:
         requests.post(
             f"{server.uri}/api/3.0/mlflow/workspaces", json={"name": team}, timeout=30

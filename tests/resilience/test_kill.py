@@ -63,8 +63,12 @@ def _strike(victim: Future[Running]) -> None:
             time.sleep(0.001)
 
 
-def killed_at(bench: Bench, proxy: Proxy, index: int, when: str, *args: object) -> None:
-    """Run a command and kill it at one request; then nothing of it is under way any more."""
+def killed_at(bench: Bench, proxy: Proxy, index: int, when: str, *args: object) -> bool:
+    """Run a command and kill it at one request; then nothing of it is under way any more.
+
+    Returns:
+        Whether that request came; where it did not, the command ended in order.
+    """
     victim: Future[Running] = Future()
     if when == BEFORE:
         proxy.at(index, lambda: _strike(victim), faults.RESET_BEFORE)
@@ -73,9 +77,11 @@ def killed_at(bench: Bench, proxy: Proxy, index: int, when: str, *args: object) 
     victim.set_result(bench.cli.start(*args, env={"MLFLOW_TRACKING_URI": proxy.uri}))
     outcome = victim.result().wait()
     proxy.settle()
-    # On a slow machine evidence is read more often: a late request may have another number.
+    # On a slow machine evidence is read more often, on a fast one less: the last requests may have
+    # other numbers.  Tests count how often.
     came = len(proxy.seen) > index
     assert outcome.code == (-signal.SIGKILL if came else 0), f"{outcome}"
+    return came
 
 
 def _moments(requests: list[Seen], shares: float) -> list[tuple[int, str]]:
@@ -99,18 +105,21 @@ def _seeds(count: int) -> list[int]:
 
 
 def _at_each_moment(
-    requests: list[Seen], check: Callable[[int, str], None], *, shares: int
+    requests: list[Seen], check: Callable[[int, str], bool], *, shares: float
 ) -> None:
+    """Check all moments; ``check`` says whether the program was killed, nearly always it is."""
     moments = _moments(requests, shares)
     wrong = []
+    missed = 0
     for index, when in moments:
         seen = requests[index]
         try:
-            check(index, when)
+            missed += not check(index, when)
         except AssertionError as problem:
             words = str(problem).split("\n--- stdout")[0][:1500]
             wrong.append(f"killed at request {index} ({seen.path}) {when}: {words}")
     assert not wrong, f"{len(wrong)} of {len(moments)} cases:\n" + "\n".join(wrong)
+    assert missed <= len(moments) / 10, f"{missed} of {len(moments)} were not killed at all"
 
 
 @pytest.mark.smoke
@@ -118,12 +127,12 @@ def _at_each_moment(
 def test_a_prune_killed_at_any_request_is_finished_by_the_next(estate: Estate) -> None:
     """The same end, each deletion told, none repeated, and all of it can be restored."""
 
-    def check(index: int, when: str) -> None:
+    def check(index: int, when: str) -> bool:
         estate.before.put_back()
         estate.proxy.forget()
         journal = estate.fresh_journal()
         command = ("prune", estate.plan.path, "--journal", journal)
-        killed_at(estate.bench, estate.proxy, index, when, *command)
+        came = killed_at(estate.bench, estate.proxy, index, when, *command)
         gone = assert_only_planned(look(estate.before.database), estate.before.state, estate.plan)
         assert_journal_is_true(journal, estate.plan, gone)
 
@@ -135,6 +144,7 @@ def test_a_prune_killed_at_any_request_is_finished_by_the_next(estate: Estate) -
         if depth.chosen.share == 1 or index % 3 == 0:
             estate.restore(journal).expect(0)
             assert_all_is_back(estate.before, estate.plan)
+        return came
 
     _at_each_moment(estate.requests, check, shares=1)
 
@@ -144,12 +154,12 @@ def test_a_prune_killed_at_any_request_is_finished_by_the_next(estate: Estate) -
 def test_a_killed_prune_can_be_restored_at_once(estate: Estate) -> None:
     """Without finishing it first: what it had begun is put back, told or not."""
 
-    def check(index: int, when: str) -> None:
+    def check(index: int, when: str) -> bool:
         estate.before.put_back()
         estate.proxy.forget()
         journal = estate.fresh_journal()
         command = ("prune", estate.plan.path, "--journal", journal)
-        killed_at(estate.bench, estate.proxy, index, when, *command)
+        came = killed_at(estate.bench, estate.proxy, index, when, *command)
         estate.proxy.forget()
         # Killed before the journal was begun, there is nothing to restore from.
         if journal.exists() and journal.stat().st_size:
@@ -158,6 +168,7 @@ def test_a_killed_prune_can_be_restored_at_once(estate: Estate) -> None:
         assert {kind for kind, _ in gone} <= {"model_version"}, f"not restored: {gone}"
         if not gone:
             assert rows_of(estate.before.database) == estate.before.rows
+        return came
 
     _at_each_moment(estate.requests, check, shares=3)
 
@@ -168,15 +179,17 @@ def test_a_restore_killed_at_any_request_is_finished_by_the_next(estate: Estate)
     """Nothing more is lost, and in the end all is as before the prune."""
     own = estate.journal.with_name(f"{estate.journal.name}.restore.jsonl")
 
-    def check(index: int, when: str) -> None:
+    def check(index: int, when: str) -> bool:
         estate.after.put_back()
         estate.proxy.forget()
         own.unlink(missing_ok=True)
-        killed_at(estate.bench, estate.proxy, index, when, "restore", estate.journal, "--yes")
+        command = ("restore", estate.journal, "--yes")
+        came = killed_at(estate.bench, estate.proxy, index, when, *command)
         assert estate.after.state.active <= look(estate.before.database).active
         estate.proxy.forget()
         estate.restore(estate.journal).expect(0)
         assert_all_is_back(estate.before, estate.plan)
+        return came
 
     _at_each_moment(estate.restoring, check, shares=1)
 
@@ -227,7 +240,7 @@ def test_a_prune_killed_again_and_again_in_full_flight_is_finished_in_the_end(
     for earliest, latest in ((30, RUNS), (20, 40)):
         proxy.forget()
         index = chance.randrange(earliest, latest)
-        killed_at(bench, proxy, index, chance.choice((BEFORE, AFTER)), *command)
+        assert killed_at(bench, proxy, index, chance.choice((BEFORE, AFTER)), *command)
         deleted += [e for s in proxy.seen if s.upstream == 200 for e in deletions([s])]
         gone = assert_only_planned(look(bench.world.database), before.state, plan)
         assert_journal_is_true(journal, plan, gone)
@@ -255,11 +268,17 @@ def test_a_report_killed_at_any_request_leaves_the_old_plan_alone(estate: Estate
     estate.report(path).expect(0)
     requests = estate.proxy.seen
     path.write_text(YESTERDAY)
-    for index, when in _moments(requests, 0.2):
+
+    def check(index: int, when: str) -> bool:
         estate.proxy.forget()
-        killed_at(estate.bench, estate.proxy, index, when, "report", "-o", path)
-        assert path.read_text() == YESTERDAY
+        came = killed_at(estate.bench, estate.proxy, index, when, "report", "-o", path)
+        if came:
+            assert path.read_text() == YESTERDAY
+        path.write_text(YESTERDAY)
         assert [p.name for p in directory.iterdir()] == ["plan.json"]
+        return came
+
+    _at_each_moment(requests, check, shares=0.2)
 
 
 @pytest.mark.smoke

@@ -11,11 +11,24 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
+from mlflow_gc.demo.server import LocalServer
+from support import depth
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_FASTER = ("--gunicorn-opts", "--worker-class gthread --threads 16")
+"""MLflow's application without the layers of its default server: a third to a half less processor
+time for a request."""
+
 _KEEP_TABLES = frozenset({"alembic_version", "workspaces"})
+
+
+def local(directory: Path, *arguments: str, env: dict[str, str] | None = None) -> LocalServer:
+    """Return a server that is not started yet; the quick tests run it under gunicorn."""
+    faster = _FASTER if depth.chosen.smoke else ()
+    return LocalServer(directory, extra_args=(*arguments, *faster), env=env)
 
 
 @contextlib.contextmanager
