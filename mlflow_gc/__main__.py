@@ -10,7 +10,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -76,16 +77,25 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
-def _exit_code(arguments: list[str], session: Session) -> int:
+@cache
+def _command() -> Callable[..., object]:
+    """Return all commands; Typer would make them anew for each, which takes longer than most run."""
     import typer
 
     from mlflow_gc.cli import app
+
+    return typer.main.get_command(app)
+
+
+def _exit_code(arguments: list[str], session: Session) -> int:
+    import typer
+
     from mlflow_gc.cli.output import say
 
     # UsageError, in every version; Typer brings a Click of its own or uses Click's.
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
-        code = app(arguments, prog_name="mlflow-gc", standalone_mode=False, obj=session)
+        code = _command()(arguments, prog_name="mlflow-gc", standalone_mode=False, obj=session)
         # Python flushes stdout at exit, when nobody could catch a full disk any more.
         sys.stdout.flush()
     except usage_error as error:

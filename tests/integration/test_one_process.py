@@ -32,7 +32,7 @@ def process_state() -> dict[str, Any]:
         "streams": [id(s) for s in (sys.stdin, sys.stdout, sys.stderr)],
         "collector": (gc.isenabled(), gc.get_freeze_count()),
         "connections": (HTTPConnectionPool.ConnectionCls, HTTPSConnectionPool.ConnectionCls),
-        "threads": set(threading.enumerate()),
+        "excepthook": sys.excepthook,
         "umask": os.umask(os.umask(0o022)),
     }
 
@@ -52,7 +52,7 @@ def stale(world: World) -> set[str]:
 def test_nothing_is_left_behind(here: Bench) -> None:
     runs = stale(here.world)
     assert run(["report", "--as-of", here.world.as_of]) == 0  # what is imported once is imported
-    before = process_state()
+    before, threads = process_state(), set(threading.enumerate())
     assert run(["report", "--as-of", here.world.as_of]) == 0
     assert Plan.load(here.dir / "prune-plan.json").runs == runs
     assert run(["prune", "prune-plan.json"]) == 0
@@ -60,6 +60,9 @@ def test_nothing_is_left_behind(here: Bench) -> None:
     assert run(["report", "--ttl", "0"]) == 64
     assert run(["show", "no-such-plan.json"]) == 1
     assert process_state() == before
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(30)  # those that are ending
+        assert not thread.is_alive(), thread
 
 
 def test_a_thread_that_is_not_the_main_one_can_run_commands(here: Bench) -> None:

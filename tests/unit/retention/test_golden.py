@@ -37,7 +37,8 @@ from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 
-FILES = sorted((Path(__file__).parent / "golden").glob("*.json"))
+DIRECTORY = Path(__file__).parent / "golden"
+FILES = sorted(DIRECTORY.glob("*.json"))
 AS_OF = parse_time("2026-05-01")
 OLD = parse_time("2025-01-01")
 AN_HOUR_LATER = parse_time("2025-01-01T01:00:00.000Z")
@@ -46,7 +47,8 @@ ORDERS = range(depth.chosen.permutations)
 Document = dict[str, Any]
 
 
-def _read(path: Path) -> Document:
+def read(path: Path) -> Document:
+    """Read a golden file."""
     document: Document = json.loads(path.read_bytes(), object_pairs_hook=_no_name_twice)
     assert set(document) <= {"rule", "policy", "inventory", "expected"}
     return document
@@ -57,7 +59,7 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> Document:
     return dict(pairs)
 
 
-def _policy(document: Document) -> Policy:
+def policy_of(document: Document) -> Policy:
     """What the file's policy says, in the words of a policy file, and ``ttl_days``."""
     said = dict(document.get("policy", {}))
     policy = Policy(as_of_ms=AS_OF, default=Rule.of_days(said.pop("ttl_days", 30)))
@@ -147,7 +149,8 @@ def _key(text: str) -> tuple[str, str]:
     return name, version
 
 
-def _inventory(document: Document) -> Inventory:
+def inventory_of(document: Document) -> Inventory:
+    """What a server would show."""
     said = document["inventory"]
     experiments = {e: dict(fields) for e, fields in said.get("experiments", {}).items()}
     # Null: nobody looked into it.
@@ -217,8 +220,8 @@ golden = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 @golden
 def test_every_entity_gets_the_decision_written_down(path):
     """Verdict, reason and chain of each entity, and of no other."""
-    document = _read(path)
-    found = _all_written(decide(_inventory(document), _policy(document)))
+    document = read(path)
+    found = _all_written(decide(inventory_of(document), policy_of(document)))
     assert found == _expected(document), document["rule"]
 
 
@@ -226,16 +229,16 @@ def test_every_entity_gets_the_decision_written_down(path):
 @pytest.mark.parametrize("seed", ORDERS)
 def test_the_order_of_reading_changes_nothing(path, seed):
     """The server lists things in whatever order; the words stay the same, too."""
-    document = _read(path)
-    inventory, policy = _inventory(document), _policy(document)
+    document = read(path)
+    inventory, policy = inventory_of(document), policy_of(document)
     assert decide(shuffled(inventory, seed), policy) == decide(inventory, policy)
 
 
 @golden
 def test_a_second_look_at_the_plan_alone_never_deletes_more(path):
     """Deciding again without what goes: whatever was kept is still kept."""
-    document = _read(path)
-    inventory, policy = _inventory(document), _policy(document)
+    document = read(path)
+    inventory, policy = inventory_of(document), policy_of(document)
     first = decide(inventory, policy)
     gone = {r for r, d in first.runs.items() if d.verdict is Verdict.DELETE}
     rest = replace(inventory, runs={r: run for r, run in inventory.runs.items() if r not in gone})
@@ -250,7 +253,7 @@ def test_every_reason_is_shown_by_a_file():
     shown = {
         wanted["keep"]
         for path in FILES
-        for kind in _expected(_read(path)).values()
+        for kind in _expected(read(path)).values()
         for wanted in kind.values()
         if isinstance(wanted, dict) and "keep" in wanted
     }
@@ -258,7 +261,7 @@ def test_every_reason_is_shown_by_a_file():
 
 
 def test_every_file_says_its_rule_and_no_two_the_same():
-    rules = [_read(path)["rule"] for path in FILES]
+    rules = [read(path)["rule"] for path in FILES]
     assert len(FILES) >= 300
     assert len(set(rules)) == len(rules)
     assert all(rule.endswith(".") for rule in rules)
