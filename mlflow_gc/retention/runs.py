@@ -220,6 +220,8 @@ def _declared(
     # bring them back (HAZARDS 0.5).
     if is_evaluation(run) and not policy.delete_evaluations:
         return protect(Reason.GENAI_EVALUATE, "its assessments would be lost for good")
+    if run.details.traces_are_hidden and not policy.evidence.accept_partial_view:
+        return protect(Reason.TRACES_UNREAD, "assessments may be lost for good")
     if experiment.lifecycle_stage != "active":
         return protect(Reason.EXPERIMENT_DELETED, where)
     return None
@@ -316,8 +318,13 @@ def _last_ones(
 
 
 def is_evaluation(run: Run) -> bool:
-    """Tell whether a run holds the result of ``mlflow.genai.evaluate``."""
-    return run.tags.get("mlflow.runType") == "genai_evaluate"
+    """Tell whether a run holds, or may hold, assessments.
+
+    ``mlflow.genai.evaluate`` sets the tag only where the run has no type yet; and assessments may
+    be logged in the name of any run.  Where there are none now, a run with the tag had some, or may
+    get some.
+    """
+    return run.details.loses_assessments or run.tags.get("mlflow.runType") == "genai_evaluate"
 
 
 def is_gateway(experiment: Experiment) -> bool:
