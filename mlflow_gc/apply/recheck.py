@@ -282,7 +282,9 @@ class Recheck:
     ) -> dict[str, Finding]:
         looked_at, registry = self._fresh(), self.registry
         self._read_made_models_of({entry["run_id"] for entry in entries})
-        traces = self._traces_now()
+        # What came between a look and the deletion is only seen by what is read after that.
+        good_for_s = 0.0 if deleted_by_us else _EVIDENCE_IS_GOOD_FOR_S
+        traces = self._traces_now(older_than_s=good_for_s)
         found = self._runs_of(entries)
         for run_id in deleted_by_us:
             if run_id in found:
@@ -339,20 +341,21 @@ class Recheck:
             findings[run_id] = replace(finding, changes=changes.get(run_id, ()))
         return findings
 
-    def _traces_now(self, *, read_again: bool = False) -> Traces:
+    def _traces_now(self, *, older_than_s: float = 0.0, at_any_cost: bool = False) -> Traces:
         """Return what traces say about runs, as of a moment ago.
 
         Nothing tells which assessments are new, so all traces are read each time.  Where that takes
         long, it is done less often: for a tenth of the time at most.
 
         Args:
-            read_again: however long it takes.
+            older_than_s: do not read them again when it was done within so many seconds.
+            at_any_cost: read them again, however long it takes.
         """
         with self._reading_traces:
             began = time.monotonic()
-            good_for_s = max(_EVIDENCE_IS_GOOD_FOR_S, _TRACES_SHARE * self._traces_took_s)
+            good_for_s = max(older_than_s, _TRACES_SHARE * self._traces_took_s)
             traces = self._traces
-            if traces is None or read_again or began - self._traces_read_at > good_for_s:
+            if traces is None or at_any_cost or began - self._traces_read_at > good_for_s:
                 self._traces = traces = read_traces(self._gateway, self.experiment_ids)
                 self._traces_read_at, self._traces_took_s = began, time.monotonic() - began
             return traces
@@ -480,10 +483,10 @@ class Recheck:
         decisions = decide(inventory, self.policy)
         waiting = experiments_to_probe(decisions)
         if deleted_with is None and waiting:
-            traces = self._traces_now()
+            traces = self._traces_now(older_than_s=_EVIDENCE_IS_GOOD_FOR_S)
             if traces.would_be_lost() & self._planned_runs:
                 # Of runs that this prune deleted they are gone by now.
-                traces = self._traces_now(read_again=True)
+                traces = self._traces_now(at_any_cost=True)
             inventory = replace(inventory, traces=traces)
         inventory = probe(
             self._gateway,

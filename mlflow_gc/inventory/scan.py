@@ -567,7 +567,8 @@ def _probe(
     since_ms: int,
     assessed: Mapping[str, str],
 ) -> dict[str, Probe]:
-    with_traces = set(_with_traces(gateway, experiment_ids))
+    are_hidden = bool(inventory.traces and inventory.traces.hidden)
+    with_traces = set() if are_hidden else set(_with_traces(gateway, experiment_ids))
     trash: dict[str, tuple[str, int]] = {}
     # MLflow's filter grammar has no OR.
     for attribute in ("start_time", "end_time"):
@@ -596,7 +597,7 @@ def _probe(
             newest_deleted_run=trash.get(e),
             unseen_run=unseen.get(e),
             assessed_run=assessed.get(e),
-            traces_are_hidden=bool(inventory.traces and inventory.traces.hidden),
+            traces_are_hidden=are_hidden,
         )
         for e in experiment_ids
     }

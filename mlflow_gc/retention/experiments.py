@@ -135,6 +135,8 @@ def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
 def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | None:
     if probe is None:
         return protect(Reason.NOT_SEEN, "not looked into")
+    if probe.traces_are_hidden:
+        return protect(Reason.TRACES_UNREAD)
     if probe.has_traces:
         return protect(Reason.HAS_TRACES)
     if probe.unseen_run:
@@ -143,8 +145,6 @@ def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | N
     if probe.assessed_run and not policy.delete_evaluations:
         via = (f"deleted run {probe.assessed_run}", "its assessments would be lost for good")
         return protect(Reason.GENAI_EVALUATE, *via)
-    if probe.traces_are_hidden and not policy.evidence.accept_partial_view:
-        return protect(Reason.TRACES_UNREAD, "assessments may be lost for good")
     if probe.newest_deleted_run:
         run_id, active_ms = probe.newest_deleted_run
         if active_ms >= cutoff_ms or policy.is_too_young(active_ms):

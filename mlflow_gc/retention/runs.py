@@ -220,8 +220,8 @@ def _declared(
     # bring them back (HAZARDS 0.5).
     if is_evaluation(run) and not policy.delete_evaluations:
         return protect(Reason.GENAI_EVALUATE, "its assessments would be lost for good")
-    if run.details.traces_are_hidden and not policy.evidence.accept_partial_view:
-        return protect(Reason.TRACES_UNREAD, "assessments may be lost for good")
+    if run.details.traces_are_hidden:
+        return protect(Reason.TRACES_UNREAD)
     if experiment.lifecycle_stage != "active":
         return protect(Reason.EXPERIMENT_DELETED, where)
     return None
