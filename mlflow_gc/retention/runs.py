@@ -77,7 +77,8 @@ class _Group:
 
     def add(self, run: Run, decision: Decision) -> None:
         self.runs.append(run)
-        if decision.verdict is Verdict.DELETE:
+        # Of one that changed since the plan, what keeps it now says more than that it changed.
+        if decision.verdict is Verdict.DELETE or decision.reason is Reason.CHANGED:
             self.candidates.add(run.run_id)
 
 
