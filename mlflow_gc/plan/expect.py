@@ -119,18 +119,18 @@ def text_differences(
             yield {"field": f"tags.{key}", "planned": planned, "current": current}
 
 
-_CHANGED = {
+DIGESTS = {
     "content_digest": "its parameters, datasets or models",
     "traces_digest": "its traces",
     "assessments_digest": "the assessments that name it",
 }
-"""What a digest is over, where its name does not say it."""
+"""What a digest is over, in words, where its name does not say it."""
 
 
 def drift(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Return what differs, one ``status was FINISHED, is RUNNING`` each; empty when nothing."""
     return [
-        f"{_CHANGED.get(change['field'], change['field'])} changed"
+        f"{DIGESTS.get(change['field'], change['field'])} changed"
         if change["field"].endswith("_digest")
         else f"{change['field']} was {_show(change['planned'])}, is {_show(change['current'])}"
         for change in differences(expected, found)
