@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mlflow_gc.inventory.entities import Run
+from mlflow_gc.inventory.entities import Run, Trace
 from mlflow_gc.inventory.gateway import Gateway, Page
 
 
@@ -37,6 +37,17 @@ class DryRun:
             if left or not token:
                 return left, token
             kwargs["token"] = token
+
+    def search_traces(self, experiment_ids: Sequence[str], **kwargs: Any) -> Page[Trace]:
+        """Search traces, without the assessments that would be gone with these runs by now."""
+        found, token = self._gateway.search_traces(experiment_ids, **kwargs)
+        left = [
+            trace._replace(
+                assessments=[a for a in trace.assessments if a.run_id not in self._deleted_runs]
+            )
+            for trace in found
+        ]
+        return left, token
 
     def delete_run(self, run_id: str) -> None:
         """Remember a run as deleted."""

@@ -21,6 +21,7 @@ from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, ModelVersion, Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, Json, ServerError, pages
+from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.inventory.scan import (
     EXPERIMENTS_A_CALL,
     IDS_A_CALL,
@@ -28,11 +29,13 @@ from mlflow_gc.inventory.scan import (
     is_refused,
     parents_above,
     probe,
+    read_contents,
     read_experiments,
     read_histories,
     runs_by_id,
 )
 from mlflow_gc.inventory.sources import possible_runs_behind
+from mlflow_gc.inventory.traces import Traces, read_traces
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import (
     differences,
@@ -53,13 +56,15 @@ from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict, p
 from mlflow_gc.retention.explain import explain
 from mlflow_gc.retention.model_versions import refused_name
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.runs import place_holders, runs_behind_versions
+from mlflow_gc.retention.runs import is_evaluation, place_holders, runs_behind_versions
 
 LOOK_IS_GOOD_FOR_S = 5.0
 """Seconds between the look at an entity and its deletion, at most."""
 
 _GROUP_IS_GOOD_FOR_S = 60.0
 _EVIDENCE_IS_GOOD_FOR_S = LOOK_IS_GOOD_FOR_S / 2
+_TRACES_SHARE = 10
+_LOSES_MORE = "assessments would be lost for good, which the plan does not say"
 # Start and creation times are stamped by other machines.
 _MARGIN_MS = 10 * 60 * 1000
 _PARENT = "tags.`mlflow.parentRunId`"
@@ -143,6 +148,10 @@ class Recheck:
         self._refreshing = threading.Lock()
         self._grouping = threading.Lock()
         self._groups: dict[str, tuple[float, dict[str, Run]]] = {}
+        self._reading_traces = threading.Lock()
+        self._traces: Traces | None = None
+        self._traces_read_at = 0.0
+        self._traces_took_s = 0.0
         self._workspace: str | None = plan["server"]["workspace"]
         self._seen_until_ms = min(self.policy.as_of_ms, now_ms())
         self._planned_at_ms = self._seen_until_ms
@@ -273,12 +282,18 @@ class Recheck:
     ) -> dict[str, Finding]:
         looked_at, registry = self._fresh(), self.registry
         self._read_made_models_of({entry["run_id"] for entry in entries})
+        # What came between a look and the deletion is only seen by what is read after that.
+        good_for_s = 0.0 if deleted_by_us else _EVIDENCE_IS_GOOD_FOR_S
+        traces = self._traces_now(older_than_s=good_for_s)
         found = self._runs_of(entries)
         for run_id in deleted_by_us:
             if run_id in found:
                 found[run_id] = replace(found[run_id], lifecycle_stage="active")
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
         active = read_histories(self._gateway, active.values())
+        if self._there_are_models():
+            active = read_contents(self._gateway, active.values(), with_inputs=True)
+        active = {i: traces.of(run) for i, run in active.items()}
         experiments = self._experiments({run.experiment_id for run in active.values()})
         relatives, above = self._relatives(found, experiments)
         if deleted_by_us:
@@ -294,11 +309,18 @@ class Recheck:
             if run is None:
                 continue
             now = expect_run(run, experiments.get(run.experiment_id))
-            if changed := drift(entry["expect"], now):
+            expected = entry["expect"]
+            if run.run_id in deleted_by_us:
+                # The deletion took them along.
+                expected = {k: v for k, v in expected.items() if k != "assessments_digest"}
+            changed = drift(expected, now)
+            if is_evaluation(run) and entry.get("reversible") is True:
+                changed.append(_LOSES_MORE)
+            if changed:
                 held[run.run_id] = protect(Reason.CHANGED, *changed)
                 # The name is part of what tags_digest is over, and the plan knows it.
                 named = differences({"run_name": entry["run_name"]}, {"run_name": run.run_name})
-                changes[run.run_id] = (*named, *differences(entry["expect"], now))
+                changes[run.run_id] = (*named, *differences(expected, now))
         inventory = Inventory(
             experiments=experiments,
             runs={**relatives, **active},
@@ -318,6 +340,31 @@ class Recheck:
             finding = _finding(run, decision, looked_at)
             findings[run_id] = replace(finding, changes=changes.get(run_id, ()))
         return findings
+
+    def _traces_now(self, *, older_than_s: float = 0.0, at_any_cost: bool = False) -> Traces:
+        """Return what traces say about runs, as of a moment ago.
+
+        Nothing tells which assessments are new, so all traces are read each time.  Where that takes
+        long, it is done less often: for a tenth of the time at most.
+
+        Args:
+            older_than_s: do not read them again when it was done within so many seconds.
+            at_any_cost: read them again, however long it takes.
+        """
+        with self._reading_traces:
+            began = time.monotonic()
+            good_for_s = max(older_than_s, _TRACES_SHARE * self._traces_took_s)
+            traces = self._traces
+            if traces is None or at_any_cost or began - self._traces_read_at > good_for_s:
+                self._traces = traces = read_traces(self._gateway, self.experiment_ids)
+                self._traces_read_at, self._traces_took_s = began, time.monotonic() - began
+            return traces
+
+    def _there_are_models(self) -> bool:
+        """Tell whether the server holds logged models, which runs may have read."""
+        groups = chunks(self.experiment_ids, EXPERIMENTS_A_CALL)
+        search = partial(self._gateway.search_logged_models, max_results=1)
+        return bool(self._known_models) or any(search(ids)[0] for ids in groups)
 
     def _decide_with_inputs(
         self, inventory: Inventory, planned: Collection[str], held: Mapping[str, Decision]
@@ -434,10 +481,17 @@ class Recheck:
             workspace=self._workspace,
         )
         decisions = decide(inventory, self.policy)
+        waiting = experiments_to_probe(decisions)
+        if deleted_with is None and waiting:
+            traces = self._traces_now(older_than_s=_EVIDENCE_IS_GOOD_FOR_S)
+            if traces.would_be_lost() & self._planned_runs:
+                # Of runs that this prune deleted they are gone by now.
+                traces = self._traces_now(at_any_cost=True)
+            inventory = replace(inventory, traces=traces)
         inventory = probe(
             self._gateway,
             inventory,
-            experiments_to_probe(decisions),
+            waiting,
             since_ms=trash_since(self.policy, inventory),
         )
         if inventory.diagnostics:
@@ -599,16 +653,17 @@ class Recheck:
 
     def _runs_of(self, entries: Sequence[Document]) -> dict[str, Run]:
         """Read runs of any lifecycle stage by id."""
+        by_id = partial(self._by_id, wanted=replace(self.policy.wanted, contents=True))
 
         def read(group: Sequence[Document]) -> Iterator[Run]:
             experiment_ids = sorted({entry["experiment_id"] for entry in group})
-            return self._by_id([entry["run_id"] for entry in group], experiment_ids)
+            return by_id([entry["run_id"] for entry in group], experiment_ids)
 
         groups = list(chunks(entries, IDS_A_CALL))
         found = {run.run_id: run for run in self._in_parallel(read, groups)}
         # What is not where the plan saw it may have been moved: that is a change, it is not gone.
         lost = [entry["run_id"] for entry in entries if entry["run_id"] not in found]
-        elsewhere = self._by_id(lost, self.experiment_ids)
+        elsewhere = by_id(lost, self.experiment_ids)
         return {**found, **{run.run_id: run for run in elsewhere}}
 
     def _in_parallel(
@@ -624,9 +679,14 @@ class Recheck:
                 yield from found
 
     def _by_id(
-        self, run_ids: Sequence[str], experiment_ids: Sequence[str], *, view: str = "ALL"
+        self,
+        run_ids: Sequence[str],
+        experiment_ids: Sequence[str],
+        *,
+        view: str = "ALL",
+        wanted: Wanted | None = None,
     ) -> Iterator[Run]:
-        wanted = self.policy.wanted
+        wanted = wanted or self.policy.wanted
         return runs_by_id(self._gateway, run_ids, experiment_ids, view=view, wanted=wanted)
 
     def _relatives(
@@ -879,6 +939,8 @@ def _finding_of_experiment(
     if run_count:
         # Whatever is in it now was not deleted by this plan, so the experiment stays.
         finding = _kept_or(decision, "changed", f"{run_count} active runs in it", looked_at)
+    elif decision.verdict is Verdict.DELETE and not decision.reversible and entry["reversible"]:
+        finding = Finding("changed", _LOSES_MORE, looked_at)
     elif changed := drift(entry["expect"], expected):
         finding = _kept_or(decision, "changed", "; ".join(changed), looked_at)
     else:

@@ -15,7 +15,14 @@ from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment, Run
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.retries import wait_s
-from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_histories, runs_by_id
+from mlflow_gc.inventory.scan import (
+    IDS_A_CALL,
+    chunks,
+    read_experiments,
+    read_histories,
+    runs_by_id,
+)
+from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import expect_run
 from mlflow_gc.retention.policy import Evidence, Policy
@@ -23,7 +30,7 @@ from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
 
 _ATTEMPTS = 3
-
+_LOSES_ASSESSMENTS = "in the trash it would lose assessments for good"
 
 LOST_ASSESSMENTS = "assessments"
 """What the journal says a deleted run has lost for good."""
@@ -293,6 +300,7 @@ class OldTrash:
         entries = [
             _entry(run, experiments.get(run.experiment_id)) for _, run in sorted(found.items())
         ]
+        stays.update(self._assessed(found))
         stays.update(self._needed(entries))
         return [entry for entry in entries if entry["run_id"] not in stays], stays
 
@@ -386,6 +394,20 @@ class OldTrash:
             run_id: finding
             for run_id, finding in found.items()
             if run_id not in old and _via(finding)[:1] not in [[f"run {i}"] for i in old]
+        }
+
+    def _assessed(self, run_ids: Collection[str]) -> dict[str, Finding]:
+        """Return those of the runs with which assessments would be lost, with the reason.
+
+        Somebody logged them since; those from before were lost when the run was deleted.
+        """
+        if not run_ids or not self._gateway.loses_assessments:
+            return {}
+        traces = read_traces(self._gateway, sorted(read_experiments(self._gateway)))
+        return {
+            run_id: Finding("protected", _LOSES_ASSESSMENTS)
+            for run_id in run_ids
+            if traces.hidden or run_id in traces.would_be_lost()
         }
 
     def _was_so(self, run_id: str, finding: Finding) -> bool:

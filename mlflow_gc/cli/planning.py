@@ -32,7 +32,7 @@ from mlflow_gc.retention.decide import (
     decide_after_look,
     experiments_to_probe,
     runs_that_may_read,
-    runs_with_histories,
+    runs_to_know,
     trash_since,
 )
 from mlflow_gc.retention.decision import Decisions, Verdict
@@ -207,6 +207,8 @@ def survey(
             decisions = decide(inventory, policy)
         inventory, decisions = _with_details(reader, inventory, decisions, policy, progress)
         waiting = experiments_to_probe(decisions)
+        if waiting:
+            inventory = _with_traces(reader, inventory, progress)
         since_ms = trash_since(policy, inventory)
         with progress.phase(Phase.LOOK, {"experiments": len(waiting)}):
             inventory = reader.probe(
@@ -220,6 +222,26 @@ def survey(
     decisions = decide_after_look(inventory, policy, decisions)
     inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *doubts))
     return inventory, decisions, server
+
+
+def _with_traces(reader: Reader, inventory: Inventory, progress: Progress) -> Inventory:
+    """Return the inventory with what traces say, also where no run is deleted.
+
+    Deleting an experiment deletes the runs in its trash once more, and assessments with them.
+    """
+    if inventory.traces is not None:
+        return inventory
+    try:
+        with progress.phase(Phase.LOOK):
+            return reader.read_traces(inventory, (), progress.advance)
+    except ServerError as error:
+        return _incomplete(inventory, "traces", error)
+
+
+def _incomplete(inventory: Inventory, what: str, error: ServerError) -> Inventory:
+    message = f"Not all {what} could be read. {error.message}"
+    diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
+    return replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
 
 
 def _models_to_delete_from(decisions: Decisions) -> set[str]:
@@ -238,12 +260,14 @@ def _with_details(
 ) -> tuple[Inventory, Decisions]:
     """Return the inventory with what a scan does not tell of runs, where it can matter, and decisions.
 
-    That is what kept runs read, and all that was logged to those that go.  A run that stays for
+    That is what kept runs read, and all that is known of those that go.  A run that stays for
     what another one reads, or for what was logged to it, may read something itself: hence the loop.
     """
     details = (
         ("inputs of runs", runs_that_may_read, reader.read_inputs),
-        ("histories of metrics", runs_with_histories, reader.read_histories),
+        ("histories of metrics", runs_to_know, reader.read_histories),
+        ("traces", runs_to_know, reader.read_traces),
+        ("contents of runs", runs_to_know, reader.read_contents),
     )
     known: dict[str, set[str]] = {what: set() for what, _, _ in details}
     while True:
@@ -256,8 +280,6 @@ def _with_details(
             with progress.phase(Phase.LOOK, {"runs": len(run_ids)}):
                 inventory = read(inventory, run_ids, progress.advance)
         except ServerError as error:
-            message = f"Not all {what} could be read. {error.message}"
-            diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
-            return replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic)), decisions
+            return _incomplete(inventory, what, error), decisions
         known[what] |= run_ids
         decisions = decide(inventory, policy)

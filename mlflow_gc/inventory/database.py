@@ -7,30 +7,41 @@ Nothing is ever written here; deletions and the second look at each entity go th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from mlflow_gc.errors import Refused
+from mlflow_gc.inventory import scan
 from mlflow_gc.inventory.database_registry import read_models, read_versions
 from mlflow_gc.inventory.database_runs import read_runs
 from mlflow_gc.inventory.database_statements import Statements
 from mlflow_gc.inventory.entities import (
     INCOMPLETE_SCAN,
+    Assessment,
     Diagnostic,
     Experiment,
     Inventory,
     LoggedModel,
+    MetricHistory,
     Probe,
     ReadFrom,
     Run,
     ServerInfo,
-    with_metric_times,
+    with_histories,
 )
 from mlflow_gc.inventory.identity import fingerprint
+from mlflow_gc.inventory.run_content import content_digest
 from mlflow_gc.inventory.run_tags import NO_TAGS, Wanted
 from mlflow_gc.inventory.scan import Progress, chunks, parents_above
-from mlflow_gc.inventory.snapshot import Rows, Snapshot
+from mlflow_gc.inventory.snapshot import ROWS_AT_ONCE, Rows, Snapshot
+from mlflow_gc.inventory.traces import Traces, are_assessments_lost
+from mlflow_gc.inventory.wire import ASSESSED_BY
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
 
 DEFAULT_WORKSPACE = "default"
 """Where the model registry of a server without workspaces is."""
@@ -57,6 +68,7 @@ class DatabaseReader:
         self._snapshot = snapshot
         self._workspace = server.workspace
         self._ask = Statements(server.workspace)
+        self._loses_assessments = are_assessments_lost(server.mlflow_version)
         self._refuse_other_server(server)
 
     def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
@@ -108,12 +120,59 @@ class DatabaseReader:
         """
         found: dict[str, Run] = {}
         for ids in chunks(sorted(run_ids), _IDS_A_CALL):
-            for run_id, oldest, newest in self._snapshot.read(self._ask.histories(ids)):
-                found[run_id] = with_metric_times(inventory.runs[run_id], [(oldest, newest)])
+            rows = self._snapshot.read(self._ask.histories(ids))
+            of_run = {run_id: MetricHistory(*history) for run_id, *history in rows}
+            for run_id in ids:
+                histories = [of_run[run_id]] if run_id in of_run else []
+                found[run_id] = with_histories(inventory.runs[run_id], histories)
             progress("runs", len(ids))
             self._snapshot.breathe()
         self._snapshot.rest()
         return replace(inventory, runs={**inventory.runs, **found})
+
+    def read_contents(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with digests over parameters, datasets and models of runs.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        found: dict[str, Run] = {}
+        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+            digests = self._contents(ids, with_inputs=bool(inventory.logged_models))
+            for run_id in ids:
+                run = inventory.runs[run_id]
+                details = replace(run.details, content_digest=digests[run_id])
+                found[run_id] = replace(run, details=details)
+            progress("runs", len(ids))
+            self._snapshot.breathe()
+        self._snapshot.rest()
+        return replace(inventory, runs={**inventory.runs, **found})
+
+    def read_traces(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with what traces and assessments say about runs.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        traces = inventory.traces
+        if traces is None:
+            traces = Traces(self._loses_assessments)
+            for rows in self._in_parts(self._ask.traces_of_runs):
+                for trace_id, run_id in rows:
+                    if run_id:
+                        traces.add_trace(trace_id, run_id)
+                progress("traces", len(rows))
+            for rows in self._in_parts(self._ask.assessments):
+                for assessment_id, updated_ms, metadata, made_by in rows:
+                    named = _named_run(metadata)
+                    assessment = Assessment(assessment_id, updated_ms, named)
+                    traces.add_assessment(assessment, made_by or "")
+            self._snapshot.rest()
+        return scan.with_traces(inventory, traces, run_ids)
 
     def probe(
         self,
@@ -129,8 +188,13 @@ class DatabaseReader:
             ServerError: the database cannot be read.
         """
         found: dict[str, Probe] = {}
+        lost = inventory.traces.would_be_lost() if inventory.traces else frozenset()
         for ids in chunks(sorted(experiment_ids), _IDS_A_CALL):
             numbers = [int(i) for i in ids]
+            assessed: dict[str, str] = {}
+            for run_ids in chunks(sorted(lost - inventory.runs.keys()), _IDS_A_CALL):
+                for run_id, home in self._snapshot.read(self._ask.deleted_runs(run_ids, numbers)):
+                    assessed[str(home)] = min(run_id, assessed.get(str(home), run_id))
             traced = {str(row[0]) for row in self._snapshot.read(self._ask.with_traces(numbers))}
             trash = _newest(self._snapshot.read(self._ask.trash(numbers, max(since_ms, 0))))
             unseen: dict[str, str] = {}
@@ -143,10 +207,48 @@ class DatabaseReader:
                     has_traces=i in traced,
                     newest_deleted_run=trash.get(i),
                     unseen_run=unseen.get(i),
+                    assessed_run=assessed.get(i),
                 )
             progress("experiments", len(ids))
         self._snapshot.rest()
         return replace(inventory, probes={**inventory.probes, **found})
+
+    def _in_parts(self, ask: Callable[[str, int], Select[Any]]) -> Iterator[Rows]:
+        """Yield rows that are ordered by their first column, some thousands at once."""
+        last = ""
+        while rows := self._snapshot.read(ask(last, ROWS_AT_ONCE)):
+            yield rows
+            last = str(rows[-1][0])
+            self._snapshot.breathe()
+
+    def _contents(self, run_ids: Collection[str], *, with_inputs: bool) -> dict[str, str]:
+        """Return digests by run, see run_content.py."""
+        params: dict[str, list[tuple[str, str]]] = {}
+        for run_id, key, value in self._snapshot.read(self._ask.params(run_ids)):
+            params.setdefault(run_id, []).append((key, value or ""))
+        datasets: dict[str, dict[str, tuple[str, str, list[tuple[str, str]]]]] = {}
+        for run_id, dataset_id, *dataset in self._snapshot.read(self._ask.datasets(run_ids)):
+            name, version, tag, value = dataset
+            known = datasets.setdefault(run_id, {}).setdefault(dataset_id, (name, version, []))
+            if tag is not None:
+                known[2].append((tag, value or ""))
+        outputs: dict[str, list[tuple[str, int]]] = {}
+        for run_id, *output in self._snapshot.read(self._ask.models_of(run_ids, inputs=False)):
+            outputs.setdefault(run_id, []).append((output[0], output[1] or 0))
+        inputs: dict[str, list[str]] = {}
+        if with_inputs:
+            rows = self._snapshot.read(self._ask.models_of(run_ids, inputs=True))
+            for run_id, model_id, _ in rows:
+                inputs.setdefault(run_id, []).append(model_id)
+        return {
+            run_id: content_digest(
+                params=params.get(run_id, ()),
+                datasets=datasets.get(run_id, {}).values(),
+                inputs=inputs.get(run_id, ()),
+                outputs=outputs.get(run_id, ()),
+            )
+            for run_id in run_ids
+        }
 
     def _parents_of(self, run_ids: Collection[str]) -> Sequence[tuple[str, str | None]]:
         found: list[tuple[str, str | None]] = []
@@ -213,6 +315,15 @@ def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:
         last_update_time=updated or None,
         tags=tags,
     )
+
+
+def _named_run(metadata: str | None) -> str:
+    """Return the run that the metadata of an assessment names; empty where it names none."""
+    # MLflow itself looks for the text, to delete what has it.
+    if not metadata or ASSESSED_BY not in metadata:
+        return ""
+    said = orjson.loads(metadata)
+    return str(said.get(ASSESSED_BY) or "")
 
 
 def _tags(rows: Rows) -> dict[Any, dict[str, str]]:

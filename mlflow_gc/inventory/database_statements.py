@@ -13,7 +13,9 @@ from typing import Any
 from mlflow.entities.model_registry.model_version_stages import STAGE_DELETED_INTERNAL
 from mlflow.store.model_registry.dbmodels import models as registry
 from mlflow.store.tracking.dbmodels import models as tracking
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+
+from mlflow_gc.inventory.wire import SOURCE_RUN
 
 _ACTIVE, _DELETED = "active", "deleted"
 
@@ -27,7 +29,12 @@ _inputs = tracking.SqlInput.__table__.c
 _logged = tracking.SqlLoggedModel.__table__.c
 _logged_tags = tracking.SqlLoggedModelTag.__table__.c
 _logged_metrics = tracking.SqlLoggedModelMetric.__table__.c
+_params = tracking.SqlParam.__table__.c
+_datasets = tracking.SqlDataset.__table__.c
+_input_tags = tracking.SqlInputTag.__table__.c
 _traces = tracking.SqlTraceInfo.__table__.c
+_trace_metadata = tracking.SqlTraceMetadata.__table__.c
+_assessments = tracking.SqlAssessments.__table__.c
 _models = registry.SqlRegisteredModel.__table__.c
 _model_tags = registry.SqlRegisteredModelTag.__table__.c
 _aliases = registry.SqlRegisteredModelAlias.__table__.c
@@ -94,6 +101,54 @@ class Statements:
             _experiments.experiment_id.in_(experiment_ids), holds_one
         )
 
+    # Some at a time, in the order of their ids: of both there may be millions.
+
+    def traces_of_runs(self, after: str, count: int) -> Rows:
+        """Id of a trace that a run made, id of the run; those that follow on an id."""
+        return (
+            select(_trace_metadata.request_id, _trace_metadata.value)
+            .join(_traces.request_id.table, _traces.request_id == _trace_metadata.request_id)
+            .where(
+                _trace_metadata.key == SOURCE_RUN,
+                _trace_metadata.request_id > after,
+                self._is_here(_traces.experiment_id),
+            )
+            .order_by(_trace_metadata.request_id)
+            .limit(count)
+        )
+
+    def assessments(self, after: str, count: int) -> Rows:
+        """Id, time of the last update, metadata, id of the run that made the trace or NULL."""
+        of_trace = _assessments.assessment_id.table.join(
+            _traces.request_id.table, _traces.request_id == _assessments.trace_id
+        ).outerjoin(
+            _trace_metadata.request_id.table,
+            and_(
+                _trace_metadata.request_id == _assessments.trace_id,
+                _trace_metadata.key == SOURCE_RUN,
+            ),
+        )
+        return (
+            select(
+                _assessments.assessment_id,
+                _assessments.last_updated_timestamp,
+                _assessments.assessment_metadata,
+                _trace_metadata.value,
+            )
+            .select_from(of_trace)
+            .where(_assessments.assessment_id > after, self._is_here(_traces.experiment_id))
+            .order_by(_assessments.assessment_id)
+            .limit(count)
+        )
+
+    def deleted_runs(self, run_ids: Collection[str], experiment_ids: Collection[int]) -> Rows:
+        """Ids of those runs that are in the trash of the experiments, and of their experiments."""
+        return select(_runs.run_uuid, _runs.experiment_id).where(
+            _runs.lifecycle_stage == _DELETED,
+            _runs.run_uuid.in_(run_ids),
+            _runs.experiment_id.in_(experiment_ids),
+        )
+
     def _is_here(self, experiment_id: ColumnElement[int]) -> ColumnElement[bool]:
         return experiment_id.in_(select(_experiments.experiment_id).where(*self._here))
 
@@ -140,14 +195,60 @@ class Statements:
         return self._by_run(rows, _metrics.run_uuid, active_only=active_only)
 
     def histories(self, run_ids: Collection[str]) -> Rows:
-        """Run id, time stamps of the oldest and the newest value of any metric at any step.
+        """Run id, how many values of metrics there are at any step, time stamps of oldest and newest.
 
         The table of all values is a hundred times the size of the others: only of some runs.
         """
         return (
-            select(_history.run_uuid, func.min(_history.timestamp), func.max(_history.timestamp))
+            select(
+                _history.run_uuid,
+                func.count(),
+                func.min(_history.timestamp),
+                func.max(_history.timestamp),
+            )
             .where(_history.run_uuid.in_(run_ids))
             .group_by(_history.run_uuid)
+        )
+
+    def params(self, run_ids: Collection[str]) -> Rows:
+        """Run id, name and value of a parameter."""
+        return select(_params.run_uuid, _params.key, _params.value).where(
+            _params.run_uuid.in_(run_ids)
+        )
+
+    def datasets(self, run_ids: Collection[str]) -> Rows:
+        """Run id, id of a dataset that it read, its name and digest, key and value of a tag or NULL.
+
+        ``_get_run_inputs``.
+        """
+        tagged = _inputs.input_uuid.table.outerjoin(
+            _input_tags.input_uuid.table, _input_tags.input_uuid == _inputs.input_uuid
+        ).join(_datasets.dataset_uuid.table, _datasets.dataset_uuid == _inputs.source_id)
+        return (
+            select(
+                _inputs.destination_id,
+                _datasets.dataset_uuid,
+                _datasets.name,
+                _datasets.digest,
+                _input_tags.name,
+                _input_tags.value,
+            )
+            .select_from(tagged)
+            .where(_inputs.destination_type == "RUN", _inputs.destination_id.in_(run_ids))
+        )
+
+    def models_of(self, run_ids: Collection[str], *, inputs: bool) -> Rows:
+        """Run id, id of a logged model that it took in (else: put out), step.
+
+        ``_get_model_inputs`` and ``_get_model_outputs_bulk``.
+        """
+        source, destination = (
+            ("RUN_INPUT", "MODEL_INPUT") if inputs else ("RUN_OUTPUT", "MODEL_OUTPUT")
+        )
+        return select(_inputs.source_id, _inputs.destination_id, _inputs.step).where(
+            _inputs.source_type == source,
+            _inputs.destination_type == destination,
+            _inputs.source_id.in_(run_ids),
         )
 
     def run_models(self) -> ByRun:

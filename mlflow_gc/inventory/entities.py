@@ -6,11 +6,14 @@ MLflow's REST API.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from sys import intern
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from mlflow_gc.inventory.traces import Traces
 
 LifecycleStage = Literal["active", "deleted"]
 
@@ -35,6 +38,45 @@ class Experiment:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+class MetricHistory(NamedTuple):
+    """What was ever logged to metrics of a run.
+
+    Attributes:
+        values: how many.
+        oldest: time stamp of the oldest, ms since the epoch.
+        newest: time stamp of the newest.
+    """
+
+    values: int
+    oldest: int
+    newest: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """What a scan does not tell of a run; read only where it can matter, None until then.
+
+    Attributes:
+        metric_count: how many values were ever logged to its metrics.
+        content_digest: over its parameters, datasets and models (see run_content.py).
+        traces_digest: over the traces that it made (see traces.py).
+        assessments_digest: over the assessments that name it.
+        loses_assessments: deleting it would delete assessments for good.
+        traces_are_hidden: this account may not read traces, so nobody knows.
+    """
+
+    metric_count: int | None = None
+    content_digest: str | None = None
+    traces_digest: str | None = None
+    assessments_digest: str | None = None
+    loses_assessments: bool = False
+    traces_are_hidden: bool = False
+
+
+NO_DETAILS = RunDetails()
+"""One for all runs of which only the scan is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run as far as the decision needs it; metrics and parameters are not kept.
@@ -46,6 +88,7 @@ class Run:
     them (see run_tags.py), so that a later look can tell whether someone edited one.
     ``model_ids`` are the logged models it names as outputs or inputs (MLflow 3).
     ``metrics`` holds the latest values of those metrics that the policy asks for.
+    ``details`` is what a scan does not tell.
     ``artifact_root`` is where its artifacts lie, or with ``has_own_folder`` what MLflow puts
     ``/<run_id>/artifacts`` behind: one text for all runs of an experiment (see :func:`artifact_root`).
     """
@@ -67,6 +110,7 @@ class Run:
     tags_digest: str = ""
     has_own_folder: bool = False
     metric_keys: tuple[str, ...] = ()
+    details: RunDetails = NO_DETAILS
 
     @property
     def artifact_uri(self) -> str:
@@ -104,17 +148,20 @@ class Run:
         return latest
 
 
-def with_metric_times(run: Run, times: Iterable[tuple[int, int]]) -> Run:
+def with_histories(run: Run, histories: Iterable[MetricHistory]) -> Run:
     """Return a run whose metrics were read with their whole history.
 
     Args:
         run: as a search of runs tells it.
-        times: oldest and newest time stamp of each history that was read, ms since the epoch.
+        histories: all that were read.
     """
+    read = [*histories]
     known = (run.oldest_metric_time, run.newest_metric_time)
-    found = [ms for ms in (*known, *chain.from_iterable(times)) if ms is not None]
+    stamps = chain.from_iterable((history.oldest, history.newest) for history in read)
+    found = [ms for ms in (*known, *stamps) if ms is not None]
     return replace(
         run,
+        details=replace(run.details, metric_count=sum(history.values for history in read)),
         oldest_metric_time=min(found, default=None),
         newest_metric_time=max(found, default=None),
         metric_keys=(),
@@ -213,6 +260,36 @@ class LoggedModel:
     creation_time: int | None = None
 
 
+class Assessment(NamedTuple):
+    """One assessment of a trace.
+
+    Attributes:
+        assessment_id: its id.
+        updated_ms: when it was last updated, ms since the epoch.
+        run_id: the run that it names; empty where it names none.
+    """
+
+    assessment_id: str
+    updated_ms: int
+    run_id: str
+
+
+class Trace(NamedTuple):
+    """One trace, as far as runs are concerned.
+
+    Attributes:
+        trace_id: its id.
+        time_ms: when it was made, ms since the epoch; None where that is not known.
+        run_id: the run that made it; empty where none did.
+        assessments: all of its assessments.
+    """
+
+    trace_id: str
+    time_ms: int | None
+    run_id: str
+    assessments: Sequence[Assessment] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What was found in one experiment besides the active runs of the scan.
@@ -222,11 +299,15 @@ class Probe:
         newest_deleted_run: (id, last activity in ms) of the newest run in its trash, as far as it
             could matter.
         unseen_run: id of an active run that the scan did not list.
+        assessed_run: id of a run in its trash that assessments name, which would be lost.
+        traces_are_hidden: this account may not read traces, so nobody knows.
     """
 
     has_traces: bool = False
     newest_deleted_run: tuple[str, int] | None = None
     unseen_run: str | None = None
+    assessed_run: str | None = None
+    traces_are_hidden: bool = False
 
 
 PARTIAL_VIEW = "partial_view"
@@ -237,6 +318,9 @@ INCOMPLETE_SCAN = "incomplete_scan"
 
 SCAN_TOO_LONG = "scan_too_long"
 """Diagnostic code: what was read first is too old by now."""
+
+TRACES_UNREAD = "traces_unread"
+"""Diagnostic code: this account may not read traces, and so no assessments."""
 
 CLOCK_SKEW = "clock_skew"
 """Diagnostic code: the server's clock and this machine's are apart."""
@@ -275,6 +359,8 @@ class Inventory:
     """Of runs in the trash that active ones are nested in: what each is nested in itself."""
     foreign_versions: tuple[ModelVersion, ...] = ()
     """Of other workspaces: they cannot go, and protect the runs and models that they name."""
+    traces: Traces | None = None
+    """What they say about runs; None until they were read."""
     refused_names: frozenset[str] = frozenset()
     """Registered models that the server refuses to delete from, for what they are called."""
 

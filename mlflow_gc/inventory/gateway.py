@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.address import Address
-from mlflow_gc.inventory.entities import ReadFrom, Run
+from mlflow_gc.inventory.entities import MetricHistory, ReadFrom, Run, Trace
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
 
 Json = dict[str, Any]
@@ -166,6 +166,21 @@ class Gateway(Protocol):
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
         """Whether any of the experiments holds a trace; False on servers without traces."""
 
+    @property
+    def loses_assessments(self) -> bool:
+        """Whether deleting a run deletes assessments that name it; only known after :meth:`basics`."""
+
+    def search_traces(
+        self, experiment_ids: Sequence[str], *, since_ms: int | None, token: str | None = None
+    ) -> Page[Trace]:
+        """One page of traces, oldest first; empty on servers without traces (before 2.14).
+
+        Args:
+            experiment_ids: of any lifecycle stage.
+            since_ms: made at this time or later, ms since the epoch; None for all.
+            token: of the page.
+        """
+
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
         """One experiment of any lifecycle stage."""
 
@@ -181,8 +196,8 @@ class Gateway(Protocol):
     def get_run(self, run_id: str) -> Json | None:
         """One run of any lifecycle stage, with the models that it read."""
 
-    def metric_times(self, run_ids: Sequence[str], key: str) -> dict[str, tuple[int, int]]:
-        """Oldest and newest time stamp in the whole history of a metric, ms, by run.
+    def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
+        """All that was ever logged to a metric, by run.
 
         Args:
             run_ids: at most 100, of any lifecycle stage; one without such a metric is left out.

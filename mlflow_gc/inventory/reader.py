@@ -14,6 +14,7 @@ from mlflow_gc.inventory.entities import Inventory, ReadFrom, ServerInfo
 from mlflow_gc.inventory.gateway import Gateway
 from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.inventory.scan import Progress
+from mlflow_gc.inventory.traces import read_traces
 
 
 class Reader(Protocol):
@@ -35,6 +36,16 @@ class Reader(Protocol):
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
         """Return the inventory with the times of all that was ever logged to metrics of runs."""
+
+    def read_contents(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with digests over parameters, datasets and models of runs."""
+
+    def read_traces(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with what traces and assessments say about runs."""
 
     def probe(
         self,
@@ -78,6 +89,27 @@ class GatewayReader:
         runs = (inventory.runs[run_id] for run_id in run_ids)
         found = scan.read_histories(self.gateway, runs, progress)
         return replace(inventory, runs={**inventory.runs, **found})
+
+    def read_contents(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with digests over parameters, datasets and models of runs."""
+        found = scan.read_contents(
+            self.gateway,
+            (inventory.runs[run_id] for run_id in run_ids),
+            with_inputs=bool(inventory.logged_models),
+            progress=progress,
+        )
+        return replace(inventory, runs={**inventory.runs, **found})
+
+    def read_traces(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with what traces and assessments say about runs."""
+        traces = inventory.traces or read_traces(
+            self.gateway, sorted(inventory.experiments), progress
+        )
+        return scan.with_traces(inventory, traces, run_ids)
 
     def probe(
         self,

@@ -27,10 +27,11 @@ from mlflow_gc.inventory.credentials import (
     host_credentials,
     unsafe,
 )
-from mlflow_gc.inventory.entities import ReadFrom, Run
+from mlflow_gc.inventory.entities import MetricHistory, ReadFrom, Run, Trace
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError, pages
 from mlflow_gc.inventory.http_session import NO_RETRIES
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
+from mlflow_gc.inventory.traces import TRACES_A_PAGE, are_assessments_lost
 from mlflow_gc.settings import redact_uri
 
 _READ_ATTEMPTS = 5
@@ -93,7 +94,7 @@ class RestGateway:
         )
         self._has_logged_models = True
         self._has_bulk_history = True
-        self._trace_search: Callable[[Sequence[str]], Json | None] = self._traces_v3
+        self._has_traces_v3 = True
         self._clock_skew_ms = 0
         self._versions_page = _VERSIONS_PAGE
         self._server_version: str | None = None
@@ -376,8 +377,22 @@ class RestGateway:
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
         """Whether any of the experiments holds a trace; False on servers without traces."""
-        found = self._trace_search(experiment_ids)
-        return found is not None and bool(self._page(found, "traces")[0])
+        return bool(self._traces(experiment_ids, {"max_results": 1})[0])
+
+    @property
+    def loses_assessments(self) -> bool:
+        """Whether deleting a run deletes assessments that name it; only known after :meth:`basics`."""
+        return are_assessments_lost(self._server_version)
+
+    def search_traces(
+        self, experiment_ids: Sequence[str], *, since_ms: int | None, token: str | None = None
+    ) -> Page[Trace]:
+        """One page of traces, oldest first; empty on servers without traces (before 2.14)."""
+        search = {"max_results": TRACES_A_PAGE, "order_by": ["timestamp_ms ASC"]}
+        if since_ms is not None:
+            search["filter"] = f"timestamp_ms >= {since_ms}"
+        found, next_token = self._traces(experiment_ids, _with_token(search, token))
+        return [wire.trace(trace) for trace in found], next_token
 
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
         """One experiment of any lifecycle stage."""
@@ -427,14 +442,14 @@ class RestGateway:
         """One run of any lifecycle stage, with the models that it read."""
         return self._get(f"{_V2}/runs/get", {"run_id": run_id}, "run")
 
-    def metric_times(self, run_ids: Sequence[str], key: str) -> dict[str, tuple[int, int]]:
-        """Oldest and newest time stamp in the whole history of a metric, ms, by run.
+    def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
+        """All that was ever logged to a metric, by run.
 
         MLflow's own pages read the histories of a hundred runs with one request
         (``/ajax-api/.../get-history-bulk``, the same from 2.14 to 3.18).  Where that is not let
         through, or not under this address (``--static-prefix``), each run is asked for by itself.
         """
-        times: dict[str, tuple[int, int]] = {}
+        histories: dict[str, MetricHistory] = {}
         left = sorted(run_ids)
         while left and self._has_bulk_history:
             entries = self._bulk_history(left, key)
@@ -442,18 +457,18 @@ class RestGateway:
                 break
             found = wire.metric_history(entries)
             if len(entries) < _HISTORY_PAGE:
-                return times | found
+                return histories | found
             # Sorted by run: only of the last one there may be more.
             cut_off = str(entries[-1]["run_id"])
-            times |= found
+            histories |= found
             if len(found) == 1:
-                times |= self._history(cut_off, key)
+                histories |= self._history(cut_off, key)
             else:
-                del times[cut_off]
-            left = [run_id for run_id in left if run_id not in times]
+                del histories[cut_off]
+            left = [run_id for run_id in left if run_id not in histories]
         for run_id in left:
-            times |= self._history(run_id, key)
-        return times
+            histories |= self._history(run_id, key)
+        return histories
 
     def _bulk_history(self, run_ids: Sequence[str], key: str) -> list[Json] | None:
         """Return the first entries of some histories; None where the endpoint is not to be had."""
@@ -474,7 +489,7 @@ class RestGateway:
             self._has_bulk_history = False
             return None
 
-    def _history(self, run_id: str, key: str) -> dict[str, tuple[int, int]]:
+    def _history(self, run_id: str, key: str) -> dict[str, MetricHistory]:
         params = {"run_id": run_id, "metric_key": key, "max_results": _HISTORY_PAGE}
 
         def page(token: str | None) -> Page[Json]:
@@ -604,22 +619,21 @@ class RestGateway:
         # A web front end in the way answers any path with its HTML page.
         return text if 0 < len(text) < 64 and "<" not in text else None
 
-    def _traces_v3(self, experiment_ids: Sequence[str]) -> Json | None:
-        locations = [
-            {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": e}}
-            for e in experiment_ids
-        ]
-        body = {"locations": locations, "max_results": 1}
-        found = self._optional("POST", f"{_V3}/traces/search", since=(3, 2), json=body)
+    def _traces(self, experiment_ids: Sequence[str], search: Json) -> Page[Json]:
+        found: Json | None = None
+        if self._has_traces_v3:
+            locations = [
+                {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": e}}
+                for e in experiment_ids
+            ]
+            body = {"locations": locations, **search}
+            found = self._optional("POST", f"{_V3}/traces/search", since=(3, 2), json=body)
+            self._has_traces_v3 = found is not None
         if found is None:  # before MLflow 3.2
-            self._trace_search = self._traces_v2
-            found = self._traces_v2(experiment_ids)
-        return found
-
-    def _traces_v2(self, experiment_ids: Sequence[str]) -> Json | None:
-        # Not there before MLflow 2.14, when there were no traces either.
-        params = {"experiment_ids": list(experiment_ids), "max_results": 1}
-        return self._optional("GET", f"{_V2}/traces", since=(2, 14), params=params)
+            # Not there before MLflow 2.14, when there were no traces either.
+            params = {"experiment_ids": list(experiment_ids), **search}
+            found = self._optional("GET", f"{_V2}/traces", since=(2, 14), params=params)
+        return ([], None) if found is None else self._page(found, "traces")
 
     def _get(
         self,

@@ -90,7 +90,7 @@ def decode(content: bytes, wanted: Wanted) -> Page[Run] | None:
         None for a page that is not in the plainest form, or where more is wanted: it may be good
         all the same.
     """
-    if wanted.metrics:
+    if wanted.metrics or wanted.contents:
         return None
     try:
         page = _decoder.decode(content)

@@ -75,10 +75,12 @@ class Wanted:
     Attributes:
         metrics: whose latest values to keep.
         tags: which tags to keep besides those that every decision looks at.
+        contents: whether to make the digest of what else is in a run (see run_content.py).
     """
 
     metrics: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
+    contents: bool = False
 
     def of(self, tags: Mapping[str, str], user_id: str) -> dict[str, str]:
         """Return the tags to keep.

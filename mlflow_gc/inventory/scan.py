@@ -22,7 +22,7 @@ from collections.abc import (
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol, TypeVar
 
 from mlflow_gc.inventory import wire
@@ -33,18 +33,21 @@ from mlflow_gc.inventory.entities import (
     Experiment,
     Inventory,
     LoggedModel,
+    MetricHistory,
     ModelVersion,
     Probe,
     RegisteredModel,
     Run,
-    with_metric_times,
+    with_histories,
 )
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
 from mlflow_gc.inventory.run_scan import read_runs
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
 from mlflow_gc.inventory.sources import copied_from, logged_model_ids, names_other_version
+from mlflow_gc.inventory.traces import Traces
 
 _T = TypeVar("_T")
+_CONTENTS = Wanted(contents=True)
 
 Progress = Callable[[str, int], None]
 """Called with what is read ("runs") and how many are new since the last call."""
@@ -164,8 +167,9 @@ def probe(
     """
     found: dict[str, Probe] = {}
     try:
+        assessed = _assessed_trash(gateway, inventory, sorted(experiment_ids))
         for ids in chunks(sorted(experiment_ids), 100):
-            found.update(_probe(gateway, inventory, ids, since_ms))
+            found.update(_probe(gateway, inventory, ids, since_ms, assessed))
             progress("experiments", len(ids))
     except ServerError as error:
         if error.failure in _HOPELESS:
@@ -372,7 +376,7 @@ def read_inputs(
 def read_histories(
     gateway: Gateway, runs: Iterable[Run], progress: Progress = lambda _what, _count: None
 ) -> dict[str, Run]:
-    """Return runs, by id, with the times of all that was ever logged to their metrics.
+    """Return runs, by id, with what is known of all that was ever logged to their metrics.
 
     A search tells of each metric only the value of the highest step (``latest_metrics``, 2.3 to
     3.18): what was logged later at a lower step, by a job that began anew, is in the history only.
@@ -383,13 +387,71 @@ def read_histories(
         for key in run.metric_keys:
             having[key].append(run_id)
     asked = [(ids, key) for key in sorted(having) for ids in chunks(having[key], IDS_A_CALL)]
-    times: dict[str, list[tuple[int, int]]] = {run_id: [] for run_id in by_id}
+    histories: dict[str, list[MetricHistory]] = {run_id: [] for run_id in by_id}
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
-        for found in pool.map(lambda ids_and_key: gateway.metric_times(*ids_and_key), asked):
-            for run_id, span in found.items():
-                times[run_id].append(span)
+        for found in pool.map(lambda ids_and_key: gateway.metric_histories(*ids_and_key), asked):
+            for run_id, history in found.items():
+                histories[run_id].append(history)
     progress("runs", len(by_id))
-    return {run_id: with_metric_times(run, times[run_id]) for run_id, run in by_id.items()}
+    return {run_id: with_histories(run, histories[run_id]) for run_id, run in by_id.items()}
+
+
+def read_contents(
+    gateway: Gateway,
+    runs: Iterable[Run],
+    *,
+    with_inputs: bool,
+    progress: Progress = lambda _what, _count: None,
+) -> dict[str, Run]:
+    """Return runs, by id, with a digest over their parameters, datasets and models.
+
+    Args:
+        gateway: where to read.
+        runs: the runs.
+        with_inputs: whether there are logged models, which runs may have read: only ``runs/get``
+            says so, of one run at a time.
+        progress: told how many runs are done.
+    """
+    by_id = {run.run_id: run for run in runs}
+    found: Iterable[Run]
+    with ThreadPoolExecutor(gateway.max_parallel) as pool:
+        if with_inputs:
+            entries = pool.map(gateway.get_run, sorted(by_id))
+            found = (wire.run(entry, _CONTENTS) for entry in entries if entry)
+        else:
+            groups = chunks(sorted(by_id), IDS_A_CALL)
+            found = chain.from_iterable(pool.map(partial(_contents_of, gateway, by_id), groups))
+        for run in found:
+            progress("runs", 1)
+            known = by_id[run.run_id]
+            digest = run.details.content_digest
+            by_id[run.run_id] = replace(
+                known, details=replace(known.details, content_digest=digest)
+            )
+    return by_id
+
+
+def _contents_of(gateway: Gateway, runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:
+    homes = sorted({runs[run_id].experiment_id for run_id in run_ids})
+    return [*runs_by_id(gateway, run_ids, homes, wanted=_CONTENTS)]
+
+
+def with_traces(inventory: Inventory, traces: Traces, run_ids: Iterable[str]) -> Inventory:
+    """Return the inventory with what traces say about runs.
+
+    Args:
+        inventory: what is known.
+        traces: of all its experiments.
+        run_ids: the runs that it matters for.
+    """
+    said = {run_id: traces.of(inventory.runs[run_id]) for run_id in run_ids}
+    news = () if inventory.traces else tuple(traces.diagnostics())
+    return replace(
+        inventory,
+        runs={**inventory.runs, **said},
+        traces=traces,
+        diagnostics=(*inventory.diagnostics, *news),
+    )
 
 
 def chunks(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
@@ -478,10 +540,35 @@ def _read_logged_models(
         progress("logged models", 1)
 
 
+def _assessed_trash(
+    gateway: Gateway, inventory: Inventory, experiment_ids: list[str]
+) -> dict[str, str]:
+    """Return, by experiment, a run in its trash with which assessments would be lost."""
+    lost = inventory.traces.would_be_lost() if inventory.traces else frozenset()
+    # Deleted once before, they are looked for only where assessments name them.
+    in_trash = runs_by_id(
+        gateway,
+        sorted(lost - inventory.runs.keys()),
+        experiment_ids,
+        view="DELETED_ONLY",
+        size=_IDS_IN_BODY,
+    )
+    assessed: dict[str, str] = {}
+    for run in in_trash:
+        known = assessed.get(run.experiment_id, run.run_id)
+        assessed[run.experiment_id] = min(known, run.run_id)
+    return assessed
+
+
 def _probe(
-    gateway: Gateway, inventory: Inventory, experiment_ids: list[str], since_ms: int
+    gateway: Gateway,
+    inventory: Inventory,
+    experiment_ids: list[str],
+    since_ms: int,
+    assessed: Mapping[str, str],
 ) -> dict[str, Probe]:
-    with_traces = set(_with_traces(gateway, experiment_ids))
+    are_hidden = bool(inventory.traces and inventory.traces.hidden)
+    with_traces = set() if are_hidden else set(_with_traces(gateway, experiment_ids))
     trash: dict[str, tuple[str, int]] = {}
     # MLflow's filter grammar has no OR.
     for attribute in ("start_time", "end_time"):
@@ -509,6 +596,8 @@ def _probe(
             has_traces=e in with_traces,
             newest_deleted_run=trash.get(e),
             unseen_run=unseen.get(e),
+            assessed_run=assessed.get(e),
+            traces_are_hidden=are_hidden,
         )
         for e in experiment_ids
     }

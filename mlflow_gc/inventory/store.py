@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.address import Address
-from mlflow_gc.inventory.entities import ReadFrom, Run
+from mlflow_gc.inventory.entities import MetricHistory, ReadFrom, Run, Trace
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
+from mlflow_gc.inventory.traces import TRACES_A_PAGE, are_assessments_lost
 from mlflow_gc.settings import redact_uri, without_secrets
 
 _T = TypeVar("_T")
@@ -179,6 +180,28 @@ class StoreGateway:
         )
         return bool(found)
 
+    @property
+    def loses_assessments(self) -> bool:
+        """Whether deleting a run deletes assessments that name it."""
+        import mlflow
+
+        return are_assessments_lost(mlflow.__version__)
+
+    def search_traces(
+        self, experiment_ids: Sequence[str], *, since_ms: int | None, token: str | None = None
+    ) -> Page[Trace]:
+        """One page of traces, oldest first."""
+        found, next_token = self._call(
+            lambda: self._tracking.search_traces(
+                list(experiment_ids),
+                filter_string=None if since_ms is None else f"timestamp_ms >= {since_ms}",
+                max_results=TRACES_A_PAGE,
+                order_by=["timestamp_ms ASC"],
+                page_token=token,
+            )
+        )
+        return [wire.trace(_wire(trace)) for trace in found], next_token or None
+
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
         """One experiment of any lifecycle stage."""
         store = self._experiments_beside_registry() if of_registry else self._tracking
@@ -199,14 +222,14 @@ class StoreGateway:
         """One run of any lifecycle stage, with the models that it read."""
         return self._get(lambda: self._tracking.get_run(run_id))
 
-    def metric_times(self, run_ids: Sequence[str], key: str) -> dict[str, tuple[int, int]]:
-        """Oldest and newest time stamp in the whole history of a metric, ms, by run."""
-        times: dict[str, tuple[int, int]] = {}
+    def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
+        """All that was ever logged to a metric, by run."""
+        histories: dict[str, MetricHistory] = {}
         for run_id in run_ids:
             found = self._call(partial(self._tracking.get_metric_history, run_id, key))
             if stamps := [metric.timestamp for metric in found]:
-                times[run_id] = min(stamps), max(stamps)
-        return times
+                histories[run_id] = MetricHistory(len(stamps), min(stamps), max(stamps))
+        return histories
 
     def get_model_version(self, name: str, version: str) -> Json | None:
         """One model version, with aliases."""

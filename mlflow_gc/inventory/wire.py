@@ -7,16 +7,29 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
+from mlflow_gc.clock import parse_time
 from mlflow_gc.inventory.entities import (
+    NO_DETAILS,
+    Assessment,
     Experiment,
     LoggedModel,
+    MetricHistory,
     ModelVersion,
     RegisteredModel,
     Run,
+    RunDetails,
+    Trace,
     artifact_root,
 )
 from mlflow_gc.inventory.gateway import Failure, Json, ServerError
+from mlflow_gc.inventory.run_content import content_of_wire
 from mlflow_gc.inventory.run_tags import NO_TAGS, Wanted, tags_digest
+
+SOURCE_RUN = "mlflow.sourceRun"
+"""Metadata of a trace: the run that was active when it was made."""
+
+ASSESSED_BY = "mlflow.assessment.sourceRunId"
+"""Metadata of an assessment: the run that made it."""
 
 
 def experiment(wire: Json) -> Experiment:
@@ -65,6 +78,9 @@ def run(wire: Json, wanted: Wanted | None = None) -> Run:
         model_ids=_model_ids(wire, metrics),
         metrics=_values(metrics, wanted.metrics) if wanted and wanted.metrics else (),
         wanted=wanted,
+        details=RunDetails(content_digest=content_of_wire(wire))
+        if wanted and wanted.contents
+        else NO_DETAILS,
     )
 
 
@@ -85,6 +101,7 @@ def record(
     model_ids: Collection[str],
     wanted: Wanted | None,
     metrics: tuple[tuple[str, float], ...] = (),
+    details: RunDetails = NO_DETAILS,
 ) -> Run:
     """Return a run of what was read of one, see :func:`run`; all times in ms."""
     # run_name is a field of its own since 2.0; before, only the tag held it.
@@ -111,6 +128,7 @@ def record(
         metrics=metrics,
         tags_digest="" if wanted is None else tags_digest(tags, name),
         metric_keys=_shared(tuple(sorted(metric_keys))),
+        details=details,
     )
 
 
@@ -120,22 +138,22 @@ def _shared(keys: tuple[str, ...]) -> tuple[str, ...]:
     return keys
 
 
-def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, tuple[int, int]]:
-    """Return oldest and newest time stamp by run of ``metrics/get-history``, or ``-bulk``, entries.
+def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, MetricHistory]:
+    """Return what ``metrics/get-history``, or ``-bulk``, entries tell, by run.
 
     Args:
         entries: the entries.
         run_id: whose they are, where they do not say it.
     """
-    times: dict[str, tuple[int, int]] = {}
+    found: dict[str, MetricHistory] = {}
     for entry in entries:
         ms = _time(entry, "timestamp")
         if ms is None:
             raise _garbled("a metric without time stamp")
         key = run_id or _key(entry, "run_id", "metric")
-        oldest, newest = times.get(key, (ms, ms))
-        times[key] = min(oldest, ms), max(newest, ms)
-    return times
+        values, oldest, newest = found.get(key, (0, ms, ms))
+        found[key] = MetricHistory(values + 1, min(oldest, ms), max(newest, ms))
+    return found
 
 
 def _model_ids(wire: Json, metrics: Iterable[Json]) -> set[str]:
@@ -211,6 +229,38 @@ def logged_model(wire: Json) -> LoggedModel:
         metric_run_ids=tuple(sorted({str(m["run_id"]) for m in metrics if m.get("run_id")})),
         creation_time=_time(info, "creation_timestamp_ms"),
     )
+
+
+def trace(wire: Json) -> Trace:
+    """Parse an entry of a search for traces, by version 2 or 3 of the API."""
+    said = wire.get("trace_metadata") or wire.get("request_metadata") or {}
+    # Version 2 (2.14 to 3.1) has pairs in a list, and no assessments.
+    metadata = said if isinstance(said, dict) else {m.get("key"): m.get("value") for m in said}
+    of_v3 = "trace_id" in wire
+    return Trace(
+        trace_id=_key(wire, "trace_id" if of_v3 else "request_id", "trace"),
+        time_ms=_moment(wire, "request_time") if of_v3 else _time(wire, "timestamp_ms"),
+        run_id=str(metadata.get(SOURCE_RUN) or ""),
+        assessments=[_assessment(entry) for entry in wire.get("assessments") or ()],
+    )
+
+
+def _assessment(wire: Json) -> Assessment:
+    metadata = wire.get("metadata") or {}
+    return Assessment(
+        assessment_id=_key(wire, "assessment_id", "assessment"),
+        updated_ms=_moment(wire, "last_update_time") or 0,
+        run_id=str(metadata.get(ASSESSED_BY) or ""),
+    )
+
+
+def _moment(wire: Json, key: str) -> int | None:
+    """Return a time that is written out, ms since the epoch."""
+    value = wire.get(key)
+    try:
+        return None if value is None else parse_time(str(value))
+    except ValueError:
+        raise _garbled(f"{key!r} = {value!r}, which is no time") from None
 
 
 def _garbled(what: str) -> ServerError:

@@ -28,6 +28,15 @@ def expect_run(run: Run, experiment: Experiment | None) -> dict[str, Any]:
         run: the run.
         experiment: the one that it is in; None where that does not exist any more.
     """
+    details = run.details
+    unseen = {
+        # None of these moves a time stamp: a value at a lower step, or stamped long ago; a
+        # parameter, a dataset, a model; a trace or an assessment.
+        "metric_count": details.metric_count,
+        "content_digest": details.content_digest,
+        "traces_digest": details.traces_digest,
+        "assessments_digest": details.assessments_digest,
+    }
     return {
         "experiment_id": run.experiment_id,
         "lifecycle_stage": run.lifecycle_stage,
@@ -39,6 +48,7 @@ def expect_run(run: Run, experiment: Experiment | None) -> dict[str, Any]:
         # An id is not an identity, and a time stamp does not move when someone writes a note
         # into a run: the name and all tags are part of what was reviewed.
         "tags_digest": run.tags_digest or tags_digest(run.tags, run.run_name),
+        **{name: value for name, value in unseen.items() if value is not None},
     }
 
 
@@ -109,10 +119,18 @@ def text_differences(
             yield {"field": f"tags.{key}", "planned": planned, "current": current}
 
 
+DIGESTS = {
+    "content_digest": "its parameters, datasets or models",
+    "traces_digest": "its traces",
+    "assessments_digest": "the assessments that name it",
+}
+"""What a digest is over, in words, where its name does not say it."""
+
+
 def drift(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Return what differs, one ``status was FINISHED, is RUNNING`` each; empty when nothing."""
     return [
-        f"{change['field']} changed"
+        f"{DIGESTS.get(change['field'], change['field'])} changed"
         if change["field"].endswith("_digest")
         else f"{change['field']} was {_show(change['planned'])}, is {_show(change['current'])}"
         for change in differences(expected, found)
@@ -138,6 +156,10 @@ KNOWN_KEYS = {
             "last_activity_time",
             "artifact_uri",
             "tags_digest",
+            "metric_count",
+            "content_digest",
+            "traces_digest",
+            "assessments_digest",
         }
     ),
     "experiments": frozenset(

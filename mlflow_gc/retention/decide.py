@@ -79,17 +79,13 @@ def trash_since(policy: Policy, inventory: Inventory) -> int:
     return policy.as_of_ms - max((ms for ms in ages if ms is not None), default=0)
 
 
-def runs_with_histories(inventory: Inventory, decisions: Decisions) -> set[str]:
-    """Return the runs of whose metrics all has to be known (``scan.read_histories``).
+def runs_to_know(_inventory: Inventory, decisions: Decisions) -> set[str]:
+    """Return the runs of which all has to be known (metrics, contents, traces).
 
-    Those that go: what is known of their metrics may not be the newest.
+    Those that go: what is known of their metrics may not be the newest, assessments may name them,
+    and their plan says what they look like.
     """
-    return {
-        run_id
-        for run_id, decision in decisions.runs.items()
-        if decision.verdict is Verdict.DELETE
-        and inventory.runs[run_id].newest_metric_time is not None
-    }
+    return {run_id for run_id, d in decisions.runs.items() if d.verdict is Verdict.DELETE}
 
 
 def runs_that_may_read(inventory: Inventory, decisions: Decisions) -> set[str]:

@@ -97,7 +97,13 @@ def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: P
         return waiting
     content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
     days = days_before(latest, policy.as_of_ms)
-    return delete(*filter(None, (content, f"not changed for {days}", age.by)))
+    probe = facts.probes.get(experiment_id)
+    lost = probe.assessed_run if probe else None
+    irreversible = (
+        f"IRREVERSIBLE: assessments of run {lost} in its trash go for good" if lost else ""
+    )
+    reasons = filter(None, (content, f"not changed for {days}", age.by, irreversible))
+    return delete(*reasons, reversible=not lost)
 
 
 def _content(experiment_id: str, facts: _Facts, cutoff_ms: int, policy: Policy) -> Decision | None:
@@ -129,10 +135,16 @@ def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
 def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | None:
     if probe is None:
         return protect(Reason.NOT_SEEN, "not looked into")
+    if probe.traces_are_hidden:
+        return protect(Reason.TRACES_UNREAD)
     if probe.has_traces:
         return protect(Reason.HAS_TRACES)
     if probe.unseen_run:
         return protect(Reason.LIVE_RUN, f"run {probe.unseen_run}", "appeared during the scan")
+    # Deleting an experiment deletes the runs in its trash once more, and their assessments.
+    if probe.assessed_run and not policy.delete_evaluations:
+        via = (f"deleted run {probe.assessed_run}", "its assessments would be lost for good")
+        return protect(Reason.GENAI_EVALUATE, *via)
     if probe.newest_deleted_run:
         run_id, active_ms = probe.newest_deleted_run
         if active_ms >= cutoff_ms or policy.is_too_young(active_ms):

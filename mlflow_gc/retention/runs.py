@@ -77,7 +77,8 @@ class _Group:
 
     def add(self, run: Run, decision: Decision) -> None:
         self.runs.append(run)
-        if decision.verdict is Verdict.DELETE:
+        # Of one that changed since the plan, what keeps it now says more than that it changed.
+        if decision.verdict is Verdict.DELETE or decision.reason is Reason.CHANGED:
             self.candidates.add(run.run_id)
 
 
@@ -220,6 +221,8 @@ def _declared(
     # bring them back (HAZARDS 0.5).
     if is_evaluation(run) and not policy.delete_evaluations:
         return protect(Reason.GENAI_EVALUATE, "its assessments would be lost for good")
+    if run.details.traces_are_hidden:
+        return protect(Reason.TRACES_UNREAD)
     if experiment.lifecycle_stage != "active":
         return protect(Reason.EXPERIMENT_DELETED, where)
     return None
@@ -316,8 +319,13 @@ def _last_ones(
 
 
 def is_evaluation(run: Run) -> bool:
-    """Tell whether a run holds the result of ``mlflow.genai.evaluate``."""
-    return run.tags.get("mlflow.runType") == "genai_evaluate"
+    """Tell whether a run holds, or may hold, assessments.
+
+    ``mlflow.genai.evaluate`` sets the tag only where the run has no type yet; and assessments may
+    be logged in the name of any run.  Where there are none now, a run with the tag had some, or may
+    get some.
+    """
+    return run.details.loses_assessments or run.tags.get("mlflow.runType") == "genai_evaluate"
 
 
 def is_gateway(experiment: Experiment) -> bool:

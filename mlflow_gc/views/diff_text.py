@@ -14,6 +14,7 @@ import orjson
 
 from mlflow_gc.clock import parse_time
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.expect import DIGESTS
 from mlflow_gc.plan.verify import Applicability
 from mlflow_gc.views.escape import plain
 from mlflow_gc.views.grouped import counted, grouped
@@ -125,6 +126,8 @@ def change(field: dict[str, Any], *, everything: bool = False) -> str:
     if name == "tags_digest":
         # Nobody can read a digest.  That of a run is over its name, too.
         return "tags (or name) changed"
+    if name in DIGESTS:
+        return f"{DIGESTS[name]} changed"
     most = None if everything else _VALUE
     old, new = (plain(in_words(field[key]), most=most) for key in ("old", "new"))
     return f"{plain(name)}: {old} -> {new}"

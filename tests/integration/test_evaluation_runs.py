@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.plans import Journal
+from support.proxy import FORBIDDEN
 from support.world import FRESH
 
 if TYPE_CHECKING:
@@ -320,3 +321,187 @@ def test_an_experiment_with_a_kept_evaluation_stays(bench: Bench) -> None:
     assert plan.entities == set()
     assert set(plan.protection(("experiment", home))) == {"live_run"}
     assert set(plan.protection(("run", run))) == {"genai_evaluate"}
+
+
+# By evidence: the assessments, not the tag -------------------------------------------------------
+
+
+def _reader(bench: Bench, reader: str) -> tuple[str, ...]:
+    is_database = reader == "database"
+    return ("--backend-store-uri", f"sqlite:///{bench.world.database}") if is_database else ()
+
+
+@pytest.mark.parametrize("reader", ["rest", "database"])
+def test_assessments_protect_whatever_type_a_run_has(bench: Bench, reader: str) -> None:
+    """Typed by something else, or not at all; on traces anywhere, also of an experiment in the trash."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    elsewhere, trashed = world.experiment("elsewhere", age=FRESH), world.experiment("trashed")
+    typed = world.run(home, tags={"mlflow.runType": "test"})
+    issues = world.run(home, tags={"mlflow.runType": "issue_detection"})
+    untyped, named, outdated = world.run(home), world.run(home), world.run(home)
+    tagged = world.run(home, tags=TAGS)
+    traced = world.run(home)
+    traces = {
+        typed: world.assessed_trace(home, typed),
+        issues: world.assessed_trace(elsewhere, issues),
+        untyped: world.assessed_trace(trashed, untyped),
+        # On the trace of another run, and one that another assessment took the place of.
+        named: world.source_trace(elsewhere, traced),
+        outdated: world.assessed_trace(elsewhere, outdated),
+    }
+    world.assess(traces[named], named)
+    world.sql("UPDATE assessments SET valid = 0 WHERE trace_id = ?", traces[outdated])
+    world.delete_experiment(trashed)
+    plan = bench.report(*_reader(bench, reader))
+    assert plan.runs == {traced}
+    for run in (*traces, tagged):
+        assert set(plan.protection(("run", run))) == {"genai_evaluate"}
+    bench.prune(plan)
+    assert ("run", traced) not in bench.state().active
+    for trace in traces.values():
+        assert world.assessments(trace) == ["correctness"]
+
+
+@pytest.mark.parametrize("reader", ["rest", "database"])
+def test_with_the_policy_they_go_and_are_said_to_be_lost(bench: Bench, reader: str) -> None:
+    """Marked in the plan, and by the journal; the tag has nothing to do with it."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    scored, plain = world.run(home, tags={"mlflow.runType": "test"}), world.run(home)
+    trace = world.assessed_trace(home, scored)
+    policy = bench.dir / "policy.yml"
+    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    plan = bench.report("--policy", policy, *_reader(bench, reader))
+    assert plan.run(scored)["reversible"] is False
+    assert plan.run(plain)["reversible"] is True
+    assert "IRREVERSIBLE" in " ".join(plan.run(scored)["reasons"])
+    _, journal = bench.prune(plan)
+    assert world.assessments(trace) == []
+    lost = {r["id"]: (r.get("undo") or {}).get("lost") for r in journal.records}
+    assert lost == {scored: "assessments", plain: None}
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_assessments_since_the_report_keep_a_run(bench: Bench, allowed: bool) -> None:
+    """Also where the policy lets evaluations go: it was reviewed as reversible, or with fewer."""
+    world = bench.world
+    home, elsewhere = world.experiment(age=FRESH), world.experiment(age=FRESH)
+    plain, more, scored = (world.run(home) for _ in range(3))
+    traces = {run: world.assessed_trace(elsewhere, run) for run in (more, scored)}
+    policy = bench.dir / "policy.yml"
+    rule = "delete" if allowed else "keep"
+    policy.write_text(f"version: 1\nevaluation_runs: {rule}\n", encoding="utf-8")
+    plan = bench.report("--policy", policy)
+    assert plan.runs == ({plain, more, scored} if allowed else {plain})
+    traces[plain] = world.trace(elsewhere)
+    world.assess(traces[plain], plain)
+    world.assess(traces[more], more)
+    _, journal = bench.prune(plan)
+    if allowed:
+        assert journal.skips == {("run", plain): "changed", ("run", more): "changed"}
+        assert world.assessments(traces[scored]) == []
+    else:
+        assert journal.skips == {("run", plain): "protected"}
+        assert world.assessments(traces[scored]) == ["correctness"]
+    assert world.assessments(traces[plain]) == ["correctness"]
+    assert world.assessments(traces[more]) == ["correctness"] * 2
+
+
+def _trash(bench: Bench) -> tuple[str, str, str]:
+    """An empty stale experiment with an assessed run in its trash, and the trace; and an empty one."""
+    world = bench.world
+    home = world.experiment("assessed trash")
+    run = world.run(home)
+    world.delete_run(run)
+    world.date_experiment(home, updated=world.ago(100))
+    return home, run, world.experiment("empty")
+
+
+@pytest.mark.parametrize("reader", ["rest", "database"])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_trash_of_an_experiment_counts_too(bench: Bench, reader: str, allowed: bool) -> None:
+    """Deleting the experiment deletes the runs in its trash once more, and their assessments."""
+    world = bench.world
+    home, run, empty = _trash(bench)
+    trace = world.trace(world.experiment(age=FRESH))
+    world.assess(trace, run)
+    policy = bench.dir / "policy.yml"
+    rule = "delete" if allowed else "keep"
+    policy.write_text(f"version: 1\nevaluation_runs: {rule}\n", encoding="utf-8")
+    plan = bench.report("--policy", policy, *_reader(bench, reader))
+    if allowed:
+        entry, _ = plan.document["experiments"]
+        assert (entry["experiment_id"], entry["reversible"]) == (home, False)
+        assert "IRREVERSIBLE" in " ".join(entry["reasons"])
+        for form in ("text", "markdown", "html"):
+            assert "IRREVERSIBLE" in _view(bench, plan.path, form)
+    else:
+        assert set(plan.protection(("experiment", home))) == {"genai_evaluate"}
+    assert plan.document["summary"]["irreversible"] == int(allowed)
+    bench.cli("validate", plan.path).expect(0)
+    _, journal = bench.prune(plan)
+    assert not journal.skips
+    assert world.assessments(trace) == ([] if allowed else ["correctness"])
+    assert ("experiment", empty) not in bench.state().active
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_trash_of_an_experiment_is_looked_at_before_it_goes(
+    bench: Bench, allowed: bool
+) -> None:
+    """Logged since the report in the name of a run that was deleted long before."""
+    world = bench.world
+    home, run, empty = _trash(bench)
+    trace = world.trace(world.experiment(age=FRESH))
+    policy = bench.dir / "policy.yml"
+    rule = "delete" if allowed else "keep"
+    policy.write_text(f"version: 1\nevaluation_runs: {rule}\n", encoding="utf-8")
+    plan = bench.report("--policy", policy)
+    world.assess(trace, run)
+    _, journal = bench.prune(plan)
+    assert journal.skips == {("experiment", home): "changed" if allowed else "protected"}
+    assert world.assessments(trace) == ["correctness"]
+    assert ("experiment", empty) not in bench.state().active
+
+
+def test_restore_leaves_active_what_the_trash_would_cost_its_assessments(bench: Bench) -> None:
+    """A run of the old trash of an experiment, assessed since the experiment was deleted."""
+    world = bench.world
+    home, run, _ = _trash(bench)
+    other = world.run(home)
+    world.delete_run(other)
+    trace = world.trace(world.experiment(age=FRESH))
+    plan = bench.report()
+    bench.prune(plan)
+    assert ("experiment", home) not in bench.state().active
+    world.assess(trace, run)
+    outcome = bench.cli("restore", bench.journal_path(plan), "--yes")
+    assert world.assessments(trace) == ["correctness"]
+    active = bench.state().active
+    assert {("experiment", home), ("run", run)} <= active
+    assert ("run", other) not in active
+    assert "assessments" in outcome.text
+
+
+@pytest.mark.parametrize("what", ["report", "prune"])
+def test_traces_that_may_not_be_read_keep_what_is_stale(
+    bench: Bench, proxy: Proxy, what: str
+) -> None:
+    """Nobody knows then whether assessments would be lost; the plan says so."""
+    world = bench.world
+    run, home = world.run(world.experiment(age=FRESH)), world.experiment()
+    through = {"MLFLOW_TRACKING_URI": proxy.uri}
+    if what == "prune":
+        plan = bench.report()
+        assert plan.entities == {("run", run), ("experiment", home)}
+    proxy.fail("POST", "traces/search$", FORBIDDEN, times=float("inf"))
+    if what == "report":
+        plan = bench.report(env=through)
+        assert plan.entities == set()
+        assert [d["code"] for d in plan.document["diagnostics"]] == ["traces_unread"]
+        assert set(plan.protection(("run", run))) == {"traces_unread"}
+    else:
+        _, journal = bench.prune(plan, env=through, codes=(0, 3))
+        assert journal.skips["run", run] == "protected"
+    assert {("run", run), ("experiment", home)} <= bench.state().active

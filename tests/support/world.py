@@ -254,6 +254,16 @@ class World:
         }
         self.call("POST", "runs/log-metric", body)
 
+    def param(self, run_id: str, key: str = "depth", value: str = "7") -> None:
+        """Log a parameter."""
+        self.call("POST", "runs/log-parameter", {"run_id": run_id, "key": key, "value": value})
+
+    def read_dataset(self, run_id: str, name: str = "customers", digest: str = "1") -> None:
+        """Let a run read a dataset."""
+        dataset = {"name": name, "digest": digest, "source_type": "local", "source": "{}"}
+        body = {"run_id": run_id, "datasets": [{"dataset": dataset, "tags": []}]}
+        self.call("POST", "runs/log-inputs", body)
+
     def tag_run(self, run_id: str, key: str, value: str) -> None:
         """Set a run tag."""
         self.call("POST", "runs/set-tag", {"run_id": run_id, "key": key, "value": value})
@@ -520,31 +530,40 @@ class World:
 
     def assessed_trace(self, experiment_id: str, run_id: str) -> str:
         """A trace with an assessment of the run, as ``mlflow.genai.evaluate`` leaves them."""
+        trace_id = self.source_trace(experiment_id, run_id)
+        self.assess(trace_id, run_id)
+        return trace_id
+
+    def source_trace(self, experiment_id: str, run_id: str) -> str:
+        """A trace that was made in a run."""
         trace_id = f"tr-{secrets.token_hex(16)}"
-        moment = rfc3339(self.ago(OLD))
         info = {
             "trace_id": trace_id,
             "trace_location": {
                 "type": "MLFLOW_EXPERIMENT",
                 "mlflow_experiment": {"experiment_id": experiment_id},
             },
-            "request_time": moment,
+            "request_time": rfc3339(self.ago(OLD)),
             "state": "OK",
             "trace_metadata": {"mlflow.sourceRun": run_id},
         }
         self.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")
+        return trace_id
+
+    def assess(self, trace_id: str, run_id: str | None = None) -> None:
+        """Assess a trace: in the name of a run, as a judge does, or of none, as people do."""
+        moment = rfc3339(self.ago(OLD))
         assessment = {
             "assessment_name": "correctness",
             "trace_id": trace_id,
-            "source": {"source_type": "LLM_JUDGE", "source_id": "judge"},
+            "source": {"source_type": "LLM_JUDGE" if run_id else "HUMAN", "source_id": "somebody"},
             "create_time": moment,
             "last_update_time": moment,
             "feedback": {"value": True},
-            "metadata": {"mlflow.assessment.sourceRunId": run_id},
+            "metadata": {"mlflow.assessment.sourceRunId": run_id} if run_id else {"page": "1"},
         }
         path = f"traces/{trace_id}/assessments"
         self.call("POST", path, {"assessment": assessment}, version="3.0")
-        return trace_id
 
     def assessments(self, trace_id: str) -> list[str]:
         """The names of the assessments of a trace, asked from the server."""

@@ -86,6 +86,8 @@ def _stale(run: Run, found: Inventory, policy: Policy) -> bool:
         and not kept_by_tag(home.tags)
         and not kept_by_tag(run.tags)
         and (policy.delete_evaluations or run.tags.get("mlflow.runType") != "genai_evaluate")
+        and (policy.delete_evaluations or not run.details.loses_assessments)
+        and not run.details.traces_are_hidden
         and not any(run.run_id in runs_behind(found, v) for v in found.model_versions.values())
     )
 
@@ -183,6 +185,8 @@ def deleted_experiments(found: Inventory, policy: Policy) -> set[str]:
             )
             and probe is not None
             and not (probe.has_traces or probe.newest_deleted_run or probe.unseen_run)
+            and (policy.delete_evaluations or not probe.assessed_run)
+            and not probe.traces_are_hidden
         ):
             going.add(e.experiment_id)
     return going

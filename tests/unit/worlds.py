@@ -18,6 +18,7 @@ from mlflow_gc.inventory.entities import (
     Probe,
     RegisteredModel,
     Run,
+    RunDetails,
     ServerInfo,
     artifact_root,
 )
@@ -38,6 +39,9 @@ SERVER = ServerInfo("http://mlflow:5000", "http://mlflow:5000", "3.10.0", None, 
 
 RUN_IDS = [f"{n:x}" * 32 for n in range(1, 10)]
 MODEL_IDS = [f"m-{n:x}{'0' * 31}" for n in range(1, 5)]
+DIGEST = f"sha256:{'0' * 32}"
+DETAILS = RunDetails(0, DIGEST, DIGEST, DIGEST)
+"""What is read of runs that are deleted."""
 GONE_RUN, GONE_MODEL = "f" * 32, f"m-{'f' * 32}"
 EXPERIMENT_IDS = ["0", "1", "2", "9", "10"]
 MODEL_NAMES = ["fraud", "Größe 𝒳", "a.b"]
@@ -62,6 +66,7 @@ def a_run(run_id: str = RUN_IDS[0], *, parent: str | None = None, **other: Any) 
     experiment_id = other.get("experiment_id", "1")
     plain = Run(
         run_id=run_id,
+        details=DETAILS,
         run_name=f"run-{run_id[:2]}",
         experiment_id="1",
         user_id="ada",
@@ -232,6 +237,11 @@ def _run(draw: Any, run_id: str, homes: list[str]) -> Run:
         tags={**draw(tags), **extra},
         model_ids=tuple(sorted(set(draw(_mostly([], *([m] for m in [*MODEL_IDS, GONE_MODEL])))))),
         parent=draw(st.sampled_from([None] * 12 + [*RUN_IDS[:6], GONE_RUN])),
+        details=replace(
+            DETAILS,
+            loses_assessments=draw(_mostly(False, True)),
+            traces_are_hidden=draw(_mostly(False, True)),
+        ),
     )
 
 
@@ -313,6 +323,8 @@ def inventories(draw: Any) -> Inventory:
             Probe(True),
             Probe(newest_deleted_run=("x", POLICY.as_of_ms)),
             Probe(unseen_run="y"),
+            Probe(assessed_run="z"),
+            Probe(traces_are_hidden=True),
         )
     )
     probes = {

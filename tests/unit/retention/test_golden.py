@@ -29,6 +29,7 @@ from mlflow_gc.inventory.entities import (
     Probe,
     RegisteredModel,
     Run,
+    RunDetails,
 )
 from mlflow_gc.plan.policy_file import apply_policy
 from mlflow_gc.plan.schema import problems
@@ -97,6 +98,7 @@ def _run(run_id: str, said: Document) -> Run:
     metrics = {name: float(value) for name, value in fields.pop("metrics", {}).items()}
     tags = {**fields.pop("tags", {}), **({"mlflow.parentRunId": parent} if parent else {})}
     experiment_id = fields.get("experiment_id", "1")
+    details = RunDetails(**fields.pop("details", {}))
     plain = Run(
         run_id=run_id,
         run_name="",
@@ -111,6 +113,7 @@ def _run(run_id: str, said: Document) -> Run:
         artifact_root=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
         tags=tags,
         metrics=tuple(metrics.items()),
+        details=details,
     )
     return replace(plain, **fields)
 
