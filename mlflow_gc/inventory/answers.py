@@ -211,6 +211,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         failure,
         hint=hint,
         retry_after=_retry_after(response.headers.get("Retry-After")),
+        code=code,
     )
 
 

@@ -222,11 +222,14 @@ class Probe:
         newest_deleted_run: (id, last activity in ms) of the newest run in its trash, as far as it
             could matter.
         unseen_run: id of an active run that the scan did not list.
+        contents: what else it holds, for people (contents.py).  May be left out where one of the
+            above protects it.
     """
 
     has_traces: bool = False
     newest_deleted_run: tuple[str, int] | None = None
     unseen_run: str | None = None
+    contents: tuple[str, ...] = ()
 
 
 PARTIAL_VIEW = "partial_view"

@@ -21,6 +21,7 @@ from mlflow_gc.errors import Refused
 from mlflow_gc.inventory import retries, wire
 from mlflow_gc.inventory.address import Address
 from mlflow_gc.inventory.answers import checked, decode, no_answer, not_mlflow, skew_ms
+from mlflow_gc.inventory.contents import Contents, RestContents
 from mlflow_gc.inventory.credentials import (
     GivenCredentials,
     account_of,
@@ -93,6 +94,7 @@ class RestGateway:
         )
         self._has_logged_models = True
         self._has_bulk_history = True
+        self._contents = RestContents(max_parallel)
         self._trace_search: Callable[[Sequence[str]], Json | None] = self._traces_v3
         self._clock_skew_ms = 0
         self._versions_page = _VERSIONS_PAGE
@@ -378,6 +380,10 @@ class RestGateway:
         """Whether any of the experiments holds a trace; False on servers without traces."""
         found = self._trace_search(experiment_ids)
         return found is not None and bool(self._page(found, "traces")[0])
+
+    def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
+        """What active experiments hold besides runs, logged models and traces."""
+        return self._contents.read(self._optional_page, experiment_ids)
 
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
         """One experiment of any lifecycle stage."""
@@ -672,6 +678,12 @@ class RestGateway:
             if not is_last:
                 self.stopped.wait(_SECOND_THOUGHT_S)
         return None
+
+    def _optional_page(
+        self, method: str, path: str, key: str, *, since: tuple[int, int], **arguments: Any
+    ) -> Page[Json] | None:
+        found = self._optional(method, f"{_V3}/{path}", since=since, **arguments)
+        return None if found is None else self._page(found, key)
 
     def _is_at_least(self, version: tuple[int, int]) -> bool:
         found = re.match(r"(\d+)\.(\d+)", self._server_version or "")

@@ -183,6 +183,7 @@ def deleted_experiments(found: Inventory, policy: Policy) -> set[str]:
             )
             and probe is not None
             and not (probe.has_traces or probe.newest_deleted_run or probe.unseen_run)
+            and not probe.contents
         ):
             going.add(e.experiment_id)
     return going

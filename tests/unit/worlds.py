@@ -313,6 +313,7 @@ def inventories(draw: Any) -> Inventory:
             Probe(True),
             Probe(newest_deleted_run=("x", POLICY.as_of_ms)),
             Probe(unseen_run="y"),
+            Probe(contents=("scorers: 2",)),
         )
     )
     probes = {
