@@ -493,6 +493,7 @@ class Recheck:
             inventory,
             waiting,
             since_ms=trash_since(self.policy, inventory),
+            deleted=deleted_with is not None,
         )
         if inventory.diagnostics:
             raise ServerError(inventory.diagnostics[0].message, Failure.AMBIGUOUS)

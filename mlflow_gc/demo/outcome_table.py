@@ -29,6 +29,7 @@ _REASON_WORDS: dict[str, str] = {
     Reason.LIVE_RUN: "holds a run that is kept",
     Reason.HAS_LOGGED_MODELS: "holds logged models",
     Reason.HAS_TRACES: "holds traces",
+    Reason.HAS_CONTENTS: "holds scorers, issues, review queues or evaluation datasets",
     Reason.RECENT_TRASH: "a run in it was used not long before it was deleted",
 }
 

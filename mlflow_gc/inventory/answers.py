@@ -212,6 +212,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         failure,
         hint=hint,
         retry_after=_retry_after(response.headers.get("Retry-After")),
+        code=code,
     )
 
 

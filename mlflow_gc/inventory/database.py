@@ -15,6 +15,7 @@ import orjson
 
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory import scan
+from mlflow_gc.inventory.contents import LABEL_SCHEMAS, Contents, named
 from mlflow_gc.inventory.database_registry import read_models, read_versions
 from mlflow_gc.inventory.database_runs import read_runs
 from mlflow_gc.inventory.database_statements import Statements
@@ -202,12 +203,15 @@ class DatabaseReader:
             for run_id, experiment_id in self._snapshot.read(self._ask.active_runs(numbers)):
                 if run_id not in inventory.runs:
                     unseen.setdefault(str(experiment_id), run_id)
+            waiting = [i for i in ids if i not in traced and i not in unseen]
+            contents = self._contents_of(waiting)
             for i in ids:
                 found[i] = Probe(
                     has_traces=i in traced,
                     newest_deleted_run=trash.get(i),
                     unseen_run=unseen.get(i),
                     assessed_run=assessed.get(i),
+                    contents=contents.get(i, ()),
                 )
             progress("experiments", len(ids))
         self._snapshot.rest()
@@ -249,6 +253,15 @@ class DatabaseReader:
             )
             for run_id in run_ids
         }
+
+    def _contents_of(self, experiment_ids: Sequence[str]) -> Contents:
+        held: list[tuple[str, str, int]] = []
+        for kind, statement in self._ask.contents(experiment_ids).items():
+            held += ((str(i), kind, count) for i, count in self._snapshot.read(statement))
+        # What only a database shows is named only where it alone decides: that keeps plans the same
+        # whoever reads.
+        shown = {i for i, kind, _ in held if kind != LABEL_SCHEMAS}
+        return named(h for h in held if h[1] != LABEL_SCHEMAS or h[0] not in shown)
 
     def _parents_of(self, run_ids: Collection[str]) -> Sequence[tuple[str, str | None]]:
         found: list[tuple[str, str | None]] = []

@@ -13,8 +13,9 @@ from typing import Any
 from mlflow.entities.model_registry.model_version_stages import STAGE_DELETED_INTERNAL
 from mlflow.store.model_registry.dbmodels import models as registry
 from mlflow.store.tracking.dbmodels import models as tracking
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
 
+from mlflow_gc.inventory import contents
 from mlflow_gc.inventory.wire import SOURCE_RUN
 
 _ACTIVE, _DELETED = "active", "deleted"
@@ -148,6 +149,37 @@ class Statements:
             _runs.run_uuid.in_(run_ids),
             _runs.experiment_id.in_(experiment_ids),
         )
+
+    @staticmethod
+    def contents(experiment_ids: Collection[str]) -> dict[str, Rows]:
+        """Experiment, count; by kind (contents.py), of those that this MLflow has."""
+        numbers = [int(i) for i in experiment_ids]
+        scorers = tracking.SqlScorer.__table__.c
+        versions = tracking.SqlScorerVersion.__table__.c
+        datasets = tracking.SqlEvaluationDataset.__table__.c
+        held = tracking.SqlEntityAssociation.__table__.c
+        has_versions = exists().where(versions.scorer_id == scorers.scorer_id)
+        is_there = exists().where(datasets.dataset_id == held.source_id)
+        found: dict[str, Rows] = {
+            contents.SCORERS: _count_by(scorers.experiment_id, numbers).where(has_versions),
+            contents.DATASETS: _count_by(held.destination_id, experiment_ids).where(
+                held.destination_type == "experiment",
+                held.source_type == "evaluation_dataset",
+                is_there,
+            ),
+        }
+        for kind, name in (
+            (contents.ISSUES, "SqlIssue"),  # 3.11
+            (contents.REVIEW_QUEUES, "SqlReviewQueue"),  # 3.14
+            (contents.LABEL_SCHEMAS, "SqlLabelSchema"),  # 3.14
+        ):
+            if table := getattr(tracking, name, None):
+                columns = table.__table__.c
+                found[kind] = _count_by(columns.experiment_id, numbers)
+                if kind == contents.LABEL_SCHEMAS:
+                    # The server makes one as soon as somebody opens the page of an experiment.
+                    found[kind] = found[kind].where(columns.is_default == false())
+        return found
 
     def _is_here(self, experiment_id: ColumnElement[int]) -> ColumnElement[bool]:
         return experiment_id.in_(select(_experiments.experiment_id).where(*self._here))
@@ -369,3 +401,7 @@ class Statements:
             _version_tags.key,
             _version_tags.value,
         )
+
+
+def _count_by(owner: ColumnElement[Any], owners: Collection[Any]) -> Rows:
+    return select(owner, func.count()).where(owner.in_(owners)).group_by(owner)

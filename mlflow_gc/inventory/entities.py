@@ -301,6 +301,8 @@ class Probe:
         unseen_run: id of an active run that the scan did not list.
         assessed_run: id of a run in its trash that assessments name, which would be lost.
         traces_are_hidden: this account may not read traces, so nobody knows.
+        contents: what else it holds, for people (contents.py).  May be left out where one of the
+            above protects it.
     """
 
     has_traces: bool = False
@@ -308,6 +310,7 @@ class Probe:
     unseen_run: str | None = None
     assessed_run: str | None = None
     traces_are_hidden: bool = False
+    contents: tuple[str, ...] = ()
 
 
 PARTIAL_VIEW = "partial_view"

@@ -8,7 +8,7 @@ parser (``wire.py``) and one decision serve both.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -46,6 +46,7 @@ class ServerError(GcError):
     Attributes:
         failure: the kind of failure.
         retry_after: seconds the server asked us to wait, or None.
+        code: MLflow's own error code (``INVALID_STATE``), empty where there is none.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class ServerError(GcError):
         *,
         hint: str | None = None,
         retry_after: float | None = None,
+        code: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.failure = failure
         self.retry_after = retry_after
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,9 @@ class Gateway(Protocol):
             since_ms: made at this time or later, ms since the epoch; None for all.
             token: of the page.
         """
+
+    def contents_of(self, experiment_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """What active experiments hold besides runs, logged models and traces; see contents.py."""
 
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
         """One experiment of any lifecycle stage."""

@@ -21,6 +21,7 @@ from mlflow_gc.errors import Refused
 from mlflow_gc.inventory import retries, wire
 from mlflow_gc.inventory.address import Address
 from mlflow_gc.inventory.answers import checked, decode, no_answer, not_mlflow, skew_ms
+from mlflow_gc.inventory.contents import Contents, RestContents
 from mlflow_gc.inventory.credentials import (
     GivenCredentials,
     account_of,
@@ -95,6 +96,7 @@ class RestGateway:
         self._has_logged_models = True
         self._has_bulk_history = True
         self._has_traces_v3 = True
+        self._contents = RestContents(max_parallel)
         self._clock_skew_ms = 0
         self._versions_page = _VERSIONS_PAGE
         self._server_version: str | None = None
@@ -394,6 +396,10 @@ class RestGateway:
         found, next_token = self._traces(experiment_ids, _with_token(search, token))
         return [wire.trace(trace) for trace in found], next_token
 
+    def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
+        """What active experiments hold besides runs, logged models and traces."""
+        return self._contents.read(self._optional_page, experiment_ids)
+
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
         """One experiment of any lifecycle stage."""
         return self._get(
@@ -686,6 +692,12 @@ class RestGateway:
             if not is_last:
                 self.stopped.wait(_SECOND_THOUGHT_S)
         return None
+
+    def _optional_page(
+        self, method: str, path: str, key: str, *, since: tuple[int, int], **arguments: Any
+    ) -> Page[Json] | None:
+        found = self._optional(method, f"{_V3}/{path}", since=since, **arguments)
+        return None if found is None else self._page(found, key)
 
     def _is_at_least(self, version: tuple[int, int]) -> bool:
         found = re.match(r"(\d+)\.(\d+)", self._server_version or "")

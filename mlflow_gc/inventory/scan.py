@@ -151,15 +151,20 @@ def probe(
     experiment_ids: Collection[str],
     *,
     since_ms: int,
+    deleted: bool = False,
     progress: Progress = lambda _what, _count: None,
 ) -> Inventory:
     """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
+
+    Also what else they hold (contents.py), where nothing of that protects them.
 
     Args:
         gateway: where to look.
         inventory: what is known.
         experiment_ids: which experiments to look into.
         since_ms: activity in the trash matters from here on.
+        deleted: they are in the trash already; of such ones no server lists scorers and review
+            queues.
         progress: told how many experiments were looked into.
 
     Returns:
@@ -169,7 +174,10 @@ def probe(
     try:
         assessed = _assessed_trash(gateway, inventory, sorted(experiment_ids))
         for ids in chunks(sorted(experiment_ids), 100):
-            found.update(_probe(gateway, inventory, ids, since_ms, assessed))
+            of_these = _probe(gateway, inventory, ids, since_ms, assessed)
+            waiting = [i for i in ids if not (of_these[i].has_traces or of_these[i].unseen_run)]
+            contents = {} if deleted else gateway.contents_of(waiting)
+            found.update((i, replace(p, contents=contents.get(i, ()))) for i, p in of_these.items())
             progress("experiments", len(ids))
     except ServerError as error:
         if error.failure in _HOPELESS:

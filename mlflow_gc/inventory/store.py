@@ -8,12 +8,13 @@ API by MLflow's own converters, exactly as its server does.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from mlflow_gc.inventory import wire
+from mlflow_gc.inventory import contents, wire
 from mlflow_gc.inventory.address import Address
+from mlflow_gc.inventory.contents import Contents
 from mlflow_gc.inventory.entities import MetricHistory, ReadFrom, Run, Trace
 from mlflow_gc.inventory.gateway import Basics, Failure, Gateway, Json, Page, ServerError
 from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
@@ -201,6 +202,26 @@ class StoreGateway:
             )
         )
         return [wire.trace(_wire(trace)) for trace in found], next_token or None
+
+    def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
+        """What active experiments hold besides runs, logged models and traces."""
+        return contents.named(
+            (experiment_id, kind, len(found))
+            for experiment_id in experiment_ids
+            for kind, found in self._contents_of(experiment_id)
+        )
+
+    def _contents_of(self, experiment_id: str) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Yield kinds of contents, with those that were found; of older MLflow the kinds it has."""
+        one = {"experiment_id": experiment_id}
+        for kind, name, arguments in (
+            (contents.DATASETS, "search_datasets", {"experiment_ids": [experiment_id]}),
+            (contents.SCORERS, "list_scorers", one),
+            (contents.ISSUES, "search_issues", {**one, "max_results": 50_000}),  # 3.11
+            (contents.REVIEW_QUEUES, "list_review_queues", one),  # 3.14
+        ):
+            if search := getattr(self._tracking, name, None):
+                yield kind, self._call(partial(search, **arguments))
 
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
         """One experiment of any lifecycle stage."""

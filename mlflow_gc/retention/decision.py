@@ -65,6 +65,9 @@ class Reason(str, Enum):
     """The experiment holds logged models that emptying the trash would take along."""
     HAS_TRACES = "has_traces"
     """The experiment holds traces that emptying the trash would take along."""
+    HAS_CONTENTS = "has_contents"
+    """The experiment holds scorers, issues, review queues, label schemas or evaluation datasets that
+    emptying the trash would take along."""
     RECENT_TRASH = "recent_trash"
     """A run in the trash of the experiment was active after the cutoff."""
     NOT_SEEN = "not_seen"

@@ -149,6 +149,8 @@ def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | N
         run_id, active_ms = probe.newest_deleted_run
         if active_ms >= cutoff_ms or policy.is_too_young(active_ms):
             return protect(Reason.RECENT_TRASH, f"deleted run {run_id}")
+    if probe.contents:
+        return protect(Reason.HAS_CONTENTS, *probe.contents)
     return None
 
 

@@ -48,10 +48,22 @@ def settle(world: World) -> None:
     _registry(world)
     _logged_models(world)
     world.trace(world.experiment("traced"))
+    _contents(world)
     world.experiment("empty", tags={"a": "", "b": NASTY[0]})
     world.delete_experiment(world.experiment("in the trash"))
     world.experiment("before 1.28", created=None, updated=None)
     world.experiment("at the epoch", created=0, updated=0)
+
+
+def _contents(world: World) -> None:
+    judged = world.experiment("judged")
+    world.scorer(judged)
+    world.scorer(judged, NASTY[0])
+    world.issue(judged)
+    world.label_schema(judged)
+    world.review_queue(world.experiment("reviewed"))
+    world.evaluation_dataset(judged, world.experiment("evaluated"))
+    world.default_label_schema(world.experiment("opened"))
 
 
 def _runs(world: World) -> None:

@@ -528,6 +528,51 @@ class World:
         )
         return trace_id
 
+    # What else an experiment can hold
+
+    def scorer(self, experiment_id: str, name: str = "judge") -> None:
+        """A scorer, or another version of it."""
+        body = {"experiment_id": experiment_id, "name": name, "serialized_scorer": "{}"}
+        self.call("POST", "scorers/register", body, version="3.0")
+
+    def issue(self, experiment_id: str) -> None:
+        """An issue."""
+        body = {"experiment_id": experiment_id, "name": "too slow", "description": "since May"}
+        self.call("POST", "issues", body, version="3.0")
+
+    def review_queue(self, experiment_id: str) -> None:
+        """A review queue."""
+        body = {
+            "experiment_id": experiment_id,
+            "name": f"queue-{next(self._serial)}",
+            "queue_type": "CUSTOM",
+        }
+        self.call("POST", "review-queues/create", body, version="3.0")
+
+    def label_schema(self, experiment_id: str) -> None:
+        """A label schema that somebody made."""
+        body = {
+            "experiment_id": experiment_id,
+            "name": f"question-{next(self._serial)}",
+            "type": "FEEDBACK",
+            "input": {"text": {}},
+        }
+        self.call("POST", "label-schemas/create", body, version="3.0")
+
+    def default_label_schema(self, experiment_id: str) -> None:
+        """The one that the server makes when somebody opens the page of an experiment."""
+        self.http.get(
+            f"{self.uri}/api/3.0/mlflow/label-schemas/list",
+            params={"experiment_id": experiment_id},
+            timeout=60,
+        ).raise_for_status()
+
+    def evaluation_dataset(self, *experiment_ids: str) -> str:
+        """An evaluation dataset of some experiments."""
+        body = {"name": f"dataset-{next(self._serial)}", "experiment_ids": list(experiment_ids)}
+        made = self.call("POST", "datasets/create", body, version="3.0")["dataset"]
+        return str(made["dataset_id"])
+
     def assessed_trace(self, experiment_id: str, run_id: str) -> str:
         """A trace with an assessment of the run, as ``mlflow.genai.evaluate`` leaves them."""
         trace_id = self.source_trace(experiment_id, run_id)

@@ -187,6 +187,7 @@ def deleted_experiments(found: Inventory, policy: Policy) -> set[str]:
             and not (probe.has_traces or probe.newest_deleted_run or probe.unseen_run)
             and (policy.delete_evaluations or not probe.assessed_run)
             and not probe.traces_are_hidden
+            and not probe.contents
         ):
             going.add(e.experiment_id)
     return going

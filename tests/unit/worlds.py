@@ -325,6 +325,7 @@ def inventories(draw: Any) -> Inventory:
             Probe(unseen_run="y"),
             Probe(assessed_run="z"),
             Probe(traces_are_hidden=True),
+            Probe(contents=("scorers: 2",)),
         )
     )
     probes = {

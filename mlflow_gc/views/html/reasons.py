@@ -32,6 +32,7 @@ _WORDS = {
     "live_run": "it holds a run that is kept",
     "has_logged_models": "it holds logged models",
     "has_traces": "it holds traces",
+    "has_contents": "it holds scorers, issues, review queues, label schemas or evaluation datasets",
     "recent_trash": "a run in its trash was active not long ago",
     "not_seen": "the scan could not look into it",
     "keep_last": "one of the newest, by a keep rule",

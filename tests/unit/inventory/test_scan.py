@@ -237,6 +237,10 @@ class Fake:
         probes = self.found.probes
         return any(probes[e].has_traces for e in experiment_ids if e in probes)
 
+    def contents_of(self, experiment_ids):
+        probes = self.found.probes
+        return {e: probes[e].contents for e in experiment_ids if e in probes}
+
 
 def _plan(fake):
     found = scan(fake)

@@ -107,6 +107,13 @@ def test_age(field, ms, verdict):
         (
             an_experiment(),
             [],
+            Probe(contents=("issues: 1", "scorers: 2")),
+            Reason.HAS_CONTENTS,
+            ("issues: 1", "scorers: 2"),
+        ),
+        (
+            an_experiment(),
+            [],
             Probe(newest_deleted_run=("x", POLICY.as_of_ms)),
             Reason.RECENT_TRASH,
             ("deleted run x",),
