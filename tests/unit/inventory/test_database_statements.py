@@ -32,7 +32,8 @@ def _asked() -> list[Select]:
         if not name.startswith("_"):
             wanted = inspect.signature(method).parameters
             answer = method(**{key: ARGUMENTS[key] for key in wanted})
-            found += answer if isinstance(answer, tuple) else [answer]
+            answers = answer.values() if isinstance(answer, dict) else answer
+            found += answers if isinstance(answer, dict | tuple) else [answer]
     return [each.rows if isinstance(each, ByRun) else each for each in found]
 
 
