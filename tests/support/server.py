@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_FASTER = ("--gunicorn-opts", "--worker-class gthread --threads 16")
-"""MLflow's application without the layers of its default server: a third to a half less processor
-time for a request."""
+_FASTER = ("--gunicorn-opts", "--worker-class sync")
+"""MLflow's application without the layers of its default server, one request after the other: less
+than half the processor time for a request."""
 
 _KEEP_TABLES = frozenset({"alembic_version", "workspaces"})
 
