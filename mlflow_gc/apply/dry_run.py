@@ -53,6 +53,9 @@ class DryRun:
         """Remember a run as deleted."""
         self._deleted_runs.add(run_id)
 
+    def rename_experiment(self, experiment_id: str, name: str) -> None:
+        """Do nothing: nothing looks for the name of a deleted experiment."""
+
     def delete_experiment(self, experiment_id: str) -> None:
         """Do nothing: nothing looks at a deleted experiment again."""
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -23,16 +24,23 @@ from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.journal import Journal
 from mlflow_gc.apply.recheck import LOOK_IS_GOOD_FOR_S, Finding, Recheck
 from mlflow_gc.apply.undo import (
+    FREED_NAME,
     LOST_ASSESSMENTS,
+    NAME,
     OldTrash,
     deleted_since_completion,
     intended_undo,
+    rename_back,
+    renames,
     settled,
 )
+from mlflow_gc.clock import format_ms, now_ms
+from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.pace import Pace
 from mlflow_gc.inventory.retries import wait_s
 from mlflow_gc.plan.entries import Document
+from mlflow_gc.plan.names import freed_name, frees_names
 from mlflow_gc.plan.verify import identify
 from mlflow_gc.retention.lineage import nested_order
 
@@ -135,6 +143,13 @@ class Executor:
         self._intended = {
             key: undo for s in journal.earlier for key, undo in intended_undo(s).items()
         }
+        self._frees_names = frees_names(plan)
+        # What earlier sessions may have renamed and did not delete, by id.
+        self._renamed: dict[str, str] = {}
+        for experiment_id, announced in renames(journal.earlier).items():
+            for name, moment_ms in announced:
+                recheck.expect_rename(experiment_id, name, moment_ms)
+                self._renamed[experiment_id] = name
         self._pace = Pace(gateway.max_parallel)
         self._batch = BATCH
         self._resume_at = 0.0
@@ -371,20 +386,17 @@ class Executor:
                 self._check_stop()
                 self._experiments([entry])
             return
+        for entry in entries:
+            if self._frees_names:
+                trash[entry["experiment_id"]] |= self._names_of(entry)
         going = {e["experiment_id"]: e for e in self._skip("experiment", entries, findings)}
+        for experiment_id in self._renamed.keys() & trash.keys() - going.keys():
+            self._rename_back(experiment_id, trash[experiment_id])
         self._journal.intend_each("experiment", {i: trash[i] for i in going})
         self._in_parallel(
             [
-                partial(
-                    self._delete,
-                    "experiment",
-                    experiment_id,
-                    findings[experiment_id],
-                    send=partial(self._gateway.delete_experiment, experiment_id),
-                    look=partial(self._look_at_experiment, entry),
-                    undo=trash[experiment_id],
-                )
-                for experiment_id, entry in going.items()
+                partial(self._delete_experiment, entry, findings[i], trash[i])
+                for i, entry in going.items()
             ]
         )
         self._journal.sync()
@@ -394,6 +406,91 @@ class Executor:
             for i in (entry["experiment_id"] for entry in ours)
         }
         self._look_back_at_experiments(ours, undo)
+
+    def _names_of(self, entry: Document) -> Document:
+        """Return the two names of an experiment that is renamed for its deletion."""
+        name, experiment_id = entry["name"], entry["experiment_id"]
+        if experiment_id in self._renamed:
+            freed = self._renamed[experiment_id]
+        else:
+            freed = freed_name(name, experiment_id, format_ms(now_ms())[:10])
+        return {NAME: name, FREED_NAME: freed}
+
+    def _delete_experiment(self, entry: Document, finding: Finding, undo: Document) -> bool:
+        """Delete an experiment, under another name where the policy says so."""
+        experiment_id = entry["experiment_id"]
+        delete = partial(
+            self._delete,
+            "experiment",
+            experiment_id,
+            finding,
+            send=partial(self._gateway.delete_experiment, experiment_id),
+            look=partial(self._look_at_experiment, entry),
+            undo=undo,
+        )
+        if FREED_NAME not in undo or self._pretend:
+            return delete()
+        if self._stop.is_set() or self._dead.is_set():
+            return False
+        is_deleted = False
+        try:
+            is_deleted = self._rename(experiment_id, undo) and delete()
+        finally:
+            if not is_deleted:
+                self._rename_back(experiment_id, undo)
+        return is_deleted
+
+    def _rename(self, experiment_id: str, undo: Document) -> bool:
+        """Free the name of an experiment; only an active one can be renamed.
+
+        Raises:
+            ServerError: the server is gone or locked us out.
+        """
+        self._expect_rename(experiment_id, undo)
+
+        def send() -> None:
+            with self._pace.request():
+                self._gateway.rename_experiment(experiment_id, undo[FREED_NAME])
+
+        try:
+            # Renaming twice is the same as once.
+            settled(send, self._stop)
+        except ServerError as error:
+            if error.failure in _FATAL:
+                self._dead.set()
+                raise
+            if error.failure is Failure.FORBIDDEN:
+                self._record_skipped(
+                    "experiment", experiment_id, Finding("forbidden", error.message)
+                )
+            else:
+                detail = f"It could not be renamed, so it was not deleted. {error.message}"
+                self._fail_once_more("experiment", experiment_id, detail)
+            return False
+        return True
+
+    def _rename_back(self, experiment_id: str, undo: Document) -> None:
+        """Give an experiment its name back that is not deleted after all."""
+
+        def announce() -> None:
+            # It sets the time of the last update, which a later session has to know for ours.  A
+            # full disk is no reason to leave the experiment with the other name.
+            self._expect_rename(experiment_id, undo)
+            with suppress(GcError):
+                self._journal.intend("experiment", [experiment_id], undo)
+
+        try:
+            kept = rename_back(self._gateway, experiment_id, undo, self._stop, announce=announce)
+        except ServerError as error:
+            kept = f"it may be called {undo[FREED_NAME]!r} now: {error.message}"
+        if kept:
+            detail = f"It was not deleted, and its name is not back: {kept}"
+            self._journal.record("experiment", experiment_id, "failed", detail=detail, undo=undo)
+            self._result.failures.append(("experiment", experiment_id, detail))
+
+    def _expect_rename(self, experiment_id: str, undo: Document) -> None:
+        moment_ms = now_ms() + self._gateway.clock_skew_ms()
+        self._recheck.expect_rename(experiment_id, undo[FREED_NAME], moment_ms)
 
     def _without_shared(self, entries: Sequence[Document]) -> Sequence[Document]:
         """Leave out experiments in which other shards still have something to delete.
@@ -419,6 +516,9 @@ class Executor:
             return
         self._recheck.refresh()
         before = {i: frozenset(known.get("deleted_runs", ())) for i, known in undo.items()}
+        for experiment_id, known in undo.items():
+            if FREED_NAME in known:
+                self._expect_rename(experiment_id, known)
         regrets = self._recheck.regret_experiments(ours, before)
         for experiment_id, finding in regrets.items():
             policy = self._recheck.policy
@@ -431,9 +531,14 @@ class Executor:
                 workspace=self._plan["server"]["workspace"],
                 evidence=policy.evidence,
             )
-            restore = partial(trash.restore, experiment_id, record=self._record_old_trash)
+            restore = partial(self._restore_experiment, trash, experiment_id, undo[experiment_id])
             self._put_back("experiment", experiment_id, finding, restore)
         self._journal.sync()
+
+    def _restore_experiment(self, trash: OldTrash, experiment_id: str, undo: Document) -> None:
+        trash.restore(experiment_id, record=self._record_old_trash)
+        if kept := rename_back(self._gateway, experiment_id, undo, self._stop):
+            self._alarm(f"experiment {experiment_id} is back, but {kept}")
 
     def _record_old_trash(self, run_id: str, finding: Finding | None) -> None:
         """Say of a run that was in the trash of an experiment that is back why it is active now."""

@@ -67,6 +67,7 @@ _TRACES_SHARE = 10
 _LOSES_MORE = "assessments would be lost for good, which the plan does not say"
 # Start and creation times are stamped by other machines.
 _MARGIN_MS = 10 * 60 * 1000
+_RENAMED_WITHIN_MS = 5 * 60 * 1000
 _PARENT = "tags.`mlflow.parentRunId`"
 # Up to so many planned runs, asking for the children of each is cheaper than reading all nested
 # runs of the server.
@@ -153,6 +154,7 @@ class Recheck:
         self._traces_read_at = 0.0
         self._traces_took_s = 0.0
         self._workspace: str | None = plan["server"]["workspace"]
+        self._renames: dict[str, list[tuple[str, int]]] = {}
         self._seen_until_ms = min(self.policy.as_of_ms, now_ms())
         self._planned_at_ms = self._seen_until_ms
         self._read_new_experiments("")
@@ -433,6 +435,36 @@ class Recheck:
         """
         return self._judge_experiments(entries, None)
 
+    def expect_rename(self, experiment_id: str, name: str, moment_ms: int) -> None:
+        """Take note that this plan is applied by renaming an experiment first.
+
+        Args:
+            experiment_id: of a planned experiment.
+            name: what it may be called from then on.
+            moment_ms: when, by the server's clock, ms since the epoch.
+        """
+        self._renames.setdefault(experiment_id, []).append((name, moment_ms))
+
+    def _before_rename(
+        self, experiment: Experiment, entry: Document, *, is_deleted: bool
+    ) -> Experiment:
+        """Return an experiment as it was before this plan renamed it, if that is all that happened.
+
+        Renaming it, and renaming it back, sets the time of its last update.  Another time, or another
+        name, is somebody else's doing.  The deletion sets that time, too.
+        """
+        renames = self._renames.get(experiment.experiment_id, ())
+        names = {entry["name"], *(name for name, _ in renames)}
+        updated_ms = experiment.last_update_time or 0
+        is_ours = is_deleted or any(
+            abs(updated_ms - moment_ms) <= _RENAMED_WITHIN_MS for _, moment_ms in renames
+        )
+        if experiment.name not in names or not is_ours:
+            return experiment
+        return replace(
+            experiment, name=entry["name"], last_update_time=_time(entry["last_update_time"])
+        )
+
     def has_planned_runs(self, experiment_id: str) -> bool:
         """Tell whether an experiment holds active runs that the plan (all of it) deletes."""
         found, _ = self._gateway.search_runs([experiment_id], max_results=IDS_A_CALL)
@@ -459,6 +491,11 @@ class Recheck:
         looked_at, registry = self._fresh(), self.registry
         planned = {entry["experiment_id"]: entry for entry in entries}
         found = self._experiments({*planned})
+        is_deleted = deleted_with is not None
+        found = {
+            i: self._before_rename(experiment, planned[i], is_deleted=is_deleted)
+            for i, experiment in found.items()
+        }
         if deleted_with is not None:
             # Deleting sets the time of the last update: only the plan knows the one before.
             found = {

@@ -14,7 +14,7 @@ from functools import partial
 
 from mlflow_gc.apply.journal import Journal, Session
 from mlflow_gc.apply.recheck import Finding
-from mlflow_gc.apply.undo import Entry, OldTrash, Undo, settled
+from mlflow_gc.apply.undo import FREED_NAME, Entry, OldTrash, Undo, rename_back, settled
 from mlflow_gc.clock import parse_time
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment
@@ -48,6 +48,7 @@ class Restorer:
 
     Attributes:
         is_incomplete: after :meth:`run`: something that was to be brought back is not back.
+        notes: after :meth:`run`: what is back, but not as it was; one sentence each.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Restorer:
             workspace=header["server"]["workspace"],
         )
         self._restored_experiments: set[str] = set()
+        self.notes: list[str] = []
         self.is_incomplete = False
 
     def preview(self) -> tuple[list[Entry], dict[str, Finding]]:
@@ -159,6 +161,10 @@ class Restorer:
         experiment = wire.experiment(wired)
         begun: list[Entry] = []
         if experiment.lifecycle_stage == "active":
+            if experiment_id not in self._begun and self._is_renamed(experiment):
+                # The prune ended, or was killed, between renaming and deleting it.
+                self._restored(experiment_id)
+                return
             if experiment_id not in self._begun:
                 detail = "somebody restored it before; its runs are left as they are"
                 self._skip("experiment", experiment_id, "already_active", detail)
@@ -178,8 +184,21 @@ class Restorer:
         ):
             return
         self._restored_experiments.add(experiment_id)
+        self._restored(experiment_id)
+
+    def _is_renamed(self, experiment: Experiment) -> bool:
+        """Tell whether an experiment has the name that the prune gave it."""
+        return experiment.name == self._undo.experiments[experiment.experiment_id].get(FREED_NAME)
+
+    def _restored(self, experiment_id: str) -> None:
+        """Give an active experiment its name back, and record that it is as before."""
+        undo = self._undo.experiments[experiment_id]
+        kept = rename_back(self._gateway, experiment_id, undo, self._stop, dry_run=self._dry_run)
+        if kept:
+            self.is_incomplete = True
+            self.notes.append(f"experiment {experiment_id} is back, but {kept}")
         self._keep("experiment", experiment_id)
-        self._journal.record("experiment", experiment_id, "restored")
+        self._journal.record("experiment", experiment_id, "restored", detail=kept)
         self._journal.sync()
 
     def _left_to_do(self, experiment: Experiment) -> list[Entry]:

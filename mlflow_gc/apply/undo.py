@@ -10,6 +10,7 @@ from functools import partial
 
 from mlflow_gc.apply.journal import RECORD_KINDS, Session
 from mlflow_gc.apply.recheck import Finding, PartialView, Recheck, refuse_partial_view
+from mlflow_gc.clock import parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment, Run
@@ -36,13 +37,17 @@ LOST_ASSESSMENTS = "assessments"
 """What the journal says a deleted run has lost for good."""
 
 
+NAME, FREED_NAME = "name", "freed_name"
+"""What the undo of an experiment that is renamed for its deletion calls its two names."""
+
+
 @dataclass(frozen=True)
 class Undo:
     """What a journal says can and cannot be undone.
 
     Attributes:
-        experiments: for each deleted experiment, what was in its trash before; see
-            :class:`OldTrash`.
+        experiments: for each deleted experiment, what was in its trash before (see
+            :class:`OldTrash`), and ``name`` and ``freed_name`` where it was renamed for that.
         runs: deleted runs, in the order of their deletion.
         without_assessments: those of them whose assessments went for good.
         model_versions: what is known of the deleted versions.
@@ -79,6 +84,8 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
                 touched[record["kind"], record["id"]] = record.get("undo")
             elif record["outcome"] == "restored":  # put back by the prune itself
                 touched.pop((record["kind"], record["id"]), None)
+            elif FREED_NAME in record.get("undo", {}):  # renamed, not deleted, not renamed back
+                touched.setdefault((record["kind"], record["id"]), record["undo"])
     _refuse_unknown(sessions, only, touched)
     selected = {
         (kind, entity_id)
@@ -97,7 +104,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
             undo.experiments[entity_id] = {
                 name: value
                 for name, value in (known or {}).items()
-                if name in {"deleted_runs", "registered"}
+                if name in {"deleted_runs", "registered", NAME, FREED_NAME}
             }
         elif kind == "run":
             undo.runs.append(entity_id)
@@ -173,6 +180,79 @@ def deleted_since_completion(sessions: Sequence[Session]) -> dict[str, set[str]]
         if session.end and session.end["ended"] == "completed":
             deleted = {kind: set(ids) for kind, ids in owed.items()}
     return deleted
+
+
+def renames(sessions: Sequence[Session]) -> dict[str, list[tuple[str, int]]]:
+    """Return the renames that sessions announced of experiments that they did not delete.
+
+    Of these experiments the names, and the times of their last update, may be ours.
+
+    Returns:
+        By experiment id: what it was to be called, and when by the server's clock, ms since the epoch.
+    """
+    found: dict[str, list[tuple[str, int]]] = {}
+    for session in sessions:
+        skew_ms = session.header.get("clock_skew_ms", 0)
+        for line in session.lines:
+            if line.get("kind") != "experiment":
+                continue
+            if line["type"] == "intent" and FREED_NAME in line.get("undo", {}):
+                moment = parse_time(line["time"]) + skew_ms
+                for experiment_id in line["ids"]:
+                    found.setdefault(experiment_id, []).append((line["undo"][FREED_NAME], moment))
+            elif line["type"] == "record" and line["outcome"] in {"deleted", "restored"}:
+                found.pop(line["id"], None)
+    return found
+
+
+def rename_back(
+    gateway: Gateway,
+    experiment_id: str,
+    undo: Document,
+    stop: threading.Event,
+    *,
+    announce: Callable[[], None] = lambda: None,
+    dry_run: bool = False,
+) -> str | None:
+    """Give an active experiment its name back that a prune changed to delete it.
+
+    One that is in the trash, or that somebody renamed since, is left as it is.
+
+    Args:
+        gateway: the server.
+        experiment_id: of the experiment.
+        undo: with both names; without them there is nothing to do.
+        stop: cuts waiting short.
+        announce: called right before the server is changed.
+        dry_run: change nothing.
+
+    Returns:
+        Why it keeps the other name, or None.
+
+    Raises:
+        ServerError: it could not be done; it can be repeated.
+    """
+    if FREED_NAME not in undo:
+        return None
+    name, freed = undo[NAME], undo[FREED_NAME]
+
+    def is_called(expected: str) -> bool:
+        wired = gateway.get_experiment(experiment_id)
+        found = wire.experiment(wired) if wired else None
+        return found is not None and found.lifecycle_stage == "active" and found.name == expected
+
+    if not dry_run and not is_called(freed):
+        return None
+    if other := gateway.get_experiment_by_name(name):
+        if dry_run and wire.experiment(other).experiment_id == experiment_id:
+            return None
+        other_id = wire.experiment(other).experiment_id
+        return f"it is called {freed!r} now, because experiment {other_id} has its name {name!r}"
+    if not dry_run:
+        announce()
+        send = partial(gateway.rename_experiment, experiment_id, name)
+        settled(send, stop, partial(is_called, name))
+    return None
 
 
 def settled(

@@ -124,6 +124,7 @@ def restore(
             screen,
             None if dry_run else own_journal,
             keep_command=None if keep else command(*again, "--keep"),
+            notes=restorer.notes,
         )
     if fatal:
         raise fatal

@@ -190,6 +190,9 @@ class Gateway(Protocol):
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
         """One experiment of any lifecycle stage."""
 
+    def get_experiment_by_name(self, name: str) -> Json | None:
+        """The experiment of a name, of any lifecycle stage."""
+
     def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
         """The experiment that a server makes when it begins; whatever workspace is looked at."""
 
@@ -230,6 +233,9 @@ class Gateway(Protocol):
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Move an experiment and its runs to the trash."""
+
+    def rename_experiment(self, experiment_id: str, name: str) -> None:
+        """Give an active experiment another name, which no other one may have, of either stage."""
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Bring an experiment and all its runs back from the trash."""

@@ -409,6 +409,10 @@ class RestGateway:
             registry=of_registry,
         )
 
+    def get_experiment_by_name(self, name: str) -> Json | None:
+        """The experiment of a name, of any lifecycle stage."""
+        return self._get(f"{_V2}/experiments/get-by-name", {"experiment_name": name}, "experiment")
+
     def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
         """The experiment that a server makes when it begins; whatever workspace is looked at."""
         found = self._get(
@@ -571,6 +575,11 @@ class RestGateway:
     def delete_experiment(self, experiment_id: str) -> None:
         """Move an experiment and its runs to the trash."""
         self._write("POST", f"{_V2}/experiments/delete", json={"experiment_id": experiment_id})
+
+    def rename_experiment(self, experiment_id: str, name: str) -> None:
+        """Give an active experiment another name."""
+        body = {"experiment_id": experiment_id, "new_name": name}
+        self._write("POST", f"{_V2}/experiments/update", json=body)
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Bring an experiment and all its runs back from the trash."""

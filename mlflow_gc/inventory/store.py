@@ -228,6 +228,10 @@ class StoreGateway:
         store = self._experiments_beside_registry() if of_registry else self._tracking
         return self._get(lambda: store.get_experiment(experiment_id))
 
+    def get_experiment_by_name(self, name: str) -> Json | None:
+        """The experiment of a name, of any lifecycle stage."""
+        return self._get(lambda: self._tracking.get_experiment_by_name(name))
+
     def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
         """The experiment that a server makes when it begins."""
         store = self._experiments_beside_registry() if of_registry else self._tracking
@@ -285,6 +289,10 @@ class StoreGateway:
     def delete_experiment(self, experiment_id: str) -> None:
         """Move an experiment and its runs to the trash."""
         self._call(lambda: self._tracking.delete_experiment(experiment_id))
+
+    def rename_experiment(self, experiment_id: str, name: str) -> None:
+        """Give an active experiment another name."""
+        self._call(lambda: self._tracking.rename_experiment(experiment_id, name))
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Bring an experiment and all its runs back from the trash."""

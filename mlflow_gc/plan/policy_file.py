@@ -194,6 +194,7 @@ def apply_policy(
         keep_last_runs=int(last.get("runs", policy.keep_last_runs)),
         keep_last_versions=int(last.get("model_versions", policy.keep_last_versions)),
         delete_evaluations=document.get("evaluation_runs", "keep") == "delete",
+        free_experiment_names=document.get("free_experiment_names", policy.free_experiment_names),
         guards=Guards(
             max_deletions={k: int(n) for k, n in (guards.get("max_deletions") or {}).items()},
             max_share_percent={

@@ -99,6 +99,8 @@ class Policy:
         keep_last_versions: so many newest versions of each registered model never go.
         delete_evaluations: let runs of ``mlflow.genai.evaluate`` go, for good with their
             assessments.
+        free_experiment_names: rename experiments right before their deletion, so that others can
+            have their names; decides nothing.
         guards: limits on what one plan may delete.
         evidence: what the scan has to be worth.
         source: where it was read; decides nothing.
@@ -120,6 +122,7 @@ class Policy:
     keep_last_runs: int = 0
     keep_last_versions: int = 0
     delete_evaluations: bool = False
+    free_experiment_names: bool = False
     guards: Guards = field(default_factory=Guards)
     evidence: Evidence = field(default_factory=Evidence)
     source: PolicySource = PolicySource()
@@ -239,6 +242,7 @@ class Policy:
             "min_age": format_duration(self.min_age_ms),
             "keep_last": {"runs": self.keep_last_runs, "model_versions": self.keep_last_versions},
             "evaluation_runs": "delete" if self.delete_evaluations else "keep",
+            "free_experiment_names": self.free_experiment_names,
             "guards": {
                 "max_deletions": dict(sorted(self.guards.max_deletions.items())),
                 "max_share_percent": dict(sorted(self.guards.max_share_percent.items())),
@@ -275,6 +279,7 @@ class Policy:
             keep_last_runs=policy["keep_last"]["runs"],
             keep_last_versions=policy["keep_last"]["model_versions"],
             delete_evaluations=policy["evaluation_runs"] == "delete",
+            free_experiment_names=policy.get("free_experiment_names", False),
             guards=Guards(
                 max_deletions=policy["guards"]["max_deletions"],
                 max_share_percent=policy["guards"]["max_share_percent"],

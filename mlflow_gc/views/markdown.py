@@ -14,7 +14,7 @@ from mlflow_gc.views import budget, policy_in_words
 from mlflow_gc.views.budget import Block, Notice, Part
 from mlflow_gc.views.gfm import code, folded, head, row, shown, unfolded, words
 from mlflow_gc.views.lines import KIND_WORDS
-from mlflow_gc.views.plan_head import names_stay_taken
+from mlflow_gc.views.plan_head import fate_of_names
 from mlflow_gc.views.rows import last_activity
 
 Json = dict[str, Any]
@@ -120,8 +120,8 @@ def _facts(plan: Json, state: Applicability, file_name: str) -> str:
         lines.append(words(until))
     lines.append(words(f"As of {plan['as_of']}, {policy_in_words.ages(policy)}", most=_SENTENCE))
     lines.append(words(policy_in_words.source(plan.get("policy_source")), most=_URI))
-    if taken := names_stay_taken(plan):
-        lines.append(words(taken, most=_SENTENCE))
+    if names := fate_of_names(plan):
+        lines.append(words(names, most=_SENTENCE))
     if server["registry_uri"] != server["tracking_uri"]:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:

@@ -169,6 +169,7 @@ def restored(
     journal: Path | None,
     *,
     keep_command: str | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Print how a restore ended.
 
@@ -178,6 +179,7 @@ def restored(
         console: where to.
         journal: of the restore; None when nothing was changed.
         keep_command: sets the keep tag on what is back; None where it has been set.
+        notes: what is back, but not as it was.
     """
     for kind, words in by_record_kind()[:2]:
         done = counts[kind, "restored"]
@@ -185,6 +187,8 @@ def restored(
     if back := counts["run", "deleted"]:
         would = "put" if journal else "would be put"
         line(console, f"runs: {back:,} {would} back into the trash, where they were before")
+    for note in notes:
+        line(console, f"  {note}", BAD)
     _skips([s for s in skips if s["reason"] != "irreversible"], console, verb="restored")
     if journal:
         line(console, f"Journal {journal}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.names import frees_names
 from mlflow_gc.plan.verify import Applicability
 from mlflow_gc.views import policy_in_words
 from mlflow_gc.views.lines import (
@@ -55,17 +56,22 @@ def headline(plan: dict[str, Any], console: Console, state: Applicability) -> No
         what = "The others go" if lost else "They go" if rest > 1 else "It goes"
         them = "it" if rest == 1 and not lost else "them"
         line(console, f"{what} to MLflow's trash; mlflow-gc restore brings {them} back.", "dim")
-    if taken := names_stay_taken(plan):
-        line(console, taken)
+    if names := fate_of_names(plan):
+        line(console, names)
 
 
-def names_stay_taken(plan: dict[str, Any]) -> str | None:
+def fate_of_names(plan: dict[str, Any]) -> str | None:
     """Return what happens to the names of deleted experiments, in a sentence; None without any.
 
     ``set_experiment`` and ``experiments/create`` of a name in the trash fail (MLflow 2.3 to 3.18).
     """
     if not plan["experiments"]:
         return None
+    if frees_names(plan):
+        return (
+            "Deleted experiments are renamed, so their names are free; restore gives them back unless "
+            "others have them by then."
+        )
     return (
         "Deleted experiments keep their names: set_experiment(name) fails until restore or purge."
     )

@@ -72,6 +72,8 @@ def explain(policy: Json) -> Iterator[str]:
         yield f"  {_grace(policy)}"
     if policy["evaluation_runs"] != "delete":
         yield "  Evaluation runs stay: their assessments would go for good."
+    if policy.get("free_experiment_names", False):
+        yield "  Deleted experiments are renamed, so that their names are free."
     expiry = policy["expire_after"]
     for_so_long = "for ever" if expiry == NEVER else f"for {span(expiry)}"
     yield f"  A plan can be applied {for_so_long}."

@@ -69,7 +69,7 @@ def question(plan: dict[str, Any]) -> str:
     lines = [
         f"Delete {counts} on {plan['server']['tracking_uri']}?",
         policy_in_words.source(plan.get("policy_source")),
-        plan_head.names_stay_taken(plan),
+        plan_head.fate_of_names(plan),
         f"{irreversible:,} of these deletions are irreversible. Only 'yes' is accepted: ",
     ]
     return "\n" + "\n".join(plain(words) for words in lines if words)

@@ -16,7 +16,7 @@ from mlflow_gc.views.html.entries import KINDS, Entry, Fate
 from mlflow_gc.views.html.links import Links
 from mlflow_gc.views.html.markup import counted, filter_link, percent, text
 from mlflow_gc.views.lines import KIND_WORDS, listed
-from mlflow_gc.views.plan_head import names_stay_taken
+from mlflow_gc.views.plan_head import fate_of_names
 
 _AT_ONCE = 6
 _LONGEST = 600
@@ -29,8 +29,8 @@ def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability)
     where = server["tracking_uri"].removeprefix("https://").removeprefix("http://")
     yield f'<div class="intro"><p class="eyebrow">Prune plan</p><h1>{text(where)}</h1>'
     yield f'<p class="lead">{_lead(plan, found, state)}</p>'
-    if taken := names_stay_taken(dict(plan)):
-        yield f'<p class="note">{text(taken)}</p>'
+    if names := fate_of_names(dict(plan)):
+        yield f'<p class="note">{text(names)}</p>'
     yield '<dl class="facts">'
     for name, value in _facts(plan, state):
         yield f"<div><dt>{name}</dt><dd>{value}</dd></div>"

@@ -81,6 +81,8 @@ def test_version_alone_changes_nothing(read):
         ("keep_last: {}", {}),
         ("evaluation_runs: delete", {"delete_evaluations": True}),
         ("evaluation_runs: keep", {}),
+        ("free_experiment_names: true", {"free_experiment_names": True}),
+        ("free_experiment_names: false", {}),
         ("expire_after: 1h", {"expire_after_ms": 3_600_000}),
         ("expire_after: never", {"expire_after_ms": None}),
         ("max_scan_duration: 30m", {"evidence": Evidence(max_scan_ms=30 * 60_000)}),
@@ -325,6 +327,7 @@ def test_the_schema_has_no_key_that_does_nothing():
         "min_age",
         "keep_last",
         "evaluation_runs",
+        "free_experiment_names",
         "guards",
         "expire_after",
         "max_scan_duration",
@@ -498,6 +501,7 @@ MISTAKES = {
     "expiry beyond 9999": ("version: 1\nexpire_after: 999999999w\n", 2),
     "evaluation yes": ("version: 1\nevaluation_runs: yes\n", 2),
     "evaluation true": ("version: 1\nevaluation_runs: true\n", 2),
+    "names a text": ("version: 1\nfree_experiment_names: 'yes'\n", 2),
     "tab": ("version: 1\nkeep_last:\n\truns: 5\n", 3),
     "two documents": ("version: 1\n---\nversion: 1\n", 2),
     "open brace": ("version: 1\nguards: {max_share: {runs: 1%}\n", 3),
@@ -965,6 +969,7 @@ _policies = st.fixed_dictionaries(
             st.sampled_from(["runs", "model_versions"]), st.integers(0, 10**6)
         ),
         "evaluation_runs": st.sampled_from(["keep", "delete"]),
+        "free_experiment_names": st.booleans(),
         "guards": st.fixed_dictionaries(
             {},
             optional={

@@ -169,6 +169,8 @@ def test_what_a_match_is_about(match: dict[str, Any], words: str) -> None:
         ({"min_age": "3d"}, "Nothing younger than 3 days goes", " 0 days"),
         ({}, "Evaluation runs stay", "Nothing younger"),
         ({"evaluation_runs": "delete"}, "Evaluation runs may go", "Evaluation runs stay"),
+        ({"free_experiment_names": True}, "experiments are renamed", "never for less"),
+        ({}, "Evaluation runs stay", "renamed"),
         ({"owners": {"may_shorten": False}}, "never for less", "down to"),
         ({"owners": {"may_shorten": True}}, "never for model versions", "never for less"),
         ({"owners": {"shortest_ttl": "14d"}}, "for less, down to 14 days, where a", "also where"),

@@ -235,6 +235,16 @@ def test_the_question_says_by_which_policy_and_what_stays_taken() -> None:
     )
 
 
+def test_the_question_says_what_deleted_experiments_are_called() -> None:
+    plan = small()
+    policy = {**plan["policy"], "free_experiment_names": True}
+    asked = text.question({**plan, "policy": policy})
+    assert "Deleted experiments are renamed, so their names are free" in asked
+    assert "keep their names" not in asked
+    older = {key: value for key, value in policy.items() if key != "free_experiment_names"}
+    assert "keep their names" in text.question({**plan, "policy": older})
+
+
 def test_nothing_to_delete() -> None:
     plan = worlds.plan_of(worlds.inventory())
     console = log()
