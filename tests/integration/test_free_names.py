@@ -213,43 +213,42 @@ def _killed_between(bench: Bench, proxy: Proxy, plan: Plan, count: int) -> None:
     proxy.forget()
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "kept", "used", "renamed", "restored"])
 def test_the_prune_after_a_kill_between_rename_and_deletion(
-    bench: Bench, proxy: Proxy, policy: Path
+    bench: Bench, proxy: Proxy, policy: Path, meanwhile: str
 ) -> None:
-    """It deletes what it may, and gives the others their names back; what others did stays."""
+    """It deletes what it may, and gives others their names back; what others did stays."""
     world = bench.world
-    made = {world.experiment(f"team/{n}"): f"team/{n}" for n in range(5)}
-    left, kept, used, renamed, restored = made
+    experiment = world.experiment("team/1")
     plan = bench.report("--policy", policy)
     before = _names(world)
-    _killed_between(bench, proxy, plan, len(made))
-    now = _names(world)
-    assert {stage for _, stage in now.values()} == {"active"}
-    assert all(now[i][0].startswith(f"{name} (deleted ") for i, name in made.items())
+    _killed_between(bench, proxy, plan, 1)
+    name, stage = _names(world)[experiment]
+    assert stage == "active"
+    assert name.startswith("team/1 (deleted ")
     journal = Journal.load(bench.journal_path(plan), torn=True)
-    noted = {line["ids"][0]: line["undo"] for line in journal.of_type("intent")}
-    assert {i: undo["name"] for i, undo in noted.items()} == made
-    assert {i: undo["freed_name"] for i, undo in noted.items()} == {i: now[i][0] for i in made}
-    world.tag_experiment(kept, KEEP_TAG, "true")
-    world.run(used, age=0)
-    world.call("POST", "experiments/update", {"experiment_id": renamed, "new_name": "mine"})
-    # Somebody brought it back from the trash, a while later.
-    world.date_experiment(restored, updated=int(time.time() * 1000) + 6 * 60_000)
+    (intent,) = journal.of_type("intent")
+    assert (intent["undo"]["name"], intent["undo"]["freed_name"]) == ("team/1", name)
+    if meanwhile == "kept":
+        world.tag_experiment(experiment, KEEP_TAG, "true")
+    elif meanwhile == "used":
+        world.run(experiment, age=0)
+    elif meanwhile == "renamed":
+        new = {"experiment_id": experiment, "new_name": "mine"}
+        world.call("POST", "experiments/update", new)
+    elif meanwhile == "restored":
+        # Somebody brought it back from the trash, a while later.
+        world.date_experiment(experiment, updated=int(time.time() * 1000) + 6 * 60_000)
     _, journal = bench.prune(plan)
-    assert journal.skips == {
-        ("experiment", kept): "protected",
-        ("experiment", used): "changed",
-        ("experiment", renamed): "changed",
-        ("experiment", restored): "changed",
-    }
-    now = _names(world)
-    assert _freed(left, made[left], now)
-    assert now[renamed] == ("mine", "active")
-    assert {i: now[i] for i in (kept, used, restored)} == {
-        i: before[i] for i in (kept, used, restored)
-    }
+    code = {"nothing": None, "kept": "protected"}.get(meanwhile, "changed")
+    assert journal.skips == ({("experiment", experiment): code} if code else {})
+    after = {**before, experiment: ("mine", "active")} if meanwhile == "renamed" else before
+    if meanwhile == "nothing":
+        assert _freed(experiment, "team/1", _names(world))
+    else:
+        assert _names(world) == after
     bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
-    assert _names(world) == {**before, renamed: ("mine", "active")}
+    assert _names(world) == after
 
 
 def test_the_restore_after_a_kill_between_rename_and_deletion(
