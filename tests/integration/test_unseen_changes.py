@@ -154,7 +154,10 @@ def test_a_change_between_the_look_and_the_deletion_is_undone(bench: Bench, prox
     assert ("run", third) not in bench.state().active
 
 
-def test_a_plan_from_before_is_applied_without_these(bench: Bench) -> None:
+@pytest.mark.parametrize(("evaluations", "code"), [("keep", "protected"), ("delete", "changed")])
+def test_a_plan_from_before_is_applied_without_these(
+    bench: Bench, evaluations: str, code: str
+) -> None:
     """Plans of older versions do not say what a run holds; what protects counts all the same."""
     world = bench.world
     home = world.experiment(age=FRESH)
@@ -167,10 +170,12 @@ def test_a_plan_from_before_is_applied_without_these(bench: Bench) -> None:
             for name in names:
                 del entry["expect"][name]
 
-    plan = bench.report().edited(bench.dir / "old.json", forget, sign=True)
+    policy = bench.dir / "policy.yml"
+    policy.write_text(f"version: 1\nevaluation_runs: {evaluations}\n", encoding="utf-8")
+    plan = bench.report("--policy", policy).edited(bench.dir / "old.json", forget, sign=True)
     bench.cli("validate", plan.path).expect(0)
     world.param(changed)
     world.assess(world.trace(home), assessed)
     _, journal = bench.prune(plan)
-    assert journal.skips == {("run", assessed): "protected"}
+    assert journal.skips == {("run", assessed): code}
     assert not {("run", plain), ("run", changed)} & bench.state().active
