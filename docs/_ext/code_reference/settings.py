@@ -35,7 +35,8 @@ class SettingsDirective(SphinxDirective):
 def _entry(setting: Setting) -> Entry:
     meaning = f"{setting.meaning[:1].upper()}{setting.meaning[1:]}."
     flag = [text("Flag: "), code(setting.flag), text(". ")] if setting.flag else []
-    no_flag = [text("No flag: no secret is ever one. ")] if setting.is_secret else []
+    why = "no secret is ever one" if setting.is_secret else "it is set for a machine, not a command"
+    no_flag = [] if setting.flag else [text(f"No flag: {why}. ")]
     default = [text("Default: "), *with_code(setting.default), text(".")]
     return Entry(
         anchor=setting.variable,
