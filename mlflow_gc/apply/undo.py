@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +19,7 @@ from mlflow_gc.inventory.retries import wait_s
 from mlflow_gc.inventory.scan import (
     IDS_A_CALL,
     chunks,
+    read_contents,
     read_experiments,
     read_histories,
     runs_by_id,
@@ -371,8 +372,7 @@ class OldTrash:
             for run_id, run in found.items()
             if run.lifecycle_stage == "active"
         }
-        # The look before a run goes compares all that was ever logged to it.
-        found = read_histories(self._gateway, [r for i, r in found.items() if i not in stays])
+        found = self._all_of([r for i, r in found.items() if i not in stays])
         homes_of = map(
             self._gateway.get_experiment, sorted({r.experiment_id for r in found.values()})
         )
@@ -380,7 +380,8 @@ class OldTrash:
         entries = [
             _entry(run, experiments.get(run.experiment_id)) for _, run in sorted(found.items())
         ]
-        stays.update(self._assessed(found))
+        if self._gateway.loses_assessments:
+            stays.update(_assessed(found.values()))
         stays.update(self._needed(entries))
         return [entry for entry in entries if entry["run_id"] not in stays], stays
 
@@ -476,19 +477,14 @@ class OldTrash:
             if run_id not in old and _via(finding)[:1] not in [[f"run {i}"] for i in old]
         }
 
-    def _assessed(self, run_ids: Collection[str]) -> dict[str, Finding]:
-        """Return those of the runs with which assessments would be lost, with the reason.
-
-        Somebody logged them since; those from before were lost when the run was deleted.
-        """
-        if not run_ids or not self._gateway.loses_assessments:
+    def _all_of(self, runs: Sequence[Run]) -> dict[str, Run]:
+        """Return runs, by id, with all that the re-check before a deletion compares."""
+        if not runs:
             return {}
+        found = read_histories(self._gateway, runs)
+        found = read_contents(self._gateway, found.values(), with_inputs=True)
         traces = read_traces(self._gateway, sorted(read_experiments(self._gateway)))
-        return {
-            run_id: Finding("protected", _LOSES_ASSESSMENTS)
-            for run_id in run_ids
-            if traces.hidden or run_id in traces.would_be_lost()
-        }
+        return {run_id: traces.of(run) for run_id, run in found.items()}
 
     def _was_so(self, run_id: str, finding: Finding) -> bool:
         """Tell whether what protects a run did so when its experiment was deleted."""
@@ -521,6 +517,18 @@ class OldTrash:
 
 def _via(finding: Finding) -> list[str]:
     return list((finding.protection or {}).get("via", ()))
+
+
+def _assessed(runs: Iterable[Run]) -> dict[str, Finding]:
+    """Return, by id, those of the runs with which assessments would be lost.
+
+    Somebody logged them since; those from before were lost when the run was deleted.
+    """
+    return {
+        run.run_id: Finding("protected", _LOSES_ASSESSMENTS)
+        for run in runs
+        if run.details.loses_assessments or run.details.traces_are_hidden
+    }
 
 
 def _entry(run: Run, experiment: Experiment | None) -> Entry:

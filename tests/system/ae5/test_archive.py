@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 import yaml
 from support import ROOT
+from support import server as store
 
 from mlflow_gc import __version__
 from mlflow_gc.demo.server import LocalServer
@@ -207,10 +208,17 @@ def test_the_guide_names_everything_of_the_project_file(unpacked: Path, project:
 class Site:
     """A real server with two runs, last used 20 and 40 days ago."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, server: LocalServer) -> None:
+        self.uri = server.uri
         experiment = self.call("experiments/create", name=f"job {time.monotonic_ns()}")
         self.experiment_id = experiment["experiment_id"]
+        # A run is no older than its experiment.
+        then = int(time.time() * 1000) - 400 * DAY_MS
+        with store.open_database(server.database) as db:
+            db.execute(
+                "UPDATE experiments SET creation_time = ? WHERE experiment_id = ?",
+                (then, int(self.experiment_id)),
+            )
         self.days20, self.days40 = self._run(20), self._run(40)
 
     def _run(self, days: int) -> str:
@@ -243,7 +251,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
 
 @pytest.fixture
 def site(server: LocalServer) -> Site:
-    return Site(server.uri)
+    return Site(server)
 
 
 class Job:
