@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from support.plans import Journal
+from support.proxy import UNAUTHORIZED
 from support.world import FRESH, KEEP_TAG
 
 if TYPE_CHECKING:
@@ -56,6 +57,16 @@ def test_everything_reversible_is_as_before_and_nothing_else(bench: Bench) -> No
     assert "s3://bucket/old" in outcome.text
     again = bench.cli("restore", journal, "--yes").expect(0)
     assert bench.state() == state, again.text
+
+
+def test_a_restore_that_was_cut_off_is_finished_by_the_next(bench: Bench, proxy: Proxy) -> None:
+    """Between bringing an experiment back and putting its old trash back into the trash."""
+    _, journal, _, trashed = _pruned(bench)
+    proxy.fail("POST", "runs/delete$", UNAUTHORIZED, times=float("inf"))
+    bench.cli("restore", journal, "--yes", env={"MLFLOW_TRACKING_URI": proxy.uri}).expect(1)
+    assert trashed & set(bench.state().active)
+    bench.cli("restore", journal, "--yes").expect(0)
+    assert {e for e in bench.state().trashed if e[0] != "model_version"} == trashed
 
 
 def test_the_same_plan_takes_the_runs_again_but_not_the_experiment(bench: Bench) -> None:
