@@ -128,6 +128,6 @@ def test_a_log_gets_a_line_from_time_to_time(
     assert re.fullmatch(f"({line})+", outcome.err), outcome.err
     done = [int(count) for count in re.findall(line, outcome.err)]
     assert done == sorted(done)
-    assert done[-1] == 2, "the last line is of the wait for the third"
+    assert 2 in done, "a line while the third has no answer"
     assert len(done) <= outcome.seconds / progress_text.LINE_EVERY_S
     assert "━" not in outcome.text
