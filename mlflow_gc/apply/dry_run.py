@@ -43,7 +43,7 @@ class DryRun:
         found, token = self._gateway.search_traces(experiment_ids, **kwargs)
         left = [
             trace._replace(
-                assessments=[a for a in trace.assessments if a.run_id not in self._deleted_runs]
+                assessments=[a for a in trace.assessments if not a.run_ids & self._deleted_runs]
             )
             for trace in found
         ]

@@ -135,7 +135,14 @@ class Executor:
         self._stop = stop
         self._alarm = alarm
         self._skipped = skipped
-        self._lossy = {entry["run_id"] for entry in plan["runs"] if not entry["reversible"]}
+        self._lossy = {
+            *(("run", e["run_id"]) for e in plan["runs"] if not e["reversible"]),
+            *(
+                ("experiment", e["experiment_id"])
+                for e in plan["experiments"]
+                if not e["reversible"]
+            ),
+        }
         self._pretend = isinstance(gateway, DryRun)
         # Ours to put back: with what a session that was cut off has left to us, by kind.
         self._deleted = deleted_since_completion(journal.earlier)
@@ -144,12 +151,12 @@ class Executor:
             key: undo for s in journal.earlier for key, undo in intended_undo(s).items()
         }
         self._frees_names = frees_names(plan)
-        # What earlier sessions may have renamed and did not delete, by id.
-        self._renamed: dict[str, str] = {}
-        for experiment_id, announced in renames(journal.earlier).items():
-            for name, moment_ms in announced:
+        announced = renames(journal.earlier)
+        # What earlier sessions may have renamed and did not delete.
+        self._renamed = announced.keys()
+        for experiment_id, names in announced.items():
+            for name, moment_ms in names:
                 recheck.expect_rename(experiment_id, name, moment_ms)
-                self._renamed[experiment_id] = name
         self._pace = Pace(gateway.max_parallel)
         self._batch = BATCH
         self._resume_at = 0.0
@@ -311,8 +318,9 @@ class Executor:
                 raise
             return
         self._deleted[kind].discard(entity_id)
-        if kind == "run" and entity_id in self._lossy:
-            why = f"{why} (without its assessments: deleting it wiped them for good)"
+        if (kind, entity_id) in self._lossy:
+            whose = "its assessments" if kind == "run" else "assessments of runs in its trash"
+            why = f"{why} (without {whose}: deleting it wiped them for good)"
         self._journal.record(kind, entity_id, "restored", reason=finding.code, detail=why)
         self._alarm(f"{kind.replace('_', ' ')} {entity_id} was deleted and put back at once: {why}")
 
@@ -389,8 +397,10 @@ class Executor:
         for entry in entries:
             if self._frees_names:
                 trash[entry["experiment_id"]] |= self._names_of(entry)
+            if not entry["reversible"]:
+                trash[entry["experiment_id"]]["lost"] = LOST_ASSESSMENTS
         going = {e["experiment_id"]: e for e in self._skip("experiment", entries, findings)}
-        for experiment_id in self._renamed.keys() & trash.keys() - going.keys():
+        for experiment_id in self._renamed & trash.keys() - going.keys():
             self._rename_back(experiment_id, trash[experiment_id])
         self._journal.intend_each("experiment", {i: trash[i] for i in going})
         self._in_parallel(
@@ -409,12 +419,8 @@ class Executor:
 
     def _names_of(self, entry: Document) -> Document:
         """Return the two names of an experiment that is renamed for its deletion."""
-        name, experiment_id = entry["name"], entry["experiment_id"]
-        if experiment_id in self._renamed:
-            freed = self._renamed[experiment_id]
-        else:
-            freed = freed_name(name, experiment_id, format_ms(now_ms())[:10])
-        return {NAME: name, FREED_NAME: freed}
+        freed = freed_name(entry["name"], entry["experiment_id"], format_ms(now_ms()))
+        return {NAME: entry["name"], FREED_NAME: freed}
 
     def _delete_experiment(self, entry: Document, finding: Finding, undo: Document) -> bool:
         """Delete an experiment, under another name where the policy says so."""

@@ -314,7 +314,7 @@ class Recheck:
             expected = entry["expect"]
             if run.run_id in deleted_by_us:
                 # The deletion took them along.
-                expected = {k: v for k, v in expected.items() if k != "assessments_digest"}
+                expected = _without_assessments(expected)
             changed = drift(expected, now)
             if is_evaluation(run) and entry.get("reversible") is True:
                 changed.append(_LOSES_MORE)
@@ -489,6 +489,9 @@ class Recheck:
         self, entries: Sequence[Document], deleted_with: Mapping[str, Collection[str]] | None
     ) -> dict[str, Finding]:
         looked_at, registry = self._fresh(), self.registry
+        if deleted_with is not None:
+            # The deletion took them along.
+            entries = [e | {"expect": _without_assessments(e["expect"])} for e in entries]
         planned = {entry["experiment_id"]: entry for entry in entries}
         found = self._experiments({*planned})
         is_deleted = deleted_with is not None
@@ -541,8 +544,10 @@ class Recheck:
             experiment, decision = found.get(experiment_id), None
             if experiment and experiment_id in active:
                 decision = self._with_owner(inventory, decisions, "experiment", experiment_id)
+            probed = inventory.probes.get(experiment_id)
+            assessed = probed.assessed_runs if probed else {}
             findings[experiment_id] = _finding_of_experiment(
-                entry, experiment, decision, counts[experiment_id], looked_at
+                entry, experiment, assessed, decision, counts[experiment_id], looked_at
             )
         return findings
 
@@ -962,9 +967,14 @@ def _finding(run: Run | None, decision: Decision | None, looked_at: float) -> Fi
     return _judged(decision, looked_at)
 
 
+def _without_assessments(expected: Document) -> Document:
+    return {key: value for key, value in expected.items() if key != "assessments_digest"}
+
+
 def _finding_of_experiment(
     entry: Document,
     experiment: Experiment | None,
+    assessed_runs: Mapping[str, str],
     decision: Decision | None,
     run_count: int,
     looked_at: float,
@@ -973,7 +983,7 @@ def _finding_of_experiment(
         return Finding("gone", "it does not exist any more", looked_at)
     if decision is None:
         return Finding("already_deleted", "it is in the trash already", looked_at)
-    expected = expect_experiment(experiment)
+    expected = expect_experiment(experiment, assessed_runs)
     if run_count:
         # Whatever is in it now was not deleted by this plan, so the experiment stays.
         finding = _kept_or(decision, "changed", f"{run_count} active runs in it", looked_at)

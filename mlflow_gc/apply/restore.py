@@ -14,7 +14,7 @@ from functools import partial
 
 from mlflow_gc.apply.journal import Journal, Session
 from mlflow_gc.apply.recheck import Finding
-from mlflow_gc.apply.undo import FREED_NAME, Entry, OldTrash, Undo, rename_back, settled
+from mlflow_gc.apply.undo import Entry, OldTrash, Undo, has_freed_name, rename_back, settled
 from mlflow_gc.clock import parse_time
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment
@@ -32,6 +32,7 @@ _RESTORED_WITHIN_MS = 60 * 60 * 1000
 _CLOCK_MARGIN_MS = 5 * 60 * 1000
 
 _PURGED = "it has been deleted permanently since"
+_TRASH_LOST = "without assessments of runs in its trash: deleting it wiped them for good"
 WAS_IN_TRASH = "it was in the trash before the prune"
 """Detail of the record of a run that went back into the trash."""
 
@@ -161,14 +162,8 @@ class Restorer:
         experiment = wire.experiment(wired)
         begun: list[Entry] = []
         if experiment.lifecycle_stage == "active":
-            if experiment_id not in self._begun and self._is_renamed(experiment):
-                # The prune ended, or was killed, between renaming and deleting it.
-                self._restored(experiment_id)
-                return
             if experiment_id not in self._begun:
-                detail = "somebody restored it before; its runs are left as they are"
-                self._skip("experiment", experiment_id, "already_active", detail)
-                self._keep("experiment", experiment_id)
+                self._name_back(experiment)
                 return
             begun = self._left_to_do(experiment)
         if self._dry_run:
@@ -184,21 +179,37 @@ class Restorer:
         ):
             return
         self._restored_experiments.add(experiment_id)
-        self._restored(experiment_id)
+        self._record_experiment(experiment_id, self._rename_back(experiment_id))
 
-    def _is_renamed(self, experiment: Experiment) -> bool:
-        """Tell whether an experiment has the name that the prune gave it."""
-        return experiment.name == self._undo.experiments[experiment.experiment_id].get(FREED_NAME)
+    def _name_back(self, experiment: Experiment) -> None:
+        """Give an experiment that is active already its name back, if that is all that it lacks.
 
-    def _restored(self, experiment_id: str) -> None:
-        """Give an active experiment its name back, and record that it is as before."""
+        A restore could not, because somebody had the name; or a prune ended, or was killed, between
+        renaming and deleting it.
+        """
+        experiment_id = experiment.experiment_id
+        if not has_freed_name(experiment, self._undo.experiments[experiment_id]):
+            detail = "somebody restored it before; its runs are left as they are"
+        elif not (detail := self._rename_back(experiment_id) or ""):
+            self._record_experiment(experiment_id, None)
+            return
+        self._skip("experiment", experiment_id, "already_active", detail)
+        self._keep("experiment", experiment_id)
+
+    def _rename_back(self, experiment_id: str) -> str | None:
+        """Give an experiment its name back; returns why it keeps the other one, or None."""
         undo = self._undo.experiments[experiment_id]
         kept = rename_back(self._gateway, experiment_id, undo, self._stop, dry_run=self._dry_run)
         if kept:
             self.is_incomplete = True
             self.notes.append(f"experiment {experiment_id} is back, but {kept}")
+        return kept
+
+    def _record_experiment(self, experiment_id: str, kept: str | None) -> None:
         self._keep("experiment", experiment_id)
-        self._journal.record("experiment", experiment_id, "restored", detail=kept)
+        lost = experiment_id in self._undo.trash_without_assessments
+        detail = "; ".join(filter(None, (kept, _TRASH_LOST if lost else None)))
+        self._journal.record("experiment", experiment_id, "restored", detail=detail or None)
         self._journal.sync()
 
     def _left_to_do(self, experiment: Experiment) -> list[Entry]:

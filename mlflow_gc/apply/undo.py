@@ -27,6 +27,7 @@ from mlflow_gc.inventory.scan import (
 from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.entries import Document
 from mlflow_gc.plan.expect import expect_run
+from mlflow_gc.plan.names import is_freed, name_before
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
@@ -51,6 +52,7 @@ class Undo:
             :class:`OldTrash`), and ``name`` and ``freed_name`` where it was renamed for that.
         runs: deleted runs, in the order of their deletion.
         without_assessments: those of them whose assessments went for good.
+        trash_without_assessments: experiments in whose trash were runs whose assessments did.
         model_versions: what is known of the deleted versions.
         registered_models: the same of deleted registered models.
     """
@@ -58,6 +60,7 @@ class Undo:
     experiments: dict[str, Document] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     without_assessments: set[str] = field(default_factory=set)
+    trash_without_assessments: set[str] = field(default_factory=set)
     model_versions: dict[str, Document] = field(default_factory=dict)
     registered_models: dict[str, Document] = field(default_factory=dict)
 
@@ -107,6 +110,8 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
                 for name, value in (known or {}).items()
                 if name in {"deleted_runs", "registered", NAME, FREED_NAME}
             }
+            if (known or {}).get("lost") == LOST_ASSESSMENTS:
+                undo.trash_without_assessments.add(entity_id)
         elif kind == "run":
             undo.runs.append(entity_id)
             if (known or {}).get("lost") == LOST_ASSESSMENTS:
@@ -222,7 +227,7 @@ def rename_back(
     Args:
         gateway: the server.
         experiment_id: of the experiment.
-        undo: with both names; without them there is nothing to do.
+        undo: what a prune wrote down; with both names where that one renamed it.
         stop: cuts waiting short.
         announce: called right before the server is changed.
         dry_run: change nothing.
@@ -233,27 +238,40 @@ def rename_back(
     Raises:
         ServerError: it could not be done; it can be repeated.
     """
-    if FREED_NAME not in undo:
-        return None
-    name, freed = undo[NAME], undo[FREED_NAME]
 
-    def is_called(expected: str) -> bool:
+    def look() -> Experiment | None:
         wired = gateway.get_experiment(experiment_id)
         found = wire.experiment(wired) if wired else None
-        return found is not None and found.lifecycle_stage == "active" and found.name == expected
+        is_here = found and (dry_run or found.lifecycle_stage == "active")
+        return found if is_here else None
 
-    if not dry_run and not is_called(freed):
+    found = look()
+    if found is None or not has_freed_name(found, undo):
         return None
+    called = f"it is called {found.name!r} now"
+    name = undo.get(NAME) or name_before(found.name, experiment_id)
+    if name is None:
+        return f"{called}, and this journal does not say what it was called"
     if other := gateway.get_experiment_by_name(name):
-        if dry_run and wire.experiment(other).experiment_id == experiment_id:
-            return None
         other_id = wire.experiment(other).experiment_id
-        return f"it is called {freed!r} now, because experiment {other_id} has its name {name!r}"
+        return f"{called}, because experiment {other_id} has its name {name!r}"
     if not dry_run:
         announce()
         send = partial(gateway.rename_experiment, experiment_id, name)
-        settled(send, stop, partial(is_called, name))
+        settled(send, stop, lambda: (now := look()) is not None and now.name == name)
     return None
+
+
+def has_freed_name(experiment: Experiment, undo: Document) -> bool:
+    """Tell whether an experiment is called as a prune renames what it deletes.
+
+    Args:
+        experiment: as it is now.
+        undo: what a prune wrote down.  A later one may have renamed it again.
+    """
+    return experiment.name == undo.get(FREED_NAME) or is_freed(
+        experiment.name, experiment.experiment_id
+    )
 
 
 def settled(

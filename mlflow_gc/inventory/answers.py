@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -266,9 +267,14 @@ def _error_body(content: bytes) -> tuple[str, str]:
     """Return MLflow's error code and message, both empty when the body is not MLflow's."""
     try:
         body = orjson.loads(content)
-        return str(body["error_code"]), str(body.get("message", ""))[:500]
+        return str(body["error_code"]), _without_sql(str(body.get("message", "")))[:500]
     except (orjson.JSONDecodeError, TypeError, KeyError):
         return "", ""
+
+
+def _without_sql(message: str) -> str:
+    """Leave out the statement and its values, which SQLAlchemy adds to what a database says."""
+    return re.split(r"\s*\[SQL: |\s*\(Background on this error at", message, maxsplit=1)[0]
 
 
 def skew_ms(date: str | None, sent_ms: int, received_ms: int) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from mlflow_gc.errors import Refused
-from mlflow_gc.inventory import scan
+from mlflow_gc.inventory import scan, wire
 from mlflow_gc.inventory.contents import LABEL_SCHEMAS, Contents, named
 from mlflow_gc.inventory.database_registry import read_models, read_versions
 from mlflow_gc.inventory.database_runs import read_runs
@@ -169,8 +169,7 @@ class DatabaseReader:
                 progress("traces", len(rows))
             for rows in self._in_parts(self._ask.assessments):
                 for assessment_id, updated_ms, metadata, made_by in rows:
-                    named = _named_run(metadata)
-                    assessment = Assessment(assessment_id, updated_ms, named)
+                    assessment = Assessment(assessment_id, updated_ms, _named_runs(metadata))
                     traces.add_assessment(assessment, made_by or "")
             self._snapshot.rest()
         return scan.with_traces(inventory, traces, run_ids)
@@ -189,13 +188,15 @@ class DatabaseReader:
             ServerError: the database cannot be read.
         """
         found: dict[str, Probe] = {}
-        lost = inventory.traces.would_be_lost() if inventory.traces else frozenset()
+        traces = inventory.traces or Traces(are_lost=False)
         for ids in chunks(sorted(experiment_ids), _IDS_A_CALL):
             numbers = [int(i) for i in ids]
-            assessed: dict[str, str] = {}
-            for run_ids in chunks(sorted(lost - inventory.runs.keys()), _IDS_A_CALL):
+            assessed: dict[str, dict[str, str]] = {}
+            for run_ids in chunks(
+                sorted(traces.would_be_lost() - inventory.runs.keys()), _IDS_A_CALL
+            ):
                 for run_id, home in self._snapshot.read(self._ask.deleted_runs(run_ids, numbers)):
-                    assessed[str(home)] = min(run_id, assessed.get(str(home), run_id))
+                    assessed.setdefault(str(home), {})[run_id] = traces.naming(run_id)
             traced = {str(row[0]) for row in self._snapshot.read(self._ask.with_traces(numbers))}
             trash = _newest(self._snapshot.read(self._ask.trash(numbers, max(since_ms, 0))))
             unseen: dict[str, str] = {}
@@ -210,7 +211,7 @@ class DatabaseReader:
                     has_traces=i in traced,
                     newest_deleted_run=trash.get(i),
                     unseen_run=unseen.get(i),
-                    assessed_run=assessed.get(i),
+                    assessed_runs=assessed.get(i, {}),
                     contents=contents.get(i, ()),
                 )
             progress("experiments", len(ids))
@@ -330,13 +331,12 @@ def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:
     )
 
 
-def _named_run(metadata: str | None) -> str:
-    """Return the run that the metadata of an assessment names; empty where it names none."""
-    # MLflow itself looks for the text, to delete what has it.
-    if not metadata or ASSESSED_BY not in metadata:
-        return ""
-    said = orjson.loads(metadata)
-    return str(said.get(ASSESSED_BY) or "")
+def _named_runs(metadata: str | None) -> frozenset[str]:
+    """Return the runs that the metadata of an assessment names, in lower case."""
+    # Few do, and reading JSON takes longer than looking for a text.
+    if not metadata or ASSESSED_BY.lower() not in metadata.lower():
+        return frozenset()
+    return wire.named_runs(orjson.loads(metadata))
 
 
 def _tags(rows: Rows) -> dict[Any, dict[str, str]]:

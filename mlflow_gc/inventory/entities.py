@@ -266,12 +266,12 @@ class Assessment(NamedTuple):
     Attributes:
         assessment_id: its id.
         updated_ms: when it was last updated, ms since the epoch.
-        run_id: the run that it names; empty where it names none.
+        run_ids: the runs with which MLflow deletes it, in lower case; hardly ever more than one.
     """
 
     assessment_id: str
     updated_ms: int
-    run_id: str
+    run_ids: frozenset[str]
 
 
 class Trace(NamedTuple):
@@ -299,7 +299,8 @@ class Probe:
         newest_deleted_run: (id, last activity in ms) of the newest run in its trash, as far as it
             could matter.
         unseen_run: id of an active run that the scan did not list.
-        assessed_run: id of a run in its trash that assessments name, which would be lost.
+        assessed_runs: runs in its trash that assessments name, which would be lost: a digest over
+            these for each run id.
         traces_are_hidden: this account may not read traces, so nobody knows.
         contents: what else it holds, for people (contents.py).  May be left out where one of the
             above protects it.
@@ -308,7 +309,7 @@ class Probe:
     has_traces: bool = False
     newest_deleted_run: tuple[str, int] | None = None
     unseen_run: str | None = None
-    assessed_run: str | None = None
+    assessed_runs: Mapping[str, str] = field(default_factory=dict)
     traces_are_hidden: bool = False
     contents: tuple[str, ...] = ()
 

@@ -550,21 +550,20 @@ def _read_logged_models(
 
 def _assessed_trash(
     gateway: Gateway, inventory: Inventory, experiment_ids: list[str]
-) -> dict[str, str]:
-    """Return, by experiment, a run in its trash with which assessments would be lost."""
-    lost = inventory.traces.would_be_lost() if inventory.traces else frozenset()
+) -> dict[str, dict[str, str]]:
+    """Return, by experiment, the runs in its trash that assessments name; see :class:`Probe`."""
+    traces = inventory.traces or Traces(are_lost=False)
     # Deleted once before, they are looked for only where assessments name them.
     in_trash = runs_by_id(
         gateway,
-        sorted(lost - inventory.runs.keys()),
+        sorted(traces.would_be_lost() - inventory.runs.keys()),
         experiment_ids,
         view="DELETED_ONLY",
         size=_IDS_IN_BODY,
     )
-    assessed: dict[str, str] = {}
+    assessed: dict[str, dict[str, str]] = {}
     for run in in_trash:
-        known = assessed.get(run.experiment_id, run.run_id)
-        assessed[run.experiment_id] = min(known, run.run_id)
+        assessed.setdefault(run.experiment_id, {})[run.run_id] = traces.naming(run.run_id)
     return assessed
 
 
@@ -573,7 +572,7 @@ def _probe(
     inventory: Inventory,
     experiment_ids: list[str],
     since_ms: int,
-    assessed: Mapping[str, str],
+    assessed: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Probe]:
     are_hidden = bool(inventory.traces and inventory.traces.hidden)
     with_traces = set() if are_hidden else set(_with_traces(gateway, experiment_ids))
@@ -604,7 +603,7 @@ def _probe(
             has_traces=e in with_traces,
             newest_deleted_run=trash.get(e),
             unseen_run=unseen.get(e),
-            assessed_run=assessed.get(e),
+            assessed_runs=assessed.get(e, {}),
             traces_are_hidden=are_hidden,
         )
         for e in experiment_ids

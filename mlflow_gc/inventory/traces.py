@@ -77,14 +77,14 @@ class Traces:
             made_by: the run that made the trace on which it stands; empty where none did.
         """
         said = (assessment.assessment_id, assessment.updated_ms)
-        if assessment.run_id:
-            self._naming.setdefault(assessment.run_id, _Sum()).add(*said)
+        for run_id in assessment.run_ids:
+            self._naming.setdefault(run_id, _Sum()).add(*said)
         # One that names a run goes with that run: the run that made the trace did not change then.
-        elif made_by:
+        if made_by and not assessment.run_ids:
             self._made.setdefault(made_by, _Sum()).add("assessment", *said)
 
     def would_be_lost(self) -> frozenset[str]:
-        """Return the ids of the runs with which assessments would be lost."""
+        """Return the ids of the runs with which assessments would be lost, in lower case."""
         return frozenset(self._naming) if self.are_lost else frozenset()
 
     def of(self, run: Run) -> Run:
@@ -94,10 +94,14 @@ class Traces:
         details = replace(
             run.details,
             traces_digest=self._made.get(run.run_id, _NOTHING).digest(),
-            assessments_digest=self._naming.get(run.run_id, _NOTHING).digest(),
-            loses_assessments=self.are_lost and run.run_id in self._naming,
+            assessments_digest=self.naming(run.run_id),
+            loses_assessments=self.are_lost and run.run_id.lower() in self._naming,
         )
         return replace(run, details=details)
+
+    def naming(self, run_id: str) -> str:
+        """Return a digest over the assessments that name a run."""
+        return self._naming.get(run_id.lower(), _NOTHING).digest()
 
     def diagnostics(self) -> Iterator[Diagnostic]:
         """Yield what a plan has to say about traces that could not be read."""

@@ -246,11 +246,22 @@ def trace(wire: Json) -> Trace:
 
 
 def _assessment(wire: Json) -> Assessment:
-    metadata = wire.get("metadata") or {}
     return Assessment(
         assessment_id=_key(wire, "assessment_id", "assessment"),
         updated_ms=_moment(wire, "last_update_time") or 0,
-        run_id=str(metadata.get(ASSESSED_BY) or ""),
+        run_ids=named_runs(wire.get("metadata") or {}),
+    )
+
+
+def named_runs(metadata: Json) -> frozenset[str]:
+    """Return the runs that the metadata of an assessment names, in lower case.
+
+    MLflow looks for key and id as one text, to delete what has it; MySQL and SQL Server do so without
+    regard to case.
+    """
+    key = ASSESSED_BY.lower()
+    return frozenset(
+        str(value).lower() for name, value in metadata.items() if value and name.lower() == key
     )
 
 

@@ -66,7 +66,12 @@ def build_plan(
     accepted = {PARTIAL_VIEW} if policy.evidence.accept_partial_view else set()
     run_facts = _run_facts(inventory)
     experiments = Entries.of(
-        _experiment_entry(inventory.experiments[e], decisions.experiments[e], run_facts.get(e))
+        _experiment_entry(
+            inventory.experiments[e],
+            decisions.experiments[e],
+            run_facts.get(e),
+            inventory.probes[e].assessed_runs,
+        )
         for e in _deleted(decisions.experiments, key=_experiment_order)
     )
     runs = Entries.of(
@@ -209,7 +214,10 @@ def _run_facts(inventory: Inventory) -> dict[str, tuple[int, int | None]]:
 
 
 def _experiment_entry(
-    experiment: Experiment, decision: Decision, facts: tuple[int, int | None] | None
+    experiment: Experiment,
+    decision: Decision,
+    facts: tuple[int, int | None] | None,
+    assessed_runs: Mapping[str, str],
 ) -> Document:
     count, newest = facts or (0, None)
     return {
@@ -221,7 +229,7 @@ def _experiment_entry(
         "run_count": count,
         "reversible": decision.reversible,
         "reasons": list(decision.reasons),
-        "expect": expect_experiment(experiment),
+        "expect": expect_experiment(experiment, assessed_runs),
     }
 
 

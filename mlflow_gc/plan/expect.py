@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlflow_gc.canonical import digest
 from mlflow_gc.clock import format_ms, is_writable
 from mlflow_gc.inventory.entities import Experiment, ModelVersion, RegisteredModel, Run
 from mlflow_gc.inventory.run_tags import OWN_TAGS, tags_digest
@@ -52,8 +53,16 @@ def expect_run(run: Run, experiment: Experiment | None) -> dict[str, Any]:
     }
 
 
-def expect_experiment(experiment: Experiment) -> dict[str, Any]:
-    """Return what must still hold of an experiment."""
+def expect_experiment(
+    experiment: Experiment, assessed_runs: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return what must still hold of an experiment.
+
+    Args:
+        experiment: the experiment.
+        assessed_runs: those in its trash that assessments name, see :class:`Probe`.
+    """
+    lost = digest(sorted(map(list, assessed_runs.items()))) if assessed_runs else None
     return {
         "name": experiment.name,
         "lifecycle_stage": experiment.lifecycle_stage,
@@ -62,6 +71,8 @@ def expect_experiment(experiment: Experiment) -> dict[str, Any]:
         "last_update_time": time_or_none(experiment.last_update_time),
         "artifact_location": redact_uri(experiment.artifact_location),
         "tags_digest": tags_digest(experiment.tags),
+        # Of runs that are no part of the plan, which has no other place for them.
+        **({"assessments_digest": lost} if lost else {}),
     }
 
 
@@ -122,7 +133,7 @@ def text_differences(
 DIGESTS = {
     "content_digest": "its parameters, datasets or models",
     "traces_digest": "its traces",
-    "assessments_digest": "the assessments that name it",
+    "assessments_digest": "the assessments that name it, or runs in its trash,",
 }
 """What a digest is over, in words, where its name does not say it."""
 
@@ -170,6 +181,7 @@ KNOWN_KEYS = {
             "last_update_time",
             "artifact_location",
             "tags_digest",
+            "assessments_digest",
         }
     ),
     "model_versions": frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 _LONGEST = 256
@@ -13,13 +14,29 @@ def frees_names(plan: dict[str, Any]) -> bool:
     return bool(plan["policy"].get("free_experiment_names", False))
 
 
-def freed_name(name: str, experiment_id: str, day: str) -> str:
+def freed_name(name: str, experiment_id: str, time: str) -> str:
     """Return what an experiment is called once its name is free; no other one is called so.
 
     Args:
         name: of the experiment; its end is left out where all of it would be too long.
         experiment_id: of the experiment.
-        day: of the deletion, ``2026-11-29``.
+        time: of the deletion, ``2026-11-29T12:00:00Z``.
     """
-    added = f" (deleted {day}, id {experiment_id})"
+    added = f" (deleted {time}, id {experiment_id})"
     return name[: _LONGEST - len(added)] + added
+
+
+def is_freed(name: str, experiment_id: str) -> bool:
+    """Tell whether an experiment is called by one of its :func:`freed_name`."""
+    return _before(name, experiment_id) is not None
+
+
+def name_before(freed: str, experiment_id: str) -> str | None:
+    """Return the name of an experiment from before it was freed; None where not all of it is left."""
+    return _before(freed, experiment_id) if len(freed) < _LONGEST else None
+
+
+def _before(name: str, experiment_id: str) -> str | None:
+    added = rf" \(deleted [0-9T:.-]+Z, id {re.escape(experiment_id)}\)"
+    found = re.fullmatch(f"(.*?)(?:{added})+", name, re.DOTALL)
+    return found[1] if found else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from mlflow_gc.inventory.entities import Experiment, Inventory, Probe
 from mlflow_gc.inventory.sources import parent_locations
@@ -98,9 +98,9 @@ def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: P
     content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
     days = days_before(latest, policy.as_of_ms)
     probe = facts.probes.get(experiment_id)
-    lost = probe.assessed_run if probe else None
+    lost = probe.assessed_runs if probe else {}
     irreversible = (
-        f"IRREVERSIBLE: assessments of run {lost} in its trash go for good" if lost else ""
+        f"IRREVERSIBLE: assessments of {_runs(lost)} in its trash go for good" if lost else ""
     )
     reasons = filter(None, (content, f"not changed for {days}", age.by, irreversible))
     return delete(*reasons, reversible=not lost)
@@ -142,9 +142,13 @@ def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | N
     if probe.unseen_run:
         return protect(Reason.LIVE_RUN, f"run {probe.unseen_run}", "appeared during the scan")
     # Deleting an experiment deletes the runs in its trash once more, and their assessments.
-    if probe.assessed_run and not policy.delete_evaluations:
-        via = (f"deleted run {probe.assessed_run}", "its assessments would be lost for good")
-        return protect(Reason.GENAI_EVALUATE, *via)
+    if probe.assessed_runs and not policy.delete_evaluations:
+        whose = "its" if len(probe.assessed_runs) == 1 else "their"
+        return protect(
+            Reason.GENAI_EVALUATE,
+            f"deleted {_runs(probe.assessed_runs)}",
+            f"{whose} assessments would be lost for good",
+        )
     if probe.newest_deleted_run:
         run_id, active_ms = probe.newest_deleted_run
         if active_ms >= cutoff_ms or policy.is_too_young(active_ms):
@@ -152,6 +156,11 @@ def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | N
     if probe.contents:
         return protect(Reason.HAS_CONTENTS, *probe.contents)
     return None
+
+
+def _runs(run_ids: Collection[str]) -> str:
+    more = f" and {len(run_ids) - 1:,} more" if len(run_ids) > 1 else ""
+    return f"run {min(run_ids)}{more}"
 
 
 def _versions_inside(inventory: Inventory) -> dict[str, str]:

@@ -142,6 +142,13 @@ def undo(
             "MLflow wiped these for good.",
             BAD,
         )
+    if plan.trash_without_assessments:
+        line(
+            console,
+            "Runs in the trash of these experiments have lost their assessments for good: "
+            f"{counted('experiments', len(plan.trash_without_assessments))}.",
+            BAD,
+        )
     if plan.registered_models:
         models = counted("registered_models", len(plan.registered_models))
         line(console, f"{models} cannot be restored:", BAD)

@@ -465,6 +465,65 @@ def test_the_trash_of_an_experiment_is_looked_at_before_it_goes(
     assert ("experiment", empty) not in bench.state().active
 
 
+@pytest.mark.parametrize("whose", ["of the same run", "of another run"])
+def test_a_plan_lets_no_more_assessments_go_than_it_saw(bench: Bench, whose: str) -> None:
+    """It lists the runs of the trash whose assessments go; since then there is one more."""
+    world = bench.world
+    home, run, empty = _trash(bench)
+    runs = [run, world.run(home), world.run(home)]
+    for more in runs[1:]:
+        world.delete_run(more)
+    world.date_experiment(home, updated=world.ago(100))
+    trace = world.trace(world.experiment(age=FRESH))
+    for assessed in runs[:2]:
+        world.assess(trace, assessed)
+    policy = bench.dir / "policy.yml"
+    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    plan = bench.report("--policy", policy)
+    entry, _ = plan.document["experiments"]
+    assert f"run {min(runs[:2])} and 1 more" in " ".join(entry["reasons"])
+    world.assess(trace, runs[0] if whose == "of the same run" else runs[2])
+    _, journal = bench.prune(plan)
+    assert journal.skips == {("experiment", home): "changed"}
+    assert world.assessments(trace) == ["correctness"] * 3
+    assert ("experiment", empty) not in bench.state().active
+    outcome = bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
+    assert "assessments" not in outcome.text
+
+
+def test_restore_says_what_the_trash_of_an_experiment_lost(bench: Bench) -> None:
+    """The runs themselves are no part of the plan."""
+    world = bench.world
+    home, run, _ = _trash(bench)
+    trace = world.trace(world.experiment(age=FRESH))
+    world.assess(trace, run)
+    policy = bench.dir / "policy.yml"
+    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    plan = bench.report("--policy", policy)
+    bench.prune(plan)
+    assert world.assessments(trace) == []
+    journal = bench.journal_path(plan)
+    outcome = bench.cli("restore", journal, "--yes").expect(0)
+    said = " ".join(outcome.text.split())
+    assert "lost their assessments for good: 1 experiment." in said
+    undone = Journal.load(bench.dir / f"{journal.name}.restore.jsonl")
+    details = {r["id"]: r.get("detail") or "" for r in undone.records if r["kind"] == "experiment"}
+    assert {i for i, detail in details.items() if "assessments" in detail} == {home}
+
+
+@pytest.mark.parametrize("reader", ["rest", "database"])
+def test_assessments_are_found_as_the_database_finds_them(bench: Bench, reader: str) -> None:
+    """MySQL and SQL Server compare without regard to case when MLflow wipes them."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    by_key, by_id, plain = (world.run(home) for _ in range(3))
+    trace = world.trace(world.experiment(age=FRESH))
+    world.assess(trace, by_key, key="MLflow.Assessment.sourceRunID")
+    world.assess(trace, by_id.upper())
+    plan = bench.report(*_reader(bench, reader))
+    assert plan.runs == {plain}
+
+
 def test_restore_leaves_active_what_the_trash_would_cost_its_assessments(bench: Bench) -> None:
     """A run of the old trash of an experiment, assessed since the experiment was deleted."""
     world = bench.world

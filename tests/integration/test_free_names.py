@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -52,7 +53,7 @@ def policy(tmp_path: Path) -> Path:
 def _freed(experiment_id: str, name: str, names: dict[str, tuple[str, str]]) -> bool:
     """Whether an experiment is in the trash with the name that the policy gives it."""
     found, stage = names[experiment_id]
-    end = found[-len(f" (deleted 2026-11-29, id {experiment_id})") :]
+    end = found[-len(f" (deleted 2026-11-29T12:00:00.000Z, id {experiment_id})") :]
     return (
         stage == "deleted"
         and end.startswith(" (deleted 2")
@@ -99,6 +100,60 @@ def test_names_of_deleted_experiments_are_free_until_they_are_restored(
     bench.cli(*restore).expect(0)
     assert _names(world)[first] == (made[first], "active")
     assert _names(world)[second] == before[second]
+
+
+def test_the_names_come_back_whichever_prune_freed_them(bench: Bench, policy: Path) -> None:
+    """An older journal gives back what a newer prune freed, as far as it can know."""
+    world = bench.world
+    made = {world.experiment(name): name for name in NAMES}
+    long = next(i for i, name in made.items() if len(name) == 250)
+    before = _names(world)
+    first = bench.report()
+    bench.prune(first)
+    bench.cli("restore", bench.journal_path(first), "--yes").expect(0)
+
+    def prune_again(name: str) -> Plan:
+        for experiment in made:
+            world.date_experiment(experiment, updated=world.ago(100))
+        plan = bench.report("--policy", policy, name=name)
+        bench.prune(plan)
+        assert all(_freed(i, name, _names(world)) for i, name in made.items())
+        return plan
+
+    second = prune_again("second.json")
+    # The first prune freed no names, so its journal has none; of the long one the end is lost.
+    outcome = bench.cli("restore", bench.journal_path(first), "--yes").expect(PARTIAL)
+    assert f"experiment {long} is back, but" in " ".join(outcome.text.split())
+    now = _names(world)
+    assert _freed(long, made[long], {long: (now.pop(long)[0], "deleted")})
+    assert now == {i: found for i, found in before.items() if i != long}
+    bench.cli("restore", bench.journal_path(second), "--yes").expect(0)
+    assert _names(world) == before
+    prune_again("third.json")
+    bench.cli("restore", bench.journal_path(second), "--yes").expect(0)
+    assert _names(world) == before
+
+
+def test_restored_is_counted_what_was_not_there(bench: Bench, policy: Path) -> None:
+    """Somebody has the name of one: it is back, and a second restore cannot help it either."""
+    world = bench.world
+    experiment = world.experiment("nightly")
+    run = world.run(experiment)
+    plan = bench.report("--policy", policy)
+    bench.prune(plan)
+    other = world.experiment("nightly")
+    restore = ("restore", bench.journal_path(plan), "--yes")
+    assert "experiments: 1 restored" in bench.cli(*restore).expect(PARTIAL).text
+    outcome = bench.cli(*restore).expect(PARTIAL)
+    assert "experiments: 0 restored" in outcome.text
+    assert f"because experiment {other} has its name" in " ".join(outcome.text.split())
+    undone = Journal.load(bench.dir / f"{bench.journal_path(plan).name}.restore.jsonl")
+    assert [(r["id"], r["outcome"]) for r in undone.records] == [
+        (experiment, "restored"),
+        (run, "restored"),
+        (experiment, "skipped"),
+        (run, "skipped"),
+    ]
 
 
 def test_without_the_policy_names_stay(bench: Bench) -> None:
@@ -148,8 +203,6 @@ def test_unclear_answers_and_refused_renames(bench: Bench, proxy: Proxy, policy:
     made = {world.experiment(f"team/{n}"): f"team/{n}" for n in range(6)}
     lost, late, taken, refused, denied, plain = made
     plan = bench.report("--policy", policy)
-    day = time.strftime("%Y-%m-%d", time.gmtime())
-    world.experiment(f"{made[taken]} (deleted {day}, id {taken})")
     for experiment, path, fault, times in (
         (lost, "experiments/update$", faults.RESET_AFTER, 1),
         (lost, "experiments/delete$", faults.SERVER_ERROR_AFTER, 1),
@@ -159,7 +212,15 @@ def test_unclear_answers_and_refused_renames(bench: Bench, proxy: Proxy, policy:
     ):
         body = rf'"experiment_id": ?"{experiment}"'
         proxy.fail("POST", path, fault, body=body, times=times)
-    _, journal = bench.prune(plan, env=_through(proxy), codes=(PARTIAL,))
+
+    def take() -> None:
+        """Somebody has that very name first."""
+        sent = proxy.requests("POST", "experiments/update$")[-1].body
+        world.experiment(json.loads(sent)["new_name"])
+
+    proxy.before("POST", "experiments/update$", take, body=rf'"experiment_id": ?"{taken}"')
+    outcome, journal = bench.prune(plan, env=_through(proxy), codes=(PARTIAL,))
+    assert "SQL" not in outcome.text + str(journal.records)
     now = _names(world)
     for experiment in (lost, late, plain):
         assert _freed(experiment, made[experiment], now)
@@ -168,9 +229,9 @@ def test_unclear_answers_and_refused_renames(bench: Bench, proxy: Proxy, policy:
     assert journal.with_outcome("failed") == {("experiment", taken), ("experiment", refused)}
     assert journal.skips == {("experiment", denied): "forbidden"}
     proxy.forget()
-    bench.prune(plan, env=_through(proxy), codes=(PARTIAL,))
-    assert _freed(refused, made[refused], _names(world))
-    assert _freed(denied, made[denied], _names(world))
+    bench.prune(plan, env=_through(proxy))
+    now = _names(world)
+    assert all(_freed(experiment, made[experiment], now) for experiment in made)
 
 
 def test_what_is_put_back_at_once_has_its_name(bench: Bench, proxy: Proxy, policy: Path) -> None:

@@ -260,6 +260,7 @@ class Proxy:
         path: str,
         action: Callable[[], object],
         *,
+        body: str = "",
         after: int = 0,
         times: float = 1,
     ) -> None:
@@ -268,7 +269,7 @@ class Proxy:
         def run(_: Seen) -> None:
             action()
 
-        self._add(self._matcher(method, path, after), run, times)
+        self._add(self._matcher(method, path, after, body=body), run, times)
 
     def at(self, index: int, action: Callable[[], object], fault: Fault | None = None) -> None:
         """Run ``action`` when the ``index``-th request comes, before it is forwarded or ruined."""

@@ -595,8 +595,20 @@ class World:
         self.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")
         return trace_id
 
-    def assess(self, trace_id: str, run_id: str | None = None) -> None:
-        """Assess a trace: in the name of a run, as a judge does, or of none, as people do."""
+    def assess(
+        self,
+        trace_id: str,
+        run_id: str | None = None,
+        *,
+        key: str = "mlflow.assessment.sourceRunId",
+    ) -> None:
+        """Assess a trace: in the name of a run, as a judge does, or of none, as people do.
+
+        Args:
+            trace_id: of the trace.
+            run_id: of the run.
+            key: of the metadata that names it.
+        """
         moment = rfc3339(self.ago(OLD))
         assessment = {
             "assessment_name": "correctness",
@@ -605,7 +617,7 @@ class World:
             "create_time": moment,
             "last_update_time": moment,
             "feedback": {"value": True},
-            "metadata": {"mlflow.assessment.sourceRunId": run_id} if run_id else {"page": "1"},
+            "metadata": {key: run_id} if run_id else {"page": "1"},
         }
         path = f"traces/{trace_id}/assessments"
         self.call("POST", path, {"assessment": assessment}, version="3.0")

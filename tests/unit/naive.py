@@ -185,7 +185,7 @@ def deleted_experiments(found: Inventory, policy: Policy) -> set[str]:
             )
             and probe is not None
             and not (probe.has_traces or probe.newest_deleted_run or probe.unseen_run)
-            and (policy.delete_evaluations or not probe.assessed_run)
+            and (policy.delete_evaluations or not probe.assessed_runs)
             and not probe.traces_are_hidden
             and not probe.contents
         ):

@@ -323,7 +323,7 @@ def inventories(draw: Any) -> Inventory:
             Probe(True),
             Probe(newest_deleted_run=("x", POLICY.as_of_ms)),
             Probe(unseen_run="y"),
-            Probe(assessed_run="z"),
+            Probe(assessed_runs={"z": "sha256:0"}),
             Probe(traces_are_hidden=True),
             Probe(contents=("scorers: 2",)),
         )
