@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
+_ROOM = 8 * 1024**3
+"""Bytes; containers often have 64 MB there."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     depth.add_options(parser)
 
@@ -31,6 +37,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)  # before the plugin of hypothesis reads its seed
 def pytest_configure(config: pytest.Config) -> None:
     depth.configure(config)
+    memory = Path("/dev/shm")  # noqa: S108 - pytest makes a folder of the user's own in it
+    if memory.is_dir() and shutil.disk_usage(memory).free > _ROOM:
+        # A database on a disk waits for it with each request.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -38,13 +48,14 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--depth quick``, leave out all but the smoke tests of the deep tiers."""
+    """With ``--depth quick``, leave out deep tests, and all but the smoke tests of the deep tiers."""
     if not depth.chosen.smoke:
         return
     left_out = [
         item
         for item in items
-        if _tier(item) in {"resilience", "system"} and item.get_closest_marker("smoke") is None
+        if item.get_closest_marker("deep")
+        or (_tier(item) in {"resilience", "system"} and not item.get_closest_marker("smoke"))
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]

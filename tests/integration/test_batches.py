@@ -10,8 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from support import depth
 from support.proxy import TOO_MANY_NOW, UNAUTHORIZED, Fault, Seen, deletions
 from support.world import FRESH, KEEP_TAG
+
+from mlflow_gc.apply import executor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +23,18 @@ if TYPE_CHECKING:
     from support.plans import Plan
     from support.proxy import Proxy
 
-RUNS = 350  # several batches: the first one is of 100 runs
+# Several batches.
+BATCH = 30 if depth.chosen.smoke else executor.BATCH
+RUNS = 3 * BATCH + BATCH // 2
 
 
-def _plan(bench: Bench) -> Plan:
-    bench.world.bulk_runs(bench.world.experiment(age=FRESH), RUNS)
+@pytest.fixture(autouse=True)
+def _batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "BATCH", BATCH)
+
+
+def _plan(bench: Bench, runs: int = RUNS) -> Plan:
+    bench.world.bulk_runs(bench.world.experiment(age=FRESH), runs)
     return bench.report()
 
 
@@ -70,11 +80,12 @@ def test_what_went_before_the_end_of_a_batch_is_told_and_looked_back_at(
     # In the midst of a later batch, after its looks: a slow machine makes smaller ones.
     no_more_looks = partial(proxy.fail, "POST", "runs/search$", fault, times=float("inf"))
     first = replace(fault, then=no_more_looks)
-    proxy.fail("POST", "runs/delete$", first, after=150)
-    proxy.fail("POST", "runs/delete$", fault, after=150, times=float("inf"))
+    midst = BATCH + BATCH // 2
+    proxy.fail("POST", "runs/delete$", first, after=midst)
+    proxy.fail("POST", "runs/delete$", fault, after=midst, times=float("inf"))
     outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
     gone = bench.state().gone_since(before)
-    assert 100 < len(gone) < RUNS
+    assert BATCH < len(gone) < RUNS
     assert journal.with_outcome("deleted") == gone
     assert outcome.err
 
@@ -89,14 +100,14 @@ def test_a_server_that_shows_no_run_any_more_is_not_asked_for_all_of_them(
     bench: Bench, proxy: Proxy
 ) -> None:
     """Each would fail after several attempts: it ends with what the server says."""
-    plan = _plan(bench)
+    plan = _plan(bench, 350)
     before = bench.state()
     proxy.fail("POST", "runs/search$", TOO_MANY_NOW, after=3, times=float("inf"))
     outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
     assert bench.state() == before
     assert "429" in outcome.err
     assert journal.lines[-1]["ended"] == "failed"
-    assert len(proxy.seen) < RUNS
+    assert len(proxy.seen) < 350
 
 
 @pytest.mark.parametrize("kind", ["experiment", "model_version"])
@@ -105,19 +116,19 @@ def test_what_cannot_be_looked_at_time_and_again_ends_it(
 ) -> None:
     """Not only runs: each look would fail after several attempts."""
     if kind == "experiment":
-        for _ in range(120):
+        for _ in range(60):
             bench.world.experiment()
         proxy.fail("POST", "runs/search$", TOO_MANY_NOW, body="DELETED_ONLY", times=float("inf"))
     else:
-        for _ in range(120):
+        for _ in range(60):
             bench.world.spare_version(bench.world.model())
         proxy.fail("GET", "model-versions/get$", TOO_MANY_NOW, times=float("inf"))
     plan = bench.report()
-    assert len(plan.entities) == 120
+    assert len(plan.entities) == 60
     before = bench.state()
     outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
     assert bench.state() == before
-    assert 25 <= len(journal.with_outcome("failed")) < 120
+    assert 25 <= len(journal.with_outcome("failed")) < 60
     assert "25 looks or deletions failed one after the other" in outcome.err
     assert journal.lines[-1]["ended"] == "failed"
 

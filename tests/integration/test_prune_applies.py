@@ -299,6 +299,7 @@ def test_a_tree_that_is_deeper_than_any_stack(bench: Bench) -> None:
     assert "1500" in outcome.out.replace(",", "")
 
 
+@pytest.mark.deep
 def test_all_pages_of_everything_are_read(bench: Bench) -> None:
     """1,300 experiments and 1,150 registered models, every other one with an alias."""
     world = bench.world

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import base64
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from support import depth
 from support import server as store
 from support.bench import Bench
 from support.plans import Plan, plan_digest
 from support.proxy import HTML_404, Fault, Proxy, deletions
 from support.world import FRESH, World
 
+from mlflow_gc.apply import executor
 from mlflow_gc.demo.server import LocalServer
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ GRANTS: dict[str, list[tuple[str, str]]] = {
 """Account -> resource type and permission, each on all resources of the type."""
 AT_ONCE = 16
 """Calls that may be under way at once, at most."""
-RUNS = 110
+BATCH = 30 if depth.chosen.smoke else executor.BATCH
+RUNS = BATCH + 10
 """More than one batch of deletions."""
 OTHERS = ["manager", "editor", "reader", "nobody"]
 """Accounts that are no administrator."""
@@ -129,9 +132,30 @@ def _give_grants(guarded: Guarded) -> None:
     guarded.set_admin("deputy", is_admin=True)
 
 
+@pytest.fixture(autouse=True)
+def _batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "BATCH", BATCH)
+
+
+@contextmanager
+def _accounts(server: LocalServer) -> Iterator[sqlite3.Connection]:
+    """The database of accounts and rights; committed in the end."""
+    with (
+        closing(sqlite3.connect(server.directory / "auth.db", timeout=60)) as accounts,
+        accounts,
+    ):
+        yield accounts
+
+
+Rights = dict[str, list[tuple[Any, ...]]]
+"""Table -> rows."""
+
+
 @pytest.fixture(scope="module")
-def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    """A server where an account may do what it was granted and nothing else."""
+def guarded_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[LocalServer, Rights]]:
+    """A server where an account may do what it was granted and nothing else; and these grants."""
     directory = tmp_path_factory.mktemp("guarded")
     config = directory / "auth.ini"
     config.write_text(
@@ -153,24 +177,31 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSe
                 auth=(ADMIN, password(ADMIN)),
                 timeout=30,
             ).raise_for_status()
-        yield server
+        world = World(server.uri, server.database, 0)
+        _give_grants(Guarded(server, world))
+        world.close()
+        with _accounts(server) as accounts:
+            rights = {
+                table: accounts.execute(f'SELECT * FROM "{table}"').fetchall()
+                for table in ("role_permissions", "users")
+            }
+        yield server, rights
 
 
 @pytest.fixture
-def guarded(guarded_server: LocalServer, as_of_ms: int) -> Iterator[Guarded]:
+def guarded(guarded_server: tuple[LocalServer, Rights], as_of_ms: int) -> Iterator[Guarded]:
     """The server, emptied, every account with the rights of :data:`GRANTS`."""
-    store.empty(guarded_server.database)
-    with (
-        closing(sqlite3.connect(guarded_server.directory / "auth.db", timeout=60)) as auth,
-        auth,
-    ):
+    server, rights = guarded_server
+    store.empty(server.database)
+    with _accounts(server) as accounts:
         # Ids of experiments come again in an emptied store, and rights on them must not.
-        auth.execute("DELETE FROM role_permissions")
-    world = World(guarded_server.uri, guarded_server.database, as_of_ms)
+        for table, rows in rights.items():
+            accounts.execute(f'DELETE FROM "{table}"')
+            marks = ", ".join("?" * len(rows[0]))
+            accounts.executemany(f'INSERT INTO "{table}" VALUES ({marks})', rows)
+    world = World(server.uri, server.database, as_of_ms)
     world.http.auth = (ADMIN, password(ADMIN))
-    prepared = Guarded(guarded_server, world)
-    _give_grants(prepared)
-    yield prepared
+    yield Guarded(server, world)
     world.close()
 
 

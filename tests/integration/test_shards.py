@@ -150,6 +150,7 @@ def test_restore_undoes_all_shards_from_one_merged_journal(bench: Bench) -> None
     assert set(bench.state().active) == set(before.active) - versions
 
 
+@pytest.mark.deep
 def test_the_journals_undo_it_one_by_one_too(bench: Bench) -> None:
     """In a second round those runs come back whose experiment another shard had deleted."""
     plan = estate(bench)

@@ -248,7 +248,7 @@ def _met(requests: list[Seen]) -> int:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("fault", AT_EACH_WRITE, ids=str)
+@pytest.mark.parametrize("fault", depth.some(AT_EACH_WRITE, 3), ids=str)
 def test_prune_survives_a_fault_at_each_of_its_writes(estate: Estate, fault: Fault) -> None:
     """The first attempt of every delete fails; one look and one more attempt do it."""
     seen = check_prune(estate, partial(estate.proxy.fail_each_write, fault), passes=True)
@@ -390,7 +390,7 @@ def test_restore_survives_a_fault_at_any_request(estate: Estate, number: int) ->
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("fault", AT_EACH_WRITE, ids=str)
+@pytest.mark.parametrize("fault", depth.some(AT_EACH_WRITE, 3), ids=str)
 def test_restore_survives_a_fault_at_each_of_its_writes(estate: Estate, fault: Fault) -> None:
     """The first attempt to bring back each of them fails."""
     seen = check_restore(estate, partial(estate.proxy.fail_each_write, fault))

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pytest
+
+_Case = TypeVar("_Case")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ _FIRST_SEED = 0
 chosen = DEPTHS["normal"]
 """Set before the first test is collected."""
 seed = _FIRST_SEED
+
+
+def some(cases: Sequence[_Case], by_day: int) -> Sequence[_Case]:
+    """Return the cases of a parametrized test; the quick tests take only the first of them."""
+    return cases[:by_day] if chosen.smoke else cases
 
 
 def add_options(parser: pytest.Parser) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_gc.demo.server import LocalServer
@@ -16,9 +17,11 @@ from support import depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-_FASTER = ("--gunicorn-opts", "--worker-class sync")
+_FASTER = (
+    "--gunicorn-opts",
+    f"--worker-class sync --config {Path(__file__).with_name('gunicorn_settings.py')}",
+)
 """MLflow's application without the layers of its default server, one request after the other: less
 than half the processor time for a request."""
 

@@ -212,6 +212,7 @@ def test_a_run_held_by_the_caller_stays_with_its_tree(found, run_id):
     assert _gone(held, "runs") <= _gone(decide(found, POLICY), "runs")
 
 
+@pytest.mark.deep
 def test_random_worlds_are_not_all_empty_of_deletions():
     seen = dict.fromkeys(KINDS, 0)
     reasons: Counter[Reason] = Counter()

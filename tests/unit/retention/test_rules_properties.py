@@ -1166,6 +1166,7 @@ def _without_tag(found: Inventory, tag: str) -> Inventory:
     )
 
 
+@pytest.mark.deep
 def test_random_worlds_are_decided_by_each_part_of_the_policy():
     """Otherwise the properties above would hold of nothing."""
     gone: Counter[str] = Counter()
