@@ -567,6 +567,11 @@ def _assessed_trash(
     return assessed
 
 
+_UNFINISHED = " AND ".join(
+    f"attributes.status != '{status}'" for status in ("FINISHED", "FAILED", "KILLED")
+)
+
+
 def _probe(
     gateway: Gateway,
     inventory: Inventory,
@@ -593,11 +598,9 @@ def _probe(
             for run in _all_runs(gateway, empty, "", "ACTIVE_ONLY"):
                 unseen.setdefault(run.experiment_id, run.run_id)
     # A run without a start time (old rows, other stores) lies beyond the windows of the scan.
-    for status in ("RUNNING", "SCHEDULED"):
-        filter_string = f"attributes.status = '{status}'"
-        for run in _all_runs(gateway, experiment_ids, filter_string, "ACTIVE_ONLY"):
-            if run.run_id not in inventory.runs:
-                unseen.setdefault(run.experiment_id, run.run_id)
+    for run in _all_runs(gateway, experiment_ids, _UNFINISHED, "ACTIVE_ONLY"):
+        if run.run_id not in inventory.runs:
+            unseen.setdefault(run.experiment_id, run.run_id)
     return {
         e: Probe(
             has_traces=e in with_traces,

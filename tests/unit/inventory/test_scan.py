@@ -147,8 +147,9 @@ class Fake:
             for r in self.runs.values()
             if r.experiment_id in experiment_ids and r.lifecycle_stage in stages[view]
         ]
-        if status := re.fullmatch(r"attributes\.status = '(\w+)'", filter_string):
-            rows = [r for r in rows if r.status == status[1]]
+        if filter_string.startswith("attributes.status != "):
+            others = re.findall(r"attributes\.status != '(\w+)'", filter_string)
+            rows = [r for r in rows if r.status not in others]
         elif ids := re.fullmatch(r"attributes\.run_id IN \((.*)\)", filter_string):
             rows = [r for r in rows if f"'{r.run_id}'" in ids[1].split(", ")]
         else:
