@@ -107,7 +107,7 @@ def test_every_value_left_out_or_of_another_type(name, document):
     for place in places(document):
         if any(isinstance(part, int) and part for part in place):
             continue  # the second in a list is like the first
-        for value in (None, True, -1, 1.0, "x", [], {}):
+        for value in depth.some(["x", None, -1, {}, True, 1.0, []], 4):
             changed = copy.deepcopy({"": document})
             holder_of(changed, ("", *place))[("", *place)[-1]] = value
             is_valid = schema.thorough_validator(name).is_valid(changed[""])
