@@ -24,6 +24,7 @@ from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.journal import Journal
 from mlflow_gc.apply.recheck import LOOK_IS_GOOD_FOR_S, Finding, Recheck
 from mlflow_gc.apply.undo import (
+    CREATED,
     FREED_NAME,
     LOST_ASSESSMENTS,
     NAME,
@@ -233,7 +234,10 @@ class Executor:
         entries = [entry for level in levels for entry in level]
         findings = self._look_at_runs(entries)
         going = {entry["run_id"] for entry in self._skip("run", entries, findings)}
-        self._intend("run", [entry for entry in entries if entry["run_id"] in going])
+        wanted = [entry for entry in entries if entry["run_id"] in going]
+        self._intend("run", [entry for entry in wanted if entry["reversible"]])
+        lossy = [entry for entry in wanted if not entry["reversible"]]
+        self._intend("run", lossy, {"lost": LOST_ASSESSMENTS})
         kept_below: dict[str, str] = {}
         took_s = 0.0
         for level in levels:
@@ -288,14 +292,17 @@ class Executor:
 
     def _look_back_at_all_runs(self) -> None:
         """Once, when all runs are done: does anything need one that its times did not give away?"""
-        ours = self._deleted["run"]
-        if self._pretend or not ours:
+        if self._pretend or not self._deleted["run"]:
             return
         kept = {
             record["id"]: record.get("detail") or record["outcome"]
             for record in self._journal.kept
             if record["kind"] == "run" and record["reason"] not in {"gone", "already_deleted"}
         }
+        back = self._recheck.active_again(self._deleted["run"])
+        kept |= dict.fromkeys(back, "somebody restored it meanwhile")
+        self._deleted["run"] -= back
+        ours = self._deleted["run"]
         failed = {run_id for kind, run_id, _ in self._result.failures if kind == "run"}
         needed = self._recheck.needed_after_all(ours, kept) - failed
         if not needed:
@@ -395,10 +402,13 @@ class Executor:
                 self._experiments([entry])
             return
         for entry in entries:
+            undo = trash[entry["experiment_id"]]
+            if entry["creation_time"]:
+                undo[CREATED] = entry["creation_time"]
             if self._frees_names:
-                trash[entry["experiment_id"]] |= self._names_of(entry)
+                undo |= self._names_of(entry)
             if not entry["reversible"]:
-                trash[entry["experiment_id"]]["lost"] = LOST_ASSESSMENTS
+                undo["lost"] = LOST_ASSESSMENTS
         going = {e["experiment_id"]: e for e in self._skip("experiment", entries, findings)}
         for experiment_id in self._renamed & trash.keys() - going.keys():
             self._rename_back(experiment_id, trash[experiment_id])
@@ -411,11 +421,11 @@ class Executor:
         )
         self._journal.sync()
         ours = [e for e in entries if e["experiment_id"] in self._deleted["experiment"]]
-        undo = {
+        undone = {
             i: trash[i] if i in going else self._undo_of("experiment", i) or {}
             for i in (entry["experiment_id"] for entry in ours)
         }
-        self._look_back_at_experiments(ours, undo)
+        self._look_back_at_experiments(ours, undone)
 
     def _names_of(self, entry: Document) -> Document:
         """Return the two names of an experiment that is renamed for its deletion."""

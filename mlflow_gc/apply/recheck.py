@@ -233,6 +233,11 @@ class Recheck:
         """Planned runs that made logged models which are still there."""
         return {model.source_run_id for model in self._made.values()}
 
+    def active_again(self, run_ids: Collection[str]) -> set[str]:
+        """Return which of some deleted runs somebody has restored."""
+        active = self._by_id(sorted(run_ids), self.experiment_ids, view="ACTIVE_ONLY")
+        return {run.run_id for run in active}
+
     def needed_after_all(self, deleted_by_us: Collection[str], kept: Mapping[str, str]) -> set[str]:
         """Return deleted runs that something may need now that is there, whatever its times say.
 
@@ -249,7 +254,8 @@ class Recheck:
         versions = [*registry.versions.values(), *registry.foreign_versions]
         behind = possible_runs_behind(versions, registry.logged_models)
         children = self._search_everywhere(f"{_PARENT} LIKE '%'")
-        found = {run.run_id: run for run in children if run.run_id not in self._planned_runs}
+        there = {*kept}
+        found = {r.run_id: r for r in children if r.run_id not in self._planned_runs - there}
         for run_id, run in found.items():
             # A search leaves out what it reads.
             known = self._dependents.get(run_id, run)
@@ -968,7 +974,8 @@ def _finding(run: Run | None, decision: Decision | None, looked_at: float) -> Fi
 
 
 def _without_assessments(expected: Document) -> Document:
-    return {key: value for key, value in expected.items() if key != "assessments_digest"}
+    digests = {"assessments_digest", "trash_assessments_digest"}
+    return {key: value for key, value in expected.items() if key not in digests}
 
 
 def _finding_of_experiment(

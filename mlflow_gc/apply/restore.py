@@ -14,14 +14,15 @@ from functools import partial
 
 from mlflow_gc.apply.journal import Journal, Session
 from mlflow_gc.apply.recheck import Finding
-from mlflow_gc.apply.undo import Entry, OldTrash, Undo, has_freed_name, rename_back, settled
+from mlflow_gc.apply.undo import CREATED, Entry, OldTrash, Undo, rename_back, settled
 from mlflow_gc.clock import parse_time
 from mlflow_gc.inventory import wire
 from mlflow_gc.inventory.entities import Experiment
 from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
 from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_experiments, runs_by_id
 from mlflow_gc.plan.entries import Document
-from mlflow_gc.plan.expect import KNOWN_KEYS
+from mlflow_gc.plan.expect import KNOWN_KEYS, time_or_none
+from mlflow_gc.plan.names import is_freed
 from mlflow_gc.retention.owner_tags import KEEP
 
 _FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
@@ -32,6 +33,7 @@ _RESTORED_WITHIN_MS = 60 * 60 * 1000
 _CLOCK_MARGIN_MS = 5 * 60 * 1000
 
 _PURGED = "it has been deleted permanently since"
+_ANOTHER = "and what has its id now is another one"
 _TRASH_LOST = "without assessments of runs in its trash: deleting it wiped them for good"
 WAS_IN_TRASH = "it was in the trash before the prune"
 """Detail of the record of a run that went back into the trash."""
@@ -160,6 +162,10 @@ class Restorer:
             self._not_back("experiment", experiment_id, "gone", _PURGED)
             return
         experiment = wire.experiment(wired)
+        created = self._undo.experiments[experiment_id].get(CREATED)
+        if created and created != time_or_none(experiment.creation_time):
+            self._not_back("experiment", experiment_id, "gone", f"{_PURGED}, {_ANOTHER}")
+            return
         begun: list[Entry] = []
         if experiment.lifecycle_stage == "active":
             if experiment_id not in self._begun:
@@ -188,7 +194,7 @@ class Restorer:
         renaming and deleting it.
         """
         experiment_id = experiment.experiment_id
-        if not has_freed_name(experiment, self._undo.experiments[experiment_id]):
+        if not is_freed(experiment.name, experiment_id):
             detail = "somebody restored it before; its runs are left as they are"
         elif not (detail := self._rename_back(experiment_id) or ""):
             self._record_experiment(experiment_id, None)
@@ -199,7 +205,14 @@ class Restorer:
     def _rename_back(self, experiment_id: str) -> str | None:
         """Give an experiment its name back; returns why it keeps the other one, or None."""
         undo = self._undo.experiments[experiment_id]
-        kept = rename_back(self._gateway, experiment_id, undo, self._stop, dry_run=self._dry_run)
+        try:
+            kept = rename_back(
+                self._gateway, experiment_id, undo, self._stop, dry_run=self._dry_run
+            )
+        except ServerError as error:
+            if error.failure in _FATAL:
+                raise
+            kept = f"without its name. {error.message}"
         if kept:
             self.is_incomplete = True
             self.notes.append(f"experiment {experiment_id} is back, but {kept}")
@@ -222,12 +235,12 @@ class Restorer:
         entries: dict[str, Entry] = {}
         allowed = set(self._trash.candidates(experiment.experiment_id))
         updated_ms = experiment.last_update_time or 0
-        for since_ms, undo in self._begun.get(experiment.experiment_id, ()):
+        for since_ms, left in self._begun.get(experiment.experiment_id, ()):
             if since_ms - _CLOCK_MARGIN_MS <= updated_ms <= since_ms + _RESTORED_WITHIN_MS:
                 entries.update(
-                    (entry["run_id"], entry)
-                    for entry in undo.get("old_trash", ())
-                    if entry["run_id"] in allowed
+                    (run_id, entry)
+                    for run_id, entry in left.items()
+                    if run_id in allowed
                     and entry["experiment_id"] == experiment.experiment_id
                     and entry["expect"].keys() >= KNOWN_KEYS["runs"]
                 )
@@ -321,20 +334,28 @@ class Restorer:
         self._journal.record(kind, entity_id, "skipped", reason=code, detail=detail)
 
 
-def _begun(sessions: Sequence[Session]) -> Mapping[str, list[tuple[int, Document]]]:
+def _begun(sessions: Sequence[Session]) -> Mapping[str, list[tuple[int, dict[str, Entry]]]]:
     """Return what earlier sessions began and did not bring to an end: killed, or failed.
 
     Returns:
-        By experiment id: when (ms since the epoch), and what the session said that it would do.
+        By experiment id: when (ms since the epoch), and the runs by id that the session was going to
+        put back into the trash and did not.
     """
-    begun: dict[str, list[tuple[int, Document]]] = {}
+    begun: dict[str, list[tuple[int, dict[str, Entry]]]] = {}
     for session in sessions:
-        for intent in session.intents:
-            if intent["kind"] == "experiment":
-                for experiment_id in intent["ids"]:
-                    moment = parse_time(intent["time"])
-                    begun.setdefault(experiment_id, []).append((moment, intent.get("undo", {})))
-        for record in session.records:
-            if record["kind"] == "experiment" and record["outcome"] == "restored":
-                begun.pop(record["id"], None)
+        for line in session.lines:
+            if line["type"] == "intent" and line["kind"] == "experiment":
+                undo = line.get("undo", {})
+                left = {entry["run_id"]: entry for entry in undo.get("old_trash", ())}
+                for experiment_id in line["ids"]:
+                    moment = parse_time(line["time"])
+                    begun.setdefault(experiment_id, []).append((moment, left))
+            elif line["type"] != "record":
+                continue
+            elif line["kind"] == "experiment" and line["outcome"] == "restored":
+                begun.pop(line["id"], None)
+            elif line["kind"] == "run":
+                # Done with: should it be active by now, somebody restored it since.
+                for left in (left for parts in begun.values() for _, left in parts):
+                    left.pop(line["id"], None)
     return begun

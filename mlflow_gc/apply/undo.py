@@ -39,6 +39,9 @@ LOST_ASSESSMENTS = "assessments"
 """What the journal says a deleted run has lost for good."""
 
 
+CREATED = "creation_time"
+"""What the undo of an experiment calls the time by which it is known: ids are handed out again."""
+
 NAME, FREED_NAME = "name", "freed_name"
 """What the undo of an experiment that is renamed for its deletion calls its two names."""
 
@@ -108,7 +111,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
             undo.experiments[entity_id] = {
                 name: value
                 for name, value in (known or {}).items()
-                if name in {"deleted_runs", "registered", NAME, FREED_NAME}
+                if name in {"deleted_runs", "registered", CREATED, NAME, FREED_NAME}
             }
             if (known or {}).get("lost") == LOST_ASSESSMENTS:
                 undo.trash_without_assessments.add(entity_id)
@@ -246,10 +249,10 @@ def rename_back(
         return found if is_here else None
 
     found = look()
-    if found is None or not has_freed_name(found, undo):
+    if found is None or not is_freed(found.name, experiment_id):
         return None
     called = f"it is called {found.name!r} now"
-    name = undo.get(NAME) or name_before(found.name, experiment_id)
+    name = name_before(found.name, experiment_id, undo.get(NAME))
     if name is None:
         return f"{called}, and this journal does not say what it was called"
     if other := gateway.get_experiment_by_name(name):
@@ -260,18 +263,6 @@ def rename_back(
         send = partial(gateway.rename_experiment, experiment_id, name)
         settled(send, stop, lambda: (now := look()) is not None and now.name == name)
     return None
-
-
-def has_freed_name(experiment: Experiment, undo: Document) -> bool:
-    """Tell whether an experiment is called as a prune renames what it deletes.
-
-    Args:
-        experiment: as it is now.
-        undo: what a prune wrote down.  A later one may have renamed it again.
-    """
-    return experiment.name == undo.get(FREED_NAME) or is_freed(
-        experiment.name, experiment.experiment_id
-    )
 
 
 def settled(

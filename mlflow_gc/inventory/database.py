@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory import scan, wire
 from mlflow_gc.inventory.contents import LABEL_SCHEMAS, Contents, named
@@ -39,7 +37,6 @@ from mlflow_gc.inventory.run_tags import NO_TAGS, Wanted
 from mlflow_gc.inventory.scan import Progress, chunks, parents_above
 from mlflow_gc.inventory.snapshot import ROWS_AT_ONCE, Rows, Snapshot
 from mlflow_gc.inventory.traces import Traces, are_assessments_lost
-from mlflow_gc.inventory.wire import ASSESSED_BY
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -169,7 +166,8 @@ class DatabaseReader:
                 progress("traces", len(rows))
             for rows in self._in_parts(self._ask.assessments):
                 for assessment_id, updated_ms, metadata, made_by in rows:
-                    assessment = Assessment(assessment_id, updated_ms, _named_runs(metadata))
+                    named = wire.named_runs(metadata or "")
+                    assessment = Assessment(assessment_id, updated_ms, named)
                     traces.add_assessment(assessment, made_by or "")
             self._snapshot.rest()
         return scan.with_traces(inventory, traces, run_ids)
@@ -329,14 +327,6 @@ def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:
         last_update_time=updated or None,
         tags=tags,
     )
-
-
-def _named_runs(metadata: str | None) -> frozenset[str]:
-    """Return the runs that the metadata of an assessment names, in lower case."""
-    # Few do, and reading JSON takes longer than looking for a text.
-    if not metadata or ASSESSED_BY.lower() not in metadata.lower():
-        return frozenset()
-    return wire.named_runs(orjson.loads(metadata))
 
 
 def _tags(rows: Rows) -> dict[Any, dict[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from sys import intern
@@ -28,8 +30,12 @@ from mlflow_gc.inventory.run_tags import NO_TAGS, Wanted, tags_digest
 SOURCE_RUN = "mlflow.sourceRun"
 """Metadata of a trace: the run that was active when it was made."""
 
-ASSESSED_BY = "mlflow.assessment.sourceRunId"
-"""Metadata of an assessment: the run that made it."""
+_NAMED_RUN = re.compile(
+    # The server shows a value that is no text as Python does, and in quotes.
+    r"""mlflow\.assessment\.sourceRunId\\?["']\s*:\s*\\?["']([^"'\\]+)""",
+    re.IGNORECASE,
+)
+"""In the metadata of an assessment: the run that made it."""
 
 
 def experiment(wire: Json) -> Experiment:
@@ -249,20 +255,20 @@ def _assessment(wire: Json) -> Assessment:
     return Assessment(
         assessment_id=_key(wire, "assessment_id", "assessment"),
         updated_ms=_moment(wire, "last_update_time") or 0,
-        run_ids=named_runs(wire.get("metadata") or {}),
+        run_ids=named_runs(json.dumps(wire.get("metadata") or {})),
     )
 
 
-def named_runs(metadata: Json) -> frozenset[str]:
+def named_runs(metadata: str) -> frozenset[str]:
     """Return the runs that the metadata of an assessment names, in lower case.
 
-    MLflow looks for key and id as one text, to delete what has it; MySQL and SQL Server do so without
-    regard to case.
+    MLflow looks for key and id as one text, wherever that stands, to delete what has it; MySQL and
+    SQL Server do so without regard to case.
+
+    Args:
+        metadata: as JSON, or what stands in its place in the database.
     """
-    key = ASSESSED_BY.lower()
-    return frozenset(
-        str(value).lower() for name, value in metadata.items() if value and name.lower() == key
-    )
+    return frozenset(found.lower() for found in _NAMED_RUN.findall(metadata))
 
 
 def _moment(wire: Json, key: str) -> int | None:

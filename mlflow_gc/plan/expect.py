@@ -72,7 +72,7 @@ def expect_experiment(
         "artifact_location": redact_uri(experiment.artifact_location),
         "tags_digest": tags_digest(experiment.tags),
         # Of runs that are no part of the plan, which has no other place for them.
-        **({"assessments_digest": lost} if lost else {}),
+        **({"trash_assessments_digest": lost} if lost else {}),
     }
 
 
@@ -133,7 +133,8 @@ def text_differences(
 DIGESTS = {
     "content_digest": "its parameters, datasets or models",
     "traces_digest": "its traces",
-    "assessments_digest": "the assessments that name it, or runs in its trash,",
+    "assessments_digest": "the assessments that name it",
+    "trash_assessments_digest": "the assessments that name runs in its trash",
 }
 """What a digest is over, in words, where its name does not say it."""
 
@@ -181,7 +182,7 @@ KNOWN_KEYS = {
             "last_update_time",
             "artifact_location",
             "tags_digest",
-            "assessments_digest",
+            "trash_assessments_digest",
         }
     ),
     "model_versions": frozenset(

@@ -28,12 +28,24 @@ def freed_name(name: str, experiment_id: str, time: str) -> str:
 
 def is_freed(name: str, experiment_id: str) -> bool:
     """Tell whether an experiment is called by one of its :func:`freed_name`."""
-    return _before(name, experiment_id) is not None
+    return bool(_before(name, experiment_id))
 
 
-def name_before(freed: str, experiment_id: str) -> str | None:
-    """Return the name of an experiment from before it was freed; None where not all of it is left."""
-    return _before(freed, experiment_id) if len(freed) < _LONGEST else None
+def name_before(freed: str, experiment_id: str, known: str | None) -> str | None:
+    """Return the name of an experiment from before it was freed.
+
+    Args:
+        freed: its name now.
+        experiment_id: of the experiment.
+        known: what it was called, as a journal says; anybody may have edited that.
+
+    Returns:
+        The name; None where not all of it is left and nobody knows it.
+    """
+    left = _before(freed, experiment_id) or ""
+    if known and known.startswith(left):
+        return known
+    return left if len(freed) < _LONGEST else None
 
 
 def _before(name: str, experiment_id: str) -> str | None:

@@ -62,7 +62,9 @@ class _Facts:
 def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: Policy) -> Decision:
     experiment_id = experiment.experiment_id
     count = facts.run_count[experiment_id]
-    age, limit = rulebook.age_of_experiment(experiment, count)
+    probe = facts.probes.get(experiment_id)
+    lost = probe.assessed_runs if probe else {}
+    age, limit = rulebook.age_of_experiment(experiment, count, reversible=not lost)
     ttl_ms = limit if age.malformed else age.ms
     stamps = (
         ("creation_time", experiment.creation_time),
@@ -97,8 +99,6 @@ def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: P
         return waiting
     content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
     days = days_before(latest, policy.as_of_ms)
-    probe = facts.probes.get(experiment_id)
-    lost = probe.assessed_runs if probe else {}
     irreversible = (
         f"IRREVERSIBLE: assessments of {_runs(lost)} in its trash go for good" if lost else ""
     )

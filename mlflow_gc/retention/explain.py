@@ -103,7 +103,9 @@ def _experiment(
         for run in inventory.runs.values()
         if run.experiment_id == experiment_id and run.lifecycle_stage == "active"
     ]
-    age, limit = rulebook.age_of_experiment(experiment, len(runs))
+    probe = inventory.probes.get(experiment_id)
+    loses = bool(probe and probe.assessed_runs)
+    age, limit = rulebook.age_of_experiment(experiment, len(runs), reversible=not loses)
     stamps = [experiment.creation_time, experiment.last_update_time]
     stamps += [run.last_activity_time(experiment) for run in runs]
     newest = max((ms for ms in stamps if ms is not None), default=None)

@@ -116,16 +116,19 @@ class Rulebook:
             by = f"status {run.status} is not among the statuses of {by or 'the default'}"
         return self._age(by, limit, *tags, no_less=obstacle), limit
 
-    def age_of_experiment(self, experiment: Experiment, run_count: int) -> tuple[Age, int | None]:
+    def age_of_experiment(
+        self, experiment: Experiment, run_count: int, *, reversible: bool
+    ) -> tuple[Age, int | None]:
         """Return the age from which an experiment is stale, and what its rule alone sets, ms.
 
         Args:
             experiment: the experiment.
             run_count: how many active runs it has.
+            reversible: whether deleting it loses nothing.
         """
         rule = self.of_experiment(experiment)
         limit = rule.experiment_ttl_ms if run_count else rule.empty_ms
-        no_less = self._no_less(reversible=True)
+        no_less = self._no_less(reversible=reversible)
         return self._age(_by(rule, self._policy), limit, experiment.tags, no_less=no_less), limit
 
     def age_of_version(self, version: ModelVersion) -> tuple[Age, int | None]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from support import server as store
 from support.plans import Journal
-from support.proxy import FORBIDDEN
+from support.proxy import FORBIDDEN, UNAUTHORIZED
 from support.world import FRESH
 
 if TYPE_CHECKING:
@@ -522,6 +523,68 @@ def test_assessments_are_found_as_the_database_finds_them(bench: Bench, reader: 
     world.assess(trace, by_id.upper())
     plan = bench.report(*_reader(bench, reader))
     assert plan.runs == {plain}
+
+
+@pytest.mark.parametrize(
+    ("reader", "metadata"),
+    [
+        ("rest", '{{"why": {{"mlflow.assessment.sourceRunId": "{run}"}}}}'),
+        ("database", '{{"why": {{"mlflow.assessment.sourceRunId": "{run}"}}}}'),
+        ("database", '{{"mlflow.assessment.sourceRunId": "{run}", "score": NaN}}'),
+        ("database", '{{"mlflow.assessment.sourceRunId": "{run}", "text": "\\ud83e"}}'),
+        (
+            "database",
+            '{{"mlflow.assessment.sourceRunId": "{run}", "mlflow.assessment.sourceRunId": "x"}}',
+        ),
+        ("database", '"mlflow.assessment.sourceRunId": "{run}"'),
+    ],
+)
+def test_an_assessment_names_a_run_wherever_the_text_stands(
+    bench: Bench, reader: str, metadata: str
+) -> None:
+    """MLflow deletes what has key and id as a text, whatever is around them."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    run, plain = world.run(home), world.run(home)
+    trace = world.trace(world.experiment(age=FRESH))
+    world.assess(trace, run)
+    world.sql("UPDATE assessments SET assessment_metadata = ?", metadata.format(run=run))
+    assert bench.report(*_reader(bench, reader)).runs == {plain}
+    world.delete_run(run)
+    with store.open_database(world.database) as db:
+        assert not db.execute("SELECT * FROM assessments").fetchall(), "which the server does"
+
+
+def test_a_loss_before_a_kill_is_told(bench: Bench, proxy: Proxy) -> None:
+    """The deletion has no record: what was going to be lost stands in what was intended."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    run = world.run(home)
+    trace = world.trace(world.experiment(age=FRESH))
+    world.assess(trace, run)
+    policy = bench.dir / "policy.yml"
+    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    plan = bench.report("--policy", policy)
+    proxy.fail("POST", "runs/delete$", replace(UNAUTHORIZED, carried_out=True))
+    bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
+    assert world.assessments(trace) == []
+    outcome = bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
+    assert ("run", run) in bench.state().active
+    assert "without their assessments" in " ".join(outcome.text.split())
+
+
+def test_an_owner_does_not_shorten_what_loses_assessments(bench: Bench) -> None:
+    """Of an experiment whose trash would lose them, either."""
+    world = bench.world
+    home, run, empty = _trash(bench)
+    for experiment in (home, empty):
+        world.tag_experiment(experiment, "mlflow_gc.ttl", "10d")
+        world.date_experiment(experiment, updated=world.ago(20))
+    world.assess(world.trace(world.experiment(age=FRESH)), run)
+    policy = bench.dir / "policy.yml"
+    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    assert bench.report("--policy", policy, "--ttl", "30").experiments == {empty}
+    assert bench.report("--policy", policy, "--ttl", "15").experiments == {home, empty}
 
 
 def test_restore_leaves_active_what_the_trash_would_cost_its_assessments(bench: Bench) -> None:

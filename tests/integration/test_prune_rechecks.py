@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import server as store
 from support.bench import Bench
+from support.proxy import Fault
 from support.world import FRESH, KEEP_TAG, World
 
 from mlflow_gc.apply.recheck import Recheck
@@ -566,6 +567,30 @@ def _champion(world: World, run: str, *, stamp: int | None = None, model: str | 
     if stamp is not None:
         world.stamp_model(model, stamp)
     return version
+
+
+@pytest.mark.parametrize("way", ["nested in it", "reads its model", "measures its model"])
+def test_what_a_run_needs_comes_back_with_it(bench: Bench, proxy: Proxy, way: str) -> None:
+    """Somebody restores a planned run right after it was deleted."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    needed, plain = world.run(home), world.run(home)
+    if way == "nested in it":
+        user = world.run(home, parent=needed)
+    else:
+        user = world.run(home)
+        model = world.logged_model(home, needed)
+        (world.use_model if way == "reads its model" else world.measure_model)(user, model)
+    plan = bench.report()
+    assert plan.runs == {needed, user, plain}
+    fault = Fault("restored", then=lambda: world.restore_run(user))
+    proxy.fail("POST", "runs/delete$", fault, body=user)
+    outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    state = bench.state()
+    assert {("run", user), ("run", needed)} <= state.active
+    assert ("run", plain) in state.trashed
+    assert ("run", needed) in journal.with_outcome("restored")
+    assert f"run {needed} was deleted and put back" in outcome.err
 
 
 @pytest.mark.parametrize("ahead_days", [1 / 24, 400.0], ids=["an hour", "a year"])

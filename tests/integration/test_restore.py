@@ -6,8 +6,9 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from support import server as store
 from support.plans import Journal
-from support.proxy import UNAUTHORIZED
+from support.proxy import SERVER_ERROR, UNAUTHORIZED
 from support.world import FRESH, KEEP_TAG
 
 if TYPE_CHECKING:
@@ -160,6 +161,73 @@ def test_what_is_needed_while_it_goes_back_is_restored_again(bench: Bench, proxy
     proxy.before("POST", "runs/delete$", lambda: bench.world.version(name, run_id=trashed))
     bench.cli("restore", journal, "--yes", env={"MLFLOW_TRACKING_URI": proxy.uri}).expect(0)
     assert {("run", trashed), ("experiment", home)} <= bench.state().active
+
+
+def test_what_is_active_when_a_restore_is_repeated_stays_active(bench: Bench, proxy: Proxy) -> None:
+    """A run of the old trash, back there by the first restore, which did not come to its end."""
+    world = bench.world
+    home = world.experiment()
+    run, old, other = (world.run(home) for _ in range(3))
+    for trashed in (old, other):
+        world.delete_run(trashed)
+    world.date_experiment(home, updated=world.ago(100))
+    plan = bench.report()
+    bench.prune(plan)
+    restore = ("restore", bench.journal_path(plan), "--yes", "--keep")
+    proxy.fail("POST", "experiments/set-experiment-tag$", SERVER_ERROR, times=float("inf"))
+    bench.cli(*restore, env={"MLFLOW_TRACKING_URI": proxy.uri}).expect(3)
+    assert {("run", old), ("run", other)} <= bench.state().trashed
+    world.restore_run(old)
+    bench.cli(*restore).expect(0)
+    state = bench.state()
+    assert {("experiment", home), ("run", run), ("run", old)} <= state.active
+    assert ("run", other) in state.trashed
+
+
+def test_an_id_that_was_handed_out_again_is_somebody_elses(bench: Bench) -> None:
+    """SQLite does so once the experiment was purged: the new one is none of this journal."""
+    world = bench.world
+    home = world.experiment("ours")
+    plan = bench.report()
+    bench.prune(plan)
+    world.sql("DELETE FROM experiments WHERE experiment_id = ?", int(home))
+    again = world.experiment("theirs", age=FRESH)
+    assert again == home
+    world.date_experiment(again, created=world.ago(1))
+    restore = ("restore", bench.journal_path(plan), "--yes", "--keep")
+    for is_deleted in (False, True):
+        if is_deleted:
+            world.delete_experiment(again)
+        before = bench.state()
+        outcome = bench.cli(*restore).expect(3)
+        assert "another one" in " ".join(outcome.text.split())
+        assert bench.state() == before
+        with store.open_database(world.database) as db:
+            assert not db.execute("SELECT * FROM experiment_tags").fetchall()
+
+
+def test_an_edited_journal_renames_nothing(bench: Bench) -> None:
+    """Only what is called as a prune names it gets its name back, and only a name that fits."""
+    world = bench.world
+    home, freed = world.experiment("production", age=FRESH), world.experiment("stale")
+    policy = bench.dir / "policy.yml"
+    policy.write_text("version: 1\nfree_experiment_names: true\n", encoding="utf-8")
+    plan = bench.report("--policy", policy)
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        if "undo" in line:
+            line["undo"]["name"] = "evil"
+        if line.get("id") == freed:
+            forged = {**line, "id": home, "undo": {"name": "evil", "freed_name": "production"}}
+    journal.write_text(
+        "".join(json.dumps(line) + "\n" for line in [*lines[:-1], forged, lines[-1]])
+    )
+    bench.cli("restore", journal, "--yes").expect(0)
+    with store.open_database(world.database) as db:
+        names = {str(i): n for i, n in db.execute("SELECT experiment_id, name FROM experiments")}
+    assert (names[home], names[freed]) == ("production", "stale")
 
 
 def test_an_edited_journal_deletes_no_active_run(bench: Bench) -> None:

@@ -49,7 +49,7 @@ def test_lists_are_the_decisions(found):
         for entity in plan[kind]:
             # An experiment has that one only where its trash would lose assessments.
             optional = kind == "experiments" and entity["reversible"]
-            unexpected = {"assessments_digest"} if optional else set()
+            unexpected = {"trash_assessments_digest"} if optional else set()
             assert set(entity["expect"]) == KNOWN_KEYS[kind] - unexpected
 
 
