@@ -106,6 +106,7 @@ class Journal:
             try:
                 # Under the lock: somebody else may have begun it a moment ago.
                 self.earlier = earlier_sessions(path, plan["plan_id"])
+                _refuse_other_action(path, self.earlier, action)
                 _end_torn_line(self._file, path)
             except BaseException:
                 self._file.close()
@@ -405,6 +406,19 @@ def earlier_sessions(path: Path, plan_id: str) -> list[Session]:
             "this one.",
         )
     return sessions
+
+
+def _refuse_other_action(path: Path, sessions: Sequence[Session], action: str) -> None:
+    """Refuse to write about one action into the journal of another: an undo goes by it.
+
+    Raises:
+        Refused: with what it is the journal of.
+    """
+    if sessions and (theirs := sessions[0].header["action"]) != action:
+        raise Refused(
+            f"The journal {path} is that of a {theirs}, not of a {action}.",
+            hint="Nothing was deleted. Name another journal with --journal.",
+        )
 
 
 def _open(path: Path) -> BinaryIO:

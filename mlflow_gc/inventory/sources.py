@@ -33,7 +33,7 @@ _ENCODINGS = 3
 """What went through several programs may be encoded more than once."""
 _DIGITS = re.compile(r"[0-9a-f]{32,}")
 _LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
-_UUID = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})")
+_UUID = re.compile("[-_]".join(f"([0-9a-f]{{{n}}})" for n in (8, 4, 4, 4, 12)))
 _WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 _LOGGED_MODEL_URI = re.compile(r"models:/+m-[0-9a-f]{32}/?")
 _COPY = re.compile(r"models:/+(?P<name>[^/@]+)/(?P<version>[0-9]+)/?")

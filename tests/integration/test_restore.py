@@ -206,6 +206,21 @@ def test_an_id_that_was_handed_out_again_is_somebody_elses(bench: Bench) -> None
             assert not db.execute("SELECT * FROM experiment_tags").fetchall()
 
 
+def test_the_journal_of_a_restore_is_none_of_a_prune(bench: Bench) -> None:
+    world = bench.world
+    run = world.run(world.experiment(age=FRESH))
+    plan = bench.report()
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    bench.cli("restore", journal, "--yes").expect(0)
+    own = journal.with_name(f"{journal.name}.restore.jsonl")
+    written = own.read_bytes()
+    refused = bench.cli("prune", plan.path, "--journal", own).expect(5)
+    assert "is that of a restore" in refused.err
+    assert own.read_bytes() == written
+    assert ("run", run) in bench.state().active
+
+
 def test_an_edited_journal_renames_nothing(bench: Bench) -> None:
     """Only what is called as a prune names it gets its name back, and only a name that fits."""
     world = bench.world

@@ -30,6 +30,7 @@ RUN, MODEL = RUN_IDS[0], MODEL_IDS[0]
         (f"gs://bucket/{RUN.upper()}/model", True, False),
         (f"s3://bucket/a%255F{RUN}%255F", True, False),
         (f"wasbs://c@a/{uuid.UUID(RUN)}/model", True, False),
+        (f"s3://bucket/{uuid.UUID(RUN)}/model".replace("-", "_"), True, False),
         (f"s3://bucket/model_{MODEL}_copy", False, True),
         (f"s3://bucket/{MODEL.upper()}", False, True),
         (f"s3://bucket/m-{uuid.UUID(MODEL[2:])}", False, True),
