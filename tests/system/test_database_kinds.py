@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -203,6 +204,32 @@ def test_assessments_are_found_as_the_database_finds_them(kind: Kind, bench: Ben
         world.delete_run(run)
     left = [] if kind.name == "mariadb" else ["correctness"] * 2
     assert world.assessments(trace) == left
+
+
+FOR_LONG = {
+    "postgresql": "SELECT pg_sleep(60)",
+    "mariadb": "SELECT COUNT(*) FROM information_schema.columns AS a, information_schema.columns AS b,"
+    " information_schema.columns AS c WHERE a.column_name > b.column_name",
+}
+
+
+@pytest.mark.parametrize("what", ["a statement", "a pause"])
+def test_the_database_waits_for_nobody_for_ever(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """After a second, here: it ends a statement, and a transaction in which nothing is asked."""
+    begin = [
+        # The larger one first; it is in ms.
+        statement.replace("900000", "1000").replace("900", "1")
+        for statement in snapshot._BEGIN[kind.name]
+    ]
+    assert begin != [*snapshot._BEGIN[kind.name]]
+    monkeypatch.setitem(snapshot._BEGIN, kind.name, tuple(begin))
+    with Snapshot(kind.address) as opened:
+        if what == "a pause":
+            time.sleep(2.5)
+        with pytest.raises(ServerError):
+            opened.read(text(FOR_LONG[kind.name] if what == "a statement" else "SELECT 1"))
 
 
 def test_nothing_can_be_written_through_it(kind: Kind) -> None:
