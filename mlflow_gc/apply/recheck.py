@@ -252,7 +252,7 @@ class Recheck:
         self.read_again()
         registry = self.registry
         versions = [*registry.versions.values(), *registry.foreign_versions]
-        behind = possible_runs_behind(versions, registry.logged_models)
+        behind = possible_runs_behind(registry.models.values(), versions, registry.logged_models)
         children = self._search_everywhere(f"{_PARENT} LIKE '%'")
         there = {*kept}
         found = {r.run_id: r for r in children if r.run_id not in self._planned_runs - there}

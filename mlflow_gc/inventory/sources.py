@@ -21,10 +21,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from mlflow_gc.inventory.entities import LoggedModel, ModelVersion
+from mlflow_gc.inventory.entities import LoggedModel, ModelVersion, RegisteredModel
 
 _ID_LENGTH = 32
 _LONG = 500
@@ -57,15 +58,24 @@ def possible_run_ids(version: ModelVersion) -> set[str]:
     return found.union(*(ids.runs for ids in _ids(version)))
 
 
+def run_ids_in_model(model: RegisteredModel) -> set[str]:
+    """Return everything that a registered model itself says that could be the id of a run."""
+    aliases = chain.from_iterable(model.aliases.values())
+    said = chain((model.name, model.description), model.tags, model.tags.values(), aliases)
+    return set().union(*(ids.runs for ids in _ids_of(said)))
+
+
 def possible_runs_behind(
-    versions: Iterable[ModelVersion], logged_models: Mapping[str, LoggedModel]
+    models: Iterable[RegisteredModel],
+    versions: Iterable[ModelVersion],
+    logged_models: Mapping[str, LoggedModel],
 ) -> set[str]:
-    """Return everything that versions say, or logged models that they name, that could be a run id."""
-    found: set[str] = set()
+    """Return everything in a registry, or logged models that it names, that could be a run id."""
+    found: set[str] = set().union(*map(run_ids_in_model, models))
     for version in versions:
         found |= possible_run_ids(version)
-        models = map(logged_models.get, logged_model_ids(version))
-        found.update(model.source_run_id for model in models if model)
+        named = map(logged_models.get, logged_model_ids(version))
+        found.update(model.source_run_id for model in named if model)
     return found
 
 
@@ -75,12 +85,15 @@ class _Ids(NamedTuple):
 
 
 def _ids(version: ModelVersion) -> Iterator[_Ids]:
-    """Yield what could be ids in each text of a version that is long enough for one."""
+    """Return what could be ids in each text of a version that is long enough for one."""
     said = (version.source, version.storage, version.run_link, version.run_id, version.description)
-    for texts in (said, version.tags, version.tags.values()):
-        for text in texts:
-            if len(text) >= _ID_LENGTH:
-                yield _known_ids_in(text) if len(text) <= _LONG else _ids_in(text)
+    return _ids_of(chain(said, version.tags, version.tags.values()))
+
+
+def _ids_of(texts: Iterable[str]) -> Iterator[_Ids]:
+    for text in texts:
+        if len(text) >= _ID_LENGTH:
+            yield _known_ids_in(text) if len(text) <= _LONG else _ids_in(text)
 
 
 def _ids_in(text: str) -> _Ids:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, Run
-from mlflow_gc.inventory.sources import logged_model_ids, possible_run_ids
+from mlflow_gc.inventory.sources import logged_model_ids, possible_run_ids, run_ids_in_model
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import (
     FRESH,
@@ -334,7 +334,7 @@ def is_gateway(experiment: Experiment) -> bool:
 
 
 def runs_behind_versions(inventory: Inventory) -> dict[str, Decision]:
-    """Return the runs that a registered model version needs, each with the chain to it."""
+    """Return the runs that a registry names, each with the chain to what names it."""
     behind: dict[str, Decision] = {}
     # Sorted, so that of several versions always the same one is named: the newest.
     own = [(v, _standing(inventory, v)) for v in inventory.model_versions.values()]
@@ -349,6 +349,9 @@ def runs_behind_versions(inventory: Inventory) -> dict[str, Decision]:
             if logged and logged.source_run_id in inventory.runs:
                 via = (f"logged_model {model_id}", *chain)
                 _prefer(behind, logged.source_run_id, protect(Reason.REGISTERED_MODEL, *via))
+    for name, model in sorted(inventory.registered_models.items()):
+        for run_id in run_ids_in_model(model) & inventory.runs.keys():
+            _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, f"registered_model {name}"))
     return behind
 
 

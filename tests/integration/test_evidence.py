@@ -526,7 +526,7 @@ def test_a_run_behind_a_source_that_leads_nowhere_is_protected(
 
 
 def _names(bench: Bench, run: str) -> dict[str, Callable[[], object]]:
-    """Ways in which a version can name a run without ``run_id`` and without a path of its own."""
+    """Ways in which a registry can name a run without ``run_id`` and without a path of its own."""
     world = bench.world
 
     def of_logged_model(source: str) -> None:
@@ -547,6 +547,18 @@ def _names(bench: Bench, run: str) -> dict[str, Callable[[], object]]:
         "capitals": lambda: world.version(world.model(), source=f"s3://bucket/{run.upper()}/x"),
         "tag": lambda: world.version(world.model(), tags={"made_by": f"run_{run}"}),
         "description": lambda: world.version(world.model(), description=f"From {run}_best."),
+        "underscores": lambda: world.version(
+            world.model(),
+            source=f"s3://bucket/{run[:8]}_{run[8:12]}_{run[12:16]}_{run[16:20]}_{run[20:]}",
+        ),
+        "name of the model": lambda: world.version(world.model(f"best-of-{run}")),
+        "description of the model": lambda: world.call(
+            "PATCH",
+            "registered-models/update",
+            {"name": world.model(), "description": f"Serves run {run}."},
+        ),
+        "tag of the model": lambda: world.tag_model(world.model(), "made_by", f"run_{run}"),
+        "alias": lambda: world.version(world.model(), aliases=[f"run_{run}"]),
         "logged model": lambda: of_logged_model("s3://bucket/model_{}_copy"),
         "copy": copy,
     }
