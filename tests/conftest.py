@@ -49,6 +49,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With ``--depth quick``, leave out deep tests, and all but the smoke tests of the deep tiers."""
+    # The longest of all: begun last, everybody would wait for it.
+    items.sort(key=lambda item: item.path.parent.name != "demo" or _tier(item) != "system")
     if not depth.chosen.smoke:
         return
     left_out = [
