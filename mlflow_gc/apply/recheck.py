@@ -19,7 +19,14 @@ from mlflow_gc.apply.registry_view import RegistryView
 from mlflow_gc.clock import now_ms, parse_time
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import Experiment, Inventory, LoggedModel, ModelVersion, Run
+from mlflow_gc.inventory.entities import (
+    UNPROBED,
+    Experiment,
+    Inventory,
+    LoggedModel,
+    ModelVersion,
+    Run,
+)
 from mlflow_gc.inventory.gateway import Failure, Gateway, Json, ServerError, pages
 from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.inventory.scan import (
@@ -56,7 +63,7 @@ from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict, p
 from mlflow_gc.retention.explain import explain
 from mlflow_gc.retention.model_versions import refused_name
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.runs import is_evaluation, place_holders, runs_behind_versions
+from mlflow_gc.retention.runs import is_evaluation, place_holders, runs_behind_registry
 
 LOOK_IS_GOOD_FOR_S = 5.0
 """Seconds between the look at an entity and its deletion, at most."""
@@ -254,8 +261,8 @@ class Recheck:
         versions = [*registry.versions.values(), *registry.foreign_versions]
         behind = possible_runs_behind(registry.models.values(), versions, registry.logged_models)
         children = self._search_everywhere(f"{_PARENT} LIKE '%'")
-        there = {*kept}
-        found = {r.run_id: r for r in children if r.run_id not in self._planned_runs - there}
+        gone = self._planned_runs - kept.keys()
+        found = {run.run_id: run for run in children if run.run_id not in gone}
         for run_id, run in found.items():
             # A search leaves out what it reads.
             known = self._dependents.get(run_id, run)
@@ -550,8 +557,7 @@ class Recheck:
             experiment, decision = found.get(experiment_id), None
             if experiment and experiment_id in active:
                 decision = self._with_owner(inventory, decisions, "experiment", experiment_id)
-            probed = inventory.probes.get(experiment_id)
-            assessed = probed.assessed_runs if probed else {}
+            assessed = inventory.probes.get(experiment_id, UNPROBED).assessed_runs
             findings[experiment_id] = _finding_of_experiment(
                 entry, experiment, assessed, decision, counts[experiment_id], looked_at
             )
@@ -591,7 +597,7 @@ class Recheck:
             undo[experiment_id] = {"deleted_runs": sorted(runs)}
             others = {i: run for i, run in runs.items() if i not in self._planned_runs}
             behind = (
-                runs_behind_versions(
+                runs_behind_registry(
                     Inventory(
                         experiments={},
                         runs=others,

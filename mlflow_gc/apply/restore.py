@@ -356,6 +356,7 @@ def _begun(sessions: Sequence[Session]) -> Mapping[str, list[tuple[int, dict[str
                 begun.pop(line["id"], None)
             elif line["kind"] == "run":
                 # Done with: should it be active by now, somebody restored it since.
-                for left in (left for parts in begun.values() for _, left in parts):
-                    left.pop(line["id"], None)
+                for parts in begun.values():
+                    for _, left in parts:
+                        left.pop(line["id"], None)
     return begun

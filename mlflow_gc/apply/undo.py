@@ -36,7 +36,7 @@ _ATTEMPTS = 3
 _LOSES_ASSESSMENTS = "in the trash it would lose assessments for good"
 
 LOST_ASSESSMENTS = "assessments"
-"""What the journal says a deleted run has lost for good."""
+"""What the journal says has been lost for good: of a deleted run, or of runs in an experiment's trash."""
 
 
 CREATED = "creation_time"
@@ -104,25 +104,26 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
             in_it = (touched[kind, entity_id] or {}).get("deleted_runs", ())
             selected |= {("run", run_id) for run_id in in_it} & touched.keys()
     undo = Undo()
-    for (kind, entity_id), known in touched.items():
+    for (kind, entity_id), said in touched.items():
         if (kind, entity_id) not in selected:
             continue
+        known = said or {}
         if kind == "experiment":
             undo.experiments[entity_id] = {
                 name: value
-                for name, value in (known or {}).items()
+                for name, value in known.items()
                 if name in {"deleted_runs", "registered", CREATED, NAME, FREED_NAME}
             }
-            if (known or {}).get("lost") == LOST_ASSESSMENTS:
+            if known.get("lost") == LOST_ASSESSMENTS:
                 undo.trash_without_assessments.add(entity_id)
         elif kind == "run":
             undo.runs.append(entity_id)
-            if (known or {}).get("lost") == LOST_ASSESSMENTS:
+            if known.get("lost") == LOST_ASSESSMENTS:
                 undo.without_assessments.add(entity_id)
         elif kind == "model_version":
-            undo.model_versions[entity_id] = known or {}
+            undo.model_versions[entity_id] = known
         else:
-            undo.registered_models[entity_id] = known or {}
+            undo.registered_models[entity_id] = known
     return undo
 
 

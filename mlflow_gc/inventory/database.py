@@ -187,12 +187,11 @@ class DatabaseReader:
         """
         found: dict[str, Probe] = {}
         traces = inventory.traces or Traces(are_lost=False)
+        lost = sorted(traces.would_be_lost() - inventory.runs.keys())
         for ids in chunks(sorted(experiment_ids), _IDS_A_CALL):
             numbers = [int(i) for i in ids]
             assessed: dict[str, dict[str, str]] = {}
-            for run_ids in chunks(
-                sorted(traces.would_be_lost() - inventory.runs.keys()), _IDS_A_CALL
-            ):
+            for run_ids in chunks(lost, _IDS_A_CALL):
                 for run_id, home in self._snapshot.read(self._ask.deleted_runs(run_ids, numbers)):
                     assessed.setdefault(str(home), {})[run_id] = traces.naming(run_id)
             traced = {str(row[0]) for row in self._snapshot.read(self._ask.with_traces(numbers))}

@@ -314,6 +314,9 @@ class Probe:
     contents: tuple[str, ...] = ()
 
 
+UNPROBED = Probe()
+"""Stands for what is known of an experiment that nobody looked into."""
+
 PARTIAL_VIEW = "partial_view"
 """Diagnostic code: the server may hide things from this account."""
 

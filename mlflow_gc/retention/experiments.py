@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from mlflow_gc.inventory.entities import Experiment, Inventory, Probe
+from mlflow_gc.inventory.entities import UNPROBED, Experiment, Inventory, Probe
 from mlflow_gc.inventory.sources import parent_locations
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
@@ -62,8 +62,7 @@ class _Facts:
 def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: Policy) -> Decision:
     experiment_id = experiment.experiment_id
     count = facts.run_count[experiment_id]
-    probe = facts.probes.get(experiment_id)
-    lost = probe.assessed_runs if probe else {}
+    lost = facts.probes.get(experiment_id, UNPROBED).assessed_runs
     age, limit = rulebook.age_of_experiment(experiment, count, reversible=not lost)
     ttl_ms = limit if age.malformed else age.ms
     stamps = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_gc.inventory.entities import Inventory
+from mlflow_gc.inventory.entities import UNPROBED, Inventory
 from mlflow_gc.retention.decision import FRESH, Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rulebook import Age, Rulebook
@@ -103,9 +103,8 @@ def _experiment(
         for run in inventory.runs.values()
         if run.experiment_id == experiment_id and run.lifecycle_stage == "active"
     ]
-    probe = inventory.probes.get(experiment_id)
-    loses = bool(probe and probe.assessed_runs)
-    age, limit = rulebook.age_of_experiment(experiment, len(runs), reversible=not loses)
+    lost = inventory.probes.get(experiment_id, UNPROBED).assessed_runs
+    age, limit = rulebook.age_of_experiment(experiment, len(runs), reversible=not lost)
     stamps = [experiment.creation_time, experiment.last_update_time]
     stamps += [run.last_activity_time(experiment) for run in runs]
     newest = max((ms for ms in stamps if ms is not None), default=None)

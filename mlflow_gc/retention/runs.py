@@ -40,7 +40,7 @@ def decide_runs(
         rulebook: its rules over the inventory.
         held: runs that the caller wants kept, with the decision to give them.
     """
-    behind_versions = runs_behind_versions(inventory)
+    behind_registry = runs_behind_registry(inventory)
     decisions: dict[str, Decision] = {}
     groups: dict[tuple[str, str], _Group] = {}
     for run_id, run in inventory.runs.items():
@@ -49,7 +49,7 @@ def decide_runs(
         experiment = inventory.experiments.get(run.experiment_id)
         rule = rulebook.of_run(run, experiment) if experiment else policy.default
         decisions[run_id] = decision = _decide(
-            run, experiment, rulebook, rule, behind_versions.get(run_id), held.get(run_id), policy
+            run, experiment, rulebook, rule, behind_registry.get(run_id), held.get(run_id), policy
         )
         if not rule.keep.is_empty:
             group = groups.setdefault((run.experiment_id, rule.name), _Group(rule, experiment))
@@ -333,7 +333,7 @@ def is_gateway(experiment: Experiment) -> bool:
     return experiment.tags.get(GATEWAY_TAG, "false").strip().lower() not in {"false", ""}
 
 
-def runs_behind_versions(inventory: Inventory) -> dict[str, Decision]:
+def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
     """Return the runs that a registry names, each with the chain to what names it."""
     behind: dict[str, Decision] = {}
     # Sorted, so that of several versions always the same one is named: the newest.

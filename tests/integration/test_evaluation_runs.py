@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from support import estate
 from support import server as store
 from support.plans import Journal
 from support.proxy import FORBIDDEN, UNAUTHORIZED
@@ -56,12 +57,18 @@ def evaluations(bench: Bench) -> Evaluations:
     return _evaluations(bench.world, bench.dir)
 
 
+def _letting_go(directory: Path) -> Path:
+    """A policy file that lets evaluation runs go."""
+    policy = directory / "policy.yml"
+    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    return policy
+
+
 def _evaluations(world: World, directory: Path) -> Evaluations:
     home = world.experiment("evaluations", age=FRESH)
     scored = world.run(home, name="scored", tags=TAGS)
     fresh = world.run(home, age=FRESH, tags=TAGS)
-    policy = directory / "policy.yml"
-    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    policy = _letting_go(directory)
     return Evaluations(
         scored=scored,
         trace=world.assessed_trace(home, scored),
@@ -172,8 +179,7 @@ def test_no_view_cuts_the_mark_off(bench: Bench, form: str) -> None:
     world.bulk_runs(home, 150)
     evaluation = world.run(home, age=60.0, tags=TAGS)
     world.bulk_runs(home, 150, age=50.0)
-    policy = bench.dir / "policy.yml"
-    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    policy = _letting_go(bench.dir)
     plan = bench.report("--policy", policy)
     assert plan.document["summary"]["irreversible"] == 1
     assert evaluation in plan.runs
@@ -301,8 +307,7 @@ def test_an_experiment_that_goes_with_its_evaluation_says_so(bench: Bench) -> No
     elsewhere = world.experiment("traces", age=FRESH)
     run = world.run(home, tags=TAGS)
     trace = world.assessed_trace(elsewhere, run)
-    policy = bench.dir / "policy.yml"
-    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    policy = _letting_go(bench.dir)
     plan = bench.report("--policy", policy)
     assert plan.entities == {("run", run), ("experiment", home)}
     assert plan.document["summary"]["irreversible"] == 1
@@ -371,8 +376,7 @@ def test_with_the_policy_they_go_and_are_said_to_be_lost(bench: Bench, reader: s
     home = world.experiment(age=FRESH)
     scored, plain = world.run(home, tags={"mlflow.runType": "test"}), world.run(home)
     trace = world.assessed_trace(home, scored)
-    policy = bench.dir / "policy.yml"
-    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    policy = _letting_go(bench.dir)
     plan = bench.report("--policy", policy, *_reader(bench, reader))
     assert plan.run(scored)["reversible"] is False
     assert plan.run(plain)["reversible"] is True
@@ -478,8 +482,7 @@ def test_a_plan_lets_no_more_assessments_go_than_it_saw(bench: Bench, whose: str
     trace = world.trace(world.experiment(age=FRESH))
     for assessed in runs[:2]:
         world.assess(trace, assessed)
-    policy = bench.dir / "policy.yml"
-    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    policy = _letting_go(bench.dir)
     plan = bench.report("--policy", policy)
     entry, _ = plan.document["experiments"]
     assert f"run {min(runs[:2])} and 1 more" in " ".join(entry["reasons"])
@@ -498,8 +501,7 @@ def test_restore_says_what_the_trash_of_an_experiment_lost(bench: Bench) -> None
     home, run, _ = _trash(bench)
     trace = world.trace(world.experiment(age=FRESH))
     world.assess(trace, run)
-    policy = bench.dir / "policy.yml"
-    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    policy = _letting_go(bench.dir)
     plan = bench.report("--policy", policy)
     bench.prune(plan)
     assert world.assessments(trace) == []
@@ -515,12 +517,7 @@ def test_restore_says_what_the_trash_of_an_experiment_lost(bench: Bench) -> None
 @pytest.mark.parametrize("reader", ["rest", "database"])
 def test_assessments_are_found_as_the_database_finds_them(bench: Bench, reader: str) -> None:
     """MySQL and SQL Server compare without regard to case when MLflow wipes them."""
-    world = bench.world
-    home = world.experiment(age=FRESH)
-    by_key, by_id, plain = (world.run(home) for _ in range(3))
-    trace = world.trace(world.experiment(age=FRESH))
-    world.assess(trace, by_key, key="MLflow.Assessment.sourceRunID")
-    world.assess(trace, by_id.upper())
+    _, plain, _ = estate.assessed_in_other_case(bench.world)
     plan = bench.report(*_reader(bench, reader))
     assert plan.runs == {plain}
 
@@ -562,8 +559,7 @@ def test_a_loss_before_a_kill_is_told(bench: Bench, proxy: Proxy) -> None:
     run = world.run(home)
     trace = world.trace(world.experiment(age=FRESH))
     world.assess(trace, run)
-    policy = bench.dir / "policy.yml"
-    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    policy = _letting_go(bench.dir)
     plan = bench.report("--policy", policy)
     proxy.fail("POST", "runs/delete$", replace(UNAUTHORIZED, carried_out=True))
     bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
@@ -581,8 +577,7 @@ def test_an_owner_does_not_shorten_what_loses_assessments(bench: Bench) -> None:
         world.tag_experiment(experiment, "mlflow_gc.ttl", "10d")
         world.date_experiment(experiment, updated=world.ago(20))
     world.assess(world.trace(world.experiment(age=FRESH)), run)
-    policy = bench.dir / "policy.yml"
-    policy.write_text("version: 1\nevaluation_runs: delete\n", encoding="utf-8")
+    policy = _letting_go(bench.dir)
     assert bench.report("--policy", policy, "--ttl", "30").experiments == {empty}
     assert bench.report("--policy", policy, "--ttl", "15").experiments == {home, empty}
 

@@ -9,6 +9,17 @@ from support.world import FRESH, KEEP_TAG, PROMPT_TAG
 if TYPE_CHECKING:
     from support.world import World
 
+
+def assessed_in_other_case(world: World) -> tuple[list[str], str, str]:
+    """Two runs that an assessment names in other letters, one that none does, and their trace."""
+    home = world.experiment(age=FRESH)
+    by_key, by_id, plain = (world.run(home) for _ in range(3))
+    trace = world.trace(world.experiment(age=FRESH))
+    world.assess(trace, by_key, key="MLflow.Assessment.sourceRunID")
+    world.assess(trace, by_id.upper())
+    return [by_key, by_id], plain, trace
+
+
 NASTY = [
     "日本語 🦄 ß",
     'it\'s "quoted" and `ticked`',

@@ -193,14 +193,10 @@ def test_a_plan_from_the_database_is_applied_over_the_server(kind: Kind, bench: 
 def test_assessments_are_found_as_the_database_finds_them(kind: Kind, bench: Bench) -> None:
     """MariaDB compares without regard to case when MLflow wipes them, PostgreSQL does not."""
     world = bench.world
-    home = world.experiment(age=FRESH)
-    by_key, by_id, plain = (world.run(home) for _ in range(3))
-    trace = world.trace(world.experiment(age=FRESH))
-    world.assess(trace, by_key, key="MLflow.Assessment.sourceRunID")
-    world.assess(trace, by_id.upper())
+    named, plain, trace = estate.assessed_in_other_case(world)
     for how in ((), (FLAG, kind.uri)):
         assert bench.report(*how, name=f"{len(how)}.json", env=_env(kind)).runs == {plain}
-    for run in (by_key, by_id):
+    for run in named:
         world.delete_run(run)
     left = [] if kind.name == "mariadb" else ["correctness"] * 2
     assert world.assessments(trace) == left
