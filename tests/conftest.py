@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser
+    from xdist.workermanage import WorkerController
 
 
 _ROOM = 8 * 1024**3
@@ -41,6 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if memory.is_dir() and shutil.disk_usage(memory).free > _ROOM:
         # A database on a disk waits for it with each request.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_configure_node(node: WorkerController) -> None:
+    depth.hand_over(node.workerinput, node.config)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

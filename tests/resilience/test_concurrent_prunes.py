@@ -127,7 +127,7 @@ def test_together_they_end_like_one_alone(
 ) -> None:
     """Exit 0 each, exactly the plan gone, each journal true, and together they tell all."""
     if seed:
-        start.proxy.delay_all(seed, 0.004 * seed)
+        start.proxy.delay_all(seed, 0.004 * (1 + seed % 5))
     journals = [tmp_path / f"{n}.jsonl" for n in range(count)]
     running = [start.start(journal) for journal in journals]
     for each in running:

@@ -48,6 +48,7 @@ DEPTHS = {
 }
 
 _FIRST_SEED = 0
+_SEED = "mlflow_gc_seed"
 
 chosen = DEPTHS["normal"]
 """Set before the first test is collected."""
@@ -77,11 +78,13 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def configure(config: pytest.Config) -> None:
-    """Take over the options; the workers of pytest-xdist inherit the seed of their controller."""
+    """Take over the options; the workers of pytest-xdist get the seed of their controller."""
     global chosen, seed  # noqa: PLW0603 - decorators read them while tests are collected
     name = config.option.depth
     chosen = DEPTHS[name]
-    if config.option.seed is None and name in {"deep", "exhaustive"}:
+    if hasattr(config, "workerinput"):
+        config.option.seed = config.workerinput[_SEED]
+    elif config.option.seed is None and name in {"deep", "exhaustive"}:
         config.option.seed = secrets.randbelow(10**9)
     is_given = config.option.seed is not None
     seed = config.option.seed if is_given else _FIRST_SEED
@@ -98,6 +101,11 @@ def configure(config: pytest.Config) -> None:
     settings.load_profile(name)
     if is_given:
         config.option.hypothesis_seed = str(seed)
+
+
+def hand_over(workerinput: dict[str, object], config: pytest.Config) -> None:
+    """Give a worker of pytest-xdist the seed: all of them have to collect the same tests."""
+    workerinput[_SEED] = config.option.seed
 
 
 def header(config: pytest.Config) -> str:
