@@ -28,6 +28,7 @@ from mlflow_gc.apply.undo import (
     FREED_NAME,
     LOST_ASSESSMENTS,
     NAME,
+    RENAMED_BACK,
     OldTrash,
     deleted_since_completion,
     intended_undo,
@@ -145,14 +146,14 @@ class Executor:
             ),
         }
         self._pretend = isinstance(gateway, DryRun)
+        # A dry run puts nothing back and finishes nobody's session.
+        sessions = () if self._pretend else journal.earlier
         # Ours to put back: with what a session that was cut off has left to us, by kind.
-        self._deleted = deleted_since_completion(journal.earlier)
-        self._unsettled = {pair for s in journal.earlier for pair in s.unsettled()}
-        self._intended = {
-            key: undo for s in journal.earlier for key, undo in intended_undo(s).items()
-        }
+        self._deleted = deleted_since_completion(sessions)
+        self._unsettled = {pair for s in sessions for pair in s.unsettled()}
+        self._intended = {key: undo for s in sessions for key, undo in intended_undo(s).items()}
         self._frees_names = frees_names(plan)
-        announced = renames(journal.earlier)
+        announced = renames(journal.earlier) if self._frees_names else {}
         # What earlier sessions may have renamed and did not delete.
         self._renamed = announced.keys()
         for experiment_id, names in announced.items():
@@ -462,7 +463,7 @@ class Executor:
         Raises:
             ServerError: the server is gone or locked us out.
         """
-        self._expect_rename(experiment_id, undo)
+        self._expect_rename(experiment_id, undo[FREED_NAME])
 
         def send() -> None:
             with self._pace.request():
@@ -491,9 +492,9 @@ class Executor:
         def announce() -> None:
             # It sets the time of the last update, which a later session has to know for ours.  A
             # full disk is no reason to leave the experiment with the other name.
-            self._expect_rename(experiment_id, undo)
+            self._expect_rename(experiment_id, undo[NAME])
             with suppress(GcError):
-                self._journal.intend("experiment", [experiment_id], undo)
+                self._journal.intend("experiment", [experiment_id], {**undo, RENAMED_BACK: True})
 
         try:
             kept = rename_back(self._gateway, experiment_id, undo, self._stop, announce=announce)
@@ -504,9 +505,9 @@ class Executor:
             self._journal.record("experiment", experiment_id, "failed", detail=detail, undo=undo)
             self._result.failures.append(("experiment", experiment_id, detail))
 
-    def _expect_rename(self, experiment_id: str, undo: Document) -> None:
+    def _expect_rename(self, experiment_id: str, name: str) -> None:
         moment_ms = now_ms() + self._gateway.clock_skew_ms()
-        self._recheck.expect_rename(experiment_id, undo[FREED_NAME], moment_ms)
+        self._recheck.expect_rename(experiment_id, name, moment_ms)
 
     def _without_shared(self, entries: Sequence[Document]) -> Sequence[Document]:
         """Leave out experiments in which other shards still have something to delete.
@@ -534,7 +535,7 @@ class Executor:
         before = {i: frozenset(known.get("deleted_runs", ())) for i, known in undo.items()}
         for experiment_id, known in undo.items():
             if FREED_NAME in known:
-                self._expect_rename(experiment_id, known)
+                self._expect_rename(experiment_id, known[FREED_NAME])
         regrets = self._recheck.regret_experiments(ours, before)
         for experiment_id, finding in regrets.items():
             policy = self._recheck.policy

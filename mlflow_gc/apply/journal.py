@@ -67,9 +67,10 @@ class Journal:
 
     Args:
         path: the file; made when missing, continued when it is of the same plan (see
-            :func:`journal_path`).  None keeps count and writes nothing.
+            :func:`journal_path`).  None where there is none.
         plan: the plan that is applied.
         action: ``prune`` or ``restore``.
+        dry_run: read what is there, keep count, and write nothing.
         clock_skew_ms: by how much the server's clock is ahead of ours, as far as that is certain.
         told: called with every record once it is written, from any thread.
         shard: which part of the plan is applied (``3/16``), or None for all of it.
@@ -86,31 +87,31 @@ class Journal:
         plan: Document,
         *,
         action: str = "prune",
+        dry_run: bool = False,
         clock_skew_ms: int = 0,
         told: Callable[[Document], None] = lambda _record: None,
         shard: str | None = None,
         keep_tag: str | None = None,
     ) -> None:
-        self.path = path or Path(os.devnull)
+        is_kept = path is not None and not dry_run
+        self.path = path if path and is_kept else Path(os.devnull)
         self._told = told
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kept: list[Document] = []
         """This session's records of what was not deleted."""
         self._lock = threading.RLock()
-        self.earlier: list[Session] = []
-        if path is None:
-            self._file: BinaryIO = self.path.open("ab")
-        else:
+        if path is not None:
             refuse_no_file(path)
-            self._file = _open(path)
-            try:
+        self._file = _open(self.path)
+        self.earlier: list[Session] = []
+        try:
+            if path is not None:
                 # Under the lock: somebody else may have begun it a moment ago.
-                self.earlier = earlier_sessions(path, plan["plan_id"])
-                _refuse_other_action(path, self.earlier, action)
-                _end_torn_line(self._file, path)
-            except BaseException:
-                self._file.close()
-                raise
+                self.earlier = earlier_sessions(path, plan["plan_id"], action)
+            _end_torn_line(self._file, self.path)
+        except BaseException:
+            self._file.close()
+            raise
         self._write(
             {
                 "type": "header",
@@ -334,6 +335,16 @@ def _not_json(path: Path, number: int, error: Exception) -> GcError:
     return GcError(f"Line {number} of the journal {path} is not valid JSON: {error}.")
 
 
+def default_path(plan_file: Path, part: str = "") -> Path:
+    """Return where the journal of a plan goes by default: beside the plan.
+
+    Args:
+        plan_file: of the plan.
+        part: what names a part of it that is applied on its own.
+    """
+    return plan_file.with_name(f"{plan_file.name}{part}.journal.jsonl")
+
+
 def journal_path(path: Path, plan_id: str) -> Path:
     """Return where the journal of a plan goes: ``path``, or beside it where another plan's lies.
 
@@ -386,17 +397,20 @@ def read_sessions(path: Path) -> list[Session]:
     Raises:
         GcError: it cannot be read, or is no journal.
     """
-    if not path.is_file() or path.stat().st_size == 0:
-        return []
+    try:
+        if not path.is_file() or path.stat().st_size == 0:
+            return []
+    except OSError:
+        return []  # opening it will say why
     return read_journal(path)
 
 
-def earlier_sessions(path: Path, plan_id: str) -> list[Session]:
-    """Return what earlier sessions of a plan wrote into a journal.
+def earlier_sessions(path: Path, plan_id: str, action: str) -> list[Session]:
+    """Return what earlier sessions wrote into a journal; an undo goes by it.
 
     Raises:
         GcError: it cannot be read, or is no journal.
-        Refused: it belongs to another plan.
+        Refused: it belongs to another plan, or tells of another action.
     """
     sessions = read_sessions(path)
     if sessions and (theirs := sessions[0].header["plan_id"]) != plan_id:
@@ -405,20 +419,12 @@ def earlier_sessions(path: Path, plan_id: str) -> list[Session]:
             hint="Nothing was deleted. Name another journal with --journal: an undo depends on "
             "this one.",
         )
-    return sessions
-
-
-def _refuse_other_action(path: Path, sessions: Sequence[Session], action: str) -> None:
-    """Refuse to write about one action into the journal of another: an undo goes by it.
-
-    Raises:
-        Refused: with what it is the journal of.
-    """
     if sessions and (theirs := sessions[0].header["action"]) != action:
         raise Refused(
             f"The journal {path} is that of a {theirs}, not of a {action}.",
             hint="Nothing was deleted. Name another journal with --journal.",
         )
+    return sessions
 
 
 def _open(path: Path) -> BinaryIO:

@@ -449,11 +449,11 @@ class Recheck:
         return self._judge_experiments(entries, None)
 
     def expect_rename(self, experiment_id: str, name: str, moment_ms: int) -> None:
-        """Take note that this plan is applied by renaming an experiment first.
+        """Take note that whoever applies this plan renames an experiment, or renames it back.
 
         Args:
             experiment_id: of a planned experiment.
-            name: what it may be called from then on.
+            name: what it is called from then on, if nobody else renames it.
             moment_ms: when, by the server's clock, ms since the epoch.
         """
         self._renames.setdefault(experiment_id, []).append((name, moment_ms))
@@ -463,16 +463,17 @@ class Recheck:
     ) -> Experiment:
         """Return an experiment as it was before this plan renamed it, if that is all that happened.
 
-        Renaming it, and renaming it back, sets the time of its last update.  Another time, or another
-        name, is somebody else's doing.  The deletion sets that time, too.
+        Renaming it, and renaming it back, sets the time of its last update.  Another name, or a name
+        from another time, is somebody else's doing.  The deletion sets that time, too.
         """
         renames = self._renames.get(experiment.experiment_id, ())
-        names = {entry["name"], *(name for name, _ in renames)}
         updated_ms = experiment.last_update_time or 0
-        is_ours = is_deleted or any(
-            abs(updated_ms - moment_ms) <= _RENAMED_WITHIN_MS for _, moment_ms in renames
+        is_ours = any(
+            experiment.name == name
+            and (is_deleted or abs(updated_ms - moment_ms) <= _RENAMED_WITHIN_MS)
+            for name, moment_ms in renames
         )
-        if experiment.name not in names or not is_ours:
+        if not is_ours and not (is_deleted and experiment.name == entry["name"]):
             return experiment
         return replace(
             experiment, name=entry["name"], last_update_time=_time(entry["last_update_time"])

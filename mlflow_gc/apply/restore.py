@@ -109,9 +109,8 @@ class Restorer:
             dry_run: look at everything, change nothing.
         """
         self._journal, self._dry_run = journal, dry_run
-        if not dry_run:
-            # As of now, under the journal's lock.
-            self._begun = _begun(journal.earlier)
+        # As of now, under the journal's lock.
+        self._begun = _begun(journal.earlier)
         fatal: ServerError | None = None
         try:
             for experiment_id in self._undo.experiments:

@@ -44,6 +44,8 @@ CREATED = "creation_time"
 
 NAME, FREED_NAME = "name", "freed_name"
 """What the undo of an experiment that is renamed for its deletion calls its two names."""
+RENAMED_BACK = "renamed_back"
+"""What the undo of an experiment says, as true, that gets the first of them again."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ def renames(sessions: Sequence[Session]) -> dict[str, list[tuple[str, int]]]:
 
     Returns:
         By experiment id: what it was to be called, and when by the server's clock, ms since the epoch.
+        Once one was to be renamed back, that is the later one.
     """
     found: dict[str, list[tuple[str, int]]] = {}
     for session in sessions:
@@ -206,10 +209,12 @@ def renames(sessions: Sequence[Session]) -> dict[str, list[tuple[str, int]]]:
         for line in session.lines:
             if line.get("kind") != "experiment":
                 continue
-            if line["type"] == "intent" and FREED_NAME in line.get("undo", {}):
+            undo = line.get("undo", {})
+            name = undo.get(NAME if undo.get(RENAMED_BACK) else FREED_NAME)
+            if line["type"] == "intent" and name and FREED_NAME in undo:
                 moment = parse_time(line["time"]) + skew_ms
                 for experiment_id in line["ids"]:
-                    found.setdefault(experiment_id, []).append((line["undo"][FREED_NAME], moment))
+                    found.setdefault(experiment_id, []).append((name, moment))
             elif line["type"] == "record" and line["outcome"] in {"deleted", "restored"}:
                 found.pop(line["id"], None)
     return found

@@ -57,19 +57,21 @@ def apply_plan(
     journal_path: Path | None,
     progress: Progress,
     phase: Phase = Phase.PRUNE,
+    dry_run: bool = False,
     only_look: bool = False,
     shard: Shard | None = None,
 ) -> Applied:
-    """Apply a plan, or with no journal only pretend to.
+    """Apply a plan.
 
     Args:
         gateway: the server.
         plan: a verified plan.
         plan_file: where it was read, for messages.
-        journal_path: None means that nothing is deleted and nothing is written.
+        journal_path: where the journal goes; None where there can be none yet.
         progress: told what comes of each entity.
         phase: what it is told that this is.
-        only_look: with no journal: collect what a prune would refuse, and look all the same.
+        dry_run: nothing is deleted and nothing is written.
+        only_look: of a dry run: collect what a prune would refuse, and look all the same.
         shard: which part of the plan to apply; None for all of it.
 
     Raises:
@@ -85,15 +87,14 @@ def apply_plan(
         refuse_partial_view(gateway, policy)
         with _collected(refusals, only_look):
             _refuse_skewed_clocks(gateway, policy)
-    pretend = journal_path is None
-    if pretend:
+    if dry_run:
         gateway = cast("Gateway", DryRun(gateway))
 
     def alarm(sentence: str) -> None:
         say(f"WARNING: {sentence}")
         progress.warning(PUT_BACK, sentence)
 
-    with graceful_stop(gateway, pretend=pretend) as (stop, signals):
+    with graceful_stop(gateway, pretend=dry_run) as (stop, signals):
         with progress.phase(Phase.COMPARE):
             recheck = Recheck(gateway, plan)
         with _collected(refusals, only_look):
@@ -103,12 +104,13 @@ def apply_plan(
         with Journal(
             journal_path,
             plan,
+            dry_run=dry_run,
             clock_skew_ms=gateway.clock_skew_ms(),
             told=progress.entity,
             shard=str(shard) if shard else None,
             keep_tag=policy.keep_tag,
         ) as journal:
-            if journal_path is not None:
+            if journal_path is not None and not dry_run:
                 progress.journal(journal_path, plan["plan_id"])
             with progress.phase(phase, {kind: len(part.plan[kind]) for kind in KINDS}):
                 result = Executor(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.errors import ExitCode, Refused
+from mlflow_gc.errors import ExitCode, GcError, Refused
 
 if TYPE_CHECKING:
     from mlflow_gc.plan.entries import Document
@@ -51,15 +51,17 @@ def check(
     plan = load_plan(plan_file)
     verify(plan, plan_file)
     progress.plan(plan, plan_file)
-    refusals = _refusals(plan, plan_file)
+    journal, refusals = _own_journal(plan, plan_file)
+    refusals += _refusals(plan, plan_file)
     gateway = open_server(connection, verbose=verbose, progress=progress)
     applied = apply_plan(
         gateway,
         plan,
         plan_file,
-        journal_path=None,
+        journal_path=journal,
         progress=progress,
         phase=Phase.CHECK,
+        dry_run=True,
         only_look=True,
     )
     refusals += [refusal.message for refusal in applied.refusals]
@@ -72,6 +74,18 @@ def check(
     if applied.result.failures:
         return ExitCode.ERROR
     return ExitCode.SOMETHING if detailed_exitcode and found["differs"] else ExitCode.OK
+
+
+def _own_journal(plan: Document, plan_file: Path) -> tuple[Path | None, list[str]]:
+    """Return where a prune would keep its journal, or why it would refuse what lies there."""
+    from mlflow_gc.apply.journal import default_path, earlier_sessions, journal_path
+
+    try:
+        path = journal_path(default_path(plan_file), plan["plan_id"])
+        earlier_sessions(path, plan["plan_id"], "prune")
+    except GcError as error:
+        return None, [error.message]
+    return path, []
 
 
 def _refusals(plan: Document, plan_file: Path) -> list[str]:

@@ -71,7 +71,7 @@ def prune(
     no_color: options.NoColor = False,
 ) -> int:
     """Delete what a plan lists, looking at each entity once more right before it goes."""
-    from mlflow_gc.apply.journal import journal_path, refuse_no_file
+    from mlflow_gc.apply.journal import default_path, journal_path, refuse_no_file
     from mlflow_gc.cli.applying import apply_plan
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
@@ -162,8 +162,8 @@ def prune(
         say("Nothing was deleted.")
         return ExitCode.REFUSED
     of_part = f".shard-{part.number}-of-{part.count}" if part else ""
-    beside = plan_file.with_name(f"{plan_file.name}{of_part}.journal.jsonl")
-    written = None if dry_run else journal_path(journal or beside, plan["plan_id"])
+    beside = default_path(plan_file, of_part)
+    written = journal_path(journal or beside, plan["plan_id"])
     applied = apply_plan(
         gateway,
         plan,
@@ -171,6 +171,7 @@ def prune(
         journal_path=written,
         progress=progress,
         phase=Phase.CHECK if dry_run else Phase.PRUNE,
+        dry_run=dry_run,
         shard=part,
     )
     if not quiet:
@@ -179,13 +180,13 @@ def prune(
             applied.skips,
             screen,
             plan_id=plan["plan_id"],
-            journal=written,
+            journal=None if dry_run else written,
         )
     options_again = ["--expect", expect] if expect else []
     if part and not quiet:
         _say_what_is_left(applied.result, part, plan_file, options_again)
     options_again += ["--shard", str(part)] if part else []
-    if written and (journal or written != beside):
+    if journal or written != beside:
         options_again += ["--journal", file_argument(written)]
     return _exit_code(applied.result, applied.signum, plan_file, options_again)
 

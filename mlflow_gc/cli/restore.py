@@ -77,7 +77,7 @@ def restore(
     own_journal = journal_path(
         journal_file.with_name(f"{journal_file.name}.restore.jsonl"), header["plan_id"]
     )
-    earlier = earlier_sessions(own_journal, header["plan_id"])
+    earlier = earlier_sessions(own_journal, header["plan_id"], "restore")
     gateway = open_server(connection, verbose=verbose, progress=progress)
     with progress.phase(Phase.CONNECT):
         refuse_other_server(gateway, header["server"], journal_file)
@@ -109,7 +109,7 @@ def restore(
     with (
         graceful_stop(gateway, pretend=dry_run) as (_, signals),
         Journal(
-            None if dry_run else own_journal, header, action="restore", told=progress.entity
+            own_journal, header, action="restore", dry_run=dry_run, told=progress.entity
         ) as journal,
     ):
         if not dry_run:

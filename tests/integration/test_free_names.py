@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -274,7 +275,9 @@ def _killed_between(bench: Bench, proxy: Proxy, plan: Plan, count: int) -> None:
     proxy.forget()
 
 
-@pytest.mark.parametrize("meanwhile", ["nothing", "kept", "used", "renamed", "restored"])
+@pytest.mark.parametrize(
+    "meanwhile", ["nothing", "kept", "used", "renamed", "renamed back", "restored"]
+)
 def test_the_prune_after_a_kill_between_rename_and_deletion(
     bench: Bench, proxy: Proxy, policy: Path, meanwhile: str
 ) -> None:
@@ -290,12 +293,21 @@ def test_the_prune_after_a_kill_between_rename_and_deletion(
     journal = Journal.load(bench.journal_path(plan), torn=True)
     (intent,) = journal.of_type("intent")
     assert (intent["undo"]["name"], intent["undo"]["freed_name"]) == ("team/1", name)
-    if meanwhile == "kept":
+    if meanwhile == "nothing":
+        # What only looks knows whose doing the new name is, too.
+        beside = plan.path.with_name(f"{plan.path.name}.journal.jsonl")
+        shutil.copy(bench.journal_path(plan), beside)
+        bench.cli("check", plan.path, "--detailed-exitcode").expect(0)
+        bench.prune(plan, "--dry-run")
+        assert _names(world)[experiment] == (name, stage)
+    elif meanwhile == "kept":
         world.tag_experiment(experiment, KEEP_TAG, "true")
     elif meanwhile == "used":
         world.run(experiment, age=0)
-    elif meanwhile == "renamed":
-        new = {"experiment_id": experiment, "new_name": "mine"}
+    elif meanwhile in {"renamed", "renamed back"}:
+        # Whoever did it has seen the experiment, and may be about to use it.
+        new_name = "mine" if meanwhile == "renamed" else "team/1"
+        new = {"experiment_id": experiment, "new_name": new_name}
         world.call("POST", "experiments/update", new)
     elif meanwhile == "restored":
         # Somebody brought it back from the trash, a while later.
