@@ -214,7 +214,8 @@ class Restorer:
             kept = f"without its name. {error.message}"
         if kept:
             self.is_incomplete = True
-            self.notes.append(f"experiment {experiment_id} is back, but {kept}")
+            will = "would be" if self._dry_run else "is"
+            self.notes.append(f"experiment {experiment_id} {will} back, but {kept}")
         return kept
 
     def _record_experiment(self, experiment_id: str, kept: str | None) -> None:

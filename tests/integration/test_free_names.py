@@ -144,6 +144,8 @@ def test_restored_is_counted_what_was_not_there(bench: Bench, policy: Path) -> N
     bench.prune(plan)
     other = world.experiment("nightly")
     restore = ("restore", bench.journal_path(plan), "--yes")
+    preview = bench.cli(*restore, "--dry-run").expect(PARTIAL).text
+    assert f"experiment {experiment} would be back, but" in " ".join(preview.split())
     assert "experiments: 1 restored" in bench.cli(*restore).expect(PARTIAL).text
     outcome = bench.cli(*restore).expect(PARTIAL)
     assert "experiments: 0 restored" in outcome.text
