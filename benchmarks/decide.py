@@ -16,11 +16,11 @@ import sys
 import time
 import tracemalloc
 
-from mlflow_gc.clock import DAY_MS, parse_time
-from mlflow_gc.inventory.entities import Experiment, Inventory, Probe, Run
-from mlflow_gc.plan.policy_file import apply_policy
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.domain.entities import Experiment, Inventory, Probe, Run
+from mlflow_gc.domain.timestamps import DAY_MS, parse_time
+from mlflow_gc.policy.loader import apply_policy
 from mlflow_gc.retention.decision import Verdict
+from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 

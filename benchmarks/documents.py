@@ -24,8 +24,7 @@ import measure
 import orjson
 from rich.console import Console
 
-from mlflow_gc.clock import DAY_MS, parse_time
-from mlflow_gc.inventory.entities import (
+from mlflow_gc.domain.entities import (
     Experiment,
     Inventory,
     ModelVersion,
@@ -34,17 +33,19 @@ from mlflow_gc.inventory.entities import (
     Run,
     ServerInfo,
 )
+from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.build import build_plan
-from mlflow_gc.plan.canonical import plan_id
+from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.plan.diff import diff_plans
-from mlflow_gc.plan.entries import Document
+from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.file import parse_json, pieces, refuse_ambiguous, render, write
-from mlflow_gc.plan.verify import KINDS, applicability, inconsistencies, load_plan, verify
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.verification import KINDS, applicability, inconsistencies, load_plan, verify
+from mlflow_gc.render.markdown import diff_markdown
+from mlflow_gc.render.terminal import diff_text, plan_text
+from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
-from mlflow_gc.views import diff_markdown, diff_text, text
 
 AS_OF = parse_time("2026-05-01T10:02:11.123Z")
 HOUR_MS = 3_600_000
@@ -176,7 +177,7 @@ def steps(base: Path, head: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "diff, JSON", lambda: orjson.dumps(changes, option=orjson.OPT_INDENT_2)
     yield "diff, text", lambda: diff_text.diff(changes, applicability(plan), console())
     yield "diff, Markdown", lambda: diff_markdown.diff(changes, applicability(plan))
-    yield "show, text", lambda: text.show(plan, console(), path="p.json", everything=False)
+    yield "show, text", lambda: plan_text.show(plan, console(), path="p.json", everything=False)
 
 
 def seconds(call: Callable[[], object]) -> float:

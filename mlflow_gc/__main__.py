@@ -16,8 +16,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc import invocation
+from mlflow_gc.domain.redaction import FilteredStream, keep_environment_secret
 from mlflow_gc.errors import ExitCode, GcError
-from mlflow_gc.secrets import FilteredStream, keep_environment_secret
 
 if TYPE_CHECKING:
     from mlflow_gc.cli.session import Session

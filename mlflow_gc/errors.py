@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from mlflow_gc.secrets import hide
+from mlflow_gc.domain.redaction import hide
 
 
 class ExitCode(IntEnum):

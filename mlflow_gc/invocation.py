@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow_gc.secrets import HIDDEN
+from mlflow_gc.domain.redaction import HIDDEN
 from mlflow_gc.settings import (
     REGISTRY_URI,
     TRACKING_TOKEN,

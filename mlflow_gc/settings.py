@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_gc.errors import UsageProblem
-from mlflow_gc.secrets import (
+from mlflow_gc.domain.redaction import (
     CONTAINER_SCHEMES,
     HIDDEN,
     SHORTEST_SECRET,
@@ -21,6 +20,7 @@ from mlflow_gc.secrets import (
     secrets_of,
     split_query,
 )
+from mlflow_gc.errors import UsageProblem
 
 SECRETS_DIRECTORY = Path("/var/run/secrets/user_credentials")
 """Where Anaconda Enterprise 5 mounts a user's secrets: one file each, named after the variable."""

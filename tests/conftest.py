@@ -17,8 +17,8 @@ from support.cli import Cli
 from support.proxy import Proxy
 from support.world import World
 
+from mlflow_gc.backend import retries
 from mlflow_gc.demo.server import LocalServer
-from mlflow_gc.inventory import retries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

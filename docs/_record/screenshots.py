@@ -19,13 +19,13 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from terminal import as_page, run_on_terminal
 
-from mlflow_gc.clock import now_ms
 from mlflow_gc.demo.backdating import backdate
 from mlflow_gc.demo.colleague import interfere
 from mlflow_gc.demo.environment import demo_environment
 from mlflow_gc.demo.seeding import Seeder
 from mlflow_gc.demo.server import LocalServer
 from mlflow_gc.demo.story import tell
+from mlflow_gc.domain.timestamps import now_ms
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

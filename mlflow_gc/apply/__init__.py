@@ -1,1 +1,1 @@
-"""Applying a plan: the second look, the deletions, the journal."""
+"""Applying a plan: the re-check, the deletions, the journal, the undo."""

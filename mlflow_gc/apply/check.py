@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mlflow_gc.apply.executor import Result
-from mlflow_gc.apply.recheck import Finding
-from mlflow_gc.clock import format_ms, now_ms
-from mlflow_gc.plan.entries import Document
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.domain.timestamps import format_ms, now_ms
+from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.schema import CHECK_SCHEMA_ID
-from mlflow_gc.plan.verify import KINDS, identify
+from mlflow_gc.plan.verification import KINDS, identify
 
 FORMAT = "mlflow-gc/plan-check"
 FORMAT_VERSION = "1.0"

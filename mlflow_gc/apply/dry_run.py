@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mlflow_gc.inventory.entities import Run, Trace
-from mlflow_gc.inventory.gateway import Gateway, Page
+from mlflow_gc.backend.interface import Gateway, Page
+from mlflow_gc.domain.entities import Run, Trace
 
 
 class DryRun:

@@ -21,9 +21,9 @@ from operator import itemgetter
 from typing import TypeVar
 
 from mlflow_gc.apply.dry_run import DryRun
-from mlflow_gc.apply.journal import Journal
-from mlflow_gc.apply.recheck import LOOK_IS_GOOD_FOR_S, Finding, Recheck
-from mlflow_gc.apply.undo import (
+from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.recheck.checker import LOOK_IS_GOOD_FOR_S, Finding, Recheck
+from mlflow_gc.apply.restore_plan import (
     CREATED,
     FREED_NAME,
     LOST_ASSESSMENTS,
@@ -36,15 +36,15 @@ from mlflow_gc.apply.undo import (
     renames,
     settled,
 )
-from mlflow_gc.clock import format_ms, now_ms
+from mlflow_gc.backend.adaptive_concurrency import Pace
+from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.backend.retries import wait_s
+from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError
-from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
-from mlflow_gc.inventory.pace import Pace
-from mlflow_gc.inventory.retries import wait_s
-from mlflow_gc.plan.entries import Document
-from mlflow_gc.plan.names import freed_name, frees_names
-from mlflow_gc.plan.verify import identify
-from mlflow_gc.retention.lineage import nested_order
+from mlflow_gc.plan.freed_names import freed_name, frees_names
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.verification import identify
+from mlflow_gc.retention.run_trees import nested_order
 
 BATCH = 100
 """How many runs are looked at together at first; later as many as go in the time below."""

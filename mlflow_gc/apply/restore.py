@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from mlflow_gc.apply.journal import Journal, Session
-from mlflow_gc.apply.recheck import Finding
-from mlflow_gc.apply.undo import CREATED, Entry, OldTrash, Undo, rename_back, settled
-from mlflow_gc.clock import parse_time
-from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import Experiment
-from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError
+from mlflow_gc.apply.journal.file import Journal, Session
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo, rename_back, settled
+from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import Experiment
+from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_experiments, runs_by_id
-from mlflow_gc.plan.entries import Document
-from mlflow_gc.plan.expect import KNOWN_KEYS, time_or_none
-from mlflow_gc.plan.names import is_freed
+from mlflow_gc.plan.freed_names import is_freed
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none
 from mlflow_gc.retention.owner_tags import KEEP
 
 _FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
@@ -160,7 +160,7 @@ class Restorer:
         if wired is None:
             self._not_back("experiment", experiment_id, "gone", _PURGED)
             return
-        experiment = wire.experiment(wired)
+        experiment = json_parser.experiment(wired)
         created = self._undo.experiments[experiment_id].get(CREATED)
         if created and created != time_or_none(experiment.creation_time):
             self._not_back("experiment", experiment_id, "gone", f"{_PURGED}, {_ANOTHER}")

@@ -13,18 +13,18 @@ from typing import cast
 
 from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.executor import Executor, Result
-from mlflow_gc.apply.journal import Journal
-from mlflow_gc.apply.limits import local_maxima, refuse_tripped
-from mlflow_gc.apply.recheck import Finding, Recheck, refuse_partial_view
+from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.recheck.checker import Finding, Recheck, refuse_partial_view
+from mlflow_gc.apply.recheck.live_guards import local_maxima, refuse_tripped
+from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.cli.output import say
 from mlflow_gc.cli.progress import Phase, Progress
 from mlflow_gc.errors import Refused
-from mlflow_gc.inventory.gateway import Gateway
-from mlflow_gc.plan.entries import Document
-from mlflow_gc.plan.shard import Part, Shard, part_of
-from mlflow_gc.plan.verify import KINDS
-from mlflow_gc.retention.evidence import is_skewed, skew_in_words
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.sharding import Part, Shard, part_of
+from mlflow_gc.plan.verification import KINDS
 from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.scan_quality import is_skewed, skew_in_words
 
 PUT_BACK = "put_back"
 """Code of the warning that something was deleted and put back at once."""
@@ -161,7 +161,7 @@ def refuse_other_server(gateway: Gateway, planned: Document, file: Path) -> None
     Raises:
         Refused: it is another one.
     """
-    from mlflow_gc.inventory.identity import read_server_info
+    from mlflow_gc.backend.server_identity import read_server_info
 
     server = read_server_info(gateway)
     differences = []
@@ -194,7 +194,7 @@ def _refuse_unknown_identity(
     Raises:
         Refused: with the account that can tell.
     """
-    from mlflow_gc.inventory.identity import unknown_identity
+    from mlflow_gc.backend.server_identity import unknown_identity
 
     by_what = "experiment 0 (Default), by which servers are told apart,"
     if ours == unknown_identity(now):

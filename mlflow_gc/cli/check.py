@@ -11,7 +11,7 @@ from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode, GcError, Refused
 
 if TYPE_CHECKING:
-    from mlflow_gc.plan.entries import Document
+    from mlflow_gc.plan.lazy_entries import Document
 
 
 def check(
@@ -37,7 +37,7 @@ def check(
     from mlflow_gc.cli.planning import open_server
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.plan.verify import load_plan, verify
+    from mlflow_gc.plan.verification import load_plan, verify
     from mlflow_gc.settings import resolve_connection
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=True)
@@ -78,7 +78,7 @@ def check(
 
 def _own_journal(plan: Document, plan_file: Path) -> tuple[Path | None, list[str]]:
     """Return where a prune would keep its journal, or why it would refuse what lies there."""
-    from mlflow_gc.apply.journal import default_path, earlier_sessions, journal_path
+    from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
 
     try:
         path = journal_path(default_path(plan_file), plan["plan_id"])
@@ -90,7 +90,7 @@ def _own_journal(plan: Document, plan_file: Path) -> tuple[Path | None, list[str
 
 def _refusals(plan: Document, plan_file: Path) -> list[str]:
     """Return why prune would refuse the plan, as far as the plan and the clock tell."""
-    from mlflow_gc.plan.verify import verify_applyable
+    from mlflow_gc.plan.verification import verify_applyable
 
     try:
         verify_applyable(plan, plan_file)
@@ -111,8 +111,9 @@ def _show(
     import orjson
 
     from mlflow_gc.cli.output import console, put
-    from mlflow_gc.views import check_markdown, check_text
-    from mlflow_gc.views.budget import DEFAULT
+    from mlflow_gc.render.common.budget import DEFAULT
+    from mlflow_gc.render.markdown import check_markdown
+    from mlflow_gc.render.terminal import check_text
 
     if output_format is options.DiffFormat.JSON:
         put(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

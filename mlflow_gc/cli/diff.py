@@ -26,8 +26,8 @@ def diff(
 
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.plan.diff import diff_plans
-    from mlflow_gc.plan.verify import applicability, distrust, load_plan
-    from mlflow_gc.views import diff_text
+    from mlflow_gc.plan.verification import applicability, distrust, load_plan
+    from mlflow_gc.render.terminal import diff_text
 
     if str(base) == str(head) == "-":
         raise UsageProblem("Only one of the plans can come from stdin.")
@@ -43,8 +43,8 @@ def diff(
     if output_format is options.DiffFormat.JSON:
         put(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     elif output_format is options.DiffFormat.MARKDOWN:
-        from mlflow_gc.views import diff_markdown
-        from mlflow_gc.views.budget import DEFAULT
+        from mlflow_gc.render.common.budget import DEFAULT
+        from mlflow_gc.render.markdown import diff_markdown
 
         most_bytes = None if everything else DEFAULT
         put(

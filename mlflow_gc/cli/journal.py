@@ -26,7 +26,7 @@ def merge(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where it goes.")],
 ) -> None:
     """Put the journals of a plan's shards together, for restore and for the record."""
-    from mlflow_gc.apply.journal import merge_journals, read_journal
+    from mlflow_gc.apply.journal.file import merge_journals, read_journal
     from mlflow_gc.cli.output import put, say
     from mlflow_gc.plan.file import write
 

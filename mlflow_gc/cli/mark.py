@@ -13,9 +13,9 @@ from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command
 
 if TYPE_CHECKING:
-    from mlflow_gc.apply.mark import Marking
+    from mlflow_gc.announce.announcements import Marking
+    from mlflow_gc.backend.interface import Gateway
     from mlflow_gc.cli.progress import Progress
-    from mlflow_gc.inventory.gateway import Gateway
     from mlflow_gc.retention.policy import Policy
 
 
@@ -42,17 +42,17 @@ def mark(
     no_color: options.NoColor = False,
 ) -> int:
     """Tag what would be deleted after the policy's grace; untag what is stale no more."""
-    from mlflow_gc.apply.mark import dry_counts, plan_clearing, write_marks
+    from mlflow_gc.announce.announcements import dry_counts, plan_clearing, write_marks
+    from mlflow_gc.backend.server_identity import read_server_info
     from mlflow_gc.cli.applying import graceful_stop
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import open_server, resolve_policy
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.clock import format_ms
-    from mlflow_gc.inventory.identity import read_server_info
+    from mlflow_gc.domain.timestamps import format_ms
     from mlflow_gc.inventory.reader import open_reader
+    from mlflow_gc.render.terminal import outcomes
     from mlflow_gc.settings import resolve_connection
-    from mlflow_gc.views import outcomes
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     # A setting that cannot be used is found before anything is read.
@@ -111,10 +111,10 @@ def _marking(gateway: Gateway, policy: Policy, progress: Progress) -> Marking:
     Raises:
         Refused: a plan by this policy could not be applied.
     """
-    from mlflow_gc.apply.mark import plan_marks
+    from mlflow_gc.announce.announcements import plan_marks
     from mlflow_gc.cli.output import warn
     from mlflow_gc.cli.planning import survey
-    from mlflow_gc.plan.build import build_plan
+    from mlflow_gc.plan.builder import build_plan
 
     unmarked = replace(policy, heeds_marks=False)
     inventory, decisions, server = survey(gateway, unmarked, progress)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mlflow_gc.views import budget
+from mlflow_gc.render.common import budget
 
 TrackingUri = Annotated[
     str | None,

@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from mlflow_gc.secrets import hide
-from mlflow_gc.views.escape import plain
+from mlflow_gc.domain.redaction import hide
+from mlflow_gc.render.common.escape import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,25 +9,26 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from mlflow_gc.backend.interface import Gateway, ServerError
 from mlflow_gc.cli.output import say, warn
 from mlflow_gc.cli.progress import Phase, Progress
-from mlflow_gc.clock import format_ms, now_ms, parse_time
+from mlflow_gc.domain.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
+from mlflow_gc.domain.timestamps import format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.inventory.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
-from mlflow_gc.inventory.gateway import Gateway, ServerError
 from mlflow_gc.inventory.reader import Reader, open_reader
 from mlflow_gc.inventory.scan import refused_names
-from mlflow_gc.plan.build import build_plan
-from mlflow_gc.plan.entries import Document
-from mlflow_gc.plan.policy_file import (
+from mlflow_gc.plan.builder import build_plan
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.policy.lint import warnings
+from mlflow_gc.policy.loader import (
     DEFAULT_NAMES,
     apply_policy,
     find_policy_file,
     near_misses,
     read_policy,
 )
-from mlflow_gc.plan.policy_warnings import warnings
-from mlflow_gc.retention.decide import (
+from mlflow_gc.retention.decision import Decisions, Verdict
+from mlflow_gc.retention.engine import (
     decide,
     decide_after_look,
     experiments_to_probe,
@@ -35,16 +36,10 @@ from mlflow_gc.retention.decide import (
     runs_to_know,
     trash_since,
 )
-from mlflow_gc.retention.decision import Decisions, Verdict
-from mlflow_gc.retention.evidence import judge_scan
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import NEVER, Rule
-from mlflow_gc.settings import (
-    POLICY,
-    Connection,
-    resolve,
-    resolve_ttl_days,
-)
+from mlflow_gc.retention.scan_quality import judge_scan
+from mlflow_gc.settings import POLICY, Connection, resolve, resolve_ttl_days
 
 
 def resolve_policy(
@@ -153,7 +148,7 @@ def open_server(connection: Connection, *, verbose: bool, progress: Progress) ->
     Raises:
         GcError: a setting cannot be used.
     """
-    from mlflow_gc.inventory.connect import connect
+    from mlflow_gc.backend.connect import connect
 
     if verbose:
         for line in connection.describe():
@@ -189,7 +184,7 @@ def survey(
     Raises:
         ServerError: the server cannot be reached or read.
     """
-    from mlflow_gc.inventory.identity import read_server_info
+    from mlflow_gc.backend.server_identity import read_server_info
 
     began = time.monotonic()
     with progress.phase(Phase.CONNECT):

@@ -12,7 +12,7 @@ from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.invocation import command, file_argument
 
 if TYPE_CHECKING:
-    from mlflow_gc.inventory.entities import Inventory
+    from mlflow_gc.domain.entities import Inventory
 
 app = typer.Typer(
     help="Write, explain and test a policy file.",
@@ -32,8 +32,8 @@ def init(
     """Write a commented policy to begin with, and its schema for editors."""
     from mlflow_gc.cli.output import put, say
     from mlflow_gc.plan.file import refuse_overwriting, write
-    from mlflow_gc.plan.policy_file import DEFAULT_NAMES, starter
     from mlflow_gc.plan.schema import SCHEMAS, schema_text
+    from mlflow_gc.policy.loader import DEFAULT_NAMES, starter
 
     if str(out) == "-":
         put(starter().encode())
@@ -87,9 +87,9 @@ def explain(
     from mlflow_gc.cli.output import console
     from mlflow_gc.cli.planning import open_server, resolve_policy, survey
     from mlflow_gc.cli.session import Session
+    from mlflow_gc.render.terminal import policies
     from mlflow_gc.retention.explain import explain as explained
     from mlflow_gc.settings import resolve_connection
-    from mlflow_gc.views import policies
 
     asked = {"--run": run, "--experiment": experiment, "--model": model}
     given = [flag for flag, value in asked.items() if value is not None]
@@ -172,8 +172,8 @@ def run_tests(
 ) -> int:
     """Run cases that stand beside a policy: what must stay, what must go.  Offline."""
     from mlflow_gc.cli.output import console, say
-    from mlflow_gc.plan.policy_tests import read_policy_tests, run_policy_tests, untested_rules
-    from mlflow_gc.views import policies
+    from mlflow_gc.policy.test_runner import read_policy_tests, run_policy_tests, untested_rules
+    from mlflow_gc.render.terminal import policies
 
     failed = False
     screen = console(no_color=no_color)

@@ -15,8 +15,8 @@ from mlflow_gc.invocation import command, file_argument
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.executor import Result
-    from mlflow_gc.plan.entries import Document
-    from mlflow_gc.plan.shard import Shard
+    from mlflow_gc.plan.lazy_entries import Document
+    from mlflow_gc.plan.sharding import Shard
 
 
 def prune(
@@ -71,18 +71,18 @@ def prune(
     no_color: options.NoColor = False,
 ) -> int:
     """Delete what a plan lists, looking at each entity once more right before it goes."""
-    from mlflow_gc.apply.journal import default_path, journal_path, refuse_no_file
+    from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
     from mlflow_gc.cli.applying import apply_plan
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.plan.build import MARKS
+    from mlflow_gc.plan.builder import MARKS
     from mlflow_gc.plan.file import refuse_overwriting
-    from mlflow_gc.plan.shard import Shard
-    from mlflow_gc.plan.verify import KINDS, load_plan, verify, verify_applyable
+    from mlflow_gc.plan.sharding import Shard
+    from mlflow_gc.plan.verification import KINDS, load_plan, verify, verify_applyable
+    from mlflow_gc.render.terminal import outcomes, plan_text
     from mlflow_gc.settings import requires_expect, resolve_connection
-    from mlflow_gc.views import outcomes, text
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     # A setting that cannot be used is found before anything is read.
@@ -149,7 +149,7 @@ def prune(
         plan = make_plan(gateway, policy, progress)
         _save(plan, plan_file)
         if not quiet or not yes:
-            text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
+            plan_text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
     progress.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
     if expect is not None and expect != plan["plan_id"]:
@@ -196,7 +196,7 @@ def _name_of_its_own() -> Path:
 
     A nightly job runs in the same folder every night, and last night's undo has to work tomorrow.
     """
-    from mlflow_gc.clock import format_ms, now_ms
+    from mlflow_gc.domain.timestamps import format_ms, now_ms
 
     moment_ms = now_ms()
     while (name := Path(f"prune-plan-{format_ms(moment_ms).replace(':', '')}.json")).exists():
@@ -248,9 +248,9 @@ def _save(plan: Document, plan_file: Path) -> None:
 
 def _confirmed(plan: Document) -> bool:
     """Ask the question; only the whole word ``yes`` counts."""
-    from mlflow_gc.views import text
+    from mlflow_gc.render.terminal import plan_text
 
-    sys.stderr.write(text.question(plan))
+    sys.stderr.write(plan_text.question(plan))
     sys.stderr.flush()
     return sys.stdin.readline().strip() == "yes"
 

@@ -37,11 +37,11 @@ def report(
     from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan import schema
-    from mlflow_gc.plan.build import MARKS
+    from mlflow_gc.plan.builder import MARKS
     from mlflow_gc.plan.file import pieces, refuse_overwriting, write
-    from mlflow_gc.plan.verify import KINDS, applicability, is_only_a_forecast
+    from mlflow_gc.plan.verification import KINDS, applicability, is_only_a_forecast
+    from mlflow_gc.render.terminal import plan_text
     from mlflow_gc.settings import resolve_connection
-    from mlflow_gc.views import text
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color)
     # A setting that cannot be used is found before anything is read.
@@ -78,7 +78,7 @@ def report(
     for diagnostic in plan["diagnostics"]:
         warn(diagnostic["message"], progress, code=diagnostic["code"])
     if not to_stdout and not quiet:
-        text.summary(plan, console(no_color=no_color), path=str(out))
+        plan_text.summary(plan, console(no_color=no_color), path=str(out))
     if not plan["applyable"]:
         say(applicability(plan).advice)
         # A forecast cannot be applied, and that is what was asked for.

@@ -14,7 +14,7 @@ from mlflow_gc.errors import ExitCode, GcError, Refused
 from mlflow_gc.invocation import command, file_argument
 
 if TYPE_CHECKING:
-    from mlflow_gc.apply.journal import Session
+    from mlflow_gc.apply.journal.file import Session
 
 
 def restore(
@@ -51,17 +51,17 @@ def restore(
     no_color: options.NoColor = False,
 ) -> int:
     """Bring back the runs and experiments that a prune deleted."""
-    from mlflow_gc.apply.journal import Journal, earlier_sessions, journal_path
+    from mlflow_gc.apply.journal.file import Journal, earlier_sessions, journal_path
     from mlflow_gc.apply.restore import Restorer
-    from mlflow_gc.apply.undo import plan_undo
+    from mlflow_gc.apply.restore_plan import plan_undo
     from mlflow_gc.cli.applying import graceful_stop, refuse_other_server
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.planning import open_server
     from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
+    from mlflow_gc.render.common.escape import plain
+    from mlflow_gc.render.terminal import outcomes
     from mlflow_gc.settings import resolve_connection
-    from mlflow_gc.views import outcomes
-    from mlflow_gc.views.escape import plain
 
     progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     # A setting that cannot be used is found before anything is read.
@@ -143,7 +143,7 @@ def _read(path: Path, expect: str | None) -> list[Session]:
         GcError: it is empty, or the journal of a restore.
         Refused: it is not of the plan that was expected.
     """
-    from mlflow_gc.apply.journal import read_journal
+    from mlflow_gc.apply.journal.file import read_journal
 
     sessions = read_journal(path)
     if not sessions:

@@ -61,7 +61,7 @@ class Session:
     def end(self, exit_code: int) -> None:
         """Close the connections to the server, and tell everybody how the command ended."""
         # Looked up, because most commands need neither MLflow nor the network.
-        if (connections := sys.modules.get("mlflow_gc.inventory.http_session")) is not None:
+        if (connections := sys.modules.get("mlflow_gc.backend.rest.http_client")) is not None:
             connections.close_session()
         if self._progress is not None:
             self._progress.finish(exit_code, self._error)

@@ -24,8 +24,8 @@ def show(
     """Show what a plan deletes, what it keeps, and why."""
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.plan.file import pieces
-    from mlflow_gc.plan.verify import KINDS, distrust, load_plan
-    from mlflow_gc.views import text
+    from mlflow_gc.plan.verification import KINDS, distrust, load_plan
+    from mlflow_gc.render.terminal import plan_text
 
     if most_bytes is not None and (everything or output_format is not options.Format.MARKDOWN):
         raise UsageProblem(
@@ -41,23 +41,24 @@ def show(
     if output_format is options.Format.JSON:
         put(*pieces(plan))
     elif output_format is options.Format.MARKDOWN:
-        from mlflow_gc.views import budget, markdown
+        from mlflow_gc.render.common import budget
+        from mlflow_gc.render.markdown import plan_markdown
 
         limit = None if everything else most_bytes or budget.DEFAULT
-        put(markdown.show(plan, limit, file_name=name, doubts=doubts).encode())
+        put(plan_markdown.show(plan, limit, file_name=name, doubts=doubts).encode())
     elif output_format is options.Format.HTML:
-        from mlflow_gc.views import html
+        from mlflow_gc.render import html
 
         for text_piece in html.show(plan, file_name=name, doubts=doubts):
             put(text_piece.encode())
     elif output_format in (options.Format.CSV, options.Format.NDJSON):
-        from mlflow_gc.views import spreadsheet
+        from mlflow_gc.render.table import spreadsheet
 
         csv = output_format is options.Format.CSV
         for piece in (spreadsheet.csv_pieces if csv else spreadsheet.ndjson_pieces)(plan):
             put(piece)
     else:
-        text.show(
+        plan_text.show(
             plan,
             console(no_color=no_color),
             path=str(plan_file),

@@ -19,7 +19,7 @@ def validate(
 ) -> int:
     """Check plans, journals, policy files and events: schema, digest and meaning."""
     from mlflow_gc.cli.output import say
-    from mlflow_gc.views.escape import plain
+    from mlflow_gc.render.common.escape import plain
 
     worst = ExitCode.OK
     for path in files:
@@ -39,8 +39,8 @@ def validate(
 
 def _validate(path: Path) -> str:
     """Return a word of praise, or raise what is wrong."""
-    from mlflow_gc.apply.journal import read_journal
-    from mlflow_gc.plan.verify import load_plan, verify
+    from mlflow_gc.apply.journal.file import read_journal
+    from mlflow_gc.plan.verification import load_plan, verify
 
     if path.suffix in {".yml", ".yaml"}:
         return _validate_yaml(path)
@@ -56,10 +56,10 @@ def _validate(path: Path) -> str:
 
 
 def _validate_yaml(path: Path) -> str:
-    from mlflow_gc.plan.policy_file import read_policy_file
-    from mlflow_gc.plan.policy_tests import read_policy_tests, run_policy_tests
-    from mlflow_gc.plan.policy_warnings import warnings
-    from mlflow_gc.plan.yaml_file import read_yaml
+    from mlflow_gc.policy.lint import warnings
+    from mlflow_gc.policy.loader import read_policy_file
+    from mlflow_gc.policy.test_runner import read_policy_tests, run_policy_tests
+    from mlflow_gc.policy.yaml_loader import read_yaml
 
     document = read_yaml(path, "policy").document
     if isinstance(document, dict) and "cases" in document:
@@ -77,7 +77,7 @@ def _validate_events(path: Path) -> str:
     from mlflow_gc.cli.events import FORMAT, FORMAT_VERSION
     from mlflow_gc.plan import schema
     from mlflow_gc.plan.file import parse_json, read_bytes
-    from mlflow_gc.plan.verify import check_format
+    from mlflow_gc.plan.verification import check_format
 
     lines = read_bytes(path, "events file").splitlines()
     events = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.errors import GcError
-from mlflow_gc.plan.verify import identify
+from mlflow_gc.plan.verification import identify
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

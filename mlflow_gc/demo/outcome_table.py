@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mlflow_gc.demo.outcome import FRESH, KINDS, PROMPT, KeptGroup, Outcome
+from mlflow_gc.render.common.escape import plain
 from mlflow_gc.retention.decision import Reason
-from mlflow_gc.views.escape import plain
 
 _KIND_WORDS = {"experiment": "experiments", "run": "runs", "model_version": "model versions"}
 

@@ -15,8 +15,7 @@ from types import FrameType
 from rich.console import Console
 from rich.text import Text
 
-from mlflow_gc.apply.journal import read_journal
-from mlflow_gc.clock import now_ms
+from mlflow_gc.apply.journal.file import read_journal
 from mlflow_gc.demo.backdating import backdate
 from mlflow_gc.demo.colleague import interfere
 from mlflow_gc.demo.commands import Commands
@@ -26,10 +25,11 @@ from mlflow_gc.demo.outcome_table import outcome_tables
 from mlflow_gc.demo.seeding import Seeder
 from mlflow_gc.demo.server import LocalServer
 from mlflow_gc.demo.story import tell
+from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.invocation import command
-from mlflow_gc.plan.verify import load_plan
-from mlflow_gc.views.escape import plain
+from mlflow_gc.plan.verification import load_plan
+from mlflow_gc.render.common.escape import plain
 
 PLAN = "prune-plan.json"
 LATER_PLAN = "later-plan.json"

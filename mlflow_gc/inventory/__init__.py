@@ -1,1 +1,1 @@
-"""What an MLflow server holds: entities, and the readers that fetch them."""
+"""What a server holds, read through the backend or from its database."""

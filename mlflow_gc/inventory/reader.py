@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from mlflow_gc.backend.address import DIRECTLY_READABLE
+from mlflow_gc.backend.interface import Gateway
+from mlflow_gc.domain.entities import Inventory, ReadFrom, ServerInfo
+from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory import scan
-from mlflow_gc.inventory.address import DIRECTLY_READABLE
-from mlflow_gc.inventory.entities import Inventory, ReadFrom, ServerInfo
-from mlflow_gc.inventory.gateway import Gateway
-from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.inventory.scan import Progress
 from mlflow_gc.inventory.traces import read_traces
 
@@ -142,9 +142,9 @@ def open_reader(gateway: Gateway, server: ServerInfo) -> Iterator[Reader]:
     if address is None:
         yield GatewayReader(gateway, server, gateway.read_from)
         return
-    from mlflow_gc.inventory.database import DatabaseReader
-    from mlflow_gc.inventory.database_uri import try_database
-    from mlflow_gc.inventory.snapshot import Snapshot
+    from mlflow_gc.backend.sql_connection import try_database
+    from mlflow_gc.inventory.sql.reader import DatabaseReader
+    from mlflow_gc.inventory.sql.snapshot import Snapshot
 
     if address.database not in DIRECTLY_READABLE:
         raise UsageProblem(

@@ -25,8 +25,9 @@ from functools import partial
 from itertools import chain, islice
 from typing import Protocol, TypeVar
 
-from mlflow_gc.inventory import wire
-from mlflow_gc.inventory.entities import (
+from mlflow_gc.backend.interface import Failure, Gateway, ServerError, pages
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import (
     INCOMPLETE_SCAN,
     PARTIAL_VIEW,
     Diagnostic,
@@ -40,11 +41,10 @@ from mlflow_gc.inventory.entities import (
     Run,
     with_histories,
 )
-from mlflow_gc.inventory.gateway import Failure, Gateway, ServerError, pages
-from mlflow_gc.inventory.run_scan import read_runs
-from mlflow_gc.inventory.run_tags import ALWAYS_WANTED, Wanted
-from mlflow_gc.inventory.sources import copied_from, logged_model_ids, names_other_version
-from mlflow_gc.inventory.traces import Traces
+from mlflow_gc.domain.source_references import copied_from, logged_model_ids, names_other_version
+from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
+from mlflow_gc.domain.traces import Traces
+from mlflow_gc.inventory.run_scanner import read_runs
 
 _T = TypeVar("_T")
 _CONTENTS = Wanted(contents=True)
@@ -197,11 +197,11 @@ def read_registry(
     """Read registered models with their aliases, and all model versions, prompts included."""
     for filter_string in ("", PROMPTS):
         for found in pages(partial(gateway.search_registered_models, filter_string=filter_string)):
-            model = wire.registered_model(found)
+            model = json_parser.registered_model(found)
             models[model.name] = model
             progress("registered models", 1)
         for found in pages(partial(gateway.search_model_versions, filter_string=filter_string)):
-            version = wire.model_version(found)
+            version = json_parser.model_version(found)
             versions[version.name, version.version] = version
             progress("model versions", 1)
     prompts = {version.name for version in versions.values() if PROMPT_TAG in version.tags}
@@ -261,7 +261,7 @@ def read_hidden_versions(
         if (model.name, str(number)) not in versions:
             found = gateway.get_model_version(model.name, str(number))
             if found is not None:
-                versions[model.name, str(number)] = wire.model_version(found)
+                versions[model.name, str(number)] = json_parser.model_version(found)
 
 
 def _read_foreign_versions(gateway: Gateway, foreign: list[ModelVersion]) -> None:
@@ -356,7 +356,7 @@ def read_logged_models_of(
         if found is None:
             missing.add(model_id)
         else:
-            logged[model_id] = wire.logged_model(found)
+            logged[model_id] = json_parser.logged_model(found)
 
 
 def read_inputs(
@@ -374,7 +374,7 @@ def read_inputs(
         for run in pool.map(gateway.get_run, sorted(run_ids)):
             progress("runs", 1)
             if run:
-                found.append(wire.run(run))
+                found.append(json_parser.run(run))
     asked = {
         run.run_id: replace(inventory.runs[run.run_id], model_ids=run.model_ids) for run in found
     }
@@ -425,7 +425,7 @@ def read_contents(
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
         if with_inputs:
             entries = pool.map(gateway.get_run, sorted(by_id))
-            found = (wire.run(entry, _CONTENTS) for entry in entries if entry)
+            found = (json_parser.run(entry, _CONTENTS) for entry in entries if entry)
         else:
             groups = chunks(sorted(by_id), IDS_A_CALL)
             found = chain.from_iterable(pool.map(partial(_contents_of, gateway, by_id), groups))
@@ -530,7 +530,7 @@ def read_experiments(
     """Return all experiments, of any lifecycle stage, by id."""
     experiments: dict[str, Experiment] = {}
     for found in pages(partial(gateway.search_experiments, view="ALL")):
-        experiment = wire.experiment(found)
+        experiment = json_parser.experiment(found)
         experiments[experiment.experiment_id] = experiment
         progress("experiments", 1)
     return experiments
@@ -543,7 +543,7 @@ def _read_logged_models(
     progress: Progress,
 ) -> None:
     for found in pages(partial(gateway.search_logged_models, experiment_ids)):
-        model = wire.logged_model(found)
+        model = json_parser.logged_model(found)
         logged[model.model_id] = model
         progress("logged models", 1)
 

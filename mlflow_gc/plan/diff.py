@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.plan.entries import Document
+from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.schema import DIFF_SCHEMA_ID
-from mlflow_gc.plan.verify import KINDS, identify
-from mlflow_gc.plan.whereabouts import GONE, IN_USE, Whereabouts
+from mlflow_gc.plan.unlisted import GONE, IN_USE, Whereabouts
+from mlflow_gc.plan.verification import KINDS, identify
 
 FORMAT = "mlflow-gc/plan-diff"
 FORMAT_VERSION = "1.1"

@@ -18,7 +18,7 @@ import orjson
 
 from mlflow_gc.errors import GcError
 from mlflow_gc.invocation import command, file_argument
-from mlflow_gc.plan.entries import Document, Entries
+from mlflow_gc.plan.lazy_entries import Document, Entries
 from mlflow_gc.plan.schema import quick_validator
 
 _ENTITY_LISTS = ("experiments", "runs", "model_versions", "registered_models")
@@ -232,7 +232,7 @@ def _read_stream(stream: BinaryIO, path: Path, what: str, *, expected: int = 0) 
 def read_plan(path: Path) -> Any:
     """Read a plan (``-`` is stdin) and refuse what two readers could understand differently.
 
-    Its lists are :class:`~mlflow_gc.plan.entries.Entries` if it is written as :func:`render` does
+    Its lists are :class:`~mlflow_gc.plan.lazy_entries.Entries` if it is written as :func:`render` does
     it, else Python's lists, which take six times the memory.
 
     Raises:

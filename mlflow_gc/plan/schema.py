@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from mlflow_gc.clock import parse_time
+from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.errors import GcError
-from mlflow_gc.plan.entries import Entries
+from mlflow_gc.plan.lazy_entries import Entries
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlflow_gc.clock import DAY_MS
-from mlflow_gc.inventory.entities import Inventory, Run
+from mlflow_gc.domain.entities import Inventory, Run
+from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 
 AGE_BOUNDS_DAYS = (7, 30, 90, 180, 365, 730)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_gc.clock import DAY_MS, format_ms, is_writable
+from mlflow_gc.domain.timestamps import DAY_MS, format_ms, is_writable
 
 
 def days_before(ms: int, as_of_ms: int) -> str:

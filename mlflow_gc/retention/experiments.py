@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from mlflow_gc.inventory.entities import UNPROBED, Experiment, Inventory, Probe
-from mlflow_gc.inventory.sources import parent_locations
+from mlflow_gc.domain.entities import UNPROBED, Experiment, Inventory, Probe
+from mlflow_gc.domain.source_references import parent_locations
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rulebook import Rulebook
+from mlflow_gc.retention.rule_resolution import Rulebook
 from mlflow_gc.retention.runs import in_grace, is_gateway, newest_activity
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_gc.inventory.entities import UNPROBED, Inventory
+from mlflow_gc.domain.entities import UNPROBED, Inventory
 from mlflow_gc.retention.decision import FRESH, Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rulebook import Age, Rulebook
+from mlflow_gc.retention.rule_resolution import Age, Rulebook
 from mlflow_gc.retention.rules import NEVER, Rule
 from mlflow_gc.retention.runs import is_evaluation
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_gc.inventory.entities import Inventory
+from mlflow_gc.domain.entities import Inventory
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Guards
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 
-from mlflow_gc.inventory.entities import Inventory, ModelVersion, RegisteredModel
-from mlflow_gc.inventory.sources import copied_from, copied_from_alias
+from mlflow_gc.domain.entities import Inventory, ModelVersion, RegisteredModel
+from mlflow_gc.domain.source_references import copied_from, copied_from_alias
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import (
     FRESH,
@@ -19,9 +19,9 @@ from mlflow_gc.retention.decision import (
     protect,
     protect_by_rules,
 )
-from mlflow_gc.retention.keep import Member, kept
+from mlflow_gc.retention.keep_rules import Member, kept
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rulebook import Rulebook
+from mlflow_gc.retention.rule_resolution import Rulebook
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.retention.runs import in_grace
 

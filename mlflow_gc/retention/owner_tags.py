@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
 
-from mlflow_gc.clock import parse_duration, parse_time
-from mlflow_gc.inventory.entities import Diagnostic, Inventory
-from mlflow_gc.inventory.run_tags import DELETE_AFTER, KEEP, TTL, is_misspelt
+from mlflow_gc.domain.entities import Diagnostic, Inventory
+from mlflow_gc.domain.tag_selection import DELETE_AFTER, KEEP, TTL, is_misspelt
+from mlflow_gc.domain.timestamps import parse_duration, parse_time
 
 __all__ = ["DELETE_AFTER", "KEEP", "MALFORMED", "TTL"]
 

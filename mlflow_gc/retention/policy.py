@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from mlflow_gc.clock import (
+from mlflow_gc.domain.tag_selection import Wanted
+from mlflow_gc.domain.timestamps import (
     DAY_MS,
     format_duration,
     format_ms,
@@ -18,7 +19,6 @@ from mlflow_gc.clock import (
     parse_time,
 )
 from mlflow_gc.errors import Refused, UsageProblem
-from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.retention import owner_tags
 from mlflow_gc.retention.decision import Decision, Reason, protect
 from mlflow_gc.retention.rules import NEVER, OFF, Rule

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mlflow_gc.inventory.entities import Inventory, RegisteredModel
+from mlflow_gc.domain.entities import Inventory, RegisteredModel
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.model_versions import is_prompt, refused_name
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rulebook import Rulebook
+from mlflow_gc.retention.rule_resolution import Rulebook
 from mlflow_gc.retention.runs import in_grace
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
-from mlflow_gc.clock import DAY_MS, format_duration, parse_duration
+from mlflow_gc.domain.entities import Experiment, RegisteredModel, Run
+from mlflow_gc.domain.tag_selection import USER_TAG
+from mlflow_gc.domain.timestamps import DAY_MS, format_duration, parse_duration
 from mlflow_gc.errors import Refused
-from mlflow_gc.inventory.entities import Experiment, RegisteredModel, Run
-from mlflow_gc.inventory.run_tags import USER_TAG
-from mlflow_gc.retention.keep import Keep
+from mlflow_gc.retention.keep_rules import Keep
 
 TERMINAL_STATUSES = ("FINISHED", "FAILED", "KILLED")
 UNFINISHED_STATUSES = ("RUNNING", "SCHEDULED")

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
-from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, Run
-from mlflow_gc.inventory.sources import logged_model_ids, possible_run_ids, run_ids_in_model
+from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
+from mlflow_gc.domain.source_references import logged_model_ids, possible_run_ids, run_ids_in_model
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import (
     FRESH,
@@ -19,12 +19,12 @@ from mlflow_gc.retention.decision import (
     protect,
     protect_by_rules,
 )
-from mlflow_gc.retention.keep import Member, kept
-from mlflow_gc.retention.lineage import spread
+from mlflow_gc.retention.keep_rules import Member, kept
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rulebook import Rulebook
+from mlflow_gc.retention.rule_resolution import Rulebook
 from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
+from mlflow_gc.retention.run_trees import spread
 
 GATEWAY_TAG = "mlflow.experiment.isGateway"
 

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from support.proxy import HTML, HTML_404, SERVER_ERROR, Fault, Proxy
 
+from mlflow_gc.backend.address import Address
+from mlflow_gc.backend.connect import connect
+from mlflow_gc.backend.sql_connection import open_engine
 from mlflow_gc.errors import GcError
-from mlflow_gc.inventory.address import Address
-from mlflow_gc.inventory.connect import connect
-from mlflow_gc.inventory.database_uri import open_engine
 from mlflow_gc.settings import TRACKING_URI, resolve, resolve_connection
 
 if TYPE_CHECKING:

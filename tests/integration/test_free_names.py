@@ -172,8 +172,8 @@ def test_a_deletion_that_is_refused_leaves_the_name(
     bench: Bench, proxy: Proxy, policy: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the same plan can be applied by who may: the time of its last update is ours."""
-    from mlflow_gc.inventory.gateway import Failure, ServerError
-    from mlflow_gc.inventory.store import StoreGateway
+    from mlflow_gc.backend.interface import Failure, ServerError
+    from mlflow_gc.backend.mlflow_store import StoreGateway
 
     world = bench.world
     made = {world.experiment(name): name for name in NAMES}

@@ -17,7 +17,7 @@ resource.setrlimit(resource.RLIMIT_AS, (1_000_000_000,) * 2)
 resource.setrlimit(resource.RLIMIT_CPU, (20,) * 2)
 from pathlib import Path
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.plan.policy_file import read_policy_file
+from mlflow_gc.policy.loader import read_policy_file
 try:
     read_policy_file(Path(sys.argv[1]))
 except UsageProblem as problem:

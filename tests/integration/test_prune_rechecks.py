@@ -17,9 +17,9 @@ from support.bench import Bench
 from support.proxy import Fault
 from support.world import FRESH, KEEP_TAG, World
 
-from mlflow_gc.apply.recheck import Recheck
-from mlflow_gc.apply.registry_view import RegistryView
-from mlflow_gc.inventory.connect import connect
+from mlflow_gc.apply.recheck.checker import Recheck
+from mlflow_gc.apply.recheck.live_registry import RegistryView
+from mlflow_gc.backend.connect import connect
 from mlflow_gc.settings import resolve_connection
 
 if TYPE_CHECKING:

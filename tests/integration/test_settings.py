@@ -11,7 +11,7 @@ from support.plans import Plan
 from support.proxy import Proxy
 from support.world import FRESH
 
-from mlflow_gc.inventory.connect import connect
+from mlflow_gc.backend.connect import connect
 from mlflow_gc.settings import resolve_connection
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import text
 from support import server as store
 
-from mlflow_gc.inventory import snapshot as module
-from mlflow_gc.inventory.address import Address
-from mlflow_gc.inventory.gateway import ServerError
-from mlflow_gc.inventory.snapshot import Snapshot
+from mlflow_gc.backend.address import Address
+from mlflow_gc.backend.interface import ServerError
+from mlflow_gc.inventory.sql import snapshot as module
+from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.settings import BACKEND_STORE_URI, Value
 
 if TYPE_CHECKING:

@@ -6,16 +6,16 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.inventory.connect import connect
-from mlflow_gc.inventory.identity import read_server_info
+from mlflow_gc.backend.connect import connect
+from mlflow_gc.backend.server_identity import read_server_info
+from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.inventory.reader import open_reader
-from mlflow_gc.inventory.run_tags import Wanted
 from mlflow_gc.settings import resolve_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlflow_gc.inventory.entities import Inventory
+    from mlflow_gc.domain.entities import Inventory
     from support.plans import Plan
 
 WANTED = Wanted(metrics=frozenset({"auc", "loss"}), tags=frozenset({"team", "note"}))

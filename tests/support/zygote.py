@@ -157,7 +157,7 @@ def _preload() -> None:
     ):
         importlib.import_module(name)
     import mlflow_gc
-    from mlflow_gc.inventory import retries
+    from mlflow_gc.backend import retries
 
     for module in pkgutil.walk_packages(mlflow_gc.__path__, "mlflow_gc."):
         if not module.name.endswith("__main__"):  # Python warns of running what is imported

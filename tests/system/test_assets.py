@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-from mlflow_gc.views.html.page import SCRIPTS, STYLE, asset
+from mlflow_gc.render.html.page import SCRIPTS, STYLE, asset
 
 
 @pytest.mark.smoke
@@ -43,4 +43,4 @@ def test_the_wheel_holds_the_assets():
         )
         (wheel,) = Path(directory).glob("*.whl")
         names = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"mlflow_gc/views/html/{name}" for name in (STYLE, "table.html", *SCRIPTS)} <= names
+    assert {f"mlflow_gc/render/html/{name}" for name in (STYLE, "table.html", *SCRIPTS)} <= names

@@ -15,11 +15,11 @@ from support.plans import Plan
 from support.readers import SAME_BUT, assert_same, differing, read
 from support.world import FRESH, KEEP_TAG
 
+from mlflow_gc.backend.address import Address
+from mlflow_gc.backend.interface import ServerError
 from mlflow_gc.demo.server import LocalServer
-from mlflow_gc.inventory import database_runs, snapshot
-from mlflow_gc.inventory.address import Address
-from mlflow_gc.inventory.gateway import ServerError
-from mlflow_gc.inventory.snapshot import Snapshot
+from mlflow_gc.inventory.sql import runs, snapshot
+from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.settings import BACKEND_STORE_URI, Value
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def test_everything_is_the_same_as_over_rest(
         assert plans[0].entities
         assert differing(*plans) <= SAME_BUT
     for size in (1, 2, 7):
-        monkeypatch.setattr(database_runs, "RUNS_A_CHUNK", size)
+        monkeypatch.setattr(runs, "RUNS_A_CHUNK", size)
         monkeypatch.setattr(snapshot, "ROWS_AT_ONCE", size)
         assert_same(over_rest, read(kind.server.uri, kind.uri))
 

@@ -11,7 +11,7 @@ import pytest
 from support import depth
 from unit.busy_server import busy_plan
 
-from mlflow_gc.clock import now_ms
+from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.plan.file import pieces, write
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from unit.worlds import a_model, a_run, a_version, an_experiment, as_lists, inventory
 
-from mlflow_gc.clock import DAY_MS
-from mlflow_gc.inventory.entities import ServerInfo
-from mlflow_gc.plan.build import build_plan
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.domain.entities import ServerInfo
+from mlflow_gc.domain.timestamps import DAY_MS
+from mlflow_gc.plan.builder import build_plan
+from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 
 if TYPE_CHECKING:
-    from mlflow_gc.inventory.entities import Inventory
-    from mlflow_gc.plan.entries import Document
+    from mlflow_gc.domain.entities import Inventory
+    from mlflow_gc.plan.lazy_entries import Document
 
 SERVER = ServerInfo(
     "https://mlflow.example.com/ml",

@@ -8,8 +8,8 @@ from dataclasses import replace
 from unit import worlds
 from unit.worlds import POLICY, RUN_IDS, a_model, a_run, a_version, an_experiment
 
-from mlflow_gc.clock import DAY_MS, now_ms
-from mlflow_gc.plan.entries import Document
+from mlflow_gc.domain.timestamps import DAY_MS, now_ms
+from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.retention.policy import Policy
 
 KEEP = {"mlflow_gc.keep": "true"}

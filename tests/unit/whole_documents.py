@@ -29,22 +29,23 @@ from unit import worlds
 from unit.differing import KEEP, UGLY
 from unit.retention import test_golden as decisions
 
-from mlflow_gc import clock
 from mlflow_gc.apply.check import check_document
 from mlflow_gc.apply.executor import Result
-from mlflow_gc.apply.journal import Journal
-from mlflow_gc.apply.recheck import Finding
+from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.domain import timestamps
 from mlflow_gc.plan.file import render
-from mlflow_gc.plan.verify import KINDS, identify
-from mlflow_gc.views import check_markdown, check_text
+from mlflow_gc.plan.verification import KINDS, identify
+from mlflow_gc.render.markdown import check_markdown
+from mlflow_gc.render.terminal import check_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlflow_gc.plan.entries import Document
+    from mlflow_gc.plan.lazy_entries import Document
 
 DIRECTORY = Path(__file__).parent / "documents"
-NOW_MS = clock.parse_time("2026-05-02T08:00:00.000Z")
+NOW_MS = timestamps.parse_time("2026-05-02T08:00:00.000Z")
 
 # Together they show nearly every reason, verdict and key of a policy.
 WORLDS = (
@@ -186,7 +187,7 @@ def _journal(path: Path, plan: Document) -> bytes:
 def _at(ms: int) -> Iterator[None]:
     """Stop the clock."""
     stopped = SimpleNamespace(**vars(time) | {"time_ns": lambda: ms * 1_000_000})
-    with patch.object(clock, "time", stopped):
+    with patch.object(timestamps, "time", stopped):
         yield
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from mlflow_gc.clock import DAY_MS, parse_time
-from mlflow_gc.inventory.entities import (
+from mlflow_gc.domain.entities import (
     Experiment,
     Inventory,
     LoggedModel,
@@ -22,10 +21,11 @@ from mlflow_gc.inventory.entities import (
     ServerInfo,
     artifact_root,
 )
-from mlflow_gc.plan.build import build_plan
-from mlflow_gc.plan.entries import Document
+from mlflow_gc.domain.timestamps import DAY_MS, parse_time
+from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.plan.file import render
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 

@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import mlflow_gc
 from code_reference.entries import Entry, entry_list, with_code
-from mlflow_gc.apply.journal import SKIP_CODES
+from mlflow_gc.apply.journal.file import SKIP_CODES
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.retention.decision import Reason
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mlflow_gc.demo.scenario import (
-    DAY_MS,
-    KEEP_TAGS,
-    RegisteredModelSpec,
-    VersionSpec,
-)
+from mlflow_gc.demo.scenario import DAY_MS, KEEP_TAGS, RegisteredModelSpec, VersionSpec
 from mlflow_gc.demo.story.diary import Chapter, Diary
 
 CLOCKS = "edge-devices"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from unit.busy_server import busy_plan
 
-from mlflow_gc.clock import now_ms
-from mlflow_gc.views import html
+from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.render import html
 
 if TYPE_CHECKING:
     from collections.abc import Callable

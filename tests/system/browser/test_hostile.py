@@ -12,10 +12,10 @@ from playwright.sync_api import expect
 from support.viewer import count, opened
 from unit.worlds import OLD, a_model, a_run, a_version, an_experiment, inventory
 
-from mlflow_gc.clock import now_ms
-from mlflow_gc.inventory.entities import ServerInfo
-from mlflow_gc.plan.build import build_plan
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.domain.entities import ServerInfo
+from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.plan.builder import build_plan
+from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 from support.viewer import count, opened
 
-from mlflow_gc.plan.verify import Applicability
+from mlflow_gc.plan.verification import Applicability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from support.viewer import opened
 from unit.busy_server import busy_plan
 
-from mlflow_gc.clock import now_ms
+from mlflow_gc.domain.timestamps import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_gc.apply.journal import read_journal
+from mlflow_gc.apply.journal.file import read_journal
 from mlflow_gc.demo.story.oddities import UGLY_NAMES
 from mlflow_gc.demo.walkthrough import PLAN
-from mlflow_gc.plan.verify import load_plan
+from mlflow_gc.plan.verification import load_plan
 
 TIMEOUT_S = 280
 KINDS = {"experiments": "experiment", "runs": "run", "model versions": "model_version"}

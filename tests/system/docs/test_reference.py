@@ -19,7 +19,7 @@ from support import ROOT
 from support.site import Site
 
 from mlflow_gc import errors, settings
-from mlflow_gc.apply.journal import SKIP_CODES
+from mlflow_gc.apply.journal.file import SKIP_CODES
 from mlflow_gc.retention.decision import Reason
 
 SCHEMAS = sorted((ROOT / "schemas").glob("*.json"))

@@ -17,12 +17,12 @@ from rich.console import Console
 from support import depth
 from unit import worlds
 
-from mlflow_gc.apply.journal import Journal, read_journal
-from mlflow_gc.apply.undo import plan_undo
+from mlflow_gc.apply.journal.file import Journal, read_journal
+from mlflow_gc.apply.restore_plan import plan_undo
 from mlflow_gc.errors import ExitCode, GcError
 from mlflow_gc.plan import file, schema
-from mlflow_gc.plan.canonical import plan_id
-from mlflow_gc.views import outcomes
+from mlflow_gc.plan.digest import plan_id
+from mlflow_gc.render.terminal import outcomes
 
 PLAN = worlds.plan_of(worlds.inventory())
 OTHER = {**PLAN, "as_of": "2026-01-01T00:00:00.000Z"}

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit import worlds
 
-from mlflow_gc.apply.journal import Journal, journal_path, read_journal
+from mlflow_gc.apply.journal.file import Journal, journal_path, read_journal
 from mlflow_gc.errors import GcError, Refused
-from mlflow_gc.plan.canonical import plan_id
+from mlflow_gc.plan.digest import plan_id
 
 PLAN = worlds.plan_of(worlds.inventory())
 OTHER = {**PLAN, "as_of": "2026-01-01T00:00:00.000Z"}

@@ -16,13 +16,14 @@ from support import depth
 from unit import worlds
 from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 
-from mlflow_gc.inventory import run_scan, wire
-from mlflow_gc.inventory.gateway import Failure, ServerError
-from mlflow_gc.inventory.run_tags import ALWAYS_WANTED
+from mlflow_gc.backend.interface import Failure, ServerError
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
+from mlflow_gc.inventory import run_scanner
 from mlflow_gc.inventory.scan import probe, refused_names, runs_by_id, scan
-from mlflow_gc.plan.build import build_plan
+from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.plan.file import render
-from mlflow_gc.retention.decide import decide, experiments_to_probe
+from mlflow_gc.retention.engine import decide, experiments_to_probe
 
 
 def _pairs(tags):
@@ -174,7 +175,7 @@ class Fake:
         found, token = self._page([_run_json(r) for r in rows], token)
         if view == "ACTIVE_ONLY":
             self.after_page(self)
-        return [wire.run(entry, wanted) for entry in found], token
+        return [json_parser.run(entry, wanted) for entry in found], token
 
     def search_registered_models(self, *, filter_string="", order_by=(), max_results=1, token=None):
         self._check("registered models")
@@ -288,7 +289,7 @@ def test_one_millisecond_is_read_in_parts(starts, size, hidden, seed):
     found = worlds.inventory(an_experiment(), *runs)
     fake = Fake(found, random.Random(seed), hidden=hidden)
     fake.max_parallel = 4
-    with patch.object(run_scan, "_RUNS_OF_ONE_MOMENT", size):
+    with patch.object(run_scanner, "_RUNS_OF_ONE_MOMENT", size):
         assert set(scan(fake).runs) == set(found.runs)
 
 

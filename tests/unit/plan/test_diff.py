@@ -7,12 +7,12 @@ from hypothesis import given
 from unit import worlds
 from unit.worlds import POLICY, RUN_IDS, a_model, a_run, a_version, an_experiment
 
-from mlflow_gc.clock import DAY_MS
-from mlflow_gc.inventory.entities import Diagnostic
+from mlflow_gc.domain.entities import Diagnostic
+from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.diff import diff_plans
-from mlflow_gc.plan.verify import KINDS, identify
-from mlflow_gc.retention.keep import Keep
+from mlflow_gc.plan.verification import KINDS, identify
+from mlflow_gc.retention.keep_rules import Keep
 from mlflow_gc.retention.policy import Guards
 from mlflow_gc.retention.rules import Rule, Selector
 

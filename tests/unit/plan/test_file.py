@@ -15,10 +15,10 @@ from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import file
-from mlflow_gc.plan.build import MARKS
-from mlflow_gc.plan.canonical import plan_id
+from mlflow_gc.plan.builder import MARKS
+from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.file import refuse_overwriting, render, write
-from mlflow_gc.plan.verify import load_plan, verify
+from mlflow_gc.plan.verification import load_plan, verify
 
 FULL = worlds.plan_of(
     worlds.inventory(

@@ -24,10 +24,10 @@ from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import ExitCode, GcError, Refused
 from mlflow_gc.plan import file, schema
-from mlflow_gc.plan.canonical import plan_id
 from mlflow_gc.plan.diff import diff_plans
+from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.file import render
-from mlflow_gc.plan.verify import (
+from mlflow_gc.plan.verification import (
     applicability,
     distrust,
     edited,
@@ -36,7 +36,9 @@ from mlflow_gc.plan.verify import (
     verify,
     verify_applyable,
 )
-from mlflow_gc.views import diff_markdown, diff_text, html, markdown, text
+from mlflow_gc.render import html
+from mlflow_gc.render.markdown import diff_markdown, plan_markdown
+from mlflow_gc.render.terminal import diff_text, plan_text
 
 UNDIGESTED = ("$schema", "plan_id", "created_at", "tool")
 FULL = worlds.plan_of(
@@ -87,9 +89,9 @@ def _shown(plan):
     """Render a plan in every view, as show and diff do; an exception fails the test."""
     for everything in (False, True):
         console = Console(file=io.StringIO(), soft_wrap=True)
-        text.show(plan, console, path="p.json", everything=everything)
-    assert text.question(plan)
-    markdown.show(plan).encode()
+        plan_text.show(plan, console, path="p.json", everything=everything)
+    assert plan_text.question(plan)
+    plan_markdown.show(plan).encode()
     "".join(html.show(plan)).encode()
     assert json.loads(render(plan)) == plan
     for changes in (diff_plans(FULL, plan), diff_plans(plan, FULL)):

@@ -17,17 +17,18 @@ from unit import worlds
 from unit.mutants import holder_of, mutants, places
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
-from mlflow_gc.apply.journal import Journal
-from mlflow_gc.clock import parse_time
+from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.errors import GcError
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.file import render
-from mlflow_gc.plan.verify import load_plan
-from mlflow_gc.plan.yaml_file import read_yaml
+from mlflow_gc.plan.verification import load_plan
+from mlflow_gc.policy import loader
+from mlflow_gc.policy.yaml_loader import read_yaml
 
 longer = depth.examples(2.5)
-STARTER = Path(schema.__file__).parent / "policy_starter.yml"
+STARTER = Path(loader.__file__).parent / "template.yml"
 PLAN = worlds.plan_of(
     worlds.inventory(
         an_experiment("1", name="Größe 𝒳"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlflow_gc.clock import DAY_MS, parse_time
-from mlflow_gc.inventory.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
+from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
+from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS, statistics
 from mlflow_gc.retention.decision import FRESH, Decisions, Reason, delete, protect
 

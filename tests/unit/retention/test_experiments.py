@@ -18,9 +18,9 @@ from unit.worlds import (
     inventory,
 )
 
-from mlflow_gc.inventory.entities import Probe
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.domain.entities import Probe
 from mlflow_gc.retention.decision import Reason, Verdict
+from mlflow_gc.retention.engine import decide
 
 ONE = RUN_IDS[0]
 

@@ -20,8 +20,7 @@ import pytest
 from support import depth
 from unit.worlds import shuffled
 
-from mlflow_gc.clock import parse_time
-from mlflow_gc.inventory.entities import (
+from mlflow_gc.domain.entities import (
     Experiment,
     Inventory,
     LoggedModel,
@@ -31,10 +30,11 @@ from mlflow_gc.inventory.entities import (
     Run,
     RunDetails,
 )
-from mlflow_gc.plan.policy_file import apply_policy
+from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.plan.schema import problems
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.policy.loader import apply_policy
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
+from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 

@@ -23,11 +23,11 @@ from unit.worlds import (
     plan_of,
 )
 
-from mlflow_gc.clock import DAY_MS
-from mlflow_gc.inventory.entities import Inventory
-from mlflow_gc.plan.build import GUARD
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.timestamps import DAY_MS
+from mlflow_gc.plan.builder import GUARD
 from mlflow_gc.retention.decision import FRESH, Decisions, Reason, delete, protect
+from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.guards import KINDS, Share, Tally, tally, tripped
 from mlflow_gc.retention.policy import Guards
 

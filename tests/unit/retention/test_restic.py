@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mlflow_gc.clock import parse_time
-from mlflow_gc.retention.keep import CALENDAR, Keep, Member, kept
+from mlflow_gc.domain.timestamps import parse_time
+from mlflow_gc.retention.keep_rules import CALENDAR, Keep, Member, kept
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "restic/vectors.json").read_bytes())
 SETTINGS: list[dict[str, int | str]] = VECTORS["settings"]

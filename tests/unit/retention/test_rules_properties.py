@@ -33,8 +33,7 @@ from unit.worlds import (
     shuffled,
 )
 
-from mlflow_gc.clock import DAY_MS, format_ms, parse_duration, parse_time
-from mlflow_gc.inventory.entities import (
+from mlflow_gc.domain.entities import (
     Experiment,
     Inventory,
     ModelVersion,
@@ -42,11 +41,12 @@ from mlflow_gc.inventory.entities import (
     RegisteredModel,
     Run,
 )
-from mlflow_gc.plan.policy_file import apply_policy
+from mlflow_gc.domain.timestamps import DAY_MS, format_ms, parse_duration, parse_time
 from mlflow_gc.plan.schema import problems
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.policy.loader import apply_policy
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
-from mlflow_gc.retention.keep import ALL, CALENDAR, Keep, Member, kept
+from mlflow_gc.retention.engine import decide
+from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Keep, Member, kept
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import AS_TTL, Rule
 

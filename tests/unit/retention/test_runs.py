@@ -22,9 +22,9 @@ from unit.worlds import (
     inventory,
 )
 
-from mlflow_gc.clock import DAY_MS
-from mlflow_gc.retention.decide import decide
+from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.retention.decision import Reason, Verdict
+from mlflow_gc.retention.engine import decide
 
 ONE, TWO, THREE, FOUR = RUN_IDS[:4]
 MODEL = MODEL_IDS[0]

@@ -1,0 +1,1 @@
+"""Announcing deletions by tags, a grace period before them."""

@@ -1,0 +1,227 @@
+"""Marks: tags that announce on the thing itself when it may go, and take the announcement back."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import Inventory, Run
+from mlflow_gc.domain.timestamps import format_ms
+from mlflow_gc.inventory.scan import chunks
+from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
+from mlflow_gc.retention.engine import decide
+from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
+from mlflow_gc.retention.policy import Policy
+
+_BATCH = 200
+_FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One tag to write or to take away.
+
+    Attributes:
+        kind: ``experiment``, ``run``, ``model_version`` or ``registered_model``.
+        entity_id: its id; ``name/version`` for a version.
+        value: when it may go, RFC 3339; None to take the mark away.
+    """
+
+    kind: str
+    entity_id: str
+    value: str | None
+
+
+@dataclass
+class Marking:
+    """What marking has to do, and how it went.
+
+    Attributes:
+        changes: tags to write and to take away.
+        counts: by (kind, what): ``marked``, ``standing``, ``unreadable``, ``unmarked``, ``gone``,
+            ``failed``.
+        failures: (kind, id, words).
+        fatal: why it ended early, or None.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    fatal: ServerError | None = None
+
+
+@dataclass(frozen=True)
+class _Entity:
+    kind: str
+    entity_id: str
+    tags: Mapping[str, str]
+    active_ms: int | None
+    decision: Decision | None
+    waits: bool
+    """Whether it is kept for its mark alone, or for the lack of one."""
+
+
+def plan_marks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Marking:
+    """Return what has to be marked and unmarked.
+
+    Args:
+        inventory: what the server holds.
+        decisions: made with ``heeds_marks=False``.
+        policy: with a grace.
+    """
+    marking = Marking()
+    grace_ms = policy.grace_ms or 0
+    value = format_ms(policy.as_of_ms + grace_ms)
+    heeding = decide(inventory, policy)
+    for entity in _entities(inventory, decisions, heeding):
+        goes = entity.decision is not None and entity.decision.verdict is Verdict.DELETE
+        is_marked = DELETE_AFTER in entity.tags
+        after_ms = delete_after_ms(entity.tags, policy.zone)
+        if is_marked and after_ms is None:
+            # Its owner wrote something that nobody understands: it keeps, and is left alone.
+            marking.counts[entity.kind, "unreadable"] += 1
+        elif not goes and is_marked:
+            marking.changes.append(Change(entity.kind, entity.entity_id, None))
+        elif goes and (
+            after_ms is None
+            or is_outdated(after_ms, entity.active_ms, grace_ms)
+            or (entity.waits and after_ms <= policy.as_of_ms)
+        ):
+            marking.changes.append(Change(entity.kind, entity.entity_id, value))
+        elif goes:
+            marking.counts[entity.kind, "standing"] += 1
+    return marking
+
+
+def plan_clearing(inventory: Inventory) -> Marking:
+    """Return what takes all marks away, readable or not."""
+    marked = (e for e in _entities(inventory, Decisions(), Decisions()) if DELETE_AFTER in e.tags)
+    return Marking([Change(e.kind, e.entity_id, None) for e in marked])
+
+
+def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) -> Iterator[_Entity]:
+    """Yield all that can carry a mark; what lies in the trash cannot go any more.
+
+    Args:
+        inventory: what the server holds.
+        decisions: marks aside.
+        heeding: decisions that heed marks.
+    """
+
+    def entity(kind: str, key: Any, entity_id: str, tags: Mapping[str, str], at: int) -> _Entity:
+        decided, heeded = getattr(decisions, f"{kind}s"), getattr(heeding, f"{kind}s").get(key)
+        waits = heeded is not None and heeded.reason is Reason.GRACE
+        return _Entity(kind, entity_id, tags, at or None, decided.get(key), waits)
+
+    def last_activity(run: Run) -> int:
+        return run.last_activity_time(inventory.experiments.get(run.experiment_id)) or 0
+
+    inside: dict[str, int] = defaultdict(int)
+    for run_id in decisions.runs:
+        run = inventory.runs[run_id]
+        inside[run.experiment_id] = max(inside[run.experiment_id], last_activity(run))
+    for i, e in inventory.experiments.items():
+        if e.lifecycle_stage == "active":
+            at = max(e.creation_time or 0, e.last_update_time or 0, inside[i])
+            yield entity("experiment", i, i, e.tags, at)
+    for i, r in inventory.runs.items():
+        if r.lifecycle_stage == "active":
+            yield entity("run", i, i, r.tags, last_activity(r))
+    for key, v in inventory.model_versions.items():
+        yield entity("model_version", key, v.key, v.tags, v.active_ms)
+    for name, m in inventory.registered_models.items():
+        at = max(m.creation_timestamp or 0, m.last_updated_timestamp or 0)
+        yield entity("registered_model", name, name, m.tags, at)
+
+
+def write_marks(
+    gateway: Gateway,
+    marking: Marking,
+    stop: threading.Event,
+    told: Callable[[Mapping[str, Any]], None],
+) -> None:
+    """Write and take away the tags; what fails is counted and does not stop the others.
+
+    Args:
+        gateway: the server.
+        marking: gets the counts and failures.
+        stop: when set, no further batch begins.
+        told: called with what came of each, in the words of a journal's record.
+    """
+    with ThreadPoolExecutor(gateway.max_parallel) as pool:
+        for batch in chunks(marking.changes, _BATCH):
+            if stop.is_set() or marking.fatal:
+                return
+            for change, error in zip(batch, pool.map(_attempt(gateway), batch), strict=True):
+                told(_count(marking, change, error))
+
+
+def _attempt(gateway: Gateway) -> Any:
+    def attempt(change: Change) -> ServerError | None:
+        try:
+            if change.value is None:
+                gateway.delete_tag(change.kind, change.entity_id, DELETE_AFTER)
+            else:
+                gateway.set_tag(change.kind, change.entity_id, DELETE_AFTER, change.value)
+        except ServerError as error:
+            is_gone = error.failure is Failure.REJECTED and _is_in_trash(gateway, change)
+            return ServerError(error.message, Failure.NOT_FOUND) if is_gone else error
+        return None
+
+    return attempt
+
+
+def _is_in_trash(gateway: Gateway, change: Change) -> bool:
+    """Tell whether a server refused a tag because what should carry it went meanwhile."""
+    try:
+        if change.kind == "run":
+            found = gateway.get_run(change.entity_id)
+            return found is None or json_parser.run(found).lifecycle_stage != "active"
+        if change.kind == "experiment":
+            found = gateway.get_experiment(change.entity_id)
+            return found is None or json_parser.experiment(found).lifecycle_stage != "active"
+    except ServerError:
+        pass  # nobody knows; the refusal of the tag is what is told
+    return False
+
+
+def _count(marking: Marking, change: Change, error: ServerError | None) -> dict[str, Any]:
+    """Count what came of a change and return it as a record."""
+    done = "unmarked" if change.value is None else "marked"
+    record = {"kind": change.kind, "id": change.entity_id, "outcome": done, "reason": None}
+    if error is None:
+        marking.counts[change.kind, done] += 1
+    elif error.failure is Failure.NOT_FOUND:
+        # It, or its mark, went meanwhile.
+        marking.counts[change.kind, "gone"] += 1
+        record |= {"outcome": "skipped", "reason": "gone"}
+    else:
+        marking.counts[change.kind, "failed"] += 1
+        marking.failures.append((change.kind, change.entity_id, error.message))
+        record |= {"outcome": "failed", "detail": error.message}
+        if error.failure in _FATAL:
+            marking.fatal = error
+    return record
+
+
+def dry_counts(
+    changes: Sequence[Change], told: Callable[[Mapping[str, Any]], None] = lambda _record: None
+) -> Counter[tuple[str, str]]:
+    """Return the counts as if all changes had been made.
+
+    Args:
+        changes: what would be done.
+        told: called with what would come of each.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    for change in changes:
+        done = "unmarked" if change.value is None else "marked"
+        counts[change.kind, done] += 1
+        told({"kind": change.kind, "id": change.entity_id, "outcome": done, "reason": None})
+    return counts

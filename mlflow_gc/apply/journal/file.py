@@ -1,0 +1,469 @@
+"""The journal: what was tried, what came of it, and what undo needs.  JSON Lines.
+
+A file holds one or more sessions of the same plan.  Each begins with a header; before a batch is
+touched, an ``intent`` line names it, so that a kill between a delete and its record loses
+nothing; each attempt ends in a ``record``; a session that ended in order has an ``end``.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+import mlflow_gc
+from mlflow_gc.domain.redaction import hide
+from mlflow_gc.domain.timestamps import format_ms, now_ms
+from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.plan import schema
+from mlflow_gc.plan.file import read_bytes, refuse_ambiguous
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.verification import check_format
+
+RECORD_KINDS = ("run", "experiment", "model_version", "registered_model")
+FORMAT = "mlflow-gc/journal"
+FORMAT_VERSION = "1.0"
+
+SKIP_CODES = {
+    "changed": "It is not what the plan saw; at a restore: the run's experiment is in the trash.",
+    "protected": "Something protects it now.",
+    "already_deleted": "It is in the trash.",
+    "gone": "It does not exist any more.",
+    "forbidden": "The account may not do it.",
+    "already_active": "At a restore: somebody brought it back before.",
+    "irreversible": "At a restore: MLflow cannot bring it back.",
+}
+"""Why something was skipped, by the code in its record, in words."""
+
+
+@dataclass
+class Session:
+    """One run of prune (or restore) as a journal tells it."""
+
+    header: Document
+    intents: list[Document] = field(default_factory=list)
+    records: list[Document] = field(default_factory=list)
+    end: Document | None = None
+    lines: list[Document] = field(default_factory=list)
+    """All of it in the order of the file."""
+
+    def unsettled(self) -> set[tuple[str, str]]:
+        """Return (kind, id) that were about to be touched and have no record: a kill in between."""
+        intended = {(i["kind"], entity_id) for i in self.intents for entity_id in i["ids"]}
+        return intended - {(r["kind"], r["id"]) for r in self.records}
+
+
+class Journal:
+    """A journal file open for appending.
+
+    Args:
+        path: the file; made when missing, continued when it is of the same plan (see
+            :func:`journal_path`).  None where there is none.
+        plan: the plan that is applied.
+        action: ``prune`` or ``restore``.
+        dry_run: read what is there, keep count, and write nothing.
+        clock_skew_ms: by how much the server's clock is ahead of ours, as far as that is certain.
+        told: called with every record once it is written, from any thread.
+        shard: which part of the plan is applied (``3/16``), or None for all of it.
+        keep_tag: the tag that keeps what carries it, for a later restore.
+
+    Raises:
+        GcError: the file cannot be written.
+        Refused: another process is writing it, it belongs to another plan, or it is no file.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        plan: Document,
+        *,
+        action: str = "prune",
+        dry_run: bool = False,
+        clock_skew_ms: int = 0,
+        told: Callable[[Document], None] = lambda _record: None,
+        shard: str | None = None,
+        keep_tag: str | None = None,
+    ) -> None:
+        is_kept = path is not None and not dry_run
+        self.path = path if path and is_kept else Path(os.devnull)
+        self._told = told
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.kept: list[Document] = []
+        """This session's records of what was not deleted."""
+        self._lock = threading.RLock()
+        if path is not None:
+            refuse_no_file(path)
+        self._file = _open(self.path)
+        self.earlier: list[Session] = []
+        try:
+            if path is not None:
+                # Under the lock: somebody else may have begun it a moment ago.
+                self.earlier = earlier_sessions(path, plan["plan_id"], action)
+            _end_torn_line(self._file, self.path)
+        except BaseException:
+            self._file.close()
+            raise
+        self._write(
+            {
+                "type": "header",
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "action": action,
+                "plan_id": plan["plan_id"],
+                "server": plan["server"],
+                "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
+                "started_at": format_ms(now_ms()),
+                "clock_skew_ms": clock_skew_ms,
+                **({"keep_tag": keep_tag} if keep_tag else {}),
+                **({"shard": shard} if shard else {}),
+            }
+        )
+        self.sync()
+
+    def intend(self, kind: str, ids: Sequence[str], undo: Document | None = None) -> None:
+        """Write down, safely on disk, what is about to be touched."""
+        self._intend(kind, ids, undo)
+        self.sync()
+
+    def intend_each(self, kind: str, undo: Mapping[str, Document]) -> None:
+        """Write down, safely on disk, what is about to be touched, each with its undo by id."""
+        for entity_id, of_one in undo.items():
+            self._intend(kind, [entity_id], of_one)
+        if undo:
+            self.sync()
+
+    def _intend(self, kind: str, ids: Sequence[str], undo: Document | None) -> None:
+        line: Document = {
+            "type": "intent",
+            "kind": kind,
+            "ids": list(ids),
+            "time": format_ms(now_ms()),
+        }
+        if undo:
+            line["undo"] = undo
+        self._write(line)
+
+    def record(
+        self,
+        kind: str,
+        entity_id: str,
+        outcome: str,
+        *,
+        reason: str | None = None,
+        detail: str | None = None,
+        undo: Document | None = None,
+    ) -> None:
+        """Write the outcome of one attempt; it reaches the disk with the next sync.
+
+        Args:
+            kind: ``run``, ``experiment`` or ``model_version``.
+            entity_id: its id, ``name/version`` for a version.
+            outcome: ``deleted``, ``skipped``, ``failed`` or ``restored``.
+            reason: a key of :data:`SKIP_CODES`; always there for a skip.
+            detail: words for people.
+            undo: what ``restore`` needs, or all that is known of what cannot be restored.
+        """
+        line: Document = {
+            "type": "record",
+            "kind": kind,
+            "id": entity_id,
+            "outcome": outcome,
+            "reason": reason,
+            "time": format_ms(now_ms()),
+        }
+        if detail is not None:
+            line["detail"] = hide(detail)
+        if undo is not None:
+            line["undo"] = undo
+        # Told in the order of the file, whichever thread comes first.
+        with self._lock:
+            self._write(
+                line, count=(kind, f"skipped:{reason}" if outcome == "skipped" else outcome)
+            )
+            if outcome in {"skipped", "failed"}:
+                self.kept.append(line)
+            self._told(line)
+
+    def sync(self) -> None:
+        """Flush to the disk itself.
+
+        Raises:
+            GcError: the disk is full or gone; nothing may be deleted unrecorded after that.
+        """
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC:
+                raise self._unwritable(error) from error
+
+    def close(self, ended: str) -> None:
+        """Write the end of the session: ``completed``, ``interrupted`` or ``failed``."""
+        totals: dict[str, dict[str, int]] = {}
+        for (kind, outcome), count in sorted(self.counts.items()):
+            totals.setdefault(kind, {})[outcome] = count
+        self._write({"type": "end", "ended": ended, "time": format_ms(now_ms()), "counts": totals})
+        self.sync()
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Let go of the file and its lock, whatever ended the session."""
+        # What cannot be written was reported when it was tried.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _write(self, line: Document, count: tuple[str, str] | None = None) -> None:
+        with self._lock:
+            try:
+                self._file.write(orjson.dumps(line) + b"\n")
+                # To the operating system at once: a SIGKILL of ours then loses nothing.
+                self._file.flush()
+            except OSError as error:
+                raise self._unwritable(error) from error
+            if count:
+                self.counts[count] += 1
+
+    def _unwritable(self, error: OSError) -> GcError:
+        return GcError(
+            f"The journal {self.path} cannot be written: {error.strerror or error}.",
+            hint="Nothing more is deleted without a record. Make room, or name another place "
+            "with --journal, and run the same command again.",
+        )
+
+
+# fsync on a pipe or a terminal (--journal /dev/stderr): there is no disk to reach.
+_CANNOT_SYNC = {22, 25, 95}
+
+
+def read_journal(path: Path) -> list[Session]:
+    """Read a journal; a torn last line is left out.
+
+    Raises:
+        GcError: it cannot be read, or is no journal.
+        Refused: a newer major version.
+    """
+    sessions: list[Session] = []
+    for number, line in _lines(path):
+        if not sessions or (isinstance(line, dict) and line.get("type") == "header"):
+            check_format(line, path, FORMAT, FORMAT_VERSION, "journal")
+        found = schema.problems(line, "journal", most=1)
+        if found:
+            raise GcError(f"Line {number} of the journal {path} is not valid: {found[0]}.")
+        if line["type"] == "header":
+            if sessions and line["plan_id"] != sessions[0].header["plan_id"]:
+                raise Refused(
+                    f"Line {number} of the journal {path} begins a session of another plan.",
+                    hint="Was it put together from two journals? Take them apart again.",
+                )
+            sessions.append(Session(line, lines=[line]))
+            continue
+        if not sessions:
+            raise GcError(f"Line {number} of the journal {path} comes before any header.")
+        sessions[-1].lines.append(line)
+        if line["type"] == "intent":
+            sessions[-1].intents.append(line)
+        elif line["type"] == "record":
+            sessions[-1].records.append(line)
+        elif line["type"] == "end":
+            sessions[-1].end = line
+    return sessions
+
+
+def merge_journals(sessions: Iterable[Session]) -> bytes:
+    """Return one journal of the sessions of several, in the order in which they began.
+
+    A session that is there twice (a file named twice, a merge merged again) counts once.
+
+    Raises:
+        Refused: they are of different plans, or none is there.
+    """
+    found = {orjson.dumps([s.header, s.intents, s.records, s.end]): s for s in sessions}.values()
+    plan_ids = {session.header["plan_id"] for session in found}
+    if len(plan_ids) != 1:
+        raise Refused(
+            f"These are journals of {len(plan_ids)} different plans.",
+            hint="Merge the journals of one plan at a time; restore takes one plan, too.",
+        )
+    # Stable: of those that began in the same millisecond the one that was named first.
+    ordered = sorted(found, key=lambda session: str(session.header["started_at"]))
+    return b"".join(orjson.dumps(line) + b"\n" for session in ordered for line in session.lines)
+
+
+_HEADER_BEGINS = b'{"type":"header"'
+
+
+def _lines(path: Path) -> Iterable[tuple[int, Any]]:
+    """Yield the line numbers and contents of a journal, without what a kill tore apart.
+
+    Torn can be what ends the file, and what a later session's header follows.
+    """
+    # Editors and scripts on Windows put a byte order mark before what they save.
+    lines = read_bytes(path, "journal").removeprefix(codecs.BOM_UTF8).split(b"\n")
+    torn: tuple[int, Exception] | None = None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            parsed = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            # A kill tears one line, or one more when the next session dies in its header.
+            tears_header = _HEADER_BEGINS.startswith(line[: len(_HEADER_BEGINS)])
+            if not tears_header and (number == 1 or torn):
+                raise _not_json(path, *(torn or (number, error))) from error
+            torn = torn or (number, error)
+            continue
+        if torn and not (isinstance(parsed, dict) and parsed.get("type") == "header"):
+            raise _not_json(path, *torn) from torn[1]
+        refuse_ambiguous(line, f"Line {number} of the journal {path}", numbers=False)
+        torn = None
+        yield number, parsed
+
+
+def _not_json(path: Path, number: int, error: Exception) -> GcError:
+    return GcError(f"Line {number} of the journal {path} is not valid JSON: {error}.")
+
+
+def default_path(plan_file: Path, part: str = "") -> Path:
+    """Return where the journal of a plan goes by default: beside the plan.
+
+    Args:
+        plan_file: of the plan.
+        part: what names a part of it that is applied on its own.
+    """
+    return plan_file.with_name(f"{plan_file.name}{part}.journal.jsonl")
+
+
+def journal_path(path: Path, plan_id: str) -> Path:
+    """Return where the journal of a plan goes: ``path``, or beside it where another plan's lies.
+
+    That one is neither moved nor overwritten: an undo depends on it.  For ``plan.json.journal.jsonl``
+    the other name is ``plan.json.<first 12 digits of the plan_id>.journal.jsonl``.
+
+    Raises:
+        GcError: what lies there cannot be read, or is no journal.
+        Refused: it is no file (a pipe, a device, a link to nowhere).
+    """
+    refuse_no_file(path)
+    sessions = read_sessions(path)
+    if not sessions or sessions[0].header["plan_id"] == plan_id:
+        return path
+    ends = next((e for e in (".journal.jsonl", path.suffix) if e and path.name.endswith(e)), "")
+    stem = path.name.removesuffix(ends)
+    own = path.with_name(f"{stem}.{plan_id.removeprefix('sha256:')[:12]}{ends}")
+    refuse_no_file(own)
+    return own
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuse a journal that would not be a file: nobody could restore from it.
+
+    Opening a named pipe would wait for a reader, deaf to every signal.
+
+    Raises:
+        Refused: with what it is.
+    """
+    try:
+        if path.is_symlink() and not path.exists():
+            what = "a symbolic link to something that does not exist"
+        elif not path.exists() or path.is_file():
+            return
+        elif path.is_dir():
+            what = "a directory"
+        else:
+            what = "a named pipe, a device or a socket"
+    except OSError:
+        return  # opening it will say why
+    raise Refused(
+        f"The journal {path} is {what}; a journal has to be a file, for restore reads it.",
+        hint="Nothing was deleted. Name a file with --journal.",
+    )
+
+
+def read_sessions(path: Path) -> list[Session]:
+    """Return the sessions of a journal that may not exist yet.
+
+    Raises:
+        GcError: it cannot be read, or is no journal.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size == 0:
+            return []
+    except OSError:
+        return []  # opening it will say why
+    return read_journal(path)
+
+
+def earlier_sessions(path: Path, plan_id: str, action: str) -> list[Session]:
+    """Return what earlier sessions wrote into a journal; an undo goes by it.
+
+    Raises:
+        GcError: it cannot be read, or is no journal.
+        Refused: it belongs to another plan, or tells of another action.
+    """
+    sessions = read_sessions(path)
+    if sessions and (theirs := sessions[0].header["plan_id"]) != plan_id:
+        raise Refused(
+            f"The journal {path} belongs to another plan ({theirs}).",
+            hint="Nothing was deleted. Name another journal with --journal: an undo depends on "
+            "this one.",
+        )
+    if sessions and (theirs := sessions[0].header["action"]) != action:
+        raise Refused(
+            f"The journal {path} is that of a {theirs}, not of a {action}.",
+            hint="Nothing was deleted. Name another journal with --journal.",
+        )
+    return sessions
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a journal for appending, for this process alone.
+
+    The lock is the kernel's: it goes with the process, whatever ends it.
+    """
+    try:
+        # Names and users stand in it: nobody else's business, whatever the umask.  An existing file
+        # keeps its mode.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+        file = os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600), "ab")
+    except OSError as error:
+        raise GcError(
+            f"The journal {path} cannot be written: {error.strerror or error}.",
+            hint="Nothing was deleted. Name another place with --journal.",
+        ) from error
+    if sys.platform != "win32" and path.is_file():
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise Refused(
+                f"Another prune or restore is writing the journal {path} right now.",
+                hint="Wait for it to end. Nothing was deleted by this one.",
+            ) from error
+        except OSError:
+            pass  # a file system without locks; applying a plan twice at once is harmless
+    return file
+
+
+def _end_torn_line(file: BinaryIO, path: Path) -> None:
+    try:
+        if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            file.write(b"\n")
+    except OSError as error:
+        raise GcError(
+            f"The journal {path} cannot be written: {error.strerror or error}.",
+            hint="Nothing was deleted. Name another place with --journal.",
+        ) from error

@@ -1,0 +1,1 @@
+"""Each entity is re-checked immediately before its deletion."""

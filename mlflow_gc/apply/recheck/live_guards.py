@@ -1,0 +1,116 @@
+"""The plan's guards once more, against what the server holds now.
+
+What a plan deletes is fixed; what exists beside it may have shrunk since.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from functools import partial
+
+from mlflow_gc.apply.recheck.checker import Recheck
+from mlflow_gc.backend.interface import Gateway, pages
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import Run
+from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
+from mlflow_gc.errors import Refused
+from mlflow_gc.inventory.run_scanner import read_runs
+from mlflow_gc.inventory.scan import EXPERIMENTS_A_CALL, chunks
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.verification import guard_hint
+from mlflow_gc.retention.guards import KINDS, Share, Tally, tripped
+from mlflow_gc.retention.policy import Guards
+from mlflow_gc.settings import MAX_DELETIONS, MAX_SHARE, resolve_maximum
+
+
+def refuse_tripped(
+    gateway: Gateway, plan: Document, recheck: Recheck, local: Guards | None = None
+) -> None:
+    """Refuse a plan that deletes more of what exists now than its guards, or this machine, allow.
+
+    Entries that are gone already count as if they were still there: a plan that was applied half
+    can be applied to its end.
+
+    Args:
+        gateway: the server.
+        plan: a verified plan.
+        recheck: of the plan.
+        local: maxima of this machine, which no plan can loosen.
+
+    Raises:
+        Refused: with the numbers.
+        ServerError: what exists cannot be read.
+    """
+    guards, local = recheck.policy.guards, local or Guards()
+    shares = {*guards.max_share_percent, *local.max_share_percent}
+    if not guards.max_deletions and not local.max_deletions and not shares:
+        return
+    tally = _tally_now(gateway, plan, recheck, shares)
+    if broken := list(tripped(local, tally)):
+        raise Refused(
+            "This machine allows less than the plan deletes. " + " ".join(broken[:5]),
+            hint=f"{MAX_DELETIONS.variable} and {MAX_SHARE.variable} are set here, whatever guards "
+            "a plan brings along. Make a smaller plan, or ask whoever set them.",
+        )
+    if broken := list(tripped(guards, tally)):
+        raise Refused(
+            "A guard of the plan is tripped by what the server holds now. " + " ".join(broken[:5]),
+            hint=guard_hint(),
+        )
+
+
+def local_maxima() -> Guards:
+    """Return what a plan may delete at most on this machine.
+
+    Raises:
+        UsageProblem: one of the settings cannot be understood.
+    """
+    deletions = resolve_maximum(MAX_DELETIONS)
+    share = resolve_maximum(MAX_SHARE, most=100)
+    return Guards(
+        max_deletions={} if deletions is None else {"total": deletions},
+        max_share_percent={} if share is None else {"total": share},
+    )
+
+
+def _tally_now(
+    gateway: Gateway, plan: Document, recheck: Recheck, shares: Collection[str]
+) -> Tally:
+    planned = {kind: len(plan[kind]) for kind in KINDS}
+    if not shares:
+        return Tally({kind: Share(planned[kind], planned[kind]) for kind in KINDS})
+    runs = Counter(entry["experiment_id"] for entry in plan["runs"])
+    versions = Counter(entry["name"] for entry in plan["model_versions"])
+    run_ids = {entry["run_id"] for entry in plan["runs"]}
+    keys = {(entry["name"], entry["version"]) for entry in plan["model_versions"]}
+    models = {entry["name"] for entry in plan["registered_models"]}
+    counts_models = plan["summary"]["registered_models"]["scanned"] > 0
+    experiments = {entry["experiment_id"] for entry in plan["experiments"]}
+    search = partial(gateway.search_experiments, view="ACTIVE_ONLY")
+    active = {json_parser.experiment(found).experiment_id for found in pages(search)}
+    other_versions = Counter(name for name, v in recheck.registry.versions if (name, v) not in keys)
+    other_runs: Counter[str] = Counter()
+    # Counting runs means reading them: only as many experiments as a guard asks about.
+    where = sorted(active) if {"total", "runs"} & {*shares} else sorted(runs)
+    if {"total", "runs", "experiment"} & {*shares}:
+        other_runs.update(_experiments_of_other_runs(gateway, where, run_ids))
+    others = {
+        "experiments": len(active - experiments),
+        "runs": other_runs.total(),
+        "model_versions": other_versions.total(),
+        "registered_models": len(set(recheck.registry.models) - models) if counts_models else 0,
+    }
+    return Tally(
+        kinds={kind: Share(planned[kind], planned[kind] + others[kind]) for kind in KINDS},
+        experiments={e: Share(n, n + other_runs[e]) for e, n in sorted(runs.items())},
+        registered_models={m: Share(n, n + other_versions[m]) for m, n in sorted(versions.items())},
+    )
+
+
+def _experiments_of_other_runs(
+    gateway: Gateway, experiment_ids: list[str], planned: set[str]
+) -> Iterator[str]:
+    runs: dict[str, Run] = {}
+    read_runs(gateway, list(chunks(experiment_ids, EXPERIMENTS_A_CALL)), runs, ALWAYS_WANTED)
+    return (run.experiment_id for run_id, run in runs.items() if run_id not in planned)

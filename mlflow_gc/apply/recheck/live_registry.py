@@ -1,0 +1,190 @@
+"""The model registry as it is now, kept up to date at the price of one request per batch.
+
+Which runs a registered model needs cannot be asked for many runs at once (the filter grammar has
+no OR and ``source`` can have five forms).  So all versions are read once, and again those of models
+whose record is no longer the same: creating a version sets the registered model's
+``last_updated_timestamp`` and puts the version among its ``latest_versions`` (2.3.0 to 3.18.0).
+
+Time stamps only say how far down the list of models to look, newest first, and what cannot be true of
+them ends no search: one model stamped in the future says nothing about the others.  A server whose
+clock is behind stamps what it changes among what is old; of a registry of more than a page that is
+found by :meth:`RegistryView.reread`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from copy import copy
+from functools import partial
+
+from mlflow_gc.backend.interface import Gateway, pages
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import LoggedModel, ModelVersion, RegisteredModel
+from mlflow_gc.domain.source_references import copied_from
+from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.inventory.scan import (
+    PROMPTS,
+    read_hidden_versions,
+    read_logged_models_of,
+    read_registry,
+    resolve_storage,
+)
+
+# Several servers behind one address each stamp with their own clock.
+_CLOCK_MARGIN_MS = 10 * 60 * 1000
+_MODELS_A_PAGE = 100
+# The whole registry takes a handful of requests; the versions of one model take one or two.
+_MANY_MODELS = 20
+
+
+class RegistryView:
+    """Registered models, all their versions, and the logged models these name.
+
+    With the registries of the server's other workspaces, whose versions may need a run of this one.
+
+    Args:
+        gateway: where to read.
+        others: the other workspaces of the server.
+
+    Raises:
+        ServerError: the registry cannot be read completely.
+    """
+
+    def __init__(self, gateway: Gateway, others: Iterable[Gateway] = ()) -> None:
+        self._gateway = gateway
+        self._others = [RegistryView(other) for other in others]
+        self._no_logged_models: set[str] = set()
+        self.models: dict[str, RegisteredModel] = {}
+        self.versions: dict[tuple[str, str], ModelVersion] = {}
+        self.logged_models: dict[str, LoggedModel] = {}
+        self._read_all()
+
+    @property
+    def foreign_versions(self) -> tuple[ModelVersion, ...]:
+        """Versions of the other workspaces."""
+        return tuple(version for other in self._others for version in other.versions.values())
+
+    def refreshed(self) -> RegistryView:
+        """Return the registry as it is now; what was touched since is read again.
+
+        This view stays as it is: a version must not be missing for a moment in the eyes of a look
+        that is under way.
+
+        Raises:
+            ServerError: the registry cannot be read.
+        """
+        fresh = copy(self)
+        fresh._others = [other.refreshed() for other in self._others]  # noqa: SLF001 - one of us
+        fresh._refresh()  # noqa: SLF001
+        return fresh
+
+    def reread(self) -> RegistryView:
+        """Return the registry as it is now, all of it read again, whatever its time stamps say.
+
+        Raises:
+            ServerError: the registry cannot be read.
+        """
+        fresh = copy(self)
+        fresh._others = [other.reread() for other in self._others]  # noqa: SLF001 - one of us
+        fresh._read_all()  # noqa: SLF001
+        return fresh
+
+    def _refresh(self) -> None:
+        # What is still those of the view that this one is a copy of.
+        self.models, self.versions = dict(self.models), dict(self.versions)
+        self.logged_models = dict(self.logged_models)
+        self._no_logged_models = set(self._no_logged_models)
+        began_ms = self._server_now_ms()
+        since_ms = self._read_at_ms - _CLOCK_MARGIN_MS
+        touched: dict[str, None] = {}
+        for filter_string in ("", PROMPTS):
+            search = partial(
+                self._gateway.search_registered_models,
+                filter_string=filter_string,
+                order_by=["last_updated_timestamp DESC"],
+                max_results=_MODELS_A_PAGE,
+            )
+            for count, found in enumerate(pages(search), 1):
+                model = json_parser.registered_model(found)
+                if model != self.models.get(model.name):
+                    touched[model.name] = None
+                self.models[model.name] = model
+                # All of a page that came anyway; and PostgreSQL puts what has no stamp first.
+                stamp = model.last_updated_timestamp
+                if count >= _MODELS_A_PAGE and stamp is not None and stamp < since_ms:
+                    break
+        if len(touched) > _MANY_MODELS or not all(map(self._replace_versions_of, touched)):
+            self._read_all()
+            return
+        self._settle(began_ms)
+
+    def of_model(self, name: str) -> dict[tuple[str, str], ModelVersion]:
+        """Return the versions of one model."""
+        return {key: self.versions[key] for key in self._by_model.get(name, ())}
+
+    def copies_of(self, name: str, version: str) -> dict[tuple[str, str], ModelVersion]:
+        """Return the versions that were copied from one."""
+        return {key: self.versions[key] for key in self._copies.get((name, version), ())}
+
+    def _server_now_ms(self) -> int:
+        return now_ms() + self._gateway.clock_skew_ms()
+
+    def _read_all(self) -> None:
+        began_ms = self._server_now_ms()
+        self.models, self.versions = {}, {}
+        # No longer those of the view that this one is a copy of.
+        self.logged_models = dict(self.logged_models)
+        self._no_logged_models = set(self._no_logged_models)
+        read_registry(self._gateway, self.models, self.versions)
+        self._settle(began_ms)
+
+    def read_versions_of(
+        self, model: RegisteredModel
+    ) -> dict[tuple[str, str], ModelVersion] | None:
+        """Read the versions of one model; None when the filter grammar cannot name it.
+
+        Raises:
+            ServerError: they cannot be read.
+        """
+        # No escape exists: a name can stand in the kind of quote that it does not hold.
+        quote = next((q for q in "'\"" if q not in model.name), None)
+        if quote is None:
+            return None
+        versions: dict[tuple[str, str], ModelVersion] = {}
+        for prompt in ("", f" AND {PROMPTS}"):
+            filter_string = f"name = {quote}{model.name}{quote}{prompt}"
+            for found in pages(
+                partial(self._gateway.search_model_versions, filter_string=filter_string)
+            ):
+                version = json_parser.model_version(found)
+                versions[version.name, version.version] = version
+        read_hidden_versions(self._gateway, model, versions)
+        return versions
+
+    def _replace_versions_of(self, name: str) -> bool:
+        found = self.read_versions_of(self.models[name])
+        if found is None:
+            return False
+        for key in self.of_model(name):
+            del self.versions[key]
+        self.versions.update(found)
+        return True
+
+    def _settle(self, began_ms: int) -> None:
+        """Derive what is asked for often, once per reading.
+
+        Args:
+            began_ms: when the reading began, by the server's clock, ms since the epoch.
+        """
+        self._read_at_ms = began_ms
+        resolve_storage(self._gateway, self.versions)
+        named = [*self.versions.values(), *self.foreign_versions]
+        read_logged_models_of(self._gateway, named, self.logged_models, self._no_logged_models)
+        # New ones: those of the view that this one came from are still looked at.
+        self._by_model: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._copies: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+        for key, version in self.versions.items():
+            self._by_model[version.name].append(key)
+            if original := copied_from(version):
+                self._copies[original].append(key)

@@ -1,0 +1,221 @@
+"""What experiments hold besides runs, logged models and traces, and what is lost with them.
+
+Purging an experiment (``mlflow gc``) takes its scorers, issues, review queues and label schemas along
+(foreign keys with ON DELETE CASCADE, 3.17).  An evaluation dataset stays, but is found by its
+experiments only.  Datasets that runs logged as inputs (``datasets``) belong to these runs.
+
+Label schemas can be read from a database only: the one endpoint that lists them makes a default one
+where there is none (``_ensure_default_label_schema``, 3.14 to 3.17), and a report writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from mlflow_gc.backend.interface import Failure, Json, Page, ServerError, pages
+
+Contents = Mapping[str, tuple[str, ...]]
+"""For people, by experiment id: what it holds (``scorers: 2``, ``review queues``), sorted."""
+
+DATASETS = "evaluation datasets"
+ISSUES = "issues"
+LABEL_SCHEMAS = "label schemas"
+REVIEW_QUEUES = "review queues"
+SCORERS = "scorers"
+
+COUNTED = frozenset({SCORERS, ISSUES})
+"""Kinds of which the number is known everywhere; of others a server is asked for one only."""
+
+_PAGE = 1000
+_HIDDEN = {Failure.FORBIDDEN, Failure.REJECTED}
+_FILE_STORE = "FEATURE_DISABLED"
+
+
+class Ask(Protocol):
+    """Asks a server for a page of a list."""
+
+    def __call__(
+        self, method: str, path: str, key: str, *, since: tuple[int, int], **arguments: object
+    ) -> Page[Json] | None:
+        """Return one page; None where the server has no such endpoint.
+
+        Args:
+            method: GET or POST.
+            path: below ``/api/3.0/mlflow/``.
+            key: of the list in the answer.
+            since: the first version (major, minor) that has the endpoint.
+            **arguments: ``params`` or ``json``.
+        """
+
+
+def named(found: Iterable[tuple[str, str, int]]) -> dict[str, tuple[str, ...]]:
+    """Return contents from (experiment id, kind, count); a count of 0 is nothing."""
+    words: dict[str, list[str]] = {}
+    for experiment_id, kind, count in found:
+        if word := _word(kind, count):
+            words.setdefault(experiment_id, []).append(word)
+    return {i: tuple(sorted(held)) for i, held in words.items()}
+
+
+class RestContents:
+    """Reads contents over REST, and remembers what this server can be asked.
+
+    What the server does not let this account see may be there: then the experiment holds it.
+
+    Args:
+        max_parallel: how many requests may be in flight.
+    """
+
+    def __init__(self, max_parallel: int) -> None:
+        self._max_parallel = max_parallel
+        self._missing: set[str] = set()
+        self._has_file_store = False
+        self._lists_scorers_of_many = True
+        self._lists_all_issues = True
+
+    def read(self, ask: Ask, experiment_ids: Sequence[str]) -> Contents:
+        """Return the contents of active experiments, of those that hold something.
+
+        Review queues cost a request for each experiment; there is no list of those of several.
+
+        Raises:
+            ServerError: the server cannot be read.
+        """
+        words: dict[str, list[str]] = {}
+        # Evaluation datasets come first: they tell a file store, which has none of all this.
+        for kind, read in (
+            (DATASETS, self._datasets),
+            (SCORERS, self._scorers),
+            (ISSUES, self._issues),
+            (REVIEW_QUEUES, self._review_queues),
+        ):
+            if experiment_ids and not self._has_file_store and kind not in self._missing:
+                for experiment_id, word in read(ask, experiment_ids).items():
+                    words.setdefault(experiment_id, []).append(word)
+        return {i: tuple(sorted(held)) for i, held in words.items()}
+
+    def _datasets(self, ask: Ask, experiment_ids: Sequence[str]) -> dict[str, str]:
+        """Ask for many at once and halve: few hold some, and an answer does not say which."""
+        body = {"experiment_ids": list(experiment_ids), "max_results": 1}
+        try:
+            page = ask("POST", "datasets/search", "datasets", since=(3, 4), json=body)
+        except ServerError as error:
+            if error.code == _FILE_STORE:
+                self._has_file_store = True
+                return {}
+            if error.failure not in _HIDDEN:
+                raise
+            if len(experiment_ids) == 1:
+                return {experiment_ids[0]: _hidden(DATASETS)}
+        else:
+            if page is None:
+                self._missing.add(DATASETS)
+            if page is None or not page[0]:
+                return {}
+            if len(experiment_ids) == 1:
+                return {experiment_ids[0]: DATASETS}
+        middle = len(experiment_ids) // 2
+        return {
+            **self._datasets(ask, experiment_ids[:middle]),
+            **self._datasets(ask, experiment_ids[middle:]),
+        }
+
+    def _scorers(self, ask: Ask, experiment_ids: Sequence[str]) -> dict[str, str]:
+        if self._lists_scorers_of_many:
+            # 3.14 to 3.16 do not know the parameter and list those of all active experiments.
+            params = {"experiment_ids": list(experiment_ids)}
+            try:
+                page = ask("GET", "scorers/list", "scorers", since=(3, 4), params=params)
+            except ServerError as error:
+                # Before 3.14 it has to be one experiment.
+                if error.failure not in _HIDDEN:
+                    raise
+                self._lists_scorers_of_many = False
+            else:
+                return self._counted(SCORERS, page and page[0], experiment_ids)
+
+        def of_one(experiment_id: str) -> list[Json] | None:
+            params = {"experiment_id": experiment_id}
+            page = ask("GET", "scorers/list", "scorers", since=(3, 4), params=params)
+            return page and page[0]
+
+        return self._one_by_one(SCORERS, of_one, experiment_ids)
+
+    def _issues(self, ask: Ask, experiment_ids: Sequence[str]) -> dict[str, str]:
+        def search(scope: Json) -> list[Json] | None:
+            def page(token: str | None) -> Page[Json]:
+                body = {**scope, "max_results": _PAGE, **({"page_token": token} if token else {})}
+                found = ask("POST", "issues/search", "issues", since=(3, 11), json=body)
+                if found is None:
+                    self._missing.add(ISSUES)
+                return found or ([], None)
+
+            found = [*pages(page)]
+            return None if ISSUES in self._missing else found
+
+        # Up to as many as go at once anyway, one by one; else all that the server has.
+        if self._lists_all_issues and len(experiment_ids) > self._max_parallel:
+            try:
+                return self._counted(ISSUES, search({}), experiment_ids)
+            except ServerError as error:
+                # Under MLflow's basic auth that is for administrators.
+                if error.failure not in _HIDDEN:
+                    raise
+                self._lists_all_issues = False
+        return self._one_by_one(ISSUES, lambda i: search({"experiment_id": i}), experiment_ids)
+
+    def _review_queues(self, ask: Ask, experiment_ids: Sequence[str]) -> dict[str, str]:
+        def of_one(experiment_id: str) -> list[Json] | None:
+            params = {"experiment_id": experiment_id, "max_results": 1}
+            page = ask("GET", "review-queues/list", "review_queues", since=(3, 14), params=params)
+            return page and page[0]
+
+        return self._one_by_one(REVIEW_QUEUES, of_one, experiment_ids)
+
+    def _counted(
+        self, kind: str, entities: list[Json] | None, experiment_ids: Sequence[str]
+    ) -> dict[str, str]:
+        if entities is None:
+            self._missing.add(kind)
+            return {}
+        counts = Counter(str(entity.get("experiment_id")) for entity in entities)
+        return {i: f"{kind}: {counts[i]}" for i in experiment_ids if counts[i]}
+
+    def _one_by_one(
+        self, kind: str, of_one: Callable[[str], list[Json] | None], experiment_ids: Sequence[str]
+    ) -> dict[str, str]:
+        """Ask for each experiment by itself, several at a time."""
+
+        def word(experiment_id: str) -> str:
+            try:
+                found = of_one(experiment_id)
+            except ServerError as error:
+                if error.failure in _HIDDEN:
+                    return _hidden(kind)
+                if error.failure is Failure.NOT_FOUND:  # it was deleted a moment ago
+                    return ""
+                raise
+            if found is None:
+                self._missing.add(kind)
+            return _word(kind, len(found or ()))
+
+        first, *others = experiment_ids
+        words = {first: word(first)}
+        # Only now it is known whether the server has the endpoint.
+        if others and kind not in self._missing:
+            with ThreadPoolExecutor(self._max_parallel) as pool:
+                words.update(zip(others, pool.map(word, others), strict=True))
+        return {i: held for i, held in words.items() if held}
+
+
+def _word(kind: str, count: int) -> str:
+    if not count:
+        return ""
+    return f"{kind}: {count}" if kind in COUNTED else kind
+
+
+def _hidden(kind: str) -> str:
+    return f"{kind} that this account may not see"

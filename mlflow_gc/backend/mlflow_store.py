@@ -1,0 +1,413 @@
+"""A database URI (``sqlite:///mlflow.db``, ``postgresql://...``) through MLflow's own stores.
+
+Writes go through the same code that a server runs, so what it does besides setting a flag
+(deleted times, assessments) happens here as well.  Answers are turned into the JSON of the REST
+API by MLflow's own converters, exactly as its server does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from mlflow_gc.backend import experiment_contents
+from mlflow_gc.backend.address import Address
+from mlflow_gc.backend.experiment_contents import Contents
+from mlflow_gc.backend.interface import (
+    TRACES_A_PAGE,
+    Basics,
+    Failure,
+    Gateway,
+    Json,
+    Page,
+    ServerError,
+)
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import MetricHistory, ReadFrom, Run, Trace
+from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
+from mlflow_gc.domain.traces import are_assessments_lost
+from mlflow_gc.settings import redact_uri, without_secrets
+
+_T = TypeVar("_T")
+
+
+class StoreGateway:
+    """Gateway to MLflow stores opened in this process.
+
+    Args:
+        tracking_uri: a database URI that answers and holds MLflow's tables (see ``connect.py``):
+            MLflow retries for long where nobody answers, and creates the tables it misses.
+        registry_uri: a database URI too, usually the same.
+        database: the one to read a plan from directly, or None to read it through here.
+
+    Raises:
+        ServerError: the database cannot be opened, or its schema is not that of the MLflow
+            installed here.
+    """
+
+    read_from: ReadFrom = "database"
+
+    def __init__(
+        self, tracking_uri: str, registry_uri: str, *, database: Address | None = None
+    ) -> None:
+        from mlflow.tracking._model_registry.utils import _get_store as get_registry
+        from mlflow.tracking._tracking_service.utils import _get_store as get_tracking
+
+        self.database = database
+        self._tracking_uri = tracking_uri
+        self._registry_uri = registry_uri
+        self.stopped = threading.Event()
+        self._tracking: Any = _guard(tracking_uri, lambda: get_tracking(tracking_uri))
+        self._registry: Any = _guard(registry_uri, lambda: get_registry(registry_uri, tracking_uri))
+
+    @property
+    def max_parallel(self) -> int:
+        """One: SQLite has a single writer, and there is no network latency to hide."""
+        return 1
+
+    @property
+    def registry_is_separate(self) -> bool:
+        """Whether the registry is another database."""
+        return self._registry_uri != self._tracking_uri
+
+    def basics(self) -> Basics:
+        """Address, and the version of the MLflow that reads the database."""
+        import mlflow
+
+        return Basics(
+            tracking_uri=redact_uri(self._tracking_uri),
+            registry_uri=redact_uri(self._registry_uri),
+            version=mlflow.__version__,
+            workspace=None,
+        )
+
+    def clock_skew_ms(self) -> int:
+        """0: there is no server here that had a clock of its own to show."""
+        return 0
+
+    def warnings(self) -> list[str]:
+        """None: nothing is sent to a server."""
+        return []
+
+    def partial_view(self) -> str | None:
+        """None: a database shows everything."""
+        return None
+
+    def search_experiments(
+        self, *, view: str, filter_string: str = "", token: str | None = None
+    ) -> Page[Json]:
+        """One page of experiments; order creation time, then id: new ones come last."""
+        return self._page(
+            lambda: self._tracking.search_experiments(
+                view_type=_view(view),
+                filter_string=filter_string or None,
+                max_results=1000,
+                order_by=["creation_time ASC", "experiment_id ASC"],
+                page_token=token,
+            )
+        )
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter_string: str = "",
+        view: str = "ACTIVE_ONLY",
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        token: str | None = None,
+        wanted: Wanted | None = ALWAYS_WANTED,
+    ) -> Page[Run]:
+        """One page of runs, with what ``wanted`` keeps of them (None: all tags, no metric)."""
+        found, next_token = self._page(
+            lambda: self._tracking.search_runs(
+                list(experiment_ids),
+                filter_string,
+                _view(view),
+                max_results=max_results,
+                order_by=list(order_by),
+                page_token=token,
+            )
+        )
+        return [json_parser.run(entry, wanted) for entry in found], next_token
+
+    def search_registered_models(
+        self,
+        *,
+        filter_string: str = "",
+        order_by: Sequence[str] = ("name ASC",),
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page[Json]:
+        """One page of registered models, with aliases."""
+        return self._page(
+            lambda: self._registry.search_registered_models(
+                filter_string=filter_string or None,
+                max_results=max_results,
+                order_by=list(order_by),
+                page_token=token,
+            )
+        )
+
+    def search_model_versions(
+        self, *, filter_string: str = "", token: str | None = None
+    ) -> Page[Json]:
+        """One page of model versions; order name, then number."""
+        return self._page(
+            lambda: self._registry.search_model_versions(
+                filter_string=filter_string or None,
+                max_results=200_000,
+                order_by=["name ASC", "version_number ASC"],
+                page_token=token,
+            )
+        )
+
+    def search_logged_models(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        newest_first: bool = False,
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page[Json]:
+        """One page of logged models."""
+        field = "last_updated_timestamp" if newest_first else "creation_timestamp"
+        return self._page(
+            lambda: self._tracking.search_logged_models(
+                experiment_ids=list(experiment_ids),
+                max_results=max_results,
+                order_by=[{"field_name": field, "ascending": not newest_first}],
+                page_token=token,
+            )
+        )
+
+    def has_traces(self, experiment_ids: Sequence[str]) -> bool:
+        """Whether any of the experiments holds a trace."""
+        found, _ = self._call(
+            lambda: self._tracking.search_traces(list(experiment_ids), max_results=1)
+        )
+        return bool(found)
+
+    @property
+    def loses_assessments(self) -> bool:
+        """Whether deleting a run deletes assessments that name it."""
+        import mlflow
+
+        return are_assessments_lost(mlflow.__version__)
+
+    def search_traces(
+        self, experiment_ids: Sequence[str], *, since_ms: int | None, token: str | None = None
+    ) -> Page[Trace]:
+        """One page of traces, oldest first."""
+        found, next_token = self._call(
+            lambda: self._tracking.search_traces(
+                list(experiment_ids),
+                filter_string=None if since_ms is None else f"timestamp_ms >= {since_ms}",
+                max_results=TRACES_A_PAGE,
+                order_by=["timestamp_ms ASC"],
+                page_token=token,
+            )
+        )
+        return [json_parser.trace(_wire(trace)) for trace in found], next_token or None
+
+    def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
+        """What active experiments hold besides runs, logged models and traces."""
+        return experiment_contents.named(
+            (experiment_id, kind, len(found))
+            for experiment_id in experiment_ids
+            for kind, found in self._contents_of(experiment_id)
+        )
+
+    def _contents_of(self, experiment_id: str) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Yield kinds of contents, with those that were found; of older MLflow the kinds it has."""
+        one = {"experiment_id": experiment_id}
+        for kind, name, arguments in (
+            (experiment_contents.DATASETS, "search_datasets", {"experiment_ids": [experiment_id]}),
+            (experiment_contents.SCORERS, "list_scorers", one),
+            (experiment_contents.ISSUES, "search_issues", {**one, "max_results": 50_000}),  # 3.11
+            (experiment_contents.REVIEW_QUEUES, "list_review_queues", one),  # 3.14
+        ):
+            if search := getattr(self._tracking, name, None):
+                yield kind, self._call(partial(search, **arguments))
+
+    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
+        """One experiment of any lifecycle stage."""
+        store = self._experiments_beside_registry() if of_registry else self._tracking
+        return self._get(lambda: store.get_experiment(experiment_id))
+
+    def get_experiment_by_name(self, name: str) -> Json | None:
+        """The experiment of a name, of any lifecycle stage."""
+        return self._get(lambda: self._tracking.get_experiment_by_name(name))
+
+    def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
+        """The experiment that a server makes when it begins."""
+        store = self._experiments_beside_registry() if of_registry else self._tracking
+        return self._get(lambda: store.get_experiment("0")) or self._get(
+            lambda: store.get_experiment_by_name("Default")
+        )
+
+    def other_workspaces(self) -> list[Gateway]:
+        """None: a database with other workspaces in it cannot be opened."""
+        return []
+
+    def get_run(self, run_id: str) -> Json | None:
+        """One run of any lifecycle stage, with the models that it read."""
+        return self._get(lambda: self._tracking.get_run(run_id))
+
+    def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
+        """All that was ever logged to a metric, by run."""
+        histories: dict[str, MetricHistory] = {}
+        for run_id in run_ids:
+            found = self._call(partial(self._tracking.get_metric_history, run_id, key))
+            if stamps := [metric.timestamp for metric in found]:
+                histories[run_id] = MetricHistory(len(stamps), min(stamps), max(stamps))
+        return histories
+
+    def get_model_version(self, name: str, version: str) -> Json | None:
+        """One model version, with aliases."""
+        return self._get(lambda: self._registry.get_model_version(name, version))
+
+    def get_download_uri(self, name: str, version: str) -> str | None:
+        """Where the files of a model version lie, as MLflow resolved it."""
+        try:
+            uri = self._call(lambda: self._registry.get_model_version_download_uri(name, version))
+        except ServerError as error:
+            if error.failure is Failure.NOT_FOUND:
+                return None
+            raise
+        return str(uri or "") or None
+
+    def get_registered_model(self, name: str) -> Json | None:
+        """One registered model, with aliases and the newest version of each stage."""
+        return self._get(lambda: self._registry.get_registered_model(name))
+
+    def get_logged_model(self, model_id: str) -> Json | None:
+        """One logged model."""
+        return self._get(lambda: self._tracking.get_logged_model(model_id))
+
+    def delete_run(self, run_id: str) -> None:
+        """Move a run to the trash."""
+        self._call(lambda: self._tracking.delete_run(run_id))
+
+    def restore_run(self, run_id: str) -> None:
+        """Bring a run back from the trash."""
+        self._call(lambda: self._tracking.restore_run(run_id))
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        """Move an experiment and its runs to the trash."""
+        self._call(lambda: self._tracking.delete_experiment(experiment_id))
+
+    def rename_experiment(self, experiment_id: str, name: str) -> None:
+        """Give an active experiment another name."""
+        self._call(lambda: self._tracking.rename_experiment(experiment_id, name))
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """Bring an experiment and all its runs back from the trash."""
+        self._call(lambda: self._tracking.restore_experiment(experiment_id))
+
+    def delete_model_version(self, name: str, version: str) -> None:
+        """Delete a model version for good."""
+        self._call(lambda: self._registry.delete_model_version(name, version))
+
+    def delete_registered_model(self, name: str) -> None:
+        """Delete a registered model and all its versions for good."""
+        self._call(lambda: self._registry.delete_registered_model(name))
+
+    def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
+        """Set a tag."""
+        from mlflow.entities import ExperimentTag, RunTag
+        from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
+
+        name, _, version = entity_id.rpartition("/")
+        tracking, registry = self._tracking, self._registry
+        calls: dict[str, Callable[[], None]] = {
+            "run": lambda: tracking.set_tag(entity_id, RunTag(key, value)),
+            "experiment": lambda: tracking.set_experiment_tag(entity_id, ExperimentTag(key, value)),
+            "model_version": lambda: registry.set_model_version_tag(
+                name, version, ModelVersionTag(key, value)
+            ),
+            "registered_model": lambda: registry.set_registered_model_tag(
+                entity_id, RegisteredModelTag(key, value)
+            ),
+        }
+        self._call(calls[kind])
+
+    def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
+        """Take a tag away."""
+        name, _, version = entity_id.rpartition("/")
+        tracking, registry = self._tracking, self._registry
+        calls: dict[str, Callable[[], None]] = {
+            "run": lambda: tracking.delete_tag(entity_id, key),
+            "experiment": lambda: tracking.delete_experiment_tag(entity_id, key),
+            "model_version": lambda: registry.delete_model_version_tag(name, version, key),
+            "registered_model": lambda: registry.delete_registered_model_tag(entity_id, key),
+        }
+        self._call(calls[kind])
+
+    def _experiments_beside_registry(self) -> Any:
+        # A database with a registry in it has MLflow's tracking tables too: one schema.
+        from mlflow.tracking._tracking_service.utils import _get_store as get_tracking
+
+        return _guard(self._registry_uri, lambda: get_tracking(self._registry_uri))
+
+    def _call(self, call: Callable[[], _T]) -> _T:
+        return _guard(self._tracking_uri, call)
+
+    def _page(self, search: Callable[[], Any]) -> Page[Json]:
+        found = self._call(search)
+        return [_wire(entity) for entity in found], found.token or None
+
+    def _get(self, call: Callable[[], Any]) -> Json | None:
+        try:
+            entity = self._call(call)
+        except ServerError as error:
+            if error.failure is Failure.NOT_FOUND:
+                return None
+            raise
+        return None if entity is None else _wire(entity)
+
+
+def _view(view: str) -> int:
+    from mlflow.entities import ViewType
+
+    return int(ViewType.from_string(view.lower()))
+
+
+def _wire(entity: Any) -> Json:
+    """Return the JSON that a server would send for an MLflow entity."""
+    import orjson
+    from mlflow.utils.proto_json_utils import message_to_json
+
+    json_parser: Json = orjson.loads(message_to_json(entity.to_proto()))
+    return json_parser
+
+
+def _guard(uri: str, call: Callable[[], _T]) -> _T:
+    """Run a store call and turn what it raises into a :class:`ServerError`."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return call()
+    except MlflowException as error:
+        failure = {
+            "RESOURCE_DOES_NOT_EXIST": Failure.NOT_FOUND,
+            "PERMISSION_DENIED": Failure.FORBIDDEN,
+            "TEMPORARILY_UNAVAILABLE": Failure.AMBIGUOUS,
+            "INTERNAL_ERROR": Failure.AMBIGUOUS,
+        }.get(error.error_code, Failure.REJECTED)
+        # The message of a database error is the exception itself, statement and all.
+        detail = _first_line(without_secrets(str(error.message), uri))
+        raise ServerError(f"{redact_uri(uri)}: {detail}", failure) from error
+    except SQLAlchemyError as error:
+        # str(error) would add the statement and its parameters.
+        detail = _first_line(without_secrets(str(getattr(error, "orig", None) or error), uri))
+        raise ServerError(
+            f"The database {redact_uri(uri)} answers: {detail}", Failure.AMBIGUOUS
+        ) from error
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["an unknown error"])[0][:500]

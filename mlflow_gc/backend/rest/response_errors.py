@@ -1,0 +1,307 @@
+"""What a server's answer, or none, means: for the request, and in words for people."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import orjson
+
+from mlflow_gc.backend.interface import Failure, Json, ServerError
+from mlflow_gc.settings import redact_uri
+
+_DATE_IS_GOOD_FOR_MS = 2000  # whole seconds, and uvicorn writes the header once a second
+
+
+def decode(content: bytes, address: str) -> Json:
+    """Return the JSON object that the body of an answer is.
+
+    Args:
+        content: the body.
+        address: of the server, as errors tell it.
+
+    Raises:
+        ServerError: it is something else; ``AMBIGUOUS`` where it was cut off.
+    """
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise not_mlflow(
+            address,
+            _excerpt(content) or f"invalid JSON ({error})",
+            # A cut-off answer is worth another try; a web page is not.
+            Failure.AMBIGUOUS if content[:1] in b"{[" else Failure.GARBLED,
+        ) from error
+    if not isinstance(found, dict):
+        raise not_mlflow(address, "the answer is not a JSON object")
+    return found
+
+
+def not_mlflow(address: str, what: str, failure: Failure = Failure.GARBLED) -> ServerError:
+    """Say that an answer is none of MLflow's, and ``what`` shows that."""
+    return ServerError(
+        f"What answers at {address} does not speak MLflow's API: {what}.",
+        failure,
+        hint=(
+            "Check the tracking URI. A login page of a proxy looks like this too: then a token or "
+            "password is missing (MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME)."
+        ),
+    )
+
+
+def _excerpt(content: bytes) -> str:
+    """Return a word about a body that is no JSON; never the body itself, which is not ours."""
+    return "it sent a web page (HTML)" if content.lstrip()[:1] == b"<" else ""
+
+
+def no_answer(address: str, error: Exception) -> ServerError:
+    """Return what an exception of the HTTP client means for the request.
+
+    Args:
+        address: of the server, as errors tell it.
+        error: raised by ``http_request``; the cause within it decides.
+    """
+    import requests
+
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, requests.exceptions.Timeout) and not isinstance(
+        cause, requests.exceptions.ConnectTimeout
+    ):
+        return ServerError(
+            f"The server {address} did not answer in time.",
+            Failure.AMBIGUOUS,
+            hint="MLFLOW_HTTP_REQUEST_TIMEOUT sets how long to wait, in seconds.",
+        )
+    if isinstance(cause, requests.exceptions.SSLError):
+        no_tls = any(sign in repr(cause) for sign in _NO_TLS)
+        return ServerError(
+            f"TLS with {address} failed: {_innermost(cause)}.",
+            Failure.REJECTED,
+            hint="The server does not speak TLS on this port: use http:// in the URI, or the port "
+            "that it has for https://."
+            if no_tls
+            else "See MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
+        )
+    if isinstance(cause, requests.exceptions.InvalidHeader):
+        # What the library says quotes the header, and with it the token.
+        return ServerError(
+            f"No request to {address} can be made: a header holds a line break or another "
+            "character that is not allowed there.",
+            Failure.REJECTED,
+            hint="Check MLFLOW_TRACKING_TOKEN, the workspace, and request header plugins.",
+        )
+    if isinstance(cause, requests.exceptions.ProxyError):
+        return ServerError(
+            f"The proxy on the way to {address} cannot be used: {_innermost(cause)}.",
+            Failure.UNREACHABLE,
+            hint="HTTP_PROXY and HTTPS_PROXY name it; NO_PROXY lists hosts to reach without it.",
+        )
+    if isinstance(cause, requests.exceptions.ConnectionError) and "NameResolution" in repr(cause):
+        return ServerError(
+            f"The name of the server {address} cannot be resolved: {_innermost(cause)}.",
+            Failure.UNREACHABLE,
+            hint="Check its spelling in the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), "
+            "and whether this machine is in the network (VPN, cluster) that knows the name.",
+        )
+    never_sent = isinstance(
+        cause, requests.exceptions.ConnectTimeout
+    ) or "NewConnectionError" in repr(cause)
+    if isinstance(cause, requests.exceptions.ConnectionError) and never_sent:
+        return ServerError(
+            f"The server {address} cannot be reached: {_innermost(cause)}.",
+            Failure.UNREACHABLE,
+            hint="Check the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), the network, and "
+            "whether the server runs.",
+        )
+    if isinstance(cause, requests.exceptions.RequestException):
+        return ServerError(
+            f"The connection to {address} broke: {_innermost(cause)}.",
+            Failure.AMBIGUOUS,
+            hint="A server also hangs up where http:// is used on a port for https://."
+            if address.startswith("http://")
+            # gunicorn waits for the rest of what it takes for a request.
+            else "If the server does not speak TLS on this port, use http:// in the URI.",
+        )
+    if isinstance(cause, OSError):
+        # requests looks for the files when it sends, and says what it does not find.
+        return ServerError(
+            f"No connection to {address} can be made: {str(cause).rstrip('.')}.",
+            Failure.REJECTED,
+            hint="MLFLOW_TRACKING_SERVER_CERT_PATH, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE name "
+            "certificates to trust, MLFLOW_TRACKING_CLIENT_CERT_PATH that of this client.",
+        )
+    return ServerError(
+        f"The call to {address} failed: {type(cause or error).__name__}.", Failure.REJECTED
+    )
+
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")
+"""How OpenSSL calls an answer that is not TLS, in its versions."""
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the root of a chain of wrapped network errors, without the URL (it may hold a password)."""
+    seen: BaseException = error
+    while True:
+        inner = next((a for a in seen.args if isinstance(a, BaseException)), None)
+        inner = inner or getattr(seen, "reason", None)
+        if not isinstance(inner, BaseException):
+            break
+        seen = inner
+    text = next((str(a) for a in reversed(seen.args) if isinstance(a, str)), "") or str(seen)
+    return (text.split(": ", 1)[-1] or type(seen).__name__).rstrip(".")
+
+
+def checked(response: Any, address: str, *, as_json: bool) -> bytes:
+    """Return the body of a 2xx answer; explain every other one.
+
+    Args:
+        response: of ``requests``.
+        address: of the server, as errors tell it.
+        as_json: whether a web page in place of JSON is an error (a login page comes with 200).
+
+    Raises:
+        ServerError: any other answer, with what it means for the request.
+    """
+    status = int(response.status_code)
+    content: bytes = response.content
+    if 200 <= status < 300:
+        if as_json and content.lstrip()[:1] == b"<":
+            raise not_mlflow(address, _excerpt(content))
+        return content
+    code, message = _error_body(content)
+    said = f" It says: {message}" if message else ""
+    hint: str | None = None
+    if 300 <= status < 400:
+        raise _redirected(response, address)
+    if status == 401:
+        raise ServerError(
+            f"The server {address} does not accept the credentials (401).{said}",
+            Failure.UNAUTHORIZED,
+            hint="Check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD (both of them win over the token).",
+        )
+    if status == 403:
+        failure = Failure.FORBIDDEN
+        hint = _why_forbidden(code, content)
+    elif status == 404:
+        # MLflow's own 404 carries a code; a path that it does not have answers in HTML.
+        failure = (
+            Failure.NOT_FOUND if code and code != "ENDPOINT_NOT_FOUND" else Failure.UNSUPPORTED
+        )
+        hint = None if code else "Is the tracking URI that of an MLflow server?"
+    elif status == 405 and not code:
+        failure = Failure.UNSUPPORTED
+    elif status in {429, 503} and code != "FEATURE_DISABLED":
+        failure = Failure.THROTTLED
+    elif status in {408, 500, 502, 504}:
+        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): asking again
+        # would not change the answer.
+        final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
+        failure = Failure.REJECTED if final else Failure.AMBIGUOUS
+    else:
+        failure = Failure.REJECTED
+        if not code and b"HTTPS port" in content:
+            hint = "Use https:// in the tracking URI."
+        elif not code and _HOST_CHECK in content.lower():
+            hint = _HOST_HINT
+    raise ServerError(
+        f"The server {address} answers {status} {code or response.reason or ''}".rstrip()
+        + f".{said}",
+        failure,
+        hint=hint,
+        retry_after=_retry_after(response.headers.get("Retry-After")),
+        code=code,
+    )
+
+
+_HOST_CHECK = b"invalid host header"
+_HOST_HINT = (
+    "The server does not take this name for its own. Use the name that it was started with, or add "
+    "this one to its --allowed-hosts."
+)
+
+
+def _why_forbidden(code: str, content: bytes) -> str:
+    """Return what helps against a 403, which need not be MLflow's."""
+    if code:
+        return "The account needs more rights on the server."
+    if _HOST_CHECK in content.lower():  # MLflow 3.5 and newer
+        return _HOST_HINT
+    return (
+        "This is not MLflow's own refusal: a proxy, gateway or firewall before the server does not "
+        "let the request pass. Check its rules, and the credentials that it wants."
+    )
+
+
+def _redirected(response: Any, address: str) -> ServerError:
+    """Return what a redirect means: the server is elsewhere, or a login is in the way.
+
+    None is followed: a redirected POST becomes a GET, and a delete would do nothing.
+    """
+    location = str(response.headers.get("Location") or "")
+    sent, target = str(response.url or ""), redact_uri(location) or "another address"
+    path = urlsplit(sent).path
+    try:
+        final = urlsplit(urljoin(sent, location))
+    except ValueError:
+        final = urlsplit("")
+    api = path.find("/api/")
+    suffix = (path[api:] if api >= 0 else path).rstrip("/")
+    moved = final.path.rstrip("/").endswith(suffix) and suffix
+    if moved:
+        base = f"{final.scheme}://{final.netloc}{final.path.rstrip('/').removesuffix(suffix)}"
+        hint = f"Use the final address as tracking URI: {redact_uri(base)}"
+    else:
+        hint = (
+            "This looks like a login page before the server: a token or password is missing or has "
+            "expired (MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD)."
+        )
+    return ServerError(f"The server {address} redirects to {target}.", Failure.REJECTED, hint=hint)
+
+
+def _error_body(content: bytes) -> tuple[str, str]:
+    """Return MLflow's error code and message, both empty when the body is not MLflow's."""
+    try:
+        body = orjson.loads(content)
+        return str(body["error_code"]), _without_sql(str(body.get("message", "")))[:500]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        return "", ""
+
+
+def _without_sql(message: str) -> str:
+    """Leave out the statement and its values, which SQLAlchemy adds to what a database says."""
+    return re.split(r"\s*\[SQL: |\s*\(Background on this error at", message, maxsplit=1)[0]
+
+
+def skew_ms(date: str | None, sent_ms: int, received_ms: int) -> int:
+    """Return by how much the server's clock is certainly ahead (or, negative, behind), in ms.
+
+    Args:
+        date: a ``Date`` header; without one, or with nonsense, nothing is certain.
+        sent_ms: this machine's clock before the request.
+        received_ms: the same after the answer.
+    """
+    try:
+        server_ms = int(parsedate_to_datetime(date or "").timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return 0
+    ahead = server_ms - received_ms
+    behind = server_ms + _DATE_IS_GOOD_FOR_MS - sent_ms
+    return ahead if ahead > 0 else min(behind, 0)
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Return the seconds a ``Retry-After`` header asks for (a number or an HTTP date)."""
+    if not header:
+        return None
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    try:
+        return max(0.0, Retry().parse_retry_after(header))
+    except InvalidHeader:
+        return None

@@ -1,0 +1,73 @@
+"""A fingerprint of a server that survives restarts and moves, and differs between servers.
+
+MLflow has no server id.  What comes closest is experiment 0 (``Default``): every store creates it
+once, stamps it with its own clock to the millisecond, and cannot be made to create it again short
+of deleting it for good.  The address is left out on purpose: the same server is reached by
+different names from inside and outside a cluster, and through its database.
+
+A copy of a database has the fingerprint of the original; nothing that MLflow shows tells them
+apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import Experiment, ServerInfo
+
+
+def read_server_info(gateway: Gateway) -> ServerInfo:
+    """Make the first contact and return which server this is.
+
+    Raises:
+        ServerError: it cannot be reached, does not accept us, or is no MLflow server.
+    """
+    basics = gateway.basics()
+    tracking = _fingerprint(gateway, basics.tracking_uri, of_registry=False)
+    registry = (
+        _fingerprint(gateway, basics.registry_uri, of_registry=True)
+        if gateway.registry_is_separate
+        else tracking
+    )
+    return ServerInfo(
+        tracking_uri=basics.tracking_uri,
+        registry_uri=basics.registry_uri,
+        mlflow_version=basics.version,
+        workspace=basics.workspace,
+        identity=f"tracking:{tracking} registry:{registry}",
+    )
+
+
+def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:
+    try:
+        found = gateway.get_default_experiment(of_registry=of_registry)
+    except ServerError as error:
+        # An account may not be allowed to read it, and a registry need not be a tracking server.
+        may_be_missing = error.failure is Failure.UNSUPPORTED and of_registry
+        if error.failure is not Failure.FORBIDDEN and not may_be_missing:
+            raise
+        found = None
+    if found is None:
+        return unknown_identity(uri)
+    return fingerprint(json_parser.experiment(found))
+
+
+def unknown_identity(uri: str) -> str:
+    """Return the fingerprint in place of that of a server whose experiment 0 cannot be read."""
+    return _digest("uri", uri)
+
+
+def fingerprint(default: Experiment) -> str:
+    """Return the fingerprint of a server by the experiment that it made when it began."""
+    return _digest(
+        "experiment",
+        default.experiment_id,
+        str(default.creation_time),
+        default.artifact_location,
+    )
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,216 @@
+"""Opening a database that holds, or should hold, the data of an MLflow server."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from mlflow_gc.backend.address import Address, first_line
+from mlflow_gc.backend.interface import Failure, ServerError
+from mlflow_gc.errors import GcError, Refused, UsageProblem
+from mlflow_gc.settings import without_secrets
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.engine import URL
+
+_WRONG_URI_HINT = (
+    "Name the server or database with --tracking-uri or MLFLOW_TRACKING_URI, the database behind "
+    "a server with --backend-store-uri or MLFLOW_BACKEND_STORE_URI."
+)
+
+_CONNECT_S = 8
+"""How long a driver may try to connect, in seconds."""
+_GIVE_UP_S = 20
+"""How long all of it may take: names with several addresses, drivers that have no such setting."""
+
+_TIMEOUT_OPTION = {
+    # What drivers call the time to connect; each is in their documentation of connect().
+    "psycopg2": "connect_timeout",
+    "psycopg": "connect_timeout",
+    "pg8000": "timeout",
+    "mysqldb": "connect_timeout",
+    "pymysql": "connect_timeout",
+    "mysqlconnector": "connection_timeout",
+    "mariadbconnector": "connect_timeout",
+    "pymssql": "login_timeout",
+    "pyodbc": "timeout",
+    "pysqlite": "timeout",
+}
+_PIP_NAME = {
+    # The packages of modules that are named otherwise.
+    "psycopg2": "psycopg2-binary",
+    "psycopg": "'psycopg[binary]'",
+    "MySQLdb": "mysqlclient",
+    "mysql": "mysql-connector-python",
+}
+
+
+def try_database(address: Address) -> None:
+    """Connect once, ourselves, and look whether an MLflow of this version keeps its data there.
+
+    MLflow's own store tries ten times over a hundred seconds, whatever the reason; and where it
+    finds tables missing it creates them, or migrates a database that an older server uses
+    (``_initialize_tables`` in mlflow/store/db/utils.py).  A report must do neither.
+
+    Raises:
+        UsageProblem: a URI that no driver can work with.
+        ServerError: nobody answers, the login is refused, or it holds no data of MLflow.
+        Refused: its schema is that of another version of MLflow.
+    """
+    url = _parsed(address)
+    if url.get_backend_name() == "sqlite" and not _is_file(url.database or ""):
+        # MLflow would create an empty one for a typo.
+        raise GcError(f"There is no MLflow database at {address.shown}.", hint=_WRONG_URI_HINT)
+    raised: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            _look_into(address)
+        except Exception as error:  # noqa: BLE001 - goes on in the thread that waits
+            raised.append(error)
+
+    # In a thread of its own, which ends with the process: not every driver keeps to a time.
+    thread = threading.Thread(target=attempt, name="connect", daemon=True)
+    thread.start()
+    thread.join(_GIVE_UP_S)
+    if thread.is_alive():
+        raise ServerError(
+            f"{address.name} does not answer within {_GIVE_UP_S} seconds.",
+            Failure.UNREACHABLE,
+            hint=_WRONG_URI_HINT,
+        )
+    if raised:
+        raise explained(raised[0], address) from raised[0]
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # too long a name, a folder that is closed to us
+        return False
+
+
+def _parsed(address: Address) -> URL:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    hint = (
+        "It looks like sqlite:///mlflow.db or postgresql+psycopg2://user:password@host:5432/name. "
+        "Characters such as @ / : # ? in a password are written as %40 %2F %3A %23 %3F."
+    )
+    try:
+        url = make_url(address.uri)
+        # Loads SQLAlchemy's part only, not yet the driver.
+        dialect = url.get_dialect()
+    except NoSuchModuleError as error:
+        raise UsageProblem(
+            f"{address.name} names a driver that SQLAlchemy does not know.", hint=hint
+        ) from error
+    except (ArgumentError, ValueError) as error:
+        raise UsageProblem(f"{address.name} is no address of a database.", hint=hint) from error
+    if dialect.is_async:
+        raise UsageProblem(
+            f"{address.name} names an asynchronous driver, which MLflow cannot use.", hint=hint
+        )
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise UsageProblem(f"{address.name} is a database in memory, which is empty.", hint=hint)
+    return url
+
+
+def _look_into(address: Address) -> None:
+    with open_engine(address).connect() as connection:
+        _refuse_other_schema(connection, address)
+
+
+def open_engine(address: Address) -> Engine:
+    """Return an engine that opens a connection whenever it is asked for one, and keeps none.
+
+    A SQLite file is opened read-only.
+
+    Raises:
+        UsageProblem: a URI that no driver can work with.
+        ImportError: its driver is not installed.
+    """
+    from mlflow.environment_variables import (
+        MLFLOW_MYSQL_SSL_CA,
+        MLFLOW_MYSQL_SSL_CERT,
+        MLFLOW_MYSQL_SSL_KEY,
+    )
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    url = _parsed(address)
+    if url.get_backend_name() == "sqlite":
+        url = _read_only(url)
+    option = _TIMEOUT_OPTION.get(url.get_dialect().driver)
+    mine: dict[str, Any] = {option: _CONNECT_S} if option and option not in url.query else {}
+    if url.get_backend_name() == "mysql":
+        # As MLflow's own stores do (create_sqlalchemy_engine in mlflow/store/db/utils.py).
+        files = {
+            "ssl_ca": MLFLOW_MYSQL_SSL_CA.get(),
+            "ssl_cert": MLFLOW_MYSQL_SSL_CERT.get(),
+            "ssl_key": MLFLOW_MYSQL_SSL_KEY.get(),
+        }
+        mine |= {key: file for key, file in files.items() if file}
+    return create_engine(url, poolclass=NullPool, connect_args=mine)
+
+
+def _read_only(url: URL) -> URL:
+    """Return the URL of a SQLite file with which nothing can be written into it."""
+    # SQLite's own URIs; SQLAlchemy hands on what it does not know of the query.
+    file = f"file:{quote(str(Path(url.database or '').absolute()))}"
+    return url.set(database=file).update_query_dict({"uri": "true", "mode": "ro"})
+
+
+def _refuse_other_schema(connection: Connection, address: Address) -> None:
+    import mlflow
+    from alembic.migration import MigrationContext
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    found = MigrationContext.configure(connection).get_current_heads()
+    if not found:
+        raise ServerError(
+            f"{address.name} holds no data of MLflow.", Failure.REJECTED, hint=_WRONG_URI_HINT
+        )
+    ours = _get_latest_schema_revision()
+    if found != (ours,):
+        raise Refused(
+            f"{address.name} has the schema {', '.join(found)}; MLflow {mlflow.__version__}, which "
+            f"is installed here, works with {ours}.",
+            hint="Use the URI of the server alone instead, or install the version of mlflow here that the "
+            "server has. After an update of the server: mlflow db upgrade, with a backup.",
+        )
+
+
+def explained(error: Exception, address: Address) -> GcError:
+    """Turn what was raised while a database was opened into an error with words."""
+    if isinstance(error, GcError):
+        return error
+    if isinstance(error, ImportError):
+        module = (error.name or "").split(".")[0]
+        package = _PIP_NAME.get(module, module.lower())
+        return ServerError(
+            f"{address.name} needs a driver that is not installed here: "
+            f"{first_line(str(error)).rstrip('.')}.",
+            Failure.UNREACHABLE,
+            hint=f"pip install {package} (or name a driver that is installed in the URI, as "
+            "postgresql+psycopg2:// does)"
+            if package
+            else None,
+        )
+    return ServerError(
+        f"{address.name} cannot be opened: {driver_words(error, address)}.",
+        Failure.UNREACHABLE,
+        hint="Check the address, the user and the password, and whether the database runs.",
+    )
+
+
+def driver_words(error: Exception, address: Address) -> str:
+    """Return what a driver says, which may quote the URI, without its secrets and last full stop."""
+    from sqlalchemy.exc import DBAPIError
+
+    said = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return first_line(without_secrets(str(said), address.uri)).rstrip(".")

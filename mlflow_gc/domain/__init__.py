@@ -1,0 +1,1 @@
+"""Frozen data and pure functions over text: what every other room speaks of."""

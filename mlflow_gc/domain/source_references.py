@@ -1,0 +1,138 @@
+"""What a model version names: runs, logged models and other versions.
+
+``run_id`` is whatever the caller sent and may be empty or name another run (HAZARDS 0.8), so the
+``source`` is read too.  Its forms, seen on servers from 2.3 to 3.18::
+
+    models:/m-<32 hex digits>           a logged model (MLflow 3)
+    models:/<name>/<version>            a copy of another version
+    runs:/<run_id>/<path>               a run's artifact
+    <any URI>/<run_id>/artifacts/...    the same, resolved
+    <any URI>/models/m-.../artifacts    a logged model, resolved
+    anything else                       names nothing (``dummy-source`` of prompts)
+
+Reading is generous: whatever in these, or in the tags and the description of a version, can be read as
+an id is offered, also where it is glued to other characters (``run_<id>``, ``<id>-v2``), encoded, in
+capitals or in the form of a UUID; the caller looks which of them exist.  A wrong guess keeps a run too
+many; a missed one loses a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from mlflow_gc.domain.entities import LoggedModel, ModelVersion, RegisteredModel
+
+_ID_LENGTH = 32
+_LONG = 500
+"""Characters: what is longer (texts of prompts) is rare, and not worth its place in a cache."""
+_ENCODINGS = 3
+"""What went through several programs may be encoded more than once."""
+_DIGITS = re.compile(r"[0-9a-f]{32,}")
+_LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+_UUID = re.compile("[-_]".join(f"([0-9a-f]{{{n}}})" for n in (8, 4, 4, 4, 12)))
+_WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
+_LOGGED_MODEL_URI = re.compile(r"models:/+m-[0-9a-f]{32}/?")
+_COPY = re.compile(r"models:/+(?P<name>[^/@]+)/(?P<version>[0-9]+)/?")
+_COPY_BY_ALIAS = re.compile(r"models:/+(?P<name>[^/@]+)@(?P<alias>[^/]+)/?")
+
+
+def logged_model_ids(version: ModelVersion) -> set[str]:
+    """Return everything a version says that could be the id of a logged model."""
+    found = {version.model_id} if version.model_id else set()
+    return found.union(*(ids.logged_models for ids in _ids(version)))
+
+
+def possible_run_ids(version: ModelVersion) -> set[str]:
+    """Return everything a version says that could be the id of a run.
+
+    MLflow's own are 32 hex digits.  Runs that were brought in may have others; these are found as
+    words of the source and the link.
+    """
+    places = unquote(f"{version.source} {version.storage} {version.run_link}")
+    found = {*_WORD.findall(places), *filter(None, [version.run_id])}
+    return found.union(*(ids.runs for ids in _ids(version)))
+
+
+def run_ids_in_model(model: RegisteredModel) -> set[str]:
+    """Return everything that a registered model itself says that could be the id of a run."""
+    aliases = chain.from_iterable(model.aliases.values())
+    said = chain((model.name, model.description), model.tags, model.tags.values(), aliases)
+    return set().union(*(ids.runs for ids in _ids_of(said)))
+
+
+def possible_runs_behind(
+    models: Iterable[RegisteredModel],
+    versions: Iterable[ModelVersion],
+    logged_models: Mapping[str, LoggedModel],
+) -> set[str]:
+    """Return everything in a registry, or logged models that it names, that could be a run id."""
+    found: set[str] = set().union(*map(run_ids_in_model, models))
+    for version in versions:
+        found |= possible_run_ids(version)
+        named = map(logged_models.get, logged_model_ids(version))
+        found.update(model.source_run_id for model in named if model)
+    return found
+
+
+class _Ids(NamedTuple):
+    runs: tuple[str, ...]
+    logged_models: tuple[str, ...]
+
+
+def _ids(version: ModelVersion) -> Iterator[_Ids]:
+    """Return what could be ids in each text of a version that is long enough for one."""
+    said = (version.source, version.storage, version.run_link, version.run_id, version.description)
+    return _ids_of(chain(said, version.tags, version.tags.values()))
+
+
+def _ids_of(texts: Iterable[str]) -> Iterator[_Ids]:
+    for text in texts:
+        if len(text) >= _ID_LENGTH:
+            yield _known_ids_in(text) if len(text) <= _LONG else _ids_in(text)
+
+
+def _ids_in(text: str) -> _Ids:
+    for _ in range(_ENCODINGS):
+        text = unquote(text)
+    text = _UUID.sub(r"\1\2\3\4\5", text.lower())
+    runs = (
+        row[begin : begin + _ID_LENGTH]
+        for row in _DIGITS.findall(text)
+        # Where in a longer row of digits an id begins, nobody can tell.
+        for begin in range(len(row) - _ID_LENGTH + 1)
+    )
+    return _Ids(tuple(runs), tuple(_LOGGED_MODEL_ID.findall(text)))
+
+
+# A prune decides over the same registry before and after every batch.
+_known_ids_in = lru_cache(maxsize=2**16)(_ids_in)
+
+
+def copied_from(version: ModelVersion) -> tuple[str, str] | None:
+    """Return (name, version) that a version was copied from, as its source says, or None."""
+    match = _COPY.fullmatch(version.source)
+    return (match["name"], match["version"]) if match else None
+
+
+def copied_from_alias(version: ModelVersion) -> tuple[str, str] | None:
+    """Return (name, alias) when the source names a version by alias, or None."""
+    match = _COPY_BY_ALIAS.fullmatch(version.source)
+    return (match["name"], match["alias"]) if match else None
+
+
+def names_other_version(version: ModelVersion) -> bool:
+    """Tell whether a source is ``models:/...`` and names a version, in whatever way."""
+    # A registered model may have the id of a logged model in its name.
+    source = version.source
+    return source.startswith("models:/") and not _LOGGED_MODEL_URI.fullmatch(source)
+
+
+def parent_locations(source: str) -> list[str]:
+    """Return the source and every folder above it, longest first, without trailing slashes."""
+    parts = source.rstrip("/").split("/")
+    return ["/".join(parts[:n]) for n in range(len(parts), 0, -1)]

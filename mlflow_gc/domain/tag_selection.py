@@ -1,0 +1,110 @@
+"""What is kept of the tags of a run: what a decision may need, and a digest over all of them.
+
+A million runs have a dozen tags each (git commits, notes, notebook URLs).  All of them are part of
+what was reviewed, so a digest is made when a run is read; in memory stay only those that somebody
+may ask for.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import lru_cache
+from types import MappingProxyType
+
+from mlflow_gc.domain.canonical_json import digest
+
+KEEP = "mlflow_gc.keep"
+TTL = "mlflow_gc.ttl"
+DELETE_AFTER = "mlflow_gc.delete_after"
+
+OWN_TAGS = frozenset({KEEP, TTL, DELETE_AFTER})
+"""Instructions to this program: they are obeyed, not compared."""
+
+USER_TAG = "mlflow.user"
+
+# ``mlflow-gc``, ``MLflow GC/keep``, ``mlflow.gc_anything``; not ``mlflow.gcp_project``.
+_OWN_NAMESPACE = re.compile(r"[\W_]*mlflow[\W_]*gc(?:[\W_]|\Z)", re.IGNORECASE)
+_NAMES = ("keep", "ttl", "deleteafter")
+_PREFIXES = ("mlflowgc", "gcmlflow", "mlflow", "mlgc", "gc")
+_MEANT = frozenset(
+    word for prefix in _PREFIXES for name in _NAMES for word in (prefix + name, name + prefix)
+)
+_SIMILAR = 0.86
+"""Two letters that are wrong, missing or in the wrong order, of twelve."""
+_MOST_WRONG = 3
+
+
+@lru_cache(maxsize=65_536)
+def is_misspelt(key: str) -> bool:
+    """Tell whether a key is none of our tags and still means one to the person who set it.
+
+    That is another case, other separators or spaces, another prefix, a typing mistake, or
+    anything in this program's namespace that it does not know.
+    """
+    if key in OWN_TAGS:
+        return False
+    text = unicodedata.normalize("NFKC", key)
+    if _OWN_NAMESPACE.match(text):
+        return True
+    letters = "".join(character for character in text.casefold() if character.isalnum())
+    return letters in _MEANT or any(
+        _is_similar(letters, f"{_PREFIXES[0]}{name}") for name in _NAMES
+    )
+
+
+def _is_similar(letters: str, name: str) -> bool:
+    if abs(len(letters) - len(name)) > _MOST_WRONG:
+        return False
+    return SequenceMatcher(None, letters, name, autojunk=False).ratio() >= _SIMILAR
+
+
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+"""One for all the runs that have none."""
+
+_ALWAYS = frozenset({"mlflow.parentRunId", "mlflow.runType"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a policy asks of runs beyond what always counts.
+
+    Attributes:
+        metrics: whose latest values to keep.
+        tags: which tags to keep besides those that every decision looks at.
+        contents: whether to make the digest of what else is in a run (see run_content.py).
+    """
+
+    metrics: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    contents: bool = False
+
+    def of(self, tags: Mapping[str, str], user_id: str) -> dict[str, str]:
+        """Return the tags to keep.
+
+        Args:
+            tags: all tags of a run.
+            user_id: of the run; a user tag that says the same is left out.
+        """
+        return {
+            key: value
+            for key, value in tags.items()
+            if key in _ALWAYS
+            or key in OWN_TAGS
+            or is_misspelt(key)
+            or key in self.tags
+            or (key == USER_TAG and value != user_id)
+        }
+
+
+ALWAYS_WANTED = Wanted()
+"""What counts under any policy."""
+
+
+def tags_digest(tags: Mapping[str, str], *also: str) -> str:
+    """Return a digest over tags, instructions to this program aside, and some more texts."""
+    own_left_out = {key: value for key, value in tags.items() if key not in OWN_TAGS}
+    return digest([own_left_out, *also])[: len("sha256:") + 32]

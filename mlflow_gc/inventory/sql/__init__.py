@@ -1,0 +1,1 @@
+"""The same inventory from the database behind the server, read-only."""

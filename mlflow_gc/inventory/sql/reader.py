@@ -1,0 +1,368 @@
+"""Read all that a plan is made from out of a server's database, in one consistent snapshot.
+
+What comes out is, entity for entity, what ``scan.py`` makes of the server's answers: rows become
+entities as MLflow's ``to_mlflow_entity`` and ``to_proto`` (3.17) and then our ``wire.py`` make them.
+Nothing is ever written here; deletions and the second look at each entity go through MLflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.backend.experiment_contents import LABEL_SCHEMAS, Contents, named
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.backend.server_identity import fingerprint
+from mlflow_gc.domain.entities import (
+    INCOMPLETE_SCAN,
+    Assessment,
+    Diagnostic,
+    Experiment,
+    Inventory,
+    LoggedModel,
+    MetricHistory,
+    Probe,
+    ReadFrom,
+    Run,
+    ServerInfo,
+    with_histories,
+)
+from mlflow_gc.domain.run_content import content_digest
+from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted
+from mlflow_gc.domain.traces import Traces, are_assessments_lost
+from mlflow_gc.errors import Refused
+from mlflow_gc.inventory import scan
+from mlflow_gc.inventory.scan import Progress, chunks, parents_above
+from mlflow_gc.inventory.sql.registry import read_models, read_versions
+from mlflow_gc.inventory.sql.runs import read_runs
+from mlflow_gc.inventory.sql.snapshot import ROWS_AT_ONCE, Rows, Snapshot
+from mlflow_gc.inventory.sql.statements import Statements
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+
+DEFAULT_WORKSPACE = "default"
+"""Where the model registry of a server without workspaces is."""
+
+_IDS_A_CALL = 1000  # PostgreSQL drivers stop at 65,535 parameters, SQLite at 32,766
+_NAMED = 5
+
+
+class DatabaseReader:
+    """Reads a database.
+
+    Args:
+        snapshot: of the database.
+        server: the server that it should be of, and that deletions will go to.
+
+    Raises:
+        ServerError: the database cannot be read.
+        Refused: it is of another server.
+    """
+
+    read_from: ReadFrom = "database"
+
+    def __init__(self, snapshot: Snapshot, server: ServerInfo) -> None:
+        self._snapshot = snapshot
+        self._workspace = server.workspace
+        self._ask = Statements(server.workspace)
+        self._loses_assessments = are_assessments_lost(server.mlflow_version)
+        self._refuse_other_server(server)
+
+    def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
+        """Read all experiments, active runs, registered models, versions and logged models.
+
+        Raises:
+            ServerError: the database cannot be read to its end.
+        """
+        experiments = self._experiments()
+        progress("experiments", len(experiments))
+        runs: dict[str, Run] = {}
+        unreadable = read_runs(self._snapshot, self._ask, wanted, runs, progress)
+        logged = self._logged_models()
+        progress("logged models", len(logged))
+        here = self._workspace or DEFAULT_WORKSPACE
+        versions = read_versions(self._snapshot, self._ask)
+        own = versions.pop(here, {})
+        models = read_models(self._snapshot, self._ask, here, own.values())
+        progress("registered models", len(models))
+        progress("model versions", len(own))
+        above = parents_above(runs.values(), runs, self._parents_of)
+        self._snapshot.rest()
+        return Inventory(
+            experiments=experiments,
+            runs=runs,
+            parents_in_trash=above,
+            registered_models=models,
+            model_versions=own,
+            logged_models=logged,
+            diagnostics=tuple(_doubts(experiments.values(), unreadable)),
+            workspace=self._workspace,
+            foreign_versions=tuple(v for name in sorted(versions) for v in versions[name].values()),
+        )
+
+    def read_inputs(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory as it is: the scan has read what runs put out and took in alike."""
+        progress("runs", len(run_ids))
+        return inventory
+
+    def read_histories(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with the times of all that was ever logged to metrics of runs.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        found: dict[str, Run] = {}
+        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+            rows = self._snapshot.read(self._ask.histories(ids))
+            of_run = {run_id: MetricHistory(*history) for run_id, *history in rows}
+            for run_id in ids:
+                histories = [of_run[run_id]] if run_id in of_run else []
+                found[run_id] = with_histories(inventory.runs[run_id], histories)
+            progress("runs", len(ids))
+            self._snapshot.breathe()
+        self._snapshot.rest()
+        return replace(inventory, runs={**inventory.runs, **found})
+
+    def read_contents(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with digests over parameters, datasets and models of runs.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        found: dict[str, Run] = {}
+        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+            digests = self._contents(ids, with_inputs=bool(inventory.logged_models))
+            for run_id in ids:
+                run = inventory.runs[run_id]
+                details = replace(run.details, content_digest=digests[run_id])
+                found[run_id] = replace(run, details=details)
+            progress("runs", len(ids))
+            self._snapshot.breathe()
+        self._snapshot.rest()
+        return replace(inventory, runs={**inventory.runs, **found})
+
+    def read_traces(
+        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
+    ) -> Inventory:
+        """Return the inventory with what traces and assessments say about runs.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        traces = inventory.traces
+        if traces is None:
+            traces = Traces(self._loses_assessments)
+            for rows in self._in_parts(self._ask.traces_of_runs):
+                for trace_id, run_id in rows:
+                    if run_id:
+                        traces.add_trace(trace_id, run_id)
+                progress("traces", len(rows))
+            for rows in self._in_parts(self._ask.assessments):
+                for assessment_id, updated_ms, metadata, made_by in rows:
+                    named = json_parser.named_runs(metadata or "")
+                    assessment = Assessment(assessment_id, updated_ms, named)
+                    traces.add_assessment(assessment, made_by or "")
+            self._snapshot.rest()
+        return scan.with_traces(inventory, traces, run_ids)
+
+    def probe(
+        self,
+        inventory: Inventory,
+        experiment_ids: Collection[str],
+        *,
+        since_ms: int,
+        progress: Progress,
+    ) -> Inventory:
+        """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        found: dict[str, Probe] = {}
+        traces = inventory.traces or Traces(are_lost=False)
+        lost = sorted(traces.would_be_lost() - inventory.runs.keys())
+        for ids in chunks(sorted(experiment_ids), _IDS_A_CALL):
+            numbers = [int(i) for i in ids]
+            assessed: dict[str, dict[str, str]] = {}
+            for run_ids in chunks(lost, _IDS_A_CALL):
+                for run_id, home in self._snapshot.read(self._ask.deleted_runs(run_ids, numbers)):
+                    assessed.setdefault(str(home), {})[run_id] = traces.naming(run_id)
+            traced = {str(row[0]) for row in self._snapshot.read(self._ask.with_traces(numbers))}
+            trash = _newest(self._snapshot.read(self._ask.trash(numbers, max(since_ms, 0))))
+            unseen: dict[str, str] = {}
+            # There are some only where somebody wrote since the scan (SQLite without WAL).
+            for run_id, experiment_id in self._snapshot.read(self._ask.active_runs(numbers)):
+                if run_id not in inventory.runs:
+                    unseen.setdefault(str(experiment_id), run_id)
+            waiting = [i for i in ids if i not in traced and i not in unseen]
+            contents = self._contents_of(waiting)
+            for i in ids:
+                found[i] = Probe(
+                    has_traces=i in traced,
+                    newest_deleted_run=trash.get(i),
+                    unseen_run=unseen.get(i),
+                    assessed_runs=assessed.get(i, {}),
+                    contents=contents.get(i, ()),
+                )
+            progress("experiments", len(ids))
+        self._snapshot.rest()
+        return replace(inventory, probes={**inventory.probes, **found})
+
+    def _in_parts(self, ask: Callable[[str, int], Select[Any]]) -> Iterator[Rows]:
+        """Yield rows that are ordered by their first column, some thousands at once."""
+        last = ""
+        while rows := self._snapshot.read(ask(last, ROWS_AT_ONCE)):
+            yield rows
+            last = str(rows[-1][0])
+            self._snapshot.breathe()
+
+    def _contents(self, run_ids: Collection[str], *, with_inputs: bool) -> dict[str, str]:
+        """Return digests by run, see run_content.py."""
+        params: dict[str, list[tuple[str, str]]] = {}
+        for run_id, key, value in self._snapshot.read(self._ask.params(run_ids)):
+            params.setdefault(run_id, []).append((key, value or ""))
+        datasets: dict[str, dict[str, tuple[str, str, list[tuple[str, str]]]]] = {}
+        for run_id, dataset_id, *dataset in self._snapshot.read(self._ask.datasets(run_ids)):
+            name, version, tag, value = dataset
+            known = datasets.setdefault(run_id, {}).setdefault(dataset_id, (name, version, []))
+            if tag is not None:
+                known[2].append((tag, value or ""))
+        outputs: dict[str, list[tuple[str, int]]] = {}
+        for run_id, *output in self._snapshot.read(self._ask.models_of(run_ids, inputs=False)):
+            outputs.setdefault(run_id, []).append((output[0], output[1] or 0))
+        inputs: dict[str, list[str]] = {}
+        if with_inputs:
+            rows = self._snapshot.read(self._ask.models_of(run_ids, inputs=True))
+            for run_id, model_id, _ in rows:
+                inputs.setdefault(run_id, []).append(model_id)
+        return {
+            run_id: content_digest(
+                params=params.get(run_id, ()),
+                datasets=datasets.get(run_id, {}).values(),
+                inputs=inputs.get(run_id, ()),
+                outputs=outputs.get(run_id, ()),
+            )
+            for run_id in run_ids
+        }
+
+    def _contents_of(self, experiment_ids: Sequence[str]) -> Contents:
+        held: list[tuple[str, str, int]] = []
+        for kind, statement in self._ask.contents(experiment_ids).items():
+            held += ((str(i), kind, count) for i, count in self._snapshot.read(statement))
+        # What only a database shows is named only where it alone decides: that keeps plans the same
+        # whoever reads.
+        shown = {i for i, kind, _ in held if kind != LABEL_SCHEMAS}
+        return named(h for h in held if h[1] != LABEL_SCHEMAS or h[0] not in shown)
+
+    def _parents_of(self, run_ids: Collection[str]) -> Sequence[tuple[str, str | None]]:
+        found: list[tuple[str, str | None]] = []
+        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+            found += (
+                (run_id, parent) for run_id, parent in self._snapshot.read(self._ask.parents(ids))
+            )
+        return found
+
+    def _refuse_other_server(self, server: ServerInfo) -> None:
+        expected = server.identity.split()[0]
+        found = "none"
+        for by_name in (False, True):
+            rows = self._snapshot.read(self._ask.default_experiment(by_name=by_name))
+            if rows:
+                found = f"tracking:{fingerprint(_experiment(rows[0], NO_TAGS))}"
+                break
+        if found != expected:
+            raise Refused(
+                f"{self._snapshot.name} is not of the server {server.tracking_uri} "
+                f"(fingerprint {found}, there {expected}).",
+                hint="Name the database that the server was started with, or leave it out. For an "
+                "account that may not read experiment 0 it cannot be told.",
+            )
+
+    def _experiments(self) -> dict[str, Experiment]:
+        tags = _tags(self._snapshot.read(self._ask.experiment_tags()))
+        found = (
+            _experiment(row, tags.get(row[0], {}))
+            for row in self._snapshot.read(self._ask.experiments())
+        )
+        return {experiment.experiment_id: experiment for experiment in found}
+
+    def _logged_models(self) -> dict[str, LoggedModel]:
+        tags = _tags(self._snapshot.read(self._ask.logged_model_tags()))
+        measured_by: dict[str, list[str]] = {}
+        for model_id, run_id in self._snapshot.read(self._ask.logged_model_metrics()):
+            measured_by.setdefault(model_id, []).append(run_id)
+        rows = self._snapshot.read(self._ask.logged_models())
+        return {
+            model_id: LoggedModel(
+                model_id=model_id,
+                experiment_id=str(experiment_id),
+                source_run_id=source_run_id or "",
+                artifact_uri=artifact_location or "",
+                last_updated_time=max(created, updated),
+                tags=tags.get(model_id, {}),
+                metric_run_ids=tuple(sorted(measured_by.get(model_id, ()))),
+                creation_time=created,
+            )
+            for model_id, experiment_id, source_run_id, artifact_location, created, updated in rows
+        }
+
+
+def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:
+    experiment_id, name, lifecycle_stage, artifact_location, created, updated = row
+    return Experiment(
+        experiment_id=str(experiment_id),
+        name=name,
+        lifecycle_stage=lifecycle_stage,
+        artifact_location=artifact_location or "",
+        # MLflow leaves out a 0, too.
+        creation_time=created or None,
+        last_update_time=updated or None,
+        tags=tags,
+    )
+
+
+def _tags(rows: Rows) -> dict[Any, dict[str, str]]:
+    """Return tags by what carries them, sorted by key; a value that is NULL is an empty one."""
+    found: dict[Any, dict[str, str]] = {}
+    for owner, key, value in rows:
+        found.setdefault(owner, {})[key] = value or ""
+    return {owner: dict(sorted(tags.items())) for owner, tags in found.items()}
+
+
+def _newest(rows: Rows) -> dict[str, tuple[str, int]]:
+    """Return, by experiment, the run that was active last, and when."""
+    newest: dict[str, tuple[str, int]] = {}
+    for run_id, experiment_id, start, end, metric in rows:
+        last = max((t for t in (start, end or None, metric) if t is not None), default=0)
+        known = newest.get(str(experiment_id), (run_id, last))
+        newest[str(experiment_id)] = max(known, (run_id, last), key=lambda pair: (pair[1], pair[0]))
+    return newest
+
+
+def _doubts(experiments: Iterable[Experiment], unreadable: Sequence[str]) -> Iterator[Diagnostic]:
+    """Yield a diagnostic where MLflow itself cannot show what is there.
+
+    A server answers 500 to a search that comes across such a row.
+    """
+    names = [
+        f"the artifact_location of experiment {e.experiment_id}"
+        for e in experiments
+        if not e.artifact_location
+    ]
+    names += unreadable
+    if names:
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        yield Diagnostic(
+            INCOMPLETE_SCAN,
+            f"MLflow cannot show all that is in the database, because NULL stands where it needs "
+            f"a value: {', '.join(names[:_NAMED])}{more}.",
+            blocks=True,
+        )

@@ -1,0 +1,101 @@
+"""Registered models and model versions out of a database."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
+from mlflow_gc.inventory.scan import resolve_storage
+from mlflow_gc.inventory.sql.snapshot import Snapshot
+from mlflow_gc.inventory.sql.statements import Statements
+
+VersionKey = tuple[str, str]
+
+
+def read_versions(snapshot: Snapshot, ask: Statements) -> dict[str, dict[VersionKey, ModelVersion]]:
+    """Read the model versions of all workspaces, prompts included.
+
+    Returns:
+        By workspace; storage is known where ``scan.read_registry`` would ask for it.
+
+    Raises:
+        ServerError: the database cannot be read.
+    """
+    tags: dict[Any, dict[str, str]] = defaultdict(dict)
+    for workspace, name, number, key, value in snapshot.read(ask.version_tags()):
+        tags[workspace, name, number][key] = value or ""
+    found: dict[str, dict[VersionKey, ModelVersion]] = defaultdict(dict)
+    places: dict[str, dict[VersionKey, str]] = defaultdict(dict)
+    for row in snapshot.read(ask.versions()):
+        workspace, name, number, created, updated, stage = row[:6]
+        description, source, run_id, run_link, storage = row[6:]
+        key = name, str(number)
+        places[workspace][key] = storage or source or ""
+        found[workspace][key] = ModelVersion(
+            name=name,
+            version=str(number),
+            creation_timestamp=created,
+            last_updated_timestamp=updated,
+            current_stage=stage,
+            description=description or "",
+            source=source or "",
+            run_id=run_id or "",
+            run_link=run_link or "",
+            model_id="",
+            tags=dict(sorted(tags.get((workspace, name, number), {}).items())),
+            hides_run=run_id is None,
+        )
+    for workspace, versions in found.items():
+        resolve_storage(_Places(places[workspace]), versions)
+    return dict(found)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the files of versions lie (``get_model_version_download_uri``)."""
+
+    by_version: Mapping[VersionKey, str]
+
+    def get_download_uri(self, name: str, version: str) -> str | None:
+        return self.by_version.get((name, version)) or None
+
+
+def read_models(
+    snapshot: Snapshot, ask: Statements, workspace: str, versions: Iterable[ModelVersion]
+) -> dict[str, RegisteredModel]:
+    """Read the registered models of a workspace, prompts included.
+
+    Args:
+        snapshot: of the database.
+        ask: the questions to it.
+        workspace: whose models.
+        versions: all versions of the workspace.
+
+    Raises:
+        ServerError: the database cannot be read.
+    """
+    highest: dict[str, int] = {}
+    for version in versions:
+        highest[version.name] = max(highest.get(version.name, 0), version.number)
+    tags: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, key, value in snapshot.read(ask.model_tags(workspace)):
+        tags[name][key] = value or ""
+    aliases: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name, alias, number in snapshot.read(ask.aliases(workspace)):
+        aliases[name][str(number)].append(alias)
+    return {
+        name: RegisteredModel(
+            name=name,
+            tags=dict(sorted(tags.get(name, {}).items())),
+            aliases={v: tuple(sorted(names)) for v, names in sorted(aliases.get(name, {}).items())},
+            # MLflow leaves out a 0 here, but not there.
+            last_updated_timestamp=updated or None,
+            creation_timestamp=created,
+            description=description or "",
+            highest_version=highest.get(name, 0),
+        )
+        for name, created, updated, description in snapshot.read(ask.models(workspace))
+    }

@@ -1,0 +1,202 @@
+"""Runs out of a database: many, with several times as many tags and metrics.
+
+A chunk of runs is read with all that belongs to it before the next one, so that memory holds rows
+of one chunk only.  PostgreSQL sorts each table once and hands them out side by side; the others are
+asked for one range of run ids after the other, by index: MySQL's drivers read one result at a time,
+and a SQLite file must not be locked for long.
+"""
+
+from __future__ import annotations
+
+import gc
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from sys import intern
+from typing import Any
+
+from mlflow_gc.domain.entities import Run, artifact_root
+from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted, tags_digest
+from mlflow_gc.inventory.sql.snapshot import Rows, Snapshot
+from mlflow_gc.inventory.sql.statements import ByRun, Statements
+
+RUNS_A_CHUNK = 10_000
+_RUN_NAME = "mlflow.runName"
+
+_Chunk = tuple[Rows, Mapping[str, Rows]]
+
+
+def read_runs(
+    snapshot: Snapshot,
+    ask: Statements,
+    wanted: Wanted | None,
+    runs: MutableMapping[str, Run],
+    progress: Callable[[str, int], None],
+) -> list[str]:
+    """Read the active runs.
+
+    Args:
+        snapshot: of the database.
+        ask: the questions to it.
+        wanted: what to keep of their metrics and tags.
+        runs: by id; grows.
+        progress: told how many are new.
+
+    Returns:
+        What MLflow cannot show, in words.
+
+    Raises:
+        ServerError: the database cannot be read.
+    """
+    (active,), (all_of_them,) = (snapshot.read(count)[0] for count in ask.run_counts())
+    # Where most runs are active, it is cheaper to read the rows of the others, too.
+    only = active < all_of_them / 2
+    parts = {
+        "tags": ask.run_tags(active_only=only),
+        "times": ask.run_times(active_only=only),
+        "models": ask.run_models(),
+    }
+    if wanted and wanted.metrics:
+        parts["metrics"] = ask.run_metrics(wanted.metrics, active_only=only)
+    read = _side_by_side if snapshot.keeps_cursors else _by_ranges
+    unreadable: list[str] = []
+    with _no_collection():
+        for rows, belongings in read(snapshot, ask.runs(), parts):
+            for run in _runs(rows, belongings, wanted):
+                runs[run.run_id] = run
+            unreadable += _unreadable(rows)
+            progress("runs", len(rows))
+    return unreadable
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's collector from walking millions of rows in which there are no cycles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+# -- chunks of rows ------------------------------------------------------------------------------
+
+
+def _by_ranges(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> Iterator[_Chunk]:
+    """Yield runs in the order of their ids, with what belongs to them, range by range."""
+    ordered = runs.rows.order_by(runs.run_id).limit(RUNS_A_CHUNK)
+    last: str | None = None
+    while True:
+        rows = snapshot.read(ordered if last is None else ordered.where(runs.run_id > last))
+        if not rows:
+            return
+        first, last = last, str(rows[-1][0])
+        belongings: dict[str, Rows] = {}
+        for name, part in parts.items():
+            cut = part.rows.where(part.run_id <= last)
+            belongings[name] = snapshot.read(
+                cut if first is None else cut.where(part.run_id > first)
+            )
+        yield rows, belongings
+        snapshot.breathe()
+
+
+def _side_by_side(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> Iterator[_Chunk]:
+    """Yield the same from cursors that are all open at once, each in the order of the run ids."""
+    from sqlalchemy import collate
+
+    def stream(part: ByRun) -> Iterator[Rows]:
+        # The order of code points, which is Python's, whatever that of the database is.
+        return snapshot.stream(part.rows.order_by(collate(part.run_id, "C")))
+
+    followers = {name: _Follower(stream(part)) for name, part in parts.items()}
+    for rows in stream(runs):
+        last = str(rows[-1][0])
+        yield rows, {name: follower.until(last) for name, follower in followers.items()}
+
+
+class _Follower:
+    """Ordered rows that are taken up to one run after the other."""
+
+    def __init__(self, stream: Iterator[Rows]) -> None:
+        self._stream = stream
+        self._left: list[tuple[Any, ...]] = []
+
+    def until(self, run_id: str) -> Rows:
+        """Return the rows up to those of a run that were not returned before."""
+        taken = self._left
+        while not taken or taken[-1][0] <= run_id:
+            rows = next(self._stream, None)
+            if rows is None:
+                self._left = []
+                return taken
+            taken.extend(rows)
+        border = bisect_right(taken, run_id, key=lambda row: str(row[0]))
+        self._left = taken[border:]
+        return taken[:border]
+
+
+# -- from rows to runs ---------------------------------------------------------------------------
+
+
+def _runs(rows: Rows, belongings: Mapping[str, Rows], wanted: Wanted | None) -> Iterator[Run]:
+    tags_of: dict[str, dict[str, str]] = {}
+    for run_id, key, value in belongings["tags"]:
+        tags = tags_of.get(run_id)
+        if tags is None:
+            tags_of[run_id] = tags = {}
+        tags[key] = value or ""
+    times_of = {run_id: (oldest, newest) for run_id, oldest, newest in belongings["times"]}
+    models_of: dict[str, set[str]] = {}
+    for run_id, model_id in belongings["models"]:
+        if model_id:
+            models_of.setdefault(run_id, set()).add(model_id)
+    values_of: dict[str, list[tuple[str, float]]] = {}
+    for run_id, name, value, is_nan in belongings.get("metrics", ()):
+        # In MySQL, AUC is auc to a question, but not to us.
+        if wanted and name in wanted.metrics:
+            values = values_of.setdefault(run_id, [])
+            values.append((intern(name), float("nan") if is_nan else value))
+    for run_id, name, experiment_id, user_id, status, start, end, artifact_uri in rows:
+        tags = tags_of.get(run_id, {})
+        run_name = name or tags.get(_RUN_NAME, "")
+        user = intern(user_id or "")
+        oldest, newest = times_of.get(run_id, (None, None))
+        root, has_own_folder = artifact_root(artifact_uri or "", run_id)
+        yield Run(
+            run_id=run_id,
+            run_name=run_name,
+            experiment_id=intern(str(experiment_id)),
+            user_id=user,
+            status=intern(status or ""),
+            lifecycle_stage="active",
+            start_time=start,
+            # MLflow leaves out a 0, too.
+            end_time=end or None,
+            newest_metric_time=newest,
+            # Two numbers for one time of a million runs would be 32 MB.
+            oldest_metric_time=newest if oldest == newest else oldest,
+            artifact_root=root,
+            has_own_folder=has_own_folder,
+            tags=_kept(tags, user, wanted),
+            model_ids=tuple(sorted(models_of.get(run_id, ()))),
+            metrics=tuple(sorted(values_of.get(run_id, ()))),
+            tags_digest="" if wanted is None else tags_digest(tags, run_name),
+        )
+
+
+def _kept(tags: Mapping[str, str], user_id: str, wanted: Wanted | None) -> Mapping[str, str]:
+    kept = tags if wanted is None else wanted.of(tags, user_id)
+    return {intern(key): kept[key] for key in sorted(kept)} if kept else NO_TAGS
+
+
+def _unreadable(rows: Rows) -> list[str]:
+    """Return what is NULL of runs and makes MLflow fail (RunInfo in mlflow/entities, 3.17)."""
+    return [
+        f"the {column} of run {row[0]}"
+        for row in rows
+        for column, value in (("user_id", row[3]), ("status", row[4]), ("start_time", row[5]))
+        if value is None
+    ]

@@ -1,0 +1,327 @@
+"""From decisions to the plan document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import mlflow_gc
+from mlflow_gc.domain.entities import (
+    PARTIAL_VIEW,
+    Diagnostic,
+    Experiment,
+    Inventory,
+    ModelVersion,
+    RegisteredModel,
+    Run,
+    ServerInfo,
+)
+from mlflow_gc.domain.redaction import hide
+from mlflow_gc.domain.timestamps import format_ms, now_ms
+from mlflow_gc.plan.digest import plan_id
+from mlflow_gc.plan.lazy_entries import Document, Entries
+from mlflow_gc.plan.preconditions import (
+    expect_experiment,
+    expect_model_version,
+    expect_registered_model,
+    expect_run,
+    time_or_none,
+)
+from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
+from mlflow_gc.plan.statistics import statistics
+from mlflow_gc.retention.decision import Decision, Decisions, Verdict
+from mlflow_gc.retention.guards import tally, tripped
+from mlflow_gc.retention.owner_tags import malformed_tags
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.settings import redact_uri
+
+FORMAT = "mlflow-gc/prune-plan"
+FORMAT_VERSION = "1.0"
+
+# Reformatted with its names sorted, a plan says its format late and its schema first.
+MARKS = (FORMAT, PLAN_SCHEMA_ID)
+"""Texts of which one stands at the beginning of each plan."""
+
+UNUSED_RULE = "unused_rule"
+"""Diagnostic code: a rule of the policy is about nothing on the server."""
+
+GUARD = "guard"
+"""Diagnostic code: the plan deletes more than a guard allows."""
+
+FORECAST = "forecast"
+"""Diagnostic code: ages count from a moment that lies in the future."""
+
+
+def build_plan(
+    inventory: Inventory, decisions: Decisions, policy: Policy, server: ServerInfo
+) -> Document:
+    """Return the plan document.
+
+    The same inventory, policy and server give the same document, ``created_at`` aside.
+    """
+    missing = {d.code for d in inventory.diagnostics if d.blocks}
+    refusals = [*_forecast(policy), *_guards(inventory, decisions, policy)]
+    accepted = {PARTIAL_VIEW} if policy.evidence.accept_partial_view else set()
+    run_facts = _run_facts(inventory)
+    experiments = Entries.of(
+        _experiment_entry(
+            inventory.experiments[e],
+            decisions.experiments[e],
+            run_facts.get(e),
+            inventory.probes[e].assessed_runs,
+        )
+        for e in _deleted(decisions.experiments, key=_experiment_order)
+    )
+    runs = Entries.of(
+        _run_entry(inventory.runs[r], inventory, decisions.runs[r])
+        for r in _runs_in_order(inventory, decisions, Verdict.DELETE)
+    )
+    versions = Entries.of(
+        _version_entry(inventory.model_versions[v], decisions.model_versions[v])
+        for v in _deleted(decisions.model_versions, key=_version_order)
+    )
+    models = Entries.of(
+        _model_entry(inventory.registered_models[m], decisions.registered_models[m])
+        for m in _deleted(decisions.registered_models, key=str)
+    )
+    plan: Document = {
+        "$schema": PLAN_SCHEMA_ID,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "plan_id": "",
+        "created_at": format_ms(now_ms()),
+        "as_of": format_ms(policy.as_of_ms),
+        "expires_at": time_or_none(policy.expires_at_ms),
+        "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
+        "server": {
+            "tracking_uri": server.tracking_uri,
+            "registry_uri": server.registry_uri,
+            "mlflow_version": server.mlflow_version,
+            "workspace": server.workspace,
+            "identity": server.identity,
+            "read_from": server.read_from,
+        },
+        "policy": policy.to_document(),
+        "policy_source": {"path": policy.source.path, "digest": policy.source.digest},
+        "complete": not missing,
+        "applyable": missing <= accepted and not refusals,
+        "diagnostics": [
+            {"code": d.code, "message": hide(d.message)}
+            for d in (*inventory.diagnostics, *refusals, *_remarks(inventory, decisions, policy))
+        ],
+        "summary": {
+            "experiments": _counts(decisions.experiments.values()),
+            "runs": _counts(decisions.runs.values()),
+            "model_versions": _counts(decisions.model_versions.values()),
+            "registered_models": _counts(decisions.registered_models.values()),
+            "irreversible": _irreversible(decisions),
+        },
+        "statistics": statistics(inventory, decisions, policy.as_of_ms),
+        "experiments": experiments,
+        "runs": runs,
+        "model_versions": versions,
+        "registered_models": models,
+        "protected": _protected(inventory, decisions),
+    }
+    plan["plan_id"] = plan_id(plan)
+    return plan
+
+
+def _forecast(policy: Policy) -> list[Diagnostic]:
+    if policy.as_of_ms <= now_ms():
+        return []
+    return [
+        Diagnostic(
+            FORECAST,
+            f"as_of {format_ms(policy.as_of_ms)} lies in the future: this plan shows what would "
+            "be stale then and cannot be applied.",
+            blocks=True,
+        )
+    ]
+
+
+def _guards(inventory: Inventory, decisions: Decisions, policy: Policy) -> list[Diagnostic]:
+    broken = tripped(policy.guards, tally(inventory, decisions))
+    return [Diagnostic(GUARD, sentence, blocks=True) for sentence in broken]
+
+
+def _remarks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
+    """Yield what somebody should look at although the plan is fine."""
+    for name in decisions.unused_rules:
+        yield Diagnostic(UNUSED_RULE, f"The rule {name!r} is about nothing on this server.")
+    yield from malformed_tags(inventory, policy.keep_tag, policy.zone)
+
+
+def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
+    """Count verdicts.  ``stale`` is old by age, or of unknown age: deleted plus protected."""
+    found = Counter(d.verdict for d in decisions)
+    protected, deleted = found[Verdict.PROTECT], found[Verdict.DELETE]
+    return {
+        "scanned": found.total(),
+        "stale": protected + deleted,
+        "protected": protected,
+        "delete": deleted,
+    }
+
+
+def _irreversible(decisions: Decisions) -> int:
+    everything = chain(
+        decisions.experiments.values(),
+        decisions.runs.values(),
+        decisions.model_versions.values(),
+        decisions.registered_models.values(),
+    )
+    return sum(d.verdict is Verdict.DELETE and not d.reversible for d in everything)
+
+
+def _deleted(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
+    return sorted((k for k, d in decisions.items() if d.verdict is Verdict.DELETE), key=key)
+
+
+def _experiment_order(experiment_id: str) -> tuple[int, str]:
+    # Ids are numbers in all of MLflow's own stores; 10 comes after 9.
+    return (int(experiment_id) if experiment_id.isdecimal() else -1, experiment_id)
+
+
+def _runs_in_order(inventory: Inventory, decisions: Decisions, verdict: Verdict) -> list[str]:
+    """Return runs by experiment, start and id."""
+    runs = inventory.runs
+    found = sorted(run_id for run_id, d in decisions.runs.items() if d.verdict is verdict)
+    homes = sorted({runs[run_id].experiment_id for run_id in found}, key=_experiment_order)
+    places = {experiment_id: place for place, experiment_id in enumerate(homes)}
+    # Sorting is stable.  One key of everything would be a tuple for each of half a million runs.
+    found.sort(key=lambda run_id: runs[run_id].start_time or 0)
+    found.sort(key=lambda run_id: places[runs[run_id].experiment_id])
+    return found
+
+
+def _version_order(key: tuple[str, str]) -> tuple[str, int, str]:
+    name, version = key
+    return (name, int(version) if version.isdecimal() else -1, version)
+
+
+def _run_facts(inventory: Inventory) -> dict[str, tuple[int, int | None]]:
+    """Return, per experiment, how many active runs it has and when the newest was active."""
+    facts: dict[str, tuple[int, int | None]] = {}
+    for run in inventory.runs.values():
+        count, newest = facts.get(run.experiment_id, (0, None))
+        last = run.last_activity_time(inventory.experiments.get(run.experiment_id))
+        newest = last if newest is None else newest if last is None else max(newest, last)
+        facts[run.experiment_id] = (count + 1, newest)
+    return facts
+
+
+def _experiment_entry(
+    experiment: Experiment,
+    decision: Decision,
+    facts: tuple[int, int | None] | None,
+    assessed_runs: Mapping[str, str],
+) -> Document:
+    count, newest = facts or (0, None)
+    return {
+        "experiment_id": experiment.experiment_id,
+        "name": experiment.name,
+        "creation_time": time_or_none(experiment.creation_time),
+        "last_update_time": time_or_none(experiment.last_update_time),
+        "last_activity_time": time_or_none(newest),
+        "run_count": count,
+        "reversible": decision.reversible,
+        "reasons": list(decision.reasons),
+        "expect": expect_experiment(experiment, assessed_runs),
+    }
+
+
+def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> Document:
+    experiment = inventory.experiments[run.experiment_id]
+    expected = expect_run(run, experiment)
+    return {
+        "run_id": run.run_id,
+        "run_name": run.run_name,
+        "experiment_id": run.experiment_id,
+        "experiment_name": experiment.name,
+        "user_id": run.user_id,
+        "status": run.status,
+        **{name: expected[name] for name in ("start_time", "end_time", "last_activity_time")},
+        "parent_run_id": run.parent_run_id,
+        "reversible": decision.reversible,
+        "reasons": list(decision.reasons),
+        "expect": expected,
+    }
+
+
+def _version_entry(version: ModelVersion, decision: Decision) -> Document:
+    return {
+        "name": version.name,
+        "version": version.version,
+        "creation_timestamp": time_or_none(version.creation_timestamp),
+        "last_updated_timestamp": time_or_none(version.last_updated_timestamp),
+        "current_stage": version.current_stage,
+        "run_id": version.run_id,
+        # The server forgets these when the version goes: the plan is the only record (HAZARDS q).
+        "source": redact_uri(version.source),
+        "description": version.description,
+        "tags": dict(sorted(version.tags.items())),
+        "reversible": decision.reversible,
+        "reasons": list(decision.reasons),
+        "expect": expect_model_version(version, ()),
+    }
+
+
+def _model_entry(model: RegisteredModel, decision: Decision) -> Document:
+    return {
+        "name": model.name,
+        "creation_timestamp": time_or_none(model.creation_timestamp),
+        "last_updated_timestamp": time_or_none(model.last_updated_timestamp),
+        "description": model.description,
+        "tags": dict(sorted(model.tags.items())),
+        "reversible": decision.reversible,
+        "reasons": list(decision.reasons),
+        "expect": expect_registered_model(model),
+    }
+
+
+def _protected(inventory: Inventory, decisions: Decisions) -> Document:
+    experiments = Entries.of(
+        {
+            "experiment_id": e,
+            "name": inventory.experiments[e].name,
+            **_why(decisions.experiments[e]),
+        }
+        for e in _kept(decisions.experiments, key=_experiment_order)
+    )
+    runs = Entries.of(
+        {
+            "run_id": r,
+            "run_name": inventory.runs[r].run_name,
+            "experiment_id": inventory.runs[r].experiment_id,
+            **_why(decisions.runs[r]),
+        }
+        for r in _runs_in_order(inventory, decisions, Verdict.PROTECT)
+    )
+    versions = Entries.of(
+        {"name": name, "version": version, **_why(decisions.model_versions[name, version])}
+        for name, version in _kept(decisions.model_versions, key=_version_order)
+    )
+    models = Entries.of(
+        {"name": name, **_why(decisions.registered_models[name])}
+        for name in _kept(decisions.registered_models, key=str)
+    )
+    return {
+        "experiments": experiments,
+        "runs": runs,
+        "model_versions": versions,
+        "registered_models": models,
+    }
+
+
+def _kept(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
+    return sorted((k for k, d in decisions.items() if d.verdict is Verdict.PROTECT), key=key)
+
+
+def _why(decision: Decision) -> Document:
+    return {
+        "reason": decision.reason.value if decision.reason else "",
+        "via": list(decision.via),
+    }

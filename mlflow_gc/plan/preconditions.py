@@ -1,0 +1,200 @@
+"""Preconditions: what an entity looked like when the plan was made.
+
+``prune`` compares each one with the server right before it deletes.  The keys of one kind are a
+closed set: a plan that expects something unknown was made by a newer program and is refused,
+because ignoring a precondition would make it less safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlflow_gc.domain.canonical_json import digest
+from mlflow_gc.domain.entities import Experiment, ModelVersion, RegisteredModel, Run
+from mlflow_gc.domain.tag_selection import OWN_TAGS, tags_digest
+from mlflow_gc.domain.timestamps import format_ms, is_writable
+from mlflow_gc.settings import redact_uri
+
+
+def time_or_none(ms: int | None) -> str | None:
+    """Return a time as the plan writes it; one that RFC 3339 cannot write becomes None."""
+    return format_ms(ms) if ms is not None and is_writable(ms) else None
+
+
+def expect_run(run: Run, experiment: Experiment | None) -> dict[str, Any]:
+    """Return what must still hold of a run.
+
+    Args:
+        run: the run.
+        experiment: the one that it is in; None where that does not exist any more.
+    """
+    details = run.details
+    unseen = {
+        # None of these moves a time stamp: a value at a lower step, or stamped long ago; a
+        # parameter, a dataset, a model; a trace or an assessment.
+        "metric_count": details.metric_count,
+        "content_digest": details.content_digest,
+        "traces_digest": details.traces_digest,
+        "assessments_digest": details.assessments_digest,
+    }
+    return {
+        "experiment_id": run.experiment_id,
+        "lifecycle_stage": run.lifecycle_stage,
+        "status": run.status,
+        "start_time": time_or_none(run.start_time),
+        "end_time": time_or_none(run.end_time),
+        "last_activity_time": time_or_none(run.last_activity_time(experiment)),
+        "artifact_uri": redact_uri(run.artifact_uri),
+        # An id is not an identity, and a time stamp does not move when someone writes a note
+        # into a run: the name and all tags are part of what was reviewed.
+        "tags_digest": run.tags_digest or tags_digest(run.tags, run.run_name),
+        **{name: value for name, value in unseen.items() if value is not None},
+    }
+
+
+def expect_experiment(
+    experiment: Experiment, assessed_runs: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return what must still hold of an experiment.
+
+    Args:
+        experiment: the experiment.
+        assessed_runs: those in its trash that assessments name, see :class:`Probe`.
+    """
+    lost = digest(sorted(map(list, assessed_runs.items()))) if assessed_runs else None
+    return {
+        "name": experiment.name,
+        "lifecycle_stage": experiment.lifecycle_stage,
+        # SQLite hands out the id of an experiment again after mlflow gc (HAZARDS 0.7).
+        "creation_time": time_or_none(experiment.creation_time),
+        "last_update_time": time_or_none(experiment.last_update_time),
+        "artifact_location": redact_uri(experiment.artifact_location),
+        "tags_digest": tags_digest(experiment.tags),
+        # Of runs that are no part of the plan, which has no other place for them.
+        **({"trash_assessments_digest": lost} if lost else {}),
+    }
+
+
+def expect_model_version(version: ModelVersion, aliases: tuple[str, ...]) -> dict[str, Any]:
+    """Return what must still hold of a model version."""
+    return {
+        # A registered model that is made again starts at version 1 again (HAZARDS 0.7).
+        "creation_timestamp": time_or_none(version.creation_timestamp),
+        "last_updated_timestamp": time_or_none(version.last_updated_timestamp),
+        "current_stage": version.current_stage,
+        "aliases": list(aliases),
+        "run_id": version.run_id,
+        "source": redact_uri(version.source),
+        "tags_digest": tags_digest(version.tags, version.description),
+    }
+
+
+def expect_registered_model(model: RegisteredModel) -> dict[str, Any]:
+    """Return what must still hold of a registered model without versions."""
+    return {
+        "creation_timestamp": time_or_none(model.creation_timestamp),
+        "last_updated_timestamp": time_or_none(model.last_updated_timestamp),
+        "tags_digest": tags_digest(model.tags, model.description),
+    }
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what differs, one ``{"field", "planned", "current"}`` each; empty when nothing."""
+    return [
+        {"field": key, "planned": value, "current": found.get(key)}
+        for key, value in expected.items()
+        if found.get(key) != value
+    ]
+
+
+def text_differences(
+    entry: Mapping[str, Any], tags: Mapping[str, str], description: str
+) -> Iterator[dict[str, Any]]:
+    """Yield what differs in the tags and description that a plan holds in full (of versions).
+
+    Args:
+        entry: with ``tags`` and ``description``.
+        tags: as they are now.
+        description: as it is now.
+    """
+    if entry["description"] != description:
+        yield {
+            "field": "description",
+            "planned": entry["description"],
+            "current": description,
+        }
+    for key in sorted({*entry["tags"], *tags}):
+        planned, current = entry["tags"].get(key), tags.get(key)
+        if planned != current and key not in OWN_TAGS:
+            yield {"field": f"tags.{key}", "planned": planned, "current": current}
+
+
+DIGESTS = {
+    "content_digest": "its parameters, datasets or models",
+    "traces_digest": "its traces",
+    "assessments_digest": "the assessments that name it",
+    "trash_assessments_digest": "the assessments that name runs in its trash",
+}
+"""What a digest is over, in words, where its name does not say it."""
+
+
+def drift(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Return what differs, one ``status was FINISHED, is RUNNING`` each; empty when nothing."""
+    return [
+        f"{DIGESTS.get(change['field'], change['field'])} changed"
+        if change["field"].endswith("_digest")
+        else f"{change['field']} was {_show(change['planned'])}, is {_show(change['current'])}"
+        for change in differences(expected, found)
+    ]
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "not set" if value in {None, ""} else str(value)
+
+
+KNOWN_KEYS = {
+    # Per list of the plan, the keys that this program compares; a test keeps them in step with
+    # the functions above.
+    "runs": frozenset(
+        {
+            "experiment_id",
+            "lifecycle_stage",
+            "status",
+            "start_time",
+            "end_time",
+            "last_activity_time",
+            "artifact_uri",
+            "tags_digest",
+            "metric_count",
+            "content_digest",
+            "traces_digest",
+            "assessments_digest",
+        }
+    ),
+    "experiments": frozenset(
+        {
+            "name",
+            "lifecycle_stage",
+            "creation_time",
+            "last_update_time",
+            "artifact_location",
+            "tags_digest",
+            "trash_assessments_digest",
+        }
+    ),
+    "model_versions": frozenset(
+        {
+            "creation_timestamp",
+            "last_updated_timestamp",
+            "current_stage",
+            "aliases",
+            "run_id",
+            "source",
+            "tags_digest",
+        }
+    ),
+    "registered_models": frozenset({"creation_timestamp", "last_updated_timestamp", "tags_digest"}),
+}

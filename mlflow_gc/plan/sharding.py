@@ -1,0 +1,156 @@
+"""A part of a plan for one of several machines.
+
+The parts depend on nothing but the plan, and together they are the plan.  The order rules hold in
+each of them and between them: nested trees stay together, so children still go before their
+parents; an experiment goes with the shard that has its runs, or, where several have some, with
+whichever of these is done last; what cannot be undone goes last in each.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mlflow_gc.errors import UsageProblem
+from mlflow_gc.plan.lazy_entries import Document, where
+from mlflow_gc.retention.run_trees import nested_order
+
+_MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of a plan: number ``number`` of ``count``, from 1."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Return what ``3/16`` means.
+
+        Raises:
+            UsageProblem: it is no such thing.
+        """
+        match = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,5})", text, re.ASCII)
+        if not match or not 1 <= int(match[1]) <= int(match[2]) <= _MOST:
+            raise UsageProblem(
+                f"The shard {text[:40]!r} is not one of so many, such as 3/16.",
+                hint="The first is 1/16, the last 16/16. Kubernetes counts the pods of an Indexed "
+                "Job from 0: add 1.",
+            )
+        return cls(int(match[1]), int(match[2]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A shard's part of a plan.
+
+    Attributes:
+        plan: the plan with the entries of this shard only.
+        shared_experiments: experiments in it that have runs in other shards, too.
+    """
+
+    plan: Document
+    shared_experiments: frozenset[str] = frozenset()
+
+
+def part_of(plan: Document, shard: Shard) -> Part:
+    """Return what one shard of a plan deletes."""
+    shards_of: dict[tuple[str, str], set[int]] = defaultdict(set)
+    units = [*_units_of_runs(plan, shard.count), *_units_of_models(plan)]
+    for unit, number in _spread(units, shard.count):
+        for member in unit.members:
+            shards_of[member].add(number)
+    for entry in plan["runs"]:
+        shards_of["experiment", entry["experiment_id"]] |= shards_of["run", entry["run_id"]]
+
+    def mine(kind: str, entries: Sequence[Document], key: str) -> Sequence[Document]:
+        return where(entries, lambda e: shard.number in shards_of[kind, e[key]])
+
+    part = {
+        **plan,
+        "experiments": mine("experiment", plan["experiments"], "experiment_id"),
+        "runs": mine("run", plan["runs"], "run_id"),
+        "model_versions": mine("model", plan["model_versions"], "name"),
+        "registered_models": mine("model", plan["registered_models"], "name"),
+    }
+    mine_too = (entry["experiment_id"] for entry in part["experiments"])
+    return Part(part, frozenset(e for e in mine_too if len(shards_of["experiment", e]) > 1))
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What goes to one shard as a whole: (kind, id) pairs, and how many deletions that is."""
+
+    members: tuple[tuple[str, str], ...]
+
+    @property
+    def order(self) -> tuple[int, tuple[str, str]]:
+        """Largest first, then by id: the same on every machine, whatever the order of the plan."""
+        return (-len(self.members), min(self.members))
+
+
+def _units_of_runs(plan: Document, count: int) -> Iterable[_Unit]:
+    """Yield the runs of experiments, of too large ones nested tree by tree; and empty experiments.
+
+    Experiments that a nested tree connects stay together.
+    """
+    experiment_of = {entry["run_id"]: entry["experiment_id"] for entry in plan["runs"]}
+    parents = {entry["run_id"]: entry["parent_run_id"] for entry in plan["runs"]}
+    trees = [[run_id for level in tree for run_id in level] for tree in nested_order(parents)]
+    groups = _connected([experiment_of[run_id] for run_id in tree] for tree in trees)
+    trees_of: dict[str, list[list[tuple[str, str]]]] = defaultdict(list)
+    for tree in trees:
+        trees_of[groups[experiment_of[tree[0]]]].append([("run", run_id) for run_id in tree])
+    fair = len(plan["runs"]) / count
+    for of_group in trees_of.values():
+        if sum(map(len, of_group)) <= fair:
+            yield _Unit(tuple(run for tree in of_group for run in tree))
+        else:
+            yield from (_Unit(tuple(tree)) for tree in of_group)
+    with_runs = {*experiment_of.values()}
+    for entry in plan["experiments"]:
+        if entry["experiment_id"] not in with_runs:
+            yield _Unit((("experiment", entry["experiment_id"]),))
+
+
+def _units_of_models(plan: Document) -> Iterable[_Unit]:
+    names = Counter(
+        e["name"] for kind in ("model_versions", "registered_models") for e in plan[kind]
+    )
+    for name, versions in sorted(names.items()):
+        yield _Unit((("model", name),) * versions)
+
+
+def _connected(groups: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Return for each id the least one of all that it is connected with."""
+    root_of: dict[str, str] = {}
+
+    def find(node: str) -> str:
+        while root_of.setdefault(node, node) != node:
+            root_of[node] = node = root_of[root_of[node]]
+        return node
+
+    for first, *others in groups:
+        for other in (first, *others):
+            low, high = sorted((find(first), find(other)))
+            root_of[high] = low
+    return {node: find(node) for node in root_of}
+
+
+def _spread(units: Iterable[_Unit], count: int) -> list[tuple[_Unit, int]]:
+    """Give each unit to the shard that has least so far, the largest units first."""
+    loads = [(0, number) for number in range(1, count + 1)]
+    spread = []
+    for unit in sorted(units, key=lambda unit: unit.order):
+        load, number = heapq.heappop(loads)
+        spread.append((unit, number))
+        heapq.heappush(loads, (load + len(unit.members), number))
+    return spread

@@ -1,0 +1,339 @@
+"""What a policy file says without any effect: well formed, and certainly not meant.
+
+Only what can be told from the file alone.  A rule that is about nothing on a server is another
+matter (``unused_rule`` in the plan).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mlflow_gc.domain.timestamps import format_duration, parse_duration
+from mlflow_gc.policy.loader import AGES, resolve_rule
+from mlflow_gc.retention.keep_rules import ALL, Keep
+from mlflow_gc.retention.rules import (
+    NEVER,
+    OFF,
+    TERMINAL_STATUSES,
+    UNFINISHED_STATUSES,
+    Rule,
+    Selector,
+    finds,
+    has_wildcards,
+)
+
+_FAILED = {"FAILED", "KILLED"}
+# Where two keys do the same, the later one is the clearer one to leave in a file.
+_KEYS = (
+    *("statuses", "failed_ttl", "ttl", "zombies"),
+    *("experiments", "empty_experiments", "empty_models"),
+)
+Json = Mapping[str, Any]
+
+
+def warnings(document: Json) -> Iterator[str]:
+    """Yield what a checked document says without any effect, one sentence each."""
+    said_defaults = document.get("defaults") or {}
+    said = list(document.get("rules") or ())
+    default, rules = _resolved(said_defaults, said)
+    min_age_ms = parse_duration(document["min_age"]) if "min_age" in document else 0
+    floors = document.get("keep_last") or {}
+    may_shorten = (document.get("owners") or {}).get("may_shorten", True)
+
+    def ages(about: Sequence[tuple[Json, Rule]]) -> list[tuple[int | None, bool]]:
+        return [
+            age
+            for words, rule in about
+            for age in _ages(rule, {*said_defaults, *words}, may_shorten=may_shorten)
+        ]
+
+    for number, (words, rule) in enumerate(zip(said, rules, strict=True)):
+        where = f"rule {rule.name!r}"
+        shadow = next((r for r in rules[:number] if r.match.covers(rule.match)), None)
+        if shadow:
+            yield f"{where} never matches: {shadow.name!r} before it matches all that it could"
+        elif rule is rules[-1] and words.keys() <= {"name", "match"} and default.keep.is_empty:
+            # With a keep it would make a group of its own out of what it matches.
+            yield f"{where} sets nothing, and there is no rule behind it"
+        yield from _contradicting(where, rule.match)
+        if idle := _idle_keys(words, rule, default):
+            yield f"{where}: {', '.join(idle)} can do nothing for what it is about"
+        yield from _too_short(where, words, min_age_ms)
+        yield from _emptied(where, words, rule)
+        if "keep" in words:
+            until_here = rules[: number + 1]
+            own = ages([(words, rule)])
+            yield from _idle_keeps(where, rule, until_here, floors, own, min_age_ms)
+    for key in _idle_defaults(said_defaults, said):
+        yield f"defaults: {key} can do nothing beside the statuses and ages there"
+    yield from _too_short("defaults", said_defaults, min_age_ms)
+    yield from _emptied("defaults", said_defaults, default)
+    if "keep" in said_defaults:
+        # They keep for the rules that have none of their own, too.
+        heirs = [
+            (words, rule) for words, rule in zip(said, rules, strict=True) if "keep" not in words
+        ]
+        all_ages = ages([(said_defaults, default), *heirs])
+        yield from _idle_keeps("defaults", default, [*rules, default], floors, all_ages, min_age_ms)
+    yield from _idle_owners(document.get("owners") or {})
+    yield from _idle_floors(floors)
+    yield from _idle_guards(document.get("guards") or {}, [*rules, default])
+
+
+def _resolved(said_defaults: Json, said: Sequence[Json]) -> tuple[Rule, list[Rule]]:
+    """Return the defaults as a rule, and the rules with what they inherit from it."""
+    default = resolve_rule({"name": "default", **said_defaults}, Rule.of_days(30))
+    return default, [resolve_rule(each, default) for each in said]
+
+
+def _contradicting(where: str, match: Selector) -> Iterator[str]:
+    for name, glob, pattern in (
+        ("experiment", match.experiment, match.experiment_regex),
+        ("model", match.model, match.model_regex),
+    ):
+        is_one = glob is not None and not has_wildcards(glob)
+        if is_one and pattern is not None and not finds(pattern, str(glob)):
+            yield f"{where} never matches: {name}_regex does not find {name}: {glob!r}"
+
+
+def _too_short(where: str, said: Json, min_age_ms: int) -> Iterator[str]:
+    """Yield ages that ``min_age`` comes before."""
+    for key in ("ttl", *AGES):
+        text = said.get(key, NEVER)
+        if text not in {NEVER, OFF} and parse_duration(text) < min_age_ms:
+            floor = format_duration(min_age_ms)
+            yield f"{where}: {key}: {text} is shorter than min_age: {floor}, which counts"
+
+
+def _emptied(where: str, said: Json, rule: Rule) -> Iterator[str]:
+    """Yield an age of experiments that that of empty ones comes before, once their runs went."""
+    own, empty = rule.experiments_ms, rule.empty_ms
+    if not {"experiments", "empty_experiments"} <= said.keys() or empty is None:
+        return
+    if own is None or own > empty:
+        yield (
+            f"{where}: experiments: {said['experiments']} keeps an experiment only until its runs "
+            f"are deleted, then empty_experiments: {said['empty_experiments']} counts"
+        )
+
+
+def _idle_owners(owners: Json) -> Iterator[str]:
+    """Yield what can do nothing because no tag may shorten an age."""
+    if not owners.get("may_shorten", True):
+        for key in ("may_shorten_irreversible", "shortest_ttl"):
+            if owners.get(key):
+                yield f"owners.{key} can do nothing beside may_shorten: false"
+
+
+def _statuses(match: Selector) -> set[str]:
+    """Return the statuses of the runs that a selector can be about."""
+    if match.is_of_models:
+        return set()
+    return {*(match.status or (*TERMINAL_STATUSES, *UNFINISHED_STATUSES))}
+
+
+def _acts(said: Json, rule: Rule, default: Rule) -> dict[str, bool]:
+    """Return, for each key that a rule may have, whether it could do something there."""
+    match = rule.match
+    of_runs = _statuses(match)
+    may_go = of_runs & {*rule.statuses}
+    may_be_zombies = bool(of_runs & {*UNFINISHED_STATUSES})
+    of_experiments = not match.is_of_models and not match.is_of_runs
+    of_models = not match.is_of_experiments
+    failed = bool(may_go & _FAILED)
+    return {
+        "ttl": "FINISHED" in may_go
+        or (of_experiments and not {"experiments", "empty_experiments"} <= said.keys())
+        or of_models
+        or (failed and "failed_ttl" not in said)
+        # "never" takes away what the defaults allow.
+        or (may_be_zombies and rule.zombies_ms != default.zombies_ms and "zombies" not in said),
+        "failed_ttl": failed,
+        "statuses": ("FINISHED" in of_runs and rule.ttl_ms is not None)
+        or (bool(of_runs & _FAILED) and rule.failed_ttl_ms is not None),
+        "zombies": may_be_zombies,
+        "experiments": of_experiments,
+        "empty_experiments": of_experiments,
+        "empty_models": of_models,
+    }
+
+
+def _idle_keys(said: Json, rule: Rule, default: Rule) -> list[str]:
+    """Return the keys of a rule that set something for what it can never be about.
+
+    All of them can be taken away together: of two that do the same, one does something.
+    """
+    idle: list[str] = []
+    left = dict(said)
+    for key in _KEYS:
+        if key in left and not _acts(left, resolve_rule(left, default), default)[key]:
+            idle.append(key)
+            del left[key]
+    if rule.match.is_of_models and rule.keep.best and "keep" in said:
+        idle.append("keep.best")
+    return idle
+
+
+def _idle_defaults(said_defaults: Json, said: Sequence[Json]) -> Iterator[str]:
+    """Yield the keys of the defaults that set something neither there nor for a rule, in the same way."""
+    left = dict(said_defaults)
+    for key, overruled_by in (("statuses", {"statuses"}), ("failed_ttl", {"failed_ttl", "ttl"})):
+        default, rules = _resolved(left, said)
+        heirs = [(w, r) for w, r in zip(said, rules, strict=True) if not overruled_by & w.keys()]
+        if key in left and not any(
+            _acts(words, rule, default)[key] for words, rule in [(left, default), *heirs]
+        ):
+            yield key
+            del left[key]
+
+
+def _idle_keeps(
+    where: str,
+    rule: Rule,
+    until_here: Sequence[Rule],
+    floors: Mapping[str, int],
+    ages: Sequence[tuple[int | None, bool]],
+    min_age_ms: int,
+) -> Iterator[str]:
+    """Yield keep rules that keep nothing that would not stay without them.
+
+    Args:
+        where: for people.
+        rule: with all that it inherits.
+        until_here: the rules up to this one, which is the last of them.
+        floors: ``keep_last`` of the policy.
+        ages: at which what they are about can go, ms, and whether the file tells that; others may
+            come from elsewhere.
+        min_age_ms: ``min_age`` of the policy.
+    """
+    keep = rule.keep
+    yield from _swallowed(where, keep)
+    if all(is_known and ms is None for ms, is_known in ages):
+        yield f"{where}: never lets anything go, so its keep rules can do nothing"
+        return
+    if 0 < keep.within_ms <= min_age_ms:
+        yield f"{where}: keep.within keeps only what is too young by min_age anyway"
+    elif keep.within_ms and all(
+        is_known and (ms is None or keep.within_ms <= ms) for ms, is_known in ages
+    ):
+        yield f"{where}: keep.within keeps only what is too young for its ttl to go anyway"
+    yield from _below_floors(where, rule, until_here, floors)
+
+
+def _below_floors(
+    where: str, rule: Rule, until_here: Sequence[Rule], floors: Mapping[str, int]
+) -> Iterator[str]:
+    """Yield keep rules that keep no more than floors do; arguments of :func:`_idle_keeps`."""
+    if any(each.match.is_of_runs or each.match.tags for each in until_here):
+        # A floor is of a whole experiment or model, these are of what the rule is about.
+        return
+    keep, match = rule.keep, rule.match
+    runs, versions = floors.get("runs", 0), floors.get("model_versions", 0)
+    if (
+        0
+        < keep.last
+        <= min(
+            sys.maxsize if match.is_of_models else runs,
+            sys.maxsize if match.is_of_experiments else versions,
+        )
+    ):
+        yield f"{where}: keep.last keeps no more than keep_last does"
+    elif match.is_of_models:
+        for key, count in {"last": keep.last, **keep.calendar}.items():
+            if count == 1:
+                yield f"{where}: keep.{key} keeps no more than the highest version, which never goes"
+
+
+def _ages(rule: Rule, known: set[str], *, may_shorten: bool) -> Iterator[tuple[int | None, bool]]:
+    """Yield the ages at which what a rule is about can go, and whether the file tells them.
+
+    Args:
+        rule: with all that it inherits.
+        known: the keys that the file sets for it.
+        may_shorten: whether a tag may ask for less; it cannot where the rule says never.
+    """
+    of_runs = _statuses(rule.match)
+    may_go = of_runs & {*rule.statuses}
+    if "FINISHED" in may_go or not rule.match.is_of_experiments:
+        yield rule.ttl_ms, "ttl" in known and (rule.ttl_ms is None or not may_shorten)
+    if may_go & _FAILED:
+        is_said = bool({"ttl", "failed_ttl"} & known)
+        yield rule.failed_ttl_ms, is_said and (rule.failed_ttl_ms is None or not may_shorten)
+    if of_runs & {*UNFINISHED_STATUSES}:
+        yield rule.zombies_ms, True
+
+
+def _swallowed(where: str, keep: Keep) -> Iterator[str]:
+    """Yield keep rules that another one of the same rule swallows."""
+    told = keep.to_document()
+    if keep.last == ALL and len(told) > 1:
+        yield f"{where}: keep.last: all keeps everything, the other keep rules can do nothing"
+        return
+    counts = {key: told[key] for key in ("last", *keep.calendar) if key in told}
+    found = {coarse: fine for fine, coarse in _finer(keep)}
+    # One is the newest, whatever it is the one of; and that is the first of all the others.
+    most = next((key for key, n in counts.items() if n != 1), next(iter(counts), ""))
+    found |= {key: most for key, n in counts.items() if n == 1 and key != most and key not in found}
+    for key in (key for key in counts if key in found):
+        yield (
+            f"{where}: keep.{found[key]}: {told[found[key]]} keeps all that "
+            f"keep.{key}: {told[key]} would"
+        )
+    for number, best in enumerate(keep.best):
+        for other_number, other in enumerate(keep.best):
+            is_more = (other.count, -other_number) > (best.count, -number)
+            if (other.metric, other.mode) == (best.metric, best.mode) and is_more:
+                yield (
+                    f"{where}: keep.best: count {other.count} of {best.mode} {best.metric!r} "
+                    f"keeps all that count {best.count} would"
+                )
+                break
+
+
+# How many days a week or a month can have, and so on.  The newest of a month is the newest of its
+# day, too; but not of its week, which may end later.
+_MOST_IN_ONE = (
+    ("daily", "weekly", 7),
+    ("daily", "monthly", 31),
+    ("daily", "yearly", 366),
+    ("monthly", "yearly", 12),
+)
+
+
+def _finer(keep: Keep) -> Iterator[tuple[str, str]]:
+    """Yield pairs of calendar rules, of which the first keeps all that the second would.
+
+    All before the newest of the third week lies in two weeks, which have no more than 14 days:
+    15 days reach it.
+    """
+    for fine, coarse, most_in_one in _MOST_IN_ONE:
+        many, few = keep.calendar.get(fine, 0), keep.calendar.get(coarse, 0)
+        if few and many and (many == ALL or (few != ALL and many > (few - 1) * most_in_one)):
+            yield fine, coarse
+
+
+def _idle_floors(floors: Mapping[str, int]) -> Iterator[str]:
+    for group, count in floors.items():
+        if count == 0:
+            yield f"keep_last.{group}: 0 keeps nothing"
+    if floors.get("model_versions") == 1:
+        yield "keep_last.model_versions: 1 keeps only the highest version, which never goes"
+
+
+def _idle_guards(guards: Json, rules: Sequence[Rule]) -> Iterator[str]:
+    """Yield guards that no plan can trip, or only together with another one."""
+    limits: Mapping[str, int] = guards.get("max_deletions") or {}
+    shares: Mapping[str, str] = guards.get("max_share") or {}
+    total = limits.get("total")
+    for key, most in limits.items():
+        if key != "total" and total is not None and most >= total:
+            yield f"guards.max_deletions.{key}: {most} stops nothing that total: {total} does not"
+    for key, share in shares.items():
+        if share == "100%":
+            yield f"guards.max_share.{key}: 100% stops nothing"
+    if all(rule.empty_model_ms is None for rule in rules):
+        for name, said in (("max_deletions", limits), ("max_share", shares)):
+            if "registered_models" in said:
+                yield f"guards.{name}.registered_models stops nothing: empty_models is off"

@@ -1,0 +1,399 @@
+"""The policy file: YAML in, the policy's settings out, every mistake with its line.
+
+The file only narrows and limits what a plan may hold; nothing in it deletes anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from mlflow_gc.domain.timestamps import DAY_MS, parse_duration
+from mlflow_gc.errors import UsageProblem
+from mlflow_gc.invocation import command
+from mlflow_gc.plan import schema
+from mlflow_gc.policy.yaml_loader import Place, YamlFile, read_yaml
+from mlflow_gc.retention.keep_rules import Keep
+from mlflow_gc.retention.policy import UTC, Guards, Policy, PolicySource
+from mlflow_gc.retention.rules import AS_TTL, NEVER, OFF, Rule, Selector, regex_problem
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
+_DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace": "grace_ms"}
+_DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
+_LONGEST_MS = 1000 * 365 * DAY_MS
+_LONGEST_MESSAGE = 840
+_LONGEST_RULE = 100
+_NUMBER_OF_A_RULE = re.compile(r"\brules\.[0-9]+\.")
+# They mean another zone on each machine, or no zone at all.
+_NO_ZONES = {"localtime", "posixrules", "Factory"}
+_WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
+AGES = {
+    "failed_ttl": "failed_ttl_ms",
+    "zombies": "zombies_ms",
+    "experiments": "experiments_ms",
+    "empty_experiments": "empty_ms",
+    "empty_models": "empty_model_ms",
+}
+"""Keys of a rule beside ``ttl`` that set an age, and the fields they set."""
+_DURATION_KEYS = {
+    *_DURATIONS,
+    *AGES,
+    *("ttl", "within", "max_scan_duration", "max_clock_skew", "shortest_ttl"),
+}
+
+
+class Mistakes(UsageProblem):
+    """What a file says wrong, each with its line.
+
+    Args:
+        found: one sentence each, at least one.
+        name: of its schema.
+
+    Attributes:
+        found: all of them; the message names the first few.
+    """
+
+    def __init__(self, found: Sequence[str], name: str) -> None:
+        self.found = tuple(found)
+        first = [found[0]]
+        for words in found[1:]:
+            if len("\n".join([*first, words])) > _LONGEST_MESSAGE:
+                break
+            first.append(words)
+        if more := len(found) - len(first):
+            first.append(f"And {more} more: mlflow-gc validate names all.")
+        super().__init__("\n".join(first), hint=f"All that it can say: {command('schema', name)}")
+
+
+DEFAULT_NAMES = ("mlflow-gc.yml", "mlflow-gc.yaml")
+"""A policy file of one of these names in the working directory counts without being named."""
+
+
+def find_policy_file(directory: Path) -> Path | None:
+    """Return the policy file of a directory, or None.
+
+    Raises:
+        UsageProblem: there are two.
+    """
+    # lexists: a link to nowhere is a policy that got lost, not a policy that nobody wrote.
+    found = [directory / name for name in DEFAULT_NAMES if os.path.lexists(directory / name)]
+    if len(found) > 1:
+        raise UsageProblem(
+            f"There are two policy files here, {found[0]} and {found[1]}.",
+            hint="Remove one of them, or name the one that counts: --policy FILE.",
+        )
+    return found[0] if found else None
+
+
+_NEAR_NAMES = (
+    *("mlflowgcyml", "mlflowgcyaml", "mlflowgcymltxt", "mlflowgcyamltxt", "mlflowgcjson"),
+    *("mlflowgcpolicyyml", "mlflowgcpolicyyaml", "mlflowgcconfigyml", "mlflowgcconfigyaml"),
+)
+_NEAR = 0.88
+_LONGEST_NAME = 24
+
+
+def near_misses(directory: Path) -> list[str]:
+    """Return names of files that may have been meant as the policy file of a directory."""
+    try:
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if not entry.is_dir()]
+    except OSError:
+        return []
+    return sorted(name for name in names if name not in DEFAULT_NAMES and _is_near(name))
+
+
+def _is_near(name: str) -> bool:
+    letters = "".join(character for character in name.casefold() if character.isalnum())
+    if len(letters) > _LONGEST_NAME or not ({"gc", "cg"} & {letters[5:7], letters[6:8]}):
+        return False
+    return any(SequenceMatcher(None, letters, near).ratio() >= _NEAR for near in _NEAR_NAMES)
+
+
+def read_policy_file(path: Path) -> dict[str, Any]:
+    """Read a policy file and check it against its schema.
+
+    Raises:
+        GcError: the file cannot be read.
+        UsageProblem: with the line of each mistake.
+    """
+    return read_policy(path)[0]
+
+
+def read_policy(path: Path) -> tuple[dict[str, Any], PolicySource]:
+    """Read a policy file as :func:`read_policy_file` does, and say what was read."""
+    file = read_yaml(path, "policy")
+    if found := list(mistakes(file, "policy")) or list(_contradictions(file)):
+        raise Mistakes(found, "policy")
+    document: dict[str, Any] = file.document
+    return document, PolicySource(str(path), file.digest)
+
+
+def starter() -> str:
+    """Return a commented policy to begin with."""
+    return (Path(__file__).parent / "template.yml").read_text(encoding="utf-8")
+
+
+def apply_policy(
+    document: Mapping[str, Any], policy: Policy, *, ttl_is_default: bool = True
+) -> Policy:
+    """Return the policy with what a checked document says in it.
+
+    Args:
+        document: of a policy file.
+        policy: with the values where the file says nothing.
+        ttl_is_default: whether the file's default TTL counts; a flag or variable that sets one
+            comes before it, except before ``never``.
+    """
+    changes: dict[str, Any] = {
+        field: None if document[key] in {NEVER, OFF} else parse_duration(document[key])
+        for key, field in _DURATIONS.items()
+        if key in document
+    }
+    last = document.get("keep_last") or {}
+    guards = document.get("guards") or {}
+    evidence = policy.evidence
+    if "max_scan_duration" in document:
+        evidence = replace(evidence, max_scan_ms=parse_duration(document["max_scan_duration"]))
+    if "max_clock_skew" in document:
+        evidence = replace(evidence, max_clock_skew_ms=parse_duration(document["max_clock_skew"]))
+    defaults = dict(document.get("defaults") or {})
+    if not ttl_is_default and defaults.get("ttl") != NEVER:
+        defaults.pop("ttl", None)
+    default = resolve_rule({"name": "default", **defaults}, policy.default)
+    owners = document.get("owners") or {}
+    return replace(
+        policy,
+        default=default,
+        rules=tuple(resolve_rule(rule, default) for rule in document.get("rules") or ()),
+        time_zone=str(document.get("time_zone", policy.time_zone)),
+        owners_may_shorten=owners.get("may_shorten", policy.owners_may_shorten),
+        owners_may_shorten_irreversible=owners.get(
+            "may_shorten_irreversible", policy.owners_may_shorten_irreversible
+        ),
+        owners_shortest_ttl_ms=(
+            parse_duration(owners["shortest_ttl"])
+            if "shortest_ttl" in owners
+            else policy.owners_shortest_ttl_ms
+        ),
+        keep_last_runs=int(last.get("runs", policy.keep_last_runs)),
+        keep_last_versions=int(last.get("model_versions", policy.keep_last_versions)),
+        delete_evaluations=document.get("evaluation_runs", "keep") == "delete",
+        free_experiment_names=document.get("free_experiment_names", policy.free_experiment_names),
+        guards=Guards(
+            max_deletions={k: int(n) for k, n in (guards.get("max_deletions") or {}).items()},
+            max_share_percent={
+                k: int(share.rstrip("%")) for k, share in (guards.get("max_share") or {}).items()
+            },
+        ),
+        evidence=evidence,
+        **changes,
+    )
+
+
+def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
+    """Return a rule; what it does not say is as in ``base``.
+
+    A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too; and what else
+    it inherits is raised to its ``ttl``: who wants something for seven years does not want its
+    unfinished runs, its empty models or the experiment itself to go after a month.  One that sets
+    ``experiments`` sets it for empty experiments, too: an experiment is empty once its runs went.
+
+    Args:
+        document: one of the rules of a checked document, or its defaults with a name.
+        base: what it inherits.
+    """
+    changes: dict[str, Any] = {}
+    if "ttl" in document:
+        ttl_ms = _age(document["ttl"])
+        changes = {"ttl_ms": ttl_ms, "failed_ttl_ms": ttl_ms, "empty_ms": ttl_ms}
+        raised = ["zombies_ms", "empty_model_ms"]
+        if base.experiments_ms != AS_TTL:
+            raised += ["experiments_ms", "empty_ms"]
+        changes |= {field: _longest(getattr(base, field), ttl_ms) for field in raised}
+    if "experiments" in document:
+        changes["empty_ms"] = _age(document["experiments"])
+    for key, field in AGES.items():
+        if key in document:
+            changes[field] = _age(document[key])
+    if "statuses" in document:
+        changes["statuses"] = tuple(map(str, document["statuses"]))
+    if "keep" in document:
+        changes["keep"] = Keep.from_document(document["keep"])
+    match = Selector.from_document(document.get("match") or {})
+    return replace(base, name=str(document["name"]), match=match, **changes)
+
+
+def _longest(*ages: int | None) -> int | None:
+    """Return the longest of some ages, ms; None for never."""
+    known = [ms for ms in ages if ms is not None]
+    return max(known) if len(known) == len(ages) else None
+
+
+def _age(text: str) -> int | None:
+    return None if text in {NEVER, OFF} else parse_duration(text)
+
+
+def mistakes(file: YamlFile, name: str) -> Iterator[str]:
+    """Yield what a schema does not allow, with lines, in the order of the file.
+
+    Args:
+        file: a YAML file.
+        name: of the schema, ``policy`` or ``policy-tests``.
+    """
+    found = [
+        (file.line(place), _rule_of(file.document, place), words)
+        for error in schema.violations(file.document, name)
+        for place, words in _explain(error, name)
+    ]
+    for line, rule, words in sorted(found):
+        # Its number is of no use to who reads its name.
+        shown = _NUMBER_OF_A_RULE.sub("", words, count=1) if rule else words
+        yield f"{file.path} line {line}: {rule}{shown}."
+
+
+def _rule_of(document: Any, place: Place) -> str:
+    """Return ``rule 'sandboxes': `` for a place in a rule that has a name, else nothing."""
+    if place[:1] != ("rules",) or len(place) < len(("rules", 0, "key")):
+        return ""
+    rule = document["rules"][place[1]]
+    name = rule.get("name") if isinstance(rule, dict) else None
+    return f"rule {name[:_LONGEST_RULE]!r}: " if isinstance(name, str) and name else ""
+
+
+def _contradictions(file: YamlFile) -> Iterator[str]:
+    """Yield what is well formed and cannot be meant."""
+    document = file.document
+    for place, value in _values(document, ()):
+        is_duration = isinstance(value, str) and _DURATION.fullmatch(value)
+        if place[-1] in _DURATION_KEYS and is_duration and parse_duration(value) > _LONGEST_MS:
+            yield f"{file.where(place)}: {place[-1]}: {value} is more than 1,000 years."
+    if not _is_time_zone(zone := str(document.get("time_zone", UTC))):
+        words = f"time_zone: {zone!r} is no IANA time zone"
+        if not available_timezones():
+            words = "time_zone: this machine knows none but UTC; install tzdata"
+        yield f"{file.where(('time_zone',))}: {words}."
+    names: set[str] = set()
+    for number, rule in enumerate(document.get("rules") or ()):
+        where = file.where(("rules", number))
+        name = str(rule["name"])
+        if name in names or name == "default":
+            yield f"{where}: a second rule is named {name!r}."
+        names.add(name)
+        match = rule.get("match") or {}
+        of_models = sorted({"model", "model_regex"} & set(match))
+        others = sorted(
+            {"experiment", "experiment_regex", "status", "user", "run_name"} & set(match)
+        )
+        if of_models and others:
+            yield (
+                f"{where}: rule {name!r} can never match: {of_models[0]} is about "
+                f"models, {others[0]} about runs."
+            )
+        for key, glob in _globs(match):
+            if glob.startswith("!"):
+                yield (
+                    f"{file.where(('rules', number, 'match', key))}: rule {name!r}: {key}: "
+                    f"{_shown(glob)}: a glob has no ! for not. Put a rule for the exceptions before "
+                    "this one; for the character itself write ?."
+                )
+        for key in ("experiment_regex", "model_regex"):
+            if problem := regex_problem(str(match.get(key, ""))):
+                yield f"{where}: rule {name!r}: {key}: {problem}."
+
+
+def _globs(match: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the globs of a selector with their keys."""
+    for key in ("experiment", "model", "user", "run_name", "workspace"):
+        if key in match:
+            yield key, str(match[key])
+    for glob in (match.get("tags") or {}).values():
+        yield "tags", str(glob)
+
+
+def _is_time_zone(name: str) -> bool:
+    if name in _NO_ZONES or name.startswith(("posix/", "right/")):
+        return False
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return name == UTC
+    return True
+
+
+def _values(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _values(inner, (*place, key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _values(inner, (*place, number))
+    elif place:
+        yield place, value
+
+
+def _explain(
+    error: ValidationError, name: str, description: str = ""
+) -> Iterator[tuple[Place, str]]:
+    """Yield what is wrong, each with its place.
+
+    Args:
+        error: of the schema.
+        name: of the schema.
+        description: of what the error is in, where it has none of its own.
+    """
+    place = tuple(error.absolute_path)
+    parts = [str(part) for part in place]
+    rule: dict[str, Any] = dict(error.schema) if isinstance(error.schema, Mapping) else {}
+    description = str(rule.get("description", description or error.message)).rstrip(".")
+    if meant := _meant(error):
+        for inner in meant:
+            yield from _explain(inner, name, description)
+    elif error.validator == "additionalProperties":
+        known = sorted(rule["properties"])
+        instance: Any = error.instance
+        for key in instance:
+            if key not in known:
+                full = ".".join([*parts, str(key)])
+                close = get_close_matches(str(key), known, n=1)
+                question = f"did you mean {close[0]!r}? " if close else ""
+                words = f"unknown key {full!r} ({question}known here: {', '.join(known)})"
+                yield (*place, key), words
+    elif error.validator == "required":
+        missing = error.message.split(" ", 1)[0]  # one error for each missing name
+        yield place, f"{'.'.join(parts) or _WHOLE[name]} needs {missing}"
+    elif not parts:
+        yield (), f"{_WHOLE[name]} is a mapping that begins with version: 1"
+    else:
+        shown = _shown(error.instance)
+        if error.validator == "uniqueItems":
+            shown += " with one thing twice"
+        yield place, f"{'.'.join(parts)}: {shown}. {description}"
+
+
+def _meant(error: ValidationError) -> list[ValidationError]:
+    """Return what is wrong by the only alternative of ``oneOf`` that is of the right type."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for inner in error.context or ():
+        branches.setdefault(inner.schema_path[0], []).append(inner)
+    left = [
+        branch
+        for branch in branches.values()
+        if not any(e.validator == "type" and not e.relative_path for e in branch)
+    ]
+    return left[0] if len(left) == 1 else []
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        words = "mapping" if isinstance(value, dict) else "list"
+        return f"a {words}" if value else f"an empty {words}"
+    return repr(value if not isinstance(value, str) else value[:80])

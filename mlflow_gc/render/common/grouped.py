@@ -1,0 +1,98 @@
+"""Entities on a terminal, grouped by experiment and model; long lists are cut with a count."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.common.lines import CUT_AT, KIND_WORDS, NAME, line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MOST_GROUPS = 8
+# One very long id must not push the words of all others off the screen.
+_WIDEST = 60
+
+
+def counted(count: int, kind: str) -> str:
+    """Return ``1 run`` or ``1,234 runs``."""
+    one, many = KIND_WORDS[kind]
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def grouped(
+    console: Console,
+    kind: str,
+    entities: Sequence[dict[str, Any]],
+    words: Callable[[dict[str, Any]], str],
+    *,
+    sign: str,
+    style: str | None,
+    everything: bool,
+) -> None:
+    """Print entities of one kind, a line each, in groups with counts.
+
+    Args:
+        console: where to.
+        kind: a list of a plan, such as ``runs``.
+        entities: with ``id`` and ``name``; runs with ``experiment_id`` and maybe
+            ``experiment_name``.
+        words: what to say about one.
+        sign: in front of each.
+        style: of each.
+        everything: do not cut.
+    """
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for entity in entities:
+        groups[_group_of(kind, entity)].append(entity)
+    # The largest first: the reader may stop after some lines.
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    shown = ordered if everything else ordered[:_MOST_GROUPS]
+    most = len(entities) if everything else CUT_AT // max(len(shown), 1)
+    for title, members in shown:
+        if title:
+            line(console, f"  {title}: {counted(len(members), kind)}")
+        indent = "    " if title else "  "
+        # A line that says "and 1 more" takes the room of the one.
+        first = members if len(members) == most + 1 else members[:most]
+        for text in aligned(_cells(kind, entity, words(entity)) for entity in first):
+            line(console, f"{indent}{sign} {text}", style)
+        if left := len(members) - len(first):
+            line(console, f"{indent}... and {counted(left, kind)} more (--all shows them)")
+    if rest := ordered[len(shown) :]:
+        left = sum(len(members) for _, members in rest)
+        where = "experiments" if kind == "runs" else "models"
+        line(
+            console,
+            f"  ... and {counted(left, kind)} in {len(rest):,} more {where} (--all shows them)",
+        )
+
+
+def aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return rows of cells as lines, in columns."""
+    rows = list(rows)
+    widths = [min(max(map(len, column)), _WIDEST) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _group_of(kind: str, entity: dict[str, Any]) -> str:
+    if kind == "runs":
+        name = plain(entity.get("experiment_name", ""), most=NAME)
+        return f"experiment {entity['experiment_id']} {name}".rstrip()
+    if kind == "model_versions":
+        return f"model {plain(entity['name'])}"
+    return ""
+
+
+def _cells(kind: str, entity: dict[str, Any], words: str) -> tuple[str, ...]:
+    # Versions and models have no other name than their id.
+    named = kind in {"experiments", "runs"}
+    name = (plain(entity["name"], most=NAME),) if named else ()
+    day = ((entity["last_active"] or "")[:10],) if "last_active" in entity else ()
+    return (plain(entity["id"]), *name, *day, plain(words))

@@ -1,0 +1,229 @@
+"""Lines, tables and lists on a terminal or in a job's log: what all text views are made of.
+
+Widths are those of the screen: a Chinese character fills two cells, a combining accent none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from mlflow_gc.render.common.escape import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CUT_AT = 20
+"""A list longer than this is cut, with a count."""
+
+NAME = 40
+"""Names are cut at this width; ids never are."""
+
+KIND_WORDS = {
+    "experiments": ("experiment", "experiments"),
+    "runs": ("run", "runs"),
+    "model_versions": ("model version", "model versions"),
+    "registered_models": ("registered model", "registered models"),
+}
+"""Lists of a plan, with the words for one and for many."""
+
+Span = tuple[str, "str | None"]
+"""Text with its style."""
+
+# A screen shows one character with so many accents; more only overflow into other lines.
+_CHARACTERS_A_CELL = 4
+
+
+def counted(kind: str, count: int) -> str:
+    """Return ``1 run`` or ``1,200 runs``.
+
+    Args:
+        kind: a key of :data:`KIND_WORDS`.
+        count: how many.
+    """
+    return f"{count:,} {KIND_WORDS[kind][count != 1]}"
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """Return ``a, b and c``, or what joins the ``last`` one; nothing for nothing."""
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def width_of(console: Console) -> int | None:
+    """Return the width of the terminal in cells, or None where there is none."""
+    return console.width if console.file.isatty() else None
+
+
+def cell_width(text: str) -> int:
+    """Return how many cells an escaped text fills."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def cut(text: str, most: int) -> str:
+    """Escape a text and cut it to so many cells, the last one then being ``…``; never for ids."""
+    from rich.cells import set_cell_size
+
+    shown = plain(text)
+    if len(shown) > most * _CHARACTERS_A_CELL:
+        shown = shown[: most * _CHARACTERS_A_CELL] + "…"
+    if cell_width(shown) <= most:
+        return shown
+    # Half of a wide character leaves a blank, which need not stand before the mark.
+    return set_cell_size(shown, most - 1).rstrip() + "…"
+
+
+def line(console: Console, text: str, style: str | None = None) -> None:
+    """Print one line, escaped."""
+    spans(console, [(text, style)])
+
+
+def spans(console: Console, parts: Iterable[Span]) -> None:
+    """Print one line in several styles, escaped."""
+    # Every line passes here: whatever a server put into it cannot leave the line.
+    shown = [(plain(text), style or "") for text, style in parts]
+    while shown and not shown[-1][0].strip():
+        shown.pop()
+    if shown:
+        shown[-1] = (shown[-1][0].rstrip(), shown[-1][1])
+    if console.color_system is None:
+        console.file.write("".join(text for text, _ in shown) + "\n")
+        return
+    from rich.text import Text
+
+    console.print(Text.assemble(*shown), soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column of a list is printed.
+
+    Attributes:
+        style: of its cells.
+        right: numbers stand at the right.
+        least: it may be cut to so many cells to fit a terminal; None: never, it holds ids.
+        gap: blanks between it and the next one.
+    """
+
+    style: str | None = None
+    right: bool = False
+    least: int | None = None
+    gap: int = 2
+
+
+MARK = Column(gap=1)
+"""A dash or the like, which keeps what looks like a CI system's command off the start of a line."""
+
+
+def rows(
+    console: Console,
+    columns: Sequence[Column],
+    cells: Sequence[Sequence[str | Span]],
+    *,
+    indent: int = 0,
+    below: Sequence[Sequence[str]] = (),
+) -> None:
+    """Print aligned rows, as wide as needed, cut to the terminal where there is one.
+
+    Args:
+        console: where to.
+        columns: from left to right.
+        cells: row by row, not escaped yet; one with a style of its own is a span.
+        indent: blanks in front.
+        below: for each row what follows on lines of its own, in the style of the last column.
+    """
+    if not cells:
+        return
+    table = [[(plain(t), s) for t, s in map(_span, row)] for row in cells]
+    widths = [
+        max((cell_width(cell[0]) for cell in column), default=0)
+        for column in zip_longest(*table, fillvalue=("", None))
+    ]
+    widths = _fitted(widths, columns, width_of(console), indent)
+    # A column that is empty in all rows leaves no gap.
+    used = [index for index, width in enumerate(widths) if width]
+    for number, row in enumerate(table):
+        parts: list[Span] = [(" " * indent, None)]
+        for index in used:
+            text, style = row[index] if index < len(row) else ("", None)
+            column, width = columns[index], widths[index]
+            if cell_width(text) > width:
+                text = cut(text, width)
+            blanks = " " * (width - cell_width(text))
+            padded = blanks + text if column.right else text + blanks
+            parts.append((padded, style or column.style))
+            parts.append((" " * column.gap, None))
+        spans(console, parts)
+        for text in below[number] if below else ():
+            spans(console, [(" " * (indent + 4) + text, columns[-1].style)])
+
+
+def _span(cell: str | Span) -> Span:
+    return (cell, None) if isinstance(cell, str) else cell
+
+
+def _fitted(
+    widths: list[int], columns: Sequence[Column], most: int | None, indent: int
+) -> list[int]:
+    """Return the widths, those that may be cut made smaller until all fit; the widest first."""
+    if most is None:
+        return widths
+    gaps = [c.gap for w, c in zip(widths, columns, strict=True) if w][:-1]
+    excess = indent + sum(widths) + sum(gaps) - most
+    least = [
+        w if c.least is None else min(w, c.least) for w, c in zip(widths, columns, strict=True)
+    ]
+    fitted = list(widths)
+    while excess > 0:
+        index = max(range(len(fitted)), key=lambda i: (fitted[i] > least[i], fitted[i]))
+        if fitted[index] <= least[index]:
+            return fitted
+        fitted[index] -= 1
+        excess -= 1
+    return fitted
+
+
+ALL_SHOWS = "--all shows them"
+IN_JOURNAL = "the journal names them"
+
+
+def more(
+    console: Console, count: int, words: str = "", *, indent: int, where: str = ALL_SHOWS
+) -> None:
+    """Say how much of a list was left out, and where it is."""
+    if count:
+        of_what = f" {words}" if words else ""
+        line(console, f"{' ' * indent}... and {count:,} more{of_what} ({where})", "dim")
+
+
+def listing(
+    console: Console,
+    entries: Sequence[tuple[str, ...]],
+    *,
+    everything: bool,
+    indent: int = 2,
+    cut_at: int = CUT_AT,
+    where: str = ALL_SHOWS,
+) -> None:
+    """Print aligned rows of texts; a long list is cut with a count."""
+    shown = entries if everything else entries[:cut_at]
+    columns = [MARK, *[Column()] * max(map(len, shown), default=0)]
+    rows(console, columns, [("-", *entry) for entry in shown], indent=indent)
+    more(console, len(entries) - len(shown), indent=indent, where=where)
+
+
+def table(console: Console, lines: Iterable[tuple[str, ...]]) -> None:
+    """Print a small table of numbers, first column left, the rest right."""
+    lines = list(lines)
+    columns = [Column(), *[Column(right=True)] * (len(lines[0]) - 1)]
+    rows(console, columns, lines)
+
+
+def by_record_kind() -> list[tuple[str, str]]:
+    """Return the kinds as a journal names them, each with its word for many."""
+    return [(kind[:-1], words) for kind, (_, words) in KIND_WORDS.items()]

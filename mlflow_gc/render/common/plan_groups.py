@@ -1,0 +1,143 @@
+"""What a plan deletes, by experiment and by registered model: how much of it, how old, and why."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_gc.domain.timestamps import DAY_MS, parse_time
+from mlflow_gc.plan.lazy_entries import Chosen
+
+Entry = dict[str, Any]
+
+_TIMES = {
+    "experiments": ("creation_time", "last_update_time", "last_activity_time"),
+    "runs": ("last_activity_time",),
+    "model_versions": ("creation_timestamp", "last_updated_timestamp"),
+    "registered_models": ("creation_timestamp", "last_updated_timestamp"),
+}
+# The ages that reasons end in; a column of its own says them better.
+_AGE = re.compile(r"(^|, )(no activity|no sign of life|not changed|not updated) for [\d,]+ days?$")
+_WHYS = 3
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of an experiment, or the versions of a registered model, that go.
+
+    Attributes:
+        kind: ``runs`` or ``model_versions``.
+        key: id of the experiment, name of the model.
+        name: of the experiment; empty for a model.
+        entries: of the plan, what cannot be undone first.
+        for_good: how many of them cannot be brought back.
+        existing: how many there are, with those that stay; None where the plan does not say.
+    """
+
+    kind: str
+    key: str
+    name: str
+    entries: Sequence[Entry]
+    for_good: int
+    existing: int | None
+
+    @property
+    def count(self) -> int:
+        """Return how many go."""
+        return len(self.entries)
+
+    @property
+    def of_how_many(self) -> str:
+        """Return ``7 of 13 versions``, or ``7 versions``."""
+        word = "runs" if self.kind == "runs" else "versions"
+        most = self.count if self.existing is None else self.existing
+        word = word[:-1] if most == 1 else word
+        return (
+            f"{self.count:,} {word}"
+            if self.existing is None
+            else (f"{self.count:,} of {most:,} {word}")
+        )
+
+    @property
+    def share(self) -> str:
+        """Return how much of it goes, in percent; empty where the plan does not say."""
+        return percent(self.count, self.existing) if self.existing else ""
+
+
+def percent(part: int, whole: int) -> str:
+    """Return ``53 %``; what is not all is never shown as 100 %, what is not nothing not as 0 %."""
+    if not whole:
+        return ""
+    rounded = round(100 * part / whole)
+    if rounded == 100 and part < whole:
+        return ">99 %"
+    if rounded == 0 and part:
+        return "<1 %"
+    return f"{rounded} %"
+
+
+def groups(plan: Mapping[str, Any], kind: str) -> list[Group]:
+    """Return the runs by experiment, or the versions by model; the largest group first."""
+    id_field = "experiment_id" if kind == "runs" else "name"
+    statistics = plan.get("statistics", {})
+    shares = statistics.get("by_experiment" if kind == "runs" else "by_model", ())
+    existing = {s[id_field]: s["delete"] + s["protected"] + s["fresh"] for s in shares}
+    # Where they stand in the plan: first what cannot be undone, then the rest.
+    found: dict[str, tuple[array[int], array[int]]] = {}
+    for place, entry in enumerate(plan[kind]):
+        places = found.setdefault(entry[id_field], (array("Q"), array("Q")))
+        places[bool(entry["reversible"])].append(place)
+    made = [
+        Group(
+            kind,
+            key,
+            plan[kind][(lost or rest)[0]]["experiment_name"] if kind == "runs" else "",
+            Chosen(plan[kind], lost + rest),
+            len(lost),
+            existing.get(key),
+        )
+        for key, (lost, rest) in found.items()
+    ]
+    return sorted(made, key=lambda group: -group.count)
+
+
+def last_active(kind: str, entry: Entry) -> str | None:
+    """Return when an entry was last active, as the plan writes times."""
+    return max((entry[name] for name in _TIMES[kind] if entry[name]), default=None)
+
+
+def age_days(time: str | None, as_of: str) -> int | None:
+    """Return the age in whole days, rounded down."""
+    return None if time is None else (parse_time(as_of) - parse_time(time)) // DAY_MS
+
+
+def ages(kind: str, entries: Iterable[Entry], as_of: str) -> str:
+    """Return ``31 to 298 days``, from the youngest entry to the oldest; empty if nobody knows."""
+    times = [time for entry in entries if (time := last_active(kind, entry))]
+    if not times:
+        return ""
+    # Times of one format: as texts they have the order of the moments.
+    youngest, oldest = age_days(max(times), as_of), age_days(min(times), as_of)
+    if youngest == oldest:
+        return f"{oldest:,} day{'' if oldest == 1 else 's'}"
+    return f"{youngest:,} to {oldest:,} days"
+
+
+def why(entry: Entry) -> str:
+    """Return the reasons of an entry, without its age."""
+    return "; ".join(filter(None, (_AGE.sub("", reason) for reason in entry["reasons"])))
+
+
+def whys(entries: Iterable[Entry]) -> str:
+    """Return the reasons of a group, the most frequent first: ``FINISHED 41, FAILED 3``."""
+    found = Counter(map(why, entries))
+    if len(found) == 1:
+        return next(iter(found))
+    shown = [f"{words or 'old'} ({n:,})" for words, n in found.most_common(_WHYS)]
+    if len(found) > _WHYS:
+        shown.append(f"{len(found) - _WHYS:,} other reasons")
+    return ", ".join(shown)

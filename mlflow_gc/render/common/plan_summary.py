@@ -1,0 +1,219 @@
+"""How a plan begins and ends on a screen: how much, for good, how old, may it be applied, what next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.freed_names import frees_names
+from mlflow_gc.plan.verification import Applicability
+from mlflow_gc.render.common import policy_sentences
+from mlflow_gc.render.common.lines import (
+    CUT_AT,
+    KIND_WORDS,
+    Column,
+    Span,
+    counted,
+    line,
+    listed,
+    more,
+    rows,
+    spans,
+)
+from mlflow_gc.render.common.plan_groups import ages, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BAD = "bold red"
+_WARNING = "yellow"
+
+
+def headline(plan: dict[str, Any], console: Console, state: Applicability) -> None:
+    """Print of which server the plan is, whether it may be applied, and how much goes."""
+    server = plan["server"]
+    line(console, f"Prune plan for {server['tracking_uri']}", "bold")
+    if server["registry_uri"] != server["tracking_uri"]:
+        line(console, f"Registry {server['registry_uri']}")
+    if server["workspace"]:
+        line(console, f"Workspace {server['workspace']}")
+    if not state.may_be_applied:
+        line(console, f"CANNOT BE APPLIED: {state.why}.", BAD)
+    line(console, policy_sentences.source(plan.get("policy_source")))
+    line(console, "")
+    deletes = _deletes(plan)
+    if not deletes:
+        line(console, "Nothing to delete.", "bold")
+        return
+    sizes = [counted(kind, n) for kind, n in deletes.items()]
+    line(console, f"Deletes {listed(sizes)}.", "bold")
+    if lost := plan["summary"]["irreversible"]:
+        # An edited plan, which is shown all the same, may count what its lists do not have.
+        of_what = f" ({named})" if (named := _what_is_irreversible(plan)) else ""
+        line(console, f"{lost:,} of the deletions cannot be undone{of_what}.", BAD)
+    if rest := sum(deletes.values()) - lost:
+        what = "The others go" if lost else "They go" if rest > 1 else "It goes"
+        them = "it" if rest == 1 and not lost else "them"
+        line(console, f"{what} to MLflow's trash; mlflow-gc restore brings {them} back.", "dim")
+    if names := fate_of_names(plan):
+        line(console, names)
+
+
+def fate_of_names(plan: dict[str, Any]) -> str | None:
+    """Return what happens to the names of deleted experiments, in a sentence; None without any.
+
+    ``set_experiment`` and ``experiments/create`` of a name in the trash fail (MLflow 2.3 to 3.18).
+    """
+    if not plan["experiments"]:
+        return None
+    if frees_names(plan):
+        return (
+            "Deleted experiments are renamed, so their names are free; restore gives them back unless "
+            "others have them by then."
+        )
+    return (
+        "Deleted experiments keep their names: set_experiment(name) fails until restore or purge."
+    )
+
+
+def totals(plan: dict[str, Any], console: Console) -> None:
+    """Print the table of numbers: how many there are, how many are old, stay, go, and how old."""
+    columns = [
+        Column(),
+        *[Column(right=True)] * 3,
+        Column("bold", right=True),
+        Column(right=True),
+        Column("dim"),
+    ]
+    table: list[tuple[str | Span, ...]] = [
+        ("", "scanned", "stale", "kept", "to delete", "share", ("age", None))
+    ]
+    for kind, (_, words) in kinds(plan):
+        counts = plan["summary"][kind]
+        scanned, stale, kept, going = (
+            counts[key] for key in ("scanned", "stale", "protected", "delete")
+        )
+        lost = any(not entry["reversible"] for entry in plan[kind])
+        number = f"{going:,}"
+        table.append(
+            (
+                words,
+                f"{scanned:,}",
+                f"{stale:,}",
+                f"{kept:,}",
+                (number, BAD) if lost else number,
+                percent(going, scanned),
+                ages(kind, plan[kind], plan["as_of"]),
+            )
+        )
+    rows(console, columns, table)
+
+
+def basis(plan: dict[str, Any], console: Console) -> None:
+    """Print by which policy and at which moment, and what a reader has to know about the scan."""
+    line(console, f"As of {plan['as_of']}, {policy_sentences.ages(plan['policy'])}.")
+    for sentence in policy_sentences.limits(plan["policy"]):
+        line(console, sentence)
+
+
+def diagnostics(
+    plan: dict[str, Any], console: Console, state: Applicability, *, everything: bool
+) -> None:
+    """Print what the file, the scan and the guards say, first what keeps it from being applied."""
+    said = dict.fromkeys([*state.details, *(d["message"] for d in plan["diagnostics"])])
+    found = [(message not in state.details, message) for message in said]
+    shown = found if everything else found[:CUT_AT]
+    for is_harmless, message in shown:
+        label, style = ("Warning", _WARNING) if is_harmless else ("Problem", BAD)
+        spans(console, [(f"{label}: ", style), (message, None)])
+    more(console, len(found) - len(shown), "warnings", indent=0)
+
+
+def legend(plan: dict[str, Any], console: Console) -> None:
+    """Print what the marks in front of the lines mean."""
+    parts: list[Span] = [("- can be restored", None)] if _deletes(plan) else []
+    if plan["summary"]["irreversible"]:
+        parts.append(("! cannot be undone", BAD))
+    if any(plan["protected"][kind] for kind in KIND_WORDS):
+        parts.append(("+ stays", "green"))
+    if parts:
+        gaps: list[Span] = [("    ", None)] * len(parts)
+        spans(console, [part for pair in zip(gaps, parts, strict=True) for part in pair][1:])
+
+
+def footer(
+    plan: dict[str, Any],
+    console: Console,
+    state: Applicability,
+    *,
+    path: str,
+    steps: tuple[str, ...],
+) -> None:
+    """Print the summary, the plan's id, and the exact next commands.
+
+    Args:
+        plan: the document.
+        console: where to.
+        state: whether it may be applied; no command that would be refused is offered.
+        path: where it was read or written; ``-`` if it has no name.
+        steps: commands to offer, of ``show``, ``check`` and ``prune``.
+    """
+    going = sum(_deletes(plan).values())
+    lost = plan["summary"]["irreversible"]
+    kept = sum(plan["summary"][kind]["protected"] for kind in KIND_WORDS)
+    parts: list[Span] = [("Plan: ", "bold"), (f"{going:,} to delete", "bold")]
+    if lost:
+        parts += [(", ", "bold"), (f"{lost:,} of them for good", BAD)]
+    parts.append((f"; {kept:,} kept although old.", "bold"))
+    spans(console, parts)
+    file = file_argument(path)
+    facts = [("file", path)]
+    if state.is_genuine:
+        # Of a file that was changed it is the id of another one: nobody may take it for this one's.
+        facts.append(("plan_id", plan["plan_id"]))
+    if state.may_be_applied:
+        until = f"until {plan['expires_at']}" if plan["expires_at"] else "for ever"
+        facts.append(("valid", until))
+    for name, fact in facts:
+        spans(console, [(f"{name:<8} ", "dim"), (fact, None)])
+    if not state.may_be_applied:
+        line(console, f"CANNOT BE APPLIED: {state.why}.", BAD)
+        if (
+            going and "show" not in steps
+        ):  # who reads the plan; others hear it from the command itself
+            line(console, state.advice)
+    commands = {
+        "show": ("Review:", ("show", file)),
+        "check": ("Check:", ("check", file)),
+        "prune": ("Apply:", ("prune", file)),
+        "expect": ("In CI:", ("prune", file, "--expect", plan["plan_id"])),
+    }
+    for step in steps:
+        if step == "show" or (state.may_be_applied and going):
+            name, words = commands[step]
+            written = command(*words, server=plan["server"])
+            spans(console, [(f"{name:<8} ", "dim"), (written, "cyan")])
+
+
+def kinds(plan: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield kinds with their words; registered models only where the policy looks at them."""
+    for kind, words in KIND_WORDS.items():
+        if kind != "registered_models" or plan["summary"][kind]["scanned"]:
+            yield kind, words
+
+
+def _deletes(plan: dict[str, Any]) -> dict[str, int]:
+    order = ("runs", "experiments", "model_versions", "registered_models")
+    return {kind: len(plan[kind]) for kind in order if plan[kind]}
+
+
+def _what_is_irreversible(plan: dict[str, Any]) -> str:
+    words = [
+        KIND_WORDS[kind][len(plan[kind]) != 1]
+        for kind in ("model_versions", "registered_models")
+        if plan[kind]
+    ]
+    if any(not run["reversible"] for run in plan["runs"]):
+        words.append("assessments of evaluation runs")
+    return listed(words)

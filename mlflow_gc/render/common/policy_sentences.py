@@ -1,0 +1,258 @@
+"""A resolved policy in English, from the ``policy`` object that a plan carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mlflow_gc.render.common.lines import listed
+from mlflow_gc.retention.rules import NEVER, OFF
+
+_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
+_BUCKETS = {"daily": "days", "weekly": "ISO weeks", "monthly": "months", "yearly": "years"}
+
+_DIGEST = len("sha256:") + 12
+
+Json = Mapping[str, Any]
+
+
+def ages(policy: Json) -> str:
+    """Return the age that counts by default, in one line."""
+    ttl = policy["default"]["ttl"]
+    if ttl == NEVER:
+        return "TTL never: by default nothing is stale"
+    return f"TTL {span(ttl)}: stale is what is older than {policy['cutoff']}"
+
+
+def source(found: Json | None) -> str:
+    """Return which policy file counted, or that there was none, in a sentence.
+
+    Args:
+        found: ``policy_source`` of a plan; None for a plan that has none (before 1.1).
+    """
+    if found is None:
+        return "Policy file: this plan does not say."
+    if found["path"] is None:
+        return "No policy file: the defaults count."
+    return f"Policy file {found['path']} ({(found['digest'] or '')[:_DIGEST]})."
+
+
+def limits(policy: Json) -> Iterator[str]:
+    """Yield what a policy asks for beyond the TTL, a line each, for the head of a plan."""
+    if rules := policy["rules"]:
+        yield "Rules, the first that matches decides: " + "; ".join(_short(rule) for rule in rules)
+    if keeps := list(_keeps(policy["default"]["keep"])):
+        yield "By default " + listed(keeps) + " stay."
+    if policy["grace"] != OFF:
+        yield _grace(policy)
+    yield from _floors(policy)
+
+
+def explain(policy: Json) -> Iterator[str]:
+    """Yield the whole policy in English, line by line."""
+    default, rules = policy["default"], policy["rules"]
+    yield "What was not active for the time below is stale. It goes unless something protects it."
+    yield ""
+    yield "Where no rule matches" if rules else "Everything"
+    yield from (f"  {line}" for line in _rule(default, {}))
+    if rules:
+        yield ""
+        yield "Rules: the first that matches decides"
+    for number, rule in enumerate(rules, 1):
+        yield f"  {number}. {rule['name']}: {subject(rule['match'])}"
+        yield from (f"     {line}" for line in _rule(rule, rule["match"]))
+    yield ""
+    yield "Owners"
+    yield f"  Whatever has the tag {policy['keep_tag']} stays, and all that is in it."
+    yield from (f"  {line}" for line in _ttl_tags(policy))
+    yield ""
+    yield "Limits"
+    yield from (f"  {line}" for line in _floors(policy))
+    if policy["grace"] != OFF:
+        yield f"  {_grace(policy)}"
+    if policy["evaluation_runs"] != "delete":
+        yield "  Evaluation runs stay: their assessments would go for good."
+    if policy.get("free_experiment_names", False):
+        yield "  Deleted experiments are renamed, so that their names are free."
+    expiry = policy["expire_after"]
+    for_so_long = "for ever" if expiry == NEVER else f"for {span(expiry)}"
+    yield f"  A plan can be applied {for_so_long}."
+    yield f"  Days, weeks, months and years are those of {policy['time_zone']}."
+
+
+def _ttl_tags(policy: Json) -> Iterator[str]:
+    """Yield what a TTL tag may do."""
+    if not policy["owners_may_shorten"]:
+        yield "A tag mlflow_gc.ttl may ask for more than the times above, never for less."
+    else:
+        # Plans before 1.1 do not say; prune keeps to these.
+        shortest = span(policy.get("owners_shortest_ttl", "7d"))
+        yield "A tag mlflow_gc.ttl may ask for more than the times above."
+        if policy.get("owners_may_shorten_irreversible", False):
+            yield f"It may ask for less, down to {shortest}, also where a deletion is irreversible."
+        else:
+            yield f"It may ask for less, down to {shortest}, where a deletion can be undone;"
+            yield "never for model versions, registered models and evaluation runs."
+    yield 'It changes nothing where these say "never".'
+
+
+def subject(match: Json) -> str:
+    """Return what a selector is about, in words."""
+    of_models = any(key in match for key in ("model", "model_regex"))
+    if _is_of_runs(match):
+        what = "runs" + _listed([*_of_the_run(match), *_in_experiments(match)])
+    elif of_models:
+        what = f"registered models{_listed(list(_names(match, 'model')))}, and their versions"
+    elif _is_of_experiments(match):
+        what = f"experiments{_listed(list(_names(match, 'experiment')))}, and their runs"
+    else:
+        what = "experiments, runs, registered models and their versions"
+    anywhere = [*_tags(match)]
+    if "workspace" in match:
+        anywhere.append(f"in workspace {match['workspace']}")
+    return what + (f"; {listed(anywhere)}" if anywhere else "")
+
+
+def span(text: str) -> str:
+    """Return ``90 days`` for ``90d``."""
+    number, unit = int(text[:-1]), _UNITS[text[-1]]
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"
+
+
+def _is_of_runs(match: Json) -> bool:
+    return any(key in match for key in ("status", "user", "run_name"))
+
+
+def _is_of_experiments(match: Json) -> bool:
+    return any(key in match for key in ("experiment", "experiment_regex"))
+
+
+def _names(match: Json, kind: str) -> Iterator[str]:
+    if kind in match:
+        yield f"named {match[kind]}"
+    if f"{kind}_regex" in match:
+        yield f"whose name matches {match[f'{kind}_regex']}"
+
+
+def _of_the_run(match: Json) -> Iterator[str]:
+    if "status" in match:
+        yield f"that are {listed(match['status'], 'or')}"
+    if "run_name" in match:
+        yield f"named {match['run_name']}"
+    if "user" in match:
+        yield f"of user {match['user']}"
+
+
+def _in_experiments(match: Json) -> Iterator[str]:
+    names = list(_names(match, "experiment"))
+    if names:
+        yield f"in experiments {listed(names)}"
+
+
+def _tags(match: Json) -> Iterator[str]:
+    for key, value in match.get("tags", {}).items():
+        yield f"with a tag {key}" if value == "*" else f"with the tag {key}={value}"
+
+
+def _rule(rule: Json, match: Json) -> Iterator[str]:
+    """Yield the times of a rule, for the kinds that it can be about, and what it keeps."""
+    of_models = any(key in match for key in ("model", "model_regex"))
+    of_runs = _is_of_runs(match)
+    times: list[tuple[str, str]] = []
+    if not of_models:
+        times += _times_of_runs(rule, match)
+    if not of_models and not of_runs:
+        own = rule.get("experiments", rule["ttl"])
+        if own == rule["empty_experiments"]:
+            times.append(("experiments (once all their runs go)", own))
+        else:
+            times.append(("experiments with runs (once all of these go)", own))
+            times.append(("experiments without runs", rule["empty_experiments"]))
+    if not of_runs and not _is_of_experiments(match):
+        times.append(("model versions", rule["ttl"]))
+        times.append(("registered models without versions", rule["empty_models"]))
+    by_age: dict[str, list[str]] = {}
+    for what, age in times:
+        by_age.setdefault("never" if age in {NEVER, OFF} else span(age), []).append(what)
+    if list(by_age) == ["never"]:
+        yield "never: all of it stays"
+        return
+    for age, whats in by_age.items():
+        yield f"{age}: {', '.join(whats)}"
+    keeps = list(_keeps(rule["keep"]))
+    if keeps:
+        is_mixed = not of_models and not of_runs and not _is_of_experiments(match)
+        group = "model" if of_models else "experiment and model" if is_mixed else "experiment"
+        yield f"Of each {group} stay all the same:"
+        yield from (f"  {words}" for words in keeps)
+
+
+def _times_of_runs(rule: Json, match: Json) -> Iterator[tuple[str, str]]:
+    by_age: dict[str, list[str]] = {}
+    for status in match.get("status") or ["FINISHED", "FAILED", "KILLED", "RUNNING", "SCHEDULED"]:
+        if status in {"RUNNING", "SCHEDULED"}:
+            age = NEVER if rule["zombies"] == OFF else rule["zombies"]
+        elif status in rule["statuses"]:
+            age = rule["ttl"] if status == "FINISHED" else rule["failed_ttl"]
+        else:
+            age = NEVER
+        by_age.setdefault(age, []).append(status)
+    for age, statuses in by_age.items():
+        yield f"{listed(statuses)} runs", age
+
+
+def _keeps(keep: Json) -> Iterator[str]:
+    if "last" in keep:
+        yield "all" if keep["last"] == "all" else f"the newest {keep['last']:,}"
+    counted = [
+        _so_many(keep[name], words) for name, words in _BUCKETS.items() if _is_number(keep, name)
+    ]
+    if counted:
+        yield f"the newest of each of the last {listed(counted)} that have something"
+    if always := [words for name, words in _BUCKETS.items() if keep.get(name) == "all"]:
+        yield f"the newest of each of all {listed(always)}"
+    if "within" in keep:
+        yield f"what was active within {span(keep['within'])}"
+    for best in keep.get("best", ()):
+        end = "highest" if best["mode"] == "max" else "lowest"
+        yield f"the {best['count']:,} with the {end} {best['metric']} (runs only)"
+
+
+def _is_number(keep: Json, name: str) -> bool:
+    return isinstance(keep.get(name), int)
+
+
+def _so_many(number: Any, words: str) -> str:
+    # A floor of a newer version may be anything.
+    shown = f"{number:,}" if isinstance(number, int) else number
+    return f"{shown} {words.removesuffix('s') if number == 1 else words}"
+
+
+def _grace(policy: Json) -> str:
+    return f"Only what mlflow-gc mark announced {span(policy['grace'])} before goes."
+
+
+def _floors(policy: Json) -> Iterator[str]:
+    if int(policy["min_age"][:-1]):
+        yield f"Nothing younger than {span(policy['min_age'])} goes."
+    last = {k.replace("_", " "): n for k, n in policy["keep_last"].items() if n}
+    if last:
+        yield "The newest of each group stay: " + ", ".join(_so_many(n, k) for k, n in last.items())
+    if policy["evaluation_runs"] == "delete":
+        yield "Evaluation runs may go; their assessments go for good."
+    guards = [f"{key} {n:,}" for key, n in policy["guards"]["max_deletions"].items()]
+    guards += [f"{key} {n} %" for key, n in policy["guards"]["max_share_percent"].items()]
+    if guards:
+        yield "Guards: at most " + ", ".join(guards)
+    if policy["accept_partial_view"]:
+        yield "A partial view of the server was accepted."
+
+
+def _short(rule: Json) -> str:
+    keeps = ", ".join(rule["keep"])
+    ttl = rule["ttl"]
+    return f"{rule['name']} ({ttl}{f', keeps {keeps}' if keeps else ''})"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f" {' '.join(words)}" if words else ""

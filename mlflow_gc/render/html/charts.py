@@ -1,0 +1,115 @@
+"""Which charts a plan gets: those that answer what a reviewer asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mlflow_gc.render.html.bars import Bar, chart
+from mlflow_gc.render.html.entries import Entry, Fate, experiment_names, statistics
+from mlflow_gc.render.html.markup import filter_link, percent
+from mlflow_gc.render.html.reasons import why_it_stays
+
+NOBODY = "-"
+"""The owner of runs without one, in a link."""
+
+
+def charts(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+    """Yield the charts by experiment, model, owner and reason that have something to show."""
+    yield from chart(
+        "Which experiments lose runs?",
+        "Runs that go, of all active runs of the experiment.",
+        ("Experiment", "Runs that go"),
+        list(_by_experiment(plan, found)),
+    )
+    yield from chart(
+        "Which models lose versions?",
+        "Versions that go, beside those that stay.",
+        ("Registered model", "Versions that go"),
+        list(_by_model(plan, found)),
+    )
+    yield from chart(
+        "Whose runs go?",
+        "By the user that MLflow recorded.",
+        ("Owner", "Runs that go"),
+        list(_by_owner(found)),
+    )
+    yield from chart(
+        "Why do they go?",
+        "All kinds; one with several reasons counts for each.",
+        ("Reason", "Entities that go"),
+        list(_by_reason(found)),
+    )
+    yield from chart(
+        "What keeps the others?",
+        "All kinds; what is old and stays.",
+        ("Reason", "Entities that stay"),
+        list(_by_protection(found)),
+    )
+
+
+def _by_experiment(plan: Mapping[str, Any], found: Iterable[Entry]) -> Iterator[Bar]:
+    names = experiment_names(plan)
+    totals = {
+        e["experiment_id"]: e["delete"] + e["protected"] + e["fresh"]
+        for e in statistics(plan).get("by_experiment", ())
+    }
+    for place, count, parts in _going(_runs(found), lambda run: (run.place,)):
+        total = totals.get(place, 0)
+        # A plan of an older version does not say; one that was edited may say nonsense.
+        note = f"of {total:,} · {percent(count, total)}" if total >= count else ""
+        link = filter_link(**{"kind": "run", "fate": "goes", "in": f"experiment:{place}"})
+        yield Bar(names.get(place) or f"experiment {place}", link, count, parts, note)
+
+
+def _by_model(plan: Mapping[str, Any], found: Iterable[Entry]) -> Iterator[Bar]:
+    fresh = {m["name"]: m["fresh"] for m in statistics(plan).get("by_model", ())}
+    versions = [entry for entry in found if entry.kind == "model_version"]
+    kept = Counter(version.place for version in versions if not version.goes)
+    for name, count, parts in _going((v for v in versions if v.goes), lambda v: (v.place,)):
+        stay = (("kept", kept[name]), ("fresh", fresh.get(name, 0)))
+        note = f"of {count + kept[name] + fresh[name]:,}" if name in fresh else ""
+        link = filter_link(**{"kind": "model_version", "fate": "goes", "in": f"model:{name}"})
+        yield Bar(name, link, count, (*parts, *stay), note)
+
+
+def _by_owner(found: Iterable[Entry]) -> Iterator[Bar]:
+    runs = _runs(found)
+    for owner, count, parts in _going(runs, lambda run: (run.owner,)):
+        link = filter_link(kind="run", fate="goes", owner=owner or NOBODY)
+        yield Bar(owner or "nobody recorded", link, count, parts, percent(count, len(runs)))
+
+
+def _by_reason(found: Iterable[Entry]) -> Iterator[Bar]:
+    going = (entry for entry in found if entry.goes)
+    for group, count, parts in _going(going, lambda entry: set(entry.groups)):
+        yield Bar(group, filter_link(fate="goes", reason=group), count, parts)
+
+
+def _by_protection(found: Iterable[Entry]) -> Iterator[Bar]:
+    kept = Counter(entry.why[0] for entry in found if not entry.goes)
+    for code, count in ranked(kept):
+        link = filter_link(fate="kept", reason=code)
+        yield Bar(why_it_stays(code), link, count, (("kept", count),))
+
+
+def _runs(found: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in found if entry.kind == "run" and entry.goes]
+
+
+def _going(
+    going: Iterable[Entry], groups_of: Callable[[Entry], Collection[str]]
+) -> Iterator[tuple[str, int, tuple[tuple[str, int], ...]]]:
+    """Yield groups with their counts, largest first, split by whether they can be undone."""
+    restorable: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    for entry in going:
+        (lost if entry.fate is Fate.IRREVERSIBLE else restorable).update(groups_of(entry))
+    for group, count in ranked(restorable + lost):
+        yield group, count, (("for-good", lost[group]), ("goes", restorable[group]))
+
+
+def ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Return groups with their counts, largest first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

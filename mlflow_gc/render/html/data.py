@@ -1,0 +1,225 @@
+"""The entities as compact JSON for the table's script: a list for each column.
+
+Words that repeat stand there once and are named by their place.  Everything is escaped here, so
+that the script only has to show it; what a link needs exactly is percent-encoded beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.html.ages import spans
+from mlflow_gc.render.html.entries import (
+    KINDS,
+    Entry,
+    age_bounds_days,
+    experiment_names,
+    milliseconds,
+)
+from mlflow_gc.render.html.links import Links, encode
+from mlflow_gc.render.html.reasons import why_it_stays
+
+_EVERYWHERE = {"reversible", "reasons", "reason", "via", "expect"}
+_ELSEWHERE = {
+    "experiment": _EVERYWHERE | {"experiment_id", "name"},
+    "run": _EVERYWHERE
+    | {"run_id", "run_name", "experiment_id", "experiment_name", "user_id", "status"},
+    "model_version": _EVERYWHERE | {"name", "version"},
+    "registered_model": _EVERYWHERE | {"name"},
+}
+"""Fields that have a column of their own."""
+
+# What a further field is; the second kind of expectation equals the field of the same name.
+_FIELD, _EXPECTED, _EXPECTED_AS_IS = 0, 1, 2
+
+_DEEPEST = 8
+_EXACT = 2**53
+
+
+def embedded(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+    """Yield the JSON for a ``<script type="application/json">``, in pieces."""
+    columns = _Columns(plan)
+    for entry in found:
+        columns.add(entry)
+    links = Links.of(plan["server"])
+    head = {
+        "asOf": milliseconds(plan["as_of"]),
+        "bounds": age_bounds_days(plan),
+        "spans": spans(age_bounds_days(plan)),
+        "kinds": KINDS,
+        "links": {
+            "tracking": links.tracking,
+            "registry": links.registry,
+            "suffix": links.suffix,
+        },
+        **columns.words(),
+    }
+    separator = "{"
+    for name, value in head.items():
+        yield f'{separator}"{name}":{_script_safe(value)}\n'
+        separator = ","
+    for name, column in columns.rows.items():
+        yield f',"{name}":['
+        yield from column.pieces()
+        yield "]\n"
+    yield "}"
+
+
+def _script_safe(value: Any) -> str:
+    r"""Return JSON in which nothing can end a script element or begin a comment or reference.
+
+    These characters can only stand inside JSON strings, where ``\u`` says the same.
+    """
+    found: str = orjson.dumps(value).decode()
+    for char in "<>&\u2028\u2029":
+        found = found.replace(char, f"\\u{ord(char):04x}")
+    return found
+
+
+class _Column:
+    """The values of one column as text, which takes a fraction of the memory of the values."""
+
+    _AT_ONCE = 4096
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._last: list[Any] = []
+
+    def add(self, value: Any) -> None:
+        """Append a value."""
+        self._last.append(value)
+        if len(self._last) == self._AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        separator = "," if self._texts else ""
+        self._texts.append(separator + _script_safe(self._last)[1:-1])
+        self._last.clear()
+
+    def pieces(self) -> Iterator[str]:
+        """Yield the JSON of the values, with commas between them."""
+        if self._last:
+            self._write()
+        yield from self._texts
+
+
+class _Columns:
+    """Rows, column by column, and the words that they name."""
+
+    def __init__(self, plan: Mapping[str, Any]) -> None:
+        self._experiments = experiment_names(plan)
+        self._strings = _Places(plain)
+        self._places = _Places(self._place)
+        self._whys = _Places(self._why)
+        self._groups = _Places(self._group)
+        self._shapes = _Places(lambda fields: [[how, plain(name)] for how, name in fields])
+        names = "kind fate id name place owner status last why via more"
+        self.rows = {name: _Column() for name in names.split()}
+
+    def add(self, entry: Entry) -> None:
+        """Append a row."""
+        string = self._strings.of
+        row = {
+            "kind": KINDS.index(entry.kind),
+            "fate": int(entry.fate),
+            "id": plain(entry.id),
+            "name": string(entry.name),
+            "place": self._places.of((entry.is_of_model, entry.place)),
+            "owner": string(entry.owner),
+            "status": string(entry.status),
+            "last": entry.last_ms,
+            "why": self._whys.of((entry.goes, entry.why, entry.groups)),
+            "via": [string(step) for step in entry.via],
+            "more": self._more(entry),
+        }
+        for name, value in row.items():
+            self.rows[name].add(value)
+
+    def words(self) -> dict[str, Any]:
+        """Return what the rows name by its place."""
+        return {
+            "strings": self._strings.found,
+            "places": self._places.found,
+            "whys": self._whys.found,
+            "groups": self._groups.found,
+            "shapes": self._shapes.found,
+        }
+
+    def _place(self, key: tuple[bool, str]) -> dict[str, Any]:
+        is_model, own = key
+        shown = plain(own)
+        place = {"model": is_model, "id": shown}
+        if not is_model:
+            place["name"] = plain(self._experiments.get(own, ""))
+        if encode(own) != own:
+            place["code"] = encode(own)
+        return place
+
+    def _why(self, key: tuple[bool, tuple[str, ...], tuple[str, ...]]) -> dict[str, Any]:
+        goes, why, groups = key
+        return {
+            "words": [plain(reason) if goes else why_it_stays(reason) for reason in why],
+            "groups": [self._groups.of((goes, group)) for group in groups],
+        }
+
+    @staticmethod
+    def _group(key: tuple[bool, str]) -> dict[str, Any]:
+        goes, group = key
+        return {
+            "goes": goes,
+            "key": plain(group),
+            "words": plain(group) if goes else why_it_stays(group),
+        }
+
+    def _more(self, entry: Entry) -> list[Any]:
+        """Return every other field of the plan's entry: which ones, then their values."""
+        document = entry.document
+        elsewhere = _ELSEWHERE[entry.kind]
+        fields, values = [], []
+        for name, value in document.items():
+            if name not in elsewhere:
+                fields.append((_FIELD, name))
+                values.append(_shown(value))
+        for name, value in document.get("expect", {}).items():
+            if document.get(name, ...) == value:
+                fields.append((_EXPECTED_AS_IS, name))
+            else:
+                fields.append((_EXPECTED, name))
+                values.append(_shown(value))
+        return [self._shapes.of(tuple(fields)), *values]
+
+
+class _Places:
+    """Values in the order in which they were first seen."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+        self._known: dict[Any, int] = {}
+        self.found: list[Any] = []
+
+    def of(self, key: Any) -> int:
+        """Return the place of a value."""
+        place = self._known.get(key)
+        if place is None:
+            place = self._known[key] = len(self.found)
+            self.found.append(self._make(key))
+        return place
+
+
+def _shown(value: Any, depth: int = 0) -> Any:
+    """Return a value of a plan with all text escaped; what a script could not hold as text."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, dict):
+        if depth >= _DEEPEST:
+            return "{…}"
+        return {plain(name): _shown(inner, depth + 1) for name, inner in value.items()}
+    if isinstance(value, list):
+        return "[…]" if depth >= _DEEPEST else [_shown(inner, depth + 1) for inner in value]
+    if isinstance(value, int) and abs(value) >= _EXACT:
+        return str(value)
+    return value

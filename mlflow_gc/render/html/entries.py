@@ -1,0 +1,175 @@
+"""A plan's lists as one: an entry for every entity that goes or is kept although old."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from sys import intern
+from typing import Any
+
+from mlflow_gc.domain.timestamps import DAY_MS, parse_time
+from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
+from mlflow_gc.render.html.reasons import why_it_goes
+
+KINDS = ("experiment", "run", "model_version", "registered_model")
+"""Kinds of entities, in the order of a plan's lists."""
+
+
+class Fate(IntEnum):
+    """What becomes of an entity; what cannot be undone comes first wherever this is an order."""
+
+    IRREVERSIBLE = 0
+    RESTORABLE = 1
+    KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entity of a plan.  All text is as the server sent it.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        fate: what becomes of it.
+        id: run id, experiment id or version; empty for a registered model.
+        name: of the run, the experiment or the model.
+        place: id of the run's experiment, own id of an experiment, name of a model.
+        owner: who made a run, where the plan says so.
+        status: of a run, where the plan says so.
+        last_ms: newest activity, ms since the epoch; None when the plan says nothing.
+        why: the reasons of a deletion; the code of a protection.
+        via: the chain that leads to what protects it.
+        place_in_plan: the list of the plan that holds it, and where.
+    """
+
+    kind: str
+    fate: Fate
+    id: str
+    name: str
+    place: str
+    owner: str
+    status: str
+    last_ms: int | None
+    why: tuple[str, ...]
+    via: tuple[str, ...]
+    place_in_plan: tuple[Sequence[Mapping[str, Any]], int]
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """Its entry in the plan."""
+        entities, place = self.place_in_plan
+        return entities[place]
+
+    @property
+    def goes(self) -> bool:
+        """Whether the plan deletes it."""
+        return self.fate is not Fate.KEPT
+
+    @property
+    def is_of_model(self) -> bool:
+        """Whether its place is a model, not an experiment."""
+        return self.kind in {"model_version", "registered_model"}
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Its reasons without what is of this entity alone; for a protection the code."""
+        return tuple(map(why_it_goes, self.why)) if self.goes else self.why
+
+
+def entries(plan: Mapping[str, Any]) -> list[Entry]:
+    """Return all entities of a plan: what cannot be undone, what goes, what stays."""
+    return sorted(_entries(plan), key=lambda entry: entry.fate)
+
+
+def _entries(plan: Mapping[str, Any]) -> Iterator[Entry]:
+    for kind in KINDS:
+        goes, stays = plan[f"{kind}s"], plan["protected"][f"{kind}s"]
+        for place, document in enumerate(goes):
+            fate = Fate.RESTORABLE if document["reversible"] else Fate.IRREVERSIBLE
+            yield _entry(kind, fate, document, document["reasons"], (), (goes, place))
+        for place, document in enumerate(stays):
+            why, via = (document["reason"],), document["via"]
+            yield _entry(kind, Fate.KEPT, document, why, via, (stays, place))
+
+
+def _entry(
+    kind: str,
+    fate: Fate,
+    document: Mapping[str, Any],
+    why: Sequence[str],
+    via: Sequence[str],
+    place_in_plan: tuple[Sequence[Mapping[str, Any]], int],
+) -> Entry:
+    if kind == "run":
+        own, name, place = document["run_id"], document["run_name"], document["experiment_id"]
+    elif kind == "experiment":
+        own, name, place = document["experiment_id"], document["name"], document["experiment_id"]
+    else:
+        own, name, place = document.get("version", ""), document["name"], document["name"]
+    return Entry(
+        kind=kind,
+        fate=fate,
+        id=own,
+        name=name,
+        # Each entry is parsed on its own: what half a million of them have in common would stay
+        # in memory as often.
+        place=intern(place),
+        owner=intern(document.get("user_id", "")),
+        status=intern(document.get("status", "")),
+        last_ms=_last_ms(kind, document),
+        why=tuple(map(intern, why)),
+        via=tuple(map(intern, via)),
+        place_in_plan=place_in_plan,
+    )
+
+
+_TIMES = {
+    "experiment": ("creation_time", "last_update_time", "last_activity_time"),
+    "run": ("last_activity_time",),
+    "model_version": ("creation_timestamp", "last_updated_timestamp"),
+    "registered_model": ("last_updated_timestamp",),
+}
+"""What counts as activity, as for the plan's ``statistics``."""
+
+
+def _last_ms(kind: str, document: Mapping[str, Any]) -> int | None:
+    found = (milliseconds(document.get(name)) for name in _TIMES[kind])
+    return max((ms for ms in found if ms is not None), default=None)
+
+
+def milliseconds(moment: str | None) -> int | None:
+    """Return a time of a plan in ms since the epoch; None for none and for what is no time."""
+    if not moment:
+        return None
+    try:
+        return parse_time(moment)
+    except ValueError:  # the schema knows the form, not the calendar: 2026-02-31
+        return None
+
+
+def experiment_names(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the name of each experiment that the plan names anywhere, by id."""
+    names = {e["experiment_id"]: e["name"] for e in statistics(plan).get("by_experiment", ())}
+    names |= {r["experiment_id"]: r["experiment_name"] for r in plan["runs"]}
+    for experiments in (plan["protected"]["experiments"], plan["experiments"]):
+        names |= {e["experiment_id"]: e["name"] for e in experiments}
+    return names
+
+
+def statistics(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the plan's numbers about what stays; empty for a plan of an older version."""
+    found: Mapping[str, Any] = plan.get("statistics") or {}
+    return found
+
+
+def age_bounds_days(plan: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the bounds between which ages are counted, in days."""
+    return tuple(statistics(plan).get("age_bounds_days") or AGE_BOUNDS_DAYS)
+
+
+def age_group(last_ms: int | None, as_of_ms: int | None, bounds_days: Sequence[int]) -> int:
+    """Return the place of an age between the bounds, counted as the plan's statistics do."""
+    if last_ms is None or as_of_ms is None:
+        return len(bounds_days) + 1
+    return bisect_right(bounds_days, (as_of_ms - last_ms) / DAY_MS)

@@ -1,0 +1,106 @@
+"""What can be read without scripts: the first rows of each list, and all that is kept by reason."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mlflow_gc.render.common.lines import KIND_WORDS, listed
+from mlflow_gc.render.html.charts import ranked
+from mlflow_gc.render.html.entries import Entry, Fate, experiment_names
+from mlflow_gc.render.html.links import Links
+from mlflow_gc.render.html.markup import counted, filter_link, text
+from mlflow_gc.render.html.reasons import why_it_stays
+
+FIRST_ROWS = 50
+"""How many rows of a list stand in the file as a plain table."""
+
+_EXAMPLES = 20
+_NAME = 200
+
+
+def first_rows(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+    """Yield a plain table of the first entities to delete of each kind."""
+    names = experiment_names(plan)
+    links = Links.of(plan["server"])
+    for kind in ("registered_model", "model_version", "run", "experiment"):
+        going = [entry for entry in found if entry.kind == kind and entry.goes]
+        if not going:
+            continue
+        title = f"{KIND_WORDS[f'{kind}s'][1].capitalize()} to delete"
+        if not any(entry.fate is Fate.RESTORABLE for entry in going):
+            title += ", IRREVERSIBLE"
+        cut = f"the first {FIRST_ROWS} of {len(going):,}"
+        count = cut if len(going) > FIRST_ROWS else f"{len(going):,}"
+        yield f'<table class="plain first"><caption>{title}: {count}</caption><thead><tr>'
+        for heading in ("Name", "Id", "Experiment", "Owner", "Last activity", "Why"):
+            yield f'<th scope="col">{heading}</th>'
+        yield "</tr></thead><tbody>"
+        for entry in going[:FIRST_ROWS]:
+            yield _row(entry, names, links)
+        yield "</tbody></table>"
+
+
+def _row(entry: Entry, names: Mapping[str, str], links: Links) -> str:
+    own = f"version {entry.id}" if entry.kind == "model_version" else entry.id
+    last = entry.document.get("last_activity_time") or entry.document.get("last_updated_timestamp")
+    where = names.get(entry.place, "") if entry.kind == "run" else ""
+    address = address_of(entry, links)
+    shown = text(entry.name, most=_NAME)
+    link = f'<a href="{text(address)}" rel="noopener noreferrer">{shown}</a>'
+    cells = (
+        f'<th scope="row">{link if address else shown}</th>',
+        f"<td><code>{text(own)}</code></td>",
+        f"<td>{text(where, most=_NAME)}</td>",
+        f"<td>{text(entry.owner, most=_NAME)}</td>",
+        f"<td>{text((last or '')[:10])}</td>",
+        f"<td>{text('; '.join(entry.why))}</td>",
+    )
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def address_of(entry: Entry, links: Links) -> str:
+    """Return where MLflow's own pages show an entity; nothing where they do not."""
+    if entry.kind == "experiment":
+        return links.experiment(entry.id)
+    if entry.kind == "run":
+        return links.run(entry.place, entry.id)
+    if entry.why == ("prompt",):
+        return links.prompt(entry.name)
+    if entry.kind == "model_version":
+        return links.model_version(entry.name, entry.id)
+    return links.model(entry.name)
+
+
+def kept(found: Sequence[Entry]) -> Iterator[str]:
+    """Yield what is old and stays: a line for each reason, with examples and their chains."""
+    by_reason: dict[str, list[Entry]] = defaultdict(list)
+    for entry in found:
+        if not entry.goes:
+            by_reason[entry.why[0]].append(entry)
+    if not by_reason:
+        yield "<p>Nothing old is kept.</p>"
+    for code, _ in ranked(Counter({code: len(those) for code, those in by_reason.items()})):
+        those = by_reason[code]
+        kinds = Counter(entry.kind for entry in those)
+        counts = listed([counted(n, *KIND_WORDS[f"{kind}s"]) for kind, n in kinds.most_common()])
+        words = why_it_stays(code)
+        yield f"<details><summary><strong>{counts}</strong> <span>{text(words)} "
+        yield f'<code class="note">{text(code)}</code></span></summary><ul class="chains">'
+        for entry in those[:_EXAMPLES]:
+            yield f"<li>{_chain(entry)}</li>"
+        link = filter_link(fate="kept", reason=code)
+        more = len(those) - _EXAMPLES
+        more_words = f"{more:,} more: show all in the table" if more > 0 else "Show in the table"
+        yield f'</ul><p><a class="scripted" href="{link}">{more_words}</a></p></details>'
+
+
+def _chain(entry: Entry) -> str:
+    name = text(entry.name, most=_NAME)
+    if entry.kind == "model_version":
+        name = f"{name}/{text(entry.id)}"
+    elif entry.id:
+        name = f"{name} <code>{text(entry.id)}</code>"
+    steps = "".join(f' <span class="step">← {text(step, most=_NAME)}</span>' for step in entry.via)
+    return f"{KIND_WORDS[f'{entry.kind}s'][0]} {name}{steps}"

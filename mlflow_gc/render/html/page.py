@@ -1,0 +1,138 @@
+"""The page as a whole: what it may do, its assets, and the order of its parts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from typing import Any
+
+from mlflow_gc.plan.verification import Applicability, applicability
+from mlflow_gc.render.html import sections
+from mlflow_gc.render.html.ages import ages
+from mlflow_gc.render.html.charts import charts
+from mlflow_gc.render.html.data import embedded
+from mlflow_gc.render.html.entries import entries, milliseconds
+from mlflow_gc.render.html.lists import FIRST_ROWS, first_rows, kept
+from mlflow_gc.render.html.markup import text
+
+STYLE = "report.css"
+SCRIPTS = ("report.js", "entities.js", "drawing.js", "table.js")
+
+
+def show(
+    plan: dict[str, Any],
+    *,
+    file_name: str = "prune-plan.json",
+    doubts: Sequence[Applicability] = (),
+) -> Iterator[str]:
+    """Yield a plan as one HTML file, piece by piece.
+
+    Args:
+        plan: the document.
+        file_name: how the command to apply calls the plan.
+        doubts: what :func:`mlflow_gc.plan.verification.distrust` found in the file.
+    """
+    found = entries(plan)
+    state = applicability(plan, doubts, for_others=True)
+    yield from _head(plan)
+    yield '<body><a class="skip" href="#entities">Skip to the table of all entities</a>\n'
+    yield '<header class="top"><p><b>mlflow-gc</b></p>'
+    yield '<button type="button" id="theme" hidden>Dark</button></header>\n'
+    expires = milliseconds(plan["expires_at"]) if state.may_be_applied else None
+    yield f'<main data-expires="{"" if expires is None else expires}">\n'
+    for part in (
+        sections.banner(plan, state),
+        sections.intro(plan, found, state),
+        sections.tiles(plan, found),
+        sections.remarks(plan),
+        sections.apply(plan, state, file_name),
+    ):
+        yield from part
+        yield "\n"
+    pictures = [*ages(plan, found), *charts(plan, found)]
+    if pictures:
+        yield '<section aria-labelledby="charts"><h2 id="charts">What goes, and what stays</h2>'
+        yield '<div class="charts">'
+        yield from pictures
+        yield "</div></section>\n"
+    yield from _entities(plan, found)
+    total = sum(not entry.goes for entry in found)
+    yield f'<section class="kept" aria-labelledby="kept"><h2 id="kept">Kept although old: {total:,}</h2>'
+    yield from kept(found)
+    yield "</section>\n"
+    yield from sections.policy(plan)
+    yield "</main>\n"
+    yield _footer(plan)
+    yield '<script type="application/json" id="data">'
+    yield from embedded(plan, found)
+    yield "</script></body></html>\n"
+
+
+def asset(name: str) -> str:
+    """Return the text of a style sheet or script of this package."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def content_security_policy() -> str:
+    """Return what the page may do: run and show what is in it, load and send nothing."""
+    scripts = " ".join(_digest(asset(name)) for name in SCRIPTS)
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {scripts}",
+            f"style-src {_digest(asset(STYLE))}",
+            "base-uri 'none'",
+            "form-action 'none'",
+            # Nothing can turn text into markup or code, not even by a mistake in our own scripts.
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
+
+
+def _digest(content: str) -> str:
+    found = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    return f"'sha256-{found}'"
+
+
+def _head(plan: dict[str, Any]) -> Iterator[str]:
+    title = text(f"Prune plan of {plan['server']['tracking_uri']}", most=200)
+    yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+    yield (f'<meta http-equiv="Content-Security-Policy" content="{content_security_policy()}">\n')
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    yield '<meta name="color-scheme" content="light dark">\n'
+    yield '<meta name="referrer" content="no-referrer">\n'
+    yield f"<title>{title}</title>\n"
+    yield f"<style>{asset(STYLE)}</style>\n"
+    for name in SCRIPTS:
+        yield f"<script>{asset(name)}</script>\n"
+    yield "</head>\n"
+
+
+def _entities(plan: dict[str, Any], found: Sequence[Any]) -> Iterator[str]:
+    yield '<section id="entities" aria-labelledby="entities-title">'
+    yield '<h2 id="entities-title" tabindex="-1">Every entity</h2>'
+    yield '<p class="sub">All that goes, and all that is old and stays.</p>'
+    yield asset("table.html")
+    yield '<div class="without-script">'
+    if any(entry.goes for entry in found):
+        yield (
+            f'<p class="note">Without scripts this page shows the first {FIRST_ROWS} of each list. '
+            "The plan itself holds all of them, and show --all prints them.</p>"
+        )
+        yield from first_rows(plan, found)
+    else:
+        yield "<p>Nothing is to be deleted.</p>"
+    yield "</div></section>\n"
+
+
+def _footer(plan: dict[str, Any]) -> str:
+    tool = plan["tool"]
+    return (
+        f"<footer><p>Made by {text(tool['name'])} {text(tool['version'])} at "
+        f"{text(plan['created_at'])} for the server "
+        f"<code>{text(plan['server']['identity'])}</code>. This file is complete in itself: it "
+        "loads nothing and sends nothing.</p></footer>\n"
+    )

@@ -1,0 +1,257 @@
+"""The parts of the page above the table: head, banner, numbers, the command to apply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mlflow_gc.errors import UsageProblem
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.verification import Applicability
+from mlflow_gc.render.common import policy_sentences
+from mlflow_gc.render.common.lines import KIND_WORDS, listed
+from mlflow_gc.render.common.plan_summary import fate_of_names
+from mlflow_gc.render.html.bars import FILLS
+from mlflow_gc.render.html.entries import KINDS, Entry, Fate
+from mlflow_gc.render.html.links import Links
+from mlflow_gc.render.html.markup import counted, filter_link, percent, text
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rules import NEVER
+
+_AT_ONCE = 6
+_LONGEST = 600
+"""Sentences about the plan: how many are seen at once, and where a long one is cut."""
+
+
+def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability) -> Iterator[str]:
+    """Yield the title, what the plan does in a sentence, and what it is about."""
+    server = plan["server"]
+    where = server["tracking_uri"].removeprefix("https://").removeprefix("http://")
+    yield f'<div class="intro"><p class="eyebrow">Prune plan</p><h1>{text(where)}</h1>'
+    yield f'<p class="lead">{_lead(plan, found, state)}</p>'
+    if names := fate_of_names(dict(plan)):
+        yield f'<p class="note">{text(names)}</p>'
+    yield '<dl class="facts">'
+    for name, value in _facts(plan, state):
+        yield f"<div><dt>{name}</dt><dd>{value}</dd></div>"
+    yield "</dl></div>"
+
+
+def _lead(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability) -> str:
+    going = [
+        counted(n, *KIND_WORDS[kind])
+        for kind in (f"{kind}s" for kind in KINDS)
+        if (n := len(plan[kind]))
+    ]
+    if not going:
+        return "Nothing is to be deleted."
+    lost = sum(entry.fate is Fate.IRREVERSIBLE for entry in found)
+    undo = (
+        f'<strong class="for-good">{lost:,} of these deletions cannot be undone.</strong>'
+        if lost
+        else "All of it can be restored."
+    )
+    verb = "Deletes" if state.may_be_applied else "Would delete"
+    return f"{verb} {listed(going)}. {undo}"
+
+
+def _facts(plan: Mapping[str, Any], state: Applicability) -> Iterator[tuple[str, str]]:
+    server = plan["server"]
+    yield "Server", _address(server["tracking_uri"], Links.of(server).tracking)
+    if server["registry_uri"] != server["tracking_uri"]:
+        yield "Registry", _address(server["registry_uri"], Links.of(server).registry)
+    if server["workspace"]:
+        yield "Workspace", text(server["workspace"])
+    yield "MLflow", text(server["mlflow_version"] or "version unknown")
+    yield "As of", _time(plan["as_of"])
+    yield "Policy", text(policy_sentences.source(plan.get("policy_source")))
+    yield "Stale by default", _default_age(plan["policy"])
+    if not plan["expires_at"]:
+        yield "Expires", "never"
+    else:
+        left = '<span class="note" id="time-left"></span>'
+        yield "Expires", f"{_time(plan['expires_at'])} {left}"
+    if not state.is_genuine:
+        return  # it names the plan that this file was made from, and nobody approved this one
+    yield (
+        "Plan id",
+        f'<code id="plan-id">{text(plan["plan_id"])}</code> {_copy("plan-id", "plan id")}',
+    )
+
+
+def _default_age(policy: Mapping[str, Any]) -> str:
+    ttl = policy["default"]["ttl"]
+    if ttl == NEVER:
+        return "never"
+    return f"after {text(policy_sentences.span(ttl))}: before {_time(policy['cutoff'])}"
+
+
+def banner(plan: Mapping[str, Any], state: Applicability) -> Iterator[str]:
+    """Yield what has to be seen first, and the banner that appears once the plan expires."""
+    if not state.may_be_applied:
+        yield f'<section class="banner" aria-label="Warning"><h2>{text(f"This plan cannot be applied: {state.why}")}</h2>'
+        said = [*state.details, *(d["message"] for d in plan["diagnostics"])]
+        yield _paragraphs(list(dict.fromkeys(said)))
+        yield f"<p>{text(state.advice)}</p></section>"
+        return
+    if plan["expires_at"]:
+        yield '<section class="banner" id="expired" role="alert" hidden>'
+        yield "<h2>This plan cannot be applied: it expired</h2>"
+        yield f"<p>It was valid until {text(plan['expires_at'])}.</p>"
+        new = text(command("report", for_others=True))
+        yield f"<p>Make and review a new plan: {new}</p></section>"
+    if not plan["complete"]:
+        yield '<section class="banner" aria-label="Warning">'
+        yield "<h2>The scan was not complete; somebody accepted that</h2>"
+        yield _paragraphs([d["message"] for d in plan["diagnostics"]]) + "</section>"
+
+
+def remarks(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the scan noted on a plan that can be applied all the same."""
+    if plan["diagnostics"] and plan["applyable"] and plan["complete"]:
+        yield '<section class="remarks" aria-labelledby="remarks"><h2 id="remarks">Worth a look</h2>'
+        yield _paragraphs([d["message"] for d in plan["diagnostics"]]) + "</section>"
+
+
+def tiles(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+    """Yield the numbers: to delete by kind, their share, what is kept, what cannot be undone."""
+    yield '<section aria-labelledby="numbers"><h2 class="unseen" id="numbers">In numbers</h2>'
+    yield '<ul class="tiles">'
+    for kind in ("run", "experiment", "model_version", "registered_model"):
+        counts = plan["summary"][f"{kind}s"]
+        if not counts["scanned"] and not counts["delete"] and kind == "registered_model":
+            continue
+        yield _tile(kind, counts, found)
+    yield _lost_tile(found)
+    yield "</ul></section>"
+
+
+def _tile(kind: str, counts: Mapping[str, int], found: Sequence[Entry]) -> str:
+    word, words = KIND_WORDS[f"{kind}s"]
+    deleted, kept, scanned = counts["delete"], counts["protected"], counts["scanned"]
+    lost = sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found)
+    parts = (("for-good", min(lost, deleted)), ("goes", max(deleted - lost, 0)), ("kept", kept))
+    link = filter_link(kind=kind, fate="goes")
+    title = words.capitalize() if kind != "registered_model" else "Empty models"
+    return (
+        f'<li class="tile"><h3>{title}</h3>'
+        f'<p class="big"><a href="{link}">{deleted:,}<span class="unit"> to delete</span></a></p>'
+        f"{_share_bar(parts, scanned)}"
+        f'<p class="sub">{percent(deleted, scanned)} of {scanned:,} scanned<br>'
+        f"{kept:,} old {word if kept == 1 else words} kept</p></li>"
+    )
+
+
+def _lost_tile(found: Sequence[Entry]) -> str:
+    lost = [
+        counted(n, *KIND_WORDS[f"{kind}s"])
+        for kind in KINDS
+        if (n := sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found))
+    ]
+    number = sum(entry.fate is Fate.IRREVERSIBLE for entry in found)
+    going = sum(entry.goes for entry in found)
+    shown = f'{number:,}<span class="unit"> irreversible</span>'
+    what = f"{listed(lost)}: no command brings {'it' if number == 1 else 'them'} back"
+    if number and any(e.kind == "run" and e.fate is Fate.IRREVERSIBLE for e in found):
+        what = f"{listed(lost)}; of runs only their assessments are lost"
+    link = filter_link(fate="irreversible")
+    big = f'<a class="for-good" href="{link}">{shown}</a>' if number else shown
+    return (
+        f'<li class="tile"><h3>Cannot be undone</h3><p class="big">{big}</p>'
+        f"{_share_bar((('for-good', number), ('goes', going - number)), going)}"
+        f'<p class="sub">{what if number else "Runs and experiments go to the trash"}<br>'
+        "mlflow-gc restore undoes the rest</p></li>"
+    )
+
+
+def _share_bar(parts: Sequence[tuple[str, int]], whole: int) -> str:
+    shapes, start = [], 0.0
+    for name, number in parts:
+        width = min(100 * number / whole, 100 - start) if whole else 0
+        if width:
+            shapes.append(
+                f'<rect class="{name}" {FILLS[name]} x="{start:.2f}%" '
+                f'width="{width:.2f}%" height="6"/>'
+            )
+        start += width
+    return (
+        '<svg class="share" width="100%" height="6" aria-hidden="true">'
+        f'<rect class="track" fill="#8883" width="100%" height="6"/>{"".join(shapes)}</svg>'
+    )
+
+
+def apply(plan: Mapping[str, Any], state: Applicability, file_name: str) -> Iterator[str]:
+    """Yield the command that applies exactly this plan, if there is one."""
+    if not state.may_be_applied or not any(plan[f"{kind}s"] for kind in KINDS):
+        return
+    words = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
+    line = command(*words, server=plan["server"], for_others=True)
+    yield '<section class="apply" id="apply" aria-labelledby="apply-title">'
+    yield '<h2 id="apply-title">Apply</h2>'
+    yield f'<p class="command"><code id="command">{text(line)}</code> '
+    yield f"{_copy('command', 'command')}</p>"
+    yield (
+        '<p class="sub"><code>--expect</code> binds the approval to this content. Each entity is '
+        "looked at once more right before it goes; what changed meanwhile is skipped.</p></section>"
+    )
+
+
+def policy(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the policy in words."""
+    yield '<section class="policy" aria-labelledby="policy"><h2 id="policy">Policy</h2>'
+    try:
+        Policy.from_document(plan["policy"], as_of=plan["as_of"])
+        sentences = list(policy_sentences.explain(plan["policy"]))
+    except (UsageProblem, ValueError) as error:
+        yield f"<p>It cannot be put into words: {text(error)}</p></section>"
+        return
+    yield from _outline(sentences)
+    yield "</section>"
+
+
+def _outline(lines: Sequence[str]) -> Iterator[str]:
+    """Turn indented lines into headings and nested lists."""
+    depths: list[int] = []
+    for number, line in enumerate(lines):
+        words = line.strip()
+        if not words:
+            continue
+        depth = len(line) - len(line.lstrip(" "))
+        while depths and depths[-1] > depth:
+            depths.pop()
+            yield "</li></ul>"
+        if not depth:
+            following = lines[number + 1] if number + 1 < len(lines) else ""
+            tag = "h3" if following.startswith(" ") else "p"
+            yield f"<{tag}>{text(words)}</{tag}>"
+        elif depths and depths[-1] == depth:
+            yield f"</li><li>{text(words)}"
+        else:
+            depths.append(depth)
+            yield f"<ul><li>{text(words)}"
+    yield "</li></ul>" * len(depths)
+
+
+def _address(uri: str, pages: str) -> str:
+    if not pages:
+        return text(uri)
+    return f'<a href="{text(pages)}" rel="noopener noreferrer">{text(uri)}</a>'
+
+
+def _time(moment: str) -> str:
+    shown = text(moment.replace("T", " ", 1)[:16])
+    return f'<time datetime="{text(moment)}" title="{text(moment)}">{shown} UTC</time>'
+
+
+def _copy(element: str, what: str) -> str:
+    # Shown by the script, without which it could do nothing.
+    return f'<button type="button" class="copy" data-copy="{element}" hidden>Copy {what}</button>'
+
+
+def _paragraphs(sentences: Sequence[str]) -> str:
+    if len(sentences) == 1:
+        return f"<p>{text(sentences[0], most=_LONGEST)}</p>"
+    items = [f"<li>{text(sentence, most=_LONGEST)}</li>" for sentence in sentences]
+    first, rest = "".join(items[:_AT_ONCE]), "".join(items[_AT_ONCE:])
+    more = f"<details><summary>{len(items) - _AT_ONCE:,} more</summary><ul>{rest}</ul></details>"
+    return (f"<ul>{first}</ul>" if first else "") + (more if rest else "")

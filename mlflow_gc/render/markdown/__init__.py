@@ -1,0 +1,1 @@
+"""Markdown for merge requests and job summaries."""

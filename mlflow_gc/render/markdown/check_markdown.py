@@ -1,0 +1,70 @@
+"""What has changed on the server since a plan was made, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mlflow_gc.render.common import budget
+from mlflow_gc.render.common.budget import Notice, Part
+from mlflow_gc.render.common.lines import KIND_WORDS, NAME
+from mlflow_gc.render.markdown.gfm import code, folded, head, row, words
+from mlflow_gc.render.terminal.check_text import CODES, NUMBERS, doubts, in_all, why
+
+_ADDRESS = 200
+_SENTENCE = 600
+
+Json = dict[str, Any]
+
+
+def check(found: Json, *, most_bytes: int | None = budget.DEFAULT) -> str:
+    """Return a check as Markdown.
+
+    Args:
+        found: as :func:`mlflow_gc.apply.check.check_document` returns it.
+        most_bytes: lists are cut so that the text is no larger; None cuts nothing.
+    """
+    plan = found["plan"]
+    last = f"plan_id {code(plan['plan_id'])}, checked at {found['checked_at']}\n"
+    return budget.fit([*_top(found), *_tables(found), last], most_bytes)
+
+
+def _top(found: Json) -> Iterator[Part]:
+    yield f"## Check of the prune plan of {code(found['plan']['tracking_uri'], most=_ADDRESS)}\n\n"
+    yield f"{in_all(found)}\n\n"
+    for sentence in doubts(found):
+        yield f"**{words(sentence, most=_SENTENCE)}**\n\n"
+    yield Notice("This text was cut to fit; check with `--all` shows everything.\n\n")
+    yield head("", *(f"{number}:" for number in NUMBERS))
+    for kind, (_, nouns) in KIND_WORDS.items():
+        counts = found["summary"][kind]
+        if kind != "registered_models" or any(counts.values()):
+            yield row(nouns, *(f"{counts[key]:,}" for key in NUMBERS))
+    yield "\n"
+
+
+def _tables(found: Json) -> Iterator[Part]:
+    for kind, (noun, nouns) in KIND_WORDS.items():
+        if entities := found[kind]:
+            where = ("experiment",) if kind == "runs" else ()
+            yield folded(
+                f"{nouns.capitalize()}: {len(entities):,} not as planned",
+                ("", noun, *where, "what"),
+                _rows(kind, entities),
+                len(entities),
+                nouns=nouns,
+            )
+
+
+def _rows(kind: str, entities: list[Json]) -> Iterator[str]:
+    for what, (title, _, _) in CODES.items():
+        for entity in entities:
+            if entity["code"] != what:
+                continue
+            cells = [code(entity["id"])]
+            if kind in {"runs", "experiments"} and entity["name"]:
+                cells = [f"{cells[0]} {code(entity['name'], most=NAME)}"]
+            if kind == "runs":
+                name = entity["experiment_name"]
+                cells.append(f"{code(entity['experiment_id'])} {code(name, most=NAME)}")
+            yield row(title.lower(), *cells, words(why(entity)))

@@ -1,0 +1,191 @@
+"""The difference of two plans as Markdown, for a pull request or a job summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.verification import Applicability
+from mlflow_gc.render.common import budget
+from mlflow_gc.render.common.budget import Notice, Part
+from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.common.grouped import counted
+from mlflow_gc.render.common.lines import KIND_WORDS, NAME
+from mlflow_gc.render.markdown.gfm import code, folded, row, unfolded, words
+from mlflow_gc.render.markdown.gfm import head as table_head
+from mlflow_gc.render.terminal.diff_text import (
+    ADDED,
+    REMOVED,
+    STDIN,
+    alarms,
+    by_reason,
+    change,
+    in_words,
+    refused,
+    why_new,
+    why_not,
+    without_echoes,
+)
+
+# What cannot be undone comes first, for the last is cut.
+_KINDS = {
+    "model_versions": "Model versions (irreversible)",
+    "registered_models": "Registered models (irreversible)",
+    "runs": "Runs",
+    "experiments": "Experiments",
+}
+_VALUE = 160
+_SENTENCE = 600
+_HEAVY = 6
+
+
+def diff(
+    changes: dict[str, Any],
+    later: Applicability,
+    *,
+    server: Mapping[str, Any] | None = None,
+    head: str = "HEAD",
+    most_bytes: int | None = budget.DEFAULT,
+) -> str:
+    """Return the difference of two plans as Markdown.
+
+    Args:
+        changes: as :func:`mlflow_gc.plan.diff.diff_plans` returns them.
+        later: whether the later plan may be applied.
+        server: of the later plan, for the command to apply it.
+        head: path of the later plan, for the commands to go on.
+        most_bytes: lists are cut so that the text is no larger; None cuts nothing.
+    """
+    if not changes["different"]:
+        return "## Changes of the prune plan\n\nNo differences.\n"
+    return budget.fit(
+        [*_top(changes), *_tables(changes), _bottom(changes, later, head, server)], most_bytes
+    )
+
+
+def _top(changes: dict[str, Any]) -> Iterator[Part]:
+    summary = changes["summary"]
+    before, after = (sum(summary[k][side] for k in KIND_WORDS) for side in ("base", "head"))
+    yield (
+        f"## Changes of the prune plan: {before:,} → {after:,} deletions ({after - before:+,})\n\n"
+    )
+    for sentence, _ in alarms(changes):
+        yield f"**{words(sentence, most=_SENTENCE)}**\n\n"
+    if added := summary["irreversible"]["added"]:
+        yield f"**{added:,} new deletion{'s' if added > 1 else ''} cannot be undone.**\n\n"
+    yield Notice(
+        "This text was cut to fit. **What gets approved is the digest of the plan, not this "
+        "text**; diff with `--all` shows everything.\n\n"
+    )
+    yield table_head("to delete", "before:", "after:", "new:", "no longer:", "changed:")
+    for kind, (_, nouns) in KIND_WORDS.items():
+        counts = summary[kind]
+        if kind != "registered_models" or counts["base"] or counts["head"]:
+            keys = ("base", "head", "added", "removed", "changed")
+            yield row(nouns, *(f"{counts[key]:,}" for key in keys))
+    yield "\n"
+
+
+def _bottom(
+    changes: dict[str, Any], later: Applicability, head: str, server: Mapping[str, Any] | None
+) -> str:
+    base, after = changes["base"], changes["head"]
+    lines = [
+        f"Before: plan_id {code(base['plan_id'])}, as of {base['as_of']}",
+        f"After: plan_id {code(after['plan_id'])}, as of {after['as_of']}",
+    ]
+    if not later.may_be_applied:
+        lines.append(f"**{words(refused(later), most=_SENTENCE)}**")
+    elif head != STDIN:
+        line = ("prune", file_argument(head), "--expect", after["plan_id"])
+        lines.append(f"Apply: {code(command(*line, server=server, for_others=True))}")
+    return "".join(f"{line}\n\n" for line in lines).removesuffix("\n")
+
+
+def _tables(changes: dict[str, Any]) -> Iterator[Part]:
+    found = list(_surroundings(changes))
+    if found:
+        yield "**Server, policy and warnings**\n\n"
+        about = ("changed", "before", "after")
+        yield unfolded(about, _lines(found), len(found), nouns="changes", weight=_HEAVY)
+    for kind, title in _KINDS.items():
+        lists = changes[kind]
+        counts = [
+            f"{len(lists[key]):,} {what}"
+            for key, what in (("added", "new"), ("removed", "no longer"), ("changed", "changed"))
+            if lists[key]
+        ]
+        if counts:
+            where = ("experiment",) if kind == "runs" else ()
+            yield folded(
+                f"{title}: {', '.join(counts)}",
+                ("", KIND_WORDS[kind][0], *where, "last active", "why"),
+                _lines(_rows(kind, lists)),
+                sum(len(lists[key]) for key in ("added", "removed", "changed")),
+                nouns="changes",
+                weight=_HEAVY if "models" in kind or "versions" in kind else 2,
+            )
+    kept = list(_kept(changes))
+    if kept:
+        keys = ("added", "removed", "changed")
+        count = sum(changes["summary"][k]["protected"][key] for k in KIND_WORDS for key in keys)
+        title = f"Kept although stale, and deleted by neither: {count:,} changed"
+        columns = ("", "how many", "because", "for example")
+        yield folded(title, columns, _lines(kept), len(kept), nouns="reasons")
+
+
+def _lines(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    return (row(*cells) for cells in rows)
+
+
+def _surroundings(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for title, fields in (("server", "server"), ("policy", "policy"), ("plan", "state")):
+        for field in without_echoes(changes[fields]):
+            old, new = (words(in_words(field[k]), most=_VALUE) for k in ("old", "new"))
+            yield f"**{title}** {words(field['field'], most=_VALUE)}", old, new
+    for key in ("added", "removed"):
+        for diagnostic in changes["diagnostics"][key]:
+            message = words(diagnostic["message"], most=_SENTENCE)
+            cells = ("", message) if key == "added" else (message, "")
+            yield f"**warning** {code(diagnostic['code'])}", *cells
+
+
+def _rows(kind: str, lists: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for reversible in (False, True):
+        for category, sense in ADDED.items():
+            for entity in lists["added"]:
+                if entity["category"] == category and entity["reversible"] is reversible:
+                    new = f"**new**, {sense}" + ("" if reversible else ", **cannot be undone**")
+                    yield new, *_cells(kind, entity), words(why_new(entity))
+    for category, sense in REMOVED.items():
+        for entity in lists["removed"]:
+            if entity["category"] == category:
+                yield f"no longer, {sense}", *_cells(kind, entity), words(why_not(entity))
+    for entity in lists["changed"]:
+        why = "; ".join(map(change, without_echoes(entity["fields"])))
+        yield "changed", *_cells(kind, entity), words(why)
+
+
+def _cells(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
+    named = kind in {"experiments", "runs"}
+    name = f" {code(entity['name'], most=NAME)}" if named else ""
+    day = (entity["last_active"] or "")[:10]
+    if kind == "runs":
+        where = f"{entity['experiment_id']} {plain(entity['experiment_name'], most=NAME)}"
+        return f"{code(entity['id'])}{name}", words(where), day
+    return f"{code(entity['id'])}{name}", day
+
+
+def _kept(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for key, sign in (("added", "more"), ("removed", "fewer"), ("changed", "otherwise")):
+        for kind in KIND_WORDS:
+            for reason, entities in by_reason(changes["protected"][kind][key]).items():
+                example = entities[0]
+                via = ", ".join(example["via"])
+                yield (
+                    sign,
+                    counted(len(entities), kind),
+                    code(reason),
+                    words(f"{example['id']}{': ' + via if via else ''}"),
+                )

@@ -1,0 +1,304 @@
+"""A plan as Markdown, for a pull request or a job summary."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from sys import intern
+from typing import Any
+
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.lazy_entries import Chosen, where
+from mlflow_gc.plan.verification import Applicability, applicability, identify
+from mlflow_gc.render.common import budget, policy_sentences
+from mlflow_gc.render.common.budget import Block, Notice, Part
+from mlflow_gc.render.common.lines import KIND_WORDS
+from mlflow_gc.render.common.plan_summary import fate_of_names
+from mlflow_gc.render.markdown.gfm import code, folded, head, row, shown, unfolded, words
+from mlflow_gc.render.table.rows import last_activity
+
+Json = dict[str, Any]
+
+_URI = 100
+_NAME = 60
+_SENTENCE = 300
+_LINKS = 5
+_POLICY = 2_000
+_COMMAND = 1_000
+# Shares of the room: what cannot be undone is shown before all else.
+_HEAVY, _GROUPS = 6, 3
+_OPEN_GROUPS = 10
+
+
+def show(
+    plan: Json,
+    most_bytes: int | None = budget.DEFAULT,
+    *,
+    file_name: str = "prune-plan.json",
+    doubts: Sequence[Applicability] = (),
+) -> str:
+    """Return a plan as Markdown: what goes and for good, by experiment and model, what stays.
+
+    Args:
+        plan: the document.
+        most_bytes: lists are cut so that the text is no larger than this many bytes, at least
+            :data:`mlflow_gc.render.common.budget.LEAST`; None cuts nothing.
+        file_name: how the command to apply calls the plan.
+        doubts: what :func:`mlflow_gc.plan.verification.distrust` found in the file.
+    """
+    state = applicability(plan, doubts, for_others=True)
+    return budget.fit(list(_parts(plan, state, file_name)), most_bytes)
+
+
+def _parts(plan: Json, state: Applicability, file_name: str) -> Iterator[Part]:
+    yield f"## Prune plan of {code(plan['server']['tracking_uri'], most=_URI)}\n\n"
+    if not state.may_be_applied:
+        yield f"**CANNOT BE APPLIED: {words(state.why, most=_SENTENCE)}.**\n\n"
+        told = {diagnostic["message"] for diagnostic in plan["diagnostics"]}
+        for sentence in state.details:
+            if sentence not in told:
+                yield f"{words(sentence, most=_SENTENCE)}\n\n"
+        yield f"{words(state.advice, most=_SENTENCE)}\n\n"
+    yield _headline(plan)
+    whole = command("show", "--all", file_argument(file_name), for_others=True)
+    yield Notice(
+        "This text was cut to fit. **What gets approved is the digest of the plan, not this "
+        f"text**; {code(whole)} shows everything.\n\n"
+    )
+    if plan["diagnostics"]:
+        yield _diagnostics(plan["diagnostics"])
+    yield _facts(plan, state, file_name)
+    yield _numbers(plan)
+    yield from _deleted(plan, reversible=False)
+    yield from _by_model(plan)
+    yield from _by_experiment(plan)
+    yield from _deleted(plan, reversible=True)
+    yield from _kept(plan)
+    yield from _policy(plan["policy"])
+
+
+def _headline(plan: Json) -> str:
+    counts = {kind: len(plan[kind]) for kind in KIND_WORDS}
+    total = sum(counts.values())
+    if not total:
+        return "**Nothing to delete.**\n\n"
+    irreversible = {
+        kind: sum(not entity["reversible"] for entity in plan[kind]) for kind in KIND_WORDS
+    }
+    for_good = sum(irreversible.values())
+    everything = f"{_counted(total, 'deletion', 'deletions')}: {_listed(counts)}."
+    if not for_good:
+        return f"{everything} All of it can be restored.\n\n"
+    lead = f"**{for_good:,} of {total:,} deletions cannot be undone: {_listed(irreversible)}.**"
+    if irreversible["runs"]:
+        lead += " (Runs lose their assessments for good.)"
+    return f"{lead}\n\n{everything}\n\n"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(_counted(count, *KIND_WORDS[kind]) for kind, count in counts.items() if count)
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _diagnostics(diagnostics: Sequence[Json]) -> Block:
+    # Another bullet than that of the list that follows: a list of its own.
+    lines = (f"* **Warning:** {words(d['message'], most=_SENTENCE)}\n" for d in diagnostics)
+    return Block("", lines, len(diagnostics), "\n", shown("warnings"), _HEAVY)
+
+
+def _facts(plan: Json, state: Applicability, file_name: str) -> str:
+    server, policy = plan["server"], plan["policy"]
+    # Of a file that was changed it is the id of another one.
+    lines = [f"Plan {code(plan['plan_id'])}"] if state.is_genuine else []
+    if state.may_be_applied:
+        until = (
+            f"Valid until {plan['expires_at']}." if plan["expires_at"] else "It does not expire."
+        )
+        lines.append(words(until))
+    lines.append(words(f"As of {plan['as_of']}, {policy_sentences.ages(policy)}", most=_SENTENCE))
+    lines.append(words(policy_sentences.source(plan.get("policy_source")), most=_URI))
+    if names := fate_of_names(plan):
+        lines.append(words(names, most=_SENTENCE))
+    if server["registry_uri"] != server["tracking_uri"]:
+        lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
+    if server["workspace"]:
+        lines.append(f"Workspace {code(server['workspace'], most=_URI)}")
+    if state.may_be_applied and any(plan[kind] for kind in KIND_WORDS):
+        line = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
+        apply = command(*line, server=server, for_others=True)
+        if len(apply) <= _COMMAND:  # a part of one is none
+            lines.append(f"To apply exactly this: {code(apply)}")
+    return "".join(f"- {line}\n" for line in lines) + "\n"
+
+
+def _numbers(plan: Json) -> str:
+    lines = [head("", "scanned:", "stale:", "kept:", "to delete:", "irreversible:")]
+    for kind, (_, many) in KIND_WORDS.items():
+        counts = plan["summary"][kind]
+        if kind == "registered_models" and not counts["scanned"]:
+            continue
+        for_good = sum(not entity["reversible"] for entity in plan[kind])
+        cells = [*(counts[key] for key in ("scanned", "stale", "protected")), len(plan[kind])]
+        numbers = [f"{number:,}" for number in cells]
+        lines.append(row(many, *numbers, f"**{for_good:,}**" if for_good else "0"))
+    return "".join(lines) + "\n"
+
+
+def _by_experiment(plan: Json) -> Iterator[Block]:
+    names = {run["experiment_id"]: run["experiment_name"] for run in plan["runs"]}
+    whole = {experiment["experiment_id"] for experiment in plan["experiments"]}
+
+    def cell(experiment_id: str) -> str:
+        named = _experiment(experiment_id, names[experiment_id])
+        return f"{named} goes as a whole" if experiment_id in whole else named
+
+    young = plan.get("statistics", {}).get("by_experiment", ())
+    fresh = {entry["experiment_id"]: entry["fresh"] for entry in young}
+    yield from _groups(plan, "runs", "experiment_id", cell, fresh)
+
+
+def _by_model(plan: Json) -> Iterator[Block]:
+    young = plan.get("statistics", {}).get("by_model", ())
+    fresh = {entry["name"]: entry["fresh"] for entry in young}
+    yield from _groups(plan, "model_versions", "name", code, fresh)
+
+
+def _groups(
+    plan: Json, kind: str, key: str, cell: Callable[[str], str], fresh: Mapping[str, int]
+) -> Iterator[Block]:
+    """Yield a table of the largest groups, and one of the others, folded."""
+    goes = Counter(entity[key] for entity in plan[kind])
+    stays = Counter(entity[key] for entity in plan["protected"][kind])
+    newest: dict[str, str] = defaultdict(str)
+    for entity in plan[kind]:
+        newest[entity[key]] = max(newest[entity[key]], last_activity(kind, entity) or "")
+
+    def line(group: str) -> str:
+        young = f"{fresh[group]:,}" if group in fresh else ""
+        counts = (f"{goes[group]:,}", f"{stays[group]:,}", young)
+        return row(cell(group), *counts, newest[group][:10])
+
+    group_word = {"runs": "experiment", "model_versions": "model"}[kind]
+    many = KIND_WORDS[kind][1]
+    columns = (group_word, f"{many} to delete:", "kept:", "not stale:", "newest that goes")
+    groups = sorted(goes, key=lambda group: (-goes[group], group))
+    first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
+    if first:
+        nouns = f"{group_word}s"
+        yield unfolded(columns, map(line, first), len(first), nouns=nouns, weight=_GROUPS)
+    if others:
+        title = _counted(len(others), f"more {group_word}", f"more {group_word}s")
+        yield folded(title, columns, map(line, others), len(others), nouns=f"more {group_word}s")
+
+
+def _deleted(plan: Json, *, reversible: bool) -> Iterator[Block]:
+    """Yield the lists of what goes and can be restored, or cannot."""
+    homes = [intern(run["experiment_id"]) for run in plan["runs"]]
+    sizes = Counter(homes)
+    # Sorting is stable: inside of an experiment the order stays that of the plan.
+    order = sorted(range(len(homes)), key=lambda place: (-sizes[homes[place]], homes[place]))
+    lists = {**plan, "runs": Chosen(plan["runs"], order)}
+    for kind, (columns, _) in _TABLES.items():
+        entities = where(lists[kind], lambda entity: entity["reversible"] is reversible)
+        if entities:
+            title = f"Delete {_counted(len(entities), *KIND_WORDS[kind])}"
+            yield folded(
+                title if reversible else f"<strong>{title}: irreversible</strong>",
+                columns,
+                _rows(kind, entities),
+                len(entities),
+                nouns=KIND_WORDS[kind][1],
+                weight=1 if reversible else _HEAVY,
+            )
+
+
+def _experiment(experiment_id: str, name: str) -> str:
+    return f"{code(name, most=_NAME)} {code(experiment_id)}"
+
+
+def _rows(kind: str, entities: Sequence[Json]) -> Iterator[str]:
+    cells = _TABLES[kind][1]
+    for entity in entities:
+        yield row(*cells(entity), words("; ".join(entity["reasons"]), most=_SENTENCE))
+
+
+def _run_cells(run: Json) -> Sequence[str]:
+    return (
+        f"{code(run['run_id'])}<br>{code(run['run_name'], most=_NAME)}",
+        _experiment(run["experiment_id"], run["experiment_name"]),
+        code(run["user_id"], most=_NAME),
+        _day("runs", run),
+    )
+
+
+def _experiment_cells(experiment: Json) -> Sequence[str]:
+    named = _experiment(experiment["experiment_id"], experiment["name"])
+    return named, f"{experiment['run_count']:,}", _day("experiments", experiment)
+
+
+def _version_cells(version: Json) -> Sequence[str]:
+    named = f"{code(version['name'])} {code(version['version'])}"
+    return named, code(version["description"], most=_NAME), _day("model_versions", version)
+
+
+def _model_cells(model: Json) -> Sequence[str]:
+    described = code(model["description"], most=_NAME)
+    return code(model["name"]), described, _day("registered_models", model)
+
+
+_TABLES: dict[str, tuple[Sequence[str], Callable[[Json], Sequence[str]]]] = {
+    "model_versions": (("version", "description", "last activity", "why"), _version_cells),
+    "registered_models": (("model", "description", "last activity", "why"), _model_cells),
+    "experiments": (("experiment", "runs:", "last activity", "why"), _experiment_cells),
+    "runs": (("run", "experiment", "user", "last activity", "why"), _run_cells),
+}
+
+
+def _day(kind: str, entity: Json) -> str:
+    return words((last_activity(kind, entity) or "unknown")[:10])
+
+
+def _kept(plan: Json) -> Iterator[Block]:
+    """Yield what stays although it is old: how many for which reason, each with an example."""
+    protected = plan["protected"]
+    counts = Counter((kind, e["reason"]) for kind in KIND_WORDS for e in protected[kind])
+    if not counts:
+        return
+    examples: dict[tuple[str, str], Json] = {}
+    for kind in KIND_WORDS:
+        for entity in protected[kind]:
+            examples.setdefault((kind, entity["reason"]), entity)
+
+    def line(group: tuple[str, str]) -> str:
+        kind, reason = group
+        entity = examples[group]
+        example = code(identify(kind, entity))
+        kept = _counted(counts[group], *KIND_WORDS[kind])
+        return row(code(reason), kept, example, _chain(entity["via"]))
+
+    groups = sorted(counts, key=lambda group: (-counts[group], group))
+    yield folded(
+        f"Kept although old: {counts.total():,}",
+        ("reason", "kept", "for example", "because of"),
+        map(line, groups),
+        len(groups),
+        nouns="reasons",
+        weight=_GROUPS,
+    )
+
+
+def _chain(via: Sequence[str]) -> str:
+    links = [words(link, most=_SENTENCE) for link in via[:_LINKS]]
+    if len(via) > _LINKS:
+        links.append(f"and {len(via) - _LINKS} more")
+    return ", ".join(links)
+
+
+def _policy(policy: Json) -> Iterator[Block]:
+    sentences = list(policy_sentences.limits(policy))
+    if sentences:
+        lines = (f"- {words(sentence, most=_POLICY)}\n" for sentence in sentences)
+        yield folded("Policy", (), lines, len(sentences), nouns="sentences of the policy")

@@ -1,0 +1,1 @@
+"""Flat rows for spreadsheets and data frames."""

@@ -1,0 +1,123 @@
+"""The entities of a plan as flat rows, for spreadsheets and data frames.
+
+One row for each entity that goes and each that is old and stays, with the same columns for all
+kinds. Columns are only ever added, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+from mlflow_gc.domain.timestamps import DAY_MS, parse_time
+from mlflow_gc.plan.verification import KINDS, identify
+
+Json = dict[str, Any]
+Row = dict[str, Any]
+"""Values are text, whole numbers, booleans, or None for what the plan does not say."""
+
+COLUMNS = {
+    "action": "delete: the plan deletes it; keep: it is old and stays",
+    "kind": "experiment, run, model_version or registered_model",
+    "id": "experiment id, run id, name/version of a model version, name of a registered model",
+    "name": "name of the experiment, run or registered model",
+    "experiment_id": "id of the experiment, or of the run's",
+    "experiment_name": "its name",
+    "model": "name of the registered model",
+    "version": "number of the model version",
+    "owner": "user of a run that goes",
+    "status": "status of a run that goes",
+    "created": "when what goes was made; of a run its start",
+    "last_activity": "of what goes: the latest of its times",
+    "age_days": "whole days from last_activity to as_of of the plan",
+    "reversible": "whether MLflow can bring back what goes",
+    "reason": "code of what keeps what stays",
+    "why": "why it goes; several reasons are separated by semicolons",
+    "via": "chain that leads to what keeps it, nearest first, separated by commas",
+    "run_count": "active runs of an experiment that goes",
+    "parent_run_id": "the run in which a run that goes is nested",
+    "source_run_id": "the run that a model version that goes came from, as its creator said",
+    "source": "where the files of a model version that goes are",
+    "description": "description of a model version or registered model that goes",
+    "plan_id": "digest of the plan: what gets approved",
+}
+"""All columns in their order, with what they hold."""
+
+_TIMES = {
+    "experiments": ("creation_time", "last_update_time", "last_activity_time"),
+    "runs": ("start_time", "last_activity_time"),
+    "model_versions": ("creation_timestamp", "last_updated_timestamp"),
+    "registered_models": ("creation_timestamp", "last_updated_timestamp"),
+}
+"""Times of an entity that goes; the first is that of its creation."""
+
+
+def rows(plan: Json) -> Iterator[Row]:
+    """Yield a row for each entity of a plan: kind by kind, what goes before what stays."""
+    names = _experiment_names(plan)
+    common = dict.fromkeys(COLUMNS) | {"plan_id": plan["plan_id"]}
+    for kind in KINDS:
+        for entity in plan[kind]:
+            said = _of_deletion(kind, entity, plan["as_of"])
+            yield common | {"action": "delete"} | _names(kind, entity, names) | said
+        for entity in plan["protected"][kind]:
+            said = {"reason": entity["reason"], "via": ", ".join(entity["via"])}
+            yield common | {"action": "keep"} | _names(kind, entity, names) | said
+
+
+def last_activity(kind: str, entity: Json) -> str | None:
+    """Return the latest of the times of an entity that goes, or None when it has none."""
+    # RFC 3339, all of the same form: the order of the texts is that of the times.
+    return max((time for key in _TIMES[kind] if (time := entity[key])), default=None)
+
+
+def _names(kind: str, entity: Json, experiment_names: dict[str, str]) -> Row:
+    row: Row = {"kind": kind[:-1], "id": identify(kind, entity)}
+    if kind == "experiments":
+        name = entity["name"]
+        experiment = {"experiment_id": entity["experiment_id"], "experiment_name": name}
+        return row | {"name": name} | experiment
+    if kind == "runs":
+        of = entity["experiment_id"]
+        experiment = {"experiment_id": of, "experiment_name": experiment_names.get(of)}
+        return row | {"name": entity["run_name"]} | experiment
+    name = entity["name"]
+    return row | {"name": name, "model": name, "version": entity.get("version")}
+
+
+def _of_deletion(kind: str, entity: Json, as_of: str) -> Row:
+    latest = last_activity(kind, entity)
+    return {
+        "owner": entity.get("user_id"),
+        "status": entity.get("status"),
+        "created": entity[_TIMES[kind][0]],
+        "last_activity": latest,
+        "age_days": _age_days(latest, as_of),
+        "reversible": entity["reversible"],
+        "why": "; ".join(entity["reasons"]),
+        "run_count": entity.get("run_count"),
+        "parent_run_id": entity.get("parent_run_id"),
+        "source_run_id": entity.get("run_id") if kind == "model_versions" else None,
+        "source": entity.get("source"),
+        "description": entity.get("description"),
+    }
+
+
+def _age_days(time: str | None, as_of: str) -> int | None:
+    if time is not None:
+        with suppress(ValueError):  # the 31st of February passes the schema
+            return (parse_time(as_of) - parse_time(time)) // DAY_MS
+    return None
+
+
+def _experiment_names(plan: Json) -> dict[str, str]:
+    """Return all that the plan knows: kept runs come without the name of their experiment."""
+    listed = chain(
+        plan.get("statistics", {}).get("by_experiment", ()),
+        plan["protected"]["experiments"],
+        plan["experiments"],
+    )
+    of_runs = {run["experiment_id"]: run["experiment_name"] for run in plan["runs"]}
+    return of_runs | {entry["experiment_id"]: entry["name"] for entry in listed}

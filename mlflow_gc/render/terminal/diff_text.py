@@ -1,0 +1,317 @@
+"""The difference of two plans as text, on a terminal or in a job's log.
+
+What a reviewer has to know first comes first: another server, another policy, the numbers, and new
+deletions that nobody can undo.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mlflow_gc.domain.timestamps import parse_time
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.preconditions import DIGESTS
+from mlflow_gc.plan.verification import Applicability
+from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.common.grouped import counted, grouped
+from mlflow_gc.render.common.lines import KIND_WORDS, line, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STDIN = "-"
+"""The path of a plan that no other command can read again."""
+
+_VALUE = 80
+# New deletions, the riskiest first; then what is kept now, the most certain first.
+ADDED = {
+    "protection_lost": "protected before",
+    "another": "another one under the same id",
+    "appeared": "not there before",
+    "became_stale": "became stale",
+}
+REMOVED = {
+    "protection_gained": "protected now",
+    "in_use": "not stale any more",
+    "another": "gone, another one has the id",
+    "gone": "gone, or in the trash",
+    "unknown": "not stale any more, or gone (the plan does not tell)",
+}
+
+
+def diff(
+    changes: dict[str, Any],
+    later: Applicability,
+    console: Console,
+    *,
+    server: Mapping[str, Any] | None = None,
+    base: str = "BASE",
+    head: str = "HEAD",
+    everything: bool = False,
+) -> None:
+    """Print what changed between two plans.
+
+    Args:
+        changes: as :func:`mlflow_gc.plan.diff.diff_plans` returns them.
+        later: whether the later plan may be applied.
+        console: where to.
+        server: of the later plan, for the command to apply it.
+        base: path of the earlier plan, for the commands to go on.
+        head: path of the later plan.
+        everything: do not cut long lists.
+    """
+    if not changes["different"]:
+        line(console, "No differences.")
+        return
+    line(console, f"From {base} to {head} of {changes['head']['tracking_uri']}", "bold")
+    for sentence, style in alarms(changes):
+        line(console, sentence, style)
+    for title, fields in (("server", "server"), ("policy", "policy"), ("plan", "state")):
+        for field in without_echoes(changes[fields]):
+            line(console, f"! {title} {change(field, everything=everything)}", "yellow")
+    for title, key in (("new warning", "added"), ("no more warning", "removed")):
+        for diagnostic in changes["diagnostics"][key]:
+            line(console, f"! {title} {diagnostic['code']}: {diagnostic['message']}", "yellow")
+    _numbers(changes, console)
+    _added(changes, console, everything=everything)
+    _removed(changes, console, everything=everything)
+    _changed(changes, console, everything=everything)
+    _protected(changes, console, everything=everything)
+    _next(changes, later, console, head, server)
+
+
+def alarms(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what makes the whole comparison doubtful, with a style."""
+    if not changes["same_server"]:
+        yield "THESE PLANS ARE OF DIFFERENT SERVERS: equal ids mean nothing.", "bold red"
+    for side, word in (("base", "The earlier plan"), ("head", "The later plan")):
+        if changes[side]["edited"]:
+            yield f"{word} was edited after it was made: prune refuses it.", "bold red"
+        if not changes[side]["complete"]:
+            yield f"{word} is incomplete: its scan did not see everything.", "bold red"
+    if parse_time(changes["head"]["as_of"]) < parse_time(changes["base"]["as_of"]):
+        as_of = f"as of {changes['head']['as_of']}, before {changes['base']['as_of']}"
+        yield f"The later plan is the older one: {as_of}.", "bold yellow"
+
+
+def without_echoes(fields: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return changed fields without those that say the same again."""
+    fields = list(fields)
+    known = {(f["field"], str(f["old"]), str(f["new"])) for f in fields}
+    names = {field["field"] for field in fields}
+    tells_tags = any(name.startswith("tags.") or name == "description" for name in names)
+
+    def is_echo(field: dict[str, Any]) -> bool:
+        name = field["field"]
+        inner = name.removeprefix("expect.")
+        if inner == "tags_digest":
+            return tells_tags
+        if inner != name:
+            return (inner, str(field["old"]), str(field["new"])) in known
+        # The default rule says these, too.
+        return (name == "ttl_days" and "default.ttl" in names) or (
+            name == "run_statuses" and "default.statuses" in names
+        )
+
+    return [field for field in fields if not is_echo(field)]
+
+
+def change(field: dict[str, Any], *, everything: bool = False) -> str:
+    """Return ``status: FINISHED -> FAILED``."""
+    name = field["field"].removeprefix("expect.")
+    if name == "tags_digest":
+        # Nobody can read a digest.  That of a run is over its name, too.
+        return "tags (or name) changed"
+    if name in DIGESTS:
+        return f"{DIGESTS[name]} changed"
+    most = None if everything else _VALUE
+    old, new = (plain(in_words(field[key]), most=most) for key in ("old", "new"))
+    return f"{plain(name)}: {old} -> {new}"
+
+
+def in_words(value: Any) -> str:
+    """Return a value of a plan as people write it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value or "empty"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {in_words(inner)}" for key, inner in value.items()) or "none"
+    return orjson.dumps(value).decode()
+
+
+def _numbers(changes: dict[str, Any], console: Console) -> None:
+    summary = changes["summary"]
+    rows: list[tuple[str, ...]] = [("to delete", "before", "after", "+", "-", "~")]
+    for kind, (_, words) in KIND_WORDS.items():
+        counts = summary[kind]
+        if kind != "registered_models" or counts["base"] or counts["head"]:
+            keys = ("base", "head", "added", "removed", "changed")
+            rows.append((words, *(f"{counts[key]:,}" for key in keys)))
+    table(console, rows)
+    before, after = (sum(summary[k][side] for k in KIND_WORDS) for side in ("base", "head"))
+    lost = summary["irreversible"]
+    line(
+        console,
+        f"In all {before:,} -> {after:,} deletions ({after - before:+,}), of which "
+        f"{lost['base']:,} -> {lost['head']:,} cannot be undone ({lost['head'] - lost['base']:+,}).",
+        "bold",
+    )
+
+
+def _added(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
+    for undo, style, reversible in (("CANNOT BE UNDONE", "bold red", False), ("", "red", True)):
+        for category, how in ADDED.items():
+            lists = {
+                kind: [
+                    entity
+                    for entity in changes[kind]["added"]
+                    if entity["category"] == category and entity["reversible"] is reversible
+                ]
+                for kind in KIND_WORDS
+            }
+            title = "New deletions, " + ", ".join(filter(None, (how, undo)))
+            _section(console, title, lists, why_new, "+", style, everything=everything)
+
+
+def _removed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
+    for category, how in REMOVED.items():
+        lists = {
+            kind: [e for e in changes[kind]["removed"] if e["category"] == category]
+            for kind in KIND_WORDS
+        }
+        title = f"No longer deleted, {how}"
+        _section(console, title, lists, why_not, "-", "green", everything=everything)
+
+
+def _changed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
+    def words(entity: dict[str, Any]) -> str:
+        fields = without_echoes(entity["fields"])
+        return "; ".join(change(field, everything=everything) for field in fields)
+
+    lists = {kind: changes[kind]["changed"] for kind in KIND_WORDS}
+    title = "Still deleted, but changed"
+    _section(console, title, lists, words, "~", "yellow", everything=everything)
+
+
+def why_new(entity: dict[str, Any]) -> str:
+    """Return why something is to be deleted now; a title says the rest."""
+    reasons = "; ".join(entity["reasons"])
+    if entity["category"] == "protection_lost":
+        return f"was {chain(entity['protection'])}; now {reasons}"
+    return reasons
+
+
+def why_not(entity: dict[str, Any]) -> str:
+    """Return why something is not to be deleted any more; a title says the rest."""
+    if entity["category"] == "protection_gained":
+        return chain(entity["protection"])
+    return "" if entity["category"] in {"another", "gone", "unknown"} else str(entity["why"])
+
+
+def chain(protection: dict[str, Any]) -> str:
+    """Return what protects, and the chain that leads to it."""
+    return ", ".join([protection["reason"], *protection["via"]])
+
+
+def _section(
+    console: Console,
+    title: str,
+    lists: dict[str, list[dict[str, Any]]],
+    words: Any,
+    sign: str,
+    style: str,
+    *,
+    everything: bool,
+) -> None:
+    counts = ", ".join(counted(len(lists[kind]), kind) for kind in lists if lists[kind])
+    if not counts:
+        return
+    line(console, "")
+    line(console, f"{title}: {counts}", style)
+    for kind, entities in lists.items():
+        grouped(console, kind, entities, words, sign=sign, style=style, everything=everything)
+
+
+def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
+    lists = changes["protected"]
+    counts = {
+        key: sum(len(lists[kind][key]) for kind in KIND_WORDS)
+        for key in ("added", "removed", "changed")
+    }
+    if not any(counts.values()):
+        return
+    line(console, "")
+    line(
+        console,
+        f"Kept although stale, and deleted by neither: {counts['added']:,} more, "
+        f"{counts['removed']:,} fewer, {counts['changed']:,} for another reason",
+        "bold",
+    )
+    for key, sign in (("added", "+"), ("removed", "-"), ("changed", "~")):
+        for kind in KIND_WORDS:
+            for reason, entities in by_reason(lists[kind][key]).items():
+                shown = entities if everything else entities[:1]
+                lead = "" if everything or len(entities) == 1 else "for example "
+                what = counted(len(entities), kind)
+                for entity in shown:
+                    words = _kept_in_words(entity)
+                    line(console, f"  {sign} {what:<20}  {reason:<22}  {lead}{words}")
+                    what = ""
+
+
+def by_reason(entities: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return kept entities by what keeps them, or ``old reason -> new reason``."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for entity in entities:
+        found[_reason(entity)].append(entity)
+    return found
+
+
+def _reason(entity: dict[str, Any]) -> str:
+    if "old" in entity and entity["old"]["reason"] != entity["reason"]:
+        return f"{entity['old']['reason']} -> {entity['reason']}"
+    return str(entity["reason"])
+
+
+def _kept_in_words(entity: dict[str, Any]) -> str:
+    via = ", ".join(entity["via"])
+    if "old" in entity:
+        via = f"{', '.join(entity['old']['via']) or 'none'} -> {via or 'none'}"
+    return f"{entity['id']}{': ' + via if via else ''}"
+
+
+def refused(later: Applicability) -> str:
+    """Return why the later plan cannot be applied, as a sentence."""
+    return f"The later plan CANNOT BE APPLIED: {later.why}."
+
+
+def _next(
+    changes: dict[str, Any],
+    later: Applicability,
+    console: Console,
+    head: str,
+    server: Mapping[str, Any] | None,
+) -> None:
+    """Print the commands to go on with."""
+    about = changes["head"]
+    line(console, "")
+    line(console, f"Before: {changes['base']['plan_id']}  as of {changes['base']['as_of']}")
+    line(console, f"After:  {about['plan_id']}  as of {about['as_of']}")
+    if not later.may_be_applied:
+        line(console, refused(later), "bold red")
+    if head == STDIN:
+        return
+    file = file_argument(head)
+    line(console, f"Review: {command('show', file)}")
+    if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in KIND_WORDS):
+        words = ("prune", file, "--expect", about["plan_id"])
+        line(console, f"Apply:  {command(*words, server=server)}")

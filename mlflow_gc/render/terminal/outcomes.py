@@ -1,0 +1,234 @@
+"""What a prune, a marking or a restore did, as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.render.common.lines import (
+    CUT_AT,
+    IN_JOURNAL,
+    by_record_kind,
+    counted,
+    line,
+    listing,
+    spans,
+    table,
+)
+from mlflow_gc.render.common.plan_summary import BAD
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlflow_gc.apply.executor import Result
+    from mlflow_gc.apply.restore_plan import Undo
+
+
+def outcome(
+    result: Result,
+    skips: Sequence[dict[str, Any]],
+    console: Console,
+    *,
+    plan_id: str,
+    journal: Path | None,
+) -> None:
+    """Print how a prune ended: counts, why what was not deleted stayed, and how to undo it."""
+    verb = "deleted" if journal else "would be deleted"
+    rows: list[tuple[str, ...]] = [("", verb, "skipped", "failed")]
+    for kind, words in by_record_kind():
+        outcomes: Counter[str] = Counter()
+        for (of_kind, name), count in result.counts.items():
+            if of_kind == kind:
+                outcomes[name.split(":", 1)[0]] += count
+        if outcomes or kind != "registered_model":
+            rows.append((words, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
+    table(console, rows)
+    if put_back := result.total("restored"):
+        line(
+            console,
+            f"{put_back:,} of the deleted were put back at once: somebody needed them.",
+            BAD,
+        )
+    totals = [f"{result.total(o):,}" for o in ("deleted", "skipped", "failed")]
+    line(console, "In all {} {}, {} skipped, {} failed.".format(totals[0], verb, *totals[1:]))
+    _skips(skips, console)
+    line(console, f"Plan {plan_id}")
+    if not journal:
+        line(console, "Dry run: nothing was deleted and no journal was written.")
+        return
+    line(console, f"Journal {journal}")
+    if any(result.counts[kind, "deleted"] for kind in ("run", "experiment")):
+        undo = command("restore", file_argument(journal))
+        spans(console, [("Undo:   ", "dim"), (undo, "cyan")])
+
+
+def marks(
+    counts: Counter[tuple[str, str]], console: Console, *, may_go: str, dry_run: bool
+) -> None:
+    """Print what was marked and unmarked.
+
+    Args:
+        counts: by (kind, what), of a marking.
+        console: where to.
+        may_go: when what was marked now may go.
+        dry_run: nothing was written.
+    """
+    would = "would be " if dry_run else ""
+    rows: list[tuple[str, ...]] = [
+        ("", f"{would}marked", "marked before", f"{would}unmarked", "failed")
+    ]
+    for kind, words in by_record_kind():
+        of_kind = {what: n for (k, what), n in counts.items() if k == kind}
+        if of_kind or kind != "registered_model":
+            keys = ("marked", "standing", "unmarked", "failed")
+            rows.append((words, *(f"{of_kind.get(key, 0):,}" for key in keys)))
+    table(console, rows)
+    if may_go and any(what == "marked" for _, what in counts):
+        line(console, f"What {'would be' if dry_run else 'was'} marked now may go after {may_go}.")
+        line(console, "Its owner can object with a tag mlflow_gc.keep, or write a later time.")
+    if unreadable := sum(n for (_, what), n in counts.items() if what == "unreadable"):
+        line(
+            console,
+            f"{unreadable:,} have a tag mlflow_gc.delete_after that nobody can read: they stay.",
+            "yellow",
+        )
+    if dry_run:
+        line(console, "Dry run: nothing was marked.")
+
+
+def undo(
+    plan: Undo,
+    console: Console,
+    *,
+    plan_id: str,
+    old_trash: Sequence[str] = (),
+    left_active: Mapping[str, str] | None = None,
+) -> None:
+    """Print what a restore is going to bring back, and what it cannot.
+
+    Args:
+        plan: what the journal says.
+        console: where to.
+        plan_id: that the journal belongs to.
+        old_trash: runs that were in the trash before the prune and go back there.
+        left_active: those that do not, with the reason in words.
+    """
+    sizes = [
+        counted(kind, len(ids))
+        for kind, ids in (("experiments", plan.experiments), ("runs", plan.runs))
+    ]
+    line(console, f"Restore {' and '.join(sizes)}.", "bold")
+    line(console, f"Plan {plan_id}")
+    if old_trash:
+        line(
+            console,
+            "Back to the trash, where they were before the prune: "
+            f"{counted('runs', len(old_trash))} of these experiments.",
+        )
+        listing(console, [(run_id,) for run_id in old_trash], everything=False, where=IN_JOURNAL)
+    if left_active:
+        line(
+            console,
+            f"Left active, although in the trash before: {counted('runs', len(left_active))}.",
+        )
+        listing(console, [*left_active.items()], everything=False, where=IN_JOURNAL)
+    if plan.without_assessments:
+        line(
+            console,
+            f"{len(plan.without_assessments):,} of the runs come back without their assessments: "
+            "MLflow wiped these for good.",
+            BAD,
+        )
+    if plan.trash_without_assessments:
+        line(
+            console,
+            "Runs in the trash of these experiments have lost their assessments for good: "
+            f"{counted('experiments', len(plan.trash_without_assessments))}.",
+            BAD,
+        )
+    if plan.registered_models:
+        models = counted("registered_models", len(plan.registered_models))
+        line(console, f"{models} cannot be restored:", BAD)
+        names = [(name,) for name in plan.registered_models]
+        listing(console, names, everything=False, where=IN_JOURNAL)
+    if not plan.model_versions:
+        return
+    versions = counted("model_versions", len(plan.model_versions))
+    line(console, f"{versions} cannot be restored:", BAD)
+    listing(
+        console,
+        [
+            (key, f"run {known.get('run_id') or 'none'}", str(known.get("source", "")))
+            for key, known in plan.model_versions.items()
+        ],
+        everything=False,
+        where=IN_JOURNAL,
+    )
+
+
+def restored(
+    counts: Counter[tuple[str, str]],
+    skips: Sequence[dict[str, Any]],
+    console: Console,
+    journal: Path | None,
+    *,
+    keep_command: str | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Print how a restore ended.
+
+    Args:
+        counts: by (kind, outcome).
+        skips: records of what was left alone.
+        console: where to.
+        journal: of the restore; None when nothing was changed.
+        keep_command: sets the keep tag on what is back; None where it has been set.
+        notes: what is back, but not as it was.
+    """
+    for kind, words in by_record_kind()[:2]:
+        done = counts[kind, "restored"]
+        line(console, f"{words}: {done:,} {'restored' if journal else 'would be restored'}")
+    if back := counts["run", "deleted"]:
+        would = "put" if journal else "would be put"
+        line(console, f"runs: {back:,} {would} back into the trash, where they were before")
+    for note in notes:
+        line(console, f"  {note}", BAD)
+    _skips([s for s in skips if s["reason"] != "irreversible"], console, verb="restored")
+    if journal:
+        line(console, f"Journal {journal}")
+    if keep_command and any(counts[kind, "restored"] for kind in ("run", "experiment")):
+        will = "are" if journal else "would be"
+        line(
+            console,
+            f"They {will} as stale as before: the next prune deletes the runs again. To retain them, "
+            "set the keep tag on them:",
+        )
+        spans(console, [("Keep:   ", "dim"), (keep_command, "cyan")])
+
+
+_LEFT_ACTIVE = {"already_active", "protected"}
+
+
+def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "deleted") -> None:
+    """Print what was left alone and why; of what a prune found gone only how much."""
+    gone = {"gone": "are gone", "already_deleted": "are in the trash already"}
+    if verb != "deleted":
+        gone = {}
+    telling = [skip for skip in skips if skip["reason"] not in gone]
+    for skip in telling[:CUT_AT]:
+        code = skip["reason"] or skip["outcome"]
+        # What a restore leaves active is not "not restored".
+        left = skip["outcome"] == "skipped" and verb == "restored" and code in _LEFT_ACTIVE
+        words = "left active" if left else f"not {verb}"
+        line(
+            console,
+            f"  {words}: {skip['kind']} {skip['id']}  {code}: {skip.get('detail', '')}",
+        )
+    if len(telling) > CUT_AT:
+        line(console, f"  ... and {len(telling) - CUT_AT:,} more")
+    for reason, words in gone.items():
+        if count := sum(skip["reason"] == reason for skip in skips):
+            line(console, f"  {count:,} {words}")

@@ -1,0 +1,267 @@
+"""What a plan deletes: by registered model and experiment how much of it, how old and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.common.lines import (
+    CUT_AT,
+    KIND_WORDS,
+    MARK,
+    NAME,
+    Column,
+    Span,
+    cell_width,
+    counted,
+    cut,
+    line,
+    more,
+    rows,
+    spans,
+    width_of,
+)
+from mlflow_gc.render.common.plan_groups import (
+    Group,
+    age_days,
+    ages,
+    groups,
+    last_active,
+    why,
+    whys,
+)
+from mlflow_gc.render.common.plan_summary import BAD
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_TOP = 5
+"""So many experiments and models are named in a summary."""
+_SAMPLE = 5
+"""So many entries are shown of each group, if there are many groups."""
+_BAR = 10
+_SHORTEST_NAME = 8
+
+
+def deletions(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    """Print all that goes; what cannot be undone comes first."""
+    _versions(plan, console, everything=everything)
+    _models(plan, console, everything=everything)
+    _runs(plan, console, everything=everything)
+    _experiments(plan, console, everything=everything)
+
+
+def largest(plan: dict[str, Any], console: Console) -> None:
+    """Print the models and experiments that lose most."""
+    for kind, where in (("model_versions", "model"), ("runs", "experiment")):
+        found = groups(plan, kind)
+        cells: list[tuple[str | Span, ...]] = []
+        for group in found[:_TOP]:
+            mark, style = _mark(bool(group.for_good))
+            bar = _bar(group, console), style or "blue"
+            age = ages(kind, group.entries, plan["as_of"])
+            facts = ((mark, style), (group.of_how_many, style), bar, group.share, age)
+            cells.append((*facts, f"{where} {group.key}", cut(group.name, NAME)))
+        columns = [
+            MARK,
+            Column(right=True),
+            Column(),
+            Column(right=True),
+            Column("dim"),
+            # Ids and names come last: however long they are, the others stay aligned.
+            Column(gap=1),
+            Column(least=8),
+        ]
+        if cells:
+            line(console, "")
+            rows(console, columns, cells, indent=2)
+        if rest := found[_TOP:]:
+            left = f"{sum(group.count for group in rest):,} more"
+            line(console, f"    {left} in {len(rest):,} other {where}s", "dim")
+
+
+def _bar(group: Group, console: Console) -> str:
+    """Return the share of a group that goes as a bar; only where it can be told from text."""
+    if console.color_system is None or console.no_color or console.options.ascii_only:
+        return ""
+    return "━" * max(1, _BAR * group.count // group.existing) if group.existing else ""
+
+
+def _runs(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    lossy = sum(not run["reversible"] for run in plan["runs"])
+    undo = f"{lossy:,} of them lose their assessments: IRREVERSIBLE" if lossy else "can be restored"
+    if not _heading(console, plan, "runs", undo, bad=bool(lossy)):
+        return
+    whole = {entry["experiment_id"] for entry in plan["experiments"]}
+    found = groups(plan, "runs")
+    reason = _common_reason(plan["runs"], console)
+    for group in found if everything else found[:CUT_AT]:
+        note = "; goes as a whole" if group.key in whole else ""
+        _group(console, f"experiment {group.key}", group, plan["as_of"], reason, note)
+        _entries(
+            console,
+            group,
+            plan["as_of"],
+            cut_at=_cut_at(found, everything=everything),
+        )
+    left = [] if everything else found[CUT_AT:]
+    more(console, len(left), f"experiments with {sum(g.count for g in left):,} runs", indent=2)
+
+
+def _versions(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    if not _heading(console, plan, "model_versions", "IRREVERSIBLE", bad=True):
+        return
+    found = groups(plan, "model_versions")
+    reason = _common_reason(plan["model_versions"], console)
+    for group in found if everything else found[:CUT_AT]:
+        _group(console, f"model {group.key}", group, plan["as_of"], reason)
+        _entries(
+            console,
+            group,
+            plan["as_of"],
+            cut_at=_cut_at(found, everything=everything),
+        )
+    left = [] if everything else found[CUT_AT:]
+    more(console, len(left), f"models with {sum(g.count for g in left):,} versions", indent=2)
+
+
+def _cut_at(found: Sequence[Group], *, everything: bool) -> int | None:
+    if everything:
+        return None
+    return CUT_AT if len(found) <= 3 else _SAMPLE
+
+
+def _common_reason(entries: Sequence[dict[str, Any]], console: Console) -> str | None:
+    """Print the reason that all entries of a section share, if they do, and return it."""
+    reasons = {why(entry) for entry in entries}
+    if len(reasons) != 1:
+        return None
+    (reason,) = reasons
+    rows(console, [Column("dim", least=12)], [(reason,)], indent=2)
+    return reason
+
+
+def _group(
+    console: Console, title: str, group: Group, as_of: str, said: str | None, note: str = ""
+) -> None:
+    """Print the line above the entries of a group: how much of it goes, how old, and why.
+
+    Args:
+        console: where to.
+        title: what the group is, with its id.
+        group: its entries.
+        as_of: when ages count from.
+        said: a reason that need not be said again.
+        note: what else there is to say.
+    """
+    share = f" ({group.share})" if group.share else ""
+    age = ages(group.kind, group.entries, as_of)
+    facts = f": {group.of_how_many}{share}" + (f", {age} old" if age else "") + note
+    reason = "" if said is not None else whys(group.entries)
+    room = width_of(console)
+    taken = 3 + cell_width(plain(title)) + cell_width(facts)
+    name = cut(group.name, NAME if room is None else max(_SHORTEST_NAME, min(NAME, room - taken)))
+    heading: list[Span] = [(f"  {title} {name}" if name else f"  {title}", "bold"), (facts, None)]
+    width = sum(cell_width(plain(text)) for text, _ in [*heading, (reason, None)])
+    if room is None or width + 2 <= room:
+        spans(console, [*heading, (f"  {reason}", "dim")])
+        return
+    spans(console, heading)
+    if reason:
+        rows(console, [Column("dim", least=12)], [(reason,)], indent=6)
+
+
+def _entries(
+    console: Console,
+    group: Group,
+    as_of: str,
+    *,
+    cut_at: int | None,
+) -> None:
+    """Print the entries of a group, a line each: id, age, name, and why if they differ."""
+    same = len({why(entry) for entry in group.entries}) == 1
+    shown = group.entries if cut_at is None else group.entries[:cut_at]
+    cells = []
+    for entry in shown:
+        entity_id, name = _named(group, entry)
+        mark, style = _mark(not entry["reversible"])
+        age = _age(group.kind, entry, as_of)
+        cells.append(((mark, style), (entity_id, style), age, name, "" if same else why(entry)))
+    columns = [MARK, Column(), Column(right=True), Column(least=12), Column("dim", least=12)]
+    rows(console, columns, cells, indent=4)
+    more(console, group.count - len(shown), indent=4)
+
+
+def _named(group: Group, entry: dict[str, Any]) -> tuple[str, str]:
+    if group.kind == "runs":
+        return entry["run_id"], cut(entry["run_name"], NAME)
+    # The model's name stands above; a long one is not repeated with each version.
+    is_short = cell_width(plain(group.key)) <= NAME
+    return (f"{group.key}/{entry['version']}" if is_short else f"version {entry['version']}"), ""
+
+
+def _experiments(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    if not _heading(console, plan, "experiments", "can be restored", bad=False):
+        return
+    _whole_entities(
+        console,
+        "experiments",
+        lambda entry: (entry["experiment_id"], cut(entry["name"], NAME)),
+        plan,
+        everything=everything,
+    )
+
+
+def _models(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    if not plan["registered_models"]:
+        return
+    _heading(console, plan, "registered_models", "IRREVERSIBLE", bad=True)
+    _whole_entities(
+        console,
+        "registered_models",
+        lambda entry: (entry["name"], ""),
+        plan,
+        everything=everything,
+    )
+
+
+def _whole_entities(
+    console: Console,
+    kind: str,
+    named: Callable[[dict[str, Any]], tuple[str, str]],
+    plan: dict[str, Any],
+    *,
+    everything: bool,
+) -> None:
+    found = plan[kind]
+    shown = found if everything else found[:CUT_AT]
+    cells = []
+    for entry in shown:
+        entity_id, name = named(entry)
+        mark, style = _mark(not entry["reversible"])
+        age = _age(kind, entry, plan["as_of"])
+        cells.append(((mark, style), (entity_id, style), name, age, why(entry)))
+    columns = [MARK, Column(), Column(least=12), Column(right=True), Column("dim", least=12)]
+    rows(console, columns, cells, indent=2)
+    more(console, len(found) - len(shown), indent=2)
+
+
+def _age(kind: str, entry: dict[str, Any], as_of: str) -> str:
+    days = age_days(last_active(kind, entry), as_of)
+    return "" if days is None else f"{days:,} d"
+
+
+def _mark(for_good: bool) -> tuple[str, str | None]:
+    return ("!", BAD) if for_good else ("-", None)
+
+
+def _heading(console: Console, plan: dict[str, Any], kind: str, undo: str, *, bad: bool) -> bool:
+    """Print the heading of a section; returns whether anything follows."""
+    count = len(plan[kind])
+    line(console, "")
+    if not count:
+        line(console, f"Delete no {KIND_WORDS[kind][1]}", "bold")
+        return False
+    line(console, f"Delete {counted(kind, count)} ({undo})", BAD if bad else "bold")
+    return True

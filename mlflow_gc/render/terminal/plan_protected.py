@@ -1,0 +1,96 @@
+"""What a plan keeps although it is old: a line for each reason, with the chain of an example."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.plan.verification import identify
+from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.common.lines import (
+    KIND_WORDS,
+    MARK,
+    NAME,
+    Column,
+    cell_width,
+    counted,
+    cut,
+    line,
+    rows,
+    spans,
+    width_of,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LINK = " <- "
+# What stands in a chain and names something, to its end: ids are never cut.
+_NAMES_IDS = (
+    "run ",
+    "deleted run ",
+    "model_version ",
+    "registered_model ",
+    "logged_model ",
+    "alias ",
+)
+
+
+def kept(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+    """Print what stays although it is old: a line for each reason, with an example."""
+    protected = plan["protected"]
+    total = sum(len(protected[kind]) for kind in KIND_WORDS)
+    line(console, "")
+    example = " (each reason with an example)" if total and not everything else ""
+    spans(console, [(f"Kept although old: {total:,}", "bold"), (example, "dim")])
+    cells: list[tuple[str, ...]] = []
+    chains = []
+    for kind in KIND_WORDS:
+        by_reason: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for entry in protected[kind]:
+            by_reason[entry["reason"]].append(entry)
+        for reason, entries in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+            number, words = counted(kind, len(entries)).split(" ", 1)
+            for entry in entries if everything else entries[:1]:
+                cells.append(("+", number, words, reason, ""))
+                chains.append(_chain(kind, entry))
+                number = words = ""
+    room = width_of(console)
+    head = 4 + sum(2 + max((cell_width(row[i]) for row in cells), default=0) for i in (1, 2, 3))
+    joined = [_LINK.join(chain) for chain in chains]
+    fits = [room is None or head + cell_width(plain(chain)) <= room for chain in joined]
+    columns = [MARK, Column(right=True), Column(), Column("green"), Column("dim")]
+    rows(
+        console,
+        columns,
+        [
+            (*row[:4], chain if fit else "")
+            for row, chain, fit in zip(cells, joined, fits, strict=True)
+        ],
+        indent=2,
+        below=[
+            [] if fit or room is None else _wrapped(chain, room - 6)
+            for chain, fit in zip(chains, fits, strict=True)
+        ],
+    )
+
+
+def _wrapped(chain: Sequence[str], room: int) -> list[str]:
+    """Return a chain on as many lines as it needs, broken between its links."""
+    lines = [chain[0]]
+    for link in chain[1:]:
+        if cell_width(plain(lines[-1] + _LINK + link)) <= room:
+            lines[-1] += _LINK + link
+        else:
+            lines.append(f" {_LINK}{link}")
+    return lines
+
+
+def _chain(kind: str, entry: dict[str, Any]) -> list[str]:
+    """Return what is kept, and what leads to its being kept."""
+    first = f"{kind[:-1]} {identify(kind, entry)}"
+    if kind == "experiments":
+        first += f" {cut(entry['name'], NAME)}"
+    links = [via if via.startswith(_NAMES_IDS) else cut(via, NAME * 2) for via in entry["via"]]
+    return [first, *links]

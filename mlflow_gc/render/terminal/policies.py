@@ -1,0 +1,108 @@
+"""A policy, what it says about one entity, and how its tests went, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.domain.timestamps import format_duration, format_ms
+from mlflow_gc.render.common import policy_sentences
+from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.common.lines import NAME, line
+from mlflow_gc.retention.age import days_before
+from mlflow_gc.retention.owner_tags import DELETE_AFTER
+from mlflow_gc.retention.rules import NEVER
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlflow_gc.domain.entities import Inventory
+    from mlflow_gc.policy.test_runner import CaseResult
+    from mlflow_gc.retention.explain import Explanation
+    from mlflow_gc.retention.policy import Policy, PolicySource
+
+
+def source(found: PolicySource, console: Console) -> None:
+    """Print where a policy was read."""
+    line(console, policy_sentences.source({"path": found.path, "digest": found.digest}))
+
+
+def policy(document: dict[str, Any], console: Console) -> None:
+    """Print a whole policy in English."""
+    for sentence in policy_sentences.explain(document):
+        line(console, sentence)
+
+
+def explanation(
+    inventory: Inventory, policy: Policy, kind: str, key: Any, found: Explanation, console: Console
+) -> None:
+    """Print which rule is about one entity, and why it is kept or deleted."""
+    line(console, _headline(inventory, kind, key), "bold")
+    match = policy_sentences.subject(found.rule.match.to_document())
+    is_default = found.rule is policy.default
+    rule = "none matches, the default counts" if is_default else f"{found.rule.name}: {match}"
+    rows = [("rule", rule), ("stale", _stale_after(found))]
+    if found.age.ignored:
+        rows.append(("ignored", found.age.ignored))
+    if found.active_ms is not None:
+        ago = days_before(found.active_ms, policy.as_of_ms)
+        rows.append(("last active", f"{format_ms(found.active_ms)}, {ago} before"))
+    if DELETE_AFTER in found.tags:
+        rows.append(("announced", f"{DELETE_AFTER}={found.tags[DELETE_AFTER]}"))
+    if found.goes:
+        rows.append(("verdict", "delete: " + "; ".join(found.decision.reasons)))
+    elif found.code == NEVER:
+        rows.append(("verdict", f"keep: it is never stale ({', '.join(found.via)})"))
+    elif found.decision.reason is None:
+        rows.append(("verdict", "keep: it is not stale"))
+    else:
+        rows.append(("verdict", f"keep: {', '.join([found.code, *found.via])}"))
+    for name, value in rows:
+        line(console, f"  {name:<12} {plain(value)}")
+
+
+def warnings(messages: Iterable[str], console: Console) -> None:
+    """Print warnings, a line each."""
+    for message in messages:
+        line(console, f"Warning: {message}", "yellow")
+
+
+def policy_tests(
+    path: str, results: Sequence[CaseResult], console: Console, *, quiet: bool
+) -> None:
+    """Print how a file of policy tests went."""
+    for result in results:
+        if not result.failures and not quiet:
+            line(console, f"ok    {result.name}", "green")
+        if result.failures:
+            line(console, f"FAIL  {result.name}", "bold red")
+        for failure in result.failures:
+            line(console, f"      {path} line {failure.line}: {failure.entity}")
+            line(console, f"        expected {failure.expected}")
+            line(console, f"        found    {failure.found}")
+    failed = sum(bool(result.failures) for result in results)
+    checked = sum(result.checked for result in results)
+    words = f"{failed:,} of {len(results):,} cases failed" if failed else "all as expected"
+    line(console, f"{path}: {len(results):,} cases, {checked:,} expectations, {words}.")
+
+
+def _headline(inventory: Inventory, kind: str, key: Any) -> str:
+    if kind == "run":
+        run = inventory.runs[key]
+        experiment = inventory.experiments.get(run.experiment_id)
+        where = plain(experiment.name, most=NAME) if experiment else ""
+        return f"run {key} {plain(run.run_name, most=NAME)}, experiment {run.experiment_id} {where}"
+    if kind == "experiment":
+        return f"experiment {key} {plain(inventory.experiments[key].name, most=NAME)}"
+    if kind == "model_version":
+        return f"model version {plain(key[0])}/{key[1]}"
+    return f"registered model {plain(key)}, without versions"
+
+
+def _stale_after(found: Explanation) -> str:
+    if found.age.malformed:
+        return f"nobody knows: {found.age.malformed}"
+    if found.age.ms is None:
+        return f"never ({found.age.by or 'the default'})"
+    age = policy_sentences.span(format_duration(found.age.ms))
+    return f"after {age}, says {found.age.by or 'the default'}"

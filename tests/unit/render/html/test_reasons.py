@@ -1,0 +1,46 @@
+"""Reasons in groups, and protections in words."""
+
+from __future__ import annotations
+
+import pytest
+from unit.busy_server import busy_plan
+from unit.worlds import AS_OF
+
+from mlflow_gc.render.html.reasons import why_it_goes, why_it_stays
+from mlflow_gc.retention.decision import Reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "group"),
+    [
+        ("FINISHED, no activity for 412 days", "FINISHED, no activity for N days"),
+        ("FINISHED, no activity for 1 day", "FINISHED, no activity for N days"),
+        ("RUNNING, no sign of life for 61 days", "RUNNING, no sign of life for N days"),
+        ("all its 40 runs go", "all its N runs go"),
+        ("its only run goes", "its only run goes"),
+        ("stage None, no alias, not the highest version",) * 2,
+        ("IRREVERSIBLE: its assessments go for good",) * 2,
+        ("since 2026-05-01T10:02:11.123Z", "since …"),
+        ("rule tier 1 days",) * 2,
+        ("rule keep 30 days",) * 2,
+        ("tag mlflow_gc.ttl=14d",) * 2,
+        ("model v2 days-off x.1 runs", "model v2 days-off x.1 runs"),
+        ("", ""),
+    ],
+)
+def test_what_is_of_one_entity_alone_is_left_out(reason, group):
+    assert why_it_goes(reason) == group
+
+
+def test_a_thousand_runs_have_a_handful_of_groups():
+    plan = busy_plan(1_000, AS_OF)
+    kinds = ("experiments", "runs", "model_versions")
+    reasons = {why_it_goes(r) for kind in kinds for e in plan[kind] for r in e["reasons"]}
+    assert 3 <= len(reasons) <= 12
+
+
+def test_every_protection_has_words():
+    for reason in Reason:
+        if reason is not Reason.CHANGED:  # at prune time only, never in a plan
+            assert why_it_stays(reason.value) != reason.value.replace("_", " "), reason
+    assert why_it_stays("of_a_newer_version") == "of a newer version"
