@@ -33,14 +33,14 @@ def check(
 ) -> int:
     """Compare a plan with the server, entity by entity; nothing is deleted."""
     from mlflow_gc.apply.check import check_document
-    from mlflow_gc.cli.applying import apply_plan
-    from mlflow_gc.cli.planning import open_server
-    from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.verification import load_plan, verify
     from mlflow_gc.settings import resolve_connection
+    from mlflow_gc.workflows.apply import apply_plan
+    from mlflow_gc.workflows.reporter import Phase
+    from mlflow_gc.workflows.survey import open_server
 
-    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=True)
+    reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=True)
     # A setting that cannot be used is found before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
@@ -50,16 +50,16 @@ def check(
     )
     plan = load_plan(plan_file)
     verify(plan, plan_file)
-    progress.plan(plan, plan_file)
+    reporter.plan(plan, plan_file)
     journal, refusals = _own_journal(plan, plan_file)
     refusals += _refusals(plan, plan_file)
-    gateway = open_server(connection, verbose=verbose, progress=progress)
+    gateway = open_server(connection, verbose=verbose, reporter=reporter)
     applied = apply_plan(
         gateway,
         plan,
         plan_file,
         journal_path=journal,
-        progress=progress,
+        reporter=reporter,
         phase=Phase.CHECK,
         dry_run=True,
         only_look=True,

@@ -18,11 +18,11 @@ from typing import Any
 
 import mlflow_gc
 from mlflow_gc.cli.output import say
-from mlflow_gc.cli.progress import Listener, State
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError, UsageProblem
 from mlflow_gc.plan.file import refuse_overwriting
+from mlflow_gc.workflows.reporter import Listener, State
 
 FORMAT = "mlflow-gc/events"
 FORMAT_VERSION = "1.0"

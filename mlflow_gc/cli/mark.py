@@ -15,8 +15,8 @@ from mlflow_gc.invocation import command
 if TYPE_CHECKING:
     from mlflow_gc.announce.announcements import Marking
     from mlflow_gc.backend.interface import Gateway
-    from mlflow_gc.cli.progress import Progress
     from mlflow_gc.retention.policy import Policy
+    from mlflow_gc.workflows.reporter import Reporter
 
 
 def mark(
@@ -44,17 +44,17 @@ def mark(
     """Tag what would be deleted after the policy's grace; untag what is stale no more."""
     from mlflow_gc.announce.announcements import dry_counts, plan_clearing, write_marks
     from mlflow_gc.backend.server_identity import read_server_info
-    from mlflow_gc.cli.applying import graceful_stop
     from mlflow_gc.cli.output import console, say
-    from mlflow_gc.cli.planning import open_server, resolve_policy
-    from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
     from mlflow_gc.domain.timestamps import format_ms
     from mlflow_gc.inventory.reader import open_reader
     from mlflow_gc.render.terminal import outcomes
     from mlflow_gc.settings import resolve_connection
+    from mlflow_gc.workflows.apply import graceful_stop
+    from mlflow_gc.workflows.reporter import Phase
+    from mlflow_gc.workflows.survey import open_server, resolve_policy
 
-    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
+    reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     # A setting that cannot be used is found before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
@@ -70,27 +70,27 @@ def mark(
         no_policy=no_policy,
         accept_partial_view=accept_partial_view,
         verbose=verbose,
-        progress=progress,
+        reporter=reporter,
     )
     if policy.grace_ms is None and not clear:
         raise UsageProblem(
             "The policy sets no grace, so there is nothing to announce.",
             hint="Put a line such as grace: 14d into the policy file, or use --clear.",
         )
-    gateway = open_server(connection, verbose=verbose, progress=progress)
+    gateway = open_server(connection, verbose=verbose, reporter=reporter)
     if clear:
-        with progress.phase(Phase.SCAN), open_reader(gateway, read_server_info(gateway)) as reader:
-            marking = plan_clearing(reader.scan(progress.advance))
+        with reporter.phase(Phase.SCAN), open_reader(gateway, read_server_info(gateway)) as reader:
+            marking = plan_clearing(reader.scan(reporter.advance))
     else:
-        marking = _marking(gateway, policy, progress)
+        marking = _marking(gateway, policy, reporter)
     signum = 0
     totals = Counter(f"{change.kind}s" for change in marking.changes)
-    with progress.phase(Phase.MARK, totals):
+    with reporter.phase(Phase.MARK, totals):
         if dry_run:
-            marking.counts += dry_counts(marking.changes, progress.entity)
+            marking.counts += dry_counts(marking.changes, reporter.entity)
         else:
-            with graceful_stop(gateway, pretend=False) as (stop, signals):
-                write_marks(gateway, marking, stop, progress.entity)
+            with graceful_stop(gateway, reporter, pretend=False) as (stop, signals):
+                write_marks(gateway, marking, stop, reporter.entity)
             signum = signals[0] if signals else 0
     if not quiet:
         may_go = "" if clear else format_ms(policy.as_of_ms + (policy.grace_ms or 0))
@@ -105,22 +105,21 @@ def mark(
     return ExitCode.PARTIAL if marking.failures else ExitCode.OK
 
 
-def _marking(gateway: Gateway, policy: Policy, progress: Progress) -> Marking:
+def _marking(gateway: Gateway, policy: Policy, reporter: Reporter) -> Marking:
     """Decide as a report does, marks aside, and return what to mark.
 
     Raises:
         Refused: a plan by this policy could not be applied.
     """
     from mlflow_gc.announce.announcements import plan_marks
-    from mlflow_gc.cli.output import warn
-    from mlflow_gc.cli.planning import survey
     from mlflow_gc.plan.builder import build_plan
+    from mlflow_gc.workflows.survey import survey
 
     unmarked = replace(policy, heeds_marks=False)
-    inventory, decisions, server = survey(gateway, unmarked, progress)
+    inventory, decisions, server = survey(gateway, unmarked, reporter)
     plan = build_plan(inventory, decisions, unmarked, server)
     for diagnostic in plan["diagnostics"]:
-        warn(diagnostic["message"], progress, code=diagnostic["code"])
+        reporter.warning(diagnostic["code"], diagnostic["message"])
     if not plan["applyable"]:
         raise Refused(
             "Nothing was marked: a plan could not be applied, for the reasons above.",

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, TextIO
 
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.render.common.escape import plain
+from mlflow_gc.workflows.reporter import ROLLED_BACK, Listener
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from mlflow_gc.cli.progress import Progress
 
 
 def say(message: str) -> None:
@@ -21,17 +20,16 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
-def warn(message: str, progress: Progress | None = None, *, code: str | None = None) -> None:
-    """Write a warning to stderr, and to the events file if there is one.
+class Messages(Listener):
+    """Writes what a workflow says to stderr."""
 
-    Args:
-        message: a sentence.
-        progress: of the command.
-        code: of a plan's diagnostic.
-    """
-    say(f"Warning: {message}")
-    if progress is not None:
-        progress.warning(code, message)
+    def note(self, message: str) -> None:
+        """Write a sentence."""
+        say(message)
+
+    def warning(self, code: str | None, message: str) -> None:
+        """Write a warning; loudly where something was deleted and should not have been."""
+        say(f"{'WARNING' if code == ROLLED_BACK else 'Warning'}: {message}")
 
 
 def put(*document: bytes | memoryview) -> None:

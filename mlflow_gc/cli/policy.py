@@ -85,11 +85,11 @@ def explain(
 ) -> None:
     """Say in English what the policy means, or which rule decides over one entity and why."""
     from mlflow_gc.cli.output import console
-    from mlflow_gc.cli.planning import open_server, resolve_policy, survey
     from mlflow_gc.cli.session import Session
     from mlflow_gc.render.terminal import policies
     from mlflow_gc.retention.explain import explain as explained
     from mlflow_gc.settings import resolve_connection
+    from mlflow_gc.workflows.survey import open_server, resolve_policy, survey
 
     asked = {"--run": run, "--experiment": experiment, "--model": model}
     given = [flag for flag, value in asked.items() if value is not None]
@@ -102,6 +102,7 @@ def explain(
         backend_store_uri=backend_store_uri,
         max_parallel=max_parallel,
     )
+    reporter = Session().begin("explain", events=None, quiet=quiet, no_color=no_color)
     policy = resolve_policy(
         ttl=ttl,
         as_of=as_of,
@@ -109,15 +110,15 @@ def explain(
         no_policy=no_policy,
         accept_partial_view=False,
         verbose=verbose,
+        reporter=reporter,
     )
     screen = console(no_color=no_color)
     policies.source(policy.source, screen)
     if not given:
         policies.policy(policy.to_document(), screen)
         return
-    progress = Session().begin("explain", events=None, quiet=quiet, no_color=no_color)
-    gateway = open_server(connection, verbose=verbose, progress=progress)
-    inventory, decisions, _ = survey(gateway, policy, progress)
+    gateway = open_server(connection, verbose=verbose, reporter=reporter)
+    inventory, decisions, _ = survey(gateway, policy, reporter)
     found = [
         (kind, key, explained(inventory, decisions, policy, kind, key))
         for kind, key in _find(inventory, run=run, experiment=experiment, model=model)

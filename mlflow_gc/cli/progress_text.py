@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal, a line every ten seconds in a job's log."""
+"""Reporter on stderr: bars on a terminal, a line every ten seconds in a job's log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from mlflow_gc.cli.output import say
-from mlflow_gc.cli.progress import Listener, State
+from mlflow_gc.workflows.reporter import Listener, State
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

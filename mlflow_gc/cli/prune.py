@@ -72,10 +72,7 @@ def prune(
 ) -> int:
     """Delete what a plan lists, looking at each entity once more right before it goes."""
     from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
-    from mlflow_gc.cli.applying import apply_plan
     from mlflow_gc.cli.output import console, say
-    from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
-    from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import MARKS
     from mlflow_gc.plan.file import refuse_overwriting
@@ -83,8 +80,11 @@ def prune(
     from mlflow_gc.plan.verification import KINDS, load_plan, verify, verify_applyable
     from mlflow_gc.render.terminal import outcomes, plan_text
     from mlflow_gc.settings import requires_expect, resolve_connection
+    from mlflow_gc.workflows.apply import apply_plan
+    from mlflow_gc.workflows.reporter import Phase
+    from mlflow_gc.workflows.survey import make_plan, open_server, resolve_policy
 
-    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
+    reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     # A setting that cannot be used is found before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
@@ -132,7 +132,7 @@ def prune(
             no_policy=no_policy,
             accept_partial_view=accept_partial_view,
             verbose=verbose,
-            progress=progress,
+            reporter=reporter,
         )
         if not yes and not dry_run and not sys.stdin.isatty():
             raise Refused(
@@ -143,14 +143,14 @@ def prune(
         refuse_overwriting(plan_file, MARKS, "a plan")
     if journal is not None:
         refuse_no_file(journal)
-    gateway = open_server(connection, verbose=verbose, progress=progress)
+    gateway = open_server(connection, verbose=verbose, reporter=reporter)
     screen = console(no_color=no_color)
     if made_here:
-        plan = make_plan(gateway, policy, progress)
+        plan = make_plan(gateway, policy, reporter)
         _save(plan, plan_file)
         if not quiet or not yes:
             plan_text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
-    progress.plan(plan, plan_file)
+    reporter.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
     if expect is not None and expect != plan["plan_id"]:
         raise Refused(
@@ -169,7 +169,7 @@ def prune(
         plan,
         plan_file,
         journal_path=written,
-        progress=progress,
+        reporter=reporter,
         phase=Phase.CHECK if dry_run else Phase.PRUNE,
         dry_run=dry_run,
         shard=part,

@@ -33,8 +33,7 @@ def report(
     no_color: options.NoColor = False,
 ) -> int:
     """Read a server and write a prune plan: every stale entity, its times, and why."""
-    from mlflow_gc.cli.output import console, put, say, warn
-    from mlflow_gc.cli.planning import make_plan, open_server, resolve_policy
+    from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan import schema
     from mlflow_gc.plan.builder import MARKS
@@ -42,8 +41,9 @@ def report(
     from mlflow_gc.plan.verification import KINDS, applicability, is_only_a_forecast
     from mlflow_gc.render.terminal import plan_text
     from mlflow_gc.settings import resolve_connection
+    from mlflow_gc.workflows.survey import make_plan, open_server, resolve_policy
 
-    progress = begin(context, events=events, quiet=quiet, no_color=no_color)
+    reporter = begin(context, events=events, quiet=quiet, no_color=no_color)
     # A setting that cannot be used is found before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
@@ -60,10 +60,10 @@ def report(
         no_policy=no_policy,
         accept_partial_view=accept_partial_view,
         verbose=verbose,
-        progress=progress,
+        reporter=reporter,
     )
-    gateway = open_server(connection, verbose=verbose, progress=progress)
-    plan = make_plan(gateway, policy, progress)
+    gateway = open_server(connection, verbose=verbose, reporter=reporter)
+    plan = make_plan(gateway, policy, reporter)
     if found := schema.problems(plan, "plan"):
         raise GcError(
             "The server holds something that a plan cannot express. " + "; ".join(found),
@@ -74,9 +74,9 @@ def report(
         put(*pieces(plan))
     else:
         write(pieces(plan), out)
-    progress.plan(plan, out)
+    reporter.plan(plan, out)
     for diagnostic in plan["diagnostics"]:
-        warn(diagnostic["message"], progress, code=diagnostic["code"])
+        reporter.warning(diagnostic["code"], diagnostic["message"])
     if not to_stdout and not quiet:
         plan_text.summary(plan, console(no_color=no_color), path=str(out))
     if not plan["applyable"]:

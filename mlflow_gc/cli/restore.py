@@ -54,16 +54,16 @@ def restore(
     from mlflow_gc.apply.journal.file import Journal, earlier_sessions, journal_path
     from mlflow_gc.apply.restore import Restorer
     from mlflow_gc.apply.restore_plan import plan_undo
-    from mlflow_gc.cli.applying import graceful_stop, refuse_other_server
     from mlflow_gc.cli.output import console, say
-    from mlflow_gc.cli.planning import open_server
-    from mlflow_gc.cli.progress import Phase
     from mlflow_gc.cli.session import begin
     from mlflow_gc.render.common.escape import plain
     from mlflow_gc.render.terminal import outcomes
     from mlflow_gc.settings import resolve_connection
+    from mlflow_gc.workflows.apply import graceful_stop, refuse_other_server
+    from mlflow_gc.workflows.reporter import Phase
+    from mlflow_gc.workflows.survey import open_server
 
-    progress = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
+    reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     # A setting that cannot be used is found before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
@@ -78,8 +78,8 @@ def restore(
         journal_file.with_name(f"{journal_file.name}.restore.jsonl"), header["plan_id"]
     )
     earlier = earlier_sessions(own_journal, header["plan_id"], "restore")
-    gateway = open_server(connection, verbose=verbose, progress=progress)
-    with progress.phase(Phase.CONNECT):
+    gateway = open_server(connection, verbose=verbose, reporter=reporter)
+    with reporter.phase(Phase.CONNECT):
         refuse_other_server(gateway, header["server"], journal_file)
         restorer = Restorer(gateway, undo, earlier, header, keep=keep)
         old_trash, left_active = restorer.preview()
@@ -107,14 +107,14 @@ def restore(
             return ExitCode.REFUSED
     totals = {"experiments": len(undo.experiments), "runs": len(undo.runs) + len(old_trash)}
     with (
-        graceful_stop(gateway, pretend=dry_run) as (_, signals),
+        graceful_stop(gateway, reporter, pretend=dry_run) as (_, signals),
         Journal(
-            own_journal, header, action="restore", dry_run=dry_run, told=progress.entity
+            own_journal, header, action="restore", dry_run=dry_run, told=reporter.entity
         ) as journal,
     ):
         if not dry_run:
-            progress.journal(own_journal, header["plan_id"])
-        with progress.phase(Phase.RESTORE, totals):
+            reporter.journal(own_journal, header["plan_id"])
+        with reporter.phase(Phase.RESTORE, totals):
             fatal = restorer.run(journal, dry_run=dry_run)
     again = ["restore", file_argument(journal_file), *(["--expect", expect] if expect else [])]
     if not quiet:

@@ -8,14 +8,15 @@ from pathlib import Path
 import typer
 
 from mlflow_gc import invocation
-from mlflow_gc.cli.progress import Listener, Progress
+from mlflow_gc.cli.output import Messages
+from mlflow_gc.workflows.reporter import Listener, Reporter
 
 
 class Session:
     """What the entry point makes for a command, and ends when the command is over."""
 
     def __init__(self) -> None:
-        self._progress: Progress | None = None
+        self._progress: Reporter | None = None
         self._error: tuple[str, str | None] | None = None
 
     def begin(
@@ -26,7 +27,7 @@ class Session:
         quiet: bool,
         no_color: bool,
         dry_run: bool = False,
-    ) -> Progress:
+    ) -> Reporter:
         """Open what a command reports to.
 
         Args:
@@ -39,7 +40,7 @@ class Session:
         Raises:
             GcError: the events file cannot be written.
         """
-        listeners: list[Listener] = []
+        listeners: list[Listener] = [Messages()]
         if events is not None:
             from mlflow_gc.cli.events import Events
 
@@ -51,7 +52,7 @@ class Session:
             from mlflow_gc.cli import progress_text
 
             listeners.append(progress_text.listener(no_color=no_color))
-        self._progress = Progress(listeners)
+        self._progress = Reporter(listeners)
         return self._progress
 
     def failed(self, message: str, hint: str | None = None) -> None:
@@ -74,7 +75,7 @@ def begin(
     quiet: bool,
     no_color: bool,
     dry_run: bool = False,
-) -> Progress:
+) -> Reporter:
     """Begin the session of the command that is called.  See :meth:`Session.begin`."""
     invocation.given(context.params)
     session = context.ensure_object(Session)

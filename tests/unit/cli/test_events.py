@@ -16,9 +16,9 @@ from unit import worlds
 
 from mlflow_gc.cli import events
 from mlflow_gc.cli.events import Events
-from mlflow_gc.cli.progress import Phase, Progress, State
 from mlflow_gc.errors import GcError, UsageProblem
 from mlflow_gc.plan import schema
+from mlflow_gc.workflows.reporter import Phase, Reporter, State
 
 PLAN = worlds.plan_of(worlds.inventory(worlds.an_experiment(), worlds.a_run()))
 
@@ -38,7 +38,7 @@ def _record(outcome: str, **other: Any) -> dict[str, Any]:
 
 
 def _everything(file: Events) -> None:
-    progress = Progress([file], ticks=False)
+    progress = Reporter([file], ticks=False)
     progress.plan(PLAN, Path("plan.json"))
     progress.journal(Path("plan.json.journal.jsonl"), PLAN["plan_id"])
     progress.warning("guard", "x")

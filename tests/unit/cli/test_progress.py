@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mlflow_gc.cli.progress import Listener, Phase, Progress, State
 from mlflow_gc.cli.progress_text import LogLines, TerminalBar, in_words, listener, span
+from mlflow_gc.workflows.reporter import Listener, Phase, Reporter, State
 
 
 class Clock:
@@ -49,7 +49,7 @@ def _record(kind: str, outcome: str) -> dict[str, Any]:
 
 def test_counts_rate_and_time_left() -> None:
     clock, heard = Clock(), Heard()
-    progress = Progress([heard], clock=clock, ticks=False)
+    progress = Reporter([heard], clock=clock, ticks=False)
     with progress.phase(Phase.PRUNE, {"runs": 5000, "experiments": 0}):
         for _ in range(30):
             clock.now += 1
@@ -66,7 +66,7 @@ def test_counts_rate_and_time_left() -> None:
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
     clock, heard = Clock(), Heard()
-    progress = Progress([heard], clock=clock, ticks=False)
+    progress = Reporter([heard], clock=clock, ticks=False)
     with progress.phase(Phase.SCAN):
         progress.advance("runs", 100_000)
         for _ in range(120):
@@ -101,7 +101,7 @@ def test_spans(seconds: float, words: str) -> None:
 def test_entities_count_by_their_records() -> None:
     """What is put back was counted when it went; what is only told of is not counted."""
     heard = Heard()
-    progress = Progress([heard], ticks=False)
+    progress = Reporter([heard], ticks=False)
     with progress.phase(Phase.PRUNE, {"runs": 2}):
         for outcome in ("deleted", "skipped", "restored", "failed"):
             progress.entity(_record("run", outcome))
@@ -114,7 +114,7 @@ def test_entities_count_by_their_records() -> None:
 
 def test_many_threads_count_right() -> None:
     heard = Heard()
-    progress = Progress([heard], ticks=False)
+    progress = Reporter([heard], ticks=False)
 
     def work() -> None:
         for _ in range(2000):
@@ -141,13 +141,13 @@ def test_listeners_hear_from_a_server_that_does_not_answer() -> None:
             if state.seconds > 0:
                 told.set()
 
-    with Progress([Waiting()]).phase(Phase.CONNECT):
+    with Reporter([Waiting()]).phase(Phase.CONNECT):
         assert told.wait(10)
 
 
 def test_a_phase_that_fails_ends_for_its_listeners() -> None:
     heard = Heard()
-    progress = Progress([heard], ticks=False)
+    progress = Reporter([heard], ticks=False)
     with pytest.raises(KeyboardInterrupt), progress.phase(Phase.SCAN):
         raise KeyboardInterrupt
     assert [name for name, _ in heard.states] == ["begin", "end"]
@@ -160,7 +160,7 @@ def test_a_phase_that_fails_ends_for_its_listeners() -> None:
 
 def test_a_log_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    progress = Progress([LogLines()], clock=clock, ticks=False)
+    progress = Reporter([LogLines()], clock=clock, ticks=False)
     with progress.phase(Phase.SCAN):
         for _ in range(35):
             clock.now += 1
@@ -183,7 +183,7 @@ def test_a_log_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str])
 
 def test_what_is_quick_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    progress = Progress([LogLines()], clock=clock, ticks=False)
+    progress = Reporter([LogLines()], clock=clock, ticks=False)
     for _ in range(20):
         with progress.phase(Phase.LOOK, {"runs": 5}):
             clock.now += 3
@@ -215,7 +215,7 @@ def test_a_bar_is_drawn_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     clock, screen = Clock(), Terminal()
     monkeypatch.setattr("sys.stderr", screen)
-    progress = Progress([TerminalBar(screen, no_color=True)], clock=clock, ticks=False)
+    progress = Reporter([TerminalBar(screen, no_color=True)], clock=clock, ticks=False)
     with progress.phase(Phase.PRUNE, {"runs": 100, "experiments": 2}):
         progress.tick()
         for _ in range(30):

@@ -20,7 +20,6 @@ from support import ROOT
 from unit.worlds import AS_OF, POLICY, an_experiment, inventory, plan_of
 
 from mlflow_gc import settings
-from mlflow_gc.cli import planning
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.plan import schema
@@ -31,6 +30,8 @@ from mlflow_gc.retention.guards import KINDS
 from mlflow_gc.retention.keep_rules import ALL, Best, Keep
 from mlflow_gc.retention.policy import Evidence, Guards, Policy
 from mlflow_gc.retention.rules import Rule, Selector
+from mlflow_gc.workflows import survey
+from mlflow_gc.workflows.reporter import Reporter
 
 GUARDED = ("total", *KINDS)
 SHARED = (*GUARDED, "experiment", "registered_model")
@@ -1078,8 +1079,13 @@ def test_an_ae5_secret_file_names_the_policy_like_any_setting(tmp_path, monkeypa
                 secrets_directory=secrets,
             ),
         )
-        return planning.resolve_policy(
-            ttl="30", as_of=None, policy_file=flag, accept_partial_view=False, verbose=False
+        return survey.resolve_policy(
+            ttl="30",
+            as_of=None,
+            policy_file=flag,
+            accept_partial_view=False,
+            verbose=False,
+            reporter=Reporter(),
         ).keep_last_runs
 
     assert runs_kept(tmp_path / "flag.yml", str(tmp_path / "variable.yml")) == 1

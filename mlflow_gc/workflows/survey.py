@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlflow_gc.backend.interface import Gateway, ServerError
-from mlflow_gc.cli.output import say, warn
-from mlflow_gc.cli.progress import Phase, Progress
 from mlflow_gc.domain.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
 from mlflow_gc.domain.timestamps import format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
@@ -40,6 +38,7 @@ from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import NEVER, Rule
 from mlflow_gc.retention.scan_quality import judge_scan
 from mlflow_gc.settings import POLICY, Connection, resolve, resolve_ttl_days
+from mlflow_gc.workflows.reporter import Phase, Reporter
 
 
 def resolve_policy(
@@ -50,7 +49,7 @@ def resolve_policy(
     no_policy: bool = False,
     accept_partial_view: bool,
     verbose: bool,
-    progress: Progress | None = None,
+    reporter: Reporter,
 ) -> Policy:
     """Resolve the policy from flags, environment and policy file.
 
@@ -61,7 +60,7 @@ def resolve_policy(
         no_policy: of the flag: use no policy file, wherever there is one.
         accept_partial_view: of the flag.
         verbose: say where each comes from.
-        progress: hears the warnings, too.
+        reporter: told where each comes from, and of what is wrong with the file.
 
     Raises:
         UsageProblem: the TTL, the time or the policy file cannot be used.
@@ -69,7 +68,7 @@ def resolve_policy(
     """
     ttl_days, origin = resolve_ttl_days(ttl)
     if verbose:
-        say(origin.describe())
+        reporter.note(origin.describe())
     if as_of is None:
         as_of_ms = now_ms()
     else:
@@ -83,28 +82,30 @@ def resolve_policy(
         default=Rule.of_days(ttl_days),
         evidence=Evidence(accept_partial_view=accept_partial_view),
     )
-    path = _policy_path(policy_file, no_policy=no_policy, verbose=verbose, progress=progress)
+    path = _policy_path(policy_file, no_policy=no_policy, verbose=verbose, reporter=reporter)
     if path is None:
         return policy
     document, source = read_policy(path)
     for warning in warnings(document):
-        warn(f"{path}: {warning}", progress)
+        reporter.warning(None, f"{path}: {warning}")
     said_ttl = document.get("defaults", {}).get("ttl")
     if origin.origin != "default" and said_ttl == NEVER:
         # Somebody's variable, which may be set for all commands, must not switch deletion on.
-        warn(
+        reporter.warning(
+            None,
             f"The TTL of {ttl_days} days (from {origin.origin}) is not used: {path} says "
             "defaults.ttl: never.",
-            progress,
         )
     elif origin.origin != "default" and said_ttl is not None:
-        say(f"The TTL of {ttl_days} days (from {origin.origin}) is used in place of {path}'s.")
+        reporter.note(
+            f"The TTL of {ttl_days} days (from {origin.origin}) is used in place of {path}'s."
+        )
     resolved = apply_policy(document, policy, ttl_is_default=origin.origin == "default")
     return replace(resolved, source=source)
 
 
 def _policy_path(
-    flag: Path | None, *, no_policy: bool, verbose: bool, progress: Progress | None
+    flag: Path | None, *, no_policy: bool, verbose: bool, reporter: Reporter
 ) -> Path | None:
     """Return the policy file that counts, or None for none.
 
@@ -120,30 +121,30 @@ def _policy_path(
     if no_policy:
         ignored = chosen.text or ", ".join(n for n in DEFAULT_NAMES if os.path.lexists(n))
         if ignored:
-            say(f"The policy {ignored} is not used (--no-policy).")
+            reporter.note(f"The policy {ignored} is not used (--no-policy).")
         return None
     path = Path(chosen.text) if chosen.text is not None else find_policy_file(here)
     if path is None:
         for name in near_misses(here):
-            warn(
+            reporter.warning(
+                None,
                 f"{name} is not read: a policy file that counts without being named is called "
                 f"{' or '.join(DEFAULT_NAMES)}. To use this one: --policy {shlex.quote(name)}",
-                progress,
             )
     elif verbose or chosen.text is None:
         # A file that is found without having been named is always mentioned.
         where = "working directory" if chosen.text is None else chosen.origin
-        say(f"Policy {path} (from {where})")
+        reporter.note(f"Policy {path} (from {where})")
     return path
 
 
-def open_server(connection: Connection, *, verbose: bool, progress: Progress) -> Gateway:
+def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) -> Gateway:
     """Open the server that the settings name; it is not contacted yet.
 
     Args:
         connection: the settings.
         verbose: say where each comes from.
-        progress: told about the seconds that MLflow takes to be imported, and of warnings.
+        reporter: told about the seconds that MLflow takes to be imported, and of warnings.
 
     Raises:
         GcError: a setting cannot be used.
@@ -152,34 +153,34 @@ def open_server(connection: Connection, *, verbose: bool, progress: Progress) ->
 
     if verbose:
         for line in connection.describe():
-            say(line)
-    with progress.phase(Phase.LOAD):
+            reporter.note(line)
+    with reporter.phase(Phase.LOAD):
         gateway = connect(connection)
     for warning in gateway.warnings():
-        warn(warning, progress)
+        reporter.warning(None, warning)
     return gateway
 
 
-def make_plan(gateway: Gateway, policy: Policy, progress: Progress) -> Document:
+def make_plan(gateway: Gateway, policy: Policy, reporter: Reporter) -> Document:
     """Scan a server and return the plan.
 
     Raises:
         ServerError: the server cannot be reached or read.
     """
-    inventory, decisions, server = survey(gateway, policy, progress)
-    with progress.phase(Phase.DECIDE):
+    inventory, decisions, server = survey(gateway, policy, reporter)
+    with reporter.phase(Phase.DECIDE):
         return build_plan(inventory, decisions, policy, server)
 
 
 def survey(
-    gateway: Gateway, policy: Policy, progress: Progress
+    gateway: Gateway, policy: Policy, reporter: Reporter
 ) -> tuple[Inventory, Decisions, ServerInfo]:
     """Read all of a server that a decision by this policy needs, and decide.
 
     Args:
         gateway: the server.
         policy: what a decision needs.
-        progress: told what is read.
+        reporter: told what is read.
 
     Raises:
         ServerError: the server cannot be reached or read.
@@ -187,27 +188,27 @@ def survey(
     from mlflow_gc.backend.server_identity import read_server_info
 
     began = time.monotonic()
-    with progress.phase(Phase.CONNECT):
+    with reporter.phase(Phase.CONNECT):
         server = read_server_info(gateway)
     with open_reader(gateway, server) as reader:
         server = replace(server, read_from=reader.read_from)
-        with progress.phase(Phase.SCAN):
-            inventory = reader.scan(progress.advance, wanted=policy.wanted)
+        with reporter.phase(Phase.SCAN):
+            inventory = reader.scan(reporter.advance, wanted=policy.wanted)
         # Millions of records that stay: Python's collector need not walk them again and again.
         gc.freeze()
-        with progress.phase(Phase.DECIDE):
+        with reporter.phase(Phase.DECIDE):
             decisions = decide(inventory, policy)
         if refused := refused_names(gateway, _models_to_delete_from(decisions)):
             inventory = replace(inventory, refused_names=refused)
             decisions = decide(inventory, policy)
-        inventory, decisions = _with_details(reader, inventory, decisions, policy, progress)
+        inventory, decisions = _with_details(reader, inventory, decisions, policy, reporter)
         waiting = experiments_to_probe(decisions)
         if waiting:
-            inventory = _with_traces(reader, inventory, progress)
+            inventory = _with_traces(reader, inventory, reporter)
         since_ms = trash_since(policy, inventory)
-        with progress.phase(Phase.LOOK, {"experiments": len(waiting)}):
+        with reporter.phase(Phase.LOOK, {"experiments": len(waiting)}):
             inventory = reader.probe(
-                inventory, waiting, since_ms=since_ms, progress=progress.advance
+                inventory, waiting, since_ms=since_ms, progress=reporter.advance
             )
     doubts = judge_scan(
         policy.evidence,
@@ -219,7 +220,7 @@ def survey(
     return inventory, decisions, server
 
 
-def _with_traces(reader: Reader, inventory: Inventory, progress: Progress) -> Inventory:
+def _with_traces(reader: Reader, inventory: Inventory, reporter: Reporter) -> Inventory:
     """Return the inventory with what traces say, also where no run is deleted.
 
     Deleting an experiment deletes the runs in its trash once more, and assessments with them.
@@ -227,8 +228,8 @@ def _with_traces(reader: Reader, inventory: Inventory, progress: Progress) -> In
     if inventory.traces is not None:
         return inventory
     try:
-        with progress.phase(Phase.LOOK):
-            return reader.read_traces(inventory, (), progress.advance)
+        with reporter.phase(Phase.LOOK):
+            return reader.read_traces(inventory, (), reporter.advance)
     except ServerError as error:
         return _incomplete(inventory, "traces", error)
 
@@ -251,7 +252,7 @@ def _models_to_delete_from(decisions: Decisions) -> set[str]:
 
 
 def _with_details(
-    reader: Reader, inventory: Inventory, decisions: Decisions, policy: Policy, progress: Progress
+    reader: Reader, inventory: Inventory, decisions: Decisions, policy: Policy, reporter: Reporter
 ) -> tuple[Inventory, Decisions]:
     """Return the inventory with what a scan does not tell of runs, where it can matter, and decisions.
 
@@ -272,8 +273,8 @@ def _with_details(
         # What one of them keeps, the others need not be asked about.
         what, run_ids, read = next((w, asked[w], read) for w, _, read in details if asked[w])
         try:
-            with progress.phase(Phase.LOOK, {"runs": len(run_ids)}):
-                inventory = read(inventory, run_ids, progress.advance)
+            with reporter.phase(Phase.LOOK, {"runs": len(run_ids)}):
+                inventory = read(inventory, run_ids, reporter.advance)
         except ServerError as error:
             return _incomplete(inventory, what, error), decisions
         known[what] |= run_ids

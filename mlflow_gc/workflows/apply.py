@@ -1,4 +1,4 @@
-"""Applying a verified plan from the command line: server identity, signals, journal, progress."""
+"""Applying a verified plan: server identity, signals, journal, progress."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import cast
@@ -17,17 +18,13 @@ from mlflow_gc.apply.journal.file import Journal
 from mlflow_gc.apply.recheck.checker import Finding, Recheck, refuse_partial_view
 from mlflow_gc.apply.recheck.live_guards import local_maxima, refuse_tripped
 from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.cli.output import say
-from mlflow_gc.cli.progress import Phase, Progress
 from mlflow_gc.errors import Refused
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.sharding import Part, Shard, part_of
 from mlflow_gc.plan.verification import KINDS
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.scan_quality import is_skewed, skew_in_words
-
-PUT_BACK = "put_back"
-"""Code of the warning that something was deleted and put back at once."""
+from mlflow_gc.workflows.reporter import ROLLED_BACK, Phase, Reporter
 
 
 @dataclass
@@ -55,7 +52,7 @@ def apply_plan(
     plan_file: Path,
     *,
     journal_path: Path | None,
-    progress: Progress,
+    reporter: Reporter,
     phase: Phase = Phase.PRUNE,
     dry_run: bool = False,
     only_look: bool = False,
@@ -68,7 +65,7 @@ def apply_plan(
         plan: a verified plan.
         plan_file: where it was read, for messages.
         journal_path: where the journal goes; None where there can be none yet.
-        progress: told what comes of each entity.
+        reporter: told what comes of each entity.
         phase: what it is told that this is.
         dry_run: nothing is deleted and nothing is written.
         only_look: of a dry run: collect what a prune would refuse, and look all the same.
@@ -81,7 +78,7 @@ def apply_plan(
     refusals: list[Refused] = []
     findings: dict[tuple[str, str], Finding] = {}
     maxima = local_maxima()
-    with progress.phase(Phase.CONNECT):
+    with reporter.phase(Phase.CONNECT):
         refuse_other_server(gateway, plan["server"], plan_file)
         policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
         refuse_partial_view(gateway, policy)
@@ -90,12 +87,8 @@ def apply_plan(
     if dry_run:
         gateway = cast("Gateway", DryRun(gateway))
 
-    def alarm(sentence: str) -> None:
-        say(f"WARNING: {sentence}")
-        progress.warning(PUT_BACK, sentence)
-
-    with graceful_stop(gateway, pretend=dry_run) as (stop, signals):
-        with progress.phase(Phase.COMPARE):
+    with graceful_stop(gateway, reporter, pretend=dry_run) as (stop, signals):
+        with reporter.phase(Phase.COMPARE):
             recheck = Recheck(gateway, plan)
         with _collected(refusals, only_look):
             refuse_tripped(gateway, plan, recheck, maxima)
@@ -106,13 +99,13 @@ def apply_plan(
             plan,
             dry_run=dry_run,
             clock_skew_ms=gateway.clock_skew_ms(),
-            told=progress.entity,
+            told=reporter.entity,
             shard=str(shard) if shard else None,
             keep_tag=policy.keep_tag,
         ) as journal:
             if journal_path is not None and not dry_run:
-                progress.journal(journal_path, plan["plan_id"])
-            with progress.phase(phase, {kind: len(part.plan[kind]) for kind in KINDS}):
+                reporter.journal(journal_path, plan["plan_id"])
+            with reporter.phase(phase, {kind: len(part.plan[kind]) for kind in KINDS}):
                 result = Executor(
                     gateway,
                     part.plan,
@@ -120,7 +113,7 @@ def apply_plan(
                     journal,
                     shared=part.shared_experiments,
                     stop=stop,
-                    alarm=alarm,
+                    alarm=partial(reporter.warning, ROLLED_BACK),
                     skipped=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
                 ).run()
     return Applied(result, journal.kept, signals[0] if signals else 0, findings, refusals)
@@ -217,7 +210,7 @@ def _parts(identity: str) -> dict[str, str]:
 
 @contextmanager
 def graceful_stop(
-    gateway: Gateway, *, pretend: bool
+    gateway: Gateway, reporter: Reporter, *, pretend: bool
 ) -> Iterator[tuple[threading.Event, list[int]]]:
     """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends at once."""
     stop = gateway.stopped
@@ -232,7 +225,7 @@ def graceful_stop(
         for each in before:
             signal.signal(each, signal.SIG_DFL)
         if not pretend:
-            say("Stopping after the calls under way. Once more ends at once.")
+            reporter.note("Stopping after the calls under way. Once more ends at once.")
 
     for each in before:
         signal.signal(each, request_stop)

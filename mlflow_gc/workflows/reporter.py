@@ -1,4 +1,4 @@
-"""How far a command is: counted in one place, told to a terminal, a log and an events file."""
+"""What a workflow reports while it runs: counted in one place, told to whoever listens."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from typing import Any
 _TICK_S = 0.25
 # A rate is that of the last minute: runs, experiments and versions take differently long.
 _RATE_OVER_S = 60.0
+
+
+ROLLED_BACK = "put_back"
+"""Code of the warning that something was deleted and restored at once."""
 
 
 class Phase(Enum):
@@ -92,8 +96,11 @@ class Listener:
     def entity(self, record: Mapping[str, Any]) -> None:
         """Hear what came of one entity, as the journal says it."""
 
+    def note(self, message: str) -> None:
+        """Hear what is worth knowing, in a sentence."""
+
     def warning(self, code: str | None, message: str) -> None:
-        """Hear a warning, which stderr has already."""
+        """Hear a warning."""
 
     def plan(self, document: Mapping[str, Any], path: Path) -> None:
         """Hear which plan was made or read."""
@@ -105,11 +112,11 @@ class Listener:
         """Hear that the command is over, with its error and the hint, if any."""
 
 
-class Progress:
+class Reporter:
     """Counts what is done, and tells its listeners.
 
     Args:
-        listeners: told from one thread at a time.
+        listeners: told from one thread at a time; nobody hears anything without.
         clock: seconds from some moment on.
         ticks: whether a thread of its own tells them four times a second, so that they hear from
             a server that does not answer, too.
@@ -117,7 +124,7 @@ class Progress:
 
     def __init__(
         self,
-        listeners: Sequence[Listener],
+        listeners: Sequence[Listener] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
         ticks: bool = True,
@@ -188,8 +195,19 @@ class Progress:
             for listener in self._listeners:
                 listener.entity(record)
 
+    def note(self, message: str) -> None:
+        """Pass a sentence on that is worth knowing."""
+        with self._lock:
+            for listener in self._listeners:
+                listener.note(message)
+
     def warning(self, code: str | None, message: str) -> None:
-        """Pass a warning on."""
+        """Pass a warning on.
+
+        Args:
+            code: of a plan's diagnostic, or :data:`ROLLED_BACK`; None where there is none.
+            message: a sentence.
+        """
         with self._lock:
             for listener in self._listeners:
                 listener.warning(code, message)
