@@ -1071,7 +1071,7 @@ def test_an_ae5_secret_file_names_the_policy_like_any_setting(tmp_path, monkeypa
 
     def runs_kept(flag: Path | None, variable: str) -> int:
         monkeypatch.setattr(
-            planning,
+            survey,
             "resolve",
             partial(
                 settings.resolve,
