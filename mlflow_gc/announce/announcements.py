@@ -12,6 +12,7 @@ from typing import Any
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Inventory, Run
+from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import format_ms
 from mlflow_gc.inventory.scan import chunks
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
@@ -115,7 +116,10 @@ def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) ->
     """
 
     def entity(kind: str, key: Any, entity_id: str, tags: Mapping[str, str], at: int) -> _Entity:
-        decided, heeded = getattr(decisions, f"{kind}s"), getattr(heeding, f"{kind}s").get(key)
+        decided, heeded = (
+            getattr(decisions, BY_NAME[kind].entries),
+            getattr(heeding, BY_NAME[kind].entries).get(key),
+        )
         waits = heeded is not None and heeded.reason is Reason.GRACE
         return _Entity(kind, entity_id, tags, at or None, decided.get(key), waits)
 

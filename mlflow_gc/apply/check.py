@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from mlflow_gc.apply.executor import Result
 from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.schema import CHECK_SCHEMA_ID
-from mlflow_gc.plan.verification import KINDS, identify
 
 FORMAT = "mlflow-gc/plan-check"
 FORMAT_VERSION = "1.0"
@@ -61,7 +61,7 @@ def _entities(
 ) -> list[Document]:
     found = []
     for entry in plan[kind]:
-        key = (kind[:-1], identify(kind, entry))
+        key = (KINDS[kind].name, KINDS[kind].id_of(entry))
         if key in failures:
             finding = Finding("failed", failures[key])
         elif key in findings:
@@ -87,7 +87,7 @@ def _counts(kind: str, entities: Sequence[Document], result: Result) -> dict[str
     codes = Counter(entity["code"] for entity in entities)
     gone = sum(codes[code] for code in GONE)
     return {
-        "matching": result.counts[kind[:-1], "deleted"],
+        "matching": result.counts[KINDS[kind].name, "deleted"],
         "changed": codes.total() - gone - codes["failed"],
         "protected": codes["protected"],
         "gone": gone,

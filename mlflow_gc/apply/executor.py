@@ -39,11 +39,11 @@ from mlflow_gc.apply.restore_plan import (
 from mlflow_gc.backend.adaptive_concurrency import Pace
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
 from mlflow_gc.backend.retries import wait_s
+from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError
 from mlflow_gc.plan.freed_names import freed_name, frees_names
 from mlflow_gc.plan.lazy_entries import Document
-from mlflow_gc.plan.verification import identify
 from mlflow_gc.retention.run_trees import nested_order
 
 BATCH = 100
@@ -61,13 +61,6 @@ _FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
 # The request arrived, or may have; nobody knows what came of it.
 _UNCLEAR = {Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED}
 _HOPELESS_AFTER = 25
-# How something that was deleted looks from then on.
-_DELETED_LOOKS = {
-    "run": "already_deleted",
-    "experiment": "already_deleted",
-    "model_version": "gone",
-    "registered_model": "gone",
-}
 UNREADABLE = "unreadable"
 """Finding code for what could not be looked at; becomes a failure."""
 
@@ -588,7 +581,7 @@ class Executor:
         self, kind: str, entry: Document, *, look: Callable[[], Finding], send: Callable[[], None]
     ) -> None:
         """Delete what cannot be brought back."""
-        key = identify(f"{kind}s", entry)
+        key = BY_NAME[kind].id_of(entry)
         finding = self._look_or_fail(look)
         if not self._skip(kind, [entry], {key: finding}):
             return
@@ -608,11 +601,13 @@ class Executor:
         """Record the skips among findings and return the entries that may go."""
         going: list[Document] = []
         for entry in entries:
-            entity_id = identify(f"{kind}s", entry)
+            entity_id = BY_NAME[kind].id_of(entry)
             finding = findings[entity_id]
             if finding.code is None:
                 going.append(entry)
-            elif (kind, entity_id) in self._unsettled and finding.code == _DELETED_LOOKS[kind]:
+            elif (kind, entity_id) in self._unsettled and finding.code == (
+                "already_deleted" if BY_NAME[kind].is_recoverable else "gone"
+            ):
                 # Our own delete of a session that was killed before it could write it down.
                 self._record_deleted(
                     kind,
@@ -632,7 +627,7 @@ class Executor:
 
     def _intend(self, kind: str, entries: Sequence[Document], undo: Document | None = None) -> None:
         if entries:
-            self._journal.intend(kind, [identify(f"{kind}s", e) for e in entries], undo)
+            self._journal.intend(kind, [BY_NAME[kind].id_of(e) for e in entries], undo)
 
     def _in_parallel(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
         """Run calls, some at a time; after a stop or a fatal error no further one begins."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from mlflow_gc.apply.journal.file import RECORD_KINDS, Session
+from mlflow_gc.apply.journal.file import Session
 from mlflow_gc.apply.recheck.checker import (
     Finding,
     PartialView,
@@ -19,6 +19,7 @@ from mlflow_gc.backend.interface import Failure, Gateway, ServerError
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.retries import wait_s
 from mlflow_gc.domain.entities import Experiment, Run
+from mlflow_gc.domain.kinds import ALL, BY_NAME
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.scan import (
@@ -104,7 +105,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
     selected = {
         (kind, entity_id)
         for kind, entity_id in touched
-        if not only or kind in only or f"{kind}s" in only or entity_id in only
+        if not only or kind in only or BY_NAME[kind].entries in only or entity_id in only
     }
     for kind, entity_id in tuple(selected):
         if kind == "experiment":
@@ -142,7 +143,7 @@ def _refuse_unknown(
     Raises:
         UsageProblem: with what the journal says of it instead.
     """
-    kinds = {name for kind in RECORD_KINDS for name in (kind, f"{kind}s")}
+    kinds = {name for kind in ALL for name in (kind.name, kind.entries)}
     unknown = sorted(set(only) - kinds - {entity_id for _, entity_id in touched})
     if not unknown:
         return
@@ -182,7 +183,7 @@ def deleted_since_completion(sessions: Sequence[Session]) -> dict[str, set[str]]
     is settled, and may be somebody else's by now, unless it should have been put back and could
     not be.
     """
-    deleted: dict[str, set[str]] = {kind: set() for kind in RECORD_KINDS}
+    deleted: dict[str, set[str]] = {kind: set() for kind in BY_NAME}
     owed: dict[str, set[str]] = {kind: set() for kind in deleted}
     for session in sessions:
         for record in session.records:

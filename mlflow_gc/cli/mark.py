@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlflow_gc.cli import options
+from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command
 
@@ -84,7 +85,7 @@ def mark(
     else:
         marking = _marking(gateway, policy, reporter)
     signum = 0
-    totals = Counter(f"{change.kind}s" for change in marking.changes)
+    totals = Counter(BY_NAME[change.kind].entries for change in marking.changes)
     with reporter.phase(Phase.MARK, totals):
         if dry_run:
             marking.counts += dry_counts(marking.changes, reporter.entity)

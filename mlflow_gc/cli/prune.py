@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlflow_gc.cli import options
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
 
@@ -77,7 +78,7 @@ def prune(
     from mlflow_gc.plan.builder import MARKS
     from mlflow_gc.plan.file import refuse_overwriting
     from mlflow_gc.plan.sharding import Shard
-    from mlflow_gc.plan.verification import KINDS, load_plan, verify, verify_applyable
+    from mlflow_gc.plan.verification import load_plan, verify, verify_applyable
     from mlflow_gc.render.terminal import outcomes, plan_text
     from mlflow_gc.settings import requires_expect, resolve_connection
     from mlflow_gc.workflows.apply import apply_plan

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mlflow_gc.cli import options
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import ExitCode, GcError
 
 
@@ -38,7 +39,7 @@ def report(
     from mlflow_gc.plan import schema
     from mlflow_gc.plan.builder import MARKS
     from mlflow_gc.plan.file import pieces, refuse_overwriting, write
-    from mlflow_gc.plan.verification import KINDS, applicability, is_only_a_forecast
+    from mlflow_gc.plan.verification import applicability, is_only_a_forecast
     from mlflow_gc.render.terminal import plan_text
     from mlflow_gc.settings import resolve_connection
     from mlflow_gc.workflows.survey import make_plan, open_server, resolve_policy

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mlflow_gc.cli import options
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import ExitCode, UsageProblem
 
 
@@ -24,7 +25,7 @@ def show(
     """Show what a plan deletes, what it keeps, and why."""
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.plan.file import pieces
-    from mlflow_gc.plan.verification import KINDS, distrust, load_plan
+    from mlflow_gc.plan.verification import distrust, load_plan
     from mlflow_gc.render.terminal import plan_text
 
     if most_bytes is not None and (everything or output_format is not options.Format.MARKDOWN):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.errors import GcError
-from mlflow_gc.plan.verification import identify
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -121,8 +121,8 @@ def explain(
         ("model_version", key): (PROMPT, False, ()) for key in after.prompts
     }
     for kind in KINDS:
-        for entry in plan["protected"][f"{kind}s"]:
-            reasons[kind, identify(f"{kind}s", entry)] = (
+        for entry in plan["protected"][BY_NAME[kind].entries]:
+            reasons[kind, BY_NAME[kind].id_of(entry)] = (
                 entry["reason"],
                 False,
                 tuple(entry.get("via", ())),

@@ -7,10 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mlflow_gc.demo.outcome import FRESH, KINDS, PROMPT, KeptGroup, Outcome
+from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.retention.decision import Reason
-
-_KIND_WORDS = {"experiment": "experiments", "run": "runs", "model_version": "model versions"}
 
 _REASON_WORDS: dict[str, str] = {
     FRESH: "not stale: used or changed within the last 30 days",
@@ -42,7 +41,7 @@ def outcome_tables(outcome: Outcome) -> RenderableType:
         counts.add_column(heading, justify="right")
     for kind in KINDS:
         before, deleted = outcome.before[kind], outcome.deleted[kind]
-        counts.add_row(_KIND_WORDS[kind], str(before), str(deleted), str(before - deleted))
+        counts.add_row(BY_NAME[kind].words, str(before), str(deleted), str(before - deleted))
 
     kept = Table()
     kept.add_column("kept", justify="right")
@@ -55,7 +54,7 @@ def outcome_tables(outcome: Outcome) -> RenderableType:
             kept.add_section()
             last_kind = group.kind
         kept.add_row(
-            f"{group.count} {_KIND_WORDS[group.kind] if group.count > 1 else _one(group.kind)}",
+            f"{group.count} {BY_NAME[group.kind].nouns[group.count > 1]}",
             _because(group),
             _example(group),
         )
@@ -65,10 +64,6 @@ def outcome_tables(outcome: Outcome) -> RenderableType:
         Text("\nWhat was kept, and why", style="bold"),
         kept,
     )
-
-
-def _one(kind: str) -> str:
-    return kind.replace("_", " ")
 
 
 def _because(group: KeptGroup) -> Text:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.schema import DIFF_SCHEMA_ID
 from mlflow_gc.plan.unlisted import GONE, IN_USE, Whereabouts
-from mlflow_gc.plan.verification import KINDS, identify
 
 FORMAT = "mlflow-gc/plan-diff"
 FORMAT_VERSION = "1.1"
@@ -17,20 +17,6 @@ FORMAT_VERSION = "1.1"
 _NOT_COMPARED = frozenset({"reasons"})
 _NOT_COMPARED_POLICY = frozenset({"cutoff"})
 _NOT_COMPARED_SERVER = frozenset({"read_from"})
-# An id is not an identity: SQLite hands out that of an experiment again after mlflow gc, and the
-# versions of a model that is made again begin at 1 (HAZARDS 0.7).  The id of a run is never used
-# twice.
-_MADE = {
-    "experiments": "creation_time",
-    "model_versions": "creation_timestamp",
-    "registered_models": "creation_timestamp",
-}
-_ACTIVE = {
-    "experiments": "last_activity_time",
-    "runs": "last_activity_time",
-    "model_versions": "last_updated_timestamp",
-    "registered_models": "last_updated_timestamp",
-}
 
 
 def diff_plans(
@@ -111,7 +97,7 @@ class _ById(Mapping[str, Document]):
         self._places: dict[str, int] = {}
         self.irreversible = 0
         for place, entity in enumerate(entities):
-            self._places[identify(kind, entity)] = place
+            self._places[KINDS[kind].id_of(entity)] = place
             self.irreversible += not entity.get("reversible", True)
 
     def __getitem__(self, entity_id: str) -> Document:
@@ -171,7 +157,7 @@ def _diff_kind(kind: str, base: _Side, head: _Side) -> Document:
             added.append({**_entity(kind, i, entity), **why})
         elif _is_alike(old, entity):
             continue
-        elif kind in _MADE and old[_MADE[kind]] != entity[_MADE[kind]]:
+        elif KINDS[kind].is_reused and old[KINDS[kind].created] != entity[KINDS[kind].created]:
             replaced.add(i)
             why = {"category": "another", "why": "another one under the same id"}
             added.append({**_entity(kind, i, entity), **why})
@@ -202,7 +188,7 @@ def _entity(kind: str, entity_id: str, entity: Document) -> Document:
         named |= {key: entity[key] for key in ("experiment_id", "experiment_name")}
     return {
         **named,
-        "last_active": entity[_ACTIVE[kind]],
+        "last_active": entity[KINDS[kind].last_active],
         "reversible": entity["reversible"],
         "reasons": entity["reasons"],
     }

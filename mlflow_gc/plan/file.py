@@ -16,12 +16,11 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import GcError
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.lazy_entries import Document, Entries
 from mlflow_gc.plan.schema import quick_validator
-
-_ENTITY_LISTS = ("experiments", "runs", "model_versions", "registered_models")
 
 
 def render(plan: Document) -> bytes:
@@ -40,7 +39,7 @@ def _members(holder: Document) -> Iterator[bytes | memoryview]:
     last = next(reversed(holder), None)
     for key, value in holder.items():
         end = b"\n" if key == last else b",\n"
-        if key in _ENTITY_LISTS and isinstance(value, (list, Entries)):
+        if key in KINDS and isinstance(value, (list, Entries)):
             yield from _entity_lines(key, value, end)
         elif key == "protected" and isinstance(value, dict):
             yield orjson.dumps(key) + b": {\n"
@@ -273,7 +272,7 @@ def _parse_rendered(content: bytes) -> Document | None:
         left = set(range(len(spans)))
         for names in ((), ("protected",)):
             holder = plan.get(*names) if names else plan
-            for key in _ENTITY_LISTS if isinstance(holder, dict) else ():
+            for key in KINDS if isinstance(holder, dict) else ():
                 if isinstance(found := holder.get(key), list) and found:
                     # Numbers that stood in the file as entries are none of ours.
                     if len(found) != 1 or type(found[0]) is not int or found[0] not in left:
@@ -297,7 +296,7 @@ def _unknown(_: Document) -> bool:
 def _entity_spans(content: bytes) -> list[tuple[int, int]]:
     """Return where the entries of the lists begin and end, in the order of the file."""
     spans = []
-    for key in _ENTITY_LISTS:
+    for key in KINDS:
         opening = b'\n"%s": [\n' % key.encode()
         at = content.find(opening)
         while at >= 0:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_gc.domain.entities import CLOCK_SKEW, INCOMPLETE_SCAN, PARTIAL_VIEW, SCAN_TOO_LONG
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import now_ms, parse_time
 from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command
@@ -36,21 +37,6 @@ def guard_hint(*, for_others: bool = False) -> str:
         "Review what is deleted. If all of it should be, raise that guard in the policy file and "
         f"make a new plan: {command('report', for_others=for_others)}"
     )
-
-
-KINDS = ("experiments", "runs", "model_versions", "registered_models")
-"""The entity lists of a plan, in its order."""
-
-
-def identify(kind: str, entity: Document) -> str:
-    """Return the id of an entry of a plan's list: a run id, an experiment id or ``name/version``."""
-    if kind == "runs":  # the most by far
-        return str(entity["run_id"])
-    if kind == "experiments":
-        return str(entity["experiment_id"])
-    if kind == "registered_models":
-        return str(entity["name"])
-    return f"{entity['name']}/{entity['version']}"
 
 
 def load_plan(path: Path) -> Document:
@@ -105,7 +91,7 @@ def inconsistencies(plan: Document) -> list[str]:
     for kind in KINDS:
         ids: set[str] = set()
         for entity in plan[kind]:
-            entity_id = identify(kind, entity)
+            entity_id = KINDS[kind].id_of(entity)
             if entity_id in ids:
                 found.append(f"{kind}: {entity_id} is listed twice.")
             ids.add(entity_id)
@@ -113,7 +99,7 @@ def inconsistencies(plan: Document) -> list[str]:
         count, listed = plan["summary"][kind]["delete"], len(plan[kind])
         if count != listed:
             found.append(f"summary/{kind}: says {count} to delete, the list has {listed}.")
-        kept = {identify(kind, entity) for entity in plan["protected"][kind]}
+        kept = {KINDS[kind].id_of(entity) for entity in plan["protected"][kind]}
         found += [f"{kind}: {both} is deleted and protected." for both in sorted(kept & ids)]
     if irreversible != plan["summary"]["irreversible"]:
         found.append(
@@ -146,7 +132,7 @@ def unknown_expectations(plan: Document) -> list[str]:
         if Rule.from_document(rule).to_document() != rule:
             limits.add(f"rule {rule['name']!r}")
     return sorted(limits) + [
-        f"{kind}: {identify(kind, entity)} expects {key!r}"
+        f"{kind}: {KINDS[kind].id_of(entity)} expects {key!r}"
         for kind in KINDS
         for entity in plan[kind]
         if not entity["expect"].keys() <= KNOWN_KEYS[kind]

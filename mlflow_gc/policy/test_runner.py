@@ -19,6 +19,7 @@ from mlflow_gc.domain.entities import (
     RegisteredModel,
     Run,
 )
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, parse_duration, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.policy.lint import warnings
@@ -33,13 +34,6 @@ from mlflow_gc.retention.rules import NEVER, Rule
 
 _OLD_MS = 5 * 365 * DAY_MS
 _FIRST_MS = parse_time("2015-01-02")
-_LISTS = {
-    "experiments": "experiment",
-    "runs": "run",
-    "model_versions": "model_version",
-    "registered_models": "registered_model",
-}
-
 _CODES = {"fresh", NEVER, *(reason.value for reason in Reason)}
 
 Json = Mapping[str, Any]
@@ -164,7 +158,7 @@ class _Case:
         self._refuse_unknown_names()
         has_marks = any(
             DELETE_AFTER in entity.get("tags", {})
-            for name in _LISTS
+            for name in KINDS
             for entity in document.get(name, ())
         )
         # What must go has been announced, where a case says nothing of marks.
@@ -211,7 +205,7 @@ class _Case:
                     key, words = reader(entity, place)
                     if "expect" in entity:
                         line = self._file.line(place)
-                        self._checks.append((_LISTS[name], key, entity, line, words))
+                        self._checks.append((KINDS[name].name, key, entity, line, words))
 
     def _refuse_unknown_names(self) -> None:
         """Refuse a name that nothing in the case has: what hangs on it would be tested in vain.
@@ -239,7 +233,7 @@ class _Case:
                 words = f"version {version} of {model['name']!r}"
                 named.append((place, words, key in self._versions))
         rules = {rule.name for rule in self._rules}
-        for name in _LISTS:
+        for name in KINDS:
             for number, entity in enumerate(self._document.get(name, ())):
                 if "rule" in entity:
                     place = (*self._place, name, number, "rule")

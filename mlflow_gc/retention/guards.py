@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Guards
 
-KINDS = ("experiments", "runs", "model_versions", "registered_models")
 COUNTED = {"total", *KINDS}
 """What a limit can be set for."""
 

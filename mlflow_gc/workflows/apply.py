@@ -18,10 +18,10 @@ from mlflow_gc.apply.journal.file import Journal
 from mlflow_gc.apply.recheck.checker import Finding, Recheck, refuse_partial_view
 from mlflow_gc.apply.recheck.live_guards import local_maxima, refuse_tripped
 from mlflow_gc.backend.interface import Gateway
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import Refused
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.sharding import Part, Shard, part_of
-from mlflow_gc.plan.verification import KINDS
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.scan_quality import is_skewed, skew_in_words
 from mlflow_gc.workflows.reporter import ROLLED_BACK, Phase, Reporter

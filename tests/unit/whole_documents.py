@@ -34,8 +34,8 @@ from mlflow_gc.apply.executor import Result
 from mlflow_gc.apply.journal.file import Journal
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.domain import timestamps
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.plan.file import render
-from mlflow_gc.plan.verification import KINDS, identify
 from mlflow_gc.render.markdown import check_markdown
 from mlflow_gc.render.terminal import check_text
 
@@ -139,7 +139,7 @@ def _checked(world: str, plan: Document) -> Iterator[tuple[str, bytes]]:
     """Yield a check in which each entity of a plan met another fate."""
     fates = itertools.cycle(_FATES)
     findings = {
-        (kind[:-1], identify(kind, entry)): finding
+        (KINDS[kind].name, KINDS[kind].id_of(entry)): finding
         for kind in KINDS
         for entry in plan[kind]
         if (finding := next(fates)) is not None
@@ -172,13 +172,13 @@ def _journal(path: Path, plan: Document) -> bytes:
     outcomes = itertools.cycle(("deleted", "skipped", "failed"))
     with Journal(path, plan) as journal:
         for kind in KINDS:
-            ids = [identify(kind, entry) for entry in plan[kind]]
+            ids = [KINDS[kind].id_of(entry) for entry in plan[kind]]
             if ids:
-                journal.intend(kind[:-1], ids, {"experiment_id": "1"})
+                journal.intend(KINDS[kind].name, ids, {"experiment_id": "1"})
             for entity_id, outcome in zip(ids, outcomes, strict=False):
                 reason = "changed" if outcome == "skipped" else None
                 detail = None if outcome == "deleted" else f"why it was {outcome}"
-                journal.record(kind[:-1], entity_id, outcome, reason=reason, detail=detail)
+                journal.record(KINDS[kind].name, entity_id, outcome, reason=reason, detail=detail)
         journal.close("completed")
     return path.read_bytes()
 

@@ -29,7 +29,6 @@ from mlflow_gc.plan.file import read_bytes, refuse_ambiguous
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.verification import check_format
 
-RECORD_KINDS = ("run", "experiment", "model_version", "registered_model")
 FORMAT = "mlflow-gc/journal"
 FORMAT_VERSION = "1.0"
 

@@ -26,6 +26,7 @@ from mlflow_gc.domain.entities import (
     ModelVersion,
     Run,
 )
+from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.source_references import possible_runs_behind
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.timestamps import now_ms, parse_time
@@ -427,7 +428,7 @@ class Recheck:
         self, inventory: Inventory, decisions: Decisions, kind: str, key: Any
     ) -> Decision:
         """Return a decision; where a TTL tag makes something not stale, with that tag."""
-        decision: Decision = getattr(decisions, f"{kind}s")[key]
+        decision: Decision = getattr(decisions, BY_NAME[kind].entries)[key]
         if decision.verdict is Verdict.FRESH:
             by = explain(inventory, decisions, self.policy, kind, key).age.by
             return replace(decision, via=(by,)) if by.startswith("tag ") else decision

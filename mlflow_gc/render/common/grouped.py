@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.lines import CUT_AT, KIND_WORDS, NAME, line
+from mlflow_gc.render.common.lines import CUT_AT, NAME, line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +20,7 @@ _WIDEST = 60
 
 def counted(count: int, kind: str) -> str:
     """Return ``1 run`` or ``1,234 runs``."""
-    one, many = KIND_WORDS[kind]
+    one, many = KINDS[kind].nouns
     return f"{count:,} {one if count == 1 else many}"
 
 

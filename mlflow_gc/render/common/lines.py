@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.render.common.escape import plain
 
 if TYPE_CHECKING:
@@ -20,14 +21,6 @@ CUT_AT = 20
 
 NAME = 40
 """Names are cut at this width; ids never are."""
-
-KIND_WORDS = {
-    "experiments": ("experiment", "experiments"),
-    "runs": ("run", "runs"),
-    "model_versions": ("model version", "model versions"),
-    "registered_models": ("registered model", "registered models"),
-}
-"""Lists of a plan, with the words for one and for many."""
 
 Span = tuple[str, "str | None"]
 """Text with its style."""
@@ -40,10 +33,10 @@ def counted(kind: str, count: int) -> str:
     """Return ``1 run`` or ``1,200 runs``.
 
     Args:
-        kind: a key of :data:`KIND_WORDS`.
+        kind: a key of :data:`~mlflow_gc.domain.kinds.KINDS`.
         count: how many.
     """
-    return f"{count:,} {KIND_WORDS[kind][count != 1]}"
+    return f"{count:,} {KINDS[kind].nouns[count != 1]}"
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:
@@ -222,8 +215,3 @@ def table(console: Console, lines: Iterable[tuple[str, ...]]) -> None:
     lines = list(lines)
     columns = [Column(), *[Column(right=True)] * (len(lines[0]) - 1)]
     rows(console, columns, lines)
-
-
-def by_record_kind() -> list[tuple[str, str]]:
-    """Return the kinds as a journal names them, each with its word for many."""
-    return [(kind[:-1], words) for kind, (_, words) in KIND_WORDS.items()]

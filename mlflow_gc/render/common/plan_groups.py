@@ -9,17 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.lazy_entries import Chosen
 
 Entry = dict[str, Any]
 
-_TIMES = {
-    "experiments": ("creation_time", "last_update_time", "last_activity_time"),
-    "runs": ("last_activity_time",),
-    "model_versions": ("creation_timestamp", "last_updated_timestamp"),
-    "registered_models": ("creation_timestamp", "last_updated_timestamp"),
-}
 # The ages that reasons end in; a column of its own says them better.
 _AGE = re.compile(r"(^|, )(no activity|no sign of life|not changed|not updated) for [\d,]+ days?$")
 _WHYS = 3
@@ -107,7 +102,7 @@ def groups(plan: Mapping[str, Any], kind: str) -> list[Group]:
 
 def last_active(kind: str, entry: Entry) -> str | None:
     """Return when an entry was last active, as the plan writes times."""
-    return max((entry[name] for name in _TIMES[kind] if entry[name]), default=None)
+    return KINDS[kind].last_activity(entry)
 
 
 def age_days(time: str | None, as_of: str) -> int | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.domain.kinds import EXPERIMENT, KINDS, MODEL_VERSION, REGISTERED_MODEL, RUN
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.freed_names import frees_names
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.lines import (
     CUT_AT,
-    KIND_WORDS,
     Column,
     Span,
     counted,
@@ -135,7 +135,7 @@ def legend(plan: dict[str, Any], console: Console) -> None:
     parts: list[Span] = [("- can be restored", None)] if _deletes(plan) else []
     if plan["summary"]["irreversible"]:
         parts.append(("! cannot be undone", BAD))
-    if any(plan["protected"][kind] for kind in KIND_WORDS):
+    if any(plan["protected"][kind] for kind in KINDS):
         parts.append(("+ stays", "green"))
     if parts:
         gaps: list[Span] = [("    ", None)] * len(parts)
@@ -161,7 +161,7 @@ def footer(
     """
     going = sum(_deletes(plan).values())
     lost = plan["summary"]["irreversible"]
-    kept = sum(plan["summary"][kind]["protected"] for kind in KIND_WORDS)
+    kept = sum(plan["summary"][kind]["protected"] for kind in KINDS)
     parts: list[Span] = [("Plan: ", "bold"), (f"{going:,} to delete", "bold")]
     if lost:
         parts += [(", ", "bold"), (f"{lost:,} of them for good", BAD)]
@@ -198,21 +198,21 @@ def footer(
 
 def kinds(plan: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield kinds with their words; registered models only where the policy looks at them."""
-    for kind, words in KIND_WORDS.items():
-        if kind != "registered_models" or plan["summary"][kind]["scanned"]:
-            yield kind, words
+    for kind, of_kind in KINDS.items():
+        if of_kind is not REGISTERED_MODEL or plan["summary"][kind]["scanned"]:
+            yield kind, of_kind.nouns
 
 
 def _deletes(plan: dict[str, Any]) -> dict[str, int]:
-    order = ("runs", "experiments", "model_versions", "registered_models")
-    return {kind: len(plan[kind]) for kind in order if plan[kind]}
+    order = (RUN, EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL)
+    return {kind.entries: n for kind in order if (n := len(plan[kind.entries]))}
 
 
 def _what_is_irreversible(plan: dict[str, Any]) -> str:
     words = [
-        KIND_WORDS[kind][len(plan[kind]) != 1]
-        for kind in ("model_versions", "registered_models")
-        if plan[kind]
+        KINDS[kind].nouns[len(plan[kind]) != 1]
+        for kind in KINDS
+        if plan[kind] and not KINDS[kind].is_recoverable
     ]
     if any(not run["reversible"] for run in plan["runs"]):
         words.append("assessments of evaluation runs")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from mlflow_gc.render.common.lines import KIND_WORDS
+from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.render.html.bars import FILLS, legend
 from mlflow_gc.render.html.entries import (
     Entry,
@@ -65,7 +65,7 @@ def _counts(
         if entry.kind == kind and entry.goes:
             colour = "for-good" if entry.fate is Fate.IRREVERSIBLE else "goes"
             going[colour][age_group(entry.last_ms, as_of, bounds)] += 1
-    stays = statistics(plan).get("ages", {}).get(f"{kind}s", {})
+    stays = statistics(plan).get("ages", {}).get(BY_NAME[kind].entries, {})
     groups = len(bounds) + 2
     return going | {
         colour: [*stays.get(name, ()), *[0] * groups][:groups]
@@ -74,7 +74,7 @@ def _counts(
 
 
 def _panel(kind: str, counts: Counts, bounds: Sequence[int]) -> Iterator[str]:
-    words = KIND_WORDS[f"{kind}s"][1]
+    words = BY_NAME[kind].words
     names = spans(bounds)
     # A column for unknown ages only where there are any.
     shown = [n for n in range(len(names)) if n < len(names) - 1 or _at(counts, n)]
@@ -118,7 +118,7 @@ def _column(
             f'height="{_y(0) - _y(height):.1f}"/>'
         )
         base += height
-        words = KIND_WORDS[f"{kind}s"][0 if number == 1 else 1]
+        words = BY_NAME[kind].nouns[0 if number == 1 else 1]
         if colour in {"goes", "for-good"}:
             fate = "irreversible" if colour == "for-good" else "restorable"
             verb = "goes" if number == 1 else "go"

@@ -9,11 +9,12 @@ from enum import IntEnum
 from sys import intern
 from typing import Any
 
+from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
 from mlflow_gc.render.html.reasons import why_it_goes
 
-KINDS = ("experiment", "run", "model_version", "registered_model")
+KINDS = tuple(BY_NAME)
 """Kinds of entities, in the order of a plan's lists."""
 
 
@@ -84,7 +85,8 @@ def entries(plan: Mapping[str, Any]) -> list[Entry]:
 
 def _entries(plan: Mapping[str, Any]) -> Iterator[Entry]:
     for kind in KINDS:
-        goes, stays = plan[f"{kind}s"], plan["protected"][f"{kind}s"]
+        entries = BY_NAME[kind].entries
+        goes, stays = plan[entries], plan["protected"][entries]
         for place, document in enumerate(goes):
             fate = Fate.RESTORABLE if document["reversible"] else Fate.IRREVERSIBLE
             yield _entry(kind, fate, document, document["reasons"], (), (goes, place))
@@ -124,18 +126,8 @@ def _entry(
     )
 
 
-_TIMES = {
-    "experiment": ("creation_time", "last_update_time", "last_activity_time"),
-    "run": ("last_activity_time",),
-    "model_version": ("creation_timestamp", "last_updated_timestamp"),
-    "registered_model": ("last_updated_timestamp",),
-}
-"""What counts as activity, as for the plan's ``statistics``."""
-
-
 def _last_ms(kind: str, document: Mapping[str, Any]) -> int | None:
-    found = (milliseconds(document.get(name)) for name in _TIMES[kind])
-    return max((ms for ms in found if ms is not None), default=None)
+    return milliseconds(BY_NAME[kind].last_activity(document))
 
 
 def milliseconds(moment: str | None) -> int | None:

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.render.common.lines import KIND_WORDS, listed
+from mlflow_gc.domain.kinds import BY_NAME
+from mlflow_gc.render.common.lines import listed
 from mlflow_gc.render.html.charts import ranked
 from mlflow_gc.render.html.entries import Entry, Fate, experiment_names
 from mlflow_gc.render.html.links import Links
@@ -28,7 +29,7 @@ def first_rows(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]
         going = [entry for entry in found if entry.kind == kind and entry.goes]
         if not going:
             continue
-        title = f"{KIND_WORDS[f'{kind}s'][1].capitalize()} to delete"
+        title = f"{BY_NAME[kind].words.capitalize()} to delete"
         if not any(entry.fate is Fate.RESTORABLE for entry in going):
             title += ", IRREVERSIBLE"
         cut = f"the first {FIRST_ROWS} of {len(going):,}"
@@ -84,7 +85,7 @@ def kept(found: Sequence[Entry]) -> Iterator[str]:
     for code, _ in ranked(Counter({code: len(those) for code, those in by_reason.items()})):
         those = by_reason[code]
         kinds = Counter(entry.kind for entry in those)
-        counts = listed([counted(n, *KIND_WORDS[f"{kind}s"]) for kind, n in kinds.most_common()])
+        counts = listed([counted(n, *BY_NAME[kind].nouns) for kind, n in kinds.most_common()])
         words = why_it_stays(code)
         yield f"<details><summary><strong>{counts}</strong> <span>{text(words)} "
         yield f'<code class="note">{text(code)}</code></span></summary><ul class="chains">'
@@ -103,4 +104,4 @@ def _chain(entry: Entry) -> str:
     elif entry.id:
         name = f"{name} <code>{text(entry.id)}</code>"
     steps = "".join(f' <span class="step">← {text(step, most=_NAME)}</span>' for step in entry.via)
-    return f"{KIND_WORDS[f'{entry.kind}s'][0]} {name}{steps}"
+    return f"{BY_NAME[entry.kind].word} {name}{steps}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mlflow_gc.domain.kinds import ALL, BY_NAME
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
-from mlflow_gc.render.common.lines import KIND_WORDS, listed
+from mlflow_gc.render.common.lines import listed
 from mlflow_gc.render.common.plan_summary import fate_of_names
 from mlflow_gc.render.html.bars import FILLS
 from mlflow_gc.render.html.entries import KINDS, Entry, Fate
@@ -38,11 +39,7 @@ def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability)
 
 
 def _lead(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability) -> str:
-    going = [
-        counted(n, *KIND_WORDS[kind])
-        for kind in (f"{kind}s" for kind in KINDS)
-        if (n := len(plan[kind]))
-    ]
+    going = [counted(n, *kind.nouns) for kind in ALL if (n := len(plan[kind.entries]))]
     if not going:
         return "Nothing is to be deleted."
     lost = sum(entry.fate is Fate.IRREVERSIBLE for entry in found)
@@ -118,7 +115,7 @@ def tiles(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
     yield '<section aria-labelledby="numbers"><h2 class="unseen" id="numbers">In numbers</h2>'
     yield '<ul class="tiles">'
     for kind in ("run", "experiment", "model_version", "registered_model"):
-        counts = plan["summary"][f"{kind}s"]
+        counts = plan["summary"][BY_NAME[kind].entries]
         if not counts["scanned"] and not counts["delete"] and kind == "registered_model":
             continue
         yield _tile(kind, counts, found)
@@ -127,7 +124,7 @@ def tiles(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
 
 
 def _tile(kind: str, counts: Mapping[str, int], found: Sequence[Entry]) -> str:
-    word, words = KIND_WORDS[f"{kind}s"]
+    word, words = BY_NAME[kind].nouns
     deleted, kept, scanned = counts["delete"], counts["protected"], counts["scanned"]
     lost = sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found)
     parts = (("for-good", min(lost, deleted)), ("goes", max(deleted - lost, 0)), ("kept", kept))
@@ -144,7 +141,7 @@ def _tile(kind: str, counts: Mapping[str, int], found: Sequence[Entry]) -> str:
 
 def _lost_tile(found: Sequence[Entry]) -> str:
     lost = [
-        counted(n, *KIND_WORDS[f"{kind}s"])
+        counted(n, *BY_NAME[kind].nouns)
         for kind in KINDS
         if (n := sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found))
     ]
@@ -182,7 +179,7 @@ def _share_bar(parts: Sequence[tuple[str, int]], whole: int) -> str:
 
 def apply(plan: Mapping[str, Any], state: Applicability, file_name: str) -> Iterator[str]:
     """Yield the command that applies exactly this plan, if there is one."""
-    if not state.may_be_applied or not any(plan[f"{kind}s"] for kind in KINDS):
+    if not state.may_be_applied or not any(plan[BY_NAME[kind].entries] for kind in KINDS):
         return
     words = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
     line = command(*words, server=plan["server"], for_others=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.render.common import budget
 from mlflow_gc.render.common.budget import Notice, Part
-from mlflow_gc.render.common.lines import KIND_WORDS, NAME
+from mlflow_gc.render.common.lines import NAME
 from mlflow_gc.render.markdown.gfm import code, folded, head, row, words
 from mlflow_gc.render.terminal.check_text import CODES, NUMBERS, doubts, in_all, why
 
@@ -36,23 +37,23 @@ def _top(found: Json) -> Iterator[Part]:
         yield f"**{words(sentence, most=_SENTENCE)}**\n\n"
     yield Notice("This text was cut to fit; check with `--all` shows everything.\n\n")
     yield head("", *(f"{number}:" for number in NUMBERS))
-    for kind, (_, nouns) in KIND_WORDS.items():
+    for kind in KINDS:
         counts = found["summary"][kind]
         if kind != "registered_models" or any(counts.values()):
-            yield row(nouns, *(f"{counts[key]:,}" for key in NUMBERS))
+            yield row(KINDS[kind].words, *(f"{counts[key]:,}" for key in NUMBERS))
     yield "\n"
 
 
 def _tables(found: Json) -> Iterator[Part]:
-    for kind, (noun, nouns) in KIND_WORDS.items():
+    for kind, of_kind in KINDS.items():
         if entities := found[kind]:
             where = ("experiment",) if kind == "runs" else ()
             yield folded(
-                f"{nouns.capitalize()}: {len(entities):,} not as planned",
-                ("", noun, *where, "what"),
+                f"{of_kind.words.capitalize()}: {len(entities):,} not as planned",
+                ("", of_kind.word, *where, "what"),
                 _rows(kind, entities),
                 len(entities),
-                nouns=nouns,
+                nouns=of_kind.words,
             )
 
 

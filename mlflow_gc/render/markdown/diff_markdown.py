@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import budget
 from mlflow_gc.render.common.budget import Notice, Part
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.grouped import counted
-from mlflow_gc.render.common.lines import KIND_WORDS, NAME
+from mlflow_gc.render.common.lines import NAME
 from mlflow_gc.render.markdown.gfm import code, folded, row, unfolded, words
 from mlflow_gc.render.markdown.gfm import head as table_head
 from mlflow_gc.render.terminal.diff_text import (
@@ -66,7 +67,7 @@ def diff(
 
 def _top(changes: dict[str, Any]) -> Iterator[Part]:
     summary = changes["summary"]
-    before, after = (sum(summary[k][side] for k in KIND_WORDS) for side in ("base", "head"))
+    before, after = (sum(summary[k][side] for k in KINDS) for side in ("base", "head"))
     yield (
         f"## Changes of the prune plan: {before:,} → {after:,} deletions ({after - before:+,})\n\n"
     )
@@ -79,11 +80,11 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
         "text**; diff with `--all` shows everything.\n\n"
     )
     yield table_head("to delete", "before:", "after:", "new:", "no longer:", "changed:")
-    for kind, (_, nouns) in KIND_WORDS.items():
+    for kind in KINDS:
         counts = summary[kind]
         if kind != "registered_models" or counts["base"] or counts["head"]:
             keys = ("base", "head", "added", "removed", "changed")
-            yield row(nouns, *(f"{counts[key]:,}" for key in keys))
+            yield row(KINDS[kind].words, *(f"{counts[key]:,}" for key in keys))
     yield "\n"
 
 
@@ -120,7 +121,7 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
             where = ("experiment",) if kind == "runs" else ()
             yield folded(
                 f"{title}: {', '.join(counts)}",
-                ("", KIND_WORDS[kind][0], *where, "last active", "why"),
+                ("", KINDS[kind].word, *where, "last active", "why"),
                 _lines(_rows(kind, lists)),
                 sum(len(lists[key]) for key in ("added", "removed", "changed")),
                 nouns="changes",
@@ -129,7 +130,7 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
     kept = list(_kept(changes))
     if kept:
         keys = ("added", "removed", "changed")
-        count = sum(changes["summary"][k]["protected"][key] for k in KIND_WORDS for key in keys)
+        count = sum(changes["summary"][k]["protected"][key] for k in KINDS for key in keys)
         title = f"Kept although stale, and deleted by neither: {count:,} changed"
         columns = ("", "how many", "because", "for example")
         yield folded(title, columns, _lines(kept), len(kept), nouns="reasons")
@@ -179,7 +180,7 @@ def _cells(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
 
 def _kept(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for key, sign in (("added", "more"), ("removed", "fewer"), ("changed", "otherwise")):
-        for kind in KIND_WORDS:
+        for kind in KINDS:
             for reason, entities in by_reason(changes["protected"][kind][key]).items():
                 example = entities[0]
                 via = ", ".join(example["via"])

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.lazy_entries import Chosen, where
-from mlflow_gc.plan.verification import Applicability, applicability, identify
+from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
-from mlflow_gc.render.common.lines import KIND_WORDS
 from mlflow_gc.render.common.plan_summary import fate_of_names
 from mlflow_gc.render.markdown.gfm import code, folded, head, row, shown, unfolded, words
-from mlflow_gc.render.table.rows import last_activity
 
 Json = dict[str, Any]
 
@@ -78,13 +77,11 @@ def _parts(plan: Json, state: Applicability, file_name: str) -> Iterator[Part]:
 
 
 def _headline(plan: Json) -> str:
-    counts = {kind: len(plan[kind]) for kind in KIND_WORDS}
+    counts = {kind: len(plan[kind]) for kind in KINDS}
     total = sum(counts.values())
     if not total:
         return "**Nothing to delete.**\n\n"
-    irreversible = {
-        kind: sum(not entity["reversible"] for entity in plan[kind]) for kind in KIND_WORDS
-    }
+    irreversible = {kind: sum(not entity["reversible"] for entity in plan[kind]) for kind in KINDS}
     for_good = sum(irreversible.values())
     everything = f"{_counted(total, 'deletion', 'deletions')}: {_listed(counts)}."
     if not for_good:
@@ -96,7 +93,7 @@ def _headline(plan: Json) -> str:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(_counted(count, *KIND_WORDS[kind]) for kind, count in counts.items() if count)
+    return ", ".join(_counted(count, *KINDS[kind].nouns) for kind, count in counts.items() if count)
 
 
 def _counted(count: int, one: str, many: str) -> str:
@@ -126,7 +123,7 @@ def _facts(plan: Json, state: Applicability, file_name: str) -> str:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:
         lines.append(f"Workspace {code(server['workspace'], most=_URI)}")
-    if state.may_be_applied and any(plan[kind] for kind in KIND_WORDS):
+    if state.may_be_applied and any(plan[kind] for kind in KINDS):
         line = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
         apply = command(*line, server=server, for_others=True)
         if len(apply) <= _COMMAND:  # a part of one is none
@@ -136,14 +133,14 @@ def _facts(plan: Json, state: Applicability, file_name: str) -> str:
 
 def _numbers(plan: Json) -> str:
     lines = [head("", "scanned:", "stale:", "kept:", "to delete:", "irreversible:")]
-    for kind, (_, many) in KIND_WORDS.items():
+    for kind in KINDS:
         counts = plan["summary"][kind]
         if kind == "registered_models" and not counts["scanned"]:
             continue
         for_good = sum(not entity["reversible"] for entity in plan[kind])
         cells = [*(counts[key] for key in ("scanned", "stale", "protected")), len(plan[kind])]
         numbers = [f"{number:,}" for number in cells]
-        lines.append(row(many, *numbers, f"**{for_good:,}**" if for_good else "0"))
+        lines.append(row(KINDS[kind].words, *numbers, f"**{for_good:,}**" if for_good else "0"))
     return "".join(lines) + "\n"
 
 
@@ -174,7 +171,7 @@ def _groups(
     stays = Counter(entity[key] for entity in plan["protected"][kind])
     newest: dict[str, str] = defaultdict(str)
     for entity in plan[kind]:
-        newest[entity[key]] = max(newest[entity[key]], last_activity(kind, entity) or "")
+        newest[entity[key]] = max(newest[entity[key]], KINDS[kind].last_activity(entity) or "")
 
     def line(group: str) -> str:
         young = f"{fresh[group]:,}" if group in fresh else ""
@@ -182,7 +179,7 @@ def _groups(
         return row(cell(group), *counts, newest[group][:10])
 
     group_word = {"runs": "experiment", "model_versions": "model"}[kind]
-    many = KIND_WORDS[kind][1]
+    many = KINDS[kind].words
     columns = (group_word, f"{many} to delete:", "kept:", "not stale:", "newest that goes")
     groups = sorted(goes, key=lambda group: (-goes[group], group))
     first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
@@ -204,13 +201,13 @@ def _deleted(plan: Json, *, reversible: bool) -> Iterator[Block]:
     for kind, (columns, _) in _TABLES.items():
         entities = where(lists[kind], lambda entity: entity["reversible"] is reversible)
         if entities:
-            title = f"Delete {_counted(len(entities), *KIND_WORDS[kind])}"
+            title = f"Delete {_counted(len(entities), *KINDS[kind].nouns)}"
             yield folded(
                 title if reversible else f"<strong>{title}: irreversible</strong>",
                 columns,
                 _rows(kind, entities),
                 len(entities),
-                nouns=KIND_WORDS[kind][1],
+                nouns=KINDS[kind].words,
                 weight=1 if reversible else _HEAVY,
             )
 
@@ -258,25 +255,25 @@ _TABLES: dict[str, tuple[Sequence[str], Callable[[Json], Sequence[str]]]] = {
 
 
 def _day(kind: str, entity: Json) -> str:
-    return words((last_activity(kind, entity) or "unknown")[:10])
+    return words((KINDS[kind].last_activity(entity) or "unknown")[:10])
 
 
 def _kept(plan: Json) -> Iterator[Block]:
     """Yield what stays although it is old: how many for which reason, each with an example."""
     protected = plan["protected"]
-    counts = Counter((kind, e["reason"]) for kind in KIND_WORDS for e in protected[kind])
+    counts = Counter((kind, e["reason"]) for kind in KINDS for e in protected[kind])
     if not counts:
         return
     examples: dict[tuple[str, str], Json] = {}
-    for kind in KIND_WORDS:
+    for kind in KINDS:
         for entity in protected[kind]:
             examples.setdefault((kind, entity["reason"]), entity)
 
     def line(group: tuple[str, str]) -> str:
         kind, reason = group
         entity = examples[group]
-        example = code(identify(kind, entity))
-        kept = _counted(counts[group], *KIND_WORDS[kind])
+        example = code(KINDS[kind].id_of(entity))
+        kept = _counted(counts[group], *KINDS[kind].nouns)
         return row(code(reason), kept, example, _chain(entity["via"]))
 
     groups = sorted(counts, key=lambda group: (-counts[group], group))

@@ -11,8 +11,8 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
-from mlflow_gc.plan.verification import KINDS, identify
 
 Json = dict[str, Any]
 Row = dict[str, Any]
@@ -45,14 +45,6 @@ COLUMNS = {
 }
 """All columns in their order, with what they hold."""
 
-_TIMES = {
-    "experiments": ("creation_time", "last_update_time", "last_activity_time"),
-    "runs": ("start_time", "last_activity_time"),
-    "model_versions": ("creation_timestamp", "last_updated_timestamp"),
-    "registered_models": ("creation_timestamp", "last_updated_timestamp"),
-}
-"""Times of an entity that goes; the first is that of its creation."""
-
 
 def rows(plan: Json) -> Iterator[Row]:
     """Yield a row for each entity of a plan: kind by kind, what goes before what stays."""
@@ -67,14 +59,8 @@ def rows(plan: Json) -> Iterator[Row]:
             yield common | {"action": "keep"} | _names(kind, entity, names) | said
 
 
-def last_activity(kind: str, entity: Json) -> str | None:
-    """Return the latest of the times of an entity that goes, or None when it has none."""
-    # RFC 3339, all of the same form: the order of the texts is that of the times.
-    return max((time for key in _TIMES[kind] if (time := entity[key])), default=None)
-
-
 def _names(kind: str, entity: Json, experiment_names: dict[str, str]) -> Row:
-    row: Row = {"kind": kind[:-1], "id": identify(kind, entity)}
+    row: Row = {"kind": KINDS[kind].name, "id": KINDS[kind].id_of(entity)}
     if kind == "experiments":
         name = entity["name"]
         experiment = {"experiment_id": entity["experiment_id"], "experiment_name": name}
@@ -88,11 +74,11 @@ def _names(kind: str, entity: Json, experiment_names: dict[str, str]) -> Row:
 
 
 def _of_deletion(kind: str, entity: Json, as_of: str) -> Row:
-    latest = last_activity(kind, entity)
+    latest = KINDS[kind].last_activity(entity)
     return {
         "owner": entity.get("user_id"),
         "status": entity.get("status"),
-        "created": entity[_TIMES[kind][0]],
+        "created": entity[KINDS[kind].created],
         "last_activity": latest,
         "age_days": _age_days(latest, as_of),
         "reversible": entity["reversible"],

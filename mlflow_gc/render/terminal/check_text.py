@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common.grouped import counted, grouped
-from mlflow_gc.render.common.lines import KIND_WORDS, line, table
+from mlflow_gc.render.common.lines import line, table
 from mlflow_gc.render.terminal.diff_text import STDIN, change, without_echoes
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
         everything: do not cut long lists.
     """
     rows: list[tuple[str, ...]] = [("", *NUMBERS)]
-    for kind, (_, words) in KIND_WORDS.items():
+    for kind in KINDS:
         counts = found["summary"][kind]
         if kind != "registered_models" or any(counts.values()):
-            rows.append((words, *(f"{counts[key]:,}" for key in NUMBERS)))
+            rows.append((KINDS[kind].words, *(f"{counts[key]:,}" for key in NUMBERS)))
     table(console, rows)
     line(console, in_all(found), "bold")
     for code, (title, sign, style) in CODES.items():
-        lists = {kind: [e for e in found[kind] if e["code"] == code] for kind in KIND_WORDS}
+        lists = {kind: [e for e in found[kind] if e["code"] == code] for kind in KINDS}
         counts = ", ".join(counted(len(lists[kind]), kind) for kind in lists if lists[kind])
         if not counts:
             continue
@@ -66,8 +67,7 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
 def in_all(found: dict[str, Any]) -> str:
     """Return the numbers over all kinds as a sentence."""
     totals = {
-        key: sum(found["summary"][kind][key] for kind in KIND_WORDS)
-        for key in (*NUMBERS, "protected")
+        key: sum(found["summary"][kind][key] for kind in KINDS) for key in (*NUMBERS, "protected")
     }
     protected = f" ({totals['protected']:,} of them protected)" if totals["protected"] else ""
     return (
@@ -80,7 +80,7 @@ def can_go(found: dict[str, Any]) -> int:
     """Return how many entities a prune would delete now."""
     if found["refusals"] or found["ended"] != "completed":
         return 0
-    return sum(found["summary"][kind]["matching"] for kind in KIND_WORDS)
+    return sum(found["summary"][kind]["matching"] for kind in KINDS)
 
 
 def doubts(found: dict[str, Any]) -> Iterator[str]:

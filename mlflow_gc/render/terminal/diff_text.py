@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.preconditions import DIGESTS
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.grouped import counted, grouped
-from mlflow_gc.render.common.lines import KIND_WORDS, line, table
+from mlflow_gc.render.common.lines import line, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,13 +152,13 @@ def in_words(value: Any) -> str:
 def _numbers(changes: dict[str, Any], console: Console) -> None:
     summary = changes["summary"]
     rows: list[tuple[str, ...]] = [("to delete", "before", "after", "+", "-", "~")]
-    for kind, (_, words) in KIND_WORDS.items():
+    for kind in KINDS:
         counts = summary[kind]
         if kind != "registered_models" or counts["base"] or counts["head"]:
             keys = ("base", "head", "added", "removed", "changed")
-            rows.append((words, *(f"{counts[key]:,}" for key in keys)))
+            rows.append((KINDS[kind].words, *(f"{counts[key]:,}" for key in keys)))
     table(console, rows)
-    before, after = (sum(summary[k][side] for k in KIND_WORDS) for side in ("base", "head"))
+    before, after = (sum(summary[k][side] for k in KINDS) for side in ("base", "head"))
     lost = summary["irreversible"]
     line(
         console,
@@ -176,7 +177,7 @@ def _added(changes: dict[str, Any], console: Console, *, everything: bool) -> No
                     for entity in changes[kind]["added"]
                     if entity["category"] == category and entity["reversible"] is reversible
                 ]
-                for kind in KIND_WORDS
+                for kind in KINDS
             }
             title = "New deletions, " + ", ".join(filter(None, (how, undo)))
             _section(console, title, lists, why_new, "+", style, everything=everything)
@@ -186,7 +187,7 @@ def _removed(changes: dict[str, Any], console: Console, *, everything: bool) -> 
     for category, how in REMOVED.items():
         lists = {
             kind: [e for e in changes[kind]["removed"] if e["category"] == category]
-            for kind in KIND_WORDS
+            for kind in KINDS
         }
         title = f"No longer deleted, {how}"
         _section(console, title, lists, why_not, "-", "green", everything=everything)
@@ -197,7 +198,7 @@ def _changed(changes: dict[str, Any], console: Console, *, everything: bool) -> 
         fields = without_echoes(entity["fields"])
         return "; ".join(change(field, everything=everything) for field in fields)
 
-    lists = {kind: changes[kind]["changed"] for kind in KIND_WORDS}
+    lists = {kind: changes[kind]["changed"] for kind in KINDS}
     title = "Still deleted, but changed"
     _section(console, title, lists, words, "~", "yellow", everything=everything)
 
@@ -244,8 +245,7 @@ def _section(
 def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
     lists = changes["protected"]
     counts = {
-        key: sum(len(lists[kind][key]) for kind in KIND_WORDS)
-        for key in ("added", "removed", "changed")
+        key: sum(len(lists[kind][key]) for kind in KINDS) for key in ("added", "removed", "changed")
     }
     if not any(counts.values()):
         return
@@ -257,7 +257,7 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
         "bold",
     )
     for key, sign in (("added", "+"), ("removed", "-"), ("changed", "~")):
-        for kind in KIND_WORDS:
+        for kind in KINDS:
             for reason, entities in by_reason(lists[kind][key]).items():
                 shown = entities if everything else entities[:1]
                 lead = "" if everything or len(entities) == 1 else "for example "
@@ -312,6 +312,6 @@ def _next(
         return
     file = file_argument(head)
     line(console, f"Review: {command('show', file)}")
-    if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in KIND_WORDS):
+    if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in KINDS):
         words = ("prune", file, "--expect", about["plan_id"])
         line(console, f"Apply:  {command(*words, server=server)}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
     CUT_AT,
-    KIND_WORDS,
     MARK,
     NAME,
     Column,
@@ -261,7 +261,7 @@ def _heading(console: Console, plan: dict[str, Any], kind: str, undo: str, *, ba
     count = len(plan[kind])
     line(console, "")
     if not count:
-        line(console, f"Delete no {KIND_WORDS[kind][1]}", "bold")
+        line(console, f"Delete no {KINDS[kind].words}", "bold")
         return False
     line(console, f"Delete {counted(kind, count)} ({undo})", BAD if bad else "bold")
     return True

@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.plan.verification import identify
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
-    KIND_WORDS,
     MARK,
     NAME,
     Column,
@@ -40,13 +39,13 @@ _NAMES_IDS = (
 def kept(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
     """Print what stays although it is old: a line for each reason, with an example."""
     protected = plan["protected"]
-    total = sum(len(protected[kind]) for kind in KIND_WORDS)
+    total = sum(len(protected[kind]) for kind in KINDS)
     line(console, "")
     example = " (each reason with an example)" if total and not everything else ""
     spans(console, [(f"Kept although old: {total:,}", "bold"), (example, "dim")])
     cells: list[tuple[str, ...]] = []
     chains = []
-    for kind in KIND_WORDS:
+    for kind in KINDS:
         by_reason: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for entry in protected[kind]:
             by_reason[entry["reason"]].append(entry)
@@ -89,7 +88,7 @@ def _wrapped(chain: Sequence[str], room: int) -> list[str]:
 
 def _chain(kind: str, entry: dict[str, Any]) -> list[str]:
     """Return what is kept, and what leads to its being kept."""
-    first = f"{kind[:-1]} {identify(kind, entry)}"
+    first = f"{KINDS[kind].name} {KINDS[kind].id_of(entry)}"
     if kind == "experiments":
         first += f" {cut(entry['name'], NAME)}"
     links = [via if via.startswith(_NAMES_IDS) else cut(via, NAME * 2) for via in entry["via"]]

@@ -34,6 +34,7 @@ from mlflow_gc.announce.announcements import (
 )
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, parse_time
 from mlflow_gc.policy.loader import apply_policy
 from mlflow_gc.retention.decision import Decisions, Reason, Verdict
@@ -418,7 +419,7 @@ def _applied(found: Inventory, marking: Marking) -> Inventory:
 
 def _gone(decisions: Decisions) -> set[tuple[str, str]]:
     return {
-        (kind[:-1], "/".join(key) if isinstance(key, tuple) else key)
+        (KINDS[kind].name, "/".join(key) if isinstance(key, tuple) else key)
         for kind in ("experiments", "runs", "model_versions", "registered_models")
         for key, decision in getattr(decisions, kind).items()
         if decision.verdict is Verdict.DELETE

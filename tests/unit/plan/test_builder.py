@@ -9,6 +9,7 @@ from unit import worlds
 from unit.worlds import AS_OF, POLICY
 
 from mlflow_gc.domain.entities import Diagnostic
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, now_ms
 from mlflow_gc.plan import schema, verification
 from mlflow_gc.plan.diff import diff_plans
@@ -43,7 +44,7 @@ def test_lists_are_the_decisions(found):
                 for i, d in of.items()
                 if d.verdict is verdict
             }
-            assert {verification.identify(kind, entity) for entity in listed} == ids
+            assert {KINDS[kind].id_of(entity) for entity in listed} == ids
             assert len(listed) == len(ids)
         assert plan["summary"][kind]["scanned"] == len(of)
         for entity in plan[kind]:

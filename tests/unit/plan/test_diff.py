@@ -8,10 +8,10 @@ from unit import worlds
 from unit.worlds import POLICY, RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.domain.entities import Diagnostic
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.diff import diff_plans
-from mlflow_gc.plan.verification import KINDS, identify
 from mlflow_gc.retention.keep_rules import Keep
 from mlflow_gc.retention.policy import Guards
 from mlflow_gc.retention.rules import Rule, Selector
@@ -33,17 +33,17 @@ def test_added_and_removed_turn_one_list_into_the_other(before, after):
     diff = diff_plans(base, head)
     assert schema.problems(diff, "diff") == []
     for kind in KINDS:
-        ids = {identify(kind, e) for e in base[kind]}
+        ids = {KINDS[kind].id_of(e) for e in base[kind]}
         ids -= _ids(diff[kind]["removed"])
         ids |= _ids(diff[kind]["added"])
-        assert ids == {identify(kind, e) for e in head[kind]}
+        assert ids == {KINDS[kind].id_of(e) for e in head[kind]}
         assert _ids(diff[kind]["changed"]) <= ids - _ids(diff[kind]["added"])
         counts = diff["summary"][kind]
         assert counts["base"] - counts["removed"] + counts["added"] == counts["head"]
         of_kind = diff["protected"][kind]
-        kept = {identify(kind, e) for e in base["protected"][kind]} - _ids(of_kind["removed"])
-        planned = {identify(kind, e) for plan in (base, head) for e in plan[kind]}
-        kept_after = {identify(kind, e) for e in head["protected"][kind]}
+        kept = {KINDS[kind].id_of(e) for e in base["protected"][kind]} - _ids(of_kind["removed"])
+        planned = {KINDS[kind].id_of(e) for plan in (base, head) for e in plan[kind]}
+        kept_after = {KINDS[kind].id_of(e) for e in head["protected"][kind]}
         assert (kept | _ids(of_kind["added"])) - planned == kept_after - planned
 
 

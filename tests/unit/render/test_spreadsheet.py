@@ -16,8 +16,8 @@ from unit import worlds
 from unit.render.hostile_plans import hostile_plans, longer, with_all_kinds
 from unit.worlds import OLD, RUN_IDS, a_model, a_run, a_version, an_experiment
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms
-from mlflow_gc.plan.verification import KINDS, identify
 from mlflow_gc.render.table.rows import COLUMNS, rows
 from mlflow_gc.render.table.spreadsheet import csv_pieces, ndjson_pieces
 
@@ -51,7 +51,7 @@ def test_every_entity_has_a_row_that_goes_and_stays_where_it_should(plan):
         assert [list(row) for row in read] == [list(COLUMNS)] * len(read)
         for kind in KINDS:
             for action, entities in (("delete", plan[kind]), ("keep", plan["protected"][kind])):
-                of = [r for r in read if (r["action"], r["kind"]) == (action, kind[:-1])]
+                of = [r for r in read if (r["action"], r["kind"]) == (action, KINDS[kind].name)]
                 assert len(of) == len(entities)
         assert {row["plan_id"] for row in read} <= {plan["plan_id"]}
 
@@ -61,7 +61,7 @@ def test_json_lines_hold_every_value_as_it_is(plan):
     read = list(map(json.loads, _ndjson(plan).splitlines()))
     assert read == list(rows(plan))
     ids = [row["id"] for row in read if row["action"] == "delete"]
-    assert ids == [identify(kind, entity) for kind in KINDS for entity in plan[kind]]
+    assert ids == [KINDS[kind].id_of(entity) for kind in KINDS for entity in plan[kind]]
 
 
 @given(hostile_plans(most=30))

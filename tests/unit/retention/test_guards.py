@@ -24,11 +24,12 @@ from unit.worlds import (
 )
 
 from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.builder import GUARD
 from mlflow_gc.retention.decision import FRESH, Decisions, Reason, delete, protect
 from mlflow_gc.retention.engine import decide
-from mlflow_gc.retention.guards import KINDS, Share, Tally, tally, tripped
+from mlflow_gc.retention.guards import Share, Tally, tally, tripped
 from mlflow_gc.retention.policy import Guards
 
 KEYS = ("total", *KINDS)
@@ -299,7 +300,7 @@ def test_the_tally_agrees_with_the_plan(found: Inventory):
     assert sum(s.deleted for s in counted.registered_models.values()) == len(plan["model_versions"])
 
 
-@given(worlds.inventories(), st.sampled_from(KINDS))
+@given(worlds.inventories(), st.sampled_from(list(KINDS)))
 def test_zero_means_that_a_plan_with_a_deletion_cannot_be_applied(found, kind):
     """And one without any can, as far as the guard goes."""
     policy = replace(POLICY, guards=Guards(max_deletions={kind: 0}))
