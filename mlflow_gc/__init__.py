@@ -1,3 +1,54 @@
-"""mlflow-gc: plan/apply pruning for MLflow tracking servers and model registries."""
+"""mlflow-gc: plan/apply pruning for MLflow tracking servers and model registries.
+
+The Python API is :mod:`mlflow_gc.api`; its names are here, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow_gc.api import (
+        GcError,
+        Listener,
+        Outcome,
+        Plan,
+        Refused,
+        Server,
+        UsageProblem,
+        check,
+        diff,
+        load_plan,
+        prune,
+        report,
+        restore,
+        save_plan,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "GcError",
+    "Listener",
+    "Outcome",
+    "Plan",
+    "Refused",
+    "Server",
+    "UsageProblem",
+    "check",
+    "diff",
+    "load_plan",
+    "prune",
+    "report",
+    "restore",
+    "save_plan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Offline commands, and ``import mlflow_gc`` itself, pay for nothing that they do not use.
+    if name in __all__:
+        from mlflow_gc import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.errors import ExitCode, GcError, Refused
+from mlflow_gc.errors import ExitCode
 
 if TYPE_CHECKING:
     from mlflow_gc.plan.lazy_entries import Document
@@ -32,13 +32,11 @@ def check(
     no_color: options.NoColor = False,
 ) -> int:
     """Compare a plan with the server, entity by entity; nothing is deleted."""
-    from mlflow_gc.apply.check import check_document
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.verification import load_plan, verify
     from mlflow_gc.settings import resolve_connection
-    from mlflow_gc.workflows.apply import apply_plan
-    from mlflow_gc.workflows.reporter import Phase
-    from mlflow_gc.workflows.survey import open_server
+    from mlflow_gc.workflows.check import check_plan
+    from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=True)
     # A setting that cannot be used is found before anything is read.
@@ -51,21 +49,8 @@ def check(
     plan = load_plan(plan_file)
     verify(plan, plan_file)
     reporter.plan(plan, plan_file)
-    journal, refusals = _own_journal(plan, plan_file)
-    refusals += _refusals(plan, plan_file)
     gateway = open_server(connection, verbose=verbose, reporter=reporter)
-    applied = apply_plan(
-        gateway,
-        plan,
-        plan_file,
-        journal_path=journal,
-        reporter=reporter,
-        phase=Phase.CHECK,
-        dry_run=True,
-        only_look=True,
-    )
-    refusals += [refusal.message for refusal in applied.refusals]
-    found = check_document(plan, applied.result, applied.findings, refusals)
+    found, applied = check_plan(gateway, plan, plan_file, reporter)
     _show(found, plan_file, output_format, everything=everything, quiet=quiet, no_color=no_color)
     if applied.result.interrupted:
         return 128 + applied.signum
@@ -74,29 +59,6 @@ def check(
     if applied.result.failures:
         return ExitCode.ERROR
     return ExitCode.SOMETHING if detailed_exitcode and found["differs"] else ExitCode.OK
-
-
-def _own_journal(plan: Document, plan_file: Path) -> tuple[Path | None, list[str]]:
-    """Return where a prune would keep its journal, or why it would refuse what lies there."""
-    from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
-
-    try:
-        path = journal_path(default_path(plan_file), plan["plan_id"])
-        earlier_sessions(path, plan["plan_id"], "prune")
-    except GcError as error:
-        return None, [error.message]
-    return path, []
-
-
-def _refusals(plan: Document, plan_file: Path) -> list[str]:
-    """Return why prune would refuse the plan, as far as the plan and the clock tell."""
-    from mlflow_gc.plan.verification import verify_applyable
-
-    try:
-        verify_applyable(plan, plan_file)
-    except Refused as refusal:
-        return [refusal.message]
-    return []
 
 
 def _show(

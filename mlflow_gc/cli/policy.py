@@ -89,7 +89,9 @@ def explain(
     from mlflow_gc.render.terminal import policies
     from mlflow_gc.retention.explain import explain as explained
     from mlflow_gc.settings import resolve_connection
-    from mlflow_gc.workflows.survey import open_server, resolve_policy, survey
+    from mlflow_gc.workflows.policy import resolve_policy
+    from mlflow_gc.workflows.report import survey
+    from mlflow_gc.workflows.server import open_server
 
     asked = {"--run": run, "--experiment": experiment, "--model": model}
     given = [flag for flag, value in asked.items() if value is not None]

@@ -76,14 +76,16 @@ def prune(
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import MARKS
-    from mlflow_gc.plan.file import refuse_overwriting
+    from mlflow_gc.plan.file import pieces, refuse_overwriting, write
     from mlflow_gc.plan.sharding import Shard
     from mlflow_gc.plan.verification import load_plan, verify, verify_applyable
     from mlflow_gc.render.terminal import outcomes, plan_text
-    from mlflow_gc.settings import requires_expect, resolve_connection
-    from mlflow_gc.workflows.apply import apply_plan
+    from mlflow_gc.settings import resolve_connection
+    from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected
+    from mlflow_gc.workflows.policy import resolve_policy
+    from mlflow_gc.workflows.report import make_plan
     from mlflow_gc.workflows.reporter import Phase
-    from mlflow_gc.workflows.survey import make_plan, open_server, resolve_policy
+    from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
     # A setting that cannot be used is found before anything is read.
@@ -118,11 +120,6 @@ def prune(
                 "the server.",
                 hint="Leave it out.",
             )
-        if expect is None and not dry_run and requires_expect():
-            raise Refused(
-                f"The plan {plan_file} is refused without --expect: MLFLOW_GC_REQUIRE_EXPECT is set.",
-                hint="Name the plan_id that was approved: --expect sha256:...",
-            )
         plan = load_plan(plan_file)
         verify(plan, plan_file)
     else:
@@ -148,16 +145,12 @@ def prune(
     screen = console(no_color=no_color)
     if made_here:
         plan = make_plan(gateway, policy, reporter)
-        _save(plan, plan_file)
+        write(pieces(plan), plan_file)
         if not quiet or not yes:
             plan_text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
     reporter.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
-    if expect is not None and expect != plan["plan_id"]:
-        raise Refused(
-            f"The plan {plan_file} has plan_id {plan['plan_id']}, expected was {expect}.",
-            hint="This is not the plan that was approved.",
-        )
+    refuse_unexpected(plan, plan_file, expect, is_required=not made_here and not dry_run)
     deletes = sum(plan["summary"][kind]["delete"] for kind in KINDS)
     if made_here and deletes and not yes and not dry_run and not _confirmed(plan):
         say("Nothing was deleted.")
@@ -231,20 +224,6 @@ def _refuse_selecting_options(given: Mapping[str, object]) -> None:
                 f"{flag} cannot stand beside a PLAN: the plan is the selection.",
                 hint="Leave it out, or leave out the PLAN.",
             )
-
-
-def _save(plan: Document, plan_file: Path) -> None:
-    """Write the plan that was made on the spot.
-
-    Raises:
-        GcError: it is not valid, or cannot be written.
-    """
-    from mlflow_gc.plan import schema
-    from mlflow_gc.plan.file import pieces, write
-
-    if found := schema.problems(plan, "plan"):
-        raise GcError("The plan is not valid: " + "; ".join(found))
-    write(pieces(plan), plan_file)
 
 
 def _confirmed(plan: Document) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.domain.kinds import KINDS
-from mlflow_gc.errors import ExitCode, GcError
+from mlflow_gc.errors import ExitCode
 
 
 def report(
@@ -36,13 +36,14 @@ def report(
     """Read a server and write a prune plan: every stale entity, its times, and why."""
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.plan import schema
     from mlflow_gc.plan.builder import MARKS
     from mlflow_gc.plan.file import pieces, refuse_overwriting, write
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
     from mlflow_gc.render.terminal import plan_text
     from mlflow_gc.settings import resolve_connection
-    from mlflow_gc.workflows.survey import make_plan, open_server, resolve_policy
+    from mlflow_gc.workflows.policy import resolve_policy
+    from mlflow_gc.workflows.report import make_plan
+    from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color)
     # A setting that cannot be used is found before anything is read.
@@ -65,11 +66,6 @@ def report(
     )
     gateway = open_server(connection, verbose=verbose, reporter=reporter)
     plan = make_plan(gateway, policy, reporter)
-    if found := schema.problems(plan, "plan"):
-        raise GcError(
-            "The server holds something that a plan cannot express. " + "; ".join(found),
-            hint="Nothing was written. This is a defect of mlflow-gc: please report it.",
-        )
     to_stdout = str(out) == "-"
     if to_stdout:
         put(*pieces(plan))

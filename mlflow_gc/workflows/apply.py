@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import cast
 
 from mlflow_gc.apply.dry_run import DryRun
@@ -24,7 +21,9 @@ from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.sharding import Part, Shard, part_of
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.scan_quality import is_skewed, skew_in_words
+from mlflow_gc.settings import requires_expect
 from mlflow_gc.workflows.reporter import ROLLED_BACK, Phase, Reporter
+from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
 
 
 @dataclass
@@ -119,6 +118,32 @@ def apply_plan(
     return Applied(result, journal.kept, signals[0] if signals else 0, findings, refusals)
 
 
+def refuse_unexpected(
+    plan: Document, plan_file: Path, expect: str | None, *, is_required: bool
+) -> None:
+    """Refuse a plan that is not the one that was approved.
+
+    Args:
+        plan: a verified plan.
+        plan_file: where it was read, for messages.
+        expect: the ``plan_id`` that was approved, None where nobody named one.
+        is_required: whether this machine may ask for that (``MLFLOW_GC_REQUIRE_EXPECT``).
+
+    Raises:
+        Refused: it has another ``plan_id``, or none was named and this machine asks for one.
+    """
+    if expect is None and is_required and requires_expect():
+        raise Refused(
+            f"The plan {plan_file} is refused without --expect: MLFLOW_GC_REQUIRE_EXPECT is set.",
+            hint="Name the plan_id that was approved: --expect sha256:...",
+        )
+    if expect is not None and expect != plan["plan_id"]:
+        raise Refused(
+            f"The plan {plan_file} has plan_id {plan['plan_id']}, expected was {expect}.",
+            hint="This is not the plan that was approved.",
+        )
+
+
 @contextmanager
 def _collected(refusals: list[Refused], wanted: bool) -> Iterator[None]:
     """Collect a refusal instead of letting it end the command."""
@@ -141,96 +166,3 @@ def _refuse_skewed_clocks(gateway: Gateway, policy: Policy) -> None:
             skew_in_words(gateway.clock_skew_ms(), policy.evidence),
             hint="Set the clock of one of the machines, and make a new plan.",
         )
-
-
-def refuse_other_server(gateway: Gateway, planned: Document, file: Path) -> None:
-    """Refuse what was made for another server, registry or workspace.
-
-    Args:
-        gateway: the server at hand.
-        planned: the ``server`` of a plan or journal.
-        file: where that stands, for the message.
-
-    Raises:
-        Refused: it is another one.
-    """
-    from mlflow_gc.backend.server_identity import read_server_info
-
-    server = read_server_info(gateway)
-    differences = []
-    theirs, ours = (_parts(identity) for identity in (planned["identity"], server.identity))
-    for part in ("tracking", "registry"):
-        was, now = planned[f"{part}_uri"], getattr(server, f"{part}_uri")
-        if theirs.get(part) != ours.get(part):
-            _refuse_unknown_identity(file, theirs.get(part), was, ours.get(part), now)
-            what = "server" if part == "tracking" else "registry"
-            differences.append((what, was, now))
-            break
-    if planned["workspace"] != server.workspace:
-        differences.append(
-            ("workspace", planned["workspace"] or "none", server.workspace or "none")
-        )
-    if differences:
-        words = "; ".join(f"it is of the {what} {was}, not {now}" for what, was, now in differences)
-        raise Refused(
-            f"{file} was made for another {differences[0][0]}: {words} "
-            f"(fingerprint {planned['identity']}, here {server.identity}).",
-            hint="Point --tracking-uri, --registry-uri and --workspace at the server it was made for.",
-        )
-
-
-def _refuse_unknown_identity(
-    file: Path, theirs: str | None, was: str, ours: str | None, now: str
-) -> None:
-    """Refuse what may be of this server, where the fingerprint of one of the two is not known.
-
-    Raises:
-        Refused: with the account that can tell.
-    """
-    from mlflow_gc.backend.server_identity import unknown_identity
-
-    by_what = "experiment 0 (Default), by which servers are told apart,"
-    if ours == unknown_identity(now):
-        raise Refused(
-            f"Whether {file} was made for {now} cannot be told: {by_what} is not there, or this "
-            "account may not read it.",
-            hint="Use an account that may, such as an administrator's.",
-        )
-    if theirs == unknown_identity(was):
-        raise Refused(
-            f"Whether {file} was made for {now} cannot be told: the account that made it could "
-            f"not read {by_what} of {was}.",
-            hint="Use the account that made it, or make a new plan with this one: mlflow-gc report.",
-        )
-
-
-def _parts(identity: str) -> dict[str, str]:
-    return dict(part.partition(":")[::2] for part in identity.split())
-
-
-@contextmanager
-def graceful_stop(
-    gateway: Gateway, reporter: Reporter, *, pretend: bool
-) -> Iterator[tuple[threading.Event, list[int]]]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends at once."""
-    stop = gateway.stopped
-    signals: list[int] = []
-    # Only the main thread may ask for signals; elsewhere they are the business of who called us.
-    asked = threading.current_thread() is threading.main_thread()
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM) if asked}
-
-    def request_stop(signum: int, _frame: FrameType | None) -> None:
-        signals.append(signum)
-        stop.set()
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
-        if not pretend:
-            reporter.note("Stopping after the calls under way. Once more ends at once.")
-
-    for each in before:
-        signal.signal(each, request_stop)
-    try:
-        yield stop, signals
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -30,7 +30,7 @@ from mlflow_gc.retention.guards import KINDS
 from mlflow_gc.retention.keep_rules import ALL, Best, Keep
 from mlflow_gc.retention.policy import Evidence, Guards, Policy
 from mlflow_gc.retention.rules import Rule, Selector
-from mlflow_gc.workflows import survey
+from mlflow_gc.workflows import policy as policies
 from mlflow_gc.workflows.reporter import Reporter
 
 GUARDED = ("total", *KINDS)
@@ -1071,7 +1071,7 @@ def test_an_ae5_secret_file_names_the_policy_like_any_setting(tmp_path, monkeypa
 
     def runs_kept(flag: Path | None, variable: str) -> int:
         monkeypatch.setattr(
-            survey,
+            policies,
             "resolve",
             partial(
                 settings.resolve,
@@ -1079,7 +1079,7 @@ def test_an_ae5_secret_file_names_the_policy_like_any_setting(tmp_path, monkeypa
                 secrets_directory=secrets,
             ),
         )
-        return survey.resolve_policy(
+        return policies.resolve_policy(
             ttl="30",
             as_of=None,
             policy_file=flag,

@@ -1,0 +1,335 @@
+"""The public Python API: what the command line does, for notebooks, tasks and services.
+
+Nothing here prints, ends the process or asks; who wants to know how far a call is hands in a
+:class:`~mlflow_gc.workflows.reporter.Listener`.  Every error that a user can cause is a
+:class:`~mlflow_gc.errors.GcError` with ``message``, ``hint`` and ``exit_code``.
+
+Settings that are left out come from where the command line takes them: ``MLFLOW_TRACKING_URI``,
+``MLFLOW_TRACKING_TOKEN`` and the others (docs/reference/settings).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.domain.redaction import keep_environment_secret
+from mlflow_gc.errors import GcError, Refused, UsageProblem
+from mlflow_gc.settings import resolve_connection
+from mlflow_gc.workflows.reporter import Listener, Reporter
+
+if TYPE_CHECKING:
+    from mlflow_gc.backend.interface import Gateway
+
+__all__ = [
+    "GcError",
+    "Listener",
+    "Outcome",
+    "Plan",
+    "Refused",
+    "Server",
+    "UsageProblem",
+    "check",
+    "diff",
+    "load_plan",
+    "prune",
+    "report",
+    "restore",
+    "save_plan",
+]
+
+Plan = dict[str, Any]
+"""A prune plan as a document: what ``mlflow-gc schema plan`` describes."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a tracking server and its registry are; what is None comes from the environment.
+
+    Attributes:
+        tracking_uri: of the tracking server, or of its database.
+        registry_uri: of the model registry, where that is another one.
+        workspace: of the server (MLflow 3.10 and newer).
+        backend_store_uri: of the database behind the server; plans are read from it.
+        max_parallel: maximum number of concurrent requests.
+    """
+
+    tracking_uri: str | None = None
+    registry_uri: str | None = None
+    workspace: str | None = None
+    backend_store_uri: str | None = None
+    max_parallel: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of each entity.
+
+    Attributes:
+        counts: number of entities by (kind, outcome): ``("run", "deleted")``,
+            ``("experiment", "restored")``, ``("run", "skipped:changed")``, ``("run", "failed")``.
+        untouched: for each entity that was skipped or failed, its record as in the journal.
+        notes: what is done, but not as it was; one sentence each.
+        journal: where all of it is written down; None after a dry run.
+        is_complete: nothing failed, was forbidden or was left out because of a signal.
+    """
+
+    counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    untouched: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
+    journal: Path | None = None
+    is_complete: bool = True
+
+
+def report(
+    server: Server | str | None = None,
+    *,
+    policy: Path | str | None = None,
+    no_policy: bool = False,
+    ttl_days: int | None = None,
+    as_of: str | None = None,
+    accept_partial_view: bool = False,
+    listener: Listener | None = None,
+) -> Plan:
+    """Read a server and return a prune plan: every stale entity, its times, and why.
+
+    Args:
+        server: the server or its URI.
+        policy: the policy file; by default ``mlflow-gc.yml`` in the working directory, if there is
+            one.
+        no_policy: use no policy file, wherever there is one.
+        ttl_days: age in whole days from which an entity is stale.
+        as_of: count ages from this moment instead of now (RFC 3339, UTC); such a plan is a forecast
+            and cannot be applied.
+        accept_partial_view: the account does not see everything, and that is all right.
+        listener: told what happens meanwhile.
+
+    Returns:
+        The plan.  Whether it may be applied stands in ``plan["applyable"]``, and why not in
+        ``plan["diagnostics"]``.
+
+    Raises:
+        UsageProblem: an argument, a setting or the policy cannot be used.
+        GcError: the server cannot be reached or read.
+    """
+    from mlflow_gc.workflows.policy import resolve_policy
+    from mlflow_gc.workflows.report import make_plan
+
+    reporter = _reporter(listener)
+    resolved = resolve_policy(
+        ttl=None if ttl_days is None else str(ttl_days),
+        as_of=as_of,
+        policy_file=None if policy is None else Path(policy),
+        no_policy=no_policy,
+        accept_partial_view=accept_partial_view,
+        verbose=False,
+        reporter=reporter,
+    )
+    with _opened(server, reporter) as gateway:
+        return make_plan(gateway, resolved, reporter)
+
+
+def load_plan(path: Path | str) -> Plan:
+    """Read a plan, and make sure that nobody changed it.
+
+    Raises:
+        GcError: no such file, or no plan.
+        Refused: it was edited, or is of a newer major version.
+    """
+    from mlflow_gc.plan.verification import load_plan as load
+    from mlflow_gc.plan.verification import verify
+
+    plan = load(Path(path))
+    verify(plan, Path(path))
+    return plan
+
+
+def save_plan(plan: Plan, path: Path | str) -> None:
+    """Write a plan, byte for byte as ``mlflow-gc report`` does.
+
+    Raises:
+        Refused: the file is something else than a plan.
+        GcError: it cannot be written.
+    """
+    from mlflow_gc.plan.builder import MARKS
+    from mlflow_gc.plan.file import pieces, refuse_overwriting, write
+
+    refuse_overwriting(Path(path), MARKS, "a plan")
+    write(pieces(plan), Path(path))
+
+
+def diff(base: Plan, head: Plan) -> dict[str, Any]:
+    """Return what changed from one plan to another as a document (``mlflow-gc schema diff``)."""
+    from mlflow_gc.plan.diff import diff_plans
+    from mlflow_gc.plan.verification import distrust
+
+    edited = [any(not doubt.is_genuine for doubt in distrust(plan)) for plan in (base, head)]
+    return diff_plans(base, head, edited=(edited[0], edited[1]))
+
+
+def prune(
+    plan: Path | str,
+    server: Server | str | None = None,
+    *,
+    expect: str | None = None,
+    journal: Path | str | None = None,
+    dry_run: bool = False,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Delete what a saved plan lists; each entity is re-checked immediately before.
+
+    Args:
+        plan: the file.  A plan is applied from a file, so that there is one to look at afterwards.
+        server: the server or its URI.
+        expect: the ``plan_id`` that was approved; any other one is refused.
+        journal: where the journal goes; by default beside the plan.
+        dry_run: do everything but the deletes.
+        listener: told what happens meanwhile.
+
+    Raises:
+        Refused: the plan may not be applied, or not here, and nothing was touched.
+        UsageProblem: an argument or a setting cannot be used.
+        GcError: it ended early; what was done is in the journal, and the same call goes on.
+    """
+    from mlflow_gc.apply.journal.file import default_path, journal_path
+    from mlflow_gc.plan.verification import verify_applyable
+    from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected
+    from mlflow_gc.workflows.reporter import Phase
+
+    file = Path(plan)
+    document = load_plan(file)
+    verify_applyable(document, file)
+    refuse_unexpected(document, file, expect, is_required=not dry_run)
+    reporter = _reporter(listener)
+    path = journal_path(Path(journal) if journal else default_path(file), document["plan_id"])
+    with _opened(server, reporter) as gateway:
+        applied = apply_plan(
+            gateway,
+            document,
+            file,
+            journal_path=path,
+            reporter=reporter,
+            phase=Phase.CHECK if dry_run else Phase.PRUNE,
+            dry_run=dry_run,
+        )
+    result = applied.result
+    if result.fatal:
+        raise result.fatal
+    counts = dict(result.counts)
+    return Outcome(
+        counts,
+        applied.skips,
+        journal=None if dry_run else path,
+        is_complete=not (
+            result.failures
+            or result.interrupted
+            or any(outcome == "skipped:forbidden" for _, outcome in counts)
+        ),
+    )
+
+
+def check(
+    plan: Path | str, server: Server | str | None = None, *, listener: Listener | None = None
+) -> dict[str, Any]:
+    """Compare a saved plan with the server, entity by entity; nothing is deleted.
+
+    Returns:
+        What a prune would do with each entry, as a document (``mlflow-gc schema check``).
+
+    Raises:
+        Refused: the plan was edited, or made for another server.
+        GcError: the server cannot be reached or read.
+    """
+    from mlflow_gc.workflows.check import check_plan
+
+    file = Path(plan)
+    document = load_plan(file)
+    reporter = _reporter(listener)
+    with _opened(server, reporter) as gateway:
+        found, applied = check_plan(gateway, document, file, reporter)
+    if applied.result.fatal:
+        raise applied.result.fatal
+    return found
+
+
+def restore(
+    journal: Path | str,
+    server: Server | str | None = None,
+    *,
+    only: Sequence[str] = (),
+    keep: bool = False,
+    expect: str | None = None,
+    dry_run: bool = False,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Bring back the runs and experiments that a prune deleted, from its journal.
+
+    Args:
+        journal: the file that the prune wrote.
+        server: the server or its URI.
+        only: kinds (``runs``) or ids to restore; everything when empty.
+        keep: set the keep tag on what comes back, so that the next prune retains it.
+        expect: the ``plan_id`` that the journal has to be of; any other one is refused.
+        dry_run: look at everything, change nothing.
+        listener: told what happens meanwhile.
+
+    Raises:
+        Refused: the journal is of another plan or server.
+        UsageProblem: ``only`` names what the journal does not say was deleted.
+        GcError: it ended early; the same call goes on.
+    """
+    from mlflow_gc.workflows.restore import Restore
+
+    undoing = Restore(Path(journal), only=only, keep=keep, expect=expect)
+    reporter = _reporter(listener)
+    with _opened(server, reporter) as gateway:
+        undoing.preview(gateway, reporter)
+        ended = undoing.run(reporter, dry_run=dry_run)
+    if ended.fatal:
+        raise ended.fatal
+    return Outcome(
+        dict(ended.counts),
+        ended.kept,
+        ended.notes,
+        None if dry_run else undoing.own_journal,
+        not (ended.is_incomplete or ended.signum),
+    )
+
+
+def _reporter(listener: Listener | None) -> Reporter:
+    return Reporter([listener] if listener else ())
+
+
+@contextmanager
+def _opened(server: Server | str | None, reporter: Reporter) -> Iterator[Gateway]:
+    """Open a server, and leave nothing of it behind in this process.
+
+    Raises:
+        UsageProblem: a setting cannot be used.
+    """
+    from mlflow_gc.workflows.server import open_server
+
+    keep_environment_secret(os.environ)
+    named = Server(server) if isinstance(server, str) else server or Server()
+    connection = resolve_connection(
+        tracking_uri=named.tracking_uri,
+        registry_uri=named.registry_uri,
+        workspace=named.workspace,
+        backend_store_uri=named.backend_store_uri,
+        max_parallel=None if named.max_parallel is None else str(named.max_parallel),
+    )
+    frozen_before = gc.get_freeze_count()
+    try:
+        yield open_server(connection, verbose=False, reporter=reporter)
+    finally:
+        if (connections := sys.modules.get("mlflow_gc.backend.rest.http_client")) is not None:
+            connections.close_session()
+        # Large readers freeze what they read, to spare Python's collector the walk.
+        if not frozen_before:
+            gc.unfreeze()

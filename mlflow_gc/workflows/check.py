@@ -1,0 +1,61 @@
+"""Comparing a plan with the server: what would a prune do with each entry?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlflow_gc.apply.check import check_document
+from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
+from mlflow_gc.backend.interface import Gateway
+from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.verification import verify_applyable
+from mlflow_gc.workflows.apply import Applied, apply_plan
+from mlflow_gc.workflows.reporter import Phase, Reporter
+
+
+def check_plan(
+    gateway: Gateway, plan: Document, plan_file: Path, reporter: Reporter
+) -> tuple[Document, Applied]:
+    """Look at each entry of a plan as a prune would; nothing is deleted.
+
+    Args:
+        gateway: the server.
+        plan: a verified plan.
+        plan_file: where it was read; beside it a prune keeps its journal.
+        reporter: told what would come of each entity.
+
+    Returns:
+        The check as a document (``mlflow-gc schema check``), and how the looks ended.
+
+    Raises:
+        Refused: the plan was made for another server.
+        GcError: the evidence cannot be read.
+    """
+    journal, refusals = _own_journal(plan, plan_file)
+    try:
+        verify_applyable(plan, plan_file)
+    except Refused as refusal:
+        refusals.append(refusal.message)
+    applied = apply_plan(
+        gateway,
+        plan,
+        plan_file,
+        journal_path=journal,
+        reporter=reporter,
+        phase=Phase.CHECK,
+        dry_run=True,
+        only_look=True,
+    )
+    refusals += [refusal.message for refusal in applied.refusals]
+    return check_document(plan, applied.result, applied.findings, refusals), applied
+
+
+def _own_journal(plan: Document, plan_file: Path) -> tuple[Path | None, list[str]]:
+    """Return where a prune would keep its journal, or why it would refuse what lies there."""
+    try:
+        path = journal_path(default_path(plan_file), plan["plan_id"])
+        earlier_sessions(path, plan["plan_id"], "prune")
+    except GcError as error:
+        return None, [error.message]
+    return path, []

@@ -1,0 +1,164 @@
+"""Undoing a prune from its journal, as far as MLflow can."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow_gc.apply.journal.file import (
+    Journal,
+    Session,
+    earlier_sessions,
+    journal_path,
+    read_journal,
+)
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.apply.restore import Restorer
+from mlflow_gc.apply.restore_plan import Entry, plan_undo
+from mlflow_gc.backend.interface import Gateway, ServerError
+from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.workflows.reporter import Phase, Reporter
+from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
+
+
+@dataclass(frozen=True)
+class Restored:
+    """How a restore ended.
+
+    Attributes:
+        counts: number of entities by (kind, outcome), skips as ``skipped:<code>``.
+        kept: records of what was not restored.
+        notes: what is back, but not as it was; one sentence each.
+        is_incomplete: something that was to be brought back is not back.
+        signum: the signal that stopped it, or 0.
+        fatal: the error that ended it early, or None.
+    """
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kept: Sequence[Document] = ()
+    notes: Sequence[str] = ()
+    is_incomplete: bool = False
+    signum: int = 0
+    fatal: ServerError | None = None
+
+
+class Restore:
+    """An undo: read from a journal, previewed on a server, carried out.
+
+    Args:
+        journal_file: the journal that a prune wrote.
+        only: kinds or ids to restore; everything when empty.
+        keep: set the keep tag on what comes back.
+        expect: the ``plan_id`` that the journal has to be of, or None for any.
+
+    Attributes:
+        undo: what the journal says can and cannot be undone.
+        header: of the journal.
+        own_journal: where the journal of this restore goes.
+
+    Raises:
+        GcError: the journal is empty, of a restore, or cannot be read.
+        Refused: it is of another plan than was expected.
+        UsageProblem: ``only`` names what the journal does not say was deleted.
+    """
+
+    def __init__(
+        self,
+        journal_file: Path,
+        *,
+        only: Sequence[str] = (),
+        keep: bool = False,
+        expect: str | None = None,
+    ) -> None:
+        sessions = _read(journal_file, expect)
+        self.header = sessions[0].header
+        self.undo = plan_undo(sessions, only)
+        self.own_journal = journal_path(
+            journal_file.with_name(f"{journal_file.name}.restore.jsonl"), self.header["plan_id"]
+        )
+        self._earlier = earlier_sessions(self.own_journal, self.header["plan_id"], "restore")
+        self._file = journal_file
+        self._keep = keep
+
+    def preview(
+        self, gateway: Gateway, reporter: Reporter
+    ) -> tuple[list[Entry], dict[str, Finding]]:
+        """Return which runs would go back into the trash, and why others of it would not.
+
+        Raises:
+            Refused: the journal is of another server.
+            ServerError: the server cannot be read.
+        """
+        with reporter.phase(Phase.CONNECT):
+            refuse_other_server(gateway, self.header["server"], self._file)
+            self._restorer = Restorer(
+                gateway, self.undo, self._earlier, self.header, keep=self._keep
+            )
+            self._gateway = gateway
+            self._old_trash, left_active = self._restorer.preview()
+        return self._old_trash, left_active
+
+    def run(self, reporter: Reporter, *, dry_run: bool = False) -> Restored:
+        """Restore what was previewed.
+
+        Args:
+            reporter: told what comes of each entity.
+            dry_run: look at everything, change nothing.
+
+        Raises:
+            GcError: the journal cannot be written.
+        """
+        undo = self.undo
+        totals = {
+            "experiments": len(undo.experiments),
+            "runs": len(undo.runs) + len(self._old_trash),
+        }
+        with (
+            graceful_stop(self._gateway, reporter, pretend=dry_run) as (_, signals),
+            Journal(
+                self.own_journal,
+                self.header,
+                action="restore",
+                dry_run=dry_run,
+                told=reporter.entity,
+            ) as journal,
+        ):
+            if not dry_run:
+                reporter.journal(self.own_journal, self.header["plan_id"])
+            with reporter.phase(Phase.RESTORE, totals):
+                fatal = self._restorer.run(journal, dry_run=dry_run)
+        return Restored(
+            journal.counts,
+            journal.kept,
+            self._restorer.notes,
+            self._restorer.is_incomplete,
+            signals[0] if signals else 0,
+            fatal,
+        )
+
+
+def _read(path: Path, expect: str | None) -> list[Session]:
+    """Read the journal of a prune.
+
+    Raises:
+        GcError: it is empty, or the journal of a restore.
+        Refused: it is not of the plan that was expected.
+    """
+    sessions = read_journal(path)
+    if not sessions:
+        raise GcError(f"The journal {path} is empty: there is nothing to restore.")
+    if all(session.header["action"] == "restore" for session in sessions):
+        raise GcError(
+            f"{path} is the journal of a restore: it says what came back.",
+            hint="Name the journal of the prune, which has the same name without .restore.jsonl.",
+        )
+    found = sessions[0].header["plan_id"]
+    if expect is not None and expect != found:
+        raise Refused(
+            f"The journal {path} belongs to the plan {found}, expected was {expect}.",
+            hint="This is not the journal of the plan that was approved.",
+        )
+    return sessions

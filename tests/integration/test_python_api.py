@@ -1,0 +1,130 @@
+"""The public Python API, and the examples of its page, on a real server."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from support import ROOT
+from support.plans import Journal, Plan
+
+import mlflow_gc
+from integration.test_one_process import process_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.bench import Bench
+
+PAGE = ROOT / "docs" / "how-to" / "python.md"
+
+
+def _example(number: int, uri: str) -> str:
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[number]
+    return str(code).replace("http://localhost:5000", uri)
+
+
+@pytest.fixture
+def here(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """The bench, its server also that of this process."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", bench.world.uri)
+    monkeypatch.chdir(bench.dir)
+    return bench
+
+
+def test_a_nightly_task(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    world = here.world
+    run, kept = world.run(world.experiment()), world.run(world.experiment(), age=10)
+    exec(_example(0, world.uri), {})  # noqa: S102 - the code of our own page
+    assert "1 runs deleted, journal nightly.json.journal.jsonl" in capsys.readouterr().out
+    state = here.state()
+    assert ("run", run) in state.trashed
+    assert ("run", kept) in state.active
+
+
+def test_approval_and_undo(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = here.world.experiment("nightly")
+    run = here.world.run(experiment)
+    mlflow_gc.save_plan(mlflow_gc.report(), "reviewed.json")
+    exec(_example(1, here.world.uri), {})  # noqa: S102 - the code of our own page
+    assert capsys.readouterr().out == "1 experiments restored\n"
+    assert {("experiment", experiment), ("run", run)} <= here.state().active
+
+
+def test_a_listener(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    run = here.world.run(here.world.experiment())
+    mlflow_gc.save_plan(mlflow_gc.report(), "reviewed.json")
+    exec(_example(2, here.world.uri), {})  # noqa: S102 - the code of our own page
+    said = capsys.readouterr().out.splitlines()
+    assert "Checking ..." in said
+    assert f"deleted: run {run}" in said
+    assert said[-1] == "differs: False"
+    assert ("run", run) in here.state().active
+
+
+def test_the_same_as_on_the_command_line(here: Bench, tmp_path: Path) -> None:
+    world = here.world
+    runs = {world.run(world.experiment()) for _ in range(3)}
+    theirs = here.report()
+    ours = mlflow_gc.report(world.uri, as_of=world.as_of)
+    assert ours["plan_id"] == theirs.document["plan_id"]
+    mlflow_gc.save_plan(ours, tmp_path / "ours.json")
+    said = Plan.load(tmp_path / "ours.json")
+    assert said.runs == runs
+    assert mlflow_gc.diff(theirs.document, ours)["different"] is False
+    assert mlflow_gc.check(tmp_path / "ours.json")["differs"] is False
+    outcome = mlflow_gc.prune(tmp_path / "ours.json", dry_run=True)
+    assert outcome.journal is None
+    assert here.state().active >= {("run", i) for i in runs}
+    outcome = mlflow_gc.prune(tmp_path / "ours.json")
+    assert outcome.is_complete
+    assert outcome.journal is not None
+    assert outcome.counts["run", "deleted"] == len(runs)
+    assert Journal.load(outcome.journal).with_outcome("deleted") >= {("run", i) for i in runs}
+    undone = mlflow_gc.restore(outcome.journal, keep=True)
+    assert undone.is_complete
+    assert mlflow_gc.report(as_of=world.as_of)["summary"]["runs"]["delete"] == 0
+
+
+def test_nothing_is_printed_or_left_behind(here: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    here.world.run(here.world.experiment())
+    (here.dir / "mlflow-gc.yaml").write_text("version: 1\nfree_experiment_names: true\n")
+    mlflow_gc.report()
+    before = process_state()
+    heard: list[str] = []
+
+    class Notes(mlflow_gc.Listener):
+        def note(self, message: str) -> None:
+            heard.append(message)
+
+    mlflow_gc.save_plan(mlflow_gc.report(listener=Notes()), "plan.json")
+    mlflow_gc.prune("plan.json")
+    mlflow_gc.restore("plan.json.journal.jsonl")
+    assert process_state() == before
+    assert any("mlflow-gc.yaml" in message for message in heard)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_errors_say_what_to_do(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.world.run(here.world.experiment())
+    mlflow_gc.save_plan(mlflow_gc.report(), "plan.json")
+    with pytest.raises(mlflow_gc.Refused, match="expected was sha256:0"):
+        mlflow_gc.prune("plan.json", expect="sha256:0")
+    monkeypatch.setenv("MLFLOW_GC_REQUIRE_EXPECT", "true")
+    with pytest.raises(mlflow_gc.Refused, match="MLFLOW_GC_REQUIRE_EXPECT"):
+        mlflow_gc.prune("plan.json")
+    document = json.loads((here.dir / "plan.json").read_text())
+    document["runs"].clear()
+    (here.dir / "plan.json").write_text(json.dumps(document))
+    for call in (mlflow_gc.load_plan, mlflow_gc.check, mlflow_gc.prune):
+        with pytest.raises(mlflow_gc.Refused):
+            call("plan.json")
+    with pytest.raises(mlflow_gc.UsageProblem):
+        mlflow_gc.report(ttl_days=0)
+    with pytest.raises(mlflow_gc.UsageProblem):
+        mlflow_gc.report("file:///mlruns")
+    with pytest.raises(mlflow_gc.GcError, match="cannot be reached"):
+        mlflow_gc.report("http://127.0.0.1:9")
+    assert here.state().trashed == set()
