@@ -160,7 +160,7 @@ class Events(Listener):
         except OSError as error:
             self._is_open = False
             say(
-                f"Warning: the events file {self._path} cannot be written any more: "
+                f"Warning: the events file {self._path} can no longer be written: "
                 f"{error.strerror or error}. The command goes on; the journal is complete."
             )
 

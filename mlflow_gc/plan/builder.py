@@ -150,7 +150,7 @@ def _guards(inventory: Inventory, decisions: Decisions, policy: Policy) -> list[
 def _remarks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
     """Yield what somebody should look at although the plan is fine."""
     for name in decisions.unused_rules:
-        yield Diagnostic(UNUSED_RULE, f"The rule {name!r} is about nothing on this server.")
+        yield Diagnostic(UNUSED_RULE, f"The rule {name!r} matches nothing on this server.")
     yield from malformed_tags(inventory, policy.keep_tag, policy.zone)
 
 

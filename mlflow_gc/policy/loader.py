@@ -277,7 +277,7 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
         if place[-1] in _DURATION_KEYS and is_duration and parse_duration(value) > _LONGEST_MS:
             yield f"{file.where(place)}: {place[-1]}: {value} is more than 1,000 years."
     if not _is_time_zone(zone := str(document.get("time_zone", UTC))):
-        words = f"time_zone: {zone!r} is no IANA time zone"
+        words = f"time_zone: {zone!r} is not an IANA time zone"
         if not available_timezones():
             words = "time_zone: this machine knows none but UTC; install tzdata"
         yield f"{file.where(('time_zone',))}: {words}."
@@ -295,7 +295,7 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
         )
         if of_models and others:
             yield (
-                f"{where}: rule {name!r} can never match: {of_models[0]} is about "
+                f"{where}: rule {name!r} can never match: {of_models[0]} applies to "
                 f"models, {others[0]} about runs."
             )
         for key, glob in _globs(match):

@@ -96,10 +96,14 @@ def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: P
         return protect(Reason.MIN_AGE, show("last change", latest))
     if waiting := in_grace(experiment.tags, newest, policy):
         return waiting
-    content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
+    content = {0: "has no runs", 1: "its only run is deleted"}.get(
+        count, f"all its {count} runs are deleted"
+    )
     days = days_before(latest, policy.as_of_ms)
     irreversible = (
-        f"IRREVERSIBLE: assessments of {_runs(lost)} in its trash go for good" if lost else ""
+        f"IRREVERSIBLE: assessments of {_runs(lost)} in its trash are deleted permanently"
+        if lost
+        else ""
     )
     reasons = filter(None, (content, f"not changed for {days}", age.by, irreversible))
     return delete(*reasons, reversible=not lost)
@@ -146,7 +150,7 @@ def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | N
         return protect(
             Reason.GENAI_EVALUATE,
             f"deleted {_runs(probe.assessed_runs)}",
-            f"{whose} assessments would be lost for good",
+            f"{whose} assessments would be lost permanently",
         )
     if probe.newest_deleted_run:
         run_id, active_ms = probe.newest_deleted_run

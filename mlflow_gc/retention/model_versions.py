@@ -204,7 +204,7 @@ def _highest(inventory: Inventory) -> dict[VersionKey, str]:
     roles.update({(v.name, v.version): "highest version" for v in overall.values()})
     roles.update(
         {
-            (v.name, v.version): "its version is no number, any such one could be the highest"
+            (v.name, v.version): "its version is not a number; it could be the highest"
             for v in inventory.model_versions.values()
             if v.number < 0
         }

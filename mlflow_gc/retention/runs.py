@@ -168,7 +168,7 @@ def _decide(
     if is_evaluation(run):
         return replace(
             by_age,
-            reasons=(*by_age.reasons, "IRREVERSIBLE: its assessments go for good"),
+            reasons=(*by_age.reasons, "IRREVERSIBLE: its assessments are deleted permanently"),
             reversible=False,
         )
     return by_age
@@ -198,7 +198,7 @@ def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> 
     if policy.grace_ms and is_outdated(after, active_ms, policy.grace_ms):
         return protect(Reason.GRACE, "marked before its last activity")
     if after > policy.as_of_ms:
-        return protect(Reason.GRACE, show("marked, may go after", after))
+        return protect(Reason.GRACE, show("announced, to be deleted after", after))
     return None
 
 
@@ -220,7 +220,7 @@ def _declared(
     # From 3.11 on delete_run wipes the assessments that name the run, and restore_run does not
     # bring them back (HAZARDS 0.5).
     if is_evaluation(run) and not policy.delete_evaluations:
-        return protect(Reason.GENAI_EVALUATE, "its assessments would be lost for good")
+        return protect(Reason.GENAI_EVALUATE, "its assessments would be lost permanently")
     if run.details.traces_are_hidden:
         return protect(Reason.TRACES_UNREAD)
     if experiment.lifecycle_stage != "active":

@@ -207,7 +207,7 @@ def test_markdown_has_a_table_for_each_kind(
     story, base, head = told
     page = offline_cli("diff", base.path, head.path, "--format", "markdown").expect(2).out
     titles = re.findall(r"<summary>(\w+ ?\w*)", page)
-    assert titles == ["Model versions", "Runs", "Experiments", "Kept although"][: len(titles)]
+    assert titles == ["Model versions", "Runs", "Experiments", "Protected "][: len(titles)]
     assert len(titles) >= 3
     assert f"| `{story.purged}` " in page
     assert head.plan_id in page

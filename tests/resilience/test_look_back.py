@@ -503,7 +503,7 @@ def test_what_was_in_the_trash_of_an_experiment_is_there_again(result: Result) -
 def test_the_table_and_the_end_of_the_journal_say_so(result: Result) -> None:
     """Whoever only reads the summary learns about it."""
     number = len(result.journal.with_outcome("restored"))
-    assert f"{number:,} of the deleted were put back at once" in result.outcome.out
+    assert f"{number:,} of the deleted were rolled back at once" in result.outcome.out
     end = result.journal.lines[-1]
     assert end["ended"] == "completed"
     assert sum(kind.get("restored", 0) for kind in end["counts"].values()) == number

@@ -224,7 +224,7 @@ def test_a_reader_that_goes_away_stops_nothing_and_is_said_once(
     file.finish(0, None)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "cannot be written any more: Broken pipe" in said
+    assert "can no longer be written: Broken pipe" in said
     assert "The command goes on" in said
 
 
