@@ -73,6 +73,7 @@ def prune(
 ) -> int:
     """Delete what a plan lists; each entity is re-checked immediately before."""
     from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
+    from mlflow_gc.apply.recheck.live_guards import local_maxima
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import MARKS
@@ -96,6 +97,7 @@ def prune(
         backend_store_uri=backend_store_uri,
         max_parallel=max_parallel,
     )
+    local_maxima()
     made_here = plan_file is None
     part = Shard.parse(shard) if shard is not None else None
     if part and made_here:

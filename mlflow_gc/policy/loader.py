@@ -93,6 +93,7 @@ def find_policy_file(directory: Path) -> Path | None:
     return found[0] if found else None
 
 
+_OTHER_FORMATS = {f"mlflowgc{ending}" for ending in ("", "toml", "json", "cfg", "conf", "ini")}
 _NEAR_NAMES = (
     *("mlflowgcyml", "mlflowgcyaml", "mlflowgcymltxt", "mlflowgcyamltxt", "mlflowgcjson"),
     *("mlflowgcpolicyyml", "mlflowgcpolicyyaml", "mlflowgcconfigyml", "mlflowgcconfigyaml"),
@@ -113,6 +114,8 @@ def near_misses(directory: Path) -> list[str]:
 
 def _is_near(name: str) -> bool:
     letters = "".join(character for character in name.casefold() if character.isalnum())
+    if letters in _OTHER_FORMATS:
+        return True
     if len(letters) > _LONGEST_NAME or not ({"gc", "cg"} & {letters[5:7], letters[6:8]}):
         return False
     return any(SequenceMatcher(None, letters, near).ratio() >= _NEAR for near in _NEAR_NAMES)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from mlflow_gc.domain.entities import UNPROBED, Experiment, Inventory, Probe
-from mlflow_gc.domain.source_references import parent_locations
+from mlflow_gc.domain.source_references import location, parent_locations
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
@@ -171,13 +171,13 @@ def _versions_inside(inventory: Inventory) -> dict[str, str]:
     by_location: dict[str, list[str]] = defaultdict(list)
     for experiment in inventory.experiments.values():
         if experiment.artifact_location:
-            location = experiment.artifact_location.rstrip("/")
-            by_location[location].append(experiment.experiment_id)
+            place = location(experiment.artifact_location)
+            by_location[place].append(experiment.experiment_id)
     inside: dict[str, str] = {}
     versions = [*inventory.model_versions.values(), *inventory.foreign_versions]
     for version in sorted(versions, key=lambda v: v.order):
         for place in filter(None, (version.source, version.storage)):
-            for location in parent_locations(place):
-                for experiment_id in by_location.get(location, ()):
+            for folder in parent_locations(place):
+                for experiment_id in by_location.get(folder, ()):
                     inside.setdefault(experiment_id, version.key)
     return inside

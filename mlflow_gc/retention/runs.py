@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
-from mlflow_gc.domain.source_references import logged_model_ids, possible_run_ids, run_ids_in_model
+from mlflow_gc.domain.source_references import (
+    location,
+    logged_model_ids,
+    parent_locations,
+    possible_run_ids,
+    run_ids_in_model,
+)
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import (
     FRESH,
@@ -336,23 +342,37 @@ def is_gateway(experiment: Experiment) -> bool:
 def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
     """Return the runs that a registry names, each with the chain to what names it."""
     behind: dict[str, Decision] = {}
+    by_location = _by_location(inventory.runs.values())
     # Sorted, so that of several versions always the same one is named: the newest.
     own = [(v, _standing(inventory, v)) for v in inventory.model_versions.values()]
     foreign = [(v, ("another workspace",)) for v in inventory.foreign_versions]
     for version, standing in sorted([*own, *foreign], key=lambda pair: pair[0].order, reverse=True):
-        chain = (f"model_version {version.key}", *standing)
+        named_by = (f"model_version {version.key}", *standing)
         for run_id in possible_run_ids(version):
             if run_id in inventory.runs:
-                _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *chain))
+                _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
+        for place in filter(None, (version.source, version.storage) if by_location else ()):
+            for folder in parent_locations(place):
+                for run_id in by_location.get(folder, ()):
+                    _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
         for model_id in sorted(logged_model_ids(version)):
             logged = inventory.logged_models.get(model_id)
             if logged and logged.source_run_id in inventory.runs:
-                via = (f"logged_model {model_id}", *chain)
+                via = (f"logged_model {model_id}", *named_by)
                 _prefer(behind, logged.source_run_id, protect(Reason.REGISTERED_MODEL, *via))
     for name, model in sorted(inventory.registered_models.items()):
         for run_id in run_ids_in_model(model) & inventory.runs.keys():
             _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, f"registered_model {name}"))
     return behind
+
+
+def _by_location(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """Return runs whose folder does not have their id in its name, by where their artifacts lie."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        if run.artifact_root and not run.has_own_folder:
+            found[location(run.artifact_uri)].append(run.run_id)
+    return found
 
 
 def _prefer(behind: dict[str, Decision], run_id: str, decision: Decision) -> None:

@@ -603,8 +603,7 @@ def test_a_user_that_cannot_be_deleted_brings_the_maker_back(bench: Bench, proxy
     world.use_model(user, world.logged_model(home, maker))
     plan = bench.report()
     assert {maker, user} <= plan.runs
-    # The first delete is that of the user.
-    proxy.fail("POST", "runs/delete$", faults.FORBIDDEN)
+    proxy.fail("POST", "runs/delete$", faults.FORBIDDEN, body=user)
     _, journal = bench.prune(plan, env=_through(proxy), codes=(PARTIAL,))
     assert bench.state().active >= {("run", maker), ("run", user)}
     assert journal.skips["run", user] == "forbidden"

@@ -182,7 +182,8 @@ def test_copying(browser: Browser, report: Path, plan: dict[str, Any]) -> None:
         page.get_by_role("button", name="Copy command").click()
         expect(page.get_by_role("button", name="Copied").last).to_be_visible()
         copied = page.evaluate("navigator.clipboard.readText()")
-        assert copied == f"mlflow-gc prune prune-plan.json --expect {plan['plan_id']}"
+        server = "--tracking-uri https://mlflow.example.com/ml"
+        assert copied == f"mlflow-gc prune prune-plan.json --expect {plan['plan_id']} {server}"
 
 
 def test_an_empty_plan(
