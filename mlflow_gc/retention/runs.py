@@ -218,7 +218,7 @@ def _declared(
     if is_gateway(experiment):
         return protect(Reason.GATEWAY, where)
     # From 3.11 on delete_run wipes the assessments that name the run, and restore_run does not
-    # bring them back (docs/explanation/mlflow-facts.md#deletion-wipes-assessments).
+    # bring them back (docs/explanation/mlflow-facts.md#run-deletion-deletes-assessments).
     if is_evaluation(run) and not policy.delete_evaluations:
         return protect(Reason.GENAI_EVALUATE, "its assessments would be lost permanently")
     if run.details.traces_are_hidden:
