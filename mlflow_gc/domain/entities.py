@@ -26,7 +26,7 @@ class Experiment:
     """An experiment.
 
     ``last_update_time`` is not activity: only create, rename, delete and restore set it, not
-    runs and not tags (HAZARDS 0.2).
+    runs and not tags (docs/explanation/mlflow-facts.md#experiment-update-is-not-activity).
     """
 
     experiment_id: str
@@ -229,7 +229,7 @@ class RegisteredModel:
     """A registered model: its tags, and its aliases by version.
 
     Aliases are read here because ``model-versions/search`` never returns them
-    (mlflow/mlflow#16734; HAZARDS 0.1).
+    (docs/explanation/mlflow-facts.md#search-omits-aliases).
     """
 
     name: str

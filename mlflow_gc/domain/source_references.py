@@ -1,7 +1,8 @@
 """What a model version names: runs, logged models and other versions.
 
-``run_id`` is whatever the caller sent and may be empty or name another run (HAZARDS 0.8), so the
-``source`` is read too.  Its forms, seen on servers from 2.3 to 3.18::
+``run_id`` is whatever the caller sent and may be empty or name another run
+(docs/explanation/mlflow-facts.md#run-id-is-unreliable), so the ``source`` is read too.  Its
+forms, seen on servers from 2.3 to 3.18::
 
     models:/m-<32 hex digits>           a logged model (MLflow 3)
     models:/<name>/<version>            a copy of another version

@@ -1,9 +1,9 @@
 """Read everything a decision needs from a server.
 
-Paging on an MLflow server is by offset: rows that come or go while we page shift all that
-follow (HAZARDS 0.9).  Every scan here runs in an order in which new rows come last, the long one
-(runs) goes by key instead of by offset (run_scan.py), and results are keyed by id, so that what is
-read twice counts once.
+Paging on an MLflow server is by offset: rows that come or go while we page shift all that follow
+(docs/explanation/mlflow-facts.md#paging-is-by-offset).  Every scan here runs in an order in which
+new rows come last, the long one (runs) goes by key instead of by offset (run_scan.py), and results
+are keyed by id, so that what is read twice counts once.
 """
 
 from __future__ import annotations
@@ -309,7 +309,8 @@ def resolve_storage(
     """Ask where the files of copies lie whose original cannot be found any more.
 
     MLflow resolves the source of a copy when it is made; later the original may be deleted or its
-    model renamed, or an alias that the source names moved (HAZARDS d).
+    model renamed, or an alias that the source names moved
+    (docs/explanation/mlflow-facts.md#copies-name-their-original).
     """
     for key, version in versions.items():
         if version.storage or not names_other_version(version):

@@ -127,7 +127,8 @@ def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
     if kept_by := policy.kept_by(experiment.tags):
         return kept_by
     # Runs without an experiment land there; without it they fail.  In a workspace it can have
-    # another id than 0, so the name counts too (HAZARDS l).
+    # another id than 0, so the name counts too
+    # (docs/explanation/mlflow-facts.md#default-experiment-can-be-deleted).
     if experiment.experiment_id == "0" or experiment.name == "Default":
         return protect(Reason.DEFAULT_EXPERIMENT)
     if is_gateway(experiment):

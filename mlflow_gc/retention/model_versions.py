@@ -96,7 +96,7 @@ def _decide(
     policy: Policy,
 ) -> Decision:
     # last_updated_timestamp is not usage: nothing records that a version was served.  That is why
-    # so much else protects one (HAZARDS 0.3).
+    # so much else protects one (docs/explanation/mlflow-facts.md#version-update-is-not-usage).
     age, limit = rulebook.age_of_version(version)
     ttl_ms = limit if age.malformed else age.ms
     if ttl_ms is None:

@@ -224,7 +224,7 @@ def _declared(
     if is_gateway(experiment):
         return protect(Reason.GATEWAY, where)
     # From 3.11 on delete_run wipes the assessments that name the run, and restore_run does not
-    # bring them back (HAZARDS 0.5).
+    # bring them back (docs/explanation/mlflow-facts.md#run-deletion-deletes-assessments).
     if is_evaluation(run) and not policy.delete_evaluations:
         return protect(Reason.GENAI_EVALUATE, "its assessments would be lost permanently")
     if run.details.traces_are_hidden:
@@ -240,8 +240,9 @@ def _by_age(
     if not policy.heeds_age:
         return delete("in the trash before")
     is_over = run.status in TERMINAL_STATUSES
-    # A resumed run is RUNNING with its old end time (HAZARDS 0.4), a killed job may stay RUNNING
-    # for ever: both look alike from here, so only a policy that says so lets them go.
+    # A resumed run is RUNNING with its old end time, a killed job may stay RUNNING for ever: both
+    # look alike from here, so only a policy that says so deletes them
+    # (docs/explanation/mlflow-facts.md#resumed-run-keeps-end-time).
     may_be_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
     age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     newest = newest_activity(run, experiment, policy)

@@ -3,7 +3,8 @@
 That client (``mlflow.utils.rest_utils.http_request``) brings credentials, TLS settings, client
 certificates, SigV4 and auth plugins.  Its automatic retries are switched off here: it re-sends
 every verb on every 5xx, so one refused delete would be sent eight times over four minutes
-(HAZARDS 0.11).  Reads are retried by us; writes never are.
+(docs/explanation/mlflow-facts.md#client-retries-everything).  Reads are retried by us; writes
+never are.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ _SERVER_INFO_SINCE = (3, 9)
 _WITHOUT_WORKSPACE = frozenset({f"{_V3}/server-info", "/version"})
 _MODELS_PAGE = 1000
 # One page if it can be: between pages a deletion would move a version out of sight, and a version
-# that is not seen does not protect its run (HAZARDS 0.9).  Databricks takes 10,000 only.
+# that is not seen does not protect its run (docs/explanation/mlflow-facts.md#paging-is-by-offset).
+# Databricks takes 10,000 only.
 _VERSIONS_PAGE = 200_000
 _SMALL_VERSIONS_PAGE = 10_000
 _BULK_HISTORY = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"

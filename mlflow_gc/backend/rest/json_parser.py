@@ -209,7 +209,10 @@ def model_version(wire: Json) -> ModelVersion:
 
 
 def version_aliases(wire: Json) -> tuple[str, ...]:
-    """Return the aliases in a ``model-versions/get`` answer (a search has none, HAZARDS 0.1)."""
+    """Return the aliases in a ``model-versions/get`` response; a search has none.
+
+    See docs/explanation/mlflow-facts.md#search-omits-aliases.
+    """
     # Strings here, objects in registered models.
     return tuple(sorted(str(a) for a in wire.get("aliases") or ()))
 
