@@ -329,6 +329,9 @@ SCAN_TOO_LONG = "scan_too_long"
 TRACES_UNREAD = "traces_unread"
 """Diagnostic code: this account may not read traces, and so no assessments."""
 
+UNREADABLE_TRASH = "unreadable_trash"
+"""Diagnostic code: the server fails on the trash of an experiment, which is retained."""
+
 CLOCK_SKEW = "clock_skew"
 """Diagnostic code: the server's clock and this machine's are apart."""
 

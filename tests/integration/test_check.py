@@ -58,7 +58,7 @@ def test_what_was_pruned_is_gone(bench: Bench) -> None:
     bench.prune(plan)
     shown = bench.cli("check", plan.path).expect(0).out
     assert "In trash" not in shown
-    assert "In the trash already: 3 runs" in shown
+    assert "Already in the trash: 3 runs" in shown
     assert shown.splitlines()[-1] == "Make a new plan: mlflow-gc report"
 
 
@@ -191,17 +191,18 @@ def test_text_is_grouped_and_names_everything(
     story, plan = told
     shown = shared_bench.cli("check", plan.path).expect(0).out
     titles = re.findall(r"^(\w[\w ]+): (\d.*)$", shown, re.MULTILINE)
-    assert titles == [
+    assert titles[0][0] == "Total"
+    assert titles[1:] == [
         ("Protected now", "4 runs, 1 model version"),
         ("Changed", "1 experiment, 3 runs, 1 model version"),
-        ("In the trash already", "1 run"),
+        ("Already in the trash", "1 run"),
         ("Gone", "1 run, 1 model version"),
     ]
     assert f"  experiment {story.home} home: 4 runs" in shown
     assert "  model fraud: 1 model version" in shown
     in_one_column = re.sub(" +", " ", shown)
     why = "registered_model, model_version new/1, alias champion"
-    assert f" - {story.registered} registered {why}\n" in in_one_column
+    assert f" = {story.registered} registered {why}\n" in in_one_column
     assert f" ~ {story.resumed} resumed status: FINISHED -> RUNNING\n" in in_one_column
     assert "tags.stage: old -> new" in shown
     assert "description: before -> after" in shown
@@ -327,7 +328,7 @@ def test_what_cannot_be_read_is_a_failure(bench: Bench, proxy: Proxy) -> None:
     assert found["summary"]["model_versions"]["failed"] == 1
     assert found["summary"]["runs"]["matching"] == 4
     shown = bench.cli("check", plan.path, env=env).expect(1).out
-    assert "Could not be looked at: 1 model version" in shown
+    assert "Could not be checked: 1 model version" in shown
 
 
 def test_an_interrupted_check_says_that_it_did_not_see_all(

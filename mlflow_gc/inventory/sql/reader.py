@@ -196,8 +196,12 @@ class DatabaseReader:
                 for run_id, home in self._snapshot.read(self._ask.deleted_runs(run_ids, numbers)):
                     assessed.setdefault(str(home), {})[run_id] = traces.naming(run_id)
             traced = {str(row[0]) for row in self._snapshot.read(self._ask.with_traces(numbers))}
-            trash = _newest(self._snapshot.read(self._ask.trash(numbers, max(since_ms, 0))))
-            unseen: dict[str, str] = {}
+            in_trash = self._snapshot.read(self._ask.trash(numbers, max(since_ms, 0)))
+            trash = _newest(in_trash)
+            quiet = [n for n in numbers if trash.get(str(n), ("", 0))[1] < since_ms]
+            trash |= _newest(self._snapshot.read(self._ask.measured_trash(quiet, max(since_ms, 0))))
+            # A server cannot read one without a start time, and so not delete its experiment.
+            unseen = {str(home): run_id for run_id, home, start, *_ in in_trash if start is None}
             # There are some only where somebody wrote since the scan (SQLite without WAL).
             for run_id, experiment_id in self._snapshot.read(self._ask.active_runs(numbers)):
                 if run_id not in inventory.runs:
