@@ -34,11 +34,10 @@ from mlflow_gc.apply.restore_plan import (
     intended_undo,
     rename_back,
     renames,
-    settled,
 )
 from mlflow_gc.backend.adaptive_concurrency import Pace
-from mlflow_gc.backend.interface import Failure, Gateway, ServerError
-from mlflow_gc.backend.retries import wait_s
+from mlflow_gc.backend.interface import ABORT_ON, UNCLEAR, Failure, Gateway, ServerError
+from mlflow_gc.backend.retries import retry_until_confirmed, wait_s
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError
@@ -56,10 +55,6 @@ _RUNS_OF_A_BATCH = 2000
 _EVIDENCE_S = 1.5
 _BATCH_S = 2.0
 _ATTEMPTS = 4
-# Every further call would end the same way.
-_FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
-# The request arrived, or may have; nobody knows what came of it.
-_UNCLEAR = {Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED}
 _HOPELESS_AFTER = 25
 UNREADABLE = "unreadable"
 """Finding code for what could not be looked at; becomes a failure."""
@@ -143,7 +138,7 @@ class Executor:
         sessions = () if self._pretend else journal.earlier
         # Ours to put back: with what a session that was cut off has left to us, by kind.
         self._deleted = deleted_since_completion(sessions)
-        self._unsettled = {pair for s in sessions for pair in s.unsettled()}
+        self._unconfirmed = {pair for s in sessions for pair in s.unconfirmed()}
         self._intended = {key: undo for s in sessions for key, undo in intended_undo(s).items()}
         self._frees_names = frees_names(plan)
         announced = renames(journal.earlier) if self._frees_names else {}
@@ -312,10 +307,10 @@ class Executor:
         """Undo one of our own deletions at once, with a loud record."""
         why = f"{finding.code}: {finding.detail}"
         try:
-            settled(restore, self._stop)
+            retry_until_confirmed(restore, self._stop)
         except ServerError as error:
             self._fail(kind, entity_id, f"It should be put back ({why}). {error.message}")
-            if error.failure in _FATAL:
+            if error.failure in ABORT_ON:
                 raise
             return
         self._deleted[kind].discard(entity_id)
@@ -334,7 +329,7 @@ class Executor:
         try:
             return self._recheck.look_at_runs(entries)
         except ServerError as error:
-            if error.failure in _FATAL or len(entries) == 1:
+            if error.failure in ABORT_ON or len(entries) == 1:
                 raise
             failed = error
         findings: dict[str, Finding] = {}
@@ -361,7 +356,7 @@ class Executor:
         try:
             return look()
         except ServerError as error:
-            if error.failure in _FATAL:
+            if error.failure in ABORT_ON:
                 raise
             return Finding(UNREADABLE, error.message)
 
@@ -385,7 +380,7 @@ class Executor:
             trash = self._recheck.trash_of([entry["experiment_id"] for entry in entries])
             findings = self._recheck.look_at_experiments(entries)
         except ServerError as error:
-            if error.failure in _FATAL:
+            if error.failure in ABORT_ON:
                 raise
             if len(entries) == 1:
                 self._fail_once_more("experiment", entries[0]["experiment_id"], error.message)
@@ -464,9 +459,9 @@ class Executor:
 
         try:
             # Renaming twice is the same as once.
-            settled(send, self._stop)
+            retry_until_confirmed(send, self._stop)
         except ServerError as error:
-            if error.failure in _FATAL:
+            if error.failure in ABORT_ON:
                 self._dead.set()
                 raise
             if error.failure is Failure.FORBIDDEN:
@@ -605,7 +600,7 @@ class Executor:
             finding = findings[entity_id]
             if finding.code is None:
                 going.append(entry)
-            elif (kind, entity_id) in self._unsettled and finding.code == (
+            elif (kind, entity_id) in self._unconfirmed and finding.code == (
                 "already_deleted" if BY_NAME[kind].is_recoverable else "gone"
             ):
                 # Our own delete of a session that was killed before it could write it down.
@@ -679,9 +674,9 @@ class Executor:
                     send()
             except ServerError as error:
                 failed = error
-                if error.failure in _UNCLEAR:
+                if error.failure in UNCLEAR:
                     unclear = error
-                if error.failure not in _UNCLEAR | {Failure.NOT_FOUND, Failure.UNREACHABLE}:
+                if error.failure not in UNCLEAR | {Failure.NOT_FOUND, Failure.UNREACHABLE}:
                     break
                 self._slow_down(error, attempt)
             else:
@@ -689,7 +684,7 @@ class Executor:
                 return True
         if failed is None:
             return False  # stopped before it was sent: no record, the next session looks again
-        if failed.failure in _FATAL:
+        if failed.failure in ABORT_ON:
             self._dead.set()
             raise failed
         if failed.failure is Failure.FORBIDDEN:

@@ -15,9 +15,9 @@ from mlflow_gc.apply.recheck.checker import (
     Recheck,
     refuse_partial_view,
 )
-from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.rest import json_parser
-from mlflow_gc.backend.retries import wait_s
+from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
 from mlflow_gc.domain.timestamps import parse_time
@@ -38,7 +38,6 @@ from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
 
-_ATTEMPTS = 3
 _LOSES_ASSESSMENTS = "in the trash it would lose assessments for good"
 
 LOST_ASSESSMENTS = "assessments"
@@ -92,7 +91,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
         if session.header["action"] != "prune":
             continue
         intended = intended_undo(session)
-        for key in sorted(session.unsettled()):
+        for key in sorted(session.unconfirmed()):
             touched.setdefault(key, intended.get(key))
         for record in session.records:
             if record["outcome"] == "deleted":
@@ -273,38 +272,8 @@ def rename_back(
     if not dry_run:
         announce()
         send = partial(gateway.rename_experiment, experiment_id, name)
-        settled(send, stop, lambda: (now := look()) is not None and now.name == name)
+        retry_until_confirmed(send, stop, lambda: (now := look()) is not None and now.name == name)
     return None
-
-
-def settled(
-    send: Callable[[], object],
-    stop: threading.Event,
-    is_done: Callable[[], bool] = lambda: False,
-) -> None:
-    """Restore something: after an unclear answer look, and send again if it did not happen.
-
-    Args:
-        send: the restore.
-        stop: cuts waiting short.
-        is_done: the look; not needed where restoring twice is the same as once.
-
-    Raises:
-        ServerError: it could not be done, or nobody knows.
-    """
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            send()
-        except ServerError as error:
-            if error.failure not in {Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED}:
-                raise
-            if attempt == _ATTEMPTS:
-                raise
-            stop.wait(wait_s(error, attempt))
-            if is_done():
-                return
-        else:
-            return
 
 
 Entry = Document
@@ -438,7 +407,7 @@ class OldTrash:
             entries, stays = self.going([experiment_id])
             self._intended[experiment_id] = entries
             intend(entries)
-            settled(
+            retry_until_confirmed(
                 partial(self._gateway.restore_experiment, experiment_id),
                 self._stop,
                 partial(self._is_active, experiment_id),
@@ -467,13 +436,17 @@ class OldTrash:
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             # Deleting a run twice is the same as once.
             calls = [
-                pool.submit(settled, partial(self._gateway.delete_run, e["run_id"]), self._stop)
+                pool.submit(
+                    retry_until_confirmed,
+                    partial(self._gateway.delete_run, e["run_id"]),
+                    self._stop,
+                )
                 for e in going
             ]
         errors = {e["run_id"]: call.exception() for e, call in zip(going, calls, strict=True)}
         # MLflow has no conditional delete: somebody may have come to need one in between.
         for run_id, finding in self._needed(going, again=True).items():
-            settled(partial(self._gateway.restore_run, run_id), self._stop)
+            retry_until_confirmed(partial(self._gateway.restore_run, run_id), self._stop)
             stays[run_id], errors[run_id] = finding, None
         for run_id in ids:
             if errors.get(run_id) is None:

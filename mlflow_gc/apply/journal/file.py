@@ -55,7 +55,7 @@ class Session:
     lines: list[Document] = field(default_factory=list)
     """All of it in the order of the file."""
 
-    def unsettled(self) -> set[tuple[str, str]]:
+    def unconfirmed(self) -> set[tuple[str, str]]:
         """Return (kind, id) that were about to be touched and have no record: a kill in between."""
         intended = {(i["kind"], entity_id) for i in self.intents for entity_id in i["ids"]}
         return intended - {(r["kind"], r["id"]) for r in self.records}
