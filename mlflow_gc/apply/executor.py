@@ -2,7 +2,7 @@
 
 Runs go first, children before parents; then experiments; then model versions, which cannot be
 brought back.  The time between the look at an entity and its deletion is at most
-``LOOK_IS_GOOD_FOR_S``.  After each batch there is a look back: what somebody came to need in
+``RECHECK_VALID_S``.  After each batch there is a look back: what somebody came to need in
 between is put back at once.
 """
 
@@ -22,7 +22,8 @@ from typing import TypeVar
 
 from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.journal.file import Journal
-from mlflow_gc.apply.recheck.checker import LOOK_IS_GOOD_FOR_S, Finding, Recheck
+from mlflow_gc.apply.recheck.checker import RECHECK_VALID_S, Finding
+from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.apply.restore_plan import (
     CREATED,
     FREED_NAME,
@@ -173,7 +174,7 @@ class Executor:
 
     def _apply(self) -> None:
         # Whoever made a model goes after those that may use it: what keeps one of these is known then.
-        makers = self._recheck.makers
+        makers = self._recheck.evidence.makers
         batches = _run_batches(self._plan["runs"], lambda: self._batch, last=makers)
         for batch in self._in_turn(batches):
             self._runs(batch)
@@ -181,7 +182,7 @@ class Executor:
         for experiments in self._in_turn(_experiment_batches(self._plan["experiments"])):
             self._experiments(experiments)
         if self._plan["model_versions"]:
-            self._recheck.read_again()
+            self._recheck.evidence.reread()
         # Each of these right after a look at it: what somebody came to need in between cannot be put
         # back.  Versions of several models at once; a model takes along whatever is in it by then,
         # so nothing makes its delete wait.
@@ -196,7 +197,7 @@ class Executor:
         """Yield batches, each with what protects read a moment before, until it is time to stop."""
         for batch in batches:
             self._check_stop()
-            self._recheck.refresh(older_than_s=_EVIDENCE_S)
+            self._recheck.evidence.refresh(older_than_s=_EVIDENCE_S)
             yield batch
 
     def _each(self, delete_one: Callable[[Document], None], entries: Sequence[Document]) -> None:
@@ -274,8 +275,8 @@ class Executor:
         ours = self._deleted["run"] & ids
         if self._pretend or not ours:
             return
-        self._recheck.refresh()
-        for run_id, finding in self._recheck.regret_runs(entries, ours, kept).items():
+        self._recheck.evidence.refresh()
+        for run_id, finding in self._recheck.runs_to_roll_back(entries, ours, kept).items():
             self._put_back("run", run_id, finding, partial(self._gateway.restore_run, run_id))
         self._journal.sync()
 
@@ -288,12 +289,12 @@ class Executor:
             for record in self._journal.kept
             if record["kind"] == "run" and record["reason"] not in {"gone", "already_deleted"}
         }
-        back = self._recheck.active_again(self._deleted["run"])
+        back = self._recheck.evidence.active_among(self._deleted["run"])
         kept |= dict.fromkeys(back, "somebody restored it meanwhile")
         self._deleted["run"] -= back
         ours = self._deleted["run"]
         failed = {run_id for kind, run_id, _ in self._result.failures if kind == "run"}
-        needed = self._recheck.needed_after_all(ours, kept) - failed
+        needed = self._recheck.evidence.needed_among(ours, kept) - failed
         if not needed:
             return
         for batch in _run_batches(self._plan["runs"], lambda: BATCH):
@@ -327,7 +328,7 @@ class Executor:
             ServerError: it fails for so many that the rest would only take long to fail, too.
         """
         try:
-            return self._recheck.look_at_runs(entries)
+            return self._recheck.check_runs(entries)
         except ServerError as error:
             if error.failure in ABORT_ON or len(entries) == 1:
                 raise
@@ -344,7 +345,7 @@ class Executor:
         return findings
 
     def _look_at_run(self, entry: Document) -> Finding:
-        return self._recheck.look_at_runs([entry])[entry["run_id"]]
+        return self._recheck.check_runs([entry])[entry["run_id"]]
 
     @staticmethod
     def _look_or_fail(look: Callable[[], Finding]) -> Finding:
@@ -377,8 +378,8 @@ class Executor:
         if not entries:
             return
         try:
-            trash = self._recheck.trash_of([entry["experiment_id"] for entry in entries])
-            findings = self._recheck.look_at_experiments(entries)
+            trash = self._recheck.evidence.trash_of([entry["experiment_id"] for entry in entries])
+            findings = self._recheck.check_experiments(entries)
         except ServerError as error:
             if error.failure in ABORT_ON:
                 raise
@@ -505,13 +506,15 @@ class Executor:
         shared = [e["experiment_id"] for e in entries if e["experiment_id"] in self._shared]
         if not shared:
             return entries
-        have_runs = self._in_parallel([partial(self._recheck.has_planned_runs, i) for i in shared])
+        have_runs = self._in_parallel(
+            [partial(self._recheck.evidence.has_planned_runs, i) for i in shared]
+        )
         left = {i for i, has_runs in zip(shared, have_runs, strict=True) if has_runs}
         self._result.left.extend(i for i in shared if i in left)
         return [entry for entry in entries if entry["experiment_id"] not in left]
 
     def _look_at_experiment(self, entry: Document) -> Finding:
-        return self._recheck.look_at_experiments([entry])[entry["experiment_id"]]
+        return self._recheck.check_experiments([entry])[entry["experiment_id"]]
 
     def _look_back_at_experiments(
         self, ours: Sequence[Document], undo: Mapping[str, Document]
@@ -519,12 +522,12 @@ class Executor:
         """Put experiments back that somebody began to use while they were deleted."""
         if self._pretend or not ours:
             return
-        self._recheck.refresh()
+        self._recheck.evidence.refresh()
         before = {i: frozenset(known.get("deleted_runs", ())) for i, known in undo.items()}
         for experiment_id, known in undo.items():
             if FREED_NAME in known:
                 self._expect_rename(experiment_id, known[FREED_NAME])
-        regrets = self._recheck.regret_experiments(ours, before)
+        regrets = self._recheck.experiments_to_roll_back(ours, before)
         for experiment_id, finding in regrets.items():
             policy = self._recheck.policy
             trash = OldTrash(
@@ -559,7 +562,7 @@ class Executor:
         self._for_good(
             "model_version",
             entry,
-            look=partial(self._recheck.look_at_version, entry),
+            look=partial(self._recheck.check_version, entry),
             send=lambda: self._gateway.delete_model_version(name, version),
         )
 
@@ -568,7 +571,7 @@ class Executor:
         self._for_good(
             "registered_model",
             entry,
-            look=partial(self._recheck.look_at_registered_model, entry),
+            look=partial(self._recheck.check_registered_model, entry),
             send=lambda: self._gateway.delete_registered_model(name),
         )
 
@@ -746,7 +749,7 @@ class _Stopped(Exception):  # not an error: the user asked for it
 
 
 def _is_stale(finding: Finding) -> bool:
-    return time.monotonic() - finding.looked_at > LOOK_IS_GOOD_FOR_S
+    return time.monotonic() - finding.checked_at > RECHECK_VALID_S
 
 
 def _blocked(entries: Sequence[Document], kept_below: Mapping[str, str]) -> dict[str, Finding]:

@@ -9,12 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mlflow_gc.apply.journal.file import Session
-from mlflow_gc.apply.recheck.checker import (
-    Finding,
-    PartialView,
-    Recheck,
-    refuse_partial_view,
-)
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.apply.recheck.live_evidence import PartialView, refuse_partial_view
+from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.retries import retry_until_confirmed
@@ -461,8 +458,8 @@ class OldTrash:
         try:
             recheck = self._recheck()
             if again:
-                recheck.refresh()
-            found = recheck.regret_runs(entries, {entry["run_id"] for entry in entries}, {})
+                recheck.evidence.refresh()
+            found = recheck.runs_to_roll_back(entries, {entry["run_id"] for entry in entries}, {})
         except PartialView as error:
             return {entry["run_id"]: Finding("protected", error.message) for entry in entries}
         old = {run_id for run_id, finding in found.items() if self._was_so(run_id, finding)}

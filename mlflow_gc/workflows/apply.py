@@ -12,8 +12,10 @@ from typing import cast
 from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.executor import Executor, Result
 from mlflow_gc.apply.journal.file import Journal
-from mlflow_gc.apply.recheck.checker import Finding, Recheck, refuse_partial_view
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.apply.recheck.live_evidence import refuse_partial_view
 from mlflow_gc.apply.recheck.live_guards import local_maxima, refuse_tripped
+from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import Refused
