@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from mlflow_gc.apply.experiment_names import rename_back
 from mlflow_gc.apply.journal.file import Journal, Session
 from mlflow_gc.apply.recheck.checker import Finding
-from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo, rename_back
+from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo
 from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.retries import retry_until_confirmed

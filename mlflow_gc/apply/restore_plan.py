@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from mlflow_gc.apply.experiment_names import FREED_NAME, NAME
 from mlflow_gc.apply.journal.file import Session
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_evidence import PartialView, refuse_partial_view
@@ -17,7 +18,6 @@ from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
-from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.scan import (
     IDS_A_CALL,
@@ -28,7 +28,6 @@ from mlflow_gc.inventory.scan import (
     runs_by_id,
 )
 from mlflow_gc.inventory.traces import read_traces
-from mlflow_gc.plan.freed_names import is_freed, name_before
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import expect_run
 from mlflow_gc.retention.policy import Evidence, Policy
@@ -43,11 +42,6 @@ LOST_ASSESSMENTS = "assessments"
 
 CREATED = "creation_time"
 """What the undo of an experiment calls the time by which it is known: ids are handed out again."""
-
-NAME, FREED_NAME = "name", "freed_name"
-"""What the undo of an experiment that is renamed for its deletion calls its two names."""
-RENAMED_BACK = "renamed_back"
-"""What the undo of an experiment says, as true, that gets the first of them again."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +81,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
     for session in sessions:
         if session.header["action"] != "prune":
             continue
-        intended = intended_undo(session)
+        intended = session.intended_undo()
         for key in sorted(session.unconfirmed()):
             touched.setdefault(key, intended.get(key))
         for record in session.records:
@@ -160,117 +154,6 @@ def _what_was_said(record: Document | None) -> str:
         return "the prune itself restored it at once"
     why = ", ".join(filter(None, (record["reason"], record.get("detail"))))
     return f"it was not deleted ({record['outcome']}: {why})"
-
-
-def intended_undo(session: Session) -> dict[tuple[str, str], Document]:
-    """Return, by kind and id, the undo information that a session wrote into its intents."""
-    found: dict[tuple[str, str], Document] = {}
-    for intent in session.intents:
-        if "undo" in intent:
-            for entity_id in intent["ids"]:
-                found.setdefault((intent["kind"], entity_id), intent["undo"])
-    return found
-
-
-def deleted_since_completion(sessions: Sequence[Session]) -> dict[str, set[str]]:
-    """Return, by kind, the ids of what is still ours to put back.
-
-    A session that was cut off leaves its batch to the next one; what a completed session deleted
-    is settled, and may be somebody else's by now, unless it should have been put back and could
-    not be.
-    """
-    deleted: dict[str, set[str]] = {kind: set() for kind in BY_NAME}
-    owed: dict[str, set[str]] = {kind: set() for kind in deleted}
-    for session in sessions:
-        for record in session.records:
-            kind, entity_id, outcome = record["kind"], record["id"], record["outcome"]
-            if outcome == "deleted":
-                deleted[kind].add(entity_id)
-            elif outcome == "restored":
-                deleted[kind].discard(entity_id)
-                owed[kind].discard(entity_id)
-            elif outcome == "failed" and entity_id in deleted[kind]:
-                owed[kind].add(entity_id)
-        if session.end and session.end["ended"] == "completed":
-            deleted = {kind: set(ids) for kind, ids in owed.items()}
-    return deleted
-
-
-def renames(sessions: Sequence[Session]) -> dict[str, list[tuple[str, int]]]:
-    """Return the renames that sessions announced of experiments that they did not delete.
-
-    Of these experiments the names, and the times of their last update, may be ours.
-
-    Returns:
-        By experiment id: what it was to be called, and when by the server's clock, ms since the epoch.
-        Once one was to be renamed back, that is the later one.
-    """
-    found: dict[str, list[tuple[str, int]]] = {}
-    for session in sessions:
-        skew_ms = session.header.get("clock_skew_ms", 0)
-        for line in session.lines:
-            if line.get("kind") != "experiment":
-                continue
-            undo = line.get("undo", {})
-            name = undo.get(NAME if undo.get(RENAMED_BACK) else FREED_NAME)
-            if line["type"] == "intent" and name and FREED_NAME in undo:
-                moment = parse_time(line["time"]) + skew_ms
-                for experiment_id in line["ids"]:
-                    found.setdefault(experiment_id, []).append((name, moment))
-            elif line["type"] == "record" and line["outcome"] in {"deleted", "restored"}:
-                found.pop(line["id"], None)
-    return found
-
-
-def rename_back(
-    gateway: Gateway,
-    experiment_id: str,
-    undo: Document,
-    stop: threading.Event,
-    *,
-    announce: Callable[[], None] = lambda: None,
-    dry_run: bool = False,
-) -> str | None:
-    """Give an active experiment its name back that a prune changed to delete it.
-
-    One that is in the trash, or that somebody renamed since, is left as it is.
-
-    Args:
-        gateway: the server.
-        experiment_id: of the experiment.
-        undo: what a prune wrote down; with both names where that one renamed it.
-        stop: cuts waiting short.
-        announce: called right before the server is changed.
-        dry_run: change nothing.
-
-    Returns:
-        Why it keeps the other name, or None.
-
-    Raises:
-        ServerError: it could not be done; it can be repeated.
-    """
-
-    def look() -> Experiment | None:
-        wired = gateway.get_experiment(experiment_id)
-        found = json_parser.experiment(wired) if wired else None
-        is_here = found and (dry_run or found.lifecycle_stage == "active")
-        return found if is_here else None
-
-    found = look()
-    if found is None or not is_freed(found.name, experiment_id):
-        return None
-    called = f"it is called {found.name!r} now"
-    name = name_before(found.name, experiment_id, undo.get(NAME))
-    if name is None:
-        return f"{called}, and this journal does not say what it was called"
-    if other := gateway.get_experiment_by_name(name):
-        other_id = json_parser.experiment(other).experiment_id
-        return f"{called}, because experiment {other_id} has its name {name!r}"
-    if not dry_run:
-        announce()
-        send = partial(gateway.rename_experiment, experiment_id, name)
-        retry_until_confirmed(send, stop, lambda: (now := look()) is not None and now.name == name)
-    return None
 
 
 Entry = Document

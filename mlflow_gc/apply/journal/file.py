@@ -60,6 +60,15 @@ class Session:
         intended = {(i["kind"], entity_id) for i in self.intents for entity_id in i["ids"]}
         return intended - {(r["kind"], r["id"]) for r in self.records}
 
+    def intended_undo(self) -> dict[tuple[str, str], Document]:
+        """Return, by kind and id, the undo information in its intents."""
+        found: dict[tuple[str, str], Document] = {}
+        for intent in self.intents:
+            if "undo" in intent:
+                for entity_id in intent["ids"]:
+                    found.setdefault((intent["kind"], entity_id), intent["undo"])
+        return found
+
 
 class Journal:
     """A journal file open for appending.

@@ -43,6 +43,9 @@ from mlflow_gc.retention.runs import is_evaluation
 RECHECK_VALID_S = 5.0
 """Seconds between the re-check of an entity and its deletion, at most."""
 
+GONE = frozenset({"gone", "already_deleted"})
+"""Finding codes of what does not exist any more, or is in the trash."""
+
 _LOSES_MORE = "assessments would be lost for good, which the plan does not say"
 _NOT_PLANNED = protect(Reason.CHANGED, "it is not in the plan")
 _RENAMED_WITHIN_MS = 5 * 60 * 1000
