@@ -71,15 +71,7 @@ class Deletion:
     ) -> bool:
         """Delete one entity; each attempt but the first, and the end, comes after a re-check.
 
-        Not :func:`retry_until_confirmed`: what was not deleted may be protected by then.
-
-        Args:
-            kind: of the entity.
-            entity_id: of the entity.
-            finding: of the re-check.
-            send: the deletion.
-            check: the re-check again.
-            undo: what ``restore`` will need.
+        Not ``retry_until_confirmed``: what was not deleted may be protected by then.
 
         Returns:
             Whether it is deleted.

@@ -274,13 +274,7 @@ class Executor:
         findings: Mapping[str, Finding],
         trash: Mapping[str, Document],
     ) -> None:
-        """Delete those of some experiments that may be, with the post-delete check.
-
-        Args:
-            entries: of the plan.
-            findings: on them.
-            trash: what was in the trash of each before.
-        """
+        """Delete those of some experiments that may be, with the post-delete check."""
         undo = {i: {**trash[i], **self._to_restore(e)} for i, e in _by_id(entries).items()}
         wanted = _by_id(self._recorder.to_delete("experiment", entries, findings))
         for experiment_id in self._renamed & undo.keys() - wanted.keys():

@@ -37,7 +37,7 @@ from mlflow_gc.settings import DEFAULT_TTL_DAYS
 _LOSES_ASSESSMENTS = "in the trash it would lose assessments for good"
 
 LOST_ASSESSMENTS = "assessments"
-"""What the journal says has been lost for good: of a deleted run, or of runs in an experiment's trash."""
+"""What the journal says has been lost permanently: of a deleted run, or of runs in an experiment's trash."""
 
 
 CREATED = "creation_time"
@@ -52,7 +52,7 @@ class Undo:
         experiments: for each deleted experiment, what was in its trash before (see
             :class:`OldTrash`), and ``name`` and ``freed_name`` where it was renamed for that.
         runs: deleted runs, in the order of their deletion.
-        without_assessments: those of them whose assessments went for good.
+        without_assessments: those of them whose assessments were lost.
         trash_without_assessments: experiments in whose trash were runs whose assessments did.
         model_versions: what is known of the deleted versions.
         registered_models: the same of deleted registered models.
@@ -87,7 +87,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
         for record in session.records:
             if record["outcome"] == "deleted":
                 touched[record["kind"], record["id"]] = record.get("undo")
-            elif record["outcome"] == "restored":  # put back by the prune itself
+            elif record["outcome"] == "restored":  # rolled back by the prune itself
                 touched.pop((record["kind"], record["id"]), None)
             elif FREED_NAME in record.get("undo", {}):  # renamed, not deleted, not renamed back
                 touched.setdefault((record["kind"], record["id"]), record["undo"])
@@ -157,17 +157,17 @@ def _what_was_said(record: Document | None) -> str:
 
 
 Entry = Document
-"""What is known of a run that goes back into the trash: ids, and ``expect`` as in a plan."""
+"""What is known of a run that returns to the trash: ids, and ``expect`` as in a plan."""
 
 
 class OldTrash:
     """The runs that were in the trash of experiments before a prune deleted these experiments.
 
     Restoring an experiment brings back every run in it, whenever that was deleted (HAZARDS 0.6), so
-    these have to go back.  A journal says which they were; what really goes back lies in the trash
+    these have to return there.  A journal says which they were; what does return lies in the trash
     right before the experiment is restored (somebody may have restored it by hand since), and is
     re-checked as a prune re-checks what it deletes: what somebody came to need since, or changes
-    meanwhile, stays active.  Its age and its own tags do not count: MLflow sets no tag on a run in
+    meanwhile, is left active.  Its age and its own tags do not count: MLflow sets no tag on a run in
     the trash, so whoever deleted it knew them.
 
     Without such runs this costs no request.  Else the evidence is read once (registry, experiments,
@@ -225,11 +225,11 @@ class OldTrash:
         """Return the runs of an experiment that would have to be in the trash once it is back."""
         return sorted(set(self._runs[experiment_id]) - self._brought_back)
 
-    def going(self, experiment_ids: Sequence[str]) -> tuple[list[Entry], dict[str, Finding]]:
-        """Return what goes back into the trash if experiments in the trash are restored now.
+    def to_trash(self, experiment_ids: Sequence[str]) -> tuple[list[Entry], dict[str, Finding]]:
+        """Return what returns to the trash if experiments in the trash are restored now.
 
         Returns:
-            The runs that do; and why the others of :meth:`candidates` stay active, by run id.
+            The runs that do; and why the others of :meth:`candidates` are left active, by run id.
         """
         candidates = [(run_id, i) for i in experiment_ids for run_id in self.candidates(i)]
         found: dict[str, Run] = {}
@@ -237,12 +237,12 @@ class OldTrash:
             ids, homes = zip(*group, strict=True)
             runs = runs_by_id(self._gateway, ids, sorted({*homes}))
             found.update((run.run_id, run) for run in runs)
-        stays = {
+        retained = {
             run_id: Finding("already_active", "somebody restored it since")
             for run_id, run in found.items()
             if run.lifecycle_stage == "active"
         }
-        found = self._all_of([r for i, r in found.items() if i not in stays])
+        found = self._all_of([r for i, r in found.items() if i not in retained])
         homes_of = map(
             self._gateway.get_experiment, sorted({r.experiment_id for r in found.values()})
         )
@@ -253,9 +253,9 @@ class OldTrash:
             _entry(run, experiments.get(run.experiment_id)) for _, run in sorted(found.items())
         ]
         if self._gateway.loses_assessments:
-            stays.update(_assessed(found.values()))
-        stays.update(self._needed(entries))
-        return [entry for entry in entries if entry["run_id"] not in stays], stays
+            retained.update(_assessed(found.values()))
+        retained.update(self._needed(entries))
+        return [entry for entry in entries if entry["run_id"] not in retained], retained
 
     def restore(
         self,
@@ -269,11 +269,11 @@ class OldTrash:
 
         Args:
             experiment_id: of the experiment.
-            begun: what an earlier process still had to put into the trash.  Of an experiment that
-                is active already nothing goes there but this, and what an earlier call began.
-            intend: called with what goes back, before anything is changed.
-            record: called for each run of the old trash: with None when it went back, else with
-                why it stays active.
+            begun: what an earlier process still had to move to the trash.  Of an experiment that
+                is active already nothing moves there but this, and what an earlier call began.
+            intend: called with what returns to the trash, before anything is changed.
+            record: called for each run of the old trash: with None when it is there again, else
+                with why it is left active.
 
         Returns:
             Whether it came to its end; False after a stop.
@@ -284,7 +284,7 @@ class OldTrash:
         if self._is_active(experiment_id):
             entries = self._intended.get(experiment_id, begun)
         else:
-            entries, stays = self.going([experiment_id])
+            entries, retained = self.to_trash([experiment_id])
             self._intended[experiment_id] = entries
             intend(entries)
             retry_until_confirmed(
@@ -292,27 +292,27 @@ class OldTrash:
                 self._stop,
                 partial(self._is_active, experiment_id),
             )
-            for run_id, finding in stays.items():
+            for run_id, finding in retained.items():
                 record(run_id, finding)
         for batch in chunks(entries, IDS_A_CALL):
             if self._stop.is_set():
                 return False
-            self._put_back(experiment_id, batch, record)
+            self._move_to_trash(experiment_id, batch, record)
         return True
 
-    def _put_back(
+    def _move_to_trash(
         self,
         experiment_id: str,
         entries: Sequence[Entry],
         record: Callable[[str, Finding | None], None],
     ) -> None:
-        """Put runs into the trash, as far as nobody needs them."""
+        """Move runs to the trash, as far as nobody needs them."""
         ids = [entry["run_id"] for entry in entries]
         here = runs_by_id(self._gateway, ids, [experiment_id], view="ACTIVE_ONLY")
         active = {run.run_id for run in here}
         entries = [entry for entry in entries if entry["run_id"] in active]
-        stays = self._needed(entries)
-        going = [entry for entry in entries if entry["run_id"] not in stays]
+        retained = self._needed(entries)
+        moved = [entry for entry in entries if entry["run_id"] not in retained]
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             # Deleting a run twice is the same as once.
             calls = [
@@ -321,16 +321,16 @@ class OldTrash:
                     partial(self._gateway.delete_run, e["run_id"]),
                     self._stop,
                 )
-                for e in going
+                for e in moved
             ]
-        errors = {e["run_id"]: call.exception() for e, call in zip(going, calls, strict=True)}
+        errors = {e["run_id"]: call.exception() for e, call in zip(moved, calls, strict=True)}
         # MLflow has no conditional delete: somebody may have come to need one in between.
-        for run_id, finding in self._needed(going, again=True).items():
+        for run_id, finding in self._needed(moved, again=True).items():
             retry_until_confirmed(partial(self._gateway.restore_run, run_id), self._stop)
-            stays[run_id], errors[run_id] = finding, None
+            retained[run_id], errors[run_id] = finding, None
         for run_id in ids:
             if errors.get(run_id) is None:
-                record(run_id, stays.get(run_id))
+                record(run_id, retained.get(run_id))
         for error in filter(None, errors.values()):
             raise error
 
@@ -345,8 +345,8 @@ class OldTrash:
             found = recheck.runs_to_roll_back(entries, {entry["run_id"] for entry in entries}, {})
         except PartialView as error:
             return {entry["run_id"]: Finding("protected", error.message) for entry in entries}
-        old = {run_id for run_id, finding in found.items() if self._was_so(run_id, finding)}
-        # Nested with one of these, it was so, too.
+        old = {run_id for run_id, finding in found.items() if self._was_protected(run_id, finding)}
+        # Nested with one of these, it was protected, too.
         return {
             run_id: finding
             for run_id, finding in found.items()
@@ -362,7 +362,7 @@ class OldTrash:
         traces = read_traces(self._gateway, sorted(read_experiments(self._gateway)))
         return {run_id: traces.of(run) for run_id, run in found.items()}
 
-    def _was_so(self, run_id: str, finding: Finding) -> bool:
+    def _was_protected(self, run_id: str, finding: Finding) -> bool:
         """Tell whether what protects a run did so when its experiment was deleted."""
         return run_id in self._registered and self._registered[run_id] == _via(finding)
 

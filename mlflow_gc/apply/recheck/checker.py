@@ -148,10 +148,6 @@ def held_runs(entries: Sequence[Document], evidence: RunEvidence) -> dict[str, D
     """Return the runs that are retained whatever their age, with the decision (see :func:`decide`).
 
     Those outside the plan, those that are not deleted, and those that are not what the plan saw.
-
-    Args:
-        entries: entries of the plan's ``runs``.
-        evidence: of these.
     """
     planned, others = evidence.planned, evidence.inventory.runs.keys() - evidence.found.keys()
     held = {run_id: evidence.retained.get(run_id, _NOT_PLANNED) for run_id in others}
@@ -167,11 +163,7 @@ def check_runs(
 ) -> dict[str, Finding]:
     """Return a finding for each of some planned runs, by id; whole nested trees come together.
 
-    Args:
-        entries: entries of the plan's ``runs``.
-        evidence: of these.
-        policy: of the plan.
-        decisions: on the inventory in the evidence, with :func:`held_runs`.
+    The decisions are on the inventory in the evidence, with :func:`held_runs`.
     """
     return {entry["run_id"]: _check_run(entry, evidence, policy, decisions) for entry in entries}
 
@@ -210,11 +202,8 @@ def check_experiments(
 ) -> dict[str, Finding]:
     """Return a finding for each of some planned experiments, by id.
 
-    Args:
-        entries: entries of the plan's ``experiments``.
-        evidence: of these; their planned runs were deleted, or not, before.
-        policy: of the plan.
-        decisions: on the inventory in the evidence.
+    Their planned runs were deleted, or not, before.  The decisions are on the inventory in the
+    evidence.
     """
     run_counts = Counter(run.experiment_id for run in evidence.inventory.runs.values())
     return {
@@ -293,13 +282,7 @@ def without_own_changes(
     """Return an experiment as it was before this plan renamed or deleted it, if nobody else did.
 
     Renaming, renaming back and deleting set the time of its last update.  Another name, or a name
-    from another time, is somebody else's doing.
-
-    Args:
-        experiment: as it is now.
-        entry: of the plan's ``experiments``.
-        renames: what this plan renamed it to, and when by the server's clock, ms since the epoch.
-        is_after_delete: this prune deleted it.
+    from another time (ms since the epoch, by the server's clock), is somebody else's doing.
     """
     planned_ms = (
         None if entry["last_update_time"] is None else parse_time(entry["last_update_time"])

@@ -148,13 +148,7 @@ class LiveEvidence:
     def of_runs(
         self, entries: Sequence[Document], deleted: Collection[str], kept: Mapping[str, str]
     ) -> RunEvidence:
-        """Read planned runs with what matters to them.
-
-        Args:
-            entries: entries of the plan's ``runs``; whole nested trees come together.
-            deleted: which of them this prune deleted.
-            kept: planned runs that are not deleted, with words why.
-        """
+        """Read planned runs with what matters to them, see :class:`RunEvidence`."""
         read_at, registry = self._fresh(), self.registry
         self.dependents.read_models_of({entry["run_id"] for entry in entries})
         # What came between a re-check and the deletion is only seen by what is read after that.
@@ -266,12 +260,7 @@ class LiveEvidence:
         return ExperimentEvidence(read_at, found, inventory, is_after_delete)
 
     def probed(self, evidence: ExperimentEvidence, decisions: Decisions) -> ExperimentEvidence:
-        """Look into experiments that nothing else protects.
-
-        Args:
-            evidence: of :meth:`of_experiments`.
-            decisions: on the inventory in it.
-        """
+        """Look into experiments that nothing else protects, by decisions on that evidence."""
         waiting = experiments_to_probe(decisions)
         inventory = evidence.inventory
         if waiting and not evidence.is_after_delete:

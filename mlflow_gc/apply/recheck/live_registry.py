@@ -68,8 +68,8 @@ class RegistryView:
     def refreshed(self) -> RegistryView:
         """Return the registry as it is now; what was touched since is read again.
 
-        This view stays as it is: a version must not be missing for a moment in the eyes of a look
-        that is under way.
+        This view remains as it is: a version must not be missing for a moment in a re-check that is
+        in progress.
 
         Raises:
             ServerError: the registry cannot be read.
@@ -117,7 +117,7 @@ class RegistryView:
         if len(touched) > _MANY_MODELS or not all(map(self._replace_versions_of, touched)):
             self._read_all()
             return
-        self._settle(began_ms)
+        self._index(began_ms)
 
     def of_model(self, name: str) -> dict[tuple[str, str], ModelVersion]:
         """Return the versions of one model."""
@@ -170,7 +170,7 @@ class RegistryView:
         self.logged_models = dict(self.logged_models)
         self._no_logged_models = set(self._no_logged_models)
         read_registry(self._gateway, self.models, self.versions)
-        self._settle(began_ms)
+        self._index(began_ms)
 
     def read_versions_of(
         self, model: RegisteredModel
@@ -204,7 +204,7 @@ class RegistryView:
         self.versions.update(found)
         return True
 
-    def _settle(self, began_ms: int) -> None:
+    def _index(self, began_ms: int) -> None:
         """Derive what is asked for often, once per reading.
 
         Args:
@@ -214,7 +214,7 @@ class RegistryView:
         resolve_storage(self._gateway, self.versions)
         named = [*self.versions.values(), *self.foreign_versions]
         read_logged_models_of(self._gateway, named, self.logged_models, self._no_logged_models)
-        # New ones: those of the view that this one came from are still looked at.
+        # New ones: those of the view that this one came from are still read.
         self._by_model: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self._copies: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for key, version in self.versions.items():

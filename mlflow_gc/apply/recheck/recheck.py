@@ -44,11 +44,7 @@ class Recheck:
         self._renames: dict[str, list[tuple[str, int]]] = {}
 
     def check_runs(self, entries: Sequence[Document]) -> dict[str, Finding]:
-        """Return a finding for each of some planned runs, by id.
-
-        Args:
-            entries: entries of the plan's ``runs``; whole nested trees should come together.
-        """
+        """Return a finding for each of some planned runs, by id; nested trees come together."""
         return self._check_runs(entries, (), {})
 
     def runs_to_roll_back(
@@ -65,7 +61,7 @@ class Recheck:
             kept: which of them are not deleted, with words why; their trees are retained, too.
 
         Returns:
-            A finding for each run whose deletion has to be rolled back, by id.
+            Why a deletion has to be rolled back, by id.
         """
         if not deleted:
             return {}
@@ -73,11 +69,7 @@ class Recheck:
         return {run_id: finding for run_id, finding in findings.items() if run_id in deleted}
 
     def check_experiments(self, entries: Sequence[Document]) -> dict[str, Finding]:
-        """Return a finding for each of some planned experiments, by id.
-
-        Args:
-            entries: entries of the plan's ``experiments``; their planned runs were dealt with before.
-        """
+        """Return a finding for each of some planned experiments, by id, after their planned runs."""
         return self._check_experiments(entries, None)
 
     def experiments_to_roll_back(
@@ -90,7 +82,7 @@ class Recheck:
             trash_before: for each of them the runs that were in its trash right before.
 
         Returns:
-            A finding for each experiment whose deletion has to be rolled back, by id.
+            Why a deletion has to be rolled back, by id.
         """
         return to_roll_back(self._check_experiments(entries, trash_before))
 
