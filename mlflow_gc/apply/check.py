@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from mlflow_gc.apply.executor import Result
-from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.apply.outcomes import Result
+from mlflow_gc.apply.recheck.checker import GONE, Finding
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.lazy_entries import Document
@@ -14,9 +14,6 @@ from mlflow_gc.plan.schema import CHECK_SCHEMA_ID
 
 FORMAT = "mlflow-gc/plan-check"
 FORMAT_VERSION = "1.0"
-
-GONE = frozenset({"gone", "already_deleted"})
-"""Codes of what is not there any more, or in the trash."""
 
 
 def check_document(

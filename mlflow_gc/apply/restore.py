@@ -1,7 +1,7 @@
 """Undo what a prune did, as far as MLflow can, from its journal.
 
 Experiments come first, each with exactly the runs that were active in it (:class:`OldTrash`).  Then
-the runs.  What is active when a restore begins stays active.  Model versions cannot be restored;
+the runs.  What is active when a restore begins is left active.  Model versions cannot be restored;
 what is known of them is in the journal.
 """
 
@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from mlflow_gc.apply.experiment_names import rename_back
 from mlflow_gc.apply.journal.file import Journal, Session
 from mlflow_gc.apply.recheck.checker import Finding
-from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo, rename_back, settled
-from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo
+from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
 from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_experiments, runs_by_id
@@ -24,9 +26,6 @@ from mlflow_gc.plan.freed_names import is_freed
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none
 from mlflow_gc.retention.owner_tags import KEEP
-
-_FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
-
 
 # A large experiment takes a server minutes to restore; then its last update is stamped.
 _RESTORED_WITHIN_MS = 60 * 60 * 1000
@@ -36,7 +35,7 @@ _PURGED = "it has been deleted permanently since"
 _ANOTHER = "and what has its id now is another one"
 _TRASH_LOST = "without assessments of runs in its trash: deleting it wiped them for good"
 WAS_IN_TRASH = "it was in the trash before the prune"
-"""Detail of the record of a run that went back into the trash."""
+"""Detail of the record of a run that returned to the trash."""
 
 
 class Restorer:
@@ -82,7 +81,7 @@ class Restorer:
         self.is_incomplete = False
 
     def preview(self) -> tuple[list[Entry], dict[str, Finding]]:
-        """Return which runs would go back into the trash now, and why others of it would not.
+        """Return which runs would return to the trash now, and why others of it would not.
 
         Without an old trash, or an earlier restore that was cut off, this costs no request.
 
@@ -95,11 +94,11 @@ class Restorer:
         experiments = read_experiments(self._gateway)
         found = [experiments[i] for i in asked if i in experiments]
         deleted = [e.experiment_id for e in found if e.lifecycle_stage != "active"]
-        going, stays = self._trash.going(deleted)
+        to_trash, retained = self._trash.to_trash(deleted)
         for experiment in found:
             if experiment.lifecycle_stage == "active":
-                going += self._left_to_do(experiment)
-        return going, stays
+                to_trash += self._left_to_do(experiment)
+        return to_trash, retained
 
     def run(self, journal: Journal, *, dry_run: bool = False) -> ServerError | None:
         """Restore; returns the error that ended it early, if one did.
@@ -147,7 +146,7 @@ class Restorer:
         try:
             restore(entity_id)
         except ServerError as error:
-            if error.failure in _FATAL:
+            if error.failure in ABORT_ON:
                 raise
             if error.failure is Failure.FORBIDDEN:
                 self._not_back(kind, entity_id, "forbidden", error.message)
@@ -173,8 +172,11 @@ class Restorer:
             begun = self._left_to_do(experiment)
         if self._dry_run:
             is_active = experiment.lifecycle_stage == "active"
-            going, stays = (begun, {}) if is_active else self._trash.going([experiment_id])
-            for run_id, finding in {**dict.fromkeys(e["run_id"] for e in going), **stays}.items():
+            to_trash, retained = (begun, {}) if is_active else self._trash.to_trash([experiment_id])
+            for run_id, finding in {
+                **dict.fromkeys(e["run_id"] for e in to_trash),
+                **retained,
+            }.items():
                 self._record_old_trash(run_id, finding)
         elif not self._trash.restore(
             experiment_id,
@@ -209,7 +211,7 @@ class Restorer:
                 self._gateway, experiment_id, undo, self._stop, dry_run=self._dry_run
             )
         except ServerError as error:
-            if error.failure in _FATAL:
+            if error.failure in ABORT_ON:
                 raise
             kept = f"without its name. {error.message}"
         if kept:
@@ -226,7 +228,7 @@ class Restorer:
         self._journal.sync()
 
     def _left_to_do(self, experiment: Experiment) -> list[Entry]:
-        """Return what an earlier session still had to put back into the trash.
+        """Return what an earlier session still had to move to the trash.
 
         A journal is a file that anybody may have edited, so the server has to bear it out: that the
         experiment was restored right after the session said that it would be, and of each run that
@@ -246,15 +248,15 @@ class Restorer:
                 )
         return [entries[run_id] for run_id in sorted(entries)]
 
-    def _intend(self, experiment_id: str, going: Sequence[Entry]) -> None:
-        undo = {"old_trash": list(going)} if going else None
+    def _intend(self, experiment_id: str, to_trash: Sequence[Entry]) -> None:
+        undo = {"old_trash": list(to_trash)} if to_trash else None
         self._journal.intend("experiment", [experiment_id], undo)
 
     def _record_old_trash(self, run_id: str, finding: Finding | None) -> None:
         if finding is None:
             self._journal.record("run", run_id, "deleted", detail=WAS_IN_TRASH)
             return
-        # Whatever keeps it from the trash: it is back, and stays so.
+        # Whatever keeps it from the trash: it is back, and remains so.
         code = "protected" if finding.code == "protected" else "already_active"
         self._skip("run", run_id, code, f"{WAS_IN_TRASH} and is left active: {finding.detail}")
 
@@ -268,7 +270,7 @@ class Restorer:
         found = {run.run_id: run for run in runs_by_id(self._gateway, run_ids, sorted(experiments))}
         if not self._dry_run:
             self._journal.intend("run", run_ids)
-        going: list[str] = []
+        to_restore: list[str] = []
         for run_id in run_ids:
             run = found.get(run_id)
             if run is None:
@@ -290,8 +292,8 @@ class Restorer:
                 )
                 self._not_back("run", run_id, "changed", detail)
             else:
-                going.append(run_id)
-        self._restore_runs(going)
+                to_restore.append(run_id)
+        self._restore_runs(to_restore)
         self._journal.sync()
 
     def _restore_runs(self, run_ids: Sequence[str]) -> None:
@@ -315,7 +317,7 @@ class Restorer:
     def _restore_run(self, run_id: str) -> None:
         if not self._dry_run:
             # restore_run on an active run changes nothing: sending it again is harmless.
-            settled(partial(self._gateway.restore_run, run_id), self._stop)
+            retry_until_confirmed(partial(self._gateway.restore_run, run_id), self._stop)
         # A restored experiment that carries the tag keeps all that is in it.
         self._keep("run", run_id)
         self._record_run(run_id)
@@ -339,7 +341,7 @@ def _begun(sessions: Sequence[Session]) -> Mapping[str, list[tuple[int, dict[str
 
     Returns:
         By experiment id: when (ms since the epoch), and the runs by id that the session was going to
-        put back into the trash and did not.
+        move to the trash and did not.
     """
     begun: dict[str, list[tuple[int, dict[str, Entry]]]] = {}
     for session in sessions:

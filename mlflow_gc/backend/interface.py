@@ -40,6 +40,12 @@ class Failure(Enum):
     GARBLED = "not an MLflow answer"
 
 
+ABORT_ON = frozenset({Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED})
+"""After one of these every further request would fail the same way."""
+UNCLEAR = frozenset({Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED})
+"""After one of these nobody knows whether the server carried the request out."""
+
+
 class ServerError(GcError):
     """A call to MLflow failed.
 

@@ -1,15 +1,18 @@
-"""How long to wait before a request is sent again."""
+"""When to send a request again, and how long to wait before that."""
 
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Callable
 
-from mlflow_gc.backend.interface import ServerError
+from mlflow_gc.backend.interface import UNCLEAR, ServerError
 
 FIRST_WAIT_S = 0.5
 """Before the second attempt; doubled for each further one."""
 LONGEST_WAIT_S = 120.0
 """Also where the server asks for a longer one."""
+_ATTEMPTS = 3
 
 
 def wait_s(error: ServerError, attempt: int) -> float:
@@ -22,3 +25,31 @@ def wait_s(error: ServerError, attempt: int) -> float:
     if wait is None:
         wait = FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
     return min(wait, LONGEST_WAIT_S)
+
+
+def retry_until_confirmed(
+    send: Callable[[], object],
+    stop: threading.Event,
+    is_done: Callable[[], bool] = lambda: False,
+) -> None:
+    """Send a write; after an unclear response look, and send it again if it was not carried out.
+
+    Args:
+        send: the write.
+        stop: cuts waiting short.
+        is_done: the look; not needed where sending twice is the same as once.
+
+    Raises:
+        ServerError: it could not be done, or nobody knows.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            send()
+        except ServerError as error:
+            if error.failure not in UNCLEAR or attempt == _ATTEMPTS:
+                raise
+            stop.wait(wait_s(error, attempt))
+            if is_done():
+                return
+        else:
+            return

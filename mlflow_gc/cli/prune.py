@@ -15,7 +15,7 @@ from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
 
 if TYPE_CHECKING:
-    from mlflow_gc.apply.executor import Result
+    from mlflow_gc.apply.outcomes import Result
     from mlflow_gc.plan.lazy_entries import Document
     from mlflow_gc.plan.sharding import Shard
 

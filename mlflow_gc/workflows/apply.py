@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import cast
 
 from mlflow_gc.apply.dry_run import DryRun
-from mlflow_gc.apply.executor import Executor, Result
+from mlflow_gc.apply.executor import Executor
 from mlflow_gc.apply.journal.file import Journal
-from mlflow_gc.apply.recheck.checker import Finding, Recheck, refuse_partial_view
+from mlflow_gc.apply.outcomes import Result
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.apply.recheck.live_evidence import refuse_partial_view
 from mlflow_gc.apply.recheck.live_guards import local_maxima, refuse_tripped
+from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import Refused
@@ -112,8 +115,8 @@ def apply_plan(
                     journal,
                     shared=part.shared_experiments,
                     stop=stop,
-                    alarm=partial(reporter.warning, ROLLED_BACK),
-                    skipped=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
+                    on_rollback=partial(reporter.warning, ROLLED_BACK),
+                    on_skip=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
                 ).run()
     return Applied(result, journal.kept, signals[0] if signals else 0, findings, refusals)
 

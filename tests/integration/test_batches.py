@@ -14,7 +14,7 @@ from support import depth
 from support.proxy import TOO_MANY_NOW, UNAUTHORIZED, Fault, Seen, deletions
 from support.world import FRESH, KEEP_TAG
 
-from mlflow_gc.apply import executor
+from mlflow_gc.apply import batching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from support.proxy import Proxy
 
 # Several batches.
-BATCH = 30 if depth.chosen.smoke else executor.BATCH
+BATCH = 30 if depth.chosen.smoke else batching.BATCH
 RUNS = 3 * BATCH + BATCH // 2
 
 
 @pytest.fixture(autouse=True)
 def _batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "BATCH", BATCH)
+    monkeypatch.setattr(batching, "BATCH", BATCH)
 
 
 def _plan(bench: Bench, runs: int = RUNS) -> Plan:

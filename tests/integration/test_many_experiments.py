@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from support import proxy as faults
 from support.world import KEEP_TAG
 
-from mlflow_gc.apply import executor
+from mlflow_gc.apply import deletion
 
 if TYPE_CHECKING:
     import pytest
@@ -50,7 +50,7 @@ def test_what_protects_is_read_by_the_batch_not_by_the_experiment(
     bench: Bench, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a slow machine an experiment is looked at again, alone.
-    monkeypatch.setattr(executor, "LOOK_IS_GOOD_FOR_S", 600.0)
+    monkeypatch.setattr(deletion, "RECHECK_VALID_S", 600.0)
     world = bench.world
     experiments = [world.experiment(f"team/{n}") for n in range(MANY)]
     runs = [world.run(experiment) for experiment in experiments[:20]]

@@ -17,8 +17,8 @@ from support.bench import Bench
 from support.proxy import Fault
 from support.world import FRESH, KEEP_TAG, World
 
-from mlflow_gc.apply.recheck.checker import Recheck
 from mlflow_gc.apply.recheck.live_registry import RegistryView
+from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.connect import connect
 from mlflow_gc.settings import resolve_connection
 
@@ -715,7 +715,7 @@ def test_an_experiment_that_pages_leave_out_is_asked_for(bench: Bench) -> None:
         return found[:1] + found[2:], token
 
     gateway.search_experiments = search  # type: ignore[method-assign,assignment]
-    findings = recheck.look_at_runs(plan.document["runs"])
+    findings = recheck.check_runs(plan.document["runs"])
     assert missing
     assert {run_id: finding.code for run_id, finding in findings.items()} == dict.fromkeys(runs)
 
@@ -735,7 +735,7 @@ def test_a_look_is_as_old_as_the_oldest_that_it_goes_by(bench: Bench) -> None:
         return read(**kwargs)  # type: ignore[arg-type]
 
     gateway.search_model_versions = search  # type: ignore[method-assign,assignment]
-    findings = Recheck(gateway, plan.document).look_at_runs(plan.document["runs"])
+    findings = Recheck(gateway, plan.document).check_runs(plan.document["runs"])
     assert read_at
     assert findings
-    assert all(finding.looked_at <= read_at[0] for finding in findings.values())
+    assert all(finding.checked_at <= read_at[0] for finding in findings.values())

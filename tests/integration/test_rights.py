@@ -23,7 +23,7 @@ from support.plans import Plan, plan_digest
 from support.proxy import HTML_404, Fault, Proxy, deletions
 from support.world import FRESH, World
 
-from mlflow_gc.apply import executor
+from mlflow_gc.apply import batching
 from mlflow_gc.demo.server import LocalServer
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ GRANTS: dict[str, list[tuple[str, str]]] = {
 """Account -> resource type and permission, each on all resources of the type."""
 AT_ONCE = 16
 """Calls that may be under way at once, at most."""
-BATCH = 30 if depth.chosen.smoke else executor.BATCH
+BATCH = 30 if depth.chosen.smoke else batching.BATCH
 RUNS = BATCH + 10
 """More than one batch of deletions."""
 OTHERS = ["manager", "editor", "reader", "nobody"]
@@ -134,7 +134,7 @@ def _give_grants(guarded: Guarded) -> None:
 
 @pytest.fixture(autouse=True)
 def _batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "BATCH", BATCH)
+    monkeypatch.setattr(batching, "BATCH", BATCH)
 
 
 @contextmanager

@@ -30,8 +30,8 @@ from unit.differing import KEEP, UGLY
 from unit.retention import test_golden as decisions
 
 from mlflow_gc.apply.check import check_document
-from mlflow_gc.apply.executor import Result
 from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.domain import timestamps
 from mlflow_gc.domain.kinds import KINDS

@@ -55,10 +55,19 @@ class Session:
     lines: list[Document] = field(default_factory=list)
     """All of it in the order of the file."""
 
-    def unsettled(self) -> set[tuple[str, str]]:
+    def unconfirmed(self) -> set[tuple[str, str]]:
         """Return (kind, id) that were about to be touched and have no record: a kill in between."""
         intended = {(i["kind"], entity_id) for i in self.intents for entity_id in i["ids"]}
         return intended - {(r["kind"], r["id"]) for r in self.records}
+
+    def intended_undo(self) -> dict[tuple[str, str], Document]:
+        """Return, by kind and id, the undo information in its intents."""
+        found: dict[tuple[str, str], Document] = {}
+        for intent in self.intents:
+            if "undo" in intent:
+                for entity_id in intent["ids"]:
+                    found.setdefault((intent["kind"], entity_id), intent["undo"])
+        return found
 
 
 class Journal:

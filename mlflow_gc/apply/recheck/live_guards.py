@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from functools import partial
 
-from mlflow_gc.apply.recheck.checker import Recheck
+from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Run
@@ -90,7 +90,9 @@ def _tally_now(
     experiments = {entry["experiment_id"] for entry in plan["experiments"]}
     search = partial(gateway.search_experiments, view="ACTIVE_ONLY")
     active = {json_parser.experiment(found).experiment_id for found in pages(search)}
-    other_versions = Counter(name for name, v in recheck.registry.versions if (name, v) not in keys)
+    other_versions = Counter(
+        name for name, v in recheck.evidence.registry.versions if (name, v) not in keys
+    )
     other_runs: Counter[str] = Counter()
     # Counting runs means reading them: only as many experiments as a guard asks about.
     where = sorted(active) if {"total", "runs"} & {*shares} else sorted(runs)
@@ -100,7 +102,9 @@ def _tally_now(
         "experiments": len(active - experiments),
         "runs": other_runs.total(),
         "model_versions": other_versions.total(),
-        "registered_models": len(set(recheck.registry.models) - models) if counts_models else 0,
+        "registered_models": len(set(recheck.evidence.registry.models) - models)
+        if counts_models
+        else 0,
     }
     return Tally(
         kinds={kind: Share(planned[kind], planned[kind] + others[kind]) for kind in KINDS},

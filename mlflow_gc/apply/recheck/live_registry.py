@@ -14,11 +14,11 @@ found by :meth:`RegistryView.reread`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import copy
 from functools import partial
 
-from mlflow_gc.backend.interface import Gateway, pages
+from mlflow_gc.backend.interface import Gateway, Json, pages
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import LoggedModel, ModelVersion, RegisteredModel
 from mlflow_gc.domain.source_references import copied_from
@@ -68,8 +68,8 @@ class RegistryView:
     def refreshed(self) -> RegistryView:
         """Return the registry as it is now; what was touched since is read again.
 
-        This view stays as it is: a version must not be missing for a moment in the eyes of a look
-        that is under way.
+        This view remains as it is: a version must not be missing for a moment in a re-check that is
+        in progress.
 
         Raises:
             ServerError: the registry cannot be read.
@@ -117,11 +117,44 @@ class RegistryView:
         if len(touched) > _MANY_MODELS or not all(map(self._replace_versions_of, touched)):
             self._read_all()
             return
-        self._settle(began_ms)
+        self._index(began_ms)
 
     def of_model(self, name: str) -> dict[tuple[str, str], ModelVersion]:
         """Return the versions of one model."""
         return {key: self.versions[key] for key in self._by_model.get(name, ())}
+
+    def versions_now(
+        self, response: Json, *, ranked: bool
+    ) -> Mapping[tuple[str, str], ModelVersion]:
+        """Return the versions of a registered model, as far as they matter to one of them.
+
+        This view was read some seconds ago; the response about the model is of now, and names the
+        highest version of each stage (2.3.0 to 3.18.0).  A higher one was deleted meanwhile, and
+        outranks nothing.
+
+        Args:
+            response: a ``registered-models/get`` response.
+            ranked: how many versions are above one matters, too.
+
+        Raises:
+            ServerError: they cannot be read.
+        """
+        model = json_parser.registered_model(response)
+        known: Mapping[tuple[str, str], ModelVersion] = self.of_model(model.name)
+        if ranked and model != self.models.get(model.name):
+            # Which of the lower ones are left decides how many there are above one.
+            read = self.read_versions_of(model)
+            known = known if read is None else read
+        found = map(json_parser.model_version, response.get("latest_versions") or ())
+        newest = {version.current_stage: version for version in found}
+        if newest:
+            known = {
+                key: version
+                for key, version in known.items()
+                if version.current_stage in newest
+                and version.number <= newest[version.current_stage].number
+            }
+        return {**known, **{(v.name, v.version): v for v in newest.values()}}
 
     def copies_of(self, name: str, version: str) -> dict[tuple[str, str], ModelVersion]:
         """Return the versions that were copied from one."""
@@ -137,7 +170,7 @@ class RegistryView:
         self.logged_models = dict(self.logged_models)
         self._no_logged_models = set(self._no_logged_models)
         read_registry(self._gateway, self.models, self.versions)
-        self._settle(began_ms)
+        self._index(began_ms)
 
     def read_versions_of(
         self, model: RegisteredModel
@@ -171,7 +204,7 @@ class RegistryView:
         self.versions.update(found)
         return True
 
-    def _settle(self, began_ms: int) -> None:
+    def _index(self, began_ms: int) -> None:
         """Derive what is asked for often, once per reading.
 
         Args:
@@ -181,7 +214,7 @@ class RegistryView:
         resolve_storage(self._gateway, self.versions)
         named = [*self.versions.values(), *self.foreign_versions]
         read_logged_models_of(self._gateway, named, self.logged_models, self._no_logged_models)
-        # New ones: those of the view that this one came from are still looked at.
+        # New ones: those of the view that this one came from are still read.
         self._by_model: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self._copies: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for key, version in self.versions.items():

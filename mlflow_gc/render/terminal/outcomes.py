@@ -23,7 +23,7 @@ from mlflow_gc.render.common.plan_summary import BAD
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mlflow_gc.apply.executor import Result
+    from mlflow_gc.apply.outcomes import Result
     from mlflow_gc.apply.restore_plan import Undo
 
 

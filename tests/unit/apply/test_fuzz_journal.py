@@ -85,7 +85,7 @@ def _accepted(sessions, content):
     for line in lines:
         assert line in parsed
     for session in sessions:
-        assert isinstance(session.unsettled(), set)
+        assert isinstance(session.unconfirmed(), set)
     screen = Console(file=io.StringIO(), soft_wrap=True)
     outcomes.undo(plan_undo(sessions), screen, plan_id="sha256:0")
 

@@ -39,7 +39,7 @@ def test_what_was_written_is_read(tmp_path):
     assert session.header["plan_id"] == PLAN["plan_id"]
     assert [r["id"] for r in session.records] == ["a", "b", "c"]
     assert session.end["counts"] == {"run": {"deleted": 2, "skipped:changed": 1}}
-    assert session.unsettled() == set()
+    assert session.unconfirmed() == set()
 
 
 def test_records_are_told_in_the_order_in_which_they_are_written(tmp_path):
@@ -66,7 +66,7 @@ def test_a_kill_between_intent_and_record_is_seen(tmp_path):
     journal.intend("run", ["a", "b"])
     journal.record("run", "a", "deleted")
     (session,) = read_journal(tmp_path / "j")
-    assert session.unsettled() == {("run", "b")}
+    assert session.unconfirmed() == {("run", "b")}
     assert session.end is None
     journal.close("interrupted")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from unit.render.screens import HOSTILE, assert_harmless, lines, log, shown, terminal
 
-from mlflow_gc.apply.executor import Result
+from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.restore_plan import Undo
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.terminal import outcomes

@@ -1,0 +1,89 @@
+"""Batches of planned entities, and the levels of nested runs.  Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.retention.run_trees import nested_order
+
+BATCH = 100
+"""How many entities are re-checked together; of runs only at first, see :func:`next_size`."""
+_LARGEST_BATCH = 500
+_RUNS_OF_A_BATCH = 2000
+"""Of experiments: their runs lie in the trash by then, and all of these are read."""
+_BATCH_S = 2.0
+
+
+def next_size(count: int, took_s: float) -> int:
+    """Return how many runs to re-check next: as many as are deleted while a re-check is valid.
+
+    What a re-check costs besides the runs themselves (registry, new runs, rights) is shared by all
+    of them.
+
+    Args:
+        count: how many were re-checked before.
+        took_s: how long the deletion of those of them that were deleted took.
+    """
+    fit = int(count / max(took_s, 0.001) * _BATCH_S)
+    return min(max(fit, BATCH // 2), _LARGEST_BATCH)
+
+
+def batches(entries: Sequence[Document]) -> Iterator[list[Document]]:
+    """Yield batches of entries of any kind."""
+    for start in range(0, len(entries), BATCH):
+        yield list(entries[start : start + BATCH])
+
+
+def experiment_batches(entries: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yield batches of planned experiments; those with many runs have a large trash to read."""
+    batch: list[Document] = []
+    runs = 0
+    for entry in entries:
+        if batch and (len(batch) == BATCH or runs + entry["run_count"] > _RUNS_OF_A_BATCH):
+            yield batch
+            batch, runs = [], 0
+        batch.append(entry)
+        runs += entry["run_count"]
+    if batch:
+        yield batch
+
+
+def run_batches(
+    entries: Sequence[Document], most: Callable[[], int], last: Collection[str] = ()
+) -> Iterator[list[list[Document]]]:
+    """Yield batches of about ``most()`` planned runs, whole trees each, split into levels.
+
+    The levels of a batch come children first; the runs of one level may be deleted concurrently.
+    Trees with runs of ``last`` come after all others.
+    """
+    parents = {entry["run_id"]: entry["parent_run_id"] for entry in entries}
+    indices = {run_id: index for index, run_id in enumerate(parents)}
+    batch: list[list[Document]] = []
+    size = 0
+    for tree in _with_last(parents, last):
+        for depth, level in enumerate(tree):
+            while len(batch) <= depth:
+                batch.append([])
+            batch[depth].extend(entries[indices[run_id]] for run_id in level)
+            size += len(level)
+        if size >= most():
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def flat(levels: Iterable[Iterable[Document]]) -> list[Document]:
+    """Return the runs of all levels of a batch."""
+    return [entry for level in levels for entry in level]
+
+
+def _with_last(
+    parents: Mapping[str, str | None], last: Collection[str]
+) -> Iterator[list[list[str]]]:
+    """Yield nested trees, those with runs of ``last`` after all others."""
+    for is_last in (False, True) if last else (False,):
+        for tree in nested_order(parents):
+            if any(run_id in last for level in tree for run_id in level) is is_last:
+                yield tree

@@ -1,0 +1,135 @@
+"""One deletion: an attempt, a confirmation after an unclear response, and another attempt."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from mlflow_gc.apply.outcomes import UNREADABLE, Recorder
+from mlflow_gc.apply.recheck.checker import GONE, RECHECK_VALID_S, Finding
+from mlflow_gc.backend.adaptive_concurrency import Pace
+from mlflow_gc.backend.interface import ABORT_ON, UNCLEAR, Failure, ServerError
+from mlflow_gc.backend.retries import wait_s
+from mlflow_gc.plan.lazy_entries import Document
+
+_ATTEMPTS = 3
+_RETRY_ON = UNCLEAR | {Failure.NOT_FOUND, Failure.UNREACHABLE}
+
+Check = Callable[[], Finding]
+"""Re-checks the one entity."""
+
+
+def is_stale(finding: Finding) -> bool:
+    """Tell whether a re-check is too old to delete by."""
+    return time.monotonic() - finding.checked_at > RECHECK_VALID_S
+
+
+def check_or_unreadable(check: Check) -> Finding:
+    """Re-check; what cannot be read is not deleted, and the others go on.
+
+    Raises:
+        ServerError: the server is gone or locked us out.
+    """
+    try:
+        return check()
+    except ServerError as error:
+        if error.failure in ABORT_ON:
+            raise
+        return Finding(UNREADABLE, error.message)
+
+
+class Deletion:
+    """Deletes entities, from several threads at once.
+
+    Args:
+        recorder: where outcomes are recorded.
+        pace: how many requests may be in flight.
+        stop: set from outside to end after the requests in flight.
+    """
+
+    def __init__(self, recorder: Recorder, pace: Pace, stop: threading.Event) -> None:
+        self._recorder = recorder
+        self._pace = pace
+        self._stop = stop
+        self._resume_at = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further entity may be deleted."""
+        return self._stop.is_set() or self._recorder.aborted.is_set()
+
+    def delete(
+        self,
+        kind: str,
+        entity_id: str,
+        finding: Finding,
+        *,
+        send: Callable[[], None],
+        check: Check,
+        undo: Document | None = None,
+    ) -> bool:
+        """Delete one entity; each attempt but the first, and the end, comes after a re-check.
+
+        Not ``retry_until_confirmed``: what was not deleted may be protected by then.
+
+        Returns:
+            Whether it is deleted.
+
+        Raises:
+            ServerError: the server is gone or locked us out.
+        """
+        failed: ServerError | None = None
+        # A response after which the delete may have been carried out all the same.
+        unclear: ServerError | None = None
+        for attempt in range(1, _ATTEMPTS + 2):
+            self._wait_for_server()
+            if failed or is_stale(finding):
+                finding = check_or_unreadable(check)
+            if finding.code in GONE and unclear:
+                detail = f"confirmed by a look after: {unclear.message}"
+                self._recorder.record_deleted(kind, entity_id, detail=detail, undo=undo)
+                return True
+            if finding.code is not None:
+                self._recorder.record_kept(kind, entity_id, finding)
+                return False
+            if attempt > _ATTEMPTS or self.is_over:
+                break
+            failed = self._attempt(send)
+            if failed is None:
+                self._recorder.record_deleted(kind, entity_id, undo=undo)
+                return True
+            if failed.failure in UNCLEAR:
+                unclear = failed
+            if failed.failure not in _RETRY_ON:
+                break
+            # All deletions wait, not only this one: the server asked for it, or is in trouble.
+            self._resume_at = max(self._resume_at, time.monotonic() + wait_s(failed, attempt))
+        # Stopped before it was sent: no record, the next session re-checks it.
+        if failed is not None:
+            self._give_up(kind, entity_id, failed)
+        return False
+
+    def _attempt(self, send: Callable[[], None]) -> ServerError | None:
+        try:
+            with self._pace.request():
+                send()
+        except ServerError as error:
+            return error
+        return None
+
+    def _give_up(self, kind: str, entity_id: str, error: ServerError) -> None:
+        if error.failure in ABORT_ON:
+            self._recorder.aborted.set()
+            raise error
+        if error.failure is Failure.FORBIDDEN:
+            self._recorder.journal.record(
+                kind, entity_id, "skipped", reason="forbidden", detail=error.message
+            )
+        else:
+            self._recorder.count_failure(kind, entity_id, error.message)
+
+    def _wait_for_server(self) -> None:
+        while (wait := self._resume_at - time.monotonic()) > 0:
+            if self._stop.wait(wait):
+                return

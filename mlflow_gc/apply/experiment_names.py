@@ -1,0 +1,203 @@
+"""Experiments whose names are freed: renamed right before their deletion, and renamed back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from mlflow_gc.apply.journal.file import Session
+from mlflow_gc.apply.outcomes import Recorder
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.apply.recheck.recheck import Recheck
+from mlflow_gc.backend.adaptive_concurrency import Pace
+from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.backend.retries import retry_until_confirmed
+from mlflow_gc.domain.entities import Experiment
+from mlflow_gc.domain.timestamps import format_ms, now_ms, parse_time
+from mlflow_gc.errors import GcError
+from mlflow_gc.plan.freed_names import freed_name, is_freed, name_before
+from mlflow_gc.plan.lazy_entries import Document
+
+NAME, FREED_NAME = "name", "freed_name"
+"""What the undo of an experiment that is renamed for its deletion calls its two names."""
+RENAMED_BACK = "renamed_back"
+"""What the undo of an experiment says, as true, that gets the first of them again."""
+
+
+class ExperimentNames:
+    """Renames planned experiments for their deletion, and back when they are not deleted.
+
+    Args:
+        gateway: the server.
+        recheck: has to know which names, and times of last updates, are this plan's doing.
+        recorder: where outcomes are recorded.
+        pace: how many requests may be in flight.
+        stop: cuts waiting short.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        recheck: Recheck,
+        recorder: Recorder,
+        pace: Pace,
+        stop: threading.Event,
+    ) -> None:
+        self._gateway = gateway
+        self._recheck = recheck
+        self._recorder = recorder
+        self._pace = pace
+        self._stop = stop
+
+    def expect_earlier(self, sessions: Sequence[Session]) -> set[str]:
+        """Take note of what earlier sessions may have renamed and did not delete; returns the ids."""
+        announced = renames(sessions)
+        for experiment_id, names in announced.items():
+            for name, moment_ms in names:
+                self._recheck.expect_rename(experiment_id, name, moment_ms)
+        return {*announced}
+
+    def expect(self, experiment_id: str, name: str) -> None:
+        """Take note that an experiment is called by this name, by this plan's doing, from now on."""
+        moment_ms = now_ms() + self._gateway.clock_skew_ms()
+        self._recheck.expect_rename(experiment_id, name, moment_ms)
+
+    def rename(self, experiment_id: str, undo: Document) -> bool:
+        """Free the name of an experiment; only an active one can be renamed.
+
+        Args:
+            experiment_id: of the experiment.
+            undo: with both names, see :func:`both_names`.
+
+        Returns:
+            Whether it was renamed; if not, that is recorded.
+
+        Raises:
+            ServerError: the server is gone or locked us out.
+        """
+        self.expect(experiment_id, undo[FREED_NAME])
+
+        def send() -> None:
+            with self._pace.request():
+                self._gateway.rename_experiment(experiment_id, undo[FREED_NAME])
+
+        try:
+            # Renaming twice is the same as once.
+            retry_until_confirmed(send, self._stop)
+        except ServerError as error:
+            if error.failure in ABORT_ON:
+                self._recorder.aborted.set()
+                raise
+            if error.failure is Failure.FORBIDDEN:
+                finding = Finding("forbidden", error.message)
+                self._recorder.record_kept("experiment", experiment_id, finding)
+            else:
+                detail = f"It could not be renamed, so it was not deleted. {error.message}"
+                self._recorder.count_failure("experiment", experiment_id, detail)
+            return False
+        return True
+
+    def rename_back(self, experiment_id: str, undo: Document) -> None:
+        """Give an experiment its name back that is not deleted after all."""
+
+        def announce() -> None:
+            # It sets the time of the last update, which a later session has to know for ours.  A
+            # full disk is no reason to leave the experiment with the other name.
+            self.expect(experiment_id, undo[NAME])
+            renamed_back = {**undo, RENAMED_BACK: True}
+            with suppress(GcError):
+                self._recorder.journal.intend("experiment", [experiment_id], renamed_back)
+
+        try:
+            kept = rename_back(self._gateway, experiment_id, undo, self._stop, announce=announce)
+        except ServerError as error:
+            kept = f"it may be called {undo[FREED_NAME]!r} now: {error.message}"
+        if kept:
+            detail = f"It was not deleted, and its name is not back: {kept}"
+            self._recorder.record_failure("experiment", experiment_id, detail, undo)
+
+
+def both_names(entry: Document) -> Document:
+    """Return the two names of a planned experiment that is renamed for its deletion."""
+    freed = freed_name(entry["name"], entry["experiment_id"], format_ms(now_ms()))
+    return {NAME: entry["name"], FREED_NAME: freed}
+
+
+def renames(sessions: Sequence[Session]) -> dict[str, list[tuple[str, int]]]:
+    """Return the renames that sessions announced of experiments that they did not delete.
+
+    Of these experiments the names, and the times of their last update, may be ours.
+
+    Returns:
+        By experiment id: what it was to be called, and when by the server's clock, ms since the epoch.
+        Once one was to be renamed back, that is the later one.
+    """
+    found: dict[str, list[tuple[str, int]]] = {}
+    for session in sessions:
+        skew_ms = session.header.get("clock_skew_ms", 0)
+        for line in session.lines:
+            if line.get("kind") != "experiment":
+                continue
+            undo = line.get("undo", {})
+            name = undo.get(NAME if undo.get(RENAMED_BACK) else FREED_NAME)
+            if line["type"] == "intent" and name and FREED_NAME in undo:
+                moment = parse_time(line["time"]) + skew_ms
+                for experiment_id in line["ids"]:
+                    found.setdefault(experiment_id, []).append((name, moment))
+            elif line["type"] == "record" and line["outcome"] in {"deleted", "restored"}:
+                found.pop(line["id"], None)
+    return found
+
+
+def rename_back(
+    gateway: Gateway,
+    experiment_id: str,
+    undo: Document,
+    stop: threading.Event,
+    *,
+    announce: Callable[[], None] = lambda: None,
+    dry_run: bool = False,
+) -> str | None:
+    """Give an active experiment its name back that a prune changed to delete it.
+
+    One that is in the trash, or that somebody renamed since, is left as it is.
+
+    Args:
+        gateway: the server.
+        experiment_id: of the experiment.
+        undo: what a prune wrote down; with both names where that one renamed it.
+        stop: cuts waiting short.
+        announce: called right before the server is changed.
+        dry_run: change nothing.
+
+    Returns:
+        Why it keeps the other name, or None.
+
+    Raises:
+        ServerError: it could not be done; it can be repeated.
+    """
+
+    def look() -> Experiment | None:
+        wired = gateway.get_experiment(experiment_id)
+        found = json_parser.experiment(wired) if wired else None
+        is_here = found and (dry_run or found.lifecycle_stage == "active")
+        return found if is_here else None
+
+    found = look()
+    if found is None or not is_freed(found.name, experiment_id):
+        return None
+    called = f"it is called {found.name!r} now"
+    name = name_before(found.name, experiment_id, undo.get(NAME))
+    if name is None:
+        return f"{called}, and this journal does not say what it was called"
+    if other := gateway.get_experiment_by_name(name):
+        other_id = json_parser.experiment(other).experiment_id
+        return f"{called}, because experiment {other_id} has its name {name!r}"
+    if not dry_run:
+        announce()
+        send = partial(gateway.rename_experiment, experiment_id, name)
+        retry_until_confirmed(send, stop, lambda: (now := look()) is not None and now.name == name)
+    return None

@@ -1,0 +1,185 @@
+"""What comes of each planned entity: written to the journal, counted, and told whoever listens."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlflow_gc.apply.journal.file import Journal, Session
+from mlflow_gc.apply.recheck.checker import GONE, Finding
+from mlflow_gc.backend.interface import Failure, ServerError
+from mlflow_gc.domain.kinds import BY_NAME
+from mlflow_gc.plan.lazy_entries import Document
+
+HOPELESS_AFTER = 25
+"""Failures in a row after which the rest would only take long to fail, too."""
+UNREADABLE = "unreadable"
+"""Finding code for what could not be re-checked; becomes a failure."""
+
+OnSkip = Callable[[str, str, Finding], None]
+"""Called with kind, id and finding of everything that is not deleted."""
+
+
+@dataclass
+class Result:
+    """How a prune ended.
+
+    Attributes:
+        counts: number of entities by (kind, outcome), skips as ``skipped:<code>``.
+        interrupted: it was asked to stop and did.
+        fatal: the error that ended it early, or None.
+        failures: kind, id and words for each failure.
+        left: experiments in which other shards of the plan still have runs to delete.
+    """
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    interrupted: bool = False
+    fatal: ServerError | None = None
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def total(self, outcome: str) -> int:
+        """Return how many entities ended with an outcome, over all kinds."""
+        return sum(n for (_, o), n in self.counts.items() if o.split(":", 1)[0] == outcome)
+
+
+class Recorder:
+    """Records outcomes.
+
+    Args:
+        journal: where every attempt is written.
+        earlier: sessions of the same plan, whose work this one continues.
+        on_skip: called when something is not deleted.
+
+    Attributes:
+        journal: the same.
+        result: so far.
+        deleted: by kind, ids of what was deleted and may have to be rolled back; with what a session
+            that was cut off left to this one.
+        aborted: set when no further request may be sent.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        earlier: Sequence[Session],
+        on_skip: OnSkip = lambda _kind, _id, _finding: None,
+    ) -> None:
+        self.journal = journal
+        self.result = Result(counts=journal.counts)
+        self.deleted = _pending_rollback(earlier)
+        self.aborted = threading.Event()
+        self._unconfirmed = {key for session in earlier for key in session.unconfirmed()}
+        self._intended = {k: undo for s in earlier for k, undo in s.intended_undo().items()}
+        self._on_skip = on_skip
+        self._failed_in_a_row = 0
+
+    def to_delete(
+        self, kind: str, entries: Sequence[Document], findings: Mapping[str, Finding]
+    ) -> list[Document]:
+        """Record what is not to be deleted by its finding, and return the entries that are."""
+        wanted: list[Document] = []
+        gone = "already_deleted" if BY_NAME[kind].is_recoverable else "gone"
+        for entry in entries:
+            entity_id = BY_NAME[kind].id_of(entry)
+            finding = findings[entity_id]
+            if finding.code is None:
+                wanted.append(entry)
+            elif finding.code == gone and (kind, entity_id) in self._unconfirmed:
+                # Our own delete of a session that was killed before it could write it down.
+                detail = "by an earlier session that was cut off"
+                undo = self.intended_undo(kind, entity_id)
+                self.record_deleted(kind, entity_id, detail=detail, undo=undo)
+            else:
+                self.record_kept(kind, entity_id, finding)
+        return wanted
+
+    def intended_undo(self, kind: str, entity_id: str) -> Document | None:
+        """Return the undo information that an earlier session wrote into its intent."""
+        return self._intended.get((kind, entity_id))
+
+    def intend(self, kind: str, entries: Sequence[Document], undo: Document | None = None) -> None:
+        """Write down what is about to be deleted, if anything is."""
+        if entries:
+            self.journal.intend(kind, [BY_NAME[kind].id_of(entry) for entry in entries], undo)
+
+    def record_deleted(
+        self, kind: str, entity_id: str, *, detail: str | None = None, undo: Document | None
+    ) -> None:
+        """Record a deletion."""
+        self._failed_in_a_row = 0
+        self.journal.record(kind, entity_id, "deleted", detail=detail, undo=undo)
+        self.deleted[kind].add(entity_id)
+
+    def record_kept(self, kind: str, entity_id: str, finding: Finding) -> None:
+        """Record that something is not deleted, for its finding.
+
+        Raises:
+            ServerError: see :meth:`count_failure`.
+        """
+        if finding.code == UNREADABLE:
+            self.count_failure(kind, entity_id, finding.detail)
+            return
+        self._failed_in_a_row = 0
+        self.journal.record(kind, entity_id, "skipped", reason=finding.code, detail=finding.detail)
+        self._on_skip(kind, entity_id, finding)
+
+    def record_failure(
+        self, kind: str, entity_id: str, detail: str, undo: Document | None = None
+    ) -> None:
+        """Record a failure."""
+        self.journal.record(kind, entity_id, "failed", detail=detail, undo=undo)
+        self.result.failures.append((kind, entity_id, detail))
+
+    def count_failure(self, kind: str, entity_id: str, detail: str) -> None:
+        """Record that a re-check or a deletion failed.
+
+        Raises:
+            ServerError: many did in a row; the rest would only take long to fail, too.
+        """
+        self.record_failure(kind, entity_id, detail)
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= HOPELESS_AFTER:
+            self.aborted.set()
+            raise ServerError(
+                f"{HOPELESS_AFTER} looks or deletions failed one after the other, the last with: "
+                f"{detail}",
+                Failure.AMBIGUOUS,
+            )
+
+    def kept_runs(self, since: int = 0) -> dict[str, str]:
+        """Return runs that this session did not delete and that are there, with words why.
+
+        Args:
+            since: leave out the first of ``journal.kept``.
+        """
+        return {
+            record["id"]: record.get("detail") or record["outcome"]
+            for record in self.journal.kept[since:]
+            if record["kind"] == "run" and record["reason"] not in GONE
+        }
+
+
+def _pending_rollback(sessions: Sequence[Session]) -> dict[str, set[str]]:
+    """Return, by kind, the ids of what was deleted and may still have to be rolled back.
+
+    A session that was cut off leaves its batch to the next one; what a completed session deleted
+    is confirmed, and may be somebody else's by now, unless its rollback failed.
+    """
+    deleted: dict[str, set[str]] = {kind: set() for kind in BY_NAME}
+    failed: dict[str, set[str]] = {kind: set() for kind in deleted}
+    for session in sessions:
+        for record in session.records:
+            kind, entity_id, outcome = record["kind"], record["id"], record["outcome"]
+            if outcome == "deleted":
+                deleted[kind].add(entity_id)
+            elif outcome == "restored":
+                deleted[kind].discard(entity_id)
+                failed[kind].discard(entity_id)
+            elif outcome == "failed" and entity_id in deleted[kind]:
+                failed[kind].add(entity_id)
+        if session.end and session.end["ended"] == "completed":
+            deleted = {kind: set(ids) for kind, ids in failed.items()}
+    return deleted

@@ -1,0 +1,401 @@
+"""What the server holds right now of planned entities and of what may protect them.
+
+Everything that a re-check asks the server is read here and handed on as frozen data; what follows
+from it says ``checker.py``.  What protects (registry, new and nested runs, traces) is read once for
+all and then kept up to date; the planned entities are read each time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from mlflow_gc.apply.recheck.checker import (
+    RECHECK_VALID_S,
+    ExperimentEvidence,
+    RegistryEvidence,
+    RunEvidence,
+    without_own_changes,
+)
+from mlflow_gc.apply.recheck.live_dependents import Dependents
+from mlflow_gc.apply.recheck.live_groups import LiveGroups
+from mlflow_gc.apply.recheck.live_reader import LiveReader
+from mlflow_gc.apply.recheck.live_registry import RegistryView
+from mlflow_gc.backend.interface import Failure, Gateway, Json, ServerError
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
+from mlflow_gc.domain.source_references import possible_runs_behind
+from mlflow_gc.domain.traces import Traces
+from mlflow_gc.errors import ExitCode
+from mlflow_gc.inventory.scan import (
+    IDS_A_CALL,
+    is_refused,
+    parents_above,
+    probe,
+    read_contents,
+    read_histories,
+)
+from mlflow_gc.inventory.traces import read_traces
+from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.retention.decision import Decisions
+from mlflow_gc.retention.engine import experiments_to_probe, trash_since
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.runs import runs_behind_registry
+
+_EVIDENCE_VALID_S = RECHECK_VALID_S / 2
+_TRACES_SHARE = 10
+_NOTHING = Inventory({}, {}, {}, {}, {})
+
+Renames = Mapping[str, Sequence[tuple[str, int]]]
+"""By experiment id: what this plan renamed it to, and when by the server's clock, ms since the epoch."""
+
+
+class PartialView(ServerError):
+    """The server may hide evidence from this account."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            Failure.UNAUTHORIZED,
+            hint="Use the account of an administrator of the server. A plan made with "
+            "--accept-partial-view can be applied as it is, at your own risk.",
+        )
+
+
+def refuse_partial_view(gateway: Gateway, policy: Policy) -> None:
+    """Refuse to go on when the server may hide from this account what protects something.
+
+    Rights can be taken away in the middle of a prune.
+
+    Raises:
+        PartialView: and the plan does not accept that.
+    """
+    hidden = gateway.partial_view()
+    if hidden and not policy.evidence.accept_partial_view:
+        raise PartialView(hidden)
+
+
+class LiveEvidence:
+    """Reads evidence for re-checks.  Every method raises ``ServerError``.
+
+    Args:
+        gateway: where to read.
+        plan: a verified plan, or only its ``runs``, ``protected`` runs and ``server``.
+        policy: of the plan.
+
+    Attributes:
+        registry: registered models and their versions.
+        dependents: runs that may need a planned one.
+    """
+
+    def __init__(self, gateway: Gateway, plan: Document, policy: Policy) -> None:
+        self._gateway = gateway
+        # Of what is read from here on: a large registry takes its time.
+        self._refreshed_at = time.monotonic()
+        self._policy = policy
+        self.registry = RegistryView(gateway, gateway.other_workspaces())
+        self._planned_runs = {entry["run_id"] for entry in plan["runs"]}
+        self._workspace: str | None = plan["server"]["workspace"]
+        self._reader = LiveReader(gateway, policy.wanted)
+        self.dependents = Dependents(gateway, self._reader, policy, plan)
+        self._groups = LiveGroups(self._reader, policy, self._workspace)
+        self._refreshing = threading.Lock()
+        self._reading_traces = threading.Lock()
+        self._traces: Traces | None = None
+        self._traces_read_at = 0.0
+        self._traces_took_s = 0.0
+        self._reader.read_experiment_ids()
+        if self._planned_runs:
+            self.dependents.read_all(plan["runs"])
+
+    @property
+    def makers(self) -> set[str]:
+        """Planned runs that made logged models which are still there."""
+        return self.dependents.makers
+
+    def refresh(self, *, older_than_s: float = 0.0) -> None:
+        """Bring what protects up to date.
+
+        Args:
+            older_than_s: do nothing when it was done within so many seconds.
+        """
+        with self._refreshing:
+            began = time.monotonic()
+            if began - self._refreshed_at < older_than_s:
+                return
+            refuse_partial_view(self._gateway, self._policy)
+            self.registry = self.registry.refreshed()
+            if self._planned_runs:
+                self.dependents.read_new()
+            self._refreshed_at = began
+
+    def reread(self) -> None:
+        """Read the registry and the list of experiments again, whatever their time stamps say.
+
+        :meth:`refresh` finds what is new by its stamp, and a server whose clock is behind stamps what
+        it makes as if it were old.
+        """
+        with self._refreshing:
+            self.registry = self.registry.reread()
+            self._reader.read_experiment_ids()
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    def of_runs(
+        self, entries: Sequence[Document], deleted: Collection[str], kept: Mapping[str, str]
+    ) -> RunEvidence:
+        """Read planned runs with what matters to them, see :class:`RunEvidence`."""
+        read_at, registry = self._fresh(), self.registry
+        self.dependents.read_models_of({entry["run_id"] for entry in entries})
+        # What came between a re-check and the deletion is only seen by what is read after that.
+        traces = self._traces_now(older_than_s=0.0 if deleted else _EVIDENCE_VALID_S)
+        found = self._reader.planned_runs(entries)
+        for run_id in found.keys() & deleted:
+            found[run_id] = replace(found[run_id], lifecycle_stage="active")
+        active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
+        active = read_histories(self._gateway, active.values())
+        if self.dependents.there_are_models():
+            active = read_contents(self._gateway, active.values(), with_inputs=True)
+        active = {i: traces.of(run) for i, run in active.items()}
+        experiments = self._reader.experiments({run.experiment_id for run in active.values()})
+        relatives, above = self._relatives(found, experiments)
+        if deleted:
+            # That the experiment was deleted as well, by this plan or by somebody, is no need.
+            experiments = {i: replace(e, lifecycle_stage="active") for i, e in experiments.items()}
+        inventory = replace(
+            self._registry_inventory(registry),
+            experiments=experiments,
+            runs={**relatives, **active},
+            logged_models={**registry.logged_models, **self.dependents.made},
+            parents_in_trash={**self.dependents.parents_in_trash, **above},
+        )
+        return RunEvidence(read_at, found, inventory, {**self.dependents.retained}, kept, deleted)
+
+    def active_among(self, run_ids: Collection[str]) -> set[str]:
+        """Return which of some runs are active."""
+        active = self._reader.runs_by_id(sorted(run_ids), view="ACTIVE_ONLY")
+        return {run.run_id for run in active}
+
+    def needed_among(self, deleted: Collection[str], kept: Mapping[str, str]) -> set[str]:
+        """Return which deleted runs something may need now that is there, whatever its times say.
+
+        The whole registry and all nested runs of the server are read again: this also finds a child
+        whose start time was set back, and an older run that was made a child; and what uses the
+        models that deleted runs made.
+
+        Args:
+            deleted: runs that this prune deleted.
+            kept: planned runs that it did not delete, with words why.
+        """
+        self.reread()
+        registry = self.registry
+        versions = [*registry.versions.values(), *registry.foreign_versions]
+        behind = possible_runs_behind(registry.models.values(), versions, registry.logged_models)
+        needed = behind | self.dependents.parents(kept.keys())
+        return (needed | self.dependents.makers_in_use(deleted, kept)).intersection(deleted)
+
+    def _relatives(
+        self, found: Mapping[str, Run], experiments: Mapping[str, Experiment]
+    ) -> tuple[dict[str, Run], dict[str, str]]:
+        """Return active runs outside the plan that matter to these, and the parents in the trash.
+
+        Those nested with them, those that use what they made, and all runs of their experiments
+        where the policy keeps some.  Of runs in the trash that these are nested in: what each is
+        nested in itself.
+        """
+        relatives = dict(self.dependents.runs)
+
+        def read(run_ids: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+            for run in self._reader.runs_by_id(run_ids):
+                if run.lifecycle_stage == "active":
+                    relatives.setdefault(run.run_id, run)
+                else:
+                    yield run.run_id, run.parent_run_id
+
+        # What is above them was in the trash when the plan was made, or it would be in the plan, or
+        # protect them.
+        above = parents_above(found.values(), found.keys() | self._planned_runs, read)
+        if self._policy.needs_groups:
+            for _, experiment in sorted(experiments.items()):
+                # What is known of a relative is more: a search leaves out what it reads.
+                relatives = {**self._groups.of(experiment), **relatives}
+        return {i: run for i, run in relatives.items() if i not in found}, above
+
+    # -- experiments ---------------------------------------------------------------------------
+
+    def of_experiments(
+        self,
+        entries: Sequence[Document],
+        renames: Renames,
+        deleted_with: Mapping[str, Collection[str]] | None,
+    ) -> ExperimentEvidence:
+        """Read planned experiments, without looking into them yet (see :meth:`probed`).
+
+        Args:
+            entries: entries of the plan's ``experiments``.
+            renames: what this plan renamed.
+            deleted_with: after this prune deleted them: the runs that were in the trash of each
+                right before.
+        """
+        read_at, registry = self._fresh(), self.registry
+        is_after_delete = deleted_with is not None
+        planned = {entry["experiment_id"]: entry for entry in entries}
+        found = {
+            i: without_own_changes(
+                e, planned[i], renames.get(i, ()), is_after_delete=is_after_delete
+            )
+            for i, e in self._reader.experiments({*planned}).items()
+        }
+        active = {i: e for i, e in found.items() if e.lifecycle_stage == "active"}
+        inventory = replace(
+            self._registry_inventory(registry),
+            experiments=active,
+            runs={run.run_id: run for run in self._runs_in(sorted(active), deleted_with)},
+            logged_models=self._reader.newest_logged_models(sorted(active)),
+        )
+        return ExperimentEvidence(read_at, found, inventory, is_after_delete)
+
+    def probed(self, evidence: ExperimentEvidence, decisions: Decisions) -> ExperimentEvidence:
+        """Look into experiments that nothing else protects, by decisions on that evidence."""
+        waiting = experiments_to_probe(decisions)
+        inventory = evidence.inventory
+        if waiting and not evidence.is_after_delete:
+            traces = self._traces_now(older_than_s=_EVIDENCE_VALID_S)
+            if traces.would_be_lost() & self._planned_runs:
+                # Of runs that this prune deleted they are gone by now.
+                traces = self._traces_now(at_any_cost=True)
+            inventory = replace(inventory, traces=traces)
+        since_ms = trash_since(self._policy, inventory)
+        deleted = evidence.is_after_delete
+        inventory = probe(self._gateway, inventory, waiting, since_ms=since_ms, deleted=deleted)
+        if inventory.diagnostics:
+            raise ServerError(inventory.diagnostics[0].message, Failure.AMBIGUOUS)
+        return replace(evidence, inventory=inventory)
+
+    def trash_of(self, experiment_ids: Sequence[str]) -> dict[str, Document]:
+        """Return what ``restore`` needs for experiments: the runs in their trash right now.
+
+        Restoring an experiment brings back every run in it, whenever that was deleted
+        (docs/explanation/mlflow-facts.md#trash-restores-all); these have to return to the trash.  ``registered`` says by which version
+        some of them are named today, in spite of which somebody deleted them.
+        """
+        trash: dict[str, dict[str, Run]] = {experiment_id: {} for experiment_id in experiment_ids}
+        for run in self._reader.runs_in(experiment_ids, view="DELETED_ONLY"):
+            trash[run.experiment_id][run.run_id] = run
+        undo: dict[str, Document] = {}
+        registry = self._registry_inventory(self.registry)
+        logged_models = {**registry.logged_models, **self.dependents.made}
+        for experiment_id, runs in trash.items():
+            undo[experiment_id] = {"deleted_runs": sorted(runs)}
+            others = {i: run for i, run in runs.items() if i not in self._planned_runs}
+            if not others:
+                continue
+            inventory = replace(registry, runs=others, logged_models=logged_models)
+            if behind := runs_behind_registry(inventory):
+                undo[experiment_id]["registered"] = {i: list(behind[i].via) for i in sorted(behind)}
+        return undo
+
+    def has_planned_runs(self, experiment_id: str) -> bool:
+        """Tell whether an experiment holds active runs that the plan (all of it) deletes."""
+        found, _ = self._gateway.search_runs([experiment_id], max_results=IDS_A_CALL)
+        return any(run.run_id in self._planned_runs for run in found)
+
+    def _runs_in(
+        self, experiment_ids: Sequence[str], deleted_with: Mapping[str, Collection[str]] | None
+    ) -> Iterator[Run]:
+        """Yield active runs; in deleted experiments those that were not in their trash before."""
+        if deleted_with is None:
+            yield from self._reader.runs_in(experiment_ids)
+            return
+        for run in self._reader.runs_in(experiment_ids, view="ALL"):
+            if run.run_id not in deleted_with[run.experiment_id]:
+                yield replace(run, lifecycle_stage="active")
+
+    # -- registry ------------------------------------------------------------------------------
+
+    def of_version(self, entry: Document) -> RegistryEvidence:
+        """Read a planned model version with all versions that matter to it."""
+        read_at, registry = self._fresh(), self.registry
+        name, number = entry["name"], entry["version"]
+        model, refusal = self._registered_model(name)
+        found = self._gateway.get_model_version(name, number) if model is not None else None
+        if model is None or found is None:
+            return RegistryEvidence(read_at, _NOTHING, refusal=refusal)
+        inventory = replace(
+            _NOTHING,
+            registered_models={**registry.models, name: json_parser.registered_model(model)},
+            model_versions={
+                **self._versions_of(model),
+                **registry.copies_of(name, number),
+                (name, number): json_parser.model_version(found),
+            },
+            workspace=self._workspace,
+        )
+        return RegistryEvidence(read_at, inventory, json_parser.version_aliases(found))
+
+    def of_registered_model(self, entry: Document) -> RegistryEvidence:
+        """Read a planned registered model with its versions."""
+        read_at = self._fresh()
+        model, refusal = self._registered_model(entry["name"])
+        if model is None:
+            return RegistryEvidence(read_at, _NOTHING, refusal=refusal)
+        inventory = replace(
+            _NOTHING,
+            registered_models={entry["name"]: json_parser.registered_model(model)},
+            model_versions=self._versions_of(model),
+            workspace=self._workspace,
+        )
+        return RegistryEvidence(read_at, inventory)
+
+    def _registered_model(self, name: str) -> tuple[Json | None, str]:
+        """Return a registered model, None where there is none, and why its name is refused."""
+        try:
+            return self._gateway.get_registered_model(name), ""
+        except ServerError as error:
+            if not is_refused(error, name):
+                raise
+            return None, error.message
+
+    def _versions_of(self, model: Json) -> Mapping[tuple[str, str], ModelVersion]:
+        return self.registry.versions_now(model, ranked=self._policy.ranks_versions)
+
+    # -- shared --------------------------------------------------------------------------------
+
+    def _fresh(self) -> float:
+        """Return the ``time.monotonic()`` that what protects is known of, at most seconds ago."""
+        self.refresh(older_than_s=_EVIDENCE_VALID_S)
+        return self._refreshed_at
+
+    def _registry_inventory(self, registry: RegistryView) -> Inventory:
+        """Return an inventory of nothing but the registry."""
+        return replace(
+            _NOTHING,
+            registered_models=registry.models,
+            model_versions=registry.versions,
+            foreign_versions=registry.foreign_versions,
+            logged_models=registry.logged_models,
+            workspace=self._workspace,
+        )
+
+    def _traces_now(self, *, older_than_s: float = 0.0, at_any_cost: bool = False) -> Traces:
+        """Return what traces say about runs, as of a moment ago.
+
+        Nothing tells which assessments are new, so all traces are read each time.  Where that takes
+        long, it is done less often: for a tenth of the time at most.
+
+        Args:
+            older_than_s: do not read them again when it was done within so many seconds.
+            at_any_cost: read them again, however long it takes.
+        """
+        with self._reading_traces:
+            began = time.monotonic()
+            valid_s = max(older_than_s, _TRACES_SHARE * self._traces_took_s)
+            traces = self._traces
+            if traces is None or at_any_cost or began - self._traces_read_at > valid_s:
+                self._traces = traces = read_traces(self._gateway, self._reader.experiment_ids)
+                self._traces_read_at, self._traces_took_s = began, time.monotonic() - began
+            return traces

@@ -1,0 +1,148 @@
+"""Searches for runs and experiments as they are now, several requests at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from mlflow_gc.backend.interface import Gateway, pages
+from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import Experiment, LoggedModel, Run
+from mlflow_gc.domain.tag_selection import Wanted
+from mlflow_gc.inventory.scan import (
+    EXPERIMENTS_A_CALL,
+    IDS_A_CALL,
+    chunks,
+    read_experiments,
+    runs_by_id,
+)
+from mlflow_gc.plan.lazy_entries import Document
+
+NESTED = "tags.`mlflow.parentRunId` LIKE '%'"
+"""Filter for all nested runs."""
+
+# Asking for one experiment takes a server as long as so many on a page of them.
+_EXPERIMENTS_FOR_ONE = 50
+
+_Group = TypeVar("_Group")
+_Found = TypeVar("_Found")
+
+
+class LiveReader:
+    """Reads runs, experiments and logged models.  Every method raises ``ServerError``.
+
+    Args:
+        gateway: where to read.
+        wanted: what a decision needs of runs.
+
+    Attributes:
+        experiment_ids: all experiments of the server, as far as they are known.
+    """
+
+    def __init__(self, gateway: Gateway, wanted: Wanted) -> None:
+        self._gateway = gateway
+        self._wanted = wanted
+        self.experiment_ids: list[str] = []
+
+    def read_experiment_ids(self, filter_string: str = "") -> set[str]:
+        """Add experiments to those that are known, and return their ids."""
+        search = partial(self._gateway.search_experiments, view="ALL", filter_string=filter_string)
+        found = {json_parser.experiment(e).experiment_id for e in pages(search)}
+        self.experiment_ids = sorted(found.union(self.experiment_ids))
+        return found
+
+    def experiments(self, experiment_ids: set[str]) -> dict[str, Experiment]:
+        """Read experiments of any lifecycle stage: a few by one, many among all there are."""
+        found: dict[str, Experiment] = {}
+        if len(experiment_ids) * _EXPERIMENTS_FOR_ONE >= len(self.experiment_ids):
+            every = read_experiments(self._gateway)
+            found = {i: experiment for i, experiment in every.items() if i in experiment_ids}
+        # Pages may miss one while others are purged; what is not there is not there by its id.
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            rest = pool.map(self._gateway.get_experiment, sorted(experiment_ids - found.keys()))
+            read = [json_parser.experiment(each) for each in rest if each]
+        return {**found, **{experiment.experiment_id: experiment for experiment in read}}
+
+    def search(self, experiment_ids: Sequence[str], **kwargs: Any) -> Iterator[Run]:
+        """Yield runs with what a decision needs of them, as one search returns them."""
+        search = partial(self._gateway.search_runs, experiment_ids, wanted=self._wanted, **kwargs)
+        return pages(search)
+
+    def runs_in(
+        self, experiment_ids: Sequence[str], *, filter_string: str = "", view: str = "ACTIVE_ONLY"
+    ) -> Iterator[Run]:
+        """Yield runs of experiments, however many these are."""
+        search = partial(self.search, filter_string=filter_string, view=view)
+        return self._in_parallel(search, list(chunks(experiment_ids, EXPERIMENTS_A_CALL)))
+
+    def active_runs(self, filter_string: str) -> Iterator[Run]:
+        """Yield active runs of all experiments."""
+        return self.runs_in(self.experiment_ids, filter_string=filter_string)
+
+    def runs_by_id(
+        self,
+        run_ids: Sequence[str],
+        experiment_ids: Sequence[str] | None = None,
+        *,
+        view: str = "ALL",
+        wanted: Wanted | None = None,
+    ) -> Iterator[Run]:
+        """Yield runs of some experiments, or of all, by their ids."""
+        where = self.experiment_ids if experiment_ids is None else experiment_ids
+        wanted = wanted or self._wanted
+        return runs_by_id(self._gateway, run_ids, where, view=view, wanted=wanted)
+
+    def planned_runs(self, entries: Sequence[Document]) -> dict[str, Run]:
+        """Return planned runs of any lifecycle stage, by id, with their contents."""
+        by_id = partial(self.runs_by_id, wanted=replace(self._wanted, contents=True))
+
+        def read(group: Sequence[Document]) -> Iterator[Run]:
+            experiment_ids = sorted({entry["experiment_id"] for entry in group})
+            return by_id([entry["run_id"] for entry in group], experiment_ids)
+
+        groups = list(chunks(entries, IDS_A_CALL))
+        found = {run.run_id: run for run in self._in_parallel(read, groups)}
+        # What is not where the plan saw it may have been moved: that is a change, it is not gone.
+        lost = [entry["run_id"] for entry in entries if entry["run_id"] not in found]
+        return {**found, **{run.run_id: run for run in by_id(lost)}}
+
+    def runs_with_inputs(self, run_ids: Collection[str], wanted: Wanted | None = None) -> list[Run]:
+        """Return those of some runs that exist, with the logged models that they read.
+
+        A search lists only what a run put out (runs/search of 3.0 to 3.17).
+
+        Args:
+            run_ids: of any lifecycle stage.
+            wanted: what to keep of their tags and metrics; None for all tags and no metric.
+        """
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            found = pool.map(self._gateway.get_run, sorted(run_ids))
+            return [json_parser.run(run, wanted) for run in found if run]
+
+    def newest_logged_models(self, experiment_ids: Sequence[str]) -> Mapping[str, LoggedModel]:
+        """Return the newest logged model of each experiment that holds some; few do."""
+        newest = partial(self._gateway.search_logged_models, newest_first=True, max_results=1)
+        if not experiment_ids or not newest(experiment_ids)[0]:
+            return {}
+        found = [each for i in experiment_ids for each in newest([i])[0]]
+        return {model.model_id: model for model in map(json_parser.logged_model, found)}
+
+    def holds_logged_models(self) -> bool:
+        """Tell whether the server holds logged models, which runs may have read."""
+        groups = chunks(self.experiment_ids, EXPERIMENTS_A_CALL)
+        return any(self._gateway.search_logged_models(ids, max_results=1)[0] for ids in groups)
+
+    def _in_parallel(
+        self, read: Callable[[_Group], Iterable[_Found]], groups: Sequence[_Group]
+    ) -> Iterator[_Found]:
+        """Yield what is found in groups, several of which are read at once."""
+        if self._gateway.max_parallel == 1 or len(groups) == 1:
+            for group in groups:
+                yield from read(group)
+            return
+        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
+            for found in pool.map(lambda group: list(read(group)), groups):
+                yield from found

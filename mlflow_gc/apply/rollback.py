@@ -1,0 +1,170 @@
+"""The post-delete check, and what is rolled back at once because somebody came to need it.
+
+MLflow has no conditional delete: between the re-check of an entity and its deletion anything may
+happen.  So what can be restored is checked again after its deletion.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from mlflow_gc.apply import batching
+from mlflow_gc.apply.experiment_names import FREED_NAME, ExperimentNames, rename_back
+from mlflow_gc.apply.outcomes import Recorder
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.apply.recheck.recheck import Recheck
+from mlflow_gc.apply.restore_plan import OldTrash
+from mlflow_gc.backend.interface import ABORT_ON, Gateway, ServerError
+from mlflow_gc.backend.retries import retry_until_confirmed
+from mlflow_gc.plan.lazy_entries import Document
+
+OnRollback = Callable[[str], None]
+"""Called at once with a sentence about something that was rolled back."""
+
+
+class Rollback:
+    """Checks what was deleted, and rolls back.  Every method raises ``ServerError``.
+
+    What cannot be checked is still pending for the next session, which begins with it.
+
+    Args:
+        gateway: the server.
+        plan: a verified plan.
+        recheck: of the same plan.
+        recorder: where outcomes are recorded.
+        names: of experiments that the plan renames.
+        stop: cuts waiting short.
+        on_rollback: called when something was rolled back.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        plan: Document,
+        recheck: Recheck,
+        recorder: Recorder,
+        names: ExperimentNames,
+        *,
+        stop: threading.Event,
+        on_rollback: OnRollback,
+    ) -> None:
+        self._gateway = gateway
+        self._plan = plan
+        self._recheck = recheck
+        self._recorder = recorder
+        self._names = names
+        self._stop = stop
+        self._on_rollback = on_rollback
+        self._lossy = {
+            *(("run", e["run_id"]) for e in plan["runs"] if not e["reversible"]),
+            *(
+                ("experiment", e["experiment_id"])
+                for e in plan["experiments"]
+                if not e["reversible"]
+            ),
+        }
+
+    def check_runs(self, entries: Sequence[Document], kept: Mapping[str, str]) -> None:
+        """Roll back what of a batch is needed after all, with the rest of retained trees.
+
+        Args:
+            entries: the batch.
+            kept: planned runs that are not deleted, with words why.
+        """
+        deleted = self._recorder.deleted["run"] & {entry["run_id"] for entry in entries}
+        if not deleted:
+            return
+        self._recheck.evidence.refresh()
+        for run_id, finding in self._recheck.runs_to_roll_back(entries, deleted, kept).items():
+            self._roll_back("run", run_id, finding, partial(self._gateway.restore_run, run_id))
+        self._recorder.journal.sync()
+
+    def check_all_runs(self) -> None:
+        """Once, when all runs are done: does anything need one that its times did not give away?"""
+        if not self._recorder.deleted["run"]:
+            return
+        kept = self._recorder.kept_runs()
+        restored = self._recheck.evidence.active_among(self._recorder.deleted["run"])
+        kept |= dict.fromkeys(restored, "somebody restored it meanwhile")
+        self._recorder.deleted["run"] -= restored
+        needed = self._recheck.evidence.needed_among(self._recorder.deleted["run"], kept)
+        needed -= {i for kind, i, _ in self._recorder.result.failures if kind == "run"}
+        if not needed:
+            return
+        for levels in batching.run_batches(self._plan["runs"], lambda: batching.BATCH):
+            entries = batching.flat(levels)
+            if any(entry["run_id"] in needed for entry in entries):
+                self.check_runs(entries, kept)
+
+    def check_experiments(self, entries: Sequence[Document], undo: Mapping[str, Document]) -> None:
+        """Roll back experiments that somebody began to use while they were deleted.
+
+        Args:
+            entries: of the plan's ``experiments``, those that were deleted.
+            undo: by id, what ``restore`` would need.
+        """
+        if not entries:
+            return
+        self._recheck.evidence.refresh()
+        before = {i: frozenset(known.get("deleted_runs", ())) for i, known in undo.items()}
+        for experiment_id, known in undo.items():
+            if FREED_NAME in known:
+                self._names.expect(experiment_id, known[FREED_NAME])
+        findings = self._recheck.experiments_to_roll_back(entries, before)
+        for experiment_id, finding in findings.items():
+            known = undo[experiment_id]
+            trash = self._old_trash(experiment_id, known)
+            restore = partial(self._restore_experiment, trash, experiment_id, known)
+            self._roll_back("experiment", experiment_id, finding, restore)
+        self._recorder.journal.sync()
+
+    def _roll_back(
+        self, kind: str, entity_id: str, finding: Finding, restore: Callable[[], object]
+    ) -> None:
+        """Undo one of our own deletions at once, with a loud record."""
+        why = f"{finding.code}: {finding.detail}"
+        try:
+            retry_until_confirmed(restore, self._stop)
+        except ServerError as error:
+            detail = f"It should be put back ({why}). {error.message}"
+            self._recorder.record_failure(kind, entity_id, detail)
+            if error.failure in ABORT_ON:
+                raise
+            return
+        if (kind, entity_id) in self._lossy:
+            whose = "its assessments" if kind == "run" else "assessments of runs in its trash"
+            why = f"{why} (without {whose}: deleting it wiped them for good)"
+        self._record(kind, entity_id, finding, why)
+        what = f"{kind.replace('_', ' ')} {entity_id}"
+        self._on_rollback(f"{what} was deleted and put back at once: {why}")
+
+    def _old_trash(self, experiment_id: str, undo: Document) -> OldTrash:
+        policy = self._recheck.policy
+        return OldTrash(
+            self._gateway,
+            {experiment_id: undo},
+            # Once begun it is brought to its end: a later session finds it active.
+            threading.Event(),
+            since_ms=policy.as_of_ms,
+            workspace=self._plan["server"]["workspace"],
+            evidence=policy.evidence,
+        )
+
+    def _restore_experiment(self, trash: OldTrash, experiment_id: str, undo: Document) -> None:
+        trash.restore(experiment_id, record=self._record_old_trash)
+        if kept := rename_back(self._gateway, experiment_id, undo, self._stop):
+            self._on_rollback(f"experiment {experiment_id} is back, but {kept}")
+
+    def _record_old_trash(self, run_id: str, finding: Finding | None) -> None:
+        """Say of a run that was in the trash of an experiment that is back why it is active now."""
+        if finding is None or finding.code == "already_active":
+            return
+        why = f"{finding.code}: {finding.detail}"
+        self._record("run", run_id, finding, why)
+        self._on_rollback(f"run {run_id} came back with its experiment and is left active: {why}")
+
+    def _record(self, kind: str, entity_id: str, finding: Finding, why: str) -> None:
+        self._recorder.deleted[kind].discard(entity_id)
+        self._recorder.journal.record(kind, entity_id, "restored", reason=finding.code, detail=why)
