@@ -90,6 +90,12 @@ class Deletion:
                 detail = f"confirmed by a look after: {unclear.message}"
                 self._recorder.record_deleted(kind, entity_id, detail=detail, undo=undo)
                 return True
+            if finding.code == UNREADABLE:
+                is_unconfirmed = unclear is not None
+                self._recorder.count_failure(
+                    kind, entity_id, finding.detail, unconfirmed=is_unconfirmed
+                )
+                return False
             if finding.code is not None:
                 self._recorder.record_kept(kind, entity_id, finding)
                 return False

@@ -127,19 +127,29 @@ class Recorder:
         self._on_skip(kind, entity_id, finding)
 
     def record_failure(
-        self, kind: str, entity_id: str, detail: str, undo: Document | None = None
+        self,
+        kind: str,
+        entity_id: str,
+        detail: str,
+        undo: Document | None = None,
+        *,
+        unconfirmed: bool = False,
     ) -> None:
-        """Record a failure."""
-        self.journal.record(kind, entity_id, "failed", detail=detail, undo=undo)
+        """Record a failure; see :meth:`~mlflow_gc.apply.journal.file.Journal.record`."""
+        self.journal.record(
+            kind, entity_id, "failed", detail=detail, undo=undo, unconfirmed=unconfirmed
+        )
         self.result.failures.append((kind, entity_id, detail))
 
-    def count_failure(self, kind: str, entity_id: str, detail: str) -> None:
+    def count_failure(
+        self, kind: str, entity_id: str, detail: str, *, unconfirmed: bool = False
+    ) -> None:
         """Record that a re-check or a deletion failed.
 
         Raises:
             ServerError: many did in a row; the rest would only take long to fail, too.
         """
-        self.record_failure(kind, entity_id, detail)
+        self.record_failure(kind, entity_id, detail, unconfirmed=unconfirmed)
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= HOPELESS_AFTER:
             self.aborted.set()

@@ -74,6 +74,7 @@ class Restorer:
             self._stop,
             since_ms=parse_time(header["started_at"]),
             brought_back=undo.runs,
+            keep_tag=header.get("keep_tag", KEEP),
             workspace=header["server"]["workspace"],
         )
         self._restored_experiments: set[str] = set()
@@ -97,7 +98,9 @@ class Restorer:
         to_trash, retained = self._trash.to_trash(deleted)
         for experiment in found:
             if experiment.lifecycle_stage == "active":
-                to_trash += self._left_to_do(experiment)
+                left, needed = self._left_to_do(experiment)
+                to_trash += left
+                retained |= needed
         return to_trash, retained
 
     def run(self, journal: Journal, *, dry_run: bool = False) -> ServerError | None:
@@ -165,20 +168,20 @@ class Restorer:
             self._not_back("experiment", experiment_id, "gone", f"{_PURGED}, {_ANOTHER}")
             return
         begun: list[Entry] = []
-        if experiment.lifecycle_stage == "active":
+        retained: Mapping[str, Finding | None] = {}
+        is_active = experiment.lifecycle_stage == "active"
+        if is_active:
             if experiment_id not in self._begun:
                 self._name_back(experiment)
                 return
-            begun = self._left_to_do(experiment)
+            begun, retained = self._left_to_do(experiment)
         if self._dry_run:
-            is_active = experiment.lifecycle_stage == "active"
-            to_trash, retained = (begun, {}) if is_active else self._trash.to_trash([experiment_id])
-            for run_id, finding in {
-                **dict.fromkeys(e["run_id"] for e in to_trash),
-                **retained,
-            }.items():
-                self._record_old_trash(run_id, finding)
-        elif not self._trash.restore(
+            if not is_active:
+                begun, retained = self._trash.to_trash([experiment_id])
+            retained = {**dict.fromkeys(e["run_id"] for e in begun), **retained}
+        for run_id, finding in retained.items():
+            self._record_old_trash(run_id, finding)
+        if not self._dry_run and not self._trash.restore(
             experiment_id,
             begun=begun,
             intend=partial(self._intend, experiment_id),
@@ -227,12 +230,13 @@ class Restorer:
         self._journal.record("experiment", experiment_id, "restored", detail=detail or None)
         self._journal.sync()
 
-    def _left_to_do(self, experiment: Experiment) -> list[Entry]:
-        """Return what an earlier session still had to move to the trash.
+    def _left_to_do(self, experiment: Experiment) -> tuple[list[Entry], dict[str, Finding]]:
+        """Return what an earlier session still had to move to the trash, and what is left active.
 
         A journal is a file that anybody may have edited, so the server has to bear it out: that the
-        experiment was restored right after the session said that it would be, and of each run that
-        it is as it was then (``expect``).
+        experiment was restored right after the session said that it would be, of each run that it is
+        as it was then (``expect``), and that nothing protects it
+        (:meth:`~mlflow_gc.apply.restore_plan.OldTrash.still_to_trash`).
         """
         entries: dict[str, Entry] = {}
         allowed = set(self._trash.candidates(experiment.experiment_id))
@@ -246,7 +250,8 @@ class Restorer:
                     and entry["experiment_id"] == experiment.experiment_id
                     and entry["expect"].keys() >= KNOWN_KEYS["runs"]
                 )
-        return [entries[run_id] for run_id in sorted(entries)]
+        ordered = [entries[run_id] for run_id in sorted(entries)]
+        return self._trash.still_to_trash(experiment.experiment_id, ordered)
 
     def _intend(self, experiment_id: str, to_trash: Sequence[Entry]) -> None:
         undo = {"old_trash": list(to_trash)} if to_trash else None

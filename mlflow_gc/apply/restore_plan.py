@@ -18,6 +18,8 @@ from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
+from mlflow_gc.domain.tag_selection import KEEP, is_misspelt
+from mlflow_gc.domain.timestamps import DAY_MS, now_ms
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.scan import (
     IDS_A_CALL,
@@ -164,11 +166,15 @@ class OldTrash:
     """The runs that were in the trash of experiments before a prune deleted these experiments.
 
     Restoring an experiment brings back every run in it, whenever that was deleted
-    (docs/explanation/mlflow-facts.md#trash-restores-all), so these have to return there.  A journal says which they were; what does return lies in the trash
-    right before the experiment is restored (somebody may have restored it by hand since), and is
-    re-checked as a prune re-checks what it deletes: what somebody came to need since, or changes
-    meanwhile, is left active.  Its age and its own tags do not count: MLflow sets no tag on a run in
-    the trash, so whoever deleted it knew them.
+    (docs/explanation/mlflow-facts.md#trash-restores-all), so these have to return there.  A journal
+    says which they were; what does return lies in the trash right before the experiment is restored
+    (somebody may have restored it by hand since), and is re-checked as a prune re-checks what it
+    deletes: what somebody came to need since, or changes meanwhile, is left active.  Its age and its
+    own tags do not count: MLflow sets no tag on a run in the trash, so whoever deleted it knew them.
+
+    Where an earlier process was cut off after it had restored the experiment, only its journal says
+    what lay in the trash, and anybody may have edited that.  So these runs are protected like any
+    active run: by their tags, by activity in the last 30 days, by the registry of today.
 
     Without such runs this costs no request.  Else the evidence is read once (registry, experiments,
     nested and new runs), and per hundred runs their state four times.
@@ -181,6 +187,7 @@ class OldTrash:
         since_ms: when that prune began, ms since the epoch: newer runs may need one of these.
         stop: cuts waiting short, and ends between batches.
         brought_back: runs that come back, whatever was in the trash.
+        keep_tag: the tag that keeps what carries it, besides ``mlflow_gc.keep``.
         workspace: of the server; None where it has none.
         evidence: what the account has to see.
     """
@@ -193,6 +200,7 @@ class OldTrash:
         *,
         since_ms: int,
         brought_back: Collection[str] = (),
+        keep_tag: str = KEEP,
         workspace: str | None,
         evidence: Evidence | None = None,
     ) -> None:
@@ -207,6 +215,7 @@ class OldTrash:
             for run_id, via in known.get("registered", {}).items()
         }
         self._brought_back = frozenset(brought_back)
+        self._keep_tags = {KEEP, keep_tag}
         self._workspace = workspace
         self._policy = Policy(
             as_of_ms=since_ms,
@@ -281,7 +290,9 @@ class OldTrash:
         Raises:
             ServerError: one of the steps could not be done; it can be repeated.
         """
+        is_hearsay = False
         if self._is_active(experiment_id):
+            is_hearsay = experiment_id not in self._intended
             entries = self._intended.get(experiment_id, begun)
         else:
             entries, retained = self.to_trash([experiment_id])
@@ -297,7 +308,7 @@ class OldTrash:
         for batch in chunks(entries, IDS_A_CALL):
             if self._stop.is_set():
                 return False
-            self._move_to_trash(experiment_id, batch, record)
+            self._move_to_trash(experiment_id, batch, record, is_hearsay=is_hearsay)
         return True
 
     def _move_to_trash(
@@ -305,13 +316,24 @@ class OldTrash:
         experiment_id: str,
         entries: Sequence[Entry],
         record: Callable[[str, Finding | None], None],
+        *,
+        is_hearsay: bool,
     ) -> None:
-        """Move runs to the trash, as far as nobody needs them."""
+        """Move runs to the trash, as far as nobody needs them.
+
+        Args:
+            experiment_id: where they are.
+            entries: the runs.
+            record: called for each of them.
+            is_hearsay: only a journal says that they were in the trash.
+        """
         ids = [entry["run_id"] for entry in entries]
-        here = runs_by_id(self._gateway, ids, [experiment_id], view="ACTIVE_ONLY")
-        active = {run.run_id for run in here}
-        entries = [entry for entry in entries if entry["run_id"] in active]
-        retained = self._needed(entries)
+        if is_hearsay:
+            entries, retained = self.still_to_trash(experiment_id, entries)
+        else:
+            active = self._active(experiment_id, ids)
+            entries = [entry for entry in entries if entry["run_id"] in active]
+            retained = self._needed(entries)
         moved = [entry for entry in entries if entry["run_id"] not in retained]
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             # Deleting a run twice is the same as once.
@@ -325,7 +347,8 @@ class OldTrash:
             ]
         errors = {e["run_id"]: call.exception() for e, call in zip(moved, calls, strict=True)}
         # MLflow has no conditional delete: somebody may have come to need one in between.
-        for run_id, finding in self._needed(moved, again=True).items():
+        again = self._needed(moved, again=True, believes_journal=not is_hearsay)
+        for run_id, finding in again.items():
             retry_until_confirmed(partial(self._gateway.restore_run, run_id), self._stop)
             retained[run_id], errors[run_id] = finding, None
         for run_id in ids:
@@ -334,8 +357,57 @@ class OldTrash:
         for error in filter(None, errors.values()):
             raise error
 
-    def _needed(self, entries: Sequence[Entry], *, again: bool = False) -> dict[str, Finding]:
-        """Return those of the runs that must not go into the trash, with the reason."""
+    def still_to_trash(
+        self, experiment_id: str, entries: Sequence[Entry]
+    ) -> tuple[list[Entry], dict[str, Finding]]:
+        """Return which runs of an active experiment move to the trash, if only a journal says so.
+
+        Args:
+            experiment_id: of the experiment.
+            entries: what a journal says lay in its trash before it was restored.
+
+        Returns:
+            The runs that do; and why the others are left active, by run id.
+        """
+        active = self._active(experiment_id, [entry["run_id"] for entry in entries])
+        here = [entry for entry in entries if entry["run_id"] in active]
+        retained = self._needed(here, believes_journal=False)
+        retained |= self._protected_by_itself(experiment_id, [*active.values()])
+        return [entry for entry in here if entry["run_id"] not in retained], retained
+
+    def _active(self, experiment_id: str, run_ids: Sequence[str]) -> dict[str, Run]:
+        found = (
+            run
+            for ids in chunks(run_ids, IDS_A_CALL)
+            for run in runs_by_id(self._gateway, ids, [experiment_id], view="ACTIVE_ONLY")
+        )
+        return {run.run_id: run for run in found}
+
+    def _protected_by_itself(self, experiment_id: str, runs: Sequence[Run]) -> dict[str, Finding]:
+        """Return those of some active runs that their own tags, or their activity, protect."""
+        experiment = self._gateway.get_experiment(experiment_id)
+        tags = json_parser.experiment(experiment).tags if experiment else {}
+        since_ms = now_ms() - DEFAULT_TTL_DAYS * DAY_MS
+        found: dict[str, Finding] = {}
+        for run in read_histories(self._gateway, runs).values():
+            tagged = sorted(k for k in {*run.tags, *tags} if k in self._keep_tags or is_misspelt(k))
+            if tagged:
+                found[run.run_id] = Finding("protected", f"tag {tagged[0]}")
+            elif (run.last_activity_time(None) or now_ms()) >= since_ms:
+                days = f"it was active within the last {DEFAULT_TTL_DAYS} days"
+                found[run.run_id] = Finding("protected", days)
+        return found
+
+    def _needed(
+        self, entries: Sequence[Entry], *, again: bool = False, believes_journal: bool = True
+    ) -> dict[str, Finding]:
+        """Return those of the runs that must not go into the trash, with the reason.
+
+        Args:
+            entries: the runs.
+            again: they have just been moved there.
+            believes_journal: what the journal says protected them before does not protect them now.
+        """
         if not entries:
             return {}
         try:
@@ -345,7 +417,11 @@ class OldTrash:
             found = recheck.runs_to_roll_back(entries, {entry["run_id"] for entry in entries}, {})
         except PartialView as error:
             return {entry["run_id"]: Finding("protected", error.message) for entry in entries}
-        old = {run_id for run_id, finding in found.items() if self._was_protected(run_id, finding)}
+        old = {
+            run_id
+            for run_id, finding in found.items()
+            if believes_journal and self._was_protected(run_id, finding)
+        }
         # Nested with one of these, it was protected, too.
         return {
             run_id: finding

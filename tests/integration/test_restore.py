@@ -7,11 +7,12 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from support import server as store
-from support.plans import Journal
+from support.plans import Journal, rfc3339
 from support.proxy import SERVER_ERROR, UNAUTHORIZED
-from support.world import FRESH, KEEP_TAG
+from support.world import FRESH, KEEP_TAG, OLD
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from support.bench import Bench
@@ -287,6 +288,57 @@ def test_an_edited_journal_deletes_no_active_run(bench: Bench) -> None:
     before = bench.state()
     bench.cli("restore", journal, "--yes").expect(0)
     assert not bench.state().gone_since(before)
+
+
+def test_two_edited_journals_delete_nothing_that_something_protects(bench: Bench) -> None:
+    """That of the prune and that of its restore, with times, ids and ``expect`` as they should be."""
+    world = bench.world
+    world.run(world.experiment())
+    live = world.experiment(age=FRESH)
+    recent = world.run(live, age=FRESH)
+    tagged, misspelt, champion, resumed = (world.run(live) for _ in range(4))
+    world.metric(resumed, world.ago(OLD), step=5)
+    runs = [recent, tagged, misspelt, champion, resumed]
+    # What any reader can learn of active runs.
+    forecast = bench.report("--as-of", rfc3339(world.ago(-365)), name="forecast.json").document
+    known = {e["run_id"]: e["expect"] for e in forecast["runs"]}
+    world.tag_run(tagged, KEEP_TAG, "true")
+    world.tag_run(misspelt, "mlflow-gc.keep", "true")
+    world.metric(resumed, world.ago(FRESH), step=1)
+    world.version(world.model("fraud"), run_id=champion, aliases=["champion"])
+    plan = bench.report()
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    bench.cli("restore", journal, "--yes").expect(0)
+    own = journal.with_name(f"{journal.name}.restore.jsonl")
+    with store.open_database(world.database) as db:
+        row = "SELECT creation_time, last_update_time FROM experiments WHERE experiment_id = ?"
+        created, updated = map(rfc3339, db.execute(row, (int(live),)).fetchone())
+    undo = {
+        "deleted_runs": runs,
+        "creation_time": created,
+        "registered": {champion: ["model_version fraud/1", "alias champion"]},
+    }
+    for path, change in (
+        (journal, {"undo": undo}),
+        (own, {"undo": {"old_trash": [_forged(live, i, known) for i in runs]}, "time": updated}),
+    ):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        intent = next(x for x in lines if x["type"] == "intent" and x["kind"] == "experiment")
+        forged = [lines[0], intent | change | {"ids": [live]}]
+        path.write_text("".join(json.dumps(line) + "\n" for line in forged))
+    bench.cli("validate", journal, own).expect(0)
+    before = bench.state()
+    said = bench.cli("restore", journal, "--dry-run").expect(0).text
+    assert "would be put back into the trash" not in said
+    bench.cli("restore", journal, "--yes").expect(0)
+    assert not bench.state().gone_since(before)
+
+
+def _forged(home: str, run_id: str, known: Mapping[str, object]) -> dict[str, object]:
+    """What a restore writes down of a run in the old trash."""
+    entry = {"run_id": run_id, "run_name": "", "experiment_id": home, "parent_run_id": None}
+    return {**entry, "expect": known[run_id]}
 
 
 def test_only_brings_back_what_it_names(bench: Bench) -> None:

@@ -32,6 +32,9 @@ from mlflow_gc.plan.verification import check_format
 FORMAT = "mlflow-gc/journal"
 FORMAT_VERSION = "1.0"
 
+UNCONFIRMED = "unconfirmed"
+"""What a record of a failure says, as true, where the deletion may have been carried out."""
+
 SKIP_CODES = {
     "changed": "It is not what the plan saw; at a restore: the run's experiment is in the trash.",
     "protected": "Something protects it now.",
@@ -56,9 +59,14 @@ class Session:
     """All of it in the order of the file."""
 
     def unconfirmed(self) -> set[tuple[str, str]]:
-        """Return (kind, id) that were about to be touched and have no record: a kill in between."""
+        """Return (kind, id) that were about to be touched, and nobody knows whether they were.
+
+        A kill came in between, or all that came after an unclear response failed.
+        """
         intended = {(i["kind"], entity_id) for i in self.intents for entity_id in i["ids"]}
-        return intended - {(r["kind"], r["id"]) for r in self.records}
+        return intended - {
+            (r["kind"], r["id"]) for r in self.records if not r.get(UNCONFIRMED, False)
+        }
 
     def intended_undo(self) -> dict[tuple[str, str], Document]:
         """Return, by kind and id, the undo information in its intents."""
@@ -169,6 +177,7 @@ class Journal:
         reason: str | None = None,
         detail: str | None = None,
         undo: Document | None = None,
+        unconfirmed: bool = False,
     ) -> None:
         """Write the outcome of one attempt; it reaches the disk with the next sync.
 
@@ -179,6 +188,7 @@ class Journal:
             reason: a key of :data:`SKIP_CODES`; always there for a skip.
             detail: words for people.
             undo: what ``restore`` needs, or all that is known of what cannot be restored.
+            unconfirmed: of a failure: it may have been carried out all the same.
         """
         line: Document = {
             "type": "record",
@@ -192,6 +202,8 @@ class Journal:
             line["detail"] = hide(detail)
         if undo is not None:
             line["undo"] = undo
+        if unconfirmed:
+            line[UNCONFIRMED] = True
         # Told in the order of the file, whichever thread comes first.
         with self._lock:
             self._write(

@@ -280,8 +280,9 @@ class LiveEvidence:
         """Return what ``restore`` needs for experiments: the runs in their trash right now.
 
         Restoring an experiment brings back every run in it, whenever that was deleted
-        (docs/explanation/mlflow-facts.md#trash-restores-all); these have to return to the trash.  ``registered`` says by which version
-        some of them are named today, in spite of which somebody deleted them.
+        (docs/explanation/mlflow-facts.md#trash-restores-all); these have to return to the trash.
+        ``registered`` says by which version some of them are named today, in spite of which
+        somebody deleted them.
         """
         trash: dict[str, dict[str, Run]] = {experiment_id: {} for experiment_id in experiment_ids}
         for run in self._reader.runs_in(experiment_ids, view="DELETED_ONLY"):
