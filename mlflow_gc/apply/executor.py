@@ -21,7 +21,14 @@ from mlflow_gc.apply.deletion import Deletion, check_or_unreadable, is_stale
 from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.experiment_names import FREED_NAME, ExperimentNames, both_names
 from mlflow_gc.apply.journal.file import Journal
-from mlflow_gc.apply.outcomes import HOPELESS_AFTER, UNREADABLE, OnSkip, Recorder, Result
+from mlflow_gc.apply.outcomes import (
+    HOPELESS_AFTER,
+    UNREADABLE,
+    OnSkip,
+    Recorder,
+    Result,
+    deleted_before,
+)
 from mlflow_gc.apply.recheck.checker import GONE, Finding
 from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.apply.restore_plan import CREATED, LOST_ASSESSMENTS
@@ -31,6 +38,7 @@ from mlflow_gc.backend.interface import ABORT_ON, Gateway, ServerError
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.plan.freed_names import frees_names
 from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.retention.run_trees import nested_order
 
 # What protects was read for the post-delete check of the batch before; a large server takes seconds
 # for it.  With the re-checks and deletions of a batch this is less than a re-check is valid.
@@ -81,6 +89,7 @@ class Executor:
         self._rollback = Rollback(
             gateway, plan, recheck, self._recorder, self._names, stop=stop, on_rollback=on_rollback
         )
+        self._deleted_before = deleted_before(journal.earlier, journal.restores)
         self._frees_names = frees_names(plan)
         self._renamed = self._names.expect_earlier(journal.earlier if self._frees_names else ())
         self._batch = batching.BATCH
@@ -145,7 +154,7 @@ class Executor:
         """Delete some whole trees of runs, given by level, the deepest first."""
         entries = batching.flat(levels)
         kept_before = len(self._journal.kept)
-        findings = self._check_runs(entries)
+        findings = self._without_restored(entries, self._check_runs(entries))
         wanted = self._recorder.to_delete("run", entries, findings)
         self._recorder.intend("run", [entry for entry in wanted if entry["reversible"]])
         lossy = [entry for entry in wanted if not entry["reversible"]]
@@ -211,6 +220,35 @@ class Executor:
             if in_a_row == HOPELESS_AFTER:
                 raise failed
         return findings
+
+    def _without_restored(
+        self, entries: Sequence[Document], findings: dict[str, Finding]
+    ) -> dict[str, Finding]:
+        """Return findings that retain what this plan has deleted before, and somebody restored.
+
+        With its whole tree.  What ``restore`` brought back is deleted again: whoever applies the same
+        plan after that asks for it.
+        """
+        restored = {
+            run_id
+            for run_id, finding in findings.items()
+            if finding.code is None and ("run", run_id) in self._deleted_before
+        }
+        if not restored:
+            return findings
+        parents = {entry["run_id"]: entry["parent_run_id"] for entry in entries}
+        trees = [[i for level in tree for i in level] for tree in nested_order(parents)]
+        found = {i: restored.intersection(tree) for tree in trees for i in tree}
+        return {
+            run_id: Finding(
+                "changed",
+                f"run {min(found[run_id])} was deleted by this plan before and restored since; a new "
+                "plan can delete it again",
+            )
+            if found.get(run_id) and finding.code is None
+            else finding
+            for run_id, finding in findings.items()
+        }
 
     def _check_run(self, entry: Document) -> Finding:
         return self._recheck.check_runs([entry])[entry["run_id"]]

@@ -172,6 +172,22 @@ class Recorder:
         }
 
 
+def deleted_before(
+    sessions: Sequence[Session], restores: Sequence[Session]
+) -> frozenset[tuple[str, str]]:
+    """Return (kind, id) of what earlier sessions deleted, and neither they nor a restore brought back."""
+    deleted: set[tuple[str, str]] = set()
+    for session in sorted([*sessions, *restores], key=lambda s: str(s.header["started_at"])):
+        for record in session.records:
+            key = (record["kind"], record["id"])
+            if record["outcome"] == "restored":
+                deleted.discard(key)
+            # A restore calls deleted what it moved back to the trash.
+            elif record["outcome"] == "deleted" and session.header["action"] == "prune":
+                deleted.add(key)
+    return frozenset(deleted)
+
+
 def _pending_rollback(sessions: Sequence[Session]) -> dict[str, set[str]]:
     """Return, by kind, the ids of what was deleted and may still have to be rolled back.
 

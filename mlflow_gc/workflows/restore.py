@@ -13,6 +13,7 @@ from mlflow_gc.apply.journal.file import (
     earlier_sessions,
     journal_path,
     read_journal,
+    restore_path,
 )
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore import Restorer
@@ -76,9 +77,7 @@ class Restore:
         sessions = _read(journal_file, expect)
         self.header = sessions[0].header
         self.undo = plan_undo(sessions, only)
-        self.own_journal = journal_path(
-            journal_file.with_name(f"{journal_file.name}.restore.jsonl"), self.header["plan_id"]
-        )
+        self.own_journal = journal_path(restore_path(journal_file), self.header["plan_id"])
         self._earlier = earlier_sessions(self.own_journal, self.header["plan_id"], "restore")
         self._file = journal_file
         self._keep = keep

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from support import server as store
@@ -82,6 +83,34 @@ def test_the_same_plan_takes_the_runs_again_but_not_the_experiment(bench: Bench)
     assert ("experiment", experiment) in state.active
     assert "last_update_time was" in outcome.text
     assert experiment not in bench.report().experiments
+
+
+def test_the_same_plan_leaves_what_somebody_restored_by_hand(bench: Bench) -> None:
+    """With its tree; ``check`` says so, too.  A new plan deletes it again."""
+    world = bench.world
+    home, other = world.experiment(age=FRESH), world.experiment()
+    parent = world.run(home)
+    child, alone = world.run(home, parent=parent), world.run(home)
+    inside, gone = world.run(other), world.run(other)
+    plan = bench.report()
+    bench.prune(plan)
+    beside = plan.path.with_name(f"{plan.path.name}.journal.jsonl")
+    shutil.copy(bench.journal_path(plan), beside)
+    for run in (parent, child, alone):
+        world.restore_run(run)
+    world.call("POST", "experiments/restore", {"experiment_id": other})
+    world.delete_run(gone)
+    found = bench.cli("check", plan.path, "--format", "json").expect(0).json()
+    assert found["summary"]["runs"] == {
+        "matching": 0, "changed": 4, "protected": 0, "gone": 1, "failed": 0
+    }  # fmt: skip
+    outcome, _ = bench.prune(plan)
+    state = bench.state()
+    assert {("run", run) for run in (parent, child, alone, inside)} <= state.active
+    assert ("run", gone) in state.trashed
+    assert "was deleted by this plan before and restored since" in outcome.text
+    again = bench.report(name="again.json")
+    assert {parent, child, alone, inside} <= again.runs
 
 
 def test_dry_run_changes_nothing(bench: Bench) -> None:

@@ -120,10 +120,15 @@ class Journal:
             refuse_no_file(path)
         self._file = _open(self.path)
         self.earlier: list[Session] = []
+        """What earlier sessions wrote into this file."""
+        self.restores: list[Session] = []
+        """What restores of this journal wrote into theirs; nothing where that cannot be read."""
         try:
             if path is not None:
                 # Under the lock: somebody else may have begun it a moment ago.
                 self.earlier = earlier_sessions(path, plan["plan_id"], action)
+                with contextlib.suppress(GcError):
+                    self.restores = read_sessions(restore_path(path))
             _end_torn_line(self._file, self.path)
         except BaseException:
             self._file.close()
@@ -363,6 +368,11 @@ def default_path(plan_file: Path, part: str = "") -> Path:
         part: what names a part of it that is applied on its own.
     """
     return plan_file.with_name(f"{plan_file.name}{part}.journal.jsonl")
+
+
+def restore_path(journal_file: Path) -> Path:
+    """Return where the journal of a restore goes: beside that of the prune."""
+    return journal_file.with_name(f"{journal_file.name}.restore.jsonl")
 
 
 def journal_path(path: Path, plan_id: str) -> Path:
