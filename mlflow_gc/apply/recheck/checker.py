@@ -71,7 +71,6 @@ class Finding:
             ``already_deleted`` or ``protected``.
         detail: the same in words.
         checked_at: ``time.monotonic()`` of the oldest evidence, in seconds.
-        undo: what ``restore`` will need.
         changes: what is not as planned, ``{"field", "planned", "current"}`` each.
         protection: ``{"reason", "via"}`` of what protects it now, or None.
     """
@@ -79,7 +78,6 @@ class Finding:
     code: str | None = None
     detail: str = ""
     checked_at: float = field(default_factory=time.monotonic)
-    undo: Document | None = None
     changes: tuple[Document, ...] = ()
     protection: Document | None = None
 
