@@ -16,7 +16,6 @@ from mlflow_gc.apply.journal.file import Journal, Session
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo, rename_back, settled
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Experiment
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_experiments, runs_by_id
@@ -156,11 +155,10 @@ class Restorer:
                 self._journal.record(kind, entity_id, "failed", detail=error.message)
 
     def _experiment(self, experiment_id: str) -> None:
-        wired = self._gateway.get_experiment(experiment_id)
-        if wired is None:
+        experiment = self._gateway.get_experiment(experiment_id)
+        if experiment is None:
             self._not_back("experiment", experiment_id, "gone", _PURGED)
             return
-        experiment = json_parser.experiment(wired)
         created = self._undo.experiments[experiment_id].get(CREATED)
         if created and created != time_or_none(experiment.creation_time):
             self._not_back("experiment", experiment_id, "gone", f"{_PURGED}, {_ANOTHER}")

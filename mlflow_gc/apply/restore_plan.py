@@ -16,7 +16,6 @@ from mlflow_gc.apply.recheck.checker import (
     refuse_partial_view,
 )
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.retries import wait_s
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
@@ -255,8 +254,7 @@ def rename_back(
     """
 
     def look() -> Experiment | None:
-        wired = gateway.get_experiment(experiment_id)
-        found = json_parser.experiment(wired) if wired else None
+        found = gateway.get_experiment(experiment_id)
         is_here = found and (dry_run or found.lifecycle_stage == "active")
         return found if is_here else None
 
@@ -268,8 +266,7 @@ def rename_back(
     if name is None:
         return f"{called}, and this journal does not say what it was called"
     if other := gateway.get_experiment_by_name(name):
-        other_id = json_parser.experiment(other).experiment_id
-        return f"{called}, because experiment {other_id} has its name {name!r}"
+        return f"{called}, because experiment {other.experiment_id} has its name {name!r}"
     if not dry_run:
         announce()
         send = partial(gateway.rename_experiment, experiment_id, name)
@@ -397,9 +394,7 @@ class OldTrash:
         homes_of = map(
             self._gateway.get_experiment, sorted({r.experiment_id for r in found.values()})
         )
-        experiments = {
-            e.experiment_id: e for e in map(json_parser.experiment, filter(None, homes_of))
-        }
+        experiments = {e.experiment_id: e for e in homes_of if e}
         entries = [
             _entry(run, experiments.get(run.experiment_id)) for _, run in sorted(found.items())
         ]
@@ -535,7 +530,7 @@ class OldTrash:
 
     def _is_active(self, experiment_id: str) -> bool:
         found = self._gateway.get_experiment(experiment_id)
-        return found is not None and json_parser.experiment(found).lifecycle_stage == "active"
+        return found is not None and found.lifecycle_stage == "active"
 
 
 def _via(finding: Finding) -> list[str]:

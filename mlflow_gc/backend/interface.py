@@ -11,10 +11,19 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mlflow_gc.backend.address import Address
-from mlflow_gc.domain.entities import MetricHistory, ReadFrom, Run, Trace
+from mlflow_gc.domain.entities import (
+    Experiment,
+    LoggedModel,
+    MetricHistory,
+    ModelVersion,
+    ReadFrom,
+    RegisteredModel,
+    Run,
+    Trace,
+)
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
 from mlflow_gc.errors import GcError
 
@@ -77,6 +86,20 @@ class Basics:
     workspace: str | None
 
 
+class VersionDetails(NamedTuple):
+    """A model version that was read by itself, with the aliases that no search returns."""
+
+    version: ModelVersion
+    aliases: tuple[str, ...]
+
+
+class ModelDetails(NamedTuple):
+    """A registered model that was read by itself, with the highest version of each stage."""
+
+    model: RegisteredModel
+    latest_versions: tuple[ModelVersion, ...]
+
+
 class Gateway(Protocol):
     """Reads and the few writes, in MLflow's own terms.
 
@@ -125,7 +148,7 @@ class Gateway(Protocol):
 
     def search_experiments(
         self, *, view: str, filter_string: str = "", token: str | None = None
-    ) -> Page[Json]:
+    ) -> Page[Experiment]:
         """One page of experiments, by id; ``view`` is ACTIVE_ONLY, DELETED_ONLY or ALL."""
 
     def search_runs(
@@ -148,12 +171,12 @@ class Gateway(Protocol):
         order_by: Sequence[str] = ("name ASC",),
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page[Json]:
+    ) -> Page[RegisteredModel]:
         """One page of registered models, with aliases."""
 
     def search_model_versions(
         self, *, filter_string: str = "", token: str | None = None
-    ) -> Page[Json]:
+    ) -> Page[ModelVersion]:
         """One page of model versions, by name and number; without aliases."""
 
     def search_logged_models(
@@ -163,7 +186,7 @@ class Gateway(Protocol):
         newest_first: bool = False,
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page[Json]:
+    ) -> Page[LoggedModel]:
         """One page of logged models; empty on servers without them (before 3.0)."""
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
@@ -187,13 +210,13 @@ class Gateway(Protocol):
     def contents_of(self, experiment_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """What active experiments hold besides runs, logged models and traces; see contents.py."""
 
-    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
+    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
         """One experiment of any lifecycle stage."""
 
-    def get_experiment_by_name(self, name: str) -> Json | None:
+    def get_experiment_by_name(self, name: str) -> Experiment | None:
         """The experiment of a name, of any lifecycle stage."""
 
-    def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
+    def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
         """The experiment that a server makes when it begins; whatever workspace is looked at."""
 
     def other_workspaces(self) -> list[Gateway]:
@@ -202,8 +225,8 @@ class Gateway(Protocol):
         Only known after :meth:`basics`.
         """
 
-    def get_run(self, run_id: str) -> Json | None:
-        """One run of any lifecycle stage, with the models that it read."""
+    def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
+        """One run of any lifecycle stage, with the models that it read, and what is wanted of it."""
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
         """All that was ever logged to a metric, by run.
@@ -213,16 +236,16 @@ class Gateway(Protocol):
             key: name of the metric.
         """
 
-    def get_model_version(self, name: str, version: str) -> Json | None:
+    def get_model_version(self, name: str, version: str) -> VersionDetails | None:
         """One model version, with aliases."""
 
     def get_download_uri(self, name: str, version: str) -> str | None:
         """Where the files of a model version lie, as the server resolved it."""
 
-    def get_registered_model(self, name: str) -> Json | None:
+    def get_registered_model(self, name: str) -> ModelDetails | None:
         """One registered model, with aliases and the newest version of each stage."""
 
-    def get_logged_model(self, model_id: str) -> Json | None:
+    def get_logged_model(self, model_id: str) -> LoggedModel | None:
         """One logged model."""
 
     def delete_run(self, run_id: str) -> None:

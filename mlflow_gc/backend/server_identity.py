@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Experiment, ServerInfo
 
 
@@ -51,7 +50,7 @@ def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:
         found = None
     if found is None:
         return unknown_identity(uri)
-    return fingerprint(json_parser.experiment(found))
+    return fingerprint(found)
 
 
 def unknown_identity(uri: str) -> str:

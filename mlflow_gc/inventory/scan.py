@@ -26,7 +26,6 @@ from itertools import chain, islice
 from typing import Protocol, TypeVar
 
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError, pages
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import (
     INCOMPLETE_SCAN,
     PARTIAL_VIEW,
@@ -196,12 +195,10 @@ def read_registry(
 ) -> None:
     """Read registered models with their aliases, and all model versions, prompts included."""
     for filter_string in ("", PROMPTS):
-        for found in pages(partial(gateway.search_registered_models, filter_string=filter_string)):
-            model = json_parser.registered_model(found)
+        for model in pages(partial(gateway.search_registered_models, filter_string=filter_string)):
             models[model.name] = model
             progress("registered models", 1)
-        for found in pages(partial(gateway.search_model_versions, filter_string=filter_string)):
-            version = json_parser.model_version(found)
+        for version in pages(partial(gateway.search_model_versions, filter_string=filter_string)):
             versions[version.name, version.version] = version
             progress("model versions", 1)
     prompts = {version.name for version in versions.values() if PROMPT_TAG in version.tags}
@@ -261,7 +258,7 @@ def read_hidden_versions(
         if (model.name, str(number)) not in versions:
             found = gateway.get_model_version(model.name, str(number))
             if found is not None:
-                versions[model.name, str(number)] = json_parser.model_version(found)
+                versions[model.name, str(number)] = found.version
 
 
 def _read_foreign_versions(gateway: Gateway, foreign: list[ModelVersion]) -> None:
@@ -356,7 +353,7 @@ def read_logged_models_of(
         if found is None:
             missing.add(model_id)
         else:
-            logged[model_id] = json_parser.logged_model(found)
+            logged[model_id] = found
 
 
 def read_inputs(
@@ -374,7 +371,7 @@ def read_inputs(
         for run in pool.map(gateway.get_run, sorted(run_ids)):
             progress("runs", 1)
             if run:
-                found.append(json_parser.run(run))
+                found.append(run)
     asked = {
         run.run_id: replace(inventory.runs[run.run_id], model_ids=run.model_ids) for run in found
     }
@@ -424,8 +421,8 @@ def read_contents(
     found: Iterable[Run]
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
         if with_inputs:
-            entries = pool.map(gateway.get_run, sorted(by_id))
-            found = (json_parser.run(entry, _CONTENTS) for entry in entries if entry)
+            get_run = partial(gateway.get_run, wanted=_CONTENTS)
+            found = filter(None, pool.map(get_run, sorted(by_id)))
         else:
             groups = chunks(sorted(by_id), IDS_A_CALL)
             found = chain.from_iterable(pool.map(partial(_contents_of, gateway, by_id), groups))
@@ -529,8 +526,7 @@ def read_experiments(
 ) -> dict[str, Experiment]:
     """Return all experiments, of any lifecycle stage, by id."""
     experiments: dict[str, Experiment] = {}
-    for found in pages(partial(gateway.search_experiments, view="ALL")):
-        experiment = json_parser.experiment(found)
+    for experiment in pages(partial(gateway.search_experiments, view="ALL")):
         experiments[experiment.experiment_id] = experiment
         progress("experiments", 1)
     return experiments
@@ -542,8 +538,7 @@ def _read_logged_models(
     logged: dict[str, LoggedModel],
     progress: Progress,
 ) -> None:
-    for found in pages(partial(gateway.search_logged_models, experiment_ids)):
-        model = json_parser.logged_model(found)
+    for model in pages(partial(gateway.search_logged_models, experiment_ids)):
         logged[model.model_id] = model
         progress("logged models", 1)
 

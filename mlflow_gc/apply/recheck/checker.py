@@ -16,8 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mlflow_gc.apply.recheck.live_registry import RegistryView
-from mlflow_gc.backend.interface import Failure, Gateway, Json, ServerError, pages
-from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.backend.interface import Failure, Gateway, ModelDetails, ServerError, pages
 from mlflow_gc.domain.entities import (
     UNPROBED,
     Experiment,
@@ -421,8 +420,8 @@ class Recheck:
         if not self._made:
             return []
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
-            found = pool.map(self._gateway.get_run, sorted(run_ids))
-            return [json_parser.run(run, self.policy.wanted) for run in found if run]
+            get_run = partial(self._gateway.get_run, wanted=self.policy.wanted)
+            return [run for run in pool.map(get_run, sorted(run_ids)) if run]
 
     def _with_owner(
         self, inventory: Inventory, decisions: Decisions, kind: str, key: Any
@@ -577,7 +576,7 @@ class Recheck:
         newest = partial(self._gateway.search_logged_models, newest_first=True, max_results=1)
         if experiment_ids and newest(experiment_ids)[0]:
             for experiment_id in experiment_ids:
-                yield from map(json_parser.logged_model, newest([experiment_id])[0])
+                yield from newest([experiment_id])[0]
 
     def trash_of(self, experiment_ids: Sequence[str]) -> dict[str, Document]:
         """Return what ``restore`` needs for experiments: the runs in their trash right now.
@@ -620,10 +619,10 @@ class Recheck:
             model = self._gateway.get_registered_model(name)
         except ServerError as error:
             return _refused(error, name, looked_at)
-        wired = self._gateway.get_model_version(name, number) if model is not None else None
-        if model is None or wired is None:
+        found = self._gateway.get_model_version(name, number) if model is not None else None
+        if model is None or found is None:
             return Finding("gone", "it does not exist any more", looked_at)
-        version = json_parser.model_version(wired)
+        version, aliases = found
         versions = {
             **self._versions_of(model),
             **registry.copies_of(name, number),
@@ -632,14 +631,14 @@ class Recheck:
         inventory = Inventory(
             experiments={},
             runs={},
-            registered_models={**registry.models, name: json_parser.registered_model(model)},
+            registered_models={**registry.models, name: model.model},
             model_versions=versions,
             logged_models={},
             workspace=self._workspace,
         )
         decisions = decide(inventory, self.policy)
         decision = self._with_owner(inventory, decisions, "model_version", (name, number))
-        expected = expect_model_version(version, json_parser.version_aliases(wired))
+        expected = expect_model_version(version, aliases)
         if changed := drift(entry["expect"], expected):
             finding = _kept_or(decision, "changed", "; ".join(changed), looked_at)
             texts = text_differences(entry, version.tags, version.description)
@@ -651,13 +650,13 @@ class Recheck:
         looked_at = self._fresh()
         name = entry["name"]
         try:
-            wired = self._gateway.get_registered_model(name)
+            found = self._gateway.get_registered_model(name)
         except ServerError as error:
             return _refused(error, name, looked_at)
-        if wired is None:
+        if found is None:
             return Finding("gone", "it does not exist any more", looked_at)
-        model = json_parser.registered_model(wired)
-        if versions := self._versions_of(wired):
+        model = found.model
+        if versions := self._versions_of(found):
             return Finding("protected", f"it has {len(versions)} versions now", looked_at)
         inventory = Inventory(
             experiments={},
@@ -676,7 +675,7 @@ class Recheck:
             return replace(finding, changes=(*differences(entry["expect"], expected), *texts))
         return _judged(decision, looked_at)
 
-    def _versions_of(self, model: Json) -> Mapping[tuple[str, str], ModelVersion]:
+    def _versions_of(self, found: ModelDetails) -> Mapping[tuple[str, str], ModelVersion]:
         """Return the versions of a registered model, as far as they matter to one of them.
 
         The registry was read some seconds ago; the answer about the model is of now, and names the
@@ -684,18 +683,15 @@ class Recheck:
         outranks nothing.
 
         Args:
-            model: a ``registered-models/get`` answer.
+            found: the model, read by itself.
         """
-        now, registry = json_parser.registered_model(model), self.registry
+        now, registry = found.model, self.registry
         known: Mapping[tuple[str, str], ModelVersion] = registry.of_model(now.name)
         if self.policy.ranks_versions and now != registry.models.get(now.name):
             # Which of the lower ones are left decides how many there are above one.
             read = registry.read_versions_of(now)
             known = known if read is None else read
-        newest = {
-            v.current_stage: v
-            for v in map(json_parser.model_version, model.get("latest_versions") or ())
-        }
+        newest = {v.current_stage: v for v in found.latest_versions}
         if newest:
             known = {
                 key: version
@@ -829,7 +825,7 @@ class Recheck:
     def _read_new_experiments(self, filter_string: str) -> set[str]:
         """Take note of experiments and return their ids."""
         search = partial(self._gateway.search_experiments, view="ALL", filter_string=filter_string)
-        found = {json_parser.experiment(e).experiment_id for e in pages(search)}
+        found = {experiment.experiment_id for experiment in pages(search)}
         self.experiment_ids = sorted(found.union(self.experiment_ids))
         return found
 
@@ -847,8 +843,8 @@ class Recheck:
     def _read_made_models(self, experiment_ids: Sequence[str]) -> None:
         """Take note of the logged models of some experiments that planned runs made."""
         for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):
-            for found in pages(partial(self._gateway.search_logged_models, ids)):
-                self._take_note_of(json_parser.logged_model(found))
+            for model in pages(partial(self._gateway.search_logged_models, ids)):
+                self._take_note_of(model)
 
     def _take_note_of(self, model: LoggedModel) -> None:
         self._known_models.add(model.model_id)
@@ -916,11 +912,7 @@ class Recheck:
         asked = {run.run_id for run in others if self._made and run.run_id not in self._asked}
         self._asked |= {run.run_id for run in others if run.status != "RUNNING"} & asked
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
-            found = [
-                json_parser.run(run)
-                for run in pool.map(self._gateway.get_run, sorted(asked))
-                if run
-            ]
+            found = [run for run in pool.map(self._gateway.get_run, sorted(asked)) if run]
         return iter({**{r.run_id: r for r in others}, **{r.run_id: r for r in found}}.values())
 
     def _keep(self, runs: Iterable[Run]) -> None:
@@ -936,7 +928,7 @@ class Recheck:
                 self._known_models.add(model_id)
                 found = self._gateway.get_logged_model(model_id)
                 if found is not None:
-                    self._take_note_of(json_parser.logged_model(found))
+                    self._take_note_of(found)
 
     def _trash_between(self, runs: Sequence[Run]) -> dict[str, str]:
         """Return what runs in the trash are nested in that may stand between planned runs and these."""
@@ -966,9 +958,7 @@ class Recheck:
         # Pages may miss one while others go for good; what is not there is not there by its id.
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             rest = pool.map(self._gateway.get_experiment, sorted(experiment_ids - found.keys()))
-            found.update(
-                (e.experiment_id, e) for e in (json_parser.experiment(w) for w in rest if w)
-            )
+            found.update((e.experiment_id, e) for e in rest if e)
         return found
 
 

@@ -11,7 +11,6 @@ from functools import partial
 
 from mlflow_gc.apply.recheck.checker import Recheck
 from mlflow_gc.backend.interface import Gateway, pages
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Run
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
@@ -89,7 +88,7 @@ def _tally_now(
     counts_models = plan["summary"]["registered_models"]["scanned"] > 0
     experiments = {entry["experiment_id"] for entry in plan["experiments"]}
     search = partial(gateway.search_experiments, view="ACTIVE_ONLY")
-    active = {json_parser.experiment(found).experiment_id for found in pages(search)}
+    active = {found.experiment_id for found in pages(search)}
     other_versions = Counter(name for name, v in recheck.registry.versions if (name, v) not in keys)
     other_runs: Counter[str] = Counter()
     # Counting runs means reading them: only as many experiments as a guard asks about.

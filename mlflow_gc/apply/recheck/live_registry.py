@@ -19,7 +19,6 @@ from copy import copy
 from functools import partial
 
 from mlflow_gc.backend.interface import Gateway, pages
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import LoggedModel, ModelVersion, RegisteredModel
 from mlflow_gc.domain.source_references import copied_from
 from mlflow_gc.domain.timestamps import now_ms
@@ -105,8 +104,7 @@ class RegistryView:
                 order_by=["last_updated_timestamp DESC"],
                 max_results=_MODELS_A_PAGE,
             )
-            for count, found in enumerate(pages(search), 1):
-                model = json_parser.registered_model(found)
+            for count, model in enumerate(pages(search), 1):
                 if model != self.models.get(model.name):
                     touched[model.name] = None
                 self.models[model.name] = model
@@ -154,10 +152,9 @@ class RegistryView:
         versions: dict[tuple[str, str], ModelVersion] = {}
         for prompt in ("", f" AND {PROMPTS}"):
             filter_string = f"name = {quote}{model.name}{quote}{prompt}"
-            for found in pages(
+            for version in pages(
                 partial(self._gateway.search_model_versions, filter_string=filter_string)
             ):
-                version = json_parser.model_version(found)
                 versions[version.name, version.version] = version
         read_hidden_versions(self._gateway, model, versions)
         return versions

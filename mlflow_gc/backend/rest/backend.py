@@ -26,14 +26,25 @@ from mlflow_gc.backend.interface import (
     Failure,
     Gateway,
     Json,
+    ModelDetails,
     Page,
     ServerError,
+    VersionDetails,
     pages,
 )
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.rest.http_client import NO_RETRIES
 from mlflow_gc.backend.rest.response_errors import checked, decode, no_answer, not_mlflow, skew_ms
-from mlflow_gc.domain.entities import MetricHistory, ReadFrom, Run, Trace
+from mlflow_gc.domain.entities import (
+    Experiment,
+    LoggedModel,
+    MetricHistory,
+    ModelVersion,
+    ReadFrom,
+    RegisteredModel,
+    Run,
+    Trace,
+)
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.domain.traces import are_assessments_lost
@@ -269,7 +280,7 @@ class RestGateway:
 
     def search_experiments(
         self, *, view: str, filter_string: str = "", token: str | None = None
-    ) -> Page[Json]:
+    ) -> Page[Experiment]:
         """One page of experiments; order creation time, then id: new ones come last."""
         body = {
             "view_type": view,
@@ -281,6 +292,7 @@ class RestGateway:
         return self._page(
             self._read("POST", f"{_V2}/experiments/search", json=_with_token(body, token)),
             "experiments",
+            json_parser.experiment,
         )
 
     def search_runs(
@@ -308,8 +320,8 @@ class RestGateway:
             quick = _quick_runs()
             if quick and wanted is not None and (page := quick(content, wanted)) is not None:
                 return page
-            found, next_token = self._page(decode(content, self._address()), "runs")
-            return [json_parser.run(entry, wanted) for entry in found], next_token
+            found = decode(content, self._address())
+            return self._page(found, "runs", lambda entry: json_parser.run(entry, wanted))
 
         return self._retried(read, _READ_ATTEMPTS)
 
@@ -320,7 +332,7 @@ class RestGateway:
         order_by: Sequence[str] = ("name ASC",),
         max_results: int = _MODELS_PAGE,
         token: str | None = None,
-    ) -> Page[Json]:
+    ) -> Page[RegisteredModel]:
         """One page of registered models, with aliases."""
         params = {"filter": filter_string, "max_results": max_results, "order_by": list(order_by)}
         return self._page(
@@ -331,11 +343,12 @@ class RestGateway:
                 registry=True,
             ),
             "registered_models",
+            json_parser.registered_model,
         )
 
     def search_model_versions(
         self, *, filter_string: str = "", token: str | None = None
-    ) -> Page[Json]:
+    ) -> Page[ModelVersion]:
         """One page of model versions; order name, then number."""
         # The default order is last_updated DESC, where any edit moves rows between pages.
         params = {
@@ -355,7 +368,7 @@ class RestGateway:
                 raise
             self._versions_page = _SMALL_VERSIONS_PAGE
             return self.search_model_versions(filter_string=filter_string, token=token)
-        return self._page(found, "model_versions")
+        return self._page(found, "model_versions", json_parser.model_version)
 
     def search_logged_models(
         self,
@@ -364,7 +377,7 @@ class RestGateway:
         newest_first: bool = False,
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page[Json]:
+    ) -> Page[LoggedModel]:
         """One page of logged models; empty on servers without them (before 3.0)."""
         if not self._has_logged_models:
             return [], None
@@ -380,7 +393,7 @@ class RestGateway:
         if found is None:
             self._has_logged_models = False
             return [], None
-        return self._page(found, "models")
+        return self._page(found, "models", json_parser.logged_model)
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
         """Whether any of the experiments holds a trace; False on servers without traces."""
@@ -405,25 +418,32 @@ class RestGateway:
         """What active experiments hold besides runs, logged models and traces."""
         return self._contents.read(self._optional_page, experiment_ids)
 
-    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
+    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
         """One experiment of any lifecycle stage."""
         return self._get(
             f"{_V2}/experiments/get",
             {"experiment_id": experiment_id},
             "experiment",
+            json_parser.experiment,
             registry=of_registry,
         )
 
-    def get_experiment_by_name(self, name: str) -> Json | None:
+    def get_experiment_by_name(self, name: str) -> Experiment | None:
         """The experiment of a name, of any lifecycle stage."""
-        return self._get(f"{_V2}/experiments/get-by-name", {"experiment_name": name}, "experiment")
+        return self._get(
+            f"{_V2}/experiments/get-by-name",
+            {"experiment_name": name},
+            "experiment",
+            json_parser.experiment,
+        )
 
-    def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
+    def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
         """The experiment that a server makes when it begins; whatever workspace is looked at."""
         found = self._get(
             f"{_V2}/experiments/get",
             {"experiment_id": "0"},
             "experiment",
+            json_parser.experiment,
             registry=of_registry,
             workspace="default" if self._workspace else None,
         )
@@ -433,6 +453,7 @@ class RestGateway:
             f"{_V2}/experiments/get-by-name",
             {"experiment_name": "Default"},
             "experiment",
+            json_parser.experiment,
             registry=of_registry,
         )
 
@@ -441,7 +462,7 @@ class RestGateway:
         if self._here is None:
             return []
         found = self._read("GET", f"{_V3}/workspaces")
-        workspaces, _ = self._page(found, "workspaces")
+        workspaces, _ = self._entries(found, "workspaces")
         return [
             self._in_workspace(str(w["name"]))
             for w in workspaces
@@ -453,9 +474,14 @@ class RestGateway:
         other._workspace = other._here = name  # noqa: SLF001 - one of us
         return other
 
-    def get_run(self, run_id: str) -> Json | None:
-        """One run of any lifecycle stage, with the models that it read."""
-        return self._get(f"{_V2}/runs/get", {"run_id": run_id}, "run")
+    def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
+        """One run of any lifecycle stage, with the models that it read, and what is wanted of it."""
+        return self._get(
+            f"{_V2}/runs/get",
+            {"run_id": run_id},
+            "run",
+            lambda entry: json_parser.run(entry, wanted),
+        )
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
         """All that was ever logged to a metric, by run.
@@ -497,7 +523,7 @@ class RestGateway:
                 ),
                 _READ_ATTEMPTS,
             )
-            return self._page(found, "metrics")[0]
+            return self._entries(found, "metrics")[0]
         except ServerError as error:
             if error.failure not in _NOT_LET_THROUGH:
                 raise
@@ -510,7 +536,7 @@ class RestGateway:
         def page(token: str | None) -> Page[Json]:
             # Before 3.10 all of it comes at once.
             asked = _with_token(params, token)
-            return self._page(
+            return self._entries(
                 self._read("GET", f"{_V2}/metrics/get-history", params=asked), "metrics"
             )
 
@@ -521,12 +547,13 @@ class RestGateway:
                 return {}
             raise
 
-    def get_model_version(self, name: str, version: str) -> Json | None:
+    def get_model_version(self, name: str, version: str) -> VersionDetails | None:
         """One model version, with aliases."""
         return self._get(
             f"{_V2}/model-versions/get",
             {"name": name, "version": version},
             "model_version",
+            json_parser.version_details,
             registry=True,
         )
 
@@ -543,13 +570,17 @@ class RestGateway:
             raise
         return str(found.get("artifact_uri") or "") or None
 
-    def get_registered_model(self, name: str) -> Json | None:
+    def get_registered_model(self, name: str) -> ModelDetails | None:
         """One registered model, with aliases and the newest version of each stage."""
         return self._get(
-            f"{_V2}/registered-models/get", {"name": name}, "registered_model", registry=True
+            f"{_V2}/registered-models/get",
+            {"name": name},
+            "registered_model",
+            json_parser.model_details,
+            registry=True,
         )
 
-    def get_logged_model(self, model_id: str) -> Json | None:
+    def get_logged_model(self, model_id: str) -> LoggedModel | None:
         """One logged model; None on servers without them (before 3.0)."""
         # Such a server may have the registry of a newer one, whose versions name logged models.
         if not self._has_logged_models:
@@ -565,7 +596,7 @@ class RestGateway:
         if found is None:
             self._has_logged_models = False
             return None
-        return self._entity(found, "model")
+        return json_parser.logged_model(self._entity(found, "model"))
 
     # -- writes --------------------------------------------------------------------------------
 
@@ -653,24 +684,25 @@ class RestGateway:
             # Not there before MLflow 2.14, when there were no traces either.
             params = {"experiment_ids": list(experiment_ids), **search}
             found = self._optional("GET", f"{_V2}/traces", since=(2, 14), params=params)
-        return ([], None) if found is None else self._page(found, "traces")
+        return ([], None) if found is None else self._entries(found, "traces")
 
     def _get(
         self,
         path: str,
         params: Mapping[str, str],
         key: str,
+        parse: Callable[[Json], _T],
         *,
         registry: bool = False,
         workspace: str | None = None,
-    ) -> Json | None:
+    ) -> _T | None:
         try:
             found = self._read("GET", path, params=params, registry=registry, workspace=workspace)
         except ServerError as error:
             if error.failure is Failure.NOT_FOUND:
                 return None
             raise
-        return self._entity(found, key, registry=registry)
+        return parse(self._entity(found, key, registry=registry))
 
     def _entity(self, found: Json, key: str, *, registry: bool = False) -> Json:
         entity = found.get(key)
@@ -711,7 +743,7 @@ class RestGateway:
         self, method: str, path: str, key: str, *, since: tuple[int, int], **arguments: Any
     ) -> Page[Json] | None:
         found = self._optional(method, f"{_V3}/{path}", since=since, **arguments)
-        return None if found is None else self._page(found, key)
+        return None if found is None else self._entries(found, key)
 
     def _is_at_least(self, version: tuple[int, int]) -> bool:
         found = re.match(r"(\d+)\.(\d+)", self._server_version or "")
@@ -719,7 +751,11 @@ class RestGateway:
             return self._has_server_info and version <= _SERVER_INFO_SINCE
         return (int(found[1]), int(found[2])) >= version
 
-    def _page(self, found: Json, key: str) -> Page[Json]:
+    def _page(self, found: Json, key: str, parse: Callable[[Json], _T]) -> Page[_T]:
+        entries, token = self._entries(found, key)
+        return [parse(entry) for entry in entries], token
+
+    def _entries(self, found: Json, key: str) -> Page[Json]:
         entities = found.get(key, [])
         token = found.get("next_page_token")
         if not isinstance(entities, list) or not isinstance(token, (str, type(None))):

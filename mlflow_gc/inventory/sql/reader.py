@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.backend.experiment_contents import LABEL_SCHEMAS, Contents, named
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.server_identity import fingerprint
 from mlflow_gc.domain.entities import (
     INCOMPLETE_SCAN,
@@ -30,7 +29,7 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.run_content import content_digest
 from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted
-from mlflow_gc.domain.traces import Traces, are_assessments_lost
+from mlflow_gc.domain.traces import Traces, are_assessments_lost, named_runs
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory import scan
 from mlflow_gc.inventory.scan import Progress, chunks, parents_above
@@ -167,7 +166,7 @@ class DatabaseReader:
                 progress("traces", len(rows))
             for rows in self._in_parts(self._ask.assessments):
                 for assessment_id, updated_ms, metadata, made_by in rows:
-                    named = json_parser.named_runs(metadata or "")
+                    named = named_runs(metadata or "")
                     assessment = Assessment(assessment_id, updated_ms, named)
                     traces.add_assessment(assessment, made_by or "")
             self._snapshot.rest()

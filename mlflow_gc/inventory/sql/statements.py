@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, se
 
 from mlflow_gc.backend import experiment_contents
 from mlflow_gc.backend.mlflow_tables import STAGE_DELETED_INTERNAL, registry, tracking
-from mlflow_gc.backend.rest.json_parser import SOURCE_RUN
+from mlflow_gc.domain.traces import SOURCE_RUN
 
 _ACTIVE, _DELETED = "active", "deleted"
 

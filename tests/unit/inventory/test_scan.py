@@ -81,7 +81,8 @@ class Fake:
         self.runs = dict(found.runs)
         self.broken: set[str] = set()
 
-    def _page(self, rows, token):
+    def _page(self, entities, token):
+        rows = [*entities]
         places = random.Random(len(rows))
         slots = []
         for row in rows:
@@ -101,9 +102,9 @@ class Fake:
         if what in self.broken:
             raise ServerError(f"{what} failed.", Failure.AMBIGUOUS)
 
-    def get_run(self, run_id):
+    def get_run(self, run_id, wanted=None):
         """As the search finds it."""
-        return _run_json(self.runs[run_id])
+        return json_parser.run(_run_json(self.runs[run_id]), wanted)
 
     def other_workspaces(self):
         """There are none."""
@@ -127,7 +128,7 @@ class Fake:
             }
             for e in self.found.experiments.values()
         ]
-        return self._page(rows, token)
+        return self._page(map(json_parser.experiment, rows), token)
 
     def search_runs(
         self,
@@ -172,10 +173,10 @@ class Fake:
         way = -1 if order_by and order_by[0].endswith("DESC") else 1
         # MLflow puts NULL last, whatever the direction.
         rows.sort(key=lambda r: (r.start_time is None, way * (r.start_time or 0), r.run_id))
-        found, token = self._page([_run_json(r) for r in rows], token)
+        page = self._page([json_parser.run(_run_json(r), wanted) for r in rows], token)
         if view == "ACTIVE_ONLY":
             self.after_page(self)
-        return [json_parser.run(entry, wanted) for entry in found], token
+        return page
 
     def search_registered_models(self, *, filter_string="", order_by=(), max_results=1, token=None):
         self._check("registered models")
@@ -190,7 +191,7 @@ class Fake:
             }
             for m in self.found.registered_models.values()
         ]
-        return self._page([] if filter_string else rows, token)
+        return self._page(() if filter_string else map(json_parser.registered_model, rows), token)
 
     def search_model_versions(self, *, filter_string="", token=None):
         rows = [
@@ -208,9 +209,9 @@ class Fake:
             )
             for v in self.found.model_versions.values()
         ]
-        return self._page([] if filter_string else rows, token)
+        return self._page(() if filter_string else map(json_parser.model_version, rows), token)
 
-    def _logged_json(self, model):
+    def _logged_model(self, model):
         info = _known(
             model_id=model.model_id,
             experiment_id=model.experiment_id,
@@ -218,13 +219,13 @@ class Fake:
             artifact_uri=model.artifact_uri,
             last_updated_timestamp_ms=model.last_updated_time,
         )
-        return {"info": info}
+        return json_parser.logged_model({"info": info})
 
     def search_logged_models(
         self, experiment_ids, *, newest_first=False, max_results=1, token=None
     ):
         rows = [
-            self._logged_json(m)
+            self._logged_model(m)
             for m in self.found.logged_models.values()
             if m.experiment_id in experiment_ids
         ]
@@ -232,7 +233,7 @@ class Fake:
 
     def get_logged_model(self, model_id):
         model = self.found.logged_models.get(model_id)
-        return self._logged_json(model) if model else None
+        return self._logged_model(model) if model else None
 
     def has_traces(self, experiment_ids):
         self._check("traces")
