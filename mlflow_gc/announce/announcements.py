@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Inventory, Run
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import format_ms
@@ -20,7 +20,6 @@ from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_out
 from mlflow_gc.retention.policy import Policy
 
 _BATCH = 200
-_FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ def _count(marking: Marking, change: Change, error: ServerError | None) -> dict[
         marking.counts[change.kind, "failed"] += 1
         marking.failures.append((change.kind, change.entity_id, error.message))
         record |= {"outcome": "failed", "detail": error.message}
-        if error.failure in _FATAL:
+        if error.failure in ABORT_ON:
             marking.fatal = error
     return record
 

@@ -57,9 +57,9 @@ _EVIDENCE_S = 1.5
 _BATCH_S = 2.0
 _ATTEMPTS = 4
 # Every further call would end the same way.
-_FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
+_FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.INVALID_RESPONSE}
 # The request arrived, or may have; nobody knows what came of it.
-_UNCLEAR = {Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED}
+_UNCLEAR = {Failure.AMBIGUOUS, Failure.THROTTLED, Failure.INVALID_RESPONSE}
 _HOPELESS_AFTER = 25
 UNREADABLE = "unreadable"
 """Finding code for what could not be looked at; becomes a failure."""

@@ -15,7 +15,7 @@ from functools import partial
 from mlflow_gc.apply.journal.file import Journal, Session
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo, rename_back, settled
-from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Experiment
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_experiments, runs_by_id
@@ -23,9 +23,6 @@ from mlflow_gc.plan.freed_names import is_freed
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none
 from mlflow_gc.retention.owner_tags import KEEP
-
-_FATAL = {Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED}
-
 
 # A large experiment takes a server minutes to restore; then its last update is stamped.
 _RESTORED_WITHIN_MS = 60 * 60 * 1000
@@ -146,7 +143,7 @@ class Restorer:
         try:
             restore(entity_id)
         except ServerError as error:
-            if error.failure in _FATAL:
+            if error.failure in ABORT_ON:
                 raise
             if error.failure is Failure.FORBIDDEN:
                 self._not_back(kind, entity_id, "forbidden", error.message)
@@ -207,7 +204,7 @@ class Restorer:
                 self._gateway, experiment_id, undo, self._stop, dry_run=self._dry_run
             )
         except ServerError as error:
-            if error.failure in _FATAL:
+            if error.failure in ABORT_ON:
                 raise
             kept = f"without its name. {error.message}"
         if kept:

@@ -15,7 +15,7 @@ from mlflow_gc.apply.recheck.checker import (
     Recheck,
     refuse_partial_view,
 )
-from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.backend.interface import UNCONFIRMED, Gateway, ServerError
 from mlflow_gc.backend.retries import wait_s
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
@@ -293,7 +293,7 @@ def settled(
         try:
             send()
         except ServerError as error:
-            if error.failure not in {Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED}:
+            if error.failure not in UNCONFIRMED:
                 raise
             if attempt == _ATTEMPTS:
                 raise

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mlflow_gc.backend.interface import Failure, ServerError
+from mlflow_gc.backend.interface import TEMPORARY, ServerError
 
 _FIRST = 4
 _SLOW = 5.0
@@ -22,7 +22,6 @@ _BACK_OFF_WHEN_SLOW = 0.8
 _BACK_OFF_WHEN_REFUSED = 0.5
 # The quickest answer of long ago says little about a server that is busy now.
 _FORGET = 1.02
-_REFUSALS = {Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE}
 
 
 @dataclass
@@ -79,7 +78,7 @@ class Pace:
         try:
             yield answer
         except ServerError as error:
-            if error.failure in _REFUSALS:
+            if error.failure in TEMPORARY:
                 self._back_off(began, _BACK_OFF_WHEN_REFUSED)
             raise
         else:

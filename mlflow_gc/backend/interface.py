@@ -46,7 +46,15 @@ class Failure(Enum):
     """The request was never sent."""
     AMBIGUOUS = "ambiguous"
     """Sent, and no usable answer: it may or may not have been carried out."""
-    GARBLED = "not an MLflow answer"
+    INVALID_RESPONSE = "not an MLflow answer"
+
+
+TEMPORARY = frozenset({Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE})
+"""These may pass: a read is sent again."""
+ABORT_ON = frozenset({Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.INVALID_RESPONSE})
+"""All further writes would fail as well."""
+UNCONFIRMED = frozenset({Failure.AMBIGUOUS, Failure.THROTTLED, Failure.INVALID_RESPONSE})
+"""Nobody knows whether a write was carried out."""
 
 
 class ServerError(GcError):
@@ -74,7 +82,7 @@ class ServerError(GcError):
 
 
 @dataclass(frozen=True)
-class Basics:
+class ServerMetadata:
     """What the server says of itself.
 
     ``version`` None where the server has no such endpoint (before 1.x, Databricks, a proxy).
@@ -129,7 +137,7 @@ class Gateway(Protocol):
     def warnings(self) -> list[str]:
         """Return what is unsafe about the connection, one sentence each; nothing is asked for it."""
 
-    def basics(self) -> Basics:
+    def server_metadata(self) -> ServerMetadata:
         """Address and version; the first contact, so its errors explain the connection."""
 
     def clock_skew_ms(self) -> int:
@@ -194,7 +202,10 @@ class Gateway(Protocol):
 
     @property
     def loses_assessments(self) -> bool:
-        """Whether deleting a run deletes assessments that name it; only known after :meth:`basics`."""
+        """Whether deleting a run deletes assessments that name it.
+
+        Only known after :meth:`server_metadata`.
+        """
 
     def search_traces(
         self, experiment_ids: Sequence[str], *, since_ms: int | None, token: str | None = None
@@ -222,7 +233,7 @@ class Gateway(Protocol):
     def other_workspaces(self) -> list[Gateway]:
         """Gateways to the other workspaces of the server; none where it has none.
 
-        Only known after :meth:`basics`.
+        Only known after :meth:`server_metadata`.
         """
 
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
@@ -306,5 +317,5 @@ def pages(search: Callable[..., Page[_T]]) -> Iterator[_T]:
         if not token:
             return
         if token in seen:
-            raise ServerError(REPEATS, Failure.GARBLED)
+            raise ServerError(REPEATS, Failure.INVALID_RESPONSE)
         seen.add(token)

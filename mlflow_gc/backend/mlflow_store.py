@@ -17,13 +17,13 @@ from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.experiment_contents import Contents
 from mlflow_gc.backend.interface import (
     TRACES_A_PAGE,
-    Basics,
     Failure,
     Gateway,
     Json,
     ModelDetails,
     Page,
     ServerError,
+    ServerMetadata,
     VersionDetails,
 )
 from mlflow_gc.backend.rest import json_parser
@@ -83,11 +83,11 @@ class StoreGateway:
         """Whether the registry is another database."""
         return self._registry_uri != self._tracking_uri
 
-    def basics(self) -> Basics:
+    def server_metadata(self) -> ServerMetadata:
         """Address, and the version of the MLflow that reads the database."""
         import mlflow
 
-        return Basics(
+        return ServerMetadata(
             tracking_uri=redact_uri(self._tracking_uri),
             registry_uri=redact_uri(self._registry_uri),
             version=mlflow.__version__,

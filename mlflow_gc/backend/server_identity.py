@@ -23,18 +23,18 @@ def read_server_info(gateway: Gateway) -> ServerInfo:
     Raises:
         ServerError: it cannot be reached, does not accept us, or is no MLflow server.
     """
-    basics = gateway.basics()
-    tracking = _fingerprint(gateway, basics.tracking_uri, of_registry=False)
+    metadata = gateway.server_metadata()
+    tracking = _fingerprint(gateway, metadata.tracking_uri, of_registry=False)
     registry = (
-        _fingerprint(gateway, basics.registry_uri, of_registry=True)
+        _fingerprint(gateway, metadata.registry_uri, of_registry=True)
         if gateway.registry_is_separate
         else tracking
     )
     return ServerInfo(
-        tracking_uri=basics.tracking_uri,
-        registry_uri=basics.registry_uri,
-        mlflow_version=basics.version,
-        workspace=basics.workspace,
+        tracking_uri=metadata.tracking_uri,
+        registry_uri=metadata.registry_uri,
+        mlflow_version=metadata.version,
+        workspace=metadata.workspace,
         identity=f"tracking:{tracking} registry:{registry}",
     )
 

@@ -209,7 +209,7 @@ class _RunScan:
         # Nowhere to go on from: one moment, or an empty page with a token (page filters of servers
         # with permissions).
         if token in window.seen:
-            raise ServerError(REPEATS, Failure.GARBLED)
+            raise ServerError(REPEATS, Failure.INVALID_RESPONSE)
         return self._go_on_at(token, window)
 
     def _go_on_at(self, token: str, window: _Window) -> list[_Window]:

@@ -61,7 +61,7 @@ def _pages(gateway: Gateway, experiment_ids: Sequence[str]) -> Iterator[list[Tra
         if last is not None and (since is None or last > since):
             since, token, at_border, tokens = last, None, set(), set()
         elif token in tokens:
-            raise ServerError(REPEATS, Failure.GARBLED)
+            raise ServerError(REPEATS, Failure.INVALID_RESPONSE)
         else:  # more than a page of one moment
             tokens.add(token)
         at_border.update(trace.trace_id for trace in found if trace.time_ms == since)

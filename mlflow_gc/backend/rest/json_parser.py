@@ -61,7 +61,7 @@ def run(payload: Json, wanted: Wanted | None = None) -> Run:
     info = _mapping(payload, "info")
     run_id = info.get("run_id") or info.get("run_uuid")
     if not isinstance(run_id, str) or not run_id:
-        raise _garbled("a run without run_id")
+        raise _invalid_response("a run without run_id")
     data = payload.get("data") or {}
     metrics = data.get("metrics") or ()
     return record(
@@ -151,7 +151,7 @@ def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, Metri
     for entry in entries:
         ms = _time(entry, "timestamp")
         if ms is None:
-            raise _garbled("a metric without time stamp")
+            raise _invalid_response("a metric without time stamp")
         key = run_id or _key(entry, "run_id", "metric")
         values, oldest, newest = found.get(key, (0, ms, ms))
         found[key] = MetricHistory(values + 1, min(oldest, ms), max(newest, ms))
@@ -293,13 +293,13 @@ def _moment(payload: Json, key: str) -> int | None:
     try:
         return None if value is None else parse_time(str(value))
     except ValueError:
-        raise _garbled(f"{key!r} = {value!r}, which is no time") from None
+        raise _invalid_response(f"{key!r} = {value!r}, which is no time") from None
 
 
-def _garbled(what: str) -> ServerError:
+def _invalid_response(what: str) -> ServerError:
     return ServerError(
         f"The server's answer holds {what}.",
-        Failure.GARBLED,
+        Failure.INVALID_RESPONSE,
         hint="Is the tracking URI that of an MLflow server, without a proxy that rewrites answers?",
     )
 
@@ -307,14 +307,14 @@ def _garbled(what: str) -> ServerError:
 def _mapping(payload: Json, key: str) -> Json:
     value = payload.get(key)
     if not isinstance(value, dict):
-        raise _garbled(f"an entity without {key!r}")
+        raise _invalid_response(f"an entity without {key!r}")
     return value
 
 
 def _key(payload: Json, key: str, what: str) -> str:
     value = payload.get(key)
     if value is None or value == "" or isinstance(value, (dict, list)):
-        raise _garbled(f"a {what} without {key!r}")
+        raise _invalid_response(f"a {what} without {key!r}")
     return str(value)
 
 
@@ -332,7 +332,7 @@ def _time(payload: Json, key: str) -> int | None:
         # Some proxies and stores write int64 as strings, as protobuf's JSON mapping says.
         return int(value)
     except (TypeError, ValueError):
-        raise _garbled(f"{key!r} = {value!r}, which is no time in ms") from None
+        raise _invalid_response(f"{key!r} = {value!r}, which is no time in ms") from None
 
 
 def _values(found: Iterable[Json], names: Collection[str]) -> tuple[tuple[str, float], ...]:
@@ -343,7 +343,9 @@ def _values(found: Iterable[Json], names: Collection[str]) -> tuple[tuple[str, f
             try:
                 values.append((str(metric["key"]), float(metric.get("value", 0.0))))
             except (TypeError, ValueError):
-                raise _garbled(f"a metric with the value {metric.get('value')!r}") from None
+                raise _invalid_response(
+                    f"a metric with the value {metric.get('value')!r}"
+                ) from None
     return tuple(sorted(values))
 
 

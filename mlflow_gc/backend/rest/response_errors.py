@@ -32,14 +32,14 @@ def decode(content: bytes, address: str) -> Json:
             address,
             _excerpt(content) or f"invalid JSON ({error})",
             # A cut-off answer is worth another try; a web page is not.
-            Failure.AMBIGUOUS if content[:1] in b"{[" else Failure.GARBLED,
+            Failure.AMBIGUOUS if content[:1] in b"{[" else Failure.INVALID_RESPONSE,
         ) from error
     if not isinstance(found, dict):
         raise not_mlflow(address, "the answer is not a JSON object")
     return found
 
 
-def not_mlflow(address: str, what: str, failure: Failure = Failure.GARBLED) -> ServerError:
+def not_mlflow(address: str, what: str, failure: Failure = Failure.INVALID_RESPONSE) -> ServerError:
     """Say that an answer is none of MLflow's, and ``what`` shows that."""
     return ServerError(
         f"What answers at {address} does not speak MLflow's API: {what}.",
@@ -56,7 +56,7 @@ def _excerpt(content: bytes) -> str:
     return "it sent a web page (HTML)" if content.lstrip()[:1] == b"<" else ""
 
 
-def no_answer(address: str, error: Exception) -> ServerError:
+def no_response(address: str, error: Exception) -> ServerError:
     """Return what an exception of the HTTP client means for the request.
 
     Args:

@@ -358,7 +358,9 @@ def test_a_look_that_fails_is_a_failure_of_that_one_only(kind: str, failure: Fai
     assert [failed[:2] for failed in marking.failures] == [(kind, "x")]
 
 
-@pytest.mark.parametrize("failure", [Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED])
+@pytest.mark.parametrize(
+    "failure", [Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.INVALID_RESPONSE]
+)
 def test_what_would_fail_for_all_ends_it_early(failure: Failure) -> None:
     """The batch is finished, no other begins; every attempt is counted."""
     gateway = _Gateway(fails={"r7": failure})
