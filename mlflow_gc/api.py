@@ -158,7 +158,7 @@ def save_plan(plan: Plan, path: Path | str) -> None:
         GcError: it cannot be written.
     """
     from mlflow_gc.plan.builder import MARKS
-    from mlflow_gc.plan.file import pieces, refuse_overwriting, write
+    from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
 
     refuse_overwriting(Path(path), MARKS, "a plan")
     write(pieces(plan), Path(path))

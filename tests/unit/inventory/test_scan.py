@@ -22,7 +22,7 @@ from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.inventory import run_scanner
 from mlflow_gc.inventory.scan import probe, refused_names, runs_by_id, scan
 from mlflow_gc.plan.builder import build_plan
-from mlflow_gc.plan.file import render
+from mlflow_gc.plan.writer import render
 from mlflow_gc.retention.engine import decide, experiments_to_probe
 
 

@@ -14,11 +14,11 @@ from unit import worlds
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import GcError, Refused
-from mlflow_gc.plan import file
+from mlflow_gc.plan import reader, strict_json
 from mlflow_gc.plan.builder import MARKS
 from mlflow_gc.plan.digest import plan_id
-from mlflow_gc.plan.file import refuse_overwriting, render, write
 from mlflow_gc.plan.verification import load_plan, verify
+from mlflow_gc.plan.writer import refuse_overwriting, render, write
 
 FULL = worlds.plan_of(
     worlds.inventory(
@@ -78,11 +78,11 @@ def test_reformatting_changes_nothing(tmp_path, indent, ascii_only):
 def test_the_garbage_collector_is_left_as_it_was(tmp_path, monkeypatch, is_on):
     """It is off while a large plan is read, and on again after an error, too."""
     path = tmp_path / "plan.json"
-    monkeypatch.setattr(file, "_LARGE", 0)
+    monkeypatch.setattr(reader, "_LARGE", 0)
     seen = []
-    parse = file.parse_json
+    parse = strict_json.parse_json
     monkeypatch.setattr(
-        file, "parse_json", lambda *words: seen.append(gc.isenabled()) or parse(*words)
+        strict_json, "parse_json", lambda *words: seen.append(gc.isenabled()) or parse(*words)
     )
     was_on = gc.isenabled()
     try:
