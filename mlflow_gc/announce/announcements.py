@@ -13,7 +13,7 @@ from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Inventory, Run
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import format_ms
-from mlflow_gc.inventory.scan import chunks
+from mlflow_gc.inventory.lookup import chunks
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated

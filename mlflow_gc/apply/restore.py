@@ -18,7 +18,8 @@ from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo, rename_
 from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Experiment
 from mlflow_gc.domain.timestamps import parse_time
-from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_experiments, runs_by_id
+from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, runs_by_id
+from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.plan.freed_names import is_freed
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none

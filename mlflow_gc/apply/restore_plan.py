@@ -21,14 +21,14 @@ from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.inventory.scan import (
+from mlflow_gc.inventory.lookup import (
     IDS_A_CALL,
     chunks,
     read_contents,
-    read_experiments,
     read_histories,
     runs_by_id,
 )
+from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.freed_names import is_freed, name_before
 from mlflow_gc.plan.lazy_entries import Document

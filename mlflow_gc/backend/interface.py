@@ -51,7 +51,9 @@ class Failure(Enum):
 
 TEMPORARY = frozenset({Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE})
 """These may pass: a read is sent again."""
-ABORT_ON = frozenset({Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.INVALID_RESPONSE})
+NO_ACCESS = frozenset({Failure.UNAUTHORIZED, Failure.UNREACHABLE})
+"""Nothing of the rest can be read either, and more attempts would only hide why."""
+ABORT_ON = NO_ACCESS | {Failure.INVALID_RESPONSE}
 """All further writes would fail as well."""
 UNCONFIRMED = frozenset({Failure.AMBIGUOUS, Failure.THROTTLED, Failure.INVALID_RESPONSE})
 """Nobody knows whether a write was carried out."""

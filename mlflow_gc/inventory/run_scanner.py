@@ -14,13 +14,14 @@ import itertools
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
 from mlflow_gc.backend.adaptive_concurrency import Pace
 from mlflow_gc.backend.interface import REPEATS, Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Run
 from mlflow_gc.domain.tag_selection import Wanted
+from mlflow_gc.inventory.progress import Progress, no_progress
 
 RUNS_A_PAGE = 2000
 _FIRST_RUNS = 200
@@ -89,7 +90,7 @@ def read_runs(
     experiment_ids: Sequence[Sequence[str]],
     runs: MutableMapping[str, Run],
     wanted: Wanted | None = None,
-    progress: Callable[[str, int], None] = lambda _what, _count: None,
+    progress: Progress = no_progress,
 ) -> None:
     """Read the active runs of experiments.
 
@@ -116,7 +117,7 @@ class _RunScan:
         gateway: Gateway,
         runs: MutableMapping[str, Run],
         wanted: Wanted | None,
-        progress: Callable[[str, int], None],
+        progress: Progress,
     ) -> None:
         self._gateway = gateway
         self._runs = runs
@@ -283,7 +284,7 @@ class _RunScan:
 
         MLflow puts them behind all others, so they are where an offset of the number of known runs
         leads.  A token of another form than its own stores hand out cannot be made here; then they
-        are looked for only where they would matter (``scan.probe`` and the second look of a prune).
+        are looked for only where they would matter (``probe.py`` and the second look of a prune).
         """
         if _offset_of(first_token) is None:
             return

@@ -31,18 +31,18 @@ from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.timestamps import now_ms, parse_time
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import ExitCode
-from mlflow_gc.inventory.scan import (
+from mlflow_gc.inventory.lookup import (
     EXPERIMENTS_A_CALL,
     IDS_A_CALL,
     chunks,
-    is_refused,
     parents_above,
-    probe,
     read_contents,
-    read_experiments,
     read_histories,
     runs_by_id,
 )
+from mlflow_gc.inventory.probe import probe
+from mlflow_gc.inventory.registry import is_refused
+from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import (

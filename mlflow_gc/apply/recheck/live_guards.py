@@ -15,8 +15,8 @@ from mlflow_gc.domain.entities import Run
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.errors import Refused
+from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.inventory.run_scanner import read_runs
-from mlflow_gc.inventory.scan import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.verification import guard_hint
 from mlflow_gc.retention.guards import Share, Tally, tripped

@@ -22,10 +22,10 @@ from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import LoggedModel, ModelVersion, RegisteredModel
 from mlflow_gc.domain.source_references import copied_from
 from mlflow_gc.domain.timestamps import now_ms
-from mlflow_gc.inventory.scan import (
+from mlflow_gc.inventory.lookup import read_logged_models_of
+from mlflow_gc.inventory.registry import (
     PROMPTS,
     read_hidden_versions,
-    read_logged_models_of,
     read_registry,
     resolve_storage,
 )

@@ -1,7 +1,7 @@
 """Read all that a plan is made from out of a server's database, in one consistent snapshot.
 
-What comes out is, entity for entity, what ``scan.py`` makes of the server's answers: rows become
-entities as MLflow's ``to_mlflow_entity`` and ``to_proto`` (3.17) and then our ``wire.py`` make them.
+What comes out is, entity for entity, what ``scan.py`` makes of the server's responses: rows become
+entities as MLflow's ``to_mlflow_entity`` and ``to_proto`` (3.17) and then our ``json_parser.py`` make them.
 Nothing is ever written here; deletions and the second look at each entity go through MLflow.
 """
 
@@ -31,12 +31,13 @@ from mlflow_gc.domain.run_content import content_digest
 from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted
 from mlflow_gc.domain.traces import Traces, are_assessments_lost, named_runs
 from mlflow_gc.errors import Refused
-from mlflow_gc.inventory import scan
-from mlflow_gc.inventory.scan import Progress, chunks, parents_above
+from mlflow_gc.inventory.lookup import chunks, parents_above
+from mlflow_gc.inventory.progress import Progress
 from mlflow_gc.inventory.sql.registry import read_models, read_versions
 from mlflow_gc.inventory.sql.runs import read_runs
 from mlflow_gc.inventory.sql.snapshot import ROWS_AT_ONCE, Rows, Snapshot
 from mlflow_gc.inventory.sql.statements import Statements
+from mlflow_gc.inventory.traces import with_traces
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -170,7 +171,7 @@ class DatabaseReader:
                     assessment = Assessment(assessment_id, updated_ms, named)
                     traces.add_assessment(assessment, made_by or "")
             self._snapshot.rest()
-        return scan.with_traces(inventory, traces, run_ids)
+        return with_traces(inventory, traces, run_ids)
 
     def probe(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
-from mlflow_gc.inventory.scan import resolve_storage
+from mlflow_gc.inventory.registry import resolve_storage
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.statements import Statements
 
@@ -19,7 +19,7 @@ def read_versions(snapshot: Snapshot, ask: Statements) -> dict[str, dict[Version
     """Read the model versions of all workspaces, prompts included.
 
     Returns:
-        By workspace; storage is known where ``scan.read_registry`` would ask for it.
+        By workspace; storage is known where ``registry.read_registry`` would ask for it.
 
     Raises:
         ServerError: the database cannot be read.

@@ -20,7 +20,10 @@ from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.inventory import run_scanner
-from mlflow_gc.inventory.scan import probe, refused_names, runs_by_id, scan
+from mlflow_gc.inventory.lookup import runs_by_id
+from mlflow_gc.inventory.probe import probe
+from mlflow_gc.inventory.registry import refused_names
+from mlflow_gc.inventory.scan import scan
 from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.plan.writer import render
 from mlflow_gc.retention.engine import decide, experiments_to_probe
