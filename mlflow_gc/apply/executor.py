@@ -36,7 +36,7 @@ from mlflow_gc.apply.restore_plan import (
     renames,
     settled,
 )
-from mlflow_gc.backend.adaptive_concurrency import Pace
+from mlflow_gc.backend.adaptive_concurrency import AdaptiveLimiter
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
 from mlflow_gc.backend.retries import wait_s
 from mlflow_gc.domain.kinds import BY_NAME
@@ -152,7 +152,7 @@ class Executor:
         for experiment_id, names in announced.items():
             for name, moment_ms in names:
                 recheck.expect_rename(experiment_id, name, moment_ms)
-        self._pace = Pace(gateway.max_parallel)
+        self._pace = AdaptiveLimiter(gateway.max_parallel)
         self._batch = BATCH
         self._resume_at = 0.0
         self._dead = threading.Event()

@@ -1,8 +1,8 @@
 """The few calls that this program makes to MLflow, whatever is behind the URI.
 
-Two implementations: ``rest.py`` (an ``mlflow server``) and ``store.py`` (a database, through
-MLflow's own store classes).  Both answer in the JSON shapes of MLflow's REST API, so that one
-parser (``wire.py``) and one decision serve both.
+Two implementations: ``rest/backend.py`` (an ``mlflow server``) and ``mlflow_store.py`` (a database,
+through MLflow's own store classes).  Both return entities, made by one parser (``json_parser.py``)
+from the JSON of MLflow's REST API, so that one decision serves both.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Failure(Enum):
     UNREACHABLE = "not reachable"
     """The request was never sent."""
     AMBIGUOUS = "ambiguous"
-    """Sent, and no usable answer: it may or may not have been carried out."""
+    """Sent, and no usable response: it may or may not have been carried out."""
     INVALID_RESPONSE = "not an MLflow answer"
 
 
@@ -122,7 +122,7 @@ class Gateway(Protocol):
 
     @property
     def max_parallel(self) -> int:
-        """How many calls may be under way at once."""
+        """How many requests may be in flight at once."""
 
     @property
     def registry_is_separate(self) -> bool:
@@ -137,15 +137,15 @@ class Gateway(Protocol):
         """The database to read all that a plan needs from, faster than through here, or None."""
 
     def warnings(self) -> list[str]:
-        """Return what is unsafe about the connection, one sentence each; nothing is asked for it."""
+        """Return what is unsafe about the connection, one sentence each; no request is sent for it."""
 
     def server_metadata(self) -> ServerMetadata:
         """Address and version; the first contact, so its errors explain the connection."""
 
     def clock_skew_ms(self) -> int:
-        """How far the server's clock is ahead of this machine's, by all answers so far.
+        """How far the server's clock is ahead of this machine's, by all responses so far.
 
-        As far as the answers prove: 0 as long as the clocks may agree.  0 where there is no
+        As far as the responses prove: 0 as long as the clocks may agree.  0 where there is no
         server, only a database.
         """
 
@@ -221,7 +221,7 @@ class Gateway(Protocol):
         """
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        """What active experiments hold besides runs, logged models and traces; see contents.py."""
+        """What active experiments hold besides runs, logged models and traces; see experiment_contents.py."""
 
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
         """One experiment of any lifecycle stage."""
@@ -277,10 +277,10 @@ class Gateway(Protocol):
         """Bring an experiment and all its runs back from the trash."""
 
     def delete_model_version(self, name: str, version: str) -> None:
-        """Delete a model version for good."""
+        """Delete a model version permanently."""
 
     def delete_registered_model(self, name: str) -> None:
-        """Delete a registered model and all its versions for good."""
+        """Delete a registered model and all its versions permanently."""
 
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
         """Set a tag.

@@ -1,8 +1,8 @@
 """A database URI (``sqlite:///mlflow.db``, ``postgresql://...``) through MLflow's own stores.
 
 Writes go through the same code that a server runs, so what it does besides setting a flag
-(deleted times, assessments) happens here as well.  Answers are turned into the JSON of the REST
-API by MLflow's own converters, exactly as its server does.
+(deleted times, assessments) happens here as well.  What they return is turned into the JSON of
+the REST API by MLflow's own converters, exactly as its server does, and parsed as that.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class StoreGateway:
     """Gateway to MLflow stores opened in this process.
 
     Args:
-        tracking_uri: a database URI that answers and holds MLflow's tables (see ``connect.py``):
-            MLflow retries for long where nobody answers, and creates the tables it misses.
+        tracking_uri: a database URI that can be opened and holds MLflow's tables (see ``connect.py``):
+            MLflow retries for long where nothing responds, and creates the tables it misses.
         registry_uri: a database URI too, usually the same.
         database: the one to read a plan from directly, or None to read it through here.
 
@@ -334,11 +334,11 @@ class StoreGateway:
         self._call(lambda: self._tracking.restore_experiment(experiment_id))
 
     def delete_model_version(self, name: str, version: str) -> None:
-        """Delete a model version for good."""
+        """Delete a model version permanently."""
         self._call(lambda: self._registry.delete_model_version(name, version))
 
     def delete_registered_model(self, name: str) -> None:
-        """Delete a registered model and all its versions for good."""
+        """Delete a registered model and all its versions permanently."""
         self._call(lambda: self._registry.delete_registered_model(name))
 
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:

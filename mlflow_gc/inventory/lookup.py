@@ -60,7 +60,7 @@ def runs_by_id(
         experiment_ids: of the experiments that they may be in.
         view: ACTIVE_ONLY, DELETED_ONLY or ALL.
         wanted: what to keep of their metrics and tags.
-        size: how many runs to ask for at once; more where few are expected to be found.
+        size: how many runs to read at once; more where few are expected to be found.
     """
     # Into the filter goes nothing that could end its quotes: MLflow has no such id.
     for group in chunks([i for i in run_ids if _RUN_ID.fullmatch(i)], size):
@@ -86,15 +86,15 @@ def parents_above(
 
     Args:
         runs: those to begin with.
-        known: ids of runs that need not be asked about, for they are in no trash.
+        known: ids of runs that need not be read, for they are in no trash.
         read: returns for runs what each is nested in; what does not exist is left out.
     """
     above: dict[str, str] = {}
-    asked = {run.parent_run_id for run in runs if run.parent_run_id}.difference(known)
-    while asked:
-        found = {run_id: parent for run_id, parent in read(sorted(asked)) if parent}
+    unread = {run.parent_run_id for run in runs if run.parent_run_id}.difference(known)
+    while unread:
+        found = {run_id: parent for run_id, parent in read(sorted(unread)) if parent}
         above |= found
-        asked = set(found.values()).difference(known, above)
+        unread = set(found.values()).difference(known, above)
     return above
 
 
@@ -114,10 +114,10 @@ def read_inputs(
             progress("runs", 1)
             if run:
                 found.append(run)
-    asked = {
+    with_inputs = {
         run.run_id: replace(inventory.runs[run.run_id], model_ids=run.model_ids) for run in found
     }
-    return replace(inventory, runs={**inventory.runs, **asked})
+    return replace(inventory, runs={**inventory.runs, **with_inputs})
 
 
 def read_histories(
@@ -133,10 +133,10 @@ def read_histories(
     for run_id, run in sorted(by_id.items()):
         for key in run.metric_keys:
             having[key].append(run_id)
-    asked = [(ids, key) for key in sorted(having) for ids in chunks(having[key], IDS_A_CALL)]
+    requests = [(ids, key) for key in sorted(having) for ids in chunks(having[key], IDS_A_CALL)]
     histories: dict[str, list[MetricHistory]] = {run_id: [] for run_id in by_id}
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
-        for found in pool.map(lambda ids_and_key: gateway.metric_histories(*ids_and_key), asked):
+        for found in pool.map(lambda ids_and_key: gateway.metric_histories(*ids_and_key), requests):
             for run_id, history in found.items():
                 histories[run_id].append(history)
     progress("runs", len(by_id))
@@ -195,7 +195,7 @@ def read_logged_models_of(
         gateway: where to read.
         versions: what names them.
         logged: those that are known; grows.
-        missing: ids that do not exist (any more) and are not asked for again; grows.
+        missing: ids that do not exist (any more) and are not read again; grows.
     """
     missing = set() if missing is None else missing
     named = {model_id for version in versions for model_id in logged_model_ids(version)}

@@ -28,7 +28,7 @@ def probe(
 ) -> Inventory:
     """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
 
-    Also what else they hold (contents.py), where nothing of that protects them.
+    Also what else they hold (experiment_contents.py), where nothing of that protects them.
 
     Args:
         gateway: where to look.
@@ -129,7 +129,7 @@ def _all_runs(
 
 
 def _with_traces(gateway: Gateway, experiment_ids: list[str]) -> Iterator[str]:
-    """Yield the experiments that hold traces; few do, so ask for many at once and halve."""
+    """Yield the experiments that hold traces; few do, so search many at once and halve."""
     if not experiment_ids or not gateway.has_traces(experiment_ids):
         return
     if len(experiment_ids) == 1:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
-from mlflow_gc.backend.adaptive_concurrency import Pace
+from mlflow_gc.backend.adaptive_concurrency import AdaptiveLimiter
 from mlflow_gc.backend.interface import REPEATS, Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Run
 from mlflow_gc.domain.tag_selection import Wanted
@@ -29,7 +29,7 @@ _FIRST_RUNS = 200
 _RUNS_OF_ONE_MOMENT = 10_000
 """Pages are longer where all runs of a page began in the same millisecond: only offsets are left."""
 _PARTS_OF_ONE_MOMENT = 4
-"""Such pages are large, and what is under way at once has to fit into memory."""
+"""Such pages are large, and what is in flight at once has to fit into memory."""
 _ORDER = ("attributes.start_time ASC",)
 _FILLED = 0.7
 """A part that is expected to fill its page to the last run would often need a second one."""
@@ -96,7 +96,7 @@ def read_runs(
 
     Args:
         gateway: where to read.
-        experiment_ids: groups of experiments; those of one group are asked for together.
+        experiment_ids: groups of experiments; those of one group are searched together.
         runs: by id; grows.
         wanted: what to keep of their metrics and tags.
         progress: told how many are new.
@@ -123,7 +123,7 @@ class _RunScan:
         self._runs = runs
         self._wanted = wanted
         self._progress = progress
-        self._pace = Pace(gateway.max_parallel)
+        self._limiter = AdaptiveLimiter(gateway.max_parallel)
         self._waiting: deque[_Window] = deque()
         self._busy = 0
         self._changed = threading.Condition()
@@ -148,7 +148,7 @@ class _RunScan:
             self._read_rest(experiment_ids, token)
 
     def _work_in_threads(self) -> None:
-        # Daemons: an interrupt ends the process without waiting for pages under way.
+        # Daemons: an interrupt ends the process without waiting for pages in flight.
         threads = [
             threading.Thread(target=self._work, name=f"runs-{n}", daemon=True)
             for n in range(self._gateway.max_parallel)
@@ -192,9 +192,9 @@ class _RunScan:
 
     def _read(self, window: _Window) -> Sequence[_Window]:
         """Read one page and return what is left of its window."""
-        with self._pace.request() as answer:
+        with self._limiter.request() as response:
             page, token = self._search(window)
-            answer.size = len(page) if len(page) >= window.size // 2 else 0
+            response.size = len(page) if len(page) >= window.size // 2 else 0
         with self._taking:
             known = len(self._runs)
             self._runs.update((run.run_id, run) for run in page)

@@ -57,7 +57,7 @@ def read_version(api: MlflowApi) -> str | None:
             return None
         raise
     text = raw.decode(errors="replace").strip()
-    # A web front end in the way answers any path with its HTML page.
+    # A web front end in the way responds to any path with its HTML page.
     return text if 0 < len(text) < 64 and "<" not in text else None
 
 
@@ -72,7 +72,7 @@ def refuse_missing_workspace(api: MlflowApi, *, has_workspaces: bool) -> None:
     if not name:
         return
     if not has_workspaces:
-        # Any call with the header would end in 500 FEATURE_DISABLED, retried by clients.
+        # Any request with the header would end in 500 FEATURE_DISABLED, retried by clients.
         raise Refused(
             f"The server {api.client.address} has no workspaces, and the workspace "
             f"{name!r} was asked for.",

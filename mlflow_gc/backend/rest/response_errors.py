@@ -1,4 +1,4 @@
-"""What a server's answer, or none, means: for the request, and in words for people."""
+"""What a server's response, or none, means: for the request, and in a message for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DATE_IS_GOOD_FOR_MS = 2000  # whole seconds, and uvicorn writes the header once
 
 
 def decode(content: bytes, address: str) -> Json:
-    """Return the JSON object that the body of an answer is.
+    """Return the JSON object that the body of a response is.
 
     Args:
         content: the body.
@@ -31,7 +31,7 @@ def decode(content: bytes, address: str) -> Json:
         raise not_mlflow(
             address,
             _excerpt(content) or f"invalid JSON ({error})",
-            # A cut-off answer is worth another try; a web page is not.
+            # A cut-off response is worth another try; a web page is not.
             Failure.AMBIGUOUS if content[:1] in b"{[" else Failure.INVALID_RESPONSE,
         ) from error
     if not isinstance(found, dict):
@@ -40,7 +40,7 @@ def decode(content: bytes, address: str) -> Json:
 
 
 def not_mlflow(address: str, what: str, failure: Failure = Failure.INVALID_RESPONSE) -> ServerError:
-    """Say that an answer is none of MLflow's, and ``what`` shows that."""
+    """Say that a response is none of MLflow's, and ``what`` shows that."""
     return ServerError(
         f"What answers at {address} does not speak MLflow's API: {what}.",
         failure,
@@ -138,7 +138,7 @@ def no_response(address: str, error: Exception) -> ServerError:
 
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")
-"""How OpenSSL calls an answer that is not TLS, in its versions."""
+"""How OpenSSL calls a response that is not TLS, in its versions."""
 
 
 def _innermost(error: BaseException) -> str:
@@ -155,7 +155,7 @@ def _innermost(error: BaseException) -> str:
 
 
 def checked(response: Any, address: str, *, as_json: bool) -> bytes:
-    """Return the body of a 2xx answer; explain every other one.
+    """Return the body of a 2xx response; explain every other one.
 
     Args:
         response: of ``requests``.
@@ -163,7 +163,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         as_json: whether a web page in place of JSON is an error (a login page comes with 200).
 
     Raises:
-        ServerError: any other answer, with what it means for the request.
+        ServerError: any other response, with what it means for the request.
     """
     status = int(response.status_code)
     content: bytes = response.content
@@ -187,7 +187,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         failure = Failure.FORBIDDEN
         hint = _why_forbidden(code, content)
     elif status == 404:
-        # MLflow's own 404 carries a code; a path that it does not have answers in HTML.
+        # MLflow's own 404 carries a code; a path that it does not have responds with HTML.
         failure = (
             Failure.NOT_FOUND if code and code != "ENDPOINT_NOT_FOUND" else Failure.UNSUPPORTED
         )
@@ -197,8 +197,8 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
     elif status in {429, 503} and code != "FEATURE_DISABLED":
         failure = Failure.THROTTLED
     elif status in {408, 500, 502, 504}:
-        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): asking again
-        # would not change the answer.
+        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): sending again
+        # would not change the response.
         final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
         failure = Failure.REJECTED if final else Failure.AMBIGUOUS
     else:
@@ -283,7 +283,7 @@ def skew_ms(date: str | None, sent_ms: int, received_ms: int) -> int:
     Args:
         date: a ``Date`` header; without one, or with nonsense, nothing is certain.
         sent_ms: this machine's clock before the request.
-        received_ms: the same after the answer.
+        received_ms: the same after the response.
     """
     try:
         server_ms = int(parsedate_to_datetime(date or "").timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""What is asked of a database: projections on MLflow's own table definitions.
+"""What is read from a database: projections on MLflow's own table definitions.
 
 Each statement is the counterpart of one of MLflow's own (mlflow/store, 3.17), which is named where it
 is not obvious.  Importing this module imports mlflow.
