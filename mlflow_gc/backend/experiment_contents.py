@@ -53,11 +53,11 @@ class ReadPage(Protocol):
 
 def named(found: Iterable[tuple[str, str, int]]) -> dict[str, tuple[str, ...]]:
     """Return contents from (experiment id, kind, count); a count of 0 is nothing."""
-    words: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for experiment_id, kind, count in found:
-        if word := _word(kind, count):
-            words.setdefault(experiment_id, []).append(word)
-    return {i: tuple(sorted(held)) for i, held in words.items()}
+        if text := _describe(kind, count):
+            texts.setdefault(experiment_id, []).append(text)
+    return {i: tuple(sorted(held)) for i, held in texts.items()}
 
 
 class RestContents:
@@ -84,7 +84,7 @@ class RestContents:
         Raises:
             ServerError: the server cannot be read.
         """
-        words: dict[str, list[str]] = {}
+        texts: dict[str, list[str]] = {}
         # Evaluation datasets come first: they tell a file store, which has none of all this.
         for kind, read in (
             (DATASETS, self._datasets),
@@ -93,9 +93,9 @@ class RestContents:
             (REVIEW_QUEUES, self._review_queues),
         ):
             if experiment_ids and not self._has_file_store and kind not in self._missing:
-                for experiment_id, word in read(read_page, experiment_ids).items():
-                    words.setdefault(experiment_id, []).append(word)
-        return {i: tuple(sorted(held)) for i, held in words.items()}
+                for experiment_id, text in read(read_page, experiment_ids).items():
+                    texts.setdefault(experiment_id, []).append(text)
+        return {i: tuple(sorted(held)) for i, held in texts.items()}
 
     def _datasets(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
         """Search many at once and halve: few hold some, and a response does not say which."""
@@ -191,7 +191,7 @@ class RestContents:
     ) -> dict[str, str]:
         """Read each experiment by itself, several at a time."""
 
-        def word(experiment_id: str) -> str:
+        def describe(experiment_id: str) -> str:
             try:
                 found = of_one(experiment_id)
             except ServerError as error:
@@ -202,18 +202,18 @@ class RestContents:
                 raise
             if found is None:
                 self._missing.add(kind)
-            return _word(kind, len(found or ()))
+            return _describe(kind, len(found or ()))
 
         first, *others = experiment_ids
-        words = {first: word(first)}
+        texts = {first: describe(first)}
         # Only now it is known whether the server has the endpoint.
         if others and kind not in self._missing:
             with ThreadPoolExecutor(self._max_parallel) as pool:
-                words.update(zip(others, pool.map(word, others), strict=True))
-        return {i: held for i, held in words.items() if held}
+                texts.update(zip(others, pool.map(describe, others), strict=True))
+        return {i: held for i, held in texts.items() if held}
 
 
-def _word(kind: str, count: int) -> str:
+def _describe(kind: str, count: int) -> str:
     if not count:
         return ""
     return f"{kind}: {count}" if kind in COUNTED else kind

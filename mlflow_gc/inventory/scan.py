@@ -8,7 +8,8 @@ is read twice counts once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from mlflow_gc.backend.interface import NO_ACCESS, Gateway, ServerError, pages
@@ -63,43 +64,27 @@ def scan(
     hidden = gateway.partial_view()
     if hidden:
         diagnostics.append(Diagnostic(PARTIAL_VIEW, hidden, blocks=True))
-
-    def attempt(what: str, read: Callable[[], None]) -> None:
-        try:
-            read()
-        except ServerError as error:
-            if error.failure in NO_ACCESS:
-                raise
-            diagnostics.append(
-                Diagnostic(
-                    INCOMPLETE_SCAN, f"Not all {what} could be read. {error.message}", blocks=True
-                )
-            )
-
+    part = partial(_part, diagnostics)
     runs: dict[str, Run] = {}
     models: dict[str, RegisteredModel] = {}
     versions: dict[tuple[str, str], ModelVersion] = {}
     logged: dict[str, LoggedModel] = {}
-    groups = list(chunks(sorted(experiments), EXPERIMENTS_A_CALL))
-    attempt("runs", partial(read_runs, gateway, groups, runs, wanted, progress))
-    for ids in groups:
-        attempt("logged models", partial(_read_logged_models, gateway, ids, logged, progress))
-    attempt("registered models", partial(read_registry, gateway, models, versions, progress))
     above: dict[str, str] = {}
-
-    def read_above() -> None:
-        search = partial(runs_by_id, gateway, experiment_ids=sorted(experiments), size=IDS_IN_BODY)
-        above.update(
-            parents_above(
-                runs.values(), runs, lambda ids: ((r.run_id, r.parent_run_id) for r in search(ids))
-            )
-        )
-
-    attempt("runs in the trash that others are nested in", read_above)
     foreign: list[ModelVersion] = []
-    attempt("other workspaces", partial(_read_foreign_versions, gateway, foreign))
-    named = [*versions.values(), *foreign]
-    attempt("logged models", partial(read_logged_models_of, gateway, named, logged))
+    groups = list(chunks(sorted(experiments), EXPERIMENTS_A_CALL))
+    with part("runs"):
+        read_runs(gateway, groups, runs, wanted, progress)
+    for ids in groups:
+        with part("logged models"):
+            _read_logged_models(gateway, ids, logged, progress)
+    with part("registered models"):
+        read_registry(gateway, models, versions, progress)
+    with part("runs in the trash that others are nested in"):
+        above = _parents_in_trash(gateway, runs, sorted(experiments))
+    with part("other workspaces"):
+        _read_foreign_versions(gateway, foreign)
+    with part("logged models"):
+        read_logged_models_of(gateway, [*versions.values(), *foreign], logged)
     if hidden:
         diagnostics += _holes(models, versions)
     return Inventory(
@@ -113,6 +98,18 @@ def scan(
         workspace=workspace,
         foreign_versions=tuple(foreign),
     )
+
+
+@contextmanager
+def _part(diagnostics: list[Diagnostic], name: str) -> Iterator[None]:
+    """Read a part; where that fails, add a diagnostic, and raise only what ends all reading."""
+    try:
+        yield
+    except ServerError as error:
+        if error.failure in NO_ACCESS:
+            raise
+        message = f"Not all {name} could be read. {error.message}"
+        diagnostics.append(Diagnostic(INCOMPLETE_SCAN, message, blocks=True))
 
 
 def read_experiments(gateway: Gateway, progress: Progress = no_progress) -> dict[str, Experiment]:
@@ -133,6 +130,16 @@ def _read_logged_models(
     for model in pages(partial(gateway.search_logged_models, experiment_ids)):
         logged[model.model_id] = model
         progress("logged models", 1)
+
+
+def _parents_in_trash(
+    gateway: Gateway, runs: Mapping[str, Run], experiment_ids: Sequence[str]
+) -> dict[str, str]:
+    def read(run_ids: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+        for run in runs_by_id(gateway, run_ids, experiment_ids, size=IDS_IN_BODY):
+            yield run.run_id, run.parent_run_id
+
+    return parents_above(runs.values(), runs, read)
 
 
 def _read_foreign_versions(gateway: Gateway, foreign: list[ModelVersion]) -> None:
