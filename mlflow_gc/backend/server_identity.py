@@ -2,7 +2,7 @@
 
 MLflow has no server id.  What comes closest is experiment 0 (``Default``): every store creates it
 once, stamps it with its own clock to the millisecond, and cannot be made to create it again short
-of deleting it for good.  The address is left out on purpose: the same server is reached by
+of deleting it permanently.  The address is left out on purpose: the same server is reached by
 different names from inside and outside a cluster, and through its database.
 
 A copy of a database has the fingerprint of the original; nothing that MLflow shows tells them

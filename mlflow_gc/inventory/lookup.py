@@ -157,7 +157,7 @@ def read_contents(
         runs: the runs.
         with_inputs: whether there are logged models, which runs may have read: only ``runs/get``
             says so, of one run at a time.
-        progress: told how many runs are done.
+        progress: called with how many runs are done.
     """
     by_id = {run.run_id: run for run in runs}
     found: Iterable[Run]
@@ -195,7 +195,7 @@ def read_logged_models_of(
         gateway: where to read.
         versions: what names them.
         logged: those that are known; grows.
-        missing: ids that do not exist (any more) and are not read again; grows.
+        missing: ids that do not (or no longer) exist and are not read again; grows.
     """
     missing = set() if missing is None else missing
     named = {model_id for version in versions for model_id in logged_model_ids(version)}

@@ -37,7 +37,7 @@ def probe(
         since_ms: activity in the trash matters from here on.
         deleted: they are in the trash already; of such ones no server lists scorers and review
             queues.
-        progress: told how many experiments were looked into.
+        progress: called with how many experiments were looked into.
 
     Returns:
         The inventory with a probe for each of them, or with a blocking diagnostic.

@@ -101,7 +101,7 @@ class KnowsStorage(Protocol):
 def resolve_storage(
     gateway: KnowsStorage, versions: MutableMapping[tuple[str, str], ModelVersion]
 ) -> None:
-    """Find where the files of copies lie whose original cannot be found any more.
+    """Find where the files of copies lie whose original is no longer found.
 
     MLflow resolves the source of a copy when it is made; later the original may be deleted or its
     model renamed, or an alias that the source names moved (HAZARDS d).

@@ -99,7 +99,7 @@ def read_runs(
         experiment_ids: groups of experiments; those of one group are searched together.
         runs: by id; grows.
         wanted: what to keep of their metrics and tags.
-        progress: told how many are new.
+        progress: called with how many are new.
 
     Raises:
         ServerError: a page could not be read; what was read until then is in ``runs``.
@@ -284,7 +284,7 @@ class _RunScan:
 
         MLflow puts them behind all others, so they are where an offset of the number of known runs
         leads.  A token of another form than its own stores hand out cannot be made here; then they
-        are looked for only where they would matter (``probe.py`` and the second look of a prune).
+        are looked for only where they would matter (``probe.py`` and the re-check before a delete).
         """
         if _offset_of(first_token) is None:
             return

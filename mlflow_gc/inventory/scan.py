@@ -49,7 +49,7 @@ def scan(
 
     Args:
         gateway: where to read.
-        progress: told what was read.
+        progress: called with what was read.
         wanted: what to keep of the metrics and tags of runs; None for all tags and no metric.
         workspace: of the server.
 

@@ -51,11 +51,11 @@ def with_traces(inventory: Inventory, traces: Traces, run_ids: Iterable[str]) ->
         traces: of all its experiments.
         run_ids: the runs that it matters for.
     """
-    said = {run_id: traces.of(inventory.runs[run_id]) for run_id in run_ids}
+    found = {run_id: traces.of(inventory.runs[run_id]) for run_id in run_ids}
     news = () if inventory.traces else tuple(traces.diagnostics())
     return replace(
         inventory,
-        runs={**inventory.runs, **said},
+        runs={**inventory.runs, **found},
         traces=traces,
         diagnostics=(*inventory.diagnostics, *news),
     )

@@ -111,7 +111,7 @@ def refuse_overwriting(path: Path, marks: Collection[str], what: str) -> None:
     Args:
         path: where something is going to be written; ``-`` and what is no file hold nothing.
         marks: texts of which one stands early in what may be replaced: a format, a schema's id.
-        what: what may be replaced, in words.
+        what: what may be replaced, for messages.
 
     Raises:
         GcError: it holds something else, or cannot be read.

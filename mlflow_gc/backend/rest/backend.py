@@ -93,7 +93,7 @@ class RestGateway:
         self._has_logged_models = True
         self._has_traces_v3 = True
         self._versions_page = _VERSIONS_PAGE
-        self._here: str | None = None  # the workspace, once the server said that it has some
+        self._here: str | None = None  # the workspace, once it is known that the server has some
 
     @property
     def max_parallel(self) -> int:

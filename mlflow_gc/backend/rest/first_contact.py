@@ -81,7 +81,7 @@ def refuse_missing_workspace(api: MlflowApi, *, has_workspaces: bool) -> None:
     try:
         api.optional("GET", f"{V3}/workspaces/{quote(name, safe='')}")
     except ServerError as error:
-        # Whether it may be looked at is told by all that comes.
+        # Whether it may be read, all further requests tell.
         if error.failure is Failure.NOT_FOUND:
             raise Refused(
                 f"The server {api.client.address} has no workspace {name!r}.",

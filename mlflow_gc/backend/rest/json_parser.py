@@ -267,9 +267,9 @@ def logged_model(payload: Json) -> LoggedModel:
 
 def trace(payload: Json) -> Trace:
     """Parse an entry of a search for traces, by version 2 or 3 of the API."""
-    said = payload.get("trace_metadata") or payload.get("request_metadata") or {}
+    found = payload.get("trace_metadata") or payload.get("request_metadata") or {}
     # Version 2 (2.14 to 3.1) has pairs in a list, and no assessments.
-    metadata = said if isinstance(said, dict) else {m.get("key"): m.get("value") for m in said}
+    metadata = found if isinstance(found, dict) else {m.get("key"): m.get("value") for m in found}
     of_v3 = "trace_id" in payload
     return Trace(
         trace_id=_key(payload, "trace_id" if of_v3 else "request_id", "trace"),
@@ -336,7 +336,7 @@ def _time(payload: Json, key: str) -> int | None:
 
 
 def _values(found: Iterable[Json], names: Collection[str]) -> tuple[tuple[str, float], ...]:
-    """Return name and value of some metrics; NaN and infinities come as words."""
+    """Return name and value of some metrics; NaN and infinities come as text."""
     values = []
     for metric in found:
         if metric.get("key") in names:

@@ -171,50 +171,56 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         if as_json and content.lstrip()[:1] == b"<":
             raise not_mlflow(address, _excerpt(content))
         return content
-    code, message = _error_body(content)
-    said = f" It says: {message}" if message else ""
-    hint: str | None = None
     if 300 <= status < 400:
         raise _redirected(response, address)
+    code, message = _error_body(content)
+    quoted = f" It says: {message}" if message else ""
     if status == 401:
         raise ServerError(
-            f"The server {address} does not accept the credentials (401).{said}",
+            f"The server {address} does not accept the credentials (401).{quoted}",
             Failure.UNAUTHORIZED,
             hint="Check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD (both of them win over the token).",
         )
-    if status == 403:
-        failure = Failure.FORBIDDEN
-        hint = _why_forbidden(code, content)
-    elif status == 404:
-        # MLflow's own 404 carries a code; a path that it does not have responds with HTML.
-        failure = (
-            Failure.NOT_FOUND if code and code != "ENDPOINT_NOT_FOUND" else Failure.UNSUPPORTED
-        )
-        hint = None if code else "Is the tracking URI that of an MLflow server?"
-    elif status == 405 and not code:
-        failure = Failure.UNSUPPORTED
-    elif status in {429, 503} and code != "FEATURE_DISABLED":
-        failure = Failure.THROTTLED
-    elif status in {408, 500, 502, 504}:
-        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): sending again
-        # would not change the response.
-        final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
-        failure = Failure.REJECTED if final else Failure.AMBIGUOUS
-    else:
-        failure = Failure.REJECTED
-        if not code and b"HTTPS port" in content:
-            hint = "Use https:// in the tracking URI."
-        elif not code and _HOST_CHECK in content.lower():
-            hint = _HOST_HINT
+    failure, hint = _meaning(status, code, content)
     raise ServerError(
         f"The server {address} answers {status} {code or response.reason or ''}".rstrip()
-        + f".{said}",
+        + f".{quoted}",
         failure,
         hint=hint,
         retry_after=_retry_after(response.headers.get("Retry-After")),
         code=code,
     )
+
+
+def _meaning(status: int, code: str, content: bytes) -> tuple[Failure, str | None]:
+    """Return what a refusal means for the request, and a hint.
+
+    Args:
+        status: of HTTP.
+        code: MLflow's own, empty where there is none.
+        content: the body.
+    """
+    if status == 403:
+        return Failure.FORBIDDEN, _why_forbidden(code, content)
+    if status == 404:
+        # MLflow's own 404 carries a code; a path that it does not have responds with HTML.
+        has_endpoint = code and code != "ENDPOINT_NOT_FOUND"
+        hint = None if code else "Is the tracking URI that of an MLflow server?"
+        return Failure.NOT_FOUND if has_endpoint else Failure.UNSUPPORTED, hint
+    if status == 405 and not code:
+        return Failure.UNSUPPORTED, None
+    if status in {429, 503} and code != "FEATURE_DISABLED":
+        return Failure.THROTTLED, None
+    if status in {408, 500, 502, 504}:
+        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): sending again
+        # would not change the response.
+        is_final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
+        return Failure.REJECTED if is_final else Failure.AMBIGUOUS, None
+    if not code and b"HTTPS port" in content:
+        return Failure.REJECTED, "Use https:// in the tracking URI."
+    is_host_check = not code and _HOST_CHECK in content.lower()
+    return Failure.REJECTED, _HOST_HINT if is_host_check else None
 
 
 _HOST_CHECK = b"invalid host header"

@@ -2,7 +2,7 @@
 
 What comes out is, entity for entity, what ``scan.py`` makes of the server's responses: rows become
 entities as MLflow's ``to_mlflow_entity`` and ``to_proto`` (3.17) and then our ``json_parser.py`` make them.
-Nothing is ever written here; deletions and the second look at each entity go through MLflow.
+Nothing is ever written here; deletions and the re-check of each entity go through MLflow.
 """
 
 from __future__ import annotations

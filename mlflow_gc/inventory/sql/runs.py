@@ -40,10 +40,10 @@ def read_runs(
         statements: what is read from it.
         wanted: what to keep of their metrics and tags.
         runs: by id; grows.
-        progress: told how many are new.
+        progress: called with how many are new.
 
     Returns:
-        What MLflow cannot show, in words.
+        What MLflow cannot show, as messages.
 
     Raises:
         ServerError: the database cannot be read.
