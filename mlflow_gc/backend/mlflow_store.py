@@ -26,7 +26,7 @@ from mlflow_gc.backend.interface import (
     ServerMetadata,
     VersionDetails,
 )
-from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.backend.rest import json_parser as parse
 from mlflow_gc.domain.entities import (
     Experiment,
     LoggedModel,
@@ -111,7 +111,7 @@ class StoreGateway:
     ) -> Page[Experiment]:
         """One page of experiments; order creation time, then id: new ones come last."""
         return self._page(
-            json_parser.experiment,
+            parse.experiment,
             lambda: self._tracking.search_experiments(
                 view_type=_view(view),
                 filter_string=filter_string or None,
@@ -134,7 +134,7 @@ class StoreGateway:
     ) -> Page[Run]:
         """One page of runs, with what ``wanted`` keeps of them (None: all tags, no metric)."""
         return self._page(
-            lambda payload: json_parser.run(payload, wanted),
+            partial(parse.run, wanted=wanted),
             lambda: self._tracking.search_runs(
                 list(experiment_ids),
                 filter_string,
@@ -155,7 +155,7 @@ class StoreGateway:
     ) -> Page[RegisteredModel]:
         """One page of registered models, with aliases."""
         return self._page(
-            json_parser.registered_model,
+            parse.registered_model,
             lambda: self._registry.search_registered_models(
                 filter_string=filter_string or None,
                 max_results=max_results,
@@ -169,7 +169,7 @@ class StoreGateway:
     ) -> Page[ModelVersion]:
         """One page of model versions; order name, then number."""
         return self._page(
-            json_parser.model_version,
+            parse.model_version,
             lambda: self._registry.search_model_versions(
                 filter_string=filter_string or None,
                 max_results=200_000,
@@ -189,7 +189,7 @@ class StoreGateway:
         """One page of logged models."""
         field = "last_updated_timestamp" if newest_first else "creation_timestamp"
         return self._page(
-            json_parser.logged_model,
+            parse.logged_model,
             lambda: self._tracking.search_logged_models(
                 experiment_ids=list(experiment_ids),
                 max_results=max_results,
@@ -225,7 +225,7 @@ class StoreGateway:
                 page_token=token,
             )
         )
-        return [json_parser.trace(_payload(trace)) for trace in found], next_token or None
+        return [parse.trace(_payload(trace)) for trace in found], next_token or None
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
         """What active experiments hold besides runs, logged models and traces."""
@@ -250,19 +250,17 @@ class StoreGateway:
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
         """One experiment of any lifecycle stage."""
         store = self._experiments_beside_registry() if of_registry else self._tracking
-        return self._get(json_parser.experiment, lambda: store.get_experiment(experiment_id))
+        return self._get(parse.experiment, lambda: store.get_experiment(experiment_id))
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
         """The experiment of a name, of any lifecycle stage."""
-        return self._get(
-            json_parser.experiment, lambda: self._tracking.get_experiment_by_name(name)
-        )
+        return self._get(parse.experiment, lambda: self._tracking.get_experiment_by_name(name))
 
     def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
         """The experiment that a server makes when it begins."""
         store = self._experiments_beside_registry() if of_registry else self._tracking
-        return self._get(json_parser.experiment, lambda: store.get_experiment("0")) or self._get(
-            json_parser.experiment, lambda: store.get_experiment_by_name("Default")
+        return self._get(parse.experiment, lambda: store.get_experiment("0")) or self._get(
+            parse.experiment, lambda: store.get_experiment_by_name("Default")
         )
 
     def other_workspaces(self) -> list[Gateway]:
@@ -271,10 +269,8 @@ class StoreGateway:
 
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
         """One run of any lifecycle stage, with the models that it read, and what is wanted of it."""
-        return self._get(
-            lambda payload: json_parser.run(payload, wanted),
-            lambda: self._tracking.get_run(run_id),
-        )
+        parsed = partial(parse.run, wanted=wanted)
+        return self._get(parsed, lambda: self._tracking.get_run(run_id))
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
         """All that was ever logged to a metric, by run."""
@@ -288,7 +284,7 @@ class StoreGateway:
     def get_model_version(self, name: str, version: str) -> VersionDetails | None:
         """One model version, with aliases."""
         return self._get(
-            json_parser.version_details, lambda: self._registry.get_model_version(name, version)
+            parse.version_details, lambda: self._registry.get_model_version(name, version)
         )
 
     def get_download_uri(self, name: str, version: str) -> str | None:
@@ -303,15 +299,11 @@ class StoreGateway:
 
     def get_registered_model(self, name: str) -> ModelDetails | None:
         """One registered model, with aliases and the newest version of each stage."""
-        return self._get(
-            json_parser.model_details, lambda: self._registry.get_registered_model(name)
-        )
+        return self._get(parse.model_details, lambda: self._registry.get_registered_model(name))
 
     def get_logged_model(self, model_id: str) -> LoggedModel | None:
         """One logged model."""
-        return self._get(
-            json_parser.logged_model, lambda: self._tracking.get_logged_model(model_id)
-        )
+        return self._get(parse.logged_model, lambda: self._tracking.get_logged_model(model_id))
 
     def delete_run(self, run_id: str) -> None:
         """Move a run to the trash."""
@@ -381,18 +373,18 @@ class StoreGateway:
     def _call(self, call: Callable[[], _T]) -> _T:
         return _guard(self._tracking_uri, call)
 
-    def _page(self, parse: Callable[[Json], _T], search: Callable[[], Any]) -> Page[_T]:
+    def _page(self, parsed: Callable[[Json], _T], search: Callable[[], Any]) -> Page[_T]:
         found = self._call(search)
-        return [parse(_payload(entity)) for entity in found], found.token or None
+        return [parsed(_payload(entity)) for entity in found], found.token or None
 
-    def _get(self, parse: Callable[[Json], _T], call: Callable[[], Any]) -> _T | None:
+    def _get(self, parsed: Callable[[Json], _T], call: Callable[[], Any]) -> _T | None:
         try:
             entity = self._call(call)
         except ServerError as error:
             if error.failure is Failure.NOT_FOUND:
                 return None
             raise
-        return None if entity is None else parse(_payload(entity))
+        return None if entity is None else parsed(_payload(entity))
 
 
 def _view(view: str) -> int:

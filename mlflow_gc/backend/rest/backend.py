@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from copy import copy
-from functools import cache
+from functools import cache, partial
 from urllib.parse import quote
 
 from mlflow_gc.backend.address import Address
@@ -22,7 +22,8 @@ from mlflow_gc.backend.interface import (
     ServerMetadata,
     VersionDetails,
 )
-from mlflow_gc.backend.rest import first_contact, json_parser
+from mlflow_gc.backend.rest import first_contact
+from mlflow_gc.backend.rest import json_parser as parse
 from mlflow_gc.backend.rest.account import Account
 from mlflow_gc.backend.rest.http_client import HttpClient
 from mlflow_gc.backend.rest.metric_histories import MetricHistories
@@ -174,9 +175,9 @@ class RestGateway:
         }
         return self._tracking.search(
             "POST",
-            f"{V2}/experiments/search",
+            "experiments/search",
             "experiments",
-            json_parser.experiment,
+            parse.experiment,
             json=with_token(body, token),
         )
 
@@ -199,16 +200,16 @@ class RestGateway:
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Move an experiment and its runs to the trash."""
-        self._tracking.write("POST", f"{V2}/experiments/delete", {"experiment_id": experiment_id})
+        self._tracking.write("POST", "experiments/delete", {"experiment_id": experiment_id})
 
     def rename_experiment(self, experiment_id: str, name: str) -> None:
         """Give an active experiment another name."""
         body = {"experiment_id": experiment_id, "new_name": name}
-        self._tracking.write("POST", f"{V2}/experiments/update", body)
+        self._tracking.write("POST", "experiments/update", body)
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Bring an experiment and all its runs back from the trash."""
-        self._tracking.write("POST", f"{V2}/experiments/restore", {"experiment_id": experiment_id})
+        self._tracking.write("POST", "experiments/restore", {"experiment_id": experiment_id})
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
         """What active experiments hold besides runs, logged models and traces."""
@@ -237,22 +238,19 @@ class RestGateway:
             "order_by": list(order_by),
         }
 
-        def parse(content: bytes) -> Page[Run]:
+        def decode(content: bytes) -> Page[Run]:
             quick = _quick_runs()
             if quick and wanted is not None and (page := quick(content, wanted)) is not None:
                 return page
             found = api.client.decode(content)
-            return api.page(found, "runs", lambda entry: json_parser.run(entry, wanted))
+            return api.page(found, "runs", partial(parse.run, wanted=wanted))
 
-        return api.read_as(parse, "POST", f"{V2}/runs/search", json=with_token(body, token))
+        return api.read_as(decode, "POST", f"{V2}/runs/search", json=with_token(body, token))
 
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
         """One run of any lifecycle stage, with the models that it read, and what is wanted of it."""
-
-        def parse(entry: Json) -> Run:
-            return json_parser.run(entry, wanted)
-
-        return self._tracking.get(f"{V2}/runs/get", {"run_id": run_id}, "run", parse)
+        parsed = partial(parse.run, wanted=wanted)
+        return self._tracking.get("runs/get", {"run_id": run_id}, "run", parsed)
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
         """All that was ever logged to a metric, by run."""
@@ -260,11 +258,11 @@ class RestGateway:
 
     def delete_run(self, run_id: str) -> None:
         """Move a run to the trash."""
-        self._tracking.write("POST", f"{V2}/runs/delete", {"run_id": run_id})
+        self._tracking.write("POST", "runs/delete", {"run_id": run_id})
 
     def restore_run(self, run_id: str) -> None:
         """Bring a run back from the trash."""
-        self._tracking.write("POST", f"{V2}/runs/restore", {"run_id": run_id})
+        self._tracking.write("POST", "runs/restore", {"run_id": run_id})
 
     # -- traces --------------------------------------------------------------------------------
 
@@ -305,7 +303,7 @@ class RestGateway:
             found = self._tracking.optional("GET", f"{V2}/traces", since=(2, 14), params=params)
         if found is None:
             return [], None
-        return self._tracking.page(found, "traces", json_parser.trace)
+        return self._tracking.page(found, "traces", parse.trace)
 
     # -- logged models -------------------------------------------------------------------------
 
@@ -327,14 +325,14 @@ class RestGateway:
         found = self._logged_models("POST", "search", json=with_token(body, token))
         if found is None:
             return [], None
-        return self._tracking.page(found, "models", json_parser.logged_model)
+        return self._tracking.page(found, "models", parse.logged_model)
 
     def get_logged_model(self, model_id: str) -> LoggedModel | None:
         """One logged model; None on servers without them (before 3.0)."""
         found = none_if_not_found(lambda: self._logged_models("GET", quote(model_id, safe="")))
         if found is None:
             return None
-        return json_parser.logged_model(self._tracking.entity(found, "model"))
+        return parse.logged_model(self._tracking.entity(found, "model"))
 
     def _logged_models(self, method: str, path: str, **arguments: object) -> Json | None:
         # A server without them may have the registry of a newer one, whose versions name some.
@@ -360,9 +358,9 @@ class RestGateway:
         params = {"filter": filter_string, "max_results": max_results, "order_by": list(order_by)}
         return self._registry.search(
             "GET",
-            f"{V2}/registered-models/search",
+            "registered-models/search",
             "registered_models",
-            json_parser.registered_model,
+            parse.registered_model,
             params=with_token(params, token),
         )
 
@@ -379,9 +377,9 @@ class RestGateway:
         try:
             return self._registry.search(
                 "GET",
-                f"{V2}/model-versions/search",
+                "model-versions/search",
                 "model_versions",
-                json_parser.model_version,
+                parse.model_version,
                 params=with_token(params, token),
             )
         except ServerError as error:
@@ -393,10 +391,10 @@ class RestGateway:
     def get_model_version(self, name: str, version: str) -> VersionDetails | None:
         """One model version, with aliases."""
         return self._registry.get(
-            f"{V2}/model-versions/get",
+            "model-versions/get",
             {"name": name, "version": version},
             "model_version",
-            json_parser.version_details,
+            parse.version_details,
         )
 
     def get_download_uri(self, name: str, version: str) -> str | None:
@@ -408,84 +406,73 @@ class RestGateway:
     def get_registered_model(self, name: str) -> ModelDetails | None:
         """One registered model, with aliases and the newest version of each stage."""
         return self._registry.get(
-            f"{V2}/registered-models/get",
+            "registered-models/get",
             {"name": name},
             "registered_model",
-            json_parser.model_details,
+            parse.model_details,
         )
 
     def delete_model_version(self, name: str, version: str) -> None:
         """Delete a model version permanently."""
         body = {"name": name, "version": version}
-        self._registry.write("DELETE", f"{V2}/model-versions/delete", body)
+        self._registry.write("DELETE", "model-versions/delete", body)
 
     def delete_registered_model(self, name: str) -> None:
         """Delete a registered model and all its versions permanently."""
-        self._registry.write("DELETE", f"{V2}/registered-models/delete", {"name": name})
+        self._registry.write("DELETE", "registered-models/delete", {"name": name})
 
     # -- tags ----------------------------------------------------------------------------------
 
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
         """Set a tag; again, if need be: that changes nothing."""
-        path, _, ids = _tag_endpoints(kind, entity_id)
-        body = {**ids, "key": key, "value": value}
-        self._server_of(kind).write("POST", path, body, attempts=ATTEMPTS)
+        self._write_tag("POST", "set", kind, entity_id, {"key": key, "value": value})
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
         """Take a tag away; again, if need be."""
-        _, path, ids = _tag_endpoints(kind, entity_id)
-        api = self._server_of(kind)
         method = "DELETE" if kind in _OF_REGISTRY else "POST"
-        api.write(method, path, {**ids, "key": key}, attempts=ATTEMPTS)
+        self._write_tag(method, "delete", kind, entity_id, {"key": key})
 
-    def _server_of(self, kind: str) -> MlflowApi:
-        return self._registry if kind in _OF_REGISTRY else self._tracking
+    def _write_tag(self, method: str, verb: str, kind: str, entity_id: str, tag: Json) -> None:
+        api = self._registry if kind in _OF_REGISTRY else self._tracking
+        path = _TAG_ENDPOINTS[kind].format(verb)
+        api.write(method, path, {**_ids(kind, entity_id), **tag}, attempts=ATTEMPTS)
 
 
 _OF_REGISTRY = {"model_version", "registered_model"}
+_TAG_ENDPOINTS = {
+    "run": "runs/{}-tag",
+    "experiment": "experiments/{}-experiment-tag",
+    "model_version": "model-versions/{}-tag",
+    "registered_model": "registered-models/{}-tag",
+}
 
 
-def _tag_endpoints(kind: str, entity_id: str) -> tuple[str, str, Json]:
-    """Return the paths to set and to delete a tag, and the ids to send."""
-    name, _, version = entity_id.rpartition("/")
-    return {
-        "run": (f"{V2}/runs/set-tag", f"{V2}/runs/delete-tag", {"run_id": entity_id}),
-        "experiment": (
-            f"{V2}/experiments/set-experiment-tag",
-            f"{V2}/experiments/delete-experiment-tag",
-            {"experiment_id": entity_id},
-        ),
-        "model_version": (
-            f"{V2}/model-versions/set-tag",
-            f"{V2}/model-versions/delete-tag",
-            {"name": name, "version": version},
-        ),
-        "registered_model": (
-            f"{V2}/registered-models/set-tag",
-            f"{V2}/registered-models/delete-tag",
-            {"name": entity_id},
-        ),
-    }[kind]
+def _ids(kind: str, entity_id: str) -> dict[str, str]:
+    """Return what a request names an entity by."""
+    if kind == "model_version":
+        name, _, version = entity_id.rpartition("/")
+        return {"name": name, "version": version}
+    return {"name" if kind == "registered_model" else f"{kind}_id": entity_id}
 
 
 def _experiment(
     api: MlflowApi, experiment_id: str, *, workspace: str | None = None
 ) -> Experiment | None:
     return api.get(
-        f"{V2}/experiments/get",
+        "experiments/get",
         {"experiment_id": experiment_id},
         "experiment",
-        json_parser.experiment,
+        parse.experiment,
         workspace=workspace,
     )
 
 
 def _experiment_by_name(api: MlflowApi, name: str) -> Experiment | None:
     return api.get(
-        f"{V2}/experiments/get-by-name",
+        "experiments/get-by-name",
         {"experiment_name": name},
         "experiment",
-        json_parser.experiment,
+        parse.experiment,
     )
 
 

@@ -57,27 +57,22 @@ class HttpClient:
 
     def request(
         self,
-        parse: Callable[[bytes], _T],
+        decode: Callable[[bytes], _T],
         method: str,
         path: str,
         *,
         attempts: int,
         **arguments: Any,
     ) -> _T:
-        """Send a request, again if need be, and return what its response is parsed to.
+        """Send a request, so often at most, and return its response as it is decoded.
 
-        Args:
-            parse: takes the body; raises AMBIGUOUS where that was cut off.
-            method: GET, POST or DELETE.
-            path: of the endpoint.
-            attempts: how often it may be sent.
-            **arguments: for :meth:`send`.
+        The other arguments are those of :meth:`send`.
 
         Raises:
-            ServerError: of the last attempt.
+            ServerError: of the last attempt; AMBIGUOUS also where the response was cut off.
         """
         return retries.retried(
-            lambda: parse(self.send(method, path, **arguments)), self.stopped, attempts
+            lambda: decode(self.send(method, path, **arguments)), self.stopped, attempts
         )
 
     def send(

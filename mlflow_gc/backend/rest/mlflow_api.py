@@ -55,12 +55,12 @@ class MlflowApi:
         return other
 
     def read(self, method: str, path: str, **arguments: Any) -> Json:
-        """Send a read, again if need be; see :meth:`read_as` for the arguments."""
+        """Send a read; the arguments are those of :meth:`read_as`."""
         return self.read_as(self.client.decode, method, path, **arguments)
 
     def read_as(
         self,
-        parse: Callable[[bytes], _T],
+        decode: Callable[[bytes], _T],
         method: str,
         path: str,
         *,
@@ -68,40 +68,23 @@ class MlflowApi:
         workspace: str | None = None,
         **arguments: Any,
     ) -> _T:
-        """Send a read, again if need be.
+        """Send a read, again if need be, and return its response as it is decoded.
 
-        Args:
-            parse: makes of the body what is returned.
-            method: GET or POST.
-            path: of the endpoint.
-            attempts: how often it may be sent.
-            workspace: another one than that of this API.
-            **arguments: for :meth:`HttpClient.send`.
-
-        Raises:
-            ServerError: it failed.
+        ``workspace`` is another one than that of this API; the other arguments are those of
+        :meth:`HttpClient.request`.
         """
+        headers = self._headers(path, workspace or self.workspace)
         return self.client.request(
-            parse,
-            method,
-            path,
-            attempts=attempts,
-            headers=self._headers(path, workspace or self.workspace),
-            **arguments,
+            decode, method, path, attempts=attempts, headers=headers, **arguments
         )
 
     def write(self, method: str, path: str, body: Json, *, attempts: int = 1) -> None:
         """Send a write: once, unless it changes nothing when it is sent for the second time.
 
-        A response that is not MLflow's says nothing about what happened.
-
-        Raises:
-            ServerError: it failed, or nobody knows.
+        The path is below version 2 of the API.  A response that is not MLflow's says nothing about
+        what happened.
         """
-        headers = self._headers(path, self.workspace)
-        self.client.request(
-            self.client.decode, method, path, attempts=attempts, headers=headers, json=body
-        )
+        self.read_as(self.client.decode, method, f"{V2}/{path}", attempts=attempts, json=body)
 
     def optional(
         self, method: str, path: str, *, since: tuple[int, int] | None = None, **arguments: Any
@@ -153,12 +136,13 @@ class MlflowApi:
         """Return one entity; None for what does not exist.
 
         Args:
-            path: of the endpoint.
+            path: of the endpoint, below version 2 of the API.
             params: which entity.
             key: of the entity in the response.
             parse: makes an entity of it.
             workspace: another one than that of this API.
         """
+        path = f"{V2}/{path}"
         found = none_if_not_found(
             lambda: self.read("GET", path, params=params, workspace=workspace)
         )
@@ -168,7 +152,7 @@ class MlflowApi:
         self, method: str, path: str, key: str, parse: Callable[[Json], _T], **arguments: Any
     ) -> Page[_T]:
         """Return one page of entities; the arguments are those of :meth:`get` and :meth:`read`."""
-        return self.page(self.read(method, path, **arguments), key, parse)
+        return self.page(self.read(method, f"{V2}/{path}", **arguments), key, parse)
 
     def page(self, found: Json, key: str, parse: Callable[[Json], _T]) -> Page[_T]:
         """Return the entities in the response to a search, and the token of the next page."""
