@@ -149,6 +149,10 @@ tutorial: $(STAMP)  ## paste the output of today's program into docs/tutorial.md
 screenshots: $(STAMP)  ## take the pictures in docs/images again (needs Chromium)
 	@$(BIN)/python docs/_record/screenshots.py
 
+.PHONY: architecture
+architecture: $(STAMP)  ## draw the picture of the packages in docs/images again, from the imports
+	@$(BIN)/python docs/_record/architecture.py
+
 .PHONY: bench
 bench: $(STAMP)  ## all benchmarks, into build/benchmarks (needs PostgreSQL; some: BENCH="read delete")
 	@$(BIN)/python benchmarks/all.py $(BENCH)

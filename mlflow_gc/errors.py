@@ -27,7 +27,7 @@ class ExitCode(IntEnum):
     USAGE = 64
     """A flag, argument, variable or file cannot be used as it is."""
     SIGINT = 130
-    """Stopped by SIGINT (Ctrl-C): calls under way were finished, the journal is complete."""
+    """Stopped by SIGINT (Ctrl-C): requests in flight were finished, the journal is complete."""
     SIGTERM = 143
     """Stopped by SIGTERM, in the same way."""
 

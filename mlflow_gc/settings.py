@@ -82,7 +82,7 @@ _MOST_PARALLEL = 256
 MAX_PARALLEL = Setting(
     "MLFLOW_GC_MAX_PARALLEL",
     "--max-parallel",
-    "most requests under way at once; how many the server bears below that is found out",
+    "maximum number of concurrent requests; below that, the limiter adapts to the server",
     str(DEFAULT_MAX_PARALLEL),
 )
 REQUIRE_EXPECT = Setting(

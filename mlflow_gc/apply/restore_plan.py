@@ -311,12 +311,13 @@ Entry = Document
 class OldTrash:
     """The runs that were in the trash of experiments before a prune deleted these experiments.
 
-    Restoring an experiment brings back every run in it, whenever that was deleted (HAZARDS 0.6), so
-    these have to go back.  A journal says which they were; what really goes back lies in the trash
-    right before the experiment is restored (somebody may have restored it by hand since), and is
-    re-checked as a prune re-checks what it deletes: what somebody came to need since, or changes
-    meanwhile, stays active.  Its age and its own tags do not count: MLflow sets no tag on a run in
-    the trash, so whoever deleted it knew them.
+    Restoring an experiment brings back every run in it, whenever that was deleted
+    (docs/explanation/mlflow-facts.md#trash-restores-all), so these have to go back.  A journal says
+    which they were; what really goes back lies in the trash right before the experiment is restored
+    (somebody may have restored it by hand since), and is re-checked as a prune re-checks what it
+    deletes: what somebody came to need since, or changes meanwhile, stays active.  Its age and its
+    own tags do not count: MLflow sets no tag on a run in the trash, so whoever deleted it knew
+    them.
 
     Without such runs this costs no request.  Else the evidence is read once (registry, experiments,
     nested and new runs), and per hundred runs their state four times.

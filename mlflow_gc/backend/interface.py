@@ -152,8 +152,8 @@ class Gateway(Protocol):
     def partial_view(self) -> str | None:
         """Say why this account may not see everything, or None when it does.
 
-        Servers leave out what an account may not read without a word (HAZARDS 0.10), and what is
-        left out is the evidence that protects.
+        Servers leave out what an account may not read without a word, and what is left out is the
+        evidence that protects (docs/explanation/mlflow-facts.md#hidden-by-permissions).
         """
 
     def search_experiments(

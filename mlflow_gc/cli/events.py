@@ -160,7 +160,7 @@ class Events(Listener):
         except OSError as error:
             self._is_open = False
             say(
-                f"Warning: the events file {self._path} cannot be written any more: "
+                f"Warning: the events file {self._path} can no longer be written: "
                 f"{error.strerror or error}. The command goes on; the journal is complete."
             )
 
@@ -178,10 +178,20 @@ class Events(Listener):
         if self._torn:
             data = b"\n" + data
         while data:
-            if self._is_pipe and not select.select([], [self._file], [], _PATIENCE_S)[1]:
+            if self._is_pipe and not _is_writable(self._file, _PATIENCE_S):
                 raise TimeoutError(None, "nobody reads it")
             data = data[os.write(self._file, data[:_CHUNK] if self._is_pipe else data) :]
             self._torn = bool(data)  # an interrupt may end the command here
+
+
+def _is_writable(file: int, within_s: float) -> bool:
+    """Wait until a pipe takes something, or nobody reads it any longer: writing says so then."""
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([], [file], [], within_s)[1])
+    # Unlike select it knows more than 1,024 open files.
+    poll = select.poll()
+    poll.register(file, select.POLLOUT)
+    return bool(poll.poll(within_s * 1000))
 
 
 def _ms(seconds: float) -> int:

@@ -23,7 +23,7 @@ def merge(
     journals: Annotated[
         list[Path], typer.Argument(metavar="JOURNAL...", help="Journals of one plan.")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where it goes.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Output file.")],
 ) -> None:
     """Put the journals of a plan's shards together, for restore and for the record."""
     from mlflow_gc.apply.journal.file import merge_journals, read_journal
@@ -37,7 +37,7 @@ def merge(
         return
     if out.exists() and not any(out.samefile(path) for path in journals):
         raise GcError(
-            f"{out} is there already.",
+            f"{out} already exists.",
             hint="An undo may depend on it: name another file, or merge it, too.",
         )
     write([merged], out)

@@ -13,10 +13,10 @@ from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 def mark(
     context: typer.Context,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be marked and unmarked.")
+        bool, typer.Option("--dry-run", help="Only print what would be marked and unmarked.")
     ] = False,
     clear: Annotated[
-        bool, typer.Option("--clear", help="Take all marks away, whatever is stale.")
+        bool, typer.Option("--clear", help="Remove all announcements, whatever is stale.")
     ] = False,
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,
@@ -32,7 +32,7 @@ def mark(
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
 ) -> int:
-    """Tag what would be deleted after the policy's grace; untag what is stale no more."""
+    """Announce by a tag what is deleted after the grace period; untag what is no longer stale."""
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.session import begin
     from mlflow_gc.domain.timestamps import format_ms

@@ -35,7 +35,7 @@ MaxParallel = Annotated[
     typer.Option(
         "--max-parallel",
         metavar="N",
-        help="Most requests under way at once [MLFLOW_GC_MAX_PARALLEL, 16].",
+        help="Maximum number of concurrent requests [MLFLOW_GC_MAX_PARALLEL, 16].",
     ),
 ]
 Ttl = Annotated[
@@ -70,7 +70,7 @@ AcceptPartialView = Annotated[
     bool,
     typer.Option(
         "--accept-partial-view",
-        help="Go on although the server may hide from this account what protects something.",
+        help="Continue although the server may hide from this account what protects something.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
@@ -87,7 +87,10 @@ Events = Annotated[
     ),
 ]
 DetailedExitcode = Annotated[
-    bool, typer.Option("--detailed-exitcode", help="Exit 2 when there is something, 0 when not.")
+    bool,
+    typer.Option(
+        "--detailed-exitcode", help="Exit 2 when there is something to report, 0 when not."
+    ),
 ]
 MarkdownBudget = Annotated[
     int | None,

@@ -25,7 +25,7 @@ app = typer.Typer(
 def init(
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", metavar="FILE", help="Where it goes; - is stdout."),
+        typer.Option("-o", "--out", metavar="FILE", help="Output file; - is stdout."),
     ] = Path("mlflow-gc.yml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file.")] = False,
 ) -> None:
@@ -39,11 +39,11 @@ def init(
         put(starter().encode())
         return
     if out.exists() and not force:
-        raise UsageProblem(f"{out} is there already.", hint="Use --force, or -o FILE.")
+        raise UsageProblem(f"{out} already exists.", hint="Use --force, or -o FILE.")
     others = [out.with_name(name) for name in DEFAULT_NAMES if name != out.name]
     if out.name in DEFAULT_NAMES and (other := next((o for o in others if o.exists()), None)):
         raise UsageProblem(
-            f"{other} is there already; two policy files are refused.",
+            f"{other} already exists; two policy files are refused.",
             hint="Remove it first, or use -o FILE.",
         )
     # The first line of the starter names it: editors complete and check by it.
@@ -96,7 +96,7 @@ def explain(
     asked = {"--run": run, "--experiment": experiment, "--model": model}
     given = [flag for flag, value in asked.items() if value is not None]
     if len(given) > 1:
-        raise UsageProblem(f"{given[0]} and {given[1]} cannot stand together.")
+        raise UsageProblem(f"{given[0]} and {given[1]} cannot be combined.")
     connection = resolve_connection(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
@@ -173,7 +173,7 @@ def run_tests(
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
 ) -> int:
-    """Run cases that stand beside a policy: what must stay, what must go.  Offline."""
+    """Run the test cases of a policy: what must be retained, what must be deleted.  Offline."""
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.policy.test_runner import read_policy_tests, run_policy_tests, untested_rules
     from mlflow_gc.render.terminal import policies
@@ -191,5 +191,5 @@ def run_tests(
             if not result.checked:
                 say(f"Warning: {path}: the case {result.name!r} expects nothing")
         for name in untested_rules(suite.policy, results):
-            say(f"Warning: {path}: no case is about the rule {name!r}")
+            say(f"Warning: {path}: no case tests the rule {name!r}")
     return ExitCode.ERROR if failed else ExitCode.OK

@@ -35,7 +35,7 @@ def prune(
     ] = None,
     journal: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where the journal goes [<plan>.journal.jsonl]."),
+        typer.Option(metavar="FILE", help="File of the journal [<plan>.journal.jsonl]."),
     ] = None,
     shard: Annotated[
         str | None,
@@ -53,7 +53,7 @@ def prune(
             "-o",
             "--out",
             metavar="FILE",
-            help="Where a plan made on the spot goes [prune-plan-<moment>.json].",
+            help="Output file of a plan made on the spot [prune-plan-<time>.json].",
         ),
     ] = None,
     tracking_uri: options.TrackingUri = None,
@@ -71,8 +71,9 @@ def prune(
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
 ) -> int:
-    """Delete what a plan lists, looking at each entity once more right before it goes."""
+    """Delete what a plan lists; each entity is re-checked immediately before."""
     from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
+    from mlflow_gc.apply.recheck.live_guards import local_maxima
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import MARKS
@@ -96,11 +97,12 @@ def prune(
         backend_store_uri=backend_store_uri,
         max_parallel=max_parallel,
     )
+    local_maxima()
     made_here = plan_file is None
     part = Shard.parse(shard) if shard is not None else None
     if part and made_here:
         raise UsageProblem(
-            "--shard is about a saved PLAN: each machine has to apply its part of the same one.",
+            "--shard needs a saved PLAN: each machine has to apply its part of the same one.",
             hint=f"Make the plan first: {command('report')}",
         )
     if plan_file is not None:
@@ -116,7 +118,7 @@ def prune(
         )
         if backend_store_uri is not None:
             raise UsageProblem(
-                "--backend-store-uri cannot stand beside a PLAN: what is deleted is looked at over "
+                "--backend-store-uri cannot be combined with a PLAN: what is deleted is re-checked over "
                 "the server.",
                 hint="Leave it out.",
             )
@@ -134,7 +136,7 @@ def prune(
         )
         if not yes and not dry_run and not sys.stdin.isatty():
             raise Refused(
-                "Without a PLAN prune asks before it deletes, and here is no terminal to ask on.",
+                "Without a PLAN prune asks before it deletes, and this is not an interactive terminal.",
                 hint="Hand it a reviewed plan, or use --yes.",
             )
         plan_file = out or _name_of_its_own()
@@ -221,7 +223,7 @@ def _refuse_selecting_options(given: Mapping[str, object]) -> None:
     for flag, value in given.items():
         if value is not None:
             raise UsageProblem(
-                f"{flag} cannot stand beside a PLAN: the plan is the selection.",
+                f"{flag} cannot be combined with a PLAN: the plan is the selection.",
                 hint="Leave it out, or leave out the PLAN.",
             )
 

@@ -15,7 +15,8 @@ from mlflow_gc.errors import ExitCode
 def report(
     context: typer.Context,
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FILE", help="Where the plan goes; - is stdout.")
+        Path,
+        typer.Option("-o", "--out", metavar="FILE", help="Output file of the plan; - is stdout."),
     ] = Path("prune-plan.json"),
     tracking_uri: options.TrackingUri = None,
     registry_uri: options.RegistryUri = None,

@@ -80,7 +80,7 @@ def restore(
     if not yes and not dry_run and (undo.runs or undo.experiments):
         if not sys.stdin.isatty():
             raise Refused(
-                "restore asks before it changes anything, and here is no terminal to ask on.",
+                "restore asks before it changes anything, and this is not an interactive terminal.",
                 hint="Use --yes.",
             )
         back = f", and put {len(old_trash):,} runs back into the trash," if old_trash else ""

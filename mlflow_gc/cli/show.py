@@ -30,7 +30,7 @@ def show(
 
     if most_bytes is not None and (everything or output_format is not options.Format.MARKDOWN):
         raise UsageProblem(
-            "--budget is about --format markdown without --all.",
+            "--budget applies to --format markdown without --all.",
             hint="The other formats, and --all, cut nothing to fit a size.",
         )
     plan = load_plan(plan_file)

@@ -21,7 +21,7 @@ _REASON_WORDS: dict[str, str] = {
     Reason.HIGHEST_VERSION: "the newest version of its model or stage",
     Reason.COPIED: "another version was copied from it",
     Reason.DEFAULT_EXPERIMENT: "the default experiment",
-    Reason.TREE: "nested with a run that is kept",
+    Reason.TREE: "nested with a run that is retained",
     Reason.GENAI_EVALUATE: "an evaluation run: its scores could not be restored",
     Reason.NOT_TERMINAL: "RUNNING or SCHEDULED, or so it says",
     Reason.UNKNOWN_TIME: "its times make no sense",

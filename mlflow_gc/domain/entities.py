@@ -26,7 +26,7 @@ class Experiment:
     """An experiment.
 
     ``last_update_time`` is not activity: only create, rename, delete and restore set it, not
-    runs and not tags (HAZARDS 0.2).
+    runs and not tags (docs/explanation/mlflow-facts.md#experiment-update-is-not-activity).
     """
 
     experiment_id: str
@@ -229,7 +229,7 @@ class RegisteredModel:
     """A registered model: its tags, and its aliases by version.
 
     Aliases are read here because ``model-versions/search`` never returns them
-    (mlflow/mlflow#16734; HAZARDS 0.1).
+    (docs/explanation/mlflow-facts.md#search-omits-aliases).
     """
 
     name: str
@@ -328,6 +328,9 @@ SCAN_TOO_LONG = "scan_too_long"
 
 TRACES_UNREAD = "traces_unread"
 """Diagnostic code: this account may not read traces, and so no assessments."""
+
+UNREADABLE_TRASH = "unreadable_trash"
+"""Diagnostic code: the server fails on the trash of an experiment, which is retained."""
 
 CLOCK_SKEW = "clock_skew"
 """Diagnostic code: the server's clock and this machine's are apart."""

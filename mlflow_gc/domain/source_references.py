@@ -1,7 +1,8 @@
 """What a model version names: runs, logged models and other versions.
 
-``run_id`` is whatever the caller sent and may be empty or name another run (HAZARDS 0.8), so the
-``source`` is read too.  Its forms, seen on servers from 2.3 to 3.18::
+``run_id`` is whatever the caller sent and may be empty or name another run
+(docs/explanation/mlflow-facts.md#run-id-is-unreliable), so the ``source`` is read too.  Its
+forms, seen on servers from 2.3 to 3.18::
 
     models:/m-<32 hex digits>           a logged model (MLflow 3)
     models:/<name>/<version>            a copy of another version
@@ -37,8 +38,14 @@ _LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _UUID = re.compile("[-_]".join(f"([0-9a-f]{{{n}}})" for n in (8, 4, 4, 4, 12)))
 _WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 _LOGGED_MODEL_URI = re.compile(r"models:/+m-[0-9a-f]{32}/?")
-_COPY = re.compile(r"models:/+(?P<name>[^/@]+)/(?P<version>[0-9]+)/?")
-_COPY_BY_ALIAS = re.compile(r"models:/+(?P<name>[^/@]+)@(?P<alias>[^/]+)/?")
+# As MLflow reads them: what ends in a number names a version, also where the name holds an @.
+_REST = r"/*(?:[?#].*)?"
+_COPY = re.compile(rf"models:/+(?P<name>[^/]+)/+0*(?P<version>[0-9]+){_REST}", re.IGNORECASE)
+_COPY_BY_ALIAS = re.compile(rf"models:/+(?P<name>[^/]+)@(?P<alias>[^/@]+?){_REST}", re.IGNORECASE)
+_URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_SAME_STORE = {"s3a": "s3", "s3n": "s3", "file": ""}
+# What is between // and the path says by which way to reach the same files.
+_WITHOUT_HOST = {"mlflow-artifacts", ""}
 
 
 def logged_model_ids(version: ModelVersion) -> set[str]:
@@ -129,10 +136,35 @@ def names_other_version(version: ModelVersion) -> bool:
     """Tell whether a source is ``models:/...`` and names a version, in whatever way."""
     # A registered model may have the id of a logged model in its name.
     source = version.source
-    return source.startswith("models:/") and not _LOGGED_MODEL_URI.fullmatch(source)
+    return source.lower().startswith("models:/") and not _LOGGED_MODEL_URI.fullmatch(source)
 
 
-def parent_locations(source: str) -> list[str]:
-    """Return the source and every folder above it, longest first, without trailing slashes."""
-    parts = source.rstrip("/").split("/")
-    return ["/".join(parts[:n]) for n in range(len(parts), 0, -1)]
+@lru_cache(maxsize=2**16)
+def location(uri: str) -> str:
+    """Return a place of artifacts in one spelling: equal places often have unequal URIs.
+
+    ``file:///a`` is ``/a``, ``s3a://`` is ``s3://``, and a proxied artifact root is the same whichever
+    host leads to it; doubled slashes, ``..`` and percent-encoding do not matter.
+    """
+    for _ in range(_ENCODINGS):
+        uri = unquote(uri)
+    match = _URI.fullmatch(uri.strip())
+    scheme, rest = (match["scheme"].lower(), match["rest"]) if match else ("", uri.strip())
+    scheme = _SAME_STORE.get(scheme, scheme)
+    host = ""
+    if match and rest.startswith("//"):
+        host, _, rest = rest[2:].partition("/")
+    parts: list[str] = []
+    for part in rest.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in {"", "."}:
+            parts.append(part)
+    return "/".join([f"{scheme}://{'' if scheme in _WITHOUT_HOST else host}", *parts])
+
+
+def parent_locations(uri: str) -> list[str]:
+    """Return a place of artifacts and every folder above it, longest first (:func:`location`)."""
+    parts = location(uri).split("/")
+    # Scheme and host are no folder.
+    return ["/".join(parts[:n]) for n in range(len(parts), 2, -1)]

@@ -51,6 +51,9 @@ def is_misspelt(key: str) -> bool:
     if _OWN_NAMESPACE.match(text):
         return True
     letters = "".join(character for character in text.casefold() if character.isalnum())
+    # Somebody else's namespace in front of our whole key.
+    if letters.endswith(tuple(f"{_PREFIXES[0]}{name}" for name in _NAMES)):
+        return True
     return letters in _MEANT or any(
         _is_similar(letters, f"{_PREFIXES[0]}{name}") for name in _NAMES
     )

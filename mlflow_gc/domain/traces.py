@@ -112,7 +112,7 @@ class Traces:
             yield Diagnostic(
                 TRACES_UNREAD,
                 "This account may not read the traces of the server, so nobody knows with which "
-                f"runs assessments would be lost for good. {self.hidden}",
+                f"runs assessments would be lost permanently. {self.hidden}",
             )
 
 

@@ -6,12 +6,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from mlflow_gc.backend.interface import NO_ACCESS, Gateway, ServerError, pages
-from mlflow_gc.domain.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, Probe, Run
+from mlflow_gc.backend.interface import NO_ACCESS, Failure, Gateway, ServerError, pages
+from mlflow_gc.domain.entities import (
+    INCOMPLETE_SCAN,
+    UNREADABLE_TRASH,
+    Diagnostic,
+    Inventory,
+    Probe,
+    Run,
+)
 from mlflow_gc.domain.traces import Traces
-from mlflow_gc.inventory.lookup import IDS_IN_BODY, chunks, runs_by_id
+from mlflow_gc.inventory.lookup import IDS_IN_BODY, chunks, read_histories, runs_by_id
 from mlflow_gc.inventory.progress import Progress, no_progress
 
+_MOST_UNREADABLE = 3
+"""Experiments of a hundred: more, and the server is in trouble."""
 _UNFINISHED = " AND ".join(
     f"attributes.status != '{status}'" for status in ("FINISHED", "FAILED", "KILLED")
 )
@@ -43,11 +52,13 @@ def probe(
         The inventory with a probe for each of them, or with a blocking diagnostic.
     """
     found: dict[str, Probe] = {}
+    unreadable: list[str] = []
     try:
         assessed = _assessed_trash(gateway, inventory, sorted(experiment_ids))
         for ids in chunks(sorted(experiment_ids), 100):
             of_these = _probe(gateway, inventory, ids, since_ms, assessed)
-            waiting = [i for i in ids if not (of_these[i].has_traces or of_these[i].unseen_run)]
+            unreadable += [i for i in ids if i not in of_these]
+            waiting = [i for i, p in of_these.items() if not (p.has_traces or p.unseen_run)]
             contents = {} if deleted else gateway.contents_of(waiting)
             found.update((i, replace(p, contents=contents.get(i, ()))) for i, p in of_these.items())
             progress("experiments", len(ids))
@@ -56,6 +67,13 @@ def probe(
             raise
         message = f"Not all experiments could be looked into. {error.message}"
         diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
+        inventory = replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
+    if unreadable:
+        message = (
+            f"The server cannot read what is in the trash of {len(unreadable):,} experiments "
+            f"({', '.join(unreadable[:3])}{', ...' if len(unreadable) > 3 else ''}): they are retained."
+        )
+        diagnostic = Diagnostic(UNREADABLE_TRASH, message)
         inventory = replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
     return replace(inventory, probes={**inventory.probes, **found})
 
@@ -88,15 +106,7 @@ def _probe(
 ) -> dict[str, Probe]:
     are_hidden = bool(inventory.traces and inventory.traces.hidden)
     with_traces = set() if are_hidden else set(_with_traces(gateway, experiment_ids))
-    trash: dict[str, tuple[str, int]] = {}
-    # MLflow's filter grammar has no OR.
-    for attribute in ("start_time", "end_time"):
-        filter_string = f"attributes.{attribute} >= {max(since_ms, 0)}"
-        for run in _all_runs(gateway, experiment_ids, filter_string, "DELETED_ONLY"):
-            # The age of the experiment itself counts beside it.
-            found_here = (run.run_id, run.last_activity_time(None) or 0)
-            known = trash.get(run.experiment_id, found_here)
-            trash[run.experiment_id] = max(known, found_here, key=lambda pair: (pair[1], pair[0]))
+    trash, unreadable = _newest_deleted_of_each(gateway, experiment_ids, since_ms)
     populated = {run.experiment_id for run in inventory.runs.values()}
     unseen: dict[str, str] = {}
     for empty in chunks([e for e in experiment_ids if e not in populated], 100):
@@ -117,7 +127,62 @@ def _probe(
             traces_are_hidden=are_hidden,
         )
         for e in experiment_ids
+        if e not in unreadable
     }
+
+
+def _newest_deleted_of_each(
+    gateway: Gateway, experiment_ids: Sequence[str], since_ms: int
+) -> tuple[dict[str, tuple[str, int]], set[str]]:
+    """Return what :func:`_newest_deleted` does, and the experiments that the server itself fails on.
+
+    A run without a start time in the trash is enough for that (500, 3.17).
+
+    Raises:
+        ServerError: it fails on several of them.
+    """
+    try:
+        return _newest_deleted(gateway, experiment_ids, since_ms), set()
+    except ServerError as error:
+        if error.failure is not Failure.AMBIGUOUS:
+            raise
+        failed = error
+    newest: dict[str, tuple[str, int]] = {}
+    unreadable: set[str] = set()
+    for experiment_id in experiment_ids:
+        try:
+            newest |= _newest_deleted(gateway, [experiment_id], since_ms)
+        except ServerError as error:
+            unreadable.add(experiment_id)
+            is_of_this_one = error.failure == Failure.AMBIGUOUS
+            if not is_of_this_one or len(unreadable) > _MOST_UNREADABLE:
+                raise failed from error
+    return newest, unreadable
+
+
+def _newest_deleted(
+    gateway: Gateway, experiment_ids: Sequence[str], since_ms: int
+) -> dict[str, tuple[str, int]]:
+    """Return, by experiment, the run in its trash that was active last, and when.
+
+    No filter finds a value that was logged long after its run had ended, so all of the trash is read;
+    and the histories where nothing else tells of activity that matters.
+    """
+    newest: dict[str, tuple[str, int]] = {}
+
+    def count(run: Run) -> None:
+        # The age of the experiment itself counts beside it.
+        found = (run.run_id, run.last_activity_time(None) or 0)
+        known = newest.get(run.experiment_id, found)
+        newest[run.experiment_id] = max(known, found, key=lambda pair: (pair[1], pair[0]))
+
+    runs = list(_all_runs(gateway, experiment_ids, "", "DELETED_ONLY"))
+    for run in runs:
+        count(run)
+    quiet = [r for r in runs if r.metric_keys and newest[r.experiment_id][1] < since_ms]
+    for run in read_histories(gateway, quiet).values():
+        count(run)
+    return newest
 
 
 def _all_runs(

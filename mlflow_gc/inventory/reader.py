@@ -148,13 +148,13 @@ def open_reader(gateway: Gateway, server: ServerInfo) -> Iterator[Reader]:
 
     if address.database not in DIRECTLY_READABLE:
         raise UsageProblem(
-            f"{address.name} is no database that can be read directly.",
+            f"{address.name} is not a database that can be read directly.",
             hint="It begins with sqlite://, postgresql:// or mysql:// (which is for MariaDB, too). "
             "Leave it out to read over the server.",
         )
     if gateway.registry_is_separate:
         raise UsageProblem(
-            f"{address.name} cannot stand beside a model registry of its own.",
+            f"{address.name} cannot be combined with a separate model registry.",
             hint="Leave it out to read over the server, or leave out the registry URI.",
         )
     try_database(address)

@@ -104,7 +104,8 @@ def resolve_storage(
     """Find where the files of copies lie whose original is no longer found.
 
     MLflow resolves the source of a copy when it is made; later the original may be deleted or its
-    model renamed, or an alias that the source names moved (HAZARDS d).
+    model renamed, or an alias that the source names moved
+    (docs/explanation/mlflow-facts.md#copies-name-their-original).
     """
     for key, version in versions.items():
         if version.storage or not names_other_version(version):

@@ -1,10 +1,11 @@
 """Read all active runs of a server, several pages at a time.
 
 Paging on an MLflow server is by offset: it sorts and skips all that came before, again for each
-page, and rows that come or go meanwhile shift all that follow (HAZARDS 0.9).  So the runs are read
-in windows of their start time that do not overlap.  A window that holds more than one page goes on
-by key, from the last start time that was read; and as long as there are idle connections it is cut
-into parts for them.  What is read twice counts once.
+page, and rows that come or go meanwhile shift all that follow
+(docs/explanation/mlflow-facts.md#paging-is-by-offset).  So the runs are read in windows of their
+start time that do not overlap.  A window that holds more than one page goes on by key, from the
+last start time that was read; and as long as there are idle connections it is cut into parts for
+them.  What is read twice counts once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Read everything a decision needs from a server.
 
-Paging on an MLflow server is by offset: rows that come or go while we page shift all that
-follow (HAZARDS 0.9).  Every scan here runs in an order in which new rows come last, the long one
-(runs) goes by key instead of by offset (run_scanner.py), and results are keyed by id, so that what
-is read twice counts once.
+Paging on an MLflow server is by offset: rows that come or go while we page shift all that follow
+(docs/explanation/mlflow-facts.md#paging-is-by-offset).  Every scan here runs in an order in which
+new rows come last, the long one (runs) goes by key instead of by offset (run_scanner.py), and
+results are keyed by id, so that what is read twice counts once.
 """
 
 from __future__ import annotations

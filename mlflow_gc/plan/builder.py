@@ -150,7 +150,7 @@ def _guards(inventory: Inventory, decisions: Decisions, policy: Policy) -> list[
 def _remarks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
     """Yield what somebody should look at although the plan is fine."""
     for name in decisions.unused_rules:
-        yield Diagnostic(UNUSED_RULE, f"The rule {name!r} is about nothing on this server.")
+        yield Diagnostic(UNUSED_RULE, f"The rule {name!r} matches nothing on this server.")
     yield from malformed_tags(inventory, policy.keep_tag, policy.zone)
 
 
@@ -259,7 +259,8 @@ def _version_entry(version: ModelVersion, decision: Decision) -> Document:
         "last_updated_timestamp": time_or_none(version.last_updated_timestamp),
         "current_stage": version.current_stage,
         "run_id": version.run_id,
-        # The server forgets these when the version goes: the plan is the only record (HAZARDS q).
+        # The server forgets these when the version is deleted: the plan is the only record
+        # (docs/explanation/mlflow-facts.md#deleted-versions-are-gone).
         "source": redact_uri(version.source),
         "description": version.description,
         "tags": dict(sorted(version.tags.items())),

@@ -66,7 +66,8 @@ def expect_experiment(
     return {
         "name": experiment.name,
         "lifecycle_stage": experiment.lifecycle_stage,
-        # SQLite hands out the id of an experiment again after mlflow gc (HAZARDS 0.7).
+        # SQLite hands out the id of an experiment again after mlflow gc
+        # (docs/explanation/mlflow-facts.md#ids-are-reused).
         "creation_time": time_or_none(experiment.creation_time),
         "last_update_time": time_or_none(experiment.last_update_time),
         "artifact_location": redact_uri(experiment.artifact_location),
@@ -79,7 +80,8 @@ def expect_experiment(
 def expect_model_version(version: ModelVersion, aliases: tuple[str, ...]) -> dict[str, Any]:
     """Return what must still hold of a model version."""
     return {
-        # A registered model that is made again starts at version 1 again (HAZARDS 0.7).
+        # A registered model that is made again starts at version 1 again
+        # (docs/explanation/mlflow-facts.md#ids-are-reused).
         "creation_timestamp": time_or_none(version.creation_timestamp),
         "last_updated_timestamp": time_or_none(version.last_updated_timestamp),
         "current_stage": version.current_stage,

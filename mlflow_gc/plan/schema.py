@@ -228,7 +228,7 @@ def _rule(error: ValidationError) -> str:
     elif error.validator == "pattern":
         rule = f"does not match {wanted}"
     elif error.validator == "format":
-        rule = "is no time that there is"
+        rule = "is not a time that exists"
     elif error.validator == "minimum":
         rule = f"is less than {wanted}"
     elif error.validator == "maximum":

@@ -56,10 +56,10 @@ def warnings(document: Json) -> Iterator[str]:
             yield f"{where} never matches: {shadow.name!r} before it matches all that it could"
         elif rule is rules[-1] and words.keys() <= {"name", "match"} and default.keep.is_empty:
             # With a keep it would make a group of its own out of what it matches.
-            yield f"{where} sets nothing, and there is no rule behind it"
+            yield f"{where} sets nothing, and no rule follows it"
         yield from _contradicting(where, rule.match)
         if idle := _idle_keys(words, rule, default):
-            yield f"{where}: {', '.join(idle)} can do nothing for what it is about"
+            yield f"{where}: {', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect on what the rule applies to"
         yield from _too_short(where, words, min_age_ms)
         yield from _emptied(where, words, rule)
         if "keep" in words:
@@ -67,7 +67,7 @@ def warnings(document: Json) -> Iterator[str]:
             own = ages([(words, rule)])
             yield from _idle_keeps(where, rule, until_here, floors, own, min_age_ms)
     for key in _idle_defaults(said_defaults, said):
-        yield f"defaults: {key} can do nothing beside the statuses and ages there"
+        yield f"defaults: {key} has no effect beside the statuses and ages there"
     yield from _too_short("defaults", said_defaults, min_age_ms)
     yield from _emptied("defaults", said_defaults, default)
     if "keep" in said_defaults:
@@ -120,11 +120,11 @@ def _emptied(where: str, said: Json, rule: Rule) -> Iterator[str]:
 
 
 def _idle_owners(owners: Json) -> Iterator[str]:
-    """Yield what can do nothing because no tag may shorten an age."""
+    """Yield what has no effect because no tag may shorten an age."""
     if not owners.get("may_shorten", True):
         for key in ("may_shorten_irreversible", "shortest_ttl"):
             if owners.get(key):
-                yield f"owners.{key} can do nothing beside may_shorten: false"
+                yield f"owners.{key} has no effect beside may_shorten: false"
 
 
 def _statuses(match: Selector) -> set[str]:
@@ -211,14 +211,14 @@ def _idle_keeps(
     keep = rule.keep
     yield from _swallowed(where, keep)
     if all(is_known and ms is None for ms, is_known in ages):
-        yield f"{where}: never lets anything go, so its keep rules can do nothing"
+        yield f"{where}: never deletes anything, so its keep rules have no effect"
         return
     if 0 < keep.within_ms <= min_age_ms:
-        yield f"{where}: keep.within keeps only what is too young by min_age anyway"
+        yield f"{where}: keep.within retains only what min_age retains anyway"
     elif keep.within_ms and all(
         is_known and (ms is None or keep.within_ms <= ms) for ms, is_known in ages
     ):
-        yield f"{where}: keep.within keeps only what is too young for its ttl to go anyway"
+        yield f"{where}: keep.within retains only what is too young for its ttl anyway"
     yield from _below_floors(where, rule, until_here, floors)
 
 
@@ -239,11 +239,11 @@ def _below_floors(
             sys.maxsize if match.is_of_experiments else versions,
         )
     ):
-        yield f"{where}: keep.last keeps no more than keep_last does"
+        yield f"{where}: keep.last retains no more than keep_last does"
     elif match.is_of_models:
         for key, count in {"last": keep.last, **keep.calendar}.items():
             if count == 1:
-                yield f"{where}: keep.{key} keeps no more than the highest version, which never goes"
+                yield f"{where}: keep.{key} retains no more than the highest version, which is never deleted"
 
 
 def _ages(rule: Rule, known: set[str], *, may_shorten: bool) -> Iterator[tuple[int | None, bool]]:
@@ -269,7 +269,7 @@ def _swallowed(where: str, keep: Keep) -> Iterator[str]:
     """Yield keep rules that another one of the same rule swallows."""
     told = keep.to_document()
     if keep.last == ALL and len(told) > 1:
-        yield f"{where}: keep.last: all keeps everything, the other keep rules can do nothing"
+        yield f"{where}: keep.last: all retains everything, the other keep rules have no effect"
         return
     counts = {key: told[key] for key in ("last", *keep.calendar) if key in told}
     found = {coarse: fine for fine, coarse in _finer(keep)}
@@ -319,7 +319,7 @@ def _idle_floors(floors: Mapping[str, int]) -> Iterator[str]:
         if count == 0:
             yield f"keep_last.{group}: 0 keeps nothing"
     if floors.get("model_versions") == 1:
-        yield "keep_last.model_versions: 1 keeps only the highest version, which never goes"
+        yield "keep_last.model_versions: 1 retains only the highest version, which is never deleted"
 
 
 def _idle_guards(guards: Json, rules: Sequence[Rule]) -> Iterator[str]:

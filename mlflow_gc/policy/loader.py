@@ -93,6 +93,7 @@ def find_policy_file(directory: Path) -> Path | None:
     return found[0] if found else None
 
 
+_OTHER_FORMATS = {f"mlflowgc{ending}" for ending in ("", "toml", "json", "cfg", "conf", "ini")}
 _NEAR_NAMES = (
     *("mlflowgcyml", "mlflowgcyaml", "mlflowgcymltxt", "mlflowgcyamltxt", "mlflowgcjson"),
     *("mlflowgcpolicyyml", "mlflowgcpolicyyaml", "mlflowgcconfigyml", "mlflowgcconfigyaml"),
@@ -113,6 +114,8 @@ def near_misses(directory: Path) -> list[str]:
 
 def _is_near(name: str) -> bool:
     letters = "".join(character for character in name.casefold() if character.isalnum())
+    if letters in _OTHER_FORMATS:
+        return True
     if len(letters) > _LONGEST_NAME or not ({"gc", "cg"} & {letters[5:7], letters[6:8]}):
         return False
     return any(SequenceMatcher(None, letters, near).ratio() >= _NEAR for near in _NEAR_NAMES)
@@ -277,7 +280,7 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
         if place[-1] in _DURATION_KEYS and is_duration and parse_duration(value) > _LONGEST_MS:
             yield f"{file.where(place)}: {place[-1]}: {value} is more than 1,000 years."
     if not _is_time_zone(zone := str(document.get("time_zone", UTC))):
-        words = f"time_zone: {zone!r} is no IANA time zone"
+        words = f"time_zone: {zone!r} is not an IANA time zone"
         if not available_timezones():
             words = "time_zone: this machine knows none but UTC; install tzdata"
         yield f"{file.where(('time_zone',))}: {words}."
@@ -295,7 +298,7 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
         )
         if of_models and others:
             yield (
-                f"{where}: rule {name!r} can never match: {of_models[0]} is about "
+                f"{where}: rule {name!r} can never match: {of_models[0]} applies to "
                 f"models, {others[0]} about runs."
             )
         for key, glob in _globs(match):

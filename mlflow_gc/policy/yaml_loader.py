@@ -85,7 +85,7 @@ def read_yaml(path: Path, what: str) -> YamlFile:
             node = YAML(pure=True).compose(text)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise UsageProblem(f"{path} line {line}: it is no UTF-8 text.") from error
+        raise UsageProblem(f"{path} line {line}: it is not UTF-8 text.") from error
     except ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise UsageProblem(f"{path} line {line}: a character that no text has.") from error
@@ -96,7 +96,7 @@ def read_yaml(path: Path, what: str) -> YamlFile:
     except ReusedAnchorWarning as error:
         second = _SECOND_ANCHOR.search(str(error))
         where = f"{path} line {second[1]}" if second else str(path)
-        raise UsageProblem(f"{where}: an anchor (&) that is there already.") from error
+        raise UsageProblem(f"{where}: an anchor (&) that is already defined.") from error
     except RecursionError as error:
         raise UsageProblem(f"{path}: it is nested too deeply.") from error
     except (YAMLError, ValueError) as error:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from mlflow_gc.domain.entities import UNPROBED, Experiment, Inventory, Probe
-from mlflow_gc.domain.source_references import parent_locations
+from mlflow_gc.domain.source_references import location, parent_locations
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
@@ -96,10 +96,14 @@ def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: P
         return protect(Reason.MIN_AGE, show("last change", latest))
     if waiting := in_grace(experiment.tags, newest, policy):
         return waiting
-    content = {0: "has no runs", 1: "its only run goes"}.get(count, f"all its {count} runs go")
+    content = {0: "has no runs", 1: "its only run is deleted"}.get(
+        count, f"all its {count} runs are deleted"
+    )
     days = days_before(latest, policy.as_of_ms)
     irreversible = (
-        f"IRREVERSIBLE: assessments of {_runs(lost)} in its trash go for good" if lost else ""
+        f"IRREVERSIBLE: assessments of {_runs(lost)} in its trash are deleted permanently"
+        if lost
+        else ""
     )
     reasons = filter(None, (content, f"not changed for {days}", age.by, irreversible))
     return delete(*reasons, reversible=not lost)
@@ -123,7 +127,8 @@ def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
     if kept_by := policy.kept_by(experiment.tags):
         return kept_by
     # Runs without an experiment land there; without it they fail.  In a workspace it can have
-    # another id than 0, so the name counts too (HAZARDS l).
+    # another id than 0, so the name counts too
+    # (docs/explanation/mlflow-facts.md#default-experiment-can-be-deleted).
     if experiment.experiment_id == "0" or experiment.name == "Default":
         return protect(Reason.DEFAULT_EXPERIMENT)
     if is_gateway(experiment):
@@ -146,7 +151,7 @@ def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | N
         return protect(
             Reason.GENAI_EVALUATE,
             f"deleted {_runs(probe.assessed_runs)}",
-            f"{whose} assessments would be lost for good",
+            f"{whose} assessments would be lost permanently",
         )
     if probe.newest_deleted_run:
         run_id, active_ms = probe.newest_deleted_run
@@ -167,13 +172,13 @@ def _versions_inside(inventory: Inventory) -> dict[str, str]:
     by_location: dict[str, list[str]] = defaultdict(list)
     for experiment in inventory.experiments.values():
         if experiment.artifact_location:
-            location = experiment.artifact_location.rstrip("/")
-            by_location[location].append(experiment.experiment_id)
+            place = location(experiment.artifact_location)
+            by_location[place].append(experiment.experiment_id)
     inside: dict[str, str] = {}
     versions = [*inventory.model_versions.values(), *inventory.foreign_versions]
     for version in sorted(versions, key=lambda v: v.order):
         for place in filter(None, (version.source, version.storage)):
-            for location in parent_locations(place):
-                for experiment_id in by_location.get(location, ()):
+            for folder in parent_locations(place):
+                for experiment_id in by_location.get(folder, ()):
                     inside.setdefault(experiment_id, version.key)
     return inside

@@ -102,13 +102,13 @@ def tripped(guards: Guards, tally: Tally) -> Iterator[str]:
         if most is not None and share.deleted > most:
             yield (
                 f"guards.max_deletions.{key}: the plan deletes {share.deleted:,} {words}, "
-                f"at most {most:,} may go."
+                f"at most {most:,} may be deleted."
             )
         percent = guards.max_share_percent.get(key)
         if percent is not None and share.exceeds(percent):
             yield (
                 f"guards.max_share.{key}: the plan deletes {share.deleted:,} of "
-                f"{share.existing:,} {words}, at most {percent} % may go."
+                f"{share.existing:,} {words}, at most {percent} % may be deleted."
             )
     for key, groups in (
         ("experiment", tally.experiments),
@@ -124,7 +124,7 @@ def _groups(key: str, groups: Mapping[str, Share], percent: int | None) -> Itera
     for name, share in broken[:3]:
         yield (
             f"guards.max_share.{key}: {key.replace('_', ' ')} {name} loses {share.deleted:,} of its "
-            f"{share.existing:,} {GROUPS[key]}, at most {percent} % may go."
+            f"{share.existing:,} {GROUPS[key]}, at most {percent} % may be deleted."
         )
     if len(broken) > 3:
         yield f"guards.max_share.{key}: and {len(broken) - 3:,} more lose more than {percent} %."

@@ -96,7 +96,7 @@ def _decide(
     policy: Policy,
 ) -> Decision:
     # last_updated_timestamp is not usage: nothing records that a version was served.  That is why
-    # so much else protects one (HAZARDS 0.3).
+    # so much else protects one (docs/explanation/mlflow-facts.md#version-update-is-not-usage).
     age, limit = rulebook.age_of_version(version)
     ttl_ms = limit if age.malformed else age.ms
     if ttl_ms is None:
@@ -204,7 +204,7 @@ def _highest(inventory: Inventory) -> dict[VersionKey, str]:
     roles.update({(v.name, v.version): "highest version" for v in overall.values()})
     roles.update(
         {
-            (v.name, v.version): "its version is no number, any such one could be the highest"
+            (v.name, v.version): "its version is not a number; it could be the highest"
             for v in inventory.model_versions.values()
             if v.number < 0
         }

@@ -27,8 +27,9 @@ DEFAULT_EXPIRY_MS = 7 * DAY_MS
 DEFAULT_SHORTEST_TTL_MS = 7 * DAY_MS
 UTC = "UTC"
 
-# Clients send start, end and metric times, in seconds or zero at times (HAZARDS j).  MLflow was
-# published in 2018; nothing before 2015 is real, not even what was imported from elsewhere.
+# Clients send start, end and metric times, in seconds or zero at times
+# (docs/explanation/mlflow-facts.md#clients-send-times).  MLflow was published in 2018;
+# nothing before 2015 is real, not even what was imported from elsewhere.
 _SENSIBLE_SINCE_MS = parse_time("2015-01-01")
 _SENSIBLE_AHEAD_MS = DAY_MS
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
-from mlflow_gc.domain.source_references import logged_model_ids, possible_run_ids, run_ids_in_model
+from mlflow_gc.domain.source_references import (
+    location,
+    logged_model_ids,
+    parent_locations,
+    possible_run_ids,
+    run_ids_in_model,
+)
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import (
     FRESH,
@@ -168,7 +174,7 @@ def _decide(
     if is_evaluation(run):
         return replace(
             by_age,
-            reasons=(*by_age.reasons, "IRREVERSIBLE: its assessments go for good"),
+            reasons=(*by_age.reasons, "IRREVERSIBLE: its assessments are deleted permanently"),
             reversible=False,
         )
     return by_age
@@ -198,7 +204,7 @@ def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> 
     if policy.grace_ms and is_outdated(after, active_ms, policy.grace_ms):
         return protect(Reason.GRACE, "marked before its last activity")
     if after > policy.as_of_ms:
-        return protect(Reason.GRACE, show("marked, may go after", after))
+        return protect(Reason.GRACE, show("announced, to be deleted after", after))
     return None
 
 
@@ -218,9 +224,9 @@ def _declared(
     if is_gateway(experiment):
         return protect(Reason.GATEWAY, where)
     # From 3.11 on delete_run wipes the assessments that name the run, and restore_run does not
-    # bring them back (HAZARDS 0.5).
+    # bring them back (docs/explanation/mlflow-facts.md#run-deletion-deletes-assessments).
     if is_evaluation(run) and not policy.delete_evaluations:
-        return protect(Reason.GENAI_EVALUATE, "its assessments would be lost for good")
+        return protect(Reason.GENAI_EVALUATE, "its assessments would be lost permanently")
     if run.details.traces_are_hidden:
         return protect(Reason.TRACES_UNREAD)
     if experiment.lifecycle_stage != "active":
@@ -234,8 +240,9 @@ def _by_age(
     if not policy.heeds_age:
         return delete("in the trash before")
     is_over = run.status in TERMINAL_STATUSES
-    # A resumed run is RUNNING with its old end time (HAZARDS 0.4), a killed job may stay RUNNING
-    # for ever: both look alike from here, so only a policy that says so lets them go.
+    # A resumed run is RUNNING with its old end time, a killed job may stay RUNNING for ever: both
+    # look alike from here, so only a policy that says so deletes them
+    # (docs/explanation/mlflow-facts.md#resumed-run-keeps-end-time).
     may_be_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
     age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     newest = newest_activity(run, experiment, policy)
@@ -336,23 +343,37 @@ def is_gateway(experiment: Experiment) -> bool:
 def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
     """Return the runs that a registry names, each with the chain to what names it."""
     behind: dict[str, Decision] = {}
+    by_location = _by_location(inventory.runs.values())
     # Sorted, so that of several versions always the same one is named: the newest.
     own = [(v, _standing(inventory, v)) for v in inventory.model_versions.values()]
     foreign = [(v, ("another workspace",)) for v in inventory.foreign_versions]
     for version, standing in sorted([*own, *foreign], key=lambda pair: pair[0].order, reverse=True):
-        chain = (f"model_version {version.key}", *standing)
+        named_by = (f"model_version {version.key}", *standing)
         for run_id in possible_run_ids(version):
             if run_id in inventory.runs:
-                _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *chain))
+                _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
+        for place in filter(None, (version.source, version.storage) if by_location else ()):
+            for folder in parent_locations(place):
+                for run_id in by_location.get(folder, ()):
+                    _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
         for model_id in sorted(logged_model_ids(version)):
             logged = inventory.logged_models.get(model_id)
             if logged and logged.source_run_id in inventory.runs:
-                via = (f"logged_model {model_id}", *chain)
+                via = (f"logged_model {model_id}", *named_by)
                 _prefer(behind, logged.source_run_id, protect(Reason.REGISTERED_MODEL, *via))
     for name, model in sorted(inventory.registered_models.items()):
         for run_id in run_ids_in_model(model) & inventory.runs.keys():
             _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, f"registered_model {name}"))
     return behind
+
+
+def _by_location(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """Return runs whose folder does not have their id in its name, by where their artifacts lie."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        if run.artifact_root and not run.has_own_folder:
+            found[location(run.artifact_uri)].append(run.run_id)
+    return found
 
 
 def _prefer(behind: dict[str, Decision], run_id: str, decision: Decision) -> None:

@@ -121,7 +121,7 @@ def graceful_stop(
         for each in before:
             signal.signal(each, signal.SIG_DFL)
         if not pretend:
-            reporter.note("Stopping after the calls under way. Once more ends at once.")
+            reporter.note("Stopping after the requests in flight. A second signal ends at once.")
 
     for each in before:
         signal.signal(each, request_stop)

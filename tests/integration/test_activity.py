@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.plans import rfc3339
@@ -11,6 +11,8 @@ from support.readers import SAME_BUT, differing
 from support.world import FRESH, KEEP_TAG, OLD
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from support.bench import Bench
     from support.plans import Plan
     from support.proxy import Proxy
@@ -262,3 +264,56 @@ def test_only_runs_that_can_have_read_a_model_are_asked(bench: Bench, proxy: Pro
     bench.report(env={"MLFLOW_TRACKING_URI": proxy.uri})
     asked = {seen.query.rpartition("=")[2] for seen in proxy.requests("GET", "runs/get")}
     assert asked - set(makers) == {fresh, running, imported, late}
+
+
+# In the trash of an experiment that would be deleted ---------------------------------------------
+
+
+def test_activity_in_the_trash_is_all_that_was_ever_logged(bench: Bench) -> None:
+    """The end of a run says nothing about values that were logged after it, at whatever step."""
+    world = bench.world
+
+    def in_trash(active: Callable[[str], None], **run: Any) -> str:
+        home = world.experiment()
+        run_id = world.run(home, **run)
+        active(run_id)
+        world.delete_run(run_id)
+        world.date_experiment(home)
+        return home
+
+    def lower_step(run: str) -> None:
+        world.metric(run, world.ago(OLD), step=9)
+        world.metric(run, world.ago(FRESH), step=1)
+
+    recent = [
+        in_trash(lambda run: world.metric(run, world.ago(FRESH))),
+        in_trash(lambda run: world.metric(run, world.ago(FRESH)), status="RUNNING", end=None),
+        in_trash(lower_step),
+        in_trash(lambda _run: None, end=world.ago(FRESH)),
+    ]
+    quiet = in_trash(lambda run: world.metric(run, world.ago(OLD), step=3))
+    for plan in _plans(bench):
+        assert plan.experiments == {quiet}
+        for home in recent:
+            assert list(plan.protection(("experiment", home))) == ["recent_trash"]
+    bench.prune(plan)
+    assert {("experiment", home) for home in recent} <= bench.state().active
+
+
+def test_a_trash_that_the_server_cannot_read_retains_its_experiment(bench: Bench) -> None:
+    """A row without a start time, as old servers and scripts wrote it; the others are deleted."""
+    world = bench.world
+    broken, fine = world.experiment(), world.experiment()
+    run = world.run(broken)
+    world.delete_run(run)
+    world.sql("UPDATE runs SET start_time = NULL WHERE run_uuid = ?", run)
+    world.date_experiment(broken)
+    over_rest = bench.report(name="rest.json")
+    uri = f"sqlite:///{world.database}"
+    database = bench.report("--backend-store-uri", uri, name="database.json")
+    for plan in (over_rest, database):
+        assert plan.experiments == {fine}
+        assert plan.protection(("experiment", broken))
+    assert [d["code"] for d in over_rest.document["diagnostics"]] == ["unreadable_trash"]
+    bench.prune(over_rest)
+    assert bench.state().trashed == {("experiment", fine), ("run", run)}

@@ -25,7 +25,7 @@ def test_a_plan_that_still_holds(bench: Bench) -> None:
     bench.world.bulk_runs(bench.world.experiment(age=FRESH), 4)
     plan = bench.report()
     shown = bench.cli("check", plan.path).expect(0).out
-    assert "In all 4 matching, 0 changed, 0 gone, 0 failed." in shown
+    assert "Total: 4 matching, 0 changed, 0 gone, 0 failed." in shown
     assert shown.splitlines()[-1] == f"  mlflow-gc prune {plan.path}"
     bench.cli("check", plan.path, "--detailed-exitcode").expect(0)
     found = bench.cli("check", plan.path, "--format", "json").expect(0).json()
@@ -58,7 +58,7 @@ def test_what_was_pruned_is_gone(bench: Bench) -> None:
     bench.prune(plan)
     shown = bench.cli("check", plan.path).expect(0).out
     assert "In trash" not in shown
-    assert "In the trash already: 3 runs" in shown
+    assert "Already in the trash: 3 runs" in shown
     assert shown.splitlines()[-1] == "Make a new plan: mlflow-gc report"
 
 
@@ -191,23 +191,24 @@ def test_text_is_grouped_and_names_everything(
     story, plan = told
     shown = shared_bench.cli("check", plan.path).expect(0).out
     titles = re.findall(r"^(\w[\w ]+): (\d.*)$", shown, re.MULTILINE)
-    assert titles == [
+    assert titles[0][0] == "Total"
+    assert titles[1:] == [
         ("Protected now", "4 runs, 1 model version"),
         ("Changed", "1 experiment, 3 runs, 1 model version"),
-        ("In the trash already", "1 run"),
+        ("Already in the trash", "1 run"),
         ("Gone", "1 run, 1 model version"),
     ]
     assert f"  experiment {story.home} home: 4 runs" in shown
     assert "  model fraud: 1 model version" in shown
     in_one_column = re.sub(" +", " ", shown)
     why = "registered_model, model_version new/1, alias champion"
-    assert f" - {story.registered} registered {why}\n" in in_one_column
+    assert f" = {story.registered} registered {why}\n" in in_one_column
     assert f" ~ {story.resumed} resumed status: FINISHED -> RUNNING\n" in in_one_column
     assert "tags.stage: old -> new" in shown
     assert "description: before -> after" in shown
     assert "tags (or name) changed" not in shown.split(story.noted)[1].splitlines()[0]
     assert "1 active runs in it" in shown
-    assert "In all 3 matching, 10 changed (5 of them protected), 3 gone, 0 failed." in shown
+    assert "Total: 3 matching, 10 changed (5 of them protected), 3 gone, 0 failed." in shown
     assert shown.splitlines()[-2:] == [
         "Apply what still matches, 3 entities:",
         f"  mlflow-gc prune {plan.path}",
@@ -229,7 +230,7 @@ def test_the_counts_are_those_of_a_dry_run(told: tuple[Story, Plan], shared_benc
     """One code path: what a check calls matching is what a prune would delete."""
     _, plan = told
     dry = shared_bench.cli("prune", plan.path, "--dry-run").expect(0).out
-    assert "In all 3 would be deleted, 13 skipped, 0 failed." in dry
+    assert "Total: 3 would be deleted, 13 skipped, 0 failed." in dry
 
 
 def test_quiet_says_it_with_the_exit_code(told: tuple[Story, Plan], shared_bench: Bench) -> None:
@@ -257,7 +258,7 @@ def test_long_lists_are_cut_unless_all_is_asked_for(bench: Bench) -> None:
 def _is_told(bench: Bench, plan: Plan, words: str) -> None:
     """``check`` says so and looks all the same; prune refuses."""
     shown = bench.cli("check", plan.path).expect(0).out
-    assert "In all 4 matching, 0 changed" in shown
+    assert "Total: 4 matching, 0 changed" in shown
     (said,) = re.findall(r"^prune would refuse the plan now\. (.*)$", shown, re.MULTILINE)
     assert re.search(words, said)
     assert "mlflow-gc prune" not in shown
@@ -327,7 +328,7 @@ def test_what_cannot_be_read_is_a_failure(bench: Bench, proxy: Proxy) -> None:
     assert found["summary"]["model_versions"]["failed"] == 1
     assert found["summary"]["runs"]["matching"] == 4
     shown = bench.cli("check", plan.path, env=env).expect(1).out
-    assert "Could not be looked at: 1 model version" in shown
+    assert "Could not be checked: 1 model version" in shown
 
 
 def test_an_interrupted_check_says_that_it_did_not_see_all(

@@ -170,16 +170,16 @@ def test_text_tells_the_irreversible_first(
     story, base, head = told
     text = offline_cli("diff", base.path, head.path).expect(2).out
     for what in (story.released, story.restored, story.kept, story.purged, story.tagged):
-        assert len(re.findall(rf"^ +[-+~] {what} ", text, re.MULTILINE)) == 1
+        assert len(re.findall(rf"^ +[-!=~] {what} ", text, re.MULTILINE)) == 1
     places = [
         text.index(words)
         for words in (
             "to delete",
             "CANNOT BE UNDONE",
-            f"+ {story.blue}",
-            f"+ {story.released}",
-            f"- {story.kept}",
-            f"- {story.purged}",
+            f"! {story.blue}",
+            f"- {story.released}",
+            f"= {story.kept}",
+            f"= {story.purged}",
             f"~ {story.tagged}",
             "Review: ",
             "Apply: ",
@@ -195,7 +195,7 @@ def test_on_a_terminal_the_irreversible_is_red(
     story, base, head = told
     code, shown = offline_cli.ask("diff", base.path, head.path, answer="", prompt="\0")
     assert code == 2
-    (line,) = [line for line in shown.splitlines() if f"+ {story.blue}" in line]
+    (line,) = [line for line in shown.splitlines() if f"! {story.blue}" in line]
     assert line.startswith("\x1b[1;31m")
     plain = offline_cli.ask("diff", base.path, head.path, "--no-color", answer="", prompt="\0")[1]
     assert "\x1b[1;31m" not in plain
@@ -207,7 +207,7 @@ def test_markdown_has_a_table_for_each_kind(
     story, base, head = told
     page = offline_cli("diff", base.path, head.path, "--format", "markdown").expect(2).out
     titles = re.findall(r"<summary>(\w+ ?\w*)", page)
-    assert titles == ["Model versions", "Runs", "Experiments", "Kept although"][: len(titles)]
+    assert titles == ["Model versions", "Runs", "Experiments", "Protected "][: len(titles)]
     assert len(titles) >= 3
     assert f"| `{story.purged}` " in page
     assert head.plan_id in page
@@ -285,4 +285,4 @@ def test_plans_of_another_server_are_told_apart(
 
     other = base.edited(tmp_path / "other.json", elsewhere, sign=True)
     lines = offline_cli("diff", base.path, other.path).expect(2).out.splitlines()
-    assert lines[1].startswith("THESE PLANS ARE OF DIFFERENT SERVERS")
+    assert lines[1].startswith("THESE PLANS WERE MADE FOR DIFFERENT SERVERS")

@@ -508,7 +508,7 @@ def test_restore_says_what_the_trash_of_an_experiment_lost(bench: Bench) -> None
     journal = bench.journal_path(plan)
     outcome = bench.cli("restore", journal, "--yes").expect(0)
     said = " ".join(outcome.text.split())
-    assert "lost their assessments for good: 1 experiment." in said
+    assert "lost their assessments permanently: 1 experiment." in said
     undone = Journal.load(bench.dir / f"{journal.name}.restore.jsonl")
     details = {r["id"]: r.get("detail") or "" for r in undone.records if r["kind"] == "experiment"}
     assert {i for i, detail in details.items() if "assessments" in detail} == {home}

@@ -377,7 +377,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_prune(bench: Bench, tmp_path:
     assert bench.state().gone_since(before) == plan.entities
     assert journal.with_outcome("deleted") == plan.entities
     assert outcome.err.count("the events file") == 1
-    assert "cannot be written any more" in outcome.err
+    assert "can no longer be written" in outcome.err
 
 
 def test_no_credentials_in_events(bench: Bench, tmp_path: Path) -> None:

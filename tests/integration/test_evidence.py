@@ -648,3 +648,60 @@ def test_a_version_that_became_a_prompt_hides_no_other(bench: Bench) -> None:
     state = bench.state()
     assert {("run", behind), ("run", later)} <= state.active
     assert ("run", free) in state.trashed
+
+
+def test_the_original_of_a_copy_is_retained_whatever_its_name(bench: Bench) -> None:
+    """What ends in a number names a version, also where the name holds an @."""
+    world = bench.world
+    for name in ("team@prod", "a b", "50%off", "m-model"):
+        model = world.model(name)
+        original = world.version(model)
+        world.version(model, age=FRESH)
+        world.alias(world.copy_version(original, world.model(f"copies of {name}")), "champion")
+        for plan in (
+            bench.report(),
+            bench.report("--backend-store-uri", f"sqlite:///{world.database}", name="other.json"),
+        ):
+            assert ("model_version", original) not in plan.entities, name
+            assert "copied" in plan.protection(("model_version", original)), name
+
+
+SAME_PLACE = [
+    ("/data/k", "file:///data/k/m"),
+    ("file:///data/k", "/data/k/m"),
+    ("s3://b//k", "s3://b/k/m"),
+    ("s3://b/k", "s3://b/z/../k/m"),
+    ("s3://b/k 6", "s3://b/k%206/m"),
+    ("s3://b/k", "s3a://b/k/m"),
+    ("mlflow-artifacts:/k", "mlflow-artifacts://127.0.0.1:5000/k/m"),
+]
+
+
+def test_one_place_in_two_spellings_is_one_place(bench: Bench) -> None:
+    """Of an experiment, and of a run whose folder does not have its id in its name."""
+    world = bench.world
+    homes, runs = [], []
+    for location, source in SAME_PLACE:
+        experiment, run = world.experiment(), world.run(world.experiment(age=FRESH))
+        place = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+        world.sql(place, f"{location}/e", experiment)
+        world.sql("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", f"{location}/r", run)
+        for folder in "er":
+            model = world.model()
+            version = world.version(model, age=FRESH)
+            name, _, number = version.rpartition("/")
+            world.sql(
+                "UPDATE model_versions SET source = ? WHERE name = ? AND version = ?",
+                source.replace("/m", f"/{folder}/m"),
+                name,
+                int(number),
+            )
+        homes.append(experiment)
+        runs.append(run)
+    for plan in (
+        bench.report(),
+        bench.report("--backend-store-uri", f"sqlite:///{world.database}", name="other.json"),
+    ):
+        protected = [*(("experiment", i) for i in homes), *(("run", i) for i in runs)]
+        for entity, spelling in zip(protected, SAME_PLACE * 2, strict=True):
+            assert "registered_model" in plan.protection(entity), (entity[0], spelling)

@@ -369,7 +369,7 @@ def test_a_mark_that_nobody_can_read_keeps_and_is_left_alone(bench: Bench) -> No
         set_mark(world, entity, value)
     said = mark(bench)
     assert "4" in said.out[said.out.index("registered models") :]
-    assert "nobody can read" in said.out
+    assert "cannot be read" in said.out
     assert {e: value for e, value in marks(bench).items() if e in odd} == odd
     for lines in (POLICY, BASE):
         plan = report(bench, *lines)
@@ -414,7 +414,7 @@ def test_a_plan_from_before_the_mark_applies_after_it(bench: Bench) -> None:
 
 
 def test_objections_after_the_plan_are_heard(bench: Bench) -> None:
-    """The mark was taken away, set to later, or to something that nobody can read."""
+    """The mark was taken away, set to later, or to something that cannot be read."""
     world = bench.world
     changes: dict[str, str | None] = {
         "taken away": None,

@@ -140,7 +140,7 @@ def test_no_policy_can_be_said_on_purpose(served: Bench, tmp_path: Path) -> None
     assert kept(tmp_path) == 0
     report(served, tmp_path, "--no-policy", "--policy", path).expect(USAGE)
     said = served.cli("prune", tmp_path / "plan.json", "--no-policy").expect(USAGE)
-    assert "--no-policy cannot stand beside a PLAN" in said.err
+    assert "--no-policy cannot be combined with a PLAN" in said.err
 
 
 def test_no_variable_overrides_never(served: Bench, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_the_bar_of_a_prune_knows_how_long_it_takes(bench: Bench, proxy: Proxy) 
     assert re.search(r"Deleting +[━╸╺ ]+ \d+ of 40 runs, [\d.]+/s, about \d+ s left", _seen(shown))
     left = _left_on_screen(shown)
     assert not [line for line in left if "━" in line]
-    assert any(line.startswith("In all 40 deleted") for line in left)
+    assert any(line.startswith("Total: 40 deleted") for line in left)
 
 
 @pytest.mark.parametrize("option", ["-q", "--no-color"])
@@ -108,7 +108,7 @@ def test_an_interrupt_takes_the_bar_away(bench: Bench, proxy: Proxy) -> None:
     code, shown = bench.cli.ask("prune", plan.path, answer="\x03", prompt=" of 60 runs", env=env)
     assert code == 128 + signal.SIGINT
     left = _left_on_screen(shown)
-    assert "Stopping after the calls under way. Once more ends at once." in left
+    assert "Stopping after the requests in flight. A second signal ends at once." in left
     assert not [line for line in left if "━" in line]
     assert any(line.startswith("Stopped in order. To go on: mlflow-gc prune") for line in left)
 

@@ -502,7 +502,13 @@ def test_no_plan_loosens_what_this_machine_allows(
     assert "This machine allows less" in found["refusals"][0]
     roomy = {"MLFLOW_GC_MAX_DELETIONS": "4", "MLFLOW_GC_MAX_SHARE": "45"}
     shared_bench.cli("prune", plan.path, "--dry-run", env=roomy).expect(0)
-    refuse(plan.path, env={next(iter(env)): "many"}, codes=(USAGE,))
+    wrong = {next(iter(env)): "many"}
+    refuse(plan.path, env=wrong, codes=(USAGE,))
+    # Found before the server is read, and before anything is written.
+    on_the_spot = shared_bench.dir / "on-the-spot.json"
+    nobody = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    shared_bench.cli("prune", "--yes", "-o", on_the_spot, env={**wrong, **nobody}).expect(USAGE)
+    assert not on_the_spot.exists()
 
 
 def test_a_pipe_is_no_journal(plan: Plan, shared_bench: Bench, refuse: Callable[..., str]) -> None:

@@ -187,7 +187,7 @@ def test_journals_of_two_plans_are_not_merged_and_nothing_is_overwritten(bench: 
     assert not out.exists()
     before = two.read_bytes()
     refused = bench.cli("journal", "merge", one, "-o", two).expect(1)
-    assert "is there already" in refused.err
+    assert "already exists" in refused.err
     assert two.read_bytes() == before
 
 
@@ -203,4 +203,4 @@ def test_what_is_no_shard_touches_nothing(bench: Bench, shard: str) -> None:
 
 def test_a_shard_needs_a_saved_plan(bench: Bench) -> None:
     refused = bench.cli("prune", "--yes", "--shard", "1/3").expect(64)
-    assert "--shard is about a saved PLAN" in refused.err
+    assert "--shard needs a saved PLAN" in refused.err

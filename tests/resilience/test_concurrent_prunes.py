@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from mlflow_gc.demo.server import LocalServer
 
+PARTIAL = 3
 REFUSED = 5
 RUNS = 40
 
@@ -155,8 +156,9 @@ def test_restoring_each_journal_brings_everything_back(
     journals = [tmp_path / f"{n}.jsonl" for n in range(2)]
     for running in [start.start(journal) for journal in journals]:
         running.wait().expect(0)
-    for journal in (*journals, journals[0]):
-        start.bench.cli("restore", journal, "--yes").expect(0)
+    for journal in journals:
+        start.bench.cli("restore", journal, "--yes").expect(0, PARTIAL)
+    start.bench.cli("restore", journals[0], "--yes").expect(0)
     assert_all_is_back(start.before, start.plan)
 
 

@@ -503,7 +503,7 @@ def test_what_was_in_the_trash_of_an_experiment_is_there_again(result: Result) -
 def test_the_table_and_the_end_of_the_journal_say_so(result: Result) -> None:
     """Whoever only reads the summary learns about it."""
     number = len(result.journal.with_outcome("restored"))
-    assert f"{number:,} of the deleted were put back at once" in result.outcome.out
+    assert f"{number:,} of the deleted were rolled back at once" in result.outcome.out
     end = result.journal.lines[-1]
     assert end["ended"] == "completed"
     assert sum(kind.get("restored", 0) for kind in end["counts"].values()) == number
@@ -603,8 +603,7 @@ def test_a_user_that_cannot_be_deleted_brings_the_maker_back(bench: Bench, proxy
     world.use_model(user, world.logged_model(home, maker))
     plan = bench.report()
     assert {maker, user} <= plan.runs
-    # The first delete is that of the user.
-    proxy.fail("POST", "runs/delete$", faults.FORBIDDEN)
+    proxy.fail("POST", "runs/delete$", faults.FORBIDDEN, body=user)
     _, journal = bench.prune(plan, env=_through(proxy), codes=(PARTIAL,))
     assert bench.state().active >= {("run", maker), ("run", user)}
     assert journal.skips["run", user] == "forbidden"

@@ -582,8 +582,9 @@ class Recheck:
         """Return what ``restore`` needs for experiments: the runs in their trash right now.
 
         Restoring an experiment brings back every run in it, whenever that was deleted
-        (HAZARDS 0.6); these have to go back into the trash.  ``registered`` says by which version
-        some of them are named today, in spite of which somebody deleted them.
+        (docs/explanation/mlflow-facts.md#trash-restores-all); these have to go back into the trash.
+        ``registered`` says by which version some of them are named today, in spite of which
+        somebody deleted them.
         """
         trash: dict[str, dict[str, Run]] = {experiment_id: {} for experiment_id in experiment_ids}
         for run in self._search_in(experiment_ids, view="DELETED_ONLY"):

@@ -45,7 +45,8 @@ from mlflow_gc.settings import redact_uri
 
 _MODELS_PAGE = 1000
 # One page if it can be: between pages a deletion would move a version out of sight, and a version
-# that is not seen does not protect its run (HAZARDS 0.9).  Databricks takes 10,000 only.
+# that is not seen does not protect its run (docs/explanation/mlflow-facts.md#paging-is-by-offset).
+# Databricks takes 10,000 only.
 _VERSIONS_PAGE = 200_000
 _SMALL_VERSIONS_PAGE = 10_000
 

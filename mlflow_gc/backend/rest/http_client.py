@@ -3,7 +3,8 @@
 That client (``mlflow.utils.rest_utils.http_request``) brings credentials, TLS settings, client
 certificates, SigV4 and auth plugins.  Its automatic retries are switched off here: it re-sends
 every verb on every 5xx, so one refused delete would be sent eight times over four minutes
-(HAZARDS 0.11).  Reads are retried by us; writes never are.
+(docs/explanation/mlflow-facts.md#client-retries-everything).  Reads are retried by us; writes
+never are.
 """
 
 from __future__ import annotations

@@ -230,7 +230,10 @@ def model_version(payload: Json) -> ModelVersion:
 
 
 def version_details(payload: Json) -> VersionDetails:
-    """Parse a ``model-versions/get`` entry (a search has no aliases, HAZARDS 0.1)."""
+    """Parse a ``model-versions/get`` entry; a search has no aliases.
+
+    See docs/explanation/mlflow-facts.md#search-omits-aliases.
+    """
     # Strings here, objects in registered models.
     aliases = tuple(sorted(str(a) for a in payload.get("aliases") or ()))
     return VersionDetails(model_version(payload), aliases)

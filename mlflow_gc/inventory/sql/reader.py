@@ -200,8 +200,13 @@ class DatabaseReader:
             traced = {
                 str(row[0]) for row in self._snapshot.read(self._statements.with_traces(numbers))
             }
-            trash = _newest(self._snapshot.read(self._statements.trash(numbers, max(since_ms, 0))))
-            unseen: dict[str, str] = {}
+            in_trash = self._snapshot.read(self._statements.trash(numbers, max(since_ms, 0)))
+            trash = _newest(in_trash)
+            quiet = [n for n in numbers if trash.get(str(n), ("", 0))[1] < since_ms]
+            measured = self._statements.measured_trash(quiet, max(since_ms, 0))
+            trash |= _newest(self._snapshot.read(measured))
+            # A server cannot read one without a start time, and so not delete its experiment.
+            unseen = {str(home): run_id for run_id, home, start, *_ in in_trash if start is None}
             # There are some only where somebody wrote since the scan (SQLite without WAL).
             for run_id, experiment_id in self._snapshot.read(self._statements.active_runs(numbers)):
                 if run_id not in inventory.runs:

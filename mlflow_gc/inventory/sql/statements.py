@@ -302,18 +302,39 @@ class Statements:
         )
 
     def trash(self, experiment_ids: Collection[int], since_ms: int) -> Rows:
-        """Deleted runs that were active since: id, experiment, start, end, newest metric."""
-        newest = (
-            select(func.max(_metrics.timestamp))
-            .where(_metrics.run_uuid == _runs.run_uuid)
-            .scalar_subquery()
-        )
+        """Deleted runs that were active since, or nobody knows: id, experiment, start, end, newest metric."""
+        of_run = _metrics.run_uuid == _runs.run_uuid
+        newest = select(func.max(_metrics.timestamp)).where(of_run).scalar_subquery()
+        measured = select(_metrics.run_uuid).where(of_run, _metrics.timestamp >= since_ms).exists()
         return select(
             _runs.run_uuid, _runs.experiment_id, _runs.start_time, _runs.end_time, newest
         ).where(
             _runs.lifecycle_stage == _DELETED,
             _runs.experiment_id.in_(experiment_ids),
-            or_(_runs.start_time >= since_ms, _runs.end_time >= since_ms),
+            or_(
+                _runs.start_time >= since_ms,
+                _runs.end_time >= since_ms,
+                measured,
+                _runs.start_time.is_(None),
+            ),
+        )
+
+    def measured_trash(self, experiment_ids: Collection[int], since_ms: int) -> Rows:
+        """Deleted runs with a value logged since at any step: id, experiment, and its time as all three."""
+        newest = func.max(_history.timestamp)
+        return (
+            select(_runs.run_uuid, _runs.experiment_id, newest, newest, newest)
+            .join_from(
+                tracking.SqlRun.__table__,
+                tracking.SqlMetric.__table__,
+                _history.run_uuid == _runs.run_uuid,
+            )
+            .where(
+                _runs.lifecycle_stage == _DELETED,
+                _runs.experiment_id.in_(experiment_ids),
+                _history.timestamp >= since_ms,
+            )
+            .group_by(_runs.run_uuid, _runs.experiment_id)
         )
 
     def active_runs(self, experiment_ids: Collection[int]) -> Rows:

@@ -53,7 +53,7 @@ def headline(plan: dict[str, Any], console: Console, state: Applicability) -> No
         of_what = f" ({named})" if (named := _what_is_irreversible(plan)) else ""
         line(console, f"{lost:,} of the deletions cannot be undone{of_what}.", BAD)
     if rest := sum(deletes.values()) - lost:
-        what = "The others go" if lost else "They go" if rest > 1 else "It goes"
+        what = "The others move" if lost else "They move" if rest > 1 else "It moves"
         them = "it" if rest == 1 and not lost else "them"
         line(console, f"{what} to MLflow's trash; mlflow-gc restore brings {them} back.", "dim")
     if names := fate_of_names(plan):
@@ -87,7 +87,7 @@ def totals(plan: dict[str, Any], console: Console) -> None:
         Column("dim"),
     ]
     table: list[tuple[str | Span, ...]] = [
-        ("", "scanned", "stale", "kept", "to delete", "share", ("age", None))
+        ("", "scanned", "stale", "protected", "to delete", "share", ("age", None))
     ]
     for kind, (_, words) in kinds(plan):
         counts = plan["summary"][kind]
@@ -132,11 +132,9 @@ def diagnostics(
 
 def legend(plan: dict[str, Any], console: Console) -> None:
     """Print what the marks in front of the lines mean."""
-    parts: list[Span] = [("- can be restored", None)] if _deletes(plan) else []
+    parts: list[Span] = [("- will be deleted", None)] if _deletes(plan) else []
     if plan["summary"]["irreversible"]:
-        parts.append(("! cannot be undone", BAD))
-    if any(plan["protected"][kind] for kind in KINDS):
-        parts.append(("+ stays", "green"))
+        parts.append(("! will be deleted, irreversible", BAD))
     if parts:
         gaps: list[Span] = [("    ", None)] * len(parts)
         spans(console, [part for pair in zip(gaps, parts, strict=True) for part in pair][1:])
@@ -164,8 +162,8 @@ def footer(
     kept = sum(plan["summary"][kind]["protected"] for kind in KINDS)
     parts: list[Span] = [("Plan: ", "bold"), (f"{going:,} to delete", "bold")]
     if lost:
-        parts += [(", ", "bold"), (f"{lost:,} of them for good", BAD)]
-    parts.append((f"; {kept:,} kept although old.", "bold"))
+        parts += [(" (", "bold"), (f"{lost:,} permanently", BAD), (")", "bold")]
+    parts.append((f", {kept:,} protected.", "bold"))
     spans(console, parts)
     file = file_argument(path)
     facts = [("file", path)]

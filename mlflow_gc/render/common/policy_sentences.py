@@ -21,7 +21,7 @@ def ages(policy: Json) -> str:
     ttl = policy["default"]["ttl"]
     if ttl == NEVER:
         return "TTL never: by default nothing is stale"
-    return f"TTL {span(ttl)}: stale is what is older than {policy['cutoff']}"
+    return f"TTL {span(ttl)}: last activity before {policy['cutoff']}"
 
 
 def source(found: Json | None) -> str:
@@ -33,16 +33,16 @@ def source(found: Json | None) -> str:
     if found is None:
         return "Policy file: this plan does not say."
     if found["path"] is None:
-        return "No policy file: the defaults count."
+        return "No policy file; the defaults apply."
     return f"Policy file {found['path']} ({(found['digest'] or '')[:_DIGEST]})."
 
 
 def limits(policy: Json) -> Iterator[str]:
     """Yield what a policy asks for beyond the TTL, a line each, for the head of a plan."""
     if rules := policy["rules"]:
-        yield "Rules, the first that matches decides: " + "; ".join(_short(rule) for rule in rules)
+        yield "Rules (the first match applies): " + "; ".join(_short(rule) for rule in rules)
     if keeps := list(_keeps(policy["default"]["keep"])):
-        yield "By default " + listed(keeps) + " stay."
+        yield "Always retained by default: " + listed(keeps) + "."
     if policy["grace"] != OFF:
         yield _grace(policy)
     yield from _floors(policy)
@@ -51,19 +51,19 @@ def limits(policy: Json) -> Iterator[str]:
 def explain(policy: Json) -> Iterator[str]:
     """Yield the whole policy in English, line by line."""
     default, rules = policy["default"], policy["rules"]
-    yield "What was not active for the time below is stale. It goes unless something protects it."
+    yield "An entity without activity for the time below is stale, and is deleted unless something protects it."
     yield ""
     yield "Where no rule matches" if rules else "Everything"
     yield from (f"  {line}" for line in _rule(default, {}))
     if rules:
         yield ""
-        yield "Rules: the first that matches decides"
+        yield "Rules (the first match applies)"
     for number, rule in enumerate(rules, 1):
         yield f"  {number}. {rule['name']}: {subject(rule['match'])}"
         yield from (f"     {line}" for line in _rule(rule, rule["match"]))
     yield ""
     yield "Owners"
-    yield f"  Whatever has the tag {policy['keep_tag']} stays, and all that is in it."
+    yield f"  Whatever has the tag {policy['keep_tag']} is retained, with everything in it."
     yield from (f"  {line}" for line in _ttl_tags(policy))
     yield ""
     yield "Limits"
@@ -71,7 +71,7 @@ def explain(policy: Json) -> Iterator[str]:
     if policy["grace"] != OFF:
         yield f"  {_grace(policy)}"
     if policy["evaluation_runs"] != "delete":
-        yield "  Evaluation runs stay: their assessments would go for good."
+        yield "  Evaluation runs are retained: their assessments would be lost permanently."
     if policy.get("free_experiment_names", False):
         yield "  Deleted experiments are renamed, so that their names are free."
     expiry = policy["expire_after"]
@@ -164,9 +164,9 @@ def _rule(rule: Json, match: Json) -> Iterator[str]:
     if not of_models and not of_runs:
         own = rule.get("experiments", rule["ttl"])
         if own == rule["empty_experiments"]:
-            times.append(("experiments (once all their runs go)", own))
+            times.append(("experiments (once all their runs are deleted)", own))
         else:
-            times.append(("experiments with runs (once all of these go)", own))
+            times.append(("experiments with runs (once all of these are deleted)", own))
             times.append(("experiments without runs", rule["empty_experiments"]))
     if not of_runs and not _is_of_experiments(match):
         times.append(("model versions", rule["ttl"]))
@@ -175,7 +175,7 @@ def _rule(rule: Json, match: Json) -> Iterator[str]:
     for what, age in times:
         by_age.setdefault("never" if age in {NEVER, OFF} else span(age), []).append(what)
     if list(by_age) == ["never"]:
-        yield "never: all of it stays"
+        yield "never: all of it is retained"
         return
     for age, whats in by_age.items():
         yield f"{age}: {', '.join(whats)}"
@@ -183,7 +183,7 @@ def _rule(rule: Json, match: Json) -> Iterator[str]:
     if keeps:
         is_mixed = not of_models and not of_runs and not _is_of_experiments(match)
         group = "model" if of_models else "experiment and model" if is_mixed else "experiment"
-        yield f"Of each {group} stay all the same:"
+        yield f"Always retained, per {group}:"
         yield from (f"  {words}" for words in keeps)
 
 
@@ -229,17 +229,19 @@ def _so_many(number: Any, words: str) -> str:
 
 
 def _grace(policy: Json) -> str:
-    return f"Only what mlflow-gc mark announced {span(policy['grace'])} before goes."
+    return f"Only what mlflow-gc mark announced {span(policy['grace'])} before is deleted."
 
 
 def _floors(policy: Json) -> Iterator[str]:
     if int(policy["min_age"][:-1]):
-        yield f"Nothing younger than {span(policy['min_age'])} goes."
+        yield f"Nothing younger than {span(policy['min_age'])} is deleted."
     last = {k.replace("_", " "): n for k, n in policy["keep_last"].items() if n}
     if last:
-        yield "The newest of each group stay: " + ", ".join(_so_many(n, k) for k, n in last.items())
+        yield "Always retained, the newest of each group: " + ", ".join(
+            _so_many(n, k) for k, n in last.items()
+        )
     if policy["evaluation_runs"] == "delete":
-        yield "Evaluation runs may go; their assessments go for good."
+        yield "Evaluation runs are deleted; their assessments are lost permanently."
     guards = [f"{key} {n:,}" for key, n in policy["guards"]["max_deletions"].items()]
     guards += [f"{key} {n} %" for key, n in policy["guards"]["max_share_percent"].items()]
     if guards:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from mlflow_gc.domain.kinds import BY_NAME
-from mlflow_gc.render.html.bars import FILLS, legend
+from mlflow_gc.render.html.bars import COLOURS, FILLS, legend
 from mlflow_gc.render.html.entries import (
     Entry,
     Fate,
@@ -36,11 +36,11 @@ def ages(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
     ]
     if not panels:
         return
-    yield '<section class="card wide"><h3>How old is what goes, and what stays?</h3>'
+    yield '<section class="card wide"><h3>How old is what is deleted, and what is retained?</h3>'
     since = "last activity (model versions: last change)"
     yield f'<p class="sub">Age at {text(plan["as_of"][:10])}, counted from the {since}. '
     if not statistics(plan):
-        yield "This plan is of an older version and names the ages of what goes only."
+        yield "This plan is of an older version and names only the ages of what is to be deleted."
     yield "</p>"
     yield legend(name for _, counts in panels for name in counts if any(counts[name]))
     yield '<div class="panels">'
@@ -121,14 +121,11 @@ def _column(
         words = BY_NAME[kind].nouns[0 if number == 1 else 1]
         if colour in {"goes", "for-good"}:
             fate = "irreversible" if colour == "for-good" else "restorable"
-            verb = "goes" if number == 1 else "go"
-            label = (
-                f"{number:,} {words}, {span}, {verb}{' for good' if colour == 'for-good' else ''}"
-            )
+            label = f"{number:,} {words}, {span}, {COLOURS[colour]}"
             link = filter_link(kind=kind, fate=fate, age=str(n))
             yield f'<a href="{link}" aria-label="{label}"><title>{label}</title>{shape}</a>'
         else:
-            state = "old and kept" if colour == "kept" else "not stale"
+            state = COLOURS[colour]
             yield f"<g><title>{number:,} {words}, {span}, {state}</title>{shape}</g>"
     if total := _at(counts, n):
         yield (
@@ -154,9 +151,9 @@ def _axis(bounds: Sequence[int], width: float, *, has_unknown: bool) -> Iterator
 
 def _table(words: str, counts: Counts, shown: Sequence[int], names: Sequence[str]) -> Iterator[str]:
     yield f'<table class="plain"><caption class="unseen">{words.capitalize()} by age</caption>'
-    yield '<thead><tr><th scope="col">Age</th><th scope="col" class="number">go</th>'
-    yield '<th scope="col" class="number">old, kept</th>'
-    yield '<th scope="col" class="number">not stale</th></tr></thead><tbody>'
+    yield '<thead><tr><th scope="col">Age</th><th scope="col" class="number">to delete</th>'
+    yield '<th scope="col" class="number">protected</th>'
+    yield '<th scope="col" class="number">fresh</th></tr></thead><tbody>'
     for n in shown:
         go = counts["goes"][n] + counts["for-good"][n]
         cells = (go, counts["kept"][n], counts["fresh"][n])

@@ -24,10 +24,10 @@ FILLS = {
 """Colour classes, with what they look like without a style sheet."""
 
 COLOURS = {
-    "for-good": "goes for good",
-    "goes": "goes, can be restored",
-    "kept": "old, kept",
-    "fresh": "not stale",
+    "for-good": "deleted permanently",
+    "goes": "deleted, can be restored",
+    "kept": "protected",
+    "fresh": "fresh (not stale)",
 }
 """Colour classes in words."""
 

@@ -19,32 +19,32 @@ def charts(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
     """Yield the charts by experiment, model, owner and reason that have something to show."""
     yield from chart(
         "Which experiments lose runs?",
-        "Runs that go, of all active runs of the experiment.",
-        ("Experiment", "Runs that go"),
+        "Runs to delete, of all active runs of the experiment.",
+        ("Experiment", "Runs to delete"),
         list(_by_experiment(plan, found)),
     )
     yield from chart(
         "Which models lose versions?",
-        "Versions that go, beside those that stay.",
-        ("Registered model", "Versions that go"),
+        "Versions to delete, beside those that are retained.",
+        ("Registered model", "Versions to delete"),
         list(_by_model(plan, found)),
     )
     yield from chart(
-        "Whose runs go?",
+        "Whose runs are deleted?",
         "By the user that MLflow recorded.",
-        ("Owner", "Runs that go"),
+        ("Owner", "Runs to delete"),
         list(_by_owner(found)),
     )
     yield from chart(
-        "Why do they go?",
+        "Why are they deleted?",
         "All kinds; one with several reasons counts for each.",
-        ("Reason", "Entities that go"),
+        ("Reason", "Entities to delete"),
         list(_by_reason(found)),
     )
     yield from chart(
-        "What keeps the others?",
-        "All kinds; what is old and stays.",
-        ("Reason", "Entities that stay"),
+        "What protects the others?",
+        "All kinds; stale entities that are retained.",
+        ("Reason", "Protected entities"),
         list(_by_protection(found)),
     )
 

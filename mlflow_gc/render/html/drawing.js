@@ -92,7 +92,7 @@ function drawDetails(entities, row) {
     element("h2", { id: "details-title", tabindex: "-1" }, entities.titleOf(row)),
     identity,
     links,
-    element("h3", {}, entities.isKept(row) ? "Why it stays" : "Why it goes"),
+    element("h3", {}, entities.isKept(row) ? "Why it is protected" : "Why it is deleted"),
     element("ul", {}, ...items(entities.wordsOf(row))),
   ];
   if (entities.viaOf(row).length) {
@@ -102,7 +102,7 @@ function drawDetails(entities, row) {
   if (entities.isKept(row)) fields.set("reason", entities.groupsOf(row)[0]);
   body.push(element("h3", {}, "What the plan says"), drawFields(fields));
   if (expected.size) {
-    body.push(element("h3", {}, "What must still hold when prune looks again"), drawFields(expected));
+    body.push(element("h3", {}, "What must still hold when prune re-checks it"), drawFields(expected));
   }
   return body;
 }

@@ -7,7 +7,7 @@ const KINDS = {
   model_version: "Model version",
   registered_model: "Registered model",
 };
-const FATES = ["Goes for good", "Goes", "Stays"];
+const FATES = ["Deleted permanently", "Deleted", "Protected"];
 const FATE_FILTERS = {
   goes: (fate) => fate < 2,
   irreversible: (fate) => fate === 0,

@@ -81,7 +81,7 @@ def kept(found: Sequence[Entry]) -> Iterator[str]:
         if not entry.goes:
             by_reason[entry.why[0]].append(entry)
     if not by_reason:
-        yield "<p>Nothing old is kept.</p>"
+        yield "<p>Nothing is protected.</p>"
     for code, _ in ranked(Counter({code: len(those) for code, those in by_reason.items()})):
         those = by_reason[code]
         kinds = Counter(entry.kind for entry in those)

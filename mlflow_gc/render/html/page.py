@@ -53,13 +53,13 @@ def show(
         yield "\n"
     pictures = [*ages(plan, found), *charts(plan, found)]
     if pictures:
-        yield '<section aria-labelledby="charts"><h2 id="charts">What goes, and what stays</h2>'
+        yield '<section aria-labelledby="charts"><h2 id="charts">What is deleted, and what is retained</h2>'
         yield '<div class="charts">'
         yield from pictures
         yield "</div></section>\n"
     yield from _entities(plan, found)
     total = sum(not entry.goes for entry in found)
-    yield f'<section class="kept" aria-labelledby="kept"><h2 id="kept">Kept although old: {total:,}</h2>'
+    yield f'<section class="kept" aria-labelledby="kept"><h2 id="kept">Protected, stale but retained: {total:,}</h2>'
     yield from kept(found)
     yield "</section>\n"
     yield from sections.policy(plan)
@@ -114,7 +114,7 @@ def _head(plan: dict[str, Any]) -> Iterator[str]:
 def _entities(plan: dict[str, Any], found: Sequence[Any]) -> Iterator[str]:
     yield '<section id="entities" aria-labelledby="entities-title">'
     yield '<h2 id="entities-title" tabindex="-1">Every entity</h2>'
-    yield '<p class="sub">All that goes, and all that is old and stays.</p>'
+    yield '<p class="sub">All entities to delete, and all that are protected.</p>'
     yield asset("table.html")
     yield '<div class="without-script">'
     if any(entry.goes for entry in found):

@@ -135,7 +135,7 @@ def _tile(kind: str, counts: Mapping[str, int], found: Sequence[Entry]) -> str:
         f'<p class="big"><a href="{link}">{deleted:,}<span class="unit"> to delete</span></a></p>'
         f"{_share_bar(parts, scanned)}"
         f'<p class="sub">{percent(deleted, scanned)} of {scanned:,} scanned<br>'
-        f"{kept:,} old {word if kept == 1 else words} kept</p></li>"
+        f"{kept:,} {word if kept == 1 else words} protected</p></li>"
     )
 
 
@@ -156,7 +156,7 @@ def _lost_tile(found: Sequence[Entry]) -> str:
     return (
         f'<li class="tile"><h3>Cannot be undone</h3><p class="big">{big}</p>'
         f"{_share_bar((('for-good', number), ('goes', going - number)), going)}"
-        f'<p class="sub">{what if number else "Runs and experiments go to the trash"}<br>'
+        f'<p class="sub">{what if number else "Runs and experiments move to the trash"}<br>'
         "mlflow-gc restore undoes the rest</p></li>"
     )
 
@@ -189,7 +189,7 @@ def apply(plan: Mapping[str, Any], state: Applicability, file_name: str) -> Iter
     yield f"{_copy('command', 'command')}</p>"
     yield (
         '<p class="sub"><code>--expect</code> binds the approval to this content. Each entity is '
-        "looked at once more right before it goes; what changed meanwhile is skipped.</p></section>"
+        "re-checked immediately before its deletion; what changed meanwhile is skipped.</p></section>"
     )
 
 

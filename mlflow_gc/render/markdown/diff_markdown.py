@@ -79,7 +79,7 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
         "This text was cut to fit. **What gets approved is the digest of the plan, not this "
         "text**; diff with `--all` shows everything.\n\n"
     )
-    yield table_head("to delete", "before:", "after:", "new:", "no longer:", "changed:")
+    yield table_head("to delete", "before:", "after:", "new:", "withdrawn:", "changed:")
     for kind in KINDS:
         counts = summary[kind]
         if kind != "registered_models" or counts["base"] or counts["head"]:
@@ -114,7 +114,7 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
         lists = changes[kind]
         counts = [
             f"{len(lists[key]):,} {what}"
-            for key, what in (("added", "new"), ("removed", "no longer"), ("changed", "changed"))
+            for key, what in (("added", "new"), ("removed", "withdrawn"), ("changed", "changed"))
             if lists[key]
         ]
         if counts:
@@ -131,7 +131,7 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
     if kept:
         keys = ("added", "removed", "changed")
         count = sum(changes["summary"][k]["protected"][key] for k in KINDS for key in keys)
-        title = f"Kept although stale, and deleted by neither: {count:,} changed"
+        title = f"Protected (to delete in neither plan): {count:,} changed"
         columns = ("", "how many", "because", "for example")
         yield folded(title, columns, _lines(kept), len(kept), nouns="reasons")
 
@@ -162,7 +162,7 @@ def _rows(kind: str, lists: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for category, sense in REMOVED.items():
         for entity in lists["removed"]:
             if entity["category"] == category:
-                yield f"no longer, {sense}", *_cells(kind, entity), words(why_not(entity))
+                yield f"withdrawn, {sense}", *_cells(kind, entity), words(why_not(entity))
     for entity in lists["changed"]:
         why = "; ".join(map(change, without_echoes(entity["fields"])))
         yield "changed", *_cells(kind, entity), words(why)

@@ -88,7 +88,7 @@ def _headline(plan: Json) -> str:
         return f"{everything} All of it can be restored.\n\n"
     lead = f"**{for_good:,} of {total:,} deletions cannot be undone: {_listed(irreversible)}.**"
     if irreversible["runs"]:
-        lead += " (Runs lose their assessments for good.)"
+        lead += " (Runs lose their assessments permanently.)"
     return f"{lead}\n\n{everything}\n\n"
 
 
@@ -132,7 +132,7 @@ def _facts(plan: Json, state: Applicability, file_name: str) -> str:
 
 
 def _numbers(plan: Json) -> str:
-    lines = [head("", "scanned:", "stale:", "kept:", "to delete:", "irreversible:")]
+    lines = [head("", "scanned:", "stale:", "protected:", "to delete:", "irreversible:")]
     for kind in KINDS:
         counts = plan["summary"][kind]
         if kind == "registered_models" and not counts["scanned"]:
@@ -150,7 +150,7 @@ def _by_experiment(plan: Json) -> Iterator[Block]:
 
     def cell(experiment_id: str) -> str:
         named = _experiment(experiment_id, names[experiment_id])
-        return f"{named} goes as a whole" if experiment_id in whole else named
+        return f"{named} is deleted as a whole" if experiment_id in whole else named
 
     young = plan.get("statistics", {}).get("by_experiment", ())
     fresh = {entry["experiment_id"]: entry["fresh"] for entry in young}
@@ -180,7 +180,7 @@ def _groups(
 
     group_word = {"runs": "experiment", "model_versions": "model"}[kind]
     many = KINDS[kind].words
-    columns = (group_word, f"{many} to delete:", "kept:", "not stale:", "newest that goes")
+    columns = (group_word, f"{many} to delete:", "protected:", "fresh:", "newest to delete")
     groups = sorted(goes, key=lambda group: (-goes[group], group))
     first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
     if first:
@@ -278,8 +278,8 @@ def _kept(plan: Json) -> Iterator[Block]:
 
     groups = sorted(counts, key=lambda group: (-counts[group], group))
     yield folded(
-        f"Kept although old: {counts.total():,}",
-        ("reason", "kept", "for example", "because of"),
+        f"Protected, stale but retained: {counts.total():,}",
+        ("reason", "protected", "example", "because of"),
         map(line, groups),
         len(groups),
         nouns="reasons",

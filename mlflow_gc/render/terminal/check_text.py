@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 NUMBERS = ("matching", "changed", "gone", "failed")
 CODES = {
     # The code, its title, the sign before each and the style: what matters most first.
-    "failed": ("Could not be looked at", "?", "bold red"),
-    "protected": ("Protected now", "-", "green"),
+    "failed": ("Could not be checked", "?", "bold red"),
+    "protected": ("Protected now", "=", "green"),
     "changed": ("Changed", "~", "yellow"),
-    "already_deleted": ("In the trash already", "-", None),
-    "gone": ("Gone", "-", None),
+    "already_deleted": ("Already in the trash", "x", None),
+    "gone": ("Gone", "x", None),
 }
 
 
@@ -71,7 +71,7 @@ def in_all(found: dict[str, Any]) -> str:
     }
     protected = f" ({totals['protected']:,} of them protected)" if totals["protected"] else ""
     return (
-        f"In all {totals['matching']:,} matching, {totals['changed']:,} changed{protected}, "
+        f"Total: {totals['matching']:,} matching, {totals['changed']:,} changed{protected}, "
         f"{totals['gone']:,} gone, {totals['failed']:,} failed."
     )
 
@@ -86,7 +86,7 @@ def can_go(found: dict[str, Any]) -> int:
 def doubts(found: dict[str, Any]) -> Iterator[str]:
     """Yield why the plan as a whole could not be applied, or the numbers are not all."""
     if found["ended"] != "completed":
-        yield "The check did not come to its end: not all entries were looked at."
+        yield "The check did not finish: not all entries were checked."
     for refusal in found["refusals"]:
         yield f"prune would refuse the plan now. {refusal}"
 

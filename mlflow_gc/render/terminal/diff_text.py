@@ -37,10 +37,10 @@ ADDED = {
 }
 REMOVED = {
     "protection_gained": "protected now",
-    "in_use": "not stale any more",
+    "in_use": "no longer stale",
     "another": "gone, another one has the id",
     "gone": "gone, or in the trash",
-    "unknown": "not stale any more, or gone (the plan does not tell)",
+    "unknown": "no longer stale, or gone (the plan does not tell)",
 }
 
 
@@ -78,6 +78,7 @@ def diff(
         for diagnostic in changes["diagnostics"][key]:
             line(console, f"! {title} {diagnostic['code']}: {diagnostic['message']}", "yellow")
     _numbers(changes, console)
+    _legend(changes, console)
     _added(changes, console, everything=everything)
     _removed(changes, console, everything=everything)
     _changed(changes, console, everything=everything)
@@ -88,7 +89,7 @@ def diff(
 def alarms(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what makes the whole comparison doubtful, with a style."""
     if not changes["same_server"]:
-        yield "THESE PLANS ARE OF DIFFERENT SERVERS: equal ids mean nothing.", "bold red"
+        yield "THESE PLANS WERE MADE FOR DIFFERENT SERVERS: equal ids mean nothing.", "bold red"
     for side, word in (("base", "The earlier plan"), ("head", "The later plan")):
         if changes[side]["edited"]:
             yield f"{word} was edited after it was made: prune refuses it.", "bold red"
@@ -151,7 +152,7 @@ def in_words(value: Any) -> str:
 
 def _numbers(changes: dict[str, Any], console: Console) -> None:
     summary = changes["summary"]
-    rows: list[tuple[str, ...]] = [("to delete", "before", "after", "+", "-", "~")]
+    rows: list[tuple[str, ...]] = [("to delete", "before", "after", "new", "withdrawn", "changed")]
     for kind in KINDS:
         counts = summary[kind]
         if kind != "registered_models" or counts["base"] or counts["head"]:
@@ -162,10 +163,22 @@ def _numbers(changes: dict[str, Any], console: Console) -> None:
     lost = summary["irreversible"]
     line(
         console,
-        f"In all {before:,} -> {after:,} deletions ({after - before:+,}), of which "
+        f"Total: {before:,} -> {after:,} deletions ({after - before:+,}), of which "
         f"{lost['base']:,} -> {lost['head']:,} cannot be undone ({lost['head'] - lost['base']:+,}).",
         "bold",
     )
+
+
+def _legend(changes: dict[str, Any], console: Console) -> None:
+    """Print what the signs in front of the lines mean."""
+    signs = {
+        "- new deletion": any(e["reversible"] for k in KINDS for e in changes[k]["added"]),
+        "! new deletion, irreversible": bool(changes["summary"]["irreversible"]["added"]),
+        "= no longer to delete": any(changes[kind]["removed"] for kind in KINDS),
+        "~ changed": any(changes[kind]["changed"] for kind in KINDS),
+    }
+    if shown := [sign for sign, is_used in signs.items() if is_used]:
+        line(console, "    ".join(shown), "dim")
 
 
 def _added(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
@@ -180,7 +193,15 @@ def _added(changes: dict[str, Any], console: Console, *, everything: bool) -> No
                 for kind in KINDS
             }
             title = "New deletions, " + ", ".join(filter(None, (how, undo)))
-            _section(console, title, lists, why_new, "+", style, everything=everything)
+            _section(
+                console,
+                title,
+                lists,
+                why_new,
+                "-" if reversible else "!",
+                style,
+                everything=everything,
+            )
 
 
 def _removed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
@@ -189,8 +210,8 @@ def _removed(changes: dict[str, Any], console: Console, *, everything: bool) -> 
             kind: [e for e in changes[kind]["removed"] if e["category"] == category]
             for kind in KINDS
         }
-        title = f"No longer deleted, {how}"
-        _section(console, title, lists, why_not, "-", "green", everything=everything)
+        title = f"No longer to delete, {how}"
+        _section(console, title, lists, why_not, "=", "green", everything=everything)
 
 
 def _changed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
@@ -199,7 +220,7 @@ def _changed(changes: dict[str, Any], console: Console, *, everything: bool) -> 
         return "; ".join(change(field, everything=everything) for field in fields)
 
     lists = {kind: changes[kind]["changed"] for kind in KINDS}
-    title = "Still deleted, but changed"
+    title = "Still to delete, but changed"
     _section(console, title, lists, words, "~", "yellow", everything=everything)
 
 
@@ -252,11 +273,11 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
     line(console, "")
     line(
         console,
-        f"Kept although stale, and deleted by neither: {counts['added']:,} more, "
+        f"Protected (to delete in neither plan): {counts['added']:,} more, "
         f"{counts['removed']:,} fewer, {counts['changed']:,} for another reason",
         "bold",
     )
-    for key, sign in (("added", "+"), ("removed", "-"), ("changed", "~")):
+    for key, sign in (("added", "more"), ("removed", "fewer"), ("changed", "other")):
         for kind in KINDS:
             for reason, entities in by_reason(lists[kind][key]).items():
                 shown = entities if everything else entities[:1]
@@ -264,7 +285,7 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
                 what = counted(len(entities), kind)
                 for entity in shown:
                     words = _kept_in_words(entity)
-                    line(console, f"  {sign} {what:<20}  {reason:<22}  {lead}{words}")
+                    line(console, f"  {sign:<5}  {what:<20}  {reason:<22}  {lead}{words}")
                     what = ""
 
 

@@ -49,11 +49,11 @@ def outcome(
     if put_back := result.total("restored"):
         line(
             console,
-            f"{put_back:,} of the deleted were put back at once: somebody needed them.",
+            f"{put_back:,} of the deleted were rolled back at once: somebody needed them.",
             BAD,
         )
     totals = [f"{result.total(o):,}" for o in ("deleted", "skipped", "failed")]
-    line(console, "In all {} {}, {} skipped, {} failed.".format(totals[0], verb, *totals[1:]))
+    line(console, "Total: {} {}, {} skipped, {} failed.".format(totals[0], verb, *totals[1:]))
     _skips(skips, console)
     line(console, f"Plan {plan_id}")
     if not journal:
@@ -87,12 +87,15 @@ def marks(
             rows.append((words, *(f"{of_kind.get(key, 0):,}" for key in keys)))
     table(console, rows)
     if may_go and any(what == "marked" for _, what in counts):
-        line(console, f"What {'would be' if dry_run else 'was'} marked now may go after {may_go}.")
+        line(
+            console,
+            f"What {'would be' if dry_run else 'was'} marked now may be deleted after {may_go}.",
+        )
         line(console, "Its owner can object with a tag mlflow_gc.keep, or write a later time.")
     if unreadable := sum(n for (_, what), n in counts.items() if what == "unreadable"):
         line(
             console,
-            f"{unreadable:,} have a tag mlflow_gc.delete_after that nobody can read: they stay.",
+            f"{unreadable:,} have a tag mlflow_gc.delete_after that cannot be read: they are retained.",
             "yellow",
         )
     if dry_run:
@@ -139,13 +142,13 @@ def undo(
         line(
             console,
             f"{len(plan.without_assessments):,} of the runs come back without their assessments: "
-            "MLflow wiped these for good.",
+            "MLflow deleted these permanently.",
             BAD,
         )
     if plan.trash_without_assessments:
         line(
             console,
-            "Runs in the trash of these experiments have lost their assessments for good: "
+            "Runs in the trash of these experiments have lost their assessments permanently: "
             f"{counted('experiments', len(plan.trash_without_assessments))}.",
             BAD,
         )

@@ -97,7 +97,7 @@ def _runs(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
     found = groups(plan, "runs")
     reason = _common_reason(plan["runs"], console)
     for group in found if everything else found[:CUT_AT]:
-        note = "; goes as a whole" if group.key in whole else ""
+        note = "; deleted as a whole" if group.key in whole else ""
         _group(console, f"experiment {group.key}", group, plan["as_of"], reason, note)
         _entries(
             console,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
-    MARK,
     NAME,
     Column,
     cell_width,
@@ -41,8 +40,8 @@ def kept(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
     protected = plan["protected"]
     total = sum(len(protected[kind]) for kind in KINDS)
     line(console, "")
-    example = " (each reason with an example)" if total and not everything else ""
-    spans(console, [(f"Kept although old: {total:,}", "bold"), (example, "dim")])
+    example = " (one example for each reason)" if total and not everything else ""
+    spans(console, [(f"Protected, stale but retained: {total:,}", "bold"), (example, "dim")])
     cells: list[tuple[str, ...]] = []
     chains = []
     for kind in KINDS:
@@ -52,19 +51,19 @@ def kept(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
         for reason, entries in sorted(by_reason.items(), key=lambda item: -len(item[1])):
             number, words = counted(kind, len(entries)).split(" ", 1)
             for entry in entries if everything else entries[:1]:
-                cells.append(("+", number, words, reason, ""))
+                cells.append((number, words, reason, ""))
                 chains.append(_chain(kind, entry))
                 number = words = ""
     room = width_of(console)
-    head = 4 + sum(2 + max((cell_width(row[i]) for row in cells), default=0) for i in (1, 2, 3))
+    head = 2 + sum(2 + max((cell_width(row[i]) for row in cells), default=0) for i in (0, 1, 2))
     joined = [_LINK.join(chain) for chain in chains]
     fits = [room is None or head + cell_width(plain(chain)) <= room for chain in joined]
-    columns = [MARK, Column(right=True), Column(), Column("green"), Column("dim")]
+    columns = [Column(right=True), Column(), Column("green"), Column("dim")]
     rows(
         console,
         columns,
         [
-            (*row[:4], chain if fit else "")
+            (*row[:3], chain if fit else "")
             for row, chain, fit in zip(cells, joined, fits, strict=True)
         ],
         indent=2,

@@ -60,7 +60,12 @@ def test_from_disk(
         assert count(page) == entities
         expect(page.locator("h1")).to_have_text("mlflow.example.com/ml")
         expect(page.locator("#command")).to_contain_text(f"--expect {plan['plan_id']}")
-        for heading in ("Every entity", "Policy", "Why do they go?", "Whose runs go?"):
+        for heading in (
+            "Every entity",
+            "Policy",
+            "Why are they deleted?",
+            "Whose runs are deleted?",
+        ):
             expect(page.get_by_role("heading", name=heading)).to_be_visible()
         assert page.locator(".banner:visible").count() == 0
         wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
@@ -77,7 +82,7 @@ def test_without_scripts(browser: Browser, report: Path, plan: dict[str, Any]) -
             f"{plan['summary']['runs']['delete']:,} to delete"
         )
         assert page.locator("svg.ages").count() >= 2
-        expect(page.get_by_role("table", name="Whose runs go?")).to_be_visible()
+        expect(page.get_by_role("table", name="Whose runs are deleted?")).to_be_visible()
         expect(page.get_by_role("heading", name="Policy")).to_be_visible()
         rows = page.get_by_role("table", name="Runs to delete").locator("tbody tr")
         assert rows.count() == 50
@@ -177,7 +182,8 @@ def test_copying(browser: Browser, report: Path, plan: dict[str, Any]) -> None:
         page.get_by_role("button", name="Copy command").click()
         expect(page.get_by_role("button", name="Copied").last).to_be_visible()
         copied = page.evaluate("navigator.clipboard.readText()")
-        assert copied == f"mlflow-gc prune prune-plan.json --expect {plan['plan_id']}"
+        server = "--tracking-uri https://mlflow.example.com/ml"
+        assert copied == f"mlflow-gc prune prune-plan.json --expect {plan['plan_id']} {server}"
 
 
 def test_an_empty_plan(
@@ -193,7 +199,7 @@ def test_an_empty_plan(
     empty.pop("statistics")
     with opened(browser, written(empty, "empty")) as page:
         expect(page.get_by_text("Nothing is to be deleted.").first).to_be_visible()
-        expect(page.get_by_text("Nothing old is kept.")).to_be_visible()
+        expect(page.get_by_text("Nothing is protected.")).to_be_visible()
         expect(page.get_by_text("Nothing matches.")).to_be_visible()
         assert page.locator("#apply").count() == 0
         assert page.locator("svg.ages").count() == 0

@@ -25,7 +25,8 @@ def test_fifty_thousand_entities(browser: Browser, written: Callable[..., Path])
     entities = sum(len(plan[kind]) for kind in ("experiments", "runs", "model_versions"))
     assert entities + sum(map(len, plan["protected"].values())) >= 50_000
     path = written(plan, "large")
-    assert path.stat().st_size < 400 * entities, "a few hundred bytes for an entity"
+    # 434 with all that a re-check compares (2026-11).
+    assert path.stat().st_size < 450 * entities, "a few hundred bytes for an entity"
     with opened(browser, path) as page:
         assert count(page) >= 50_000
         elements = page.evaluate("document.querySelectorAll('*').length")

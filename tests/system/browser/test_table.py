@@ -42,7 +42,7 @@ def test_what_cannot_be_undone_comes_first(page: Page, plan: dict[str, Any]) -> 
     lost = plan["summary"]["irreversible"]
     assert lost
     fates = [row[0] for row in rows(page)]
-    assert fates == ["Goes for good"] * min(lost, 100) + ["Goes"] * max(100 - lost, 0)
+    assert fates == ["Deleted permanently"] * min(lost, 100) + ["Deleted"] * max(100 - lost, 0)
 
 
 def test_search_finds_ids_names_owners_reasons_and_what_the_details_say(
@@ -168,7 +168,7 @@ def test_the_address_holds_the_selection(page: Page, browser: Browser, report: P
 
 def test_back_undoes_a_click_on_a_chart(page: Page) -> None:
     every = count(page)
-    page.get_by_role("table", name="Whose runs go?").get_by_role("link").first.click()
+    page.get_by_role("table", name="Whose runs are deleted?").get_by_role("link").first.click()
     assert count(page) < every
     page.go_back()
     expect(page.locator("#count")).not_to_contain_text(" of ")
@@ -268,7 +268,7 @@ def test_with_the_keyboard_alone(page: Page) -> None:
     expect(page.locator("#details-title")).to_be_focused()
     keys.press("Escape")
     assert page.evaluate("document.activeElement.innerText") == opener
-    bar = page.get_by_role("table", name="Whose runs go?").get_by_role("link").first
+    bar = page.get_by_role("table", name="Whose runs are deleted?").get_by_role("link").first
     bar.focus()
     keys.press("Enter")
     expect(page.locator("#entities-title")).to_be_focused()

@@ -185,7 +185,7 @@ def test_a_signal_cleans_up(number: signal.Signals, code: int, moment: str, tmp_
         if moment == "starting":
             wait_for(lambda: list(tmp_path.glob("*/server/server.log")))
         else:
-            mark = {"writing": "runs at", "reporting": "$ mlflow-gc report"}[moment]
+            mark = {"writing": "runs at", "reporting": "report -o prune-plan.json"}[moment]
             for line in process.stdout:
                 seen += line
                 if mark in line:

@@ -141,7 +141,7 @@ def test_every_exit_code_is_explained_here_and_in_the_hand_written_page(site: Si
 
 def test_every_reason_is_explained_here_and_in_the_hand_written_page(site: Site):
     assert entries_of(site, "reason") == {str(r.value) for r in Reason}
-    by_hand = table_codes("decisions.md", "What keeps a stale entity") - {"Reason"}
+    by_hand = table_codes("decisions.md", "What protects a stale entity") - {"Reason"}
     assert by_hand == {str(r.value) for r in Reason} - {Reason.CHANGED.value}
 
 
@@ -150,7 +150,7 @@ def test_every_skip_code_is_one_of_the_schema_and_explained(site: Site):
     allowed = schema["$defs"]["record"]["properties"]["reason"]["enum"]
     assert set(SKIP_CODES) == set(allowed) - {None}
     assert entries_of(site, "skip") == set(SKIP_CODES)
-    assert table_codes("decisions.md", "The second look") - {"Code"} <= set(SKIP_CODES)
+    assert table_codes("decisions.md", "The re-check") - {"Code"} <= set(SKIP_CODES)
 
 
 def test_every_diagnostic_is_explained_here_and_in_the_hand_written_page(site: Site):

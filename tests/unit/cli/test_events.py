@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +19,9 @@ from mlflow_gc.cli.events import Events
 from mlflow_gc.errors import GcError, UsageProblem
 from mlflow_gc.plan import schema
 from mlflow_gc.workflows.reporter import Phase, Reporter, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PLAN = worlds.plan_of(worlds.inventory(worlds.an_experiment(), worlds.a_run()))
 
@@ -186,7 +189,22 @@ def test_an_open_descriptor_is_written_where_it_stands(tmp_path: Path) -> None:
     assert (first, len(found), last) == (b"before", 2, b"after")
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """More open files than select() can count."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(2000, before[0]), before[1]))
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    opened = [nowhere, *(os.dup(nowhere) for _ in range(1100))]
+    yield
+    for file in opened:
+        os.close(file)
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.usefixtures("many_files")
 def test_a_named_pipe(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -224,7 +242,7 @@ def test_a_reader_that_goes_away_stops_nothing_and_is_said_once(
     file.finish(0, None)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "cannot be written any more: Broken pipe" in said
+    assert "can no longer be written: Broken pipe" in said
     assert "The command goes on" in said
 
 

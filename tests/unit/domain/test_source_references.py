@@ -108,7 +108,12 @@ def test_ids_in_fields():
         ("models:/fraud/3", ("fraud", "3"), None),
         ("models:///fraud/3/", ("fraud", "3"), None),
         ("models:/Größe 𝒳/10", ("Größe 𝒳", "10"), None),
+        ("models:/team@prod/1", ("team@prod", "1"), None),
+        ("models:/fraud/01", ("fraud", "1"), None),
+        ("models:/fraud/2?x=1", ("fraud", "2"), None),
+        ("Models:/fraud/3#x", ("fraud", "3"), None),
         ("models:/fraud@champion", None, ("fraud", "champion")),
+        ("models:/team@prod@champion", None, ("team@prod", "champion")),
         (f"models:/{MODEL}", None, None),
         ("models:/fraud/Staging", None, None),
         ("s3://models:/fraud/3", None, None),
@@ -120,11 +125,38 @@ def test_copies(source, copied, by_alias):
     assert source_references.copied_from_alias(a_version(source=source)) == by_alias
 
 
+@pytest.mark.parametrize(
+    "same",
+    [
+        ("/data/k", "file:///data/k", "file:/data/k/", "/data//k", "file://localhost/data/./k"),
+        ("s3://b/k", "s3a://b/k", "S3://b//k/", "s3://b/z/../k", "s3://b/%6b"),
+        ("s3://b/k 6", "s3://b/k%206", "s3://b/k%25206"),
+        ("mlflow-artifacts:/k", "mlflow-artifacts://127.0.0.1:5000/k", "mlflow-artifacts:///k"),
+        ("wasbs://c@a.blob/k", "wasbs://c@a.blob/k/"),
+    ],
+)
+def test_one_place_has_one_location(same):
+    assert len({source_references.location(uri) for uri in same}) == 1
+
+
+def test_other_places_have_other_locations():
+    places = [
+        "s3://b/k",
+        "s3://B/k",
+        "gs://b/k",
+        "/b/k",
+        "b/k/l",
+        "s3://b",
+        "wasbs://c@a/k",
+        "dbfs:/k",
+    ]
+    assert len({source_references.location(uri) for uri in places}) == len(places)
+
+
 def test_parent_locations():
-    assert source_references.parent_locations("s3://b/1/x/") == [
+    assert source_references.parent_locations("s3a://b/1//x/") == [
         "s3://b/1/x",
         "s3://b/1",
         "s3://b",
-        "s3:/",
-        "s3:",
     ]
+    assert source_references.parent_locations("file:///a/b") == [":///a/b", ":///a", "://"]

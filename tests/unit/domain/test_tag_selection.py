@@ -21,6 +21,12 @@ from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, OWN_TAGS, is_misspelt,
             "mlflow_gc.\u043aeep",
         ),
         *("gc.keep", "mlflow.keep", "keep.mlflow_gc", "mlflow_gc", "mlflow_gc.something_new"),
+        *(
+            "acme.mlflow_gc.keep",
+            "my:mlflow-gc.keep",
+            "team/mlflow_gc.ttl",
+            "x mlflow_gc.delete_after",
+        ),
         *("mlflow-gc.ttl", "mlflow_gc.TTL", "mlflow_gc.deleteAfter", "mlflow_gc.delete-after"),
     ],
 )

@@ -252,7 +252,7 @@ def test_a_rule_that_sets_nothing_counts_only_before_another_one() -> None:
     assert _rules(bare, defaults={"keep": {"last": 3}}) == []
 
 
-# -- keys that can do nothing --------------------------------------------------------------------
+# -- keys without effect --------------------------------------------------------------------
 
 OF_RUNS = {"user": "u"}
 OF_MODELS = {"model": "m"}
@@ -296,8 +296,8 @@ AGES: dict[str, Any] = {
 def test_keys_that_set_nothing_for_what_a_rule_is_about_are_named(
     match: Document, idle: set[str]
 ) -> None:
-    said = [w for w in _rules({"match": match, **AGES}) if "can do nothing for" in w]
-    named = set(said[0].split(": ", 1)[1].removesuffix(" can do nothing for what it is about").split(", ")) if said else set()  # fmt: skip
+    said = [w for w in _rules({"match": match, **AGES}) if "no effect on" in w]
+    named = set(re.split(r": | ha(?:s|ve) no effect", said[0])[1].split(", ")) if said else set()
     assert named == idle
 
 
@@ -325,7 +325,7 @@ def test_never_switches_zombies_off_so_it_does_something_for_running_runs() -> N
 def test_statuses_do_nothing_where_nothing_goes_anyway(rule: Document) -> None:
     (said,) = _rules(rule)
     assert "statuses" in said
-    assert "can do nothing" in said
+    assert "has no effect" in said
 
 
 def test_statuses_do_something_where_only_failures_may_go() -> None:
@@ -336,14 +336,14 @@ def test_statuses_do_something_where_only_failures_may_go() -> None:
 def test_a_key_of_the_defaults_that_does_nothing_there_and_for_no_rule_is_named() -> None:
     only_good = {"ttl": "90d", "failed_ttl": "3d", "statuses": ["FINISHED"]}
     (said,) = _warnings({"defaults": only_good})
-    assert said.startswith("defaults: failed_ttl can do nothing")
+    assert said.startswith("defaults: failed_ttl has no effect")
     of_its_own = {"match": OF_EXPERIMENTS, "ttl": "3d", "statuses": ["FAILED"]}
     assert len(_rules(of_its_own, defaults=only_good)) == 1
     heir = {"match": OF_EXPERIMENTS, "statuses": ["FINISHED", "FAILED"]}
     assert _rules(heir, defaults=only_good) == []
     never = {"ttl": "never", "statuses": ["FINISHED"]}
     (said,) = _warnings({"defaults": never})
-    assert said.startswith("defaults: statuses can do nothing")
+    assert said.startswith("defaults: statuses has no effect")
     assert _rules({"match": OF_EXPERIMENTS, "ttl": "3d"}, defaults=never) == []
 
 
@@ -546,9 +546,9 @@ def test_the_warning_knows_never() -> None:
         {"match": OF_MODELS, "ttl": "never", "keep": {"last": 3}},
     ):
         (said,) = _rules(rule)
-        assert "never lets anything go" in said
+        assert "never deletes anything" in said
     (said,) = _rules({"match": OF_MODELS, "keep": {"last": 3}}, defaults={"ttl": "never"})
-    assert "never lets anything go" in said
+    assert "never deletes anything" in said
 
 
 @pytest.mark.parametrize("other", [{"failed_ttl": "3d"}, {"zombies": "3d"}])
@@ -583,7 +583,7 @@ def test_within_has_to_be_longer_than_the_ttl(rule: Document, is_idle: bool) -> 
 def test_within_has_to_be_longer_than_min_age(within: str, is_idle: bool) -> None:
     """Wherever the TTL comes from."""
     said = _rules({"match": OF_EXPERIMENTS, "keep": {"within": within}}, min_age="7d")
-    assert [("keep.within keeps only" in each) for each in said] == [True] * is_idle
+    assert [("keep.within retains only" in each) for each in said] == [True] * is_idle
 
 
 def test_keep_does_nothing_for_runs_that_never_go() -> None:
@@ -591,7 +591,7 @@ def test_keep_does_nothing_for_runs_that_never_go() -> None:
     for match in ({"status": "RUNNING"}, {"status": ["KILLED"]}):
         rule = {"match": match, "keep": {"last": 3}}
         (said,) = _rules(rule, defaults={"statuses": ["FINISHED", "FAILED"]})
-        assert "never lets anything go" in said
+        assert "never deletes anything" in said
     running = {"match": {"status": "RUNNING"}, "zombies": "3d", "keep": {"last": 3}}
     assert _rules(running) == []
 
@@ -599,7 +599,7 @@ def test_keep_does_nothing_for_runs_that_never_go() -> None:
 @pytest.mark.parametrize("name", ["last", "daily", "weekly", "monthly", "yearly"])
 def test_the_highest_version_needs_nothing_to_keep_it(name: str) -> None:
     (said,) = _rules({"match": OF_MODELS, "keep": {name: 1}})
-    assert f"keep.{name} keeps no more than the highest version" in said
+    assert f"keep.{name} retains no more than the highest version" in said
     assert _rules({"match": OF_MODELS, "keep": {name: 2}}) == []
     # Others than the highest may have the tag.
     tagged = {"match": {"model": "m", "tags": {"a": "*"}}, "keep": {name: 1}}
@@ -756,7 +756,7 @@ def test_of_two_keys_that_do_the_same_one_does_something() -> None:
     """Without both of them failed runs would go after 30 days."""
     rule = {"name": "r", "match": {"status": "FAILED"}, "ttl": "never", "statuses": ["FINISHED"]}
     said = _warnings({"version": 1, "rules": [rule]})
-    assert said == ["rule 'r': statuses can do nothing for what it is about"]
+    assert said == ["rule 'r': statuses has no effect on what the rule applies to"]
 
 
 @pytest.mark.parametrize("keep", [{"last": 2}, {"within": "5d"}], ids=str)
@@ -797,13 +797,15 @@ def _without_what(words: str, document: Document) -> Document:
         changed = {**rule, short[1]: short[2]}
     elif "never matches" in words or "sets nothing" in words:
         return {**document, "rules": [r for r in rules if r is not rule]}
-    elif "can do nothing for" in words or words.startswith("defaults: "):
-        listed = re.sub(r"^[^:]*: | can do nothing .*| keeps .*|: \w+ keeps .*", "", words)
-        keys = listed.split(", ") if "never lets" not in words else ["keep"]
+    elif "no effect on" in words or words.startswith("defaults: "):
+        listed = re.sub(
+            r"^[^:]*: | (has|have) no effect .*| retains .*|: \w+ retains .*", "", words
+        )
+        keys = listed.split(", ") if "never deletes" not in words else ["keep"]
         changed = _lacking(rule, *keys)
-    elif match := re.search(r"(keep\.\w+) keeps (only|no more)", words):
+    elif match := re.search(r"(keep\.\w+) retains (only|no more)", words):
         changed = _lacking(rule, match[1])
-    elif "its keep rules can do nothing" in words:
+    elif "its keep rules have no effect" in words:
         # A rule without keep would inherit one; an empty one is what is left.
         changed = {**rule, "keep": {}}
     else:

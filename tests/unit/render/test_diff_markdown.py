@@ -34,17 +34,17 @@ def test_the_whole_picture():
     assert "| runs | 3 | 4 | 2 | 1 | 1 |" in lines
     titles = re.findall(r"<summary>(.*?)</summary>", page)
     assert titles == [
-        "Model versions (irreversible): 1 new, 2 no longer",
-        "Runs: 2 new, 1 no longer, 1 changed",
+        "Model versions (irreversible): 1 new, 2 withdrawn",
+        "Runs: 2 new, 1 withdrawn, 1 changed",
     ]
     new = _rows(page, "**new**")
     assert new[0].startswith("| **new**, protected before, **cannot be undone** | `fraud/1` |")
     assert "was alias, alias blue; now not updated for" in new[0]
     assert new[1].startswith("| **new**, became stale, **cannot be undone** | `5555")
     assert new[2].startswith("| **new**, protected before | `3333")
-    kept = _rows(page, "no longer, protected now")
+    kept = _rows(page, "withdrawn, protected now")
     assert kept[0].endswith("| alias, alias champion |")
-    assert _rows(page, "no longer, gone, or in the trash")
+    assert _rows(page, "withdrawn, gone, or in the trash")
     assert _rows(page, "changed | `4444")[0].endswith("| tags `(or name)` changed |")
     assert f"After: plan_id `{HEAD['plan_id']}`" in page
     assert f"Before: plan_id `{BASE['plan_id']}`" in page
@@ -62,7 +62,7 @@ def test_server_and_policy_stand_in_the_open():
     head["server"] = {**head["server"], "identity": "other"}
     head["diagnostics"] = [{"code": "guard", "message": "Too much."}]
     page = _page(plan(an_experiment()), head)
-    assert page.splitlines()[2].startswith("**THESE PLANS ARE OF DIFFERENT SERVERS")
+    assert page.splitlines()[2].startswith("**THESE PLANS WERE MADE FOR DIFFERENT SERVERS")
     assert "<details>" not in page.split("**Server, policy and warnings**")[0]
     row = next(row for row in _rows(page) if "sandboxes" in row)
     assert row.startswith("| **policy** `rules.sandboxes` | none | name sandboxes,")

@@ -45,35 +45,36 @@ def test_the_whole_picture():
     lines = _lines(_shown(BASE, HEAD))
     expected = f"""\
 From b.json to h.json of http://mlflow:5000
-to delete       before  after  +  -  ~
-experiments          0      0  0  0  0
-runs                 3      4  2  1  1
-model versions       2      1  1  2  0
-In all 5 -> 5 deletions (+0), of which 2 -> 2 cannot be undone (+0).
+to delete       before  after  new  withdrawn  changed
+experiments          0      0    0          0        0
+runs                 3      4    2          1        1
+model versions       2      1    1          2        0
+Total: 5 -> 5 deletions (+0), of which 2 -> 2 cannot be undone (+0).
+- new deletion    ! new deletion, irreversible    = no longer to delete    ~ changed
 
 New deletions, protected before, CANNOT BE UNDONE: 1 model version
   model fraud: 1 model version
-    + fraud/1  2025-03-27  was alias, alias blue; now not updated for N days; stage None, no alias, not the highest version
+    ! fraud/1  2025-03-27  was alias, alias blue; now not updated for N days; stage None, no alias, not the highest version
 
 New deletions, became stale, CANNOT BE UNDONE: 1 run
   experiment 1 fraud: 1 run
-    + {RUN_IDS[4]}  judged  2025-03-27  FINISHED, no activity for N days; IRREVERSIBLE: its assessments go for good
+    ! {RUN_IDS[4]}  judged  2025-03-27  FINISHED, no activity for N days; IRREVERSIBLE: its assessments are deleted permanently
 
 New deletions, protected before: 1 run
   experiment 1 fraud: 1 run
-    + {RUN_IDS[2]}  released  2025-03-27  was keep_tag, tag mlflow_gc.keep=true; now FINISHED, no activity for N days
+    - {RUN_IDS[2]}  released  2025-03-27  was keep_tag, tag mlflow_gc.keep=true; now FINISHED, no activity for N days
 
-No longer deleted, protected now: 1 run, 1 model version
+No longer to delete, protected now: 1 run, 1 model version
   experiment 1 fraud: 1 run
-    - {RUN_IDS[1]}  saved  2025-03-27  keep_tag, tag mlflow_gc.keep=true
+    = {RUN_IDS[1]}  saved  2025-03-27  keep_tag, tag mlflow_gc.keep=true
   model fraud: 1 model version
-    - fraud/2  2025-03-27  alias, alias champion
+    = fraud/2  2025-03-27  alias, alias champion
 
-No longer deleted, gone, or in the trash: 1 model version
+No longer to delete, gone, or in the trash: 1 model version
   model fraud: 1 model version
-    - fraud/3  2025-03-27
+    = fraud/3  2025-03-27
 
-Still deleted, but changed: 1 run
+Still to delete, but changed: 1 run
   experiment 1 fraud: 1 run
     ~ {RUN_IDS[3]}  retagged  2025-03-27  tags (or name) changed
 """.splitlines()
@@ -92,7 +93,7 @@ def test_no_difference_is_one_line():
 def test_new_deletions_that_cannot_be_undone_are_red():
     """On a terminal; where there is none, the words say it."""
     colored = _shown(BASE, HEAD, color=True)
-    line = next(line for line in colored.splitlines() if "+ fraud/1" in line)
+    line = next(line for line in colored.splitlines() if "! fraud/1" in line)
     assert line.startswith("\x1b[1;31m")
     assert "\x1b" not in _shown(BASE, HEAD)
 
@@ -106,7 +107,7 @@ def test_server_policy_and_state_come_first():
     head["applyable"] = False
     head["diagnostics"] = [{"code": "guard", "message": "Too much."}]
     lines = _lines(_shown(plan(an_experiment()), head))
-    assert lines[1] == "THESE PLANS ARE OF DIFFERENT SERVERS: equal ids mean nothing."
+    assert lines[1] == "THESE PLANS WERE MADE FOR DIFFERENT SERVERS: equal ids mean nothing."
     numbers = next(n for n, line in enumerate(lines) if line.startswith("to delete"))
     first = lines[2:numbers]
     assert "! server tracking_uri: http://mlflow:5000 -> http://elsewhere" in first
@@ -143,13 +144,13 @@ def test_long_lists_are_cut_with_a_count(experiments):
     """What is shown and what is said to be left out make all of them; ``--all`` shows all."""
     found = many_runs(500, experiments=experiments)
     text = _shown(plan(), found)
-    shown = len(re.findall(r"^ +\+ [0-9a-f]{32} ", text, re.MULTILINE))
+    shown = len(re.findall(r"^ +- [0-9a-f]{32} ", text, re.MULTILINE))
     left = [int(n) for n in re.findall(r"\.\.\. and (\d+) runs ", text)]
     assert 0 < shown <= 28
     assert shown + sum(left) == 500
     assert text.count("--all shows them") == len(left) + text.count("experiments more")
     everything = _shown(plan(), found, everything=True)
-    assert len(re.findall(r"^ +\+ [0-9a-f]{32} ", everything, re.MULTILINE)) == 500
+    assert len(re.findall(r"^ +- [0-9a-f]{32} ", everything, re.MULTILINE)) == 500
     assert "--all" not in everything
 
 

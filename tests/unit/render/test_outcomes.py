@@ -35,7 +35,7 @@ def test_a_prune_ends_with_counts_reasons_and_the_way_back() -> None:
         "experiments           0        0       0",
         "runs              1,200        1       2",
         "model versions        0        0       0",
-        "In all 1,200 deleted, 1 skipped, 2 failed.",
+        "Total: 1,200 deleted, 1 skipped, 2 failed.",
         f"  not deleted: run {7:032x}  changed: status",
         f"Plan {PLAN_ID}",
         "Journal my plan.journal.jsonl",
@@ -59,7 +59,7 @@ def test_what_was_put_back_is_loud() -> None:
     counts = Counter({("run", "deleted"): 3, ("run", "restored"): 1})
     console = terminal(80)
     outcomes.outcome(Result(counts), [], console, plan_id=PLAN_ID, journal=Path("j"))
-    assert "\x1b[1;31m1 of the deleted were put back at once" in console.file.getvalue()
+    assert "\x1b[1;31m1 of the deleted were rolled back at once" in console.file.getvalue()
 
 
 def test_many_skips_are_cut_with_a_count_and_what_was_gone_is_only_counted() -> None:

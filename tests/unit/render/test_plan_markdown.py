@@ -159,9 +159,9 @@ def test_groups_are_counted_largest_first():
         table for table in tables(parse(show(_plan()))) if table[0][1].endswith("delete")
     ]
     assert groups == [
-        ["experiment", "runs to delete", "kept", "not stale", "newest that goes"],
+        ["experiment", "runs to delete", "protected", "fresh", "newest to delete"],
         ["two 2", "5", "1", "0", "2025-03-27"],
-        ["one 1 goes as a whole", "3", "0", "0", "2025-03-27"],
+        ["one 1 is deleted as a whole", "3", "0", "0", "2025-03-27"],
     ]
 
 
@@ -182,7 +182,9 @@ def test_the_many_other_groups_are_folded():
 
 def test_what_stays_is_told_by_reason_with_an_example():
     text = show(_plan())
-    (kept,) = [rows for title, rows, _ in _shown(text) if title.startswith("Kept although old")]
+    (kept,) = [
+        rows for title, rows, _ in _shown(text) if title.startswith("Protected, stale but retained")
+    ]
     assert [f"{reason}: {count}" for reason, count, _, _ in kept] == [
         "live_run: 1 experiment",
         "alias: 1 model version",

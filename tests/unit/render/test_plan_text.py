@@ -63,21 +63,21 @@ def small(**changes: Any) -> dict[str, Any]:
 
 SHOWN = """\
 Prune plan for http://mlflow:5000
-No policy file: the defaults count.
+No policy file; the defaults apply.
 
 Deletes 3 runs, 1 experiment and 1 model version.
 1 of the deletions cannot be undone (model version).
-The others go to MLflow's trash; mlflow-gc restore brings them back.
+The others move to MLflow's trash; mlflow-gc restore brings them back.
 Deleted experiments keep their names: set_experiment(name) fails until restore or purge.
 
-                scanned  stale  kept  to delete  share  age
-experiments           3      2     1          1   33 %  45 days
-runs                  5      4     1          3   60 %  31 to 45 days
-model versions        3      3     2          1   33 %  400 days
+                scanned  stale  protected  to delete  share  age
+experiments           3      2          1          1   33 %  45 days
+runs                  5      4          1          3   60 %  31 to 45 days
+model versions        3      3          2          1   33 %  400 days
 
-As of 2026-05-01T10:02:11.123Z, TTL 30 days: stale is what is older than 2026-04-01T10:02:11.123Z.
+As of 2026-05-01T10:02:11.123Z, TTL 30 days: last activity before 2026-04-01T10:02:11.123Z.
 
-- can be restored    ! cannot be undone    + stays
+- will be deleted    ! will be deleted, irreversible
 
 Delete 1 model version (IRREVERSIBLE)
   stage None, no alias, not the highest version
@@ -88,20 +88,20 @@ Delete 3 runs (can be restored)
   experiment 1 日本語: 2 of 3 runs (67 %), 31 to 40 days old{gap}FINISHED (1), FAILED (1)
     - 00000000000000000000000000000001  40 d  run-1  FINISHED
     - 00000000000000000000000000000002  31 d  run-2  FAILED
-  experiment 2 sandbox: 1 of 1 run (100 %), 45 days old; goes as a whole{gap}FINISHED
+  experiment 2 sandbox: 1 of 1 run (100 %), 45 days old; deleted as a whole{gap}FINISHED
     - 00000000000000000000000000000005  45 d  run-5
 
 Delete 1 experiment (can be restored)
-  - 2  sandbox  45 d  its only run goes
+  - 2  sandbox  45 d  its only run is deleted
 
-Kept although old: 4 (each reason with an example)
-  + 1  experiment     live_run         {below}experiment 1 日本語 <- run 00000000000000000000000000000003 <- keep_tag{break_}\
+Protected, stale but retained: 4 (one example for each reason)
+  1  experiment     live_run         {below}experiment 1 日本語 <- run 00000000000000000000000000000003 <- keep_tag{break_}\
  <- tag mlflow_gc.keep=true
-  + 1  run            keep_tag         {below}run 00000000000000000000000000000003 <- tag mlflow_gc.keep=true
-  + 1  model version  alias            model_version fraud/2 <- alias champion
-  + 1  model version  highest_version  model_version fraud/3 <- highest version
+  1  run            keep_tag         {below}run 00000000000000000000000000000003 <- tag mlflow_gc.keep=true
+  1  model version  alias            model_version fraud/2 <- alias champion
+  1  model version  highest_version  model_version fraud/3 <- highest version
 
-Plan: 5 to delete, 1 of them for good; 4 kept although old.
+Plan: 5 to delete (1 permanently), 4 protected.
 file     plan.json
 plan_id  sha256:{id}
 valid    until 2999-01-01T00:00:00.000Z
@@ -148,24 +148,24 @@ def test_an_edited_plan_that_counts_what_it_does_not_list_is_shown(everything: b
 
 SUMMARY = """\
 Prune plan for http://mlflow:5000
-No policy file: the defaults count.
+No policy file; the defaults apply.
 
 Deletes 3 runs, 1 experiment and 1 model version.
 1 of the deletions cannot be undone (model version).
-The others go to MLflow's trash; mlflow-gc restore brings them back.
+The others move to MLflow's trash; mlflow-gc restore brings them back.
 Deleted experiments keep their names: set_experiment(name) fails until restore or purge.
 
-                scanned  stale  kept  to delete  share  age
-experiments           3      2     1          1   33 %  45 days
-runs                  5      4     1          3   60 %  31 to 45 days
-model versions        3      3     2          1   33 %  400 days
+                scanned  stale  protected  to delete  share  age
+experiments           3      2          1          1   33 %  45 days
+runs                  5      4          1          3   60 %  31 to 45 days
+model versions        3      3          2          1   33 %  400 days
 
   ! 1 of 3 versions  33 %  400 days  model fraud
 
   - 2 of 3 runs   67 %  31 to 40 days  experiment 1 日本語
   -  1 of 1 run  100 %  45 days        experiment 2 sandbox
 
-Plan: 5 to delete, 1 of them for good; 4 kept although old.
+Plan: 5 to delete (1 permanently), 4 protected.
 file     my plan.json
 plan_id  sha256:{id}
 valid    until 2999-01-01T00:00:00.000Z
@@ -252,7 +252,7 @@ def test_nothing_to_delete() -> None:
     found = lines(console)
     assert "Nothing to delete." in found
     assert not [line for line in found if "mlflow-gc" in line], "no command to run"
-    assert "Plan: 0 to delete; 0 kept although old." in found
+    assert "Plan: 0 to delete, 0 protected." in found
 
 
 def test_a_tripped_guard_is_the_first_and_the_last_thing_to_see() -> None:
@@ -375,8 +375,8 @@ def test_the_kept_are_one_line_for_each_reason_or_all_of_them() -> None:
     plan = worlds.plan_of(worlds.inventory(an_experiment("1"), *runs))
     console = log()
     plan_text.show(plan, console, path="p", everything=False)
-    kept = [line for line in lines(console) if "keep_tag" in line and line.startswith("  + 30")]
-    assert kept == [f"  + 30  runs        keep_tag  run {0:032x} <- tag mlflow_gc.keep=true"]
+    kept = [line for line in lines(console) if "keep_tag" in line and line.startswith("  30")]
+    assert kept == [f"  30  runs        keep_tag  run {0:032x} <- tag mlflow_gc.keep=true"]
     whole = log()
     plan_text.show(plan, whole, path="p", everything=True)
     assert all(f"{n:032x} <- tag" in shown(whole) for n in range(30))

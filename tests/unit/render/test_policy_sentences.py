@@ -25,9 +25,12 @@ MEANS = {
     "KILLED": ["KILLED runs"],
     "RUNNING": ["RUNNING runs"],
     "SCHEDULED": ["SCHEDULED runs"],
-    "experiments with runs (once all of these go)": ["experiments with runs"],
+    "experiments with runs (once all of these are deleted)": ["experiments with runs"],
     "experiments without runs": ["experiments without runs"],
-    "experiments (once all their runs go)": ["experiments with runs", "experiments without runs"],
+    "experiments (once all their runs are deleted)": [
+        "experiments with runs",
+        "experiments without runs",
+    ],
     "model versions": ["model versions"],
     "registered models without versions": ["registered models without versions"],
 }
@@ -102,9 +105,9 @@ def test_only_kinds_that_the_rule_can_be_about_are_told(
 
 
 def test_never_for_all_of_it_is_said_in_one_line() -> None:
-    assert _of_rule(ttl="never")[1:] == ["never: all of it stays"]
-    assert _of_rule(ttl="never", keep={"last": 3})[1:] == ["never: all of it stays"]
-    assert "never: all of it stays" not in _of_rule(ttl="never", zombies="3d")
+    assert _of_rule(ttl="never")[1:] == ["never: all of it is retained"]
+    assert _of_rule(ttl="never", keep={"last": 3})[1:] == ["never: all of it is retained"]
+    assert "never: all of it is retained" not in _of_rule(ttl="never", zombies="3d")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_never_for_all_of_it_is_said_in_one_line() -> None:
 )  # fmt: skip
 def test_what_is_kept_is_told(keep: dict[str, Any], words: list[str]) -> None:
     lines = _of_rule(keep=keep)
-    start = lines.index("Of each experiment and model stay all the same:")
+    start = lines.index("Always retained, per experiment and model:")
     assert lines[start + 1 :] == words
 
 
@@ -166,18 +169,18 @@ def test_what_a_match_is_about(match: dict[str, Any], words: str) -> None:
         ({}, "applied for 7 days", "announced"),
         ({"expire_after": "never"}, "applied for ever", "applied for 7 days"),
         ({"grace": "14d"}, "announced 14 days before", "off"),
-        ({"min_age": "3d"}, "Nothing younger than 3 days goes", " 0 days"),
-        ({}, "Evaluation runs stay", "Nothing younger"),
-        ({"evaluation_runs": "delete"}, "Evaluation runs may go", "Evaluation runs stay"),
+        ({"min_age": "3d"}, "Nothing younger than 3 days is deleted", " 0 days"),
+        ({}, "Evaluation runs are retained", "Nothing younger"),
+        ({"evaluation_runs": "delete"}, "Evaluation runs are deleted", "Evaluation runs are retained"),
         ({"free_experiment_names": True}, "experiments are renamed", "never for less"),
-        ({}, "Evaluation runs stay", "renamed"),
+        ({}, "Evaluation runs are retained", "renamed"),
         ({"owners": {"may_shorten": False}}, "never for less", "down to"),
         ({"owners": {"may_shorten": True}}, "never for model versions", "never for less"),
         ({"owners": {"shortest_ttl": "14d"}}, "for less, down to 14 days, where a", "also where"),
         ({"owners": {"may_shorten_irreversible": True}}, "also where a deletion is", "undone"),
         ({"time_zone": "Asia/Kathmandu"}, "those of Asia/Kathmandu", "UTC"),
-        ({"keep_last": {"runs": 5}}, "5 runs", "model versions stay"),
-        ({"keep_last": {"runs": 1}}, "group stay: 1 run", "1 runs"),
+        ({"keep_last": {"runs": 5}}, "5 runs", "0 model versions"),
+        ({"keep_last": {"runs": 1}}, "each group: 1 run", "1 runs"),
         ({"guards": {"max_share": {"runs": "30%"}}}, "runs 30 %", "total"),
         ({"guards": {"max_deletions": {"total": 5000}}}, "total 5,000", "%"),
     ],

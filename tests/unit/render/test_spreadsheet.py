@@ -200,7 +200,7 @@ def test_what_an_experiment_that_goes_says():
         "last_activity": format_ms(OLD + DAY_MS),
         "age_days": 399,
         "reversible": True,
-        "why": "its only run goes; not changed for 399 days",
+        "why": "its only run is deleted; not changed for 399 days",
         "run_count": 1,
     }
 

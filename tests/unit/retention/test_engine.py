@@ -172,10 +172,15 @@ def test_what_cannot_be_restored_is_versions_and_evaluations(found, policy):
     """And each of them is marked."""
     decisions = decide(found, policy)
     for run_id in _gone(decisions, "runs"):
-        is_evaluation = found.runs[run_id].tags.get("mlflow.runType") == "genai_evaluate"
+        run = found.runs[run_id]
+        is_typed = run.tags.get("mlflow.runType") == "genai_evaluate"
+        is_evaluation = is_typed or run.details.loses_assessments
         assert decisions.runs[run_id].reversible is not is_evaluation
         assert policy.delete_evaluations or not is_evaluation
-    assert all(decisions.experiments[e].reversible for e in _gone(decisions, "experiments"))
+    for experiment_id in _gone(decisions, "experiments"):
+        probe = found.probes.get(experiment_id)
+        loses = bool(probe and probe.assessed_runs)
+        assert decisions.experiments[experiment_id].reversible is not loses
     assert not any(
         decisions.model_versions[v].reversible for v in _gone(decisions, "model_versions")
     )

@@ -36,8 +36,8 @@ def _of(experiment, *others, probe=None):
     ("runs", "words"),
     [
         ([], "has no runs"),
-        ([a_run(ONE)], "its only run goes"),
-        ([a_run(r) for r in RUN_IDS[:3]], "all its 3 runs go"),
+        ([a_run(ONE)], "its only run is deleted"),
+        ([a_run(r) for r in RUN_IDS[:3]], "all its 3 runs are deleted"),
     ],
 )
 def test_an_old_experiment_goes_with_its_runs(runs, words):

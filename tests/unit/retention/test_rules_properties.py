@@ -712,7 +712,8 @@ def _age_of_run(document: Document, said: Document, run: Run, home: Experiment) 
     if run.status in TERMINAL and run.status not in said["statuses"]:
         return NEVER
     only_more = run.status in UNFINISHED
-    irreversible = run.tags.get("mlflow.runType") == "genai_evaluate"
+    is_evaluation = run.tags.get("mlflow.runType") == "genai_evaluate"
+    irreversible = is_evaluation or run.details.loses_assessments
     return _age(
         document, said[key], run.tags, home.tags, only_more=only_more, irreversible=irreversible
     )

@@ -137,7 +137,7 @@ def test_unknown_time(times, via):
             {"tags": {"mlflow.runType": "genai_evaluate"}},
             {},
             Reason.GENAI_EVALUATE,
-            ("its assessments would be lost for good",),
+            ("its assessments would be lost permanently",),
         ),
         ({}, {"lifecycle_stage": "deleted"}, Reason.EXPERIMENT_DELETED, ("experiment 1 exp-1",)),
     ],

@@ -95,7 +95,7 @@ def test_charts_count_the_entries():
     (share,) = [e for e in PLAN["statistics"]["by_experiment"] if e["experiment_id"] == own]
     total = share["delete"] + share["protected"] + share["fresh"]
     assert f"of {total:,} · {percent(number, total)}" in page
-    assert "What keeps the others?" in page
+    assert "What protects the others?" in page
 
 
 def test_bars_stay_inside_the_picture():
