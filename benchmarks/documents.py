@@ -38,9 +38,10 @@ from mlflow_gc.plan import schema
 from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.digest import plan_id
-from mlflow_gc.plan.file import parse_json, pieces, refuse_ambiguous, render, write
 from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.strict_json import parse_json, refuse_ambiguous
 from mlflow_gc.plan.verification import KINDS, applicability, inconsistencies, load_plan, verify
+from mlflow_gc.plan.writer import pieces, render, write
 from mlflow_gc.render.markdown import diff_markdown
 from mlflow_gc.render.terminal import diff_text, plan_text
 from mlflow_gc.retention.engine import decide

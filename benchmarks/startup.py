@@ -13,7 +13,7 @@ from pathlib import Path
 import documents
 import measure
 
-from mlflow_gc.plan.file import pieces, write
+from mlflow_gc.plan.writer import pieces, write
 
 ROUNDS = 9
 

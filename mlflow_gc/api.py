@@ -158,7 +158,7 @@ def save_plan(plan: Plan, path: Path | str) -> None:
         GcError: it cannot be written.
     """
     from mlflow_gc.plan.builder import MARKS
-    from mlflow_gc.plan.file import pieces, refuse_overwriting, write
+    from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
 
     refuse_overwriting(Path(path), MARKS, "a plan")
     write(pieces(plan), Path(path))
@@ -328,7 +328,7 @@ def _opened(server: Server | str | None, reporter: Reporter) -> Iterator[Gateway
     try:
         yield open_server(connection, verbose=False, reporter=reporter)
     finally:
-        if (connections := sys.modules.get("mlflow_gc.backend.rest.http_client")) is not None:
+        if (connections := sys.modules.get("mlflow_gc.backend.rest.connections")) is not None:
             connections.close_session()
         # Large readers freeze what they read, to spare Python's collector the walk.
         if not frozen_before:

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Inventory, Run
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import format_ms
-from mlflow_gc.inventory.scan import chunks
+from mlflow_gc.inventory.lookup import chunks
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
@@ -184,11 +183,11 @@ def _is_in_trash(gateway: Gateway, change: Change) -> bool:
     """Tell whether a server refused a tag because what should carry it went meanwhile."""
     try:
         if change.kind == "run":
-            found = gateway.get_run(change.entity_id)
-            return found is None or json_parser.run(found).lifecycle_stage != "active"
+            run = gateway.get_run(change.entity_id)
+            return run is None or run.lifecycle_stage != "active"
         if change.kind == "experiment":
-            found = gateway.get_experiment(change.entity_id)
-            return found is None or json_parser.experiment(found).lifecycle_stage != "active"
+            experiment = gateway.get_experiment(change.entity_id)
+            return experiment is None or experiment.lifecycle_stage != "active"
     except ServerError:
         pass  # nobody knows; the refusal of the tag is what is told
     return False

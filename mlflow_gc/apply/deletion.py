@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mlflow_gc.apply.outcomes import UNREADABLE, Recorder
 from mlflow_gc.apply.recheck.checker import GONE, RECHECK_VALID_S, Finding
-from mlflow_gc.backend.adaptive_concurrency import Pace
+from mlflow_gc.backend.adaptive_concurrency import AdaptiveLimiter
 from mlflow_gc.backend.interface import ABORT_ON, UNCLEAR, Failure, ServerError
 from mlflow_gc.backend.retries import wait_s
 from mlflow_gc.plan.lazy_entries import Document
@@ -44,13 +44,13 @@ class Deletion:
 
     Args:
         recorder: where outcomes are recorded.
-        pace: how many requests may be in flight.
+        limiter: how many requests may be in flight.
         stop: set from outside to end after the requests in flight.
     """
 
-    def __init__(self, recorder: Recorder, pace: Pace, stop: threading.Event) -> None:
+    def __init__(self, recorder: Recorder, limiter: AdaptiveLimiter, stop: threading.Event) -> None:
         self._recorder = recorder
-        self._pace = pace
+        self._limiter = limiter
         self._stop = stop
         self._resume_at = 0.0
 
@@ -118,7 +118,7 @@ class Deletion:
 
     def _attempt(self, send: Callable[[], None]) -> ServerError | None:
         try:
-            with self._pace.request():
+            with self._limiter.request():
                 send()
         except ServerError as error:
             return error

@@ -33,7 +33,7 @@ from mlflow_gc.apply.recheck.checker import GONE, Finding
 from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.apply.restore_plan import CREATED, LOST_ASSESSMENTS
 from mlflow_gc.apply.rollback import OnRollback, Rollback
-from mlflow_gc.backend.adaptive_concurrency import Pace
+from mlflow_gc.backend.adaptive_concurrency import AdaptiveLimiter
 from mlflow_gc.backend.interface import ABORT_ON, Gateway, ServerError
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.plan.freed_names import frees_names
@@ -83,9 +83,9 @@ class Executor:
         self._is_dry_run = isinstance(gateway, DryRun)
         # A dry run rolls nothing back and finishes nobody's session.
         self._recorder = Recorder(journal, () if self._is_dry_run else journal.earlier, on_skip)
-        pace = Pace(gateway.max_parallel)
-        self._deletion = Deletion(self._recorder, pace, stop)
-        self._names = ExperimentNames(gateway, recheck, self._recorder, pace, stop)
+        limiter = AdaptiveLimiter(gateway.max_parallel)
+        self._deletion = Deletion(self._recorder, limiter, stop)
+        self._names = ExperimentNames(gateway, recheck, self._recorder, limiter, stop)
         self._rollback = Rollback(
             gateway, plan, recheck, self._recorder, self._names, stop=stop, on_rollback=on_rollback
         )

@@ -11,9 +11,8 @@ from mlflow_gc.apply.journal.file import Session
 from mlflow_gc.apply.outcomes import Recorder
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.recheck import Recheck
-from mlflow_gc.backend.adaptive_concurrency import Pace
+from mlflow_gc.backend.adaptive_concurrency import AdaptiveLimiter
 from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment
 from mlflow_gc.domain.timestamps import format_ms, now_ms, parse_time
@@ -34,7 +33,7 @@ class ExperimentNames:
         gateway: the server.
         recheck: has to know which names, and times of last updates, are this plan's doing.
         recorder: where outcomes are recorded.
-        pace: how many requests may be in flight.
+        limiter: how many requests may be in flight.
         stop: cuts waiting short.
     """
 
@@ -43,13 +42,13 @@ class ExperimentNames:
         gateway: Gateway,
         recheck: Recheck,
         recorder: Recorder,
-        pace: Pace,
+        limiter: AdaptiveLimiter,
         stop: threading.Event,
     ) -> None:
         self._gateway = gateway
         self._recheck = recheck
         self._recorder = recorder
-        self._pace = pace
+        self._limiter = limiter
         self._stop = stop
 
     def expect_earlier(self, sessions: Sequence[Session]) -> set[str]:
@@ -81,7 +80,7 @@ class ExperimentNames:
         self.expect(experiment_id, undo[FREED_NAME])
 
         def send() -> None:
-            with self._pace.request():
+            with self._limiter.request():
                 self._gateway.rename_experiment(experiment_id, undo[FREED_NAME])
 
         try:
@@ -181,8 +180,7 @@ def rename_back(
     """
 
     def look() -> Experiment | None:
-        wired = gateway.get_experiment(experiment_id)
-        found = json_parser.experiment(wired) if wired else None
+        found = gateway.get_experiment(experiment_id)
         is_here = found and (dry_run or found.lifecycle_stage == "active")
         return found if is_here else None
 
@@ -194,8 +192,7 @@ def rename_back(
     if name is None:
         return f"{called}, and this journal does not say what it was called"
     if other := gateway.get_experiment_by_name(name):
-        other_id = json_parser.experiment(other).experiment_id
-        return f"{called}, because experiment {other_id} has its name {name!r}"
+        return f"{called}, because experiment {other.experiment_id} has its name {name!r}"
     if not dry_run:
         announce()
         send = partial(gateway.rename_experiment, experiment_id, name)

@@ -17,11 +17,11 @@ from mlflow_gc.apply.journal.file import Journal, Session
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo
 from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment
 from mlflow_gc.domain.timestamps import parse_time
-from mlflow_gc.inventory.scan import IDS_A_CALL, chunks, read_experiments, runs_by_id
+from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, runs_by_id
+from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.plan.freed_names import is_freed
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none
@@ -158,11 +158,10 @@ class Restorer:
                 self._journal.record(kind, entity_id, "failed", detail=error.message)
 
     def _experiment(self, experiment_id: str) -> None:
-        wired = self._gateway.get_experiment(experiment_id)
-        if wired is None:
+        experiment = self._gateway.get_experiment(experiment_id)
+        if experiment is None:
             self._not_back("experiment", experiment_id, "gone", _PURGED)
             return
-        experiment = json_parser.experiment(wired)
         created = self._undo.experiments[experiment_id].get(CREATED)
         if created and created != time_or_none(experiment.creation_time):
             self._not_back("experiment", experiment_id, "gone", f"{_PURGED}, {_ANOTHER}")

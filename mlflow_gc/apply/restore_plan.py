@@ -14,21 +14,14 @@ from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_evidence import PartialView, refuse_partial_view
 from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
 from mlflow_gc.domain.tag_selection import KEEP, is_misspelt
 from mlflow_gc.domain.timestamps import DAY_MS, now_ms
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.inventory.scan import (
-    IDS_A_CALL,
-    chunks,
-    read_contents,
-    read_experiments,
-    read_histories,
-    runs_by_id,
-)
+from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, read_contents, read_histories, runs_by_id
+from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import expect_run
@@ -255,9 +248,7 @@ class OldTrash:
         homes_of = map(
             self._gateway.get_experiment, sorted({r.experiment_id for r in found.values()})
         )
-        experiments = {
-            e.experiment_id: e for e in map(json_parser.experiment, filter(None, homes_of))
-        }
+        experiments = {e.experiment_id: e for e in filter(None, homes_of)}
         entries = [
             _entry(run, experiments.get(run.experiment_id)) for _, run in sorted(found.items())
         ]
@@ -386,7 +377,7 @@ class OldTrash:
     def _protected_by_itself(self, experiment_id: str, runs: Sequence[Run]) -> dict[str, Finding]:
         """Return those of some active runs that their own tags, or their activity, protect."""
         experiment = self._gateway.get_experiment(experiment_id)
-        tags = json_parser.experiment(experiment).tags if experiment else {}
+        tags = experiment.tags if experiment else {}
         since_ms = now_ms() - DEFAULT_TTL_DAYS * DAY_MS
         found: dict[str, Finding] = {}
         for run in read_histories(self._gateway, runs).values():
@@ -464,7 +455,7 @@ class OldTrash:
 
     def _is_active(self, experiment_id: str) -> bool:
         found = self._gateway.get_experiment(experiment_id)
-        return found is not None and json_parser.experiment(found).lifecycle_stage == "active"
+        return found is not None and found.lifecycle_stage == "active"
 
 
 def _via(finding: Finding) -> list[str]:

@@ -60,7 +60,7 @@ def connect(connection: Connection) -> Gateway:
             database = tracking
         return StoreGateway(tracking.uri, registry.uri, database=database)
     from mlflow_gc.backend.rest.backend import RestGateway
-    from mlflow_gc.backend.rest.http_client import open_session
+    from mlflow_gc.backend.rest.connections import open_session
 
     for address in addresses:
         _refuse_no_server(address)

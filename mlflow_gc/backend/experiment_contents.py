@@ -27,15 +27,15 @@ REVIEW_QUEUES = "review queues"
 SCORERS = "scorers"
 
 COUNTED = frozenset({SCORERS, ISSUES})
-"""Kinds of which the number is known everywhere; of others a server is asked for one only."""
+"""Kinds of which the number is known everywhere; of others only one is read."""
 
 _PAGE = 1000
 _HIDDEN = {Failure.FORBIDDEN, Failure.REJECTED}
 _FILE_STORE = "FEATURE_DISABLED"
 
 
-class Ask(Protocol):
-    """Asks a server for a page of a list."""
+class ReadPage(Protocol):
+    """Reads a page of a list from a server."""
 
     def __call__(
         self, method: str, path: str, key: str, *, since: tuple[int, int], **arguments: object
@@ -45,7 +45,7 @@ class Ask(Protocol):
         Args:
             method: GET or POST.
             path: below ``/api/3.0/mlflow/``.
-            key: of the list in the answer.
+            key: of the list in the response.
             since: the first version (major, minor) that has the endpoint.
             **arguments: ``params`` or ``json``.
         """
@@ -53,15 +53,15 @@ class Ask(Protocol):
 
 def named(found: Iterable[tuple[str, str, int]]) -> dict[str, tuple[str, ...]]:
     """Return contents from (experiment id, kind, count); a count of 0 is nothing."""
-    words: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for experiment_id, kind, count in found:
-        if word := _word(kind, count):
-            words.setdefault(experiment_id, []).append(word)
-    return {i: tuple(sorted(held)) for i, held in words.items()}
+        if text := _describe(kind, count):
+            texts.setdefault(experiment_id, []).append(text)
+    return {i: tuple(sorted(held)) for i, held in texts.items()}
 
 
 class RestContents:
-    """Reads contents over REST, and remembers what this server can be asked.
+    """Reads contents over REST, and remembers what this server has.
 
     What the server does not let this account see may be there: then the experiment holds it.
 
@@ -76,7 +76,7 @@ class RestContents:
         self._lists_scorers_of_many = True
         self._lists_all_issues = True
 
-    def read(self, ask: Ask, experiment_ids: Sequence[str]) -> Contents:
+    def read(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> Contents:
         """Return the contents of active experiments, of those that hold something.
 
         Review queues cost a request for each experiment; there is no list of those of several.
@@ -84,7 +84,7 @@ class RestContents:
         Raises:
             ServerError: the server cannot be read.
         """
-        words: dict[str, list[str]] = {}
+        texts: dict[str, list[str]] = {}
         # Evaluation datasets come first: they tell a file store, which has none of all this.
         for kind, read in (
             (DATASETS, self._datasets),
@@ -93,15 +93,15 @@ class RestContents:
             (REVIEW_QUEUES, self._review_queues),
         ):
             if experiment_ids and not self._has_file_store and kind not in self._missing:
-                for experiment_id, word in read(ask, experiment_ids).items():
-                    words.setdefault(experiment_id, []).append(word)
-        return {i: tuple(sorted(held)) for i, held in words.items()}
+                for experiment_id, text in read(read_page, experiment_ids).items():
+                    texts.setdefault(experiment_id, []).append(text)
+        return {i: tuple(sorted(held)) for i, held in texts.items()}
 
-    def _datasets(self, ask: Ask, experiment_ids: Sequence[str]) -> dict[str, str]:
-        """Ask for many at once and halve: few hold some, and an answer does not say which."""
+    def _datasets(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
+        """Search many at once and halve: few hold some, and a response does not say which."""
         body = {"experiment_ids": list(experiment_ids), "max_results": 1}
         try:
-            page = ask("POST", "datasets/search", "datasets", since=(3, 4), json=body)
+            page = read_page("POST", "datasets/search", "datasets", since=(3, 4), json=body)
         except ServerError as error:
             if error.code == _FILE_STORE:
                 self._has_file_store = True
@@ -119,16 +119,16 @@ class RestContents:
                 return {experiment_ids[0]: DATASETS}
         middle = len(experiment_ids) // 2
         return {
-            **self._datasets(ask, experiment_ids[:middle]),
-            **self._datasets(ask, experiment_ids[middle:]),
+            **self._datasets(read_page, experiment_ids[:middle]),
+            **self._datasets(read_page, experiment_ids[middle:]),
         }
 
-    def _scorers(self, ask: Ask, experiment_ids: Sequence[str]) -> dict[str, str]:
+    def _scorers(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
         if self._lists_scorers_of_many:
             # 3.14 to 3.16 do not know the parameter and list those of all active experiments.
             params = {"experiment_ids": list(experiment_ids)}
             try:
-                page = ask("GET", "scorers/list", "scorers", since=(3, 4), params=params)
+                page = read_page("GET", "scorers/list", "scorers", since=(3, 4), params=params)
             except ServerError as error:
                 # Before 3.14 it has to be one experiment.
                 if error.failure not in _HIDDEN:
@@ -139,16 +139,16 @@ class RestContents:
 
         def of_one(experiment_id: str) -> list[Json] | None:
             params = {"experiment_id": experiment_id}
-            page = ask("GET", "scorers/list", "scorers", since=(3, 4), params=params)
+            page = read_page("GET", "scorers/list", "scorers", since=(3, 4), params=params)
             return page and page[0]
 
         return self._one_by_one(SCORERS, of_one, experiment_ids)
 
-    def _issues(self, ask: Ask, experiment_ids: Sequence[str]) -> dict[str, str]:
+    def _issues(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
         def search(scope: Json) -> list[Json] | None:
             def page(token: str | None) -> Page[Json]:
                 body = {**scope, "max_results": _PAGE, **({"page_token": token} if token else {})}
-                found = ask("POST", "issues/search", "issues", since=(3, 11), json=body)
+                found = read_page("POST", "issues/search", "issues", since=(3, 11), json=body)
                 if found is None:
                     self._missing.add(ISSUES)
                 return found or ([], None)
@@ -167,10 +167,12 @@ class RestContents:
                 self._lists_all_issues = False
         return self._one_by_one(ISSUES, lambda i: search({"experiment_id": i}), experiment_ids)
 
-    def _review_queues(self, ask: Ask, experiment_ids: Sequence[str]) -> dict[str, str]:
+    def _review_queues(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
         def of_one(experiment_id: str) -> list[Json] | None:
             params = {"experiment_id": experiment_id, "max_results": 1}
-            page = ask("GET", "review-queues/list", "review_queues", since=(3, 14), params=params)
+            page = read_page(
+                "GET", "review-queues/list", "review_queues", since=(3, 14), params=params
+            )
             return page and page[0]
 
         return self._one_by_one(REVIEW_QUEUES, of_one, experiment_ids)
@@ -187,9 +189,9 @@ class RestContents:
     def _one_by_one(
         self, kind: str, of_one: Callable[[str], list[Json] | None], experiment_ids: Sequence[str]
     ) -> dict[str, str]:
-        """Ask for each experiment by itself, several at a time."""
+        """Read each experiment by itself, several at a time."""
 
-        def word(experiment_id: str) -> str:
+        def describe(experiment_id: str) -> str:
             try:
                 found = of_one(experiment_id)
             except ServerError as error:
@@ -200,18 +202,18 @@ class RestContents:
                 raise
             if found is None:
                 self._missing.add(kind)
-            return _word(kind, len(found or ()))
+            return _describe(kind, len(found or ()))
 
         first, *others = experiment_ids
-        words = {first: word(first)}
+        texts = {first: describe(first)}
         # Only now it is known whether the server has the endpoint.
         if others and kind not in self._missing:
             with ThreadPoolExecutor(self._max_parallel) as pool:
-                words.update(zip(others, pool.map(word, others), strict=True))
-        return {i: held for i, held in words.items() if held}
+                texts.update(zip(others, pool.map(describe, others), strict=True))
+        return {i: held for i, held in texts.items() if held}
 
 
-def _word(kind: str, count: int) -> str:
+def _describe(kind: str, count: int) -> str:
     if not count:
         return ""
     return f"{kind}: {count}" if kind in COUNTED else kind

@@ -1,8 +1,8 @@
 """The few calls that this program makes to MLflow, whatever is behind the URI.
 
-Two implementations: ``rest.py`` (an ``mlflow server``) and ``store.py`` (a database, through
-MLflow's own store classes).  Both answer in the JSON shapes of MLflow's REST API, so that one
-parser (``wire.py``) and one decision serve both.
+Two implementations: ``rest/backend.py`` (an ``mlflow server``) and ``mlflow_store.py`` (a database,
+through MLflow's own store classes).  Both return entities, made by one parser (``json_parser.py``)
+from the JSON of MLflow's REST API, so that one decision serves both.
 """
 
 from __future__ import annotations
@@ -11,10 +11,19 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mlflow_gc.backend.address import Address
-from mlflow_gc.domain.entities import MetricHistory, ReadFrom, Run, Trace
+from mlflow_gc.domain.entities import (
+    Experiment,
+    LoggedModel,
+    MetricHistory,
+    ModelVersion,
+    ReadFrom,
+    RegisteredModel,
+    Run,
+    Trace,
+)
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
 from mlflow_gc.errors import GcError
 
@@ -36,14 +45,18 @@ class Failure(Enum):
     UNREACHABLE = "not reachable"
     """The request was never sent."""
     AMBIGUOUS = "ambiguous"
-    """Sent, and no usable answer: it may or may not have been carried out."""
-    GARBLED = "not an MLflow answer"
+    """Sent, and no usable response: it may or may not have been carried out."""
+    INVALID_RESPONSE = "not an MLflow answer"
 
 
-ABORT_ON = frozenset({Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED})
-"""After one of these every further request would fail the same way."""
-UNCLEAR = frozenset({Failure.AMBIGUOUS, Failure.THROTTLED, Failure.GARBLED})
-"""After one of these nobody knows whether the server carried the request out."""
+TEMPORARY = frozenset({Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE})
+"""These may pass: a read is sent again."""
+NO_ACCESS = frozenset({Failure.UNAUTHORIZED, Failure.UNREACHABLE})
+"""Nothing of the rest can be read either, and more attempts would only hide why."""
+ABORT_ON = NO_ACCESS | {Failure.INVALID_RESPONSE}
+"""All further writes would fail as well."""
+UNCLEAR = frozenset({Failure.AMBIGUOUS, Failure.THROTTLED, Failure.INVALID_RESPONSE})
+"""Nobody knows whether a write was carried out."""
 
 
 class ServerError(GcError):
@@ -71,7 +84,7 @@ class ServerError(GcError):
 
 
 @dataclass(frozen=True)
-class Basics:
+class ServerMetadata:
     """What the server says of itself.
 
     ``version`` None where the server has no such endpoint (before 1.x, Databricks, a proxy).
@@ -81,6 +94,20 @@ class Basics:
     registry_uri: str
     version: str | None
     workspace: str | None
+
+
+class VersionDetails(NamedTuple):
+    """A model version that was read by itself, with the aliases that no search returns."""
+
+    version: ModelVersion
+    aliases: tuple[str, ...]
+
+
+class ModelDetails(NamedTuple):
+    """A registered model that was read by itself, with the highest version of each stage."""
+
+    model: RegisteredModel
+    latest_versions: tuple[ModelVersion, ...]
 
 
 class Gateway(Protocol):
@@ -95,7 +122,7 @@ class Gateway(Protocol):
 
     @property
     def max_parallel(self) -> int:
-        """How many calls may be under way at once."""
+        """How many requests may be in flight at once."""
 
     @property
     def registry_is_separate(self) -> bool:
@@ -110,15 +137,15 @@ class Gateway(Protocol):
         """The database to read all that a plan needs from, faster than through here, or None."""
 
     def warnings(self) -> list[str]:
-        """Return what is unsafe about the connection, one sentence each; nothing is asked for it."""
+        """Return what is unsafe about the connection, one sentence each; no request is sent for it."""
 
-    def basics(self) -> Basics:
+    def server_metadata(self) -> ServerMetadata:
         """Address and version; the first contact, so its errors explain the connection."""
 
     def clock_skew_ms(self) -> int:
-        """How far the server's clock is ahead of this machine's, by all answers so far.
+        """How far the server's clock is ahead of this machine's, by all responses so far.
 
-        As far as the answers prove: 0 as long as the clocks may agree.  0 where there is no
+        As far as the responses prove: 0 as long as the clocks may agree.  0 where there is no
         server, only a database.
         """
 
@@ -131,7 +158,7 @@ class Gateway(Protocol):
 
     def search_experiments(
         self, *, view: str, filter_string: str = "", token: str | None = None
-    ) -> Page[Json]:
+    ) -> Page[Experiment]:
         """One page of experiments, by id; ``view`` is ACTIVE_ONLY, DELETED_ONLY or ALL."""
 
     def search_runs(
@@ -154,12 +181,12 @@ class Gateway(Protocol):
         order_by: Sequence[str] = ("name ASC",),
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page[Json]:
+    ) -> Page[RegisteredModel]:
         """One page of registered models, with aliases."""
 
     def search_model_versions(
         self, *, filter_string: str = "", token: str | None = None
-    ) -> Page[Json]:
+    ) -> Page[ModelVersion]:
         """One page of model versions, by name and number; without aliases."""
 
     def search_logged_models(
@@ -169,7 +196,7 @@ class Gateway(Protocol):
         newest_first: bool = False,
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page[Json]:
+    ) -> Page[LoggedModel]:
         """One page of logged models; empty on servers without them (before 3.0)."""
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
@@ -177,7 +204,10 @@ class Gateway(Protocol):
 
     @property
     def loses_assessments(self) -> bool:
-        """Whether deleting a run deletes assessments that name it; only known after :meth:`basics`."""
+        """Whether deleting a run deletes assessments that name it.
+
+        Only known after :meth:`server_metadata`.
+        """
 
     def search_traces(
         self, experiment_ids: Sequence[str], *, since_ms: int | None, token: str | None = None
@@ -191,25 +221,25 @@ class Gateway(Protocol):
         """
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        """What active experiments hold besides runs, logged models and traces; see contents.py."""
+        """What active experiments hold besides runs, logged models and traces; see experiment_contents.py."""
 
-    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
+    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
         """One experiment of any lifecycle stage."""
 
-    def get_experiment_by_name(self, name: str) -> Json | None:
+    def get_experiment_by_name(self, name: str) -> Experiment | None:
         """The experiment of a name, of any lifecycle stage."""
 
-    def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
+    def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
         """The experiment that a server makes when it begins; whatever workspace is looked at."""
 
     def other_workspaces(self) -> list[Gateway]:
         """Gateways to the other workspaces of the server; none where it has none.
 
-        Only known after :meth:`basics`.
+        Only known after :meth:`server_metadata`.
         """
 
-    def get_run(self, run_id: str) -> Json | None:
-        """One run of any lifecycle stage, with the models that it read."""
+    def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
+        """One run of any lifecycle stage, with the models that it read, and what is wanted of it."""
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
         """All that was ever logged to a metric, by run.
@@ -219,16 +249,16 @@ class Gateway(Protocol):
             key: name of the metric.
         """
 
-    def get_model_version(self, name: str, version: str) -> Json | None:
+    def get_model_version(self, name: str, version: str) -> VersionDetails | None:
         """One model version, with aliases."""
 
     def get_download_uri(self, name: str, version: str) -> str | None:
         """Where the files of a model version lie, as the server resolved it."""
 
-    def get_registered_model(self, name: str) -> Json | None:
+    def get_registered_model(self, name: str) -> ModelDetails | None:
         """One registered model, with aliases and the newest version of each stage."""
 
-    def get_logged_model(self, model_id: str) -> Json | None:
+    def get_logged_model(self, model_id: str) -> LoggedModel | None:
         """One logged model."""
 
     def delete_run(self, run_id: str) -> None:
@@ -247,10 +277,10 @@ class Gateway(Protocol):
         """Bring an experiment and all its runs back from the trash."""
 
     def delete_model_version(self, name: str, version: str) -> None:
-        """Delete a model version for good."""
+        """Delete a model version permanently."""
 
     def delete_registered_model(self, name: str) -> None:
-        """Delete a registered model and all its versions for good."""
+        """Delete a registered model and all its versions permanently."""
 
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
         """Set a tag.
@@ -289,5 +319,5 @@ def pages(search: Callable[..., Page[_T]]) -> Iterator[_T]:
         if not token:
             return
         if token in seen:
-            raise ServerError(REPEATS, Failure.GARBLED)
+            raise ServerError(REPEATS, Failure.INVALID_RESPONSE)
         seen.add(token)

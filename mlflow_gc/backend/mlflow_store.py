@@ -1,8 +1,8 @@
 """A database URI (``sqlite:///mlflow.db``, ``postgresql://...``) through MLflow's own stores.
 
 Writes go through the same code that a server runs, so what it does besides setting a flag
-(deleted times, assessments) happens here as well.  Answers are turned into the JSON of the REST
-API by MLflow's own converters, exactly as its server does.
+(deleted times, assessments) happens here as well.  What they return is turned into the JSON of
+the REST API by MLflow's own converters, exactly as its server does, and parsed as that.
 """
 
 from __future__ import annotations
@@ -17,15 +17,26 @@ from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.experiment_contents import Contents
 from mlflow_gc.backend.interface import (
     TRACES_A_PAGE,
-    Basics,
     Failure,
     Gateway,
     Json,
+    ModelDetails,
     Page,
     ServerError,
+    ServerMetadata,
+    VersionDetails,
 )
-from mlflow_gc.backend.rest import json_parser
-from mlflow_gc.domain.entities import MetricHistory, ReadFrom, Run, Trace
+from mlflow_gc.backend.rest import json_parser as parse
+from mlflow_gc.domain.entities import (
+    Experiment,
+    LoggedModel,
+    MetricHistory,
+    ModelVersion,
+    ReadFrom,
+    RegisteredModel,
+    Run,
+    Trace,
+)
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
 from mlflow_gc.domain.traces import are_assessments_lost
 from mlflow_gc.settings import redact_uri, without_secrets
@@ -37,8 +48,8 @@ class StoreGateway:
     """Gateway to MLflow stores opened in this process.
 
     Args:
-        tracking_uri: a database URI that answers and holds MLflow's tables (see ``connect.py``):
-            MLflow retries for long where nobody answers, and creates the tables it misses.
+        tracking_uri: a database URI that can be opened and holds MLflow's tables (see ``connect.py``):
+            MLflow retries for long where nothing responds, and creates the tables it misses.
         registry_uri: a database URI too, usually the same.
         database: the one to read a plan from directly, or None to read it through here.
 
@@ -72,11 +83,11 @@ class StoreGateway:
         """Whether the registry is another database."""
         return self._registry_uri != self._tracking_uri
 
-    def basics(self) -> Basics:
+    def server_metadata(self) -> ServerMetadata:
         """Address, and the version of the MLflow that reads the database."""
         import mlflow
 
-        return Basics(
+        return ServerMetadata(
             tracking_uri=redact_uri(self._tracking_uri),
             registry_uri=redact_uri(self._registry_uri),
             version=mlflow.__version__,
@@ -97,16 +108,17 @@ class StoreGateway:
 
     def search_experiments(
         self, *, view: str, filter_string: str = "", token: str | None = None
-    ) -> Page[Json]:
+    ) -> Page[Experiment]:
         """One page of experiments; order creation time, then id: new ones come last."""
         return self._page(
+            parse.experiment,
             lambda: self._tracking.search_experiments(
                 view_type=_view(view),
                 filter_string=filter_string or None,
                 max_results=1000,
                 order_by=["creation_time ASC", "experiment_id ASC"],
                 page_token=token,
-            )
+            ),
         )
 
     def search_runs(
@@ -121,7 +133,8 @@ class StoreGateway:
         wanted: Wanted | None = ALWAYS_WANTED,
     ) -> Page[Run]:
         """One page of runs, with what ``wanted`` keeps of them (None: all tags, no metric)."""
-        found, next_token = self._page(
+        return self._page(
+            partial(parse.run, wanted=wanted),
             lambda: self._tracking.search_runs(
                 list(experiment_ids),
                 filter_string,
@@ -129,9 +142,8 @@ class StoreGateway:
                 max_results=max_results,
                 order_by=list(order_by),
                 page_token=token,
-            )
+            ),
         )
-        return [json_parser.run(entry, wanted) for entry in found], next_token
 
     def search_registered_models(
         self,
@@ -140,28 +152,30 @@ class StoreGateway:
         order_by: Sequence[str] = ("name ASC",),
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page[Json]:
+    ) -> Page[RegisteredModel]:
         """One page of registered models, with aliases."""
         return self._page(
+            parse.registered_model,
             lambda: self._registry.search_registered_models(
                 filter_string=filter_string or None,
                 max_results=max_results,
                 order_by=list(order_by),
                 page_token=token,
-            )
+            ),
         )
 
     def search_model_versions(
         self, *, filter_string: str = "", token: str | None = None
-    ) -> Page[Json]:
+    ) -> Page[ModelVersion]:
         """One page of model versions; order name, then number."""
         return self._page(
+            parse.model_version,
             lambda: self._registry.search_model_versions(
                 filter_string=filter_string or None,
                 max_results=200_000,
                 order_by=["name ASC", "version_number ASC"],
                 page_token=token,
-            )
+            ),
         )
 
     def search_logged_models(
@@ -171,16 +185,17 @@ class StoreGateway:
         newest_first: bool = False,
         max_results: int = 1000,
         token: str | None = None,
-    ) -> Page[Json]:
+    ) -> Page[LoggedModel]:
         """One page of logged models."""
         field = "last_updated_timestamp" if newest_first else "creation_timestamp"
         return self._page(
+            parse.logged_model,
             lambda: self._tracking.search_logged_models(
                 experiment_ids=list(experiment_ids),
                 max_results=max_results,
                 order_by=[{"field_name": field, "ascending": not newest_first}],
                 page_token=token,
-            )
+            ),
         )
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
@@ -210,7 +225,7 @@ class StoreGateway:
                 page_token=token,
             )
         )
-        return [json_parser.trace(_wire(trace)) for trace in found], next_token or None
+        return [parse.trace(_payload(trace)) for trace in found], next_token or None
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
         """What active experiments hold besides runs, logged models and traces."""
@@ -232,29 +247,30 @@ class StoreGateway:
             if search := getattr(self._tracking, name, None):
                 yield kind, self._call(partial(search, **arguments))
 
-    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Json | None:
+    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
         """One experiment of any lifecycle stage."""
         store = self._experiments_beside_registry() if of_registry else self._tracking
-        return self._get(lambda: store.get_experiment(experiment_id))
+        return self._get(parse.experiment, lambda: store.get_experiment(experiment_id))
 
-    def get_experiment_by_name(self, name: str) -> Json | None:
+    def get_experiment_by_name(self, name: str) -> Experiment | None:
         """The experiment of a name, of any lifecycle stage."""
-        return self._get(lambda: self._tracking.get_experiment_by_name(name))
+        return self._get(parse.experiment, lambda: self._tracking.get_experiment_by_name(name))
 
-    def get_default_experiment(self, *, of_registry: bool = False) -> Json | None:
+    def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
         """The experiment that a server makes when it begins."""
         store = self._experiments_beside_registry() if of_registry else self._tracking
-        return self._get(lambda: store.get_experiment("0")) or self._get(
-            lambda: store.get_experiment_by_name("Default")
+        return self._get(parse.experiment, lambda: store.get_experiment("0")) or self._get(
+            parse.experiment, lambda: store.get_experiment_by_name("Default")
         )
 
     def other_workspaces(self) -> list[Gateway]:
         """None: a database with other workspaces in it cannot be opened."""
         return []
 
-    def get_run(self, run_id: str) -> Json | None:
-        """One run of any lifecycle stage, with the models that it read."""
-        return self._get(lambda: self._tracking.get_run(run_id))
+    def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
+        """One run of any lifecycle stage, with the models that it read, and what is wanted of it."""
+        parsed = partial(parse.run, wanted=wanted)
+        return self._get(parsed, lambda: self._tracking.get_run(run_id))
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
         """All that was ever logged to a metric, by run."""
@@ -265,9 +281,11 @@ class StoreGateway:
                 histories[run_id] = MetricHistory(len(stamps), min(stamps), max(stamps))
         return histories
 
-    def get_model_version(self, name: str, version: str) -> Json | None:
+    def get_model_version(self, name: str, version: str) -> VersionDetails | None:
         """One model version, with aliases."""
-        return self._get(lambda: self._registry.get_model_version(name, version))
+        return self._get(
+            parse.version_details, lambda: self._registry.get_model_version(name, version)
+        )
 
     def get_download_uri(self, name: str, version: str) -> str | None:
         """Where the files of a model version lie, as MLflow resolved it."""
@@ -279,13 +297,13 @@ class StoreGateway:
             raise
         return str(uri or "") or None
 
-    def get_registered_model(self, name: str) -> Json | None:
+    def get_registered_model(self, name: str) -> ModelDetails | None:
         """One registered model, with aliases and the newest version of each stage."""
-        return self._get(lambda: self._registry.get_registered_model(name))
+        return self._get(parse.model_details, lambda: self._registry.get_registered_model(name))
 
-    def get_logged_model(self, model_id: str) -> Json | None:
+    def get_logged_model(self, model_id: str) -> LoggedModel | None:
         """One logged model."""
-        return self._get(lambda: self._tracking.get_logged_model(model_id))
+        return self._get(parse.logged_model, lambda: self._tracking.get_logged_model(model_id))
 
     def delete_run(self, run_id: str) -> None:
         """Move a run to the trash."""
@@ -308,11 +326,11 @@ class StoreGateway:
         self._call(lambda: self._tracking.restore_experiment(experiment_id))
 
     def delete_model_version(self, name: str, version: str) -> None:
-        """Delete a model version for good."""
+        """Delete a model version permanently."""
         self._call(lambda: self._registry.delete_model_version(name, version))
 
     def delete_registered_model(self, name: str) -> None:
-        """Delete a registered model and all its versions for good."""
+        """Delete a registered model and all its versions permanently."""
         self._call(lambda: self._registry.delete_registered_model(name))
 
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
@@ -355,18 +373,18 @@ class StoreGateway:
     def _call(self, call: Callable[[], _T]) -> _T:
         return _guard(self._tracking_uri, call)
 
-    def _page(self, search: Callable[[], Any]) -> Page[Json]:
+    def _page(self, parsed: Callable[[Json], _T], search: Callable[[], Any]) -> Page[_T]:
         found = self._call(search)
-        return [_wire(entity) for entity in found], found.token or None
+        return [parsed(_payload(entity)) for entity in found], found.token or None
 
-    def _get(self, call: Callable[[], Any]) -> Json | None:
+    def _get(self, parsed: Callable[[Json], _T], call: Callable[[], Any]) -> _T | None:
         try:
             entity = self._call(call)
         except ServerError as error:
             if error.failure is Failure.NOT_FOUND:
                 return None
             raise
-        return None if entity is None else _wire(entity)
+        return None if entity is None else parsed(_payload(entity))
 
 
 def _view(view: str) -> int:
@@ -375,13 +393,13 @@ def _view(view: str) -> int:
     return int(ViewType.from_string(view.lower()))
 
 
-def _wire(entity: Any) -> Json:
+def _payload(entity: Any) -> Json:
     """Return the JSON that a server would send for an MLflow entity."""
     import orjson
     from mlflow.utils.proto_json_utils import message_to_json
 
-    json_parser: Json = orjson.loads(message_to_json(entity.to_proto()))
-    return json_parser
+    payload: Json = orjson.loads(message_to_json(entity.to_proto()))
+    return payload
 
 
 def _guard(uri: str, call: Callable[[], _T]) -> _T:

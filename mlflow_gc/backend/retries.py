@@ -1,18 +1,43 @@
-"""When to send a request again, and how long to wait before that."""
+"""Which failed requests are sent again, how often, and how long to wait before."""
 
 from __future__ import annotations
 
 import random
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
-from mlflow_gc.backend.interface import UNCLEAR, ServerError
+from mlflow_gc.backend.interface import TEMPORARY, UNCLEAR, ServerError
 
+_T = TypeVar("_T")
+
+ATTEMPTS = 5
+"""Of a read, and of a write that changes nothing when it is sent for the second time."""
 FIRST_WAIT_S = 0.5
 """Before the second attempt; doubled for each further one."""
 LONGEST_WAIT_S = 120.0
 """Also where the server asks for a longer one."""
 _ATTEMPTS = 3
+
+
+def retried(send: Callable[[], _T], stopped: threading.Event, attempts: int = ATTEMPTS) -> _T:
+    """Send a request, and send it again where it failed for a reason that may pass.
+
+    Args:
+        send: sends it once.
+        stopped: cuts waiting short, and ends it.
+        attempts: how many at most.
+
+    Raises:
+        ServerError: of the last attempt.
+    """
+    for attempt in range(1, attempts):
+        try:
+            return send()
+        except ServerError as error:
+            if error.failure not in TEMPORARY or stopped.wait(wait_s(error, attempt)):
+                raise
+    return send()
 
 
 def wait_s(error: ServerError, attempt: int) -> float:

@@ -2,7 +2,7 @@
 
 MLflow has no server id.  What comes closest is experiment 0 (``Default``): every store creates it
 once, stamps it with its own clock to the millisecond, and cannot be made to create it again short
-of deleting it for good.  The address is left out on purpose: the same server is reached by
+of deleting it permanently.  The address is left out on purpose: the same server is reached by
 different names from inside and outside a cluster, and through its database.
 
 A copy of a database has the fingerprint of the original; nothing that MLflow shows tells them
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Experiment, ServerInfo
 
 
@@ -24,18 +23,18 @@ def read_server_info(gateway: Gateway) -> ServerInfo:
     Raises:
         ServerError: it cannot be reached, does not accept us, or is no MLflow server.
     """
-    basics = gateway.basics()
-    tracking = _fingerprint(gateway, basics.tracking_uri, of_registry=False)
+    metadata = gateway.server_metadata()
+    tracking = _fingerprint(gateway, metadata.tracking_uri, of_registry=False)
     registry = (
-        _fingerprint(gateway, basics.registry_uri, of_registry=True)
+        _fingerprint(gateway, metadata.registry_uri, of_registry=True)
         if gateway.registry_is_separate
         else tracking
     )
     return ServerInfo(
-        tracking_uri=basics.tracking_uri,
-        registry_uri=basics.registry_uri,
-        mlflow_version=basics.version,
-        workspace=basics.workspace,
+        tracking_uri=metadata.tracking_uri,
+        registry_uri=metadata.registry_uri,
+        mlflow_version=metadata.version,
+        workspace=metadata.workspace,
         identity=f"tracking:{tracking} registry:{registry}",
     )
 
@@ -51,7 +50,7 @@ def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:
         found = None
     if found is None:
         return unknown_identity(uri)
-    return fingerprint(json_parser.experiment(found))
+    return fingerprint(found)
 
 
 def unknown_identity(uri: str) -> str:

@@ -21,7 +21,7 @@ from mlflow_gc.cli.output import say
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError, UsageProblem
-from mlflow_gc.plan.file import refuse_overwriting
+from mlflow_gc.plan.writer import refuse_overwriting
 from mlflow_gc.workflows.reporter import Listener, State
 
 FORMAT = "mlflow-gc/events"

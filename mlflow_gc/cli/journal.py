@@ -28,7 +28,7 @@ def merge(
     """Put the journals of a plan's shards together, for restore and for the record."""
     from mlflow_gc.apply.journal.file import merge_journals, read_journal
     from mlflow_gc.cli.output import put, say
-    from mlflow_gc.plan.file import write
+    from mlflow_gc.plan.writer import write
 
     sessions = [session for path in journals for session in read_journal(path)]
     merged = merge_journals(sessions)

@@ -31,8 +31,8 @@ def init(
 ) -> None:
     """Write a commented policy to begin with, and its schema for editors."""
     from mlflow_gc.cli.output import put, say
-    from mlflow_gc.plan.file import refuse_overwriting, write
     from mlflow_gc.plan.schema import SCHEMAS, schema_text
+    from mlflow_gc.plan.writer import refuse_overwriting, write
     from mlflow_gc.policy.loader import DEFAULT_NAMES, starter
 
     if str(out) == "-":

@@ -77,9 +77,9 @@ def prune(
     from mlflow_gc.cli.output import console, say
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import MARKS
-    from mlflow_gc.plan.file import pieces, refuse_overwriting, write
     from mlflow_gc.plan.sharding import Shard
     from mlflow_gc.plan.verification import load_plan, verify, verify_applyable
+    from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import outcomes, plan_text
     from mlflow_gc.settings import resolve_connection
     from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected

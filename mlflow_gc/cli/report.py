@@ -38,8 +38,8 @@ def report(
     from mlflow_gc.cli.output import console, put, say
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import MARKS
-    from mlflow_gc.plan.file import pieces, refuse_overwriting, write
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
+    from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import plan_text
     from mlflow_gc.settings import resolve_connection
     from mlflow_gc.workflows.policy import resolve_policy

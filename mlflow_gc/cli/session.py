@@ -62,7 +62,7 @@ class Session:
     def end(self, exit_code: int) -> None:
         """Close the connections to the server, and tell everybody how the command ended."""
         # Looked up, because most commands need neither MLflow nor the network.
-        if (connections := sys.modules.get("mlflow_gc.backend.rest.http_client")) is not None:
+        if (connections := sys.modules.get("mlflow_gc.backend.rest.connections")) is not None:
             connections.close_session()
         if self._progress is not None:
             self._progress.finish(exit_code, self._error)

@@ -24,8 +24,8 @@ def show(
 ) -> int:
     """Show what a plan deletes, what it keeps, and why."""
     from mlflow_gc.cli.output import console, put, say
-    from mlflow_gc.plan.file import pieces
     from mlflow_gc.plan.verification import distrust, load_plan
+    from mlflow_gc.plan.writer import pieces
     from mlflow_gc.render.terminal import plan_text
 
     if most_bytes is not None and (everything or output_format is not options.Format.MARKDOWN):

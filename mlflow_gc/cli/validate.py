@@ -76,7 +76,8 @@ def _validate_yaml(path: Path) -> str:
 def _validate_events(path: Path) -> str:
     from mlflow_gc.cli.events import FORMAT, FORMAT_VERSION
     from mlflow_gc.plan import schema
-    from mlflow_gc.plan.file import parse_json, read_bytes
+    from mlflow_gc.plan.reader import read_bytes
+    from mlflow_gc.plan.strict_json import parse_json
     from mlflow_gc.plan.verification import check_format
 
     lines = read_bytes(path, "events file").splitlines()

@@ -7,7 +7,6 @@ parameter, so it holds a digest.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from mlflow_gc.domain.canonical_json import digest
 
@@ -41,28 +40,3 @@ def content_digest(
         sorted([model_id, str(step)] for model_id, step in outputs),
     ]
     return digest(content)[:_LENGTH]
-
-
-def content_of_wire(run: dict[str, Any]) -> str:
-    """Return the digest of a ``runs/search`` or ``runs/get`` entry.
-
-    Only ``runs/get`` knows the logged models that a run read (3.0 to 3.18).
-    """
-    data, read = run.get("data") or {}, run.get("inputs") or {}
-    put_out = (run.get("outputs") or {}).get("model_outputs") or ()
-    return content_digest(
-        params=[_pair(param) for param in data.get("params") or ()],
-        datasets=[_dataset(entry) for entry in read.get("dataset_inputs") or ()],
-        inputs=[str(model.get("model_id")) for model in read.get("model_inputs") or ()],
-        outputs=[(str(model.get("model_id")), int(model.get("step") or 0)) for model in put_out],
-    )
-
-
-def _dataset(entry: dict[str, Any]) -> Dataset:
-    dataset = entry.get("dataset") or {}
-    tags = [_pair(tag) for tag in entry.get("tags") or ()]
-    return str(dataset.get("name") or ""), str(dataset.get("digest") or ""), tags
-
-
-def _pair(entry: dict[str, Any]) -> tuple[str, str]:
-    return str(entry.get("key") or ""), str(entry.get("value") or "")

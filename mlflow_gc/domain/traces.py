@@ -19,6 +19,15 @@ from dataclasses import dataclass, field, replace
 from mlflow_gc.domain.canonical_json import digest
 from mlflow_gc.domain.entities import TRACES_UNREAD, Assessment, Diagnostic, Run
 
+SOURCE_RUN = "mlflow.sourceRun"
+"""Metadata of a trace: the run that was active when it was made."""
+
+_NAMED_RUN = re.compile(
+    # The server shows a value that is no text as Python does, and in quotes.
+    r"""mlflow\.assessment\.sourceRunId\\?["']\s*:\s*\\?["']([^"'\\]+)""",
+    re.IGNORECASE,
+)
+"""In the metadata of an assessment: the run that made it."""
 _LOST_SINCE = (3, 11)
 _LENGTH = len("sha256:") + 32
 _SUM = 1 << 128
@@ -111,3 +120,15 @@ def are_assessments_lost(version: str | None) -> bool:
     """Tell whether deleting a run deletes assessments, by the version of MLflow; when in doubt, yes."""
     found = re.match(r"(\d+)\.(\d+)", version or "")
     return found is None or (int(found[1]), int(found[2])) >= _LOST_SINCE
+
+
+def named_runs(metadata: str) -> frozenset[str]:
+    """Return the runs that the metadata of an assessment names, in lower case.
+
+    MLflow looks for key and id as one text, wherever that stands, to delete what has it; MySQL and
+    SQL Server do so without regard to case.
+
+    Args:
+        metadata: as JSON, or what stands in its place in the database.
+    """
+    return frozenset(found.lower() for found in _NAMED_RUN.findall(metadata))

@@ -12,9 +12,11 @@ from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.domain.entities import Inventory, ReadFrom, ServerInfo
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.inventory import scan
-from mlflow_gc.inventory.scan import Progress
-from mlflow_gc.inventory.traces import read_traces
+from mlflow_gc.inventory import lookup
+from mlflow_gc.inventory.probe import probe
+from mlflow_gc.inventory.progress import Progress
+from mlflow_gc.inventory.scan import scan
+from mlflow_gc.inventory.traces import read_traces, with_traces
 
 
 class Reader(Protocol):
@@ -74,27 +76,27 @@ class GatewayReader:
 
     def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
         """Read all that is there."""
-        return scan.scan(self.gateway, progress, wanted=wanted, workspace=self.server.workspace)
+        return scan(self.gateway, progress, wanted=wanted, workspace=self.server.workspace)
 
     def read_inputs(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
         """Return the inventory with the logged models that runs read."""
-        return scan.read_inputs(self.gateway, inventory, run_ids, progress)
+        return lookup.read_inputs(self.gateway, inventory, run_ids, progress)
 
     def read_histories(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
         """Return the inventory with the times of all that was ever logged to metrics of runs."""
         runs = (inventory.runs[run_id] for run_id in run_ids)
-        found = scan.read_histories(self.gateway, runs, progress)
+        found = lookup.read_histories(self.gateway, runs, progress)
         return replace(inventory, runs={**inventory.runs, **found})
 
     def read_contents(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
         """Return the inventory with digests over parameters, datasets and models of runs."""
-        found = scan.read_contents(
+        found = lookup.read_contents(
             self.gateway,
             (inventory.runs[run_id] for run_id in run_ids),
             with_inputs=bool(inventory.logged_models),
@@ -109,7 +111,7 @@ class GatewayReader:
         traces = inventory.traces or read_traces(
             self.gateway, sorted(inventory.experiments), progress
         )
-        return scan.with_traces(inventory, traces, run_ids)
+        return with_traces(inventory, traces, run_ids)
 
     def probe(
         self,
@@ -120,9 +122,7 @@ class GatewayReader:
         progress: Progress,
     ) -> Inventory:
         """Return the inventory with a look into experiments that may be deleted."""
-        return scan.probe(
-            self.gateway, inventory, experiment_ids, since_ms=since_ms, progress=progress
-        )
+        return probe(self.gateway, inventory, experiment_ids, since_ms=since_ms, progress=progress)
 
 
 @contextmanager

@@ -15,13 +15,14 @@ import itertools
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
-from mlflow_gc.backend.adaptive_concurrency import Pace
+from mlflow_gc.backend.adaptive_concurrency import AdaptiveLimiter
 from mlflow_gc.backend.interface import REPEATS, Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Run
 from mlflow_gc.domain.tag_selection import Wanted
+from mlflow_gc.inventory.progress import Progress, no_progress
 
 RUNS_A_PAGE = 2000
 _FIRST_RUNS = 200
@@ -29,7 +30,7 @@ _FIRST_RUNS = 200
 _RUNS_OF_ONE_MOMENT = 10_000
 """Pages are longer where all runs of a page began in the same millisecond: only offsets are left."""
 _PARTS_OF_ONE_MOMENT = 4
-"""Such pages are large, and what is under way at once has to fit into memory."""
+"""Such pages are large, and what is in flight at once has to fit into memory."""
 _ORDER = ("attributes.start_time ASC",)
 _FILLED = 0.7
 """A part that is expected to fill its page to the last run would often need a second one."""
@@ -90,16 +91,16 @@ def read_runs(
     experiment_ids: Sequence[Sequence[str]],
     runs: MutableMapping[str, Run],
     wanted: Wanted | None = None,
-    progress: Callable[[str, int], None] = lambda _what, _count: None,
+    progress: Progress = no_progress,
 ) -> None:
     """Read the active runs of experiments.
 
     Args:
         gateway: where to read.
-        experiment_ids: groups of experiments; those of one group are asked for together.
+        experiment_ids: groups of experiments; those of one group are searched together.
         runs: by id; grows.
         wanted: what to keep of their metrics and tags.
-        progress: told how many are new.
+        progress: called with how many are new.
 
     Raises:
         ServerError: a page could not be read; what was read until then is in ``runs``.
@@ -117,13 +118,13 @@ class _RunScan:
         gateway: Gateway,
         runs: MutableMapping[str, Run],
         wanted: Wanted | None,
-        progress: Callable[[str, int], None],
+        progress: Progress,
     ) -> None:
         self._gateway = gateway
         self._runs = runs
         self._wanted = wanted
         self._progress = progress
-        self._pace = Pace(gateway.max_parallel)
+        self._limiter = AdaptiveLimiter(gateway.max_parallel)
         self._waiting: deque[_Window] = deque()
         self._busy = 0
         self._changed = threading.Condition()
@@ -148,7 +149,7 @@ class _RunScan:
             self._read_rest(experiment_ids, token)
 
     def _work_in_threads(self) -> None:
-        # Daemons: an interrupt ends the process without waiting for pages under way.
+        # Daemons: an interrupt ends the process without waiting for pages in flight.
         threads = [
             threading.Thread(target=self._work, name=f"runs-{n}", daemon=True)
             for n in range(self._gateway.max_parallel)
@@ -192,9 +193,9 @@ class _RunScan:
 
     def _read(self, window: _Window) -> Sequence[_Window]:
         """Read one page and return what is left of its window."""
-        with self._pace.request() as answer:
+        with self._limiter.request() as response:
             page, token = self._search(window)
-            answer.size = len(page) if len(page) >= window.size // 2 else 0
+            response.size = len(page) if len(page) >= window.size // 2 else 0
         with self._taking:
             known = len(self._runs)
             self._runs.update((run.run_id, run) for run in page)
@@ -210,7 +211,7 @@ class _RunScan:
         # Nowhere to go on from: one moment, or an empty page with a token (page filters of servers
         # with permissions).
         if token in window.seen:
-            raise ServerError(REPEATS, Failure.GARBLED)
+            raise ServerError(REPEATS, Failure.INVALID_RESPONSE)
         return self._go_on_at(token, window)
 
     def _go_on_at(self, token: str, window: _Window) -> list[_Window]:
@@ -284,7 +285,7 @@ class _RunScan:
 
         MLflow puts them behind all others, so they are where an offset of the number of known runs
         leads.  A token of another form than its own stores hand out cannot be made here; then they
-        are looked for only where they would matter (``scan.probe`` and the second look of a prune).
+        are looked for only where they would matter (``probe.py`` and the re-check before a delete).
         """
         if _offset_of(first_token) is None:
             return

@@ -1,4 +1,4 @@
-"""Reading the traces of a server.
+"""Read the traces of a server.
 
 No search finds the assessments of a run, over REST they are only part of their traces: all traces are
 read once.
@@ -6,19 +6,20 @@ read once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from mlflow_gc.backend.interface import REPEATS, Failure, Gateway, ServerError
-from mlflow_gc.domain.entities import Trace
+from mlflow_gc.domain.entities import Inventory, Trace
 from mlflow_gc.domain.traces import Traces
-
-_EXPERIMENTS_A_CALL = 1000
+from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
+from mlflow_gc.inventory.progress import Progress, no_progress
 
 
 def read_traces(
     gateway: Gateway,
     experiment_ids: Sequence[str],
-    progress: Callable[[str, int], None] = lambda _what, _count: None,
+    progress: Progress = no_progress,
 ) -> Traces:
     """Read the traces of experiments.
 
@@ -26,9 +27,9 @@ def read_traces(
         ServerError: they cannot be read, for another reason than that this account may not.
     """
     traces = Traces(gateway.loses_assessments)
-    for start in range(0, len(experiment_ids), _EXPERIMENTS_A_CALL):
+    for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):
         try:
-            for page in _pages(gateway, experiment_ids[start : start + _EXPERIMENTS_A_CALL]):
+            for page in _pages(gateway, ids):
                 for trace in page:
                     if trace.run_id:
                         traces.add_trace(trace.trace_id, trace.run_id)
@@ -40,6 +41,24 @@ def read_traces(
                 raise
             return Traces(traces.are_lost, hidden=error.message)
     return traces
+
+
+def with_traces(inventory: Inventory, traces: Traces, run_ids: Iterable[str]) -> Inventory:
+    """Return the inventory with what traces say about runs.
+
+    Args:
+        inventory: what is known.
+        traces: of all its experiments.
+        run_ids: the runs that it matters for.
+    """
+    found = {run_id: traces.of(inventory.runs[run_id]) for run_id in run_ids}
+    news = () if inventory.traces else tuple(traces.diagnostics())
+    return replace(
+        inventory,
+        runs={**inventory.runs, **found},
+        traces=traces,
+        diagnostics=(*inventory.diagnostics, *news),
+    )
 
 
 def _pages(gateway: Gateway, experiment_ids: Sequence[str]) -> Iterator[list[Trace]]:
@@ -61,7 +80,7 @@ def _pages(gateway: Gateway, experiment_ids: Sequence[str]) -> Iterator[list[Tra
         if last is not None and (since is None or last > since):
             since, token, at_border, tokens = last, None, set(), set()
         elif token in tokens:
-            raise ServerError(REPEATS, Failure.GARBLED)
+            raise ServerError(REPEATS, Failure.INVALID_RESPONSE)
         else:  # more than a page of one moment
             tokens.add(token)
         at_border.update(trace.trace_id for trace in found if trace.time_ms == since)

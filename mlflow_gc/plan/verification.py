@@ -15,9 +15,9 @@ from mlflow_gc.invocation import command
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.builder import FORECAST, FORMAT, FORMAT_VERSION, GUARD
 from mlflow_gc.plan.digest import plan_id
-from mlflow_gc.plan.file import read_plan
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none
+from mlflow_gc.plan.reader import read_plan
 from mlflow_gc.retention.guards import COUNTED, GROUPS
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule

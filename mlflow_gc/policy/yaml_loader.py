@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_gc.errors import GcError, UsageProblem
-from mlflow_gc.plan.file import read_bytes
+from mlflow_gc.plan.reader import read_bytes
 
 _MAX_BYTES = 100_000
 _MAX_NODES = 10_000

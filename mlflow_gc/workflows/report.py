@@ -10,7 +10,7 @@ from mlflow_gc.backend.interface import Gateway, ServerError
 from mlflow_gc.domain.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.reader import Reader, open_reader
-from mlflow_gc.inventory.scan import refused_names
+from mlflow_gc.inventory.registry import refused_names
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.plan.lazy_entries import Document

@@ -108,8 +108,8 @@ def test_a_server_whose_pages_are_elsewhere_is_asked_run_by_run(bench: Bench, pr
 def test_histories_longer_than_an_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are cut off after so many values, in the middle of a run."""
     from mlflow_gc.backend.connect import connect
-    from mlflow_gc.backend.rest import backend
-    from mlflow_gc.inventory import scan
+    from mlflow_gc.backend.rest import metric_histories
+    from mlflow_gc.inventory.lookup import read_histories
     from mlflow_gc.settings import resolve_connection
 
     world = bench.world
@@ -122,8 +122,8 @@ def test_histories_longer_than_an_answer(bench: Bench, monkeypatch: pytest.Monke
     found, _ = gateway.search_runs([home])
     assert {run.newest_metric_time for run in found} <= {world.ago(OLD), world.ago(FRESH)}
     for page in (1, 2, 3, 5, 100):
-        monkeypatch.setattr(backend, "_HISTORY_PAGE", page)
-        for run in scan.read_histories(gateway, found).values():
+        monkeypatch.setattr(metric_histories, "_ENTRIES_A_PAGE", page)
+        for run in read_histories(gateway, found).values():
             assert run.newest_metric_time == world.ago(FRESH), page
             assert run.oldest_metric_time == world.ago(OLD + 1), page
 

@@ -27,7 +27,7 @@ FOREVER = float("inf")
 
 def _said(uri: str) -> str:
     with pytest.raises(GcError) as caught:
-        connect(resolve_connection(tracking_uri=uri)).basics()
+        connect(resolve_connection(tracking_uri=uri)).server_metadata()
     return f"{caught.value.message} {caught.value.hint or ''}"
 
 

@@ -711,7 +711,7 @@ def test_an_experiment_that_pages_leave_out_is_asked_for(bench: Bench) -> None:
 
     def search(**kwargs: object) -> object:
         found, token = read(**kwargs)  # type: ignore[arg-type]
-        missing.extend(str(e["experiment_id"]) for e in found[1:2])
+        missing.extend(e.experiment_id for e in found[1:2])
         return found[:1] + found[2:], token
 
     gateway.search_experiments = search  # type: ignore[method-assign,assignment]

@@ -12,7 +12,7 @@ from support import depth
 from unit.busy_server import busy_plan
 
 from mlflow_gc.domain.timestamps import now_ms
-from mlflow_gc.plan.file import pieces, write
+from mlflow_gc.plan.writer import pieces, write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -35,7 +35,7 @@ from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.domain import timestamps
 from mlflow_gc.domain.kinds import KINDS
-from mlflow_gc.plan.file import render
+from mlflow_gc.plan.writer import render
 from mlflow_gc.render.markdown import check_markdown
 from mlflow_gc.render.terminal import check_text
 

@@ -23,8 +23,8 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.builder import build_plan
-from mlflow_gc.plan.file import render
 from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.writer import render
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule

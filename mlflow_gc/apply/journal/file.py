@@ -25,8 +25,9 @@ from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.file import read_bytes, refuse_ambiguous
 from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.reader import read_bytes
+from mlflow_gc.plan.strict_json import refuse_ambiguous
 from mlflow_gc.plan.verification import check_format
 
 FORMAT = "mlflow-gc/journal"

@@ -12,10 +12,9 @@ from functools import partial
 
 from mlflow_gc.apply.recheck.live_reader import NESTED, LiveReader
 from mlflow_gc.backend.interface import Gateway, pages
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Inventory, LoggedModel, Run
 from mlflow_gc.domain.timestamps import now_ms
-from mlflow_gc.inventory.scan import EXPERIMENTS_A_CALL, chunks, parents_above
+from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks, parents_above
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.engine import decide
@@ -205,7 +204,7 @@ class Dependents:
                 self._known_models.add(model_id)
                 model = self._gateway.get_logged_model(model_id)
                 if model is not None:
-                    self._add_model(json_parser.logged_model(model))
+                    self._add_model(model)
 
     def _with_inputs(self, runs: Iterable[Run]) -> list[Run]:
         """Return runs outside the plan; with the logged models that they read, if that matters."""
@@ -243,7 +242,7 @@ class Dependents:
         """Add the logged models of some experiments that planned runs made."""
         for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):
             for model in pages(partial(self._gateway.search_logged_models, ids)):
-                self._add_model(json_parser.logged_model(model))
+                self._add_model(model)
 
     def _add_model(self, model: LoggedModel) -> None:
         self._known_models.add(model.model_id)

@@ -23,20 +23,14 @@ from mlflow_gc.apply.recheck.live_dependents import Dependents
 from mlflow_gc.apply.recheck.live_groups import LiveGroups
 from mlflow_gc.apply.recheck.live_reader import LiveReader
 from mlflow_gc.apply.recheck.live_registry import RegistryView
-from mlflow_gc.backend.interface import Failure, Gateway, Json, ServerError
-from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.backend.interface import Failure, Gateway, ModelDetails, ServerError
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.domain.source_references import possible_runs_behind
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import ExitCode
-from mlflow_gc.inventory.scan import (
-    IDS_A_CALL,
-    is_refused,
-    parents_above,
-    probe,
-    read_contents,
-    read_histories,
-)
+from mlflow_gc.inventory.lookup import IDS_A_CALL, parents_above, read_contents, read_histories
+from mlflow_gc.inventory.probe import probe
+from mlflow_gc.inventory.registry import is_refused
 from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.retention.decision import Decisions
@@ -322,37 +316,37 @@ class LiveEvidence:
         """Read a planned model version with all versions that matter to it."""
         read_at, registry = self._fresh(), self.registry
         name, number = entry["name"], entry["version"]
-        model, refusal = self._registered_model(name)
-        found = self._gateway.get_model_version(name, number) if model is not None else None
-        if model is None or found is None:
+        details, refusal = self._registered_model(name)
+        found = self._gateway.get_model_version(name, number) if details is not None else None
+        if details is None or found is None:
             return RegistryEvidence(read_at, _NOTHING, refusal=refusal)
         inventory = replace(
             _NOTHING,
-            registered_models={**registry.models, name: json_parser.registered_model(model)},
+            registered_models={**registry.models, name: details.model},
             model_versions={
-                **self._versions_of(model),
+                **self._versions_of(details),
                 **registry.copies_of(name, number),
-                (name, number): json_parser.model_version(found),
+                (name, number): found.version,
             },
             workspace=self._workspace,
         )
-        return RegistryEvidence(read_at, inventory, json_parser.version_aliases(found))
+        return RegistryEvidence(read_at, inventory, found.aliases)
 
     def of_registered_model(self, entry: Document) -> RegistryEvidence:
         """Read a planned registered model with its versions."""
         read_at = self._fresh()
-        model, refusal = self._registered_model(entry["name"])
-        if model is None:
+        details, refusal = self._registered_model(entry["name"])
+        if details is None:
             return RegistryEvidence(read_at, _NOTHING, refusal=refusal)
         inventory = replace(
             _NOTHING,
-            registered_models={entry["name"]: json_parser.registered_model(model)},
-            model_versions=self._versions_of(model),
+            registered_models={entry["name"]: details.model},
+            model_versions=self._versions_of(details),
             workspace=self._workspace,
         )
         return RegistryEvidence(read_at, inventory)
 
-    def _registered_model(self, name: str) -> tuple[Json | None, str]:
+    def _registered_model(self, name: str) -> tuple[ModelDetails | None, str]:
         """Return a registered model, None where there is none, and why its name is refused."""
         try:
             return self._gateway.get_registered_model(name), ""
@@ -361,8 +355,8 @@ class LiveEvidence:
                 raise
             return None, error.message
 
-    def _versions_of(self, model: Json) -> Mapping[tuple[str, str], ModelVersion]:
-        return self.registry.versions_now(model, ranked=self._policy.ranks_versions)
+    def _versions_of(self, details: ModelDetails) -> Mapping[tuple[str, str], ModelVersion]:
+        return self.registry.versions_now(details, ranked=self._policy.ranks_versions)
 
     # -- shared --------------------------------------------------------------------------------
 

@@ -11,13 +11,12 @@ from functools import partial
 
 from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway, pages
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Run
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.errors import Refused
+from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.inventory.run_scanner import read_runs
-from mlflow_gc.inventory.scan import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.verification import guard_hint
 from mlflow_gc.retention.guards import Share, Tally, tripped
@@ -89,7 +88,7 @@ def _tally_now(
     counts_models = plan["summary"]["registered_models"]["scanned"] > 0
     experiments = {entry["experiment_id"] for entry in plan["experiments"]}
     search = partial(gateway.search_experiments, view="ACTIVE_ONLY")
-    active = {json_parser.experiment(found).experiment_id for found in pages(search)}
+    active = {found.experiment_id for found in pages(search)}
     other_versions = Counter(
         name for name, v in recheck.evidence.registry.versions if (name, v) not in keys
     )

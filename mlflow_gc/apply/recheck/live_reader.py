@@ -9,16 +9,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mlflow_gc.backend.interface import Gateway, pages
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import Experiment, LoggedModel, Run
 from mlflow_gc.domain.tag_selection import Wanted
-from mlflow_gc.inventory.scan import (
-    EXPERIMENTS_A_CALL,
-    IDS_A_CALL,
-    chunks,
-    read_experiments,
-    runs_by_id,
-)
+from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, IDS_A_CALL, chunks, runs_by_id
+from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.plan.lazy_entries import Document
 
 NESTED = "tags.`mlflow.parentRunId` LIKE '%'"
@@ -50,7 +44,7 @@ class LiveReader:
     def read_experiment_ids(self, filter_string: str = "") -> set[str]:
         """Add experiments to those that are known, and return their ids."""
         search = partial(self._gateway.search_experiments, view="ALL", filter_string=filter_string)
-        found = {json_parser.experiment(e).experiment_id for e in pages(search)}
+        found = {e.experiment_id for e in pages(search)}
         self.experiment_ids = sorted(found.union(self.experiment_ids))
         return found
 
@@ -63,7 +57,7 @@ class LiveReader:
         # Pages may miss one while others are purged; what is not there is not there by its id.
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             rest = pool.map(self._gateway.get_experiment, sorted(experiment_ids - found.keys()))
-            read = [json_parser.experiment(each) for each in rest if each]
+            read = [each for each in rest if each]
         return {**found, **{experiment.experiment_id: experiment for experiment in read}}
 
     def search(self, experiment_ids: Sequence[str], **kwargs: Any) -> Iterator[Run]:
@@ -119,8 +113,8 @@ class LiveReader:
             wanted: what to keep of their tags and metrics; None for all tags and no metric.
         """
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
-            found = pool.map(self._gateway.get_run, sorted(run_ids))
-            return [json_parser.run(run, wanted) for run in found if run]
+            get_run = partial(self._gateway.get_run, wanted=wanted)
+            return [run for run in pool.map(get_run, sorted(run_ids)) if run]
 
     def newest_logged_models(self, experiment_ids: Sequence[str]) -> Mapping[str, LoggedModel]:
         """Return the newest logged model of each experiment that holds some; few do."""
@@ -128,7 +122,7 @@ class LiveReader:
         if not experiment_ids or not newest(experiment_ids)[0]:
             return {}
         found = [each for i in experiment_ids for each in newest([i])[0]]
-        return {model.model_id: model for model in map(json_parser.logged_model, found)}
+        return {model.model_id: model for model in found}
 
     def holds_logged_models(self) -> bool:
         """Tell whether the server holds logged models, which runs may have read."""

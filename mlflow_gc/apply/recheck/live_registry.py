@@ -18,15 +18,14 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from functools import partial
 
-from mlflow_gc.backend.interface import Gateway, Json, pages
-from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.backend.interface import Gateway, ModelDetails, pages
 from mlflow_gc.domain.entities import LoggedModel, ModelVersion, RegisteredModel
 from mlflow_gc.domain.source_references import copied_from
 from mlflow_gc.domain.timestamps import now_ms
-from mlflow_gc.inventory.scan import (
+from mlflow_gc.inventory.lookup import read_logged_models_of
+from mlflow_gc.inventory.registry import (
     PROMPTS,
     read_hidden_versions,
-    read_logged_models_of,
     read_registry,
     resolve_storage,
 )
@@ -105,8 +104,7 @@ class RegistryView:
                 order_by=["last_updated_timestamp DESC"],
                 max_results=_MODELS_A_PAGE,
             )
-            for count, found in enumerate(pages(search), 1):
-                model = json_parser.registered_model(found)
+            for count, model in enumerate(pages(search), 1):
                 if model != self.models.get(model.name):
                     touched[model.name] = None
                 self.models[model.name] = model
@@ -124,29 +122,28 @@ class RegistryView:
         return {key: self.versions[key] for key in self._by_model.get(name, ())}
 
     def versions_now(
-        self, response: Json, *, ranked: bool
+        self, details: ModelDetails, *, ranked: bool
     ) -> Mapping[tuple[str, str], ModelVersion]:
         """Return the versions of a registered model, as far as they matter to one of them.
 
-        This view was read some seconds ago; the response about the model is of now, and names the
+        This view was read some seconds ago; what is given here is of now, and names the
         highest version of each stage (2.3.0 to 3.18.0).  A higher one was deleted meanwhile, and
         outranks nothing.
 
         Args:
-            response: a ``registered-models/get`` response.
+            details: the model as it is now.
             ranked: how many versions are above one matters, too.
 
         Raises:
             ServerError: they cannot be read.
         """
-        model = json_parser.registered_model(response)
+        model = details.model
         known: Mapping[tuple[str, str], ModelVersion] = self.of_model(model.name)
         if ranked and model != self.models.get(model.name):
             # Which of the lower ones are left decides how many there are above one.
             read = self.read_versions_of(model)
             known = known if read is None else read
-        found = map(json_parser.model_version, response.get("latest_versions") or ())
-        newest = {version.current_stage: version for version in found}
+        newest = {version.current_stage: version for version in details.latest_versions}
         if newest:
             known = {
                 key: version
@@ -187,10 +184,9 @@ class RegistryView:
         versions: dict[tuple[str, str], ModelVersion] = {}
         for prompt in ("", f" AND {PROMPTS}"):
             filter_string = f"name = {quote}{model.name}{quote}{prompt}"
-            for found in pages(
+            for version in pages(
                 partial(self._gateway.search_model_versions, filter_string=filter_string)
             ):
-                version = json_parser.model_version(found)
                 versions[version.name, version.version] = version
         read_hidden_versions(self._gateway, model, versions)
         return versions

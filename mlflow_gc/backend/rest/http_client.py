@@ -1,105 +1,134 @@
-"""The connections on which MLflow's HTTP client sends our requests: kept open, acknowledged at once.
+"""Requests to one server, through MLflow's own HTTP client.
 
-A server that writes a response in two small pieces (uvicorn: head, then body) holds the second one
-back until the first is acknowledged, and Linux delays that by 40 ms on a connection that is kept
-open.  A delete takes less than a millisecond without that wait.
+That client (``mlflow.utils.rest_utils.http_request``) brings credentials, TLS settings, client
+certificates, SigV4 and auth plugins.  Its automatic retries are switched off here: it re-sends
+every verb on every 5xx, so one refused delete would be sent eight times over four minutes
+(docs/explanation/mlflow-facts.md#client-retries-everything).  Reads are retried by us; writes
+never are.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-from typing import Any
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from mlflow_gc.backend import retries
+from mlflow_gc.backend.credentials import GivenCredentials, account_of, host_credentials
+from mlflow_gc.backend.interface import Json
+from mlflow_gc.backend.rest.connections import NO_RETRIES
+from mlflow_gc.backend.rest.response_errors import checked, decode, no_response, skew_ms
+from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.settings import redact_uri
 
-_HOSTS = 4
-"""The tracking server and a registry elsewhere, each also behind a proxy."""
-NO_RETRIES: dict[str, Any] = {
-    "max_retries": 0,
-    "retry_codes": frozenset(),
-    "raise_on_status": False,
-    "respect_retry_after_header": True,
-    # Of no use without retries; fixed, because MLflow keeps a session for each combination.
-    "backoff_factor": 0,
-    "backoff_jitter": 0.0,
-}
-"""How ``http_request`` is called: MLflow has one session per process for these arguments."""
+_T = TypeVar("_T")
 
 
-def open_session(max_parallel: int) -> None:
-    """Prepare MLflow's session for :data:`NO_RETRIES` for so many connections, all new.
-
-    Nothing else in the process uses that session: MLflow itself always retries.  What an earlier
-    command left in it (connections, cookies of another login) is dropped.
+class HttpClient:
+    """Sends requests to one server.
 
     Args:
-        max_parallel: connections that are kept open; more at once would be opened and closed for
-            each request.  MLFLOW_HTTP_POOL_MAXSIZE, where it is set, counts instead.
+        uri: of the server; credentials in it are used and never shown.
+        token: bearer token, or None; MLflow's own reading of its variable does not count.
+        slots: limits how many requests are in flight at once, to all servers that share it.
+        stopped: set to cut waiting between attempts short.
+
+    Attributes:
+        address: of the server, as errors tell it.
+        credentials: MLflow's, with the host.
+        account: the user name that was sent last; empty where none was.
+        clock_skew_ms: how far the server's clock is ahead of this machine's, by its ``Date`` headers.
     """
-    close_session()
-    wanted = os.environ.get("MLFLOW_HTTP_POOL_MAXSIZE", "")
-    kept_open = int(wanted) if wanted.isdecimal() else max_parallel
-    for adapter in _adapters():
-        adapter.init_poolmanager(_HOSTS, kept_open)
-        # Only Linux can, and only Linux needs it.
-        if hasattr(socket, "TCP_QUICKACK"):
-            adapter.poolmanager.pool_classes_by_scheme = {
-                "http": _PromptHTTPConnectionPool,
-                "https": _PromptHTTPSConnectionPool,
-            }
 
+    def __init__(
+        self,
+        uri: str,
+        token: str | None,
+        *,
+        slots: AbstractContextManager[Any],
+        stopped: threading.Event,
+    ) -> None:
+        self.address = redact_uri(uri)
+        self.credentials = host_credentials(uri, token)
+        self.account = ""
+        self.clock_skew_ms = 0
+        self.stopped = stopped
+        self._slots = slots
 
-def close_session() -> None:
-    """Close the connections that are kept open, and forget cookies."""
-    for adapter in _adapters():
-        for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
-            # Clearing it alone leaves that to the finalizers of the pools (urllib3 2).
-            for host in manager.pools.keys():  # noqa: SIM118 - no dictionary: refuses to be iterated
-                manager.pools[host].close()
-        adapter.close()
+    def request(
+        self,
+        decode: Callable[[bytes], _T],
+        method: str,
+        path: str,
+        *,
+        attempts: int,
+        **arguments: Any,
+    ) -> _T:
+        """Send a request, so often at most, and return its response as it is decoded.
 
+        The other arguments are those of :meth:`send`.
 
-def _adapters() -> set[HTTPAdapter]:
-    """Return the adapters of MLflow's session for :data:`NO_RETRIES`, without cookies.
+        Raises:
+            ServerError: of the last attempt; AMBIGUOUS also where the response was cut off.
+        """
+        return retries.retried(
+            lambda: decode(self.send(method, path, **arguments)), self.stopped, attempts
+        )
 
-    One serves both schemes (3.10 to 3.18).
-    """
-    try:
-        from mlflow.utils.request_utils import _get_request_session
-    except ImportError:  # a private function: without it all works, only slower
-        return set()
-    session: requests.Session = _get_request_session(**NO_RETRIES)
-    session.cookies.clear()
-    return {a for a in session.adapters.values() if isinstance(a, HTTPAdapter)}
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        as_json: bool = True,
+        headers: dict[str, str] | None = None,
+        **arguments: Any,
+    ) -> bytes:
+        """Send one request, once, and return the body of the response.
 
+        Args:
+            method: GET, POST or DELETE.
+            path: of the endpoint.
+            as_json: whether a web page in place of JSON is an error.
+            headers: besides those of MLflow's client.
+            **arguments: ``params`` or ``json``.
 
-class _PromptHTTPConnection(HTTPConnection):
-    def getresponse(self) -> Any:
-        _acknowledge(self.sock)
-        return super().getresponse()
+        Raises:
+            ServerError: anything but a 2xx response.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.rest_utils import http_request
 
+        if headers:
+            arguments["extra_headers"] = headers
+        with self._slots:
+            sent_ms = now_ms()
+            try:
+                response = http_request(
+                    self.credentials,
+                    path,
+                    method,
+                    **NO_RETRIES,
+                    # A followed 301 or 302 turns a POST into a GET: the delete would do nothing.
+                    allow_redirects=False,
+                    # MLflow puts that of a plugin or of SigV4 in its place.
+                    auth=GivenCredentials(),
+                    **arguments,
+                )
+            except MlflowException as error:
+                raise no_response(self.address, error) from error
+        self._learn_from(response, sent_ms)
+        return checked(response, self.address, as_json=as_json)
 
-class _PromptHTTPSConnection(HTTPSConnection):
-    def getresponse(self) -> Any:
-        _acknowledge(self.sock)
-        return super().getresponse()
+    def decode(self, content: bytes) -> Json:
+        """Return the JSON object that the body of a response is; see :func:`decode`."""
+        return decode(content, self.address)
 
-
-class _PromptHTTPConnectionPool(HTTPConnectionPool):
-    ConnectionCls = _PromptHTTPConnection
-
-
-class _PromptHTTPSConnectionPool(HTTPSConnectionPool):
-    ConnectionCls = _PromptHTTPSConnection
-
-
-def _acknowledge(connected: socket.socket | None) -> None:
-    # The kernel forgets it after a while, hence again for each response.  A tunnel need not be TCP.
-    with contextlib.suppress(OSError, AttributeError):
-        if connected is not None:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    def _learn_from(self, response: Any, sent_ms: int) -> None:
+        sent = getattr(response.request, "headers", None) or {}
+        self.account = account_of(sent.get("Authorization")) or ""
+        if "Age" not in response.headers:  # else a cache on the way repeats an old Date
+            skew = skew_ms(response.headers.get("Date"), sent_ms, now_ms())
+            # The largest counts: behind one address there may be several servers.
+            self.clock_skew_ms = max(self.clock_skew_ms, skew, key=abs)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from sys import intern
 from typing import Any
 
-from mlflow_gc.backend.interface import Failure, Json, ServerError
+from mlflow_gc.backend.interface import (
+    Failure,
+    Json,
+    ModelDetails,
+    ServerError,
+    VersionDetails,
+)
 from mlflow_gc.domain.entities import (
     NO_DETAILS,
     Assessment,
@@ -23,50 +28,41 @@ from mlflow_gc.domain.entities import (
     Trace,
     artifact_root,
 )
-from mlflow_gc.domain.run_content import content_of_wire
+from mlflow_gc.domain.run_content import Dataset, content_digest
 from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted, tags_digest
 from mlflow_gc.domain.timestamps import parse_time
-
-SOURCE_RUN = "mlflow.sourceRun"
-"""Metadata of a trace: the run that was active when it was made."""
-
-_NAMED_RUN = re.compile(
-    # The server shows a value that is no text as Python does, and in quotes.
-    r"""mlflow\.assessment\.sourceRunId\\?["']\s*:\s*\\?["']([^"'\\]+)""",
-    re.IGNORECASE,
-)
-"""In the metadata of an assessment: the run that made it."""
+from mlflow_gc.domain.traces import SOURCE_RUN, named_runs
 
 
-def experiment(wire: Json) -> Experiment:
+def experiment(payload: Json) -> Experiment:
     """Parse ``experiments/search`` and ``experiments/get`` entries."""
     return Experiment(
-        experiment_id=_key(wire, "experiment_id", "experiment"),
-        name=_text(wire, "name"),
-        lifecycle_stage=_text(wire, "lifecycle_stage"),
-        artifact_location=_text(wire, "artifact_location"),
+        experiment_id=_key(payload, "experiment_id", "experiment"),
+        name=_text(payload, "name"),
+        lifecycle_stage=_text(payload, "lifecycle_stage"),
+        artifact_location=_text(payload, "artifact_location"),
         # Absent for experiments made before MLflow 1.28: the columns are nullable.
-        creation_time=_time(wire, "creation_time"),
-        last_update_time=_time(wire, "last_update_time"),
-        tags=_tags(wire),
+        creation_time=_time(payload, "creation_time"),
+        last_update_time=_time(payload, "last_update_time"),
+        tags=_tags(payload),
     )
 
 
-def run(wire: Json, wanted: Wanted | None = None) -> Run:
+def run(payload: Json, wanted: Wanted | None = None) -> Run:
     """Parse a ``runs/search`` or ``runs/get`` entry.
 
     Args:
-        wire: the entry.
+        payload: the entry.
         wanted: what to keep of its metrics and tags; None for all tags and no metric.
 
     Raises:
         ServerError: it is no run of MLflow.
     """
-    info = _mapping(wire, "info")
+    info = _mapping(payload, "info")
     run_id = info.get("run_id") or info.get("run_uuid")
     if not isinstance(run_id, str) or not run_id:
-        raise _garbled("a run without run_id")
-    data = wire.get("data") or {}
+        raise _invalid_response("a run without run_id")
+    data = payload.get("data") or {}
     metrics = data.get("metrics") or ()
     return record(
         run_id=run_id,
@@ -81,10 +77,10 @@ def run(wire: Json, wanted: Wanted | None = None) -> Run:
         metric_keys=[str(m.get("key", "")) for m in metrics],
         artifact_uri=_text(info, "artifact_uri"),
         tags=_tags(data),
-        model_ids=_model_ids(wire, metrics),
+        model_ids=_model_ids(payload, metrics),
         metrics=_values(metrics, wanted.metrics) if wanted and wanted.metrics else (),
         wanted=wanted,
-        details=RunDetails(content_digest=content_of_wire(wire))
+        details=RunDetails(content_digest=_content_digest(payload))
         if wanted and wanted.contents
         else NO_DETAILS,
     )
@@ -155,72 +151,104 @@ def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, Metri
     for entry in entries:
         ms = _time(entry, "timestamp")
         if ms is None:
-            raise _garbled("a metric without time stamp")
+            raise _invalid_response("a metric without time stamp")
         key = run_id or _key(entry, "run_id", "metric")
         values, oldest, newest = found.get(key, (0, ms, ms))
         found[key] = MetricHistory(values + 1, min(oldest, ms), max(newest, ms))
     return found
 
 
-def _model_ids(wire: Json, metrics: Iterable[Json]) -> set[str]:
+def _model_ids(payload: Json, metrics: Iterable[Json]) -> set[str]:
     """Return the logged models that a run names."""
-    inputs = (wire.get("inputs") or {}).get("model_inputs") or ()
-    outputs = (wire.get("outputs") or {}).get("model_outputs") or ()
+    inputs = (payload.get("inputs") or {}).get("model_inputs") or ()
+    outputs = (payload.get("outputs") or {}).get("model_outputs") or ()
     # A metric of an evaluation names the model that was evaluated.
     return {str(m["model_id"]) for m in (*inputs, *outputs, *metrics) if m.get("model_id")}
 
 
-def registered_model(wire: Json) -> RegisteredModel:
+def _content_digest(run: Json) -> str:
+    """Return the digest of a ``runs/search`` or ``runs/get`` entry.
+
+    Only ``runs/get`` knows the logged models that a run read (3.0 to 3.18).
+    """
+    data, read = run.get("data") or {}, run.get("inputs") or {}
+    put_out = (run.get("outputs") or {}).get("model_outputs") or ()
+    return content_digest(
+        params=[_pair(param) for param in data.get("params") or ()],
+        datasets=[_dataset(entry) for entry in read.get("dataset_inputs") or ()],
+        inputs=[str(model.get("model_id")) for model in read.get("model_inputs") or ()],
+        outputs=[(str(model.get("model_id")), int(model.get("step") or 0)) for model in put_out],
+    )
+
+
+def _dataset(entry: Json) -> Dataset:
+    dataset = entry.get("dataset") or {}
+    tags = [_pair(tag) for tag in entry.get("tags") or ()]
+    return str(dataset.get("name") or ""), str(dataset.get("digest") or ""), tags
+
+
+def _pair(entry: Json) -> tuple[str, str]:
+    return str(entry.get("key") or ""), str(entry.get("value") or "")
+
+
+def registered_model(payload: Json) -> RegisteredModel:
     """Parse a ``registered-models/search`` or ``get`` entry."""
     aliases: dict[str, list[str]] = {}
-    for alias in wire.get("aliases") or ():
+    for alias in payload.get("aliases") or ():
         aliases.setdefault(str(alias["version"]), []).append(str(alias["alias"]))
     return RegisteredModel(
-        name=_key(wire, "name", "registered model"),
-        tags=_tags(wire),
+        name=_key(payload, "name", "registered model"),
+        tags=_tags(payload),
         aliases={version: tuple(sorted(names)) for version, names in sorted(aliases.items())},
-        last_updated_timestamp=_time(wire, "last_updated_timestamp"),
-        creation_timestamp=_time(wire, "creation_timestamp"),
-        description=_text(wire, "description"),
+        last_updated_timestamp=_time(payload, "last_updated_timestamp"),
+        creation_timestamp=_time(payload, "creation_timestamp"),
+        description=_text(payload, "description"),
         highest_version=max(
-            (model_version(v).number for v in wire.get("latest_versions") or ()), default=0
+            (model_version(v).number for v in payload.get("latest_versions") or ()), default=0
         ),
     )
 
 
-def model_version(wire: Json) -> ModelVersion:
+def model_version(payload: Json) -> ModelVersion:
     """Parse a ``model-versions/search`` or ``get`` entry."""
-    name = _key(wire, "name", "model version")
+    name = _key(payload, "name", "model version")
     return ModelVersion(
         name=name,
-        version=_key(wire, "version", f"version of model {name!r}"),
-        creation_timestamp=_time(wire, "creation_timestamp"),
-        last_updated_timestamp=_time(wire, "last_updated_timestamp"),
-        current_stage=wire.get("current_stage"),
-        description=_text(wire, "description"),
-        source=_text(wire, "source"),
-        run_id=_text(wire, "run_id"),
-        run_link=_text(wire, "run_link"),
+        version=_key(payload, "version", f"version of model {name!r}"),
+        creation_timestamp=_time(payload, "creation_timestamp"),
+        last_updated_timestamp=_time(payload, "last_updated_timestamp"),
+        current_stage=payload.get("current_stage"),
+        description=_text(payload, "description"),
+        source=_text(payload, "source"),
+        run_id=_text(payload, "run_id"),
+        run_link=_text(payload, "run_link"),
         # The SQL store of 3.17 does not return it; other stores may.
-        model_id=_text(wire, "model_id"),
-        tags=_tags(wire),
-        hides_run="run_id" not in wire,
+        model_id=_text(payload, "model_id"),
+        tags=_tags(payload),
+        hides_run="run_id" not in payload,
     )
 
 
-def version_aliases(wire: Json) -> tuple[str, ...]:
-    """Return the aliases in a ``model-versions/get`` response; a search has none.
+def version_details(payload: Json) -> VersionDetails:
+    """Parse a ``model-versions/get`` entry; a search has no aliases.
 
     See docs/explanation/mlflow-facts.md#search-omits-aliases.
     """
     # Strings here, objects in registered models.
-    return tuple(sorted(str(a) for a in wire.get("aliases") or ()))
+    aliases = tuple(sorted(str(a) for a in payload.get("aliases") or ()))
+    return VersionDetails(model_version(payload), aliases)
 
 
-def logged_model(wire: Json) -> LoggedModel:
+def model_details(payload: Json) -> ModelDetails:
+    """Parse a ``registered-models/get`` entry."""
+    latest = tuple(model_version(v) for v in payload.get("latest_versions") or ())
+    return ModelDetails(registered_model(payload), latest)
+
+
+def logged_model(payload: Json) -> LoggedModel:
     """Parse a ``logged-models/search`` or ``get`` entry."""
-    info = _mapping(wire, "info")
-    metrics = (wire.get("data") or {}).get("metrics") or ()
+    info = _mapping(payload, "info")
+    metrics = (payload.get("data") or {}).get("metrics") or ()
     return LoggedModel(
         model_id=_key(info, "model_id", "logged model"),
         experiment_id=_text(info, "experiment_id"),
@@ -240,78 +268,66 @@ def logged_model(wire: Json) -> LoggedModel:
     )
 
 
-def trace(wire: Json) -> Trace:
+def trace(payload: Json) -> Trace:
     """Parse an entry of a search for traces, by version 2 or 3 of the API."""
-    said = wire.get("trace_metadata") or wire.get("request_metadata") or {}
+    found = payload.get("trace_metadata") or payload.get("request_metadata") or {}
     # Version 2 (2.14 to 3.1) has pairs in a list, and no assessments.
-    metadata = said if isinstance(said, dict) else {m.get("key"): m.get("value") for m in said}
-    of_v3 = "trace_id" in wire
+    metadata = found if isinstance(found, dict) else {m.get("key"): m.get("value") for m in found}
+    of_v3 = "trace_id" in payload
     return Trace(
-        trace_id=_key(wire, "trace_id" if of_v3 else "request_id", "trace"),
-        time_ms=_moment(wire, "request_time") if of_v3 else _time(wire, "timestamp_ms"),
+        trace_id=_key(payload, "trace_id" if of_v3 else "request_id", "trace"),
+        time_ms=_moment(payload, "request_time") if of_v3 else _time(payload, "timestamp_ms"),
         run_id=str(metadata.get(SOURCE_RUN) or ""),
-        assessments=[_assessment(entry) for entry in wire.get("assessments") or ()],
+        assessments=[_assessment(entry) for entry in payload.get("assessments") or ()],
     )
 
 
-def _assessment(wire: Json) -> Assessment:
+def _assessment(payload: Json) -> Assessment:
     return Assessment(
-        assessment_id=_key(wire, "assessment_id", "assessment"),
-        updated_ms=_moment(wire, "last_update_time") or 0,
-        run_ids=named_runs(json.dumps(wire.get("metadata") or {})),
+        assessment_id=_key(payload, "assessment_id", "assessment"),
+        updated_ms=_moment(payload, "last_update_time") or 0,
+        run_ids=named_runs(json.dumps(payload.get("metadata") or {})),
     )
 
 
-def named_runs(metadata: str) -> frozenset[str]:
-    """Return the runs that the metadata of an assessment names, in lower case.
-
-    MLflow looks for key and id as one text, wherever that stands, to delete what has it; MySQL and
-    SQL Server do so without regard to case.
-
-    Args:
-        metadata: as JSON, or what stands in its place in the database.
-    """
-    return frozenset(found.lower() for found in _NAMED_RUN.findall(metadata))
-
-
-def _moment(wire: Json, key: str) -> int | None:
+def _moment(payload: Json, key: str) -> int | None:
     """Return a time that is written out, ms since the epoch."""
-    value = wire.get(key)
+    value = payload.get(key)
     try:
         return None if value is None else parse_time(str(value))
     except ValueError:
-        raise _garbled(f"{key!r} = {value!r}, which is no time") from None
+        raise _invalid_response(f"{key!r} = {value!r}, which is no time") from None
 
 
-def _garbled(what: str) -> ServerError:
+def _invalid_response(what: str) -> ServerError:
     return ServerError(
         f"The server's answer holds {what}.",
-        Failure.GARBLED,
+        Failure.INVALID_RESPONSE,
         hint="Is the tracking URI that of an MLflow server, without a proxy that rewrites answers?",
     )
 
 
-def _mapping(wire: Json, key: str) -> Json:
-    value = wire.get(key)
+def _mapping(payload: Json, key: str) -> Json:
+    value = payload.get(key)
     if not isinstance(value, dict):
-        raise _garbled(f"an entity without {key!r}")
+        raise _invalid_response(f"an entity without {key!r}")
     return value
 
 
-def _key(wire: Json, key: str, what: str) -> str:
-    value = wire.get(key)
+def _key(payload: Json, key: str, what: str) -> str:
+    value = payload.get(key)
     if value is None or value == "" or isinstance(value, (dict, list)):
-        raise _garbled(f"a {what} without {key!r}")
+        raise _invalid_response(f"a {what} without {key!r}")
     return str(value)
 
 
-def _text(wire: Json, key: str) -> str:
-    value = wire.get(key)
+def _text(payload: Json, key: str) -> str:
+    value = payload.get(key)
     return "" if value is None else str(value)
 
 
-def _time(wire: Json, key: str) -> int | None:
-    value = wire.get(key)
+def _time(payload: Json, key: str) -> int | None:
+    value = payload.get(key)
     # By far the most are numbers already; a million runs have ten million of them.
     if value is None or type(value) is int:
         return value
@@ -319,23 +335,25 @@ def _time(wire: Json, key: str) -> int | None:
         # Some proxies and stores write int64 as strings, as protobuf's JSON mapping says.
         return int(value)
     except (TypeError, ValueError):
-        raise _garbled(f"{key!r} = {value!r}, which is no time in ms") from None
+        raise _invalid_response(f"{key!r} = {value!r}, which is no time in ms") from None
 
 
 def _values(found: Iterable[Json], names: Collection[str]) -> tuple[tuple[str, float], ...]:
-    """Return name and value of some metrics; NaN and infinities come as words."""
+    """Return name and value of some metrics; NaN and infinities come as text."""
     values = []
     for metric in found:
         if metric.get("key") in names:
             try:
                 values.append((str(metric["key"]), float(metric.get("value", 0.0))))
             except (TypeError, ValueError):
-                raise _garbled(f"a metric with the value {metric.get('value')!r}") from None
+                raise _invalid_response(
+                    f"a metric with the value {metric.get('value')!r}"
+                ) from None
     return tuple(sorted(values))
 
 
-def _tags(wire: Json) -> dict[str, str]:
-    tags: Any = wire.get("tags") or ()
+def _tags(payload: Json) -> dict[str, str]:
+    tags: Any = payload.get("tags") or ()
     return {
         str(t["key"]): str(t.get("value", "")) for t in sorted(tags, key=lambda t: str(t["key"]))
     }

@@ -1,4 +1,4 @@
-"""What a server's answer, or none, means: for the request, and in words for people."""
+"""What a server's response, or none, means: for the request, and in a message for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DATE_IS_GOOD_FOR_MS = 2000  # whole seconds, and uvicorn writes the header once
 
 
 def decode(content: bytes, address: str) -> Json:
-    """Return the JSON object that the body of an answer is.
+    """Return the JSON object that the body of a response is.
 
     Args:
         content: the body.
@@ -31,16 +31,16 @@ def decode(content: bytes, address: str) -> Json:
         raise not_mlflow(
             address,
             _excerpt(content) or f"invalid JSON ({error})",
-            # A cut-off answer is worth another try; a web page is not.
-            Failure.AMBIGUOUS if content[:1] in b"{[" else Failure.GARBLED,
+            # A cut-off response is worth another try; a web page is not.
+            Failure.AMBIGUOUS if content[:1] in b"{[" else Failure.INVALID_RESPONSE,
         ) from error
     if not isinstance(found, dict):
         raise not_mlflow(address, "the answer is not a JSON object")
     return found
 
 
-def not_mlflow(address: str, what: str, failure: Failure = Failure.GARBLED) -> ServerError:
-    """Say that an answer is none of MLflow's, and ``what`` shows that."""
+def not_mlflow(address: str, what: str, failure: Failure = Failure.INVALID_RESPONSE) -> ServerError:
+    """Say that a response is none of MLflow's, and ``what`` shows that."""
     return ServerError(
         f"What answers at {address} does not speak MLflow's API: {what}.",
         failure,
@@ -56,7 +56,7 @@ def _excerpt(content: bytes) -> str:
     return "it sent a web page (HTML)" if content.lstrip()[:1] == b"<" else ""
 
 
-def no_answer(address: str, error: Exception) -> ServerError:
+def no_response(address: str, error: Exception) -> ServerError:
     """Return what an exception of the HTTP client means for the request.
 
     Args:
@@ -138,7 +138,7 @@ def no_answer(address: str, error: Exception) -> ServerError:
 
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")
-"""How OpenSSL calls an answer that is not TLS, in its versions."""
+"""How OpenSSL calls a response that is not TLS, in its versions."""
 
 
 def _innermost(error: BaseException) -> str:
@@ -155,7 +155,7 @@ def _innermost(error: BaseException) -> str:
 
 
 def checked(response: Any, address: str, *, as_json: bool) -> bytes:
-    """Return the body of a 2xx answer; explain every other one.
+    """Return the body of a 2xx response; explain every other one.
 
     Args:
         response: of ``requests``.
@@ -163,7 +163,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         as_json: whether a web page in place of JSON is an error (a login page comes with 200).
 
     Raises:
-        ServerError: any other answer, with what it means for the request.
+        ServerError: any other response, with what it means for the request.
     """
     status = int(response.status_code)
     content: bytes = response.content
@@ -171,50 +171,56 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
         if as_json and content.lstrip()[:1] == b"<":
             raise not_mlflow(address, _excerpt(content))
         return content
-    code, message = _error_body(content)
-    said = f" It says: {message}" if message else ""
-    hint: str | None = None
     if 300 <= status < 400:
         raise _redirected(response, address)
+    code, message = _error_body(content)
+    quoted = f" It says: {message}" if message else ""
     if status == 401:
         raise ServerError(
-            f"The server {address} does not accept the credentials (401).{said}",
+            f"The server {address} does not accept the credentials (401).{quoted}",
             Failure.UNAUTHORIZED,
             hint="Check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD (both of them win over the token).",
         )
-    if status == 403:
-        failure = Failure.FORBIDDEN
-        hint = _why_forbidden(code, content)
-    elif status == 404:
-        # MLflow's own 404 carries a code; a path that it does not have answers in HTML.
-        failure = (
-            Failure.NOT_FOUND if code and code != "ENDPOINT_NOT_FOUND" else Failure.UNSUPPORTED
-        )
-        hint = None if code else "Is the tracking URI that of an MLflow server?"
-    elif status == 405 and not code:
-        failure = Failure.UNSUPPORTED
-    elif status in {429, 503} and code != "FEATURE_DISABLED":
-        failure = Failure.THROTTLED
-    elif status in {408, 500, 502, 504}:
-        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): asking again
-        # would not change the answer.
-        final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
-        failure = Failure.REJECTED if final else Failure.AMBIGUOUS
-    else:
-        failure = Failure.REJECTED
-        if not code and b"HTTPS port" in content:
-            hint = "Use https:// in the tracking URI."
-        elif not code and _HOST_CHECK in content.lower():
-            hint = _HOST_HINT
+    failure, hint = _meaning(status, code, content)
     raise ServerError(
         f"The server {address} answers {status} {code or response.reason or ''}".rstrip()
-        + f".{said}",
+        + f".{quoted}",
         failure,
         hint=hint,
         retry_after=_retry_after(response.headers.get("Retry-After")),
         code=code,
     )
+
+
+def _meaning(status: int, code: str, content: bytes) -> tuple[Failure, str | None]:
+    """Return what a refusal means for the request, and a hint.
+
+    Args:
+        status: of HTTP.
+        code: MLflow's own, empty where there is none.
+        content: the body.
+    """
+    if status == 403:
+        return Failure.FORBIDDEN, _why_forbidden(code, content)
+    if status == 404:
+        # MLflow's own 404 carries a code; a path that it does not have responds with HTML.
+        has_endpoint = code and code != "ENDPOINT_NOT_FOUND"
+        hint = None if code else "Is the tracking URI that of an MLflow server?"
+        return Failure.NOT_FOUND if has_endpoint else Failure.UNSUPPORTED, hint
+    if status == 405 and not code:
+        return Failure.UNSUPPORTED, None
+    if status in {429, 503} and code != "FEATURE_DISABLED":
+        return Failure.THROTTLED, None
+    if status in {408, 500, 502, 504}:
+        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): sending again
+        # would not change the response.
+        is_final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
+        return Failure.REJECTED if is_final else Failure.AMBIGUOUS, None
+    if not code and b"HTTPS port" in content:
+        return Failure.REJECTED, "Use https:// in the tracking URI."
+    is_host_check = not code and _HOST_CHECK in content.lower()
+    return Failure.REJECTED, _HOST_HINT if is_host_check else None
 
 
 _HOST_CHECK = b"invalid host header"
@@ -283,7 +289,7 @@ def skew_ms(date: str | None, sent_ms: int, received_ms: int) -> int:
     Args:
         date: a ``Date`` header; without one, or with nonsense, nothing is certain.
         sent_ms: this machine's clock before the request.
-        received_ms: the same after the answer.
+        received_ms: the same after the response.
     """
     try:
         server_ms = int(parsedate_to_datetime(date or "").timestamp() * 1000)

@@ -2,8 +2,8 @@
 
 Of a page of two thousand runs most is parameters and names and values of metrics that no decision
 asks for.  msgspec steps over them, which takes a quarter of the time and a tenth of the memory of
-making objects of everything.  A page with anything out of the ordinary is left to ``wire``, which
-has the words for it: so what comes out is the same.
+making objects of everything.  A page with anything out of the ordinary is left to
+``json_parser``, which has the messages for it: so what comes out is the same.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def decode(content: bytes, wanted: Wanted) -> Page[Run] | None:
     """Return the runs of a page and the token of the next one.
 
     Args:
-        content: a ``runs/search`` answer.
+        content: a ``runs/search`` response.
         wanted: what to keep of their tags; values of metrics are never kept.
 
     Returns:

@@ -1,8 +1,8 @@
 """Read all that a plan is made from out of a server's database, in one consistent snapshot.
 
-What comes out is, entity for entity, what ``scan.py`` makes of the server's answers: rows become
-entities as MLflow's ``to_mlflow_entity`` and ``to_proto`` (3.17) and then our ``wire.py`` make them.
-Nothing is ever written here; deletions and the second look at each entity go through MLflow.
+What comes out is, entity for entity, what ``scan.py`` makes of the server's responses: rows become
+entities as MLflow's ``to_mlflow_entity`` and ``to_proto`` (3.17) and then our ``json_parser.py`` make them.
+Nothing is ever written here; deletions and the re-check of each entity go through MLflow.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.backend.experiment_contents import LABEL_SCHEMAS, Contents, named
-from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.backend.server_identity import fingerprint
 from mlflow_gc.domain.entities import (
     INCOMPLETE_SCAN,
@@ -30,14 +29,15 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.run_content import content_digest
 from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted
-from mlflow_gc.domain.traces import Traces, are_assessments_lost
+from mlflow_gc.domain.traces import Traces, are_assessments_lost, named_runs
 from mlflow_gc.errors import Refused
-from mlflow_gc.inventory import scan
-from mlflow_gc.inventory.scan import Progress, chunks, parents_above
+from mlflow_gc.inventory.lookup import chunks, parents_above
+from mlflow_gc.inventory.progress import Progress
 from mlflow_gc.inventory.sql.registry import read_models, read_versions
 from mlflow_gc.inventory.sql.runs import read_runs
 from mlflow_gc.inventory.sql.snapshot import ROWS_AT_ONCE, Rows, Snapshot
 from mlflow_gc.inventory.sql.statements import Statements
+from mlflow_gc.inventory.traces import with_traces
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -66,7 +66,7 @@ class DatabaseReader:
     def __init__(self, snapshot: Snapshot, server: ServerInfo) -> None:
         self._snapshot = snapshot
         self._workspace = server.workspace
-        self._ask = Statements(server.workspace)
+        self._statements = Statements(server.workspace)
         self._loses_assessments = are_assessments_lost(server.mlflow_version)
         self._refuse_other_server(server)
 
@@ -79,13 +79,13 @@ class DatabaseReader:
         experiments = self._experiments()
         progress("experiments", len(experiments))
         runs: dict[str, Run] = {}
-        unreadable = read_runs(self._snapshot, self._ask, wanted, runs, progress)
+        unreadable = read_runs(self._snapshot, self._statements, wanted, runs, progress)
         logged = self._logged_models()
         progress("logged models", len(logged))
         here = self._workspace or DEFAULT_WORKSPACE
-        versions = read_versions(self._snapshot, self._ask)
+        versions = read_versions(self._snapshot, self._statements)
         own = versions.pop(here, {})
-        models = read_models(self._snapshot, self._ask, here, own.values())
+        models = read_models(self._snapshot, self._statements, here, own.values())
         progress("registered models", len(models))
         progress("model versions", len(own))
         above = parents_above(runs.values(), runs, self._parents_of)
@@ -119,7 +119,7 @@ class DatabaseReader:
         """
         found: dict[str, Run] = {}
         for ids in chunks(sorted(run_ids), _IDS_A_CALL):
-            rows = self._snapshot.read(self._ask.histories(ids))
+            rows = self._snapshot.read(self._statements.histories(ids))
             of_run = {run_id: MetricHistory(*history) for run_id, *history in rows}
             for run_id in ids:
                 histories = [of_run[run_id]] if run_id in of_run else []
@@ -160,18 +160,18 @@ class DatabaseReader:
         traces = inventory.traces
         if traces is None:
             traces = Traces(self._loses_assessments)
-            for rows in self._in_parts(self._ask.traces_of_runs):
+            for rows in self._in_parts(self._statements.traces_of_runs):
                 for trace_id, run_id in rows:
                     if run_id:
                         traces.add_trace(trace_id, run_id)
                 progress("traces", len(rows))
-            for rows in self._in_parts(self._ask.assessments):
+            for rows in self._in_parts(self._statements.assessments):
                 for assessment_id, updated_ms, metadata, made_by in rows:
-                    named = json_parser.named_runs(metadata or "")
+                    named = named_runs(metadata or "")
                     assessment = Assessment(assessment_id, updated_ms, named)
                     traces.add_assessment(assessment, made_by or "")
             self._snapshot.rest()
-        return scan.with_traces(inventory, traces, run_ids)
+        return with_traces(inventory, traces, run_ids)
 
     def probe(
         self,
@@ -193,17 +193,22 @@ class DatabaseReader:
             numbers = [int(i) for i in ids]
             assessed: dict[str, dict[str, str]] = {}
             for run_ids in chunks(lost, _IDS_A_CALL):
-                for run_id, home in self._snapshot.read(self._ask.deleted_runs(run_ids, numbers)):
+                for run_id, home in self._snapshot.read(
+                    self._statements.deleted_runs(run_ids, numbers)
+                ):
                     assessed.setdefault(str(home), {})[run_id] = traces.naming(run_id)
-            traced = {str(row[0]) for row in self._snapshot.read(self._ask.with_traces(numbers))}
-            in_trash = self._snapshot.read(self._ask.trash(numbers, max(since_ms, 0)))
+            traced = {
+                str(row[0]) for row in self._snapshot.read(self._statements.with_traces(numbers))
+            }
+            in_trash = self._snapshot.read(self._statements.trash(numbers, max(since_ms, 0)))
             trash = _newest(in_trash)
             quiet = [n for n in numbers if trash.get(str(n), ("", 0))[1] < since_ms]
-            trash |= _newest(self._snapshot.read(self._ask.measured_trash(quiet, max(since_ms, 0))))
+            measured = self._statements.measured_trash(quiet, max(since_ms, 0))
+            trash |= _newest(self._snapshot.read(measured))
             # A server cannot read one without a start time, and so not delete its experiment.
             unseen = {str(home): run_id for run_id, home, start, *_ in in_trash if start is None}
             # There are some only where somebody wrote since the scan (SQLite without WAL).
-            for run_id, experiment_id in self._snapshot.read(self._ask.active_runs(numbers)):
+            for run_id, experiment_id in self._snapshot.read(self._statements.active_runs(numbers)):
                 if run_id not in inventory.runs:
                     unseen.setdefault(str(experiment_id), run_id)
             waiting = [i for i in ids if i not in traced and i not in unseen]
@@ -220,10 +225,10 @@ class DatabaseReader:
         self._snapshot.rest()
         return replace(inventory, probes={**inventory.probes, **found})
 
-    def _in_parts(self, ask: Callable[[str, int], Select[Any]]) -> Iterator[Rows]:
+    def _in_parts(self, statement: Callable[[str, int], Select[Any]]) -> Iterator[Rows]:
         """Yield rows that are ordered by their first column, some thousands at once."""
         last = ""
-        while rows := self._snapshot.read(ask(last, ROWS_AT_ONCE)):
+        while rows := self._snapshot.read(statement(last, ROWS_AT_ONCE)):
             yield rows
             last = str(rows[-1][0])
             self._snapshot.breathe()
@@ -231,20 +236,22 @@ class DatabaseReader:
     def _contents(self, run_ids: Collection[str], *, with_inputs: bool) -> dict[str, str]:
         """Return digests by run, see run_content.py."""
         params: dict[str, list[tuple[str, str]]] = {}
-        for run_id, key, value in self._snapshot.read(self._ask.params(run_ids)):
+        for run_id, key, value in self._snapshot.read(self._statements.params(run_ids)):
             params.setdefault(run_id, []).append((key, value or ""))
         datasets: dict[str, dict[str, tuple[str, str, list[tuple[str, str]]]]] = {}
-        for run_id, dataset_id, *dataset in self._snapshot.read(self._ask.datasets(run_ids)):
+        for run_id, dataset_id, *dataset in self._snapshot.read(self._statements.datasets(run_ids)):
             name, version, tag, value = dataset
             known = datasets.setdefault(run_id, {}).setdefault(dataset_id, (name, version, []))
             if tag is not None:
                 known[2].append((tag, value or ""))
         outputs: dict[str, list[tuple[str, int]]] = {}
-        for run_id, *output in self._snapshot.read(self._ask.models_of(run_ids, inputs=False)):
+        for run_id, *output in self._snapshot.read(
+            self._statements.models_of(run_ids, inputs=False)
+        ):
             outputs.setdefault(run_id, []).append((output[0], output[1] or 0))
         inputs: dict[str, list[str]] = {}
         if with_inputs:
-            rows = self._snapshot.read(self._ask.models_of(run_ids, inputs=True))
+            rows = self._snapshot.read(self._statements.models_of(run_ids, inputs=True))
             for run_id, model_id, _ in rows:
                 inputs.setdefault(run_id, []).append(model_id)
         return {
@@ -259,7 +266,7 @@ class DatabaseReader:
 
     def _contents_of(self, experiment_ids: Sequence[str]) -> Contents:
         held: list[tuple[str, str, int]] = []
-        for kind, statement in self._ask.contents(experiment_ids).items():
+        for kind, statement in self._statements.contents(experiment_ids).items():
             held += ((str(i), kind, count) for i, count in self._snapshot.read(statement))
         # What only a database shows is named only where it alone decides: that keeps plans the same
         # whoever reads.
@@ -270,7 +277,8 @@ class DatabaseReader:
         found: list[tuple[str, str | None]] = []
         for ids in chunks(sorted(run_ids), _IDS_A_CALL):
             found += (
-                (run_id, parent) for run_id, parent in self._snapshot.read(self._ask.parents(ids))
+                (run_id, parent)
+                for run_id, parent in self._snapshot.read(self._statements.parents(ids))
             )
         return found
 
@@ -278,7 +286,7 @@ class DatabaseReader:
         expected = server.identity.split()[0]
         found = "none"
         for by_name in (False, True):
-            rows = self._snapshot.read(self._ask.default_experiment(by_name=by_name))
+            rows = self._snapshot.read(self._statements.default_experiment(by_name=by_name))
             if rows:
                 found = f"tracking:{fingerprint(_experiment(rows[0], NO_TAGS))}"
                 break
@@ -291,19 +299,19 @@ class DatabaseReader:
             )
 
     def _experiments(self) -> dict[str, Experiment]:
-        tags = _tags(self._snapshot.read(self._ask.experiment_tags()))
+        tags = _tags(self._snapshot.read(self._statements.experiment_tags()))
         found = (
             _experiment(row, tags.get(row[0], {}))
-            for row in self._snapshot.read(self._ask.experiments())
+            for row in self._snapshot.read(self._statements.experiments())
         )
         return {experiment.experiment_id: experiment for experiment in found}
 
     def _logged_models(self) -> dict[str, LoggedModel]:
-        tags = _tags(self._snapshot.read(self._ask.logged_model_tags()))
+        tags = _tags(self._snapshot.read(self._statements.logged_model_tags()))
         measured_by: dict[str, list[str]] = {}
-        for model_id, run_id in self._snapshot.read(self._ask.logged_model_metrics()):
+        for model_id, run_id in self._snapshot.read(self._statements.logged_model_metrics()):
             measured_by.setdefault(model_id, []).append(run_id)
-        rows = self._snapshot.read(self._ask.logged_models())
+        rows = self._snapshot.read(self._statements.logged_models())
         return {
             model_id: LoggedModel(
                 model_id=model_id,
@@ -354,7 +362,7 @@ def _newest(rows: Rows) -> dict[str, tuple[str, int]]:
 def _doubts(experiments: Iterable[Experiment], unreadable: Sequence[str]) -> Iterator[Diagnostic]:
     """Yield a diagnostic where MLflow itself cannot show what is there.
 
-    A server answers 500 to a search that comes across such a row.
+    A server responds with 500 to a search that comes across such a row.
     """
     names = [
         f"the artifact_location of experiment {e.experiment_id}"

@@ -8,28 +8,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
-from mlflow_gc.inventory.scan import resolve_storage
+from mlflow_gc.inventory.registry import resolve_storage
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.statements import Statements
 
 VersionKey = tuple[str, str]
 
 
-def read_versions(snapshot: Snapshot, ask: Statements) -> dict[str, dict[VersionKey, ModelVersion]]:
+def read_versions(
+    snapshot: Snapshot, statements: Statements
+) -> dict[str, dict[VersionKey, ModelVersion]]:
     """Read the model versions of all workspaces, prompts included.
 
     Returns:
-        By workspace; storage is known where ``scan.read_registry`` would ask for it.
+        By workspace; storage is known where ``registry.read_registry`` would ask for it.
 
     Raises:
         ServerError: the database cannot be read.
     """
     tags: dict[Any, dict[str, str]] = defaultdict(dict)
-    for workspace, name, number, key, value in snapshot.read(ask.version_tags()):
+    for workspace, name, number, key, value in snapshot.read(statements.version_tags()):
         tags[workspace, name, number][key] = value or ""
     found: dict[str, dict[VersionKey, ModelVersion]] = defaultdict(dict)
     places: dict[str, dict[VersionKey, str]] = defaultdict(dict)
-    for row in snapshot.read(ask.versions()):
+    for row in snapshot.read(statements.versions()):
         workspace, name, number, created, updated, stage = row[:6]
         description, source, run_id, run_link, storage = row[6:]
         key = name, str(number)
@@ -64,13 +66,13 @@ class _Places:
 
 
 def read_models(
-    snapshot: Snapshot, ask: Statements, workspace: str, versions: Iterable[ModelVersion]
+    snapshot: Snapshot, statements: Statements, workspace: str, versions: Iterable[ModelVersion]
 ) -> dict[str, RegisteredModel]:
     """Read the registered models of a workspace, prompts included.
 
     Args:
         snapshot: of the database.
-        ask: the questions to it.
+        statements: what is read from it.
         workspace: whose models.
         versions: all versions of the workspace.
 
@@ -81,10 +83,10 @@ def read_models(
     for version in versions:
         highest[version.name] = max(highest.get(version.name, 0), version.number)
     tags: dict[str, dict[str, str]] = defaultdict(dict)
-    for name, key, value in snapshot.read(ask.model_tags(workspace)):
+    for name, key, value in snapshot.read(statements.model_tags(workspace)):
         tags[name][key] = value or ""
     aliases: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name, alias, number in snapshot.read(ask.aliases(workspace)):
+    for name, alias, number in snapshot.read(statements.aliases(workspace)):
         aliases[name][str(number)].append(alias)
     return {
         name: RegisteredModel(
@@ -97,5 +99,5 @@ def read_models(
             description=description or "",
             highest_version=highest.get(name, 0),
         )
-        for name, created, updated, description in snapshot.read(ask.models(workspace))
+        for name, created, updated, description in snapshot.read(statements.models(workspace))
     }

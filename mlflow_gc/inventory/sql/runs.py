@@ -2,7 +2,7 @@
 
 A chunk of runs is read with all that belongs to it before the next one, so that memory holds rows
 of one chunk only.  PostgreSQL sorts each table once and hands them out side by side; the others are
-asked for one range of run ids after the other, by index: MySQL's drivers read one result at a time,
+read one range of run ids after the other, by index: MySQL's drivers read one result at a time,
 and a SQLite file must not be locked for long.
 """
 
@@ -28,7 +28,7 @@ _Chunk = tuple[Rows, Mapping[str, Rows]]
 
 def read_runs(
     snapshot: Snapshot,
-    ask: Statements,
+    statements: Statements,
     wanted: Wanted | None,
     runs: MutableMapping[str, Run],
     progress: Callable[[str, int], None],
@@ -37,31 +37,31 @@ def read_runs(
 
     Args:
         snapshot: of the database.
-        ask: the questions to it.
+        statements: what is read from it.
         wanted: what to keep of their metrics and tags.
         runs: by id; grows.
-        progress: told how many are new.
+        progress: called with how many are new.
 
     Returns:
-        What MLflow cannot show, in words.
+        What MLflow cannot show, as messages.
 
     Raises:
         ServerError: the database cannot be read.
     """
-    (active,), (all_of_them,) = (snapshot.read(count)[0] for count in ask.run_counts())
+    (active,), (all_of_them,) = (snapshot.read(count)[0] for count in statements.run_counts())
     # Where most runs are active, it is cheaper to read the rows of the others, too.
     only = active < all_of_them / 2
     parts = {
-        "tags": ask.run_tags(active_only=only),
-        "times": ask.run_times(active_only=only),
-        "models": ask.run_models(),
+        "tags": statements.run_tags(active_only=only),
+        "times": statements.run_times(active_only=only),
+        "models": statements.run_models(),
     }
     if wanted and wanted.metrics:
-        parts["metrics"] = ask.run_metrics(wanted.metrics, active_only=only)
+        parts["metrics"] = statements.run_metrics(wanted.metrics, active_only=only)
     read = _side_by_side if snapshot.keeps_cursors else _by_ranges
     unreadable: list[str] = []
     with _no_collection():
-        for rows, belongings in read(snapshot, ask.runs(), parts):
+        for rows, belongings in read(snapshot, statements.runs(), parts):
             for run in _runs(rows, belongings, wanted):
                 runs[run.run_id] = run
             unreadable += _unreadable(rows)

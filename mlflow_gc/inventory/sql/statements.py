@@ -1,4 +1,4 @@
-"""What is asked of a database: projections on MLflow's own table definitions.
+"""What is read from a database: projections on MLflow's own table definitions.
 
 Each statement is the counterpart of one of MLflow's own (mlflow/store, 3.17), which is named where it
 is not obvious.  Importing this module imports mlflow.
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, se
 
 from mlflow_gc.backend import experiment_contents
 from mlflow_gc.backend.mlflow_tables import STAGE_DELETED_INTERNAL, registry, tracking
-from mlflow_gc.backend.rest.json_parser import SOURCE_RUN
+from mlflow_gc.domain.traces import SOURCE_RUN
 
 _ACTIVE, _DELETED = "active", "deleted"
 

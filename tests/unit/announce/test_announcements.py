@@ -33,7 +33,7 @@ from mlflow_gc.announce.announcements import (
     write_marks,
 )
 from mlflow_gc.backend.interface import Failure, ServerError
-from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.entities import Experiment, Inventory, Run
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, parse_time
 from mlflow_gc.policy.loader import apply_policy
@@ -266,15 +266,13 @@ class _Gateway:
             raise ServerError(f"the look at {entity_id} failed", found)
         return found
 
-    def get_run(self, run_id: str) -> dict[str, Any] | None:
+    def get_run(self, run_id: str) -> Run | None:
         stage = self._look(run_id)
-        info = {"run_id": run_id, "experiment_id": "1", "lifecycle_stage": stage}
-        return {"info": info} if stage else None
+        return a_run(run_id, lifecycle_stage=stage) if stage else None
 
-    def get_experiment(self, experiment_id: str) -> dict[str, Any] | None:
+    def get_experiment(self, experiment_id: str) -> Experiment | None:
         stage = self._look(experiment_id)
-        found = {"experiment_id": experiment_id, "name": "e", "lifecycle_stage": stage}
-        return found if stage else None
+        return an_experiment(experiment_id, lifecycle_stage=stage) if stage else None
 
 
 def _no_tick(_: object) -> None:
@@ -360,7 +358,9 @@ def test_a_look_that_fails_is_a_failure_of_that_one_only(kind: str, failure: Fai
     assert [failed[:2] for failed in marking.failures] == [(kind, "x")]
 
 
-@pytest.mark.parametrize("failure", [Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.GARBLED])
+@pytest.mark.parametrize(
+    "failure", [Failure.UNAUTHORIZED, Failure.UNREACHABLE, Failure.INVALID_RESPONSE]
+)
 def test_what_would_fail_for_all_ends_it_early(failure: Failure) -> None:
     """The batch is finished, no other begins; every attempt is counted."""
     gateway = _Gateway(fails={"r7": failure})

@@ -20,7 +20,7 @@ from unit import worlds
 from mlflow_gc.apply.journal.file import Journal, read_journal
 from mlflow_gc.apply.restore_plan import plan_undo
 from mlflow_gc.errors import ExitCode, GcError
-from mlflow_gc.plan import file, schema
+from mlflow_gc.plan import reader, schema
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.render.terminal import outcomes
 
@@ -346,7 +346,7 @@ def test_a_folder_and_a_device_are_no_journals(tmp_path):
 
 def test_a_file_without_end_is_not_read_into_memory(tmp_path, content, monkeypatch):
     """A limit far above any journal; tried with a small one."""
-    monkeypatch.setattr(file, "MOST_BYTES", len(content) - 1)
+    monkeypatch.setattr(reader, "MOST_BYTES", len(content) - 1)
     (tmp_path / "j").write_bytes(content)
     with pytest.raises(GcError, match="larger than"):
         read_journal(tmp_path / "j")

@@ -9,6 +9,7 @@ import pytest
 
 from mlflow_gc.apply.recheck import live_registry
 from mlflow_gc.apply.recheck.live_registry import RegistryView
+from mlflow_gc.backend.rest import json_parser
 
 NOW = 1_800_000_000_000
 HOUR = 3_600_000
@@ -47,7 +48,7 @@ class Registry:
             )
         begin = int(token or 0)
         end = begin + max_results
-        page = [self._model(name) for name in names[begin:end]]
+        page = [json_parser.registered_model(self._model(name)) for name in names[begin:end]]
         return page, str(end) if end < len(names) else None
 
     def search_model_versions(self, *, filter_string: str = "", token=None):
@@ -57,7 +58,8 @@ class Registry:
             return [], None
         one = re.search("name = '(.*?)'", filter_string)
         names = [one[1]] if one else list(self.versions)
-        return [v for name in names for v in self._versions(name)], None
+        versions = [v for name in names for v in self._versions(name)]
+        return [json_parser.model_version(version) for version in versions], None
 
     def get_logged_model(self, model_id: str) -> None:
         del model_id

@@ -20,9 +20,12 @@ from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.inventory import run_scanner
-from mlflow_gc.inventory.scan import probe, refused_names, runs_by_id, scan
+from mlflow_gc.inventory.lookup import runs_by_id
+from mlflow_gc.inventory.probe import probe
+from mlflow_gc.inventory.registry import refused_names
+from mlflow_gc.inventory.scan import scan
 from mlflow_gc.plan.builder import build_plan
-from mlflow_gc.plan.file import render
+from mlflow_gc.plan.writer import render
 from mlflow_gc.retention.engine import decide, experiments_to_probe
 
 
@@ -81,7 +84,8 @@ class Fake:
         self.runs = dict(found.runs)
         self.broken: set[str] = set()
 
-    def _page(self, rows, token):
+    def _page(self, entities, token):
+        rows = [*entities]
         places = random.Random(len(rows))
         slots = []
         for row in rows:
@@ -101,9 +105,9 @@ class Fake:
         if what in self.broken:
             raise ServerError(f"{what} failed.", Failure.AMBIGUOUS)
 
-    def get_run(self, run_id):
+    def get_run(self, run_id, wanted=None):
         """As the search finds it."""
-        return _run_json(self.runs[run_id])
+        return json_parser.run(_run_json(self.runs[run_id]), wanted)
 
     def other_workspaces(self):
         """There are none."""
@@ -127,7 +131,7 @@ class Fake:
             }
             for e in self.found.experiments.values()
         ]
-        return self._page(rows, token)
+        return self._page(map(json_parser.experiment, rows), token)
 
     def search_runs(
         self,
@@ -172,10 +176,10 @@ class Fake:
         way = -1 if order_by and order_by[0].endswith("DESC") else 1
         # MLflow puts NULL last, whatever the direction.
         rows.sort(key=lambda r: (r.start_time is None, way * (r.start_time or 0), r.run_id))
-        found, token = self._page([_run_json(r) for r in rows], token)
+        page = self._page([json_parser.run(_run_json(r), wanted) for r in rows], token)
         if view == "ACTIVE_ONLY":
             self.after_page(self)
-        return [json_parser.run(entry, wanted) for entry in found], token
+        return page
 
     def search_registered_models(self, *, filter_string="", order_by=(), max_results=1, token=None):
         self._check("registered models")
@@ -190,7 +194,7 @@ class Fake:
             }
             for m in self.found.registered_models.values()
         ]
-        return self._page([] if filter_string else rows, token)
+        return self._page(() if filter_string else map(json_parser.registered_model, rows), token)
 
     def search_model_versions(self, *, filter_string="", token=None):
         rows = [
@@ -208,9 +212,9 @@ class Fake:
             )
             for v in self.found.model_versions.values()
         ]
-        return self._page([] if filter_string else rows, token)
+        return self._page(() if filter_string else map(json_parser.model_version, rows), token)
 
-    def _logged_json(self, model):
+    def _logged_model(self, model):
         info = _known(
             model_id=model.model_id,
             experiment_id=model.experiment_id,
@@ -218,13 +222,13 @@ class Fake:
             artifact_uri=model.artifact_uri,
             last_updated_timestamp_ms=model.last_updated_time,
         )
-        return {"info": info}
+        return json_parser.logged_model({"info": info})
 
     def search_logged_models(
         self, experiment_ids, *, newest_first=False, max_results=1, token=None
     ):
         rows = [
-            self._logged_json(m)
+            self._logged_model(m)
             for m in self.found.logged_models.values()
             if m.experiment_id in experiment_ids
         ]
@@ -232,7 +236,7 @@ class Fake:
 
     def get_logged_model(self, model_id):
         model = self.found.logged_models.get(model_id)
-        return self._logged_json(model) if model else None
+        return self._logged_model(model) if model else None
 
     def has_traces(self, experiment_ids):
         self._check("traces")

@@ -13,8 +13,8 @@ from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, now_ms
 from mlflow_gc.plan import schema, verification
 from mlflow_gc.plan.diff import diff_plans
-from mlflow_gc.plan.file import render
 from mlflow_gc.plan.preconditions import KNOWN_KEYS
+from mlflow_gc.plan.writer import render
 from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.engine import decide
 

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+from pathlib import Path
 
 import pytest
 import rfc8785
@@ -23,10 +24,10 @@ from unit.mutants import holder_of, mutants, places
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import ExitCode, GcError, Refused
-from mlflow_gc.plan import file, schema
+from mlflow_gc.plan import reader as plan_reader
+from mlflow_gc.plan import schema
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.digest import plan_id
-from mlflow_gc.plan.file import render
 from mlflow_gc.plan.verification import (
     applicability,
     distrust,
@@ -36,6 +37,7 @@ from mlflow_gc.plan.verification import (
     verify,
     verify_applyable,
 )
+from mlflow_gc.plan.writer import render
 from mlflow_gc.render import html
 from mlflow_gc.render.markdown import diff_markdown, plan_markdown
 from mlflow_gc.render.terminal import diff_text, plan_text
@@ -111,7 +113,7 @@ def _accepted(plan):
         assert json.dumps(left, sort_keys=True) == json.dumps(FULL, sort_keys=True)
     _shown(plan)
     try:
-        verify_applyable(plan, file.Path("p.json"))
+        verify_applyable(plan, Path("p.json"))
     except GcError as error:
         _said_to_people(error, {ExitCode.REFUSED})
 
@@ -362,8 +364,8 @@ def test_a_folder_and_a_device_are_no_plans(tmp_path):
     """A device may never end (/dev/zero)."""
     for path, words in (
         (tmp_path, "directory"),
-        (file.Path("/dev/null"), "it is a device"),
-        (file.Path("/dev/zero"), "it is a device"),
+        (Path("/dev/null"), "it is a device"),
+        (Path("/dev/zero"), "it is a device"),
         (tmp_path / ("n" * 300), "too long"),
     ):
         with pytest.raises(GcError, match=words) as caught:
@@ -376,13 +378,13 @@ def test_a_pipe_is_read():
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as stream:
         stream.write(CONTENT)
-    assert load_plan(file.Path(f"/dev/fd/{reader}")) == FULL
+    assert load_plan(Path(f"/dev/fd/{reader}")) == FULL
     os.close(reader)
 
 
 def test_a_file_without_end_is_not_read_into_memory(tmp_path, monkeypatch):
     """A limit far above any plan; tried with a small one."""
-    monkeypatch.setattr(file, "MOST_BYTES", len(CONTENT) - 1)
+    monkeypatch.setattr(plan_reader, "MOST_BYTES", len(CONTENT) - 1)
     (tmp_path / "p").write_bytes(CONTENT)
     with pytest.raises(GcError, match="larger than"):
         load_plan(tmp_path / "p")

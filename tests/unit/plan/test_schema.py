@@ -22,8 +22,8 @@ from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.errors import GcError
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.diff import diff_plans
-from mlflow_gc.plan.file import render
 from mlflow_gc.plan.verification import load_plan
+from mlflow_gc.plan.writer import render
 from mlflow_gc.policy import loader
 from mlflow_gc.policy.yaml_loader import read_yaml
 

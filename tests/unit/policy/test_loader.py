@@ -23,7 +23,8 @@ from mlflow_gc import settings
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.file import parse_json, render
+from mlflow_gc.plan.strict_json import parse_json
+from mlflow_gc.plan.writer import render
 from mlflow_gc.policy import yaml_loader
 from mlflow_gc.policy.loader import Mistakes, apply_policy, near_misses, read_policy_file
 from mlflow_gc.retention.guards import KINDS

@@ -31,7 +31,9 @@ def test_aliases_by_version():
     assert json_parser.registered_model({"name": "m", "aliases": aliases}).aliases == {
         "2": ("a", "b")
     }
-    assert json_parser.version_aliases({"aliases": ["b", "a"]}) == ("a", "b")
+    assert json_parser.version_details(
+        {"name": "m", "version": "1", "aliases": ["b", "a"]}
+    ).aliases == ("a", "b")
 
 
 def test_a_logged_model_was_updated_at_the_later_of_two_times():
@@ -57,7 +59,7 @@ def test_a_logged_model_was_updated_at_the_later_of_two_times():
         (json_parser.logged_model, {"info": {"model_id": None}}),
     ],
 )
-def test_an_answer_without_what_it_must_have_is_garbled(parse, answer):
+def test_an_answer_without_what_it_must_have_is_invalid(parse, answer):
     with pytest.raises(ServerError) as caught:
         parse(answer)
-    assert caught.value.failure is Failure.GARBLED
+    assert caught.value.failure is Failure.INVALID_RESPONSE

@@ -15,8 +15,9 @@ from unit.mutants import holder_of, texts, values
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import GcError
-from mlflow_gc.plan import file
-from mlflow_gc.plan.file import parse_json, refuse_ambiguous, render
+from mlflow_gc.plan import strict_json
+from mlflow_gc.plan.strict_json import parse_json, refuse_ambiguous
+from mlflow_gc.plan.writer import render
 
 longer = depth.examples(5)
 PLAN = worlds.plan_of(
@@ -34,7 +35,7 @@ PLAN = worlds.plan_of(
 def _said(content: bytes, *, thorough: bool) -> str:
     with pytest.MonkeyPatch.context() as patch:
         if thorough:
-            patch.setattr(file, "_is_rendered", lambda *_: False)
+            patch.setattr(strict_json, "is_rendered", lambda *_: False)
         try:
             parse_json(content, "It")
         except GcError as error:
@@ -150,7 +151,9 @@ def test_a_name_twice_in_a_rendered_plan(tags, data):
 
 def test_an_own_plan_never_takes_the_thorough_path(monkeypatch):
     """Names and tags that look like numbers and lists included."""
-    monkeypatch.setattr(file, "refuse_ambiguous", lambda *_: pytest.fail("the thorough path"))
+    monkeypatch.setattr(
+        strict_json, "refuse_ambiguous", lambda *_: pytest.fail("the thorough path")
+    )
     assert parse_json(render(PLAN), "It") == PLAN
     empty = worlds.plan_of(worlds.inventory())
     assert parse_json(render(empty), "It") == empty

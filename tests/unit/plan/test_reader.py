@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import gc
 import json
-import os
 import random
 
 import pytest
@@ -14,11 +13,10 @@ from unit import worlds
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import GcError, Refused
-from mlflow_gc.plan import file
-from mlflow_gc.plan.builder import MARKS
+from mlflow_gc.plan import reader, strict_json
 from mlflow_gc.plan.digest import plan_id
-from mlflow_gc.plan.file import refuse_overwriting, render, write
 from mlflow_gc.plan.verification import load_plan, verify
+from mlflow_gc.plan.writer import render, write
 
 FULL = worlds.plan_of(
     worlds.inventory(
@@ -52,21 +50,6 @@ def test_written_and_read_again_is_the_same_plan(folder, found):
     assert render(again) == render(plan) == path.read_bytes()
 
 
-@given(worlds.inventories())
-def test_one_entity_a_line(found):
-    plan = worlds.plan_of(found)
-    text = render(plan).decode()
-    assert text.endswith("}\n")
-    assert "\r" not in text
-    lines = [line.rstrip(",") for line in text.split("\n")]
-    for part in (plan, plan["protected"]):
-        for kind in ("experiments", "runs", "model_versions"):
-            for entity in part[kind]:
-                assert json.dumps(entity, ensure_ascii=False, separators=(",", ":")) in lines or (
-                    entity in [json.loads(x) for x in lines if x.startswith("{") and len(x) > 1]
-                )
-
-
 @pytest.mark.parametrize("ascii_only", [True, False])
 @pytest.mark.parametrize("indent", [None, 2])
 def test_reformatting_changes_nothing(tmp_path, indent, ascii_only):
@@ -78,11 +61,11 @@ def test_reformatting_changes_nothing(tmp_path, indent, ascii_only):
 def test_the_garbage_collector_is_left_as_it_was(tmp_path, monkeypatch, is_on):
     """It is off while a large plan is read, and on again after an error, too."""
     path = tmp_path / "plan.json"
-    monkeypatch.setattr(file, "_LARGE", 0)
+    monkeypatch.setattr(reader, "_LARGE", 0)
     seen = []
-    parse = file.parse_json
+    parse = strict_json.parse_json
     monkeypatch.setattr(
-        file, "parse_json", lambda *words: seen.append(gc.isenabled()) or parse(*words)
+        strict_json, "parse_json", lambda *words: seen.append(gc.isenabled()) or parse(*words)
     )
     was_on = gc.isenabled()
     try:
@@ -244,65 +227,3 @@ def test_an_unknown_expectation_is_refused(tmp_path):
 def test_a_plan_that_contradicts_itself_is_refused_though_its_digest_is_right(tmp_path, changes):
     with pytest.raises(GcError):
         _load(tmp_path / "plan", _signed(**changes))
-
-
-def test_writing_is_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "plan.json"
-    path.write_text("before")
-    path.chmod(0o640)
-    write([b"after"], path)
-    assert path.read_text() == "after"
-    assert path.stat().st_mode & 0o777 == 0o640
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(GcError, match="cannot be written"):
-        write([b"x"], tmp_path / "missing" / "plan.json")
-
-
-def test_a_new_file_is_its_owners_only_and_no_umask_is_touched(tmp_path, monkeypatch):
-    """Another thread may be making a file; what is no secret follows the umask."""
-    before = os.umask(0o027)
-    try:
-        monkeypatch.setattr(os, "umask", lambda _mask: pytest.fail("the umask is everybody's"))
-        write([b"x"], tmp_path / "plan.json")
-        write([b"x"], tmp_path / "policy.yml", is_private=False)
-    finally:
-        monkeypatch.undo()
-        os.umask(before)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
-    assert modes == {"plan.json": 0o600, "policy.yml": 0o640}
-
-
-def test_a_symbolic_link_is_written_through(tmp_path):
-    """Its target gets the content, whether it exists by now or not."""
-    (tmp_path / "elsewhere").mkdir()
-    link = tmp_path / "plan.json"
-    link.symlink_to("elsewhere/real.json")
-    for content in (b"first", b"second"):
-        write([content], link)
-        assert link.is_symlink()
-        assert (tmp_path / "elsewhere" / "real.json").read_bytes() == content
-    assert [p.name for p in (tmp_path / "elsewhere").iterdir()] == ["real.json"]
-
-
-@pytest.mark.parametrize(
-    ("content", "fine"),
-    [
-        (render(FULL), True),
-        (json.dumps(FULL, indent=4, sort_keys=True).encode(), True),
-        (b"", True),
-        (b"\n", True),
-        (b"version: 1\n", False),
-        (b'{"type":"header","format":"mlflow-gc/journal","format_version":"1.0"}\n', False),
-        (b'{"precious": true}', False),
-        (b"\x00\xff", False),
-    ],
-)
-def test_only_what_it_made_itself_is_overwritten(tmp_path, content, fine):
-    path = tmp_path / "file"
-    refuse_overwriting(path, MARKS, "a plan")
-    path.write_bytes(content)
-    if fine:
-        refuse_overwriting(path, MARKS, "a plan")
-    else:
-        with pytest.raises(GcError, match="is not a plan"):
-            refuse_overwriting(path, MARKS, "a plan")

@@ -1,0 +1,77 @@
+"""What a server says of the account that this program uses: whether it sees everything."""
+
+from __future__ import annotations
+
+from mlflow_gc.backend.interface import Failure, Json, ServerError
+from mlflow_gc.backend.rest.mlflow_api import V2, MlflowApi
+
+
+class Account:
+    """The account of this program on one server.
+
+    Args:
+        api: of the server.
+    """
+
+    def __init__(self, api: MlflowApi) -> None:
+        self._api = api
+        self._has_users = True
+        self._has_current_user = True
+
+    def partial_view(self) -> str | None:
+        """Say why it may not see everything, or None when it does.
+
+        Asks MLflow's basic-auth app whether the account is an administrator.  A server without
+        that app has no such endpoints and hides nothing.  Whatever else leaves the account in
+        doubt is a partial view.
+        """
+        user = self._user()
+        if user is None or user.get("is_admin") is True:
+            return None
+        client = self._api.client
+        name = user.get("username") or client.account
+        account = (
+            f"The account {name!r} is no administrator of {client.address}"
+            if name
+            else f"{client.address} does not tell whether this account is an administrator"
+        )
+        return (
+            f"{account}: the server hides from other accounts what they may not read, and "
+            "that may be what protects something."
+        )
+
+    def _user(self) -> Json | None:
+        """Return what the server says of this account, empty where it says nothing of use.
+
+        None means that the server has no accounts.
+        """
+        if not self._has_users:
+            return None
+        try:
+            if self._has_current_user:
+                # 3.13 and newer.
+                found = self._api.optional("GET", f"{V2}/users/current")
+                if found is not None:
+                    # mlflow-oidc-auth responds without the wrapper "user".
+                    user = found.get("user", found)
+                    return user if isinstance(user, dict) else {}
+                self._has_current_user = False
+            return self._user_by_name()
+        except ServerError as error:
+            if error.failure in {Failure.FORBIDDEN, Failure.NOT_FOUND, Failure.REJECTED}:
+                return {}
+            raise
+
+    def _user_by_name(self) -> Json | None:
+        # 2.5 and newer.  Without a name the response is 400 where the auth app runs and 404 where
+        # it does not (2.14 to 3.18).  Whose name it is, only the credentials tell.
+        name = self._api.client.account
+        params = {"username": name} if name else {}
+        found = self._api.optional("GET", f"{V2}/users/get", params=params)
+        if found is None:
+            self._has_users = False
+            return None
+        user = found.get("user")
+        # A response about nobody in particular, or about somebody else, says nothing of this one.
+        is_ours = isinstance(user, dict) and bool(name) and user.get("username") == name
+        return user if is_ours else {}

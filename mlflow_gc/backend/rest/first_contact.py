@@ -1,0 +1,91 @@
+"""The first contact with a server: where its API is, which version, whether it has a workspace."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from mlflow_gc.backend.interface import Failure, Json, ServerError
+from mlflow_gc.backend.rest.mlflow_api import SERVER_INFO, V2, V3, VERSION, MlflowApi
+from mlflow_gc.errors import Refused
+
+
+def read_server_info(api: MlflowApi) -> Json | None:
+    """Return what a tracking server says of itself (3.9 and newer), after finding its API."""
+    info = _server_info(api)
+    if info is None and urlsplit(api.client.credentials.host).path.strip("/"):
+        # Behind a static prefix up to 3.10 is only this, and the pages.
+        api.version = read_version(api)
+        if move_to_root(api):
+            info = _server_info(api)
+    api.has_server_info = info is not None
+    return info
+
+
+def _server_info(api: MlflowApi) -> Json | None:
+    return api.optional("GET", SERVER_INFO, attempts=2)
+
+
+def move_to_root(api: MlflowApi) -> bool:
+    """Tell whether the API is at the root of the host, and use it there from now on.
+
+    A server with ``--static-prefix`` has its pages and ``/version`` behind the prefix, and its
+    API at the root up to 3.10, behind the prefix from 3.13 on.
+    """
+    credentials = api.client.credentials
+    parts = urlsplit(credentials.host)
+    if not parts.path.strip("/") or parts.scheme not in {"http", "https"}:
+        return False
+    params = {"experiment_name": "Default"}
+    try:
+        found = api.optional("GET", f"{V2}/experiments/get-by-name", params=params)
+    except ServerError as error:
+        # Anything that MLflow says of itself shows that the API is here.
+        if error.failure not in {Failure.NOT_FOUND, Failure.FORBIDDEN, Failure.REJECTED}:
+            raise
+        return False
+    if found is None:
+        credentials.host = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+    return found is None
+
+
+def read_version(api: MlflowApi) -> str | None:
+    """Return the version of MLflow on the server; None where it does not tell."""
+    try:
+        raw = api.read_as(bytes, "GET", VERSION, as_json=False)
+    except ServerError as error:
+        if error.failure in {Failure.NOT_FOUND, Failure.UNSUPPORTED, Failure.FORBIDDEN}:
+            return None
+        raise
+    text = raw.decode(errors="replace").strip()
+    # A web front end in the way responds to any path with its HTML page.
+    return text if 0 < len(text) < 64 and "<" not in text else None
+
+
+def refuse_missing_workspace(api: MlflowApi, *, has_workspaces: bool) -> None:
+    """Refuse to go on in a workspace that the server does not have.
+
+    Raises:
+        Refused: it does not have it.
+        ServerError: it cannot be read.
+    """
+    name = api.workspace
+    if not name:
+        return
+    if not has_workspaces:
+        # Any request with the header would end in 500 FEATURE_DISABLED, retried by clients.
+        raise Refused(
+            f"The server {api.client.address} has no workspaces, and the workspace "
+            f"{name!r} was asked for.",
+            hint="Leave out --workspace and MLFLOW_WORKSPACE.",
+        )
+    try:
+        api.optional("GET", f"{V3}/workspaces/{quote(name, safe='')}")
+    except ServerError as error:
+        # Whether it may be read, all further requests tell.
+        if error.failure is Failure.NOT_FOUND:
+            raise Refused(
+                f"The server {api.client.address} has no workspace {name!r}.",
+                hint="Name one that it has with --workspace or MLFLOW_WORKSPACE.",
+            ) from error
+        if error.failure is not Failure.FORBIDDEN:
+            raise

@@ -1,0 +1,197 @@
+"""What all endpoints of a server's REST API have in common: workspaces, pages, older versions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from copy import copy
+from typing import Any, TypeVar
+
+from mlflow_gc.backend.interface import Failure, Json, Page, ServerError
+from mlflow_gc.backend.rest.http_client import HttpClient
+from mlflow_gc.backend.rest.response_errors import not_mlflow
+from mlflow_gc.backend.retries import ATTEMPTS
+
+V2 = "/api/2.0/mlflow"
+V3 = "/api/3.0/mlflow"
+SERVER_INFO = f"{V3}/server-info"
+VERSION = "/version"
+
+_SECOND_ATTEMPT_S = 0.1
+_SERVER_INFO_SINCE = (3, 9)
+# Sent before it is known whether there are workspaces; elsewhere the header ends in a 500.
+_WITHOUT_WORKSPACE = frozenset({SERVER_INFO, VERSION})
+
+_T = TypeVar("_T")
+
+
+def with_token(arguments: Json, token: str | None) -> Json:
+    """Return the arguments of a search for the page of a token; None for the first page."""
+    return {**arguments, "page_token": token} if token else arguments
+
+
+class MlflowApi:
+    """The REST API of one server.
+
+    Args:
+        client: sends the requests.
+        workspace: sent as ``X-MLFLOW-WORKSPACE`` when set (MLflow 3.10 and newer).
+
+    Attributes:
+        version: of MLflow on the server; None where it is not known (yet).
+        has_server_info: whether it has that endpoint.
+    """
+
+    def __init__(self, client: HttpClient, workspace: str | None) -> None:
+        self.client = client
+        self.workspace = workspace
+        self.version: str | None = None
+        self.has_server_info = False
+
+    def in_workspace(self, name: str) -> MlflowApi:
+        """Return the same API for another workspace."""
+        other = copy(self)
+        other.workspace = name
+        return other
+
+    def read(self, method: str, path: str, **arguments: Any) -> Json:
+        """Send a read; the arguments are those of :meth:`read_as`."""
+        return self.read_as(self.client.decode, method, path, **arguments)
+
+    def read_as(
+        self,
+        decode: Callable[[bytes], _T],
+        method: str,
+        path: str,
+        *,
+        attempts: int = ATTEMPTS,
+        workspace: str | None = None,
+        **arguments: Any,
+    ) -> _T:
+        """Send a read, again if need be, and return its response as it is decoded.
+
+        ``workspace`` is another one than that of this API; the other arguments are those of
+        :meth:`HttpClient.request`.
+        """
+        headers = self._headers(path, workspace or self.workspace)
+        return self.client.request(
+            decode, method, path, attempts=attempts, headers=headers, **arguments
+        )
+
+    def write(self, method: str, path: str, body: Json, *, attempts: int = 1) -> None:
+        """Send a write: once, unless it changes nothing when it is sent for the second time.
+
+        The path is below version 2 of the API.  A response that is not MLflow's says nothing about
+        what happened.
+        """
+        self.read_as(self.client.decode, method, f"{V2}/{path}", attempts=attempts, json=body)
+
+    def optional(
+        self, method: str, path: str, *, since: tuple[int, int] | None = None, **arguments: Any
+    ) -> Json | None:
+        """Read from an endpoint that older servers do not have; None there.
+
+        A front end whose server restarts says 404 as well, and "there is none" would be believed:
+        so it has to say it twice, and a server that is new enough for the endpoint cannot say it.
+
+        Args:
+            method: GET or POST.
+            path: of the endpoint.
+            since: the first version (major, minor) that has it; None where it can be switched off.
+            **arguments: for :meth:`read`.
+
+        Raises:
+            ServerError: it does not respond as an MLflow server would.
+        """
+        for is_last in (False, True):
+            try:
+                return self.read(method, path, **arguments)
+            except ServerError as error:
+                if error.failure is not Failure.UNSUPPORTED:
+                    raise
+                if is_last and since and self._is_at_least(since):
+                    raise ServerError(
+                        error.message, Failure.INVALID_RESPONSE, hint=error.hint
+                    ) from error
+            if not is_last:
+                self.client.stopped.wait(_SECOND_ATTEMPT_S)
+        return None
+
+    def optional_page(
+        self, method: str, path: str, key: str, *, since: tuple[int, int], **arguments: Any
+    ) -> Page[Json] | None:
+        """Return a page of an :meth:`optional` list; ``path`` is below that of version 3."""
+        found = self.optional(method, f"{V3}/{path}", since=since, **arguments)
+        return None if found is None else self.entries(found, key)
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        key: str,
+        parse: Callable[[Json], _T],
+        *,
+        workspace: str | None = None,
+    ) -> _T | None:
+        """Return one entity; None for what does not exist.
+
+        Args:
+            path: of the endpoint, below version 2 of the API.
+            params: which entity.
+            key: of the entity in the response.
+            parse: makes an entity of it.
+            workspace: another one than that of this API.
+        """
+        path = f"{V2}/{path}"
+        found = none_if_not_found(
+            lambda: self.read("GET", path, params=params, workspace=workspace)
+        )
+        return None if found is None else parse(self.entity(found, key))
+
+    def search(
+        self, method: str, path: str, key: str, parse: Callable[[Json], _T], **arguments: Any
+    ) -> Page[_T]:
+        """Return one page of entities; the arguments are those of :meth:`get` and :meth:`read`."""
+        return self.page(self.read(method, f"{V2}/{path}", **arguments), key, parse)
+
+    def page(self, found: Json, key: str, parse: Callable[[Json], _T]) -> Page[_T]:
+        """Return the entities in the response to a search, and the token of the next page."""
+        entries, token = self.entries(found, key)
+        return [parse(entry) for entry in entries], token
+
+    def entries(self, found: Json, key: str) -> Page[Json]:
+        """Return the same as JSON."""
+        entries, token = found.get(key, []), found.get("next_page_token")
+        if not isinstance(entries, list) or not isinstance(token, (str, type(None))):
+            raise not_mlflow(self.client.address, f"{key!r} is not a list")
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise not_mlflow(self.client.address, f"{key!r} holds something else than objects")
+        return entries, token or None
+
+    def entity(self, found: Json, key: str) -> Json:
+        """Return the one entity in a response, as JSON."""
+        entity = found.get(key)
+        if not isinstance(entity, dict):
+            raise not_mlflow(self.client.address, f"no {key!r} in the answer")
+        return entity
+
+    def _headers(self, path: str, workspace: str | None) -> dict[str, str] | None:
+        if not workspace or path in _WITHOUT_WORKSPACE:
+            return None
+        return {"X-MLFLOW-WORKSPACE": workspace}
+
+    def _is_at_least(self, version: tuple[int, int]) -> bool:
+        found = re.match(r"(\d+)\.(\d+)", self.version or "")
+        if found is None:
+            return self.has_server_info and version <= _SERVER_INFO_SINCE
+        return (int(found[1]), int(found[2])) >= version
+
+
+def none_if_not_found(read: Callable[[], _T]) -> _T | None:
+    """Return what is read, None for what does not exist."""
+    try:
+        return read()
+    except ServerError as error:
+        if error.failure is Failure.NOT_FOUND:
+            return None
+        raise

@@ -1,0 +1,207 @@
+"""Look up entities by id, many with one request: runs, what is in them, and models that are named."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
+from typing import TypeVar
+
+from mlflow_gc.backend.interface import Gateway, pages
+from mlflow_gc.domain.entities import (
+    Inventory,
+    LoggedModel,
+    MetricHistory,
+    ModelVersion,
+    Run,
+    with_histories,
+)
+from mlflow_gc.domain.source_references import logged_model_ids
+from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
+from mlflow_gc.inventory.progress import Progress, no_progress
+
+_T = TypeVar("_T")
+_CONTENTS = Wanted(contents=True)
+
+EXPERIMENTS_A_CALL = 1000
+"""PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000."""
+IDS_A_CALL = 100
+"""Of runs, in the filter of a search."""
+IDS_IN_BODY = 500
+"""The same where few of them are expected to be found; sqlparse gives up between 2,000 and 5,000."""
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # mlflow/utils/validation.py
+
+
+def chunks(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
+    """Yield lists of at most ``size`` items."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def runs_by_id(
+    gateway: Gateway,
+    run_ids: Sequence[str],
+    experiment_ids: Sequence[str],
+    *,
+    view: str = "ALL",
+    wanted: Wanted = ALWAYS_WANTED,
+    size: int = IDS_A_CALL,
+) -> Iterator[Run]:
+    """Yield runs.
+
+    Args:
+        gateway: where to read.
+        run_ids: of the runs; what does not exist is left out.
+        experiment_ids: of the experiments that they may be in.
+        view: ACTIVE_ONLY, DELETED_ONLY or ALL.
+        wanted: what to keep of their metrics and tags.
+        size: how many runs to read at once; more where few are expected to be found.
+    """
+    # Into the filter goes nothing that could end its quotes: MLflow has no such id.
+    for group in chunks([i for i in run_ids if _RUN_ID.fullmatch(i)], size):
+        listed = ", ".join(f"'{run_id}'" for run_id in group)
+        search = partial(
+            gateway.search_runs,
+            filter_string=f"attributes.run_id IN ({listed})",
+            view=view,
+            wanted=wanted,
+        )
+        for some in chunks(experiment_ids, EXPERIMENTS_A_CALL):
+            yield from pages(partial(search, some))
+
+
+def parents_above(
+    runs: Iterable[Run],
+    known: Collection[str],
+    read: Callable[[list[str]], Iterable[tuple[str, str | None]]],
+) -> dict[str, str]:
+    """Return what runs in the trash are nested in, as far as other runs are nested in them.
+
+    A run in the middle of a tree can be deleted alone; the tree is still one.
+
+    Args:
+        runs: those to begin with.
+        known: ids of runs that need not be read, for they are in no trash.
+        read: returns for runs what each is nested in; what does not exist is left out.
+    """
+    above: dict[str, str] = {}
+    unread = {run.parent_run_id for run in runs if run.parent_run_id}.difference(known)
+    while unread:
+        found = {run_id: parent for run_id, parent in read(sorted(unread)) if parent}
+        above |= found
+        unread = set(found.values()).difference(known, above)
+    return above
+
+
+def read_inputs(
+    gateway: Gateway,
+    inventory: Inventory,
+    run_ids: Collection[str],
+    progress: Progress = no_progress,
+) -> Inventory:
+    """Return the inventory with the logged models that runs read.
+
+    A search lists only what a run put out, not what it took in (runs/search of 3.0 to 3.17).
+    """
+    with ThreadPoolExecutor(gateway.max_parallel) as pool:
+        found = []
+        for run in pool.map(gateway.get_run, sorted(run_ids)):
+            progress("runs", 1)
+            if run:
+                found.append(run)
+    with_inputs = {
+        run.run_id: replace(inventory.runs[run.run_id], model_ids=run.model_ids) for run in found
+    }
+    return replace(inventory, runs={**inventory.runs, **with_inputs})
+
+
+def read_histories(
+    gateway: Gateway, runs: Iterable[Run], progress: Progress = no_progress
+) -> dict[str, Run]:
+    """Return runs, by id, with what is known of all that was ever logged to their metrics.
+
+    A search tells of each metric only the value of the highest step (``latest_metrics``, 2.3 to
+    3.18): what was logged later at a lower step, by a job that began anew, is in the history only.
+    """
+    by_id = {run.run_id: run for run in runs}
+    having: dict[str, list[str]] = defaultdict(list)
+    for run_id, run in sorted(by_id.items()):
+        for key in run.metric_keys:
+            having[key].append(run_id)
+    requests = [(ids, key) for key in sorted(having) for ids in chunks(having[key], IDS_A_CALL)]
+    histories: dict[str, list[MetricHistory]] = {run_id: [] for run_id in by_id}
+    with ThreadPoolExecutor(gateway.max_parallel) as pool:
+        for found in pool.map(lambda ids_and_key: gateway.metric_histories(*ids_and_key), requests):
+            for run_id, history in found.items():
+                histories[run_id].append(history)
+    progress("runs", len(by_id))
+    return {run_id: with_histories(run, histories[run_id]) for run_id, run in by_id.items()}
+
+
+def read_contents(
+    gateway: Gateway,
+    runs: Iterable[Run],
+    *,
+    with_inputs: bool,
+    progress: Progress = no_progress,
+) -> dict[str, Run]:
+    """Return runs, by id, with a digest over their parameters, datasets and models.
+
+    Args:
+        gateway: where to read.
+        runs: the runs.
+        with_inputs: whether there are logged models, which runs may have read: only ``runs/get``
+            says so, of one run at a time.
+        progress: called with how many runs are done.
+    """
+    by_id = {run.run_id: run for run in runs}
+    found: Iterable[Run]
+    with ThreadPoolExecutor(gateway.max_parallel) as pool:
+        if with_inputs:
+            get_run = partial(gateway.get_run, wanted=_CONTENTS)
+            found = filter(None, pool.map(get_run, sorted(by_id)))
+        else:
+            groups = chunks(sorted(by_id), IDS_A_CALL)
+            found = chain.from_iterable(pool.map(partial(_contents_of, gateway, by_id), groups))
+        for run in found:
+            progress("runs", 1)
+            known = by_id[run.run_id]
+            digest = run.details.content_digest
+            by_id[run.run_id] = replace(
+                known, details=replace(known.details, content_digest=digest)
+            )
+    return by_id
+
+
+def _contents_of(gateway: Gateway, runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:
+    homes = sorted({runs[run_id].experiment_id for run_id in run_ids})
+    return [*runs_by_id(gateway, run_ids, homes, wanted=_CONTENTS)]
+
+
+def read_logged_models_of(
+    gateway: Gateway,
+    versions: Iterable[ModelVersion],
+    logged: dict[str, LoggedModel],
+    missing: set[str] | None = None,
+) -> None:
+    """Fetch the logged models that versions name and that are not known yet.
+
+    Args:
+        gateway: where to read.
+        versions: what names them.
+        logged: those that are known; grows.
+        missing: ids that do not (or no longer) exist and are not read again; grows.
+    """
+    missing = set() if missing is None else missing
+    named = {model_id for version in versions for model_id in logged_model_ids(version)}
+    for model_id in sorted(named - logged.keys() - missing):
+        found = gateway.get_logged_model(model_id)
+        if found is None:
+            missing.add(model_id)
+        else:
+            logged[model_id] = found

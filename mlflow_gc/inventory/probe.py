@@ -1,0 +1,205 @@
+"""Look into experiments that may be deleted, for what a scan does not list."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from mlflow_gc.backend.interface import NO_ACCESS, Failure, Gateway, ServerError, pages
+from mlflow_gc.domain.entities import (
+    INCOMPLETE_SCAN,
+    UNREADABLE_TRASH,
+    Diagnostic,
+    Inventory,
+    Probe,
+    Run,
+)
+from mlflow_gc.domain.traces import Traces
+from mlflow_gc.inventory.lookup import IDS_IN_BODY, chunks, read_histories, runs_by_id
+from mlflow_gc.inventory.progress import Progress, no_progress
+
+_MOST_UNREADABLE = 3
+"""Experiments of a hundred: more, and the server is in trouble."""
+_UNFINISHED = " AND ".join(
+    f"attributes.status != '{status}'" for status in ("FINISHED", "FAILED", "KILLED")
+)
+
+
+def probe(
+    gateway: Gateway,
+    inventory: Inventory,
+    experiment_ids: Collection[str],
+    *,
+    since_ms: int,
+    deleted: bool = False,
+    progress: Progress = no_progress,
+) -> Inventory:
+    """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
+
+    Also what else they hold (experiment_contents.py), where nothing of that protects them.
+
+    Args:
+        gateway: where to look.
+        inventory: what is known.
+        experiment_ids: which experiments to look into.
+        since_ms: activity in the trash matters from here on.
+        deleted: they are in the trash already; of such ones no server lists scorers and review
+            queues.
+        progress: called with how many experiments were looked into.
+
+    Returns:
+        The inventory with a probe for each of them, or with a blocking diagnostic.
+    """
+    found: dict[str, Probe] = {}
+    unreadable: list[str] = []
+    try:
+        assessed = _assessed_trash(gateway, inventory, sorted(experiment_ids))
+        for ids in chunks(sorted(experiment_ids), 100):
+            of_these = _probe(gateway, inventory, ids, since_ms, assessed)
+            unreadable += [i for i in ids if i not in of_these]
+            waiting = [i for i, p in of_these.items() if not (p.has_traces or p.unseen_run)]
+            contents = {} if deleted else gateway.contents_of(waiting)
+            found.update((i, replace(p, contents=contents.get(i, ()))) for i, p in of_these.items())
+            progress("experiments", len(ids))
+    except ServerError as error:
+        if error.failure in NO_ACCESS:
+            raise
+        message = f"Not all experiments could be looked into. {error.message}"
+        diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
+        inventory = replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
+    if unreadable:
+        message = (
+            f"The server cannot read what is in the trash of {len(unreadable):,} experiments "
+            f"({', '.join(unreadable[:3])}{', ...' if len(unreadable) > 3 else ''}): they are retained."
+        )
+        diagnostic = Diagnostic(UNREADABLE_TRASH, message)
+        inventory = replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
+    return replace(inventory, probes={**inventory.probes, **found})
+
+
+def _assessed_trash(
+    gateway: Gateway, inventory: Inventory, experiment_ids: list[str]
+) -> dict[str, dict[str, str]]:
+    """Return, by experiment, the runs in its trash that assessments name; see :class:`Probe`."""
+    traces = inventory.traces or Traces(are_lost=False)
+    # Deleted once before, they are looked for only where assessments name them.
+    in_trash = runs_by_id(
+        gateway,
+        sorted(traces.would_be_lost() - inventory.runs.keys()),
+        experiment_ids,
+        view="DELETED_ONLY",
+        size=IDS_IN_BODY,
+    )
+    assessed: dict[str, dict[str, str]] = {}
+    for run in in_trash:
+        assessed.setdefault(run.experiment_id, {})[run.run_id] = traces.naming(run.run_id)
+    return assessed
+
+
+def _probe(
+    gateway: Gateway,
+    inventory: Inventory,
+    experiment_ids: list[str],
+    since_ms: int,
+    assessed: Mapping[str, Mapping[str, str]],
+) -> dict[str, Probe]:
+    are_hidden = bool(inventory.traces and inventory.traces.hidden)
+    with_traces = set() if are_hidden else set(_with_traces(gateway, experiment_ids))
+    trash, unreadable = _newest_deleted_of_each(gateway, experiment_ids, since_ms)
+    populated = {run.experiment_id for run in inventory.runs.values()}
+    unseen: dict[str, str] = {}
+    for empty in chunks([e for e in experiment_ids if e not in populated], 100):
+        found, _ = gateway.search_runs(empty, max_results=1)
+        if found:
+            for run in _all_runs(gateway, empty, "", "ACTIVE_ONLY"):
+                unseen.setdefault(run.experiment_id, run.run_id)
+    # A run without a start time (old rows, other stores) lies beyond the windows of the scan.
+    for run in _all_runs(gateway, experiment_ids, _UNFINISHED, "ACTIVE_ONLY"):
+        if run.run_id not in inventory.runs:
+            unseen.setdefault(run.experiment_id, run.run_id)
+    return {
+        e: Probe(
+            has_traces=e in with_traces,
+            newest_deleted_run=trash.get(e),
+            unseen_run=unseen.get(e),
+            assessed_runs=assessed.get(e, {}),
+            traces_are_hidden=are_hidden,
+        )
+        for e in experiment_ids
+        if e not in unreadable
+    }
+
+
+def _newest_deleted_of_each(
+    gateway: Gateway, experiment_ids: Sequence[str], since_ms: int
+) -> tuple[dict[str, tuple[str, int]], set[str]]:
+    """Return what :func:`_newest_deleted` does, and the experiments that the server itself fails on.
+
+    A run without a start time in the trash is enough for that (500, 3.17).
+
+    Raises:
+        ServerError: it fails on several of them.
+    """
+    try:
+        return _newest_deleted(gateway, experiment_ids, since_ms), set()
+    except ServerError as error:
+        if error.failure is not Failure.AMBIGUOUS:
+            raise
+        failed = error
+    newest: dict[str, tuple[str, int]] = {}
+    unreadable: set[str] = set()
+    for experiment_id in experiment_ids:
+        try:
+            newest |= _newest_deleted(gateway, [experiment_id], since_ms)
+        except ServerError as error:
+            unreadable.add(experiment_id)
+            is_of_this_one = error.failure == Failure.AMBIGUOUS
+            if not is_of_this_one or len(unreadable) > _MOST_UNREADABLE:
+                raise failed from error
+    return newest, unreadable
+
+
+def _newest_deleted(
+    gateway: Gateway, experiment_ids: Sequence[str], since_ms: int
+) -> dict[str, tuple[str, int]]:
+    """Return, by experiment, the run in its trash that was active last, and when.
+
+    No filter finds a value that was logged long after its run had ended, so all of the trash is read;
+    and the histories where nothing else tells of activity that matters.
+    """
+    newest: dict[str, tuple[str, int]] = {}
+
+    def count(run: Run) -> None:
+        # The age of the experiment itself counts beside it.
+        found = (run.run_id, run.last_activity_time(None) or 0)
+        known = newest.get(run.experiment_id, found)
+        newest[run.experiment_id] = max(known, found, key=lambda pair: (pair[1], pair[0]))
+
+    runs = list(_all_runs(gateway, experiment_ids, "", "DELETED_ONLY"))
+    for run in runs:
+        count(run)
+    quiet = [r for r in runs if r.metric_keys and newest[r.experiment_id][1] < since_ms]
+    for run in read_histories(gateway, quiet).values():
+        count(run)
+    return newest
+
+
+def _all_runs(
+    gateway: Gateway, experiment_ids: Sequence[str], filter_string: str, view: str
+) -> Iterator[Run]:
+    return pages(
+        partial(gateway.search_runs, experiment_ids, filter_string=filter_string, view=view)
+    )
+
+
+def _with_traces(gateway: Gateway, experiment_ids: list[str]) -> Iterator[str]:
+    """Yield the experiments that hold traces; few do, so search many at once and halve."""
+    if not experiment_ids or not gateway.has_traces(experiment_ids):
+        return
+    if len(experiment_ids) == 1:
+        yield experiment_ids[0]
+        return
+    middle = len(experiment_ids) // 2
+    yield from _with_traces(gateway, experiment_ids[:middle])
+    yield from _with_traces(gateway, experiment_ids[middle:])

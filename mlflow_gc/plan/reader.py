@@ -1,0 +1,201 @@
+"""Reading a plan, and the bytes of other documents of this program, with suspicion."""
+
+from __future__ import annotations
+
+import gc
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import orjson
+
+from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.errors import GcError
+from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan import strict_json
+from mlflow_gc.plan.lazy_entries import Document, Entries
+from mlflow_gc.plan.schema import quick_validator
+
+MOST_BYTES = 2 * 1024**3
+"""No plan, journal or policy is larger: half a million runs make about 400 MB."""
+_CHUNK = 16 * 1024**2
+_LARGE = 4 * 1024**2
+
+
+def read_bytes(path: Path, what: str, *, most: int | None = None) -> bytes:
+    """Read a file (``-`` is stdin) whole; pipes are fine, devices that never end are not.
+
+    Args:
+        path: the file.
+        what: it is, for messages.
+        most: read no more bytes than this; None for the whole file.
+
+    Raises:
+        GcError: it cannot be read, is larger than :data:`MOST_BYTES`, or is another document of
+            this program.
+    """
+    content = _read(path, what, most)
+    _refuse_another_kind(content, path, what)
+    return content
+
+
+def _read(path: Path, what: str, most: int | None) -> bytes:
+    try:
+        if str(path) == "-":
+            if most is not None:
+                return sys.stdin.buffer.read(most)
+            return _read_stream(sys.stdin.buffer, path, what)
+        found = path.stat()
+        if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
+            raise GcError(f"The {what} {path} cannot be read: it is a device.")
+        with path.open("rb") as file:
+            if most is not None:
+                return file.read(most)
+            return _read_stream(file, path, what, expected=found.st_size)
+    except FileNotFoundError:
+        make = {"plan": ("report",), "policy": ("policy", "init")}.get(what)
+        hint = f"Check the path, or make one: {command(*make)}" if make else "Check the path."
+        raise GcError(f"There is no {what} {path}.", hint=hint) from None
+    except OSError as error:
+        raise GcError(f"The {what} {path} cannot be read: {error.strerror or error}.") from error
+
+
+_FORMAT = re.compile(rb'"format"\s*:\s*"mlflow-gc/([a-z-]+)"')
+_FORMAT_WITHIN = 1_000
+_KINDS = {
+    # Of the name of a format: what it is called where one is asked for, and in a sentence.
+    b"prune-plan": ("plan", "a prune plan"),
+    b"journal": ("journal", "a journal"),
+    b"events": ("events file", "an events file"),
+    b"plan-diff": ("", "the difference of two plans"),
+    b"plan-check": ("", "the check of a plan"),
+}
+
+
+def _refuse_another_kind(content: bytes, path: Path, what: str) -> None:
+    """Say which document of this program it is, where another one is needed.
+
+    Raises:
+        GcError: it is another one.
+    """
+    found = _FORMAT.search(content[:_FORMAT_WITHIN])
+    kind, named = _KINDS.get(found[1], ("", "")) if found else ("", "")
+    if not named or kind == what:
+        return
+    hint = "Check the path."
+    if (kind, what) == ("journal", "plan"):
+        hint = f"To undo what it tells: {command('restore', file_argument(path))}"
+    elif (kind, what) == ("plan", "journal"):
+        hint = "prune writes its journal beside the plan and prints its name: name that file."
+    raise GcError(
+        f"{path} is {named}, not {'an' if what[0] in 'aeiou' else 'a'} {what}.", hint=hint
+    )
+
+
+def _read_stream(stream: BinaryIO, path: Path, what: str, *, expected: int = 0) -> bytes:
+    chunks: list[bytes] = []
+    # A file comes in one piece, which need not be joined with others: that takes twice its memory.
+    size, at_once = 0, max(min(expected, MOST_BYTES) + 1, _CHUNK)
+    while chunk := stream.read(at_once):
+        chunks.append(chunk)
+        size += len(chunk)
+        at_once = _CHUNK
+        if size > MOST_BYTES:
+            raise GcError(f"The {what} {path} is larger than {MOST_BYTES // 1024**3} GiB.")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def read_plan(path: Path) -> Any:
+    """Read a plan (``-`` is stdin) and refuse what two readers could understand differently.
+
+    Its lists are :class:`~mlflow_gc.plan.lazy_entries.Entries` if it is written as :func:`~mlflow_gc.plan.writer.render` does
+    it, else Python's lists, which take six times the memory.
+
+    Raises:
+        GcError: it cannot be read, or see :func:`~mlflow_gc.plan.strict_json.parse_json`.
+    """
+    content = read_bytes(path, "plan")
+    plan = _parse_rendered(content)
+    if plan is not None:
+        return plan
+    name = f"The plan {path}"
+    if len(content) < _LARGE or not gc.isenabled():
+        return strict_json.parse_json(content, name)
+    # Millions of values that stay and hold each other in no circle: Python's collector need not
+    # walk them again and again.
+    gc.disable()
+    try:
+        return strict_json.parse_json(content, name)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _parse_rendered(content: bytes) -> Document | None:
+    """Parse a plan that is written as :func:`~mlflow_gc.plan.writer.render` does it; else None."""
+    spans = _entity_spans(content)
+    frame: list[bytes] = []
+    at = 0
+    for number, (start, end) in enumerate(spans):
+        # A number, on a line of its own as entries are, stands for them.
+        frame += (content[at:start], b"%d" % number)
+        at = end
+    frame.append(content[at:])
+    written = b"".join(frame)
+    try:
+        plan = orjson.loads(written)
+        if not (strict_json.is_rendered(plan, written) and strict_json.has_plain_numbers(content)):
+            return None
+        return cast("Document", plan) if _put_entries(plan, content, spans) else None
+    except ValueError:  # will be described by who reads it in one piece
+        return None
+
+
+def _put_entries(plan: Any, content: bytes, spans: list[tuple[int, int]]) -> bool:
+    """Replace the numbers of lists by the entries; tell whether all is as it was written.
+
+    Args:
+        plan: has numbers in their place.
+        content: the file.
+        spans: where its entries begin and end.
+    """
+    left = set(range(len(spans)))
+    for names in ((), ("protected",)):
+        holder = plan.get(*names) if names else plan
+        for key in KINDS if isinstance(holder, dict) else ():
+            found = holder.get(key)
+            if not isinstance(found, list) or not found:
+                continue
+            # Numbers that stood in the file as entries are none of ours.
+            if len(found) != 1 or type(found[0]) is not int or found[0] not in left:
+                return False
+            left.remove(found[0])
+            quick = quick_validator("plan", *names, key)
+            is_valid = quick.is_valid if quick else _unknown
+            entries = Entries.read(content, *spans[found[0]], is_valid)
+            if entries is None:
+                return False
+            holder[key] = entries
+    return not left
+
+
+def _unknown(_: Document) -> bool:
+    return False
+
+
+def _entity_spans(content: bytes) -> list[tuple[int, int]]:
+    """Return where the entries of the lists begin and end, in the order of the file."""
+    spans = []
+    for key in KINDS:
+        opening = b'\n"%s": [\n' % key.encode()
+        at = content.find(opening)
+        while at >= 0:
+            start = at + len(opening)
+            end = content.find(b"\n]", start)
+            if end < 0:
+                break
+            spans.append((start, end))
+            at = content.find(opening, end)
+    return sorted(spans)

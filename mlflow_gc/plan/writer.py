@@ -1,0 +1,130 @@
+"""Writing a plan: one entity per line, the file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.errors import GcError
+from mlflow_gc.plan.lazy_entries import Document, Entries
+
+_BEGINNING = 4096
+
+
+def render(plan: Document) -> bytes:
+    """Return the plan as its file holds it: UTF-8, LF, one entity per line, fixed order."""
+    return b"".join(pieces(plan))
+
+
+def pieces(plan: Document) -> Iterator[bytes | memoryview]:
+    """Yield what :func:`render` returns piece by piece; without copying what is long."""
+    yield b"{\n"
+    yield from _members(plan)
+    yield b"}\n"
+
+
+def _members(holder: Document) -> Iterator[bytes | memoryview]:
+    last = next(reversed(holder), None)
+    for key, value in holder.items():
+        end = b"\n" if key == last else b",\n"
+        if key in KINDS and isinstance(value, (list, Entries)):
+            yield from _entity_lines(key, value, end)
+        elif key == "protected" and isinstance(value, dict):
+            yield orjson.dumps(key) + b": {\n"
+            yield from _members(value)
+            yield b"}" + end
+        else:
+            yield orjson.dumps(key) + b": " + orjson.dumps(value) + end
+
+
+def _entity_lines(
+    key: str, entities: list[Any] | Entries, end: bytes
+) -> Iterator[bytes | memoryview]:
+    if not entities:
+        yield orjson.dumps(key) + b": []" + end
+        return
+    yield orjson.dumps(key) + b": [\n"
+    if isinstance(entities, Entries):
+        yield entities.text
+        yield b"\n"
+    else:
+        final = len(entities) - 1
+        for index, entity in enumerate(entities):
+            yield orjson.dumps(entity) + (b"\n" if index == final else b",\n")
+    yield b"]" + end
+
+
+def write(content: Iterable[bytes | memoryview], path: Path, *, is_private: bool = True) -> None:
+    """Write a file whole: to a temporary one beside it, then rename.
+
+    One that exists keeps its mode.  What a symbolic link names is replaced, not the link.
+
+    Args:
+        content: its pieces.
+        path: the file.
+        is_private: a new one can be read by its owner only, whatever the umask: plans name people
+            and models.
+
+    Raises:
+        GcError: the place is not writable or the disk is full; what was there is untouched.
+    """
+    # A device or pipe (/dev/stdout, process substitution) cannot be renamed over.
+    in_place = path.exists() and not path.is_file()
+    temporary: Path | None = None
+    try:
+        if in_place:
+            with path.open("wb") as file:
+                file.writelines(content)
+            return
+        target = Path(os.path.realpath(path))
+        beside = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        handle = os.open(beside, flags, 0o600 if is_private else 0o666)
+        temporary = beside
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o777)
+        temporary.replace(target)
+        temporary = None
+    except OSError as error:
+        raise GcError(
+            f"The file {path} cannot be written: {error.strerror or error}.",
+            hint="Nothing was changed. Choose another place or make room.",
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_overwriting(path: Path, marks: Collection[str], what: str) -> None:
+    """Refuse to write over a file that holds something else: a policy, or what an undo depends on.
+
+    Args:
+        path: where something is going to be written; ``-`` and what is no file hold nothing.
+        marks: texts of which one stands early in what may be replaced: a format, a schema's id.
+        what: what may be replaced, for messages.
+
+    Raises:
+        GcError: it holds something else, or cannot be read.
+    """
+    if str(path) == "-" or not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_BEGINNING)
+    except OSError as error:
+        raise GcError(f"The file {path} cannot be read: {error.strerror or error}.") from error
+    if beginning.strip() and not any(f'"{mark}"'.encode() in beginning for mark in marks):
+        raise GcError(
+            f"The file {path} exists and is not {what}; it is not overwritten.",
+            hint="Nothing was changed. Name another file.",
+        )
