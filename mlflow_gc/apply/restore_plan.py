@@ -25,6 +25,7 @@ from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import expect_run
+from mlflow_gc.retention.decision import Reason
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
@@ -431,7 +432,24 @@ class OldTrash:
 
     def _was_protected(self, run_id: str, finding: Finding) -> bool:
         """Tell whether what protects a run did so when its experiment was deleted."""
-        return run_id in self._registered and self._registered[run_id] == _via(finding)
+        if run_id in self._registered and self._registered[run_id] == _via(finding):
+            return True
+        first = next(iter(_via(finding)), "")
+        if (finding.protection or {}).get("reason") != Reason.TREE.value or first[:4] != "run ":
+            return False
+        # A run in the trash gets no other parent.  Who is nested in it may have come since.
+        return not self._is_nested_in(first[4:], run_id)
+
+    def _is_nested_in(self, run_id: str, other_id: str) -> bool:
+        """Tell whether a run is nested in another one, at whatever depth."""
+        seen = {run_id}
+        run = self._gateway.get_run(run_id)
+        while run and run.parent_run_id and run.parent_run_id not in seen:
+            if run.parent_run_id == other_id:
+                return True
+            seen.add(run.parent_run_id)
+            run = self._gateway.get_run(run.parent_run_id)
+        return False
 
     def _recheck(self) -> Recheck:
         if self._known_recheck is None:

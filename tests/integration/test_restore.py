@@ -275,6 +275,26 @@ def test_an_edited_journal_renames_nothing(bench: Bench) -> None:
     assert (names[home], names[freed]) == ("production", "stale")
 
 
+def test_the_old_trash_of_a_living_tree_returns_to_the_trash(bench: Bench) -> None:
+    """Whoever deleted a part of a tree knew its parent; who is nested in it may have come since."""
+    world = bench.world
+    live, home = world.experiment(age=FRESH), world.experiment()
+    world.run(home)
+    sweep = world.run(live, age=FRESH)
+    child = world.run(home, parent=sweep)
+    grandchild, top = world.run(home, parent=child), world.run(home)
+    world.run(live, age=FRESH, parent=sweep)
+    for run in (child, grandchild, top):
+        world.delete_run(run)
+    before = bench.state()
+    plan = bench.report()
+    assert plan.experiments == {home}
+    bench.prune(plan)
+    new = world.run(live, parent=top)
+    bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
+    assert bench.state().active == before.active | {("run", new), ("run", top)}
+
+
 def test_an_edited_journal_deletes_no_active_run(bench: Bench) -> None:
     """Neither in the experiment that it restores nor elsewhere, nor by a forged restore journal."""
     world = bench.world
