@@ -87,7 +87,7 @@ class Deletion:
             if failed or is_stale(finding):
                 finding = check_or_unreadable(check)
             if finding.code in GONE and unclear:
-                detail = f"confirmed by a look after: {unclear.message}"
+                detail = f"confirmed by a re-check after: {unclear.message}"
                 self._recorder.record_deleted(kind, entity_id, detail=detail, undo=undo)
                 return True
             if finding.code == UNREADABLE:

@@ -154,7 +154,7 @@ class Recorder:
         if self._failed_in_a_row >= HOPELESS_AFTER:
             self.aborted.set()
             raise ServerError(
-                f"{HOPELESS_AFTER} looks or deletions failed one after the other, the last with: "
+                f"{HOPELESS_AFTER} re-checks or deletions failed one after the other, the last with: "
                 f"{detail}",
                 Failure.AMBIGUOUS,
             )

@@ -33,7 +33,7 @@ _CLOCK_MARGIN_MS = 5 * 60 * 1000
 
 _PURGED = "it has been deleted permanently since"
 _ANOTHER = "and what has its id now is another one"
-_TRASH_LOST = "without assessments of runs in its trash: deleting it wiped them for good"
+_TRASH_LOST = "without assessments of runs in its trash: they were deleted permanently with it"
 WAS_IN_TRASH = "it was in the trash before the prune"
 """Detail of the record of a run that returned to the trash."""
 
@@ -64,7 +64,7 @@ class Restorer:
     ) -> None:
         self._gateway = gateway
         self._undo = undo
-        # Set from outside to end after the calls in flight.
+        # Set from outside to end after the requests in flight.
         self._stop = gateway.stopped
         self._keep_tag = header.get("keep_tag", KEEP) if keep else None
         self._begun = _begun(earlier)
@@ -328,7 +328,7 @@ class Restorer:
 
     def _record_run(self, run_id: str) -> None:
         lost = run_id in self._undo.without_assessments
-        detail = "without its assessments: deleting it wiped them for good" if lost else None
+        detail = "without its assessments: they were deleted permanently with it" if lost else None
         self._journal.record("run", run_id, "restored", detail=detail)
 
     def _not_back(self, kind: str, entity_id: str, code: str, detail: str) -> None:

@@ -30,7 +30,7 @@ from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
 
-_LOSES_ASSESSMENTS = "in the trash it would lose assessments for good"
+_LOSES_ASSESSMENTS = "in the trash it would lose assessments permanently"
 
 LOST_ASSESSMENTS = "assessments"
 """What the journal says has been lost permanently: of a deleted run, or of runs in an experiment's trash."""

@@ -128,17 +128,17 @@ class Rollback:
         try:
             retry_until_confirmed(restore, self._stop)
         except ServerError as error:
-            detail = f"It should be put back ({why}). {error.message}"
+            detail = f"It should be rolled back ({why}). {error.message}"
             self._recorder.record_failure(kind, entity_id, detail)
             if error.failure in ABORT_ON:
                 raise
             return
         if (kind, entity_id) in self._lossy:
             whose = "its assessments" if kind == "run" else "assessments of runs in its trash"
-            why = f"{why} (without {whose}: deleting it wiped them for good)"
+            why = f"{why} (without {whose}: they were deleted permanently with it)"
         self._record(kind, entity_id, finding, why)
         what = f"{kind.replace('_', ' ')} {entity_id}"
-        self._on_rollback(f"{what} was deleted and put back at once: {why}")
+        self._on_rollback(f"{what} was deleted and rolled back at once: {why}")
 
     def _old_trash(self, experiment_id: str, undo: Document) -> OldTrash:
         policy = self._recheck.policy

@@ -181,7 +181,7 @@ def _refuse_bad_address(address: Address) -> None:
         usable = False
     if not usable:
         raise UsageProblem(
-            f"{address.name} is no address of a server.",
+            f"{address.name} is not the address of a server.",
             hint="It looks like https://host or http://host:5000. Characters such as @ / : # ? in "
             "a password are written as %40 %2F %3A %23 %3F; better, set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
@@ -189,6 +189,6 @@ def _refuse_bad_address(address: Address) -> None:
     if "?" in address.uri or "#" in address.uri:
         # MLflow puts its paths behind it, where no server would look for them.
         raise UsageProblem(
-            f"{address.name} goes on behind its path, with a ? or #.",
+            f"{address.name} continues after its path with a ? or #.",
             hint="Leave that out. For a token, set MLFLOW_TRACKING_TOKEN.",
         )

@@ -110,7 +110,9 @@ def _parsed(address: Address) -> URL:
             f"{address.name} names a driver that SQLAlchemy does not know.", hint=hint
         ) from error
     except (ArgumentError, ValueError) as error:
-        raise UsageProblem(f"{address.name} is no address of a database.", hint=hint) from error
+        raise UsageProblem(
+            f"{address.name} is not the address of a database.", hint=hint
+        ) from error
     if dialect.is_async:
         raise UsageProblem(
             f"{address.name} names an asynchronous driver, which MLflow cannot use.", hint=hint

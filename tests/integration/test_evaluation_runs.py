@@ -248,7 +248,7 @@ def test_restore_brings_the_run_back_and_says_what_is_lost(
     restored = Journal.load(path.with_name(f"{path.name}.restore.jsonl"))
     details = {r["id"]: r.get("detail") or "" for r in restored.records}
     assert "assessments" in details[evaluations.scored]
-    assert "for good" in details[evaluations.scored]
+    assert "permanently" in details[evaluations.scored]
     assert "assessments" not in details[evaluations.plain]
 
 

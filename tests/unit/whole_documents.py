@@ -158,7 +158,7 @@ _FATES = (
     Finding(
         "changed", "its tags changed", changes=({"field": "tags", "planned": "", "current": "x"},)
     ),
-    Finding("gone", "it does not exist any more"),
+    Finding("gone", "it no longer exists"),
     Finding(
         "protected", "alias champion", protection={"reason": "alias", "via": ["alias champion"]}
     ),

@@ -40,7 +40,7 @@ SKIP_CODES = {
     "changed": "It is not what the plan saw; at a restore: the run's experiment is in the trash.",
     "protected": "Something protects it now.",
     "already_deleted": "It is in the trash.",
-    "gone": "It does not exist any more.",
+    "gone": "It no longer exists.",
     "forbidden": "The account may not do it.",
     "already_active": "At a restore: somebody brought it back before.",
     "irreversible": "At a restore: MLflow cannot bring it back.",

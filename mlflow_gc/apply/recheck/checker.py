@@ -46,7 +46,7 @@ RECHECK_VALID_S = 5.0
 GONE = frozenset({"gone", "already_deleted"})
 """Finding codes of what does not exist any more, or is in the trash."""
 
-_LOSES_MORE = "assessments would be lost for good, which the plan does not say"
+_LOSES_MORE = "assessments would be lost permanently, which the plan does not say"
 _NOT_PLANNED = protect(Reason.CHANGED, "it is not in the plan")
 _RENAMED_WITHIN_MS = 5 * 60 * 1000
 _ROLLED_BACK_FOR = {"changed", "protected"}
@@ -333,7 +333,7 @@ def _compared(
 
 
 def _gone(read_at: float) -> Finding:
-    return Finding("gone", "it does not exist any more", read_at)
+    return Finding("gone", "it no longer exists", read_at)
 
 
 def _already_deleted(read_at: float) -> Finding:

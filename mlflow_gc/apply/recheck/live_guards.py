@@ -55,7 +55,7 @@ def refuse_tripped(
         )
     if broken := list(tripped(guards, tally)):
         raise Refused(
-            "A guard of the plan is tripped by what the server holds now. " + " ".join(broken[:5]),
+            "A guard of the plan is exceeded by what the server holds now. " + " ".join(broken[:5]),
             hint=guard_hint(),
         )
 

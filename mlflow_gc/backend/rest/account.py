@@ -31,7 +31,7 @@ class Account:
         client = self._api.client
         name = user.get("username") or client.account
         account = (
-            f"The account {name!r} is no administrator of {client.address}"
+            f"The account {name!r} is not an administrator of {client.address}"
             if name
             else f"{client.address} does not tell whether this account is an administrator"
         )

@@ -296,7 +296,7 @@ def _moment(payload: Json, key: str) -> int | None:
     try:
         return None if value is None else parse_time(str(value))
     except ValueError:
-        raise _invalid_response(f"{key!r} = {value!r}, which is no time") from None
+        raise _invalid_response(f"{key!r} = {value!r}, which is not a time") from None
 
 
 def _invalid_response(what: str) -> ServerError:
@@ -335,7 +335,7 @@ def _time(payload: Json, key: str) -> int | None:
         # Some proxies and stores write int64 as strings, as protobuf's JSON mapping says.
         return int(value)
     except (TypeError, ValueError):
-        raise _invalid_response(f"{key!r} = {value!r}, which is no time in ms") from None
+        raise _invalid_response(f"{key!r} = {value!r}, which is not a time in ms") from None
 
 
 def _values(found: Iterable[Json], names: Collection[str]) -> tuple[tuple[str, float], ...]:

@@ -87,7 +87,7 @@ def test_a_run_that_is_as_planned_is_to_be_deleted() -> None:
 
 
 def test_a_run_that_was_purged_is_gone() -> None:
-    assert outcome(recheck_run()) == ("gone", "it does not exist any more")
+    assert outcome(recheck_run()) == ("gone", "it no longer exists")
 
 
 def test_a_run_in_the_trash_is_already_deleted() -> None:
@@ -194,7 +194,7 @@ def test_an_experiment_that_is_as_planned_is_to_be_deleted() -> None:
 
 
 def test_an_experiment_that_was_purged_is_gone() -> None:
-    assert outcome(recheck_experiment()) == ("gone", "it does not exist any more")
+    assert outcome(recheck_experiment()) == ("gone", "it no longer exists")
 
 
 def test_an_experiment_in_the_trash_is_already_deleted() -> None:
@@ -274,7 +274,7 @@ def test_a_version_that_is_as_planned_is_to_be_deleted() -> None:
 
 
 def test_a_version_that_does_not_exist_is_gone() -> None:
-    assert outcome(recheck_version()) == ("gone", "it does not exist any more")
+    assert outcome(recheck_version()) == ("gone", "it no longer exists")
 
 
 def test_a_version_that_was_described_is_changed() -> None:
@@ -317,7 +317,7 @@ def test_a_registered_model_that_is_as_planned_is_to_be_deleted() -> None:
 
 
 def test_a_registered_model_that_does_not_exist_is_gone() -> None:
-    assert outcome(recheck_model()) == ("gone", "it does not exist any more")
+    assert outcome(recheck_model()) == ("gone", "it no longer exists")
 
 
 def test_a_registered_model_with_versions_is_protected() -> None:
