@@ -90,7 +90,7 @@ def _command() -> Callable[..., object]:
 def _exit_code(arguments: list[str], session: Session) -> int:
     import typer
 
-    from mlflow_gc.cli.output import say
+    from mlflow_gc.cli.output import print_message
 
     # UsageError, in every version; Typer brings a Click of its own or uses Click's.
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
@@ -99,7 +99,7 @@ def _exit_code(arguments: list[str], session: Session) -> int:
         # Python flushes stdout at exit, when nobody could catch a full disk any more.
         sys.stdout.flush()
     except usage_error as error:
-        return _say_usage(error)
+        return _print_usage(error)
     except typer.Exit as leave:
         return int(leave.exit_code)
     except SystemExit as end:  # Click ends the process itself when a shell asks for completions
@@ -109,13 +109,13 @@ def _exit_code(arguments: list[str], session: Session) -> int:
     except GcError as error:
         session.failed(error.message, error.hint)
         first, *others = error.message.split("\n")
-        say(f"Error: {first}")
+        print_message(f"Error: {first}")
         for line in (*others, *(error.hint or "").splitlines()):
-            say(line)
+            print_message(line)
         return error.exit_code
     except Interrupted as stopped:
         session.failed("Stopped.")
-        say("Stopped.")
+        print_message("Stopped.")
         return 128 + stopped.signum
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
@@ -124,27 +124,27 @@ def _exit_code(arguments: list[str], session: Session) -> int:
     except OSError as error:
         message = f"the output cannot be written: {error.strerror or error}."
         session.failed(message)
-        say(f"Error: {message}")
+        print_message(f"Error: {message}")
         _silence_stdout()
         return ExitCode.ERROR
     return int(code) if isinstance(code, int) else ExitCode.OK
 
 
-def _say_usage(error: Any) -> int:
+def _print_usage(error: Any) -> int:
     """Print what is wrong with the command line, or help where there is no command at all.
 
     Args:
         error: Click's ``UsageError``.
     """
-    from mlflow_gc.cli.output import say
+    from mlflow_gc.cli.output import print_message
 
     context = error.ctx
     if type(error).__name__ == "NoArgsIsHelpError":  # Click 8.2; before that it was no error
         sys.stdout.write(context.get_help() + "\n")
         return ExitCode.USAGE
-    say(f"Error: {error.format_message()}")
+    print_message(f"Error: {error.format_message()}")
     names = context.command_path.split()[1:] if context is not None else []
-    say(f"Try: {invocation.command(*names, '--help')}")
+    print_message(f"Try: {invocation.command(*names, '--help')}")
     return ExitCode.USAGE
 
 

@@ -71,7 +71,7 @@ def plan_marks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Ma
 
     Args:
         inventory: what the server holds.
-        decisions: made with ``heeds_marks=False``.
+        decisions: made with ``checks_announcements=False``.
         policy: with a grace.
     """
     marking = Marking()
@@ -146,7 +146,7 @@ def write_marks(
     gateway: Gateway,
     marking: Marking,
     stop: threading.Event,
-    told: Callable[[Mapping[str, Any]], None],
+    on_record: Callable[[Mapping[str, Any]], None],
 ) -> None:
     """Write and take away the tags; what fails is counted and does not stop the others.
 
@@ -154,14 +154,14 @@ def write_marks(
         gateway: the server.
         marking: gets the counts and failures.
         stop: when set, no further batch begins.
-        told: called with what came of each, in the words of a journal's record.
+        on_record: called with what came of each, in the words of a journal's record.
     """
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
         for batch in chunks(marking.changes, _BATCH):
             if stop.is_set() or marking.fatal:
                 return
             for change, error in zip(batch, pool.map(_attempt(gateway), batch), strict=True):
-                told(_count(marking, change, error))
+                on_record(_count(marking, change, error))
 
 
 def _attempt(gateway: Gateway) -> Any:
@@ -213,17 +213,17 @@ def _count(marking: Marking, change: Change, error: ServerError | None) -> dict[
 
 
 def dry_counts(
-    changes: Sequence[Change], told: Callable[[Mapping[str, Any]], None] = lambda _record: None
+    changes: Sequence[Change], on_record: Callable[[Mapping[str, Any]], None] = lambda _record: None
 ) -> Counter[tuple[str, str]]:
     """Return the counts as if all changes had been made.
 
     Args:
         changes: what would be done.
-        told: called with what would come of each.
+        on_record: called with what would come of each.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for change in changes:
         done = "unmarked" if change.value is None else "marked"
         counts[change.kind, done] += 1
-        told({"kind": change.kind, "id": change.entity_id, "outcome": done, "reason": None})
+        on_record({"kind": change.kind, "id": change.entity_id, "outcome": done, "reason": None})
     return counts

@@ -214,8 +214,8 @@ class OldTrash:
         self._policy = Policy(
             as_of_ms=since_ms,
             default=Rule.of_days(DEFAULT_TTL_DAYS),
-            heeds_age=False,
-            heeds_marks=False,
+            checks_age=False,
+            checks_announcements=False,
             # No tag has this name.
             keep_tag="",
             delete_evaluations=True,
@@ -282,9 +282,9 @@ class OldTrash:
         Raises:
             ServerError: one of the steps could not be done; it can be repeated.
         """
-        is_hearsay = False
+        is_unverified = False
         if self._is_active(experiment_id):
-            is_hearsay = experiment_id not in self._intended
+            is_unverified = experiment_id not in self._intended
             entries = self._intended.get(experiment_id, begun)
         else:
             entries, retained = self.to_trash([experiment_id])
@@ -300,7 +300,7 @@ class OldTrash:
         for batch in chunks(entries, IDS_A_CALL):
             if self._stop.is_set():
                 return False
-            self._move_to_trash(experiment_id, batch, record, is_hearsay=is_hearsay)
+            self._move_to_trash(experiment_id, batch, record, is_unverified=is_unverified)
         return True
 
     def _move_to_trash(
@@ -309,7 +309,7 @@ class OldTrash:
         entries: Sequence[Entry],
         record: Callable[[str, Finding | None], None],
         *,
-        is_hearsay: bool,
+        is_unverified: bool,
     ) -> None:
         """Move runs to the trash, as far as nobody needs them.
 
@@ -317,10 +317,10 @@ class OldTrash:
             experiment_id: where they are.
             entries: the runs.
             record: called for each of them.
-            is_hearsay: only a journal says that they were in the trash.
+            is_unverified: only a journal says that they were in the trash.
         """
         ids = [entry["run_id"] for entry in entries]
-        if is_hearsay:
+        if is_unverified:
             entries, retained = self.still_to_trash(experiment_id, entries)
         else:
             active = self._active(experiment_id, ids)
@@ -339,7 +339,7 @@ class OldTrash:
             ]
         errors = {e["run_id"]: call.exception() for e, call in zip(moved, calls, strict=True)}
         # MLflow has no conditional delete: somebody may have come to need one in between.
-        again = self._needed(moved, again=True, believes_journal=not is_hearsay)
+        again = self._needed(moved, again=True, believes_journal=not is_unverified)
         for run_id, finding in again.items():
             retry_until_confirmed(partial(self._gateway.restore_run, run_id), self._stop)
             retained[run_id], errors[run_id] = finding, None

@@ -72,15 +72,17 @@ def _show(
 ) -> None:
     import orjson
 
-    from mlflow_gc.cli.output import console, put
+    from mlflow_gc.cli.output import console, write_output
     from mlflow_gc.render.common.budget import DEFAULT
     from mlflow_gc.render.markdown import check_markdown
     from mlflow_gc.render.terminal import check_text
 
     if output_format is options.DiffFormat.JSON:
-        put(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        write_output(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     elif output_format is options.DiffFormat.MARKDOWN:
-        put(check_markdown.check(found, most_bytes=None if everything else DEFAULT).encode())
+        write_output(
+            check_markdown.check(found, most_bytes=None if everything else DEFAULT).encode()
+        )
     elif not quiet:
         screen = console(no_color=no_color)
         check_text.check(found, screen, path=str(plan_file), everything=everything)

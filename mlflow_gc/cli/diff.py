@@ -24,7 +24,7 @@ def diff(
     """Show what changed from one plan to another; exit 2 when anything did."""
     import orjson
 
-    from mlflow_gc.cli.output import console, put, say
+    from mlflow_gc.cli.output import console, print_message, write_output
     from mlflow_gc.plan.diff import diff_plans
     from mlflow_gc.plan.verification import applicability, distrust, load_plan
     from mlflow_gc.render.terminal import diff_text
@@ -36,18 +36,20 @@ def diff(
     doubts = [distrust(plan) for plan in plans]
     for path, found in zip(paths, doubts, strict=True):
         for doubt in found:
-            say(f"Warning: {path}: {' '.join(doubt.details)} prune will refuse this plan.")
+            print_message(
+                f"Warning: {path}: {' '.join(doubt.details)} prune will refuse this plan."
+            )
     was_edited = [any(not doubt.is_genuine for doubt in found) for found in doubts]
     changes = diff_plans(*plans, edited=(was_edited[0], was_edited[1]))
     later = applicability(plans[1], doubts[1])
     if output_format is options.DiffFormat.JSON:
-        put(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        write_output(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     elif output_format is options.DiffFormat.MARKDOWN:
         from mlflow_gc.render.common.budget import DEFAULT
         from mlflow_gc.render.markdown import diff_markdown
 
         most_bytes = None if everything else DEFAULT
-        put(
+        write_output(
             diff_markdown.diff(
                 changes, later, server=plans[1]["server"], head=str(head), most_bytes=most_bytes
             ).encode()

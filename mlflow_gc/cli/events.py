@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow_gc
-from mlflow_gc.cli.output import say
+from mlflow_gc.cli.output import print_message
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError, UsageProblem
@@ -159,7 +159,7 @@ class Events(Listener):
             self._write(event, **fields)
         except OSError as error:
             self._is_open = False
-            say(
+            print_message(
                 f"Warning: the events file {self._path} can no longer be written: "
                 f"{error.strerror or error}. The command goes on; the journal is complete."
             )

@@ -27,13 +27,13 @@ def merge(
 ) -> None:
     """Put the journals of a plan's shards together, for restore and for the record."""
     from mlflow_gc.apply.journal.file import merge_journals, read_journal
-    from mlflow_gc.cli.output import put, say
+    from mlflow_gc.cli.output import print_message, write_output
     from mlflow_gc.plan.writer import write
 
     sessions = [session for path in journals for session in read_journal(path)]
     merged = merge_journals(sessions)
     if str(out) == "-":
-        put(merged)
+        write_output(merged)
         return
     if out.exists() and not any(out.samefile(path) for path in journals):
         raise GcError(
@@ -42,4 +42,4 @@ def merge(
         )
     write([merged], out)
     undo = command("restore", file_argument(out), server=sessions[0].header["server"])
-    say(f"{len(sessions)} sessions of {len(journals)} journals. Undo: {undo}")
+    print_message(f"{len(sessions)} sessions of {len(journals)} journals. Undo: {undo}")

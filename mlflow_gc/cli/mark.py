@@ -33,7 +33,7 @@ def mark(
     no_color: options.NoColor = False,
 ) -> int:
     """Announce by a tag what is deleted after the grace period; untag what is no longer stale."""
-    from mlflow_gc.cli.output import console, say
+    from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.domain.timestamps import format_ms
     from mlflow_gc.render.terminal import outcomes
@@ -71,10 +71,10 @@ def mark(
         may_go = "" if clear else format_ms(policy.as_of_ms + (policy.grace_ms or 0))
         outcomes.marks(marking.counts, console(no_color=no_color), may_go=may_go, dry_run=dry_run)
     for kind, entity_id, words in marking.failures[:20]:
-        say(f"Failed: {kind} {entity_id}: {words}")
+        print_message(f"Failed: {kind} {entity_id}: {words}")
     if marking.fatal:
         raise GcError(marking.fatal.message, hint="It ended early. Run it again.")
     if signum:
-        say("Stopped in order. To go on, run it again.")
+        print_message("Stopped in order. To go on, run it again.")
         return 128 + signum
     return ExitCode.PARTIAL if marking.failures else ExitCode.OK

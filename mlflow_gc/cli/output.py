@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def say(message: str) -> None:
+def print_message(message: str) -> None:
     """Write one line to stderr, safe whatever the server put into it."""
     sys.stderr.write(plain(hide(message)) + "\n")
     sys.stderr.flush()
@@ -25,14 +25,14 @@ class Messages(Listener):
 
     def note(self, message: str) -> None:
         """Write a sentence."""
-        say(message)
+        print_message(message)
 
     def warning(self, code: str | None, message: str) -> None:
         """Write a warning; loudly where something was deleted and should not have been."""
-        say(f"{'WARNING' if code == ROLLED_BACK else 'Warning'}: {message}")
+        print_message(f"{'WARNING' if code == ROLLED_BACK else 'Warning'}: {message}")
 
 
-def put(*document: bytes | memoryview) -> None:
+def write_output(*document: bytes | memoryview) -> None:
     """Write a document, which may come in pieces, to stdout and nothing else."""
     sys.stdout.buffer.writelines(document)
     sys.stdout.buffer.flush()

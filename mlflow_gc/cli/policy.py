@@ -30,13 +30,13 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file.")] = False,
 ) -> None:
     """Write a commented policy to begin with, and its schema for editors."""
-    from mlflow_gc.cli.output import put, say
+    from mlflow_gc.cli.output import print_message, write_output
     from mlflow_gc.plan.schema import SCHEMAS, schema_text
     from mlflow_gc.plan.writer import refuse_overwriting, write
     from mlflow_gc.policy.loader import DEFAULT_NAMES, starter
 
     if str(out) == "-":
-        put(starter().encode())
+        write_output(starter().encode())
         return
     if out.exists() and not force:
         raise UsageProblem(f"{out} already exists.", hint="Use --force, or -o FILE.")
@@ -51,8 +51,8 @@ def init(
     refuse_overwriting(beside, (f"urn:mlflow-gc:schemas:{beside.name}",), "the schema of policies")
     write([starter().encode()], out, is_private=False)
     write([schema_text("policy").encode()], beside, is_private=False)
-    say(f"Wrote {out}, and {SCHEMAS['policy']} beside it for editors.")
-    say(f"Next: {command('policy', 'explain', '--policy', file_argument(out))}")
+    print_message(f"Wrote {out}, and {SCHEMAS['policy']} beside it for editors.")
+    print_message(f"Next: {command('policy', 'explain', '--policy', file_argument(out))}")
 
 
 @app.command()
@@ -174,7 +174,7 @@ def run_tests(
     no_color: options.NoColor = False,
 ) -> int:
     """Run the test cases of a policy: what must be retained, what must be deleted.  Offline."""
-    from mlflow_gc.cli.output import console, say
+    from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.policy.test_runner import read_policy_tests, run_policy_tests, untested_rules
     from mlflow_gc.render.terminal import policies
 
@@ -186,10 +186,10 @@ def run_tests(
         failed = failed or any(result.failures for result in results)
         policies.policy_tests(str(path), results, screen, quiet=quiet)
         for warning in suite.warnings:
-            say(f"Warning: {warning}")
+            print_message(f"Warning: {warning}")
         for result in results:
             if not result.checked:
-                say(f"Warning: {path}: the case {result.name!r} expects nothing")
+                print_message(f"Warning: {path}: the case {result.name!r} expects nothing")
         for name in untested_rules(suite.policy, results):
-            say(f"Warning: {path}: no case tests the rule {name!r}")
+            print_message(f"Warning: {path}: no case tests the rule {name!r}")
     return ExitCode.ERROR if failed else ExitCode.OK

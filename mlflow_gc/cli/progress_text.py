@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from mlflow_gc.cli.output import say
+from mlflow_gc.cli.output import print_message
 from mlflow_gc.workflows.reporter import Listener, State
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class LogLines(Listener):
         """Print a line when it is time."""
         if state.seconds >= self._next:
             self._next = state.seconds + LINE_EVERY_S
-            say(in_words(state))
+            print_message(in_words(state))
 
 
 class TerminalBar(Listener):

@@ -74,7 +74,7 @@ def prune(
     """Delete what a plan lists; each entity is re-checked immediately before."""
     from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
     from mlflow_gc.apply.recheck.live_guards import local_maxima
-    from mlflow_gc.cli.output import console, say
+    from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import MARKS
     from mlflow_gc.plan.sharding import Shard
@@ -155,7 +155,7 @@ def prune(
     refuse_unexpected(plan, plan_file, expect, is_required=not made_here and not dry_run)
     deletes = sum(plan["summary"][kind]["delete"] for kind in KINDS)
     if made_here and deletes and not yes and not dry_run and not _confirmed(plan):
-        say("Nothing was deleted.")
+        print_message("Nothing was deleted.")
         return ExitCode.REFUSED
     of_part = f".shard-{part.number}-of-{part.count}" if part else ""
     beside = default_path(plan_file, of_part)
@@ -204,11 +204,13 @@ def _say_what_is_left(
     result: Result, part: Shard, plan_file: Path, options_again: Sequence[str]
 ) -> None:
     """Say what the other shards are for."""
-    from mlflow_gc.cli.output import say
+    from mlflow_gc.cli.output import print_message
 
     if result.left:
-        say(f"{len(result.left):,} experiments are left to the shard that empties them last.")
-    say(
+        print_message(
+            f"{len(result.left):,} experiments are left to the shard that empties them last."
+        )
+    print_message(
         f"This was shard {part}. When all are done, one more run finds what any of them left: "
         f"{command('prune', file_argument(plan_file), *options_again)}"
     )
@@ -249,21 +251,21 @@ def _exit_code(result: Result, signum: int, plan_file: Path, options_again: Sequ
     Raises:
         GcError: it ended early.
     """
-    from mlflow_gc.cli.output import say
+    from mlflow_gc.cli.output import print_message
 
     again = f"To go on: {command('prune', file_argument(plan_file), *options_again)}"
     for kind, entity_id, words in result.failures[:20]:
-        say(f"Failed: {kind} {entity_id}: {words}")
+        print_message(f"Failed: {kind} {entity_id}: {words}")
     if len(result.failures) > 20:
-        say(f"... and {len(result.failures) - 20} more failures, see the journal.")
+        print_message(f"... and {len(result.failures) - 20} more failures, see the journal.")
     if result.fatal:
         early = f"It ended early; what was done is in the journal. {again}"
         hint = "\n".join(filter(None, (result.fatal.hint, early)))
         raise GcError(result.fatal.message, hint=hint)
     if result.interrupted:
-        say(f"Stopped in order. {again}")
+        print_message(f"Stopped in order. {again}")
         return 128 + signum
     if result.failures or any(o == "skipped:forbidden" for _, o in result.counts):
-        say(f"Some entities failed. {again}")
+        print_message(f"Some entities failed. {again}")
         return ExitCode.PARTIAL
     return ExitCode.OK

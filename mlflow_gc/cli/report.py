@@ -35,7 +35,7 @@ def report(
     no_color: options.NoColor = False,
 ) -> int:
     """Read a server and write a prune plan: every stale entity, its times, and why."""
-    from mlflow_gc.cli.output import console, put, say
+    from mlflow_gc.cli.output import console, print_message, write_output
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import MARKS
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
@@ -69,7 +69,7 @@ def report(
     plan = make_plan(gateway, policy, reporter)
     to_stdout = str(out) == "-"
     if to_stdout:
-        put(*pieces(plan))
+        write_output(*pieces(plan))
     else:
         write(pieces(plan), out)
     reporter.plan(plan, out)
@@ -78,7 +78,7 @@ def report(
     if not to_stdout and not quiet:
         plan_text.summary(plan, console(no_color=no_color), path=str(out))
     if not plan["applyable"]:
-        say(applicability(plan).advice)
+        print_message(applicability(plan).advice)
         # A forecast cannot be applied, and that is what was asked for.
         if as_of is None or not is_only_a_forecast(plan):
             return ExitCode.REFUSED

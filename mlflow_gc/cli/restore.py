@@ -48,7 +48,7 @@ def restore(
     no_color: options.NoColor = False,
 ) -> int:
     """Bring back the runs and experiments that a prune deleted."""
-    from mlflow_gc.cli.output import console, say
+    from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.render.common.escape import plain
     from mlflow_gc.render.terminal import outcomes
@@ -88,7 +88,7 @@ def restore(
         sys.stderr.write(f"Restore them{back} on {uri}? Only 'yes': ")
         sys.stderr.flush()
         if sys.stdin.readline().strip() != "yes":
-            say("Nothing was restored.")
+            print_message("Nothing was restored.")
             return ExitCode.REFUSED
     ended = undoing.run(reporter, dry_run=dry_run)
     again = ["restore", file_argument(journal_file), *(["--expect", expect] if expect else [])]
@@ -104,7 +104,9 @@ def restore(
     if ended.fatal:
         raise ended.fatal
     if ended.signum:
-        say(f"Stopped in order. To go on: {command(*again, *_options_again(only, keep=keep))}")
+        print_message(
+            f"Stopped in order. To go on: {command(*again, *_options_again(only, keep=keep))}"
+        )
         return 128 + ended.signum
     # Model versions, which MLflow cannot bring back, count only where somebody names them.
     lost = bool(only) and bool(undo.model_versions or undo.registered_models)

@@ -23,7 +23,7 @@ def show(
     no_color: options.NoColor = False,
 ) -> int:
     """Show what a plan deletes, what it keeps, and why."""
-    from mlflow_gc.cli.output import console, put, say
+    from mlflow_gc.cli.output import console, print_message, write_output
     from mlflow_gc.plan.verification import distrust, load_plan
     from mlflow_gc.plan.writer import pieces
     from mlflow_gc.render.terminal import plan_text
@@ -36,28 +36,28 @@ def show(
     plan = load_plan(plan_file)
     doubts = distrust(plan)
     for doubt in doubts:
-        say(f"Warning: {' '.join(doubt.details)} prune will refuse this plan.")
+        print_message(f"Warning: {' '.join(doubt.details)} prune will refuse this plan.")
     # Where it lies on this machine means nothing to those who read the page elsewhere.
     name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
     if output_format is options.Format.JSON:
-        put(*pieces(plan))
+        write_output(*pieces(plan))
     elif output_format is options.Format.MARKDOWN:
         from mlflow_gc.render.common import budget
         from mlflow_gc.render.markdown import plan_markdown
 
         limit = None if everything else most_bytes or budget.DEFAULT
-        put(plan_markdown.show(plan, limit, file_name=name, doubts=doubts).encode())
+        write_output(plan_markdown.show(plan, limit, file_name=name, doubts=doubts).encode())
     elif output_format is options.Format.HTML:
         from mlflow_gc.render import html
 
         for text_piece in html.show(plan, file_name=name, doubts=doubts):
-            put(text_piece.encode())
+            write_output(text_piece.encode())
     elif output_format in (options.Format.CSV, options.Format.NDJSON):
         from mlflow_gc.render.table import spreadsheet
 
         csv = output_format is options.Format.CSV
         for piece in (spreadsheet.csv_pieces if csv else spreadsheet.ndjson_pieces)(plan):
-            put(piece)
+            write_output(piece)
     else:
         plan_text.show(
             plan,

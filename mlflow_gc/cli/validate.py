@@ -18,7 +18,7 @@ def validate(
     quiet: options.Quiet = False,
 ) -> int:
     """Check plans, journals, policy files and events: schema, digest and meaning."""
-    from mlflow_gc.cli.output import say
+    from mlflow_gc.cli.output import print_message
     from mlflow_gc.render.common.escape import plain
 
     worst = ExitCode.OK
@@ -27,9 +27,9 @@ def validate(
             words = _validate(path)
         except GcError as error:
             for words in getattr(error, "found", ()) or (f"{path}: {error.message}",):
-                say(words)
+                print_message(words)
             if error.hint:
-                say(error.hint)
+                print_message(error.hint)
             worst = worst or error.exit_code
         else:
             if not quiet:
@@ -65,11 +65,11 @@ def _validate_yaml(path: Path) -> str:
     if isinstance(document, dict) and "cases" in document:
         list(run_policy_tests(read_policy_tests(path)))
         return f"valid policy tests, {len(document['cases'])} cases"
-    from mlflow_gc.cli.output import say
+    from mlflow_gc.cli.output import print_message
 
     policy = read_policy_file(path)
     for warning in warnings(policy):
-        say(f"Warning: {path}: {warning}")
+        print_message(f"Warning: {path}: {warning}")
     return "valid policy"
 
 

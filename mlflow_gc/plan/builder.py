@@ -32,7 +32,7 @@ from mlflow_gc.plan.preconditions import (
 from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
 from mlflow_gc.plan.statistics import statistics
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
-from mlflow_gc.retention.guards import tally, tripped
+from mlflow_gc.retention.guards import exceeded, tally
 from mlflow_gc.retention.owner_tags import malformed_tags
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.settings import redact_uri
@@ -143,7 +143,7 @@ def _forecast(policy: Policy) -> list[Diagnostic]:
 
 
 def _guards(inventory: Inventory, decisions: Decisions, policy: Policy) -> list[Diagnostic]:
-    broken = tripped(policy.guards, tally(inventory, decisions))
+    broken = exceeded(policy.guards, tally(inventory, decisions))
     return [Diagnostic(GUARD, sentence, blocks=True) for sentence in broken]
 
 

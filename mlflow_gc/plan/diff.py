@@ -8,7 +8,7 @@ from typing import Any
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.schema import DIFF_SCHEMA_ID
-from mlflow_gc.plan.unlisted import GONE, IN_USE, Whereabouts
+from mlflow_gc.plan.unlisted import GONE, IN_USE, Unlisted
 
 FORMAT = "mlflow-gc/plan-diff"
 FORMAT_VERSION = "1.1"
@@ -82,7 +82,7 @@ class _Side:
     def __init__(self, plan: Document) -> None:
         self.deleted = {kind: _ById(kind, plan[kind]) for kind in KINDS}
         self.kept = {kind: _ById(kind, plan["protected"][kind]) for kind in KINDS}
-        self.told = Whereabouts(plan)
+        self.told = Unlisted(plan)
 
 
 class _ById(Mapping[str, Document]):
@@ -194,9 +194,7 @@ def _entity(kind: str, entity_id: str, entity: Document) -> Document:
     }
 
 
-def _why_added(
-    kind: str, entity: Document, was_kept: Document | None, told: Whereabouts
-) -> Document:
+def _why_added(kind: str, entity: Document, was_kept: Document | None, told: Unlisted) -> Document:
     if was_kept is not None:
         why = f"no longer protected ({was_kept['reason']}{_other_name(entity, was_kept)})"
         return {"category": "protection_lost", "why": why, "protection": _protection(was_kept)}
@@ -206,9 +204,7 @@ def _why_added(
     return {"category": "became_stale", "why": "became stale"}
 
 
-def _why_removed(
-    kind: str, entity: Document, is_kept: Document | None, told: Whereabouts
-) -> Document:
+def _why_removed(kind: str, entity: Document, is_kept: Document | None, told: Unlisted) -> Document:
     if is_kept is not None:
         chain = ", ".join([is_kept["reason"], *is_kept["via"]])
         why = f"now protected: {chain}{_other_name(entity, is_kept)}"

@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 """Not stale, or not there: this plan does not tell."""
 
 
-class Whereabouts:
+class Unlisted:
     """Answers from one plan.
 
     Args:

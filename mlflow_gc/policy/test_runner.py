@@ -162,7 +162,7 @@ class _Case:
             for entity in document.get(name, ())
         )
         # What must go has been announced, where a case says nothing of marks.
-        self._policy = replace(suite.policy, heeds_marks=has_marks)
+        self._policy = replace(suite.policy, checks_announcements=has_marks)
 
     def run(self) -> CaseResult:
         inventory = Inventory(

@@ -17,7 +17,7 @@ from mlflow_gc.retention.model_versions import decide_model_versions
 from mlflow_gc.retention.owner_tags import TTL, wished_ttl
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.registered_models import decide_registered_models
-from mlflow_gc.retention.rule_resolution import Rulebook
+from mlflow_gc.retention.rule_resolution import RuleResolver
 from mlflow_gc.retention.rules import TERMINAL_STATUSES
 from mlflow_gc.retention.runs import decide_runs
 
@@ -36,14 +36,14 @@ def decide(
     Returns:
         A decision for every active run and experiment and every model version.
     """
-    rulebook = Rulebook(policy, inventory)
-    runs = decide_runs(inventory, policy, rulebook, held_runs or {})
+    resolver = RuleResolver(policy, inventory)
+    runs = decide_runs(inventory, policy, resolver, held_runs or {})
     return Decisions(
-        experiments=decide_experiments(inventory, policy, rulebook, runs),
+        experiments=decide_experiments(inventory, policy, resolver, runs),
         runs=runs,
-        model_versions=decide_model_versions(inventory, policy, rulebook),
-        registered_models=decide_registered_models(inventory, policy, rulebook),
-        unused_rules=rulebook.unused,
+        model_versions=decide_model_versions(inventory, policy, resolver),
+        registered_models=decide_registered_models(inventory, policy, resolver),
+        unused_rules=resolver.unused,
     )
 
 
@@ -57,8 +57,8 @@ def decide_after_look(inventory: Inventory, policy: Policy, decisions: Decisions
         policy: the same.
         decisions: over the inventory as it was.
     """
-    rulebook = Rulebook(policy, inventory)
-    experiments = decide_experiments(inventory, policy, rulebook, decisions.runs)
+    resolver = RuleResolver(policy, inventory)
+    experiments = decide_experiments(inventory, policy, resolver, decisions.runs)
     return replace(decisions, experiments=experiments)
 
 

@@ -10,17 +10,17 @@ from mlflow_gc.domain.source_references import location, parent_locations
 from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rule_resolution import Rulebook
+from mlflow_gc.retention.rule_resolution import RuleResolver
 from mlflow_gc.retention.runs import in_grace, is_gateway, newest_activity
 
 
 def decide_experiments(
-    inventory: Inventory, policy: Policy, rulebook: Rulebook, runs: Mapping[str, Decision]
+    inventory: Inventory, policy: Policy, resolver: RuleResolver, runs: Mapping[str, Decision]
 ) -> dict[str, Decision]:
     """Decide over all active experiments, given what was decided for their runs."""
     facts = _Facts(inventory, policy, runs)
     return {
-        experiment_id: _decide(experiment, facts, rulebook, policy)
+        experiment_id: _decide(experiment, facts, resolver, policy)
         for experiment_id, experiment in inventory.experiments.items()
         if experiment.lifecycle_stage == "active"
     }
@@ -59,11 +59,13 @@ class _Facts:
         self.version_inside = _versions_inside(inventory)
 
 
-def _decide(experiment: Experiment, facts: _Facts, rulebook: Rulebook, policy: Policy) -> Decision:
+def _decide(
+    experiment: Experiment, facts: _Facts, resolver: RuleResolver, policy: Policy
+) -> Decision:
     experiment_id = experiment.experiment_id
     count = facts.run_count[experiment_id]
     lost = facts.probes.get(experiment_id, UNPROBED).assessed_runs
-    age, limit = rulebook.age_of_experiment(experiment, count, reversible=not lost)
+    age, limit = resolver.age_of_experiment(experiment, count, reversible=not lost)
     ttl_ms = limit if age.malformed else age.ms
     stamps = (
         ("creation_time", experiment.creation_time),

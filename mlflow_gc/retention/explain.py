@@ -9,7 +9,7 @@ from typing import Any
 from mlflow_gc.domain.entities import UNPROBED, Inventory
 from mlflow_gc.retention.decision import FRESH, Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rule_resolution import Age, Rulebook
+from mlflow_gc.retention.rule_resolution import Age, RuleResolver
 from mlflow_gc.retention.rules import NEVER, Rule
 from mlflow_gc.retention.runs import is_evaluation
 
@@ -72,30 +72,30 @@ def explain(
     Raises:
         KeyError: it is not in the inventory.
     """
-    rulebook = Rulebook(policy, inventory)
+    resolver = RuleResolver(policy, inventory)
     explainers: dict[str, Callable[[], Explanation]] = {
-        "run": lambda: _run(inventory, decisions, policy, rulebook, key),
-        "experiment": lambda: _experiment(inventory, decisions, rulebook, key),
-        "model_version": lambda: _version(inventory, decisions, rulebook, key),
-        "registered_model": lambda: _model(inventory, decisions, rulebook, key),
+        "run": lambda: _run(inventory, decisions, policy, resolver, key),
+        "experiment": lambda: _experiment(inventory, decisions, resolver, key),
+        "model_version": lambda: _version(inventory, decisions, resolver, key),
+        "registered_model": lambda: _model(inventory, decisions, resolver, key),
     }
     return explainers[kind]()
 
 
 def _run(
-    inventory: Inventory, decisions: Decisions, policy: Policy, rulebook: Rulebook, run_id: str
+    inventory: Inventory, decisions: Decisions, policy: Policy, resolver: RuleResolver, run_id: str
 ) -> Explanation:
     run = inventory.runs[run_id]
     experiment = inventory.experiments.get(run.experiment_id)
-    rule = rulebook.of_run(run, experiment) if experiment else policy.default
-    age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
+    rule = resolver.of_run(run, experiment) if experiment else policy.default
+    age, limit = resolver.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     decision = decisions.runs.get(run_id, FRESH)
     last = run.last_activity_time(experiment)
     return Explanation(rule, age, limit, last, decision, run.tags)
 
 
 def _experiment(
-    inventory: Inventory, decisions: Decisions, rulebook: Rulebook, experiment_id: str
+    inventory: Inventory, decisions: Decisions, resolver: RuleResolver, experiment_id: str
 ) -> Explanation:
     experiment = inventory.experiments[experiment_id]
     runs = [
@@ -104,30 +104,30 @@ def _experiment(
         if run.experiment_id == experiment_id and run.lifecycle_stage == "active"
     ]
     lost = inventory.probes.get(experiment_id, UNPROBED).assessed_runs
-    age, limit = rulebook.age_of_experiment(experiment, len(runs), reversible=not lost)
+    age, limit = resolver.age_of_experiment(experiment, len(runs), reversible=not lost)
     stamps = [experiment.creation_time, experiment.last_update_time]
     stamps += [run.last_activity_time(experiment) for run in runs]
     newest = max((ms for ms in stamps if ms is not None), default=None)
     decision = decisions.experiments.get(experiment_id, FRESH)
-    rule = rulebook.of_experiment(experiment)
+    rule = resolver.of_experiment(experiment)
     return Explanation(rule, age, limit, newest, decision, experiment.tags)
 
 
 def _version(
-    inventory: Inventory, decisions: Decisions, rulebook: Rulebook, key: tuple[str, str]
+    inventory: Inventory, decisions: Decisions, resolver: RuleResolver, key: tuple[str, str]
 ) -> Explanation:
     version = inventory.model_versions[key]
-    age, limit = rulebook.age_of_version(version)
+    age, limit = resolver.age_of_version(version)
     decision = decisions.model_versions.get(key, FRESH)
-    rule = rulebook.of_version(version)
+    rule = resolver.of_version(version)
     return Explanation(rule, age, limit, version.active_ms or None, decision, version.tags)
 
 
 def _model(
-    inventory: Inventory, decisions: Decisions, rulebook: Rulebook, name: str
+    inventory: Inventory, decisions: Decisions, resolver: RuleResolver, name: str
 ) -> Explanation:
     model = inventory.registered_models[name]
-    age, limit = rulebook.age_of_model(model)
+    age, limit = resolver.age_of_model(model)
     newest = max(model.creation_timestamp or 0, model.last_updated_timestamp or 0) or None
     decision = decisions.registered_models.get(name, FRESH)
-    return Explanation(rulebook.of_model(model), age, limit, newest, decision, model.tags)
+    return Explanation(resolver.of_model(model), age, limit, newest, decision, model.tags)

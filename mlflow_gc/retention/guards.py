@@ -93,7 +93,7 @@ def _share(decisions: Collection[Decision]) -> Share:
     return Share(sum(d.verdict is Verdict.DELETE for d in decisions), len(decisions))
 
 
-def tripped(guards: Guards, tally: Tally) -> Iterator[str]:
+def exceeded(guards: Guards, tally: Tally) -> Iterator[str]:
     """Yield a sentence with the numbers for each guard that a plan trips."""
     counts = {"total": tally.total, **tally.kinds}
     for key, share in counts.items():

@@ -21,7 +21,7 @@ from mlflow_gc.retention.decision import (
 )
 from mlflow_gc.retention.keep_rules import Member, kept
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rule_resolution import Rulebook
+from mlflow_gc.retention.rule_resolution import RuleResolver
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.retention.runs import in_grace
 
@@ -32,16 +32,16 @@ VersionKey = tuple[str, str]
 
 
 def decide_model_versions(
-    inventory: Inventory, policy: Policy, rulebook: Rulebook
+    inventory: Inventory, policy: Policy, resolver: RuleResolver
 ) -> dict[VersionKey, Decision]:
     """Decide over all model versions of an inventory."""
     roles = _Roles(_highest(inventory), _copies(inventory), _last_ones(inventory, policy))
     decisions: dict[VersionKey, Decision] = {}
     groups: dict[tuple[str, str], tuple[Rule, list[ModelVersion]]] = {}
     for key, version in inventory.model_versions.items():
-        rule = rulebook.of_version(version)
+        rule = resolver.of_version(version)
         model = inventory.registered_models.get(version.name)
-        decisions[key] = _decide(version, model, roles, rulebook, policy)
+        decisions[key] = _decide(version, model, roles, resolver, policy)
         if not rule.keep.is_empty:
             groups.setdefault((version.name, rule.name), (rule, []))[1].append(version)
     for rule, versions in groups.values():
@@ -92,12 +92,12 @@ def _decide(
     version: ModelVersion,
     model: RegisteredModel | None,
     roles: _Roles,
-    rulebook: Rulebook,
+    resolver: RuleResolver,
     policy: Policy,
 ) -> Decision:
     # last_updated_timestamp is not usage: nothing records that a version was served.  That is why
     # so much else protects one (docs/explanation/mlflow-facts.md#version-update-is-not-usage).
-    age, limit = rulebook.age_of_version(version)
+    age, limit = resolver.age_of_version(version)
     ttl_ms = limit if age.malformed else age.ms
     if ttl_ms is None:
         return FRESH

@@ -116,8 +116,8 @@ class Policy:
     owners_may_shorten_irreversible: bool = False
     owners_shortest_ttl_ms: int = DEFAULT_SHORTEST_TTL_MS
     grace_ms: int | None = None
-    heeds_age: bool = True
-    heeds_marks: bool = True
+    checks_age: bool = True
+    checks_announcements: bool = True
     expire_after_ms: int | None = DEFAULT_EXPIRY_MS
     min_age_ms: int = 0
     keep_last_runs: int = 0

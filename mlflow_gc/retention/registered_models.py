@@ -7,17 +7,17 @@ from mlflow_gc.retention.age import days_before, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.model_versions import is_prompt, refused_name
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rule_resolution import Rulebook
+from mlflow_gc.retention.rule_resolution import RuleResolver
 from mlflow_gc.retention.runs import in_grace
 
 
 def decide_registered_models(
-    inventory: Inventory, policy: Policy, rulebook: Rulebook
+    inventory: Inventory, policy: Policy, resolver: RuleResolver
 ) -> dict[str, Decision]:
     """Decide over all registered models that have no version."""
     populated = {name for name, _ in inventory.model_versions}
     decisions = {
-        name: _decide(model, rulebook, policy)
+        name: _decide(model, resolver, policy)
         for name, model in inventory.registered_models.items()
         if name not in populated and not model.highest_version
     }
@@ -28,11 +28,11 @@ def decide_registered_models(
     return decisions if is_on else {}
 
 
-def _decide(model: RegisteredModel, rulebook: Rulebook, policy: Policy) -> Decision:
-    rule = rulebook.of_model(model)
+def _decide(model: RegisteredModel, resolver: RuleResolver, policy: Policy) -> Decision:
+    rule = resolver.of_model(model)
     if rule.empty_model_ms is None:
         return FRESH
-    age, limit = rulebook.age_of_model(model)
+    age, limit = resolver.age_of_model(model)
     ttl_ms = limit if age.malformed else age.ms
     if ttl_ms is None:
         return FRESH

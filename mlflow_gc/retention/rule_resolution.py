@@ -29,7 +29,7 @@ class Age:
     ignored: str = ""
 
 
-class Rulebook:
+class RuleResolver:
     """The rules of a policy over an inventory; the first that matches decides.
 
     Args:

@@ -28,7 +28,7 @@ from mlflow_gc.retention.decision import (
 from mlflow_gc.retention.keep_rules import Member, kept
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rule_resolution import Rulebook
+from mlflow_gc.retention.rule_resolution import RuleResolver
 from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
 from mlflow_gc.retention.run_trees import spread
 
@@ -36,14 +36,14 @@ GATEWAY_TAG = "mlflow.experiment.isGateway"
 
 
 def decide_runs(
-    inventory: Inventory, policy: Policy, rulebook: Rulebook, held: Mapping[str, Decision]
+    inventory: Inventory, policy: Policy, resolver: RuleResolver, held: Mapping[str, Decision]
 ) -> dict[str, Decision]:
     """Decide over all active runs of an inventory.
 
     Args:
         inventory: what is known.
         policy: what is old.
-        rulebook: its rules over the inventory.
+        resolver: its rules over the inventory.
         held: runs that the caller wants kept, with the decision to give them.
     """
     behind_registry = runs_behind_registry(inventory)
@@ -53,9 +53,9 @@ def decide_runs(
         if run.lifecycle_stage != "active":
             continue
         experiment = inventory.experiments.get(run.experiment_id)
-        rule = rulebook.of_run(run, experiment) if experiment else policy.default
+        rule = resolver.of_run(run, experiment) if experiment else policy.default
         decisions[run_id] = decision = _decide(
-            run, experiment, rulebook, rule, behind_registry.get(run_id), held.get(run_id), policy
+            run, experiment, resolver, rule, behind_registry.get(run_id), held.get(run_id), policy
         )
         if not rule.keep.is_empty:
             group = groups.setdefault((run.experiment_id, rule.name), _Group(rule, experiment))
@@ -106,7 +106,7 @@ def _kept_by_rules(groups: Iterable[_Group], policy: Policy) -> Iterator[tuple[s
             yield run_id, protect_by_rules(found[run_id], group.rule.name)
 
 
-def place_holders(
+def keep_rule_winners(
     runs: Collection[Run], experiment: Experiment, policy: Policy, inventory: Inventory
 ) -> set[str]:
     """Return the runs of one experiment that hold the places of keep rules and floors.
@@ -119,10 +119,10 @@ def place_holders(
         policy: with the rules.
         inventory: whose workspace counts.
     """
-    rulebook = Rulebook(policy, inventory)
+    resolver = RuleResolver(policy, inventory)
     groups: dict[str, _Group] = {}
     for run in runs:
-        rule = rulebook.of_run(run, experiment)
+        rule = resolver.of_run(run, experiment)
         if not rule.keep.is_empty:
             groups.setdefault(rule.name, _Group(rule, experiment)).runs.append(run)
     holders: set[str] = set()
@@ -154,13 +154,13 @@ def _members(runs: Iterable[Run], experiment: Experiment | None, policy: Policy)
 def _decide(
     run: Run,
     experiment: Experiment | None,
-    rulebook: Rulebook,
+    resolver: RuleResolver,
     rule: Rule,
     version: Decision | None,
     held: Decision | None,
     policy: Policy,
 ) -> Decision:
-    by_age = _by_age(run, experiment, rulebook, rule, policy)
+    by_age = _by_age(run, experiment, resolver, rule, policy)
     if held is None and by_age.verdict is Verdict.FRESH:
         return by_age
     declared = _declared(run, experiment, version, policy)
@@ -194,7 +194,7 @@ def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> 
         active_ms: its last activity; a mark from before it does not count.
         policy: with the grace.  What was announced is kept to without one, too.
     """
-    if not policy.heeds_marks:
+    if not policy.checks_announcements:
         return None
     if DELETE_AFTER not in tags:
         return None if policy.grace_ms is None else protect(Reason.GRACE, "not marked yet")
@@ -235,16 +235,16 @@ def _declared(
 
 
 def _by_age(
-    run: Run, experiment: Experiment | None, rulebook: Rulebook, rule: Rule, policy: Policy
+    run: Run, experiment: Experiment | None, resolver: RuleResolver, rule: Rule, policy: Policy
 ) -> Decision:
-    if not policy.heeds_age:
+    if not policy.checks_age:
         return delete("in the trash before")
     is_over = run.status in TERMINAL_STATUSES
     # A resumed run is RUNNING with its old end time, a killed job may stay RUNNING for ever: both
     # look alike from here, so only a policy that says so deletes them
     # (docs/explanation/mlflow-facts.md#resumed-run-keeps-end-time).
     may_be_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
-    age, limit = rulebook.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
+    age, limit = resolver.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     newest = newest_activity(run, experiment, policy)
     ms = limit if age.malformed else age.ms
     if ms is None or (newest is not None and newest >= policy.as_of_ms - ms):

@@ -54,7 +54,7 @@ def announce(
         if dry_run:
             marking.counts += dry_counts(marking.changes, reporter.entity)
             return marking, 0
-        with graceful_stop(gateway, reporter, pretend=False) as (stop, signals):
+        with graceful_stop(gateway, reporter, dry_run=False) as (stop, signals):
             write_marks(gateway, marking, stop, reporter.entity)
     return marking, signals[0] if signals else 0
 
@@ -65,7 +65,7 @@ def _marking(gateway: Gateway, policy: Policy, reporter: Reporter) -> Marking:
     Raises:
         Refused: a plan by this policy could not be applied.
     """
-    unmarked = replace(policy, heeds_marks=False)
+    unmarked = replace(policy, checks_announcements=False)
     inventory, decisions, server = survey(gateway, unmarked, reporter)
     plan = build_plan(inventory, decisions, unmarked, server)
     for diagnostic in plan["diagnostics"]:

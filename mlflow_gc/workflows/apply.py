@@ -15,7 +15,7 @@ from mlflow_gc.apply.journal.file import Journal
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_evidence import refuse_partial_view
-from mlflow_gc.apply.recheck.live_guards import local_maxima, refuse_tripped
+from mlflow_gc.apply.recheck.live_guards import local_maxima, refuse_exceeded
 from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.domain.kinds import KINDS
@@ -57,7 +57,7 @@ def apply_plan(
     reporter: Reporter,
     phase: Phase = Phase.PRUNE,
     dry_run: bool = False,
-    only_look: bool = False,
+    check_only: bool = False,
     shard: Shard | None = None,
 ) -> Applied:
     """Apply a plan.
@@ -70,7 +70,7 @@ def apply_plan(
         reporter: told what comes of each entity.
         phase: what it is told that this is.
         dry_run: nothing is deleted and nothing is written.
-        only_look: of a dry run: collect what a prune would refuse, and look all the same.
+        check_only: of a dry run: collect what a prune would refuse, and look all the same.
         shard: which part of the plan to apply; None for all of it.
 
     Raises:
@@ -84,16 +84,16 @@ def apply_plan(
         refuse_other_server(gateway, plan["server"], plan_file)
         policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
         refuse_partial_view(gateway, policy)
-        with _collected(refusals, only_look):
+        with _collected(refusals, check_only):
             _refuse_skewed_clocks(gateway, policy)
     if dry_run:
         gateway = cast("Gateway", DryRun(gateway))
 
-    with graceful_stop(gateway, reporter, pretend=dry_run) as (stop, signals):
+    with graceful_stop(gateway, reporter, dry_run=dry_run) as (stop, signals):
         with reporter.phase(Phase.COMPARE):
             recheck = Recheck(gateway, plan)
-        with _collected(refusals, only_look):
-            refuse_tripped(gateway, plan, recheck, maxima)
+        with _collected(refusals, check_only):
+            refuse_exceeded(gateway, plan, recheck, maxima)
         # What is protected, and by what, is judged with the whole plan in view.
         part = part_of(plan, shard) if shard else Part(plan)
         with Journal(
@@ -101,7 +101,7 @@ def apply_plan(
             plan,
             dry_run=dry_run,
             clock_skew_ms=gateway.clock_skew_ms(),
-            told=reporter.entity,
+            on_record=reporter.entity,
             shard=str(shard) if shard else None,
             keep_tag=policy.keep_tag,
         ) as journal:

@@ -45,7 +45,7 @@ def check_plan(
         reporter=reporter,
         phase=Phase.CHECK,
         dry_run=True,
-        only_look=True,
+        check_only=True,
     )
     refusals += [refusal.message for refusal in applied.refusals]
     return check_document(plan, applied.result, applied.findings, refusals), applied

@@ -116,13 +116,13 @@ class Restore:
             "runs": len(undo.runs) + len(self._old_trash),
         }
         with (
-            graceful_stop(self._gateway, reporter, pretend=dry_run) as (_, signals),
+            graceful_stop(self._gateway, reporter, dry_run=dry_run) as (_, signals),
             Journal(
                 self.own_journal,
                 self.header,
                 action="restore",
                 dry_run=dry_run,
-                told=reporter.entity,
+                on_record=reporter.entity,
             ) as journal,
         ):
             if not dry_run:

@@ -106,7 +106,7 @@ def _parts(identity: str) -> dict[str, str]:
 
 @contextmanager
 def graceful_stop(
-    gateway: Gateway, reporter: Reporter, *, pretend: bool
+    gateway: Gateway, reporter: Reporter, *, dry_run: bool
 ) -> Iterator[tuple[threading.Event, list[int]]]:
     """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends at once."""
     stop = gateway.stopped
@@ -120,7 +120,7 @@ def graceful_stop(
         stop.set()
         for each in before:
             signal.signal(each, signal.SIG_DFL)
-        if not pretend:
+        if not dry_run:
             reporter.note("Stopping after the requests in flight. A second signal ends at once.")
 
     for each in before:

@@ -236,10 +236,10 @@ def test_an_edited_plan_is_compared_with_a_warning(
     """On stderr, in the text and in the document; the exit code tells of differences only."""
     _, base, _ = told
 
-    def pretend(document: dict[str, Any]) -> None:
+    def dry_run(document: dict[str, Any]) -> None:
         document["runs"][0]["run_name"] = "another name"
 
-    bad = base.edited(tmp_path / "bad.json", pretend, sign=False)
+    bad = base.edited(tmp_path / "bad.json", dry_run, sign=False)
     outcome = offline_cli("diff", base.path, bad.path).expect(2)
     assert "edited" in outcome.err
     assert "The later plan was edited" in outcome.out

@@ -82,18 +82,18 @@ def test_a_writer_that_waits_gets_its_turn_and_the_reader_notices(
     monkeypatch.setattr(module, "LOCK_S", 0.0)
     with Snapshot(_address(database)) as snapshot:
         before = snapshot.read(COUNT)
-        snapshot.breathe()
+        snapshot.yield_lock()
         assert snapshot.read(COUNT) == before
         writer = threading.Thread(target=_write, args=(database,), kwargs={"wait_s": 60})
         writer.start()
         if not locks:
             writer.join(60)
-            snapshot.breathe()
+            snapshot.yield_lock()
             assert snapshot.read(COUNT) == before
             return
         _wait_until_it_waits(database)
         with pytest.raises(ServerError, match="written to while it was read") as caught:
-            snapshot.breathe()
+            snapshot.yield_lock()
         assert "WAL" in str(caught.value.hint)
     writer.join(60)
 
@@ -111,7 +111,7 @@ def test_a_short_read_is_not_interrupted(
             _wait_until_it_waits(database)
         else:
             writer.join(60)
-        snapshot.breathe()
+        snapshot.yield_lock()
         assert snapshot.read(COUNT) == before
     writer.join(60)
     assert [(_count(database),)] != before

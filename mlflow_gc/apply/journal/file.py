@@ -89,7 +89,7 @@ class Journal:
         action: ``prune`` or ``restore``.
         dry_run: read what is there, keep count, and write nothing.
         clock_skew_ms: by how much the server's clock is ahead of ours, as far as that is certain.
-        told: called with every record once it is written, from any thread.
+        on_record: called with every record once it is written, from any thread.
         shard: which part of the plan is applied (``3/16``), or None for all of it.
         keep_tag: the tag that keeps what carries it, for a later restore.
 
@@ -106,13 +106,13 @@ class Journal:
         action: str = "prune",
         dry_run: bool = False,
         clock_skew_ms: int = 0,
-        told: Callable[[Document], None] = lambda _record: None,
+        on_record: Callable[[Document], None] = lambda _record: None,
         shard: str | None = None,
         keep_tag: str | None = None,
     ) -> None:
         is_kept = path is not None and not dry_run
         self.path = path if path and is_kept else Path(os.devnull)
-        self._told = told
+        self._on_record = on_record
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kept: list[Document] = []
         """This session's records of what was not deleted."""
@@ -217,7 +217,7 @@ class Journal:
             )
             if outcome in {"skipped", "failed"}:
                 self.kept.append(line)
-            self._told(line)
+            self._on_record(line)
 
     def sync(self) -> None:
         """Flush to the disk itself.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from mlflow_gc.apply.recheck.live_reader import LiveReader
 from mlflow_gc.domain.entities import Experiment, Inventory, Run
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.runs import place_holders
+from mlflow_gc.retention.runs import keep_rule_winners
 
 _GROUP_VALID_S = 60.0
 
@@ -57,7 +57,7 @@ class LiveGroups:
         runs = dict(known)
         read: set[str] = set()
         context = Inventory({}, {}, {}, {}, {}, workspace=self._workspace)
-        while winners := place_holders(runs.values(), experiment, self._policy, context) - read:
+        while winners := keep_rule_winners(runs.values(), experiment, self._policy, context) - read:
             ids, where = sorted(winners), [experiment.experiment_id]
             now = [*self._reader.runs_by_id(ids, where, view="ACTIVE_ONLY")]
             for run_id in ids:

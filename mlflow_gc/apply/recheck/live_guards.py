@@ -19,12 +19,12 @@ from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.inventory.run_scanner import read_runs
 from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.verification import guard_hint
-from mlflow_gc.retention.guards import Share, Tally, tripped
+from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Guards
 from mlflow_gc.settings import MAX_DELETIONS, MAX_SHARE, resolve_maximum
 
 
-def refuse_tripped(
+def refuse_exceeded(
     gateway: Gateway, plan: Document, recheck: Recheck, local: Guards | None = None
 ) -> None:
     """Refuse a plan that deletes more of what exists now than its guards, or this machine, allow.
@@ -47,13 +47,13 @@ def refuse_tripped(
     if not guards.max_deletions and not local.max_deletions and not shares:
         return
     tally = _tally_now(gateway, plan, recheck, shares)
-    if broken := list(tripped(local, tally)):
+    if broken := list(exceeded(local, tally)):
         raise Refused(
             "This machine allows less than the plan deletes. " + " ".join(broken[:5]),
             hint=f"{MAX_DELETIONS.variable} and {MAX_SHARE.variable} are set here, whatever guards "
             "a plan brings along. Make a smaller plan, or ask whoever set them.",
         )
-    if broken := list(tripped(guards, tally)):
+    if broken := list(exceeded(guards, tally)):
         raise Refused(
             "A guard of the plan is exceeded by what the server holds now. " + " ".join(broken[:5]),
             hint=guard_hint(),

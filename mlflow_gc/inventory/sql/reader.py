@@ -125,7 +125,7 @@ class DatabaseReader:
                 histories = [of_run[run_id]] if run_id in of_run else []
                 found[run_id] = with_histories(inventory.runs[run_id], histories)
             progress("runs", len(ids))
-            self._snapshot.breathe()
+            self._snapshot.yield_lock()
         self._snapshot.rest()
         return replace(inventory, runs={**inventory.runs, **found})
 
@@ -145,7 +145,7 @@ class DatabaseReader:
                 details = replace(run.details, content_digest=digests[run_id])
                 found[run_id] = replace(run, details=details)
             progress("runs", len(ids))
-            self._snapshot.breathe()
+            self._snapshot.yield_lock()
         self._snapshot.rest()
         return replace(inventory, runs={**inventory.runs, **found})
 
@@ -231,7 +231,7 @@ class DatabaseReader:
         while rows := self._snapshot.read(statement(last, ROWS_AT_ONCE)):
             yield rows
             last = str(rows[-1][0])
-            self._snapshot.breathe()
+            self._snapshot.yield_lock()
 
     def _contents(self, run_ids: Collection[str], *, with_inputs: bool) -> dict[str, str]:
         """Return digests by run, see run_content.py."""

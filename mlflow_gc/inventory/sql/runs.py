@@ -100,7 +100,7 @@ def _by_ranges(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> I
                 cut if first is None else cut.where(part.run_id > first)
             )
         yield rows, belongings
-        snapshot.breathe()
+        snapshot.yield_lock()
 
 
 def _side_by_side(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> Iterator[_Chunk]:

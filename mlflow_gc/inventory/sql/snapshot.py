@@ -123,7 +123,7 @@ class Snapshot:
             result = self._connection.execute(statement, execution_options=options)
             yield from cast("Iterator[Rows]", result.partitions())
 
-    def breathe(self) -> None:
+    def yield_lock(self) -> None:
         """Let those write who wait for us, if they have waited for some seconds.
 
         Raises:

@@ -49,7 +49,7 @@ ANNOUNCED = format_ms(AS_OF + GRACE)
 
 def _plan(found: Inventory, policy: Policy = WITH_GRACE) -> Marking:
     """As the command does: decided marks aside."""
-    return plan_marks(found, decide(found, replace(policy, heeds_marks=False)), policy)
+    return plan_marks(found, decide(found, replace(policy, checks_announcements=False)), policy)
 
 
 def _marked(at_ms: int) -> dict[str, str]:
@@ -113,7 +113,7 @@ def test_an_experiment_whose_runs_were_active_after_its_mark_is_marked_again() -
     run = a_run(start_time=active, end_time=active)
     experiment = an_experiment(tags=_marked(AS_OF + DAY_MS))
     assert (
-        decide(inventory(experiment, run), replace(policy, heeds_marks=False))
+        decide(inventory(experiment, run), replace(policy, checks_announcements=False))
         .experiments["1"]
         .verdict
         is Verdict.DELETE
@@ -506,7 +506,7 @@ def test_what_is_marked_is_what_goes_when_its_time_has_come(
     found: Inventory, policy: Policy
 ) -> None:
     """If nothing else changes: exactly that, not a moment before."""
-    unmarked = replace(policy, heeds_marks=False)
+    unmarked = replace(policy, checks_announcements=False)
     would_go = _gone(decide(found, unmarked))
     after = _applied(found, _plan(found, policy))
     readable = {key: mark for key, mark in _marks_of(after).items() if mark != "soon"}

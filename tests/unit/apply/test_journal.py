@@ -44,21 +44,21 @@ def test_what_was_written_is_read(tmp_path):
 
 def test_records_are_told_in_the_order_in_which_they_are_written(tmp_path):
     """From any thread, and however long the telling takes."""
-    told = []
+    on_record = []
 
     def tell(record):
         time.sleep(0.001 if record["id"].startswith("0") else 0)
-        told.append(record["id"])
+        on_record.append(record["id"])
 
-    journal = Journal(tmp_path / "j", PLAN, told=tell)
+    journal = Journal(tmp_path / "j", PLAN, on_record=tell)
     with ThreadPoolExecutor(4) as pool:
         for thread in range(4):
             pool.submit(
                 lambda t=thread: [journal.record("run", f"{t}/{n}", "deleted") for n in range(50)]
             )
     journal.close("completed")
-    assert len(told) == 200
-    assert told == _records(tmp_path / "j")
+    assert len(on_record) == 200
+    assert on_record == _records(tmp_path / "j")
 
 
 def test_a_kill_between_intent_and_record_is_seen(tmp_path):

@@ -29,7 +29,7 @@ from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.builder import GUARD
 from mlflow_gc.retention.decision import FRESH, Decisions, Reason, delete, protect
 from mlflow_gc.retention.engine import decide
-from mlflow_gc.retention.guards import Share, Tally, tally, tripped
+from mlflow_gc.retention.guards import Share, Tally, exceeded, tally
 from mlflow_gc.retention.policy import Guards
 
 KEYS = ("total", *KINDS)
@@ -46,11 +46,11 @@ def _tally(key: str, deleted: int, existing: int) -> Tally:
 
 
 def _deletions(key: str, most: int, found: Tally) -> list[str]:
-    return list(tripped(Guards(max_deletions={key: most}), found))
+    return list(exceeded(Guards(max_deletions={key: most}), found))
 
 
 def _share(key: str, percent: int, found: Tally) -> list[str]:
-    return list(tripped(Guards(max_share_percent={key: percent}), found))
+    return list(exceeded(Guards(max_share_percent={key: percent}), found))
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -157,8 +157,8 @@ def test_many_groups_are_counted_not_listed():
 def test_without_guards_nothing_trips():
     """A guard that is not there sets no limit, an empty mapping is none."""
     found = Tally(dict.fromkeys(KINDS, Share(HUGE, HUGE)), {"1": Share(9, 9)}, {"m": Share(9, 9)})
-    assert not list(tripped(Guards(), found))
-    assert not list(tripped(Guards({}, {}), found))
+    assert not list(exceeded(Guards(), found))
+    assert not list(exceeded(Guards({}, {}), found))
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -188,7 +188,7 @@ _guards = st.builds(
 
 
 def _names(guards: Guards, found: Tally) -> set[str]:
-    return {words.split(":", 1)[0] for words in tripped(guards, found)}
+    return {words.split(":", 1)[0] for words in exceeded(guards, found)}
 
 
 @given(_tallies, _guards, st.data())
@@ -217,14 +217,14 @@ def test_deleting_fewer_never_trips_more(found, guards, data):
 @given(_tallies, _guards)
 def test_without_a_guard_only_its_own_words_are_missing(found, guards):
     """No guard depends on another one."""
-    said = list(tripped(guards, found))
+    said = list(exceeded(guards, found))
     for key in guards.max_deletions:
         rest = {k: v for k, v in guards.max_deletions.items() if k != key}
-        left = list(tripped(replace(guards, max_deletions=rest), found))
+        left = list(exceeded(replace(guards, max_deletions=rest), found))
         assert left == [w for w in said if not w.startswith(f"guards.max_deletions.{key}:")]
     for key in guards.max_share_percent:
         rest = {k: v for k, v in guards.max_share_percent.items() if k != key}
-        left = list(tripped(replace(guards, max_share_percent=rest), found))
+        left = list(exceeded(replace(guards, max_share_percent=rest), found))
         assert left == [w for w in said if not w.startswith(f"guards.max_share.{key}:")]
 
 
