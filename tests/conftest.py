@@ -19,6 +19,7 @@ from support.world import World
 
 from mlflow_gc.backend import retries
 from mlflow_gc.demo.server import LocalServer
+from mlflow_gc.domain import redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +68,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_runtest_setup() -> None:
+    """Forget the secrets of the tests before: a process never forgets what it must not print."""
+    redaction._known.clear()
+    redaction._pattern = None
 
 
 def _tier(item: pytest.Item) -> str:
