@@ -335,8 +335,14 @@ def _lines(path: Path) -> Iterable[tuple[int, Any]]:
 
     Torn can be what ends the file, and what a later session's header follows.
     """
+    content = read_bytes(path, "journal")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise GcError(
+            f"The journal {path} is UTF-16 text; it has to be UTF-8.",
+            hint="On Windows, > of PowerShell writes UTF-16. Use the file that prune wrote.",
+        )
     # Editors and scripts on Windows put a byte order mark before what they save.
-    lines = read_bytes(path, "journal").removeprefix(codecs.BOM_UTF8).split(b"\n")
+    lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
     torn: tuple[int, Exception] | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():

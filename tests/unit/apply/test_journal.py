@@ -138,6 +138,13 @@ def test_a_new_journal_is_its_owners_only_and_an_old_one_keeps_its_mode(tmp_path
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+def test_a_journal_in_utf_16_is_named(tmp_path):
+    path = tmp_path / "j"
+    path.write_bytes('{"type":"header"}\n'.encode("utf-16"))
+    with pytest.raises(GcError, match="UTF-16"):
+        read_journal(path)
+
+
 def test_a_byte_order_mark_is_no_reason_to_refuse_an_undo(tmp_path):
     path = tmp_path / "j"
     _session(path)
