@@ -96,7 +96,7 @@ def _exit_code(arguments: list[str], session: Session) -> int:
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
         code = _command()(arguments, prog_name="mlflow-gc", standalone_mode=False, obj=session)
-        # Python flushes stdout at exit, when nobody could catch a full disk any more.
+        # Python flushes stdout at exit, when nobody could catch a full disk.
         sys.stdout.flush()
     except usage_error as error:
         return _print_usage(error)

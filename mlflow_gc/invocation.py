@@ -125,7 +125,7 @@ def file_argument(path: Path | str) -> str:
 
 
 def program() -> list[str]:
-    """Return the words that start this program once more, in whichever directory."""
+    """Return the words that start this program again, in whichever directory."""
     words = _current.get().program
     if words == (NAME,) and not shutil.which(NAME):
         return [sys.executable, "-m", _MODULE]

@@ -182,7 +182,7 @@ def _found(
     except (OSError, UnicodeDecodeError) as error:
         raise UsageProblem(
             f"The secret file {secret} cannot be read: {error}.",
-            hint=f"Mend the file or set the environment variable {setting.variable}.",
+            hint=f"Fix the file or set the environment variable {setting.variable}.",
         ) from error
     return (
         Value(setting, text, f"secret file {secret}")

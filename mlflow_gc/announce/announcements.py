@@ -105,7 +105,7 @@ def plan_clearing(inventory: Inventory) -> Marking:
 
 
 def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) -> Iterator[_Entity]:
-    """Yield all that can carry a mark; what lies in the trash cannot go any more.
+    """Yield all that can carry a mark; what is in the trash cannot be deleted again.
 
     Args:
         inventory: what the server holds.

@@ -1,4 +1,4 @@
-"""A gateway that pretends: every read is real, every delete is only remembered.
+"""A gateway for dry runs: every read is real, every delete is only remembered.
 
 It lets a dry run and ``check`` go through the very same executor as a prune.
 """

@@ -111,7 +111,7 @@ def _prune(console: Console, directory: Path, tracking_uri: str) -> None:
     commands.run("diff", PLAN, LATER_PLAN, expected=(ExitCode.SOMETHING,))
     _say(
         console,
-        "The first plan is applied all the same: prune looks at each thing once more, and skips "
+        "The first plan is applied all the same: prune re-checks each entity, and skips "
         "what changed.",
     )
     commands.run("prune", PLAN)

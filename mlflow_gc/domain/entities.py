@@ -61,7 +61,7 @@ class RunDetails:
         content_digest: over its parameters, datasets and models (see run_content.py).
         traces_digest: over the traces that it made (see traces.py).
         assessments_digest: over the assessments that name it.
-        loses_assessments: deleting it would delete assessments for good.
+        loses_assessments: deleting it would delete assessments permanently.
         traces_are_hidden: this account may not read traces, so nobody knows.
     """
 

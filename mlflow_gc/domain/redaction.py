@@ -91,7 +91,7 @@ class FilteredStream(io.TextIOWrapper):
             line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )
-        # A stream that nobody holds any more closes what is below it.
+        # A stream without references closes what is below it.
         self._stream = stream
 
     def write(self, text: str) -> int:

@@ -61,7 +61,7 @@ class Entries(Sequence[Document]):
             content: the file.
             start: where the first entry begins.
             end: where the last one ends.
-            is_valid: asked as long as it says yes: no second look at all of them is needed then.
+            is_valid: asked as long as it says yes: then they need not all be validated again.
 
         Returns:
             None when they are not written as :meth:`of` does it; they may be good JSON all the same.

@@ -27,7 +27,7 @@ def expect_run(run: Run, experiment: Experiment | None) -> dict[str, Any]:
 
     Args:
         run: the run.
-        experiment: the one that it is in; None where that does not exist any more.
+        experiment: the one that it is in; None where that no longer exists.
     """
     details = run.details
     unseen = {

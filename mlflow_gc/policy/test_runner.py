@@ -200,7 +200,7 @@ class _Case:
                 if {"reason", "rule"} & set(entity) and "expect" not in entity:
                     raise self._problem(place, "reason and rule need an expect")
                 if {"count", "id"} <= set(entity):
-                    raise self._problem(place, "count and id cannot stand together")
+                    raise self._problem(place, "count and id cannot be combined")
                 for _ in range(entity.get("count", 1)):
                     key, words = reader(entity, place)
                     if "expect" in entity:

@@ -49,7 +49,7 @@ class Reason(str, Enum):
     MODEL_IN_USE = "model_in_use"
     """It made a logged model that a kept run uses."""
     GENAI_EVALUATE = "genai_evaluate"
-    """Assessments name it, or a run in the trash of the experiment, and would be lost for good; or it
+    """Assessments name it, or a run in the trash of the experiment, and would be lost permanently; or it
     is a run of `mlflow.genai.evaluate`."""
     TRACES_UNREAD = "traces_unread"
     """This account may not read traces, so nobody knows whether assessments would be lost."""

@@ -1,6 +1,6 @@
 """The decision: which experiments, runs and model versions go, and why the others stay.
 
-One function, :func:`decide`, is used for the plan and, on freshly read evidence, once more right
+One function, :func:`decide`, is used for the plan and, on freshly read evidence, again immediately
 before each deletion.
 """
 
@@ -50,7 +50,7 @@ def decide(
 def decide_after_look(inventory: Inventory, policy: Policy, decisions: Decisions) -> Decisions:
     """Return decisions for an inventory that only had its experiments looked into since.
 
-    What ``decide`` returns, without deciding over a million runs once more.
+    What ``decide`` returns, without deciding over a million runs again.
 
     Args:
         inventory: the one that was decided over, with more ``probes``.

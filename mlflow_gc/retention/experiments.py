@@ -147,7 +147,7 @@ def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | N
         return protect(Reason.HAS_TRACES)
     if probe.unseen_run:
         return protect(Reason.LIVE_RUN, f"run {probe.unseen_run}", "appeared during the scan")
-    # Deleting an experiment deletes the runs in its trash once more, and their assessments.
+    # Deleting an experiment deletes the runs in its trash again, and their assessments.
     if probe.assessed_runs and not policy.delete_evaluations:
         whose = "its" if len(probe.assessed_runs) == 1 else "their"
         return protect(

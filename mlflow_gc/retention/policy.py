@@ -91,14 +91,14 @@ class Policy:
         owners_may_shorten_irreversible: whether it may also where the deletion cannot be undone.
         owners_shortest_ttl_ms: no TTL tag shortens an age further than to this one.
         grace_ms: how long something is marked before it may go; None without marks.
-        heeds_age: False only for runs that somebody put into the trash, whatever their age and tags
+        checks_age: False only for runs that somebody put into the trash, whatever their age and tags
             on age; no plan is made like that.
-        heeds_marks: False only to find out what has to be marked; no plan is made like that.
+        checks_announcements: False only to find out what has to be marked; no plan is made like that.
         expire_after_ms: how long a plan may be applied, counted from ``as_of``; None for ever.
         min_age_ms: nothing younger than this goes, whatever the rules say.
         keep_last_runs: so many newest runs of each experiment never go.
         keep_last_versions: so many newest versions of each registered model never go.
-        delete_evaluations: let runs of ``mlflow.genai.evaluate`` go, for good with their
+        delete_evaluations: delete runs of ``mlflow.genai.evaluate``, permanently with their
             assessments.
         free_experiment_names: rename experiments right before their deletion, so that others can
             have their names; decides nothing.

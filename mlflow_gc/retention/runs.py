@@ -91,7 +91,7 @@ class _Group:
 def _kept_by_rules(groups: Iterable[_Group], policy: Policy) -> Iterator[tuple[str, Decision]]:
     """Yield protections for what keep rules hold of what would go.
 
-    Fresh and protected runs take their places, too; a run whose start cannot be true takes none.
+    Fresh and protected runs take their places, too; a run with an implausible start takes none.
     """
     for group in groups:
         if not group.candidates:
@@ -274,7 +274,7 @@ def newest_activity(run: Run, experiment: Experiment | None, policy: Policy) -> 
 
 
 def _doubts(run: Run, experiment: Experiment | None, policy: Policy, *, is_over: bool) -> list[str]:
-    """Return what cannot be true of a run's times, in words."""
+    """Return which of a run's times are implausible, in words."""
     created = experiment.creation_time if experiment else None
     doubts = [
         show(name, ms)
@@ -297,7 +297,7 @@ def _last_ones(
 ) -> dict[str, Decision]:
     """Return protections for what would go of the newest runs of each experiment.
 
-    Newest is by start time.  Ties at the border are all kept; a run whose start cannot be true
+    Newest is by start time.  Ties at the border are all kept; a run with an implausible start
     takes no place.
     """
     if not policy.keep_last_runs:

@@ -36,7 +36,7 @@ def judge_scan(evidence: Evidence, *, took_ms: int, clock_skew_ms: int) -> Itera
 
 
 def is_skewed(clock_skew_ms: int, evidence: Evidence) -> bool:
-    """Tell whether the clocks are too far apart to count ages by."""
+    """Tell whether the clock skew is too large to count ages by."""
     return abs(clock_skew_ms) > evidence.max_clock_skew_ms
 
 

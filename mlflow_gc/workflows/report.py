@@ -97,7 +97,7 @@ def survey(
 def _with_traces(reader: Reader, inventory: Inventory, reporter: Reporter) -> Inventory:
     """Return the inventory with what traces say, also where no run is deleted.
 
-    Deleting an experiment deletes the runs in its trash once more, and assessments with them.
+    Deleting an experiment deletes the runs in its trash again, and assessments with them.
     """
     if inventory.traces is not None:
         return inventory

@@ -187,7 +187,7 @@ class Reporter:
         with self._lock:
             what, outcome = f"{record['kind']}s", record["outcome"]
             if what in self._totals:
-                # What prune puts back, or fails to, was counted when it was deleted.
+                # What prune rolls back, or fails to, was counted when it was deleted.
                 if self._done[what] < self._totals[what]:
                     self.advance(what)
                 if outcome in {"skipped", "failed"}:

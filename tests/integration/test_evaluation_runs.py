@@ -426,7 +426,7 @@ def _trash(bench: Bench) -> tuple[str, str, str]:
 @pytest.mark.parametrize("reader", ["rest", "database"])
 @pytest.mark.parametrize("allowed", [False, True])
 def test_the_trash_of_an_experiment_counts_too(bench: Bench, reader: str, allowed: bool) -> None:
-    """Deleting the experiment deletes the runs in its trash once more, and their assessments."""
+    """Deleting the experiment deletes the runs in its trash again, and their assessments."""
     world = bench.world
     home, run, empty = _trash(bench)
     trace = world.trace(world.experiment(age=FRESH))

@@ -44,7 +44,7 @@ RECHECK_VALID_S = 5.0
 """Seconds between the re-check of an entity and its deletion, at most."""
 
 GONE = frozenset({"gone", "already_deleted"})
-"""Finding codes of what does not exist any more, or is in the trash."""
+"""Finding codes of what no longer exists, or is in the trash."""
 
 _LOSES_MORE = "assessments would be lost permanently, which the plan does not say"
 _NOT_PLANNED = protect(Reason.CHANGED, "it is not in the plan")

@@ -1,4 +1,4 @@
-"""The plan's guards once more, against what the server holds now.
+"""The plan's guards, checked against what the server holds now.
 
 What a plan deletes is fixed; what exists beside it may have shrunk since.
 """

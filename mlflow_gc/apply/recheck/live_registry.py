@@ -5,7 +5,7 @@ no OR and ``source`` can have five forms).  So all versions are read once, and a
 whose record is no longer the same: creating a version sets the registered model's
 ``last_updated_timestamp`` and puts the version among its ``latest_versions`` (2.3.0 to 3.18.0).
 
-Time stamps only say how far down the list of models to look, newest first, and what cannot be true of
+Time stamps only say how far down the list of models to look, newest first, and what is implausible of
 them ends no search: one model stamped in the future says nothing about the others.  A server whose
 clock is behind stamps what it changes among what is old; of a registry of more than a page that is
 found by :meth:`RegistryView.reread`.

@@ -36,7 +36,7 @@ _UGLY_MODEL = '[red]risk[red] <b onclick=alert(1)> it\'s "x"\x1b[31m'
 
 
 def oddities(diary: Diary) -> Chapter:
-    """Return runs with senseless times and things with ugly names."""
+    """Return runs with implausible times and things with ugly names."""
     chapter = Chapter()
     _clocks(chapter, diary)
     _names(chapter, diary)

@@ -29,7 +29,7 @@ LOCK_S = 5.0
 
 _BUSY_MS = 20_000
 _STATEMENT_S = 900
-"""After so many seconds the database ends a statement of ours: nobody waits for it any more."""
+"""After so many seconds the database ends a statement of ours: nobody still waits for it."""
 _IDLE_S = 900
 """After so many seconds without a question it ends our transaction, which keeps old rows alive.  To
 decide over millions of runs takes a minute."""
@@ -98,7 +98,7 @@ class Snapshot:
 
     @property
     def keeps_cursors(self) -> bool:
-        """Whether several results may be under way at once, read as they come."""
+        """Whether several results may be open at once, read as they come."""
         return self._dialect == "postgresql"
 
     def read(self, statement: Select[Any]) -> Rows:

@@ -1,4 +1,4 @@
-"""How a plan begins and ends on a screen: how much, for good, how old, may it be applied, what next."""
+"""How a plan begins and ends on a screen: how much, how old, what is permanent, applicability, what next."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Bars: a chart that is a table, so that it can be read aloud, printed and followed.
 
-What a bar shows stands beside it as a number.  Colours come from the style sheet; where a viewer
+A bar has its number next to it.  Colours come from the style sheet; where a viewer
 refuses that, the ``fill`` of each shape still shows.
 """
 

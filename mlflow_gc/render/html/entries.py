@@ -1,4 +1,4 @@
-"""A plan's lists as one: an entry for every entity that goes or is kept although old."""
+"""A plan's lists as one: an entry for every entity that is deleted or protected."""
 
 from __future__ import annotations
 

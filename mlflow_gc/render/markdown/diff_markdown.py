@@ -19,9 +19,9 @@ from mlflow_gc.render.terminal.diff_text import (
     ADDED,
     REMOVED,
     STDIN,
-    alarms,
     by_reason,
     change,
+    doubts_about,
     in_words,
     refused,
     why_new,
@@ -71,7 +71,7 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
     yield (
         f"## Changes of the prune plan: {before:,} → {after:,} deletions ({after - before:+,})\n\n"
     )
-    for sentence, _ in alarms(changes):
+    for sentence, _ in doubts_about(changes):
         yield f"**{words(sentence, most=_SENTENCE)}**\n\n"
     if added := summary["irreversible"]["added"]:
         yield f"**{added:,} new deletion{'s' if added > 1 else ''} cannot be undone.**\n\n"

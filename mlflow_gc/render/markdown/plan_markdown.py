@@ -36,7 +36,7 @@ def show(
     file_name: str = "prune-plan.json",
     doubts: Sequence[Applicability] = (),
 ) -> str:
-    """Return a plan as Markdown: what goes and for good, by experiment and model, what stays.
+    """Return a plan as Markdown: what is deleted, and permanently, by experiment and model; what is retained.
 
     Args:
         plan: the document.

@@ -69,7 +69,7 @@ def diff(
         line(console, "No differences.")
         return
     line(console, f"From {base} to {head} of {changes['head']['tracking_uri']}", "bold")
-    for sentence, style in alarms(changes):
+    for sentence, style in doubts_about(changes):
         line(console, sentence, style)
     for title, fields in (("server", "server"), ("policy", "policy"), ("plan", "state")):
         for field in without_echoes(changes[fields]):
@@ -86,7 +86,7 @@ def diff(
     _next(changes, later, console, head, server)
 
 
-def alarms(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def doubts_about(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what makes the whole comparison doubtful, with a style."""
     if not changes["same_server"]:
         yield "THESE PLANS WERE MADE FOR DIFFERENT SERVERS: equal ids mean nothing.", "bold red"
@@ -233,7 +233,7 @@ def why_new(entity: dict[str, Any]) -> str:
 
 
 def why_not(entity: dict[str, Any]) -> str:
-    """Return why something is not to be deleted any more; a title says the rest."""
+    """Return why something is no longer to be deleted; a title says the rest."""
     if entity["category"] == "protection_gained":
         return chain(entity["protection"])
     return "" if entity["category"] in {"another", "gone", "unknown"} else str(entity["why"])
