@@ -36,7 +36,7 @@ IDS_IN_BODY = 500
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # mlflow/utils/validation.py
 
 
-def chunks(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
+def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     """Yield lists of at most ``size`` items."""
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):

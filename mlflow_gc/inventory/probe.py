@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from mlflow_gc.domain.traces import Traces
 from mlflow_gc.inventory.lookup import IDS_IN_BODY, chunks, read_histories, runs_by_id
 from mlflow_gc.inventory.progress import Progress, no_progress
 
+_RUNS_AT_ONCE = 1000
 _MOST_UNREADABLE = 3
 """Experiments of a hundred: more, and the server is in trouble."""
 _UNFINISHED = " AND ".join(
@@ -168,21 +169,29 @@ def _newest_deleted(
     No filter finds a value that was logged long after its run had ended, so all of the trash is read;
     and the histories where nothing else tells of activity that matters.
     """
-    newest: dict[str, tuple[str, int]] = {}
+    seen: dict[str, tuple[str, int]] = {}
+    logged: dict[str, tuple[str, int]] = {}
+    # A trash may hold very many runs: no more of them are in memory than on a page.
+    for runs in chunks(_all_runs(gateway, experiment_ids, "", "DELETED_ONLY"), _RUNS_AT_ONCE):
+        _count(seen, runs)
+        quiet = [r for r in runs if r.metric_keys and seen[r.experiment_id][1] < since_ms]
+        _count(logged, read_histories(gateway, quiet).values())
+    return {
+        i: found if found[1] >= since_ms else max(found, logged.get(i, found), key=_by_time)
+        for i, found in seen.items()
+    }
 
-    def count(run: Run) -> None:
+
+def _count(newest: dict[str, tuple[str, int]], runs: Iterable[Run]) -> None:
+    for run in runs:
         # The age of the experiment itself counts beside it.
         found = (run.run_id, run.last_activity_time(None) or 0)
         known = newest.get(run.experiment_id, found)
-        newest[run.experiment_id] = max(known, found, key=lambda pair: (pair[1], pair[0]))
+        newest[run.experiment_id] = max(known, found, key=_by_time)
 
-    runs = list(_all_runs(gateway, experiment_ids, "", "DELETED_ONLY"))
-    for run in runs:
-        count(run)
-    quiet = [r for r in runs if r.metric_keys and newest[r.experiment_id][1] < since_ms]
-    for run in read_histories(gateway, quiet).values():
-        count(run)
-    return newest
+
+def _by_time(found: tuple[str, int]) -> tuple[int, str]:
+    return found[1], found[0]
 
 
 def _all_runs(

@@ -8,7 +8,15 @@ import pytest
 from support import ROOT
 
 OLD = [
-    *("for good", "regret", "place[_ ]holders?", "whereabouts", "breathes?", "garbled", "senseless"),
+    *(
+        "for good",
+        "regret",
+        "place[_ ]holders?",
+        "whereabouts",
+        "breathes?",
+        "garbled",
+        "senseless",
+    ),
     *("nonsensical", "heeds", "put back", "puts back", "look back", "second look", "once more"),
     *("under way", "any more", "cannot stand", "stands? beside", "tripped", "unsettled", "owed"),
     *("pretends?", "only_look", "alarms?", "rulebook", "although old", "wired?", "mend"),
