@@ -93,6 +93,7 @@ class Studio:
 
     def _where(self) -> dict[str, Any]:
         environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return {"folder": self._folder, "environment": environment}
 
     def _terminal(
@@ -170,7 +171,8 @@ class Studio:
 
 
 def _program(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "mlflow_gc", *arguments]
+    # By its name, so that the commands that it prints name no path of this machine.
+    return ["mlflow-gc", *arguments]
 
 
 if __name__ == "__main__":
