@@ -64,7 +64,13 @@ def hostile_plan(server: ServerInfo) -> dict[str, Any]:
             an_experiment(own, name=text),
             an_experiment(kept, name=text, tags={"mlflow_gc.keep": text}),
             a_run(f"{number:032x}", run_name=text, user_id=text, experiment_id=own),
-            a_run(f"id {text[:300]}", run_name="hostile id", experiment_id=own, artifact_uri=text),
+            a_run(
+                f"id {text[:300]}",
+                run_name="hostile id",
+                experiment_id=own,
+                # Not where the version says that it lies: that would protect it.
+                artifact_uri=f"{text}?",
+            ),
             a_run(f"{number:031x}k", run_name=text, experiment_id=kept),
             a_model(text, aliases={"3": (text,)}),
             a_version(

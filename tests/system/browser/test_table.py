@@ -206,7 +206,7 @@ def test_details_of_what_stays(browser: Browser, report: Path, plan: dict[str, A
     kept = next(r for r in plan["protected"]["runs"] if len(r["via"]) == 2)
     with opened(browser, report, f"#open=run:{kept['run_id']}") as page:
         dialog = page.get_by_role("dialog")
-        expect(dialog.get_by_role("heading", name="Why it stays")).to_be_visible()
+        expect(dialog.get_by_role("heading", name="Why it is protected")).to_be_visible()
         assert dialog.locator("ol li").all_inner_texts() == kept["via"]
         assert kept["reason"] in dialog.inner_text()
 
