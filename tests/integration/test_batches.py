@@ -129,7 +129,7 @@ def test_what_cannot_be_looked_at_time_and_again_ends_it(
     outcome, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(1,))
     assert bench.state() == before
     assert 25 <= len(journal.with_outcome("failed")) < 60
-    assert "25 looks or deletions failed one after the other" in outcome.err
+    assert "25 re-checks or deletions failed one after the other" in outcome.err
     assert journal.lines[-1]["ended"] == "failed"
 
 

@@ -309,7 +309,7 @@ def test_a_guard_that_is_tripped_by_what_the_server_holds_now(bench: Bench) -> N
     plan = bench.report("--policy", policy, name="guarded.json")
     for run in others:
         world.delete_run(run)
-    _is_told(bench, plan, "A guard of the plan is tripped by what the server holds now")
+    _is_told(bench, plan, "A guard of the plan is exceeded by what the server holds now")
 
 
 # -- what ends a check early ----------------------------------------------------------------------

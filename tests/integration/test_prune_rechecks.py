@@ -590,7 +590,7 @@ def test_what_a_run_needs_comes_back_with_it(bench: Bench, proxy: Proxy, way: st
     assert {("run", user), ("run", needed)} <= state.active
     assert ("run", plain) in state.trashed
     assert ("run", needed) in journal.with_outcome("restored")
-    assert f"run {needed} was deleted and put back" in outcome.err
+    assert f"run {needed} was deleted and rolled back" in outcome.err
 
 
 @pytest.mark.parametrize("ahead_days", [1 / 24, 400.0], ids=["an hour", "a year"])

@@ -451,7 +451,7 @@ def test_is_put_back_and_told(result: Result, scene: str) -> None:
         record = told[kind, key]
         assert record["reason"] in reasons
         assert record["detail"]
-        start = f"WARNING: {kind} {key} was deleted and put back"
+        start = f"WARNING: {kind} {key} was deleted and rolled back"
         (warning,) = [w for w in result.outcome.err.splitlines() if w.startswith(start)]
         assert record["detail"] in warning
     # At least the delete that was awaited came through.
@@ -635,7 +635,7 @@ def test_thousands_of_unrelated_new_runs_raise_no_false_alarm(
     moment.check()
     assert not journal.with_outcome("restored")
     assert "WARNING" not in outcome.err
-    assert "put back" not in outcome.text
+    assert "rolled back" not in outcome.text
     assert not proxy.requests("POST", "restore$")
     assert bench.state().gone_since(before) == plan.entities
 
@@ -700,7 +700,7 @@ def test_a_put_back_that_fails_is_loud_and_the_next_prune_makes_good_for_it(
     assert not journal.with_outcome("restored")
     (line,) = [text for text in outcome.err.splitlines() if text.startswith("Failed:")]
     assert key in line
-    assert "put back" in line
+    assert "rolled back" in line
     assert "Traceback" not in outcome.err
 
     proxy.forget()
