@@ -221,16 +221,11 @@ def prune(
     result = applied.result
     if result.fatal:
         raise result.fatal
-    counts = dict(result.counts)
     return Outcome(
-        counts,
+        dict(result.counts),
         applied.skips,
         journal=None if dry_run else path,
-        is_complete=not (
-            result.failures
-            or result.interrupted
-            or any(outcome == "skipped:forbidden" for _, outcome in counts)
-        ),
+        is_complete=not (result.is_partial or result.interrupted),
     )
 
 

@@ -40,6 +40,11 @@ class Result:
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether something that it should have deleted failed, or was forbidden by the server."""
+        return bool(self.failures) or any(o == "skipped:forbidden" for _, o in self.counts)
+
     def total(self, outcome: str) -> int:
         """Return how many entities ended with an outcome, over all kinds."""
         return sum(n for (_, o), n in self.counts.items() if o.split(":", 1)[0] == outcome)

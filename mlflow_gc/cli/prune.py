@@ -265,7 +265,7 @@ def _exit_code(result: Result, signum: int, plan_file: Path, options_again: Sequ
     if result.interrupted:
         print_message(f"Stopped in order. {again}")
         return 128 + signum
-    if result.failures or any(o == "skipped:forbidden" for _, o in result.counts):
+    if result.is_partial:
         print_message(f"Some entities failed. {again}")
         return ExitCode.PARTIAL
     return ExitCode.OK
