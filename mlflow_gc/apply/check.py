@@ -65,7 +65,7 @@ def _entities(
             finding = findings[key]
         else:
             continue
-        entity = {"id": key[1], "name": entry["run_name" if kind == "runs" else "name"]}
+        entity = {"id": key[1], "name": entry[KINDS[kind].display_name]}
         if kind == "runs":
             entity |= {name: entry[name] for name in ("experiment_id", "experiment_name")}
         found.append(

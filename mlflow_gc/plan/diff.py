@@ -183,7 +183,7 @@ def _is_alike(old: Document, new: Document) -> bool:
 
 
 def _entity(kind: str, entity_id: str, entity: Document) -> Document:
-    named: Document = {"id": entity_id, "name": entity["run_name" if kind == "runs" else "name"]}
+    named: Document = {"id": entity_id, "name": entity[KINDS[kind].display_name]}
     if kind == "runs":
         named |= {key: entity[key] for key in ("experiment_id", "experiment_name")}
     return {
@@ -248,7 +248,7 @@ def _diff_protected(kind: str, base: _Side, head: _Side) -> Document:
 
 
 def _kept(kind: str, entity_id: str, kept: Document) -> Document:
-    named: Document = {"id": entity_id, "name": kept["run_name" if kind == "runs" else "name"]}
+    named: Document = {"id": entity_id, "name": kept[KINDS[kind].display_name]}
     if kind == "runs":
         named["experiment_id"] = kept["experiment_id"]
     return {**named, **_protection(kept)}
