@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.lines import CUT_AT, NAME, line
+from mlflow_gc.render.common.lines import CUT_AT, NAME, counted, line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,12 +15,6 @@ if TYPE_CHECKING:
 _MOST_GROUPS = 8
 # One very long id must not push the words of all others off the screen.
 _WIDEST = 60
-
-
-def counted(count: int, kind: str) -> str:
-    """Return ``1 run`` or ``1,234 runs``."""
-    one, many = KINDS[kind].nouns
-    return f"{count:,} {one if count == 1 else many}"
 
 
 def grouped(
@@ -55,20 +48,20 @@ def grouped(
     most = len(entities) if everything else CUT_AT // max(len(shown), 1)
     for title, members in shown:
         if title:
-            line(console, f"  {title}: {counted(len(members), kind)}")
+            line(console, f"  {title}: {counted(kind, len(members))}")
         indent = "    " if title else "  "
         # A line that says "and 1 more" takes the room of the one.
         first = members if len(members) == most + 1 else members[:most]
         for text in aligned(_cells(kind, entity, words(entity)) for entity in first):
             line(console, f"{indent}{sign} {text}", style)
         if left := len(members) - len(first):
-            line(console, f"{indent}... and {counted(left, kind)} more (--all shows them)")
+            line(console, f"{indent}... and {counted(kind, left)} more (--all shows them)")
     if rest := ordered[len(shown) :]:
         left = sum(len(members) for _, members in rest)
         where = "experiments" if kind == "runs" else "models"
         line(
             console,
-            f"  ... and {counted(left, kind)} in {len(rest):,} more {where} (--all shows them)",
+            f"  ... and {counted(kind, left)} in {len(rest):,} more {where} (--all shows them)",
         )
 
 

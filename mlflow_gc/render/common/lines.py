@@ -29,6 +29,11 @@ Span = tuple[str, "str | None"]
 _CHARACTERS_A_CELL = 4
 
 
+def number_of(count: int, one: str, many: str) -> str:
+    """Return ``1 run`` or ``1,204 runs``: a count with the word for one or for many."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def counted(kind: str, count: int) -> str:
     """Return ``1 run`` or ``1,200 runs``.
 
@@ -36,7 +41,7 @@ def counted(kind: str, count: int) -> str:
         kind: a key of :data:`~mlflow_gc.domain.kinds.KINDS`.
         count: how many.
     """
-    return f"{count:,} {KINDS[kind].nouns[count != 1]}"
+    return number_of(count, *KINDS[kind].nouns)
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.render.common.lines import listed
+from mlflow_gc.render.common.lines import listed, number_of
 from mlflow_gc.retention.rules import NEVER, OFF
 
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
@@ -116,7 +116,7 @@ def subject(match: Json) -> str:
 def span(text: str) -> str:
     """Return ``90 days`` for ``90d``."""
     number, unit = int(text[:-1]), _UNITS[text[-1]]
-    return f"{number:,} {unit}{'' if number == 1 else 's'}"
+    return number_of(number, unit, f"{unit}s")
 
 
 def _is_of_runs(match: Json) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_gc.domain.kinds import BY_NAME
-from mlflow_gc.render.common.lines import listed
+from mlflow_gc.render.common.lines import listed, number_of
 from mlflow_gc.render.html.charts import ranked
 from mlflow_gc.render.html.entries import Entry, Fate, experiment_names
 from mlflow_gc.render.html.links import Links
-from mlflow_gc.render.html.markup import counted, filter_link, text
+from mlflow_gc.render.html.markup import filter_link, text
 from mlflow_gc.render.html.reasons import why_it_stays
 
 FIRST_ROWS = 50
@@ -85,7 +85,7 @@ def kept(found: Sequence[Entry]) -> Iterator[str]:
     for code, _ in ranked(Counter({code: len(those) for code, those in by_reason.items()})):
         those = by_reason[code]
         kinds = Counter(entry.kind for entry in those)
-        counts = listed([counted(n, *BY_NAME[kind].nouns) for kind, n in kinds.most_common()])
+        counts = listed([number_of(n, *BY_NAME[kind].nouns) for kind, n in kinds.most_common()])
         words = why_it_stays(code)
         yield f"<details><summary><strong>{counts}</strong> <span>{text(words)} "
         yield f'<code class="note">{text(code)}</code></span></summary><ul class="chains">'

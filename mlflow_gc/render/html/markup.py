@@ -28,11 +28,6 @@ def filter_link(**state: str) -> str:
     )
 
 
-def counted(number: int, one: str, many: str) -> str:
-    """Return ``1 run`` or ``1,204 runs``."""
-    return f"{number:,} {one if number == 1 else many}"
-
-
 def percent(part: int, whole: int) -> str:
     """Return a share; never 0 % for something and never 100 % for less than all."""
     if not part or not whole:

@@ -10,12 +10,12 @@ from mlflow_gc.errors import UsageProblem
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
-from mlflow_gc.render.common.lines import listed
+from mlflow_gc.render.common.lines import listed, number_of
 from mlflow_gc.render.common.plan_summary import fate_of_names
 from mlflow_gc.render.html.bars import FILLS
 from mlflow_gc.render.html.entries import KINDS, Entry, Fate
 from mlflow_gc.render.html.links import Links
-from mlflow_gc.render.html.markup import counted, filter_link, percent, text
+from mlflow_gc.render.html.markup import filter_link, percent, text
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import NEVER
 
@@ -39,7 +39,7 @@ def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability)
 
 
 def _lead(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability) -> str:
-    going = [counted(n, *kind.nouns) for kind in ALL if (n := len(plan[kind.entries]))]
+    going = [number_of(n, *kind.nouns) for kind in ALL if (n := len(plan[kind.entries]))]
     if not going:
         return "Nothing is to be deleted."
     lost = sum(entry.fate is Fate.IRREVERSIBLE for entry in found)
@@ -135,13 +135,13 @@ def _tile(kind: str, counts: Mapping[str, int], found: Sequence[Entry]) -> str:
         f'<p class="big"><a href="{link}">{deleted:,}<span class="unit"> to delete</span></a></p>'
         f"{_share_bar(parts, scanned)}"
         f'<p class="sub">{percent(deleted, scanned)} of {scanned:,} scanned<br>'
-        f"{kept:,} {word if kept == 1 else words} protected</p></li>"
+        f"{number_of(kept, word, words)} protected</p></li>"
     )
 
 
 def _lost_tile(found: Sequence[Entry]) -> str:
     lost = [
-        counted(n, *BY_NAME[kind].nouns)
+        number_of(n, *BY_NAME[kind].nouns)
         for kind in KINDS
         if (n := sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found))
     ]

@@ -11,8 +11,7 @@ from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import budget
 from mlflow_gc.render.common.budget import Notice, Part
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.grouped import counted
-from mlflow_gc.render.common.lines import NAME
+from mlflow_gc.render.common.lines import NAME, counted
 from mlflow_gc.render.markdown.gfm import code, folded, row, unfolded, words
 from mlflow_gc.render.markdown.gfm import head as table_head
 from mlflow_gc.render.terminal.diff_text import (
@@ -186,7 +185,7 @@ def _kept(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 via = ", ".join(example["via"])
                 yield (
                     sign,
-                    counted(len(entities), kind),
+                    counted(kind, len(entities)),
                     code(reason),
                     words(f"{example['id']}{': ' + via if via else ''}"),
                 )

@@ -13,6 +13,7 @@ from mlflow_gc.plan.lazy_entries import Chosen, where
 from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
+from mlflow_gc.render.common.lines import counted, number_of
 from mlflow_gc.render.common.plan_summary import fate_of_names
 from mlflow_gc.render.markdown.gfm import code, folded, head, row, shown, unfolded, words
 
@@ -83,7 +84,7 @@ def _headline(plan: Json) -> str:
         return "**Nothing to delete.**\n\n"
     irreversible = {kind: sum(not entity["reversible"] for entity in plan[kind]) for kind in KINDS}
     for_good = sum(irreversible.values())
-    everything = f"{_counted(total, 'deletion', 'deletions')}: {_listed(counts)}."
+    everything = f"{number_of(total, 'deletion', 'deletions')}: {_listed(counts)}."
     if not for_good:
         return f"{everything} All of it can be restored.\n\n"
     lead = f"**{for_good:,} of {total:,} deletions cannot be undone: {_listed(irreversible)}.**"
@@ -93,11 +94,7 @@ def _headline(plan: Json) -> str:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(_counted(count, *KINDS[kind].nouns) for kind, count in counts.items() if count)
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
+    return ", ".join(counted(kind, count) for kind, count in counts.items() if count)
 
 
 def _diagnostics(diagnostics: Sequence[Json]) -> Block:
@@ -187,7 +184,7 @@ def _groups(
         nouns = f"{group_word}s"
         yield unfolded(columns, map(line, first), len(first), nouns=nouns, weight=_GROUPS)
     if others:
-        title = _counted(len(others), f"more {group_word}", f"more {group_word}s")
+        title = number_of(len(others), f"more {group_word}", f"more {group_word}s")
         yield folded(title, columns, map(line, others), len(others), nouns=f"more {group_word}s")
 
 
@@ -201,7 +198,7 @@ def _deleted(plan: Json, *, reversible: bool) -> Iterator[Block]:
     for kind, (columns, _) in _TABLES.items():
         entities = where(lists[kind], lambda entity: entity["reversible"] is reversible)
         if entities:
-            title = f"Delete {_counted(len(entities), *KINDS[kind].nouns)}"
+            title = f"Delete {counted(kind, len(entities))}"
             yield folded(
                 title if reversible else f"<strong>{title}: irreversible</strong>",
                 columns,
@@ -273,7 +270,7 @@ def _kept(plan: Json) -> Iterator[Block]:
         kind, reason = group
         entity = examples[group]
         example = code(KINDS[kind].id_of(entity))
-        kept = _counted(counts[group], *KINDS[kind].nouns)
+        kept = counted(kind, counts[group])
         return row(code(reason), kept, example, _chain(entity["via"]))
 
     groups = sorted(counts, key=lambda group: (-counts[group], group))

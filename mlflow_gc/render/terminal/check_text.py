@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.invocation import command, file_argument
-from mlflow_gc.render.common.grouped import counted, grouped
-from mlflow_gc.render.common.lines import line, table
+from mlflow_gc.render.common.grouped import grouped
+from mlflow_gc.render.common.lines import counted, line, table
 from mlflow_gc.render.terminal.diff_text import STDIN, change, without_echoes
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
     line(console, in_all(found), "bold")
     for code, (title, sign, style) in CODES.items():
         lists = {kind: [e for e in found[kind] if e["code"] == code] for kind in KINDS}
-        counts = ", ".join(counted(len(lists[kind]), kind) for kind in lists if lists[kind])
+        counts = ", ".join(counted(kind, len(lists[kind])) for kind in lists if lists[kind])
         if not counts:
             continue
         line(console, "")

@@ -18,8 +18,8 @@ from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.preconditions import DIGESTS
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.grouped import counted, grouped
-from mlflow_gc.render.common.lines import line, table
+from mlflow_gc.render.common.grouped import grouped
+from mlflow_gc.render.common.lines import counted, line, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -254,7 +254,7 @@ def _section(
     *,
     everything: bool,
 ) -> None:
-    counts = ", ".join(counted(len(lists[kind]), kind) for kind in lists if lists[kind])
+    counts = ", ".join(counted(kind, len(lists[kind])) for kind in lists if lists[kind])
     if not counts:
         return
     line(console, "")
@@ -282,7 +282,7 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
             for reason, entities in by_reason(lists[kind][key]).items():
                 shown = entities if everything else entities[:1]
                 lead = "" if everything or len(entities) == 1 else "for example "
-                what = counted(len(entities), kind)
+                what = counted(kind, len(entities))
                 for entity in shown:
                     words = _kept_in_words(entity)
                     line(console, f"  {sign:<5}  {what:<20}  {reason:<22}  {lead}{words}")

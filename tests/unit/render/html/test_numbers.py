@@ -11,12 +11,12 @@ from unit.render.html.reading import read
 from unit.worlds import AS_OF
 
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
-from mlflow_gc.render.common.lines import listed
+from mlflow_gc.render.common.lines import listed, number_of
 from mlflow_gc.render.html.ages import ages, spans
 from mlflow_gc.render.html.bars import Bar, chart
 from mlflow_gc.render.html.charts import charts
 from mlflow_gc.render.html.entries import Fate, age_group, entries
-from mlflow_gc.render.html.markup import counted, filter_link, percent
+from mlflow_gc.render.html.markup import filter_link, percent
 
 PLAN = busy_plan(600, AS_OF)
 FOUND = entries(PLAN)
@@ -38,8 +38,8 @@ def test_a_share_is_never_nothing_or_all_unless_it_is(part, whole, words):
 
 
 def test_words():
-    assert counted(1, "run", "runs") == "1 run"
-    assert counted(1_204, "run", "runs") == "1,204 runs"
+    assert number_of(1, "run", "runs") == "1 run"
+    assert number_of(1_204, "run", "runs") == "1,204 runs"
     assert listed([]) == ""
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
