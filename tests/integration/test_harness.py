@@ -212,6 +212,34 @@ def test_an_action_runs_before_the_chosen_request(upstream: http.server.HTTPServ
         assert counts == [1]
 
 
+def test_what_comes_while_an_action_runs_waits_for_its_end(
+    upstream: http.server.HTTPServer,
+) -> None:
+    """Of deletions sent at once none overtakes the first, however long the action takes."""
+    entered, go = threading.Event(), threading.Event()
+    counts: list[int] = []
+
+    def hold() -> None:
+        entered.set()
+        assert go.wait(20)
+        counts.append(upstream.received)  # type: ignore[attr-defined]
+
+    with Proxy(f"http://127.0.0.1:{upstream.server_address[1]}") as proxy:
+        proxy.before("POST", "search$", hold)
+        clients = [threading.Thread(target=_post, args=(proxy,)) for _ in range(3)]
+        clients[0].start()
+        assert entered.wait(20)
+        for client in clients[1:]:
+            client.start()
+        while len(proxy.seen) < len(clients):
+            time.sleep(0.01)
+        go.set()
+        for client in clients:
+            client.join(20)
+        assert counts == [0]
+        assert upstream.received == len(clients)  # type: ignore[attr-defined]
+
+
 def _break() -> None:
     message = "the hook itself is broken"
     raise RuntimeError(message)

@@ -152,6 +152,8 @@ class _Rule:
     matches: Callable[[Seen], bool]
     action: Callable[[Seen], Fault | None]
     remaining: float = 1
+    finished: threading.Event | None = None
+    """Set after the action; matching requests that come meanwhile wait for it."""
 
 
 @dataclass
@@ -264,12 +266,21 @@ class Proxy:
         after: int = 0,
         times: float = 1,
     ) -> None:
-        """Run ``action`` before a matching request is forwarded."""
+        """Run ``action`` before a matching request is forwarded.
+
+        What matches and comes while a single action runs waits for its end: the program deletes
+        several entities at once, and none of those is to overtake the first.
+        """
+        finished = threading.Event() if times == 1 else None
 
         def run(_: Seen) -> None:
-            action()
+            try:
+                action()
+            finally:
+                if finished is not None:
+                    finished.set()
 
-        self._add(self._matcher(method, path, after, body=body), run, times)
+        self._add(self._matcher(method, path, after, body=body), run, times, finished)
 
     def at(self, index: int, action: Callable[[], object], fault: Fault | None = None) -> None:
         """Run ``action`` when the ``index``-th request comes, before it is forwarded or ruined."""
@@ -386,9 +397,10 @@ class Proxy:
         matches: Callable[[Seen], bool],
         action: Callable[[Seen], Fault | None],
         times: float,
+        finished: threading.Event | None = None,
     ) -> None:
         with self._state.lock:
-            self._state.rules.append(_Rule(matches, action, times))
+            self._state.rules.append(_Rule(matches, action, times, finished))
 
     @staticmethod
     def _matcher(
@@ -500,10 +512,18 @@ class _Handler(BaseHTTPRequestHandler):
             seen = Seen(len(self.state.seen), self.command, parts.path, parts.query, body, headers)
             self.state.seen.append(seen)
             actions = []
+            under_way = []
             for rule in self.state.rules:
-                if rule.remaining > 0 and rule.matches(seen):
+                is_under_way = rule.finished and not rule.finished.is_set()
+                if not (rule.remaining > 0 or is_under_way) or not rule.matches(seen):
+                    continue
+                if rule.remaining > 0:
                     rule.remaining -= 1
                     actions.append(rule.action)
+                elif rule.finished:
+                    under_way.append(rule.finished)
+        for finished in under_way:
+            finished.wait(_PATIENCE_S)
         with self.state.hook(seen):
             faults = [fault for action in actions if (fault := action(seen)) is not None]
         try:
