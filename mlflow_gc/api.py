@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.domain.redaction import keep_environment_secret
 from mlflow_gc.errors import GcError, Refused, UsageProblem
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.settings import resolve_connection
 from mlflow_gc.workflows.reporter import Listener, Reporter
 
@@ -43,9 +44,6 @@ __all__ = [
     "restore",
     "save_plan",
 ]
-
-Plan = dict[str, Any]
-"""A prune plan as a document: what ``mlflow-gc schema plan`` describes."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import E, ExperimentEntry, RunEntry
 from mlflow_gc.retention.run_trees import nested_order
 
 BATCH = 100
@@ -29,15 +29,15 @@ def next_size(count: int, took_s: float) -> int:
     return min(max(fit, BATCH // 2), _LARGEST_BATCH)
 
 
-def batches(entries: Sequence[Document]) -> Iterator[list[Document]]:
+def batches(entries: Sequence[E]) -> Iterator[list[E]]:
     """Yield batches of entries of any kind."""
     for start in range(0, len(entries), BATCH):
         yield list(entries[start : start + BATCH])
 
 
-def experiment_batches(entries: Iterable[Document]) -> Iterator[list[Document]]:
+def experiment_batches(entries: Iterable[ExperimentEntry]) -> Iterator[list[ExperimentEntry]]:
     """Yield batches of planned experiments; those with many runs have a large trash to read."""
-    batch: list[Document] = []
+    batch: list[ExperimentEntry] = []
     runs = 0
     for entry in entries:
         if batch and (len(batch) == BATCH or runs + entry["run_count"] > _RUNS_OF_A_BATCH):
@@ -50,8 +50,8 @@ def experiment_batches(entries: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def run_batches(
-    entries: Sequence[Document], most: Callable[[], int], last: Collection[str] = ()
-) -> Iterator[list[list[Document]]]:
+    entries: Sequence[RunEntry], most: Callable[[], int], last: Collection[str] = ()
+) -> Iterator[list[list[RunEntry]]]:
     """Yield batches of about ``most()`` planned runs, whole trees each, split into levels.
 
     The levels of a batch come children first; the runs of one level may be deleted concurrently.
@@ -59,7 +59,7 @@ def run_batches(
     """
     parents = {entry["run_id"]: entry["parent_run_id"] for entry in entries}
     indices = {run_id: index for index, run_id in enumerate(parents)}
-    batch: list[list[Document]] = []
+    batch: list[list[RunEntry]] = []
     size = 0
     for tree in _with_last(parents, last):
         for depth, level in enumerate(tree):
@@ -74,7 +74,7 @@ def run_batches(
         yield batch
 
 
-def flat(levels: Iterable[Iterable[Document]]) -> list[Document]:
+def flat(levels: Iterable[Iterable[RunEntry]]) -> list[RunEntry]:
     """Return the runs of all levels of a batch."""
     return [entry for level in levels for entry in level]
 

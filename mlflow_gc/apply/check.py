@@ -9,7 +9,7 @@ from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import GONE, Finding
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import format_ms, now_ms
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json, Plan, deletions_of
 from mlflow_gc.plan.schema import CHECK_SCHEMA_ID
 
 FORMAT = "mlflow-gc/plan-check"
@@ -17,11 +17,11 @@ FORMAT_VERSION = "1.0"
 
 
 def check_document(
-    plan: Document,
+    plan: Plan,
     result: Result,
     findings: Mapping[tuple[str, str], Finding],
     refusals: Sequence[str],
-) -> Document:
+) -> Json:
     """Return what a dry run found as a document (``mlflow-gc schema check``).
 
     Args:
@@ -38,7 +38,9 @@ def check_document(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "plan": {
-            **{key: plan[key] for key in ("plan_id", "as_of", "expires_at")},
+            "plan_id": plan["plan_id"],
+            "as_of": plan["as_of"],
+            "expires_at": plan["expires_at"],
             "tracking_uri": plan["server"]["tracking_uri"],
         },
         "checked_at": format_ms(now_ms()),
@@ -52,12 +54,12 @@ def check_document(
 
 def _entities(
     kind: str,
-    plan: Document,
+    plan: Plan,
     findings: Mapping[tuple[str, str], Finding],
     failures: Mapping[tuple[str, str], str],
-) -> list[Document]:
+) -> list[Json]:
     found = []
-    for entry in plan[kind]:
+    for entry in deletions_of(plan, kind):
         key = (KINDS[kind].name, KINDS[kind].id_of(entry))
         if key in failures:
             finding = Finding("failed", failures[key])
@@ -65,9 +67,10 @@ def _entities(
             finding = findings[key]
         else:
             continue
-        entity = {"id": key[1], "name": entry[KINDS[kind].display_name]}
-        if kind == "runs":
-            entity |= {name: entry[name] for name in ("experiment_id", "experiment_name")}
+        entity = {"id": key[1], "name": KINDS[kind].name_of(entry)}
+        if "experiment_name" in entry:
+            entity["experiment_id"] = entry["experiment_id"]
+            entity["experiment_name"] = entry["experiment_name"]
         found.append(
             {
                 **entity,
@@ -80,7 +83,7 @@ def _entities(
     return found
 
 
-def _counts(kind: str, entities: Sequence[Document], result: Result) -> dict[str, int]:
+def _counts(kind: str, entities: Sequence[Json], result: Result) -> dict[str, int]:
     codes = Counter(entity["code"] for entity in entities)
     gone = sum(codes[code] for code in GONE)
     return {

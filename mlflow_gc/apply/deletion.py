@@ -11,7 +11,7 @@ from mlflow_gc.apply.recheck.checker import GONE, RECHECK_VALID_S, Finding
 from mlflow_gc.backend.adaptive_concurrency import AdaptiveLimiter
 from mlflow_gc.backend.interface import ABORT_ON, UNCLEAR, Failure, ServerError
 from mlflow_gc.backend.retries import wait_s
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json
 
 _ATTEMPTS = 3
 _RETRY_ON = UNCLEAR | {Failure.NOT_FOUND, Failure.UNREACHABLE}
@@ -67,7 +67,7 @@ class Deletion:
         *,
         send: Callable[[], None],
         check: Check,
-        undo: Document | None = None,
+        undo: Json | None = None,
     ) -> bool:
         """Delete one entity; each attempt but the first, and the end, comes after a re-check.
 

@@ -36,8 +36,17 @@ from mlflow_gc.apply.rollback import OnRollback, Rollback
 from mlflow_gc.backend.adaptive_concurrency import AdaptiveLimiter
 from mlflow_gc.backend.interface import ABORT_ON, Gateway, ServerError
 from mlflow_gc.domain.kinds import BY_NAME
+from mlflow_gc.plan.document import (
+    E,
+    Entry,
+    ExperimentEntry,
+    Json,
+    ModelVersionEntry,
+    Plan,
+    RegisteredModelEntry,
+    RunEntry,
+)
 from mlflow_gc.plan.freed_names import frees_names
-from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.retention.run_trees import nested_order
 
 # What protects was read for the post-delete check of the batch before; a large server takes seconds
@@ -64,7 +73,7 @@ class Executor:
     def __init__(
         self,
         gateway: Gateway,
-        plan: Document,
+        plan: Plan,
         recheck: Recheck,
         journal: Journal,
         *,
@@ -142,7 +151,7 @@ class Executor:
             self._evidence.refresh(older_than_s=_EVIDENCE_S)
             yield batch
 
-    def _each(self, delete_one: Callable[[Document], None], entries: Sequence[Document]) -> None:
+    def _each(self, delete_one: Callable[[E], None], entries: Sequence[E]) -> None:
         for entry in entries:
             if self._deletion.is_over:
                 return
@@ -150,7 +159,7 @@ class Executor:
 
     # -- runs ----------------------------------------------------------------------------------
 
-    def _runs(self, levels: Sequence[Sequence[Document]]) -> None:
+    def _runs(self, levels: Sequence[Sequence[RunEntry]]) -> None:
         """Delete some whole trees of runs, given by level, the deepest first."""
         entries = batching.flat(levels)
         kept_before = len(self._journal.kept)
@@ -166,7 +175,7 @@ class Executor:
 
     def _delete_levels(
         self,
-        levels: Sequence[Sequence[Document]],
+        levels: Sequence[Sequence[RunEntry]],
         findings: dict[str, Finding],
         wanted: Collection[str],
     ) -> float:
@@ -198,7 +207,7 @@ class Executor:
                 self._journal.sync()
         return took_s
 
-    def _check_runs(self, entries: Sequence[Document]) -> dict[str, Finding]:
+    def _check_runs(self, entries: Sequence[RunEntry]) -> dict[str, Finding]:
         """Re-check runs; where the batch as a whole fails, each of them alone.
 
         Raises:
@@ -222,7 +231,7 @@ class Executor:
         return findings
 
     def _without_restored(
-        self, entries: Sequence[Document], findings: dict[str, Finding]
+        self, entries: Sequence[RunEntry], findings: dict[str, Finding]
     ) -> dict[str, Finding]:
         """Return findings that retain what this plan has deleted before, and somebody restored.
 
@@ -250,10 +259,10 @@ class Executor:
             for run_id, finding in findings.items()
         }
 
-    def _check_run(self, entry: Document) -> Finding:
+    def _check_run(self, entry: RunEntry) -> Finding:
         return self._recheck.check_runs([entry])[entry["run_id"]]
 
-    def _delete_run(self, entry: Document, finding: Finding) -> bool:
+    def _delete_run(self, entry: RunEntry, finding: Finding) -> bool:
         run_id = entry["run_id"]
         return self._deletion.delete(
             "run",
@@ -266,7 +275,7 @@ class Executor:
 
     # -- experiments ---------------------------------------------------------------------------
 
-    def _experiments(self, entries: Sequence[Document]) -> None:
+    def _experiments(self, entries: Sequence[ExperimentEntry]) -> None:
         """Re-check some experiments and delete them; where that fails, each of them alone.
 
         Raises:
@@ -293,7 +302,7 @@ class Executor:
             self._check_stop()
             self._experiments([entry])
 
-    def _without_shared(self, entries: Sequence[Document]) -> Sequence[Document]:
+    def _without_shared(self, entries: Sequence[ExperimentEntry]) -> Sequence[ExperimentEntry]:
         """Leave out experiments in which other shards still have something to delete.
 
         The last shard to be done with its runs deletes them: that one finds none.
@@ -308,9 +317,9 @@ class Executor:
 
     def _delete_experiments(
         self,
-        entries: Sequence[Document],
+        entries: Sequence[ExperimentEntry],
         findings: Mapping[str, Finding],
-        trash: Mapping[str, Document],
+        trash: Mapping[str, Json],
     ) -> None:
         """Delete those of some experiments that may be, with the post-delete check."""
         undo = {i: {**trash[i], **self._to_restore(e)} for i, e in _by_id(entries).items()}
@@ -331,16 +340,16 @@ class Executor:
         }
         self._rollback.check_experiments(deleted, known)
 
-    def _to_restore(self, entry: Document) -> Document:
+    def _to_restore(self, entry: ExperimentEntry) -> Json:
         """Return what ``restore`` needs for an experiment, besides what is in its trash."""
-        undo: Document = {CREATED: entry["creation_time"]} if entry["creation_time"] else {}
+        undo: Json = {CREATED: entry["creation_time"]} if entry["creation_time"] else {}
         if self._frees_names:
             undo |= both_names(entry)
         if not entry["reversible"]:
             undo["lost"] = LOST_ASSESSMENTS
         return undo
 
-    def _delete_experiment(self, entry: Document, finding: Finding, undo: Document) -> bool:
+    def _delete_experiment(self, entry: ExperimentEntry, finding: Finding, undo: Json) -> bool:
         """Delete an experiment, under another name where the policy says so."""
         experiment_id = entry["experiment_id"]
         delete = partial(
@@ -366,18 +375,18 @@ class Executor:
 
     # -- what is irreversible ------------------------------------------------------------------
 
-    def _version(self, entry: Document) -> None:
+    def _version(self, entry: ModelVersionEntry) -> None:
         send = partial(self._gateway.delete_model_version, entry["name"], entry["version"])
         check = partial(self._recheck.check_version, entry)
         self._delete_permanently("model_version", entry, send, check)
 
-    def _registered_model(self, entry: Document) -> None:
+    def _registered_model(self, entry: RegisteredModelEntry) -> None:
         send = partial(self._gateway.delete_registered_model, entry["name"])
         check = partial(self._recheck.check_registered_model, entry)
         self._delete_permanently("registered_model", entry, send, check)
 
     def _delete_permanently(
-        self, kind: str, entry: Document, send: Callable[[], None], check: Callable[[], Finding]
+        self, kind: str, entry: Entry, send: Callable[[], None], check: Callable[[], Finding]
     ) -> None:
         """Re-check and delete what cannot be restored."""
         key = BY_NAME[kind].id_of(entry)
@@ -409,7 +418,7 @@ class _Stopped(Exception):  # not an error: the user asked for it
     """Ends a prune in order."""
 
 
-def _blocked(entries: Sequence[Document], kept_below: Mapping[str, str]) -> dict[str, Finding]:
+def _blocked(entries: Sequence[RunEntry], kept_below: Mapping[str, str]) -> dict[str, Finding]:
     """Return findings for runs that are retained because one nested in them was not deleted."""
     return {
         entry["run_id"]: Finding("protected", f"tree, run {kept_below[entry['run_id']]} is kept")
@@ -418,5 +427,5 @@ def _blocked(entries: Sequence[Document], kept_below: Mapping[str, str]) -> dict
     }
 
 
-def _by_id(entries: Iterable[Document]) -> dict[str, Document]:
+def _by_id(entries: Iterable[ExperimentEntry]) -> dict[str, ExperimentEntry]:
     return {entry["experiment_id"]: entry for entry in entries}

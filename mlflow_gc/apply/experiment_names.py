@@ -17,8 +17,8 @@ from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment
 from mlflow_gc.domain.timestamps import format_ms, now_ms, parse_time
 from mlflow_gc.errors import GcError
+from mlflow_gc.plan.document import ExperimentEntry, Json
 from mlflow_gc.plan.freed_names import freed_name, is_freed, name_before
-from mlflow_gc.plan.lazy_entries import Document
 
 NAME, FREED_NAME = "name", "freed_name"
 """What the undo of an experiment that is renamed for its deletion calls its two names."""
@@ -64,7 +64,7 @@ class ExperimentNames:
         moment_ms = now_ms() + self._gateway.clock_skew_ms()
         self._recheck.expect_rename(experiment_id, name, moment_ms)
 
-    def rename(self, experiment_id: str, undo: Document) -> bool:
+    def rename(self, experiment_id: str, undo: Json) -> bool:
         """Free the name of an experiment; only an active one can be renamed.
 
         Args:
@@ -99,7 +99,7 @@ class ExperimentNames:
             return False
         return True
 
-    def rename_back(self, experiment_id: str, undo: Document) -> None:
+    def rename_back(self, experiment_id: str, undo: Json) -> None:
         """Give an experiment its name back that is not deleted after all."""
 
         def announce() -> None:
@@ -119,7 +119,7 @@ class ExperimentNames:
             self._recorder.record_failure("experiment", experiment_id, detail, undo)
 
 
-def both_names(entry: Document) -> Document:
+def both_names(entry: ExperimentEntry) -> Json:
     """Return the two names of a planned experiment that is renamed for its deletion."""
     freed = freed_name(entry["name"], entry["experiment_id"], format_ms(now_ms()))
     return {NAME: entry["name"], FREED_NAME: freed}
@@ -154,7 +154,7 @@ def renames(sessions: Sequence[Session]) -> dict[str, list[tuple[str, int]]]:
 def rename_back(
     gateway: Gateway,
     experiment_id: str,
-    undo: Document,
+    undo: Json,
     stop: threading.Event,
     *,
     announce: Callable[[], None] = lambda: None,

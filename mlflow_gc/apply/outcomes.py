@@ -11,7 +11,7 @@ from mlflow_gc.apply.journal.file import Journal, Session
 from mlflow_gc.apply.recheck.checker import GONE, Finding
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.kinds import BY_NAME
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import E, Entry, Json
 
 HOPELESS_AFTER = 25
 """Failures in a row after which the rest would only take long to fail, too."""
@@ -82,10 +82,10 @@ class Recorder:
         self._failed_in_a_row = 0
 
     def to_delete(
-        self, kind: str, entries: Sequence[Document], findings: Mapping[str, Finding]
-    ) -> list[Document]:
+        self, kind: str, entries: Sequence[E], findings: Mapping[str, Finding]
+    ) -> list[E]:
         """Record what is not to be deleted by its finding, and return the entries that are."""
-        wanted: list[Document] = []
+        wanted: list[E] = []
         gone = "already_deleted" if BY_NAME[kind].is_recoverable else "gone"
         for entry in entries:
             entity_id = BY_NAME[kind].id_of(entry)
@@ -101,17 +101,17 @@ class Recorder:
                 self.record_kept(kind, entity_id, finding)
         return wanted
 
-    def intended_undo(self, kind: str, entity_id: str) -> Document | None:
+    def intended_undo(self, kind: str, entity_id: str) -> Json | None:
         """Return the undo information that an earlier session wrote into its intent."""
         return self._intended.get((kind, entity_id))
 
-    def intend(self, kind: str, entries: Sequence[Document], undo: Document | None = None) -> None:
+    def intend(self, kind: str, entries: Sequence[Entry], undo: Json | None = None) -> None:
         """Write down what is about to be deleted, if anything is."""
         if entries:
             self.journal.intend(kind, [BY_NAME[kind].id_of(entry) for entry in entries], undo)
 
     def record_deleted(
-        self, kind: str, entity_id: str, *, detail: str | None = None, undo: Document | None
+        self, kind: str, entity_id: str, *, detail: str | None = None, undo: Json | None
     ) -> None:
         """Record a deletion."""
         self._failed_in_a_row = 0
@@ -136,7 +136,7 @@ class Recorder:
         kind: str,
         entity_id: str,
         detail: str,
-        undo: Document | None = None,
+        undo: Json | None = None,
         *,
         unconfirmed: bool = False,
     ) -> None:

@@ -15,15 +15,15 @@ from functools import partial
 from mlflow_gc.apply.experiment_names import rename_back
 from mlflow_gc.apply.journal.file import Journal, Session
 from mlflow_gc.apply.recheck.checker import Finding
-from mlflow_gc.apply.restore_plan import CREATED, Entry, OldTrash, Undo
+from mlflow_gc.apply.restore_plan import CREATED, OldTrash, Undo
 from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, runs_by_id
 from mlflow_gc.inventory.scan import read_experiments
+from mlflow_gc.plan.document import Json, RunEntry
 from mlflow_gc.plan.freed_names import is_freed
-from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none
 from mlflow_gc.retention.owner_tags import KEEP
 
@@ -58,7 +58,7 @@ class Restorer:
         gateway: Gateway,
         undo: Undo,
         earlier: Sequence[Session],
-        header: Document,
+        header: Json,
         *,
         keep: bool = False,
     ) -> None:
@@ -81,7 +81,7 @@ class Restorer:
         self.notes: list[str] = []
         self.is_incomplete = False
 
-    def preview(self) -> tuple[list[Entry], dict[str, Finding]]:
+    def preview(self) -> tuple[list[RunEntry], dict[str, Finding]]:
         """Return which runs would return to the trash now, and why others of it would not.
 
         Without an old trash, or an earlier restore that was cut off, this costs no request.
@@ -166,7 +166,7 @@ class Restorer:
         if created and created != time_or_none(experiment.creation_time):
             self._not_back("experiment", experiment_id, "gone", f"{_PURGED}, {_ANOTHER}")
             return
-        begun: list[Entry] = []
+        begun: list[RunEntry] = []
         retained: Mapping[str, Finding | None] = {}
         is_active = experiment.lifecycle_stage == "active"
         if is_active:
@@ -229,7 +229,7 @@ class Restorer:
         self._journal.record("experiment", experiment_id, "restored", detail=detail or None)
         self._journal.sync()
 
-    def _left_to_do(self, experiment: Experiment) -> tuple[list[Entry], dict[str, Finding]]:
+    def _left_to_do(self, experiment: Experiment) -> tuple[list[RunEntry], dict[str, Finding]]:
         """Return what an earlier session still had to move to the trash, and what is left active.
 
         A journal is a file that anybody may have edited, so the server has to bear it out: that the
@@ -237,7 +237,7 @@ class Restorer:
         as it was then (``expect``), and that nothing protects it
         (:meth:`~mlflow_gc.apply.restore_plan.OldTrash.still_to_trash`).
         """
-        entries: dict[str, Entry] = {}
+        entries: dict[str, RunEntry] = {}
         allowed = set(self._trash.candidates(experiment.experiment_id))
         updated_ms = experiment.last_update_time or 0
         for since_ms, left in self._begun.get(experiment.experiment_id, ()):
@@ -252,7 +252,7 @@ class Restorer:
         ordered = [entries[run_id] for run_id in sorted(entries)]
         return self._trash.still_to_trash(experiment.experiment_id, ordered)
 
-    def _intend(self, experiment_id: str, to_trash: Sequence[Entry]) -> None:
+    def _intend(self, experiment_id: str, to_trash: Sequence[RunEntry]) -> None:
         undo = {"old_trash": list(to_trash)} if to_trash else None
         self._journal.intend("experiment", [experiment_id], undo)
 
@@ -340,14 +340,14 @@ class Restorer:
         self._journal.record(kind, entity_id, "skipped", reason=code, detail=detail)
 
 
-def _begun(sessions: Sequence[Session]) -> Mapping[str, list[tuple[int, dict[str, Entry]]]]:
+def _begun(sessions: Sequence[Session]) -> Mapping[str, list[tuple[int, dict[str, RunEntry]]]]:
     """Return what earlier sessions began and did not bring to an end: killed, or failed.
 
     Returns:
         By experiment id: when (ms since the epoch), and the runs by id that the session was going to
         move to the trash and did not.
     """
-    begun: dict[str, list[tuple[int, dict[str, Entry]]]] = {}
+    begun: dict[str, list[tuple[int, dict[str, RunEntry]]]] = {}
     for session in sessions:
         for line in session.lines:
             if line["type"] == "intent" and line["kind"] == "experiment":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import cast
 
 from mlflow_gc.apply.experiment_names import FREED_NAME, NAME
 from mlflow_gc.apply.journal.file import Session
@@ -23,7 +24,7 @@ from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, read_contents, read_histories, runs_by_id
 from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.inventory.traces import read_traces
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json, Plan, RunEntry
 from mlflow_gc.plan.preconditions import expect_run
 from mlflow_gc.retention.decision import Reason
 from mlflow_gc.retention.policy import Evidence, Policy
@@ -54,12 +55,12 @@ class Undo:
         registered_models: the same of deleted registered models.
     """
 
-    experiments: dict[str, Document] = field(default_factory=dict)
+    experiments: dict[str, Json] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     without_assessments: set[str] = field(default_factory=set)
     trash_without_assessments: set[str] = field(default_factory=set)
-    model_versions: dict[str, Document] = field(default_factory=dict)
-    registered_models: dict[str, Document] = field(default_factory=dict)
+    model_versions: dict[str, Json] = field(default_factory=dict)
+    registered_models: dict[str, Json] = field(default_factory=dict)
 
 
 def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
@@ -73,7 +74,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
     Raises:
         UsageProblem: ``only`` names what the journal does not say was deleted.
     """
-    touched: dict[tuple[str, str], Document | None] = {}
+    touched: dict[tuple[str, str], Json | None] = {}
     for session in sessions:
         if session.header["action"] != "prune":
             continue
@@ -143,7 +144,7 @@ def _refuse_unknown(
     )
 
 
-def _what_was_said(record: Document | None) -> str:
+def _what_was_said(record: Json | None) -> str:
     if record is None:
         return "the journal does not name it"
     if record["outcome"] == "restored":
@@ -152,7 +153,6 @@ def _what_was_said(record: Document | None) -> str:
     return f"it was not deleted ({record['outcome']}: {why})"
 
 
-Entry = Document
 """What is known of a run that returns to the trash: ids, and ``expect`` as in a plan."""
 
 
@@ -189,7 +189,7 @@ class OldTrash:
     def __init__(
         self,
         gateway: Gateway,
-        undo: Mapping[str, Document],
+        undo: Mapping[str, Json],
         stop: threading.Event,
         *,
         since_ms: int,
@@ -222,13 +222,13 @@ class OldTrash:
             evidence=evidence or Evidence(),
         )
         self._known_recheck: Recheck | None = None
-        self._intended: dict[str, Sequence[Entry]] = {}
+        self._intended: dict[str, Sequence[RunEntry]] = {}
 
     def candidates(self, experiment_id: str) -> list[str]:
         """Return the runs of an experiment that would have to be in the trash once it is back."""
         return sorted(set(self._runs[experiment_id]) - self._brought_back)
 
-    def to_trash(self, experiment_ids: Sequence[str]) -> tuple[list[Entry], dict[str, Finding]]:
+    def to_trash(self, experiment_ids: Sequence[str]) -> tuple[list[RunEntry], dict[str, Finding]]:
         """Return what returns to the trash if experiments in the trash are restored now.
 
         Returns:
@@ -262,8 +262,8 @@ class OldTrash:
         self,
         experiment_id: str,
         *,
-        begun: Sequence[Entry] = (),
-        intend: Callable[[Sequence[Entry]], None] = lambda _entries: None,
+        begun: Sequence[RunEntry] = (),
+        intend: Callable[[Sequence[RunEntry]], None] = lambda _entries: None,
         record: Callable[[str, Finding | None], None] = lambda _run_id, _finding: None,
     ) -> bool:
         """Bring an experiment back with exactly the runs that were active when it was deleted.
@@ -306,7 +306,7 @@ class OldTrash:
     def _move_to_trash(
         self,
         experiment_id: str,
-        entries: Sequence[Entry],
+        entries: Sequence[RunEntry],
         record: Callable[[str, Finding | None], None],
         *,
         is_unverified: bool,
@@ -350,8 +350,8 @@ class OldTrash:
             raise error
 
     def still_to_trash(
-        self, experiment_id: str, entries: Sequence[Entry]
-    ) -> tuple[list[Entry], dict[str, Finding]]:
+        self, experiment_id: str, entries: Sequence[RunEntry]
+    ) -> tuple[list[RunEntry], dict[str, Finding]]:
         """Return which runs of an active experiment move to the trash, if only a journal says so.
 
         Args:
@@ -391,7 +391,7 @@ class OldTrash:
         return found
 
     def _needed(
-        self, entries: Sequence[Entry], *, again: bool = False, believes_journal: bool = True
+        self, entries: Sequence[RunEntry], *, again: bool = False, believes_journal: bool = True
     ) -> dict[str, Finding]:
         """Return those of the runs that must not go into the trash, with the reason.
 
@@ -435,7 +435,11 @@ class OldTrash:
         if run_id in self._registered and self._registered[run_id] == _via(finding):
             return True
         first = next(iter(_via(finding)), "")
-        if (finding.protection or {}).get("reason") != Reason.TREE.value or first[:4] != "run ":
+        if (
+            finding.protection is None
+            or finding.protection["reason"] != Reason.TREE.value
+            or first[:4] != "run "
+        ):
             return False
         # A run in the trash gets no other parent.  Who is nested in it may have come since.
         return not self._is_nested_in(first[4:], run_id)
@@ -456,17 +460,21 @@ class OldTrash:
             refuse_partial_view(self._gateway, self._policy)
             self._known_recheck = Recheck(
                 self._gateway,
-                {
-                    # With those that come back: that one of them is nested with a run of the old
-                    # trash was so before.
-                    "runs": [
-                        {"run_id": run_id, "experiment_id": experiment_id}
-                        for experiment_id, run_ids in self._runs.items()
-                        for run_id in run_ids
-                    ],
-                    "protected": {"runs": []},
-                    "server": {"workspace": self._workspace},
-                },
+                # All that a re-check reads of a plan.
+                cast(
+                    "Plan",
+                    {
+                        # With those that come back: that one of them is nested with a run of the old
+                        # trash was so before.
+                        "runs": [
+                            {"run_id": run_id, "experiment_id": experiment_id}
+                            for experiment_id, run_ids in self._runs.items()
+                            for run_id in run_ids
+                        ],
+                        "protected": {"runs": []},
+                        "server": {"workspace": self._workspace},
+                    },
+                ),
                 self._policy,
             )
         return self._known_recheck
@@ -477,7 +485,7 @@ class OldTrash:
 
 
 def _via(finding: Finding) -> list[str]:
-    return list((finding.protection or {}).get("via", ()))
+    return finding.protection["via"] if finding.protection else []
 
 
 def _assessed(runs: Iterable[Run]) -> dict[str, Finding]:
@@ -492,12 +500,16 @@ def _assessed(runs: Iterable[Run]) -> dict[str, Finding]:
     }
 
 
-def _entry(run: Run, experiment: Experiment | None) -> Entry:
-    return {
-        "run_id": run.run_id,
-        "run_name": run.run_name,
-        "experiment_id": run.experiment_id,
-        "parent_run_id": run.parent_run_id,
-        # As it will be once its experiment is back.
-        "expect": expect_run(replace(run, lifecycle_stage="active"), experiment),
-    }
+def _entry(run: Run, experiment: Experiment | None) -> RunEntry:
+    # All that a re-check reads of an entry.
+    return cast(
+        "RunEntry",
+        {
+            "run_id": run.run_id,
+            "run_name": run.run_name,
+            "experiment_id": run.experiment_id,
+            "parent_run_id": run.parent_run_id,
+            # As it will be once its experiment is back.
+            "expect": expect_run(replace(run, lifecycle_stage="active"), experiment),
+        },
+    )

@@ -18,7 +18,7 @@ from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.apply.restore_plan import OldTrash
 from mlflow_gc.backend.interface import ABORT_ON, Gateway, ServerError
 from mlflow_gc.backend.retries import retry_until_confirmed
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import ExperimentEntry, Json, Plan, RunEntry
 
 OnRollback = Callable[[str], None]
 """Called at once with a sentence about something that was rolled back."""
@@ -42,7 +42,7 @@ class Rollback:
     def __init__(
         self,
         gateway: Gateway,
-        plan: Document,
+        plan: Plan,
         recheck: Recheck,
         recorder: Recorder,
         names: ExperimentNames,
@@ -66,7 +66,7 @@ class Rollback:
             ),
         }
 
-    def check_runs(self, entries: Sequence[Document], kept: Mapping[str, str]) -> None:
+    def check_runs(self, entries: Sequence[RunEntry], kept: Mapping[str, str]) -> None:
         """Roll back what of a batch is needed after all, with the rest of retained trees.
 
         Args:
@@ -98,7 +98,9 @@ class Rollback:
             if any(entry["run_id"] in needed for entry in entries):
                 self.check_runs(entries, kept)
 
-    def check_experiments(self, entries: Sequence[Document], undo: Mapping[str, Document]) -> None:
+    def check_experiments(
+        self, entries: Sequence[ExperimentEntry], undo: Mapping[str, Json]
+    ) -> None:
         """Roll back experiments that somebody began to use while they were deleted.
 
         Args:
@@ -140,7 +142,7 @@ class Rollback:
         what = f"{kind.replace('_', ' ')} {entity_id}"
         self._on_rollback(f"{what} was deleted and rolled back at once: {why}")
 
-    def _old_trash(self, experiment_id: str, undo: Document) -> OldTrash:
+    def _old_trash(self, experiment_id: str, undo: Json) -> OldTrash:
         policy = self._recheck.policy
         return OldTrash(
             self._gateway,
@@ -152,7 +154,7 @@ class Rollback:
             evidence=policy.evidence,
         )
 
-    def _restore_experiment(self, trash: OldTrash, experiment_id: str, undo: Document) -> None:
+    def _restore_experiment(self, trash: OldTrash, experiment_id: str, undo: Json) -> None:
         trash.restore(experiment_id, record=self._record_old_trash)
         if kept := rename_back(self._gateway, experiment_id, undo, self._stop):
             self._on_rollback(f"experiment {experiment_id} is back, but {kept}")

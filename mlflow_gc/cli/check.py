@@ -11,7 +11,7 @@ from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode
 
 if TYPE_CHECKING:
-    from mlflow_gc.plan.lazy_entries import Document
+    from mlflow_gc.plan.document import Json
 
 
 def check(
@@ -62,7 +62,7 @@ def check(
 
 
 def _show(
-    found: Document,
+    found: Json,
     plan_file: Path,
     output_format: options.DiffFormat,
     *,

@@ -13,10 +13,10 @@ from mlflow_gc.cli import options
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.document import Plan, counts_of
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.outcomes import Result
-    from mlflow_gc.plan.lazy_entries import Document
     from mlflow_gc.plan.sharding import Shard
 
 
@@ -153,7 +153,7 @@ def prune(
     reporter.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
     refuse_unexpected(plan, plan_file, expect, is_required=not made_here and not dry_run)
-    deletes = sum(plan["summary"][kind]["delete"] for kind in KINDS)
+    deletes = sum(counts_of(plan, kind)["delete"] for kind in KINDS)
     if made_here and deletes and not yes and not dry_run and not _confirmed(plan):
         print_message("Nothing was deleted.")
         return ExitCode.REFUSED
@@ -230,7 +230,7 @@ def _refuse_selecting_options(given: Mapping[str, object]) -> None:
             )
 
 
-def _confirmed(plan: Document) -> bool:
+def _confirmed(plan: Plan) -> bool:
     """Ask the question; only the whole word ``yes`` counts."""
     from mlflow_gc.render.terminal import plan_text
 

@@ -10,6 +10,7 @@ import typer
 from mlflow_gc.cli import options
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import ExitCode
+from mlflow_gc.plan.document import counts_of
 
 
 def report(
@@ -82,5 +83,5 @@ def report(
         # A forecast cannot be applied, and that is what was asked for.
         if as_of is None or not is_only_a_forecast(plan):
             return ExitCode.REFUSED
-    deletes = sum(plan["summary"][kind]["delete"] for kind in KINDS)
+    deletes = sum(counts_of(plan, kind)["delete"] for kind in KINDS)
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

@@ -9,6 +9,7 @@ import typer
 from mlflow_gc.cli import options
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import ExitCode, UsageProblem
+from mlflow_gc.plan.document import deletions_of
 
 
 def show(
@@ -66,5 +67,5 @@ def show(
             everything=everything,
             doubts=doubts,
         )
-    deletes = any(plan[kind] for kind in KINDS)
+    deletes = any(deletions_of(plan, kind) for kind in KINDS)
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

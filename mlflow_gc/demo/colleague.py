@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from mlflow_gc.demo.scenario import KEEP_TAGS
 from mlflow_gc.demo.story.teams import FRAUD
 from mlflow_gc.errors import GcError
+from mlflow_gc.plan.document import Plan
 
 _MODEL = "fraud"
 _ALIAS = "rollback"
 
 
-def interfere(tracking_uri: str, plan: Mapping[str, Any]) -> list[str]:
+def interfere(tracking_uri: str, plan: Plan) -> list[str]:
     """Protect one run and one model version that the plan is about to delete.
 
     Args:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.errors import GcError
+from mlflow_gc.plan.document import Plan, protected_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,7 +103,7 @@ def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
 def explain(
     before: ServerState,
     after: ServerState,
-    plan: Mapping[str, Any],
+    plan: Plan,
     records: Collection[Mapping[str, Any]],
 ) -> Outcome:
     """Say what was deleted, and why everything else was kept.
@@ -121,7 +122,7 @@ def explain(
         ("model_version", key): (PROMPT, False, ()) for key in after.prompts
     }
     for kind in KINDS:
-        for entry in plan["protected"][BY_NAME[kind].entries]:
+        for entry in protected_of(plan, BY_NAME[kind].entries):
             reasons[kind, BY_NAME[kind].id_of(entry)] = (
                 entry["reason"],
                 False,

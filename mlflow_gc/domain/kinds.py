@@ -49,6 +49,11 @@ class Kind:
         """Return the id of an entry of a plan: a run id, an experiment id or ``name/version``."""
         return "/".join([str(entry[field]) for field in self.identity])
 
+    def name_of(self, entry: Mapping[str, Any]) -> str:
+        """Return the name that people gave it."""
+        name: str = entry[self.display_name]
+        return name
+
     def last_activity(self, entry: Mapping[str, Any]) -> str | None:
         """Return the latest of the times of an entry, None when it has none."""
         # RFC 3339, all of the same form: the order of the texts is that of the times.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import mlflow_gc
 from mlflow_gc.domain.entities import (
@@ -21,7 +21,22 @@ from mlflow_gc.domain.entities import (
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.digest import plan_id
-from mlflow_gc.plan.lazy_entries import Document, Entries
+from mlflow_gc.plan.document import (
+    Counts,
+    ExperimentEntry,
+    ModelVersionEntry,
+    Plan,
+    PolicyDocument,
+    ProtectedExperiment,
+    ProtectedLists,
+    ProtectedModelVersion,
+    ProtectedRegisteredModel,
+    ProtectedRun,
+    Protection,
+    RegisteredModelEntry,
+    RunEntry,
+)
+from mlflow_gc.plan.lazy_entries import Entries
 from mlflow_gc.plan.preconditions import (
     expect_experiment,
     expect_model_version,
@@ -56,7 +71,7 @@ FORECAST = "forecast"
 
 def build_plan(
     inventory: Inventory, decisions: Decisions, policy: Policy, server: ServerInfo
-) -> Document:
+) -> Plan:
     """Return the plan document.
 
     The same inventory, policy and server give the same document, ``created_at`` aside.
@@ -86,7 +101,7 @@ def build_plan(
         _model_entry(inventory.registered_models[m], decisions.registered_models[m])
         for m in _deleted(decisions.registered_models, key=str)
     )
-    plan: Document = {
+    plan: Plan = {
         "$schema": PLAN_SCHEMA_ID,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -103,7 +118,7 @@ def build_plan(
             "identity": server.identity,
             "read_from": server.read_from,
         },
-        "policy": policy.to_document(),
+        "policy": cast("PolicyDocument", policy.to_document()),
         "policy_source": {"path": policy.source.path, "digest": policy.source.digest},
         "complete": not missing,
         "applyable": missing <= accepted and not refusals,
@@ -154,7 +169,7 @@ def _remarks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iter
     yield from malformed_tags(inventory, policy.keep_tag, policy.zone)
 
 
-def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
+def _counts(decisions: Iterable[Decision]) -> Counts:
     """Count verdicts.  ``stale`` is old by age, or of unknown age: deleted plus protected."""
     found = Counter(d.verdict for d in decisions)
     protected, deleted = found[Verdict.PROTECT], found[Verdict.DELETE]
@@ -218,7 +233,7 @@ def _experiment_entry(
     decision: Decision,
     facts: tuple[int, int | None] | None,
     assessed_runs: Mapping[str, str],
-) -> Document:
+) -> ExperimentEntry:
     count, newest = facts or (0, None)
     return {
         "experiment_id": experiment.experiment_id,
@@ -233,7 +248,7 @@ def _experiment_entry(
     }
 
 
-def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> Document:
+def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> RunEntry:
     experiment = inventory.experiments[run.experiment_id]
     expected = expect_run(run, experiment)
     return {
@@ -243,7 +258,9 @@ def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> Document:
         "experiment_name": experiment.name,
         "user_id": run.user_id,
         "status": run.status,
-        **{name: expected[name] for name in ("start_time", "end_time", "last_activity_time")},
+        "start_time": expected["start_time"],
+        "end_time": expected["end_time"],
+        "last_activity_time": expected["last_activity_time"],
         "parent_run_id": run.parent_run_id,
         "reversible": decision.reversible,
         "reasons": list(decision.reasons),
@@ -251,7 +268,7 @@ def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> Document:
     }
 
 
-def _version_entry(version: ModelVersion, decision: Decision) -> Document:
+def _version_entry(version: ModelVersion, decision: Decision) -> ModelVersionEntry:
     return {
         "name": version.name,
         "version": version.version,
@@ -270,7 +287,7 @@ def _version_entry(version: ModelVersion, decision: Decision) -> Document:
     }
 
 
-def _model_entry(model: RegisteredModel, decision: Decision) -> Document:
+def _model_entry(model: RegisteredModel, decision: Decision) -> RegisteredModelEntry:
     return {
         "name": model.name,
         "creation_timestamp": time_or_none(model.creation_timestamp),
@@ -283,8 +300,8 @@ def _model_entry(model: RegisteredModel, decision: Decision) -> Document:
     }
 
 
-def _protected(inventory: Inventory, decisions: Decisions) -> Document:
-    experiments = Entries.of(
+def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
+    experiments: Entries[ProtectedExperiment] = Entries.of(
         {
             "experiment_id": e,
             "name": inventory.experiments[e].name,
@@ -292,7 +309,7 @@ def _protected(inventory: Inventory, decisions: Decisions) -> Document:
         }
         for e in _kept(decisions.experiments, key=_experiment_order)
     )
-    runs = Entries.of(
+    runs: Entries[ProtectedRun] = Entries.of(
         {
             "run_id": r,
             "run_name": inventory.runs[r].run_name,
@@ -301,11 +318,11 @@ def _protected(inventory: Inventory, decisions: Decisions) -> Document:
         }
         for r in _runs_in_order(inventory, decisions, Verdict.PROTECT)
     )
-    versions = Entries.of(
+    versions: Entries[ProtectedModelVersion] = Entries.of(
         {"name": name, "version": version, **_why(decisions.model_versions[name, version])}
         for name, version in _kept(decisions.model_versions, key=_version_order)
     )
-    models = Entries.of(
+    models: Entries[ProtectedRegisteredModel] = Entries.of(
         {"name": name, **_why(decisions.registered_models[name])}
         for name in _kept(decisions.registered_models, key=str)
     )
@@ -321,7 +338,7 @@ def _kept(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
     return sorted((k for k, d in decisions.items() if d.verdict is Verdict.PROTECT), key=key)
 
 
-def _why(decision: Decision) -> Document:
+def _why(decision: Decision) -> Protection:
     return {
         "reason": decision.reason.value if decision.reason else "",
         "via": list(decision.via),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_gc.domain.kinds import KINDS
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import DiagnosticEntry, Fields, Json, Plan, deletions_of, protected_of
 from mlflow_gc.plan.schema import DIFF_SCHEMA_ID
 from mlflow_gc.plan.unlisted import GONE, IN_USE, Unlisted
 
@@ -19,9 +19,7 @@ _NOT_COMPARED_POLICY = frozenset({"cutoff"})
 _NOT_COMPARED_SERVER = frozenset({"read_from"})
 
 
-def diff_plans(
-    base: Document, head: Document, *, edited: tuple[bool, bool] = (False, False)
-) -> Document:
+def diff_plans(base: Plan, head: Plan, *, edited: tuple[bool, bool] = (False, False)) -> Json:
     """Return the difference as a document: what ``head`` deletes that ``base`` did not, and so on.
 
     ``diff_plans(a, a)`` has no differences.  Time of creation, ``as_of``, numbers and the words in
@@ -79,20 +77,20 @@ def diff_plans(
 class _Side:
     """One of the plans, by kind and id."""
 
-    def __init__(self, plan: Document) -> None:
-        self.deleted = {kind: _ById(kind, plan[kind]) for kind in KINDS}
-        self.kept = {kind: _ById(kind, plan["protected"][kind]) for kind in KINDS}
+    def __init__(self, plan: Plan) -> None:
+        self.deleted = {kind: _ById(kind, deletions_of(plan, kind)) for kind in KINDS}
+        self.kept = {kind: _ById(kind, protected_of(plan, kind)) for kind in KINDS}
         self.told = Unlisted(plan)
 
 
-class _ById(Mapping[str, Document]):
+class _ById(Mapping[str, Fields]):
     """Entries by id; only where they stand is kept in memory.
 
     Attributes:
         irreversible: how many of them cannot be undone.
     """
 
-    def __init__(self, kind: str, entities: Sequence[Document]) -> None:
+    def __init__(self, kind: str, entities: Sequence[Fields]) -> None:
         self._entities = entities
         self._places: dict[str, int] = {}
         self.irreversible = 0
@@ -100,7 +98,7 @@ class _ById(Mapping[str, Document]):
             self._places[KINDS[kind].id_of(entity)] = place
             self.irreversible += not entity.get("reversible", True)
 
-    def __getitem__(self, entity_id: str) -> Document:
+    def __getitem__(self, entity_id: str) -> Fields:
         return self._entities[self._places[entity_id]]
 
     def __contains__(self, entity_id: object) -> bool:
@@ -113,40 +111,43 @@ class _ById(Mapping[str, Document]):
         return len(self._places)
 
 
-def _about(plan: Document, *, edited: bool) -> Document:
-    keys = ("plan_id", "as_of", "expires_at", "complete", "applyable")
+def _about(plan: Plan, *, edited: bool) -> Json:
     return {
-        **{key: plan[key] for key in keys},
+        "plan_id": plan["plan_id"],
+        "as_of": plan["as_of"],
+        "expires_at": plan["expires_at"],
+        "complete": plan["complete"],
+        "applyable": plan["applyable"],
         "tracking_uri": plan["server"]["tracking_uri"],
         "edited": edited,
     }
 
 
-def _only_in(ours: list[Document], theirs: list[Document]) -> Iterator[Document]:
+def _only_in(
+    ours: list[DiagnosticEntry], theirs: list[DiagnosticEntry]
+) -> Iterator[DiagnosticEntry]:
     known = {(d["code"], d["message"]) for d in theirs}
     yield from (d for d in ours if (d["code"], d["message"]) not in known)
 
 
-def _counts(
-    kind: str, base: Document, head: Document, changes: Document, protected: Document
-) -> Document:
+def _counts(kind: str, base: Plan, head: Plan, changes: Json, protected: Json) -> Json:
     return {
-        "base": len(base[kind]),
-        "head": len(head[kind]),
+        "base": len(deletions_of(base, kind)),
+        "head": len(deletions_of(head, kind)),
         **{key: len(changes[key]) for key in ("added", "removed", "changed")},
         "protected": {
-            "base": len(base["protected"][kind]),
-            "head": len(head["protected"][kind]),
+            "base": len(protected_of(base, kind)),
+            "head": len(protected_of(head, kind)),
             **{key: len(protected[key]) for key in ("added", "removed", "changed")},
         },
     }
 
 
-def _irreversible(lists: Iterable[Iterable[Document]]) -> int:
+def _irreversible(lists: Iterable[Iterable[Json]]) -> int:
     return sum(not entity["reversible"] for entities in lists for entity in entities)
 
 
-def _diff_kind(kind: str, base: _Side, head: _Side) -> Document:
+def _diff_kind(kind: str, base: _Side, head: _Side) -> Json:
     before, after = base.deleted[kind], head.deleted[kind]
     added, removed, changed = [], [], []
     replaced = set()
@@ -177,13 +178,13 @@ def _diff_kind(kind: str, base: _Side, head: _Side) -> Document:
     return {"added": added, "removed": removed, "changed": changed}
 
 
-def _is_alike(old: Document, new: Document) -> bool:
+def _is_alike(old: Fields, new: Fields) -> bool:
     """Tell whether nothing but the words in ``reasons`` differs; quick, for it is asked often."""
     return old == new or {**old, "reasons": new["reasons"]} == new
 
 
-def _entity(kind: str, entity_id: str, entity: Document) -> Document:
-    named: Document = {"id": entity_id, "name": entity[KINDS[kind].display_name]}
+def _entity(kind: str, entity_id: str, entity: Fields) -> Json:
+    named: Json = {"id": entity_id, "name": KINDS[kind].name_of(entity)}
     if kind == "runs":
         named |= {key: entity[key] for key in ("experiment_id", "experiment_name")}
     return {
@@ -194,7 +195,7 @@ def _entity(kind: str, entity_id: str, entity: Document) -> Document:
     }
 
 
-def _why_added(kind: str, entity: Document, was_kept: Document | None, told: Unlisted) -> Document:
+def _why_added(kind: str, entity: Fields, was_kept: Fields | None, told: Unlisted) -> Json:
     if was_kept is not None:
         why = f"no longer protected ({was_kept['reason']}{_other_name(entity, was_kept)})"
         return {"category": "protection_lost", "why": why, "protection": _protection(was_kept)}
@@ -204,7 +205,7 @@ def _why_added(kind: str, entity: Document, was_kept: Document | None, told: Unl
     return {"category": "became_stale", "why": "became stale"}
 
 
-def _why_removed(kind: str, entity: Document, is_kept: Document | None, told: Unlisted) -> Document:
+def _why_removed(kind: str, entity: Fields, is_kept: Fields | None, told: Unlisted) -> Json:
     if is_kept is not None:
         chain = ", ".join([is_kept["reason"], *is_kept["via"]])
         why = f"now protected: {chain}{_other_name(entity, is_kept)}"
@@ -219,18 +220,18 @@ def _unless_plain(words: str) -> str:
     return "" if words == "not stale, or gone" else f" ({words})"
 
 
-def _other_name(entity: Document, kept: Document) -> str:
+def _other_name(entity: Fields, kept: Fields) -> str:
     """Return words where an experiment has another name: renamed, or another one with its id."""
     if "experiment_id" in entity and entity.get("name") != kept.get("name"):
         return f", under the name {kept['name']}"
     return ""
 
 
-def _protection(kept: Document) -> Document:
+def _protection(kept: Fields) -> Json:
     return {"reason": kept["reason"], "via": kept["via"]}
 
 
-def _diff_protected(kind: str, base: _Side, head: _Side) -> Document:
+def _diff_protected(kind: str, base: _Side, head: _Side) -> Json:
     """Return protection gained, lost and changed of what neither plan deletes."""
     before, after = base.kept[kind], head.kept[kind]
     added, removed, changed = [], [], []
@@ -247,8 +248,8 @@ def _diff_protected(kind: str, base: _Side, head: _Side) -> Document:
     return {"added": added, "removed": removed, "changed": changed}
 
 
-def _kept(kind: str, entity_id: str, kept: Document) -> Document:
-    named: Document = {"id": entity_id, "name": kept[KINDS[kind].display_name]}
+def _kept(kind: str, entity_id: str, kept: Fields) -> Json:
+    named: Json = {"id": entity_id, "name": KINDS[kind].name_of(kept)}
     if kind == "runs":
         named["experiment_id"] = kept["experiment_id"]
     return {**named, **_protection(kept)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from mlflow_gc.domain.canonical_json import canonical, digest, key_order
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.lazy_entries import Entries
 
 __all__ = ["canonical", "digest", "plan_id"]
@@ -17,7 +18,7 @@ _AT_ONCE = 100
 _NOT_DIGESTED = frozenset({"$schema", "plan_id", "created_at", "tool"})
 
 
-def plan_id(plan: Mapping[str, Any]) -> str:
+def plan_id(plan: Plan) -> str:
     """Return the digest that identifies a plan: over all of it but four descriptive fields."""
     digested = {key: value for key, value in plan.items() if key not in _NOT_DIGESTED}
     found = hashlib.sha256()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+
+from mlflow_gc.plan.document import Plan
 
 _LONGEST = 256
 """Characters that MLflow's database has for the name of an experiment (2.3 to 3.18)."""
 
 
-def frees_names(plan: dict[str, Any]) -> bool:
+def frees_names(plan: Plan) -> bool:
     """Tell whether experiments are renamed before they are deleted; plans before 1.1 do not say."""
     return bool(plan["policy"].get("free_experiment_names", False))
 

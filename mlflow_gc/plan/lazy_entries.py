@@ -20,7 +20,7 @@ BETWEEN = b",\n"
 """What stands between two entries."""
 
 
-class Entries(Sequence[Document]):
+class Entries(Sequence[T]):
     """Entries of a plan, a line each.
 
     Args:
@@ -37,7 +37,7 @@ class Entries(Sequence[Document]):
         self.are_valid = are_valid
 
     @classmethod
-    def of(cls, documents: Iterable[Document]) -> Entries:
+    def of(cls, documents: Iterable[T]) -> Entries[T]:
         """Return documents as entries."""
         text = bytearray()
         starts = array("Q", [0])
@@ -53,8 +53,8 @@ class Entries(Sequence[Document]):
         content: bytes,
         start: int,
         end: int,
-        is_valid: Callable[[Document], bool] = lambda _: False,
-    ) -> Entries | None:
+        is_valid: Callable[[T], bool] = lambda _: False,
+    ) -> Entries[T] | None:
         """Return the entries between two places of a file.
 
         Args:
@@ -93,23 +93,23 @@ class Entries(Sequence[Document]):
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def __iter__(self) -> Iterator[Document]:
+    def __iter__(self) -> Iterator[T]:
         text, end = self._text, self._starts[0]
         for number in range(1, len(self._starts)):
             start, end = end, self._starts[number]
             yield orjson.loads(text[start : end - len(BETWEEN)])
 
     @overload
-    def __getitem__(self, index: int) -> Document: ...
+    def __getitem__(self, index: int) -> T: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Document]: ...
-    def __getitem__(self, index: int | slice) -> Document | Sequence[Document]:
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         if isinstance(index, slice):
             return Chosen(self, range(len(self))[index])
         number = range(len(self))[index]
         start, end = self._starts[number], self._starts[number + 1] - len(BETWEEN)
-        document: Document = orjson.loads(self._text[start:end])
-        return document
+        entry: T = orjson.loads(self._text[start:end])
+        return entry
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, (Entries, Chosen, list)):

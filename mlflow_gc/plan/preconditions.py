@@ -14,6 +14,12 @@ from mlflow_gc.domain.canonical_json import digest
 from mlflow_gc.domain.entities import Experiment, ModelVersion, RegisteredModel, Run
 from mlflow_gc.domain.tag_selection import OWN_TAGS, tags_digest
 from mlflow_gc.domain.timestamps import format_ms, is_writable
+from mlflow_gc.plan.document import (
+    ExperimentExpectations,
+    ModelVersionExpectations,
+    RegisteredModelExpectations,
+    RunExpectations,
+)
 from mlflow_gc.settings import redact_uri
 
 
@@ -22,23 +28,14 @@ def time_or_none(ms: int | None) -> str | None:
     return format_ms(ms) if ms is not None and is_writable(ms) else None
 
 
-def expect_run(run: Run, experiment: Experiment | None) -> dict[str, Any]:
+def expect_run(run: Run, experiment: Experiment | None) -> RunExpectations:
     """Return what must still hold of a run.
 
     Args:
         run: the run.
         experiment: the one that it is in; None where that no longer exists.
     """
-    details = run.details
-    unseen = {
-        # None of these moves a time stamp: a value at a lower step, or stamped long ago; a
-        # parameter, a dataset, a model; a trace or an assessment.
-        "metric_count": details.metric_count,
-        "content_digest": details.content_digest,
-        "traces_digest": details.traces_digest,
-        "assessments_digest": details.assessments_digest,
-    }
-    return {
+    expected: RunExpectations = {
         "experiment_id": run.experiment_id,
         "lifecycle_stage": run.lifecycle_stage,
         "status": run.status,
@@ -49,21 +46,31 @@ def expect_run(run: Run, experiment: Experiment | None) -> dict[str, Any]:
         # An id is not an identity, and a time stamp does not move when someone writes a note
         # into a run: the name and all tags are part of what was reviewed.
         "tags_digest": run.tags_digest or tags_digest(run.tags, run.run_name),
-        **{name: value for name, value in unseen.items() if value is not None},
     }
+    # None of these moves a time stamp: a value at a lower step, or stamped long ago; a parameter, a
+    # dataset, a model; a trace or an assessment.
+    details = run.details
+    if details.metric_count is not None:
+        expected["metric_count"] = details.metric_count
+    if details.content_digest is not None:
+        expected["content_digest"] = details.content_digest
+    if details.traces_digest is not None:
+        expected["traces_digest"] = details.traces_digest
+    if details.assessments_digest is not None:
+        expected["assessments_digest"] = details.assessments_digest
+    return expected
 
 
 def expect_experiment(
     experiment: Experiment, assessed_runs: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+) -> ExperimentExpectations:
     """Return what must still hold of an experiment.
 
     Args:
         experiment: the experiment.
         assessed_runs: those in its trash that assessments name, see :class:`Probe`.
     """
-    lost = digest(sorted(map(list, assessed_runs.items()))) if assessed_runs else None
-    return {
+    expected: ExperimentExpectations = {
         "name": experiment.name,
         "lifecycle_stage": experiment.lifecycle_stage,
         # SQLite hands out the id of an experiment again after mlflow gc
@@ -72,12 +79,17 @@ def expect_experiment(
         "last_update_time": time_or_none(experiment.last_update_time),
         "artifact_location": redact_uri(experiment.artifact_location),
         "tags_digest": tags_digest(experiment.tags),
-        # Of runs that are no part of the plan, which has no other place for them.
-        **({"trash_assessments_digest": lost} if lost else {}),
     }
+    if assessed_runs:
+        # Of runs that are no part of the plan, which has no other place for them.
+        lost = digest(sorted(map(list, assessed_runs.items())))
+        expected["trash_assessments_digest"] = lost
+    return expected
 
 
-def expect_model_version(version: ModelVersion, aliases: tuple[str, ...]) -> dict[str, Any]:
+def expect_model_version(
+    version: ModelVersion, aliases: tuple[str, ...]
+) -> ModelVersionExpectations:
     """Return what must still hold of a model version."""
     return {
         # A registered model that is made again starts at version 1 again
@@ -92,7 +104,7 @@ def expect_model_version(version: ModelVersion, aliases: tuple[str, ...]) -> dic
     }
 
 
-def expect_registered_model(model: RegisteredModel) -> dict[str, Any]:
+def expect_registered_model(model: RegisteredModel) -> RegisteredModelExpectations:
     """Return what must still hold of a registered model without versions."""
     return {
         "creation_timestamp": time_or_none(model.creation_timestamp),
@@ -158,45 +170,12 @@ def _show(value: Any) -> str:
 
 
 KNOWN_KEYS = {
-    # Per list of the plan, the keys that this program compares; a test keeps them in step with
-    # the functions above.
-    "runs": frozenset(
-        {
-            "experiment_id",
-            "lifecycle_stage",
-            "status",
-            "start_time",
-            "end_time",
-            "last_activity_time",
-            "artifact_uri",
-            "tags_digest",
-            "metric_count",
-            "content_digest",
-            "traces_digest",
-            "assessments_digest",
-        }
-    ),
-    "experiments": frozenset(
-        {
-            "name",
-            "lifecycle_stage",
-            "creation_time",
-            "last_update_time",
-            "artifact_location",
-            "tags_digest",
-            "trash_assessments_digest",
-        }
-    ),
-    "model_versions": frozenset(
-        {
-            "creation_timestamp",
-            "last_updated_timestamp",
-            "current_stage",
-            "aliases",
-            "run_id",
-            "source",
-            "tags_digest",
-        }
-    ),
-    "registered_models": frozenset({"creation_timestamp", "last_updated_timestamp", "tags_digest"}),
+    kind: frozenset(expectations.__annotations__)
+    for kind, expectations in (
+        ("experiments", ExperimentExpectations),
+        ("runs", RunExpectations),
+        ("model_versions", ModelVersionExpectations),
+        ("registered_models", RegisteredModelExpectations),
+    )
 }
+"""Per list of a plan, the preconditions that this program compares."""

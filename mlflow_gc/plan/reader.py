@@ -15,7 +15,8 @@ from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import GcError
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan import strict_json
-from mlflow_gc.plan.lazy_entries import Document, Entries
+from mlflow_gc.plan.document import Json
+from mlflow_gc.plan.lazy_entries import Entries
 from mlflow_gc.plan.schema import quick_validator
 
 MOST_BYTES = 2 * 1024**3
@@ -133,7 +134,7 @@ def read_plan(path: Path) -> Any:
         gc.enable()
 
 
-def _parse_rendered(content: bytes) -> Document | None:
+def _parse_rendered(content: bytes) -> Json | None:
     """Parse a plan that is written as :func:`~mlflow_gc.plan.writer.render` does it; else None."""
     spans = _entity_spans(content)
     frame: list[bytes] = []
@@ -148,7 +149,7 @@ def _parse_rendered(content: bytes) -> Document | None:
         plan = orjson.loads(written)
         if not (strict_json.is_rendered(plan, written) and strict_json.has_plain_numbers(content)):
             return None
-        return cast("Document", plan) if _put_entries(plan, content, spans) else None
+        return cast("Json", plan) if _put_entries(plan, content, spans) else None
     except ValueError:  # will be described by who reads it in one piece
         return None
 
@@ -181,7 +182,7 @@ def _put_entries(plan: Any, content: bytes, spans: list[tuple[int, int]]) -> boo
     return not left
 
 
-def _unknown(_: Document) -> bool:
+def _unknown(_: Json) -> bool:
     return False
 
 

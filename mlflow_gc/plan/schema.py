@@ -154,12 +154,12 @@ def is_surely_valid(document: Any, name: str) -> bool:
         return False
 
 
-def _taken_apart(document: Any) -> tuple[Any, list[tuple[tuple[str, ...], Entries]]]:
+def _taken_apart(document: Any) -> tuple[Any, list[tuple[tuple[str, ...], Entries[Any]]]]:
     """Return a document without the entries of its lists, and these with where they stood."""
     if not isinstance(document, dict):
         return document, []
     frame = dict(document)
-    lists: list[tuple[tuple[str, ...], Entries]] = []
+    lists: list[tuple[tuple[str, ...], Entries[Any]]] = []
     for key, value in document.items():
         if isinstance(value, Entries):
             frame[key] = []

@@ -11,14 +11,17 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.plan.lazy_entries import Document, where
+from mlflow_gc.plan.document import Plan
+from mlflow_gc.plan.lazy_entries import where
 from mlflow_gc.retention.run_trees import nested_order
 
 _MOST = 10_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,11 @@ class Part:
         shared_experiments: experiments in it that have runs in other shards, too.
     """
 
-    plan: Document
+    plan: Plan
     shared_experiments: frozenset[str] = frozenset()
 
 
-def part_of(plan: Document, shard: Shard) -> Part:
+def part_of(plan: Plan, shard: Shard) -> Part:
     """Return what one shard of a plan deletes."""
     shards_of: dict[tuple[str, str], set[int]] = defaultdict(set)
     units = [*_units_of_runs(plan, shard.count), *_units_of_models(plan)]
@@ -71,15 +74,15 @@ def part_of(plan: Document, shard: Shard) -> Part:
     for entry in plan["runs"]:
         shards_of["experiment", entry["experiment_id"]] |= shards_of["run", entry["run_id"]]
 
-    def mine(kind: str, entries: Sequence[Document], key: str) -> Sequence[Document]:
-        return where(entries, lambda e: shard.number in shards_of[kind, e[key]])
+    def mine(kind: str, entries: Sequence[T], id_of: Callable[[T], str]) -> Sequence[T]:
+        return where(entries, lambda e: shard.number in shards_of[kind, id_of(e)])
 
-    part = {
+    part: Plan = {
         **plan,
-        "experiments": mine("experiment", plan["experiments"], "experiment_id"),
-        "runs": mine("run", plan["runs"], "run_id"),
-        "model_versions": mine("model", plan["model_versions"], "name"),
-        "registered_models": mine("model", plan["registered_models"], "name"),
+        "experiments": mine("experiment", plan["experiments"], lambda e: e["experiment_id"]),
+        "runs": mine("run", plan["runs"], lambda e: e["run_id"]),
+        "model_versions": mine("model", plan["model_versions"], lambda e: e["name"]),
+        "registered_models": mine("model", plan["registered_models"], lambda e: e["name"]),
     }
     mine_too = (entry["experiment_id"] for entry in part["experiments"])
     return Part(part, frozenset(e for e in mine_too if len(shards_of["experiment", e]) > 1))
@@ -97,7 +100,7 @@ class _Unit:
         return (-len(self.members), min(self.members))
 
 
-def _units_of_runs(plan: Document, count: int) -> Iterable[_Unit]:
+def _units_of_runs(plan: Plan, count: int) -> Iterable[_Unit]:
     """Yield the runs of experiments, of too large ones nested tree by tree; and empty experiments.
 
     Experiments that a nested tree connects stay together.
@@ -121,10 +124,9 @@ def _units_of_runs(plan: Document, count: int) -> Iterable[_Unit]:
             yield _Unit((("experiment", entry["experiment_id"]),))
 
 
-def _units_of_models(plan: Document) -> Iterable[_Unit]:
-    names = Counter(
-        e["name"] for kind in ("model_versions", "registered_models") for e in plan[kind]
-    )
+def _units_of_models(plan: Plan) -> Iterable[_Unit]:
+    names = Counter(entry["name"] for entry in plan["model_versions"])
+    names.update(entry["name"] for entry in plan["registered_models"])
     for name, versions in sorted(names.items()):
         yield _Unit((("model", name),) * versions)
 

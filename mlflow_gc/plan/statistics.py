@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from mlflow_gc.domain.entities import Inventory, Run
 from mlflow_gc.domain.timestamps import DAY_MS
+from mlflow_gc.plan.document import AgeCounts, Shares, Statistics
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 
 AGE_BOUNDS_DAYS = (7, 30, 90, 180, 365, 730)
 """Ages are counted between these, in days; then older than the last, then of unknown age."""
 
-_VERDICTS = (Verdict.DELETE, Verdict.PROTECT, Verdict.FRESH)
-_WORDS = {Verdict.DELETE: "delete", Verdict.PROTECT: "protected", Verdict.FRESH: "fresh"}
 
-
-def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> dict[str, Any]:
+def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> Statistics:
     """Return the ``statistics`` of a plan.
 
     Args:
@@ -78,19 +75,33 @@ def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> dic
     }
 
 
-def _ages(found: Iterable[tuple[int | None, Decision]], as_of_ms: int) -> dict[str, list[int]]:
+def _ages(found: Iterable[tuple[int | None, Decision]], as_of_ms: int) -> AgeCounts:
     """Count by age, youngest first, those of unknown age last."""
     unknown = len(AGE_BOUNDS_DAYS) + 1
     bounds_ms = [days * DAY_MS for days in AGE_BOUNDS_DAYS]
-    counts = {verdict: [0] * (unknown + 1) for verdict in _VERDICTS}
+    counts = {verdict: [0] * (unknown + 1) for verdict in Verdict}
     for time_ms, decision in found:
         age = unknown if time_ms is None else bisect_right(bounds_ms, as_of_ms - time_ms)
         counts[decision.verdict][age] += 1
-    return {_WORDS[verdict]: counts[verdict] for verdict in _VERDICTS}
+    return {
+        "delete": counts[Verdict.DELETE],
+        "protected": counts[Verdict.PROTECT],
+        "fresh": counts[Verdict.FRESH],
+    }
 
 
-def _shares(found: Iterable[tuple[str, Decision]]) -> list[tuple[str, Mapping[str, int]]]:
+def _shares(found: Iterable[tuple[str, Decision]]) -> list[tuple[str, Shares]]:
     """Count by group, as far as anything of the group is stale, in the order of the names."""
     counts: Counter[tuple[str, Verdict]] = Counter((group, d.verdict) for group, d in found)
     groups = sorted({group for group, verdict in counts if verdict is not Verdict.FRESH})
-    return [(g, {_WORDS[v]: counts[g, v] for v in _VERDICTS}) for g in groups]
+    return [
+        (
+            group,
+            {
+                "delete": counts[group, Verdict.DELETE],
+                "protected": counts[group, Verdict.PROTECT],
+                "fresh": counts[group, Verdict.FRESH],
+            },
+        )
+        for group in groups
+    ]

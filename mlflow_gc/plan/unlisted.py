@@ -7,9 +7,11 @@ guesses.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
+from typing import Any
 
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Plan
 
 GONE = "gone"
 """It is certain that it is not there, or in the trash."""
@@ -26,14 +28,16 @@ class Unlisted:
         plan: keeps to its schema.
     """
 
-    def __init__(self, plan: Document) -> None:
-        statistics = plan.get("statistics") or {}
+    def __init__(self, plan: Plan) -> None:
+        statistics = plan.get("statistics")
+        by_experiment = statistics["by_experiment"] if statistics else []
+        by_model = statistics["by_model"] if statistics else []
         self._complete: bool = plan["complete"]
         # How many active runs, or versions, are not stale.  An experiment or model in which nothing
         # is stale is not among them.
-        self._experiments = {e["experiment_id"]: e for e in statistics.get("by_experiment", ())}
+        self._experiments = {e["experiment_id"]: e for e in by_experiment}
         self._fresh_runs = {i: e["fresh"] for i, e in self._experiments.items()}
-        self._fresh_versions = {m["name"]: m["fresh"] for m in statistics.get("by_model", ())}
+        self._fresh_versions = {m["name"]: m["fresh"] for m in by_model}
         for entry in plan["experiments"]:
             # An experiment goes only when all of its runs do, so that all are listed.
             self._fresh_runs[entry["experiment_id"]] = 0
@@ -42,7 +46,7 @@ class Unlisted:
         versions = chain(plan["model_versions"], plan["protected"]["model_versions"])
         self._models = {entry["name"] for entry in versions} | set(self._fresh_versions)
 
-    def of(self, kind: str, entity: Document) -> tuple[str, str]:
+    def of(self, kind: str, entity: Mapping[str, Any]) -> tuple[str, str]:
         """Return what is certain about something that the plan does not list, and in words.
 
         Args:

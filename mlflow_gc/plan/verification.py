@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mlflow_gc.domain.entities import CLOCK_SKEW, INCOMPLETE_SCAN, PARTIAL_VIEW, SCAN_TOO_LONG
 from mlflow_gc.domain.kinds import KINDS
@@ -15,7 +15,7 @@ from mlflow_gc.invocation import command
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.builder import FORECAST, FORMAT, FORMAT_VERSION, GUARD
 from mlflow_gc.plan.digest import plan_id
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Plan, counts_of, deletions_of, protected_of
 from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none
 from mlflow_gc.plan.reader import read_plan
 from mlflow_gc.retention.guards import COUNTED, GROUPS
@@ -39,7 +39,7 @@ def guard_hint(*, for_others: bool = False) -> str:
     )
 
 
-def load_plan(path: Path) -> Document:
+def load_plan(path: Path) -> Plan:
     """Read a plan that is well formed; its digest is not looked at (see :func:`edited`).
 
     Raises:
@@ -54,8 +54,7 @@ def load_plan(path: Path) -> Document:
             f"The plan {path} does not keep to its schema. " + " ".join(f"{p}." for p in found),
             hint=f"Make a new plan: {command('report')}",
         )
-    plan: Document = document
-    return plan
+    return cast("Plan", document)
 
 
 def check_format(document: Any, path: Path, format_name: str, version: str, what: str) -> None:
@@ -76,7 +75,7 @@ def check_format(document: Any, path: Path, format_name: str, version: str, what
         )
 
 
-def edited(plan: Document) -> str | None:
+def edited(plan: Plan) -> str | None:
     """Return a sentence when the plan is not the one that its ``plan_id`` names, or None."""
     actual = plan_id(plan)
     if actual == plan["plan_id"]:
@@ -84,22 +83,22 @@ def edited(plan: Document) -> str | None:
     return f"It was edited: its content has the digest {actual}, it says {plan['plan_id']}."
 
 
-def inconsistencies(plan: Document) -> list[str]:
+def inconsistencies(plan: Plan) -> list[str]:
     """Return what a plan says that cannot all be true, one sentence each."""
     found: list[str] = []
     irreversible = 0
     for kind in KINDS:
         ids: set[str] = set()
-        for entity in plan[kind]:
+        for entity in deletions_of(plan, kind):
             entity_id = KINDS[kind].id_of(entity)
             if entity_id in ids:
                 found.append(f"{kind}: {entity_id} is listed twice.")
             ids.add(entity_id)
             irreversible += not entity["reversible"]
-        count, listed = plan["summary"][kind]["delete"], len(plan[kind])
+        count, listed = counts_of(plan, kind)["delete"], len(deletions_of(plan, kind))
         if count != listed:
             found.append(f"summary/{kind}: says {count} to delete, the list has {listed}.")
-        kept = {KINDS[kind].id_of(entity) for entity in plan["protected"][kind]}
+        kept = {KINDS[kind].id_of(entity) for entity in protected_of(plan, kind)}
         found += [f"{kind}: {both} is deleted and protected." for both in sorted(kept & ids)]
     if irreversible != plan["summary"]["irreversible"]:
         found.append(
@@ -121,9 +120,9 @@ def inconsistencies(plan: Document) -> list[str]:
     return found
 
 
-def unknown_expectations(plan: Document) -> list[str]:
+def unknown_expectations(plan: Plan) -> list[str]:
     """Return preconditions, guards and rules that this program does not know how to check."""
-    guards = plan["policy"]["guards"]
+    guards: Mapping[str, Any] = {**plan["policy"]["guards"]}
     limits = {f"guards: {key!r}" for key in set(guards) - {"max_deletions", "max_share_percent"}}
     for name, known in (("max_deletions", COUNTED), ("max_share_percent", COUNTED | GROUPS.keys())):
         limits |= {f"guards: {name} {key!r}" for key in set(guards[name]) - known}
@@ -134,7 +133,7 @@ def unknown_expectations(plan: Document) -> list[str]:
     return sorted(limits) + [
         f"{kind}: {KINDS[kind].id_of(entity)} expects {key!r}"
         for kind in KINDS
-        for entity in plan[kind]
+        for entity in deletions_of(plan, kind)
         if not entity["expect"].keys() <= KNOWN_KEYS[kind]
         for key in sorted(entity["expect"].keys() - KNOWN_KEYS[kind])
     ]
@@ -174,7 +173,7 @@ def _renew(*, for_others: bool = False) -> str:
     return f"Make and review a new plan: {command('report', for_others=for_others)}"
 
 
-def distrust(plan: Document, *, for_others: bool = False) -> list[Applicability]:
+def distrust(plan: Plan, *, for_others: bool = False) -> list[Applicability]:
     """Return why a file is not what a report wrote, or cannot be understood; empty if it is fine.
 
     Args:
@@ -202,7 +201,7 @@ def distrust(plan: Document, *, for_others: bool = False) -> list[Applicability]
 
 
 def applicability(
-    plan: Mapping[str, Any], doubts: Sequence[Applicability] = (), *, for_others: bool = False
+    plan: Plan, doubts: Sequence[Applicability] = (), *, for_others: bool = False
 ) -> Applicability:
     """Return whether a plan may be applied now.
 
@@ -280,7 +279,7 @@ def _moment(text: str, *, otherwise: int) -> int:
         return otherwise
 
 
-def verify(plan: Document, path: Path) -> None:
+def verify(plan: Plan, path: Path) -> None:
     """Refuse a plan that was edited, contradicts itself, or cannot be understood.
 
     Raises:
@@ -290,7 +289,7 @@ def verify(plan: Document, path: Path) -> None:
         _refuse(applicability(plan, doubts), path)
 
 
-def is_only_a_forecast(plan: Document) -> bool:
+def is_only_a_forecast(plan: Plan) -> bool:
     """Tell whether nothing but a moment in the future keeps a plan from being applied."""
     codes = {diagnostic["code"] for diagnostic in plan["diagnostics"]}
     doubts = codes & {*_BLOCKING, CLOCK_SKEW}
@@ -299,7 +298,7 @@ def is_only_a_forecast(plan: Document) -> bool:
     return FORECAST in codes and GUARD not in codes and (plan["complete"] or not doubts)
 
 
-def verify_applyable(plan: Document, path: Path) -> None:
+def verify_applyable(plan: Plan, path: Path) -> None:
     """Refuse a plan that must not be applied now: incomplete, a forecast, or expired.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,25 @@ import orjson
 
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import GcError
-from mlflow_gc.plan.lazy_entries import Document, Entries
+from mlflow_gc.plan.lazy_entries import Entries
 
 _BEGINNING = 4096
 
 
-def render(plan: Document) -> bytes:
+def render(plan: Mapping[str, Any]) -> bytes:
     """Return the plan as its file holds it: UTF-8, LF, one entity per line, fixed order."""
     return b"".join(pieces(plan))
 
 
-def pieces(plan: Document) -> Iterator[bytes | memoryview]:
+def pieces(plan: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
     """Yield what :func:`render` returns piece by piece; without copying what is long."""
     yield b"{\n"
     yield from _members(plan)
     yield b"}\n"
 
 
-def _members(holder: Document) -> Iterator[bytes | memoryview]:
-    last = next(reversed(holder), None)
+def _members(holder: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
+    last = next(reversed([*holder]), None)
     for key, value in holder.items():
         end = b"\n" if key == last else b",\n"
         if key in KINDS and isinstance(value, (list, Entries)):
@@ -44,7 +44,7 @@ def _members(holder: Document) -> Iterator[bytes | memoryview]:
 
 
 def _entity_lines(
-    key: str, entities: list[Any] | Entries, end: bytes
+    key: str, entities: list[Any] | Entries[Any], end: bytes
 ) -> Iterator[bytes | memoryview]:
     if not entities:
         yield orjson.dumps(key) + b": []" + end

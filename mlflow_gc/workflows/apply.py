@@ -20,7 +20,7 @@ from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import Refused
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json, Plan, deletions_of
 from mlflow_gc.plan.sharding import Part, Shard, part_of
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.scan_quality import is_skewed, skew_in_words
@@ -42,7 +42,7 @@ class Applied:
     """
 
     result: Result
-    skips: list[Document] = field(default_factory=list)
+    skips: list[Json] = field(default_factory=list)
     signum: int = 0
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
     refusals: list[Refused] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Applied:
 
 def apply_plan(
     gateway: Gateway,
-    plan: Document,
+    plan: Plan,
     plan_file: Path,
     *,
     journal_path: Path | None,
@@ -107,7 +107,9 @@ def apply_plan(
         ) as journal:
             if journal_path is not None and not dry_run:
                 reporter.journal(journal_path, plan["plan_id"])
-            with reporter.phase(phase, {kind: len(part.plan[kind]) for kind in KINDS}):
+            with reporter.phase(
+                phase, {kind: len(deletions_of(part.plan, kind)) for kind in KINDS}
+            ):
                 result = Executor(
                     gateway,
                     part.plan,
@@ -122,7 +124,7 @@ def apply_plan(
 
 
 def refuse_unexpected(
-    plan: Document, plan_file: Path, expect: str | None, *, is_required: bool
+    plan: Plan, plan_file: Path, expect: str | None, *, is_required: bool
 ) -> None:
     """Refuse a plan that is not the one that was approved.
 

@@ -8,15 +8,15 @@ from mlflow_gc.apply.check import check_document
 from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.errors import GcError, Refused
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json, Plan
 from mlflow_gc.plan.verification import verify_applyable
 from mlflow_gc.workflows.apply import Applied, apply_plan
 from mlflow_gc.workflows.reporter import Phase, Reporter
 
 
 def check_plan(
-    gateway: Gateway, plan: Document, plan_file: Path, reporter: Reporter
-) -> tuple[Document, Applied]:
+    gateway: Gateway, plan: Plan, plan_file: Path, reporter: Reporter
+) -> tuple[Json, Applied]:
     """Look at each entry of a plan as a prune would; nothing is deleted.
 
     Args:
@@ -51,7 +51,7 @@ def check_plan(
     return check_document(plan, applied.result, applied.findings, refusals), applied
 
 
-def _own_journal(plan: Document, plan_file: Path) -> tuple[Path | None, list[str]]:
+def _own_journal(plan: Plan, plan_file: Path) -> tuple[Path | None, list[str]]:
     """Return where a prune would keep its journal, or why it would refuse what lies there."""
     try:
         path = journal_path(default_path(plan_file), plan["plan_id"])

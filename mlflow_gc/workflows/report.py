@@ -13,7 +13,7 @@ from mlflow_gc.inventory.reader import Reader, open_reader
 from mlflow_gc.inventory.registry import refused_names
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.builder import build_plan
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.retention.decision import Decisions, Verdict
 from mlflow_gc.retention.engine import (
     decide,
@@ -28,7 +28,7 @@ from mlflow_gc.retention.scan_quality import judge_scan
 from mlflow_gc.workflows.reporter import Phase, Reporter
 
 
-def make_plan(gateway: Gateway, policy: Policy, reporter: Reporter) -> Document:
+def make_plan(gateway: Gateway, policy: Policy, reporter: Reporter) -> Plan:
     """Scan a server and return the plan.
 
     Raises:

@@ -17,10 +17,10 @@ from mlflow_gc.apply.journal.file import (
 )
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore import Restorer
-from mlflow_gc.apply.restore_plan import Entry, plan_undo
+from mlflow_gc.apply.restore_plan import plan_undo
 from mlflow_gc.backend.interface import Gateway, ServerError
 from mlflow_gc.errors import GcError, Refused
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json, RunEntry
 from mlflow_gc.workflows.reporter import Phase, Reporter
 from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
 
@@ -39,7 +39,7 @@ class Restored:
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    kept: Sequence[Document] = ()
+    kept: Sequence[Json] = ()
     notes: Sequence[str] = ()
     is_incomplete: bool = False
     signum: int = 0
@@ -84,7 +84,7 @@ class Restore:
 
     def preview(
         self, gateway: Gateway, reporter: Reporter
-    ) -> tuple[list[Entry], dict[str, Finding]]:
+    ) -> tuple[list[RunEntry], dict[str, Finding]]:
         """Return which runs would go back into the trash, and why others of it would not.
 
         Raises:

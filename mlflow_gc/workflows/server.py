@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.errors import Refused
-from mlflow_gc.plan.lazy_entries import Document
 from mlflow_gc.settings import Connection
 from mlflow_gc.workflows.reporter import Phase, Reporter
 
@@ -39,7 +39,7 @@ def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) ->
     return gateway
 
 
-def refuse_other_server(gateway: Gateway, planned: Document, file: Path) -> None:
+def refuse_other_server(gateway: Gateway, planned: Mapping[str, Any], file: Path) -> None:
     """Refuse what was made for another server, registry or workspace.
 
     Args:

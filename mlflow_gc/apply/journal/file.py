@@ -25,7 +25,7 @@ from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json
 from mlflow_gc.plan.reader import read_bytes
 from mlflow_gc.plan.strict_json import refuse_ambiguous
 from mlflow_gc.plan.verification import check_format
@@ -52,11 +52,11 @@ SKIP_CODES = {
 class Session:
     """One run of prune (or restore) as a journal tells it."""
 
-    header: Document
-    intents: list[Document] = field(default_factory=list)
-    records: list[Document] = field(default_factory=list)
-    end: Document | None = None
-    lines: list[Document] = field(default_factory=list)
+    header: Json
+    intents: list[Json] = field(default_factory=list)
+    records: list[Json] = field(default_factory=list)
+    end: Json | None = None
+    lines: list[Json] = field(default_factory=list)
     """All of it in the order of the file."""
 
     def unconfirmed(self) -> set[tuple[str, str]]:
@@ -69,9 +69,9 @@ class Session:
             (r["kind"], r["id"]) for r in self.records if not r.get(UNCONFIRMED, False)
         }
 
-    def intended_undo(self) -> dict[tuple[str, str], Document]:
+    def intended_undo(self) -> dict[tuple[str, str], Json]:
         """Return, by kind and id, the undo information in its intents."""
-        found: dict[tuple[str, str], Document] = {}
+        found: dict[tuple[str, str], Json] = {}
         for intent in self.intents:
             if "undo" in intent:
                 for entity_id in intent["ids"]:
@@ -101,12 +101,12 @@ class Journal:
     def __init__(
         self,
         path: Path | None,
-        plan: Document,
+        plan: Mapping[str, Any],
         *,
         action: str = "prune",
         dry_run: bool = False,
         clock_skew_ms: int = 0,
-        on_record: Callable[[Document], None] = lambda _record: None,
+        on_record: Callable[[Json], None] = lambda _record: None,
         shard: str | None = None,
         keep_tag: str | None = None,
     ) -> None:
@@ -114,7 +114,7 @@ class Journal:
         self.path = path if path and is_kept else Path(os.devnull)
         self._on_record = on_record
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.kept: list[Document] = []
+        self.kept: list[Json] = []
         """This session's records of what was not deleted."""
         self._lock = threading.RLock()
         if path is not None:
@@ -151,20 +151,20 @@ class Journal:
         )
         self.sync()
 
-    def intend(self, kind: str, ids: Sequence[str], undo: Document | None = None) -> None:
+    def intend(self, kind: str, ids: Sequence[str], undo: Json | None = None) -> None:
         """Write down, safely on disk, what is about to be touched."""
         self._intend(kind, ids, undo)
         self.sync()
 
-    def intend_each(self, kind: str, undo: Mapping[str, Document]) -> None:
+    def intend_each(self, kind: str, undo: Mapping[str, Json]) -> None:
         """Write down, safely on disk, what is about to be touched, each with its undo by id."""
         for entity_id, of_one in undo.items():
             self._intend(kind, [entity_id], of_one)
         if undo:
             self.sync()
 
-    def _intend(self, kind: str, ids: Sequence[str], undo: Document | None) -> None:
-        line: Document = {
+    def _intend(self, kind: str, ids: Sequence[str], undo: Json | None) -> None:
+        line: Json = {
             "type": "intent",
             "kind": kind,
             "ids": list(ids),
@@ -182,7 +182,7 @@ class Journal:
         *,
         reason: str | None = None,
         detail: str | None = None,
-        undo: Document | None = None,
+        undo: Json | None = None,
         unconfirmed: bool = False,
     ) -> None:
         """Write the outcome of one attempt; it reaches the disk with the next sync.
@@ -196,7 +196,7 @@ class Journal:
             undo: what ``restore`` needs, or all that is known of what cannot be restored.
             unconfirmed: of a failure: it may have been carried out all the same.
         """
-        line: Document = {
+        line: Json = {
             "type": "record",
             "kind": kind,
             "id": entity_id,
@@ -250,7 +250,7 @@ class Journal:
         with contextlib.suppress(OSError):
             self._file.close()
 
-    def _write(self, line: Document, count: tuple[str, str] | None = None) -> None:
+    def _write(self, line: Json, count: tuple[str, str] | None = None) -> None:
         with self._lock:
             try:
                 self._file.write(orjson.dumps(line) + b"\n")

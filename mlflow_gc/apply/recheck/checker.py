@@ -23,7 +23,16 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import parse_time
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import (
+    ExperimentEntry,
+    Json,
+    ModelVersionEntry,
+    ModelVersionExpectations,
+    Protection,
+    RegisteredModelEntry,
+    RegisteredModelExpectations,
+    RunEntry,
+)
 from mlflow_gc.plan.preconditions import (
     differences,
     drift,
@@ -78,8 +87,8 @@ class Finding:
     code: str | None = None
     detail: str = ""
     checked_at: float = field(default_factory=time.monotonic)
-    changes: tuple[Document, ...] = ()
-    protection: Document | None = None
+    changes: tuple[Json, ...] = ()
+    protection: Protection | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ class RegistryEvidence:
     refusal: str = ""
 
 
-def held_runs(entries: Sequence[Document], evidence: RunEvidence) -> dict[str, Decision]:
+def held_runs(entries: Sequence[RunEntry], evidence: RunEvidence) -> dict[str, Decision]:
     """Return the runs that are retained whatever their age, with the decision (see :func:`decide`).
 
     Those outside the plan, those that are not deleted, and those that are not what the plan saw.
@@ -157,7 +166,7 @@ def held_runs(entries: Sequence[Document], evidence: RunEvidence) -> dict[str, D
 
 
 def check_runs(
-    entries: Sequence[Document], evidence: RunEvidence, policy: Policy, decisions: Decisions
+    entries: Sequence[RunEntry], evidence: RunEvidence, policy: Policy, decisions: Decisions
 ) -> dict[str, Finding]:
     """Return a finding for each of some planned runs, by id; whole nested trees come together.
 
@@ -167,7 +176,7 @@ def check_runs(
 
 
 def _check_run(
-    entry: Document, evidence: RunEvidence, policy: Policy, decisions: Decisions
+    entry: RunEntry, evidence: RunEvidence, policy: Policy, decisions: Decisions
 ) -> Finding:
     run_id = entry["run_id"]
     if run_id not in evidence.found:
@@ -179,9 +188,10 @@ def _check_run(
     return replace(_judged(decision, evidence.read_at), changes=changes if changed else ())
 
 
-def _compare_run(entry: Document, evidence: RunEvidence) -> tuple[list[str], tuple[Document, ...]]:
+def _compare_run(entry: RunEntry, evidence: RunEvidence) -> tuple[list[str], tuple[Json, ...]]:
     """Return how a run differs from what the plan saw: in words, and field by field."""
-    run, expected = evidence.inventory.runs[entry["run_id"]], entry["expect"]
+    run = evidence.inventory.runs[entry["run_id"]]
+    expected: Mapping[str, Any] = entry["expect"]
     if run.run_id in evidence.deleted:
         expected = _without_assessments(expected)
     now = expect_run(run, evidence.inventory.experiments.get(run.experiment_id))
@@ -196,7 +206,10 @@ def _compare_run(entry: Document, evidence: RunEvidence) -> tuple[list[str], tup
 
 
 def check_experiments(
-    entries: Sequence[Document], evidence: ExperimentEvidence, policy: Policy, decisions: Decisions
+    entries: Sequence[ExperimentEntry],
+    evidence: ExperimentEvidence,
+    policy: Policy,
+    decisions: Decisions,
 ) -> dict[str, Finding]:
     """Return a finding for each of some planned experiments, by id.
 
@@ -211,7 +224,7 @@ def check_experiments(
 
 
 def _check_experiment(
-    entry: Document,
+    entry: ExperimentEntry,
     evidence: ExperimentEvidence,
     policy: Policy,
     decisions: Decisions,
@@ -223,7 +236,7 @@ def _check_experiment(
     if experiment_id not in evidence.inventory.experiments:
         return _already_deleted(read_at)
     decision = _decision_on("experiment", experiment_id, evidence.inventory, policy, decisions)
-    expected = entry["expect"]
+    expected: Mapping[str, Any] = entry["expect"]
     if evidence.is_after_delete:
         expected = _without_assessments(expected)
     assessed = evidence.inventory.probes.get(experiment_id, UNPROBED).assessed_runs
@@ -240,7 +253,7 @@ def _check_experiment(
     return replace(finding, changes=tuple(differences(expected, now)))
 
 
-def check_version(entry: Document, evidence: RegistryEvidence, policy: Policy) -> Finding:
+def check_version(entry: ModelVersionEntry, evidence: RegistryEvidence, policy: Policy) -> Finding:
     """Return the finding for an entry of the plan's ``model_versions``."""
     key = (entry["name"], entry["version"])
     version = evidence.inventory.model_versions.get(key)
@@ -251,7 +264,9 @@ def check_version(entry: Document, evidence: RegistryEvidence, policy: Policy) -
     return _compared(entry, version, now, decision, evidence.read_at)
 
 
-def check_registered_model(entry: Document, evidence: RegistryEvidence, policy: Policy) -> Finding:
+def check_registered_model(
+    entry: RegisteredModelEntry, evidence: RegistryEvidence, policy: Policy
+) -> Finding:
     """Return the finding for an entry of the plan's ``registered_models``.
 
     Deleting a registered model would take any version along.
@@ -272,7 +287,7 @@ def to_roll_back(findings: Mapping[str, Finding]) -> dict[str, Finding]:
 
 def without_own_changes(
     experiment: Experiment,
-    entry: Document,
+    entry: ExperimentEntry,
     renames: Sequence[tuple[str, int]],
     *,
     is_after_delete: bool,
@@ -298,7 +313,7 @@ def without_own_changes(
     return experiment
 
 
-def _without_assessments(expected: Document) -> Document:
+def _without_assessments(expected: Mapping[str, Any]) -> Json:
     """Return what the plan expects without what the deletion took along."""
     digests = {"assessments_digest", "trash_assessments_digest"}
     return {key: value for key, value in expected.items() if key not in digests}
@@ -317,9 +332,9 @@ def _decision_on(
 
 
 def _compared(
-    entry: Document,
+    entry: ModelVersionEntry | RegisteredModelEntry,
     entity: ModelVersion | RegisteredModel,
-    now: Document,
+    now: ModelVersionExpectations | RegisteredModelExpectations,
     decision: Decision,
     read_at: float,
 ) -> Finding:
@@ -340,7 +355,9 @@ def _already_deleted(read_at: float) -> Finding:
     return Finding("already_deleted", "it is in the trash already", read_at)
 
 
-def _gone_or_refused(entry: Document, evidence: RegistryEvidence) -> Finding:
+def _gone_or_refused(
+    entry: ModelVersionEntry | RegisteredModelEntry, evidence: RegistryEvidence
+) -> Finding:
     if evidence.refusal:
         refused = refused_name(entry["name"])
         return _kept_or(refused, "protected", evidence.refusal, evidence.read_at)
@@ -363,5 +380,5 @@ def _kept_or(decision: Decision, code: str, detail: str, read_at: float) -> Find
         return Finding(code, words, read_at)
     reason = decision.reason.value if decision.reason else ""
     words = ", ".join([*([reason] if reason else []), *decision.via])
-    protection = {"reason": reason, "via": list(decision.via)}
+    protection: Protection = {"reason": reason, "via": list(decision.via)}
     return Finding("protected", words, read_at, protection=protection)

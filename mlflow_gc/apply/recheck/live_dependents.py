@@ -15,7 +15,7 @@ from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import Inventory, LoggedModel, Run
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks, parents_above
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Plan, RunEntry
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
@@ -44,9 +44,7 @@ class Dependents:
         parents_in_trash: what runs in the trash are nested in.
     """
 
-    def __init__(
-        self, gateway: Gateway, reader: LiveReader, policy: Policy, plan: Document
-    ) -> None:
+    def __init__(self, gateway: Gateway, reader: LiveReader, policy: Policy, plan: Plan) -> None:
         self._gateway = gateway
         self._reader = reader
         self._policy = policy
@@ -70,7 +68,7 @@ class Dependents:
         """Tell whether the server holds logged models, which runs may have read."""
         return bool(self._known_models) or self._reader.holds_logged_models()
 
-    def read_all(self, entries: Sequence[Document]) -> None:
+    def read_all(self, entries: Sequence[RunEntry]) -> None:
         """Read all there are, for all planned runs."""
         self._read_models_in(self._reader.experiment_ids)
         self._add(self._nested_runs(entries))
@@ -143,7 +141,7 @@ class Dependents:
             if model_id in named or not self.runs.keys().isdisjoint(model.metric_run_ids)
         }
 
-    def _nested_runs(self, entries: Sequence[Document]) -> Iterator[Run]:
+    def _nested_runs(self, entries: Sequence[RunEntry]) -> Iterator[Run]:
         """Yield active runs that are nested in planned ones, and maybe others."""
         filters = [NESTED]
         if len(entries) <= _FEW_RUNS:

@@ -32,7 +32,14 @@ from mlflow_gc.inventory.lookup import IDS_A_CALL, parents_above, read_contents,
 from mlflow_gc.inventory.probe import probe
 from mlflow_gc.inventory.registry import is_refused
 from mlflow_gc.inventory.traces import read_traces
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import (
+    ExperimentEntry,
+    Json,
+    ModelVersionEntry,
+    Plan,
+    RegisteredModelEntry,
+    RunEntry,
+)
 from mlflow_gc.retention.decision import Decisions
 from mlflow_gc.retention.engine import experiments_to_probe, trash_since
 from mlflow_gc.retention.policy import Policy
@@ -86,7 +93,7 @@ class LiveEvidence:
         dependents: runs that may need a planned one.
     """
 
-    def __init__(self, gateway: Gateway, plan: Document, policy: Policy) -> None:
+    def __init__(self, gateway: Gateway, plan: Plan, policy: Policy) -> None:
         self._gateway = gateway
         # Of what is read from here on: a large registry takes its time.
         self._refreshed_at = time.monotonic()
@@ -140,7 +147,7 @@ class LiveEvidence:
     # -- runs ----------------------------------------------------------------------------------
 
     def of_runs(
-        self, entries: Sequence[Document], deleted: Collection[str], kept: Mapping[str, str]
+        self, entries: Sequence[RunEntry], deleted: Collection[str], kept: Mapping[str, str]
     ) -> RunEvidence:
         """Read planned runs with what matters to them, see :class:`RunEvidence`."""
         read_at, registry = self._fresh(), self.registry
@@ -223,7 +230,7 @@ class LiveEvidence:
 
     def of_experiments(
         self,
-        entries: Sequence[Document],
+        entries: Sequence[ExperimentEntry],
         renames: Renames,
         deleted_with: Mapping[str, Collection[str]] | None,
     ) -> ExperimentEvidence:
@@ -270,7 +277,7 @@ class LiveEvidence:
             raise ServerError(inventory.diagnostics[0].message, Failure.AMBIGUOUS)
         return replace(evidence, inventory=inventory)
 
-    def trash_of(self, experiment_ids: Sequence[str]) -> dict[str, Document]:
+    def trash_of(self, experiment_ids: Sequence[str]) -> dict[str, Json]:
         """Return what ``restore`` needs for experiments: the runs in their trash right now.
 
         Restoring an experiment brings back every run in it, whenever that was deleted
@@ -281,7 +288,7 @@ class LiveEvidence:
         trash: dict[str, dict[str, Run]] = {experiment_id: {} for experiment_id in experiment_ids}
         for run in self._reader.runs_in(experiment_ids, view="DELETED_ONLY"):
             trash[run.experiment_id][run.run_id] = run
-        undo: dict[str, Document] = {}
+        undo: dict[str, Json] = {}
         registry = self._registry_inventory(self.registry)
         logged_models = {**registry.logged_models, **self.dependents.made}
         for experiment_id, runs in trash.items():
@@ -312,7 +319,7 @@ class LiveEvidence:
 
     # -- registry ------------------------------------------------------------------------------
 
-    def of_version(self, entry: Document) -> RegistryEvidence:
+    def of_version(self, entry: ModelVersionEntry) -> RegistryEvidence:
         """Read a planned model version with all versions that matter to it."""
         read_at, registry = self._fresh(), self.registry
         name, number = entry["name"], entry["version"]
@@ -332,7 +339,7 @@ class LiveEvidence:
         )
         return RegistryEvidence(read_at, inventory, found.aliases)
 
-    def of_registered_model(self, entry: Document) -> RegistryEvidence:
+    def of_registered_model(self, entry: RegisteredModelEntry) -> RegistryEvidence:
         """Read a planned registered model with its versions."""
         read_at = self._fresh()
         details, refusal = self._registered_model(entry["name"])

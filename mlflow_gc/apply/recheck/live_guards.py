@@ -17,7 +17,7 @@ from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.inventory.run_scanner import read_runs
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Plan, deletions_of
 from mlflow_gc.plan.verification import guard_hint
 from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Guards
@@ -25,7 +25,7 @@ from mlflow_gc.settings import MAX_DELETIONS, MAX_SHARE, resolve_maximum
 
 
 def refuse_exceeded(
-    gateway: Gateway, plan: Document, recheck: Recheck, local: Guards | None = None
+    gateway: Gateway, plan: Plan, recheck: Recheck, local: Guards | None = None
 ) -> None:
     """Refuse a plan that deletes more of what exists now than its guards, or this machine, allow.
 
@@ -74,10 +74,8 @@ def local_maxima() -> Guards:
     )
 
 
-def _tally_now(
-    gateway: Gateway, plan: Document, recheck: Recheck, shares: Collection[str]
-) -> Tally:
-    planned = {kind: len(plan[kind]) for kind in KINDS}
+def _tally_now(gateway: Gateway, plan: Plan, recheck: Recheck, shares: Collection[str]) -> Tally:
+    planned = {kind: len(deletions_of(plan, kind)) for kind in KINDS}
     if not shares:
         return Tally({kind: Share(planned[kind], planned[kind]) for kind in KINDS})
     runs = Counter(entry["experiment_id"] for entry in plan["runs"])

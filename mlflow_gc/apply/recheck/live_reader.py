@@ -13,7 +13,7 @@ from mlflow_gc.domain.entities import Experiment, LoggedModel, Run
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, IDS_A_CALL, chunks, runs_by_id
 from mlflow_gc.inventory.scan import read_experiments
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import RunEntry
 
 NESTED = "tags.`mlflow.parentRunId` LIKE '%'"
 """Filter for all nested runs."""
@@ -89,11 +89,11 @@ class LiveReader:
         wanted = wanted or self._wanted
         return runs_by_id(self._gateway, run_ids, where, view=view, wanted=wanted)
 
-    def planned_runs(self, entries: Sequence[Document]) -> dict[str, Run]:
+    def planned_runs(self, entries: Sequence[RunEntry]) -> dict[str, Run]:
         """Return planned runs of any lifecycle stage, by id, with their contents."""
         by_id = partial(self.runs_by_id, wanted=replace(self._wanted, contents=True))
 
-        def read(group: Sequence[Document]) -> Iterator[Run]:
+        def read(group: Sequence[RunEntry]) -> Iterator[Run]:
             experiment_ids = sorted({entry["experiment_id"] for entry in group})
             return by_id([entry["run_id"] for entry in group], experiment_ids)
 

@@ -17,7 +17,13 @@ from mlflow_gc.apply.recheck.checker import (
 )
 from mlflow_gc.apply.recheck.live_evidence import LiveEvidence
 from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import (
+    ExperimentEntry,
+    ModelVersionEntry,
+    Plan,
+    RegisteredModelEntry,
+    RunEntry,
+)
 from mlflow_gc.retention.decision import Decisions, Verdict
 from mlflow_gc.retention.engine import decide, decide_after_look
 from mlflow_gc.retention.policy import Policy
@@ -38,17 +44,17 @@ class Recheck:
         evidence: where all that is judged is read.
     """
 
-    def __init__(self, gateway: Gateway, plan: Document, policy: Policy | None = None) -> None:
+    def __init__(self, gateway: Gateway, plan: Plan, policy: Policy | None = None) -> None:
         self.policy = policy or Policy.from_document(plan["policy"], as_of=plan["as_of"])
         self.evidence = LiveEvidence(gateway, plan, self.policy)
         self._renames: dict[str, list[tuple[str, int]]] = {}
 
-    def check_runs(self, entries: Sequence[Document]) -> dict[str, Finding]:
+    def check_runs(self, entries: Sequence[RunEntry]) -> dict[str, Finding]:
         """Return a finding for each of some planned runs, by id; nested trees come together."""
         return self._check_runs(entries, (), {})
 
     def runs_to_roll_back(
-        self, entries: Sequence[Document], deleted: Collection[str], kept: Mapping[str, str]
+        self, entries: Sequence[RunEntry], deleted: Collection[str], kept: Mapping[str, str]
     ) -> dict[str, Finding]:
         """Check runs after their deletion, as if they were not deleted.
 
@@ -68,12 +74,12 @@ class Recheck:
         findings = to_roll_back(self._check_runs(entries, deleted, kept))
         return {run_id: finding for run_id, finding in findings.items() if run_id in deleted}
 
-    def check_experiments(self, entries: Sequence[Document]) -> dict[str, Finding]:
+    def check_experiments(self, entries: Sequence[ExperimentEntry]) -> dict[str, Finding]:
         """Return a finding for each of some planned experiments, by id, after their planned runs."""
         return self._check_experiments(entries, None)
 
     def experiments_to_roll_back(
-        self, entries: Sequence[Document], trash_before: Mapping[str, Collection[str]]
+        self, entries: Sequence[ExperimentEntry], trash_before: Mapping[str, Collection[str]]
     ) -> dict[str, Finding]:
         """Check experiments after their deletion, as if they were not deleted.
 
@@ -86,11 +92,11 @@ class Recheck:
         """
         return to_roll_back(self._check_experiments(entries, trash_before))
 
-    def check_version(self, entry: Document) -> Finding:
+    def check_version(self, entry: ModelVersionEntry) -> Finding:
         """Return the finding for an entry of the plan's ``model_versions``."""
         return check_version(entry, self.evidence.of_version(entry), self.policy)
 
-    def check_registered_model(self, entry: Document) -> Finding:
+    def check_registered_model(self, entry: RegisteredModelEntry) -> Finding:
         """Return the finding for an entry of the plan's ``registered_models``."""
         return check_registered_model(entry, self.evidence.of_registered_model(entry), self.policy)
 
@@ -105,14 +111,14 @@ class Recheck:
         self._renames.setdefault(experiment_id, []).append((name, moment_ms))
 
     def _check_runs(
-        self, entries: Sequence[Document], deleted: Collection[str], kept: Mapping[str, str]
+        self, entries: Sequence[RunEntry], deleted: Collection[str], kept: Mapping[str, str]
     ) -> dict[str, Finding]:
         evidence = self.evidence.of_runs(entries, deleted, kept)
         evidence, decisions = self._decide_runs(entries, evidence)
         return check_runs(entries, evidence, self.policy, decisions)
 
     def _decide_runs(
-        self, entries: Sequence[Document], evidence: RunEvidence
+        self, entries: Sequence[RunEntry], evidence: RunEvidence
     ) -> tuple[RunEvidence, Decisions]:
         """Decide, with what those planned runs read that are retained: its makers are, as well.
 
@@ -139,7 +145,7 @@ class Recheck:
         return evidence, decisions
 
     def _check_experiments(
-        self, entries: Sequence[Document], deleted_with: Mapping[str, Collection[str]] | None
+        self, entries: Sequence[ExperimentEntry], deleted_with: Mapping[str, Collection[str]] | None
     ) -> dict[str, Finding]:
         evidence = self.evidence.of_experiments(entries, self._renames, deleted_with)
         decisions = decide(evidence.inventory, self.policy)

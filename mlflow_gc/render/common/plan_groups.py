@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
+from mlflow_gc.plan.document import Fields, Plan, deletions_of
 from mlflow_gc.plan.lazy_entries import Chosen
-
-Entry = dict[str, Any]
 
 # The ages that reasons end in; a column of its own says them better.
 _AGE = re.compile(r"(^|, )(no activity|no sign of life|not changed|not updated) for [\d,]+ days?$")
@@ -36,7 +34,7 @@ class Group:
     kind: str
     key: str
     name: str
-    entries: Sequence[Entry]
+    entries: Sequence[Fields]
     for_good: int
     existing: int | None
 
@@ -75,23 +73,24 @@ def percent(part: int, whole: int) -> str:
     return f"{rounded} %"
 
 
-def groups(plan: Mapping[str, Any], kind: str) -> list[Group]:
+def groups(plan: Plan, kind: str) -> list[Group]:
     """Return the runs by experiment, or the versions by model; the largest group first."""
     id_field = "experiment_id" if kind == "runs" else "name"
-    statistics = plan.get("statistics", {})
+    statistics: Fields = {**plan.get("statistics", {})}
     shares = statistics.get("by_experiment" if kind == "runs" else "by_model", ())
     existing = {s[id_field]: s["delete"] + s["protected"] + s["fresh"] for s in shares}
+    entries: Sequence[Fields] = deletions_of(plan, kind)
     # Where they stand in the plan: first what cannot be undone, then the rest.
     found: dict[str, tuple[array[int], array[int]]] = {}
-    for place, entry in enumerate(plan[kind]):
+    for place, entry in enumerate(entries):
         places = found.setdefault(entry[id_field], (array("Q"), array("Q")))
         places[bool(entry["reversible"])].append(place)
     made = [
         Group(
             kind,
             key,
-            plan[kind][(lost or rest)[0]]["experiment_name"] if kind == "runs" else "",
-            Chosen(plan[kind], lost + rest),
+            entries[(lost or rest)[0]]["experiment_name"] if kind == "runs" else "",
+            Chosen(entries, lost + rest),
             len(lost),
             existing.get(key),
         )
@@ -100,7 +99,7 @@ def groups(plan: Mapping[str, Any], kind: str) -> list[Group]:
     return sorted(made, key=lambda group: -group.count)
 
 
-def last_active(kind: str, entry: Entry) -> str | None:
+def last_active(kind: str, entry: Fields) -> str | None:
     """Return when an entry was last active, as the plan writes times."""
     return KINDS[kind].last_activity(entry)
 
@@ -110,7 +109,7 @@ def age_days(time: str | None, as_of: str) -> int | None:
     return None if time is None else (parse_time(as_of) - parse_time(time)) // DAY_MS
 
 
-def ages(kind: str, entries: Iterable[Entry], as_of: str) -> str:
+def ages(kind: str, entries: Iterable[Fields], as_of: str) -> str:
     """Return ``31 to 298 days``, from the youngest entry to the oldest; empty if nobody knows."""
     times = [time for entry in entries if (time := last_active(kind, entry))]
     if not times:
@@ -122,12 +121,12 @@ def ages(kind: str, entries: Iterable[Entry], as_of: str) -> str:
     return f"{youngest:,} to {oldest:,} days"
 
 
-def why(entry: Entry) -> str:
+def why(entry: Fields) -> str:
     """Return the reasons of an entry, without its age."""
     return "; ".join(filter(None, (_AGE.sub("", reason) for reason in entry["reasons"])))
 
 
-def whys(entries: Iterable[Entry]) -> str:
+def whys(entries: Iterable[Fields]) -> str:
     """Return the reasons of a group, the most frequent first: ``FINISHED 41, FAILED 3``."""
     found = Counter(map(why, entries))
     if len(found) == 1:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.kinds import EXPERIMENT, KINDS, MODEL_VERSION, REGISTERED_MODEL, RUN
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.document import Plan, counts_of, deletions_of
 from mlflow_gc.plan.freed_names import frees_names
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
@@ -30,7 +31,7 @@ BAD = "bold red"
 _WARNING = "yellow"
 
 
-def headline(plan: dict[str, Any], console: Console, state: Applicability) -> None:
+def headline(plan: Plan, console: Console, state: Applicability) -> None:
     """Print of which server the plan is, whether it may be applied, and how much goes."""
     server = plan["server"]
     line(console, f"Prune plan for {server['tracking_uri']}", "bold")
@@ -60,7 +61,7 @@ def headline(plan: dict[str, Any], console: Console, state: Applicability) -> No
         line(console, names)
 
 
-def fate_of_names(plan: dict[str, Any]) -> str | None:
+def fate_of_names(plan: Plan) -> str | None:
     """Return what happens to the names of deleted experiments, in a sentence; None without any.
 
     ``set_experiment`` and ``experiments/create`` of a name in the trash fail (MLflow 2.3 to 3.18).
@@ -77,7 +78,7 @@ def fate_of_names(plan: dict[str, Any]) -> str | None:
     )
 
 
-def totals(plan: dict[str, Any], console: Console) -> None:
+def totals(plan: Plan, console: Console) -> None:
     """Print the table of numbers: how many there are, how many are old, stay, go, and how old."""
     columns = [
         Column(),
@@ -90,36 +91,32 @@ def totals(plan: dict[str, Any], console: Console) -> None:
         ("", "scanned", "stale", "protected", "to delete", "share", ("age", None))
     ]
     for kind, (_, words) in kinds(plan):
-        counts = plan["summary"][kind]
-        scanned, stale, kept, going = (
-            counts[key] for key in ("scanned", "stale", "protected", "delete")
-        )
-        lost = any(not entry["reversible"] for entry in plan[kind])
-        number = f"{going:,}"
+        counts = counts_of(plan, kind)
+        scanned, to_delete = counts["scanned"], counts["delete"]
+        lost = any(not entry["reversible"] for entry in deletions_of(plan, kind))
+        number = f"{to_delete:,}"
         table.append(
             (
                 words,
                 f"{scanned:,}",
-                f"{stale:,}",
-                f"{kept:,}",
+                f"{counts['stale']:,}",
+                f"{counts['protected']:,}",
                 (number, BAD) if lost else number,
-                percent(going, scanned),
-                ages(kind, plan[kind], plan["as_of"]),
+                percent(to_delete, scanned),
+                ages(kind, deletions_of(plan, kind), plan["as_of"]),
             )
         )
     rows(console, columns, table)
 
 
-def basis(plan: dict[str, Any], console: Console) -> None:
+def basis(plan: Plan, console: Console) -> None:
     """Print by which policy and at which moment, and what a reader has to know about the scan."""
     line(console, f"As of {plan['as_of']}, {policy_sentences.ages(plan['policy'])}.")
     for sentence in policy_sentences.limits(plan["policy"]):
         line(console, sentence)
 
 
-def diagnostics(
-    plan: dict[str, Any], console: Console, state: Applicability, *, everything: bool
-) -> None:
+def diagnostics(plan: Plan, console: Console, state: Applicability, *, everything: bool) -> None:
     """Print what the file, the scan and the guards say, first what keeps it from being applied."""
     said = dict.fromkeys([*state.details, *(d["message"] for d in plan["diagnostics"])])
     found = [(message not in state.details, message) for message in said]
@@ -130,7 +127,7 @@ def diagnostics(
     more(console, len(found) - len(shown), "warnings", indent=0)
 
 
-def legend(plan: dict[str, Any], console: Console) -> None:
+def legend(plan: Plan, console: Console) -> None:
     """Print what the marks in front of the lines mean."""
     parts: list[Span] = [("- will be deleted", None)] if _deletes(plan) else []
     if plan["summary"]["irreversible"]:
@@ -141,7 +138,7 @@ def legend(plan: dict[str, Any], console: Console) -> None:
 
 
 def footer(
-    plan: dict[str, Any],
+    plan: Plan,
     console: Console,
     state: Applicability,
     *,
@@ -159,7 +156,7 @@ def footer(
     """
     going = sum(_deletes(plan).values())
     lost = plan["summary"]["irreversible"]
-    kept = sum(plan["summary"][kind]["protected"] for kind in KINDS)
+    kept = sum(counts_of(plan, kind)["protected"] for kind in KINDS)
     parts: list[Span] = [("Plan: ", "bold"), (f"{going:,} to delete", "bold")]
     if lost:
         parts += [(" (", "bold"), (f"{lost:,} permanently", BAD), (")", "bold")]
@@ -194,23 +191,23 @@ def footer(
             spans(console, [(f"{name:<8} ", "dim"), (written, "cyan")])
 
 
-def kinds(plan: dict[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+def kinds(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield kinds with their words; registered models only where the policy looks at them."""
     for kind, of_kind in KINDS.items():
-        if of_kind is not REGISTERED_MODEL or plan["summary"][kind]["scanned"]:
+        if of_kind is not REGISTERED_MODEL or counts_of(plan, kind)["scanned"]:
             yield kind, of_kind.nouns
 
 
-def _deletes(plan: dict[str, Any]) -> dict[str, int]:
+def _deletes(plan: Plan) -> dict[str, int]:
     order = (RUN, EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL)
-    return {kind.entries: n for kind in order if (n := len(plan[kind.entries]))}
+    return {kind.entries: n for kind in order if (n := len(deletions_of(plan, kind.entries)))}
 
 
-def _what_is_irreversible(plan: dict[str, Any]) -> str:
+def _what_is_irreversible(plan: Plan) -> str:
     words = [
-        KINDS[kind].nouns[len(plan[kind]) != 1]
+        KINDS[kind].nouns[len(deletions_of(plan, kind)) != 1]
         for kind in KINDS
-        if plan[kind] and not KINDS[kind].is_recoverable
+        if deletions_of(plan, kind) and not KINDS[kind].is_recoverable
     ]
     if any(not run["reversible"] for run in plan["runs"]):
         words.append("assessments of evaluation runs")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from mlflow_gc.domain.kinds import BY_NAME
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.html.bars import COLOURS, FILLS, legend
 from mlflow_gc.render.html.entries import (
     Entry,
@@ -26,7 +26,7 @@ Counts = Mapping[str, Sequence[int]]
 """Colour class -> numbers, youngest first, unknown age last."""
 
 
-def ages(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+def ages(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     """Yield the chart of ages; nothing when there is nothing to show."""
     bounds = age_bounds_days(plan)
     panels = [
@@ -55,9 +55,7 @@ def spans(bounds: Sequence[int]) -> list[str]:
     return [f"under {_age(bounds[0])}", *inner, f"over {_age(bounds[-1])}", "unknown age"]
 
 
-def _counts(
-    plan: Mapping[str, Any], found: Sequence[Entry], kind: str, bounds: Sequence[int]
-) -> Counts:
+def _counts(plan: Plan, found: Sequence[Entry], kind: str, bounds: Sequence[int]) -> Counts:
     """Return what goes from the list itself and, where the plan says so, what stays."""
     as_of = milliseconds(plan["as_of"])
     going = {"for-good": [0] * (len(bounds) + 2), "goes": [0] * (len(bounds) + 2)}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.html.bars import Bar, chart
 from mlflow_gc.render.html.entries import Entry, Fate, experiment_names, statistics
 from mlflow_gc.render.html.markup import filter_link, percent
@@ -15,7 +15,7 @@ NOBODY = "-"
 """The owner of runs without one, in a link."""
 
 
-def charts(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+def charts(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     """Yield the charts by experiment, model, owner and reason that have something to show."""
     yield from chart(
         "Which experiments lose runs?",
@@ -49,7 +49,7 @@ def charts(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
     )
 
 
-def _by_experiment(plan: Mapping[str, Any], found: Iterable[Entry]) -> Iterator[Bar]:
+def _by_experiment(plan: Plan, found: Iterable[Entry]) -> Iterator[Bar]:
     names = experiment_names(plan)
     totals = {
         e["experiment_id"]: e["delete"] + e["protected"] + e["fresh"]
@@ -63,7 +63,7 @@ def _by_experiment(plan: Mapping[str, Any], found: Iterable[Entry]) -> Iterator[
         yield Bar(names.get(place) or f"experiment {place}", link, count, parts, note)
 
 
-def _by_model(plan: Mapping[str, Any], found: Iterable[Entry]) -> Iterator[Bar]:
+def _by_model(plan: Plan, found: Iterable[Entry]) -> Iterator[Bar]:
     fresh = {m["name"]: m["fresh"] for m in statistics(plan).get("by_model", ())}
     versions = [entry for entry in found if entry.kind == "model_version"]
     kept = Counter(version.place for version in versions if not version.goes)

@@ -6,11 +6,12 @@ that the script only has to show it; what a link needs exactly is percent-encode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
 
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.html.ages import spans
 from mlflow_gc.render.html.entries import (
@@ -40,7 +41,7 @@ _DEEPEST = 8
 _EXACT = 2**53
 
 
-def embedded(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+def embedded(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     """Yield the JSON for a ``<script type="application/json">``, in pieces."""
     columns = _Columns(plan)
     for entry in found:
@@ -110,7 +111,7 @@ class _Column:
 class _Columns:
     """Rows, column by column, and the words that they name."""
 
-    def __init__(self, plan: Mapping[str, Any]) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._experiments = experiment_names(plan)
         self._strings = _Places(plain)
         self._places = _Places(self._place)

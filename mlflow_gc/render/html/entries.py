@@ -11,6 +11,7 @@ from typing import Any
 
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
+from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
 from mlflow_gc.render.html.reasons import why_it_goes
 
@@ -78,21 +79,21 @@ class Entry:
         return tuple(map(why_it_goes, self.why)) if self.goes else self.why
 
 
-def entries(plan: Mapping[str, Any]) -> list[Entry]:
+def entries(plan: Plan) -> list[Entry]:
     """Return all entities of a plan: what cannot be undone, what goes, what stays."""
     return sorted(_entries(plan), key=lambda entry: entry.fate)
 
 
-def _entries(plan: Mapping[str, Any]) -> Iterator[Entry]:
+def _entries(plan: Plan) -> Iterator[Entry]:
     for kind in KINDS:
         entries = BY_NAME[kind].entries
-        goes, stays = plan[entries], plan["protected"][entries]
-        for place, document in enumerate(goes):
-            fate = Fate.RESTORABLE if document["reversible"] else Fate.IRREVERSIBLE
-            yield _entry(kind, fate, document, document["reasons"], (), (goes, place))
-        for place, document in enumerate(stays):
-            why, via = (document["reason"],), document["via"]
-            yield _entry(kind, Fate.KEPT, document, why, via, (stays, place))
+        deleted, protected = deletions_of(plan, entries), protected_of(plan, entries)
+        for place, deletion in enumerate(deleted):
+            fate = Fate.RESTORABLE if deletion["reversible"] else Fate.IRREVERSIBLE
+            yield _entry(kind, fate, deletion, deletion["reasons"], (), (deleted, place))
+        for place, stale in enumerate(protected):
+            why, via = (stale["reason"],), stale["via"]
+            yield _entry(kind, Fate.KEPT, stale, why, via, (protected, place))
 
 
 def _entry(
@@ -140,7 +141,7 @@ def milliseconds(moment: str | None) -> int | None:
         return None
 
 
-def experiment_names(plan: Mapping[str, Any]) -> dict[str, str]:
+def experiment_names(plan: Plan) -> dict[str, str]:
     """Return the name of each experiment that the plan names anywhere, by id."""
     names = {e["experiment_id"]: e["name"] for e in statistics(plan).get("by_experiment", ())}
     names |= {r["experiment_id"]: r["experiment_name"] for r in plan["runs"]}
@@ -149,13 +150,13 @@ def experiment_names(plan: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
-def statistics(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+def statistics(plan: Plan) -> Mapping[str, Any]:
     """Return the plan's numbers about what stays; empty for a plan of an older version."""
     found: Mapping[str, Any] = plan.get("statistics") or {}
     return found
 
 
-def age_bounds_days(plan: Mapping[str, Any]) -> tuple[int, ...]:
+def age_bounds_days(plan: Plan) -> tuple[int, ...]:
     """Return the bounds between which ages are counted, in days."""
     return tuple(statistics(plan).get("age_bounds_days") or AGE_BOUNDS_DAYS)
 

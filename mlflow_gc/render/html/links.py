@@ -9,6 +9,7 @@ workspaces instead.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -31,7 +32,7 @@ class Links:
     suffix: str = ""
 
     @classmethod
-    def of(cls, server: dict[str, Any]) -> Links:
+    def of(cls, server: Mapping[str, Any]) -> Links:
         """Return the links for the ``server`` of a plan."""
         workspace, tracking, registry = (
             server[key] for key in ("workspace", "tracking_uri", "registry_uri")

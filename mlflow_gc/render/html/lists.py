@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from mlflow_gc.domain.kinds import BY_NAME
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.lines import listed, number_of
 from mlflow_gc.render.html.charts import ranked
 from mlflow_gc.render.html.entries import Entry, Fate, experiment_names
@@ -21,7 +21,7 @@ _EXAMPLES = 20
 _NAME = 200
 
 
-def first_rows(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+def first_rows(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     """Yield a plain table of the first entities to delete of each kind."""
     names = experiment_names(plan)
     links = Links.of(plan["server"])

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.html import sections
 from mlflow_gc.render.html.ages import ages
@@ -22,7 +23,7 @@ SCRIPTS = ("report.js", "entities.js", "drawing.js", "table.js")
 
 
 def show(
-    plan: dict[str, Any],
+    plan: Plan,
     *,
     file_name: str = "prune-plan.json",
     doubts: Sequence[Applicability] = (),
@@ -97,7 +98,7 @@ def _digest(content: str) -> str:
     return f"'sha256-{found}'"
 
 
-def _head(plan: dict[str, Any]) -> Iterator[str]:
+def _head(plan: Plan) -> Iterator[str]:
     title = text(f"Prune plan of {plan['server']['tracking_uri']}", most=200)
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
     yield (f'<meta http-equiv="Content-Security-Policy" content="{content_security_policy()}">\n')
@@ -111,7 +112,7 @@ def _head(plan: dict[str, Any]) -> Iterator[str]:
     yield "</head>\n"
 
 
-def _entities(plan: dict[str, Any], found: Sequence[Any]) -> Iterator[str]:
+def _entities(plan: Plan, found: Sequence[Any]) -> Iterator[str]:
     yield '<section id="entities" aria-labelledby="entities-title">'
     yield '<h2 id="entities-title" tabindex="-1">Every entity</h2>'
     yield '<p class="sub">All entities to delete, and all that are protected.</p>'
@@ -128,7 +129,7 @@ def _entities(plan: dict[str, Any], found: Sequence[Any]) -> Iterator[str]:
     yield "</div></section>\n"
 
 
-def _footer(plan: dict[str, Any]) -> str:
+def _footer(plan: Plan) -> str:
     tool = plan["tool"]
     return (
         f"<footer><p>Made by {text(tool['name'])} {text(tool['version'])} at "

@@ -8,6 +8,7 @@ from typing import Any
 from mlflow_gc.domain.kinds import ALL, BY_NAME
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.document import Counts, Plan, counts_of, deletions_of
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.lines import listed, number_of
@@ -24,13 +25,13 @@ _LONGEST = 600
 """Sentences about the plan: how many are seen at once, and where a long one is cut."""
 
 
-def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability) -> Iterator[str]:
+def intro(plan: Plan, found: Sequence[Entry], state: Applicability) -> Iterator[str]:
     """Yield the title, what the plan does in a sentence, and what it is about."""
     server = plan["server"]
     where = server["tracking_uri"].removeprefix("https://").removeprefix("http://")
     yield f'<div class="intro"><p class="eyebrow">Prune plan</p><h1>{text(where)}</h1>'
     yield f'<p class="lead">{_lead(plan, found, state)}</p>'
-    if names := fate_of_names(dict(plan)):
+    if names := fate_of_names(plan):
         yield f'<p class="note">{text(names)}</p>'
     yield '<dl class="facts">'
     for name, value in _facts(plan, state):
@@ -38,8 +39,10 @@ def intro(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability)
     yield "</dl></div>"
 
 
-def _lead(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability) -> str:
-    going = [number_of(n, *kind.nouns) for kind in ALL if (n := len(plan[kind.entries]))]
+def _lead(plan: Plan, found: Sequence[Entry], state: Applicability) -> str:
+    going = [
+        number_of(n, *kind.nouns) for kind in ALL if (n := len(deletions_of(plan, kind.entries)))
+    ]
     if not going:
         return "Nothing is to be deleted."
     lost = sum(entry.fate is Fate.IRREVERSIBLE for entry in found)
@@ -52,7 +55,7 @@ def _lead(plan: Mapping[str, Any], found: Sequence[Entry], state: Applicability)
     return f"{verb} {listed(going)}. {undo}"
 
 
-def _facts(plan: Mapping[str, Any], state: Applicability) -> Iterator[tuple[str, str]]:
+def _facts(plan: Plan, state: Applicability) -> Iterator[tuple[str, str]]:
     server = plan["server"]
     yield "Server", _address(server["tracking_uri"], Links.of(server).tracking)
     if server["registry_uri"] != server["tracking_uri"]:
@@ -83,7 +86,7 @@ def _default_age(policy: Mapping[str, Any]) -> str:
     return f"after {text(policy_sentences.span(ttl))}: before {_time(policy['cutoff'])}"
 
 
-def banner(plan: Mapping[str, Any], state: Applicability) -> Iterator[str]:
+def banner(plan: Plan, state: Applicability) -> Iterator[str]:
     """Yield what has to be seen first, and the banner that appears once the plan expires."""
     if not state.may_be_applied:
         yield f'<section class="banner" aria-label="Warning"><h2>{text(f"This plan cannot be applied: {state.why}")}</h2>'
@@ -103,19 +106,19 @@ def banner(plan: Mapping[str, Any], state: Applicability) -> Iterator[str]:
         yield _paragraphs([d["message"] for d in plan["diagnostics"]]) + "</section>"
 
 
-def remarks(plan: Mapping[str, Any]) -> Iterator[str]:
+def remarks(plan: Plan) -> Iterator[str]:
     """Yield what the scan noted on a plan that can be applied all the same."""
     if plan["diagnostics"] and plan["applyable"] and plan["complete"]:
         yield '<section class="remarks" aria-labelledby="remarks"><h2 id="remarks">Worth a look</h2>'
         yield _paragraphs([d["message"] for d in plan["diagnostics"]]) + "</section>"
 
 
-def tiles(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
+def tiles(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     """Yield the numbers: to delete by kind, their share, what is kept, what cannot be undone."""
     yield '<section aria-labelledby="numbers"><h2 class="unseen" id="numbers">In numbers</h2>'
     yield '<ul class="tiles">'
     for kind in ("run", "experiment", "model_version", "registered_model"):
-        counts = plan["summary"][BY_NAME[kind].entries]
+        counts = counts_of(plan, BY_NAME[kind].entries)
         if not counts["scanned"] and not counts["delete"] and kind == "registered_model":
             continue
         yield _tile(kind, counts, found)
@@ -123,7 +126,7 @@ def tiles(plan: Mapping[str, Any], found: Sequence[Entry]) -> Iterator[str]:
     yield "</ul></section>"
 
 
-def _tile(kind: str, counts: Mapping[str, int], found: Sequence[Entry]) -> str:
+def _tile(kind: str, counts: Counts, found: Sequence[Entry]) -> str:
     word, words = BY_NAME[kind].nouns
     deleted, kept, scanned = counts["delete"], counts["protected"], counts["scanned"]
     lost = sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found)
@@ -177,9 +180,11 @@ def _share_bar(parts: Sequence[tuple[str, int]], whole: int) -> str:
     )
 
 
-def apply(plan: Mapping[str, Any], state: Applicability, file_name: str) -> Iterator[str]:
+def apply(plan: Plan, state: Applicability, file_name: str) -> Iterator[str]:
     """Yield the command that applies exactly this plan, if there is one."""
-    if not state.may_be_applied or not any(plan[BY_NAME[kind].entries] for kind in KINDS):
+    if not state.may_be_applied or not any(
+        deletions_of(plan, BY_NAME[kind].entries) for kind in KINDS
+    ):
         return
     words = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
     line = command(*words, server=plan["server"], for_others=True)
@@ -193,7 +198,7 @@ def apply(plan: Mapping[str, Any], state: Applicability, file_name: str) -> Iter
     )
 
 
-def policy(plan: Mapping[str, Any]) -> Iterator[str]:
+def policy(plan: Plan) -> Iterator[str]:
     """Yield the policy in words."""
     yield '<section class="policy" aria-labelledby="policy"><h2 id="policy">Policy</h2>'
     try:

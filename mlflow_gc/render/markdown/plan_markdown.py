@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
-from typing import Any
 
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.document import (
+    Fields,
+    Plan,
+    ProtectedEntry,
+    counts_of,
+    deletions_of,
+    protected_of,
+)
 from mlflow_gc.plan.lazy_entries import Chosen, where
 from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import budget, policy_sentences
@@ -16,8 +23,6 @@ from mlflow_gc.render.common.budget import Block, Notice, Part
 from mlflow_gc.render.common.lines import counted, number_of
 from mlflow_gc.render.common.plan_summary import fate_of_names
 from mlflow_gc.render.markdown.gfm import code, folded, head, row, shown, unfolded, words
-
-Json = dict[str, Any]
 
 _URI = 100
 _NAME = 60
@@ -31,7 +36,7 @@ _OPEN_GROUPS = 10
 
 
 def show(
-    plan: Json,
+    plan: Plan,
     most_bytes: int | None = budget.DEFAULT,
     *,
     file_name: str = "prune-plan.json",
@@ -50,7 +55,7 @@ def show(
     return budget.fit(list(_parts(plan, state, file_name)), most_bytes)
 
 
-def _parts(plan: Json, state: Applicability, file_name: str) -> Iterator[Part]:
+def _parts(plan: Plan, state: Applicability, file_name: str) -> Iterator[Part]:
     yield f"## Prune plan of {code(plan['server']['tracking_uri'], most=_URI)}\n\n"
     if not state.may_be_applied:
         yield f"**CANNOT BE APPLIED: {words(state.why, most=_SENTENCE)}.**\n\n"
@@ -77,12 +82,14 @@ def _parts(plan: Json, state: Applicability, file_name: str) -> Iterator[Part]:
     yield from _policy(plan["policy"])
 
 
-def _headline(plan: Json) -> str:
-    counts = {kind: len(plan[kind]) for kind in KINDS}
+def _headline(plan: Plan) -> str:
+    counts = {kind: len(deletions_of(plan, kind)) for kind in KINDS}
     total = sum(counts.values())
     if not total:
         return "**Nothing to delete.**\n\n"
-    irreversible = {kind: sum(not entity["reversible"] for entity in plan[kind]) for kind in KINDS}
+    irreversible = {
+        kind: sum(not entity["reversible"] for entity in deletions_of(plan, kind)) for kind in KINDS
+    }
     for_good = sum(irreversible.values())
     everything = f"{number_of(total, 'deletion', 'deletions')}: {_listed(counts)}."
     if not for_good:
@@ -97,13 +104,13 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(counted(kind, count) for kind, count in counts.items() if count)
 
 
-def _diagnostics(diagnostics: Sequence[Json]) -> Block:
+def _diagnostics(diagnostics: Sequence[Fields]) -> Block:
     # Another bullet than that of the list that follows: a list of its own.
     lines = (f"* **Warning:** {words(d['message'], most=_SENTENCE)}\n" for d in diagnostics)
     return Block("", lines, len(diagnostics), "\n", shown("warnings"), _HEAVY)
 
 
-def _facts(plan: Json, state: Applicability, file_name: str) -> str:
+def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
     server, policy = plan["server"], plan["policy"]
     # Of a file that was changed it is the id of another one.
     lines = [f"Plan {code(plan['plan_id'])}"] if state.is_genuine else []
@@ -120,7 +127,7 @@ def _facts(plan: Json, state: Applicability, file_name: str) -> str:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:
         lines.append(f"Workspace {code(server['workspace'], most=_URI)}")
-    if state.may_be_applied and any(plan[kind] for kind in KINDS):
+    if state.may_be_applied and any(deletions_of(plan, kind) for kind in KINDS):
         line = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
         apply = command(*line, server=server, for_others=True)
         if len(apply) <= _COMMAND:  # a part of one is none
@@ -128,20 +135,23 @@ def _facts(plan: Json, state: Applicability, file_name: str) -> str:
     return "".join(f"- {line}\n" for line in lines) + "\n"
 
 
-def _numbers(plan: Json) -> str:
+def _numbers(plan: Plan) -> str:
     lines = [head("", "scanned:", "stale:", "protected:", "to delete:", "irreversible:")]
     for kind in KINDS:
-        counts = plan["summary"][kind]
+        counts = counts_of(plan, kind)
         if kind == "registered_models" and not counts["scanned"]:
             continue
-        for_good = sum(not entity["reversible"] for entity in plan[kind])
-        cells = [*(counts[key] for key in ("scanned", "stale", "protected")), len(plan[kind])]
+        for_good = sum(not entity["reversible"] for entity in deletions_of(plan, kind))
+        cells = [
+            *(counts[key] for key in ("scanned", "stale", "protected")),
+            len(deletions_of(plan, kind)),
+        ]
         numbers = [f"{number:,}" for number in cells]
         lines.append(row(KINDS[kind].words, *numbers, f"**{for_good:,}**" if for_good else "0"))
     return "".join(lines) + "\n"
 
 
-def _by_experiment(plan: Json) -> Iterator[Block]:
+def _by_experiment(plan: Plan) -> Iterator[Block]:
     names = {run["experiment_id"]: run["experiment_name"] for run in plan["runs"]}
     whole = {experiment["experiment_id"] for experiment in plan["experiments"]}
 
@@ -154,31 +164,33 @@ def _by_experiment(plan: Json) -> Iterator[Block]:
     yield from _groups(plan, "runs", "experiment_id", cell, fresh)
 
 
-def _by_model(plan: Json) -> Iterator[Block]:
+def _by_model(plan: Plan) -> Iterator[Block]:
     young = plan.get("statistics", {}).get("by_model", ())
     fresh = {entry["name"]: entry["fresh"] for entry in young}
     yield from _groups(plan, "model_versions", "name", code, fresh)
 
 
 def _groups(
-    plan: Json, kind: str, key: str, cell: Callable[[str], str], fresh: Mapping[str, int]
+    plan: Plan, kind: str, key: str, cell: Callable[[str], str], fresh: Mapping[str, int]
 ) -> Iterator[Block]:
     """Yield a table of the largest groups, and one of the others, folded."""
-    goes = Counter(entity[key] for entity in plan[kind])
-    stays = Counter(entity[key] for entity in plan["protected"][kind])
+    deleted: Sequence[Fields] = deletions_of(plan, kind)
+    stale: Sequence[Fields] = protected_of(plan, kind)
+    deleted_counts = Counter(entity[key] for entity in deleted)
+    protected_counts = Counter(entity[key] for entity in stale)
     newest: dict[str, str] = defaultdict(str)
-    for entity in plan[kind]:
+    for entity in deleted:
         newest[entity[key]] = max(newest[entity[key]], KINDS[kind].last_activity(entity) or "")
 
     def line(group: str) -> str:
         young = f"{fresh[group]:,}" if group in fresh else ""
-        counts = (f"{goes[group]:,}", f"{stays[group]:,}", young)
+        counts = (f"{deleted_counts[group]:,}", f"{protected_counts[group]:,}", young)
         return row(cell(group), *counts, newest[group][:10])
 
     group_word = {"runs": "experiment", "model_versions": "model"}[kind]
     many = KINDS[kind].words
     columns = (group_word, f"{many} to delete:", "protected:", "fresh:", "newest to delete")
-    groups = sorted(goes, key=lambda group: (-goes[group], group))
+    groups = sorted(deleted_counts, key=lambda group: (-deleted_counts[group], group))
     first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
     if first:
         nouns = f"{group_word}s"
@@ -188,15 +200,17 @@ def _groups(
         yield folded(title, columns, map(line, others), len(others), nouns=f"more {group_word}s")
 
 
-def _deleted(plan: Json, *, reversible: bool) -> Iterator[Block]:
+def _deleted(plan: Plan, *, reversible: bool) -> Iterator[Block]:
     """Yield the lists of what goes and can be restored, or cannot."""
     homes = [intern(run["experiment_id"]) for run in plan["runs"]]
     sizes = Counter(homes)
     # Sorting is stable: inside of an experiment the order stays that of the plan.
     order = sorted(range(len(homes)), key=lambda place: (-sizes[homes[place]], homes[place]))
-    lists = {**plan, "runs": Chosen(plan["runs"], order)}
     for kind, (columns, _) in _TABLES.items():
-        entities = where(lists[kind], lambda entity: entity["reversible"] is reversible)
+        listed: Sequence[Fields] = deletions_of(plan, kind)
+        if kind == "runs":
+            listed = Chosen(listed, order)
+        entities = where(listed, lambda entity: entity["reversible"] is reversible)
         if entities:
             title = f"Delete {counted(kind, len(entities))}"
             yield folded(
@@ -213,13 +227,13 @@ def _experiment(experiment_id: str, name: str) -> str:
     return f"{code(name, most=_NAME)} {code(experiment_id)}"
 
 
-def _rows(kind: str, entities: Sequence[Json]) -> Iterator[str]:
+def _rows(kind: str, entities: Sequence[Fields]) -> Iterator[str]:
     cells = _TABLES[kind][1]
     for entity in entities:
         yield row(*cells(entity), words("; ".join(entity["reasons"]), most=_SENTENCE))
 
 
-def _run_cells(run: Json) -> Sequence[str]:
+def _run_cells(run: Fields) -> Sequence[str]:
     return (
         f"{code(run['run_id'])}<br>{code(run['run_name'], most=_NAME)}",
         _experiment(run["experiment_id"], run["experiment_name"]),
@@ -228,22 +242,22 @@ def _run_cells(run: Json) -> Sequence[str]:
     )
 
 
-def _experiment_cells(experiment: Json) -> Sequence[str]:
+def _experiment_cells(experiment: Fields) -> Sequence[str]:
     named = _experiment(experiment["experiment_id"], experiment["name"])
     return named, f"{experiment['run_count']:,}", _day("experiments", experiment)
 
 
-def _version_cells(version: Json) -> Sequence[str]:
+def _version_cells(version: Fields) -> Sequence[str]:
     named = f"{code(version['name'])} {code(version['version'])}"
     return named, code(version["description"], most=_NAME), _day("model_versions", version)
 
 
-def _model_cells(model: Json) -> Sequence[str]:
+def _model_cells(model: Fields) -> Sequence[str]:
     described = code(model["description"], most=_NAME)
     return code(model["name"]), described, _day("registered_models", model)
 
 
-_TABLES: dict[str, tuple[Sequence[str], Callable[[Json], Sequence[str]]]] = {
+_TABLES: dict[str, tuple[Sequence[str], Callable[[Fields], Sequence[str]]]] = {
     "model_versions": (("version", "description", "last activity", "why"), _version_cells),
     "registered_models": (("model", "description", "last activity", "why"), _model_cells),
     "experiments": (("experiment", "runs:", "last activity", "why"), _experiment_cells),
@@ -251,19 +265,18 @@ _TABLES: dict[str, tuple[Sequence[str], Callable[[Json], Sequence[str]]]] = {
 }
 
 
-def _day(kind: str, entity: Json) -> str:
+def _day(kind: str, entity: Fields) -> str:
     return words((KINDS[kind].last_activity(entity) or "unknown")[:10])
 
 
-def _kept(plan: Json) -> Iterator[Block]:
+def _kept(plan: Plan) -> Iterator[Block]:
     """Yield what stays although it is old: how many for which reason, each with an example."""
-    protected = plan["protected"]
-    counts = Counter((kind, e["reason"]) for kind in KINDS for e in protected[kind])
+    counts = Counter((kind, e["reason"]) for kind in KINDS for e in protected_of(plan, kind))
     if not counts:
         return
-    examples: dict[tuple[str, str], Json] = {}
+    examples: dict[tuple[str, str], ProtectedEntry] = {}
     for kind in KINDS:
-        for entity in protected[kind]:
+        for entity in protected_of(plan, kind):
             examples.setdefault((kind, entity["reason"]), entity)
 
     def line(group: tuple[str, str]) -> str:
@@ -291,7 +304,7 @@ def _chain(via: Sequence[str]) -> str:
     return ", ".join(links)
 
 
-def _policy(policy: Json) -> Iterator[Block]:
+def _policy(policy: Fields) -> Iterator[Block]:
     sentences = list(policy_sentences.limits(policy))
     if sentences:
         lines = (f"- {words(sentence, most=_POLICY)}\n" for sentence in sentences)

@@ -13,8 +13,8 @@ from typing import Any
 
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
+from mlflow_gc.plan.document import Fields, Plan, deletions_of, protected_of
 
-Json = dict[str, Any]
 Row = dict[str, Any]
 """Values are text, whole numbers, booleans, or None for what the plan does not say."""
 
@@ -46,20 +46,20 @@ COLUMNS = {
 """All columns in their order, with what they hold."""
 
 
-def rows(plan: Json) -> Iterator[Row]:
+def rows(plan: Plan) -> Iterator[Row]:
     """Yield a row for each entity of a plan: kind by kind, what goes before what stays."""
     names = _experiment_names(plan)
     common = dict.fromkeys(COLUMNS) | {"plan_id": plan["plan_id"]}
     for kind in KINDS:
-        for entity in plan[kind]:
+        for entity in deletions_of(plan, kind):
             said = _of_deletion(kind, entity, plan["as_of"])
             yield common | {"action": "delete"} | _names(kind, entity, names) | said
-        for entity in plan["protected"][kind]:
-            said = {"reason": entity["reason"], "via": ", ".join(entity["via"])}
-            yield common | {"action": "keep"} | _names(kind, entity, names) | said
+        for stale in protected_of(plan, kind):
+            said = {"reason": stale["reason"], "via": ", ".join(stale["via"])}
+            yield common | {"action": "keep"} | _names(kind, stale, names) | said
 
 
-def _names(kind: str, entity: Json, experiment_names: dict[str, str]) -> Row:
+def _names(kind: str, entity: Fields, experiment_names: dict[str, str]) -> Row:
     row: Row = {"kind": KINDS[kind].name, "id": KINDS[kind].id_of(entity)}
     if kind == "experiments":
         name = entity["name"]
@@ -73,7 +73,7 @@ def _names(kind: str, entity: Json, experiment_names: dict[str, str]) -> Row:
     return row | {"name": name, "model": name, "version": entity.get("version")}
 
 
-def _of_deletion(kind: str, entity: Json, as_of: str) -> Row:
+def _of_deletion(kind: str, entity: Fields, as_of: str) -> Row:
     latest = KINDS[kind].last_activity(entity)
     return {
         "owner": entity.get("user_id"),
@@ -98,7 +98,7 @@ def _age_days(time: str | None, as_of: str) -> int | None:
     return None
 
 
-def _experiment_names(plan: Json) -> dict[str, str]:
+def _experiment_names(plan: Plan) -> dict[str, str]:
     """Return all that the plan knows: kept runs come without the name of their experiment."""
     listed = chain(
         plan.get("statistics", {}).get("by_experiment", ()),

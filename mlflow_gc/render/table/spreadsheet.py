@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.table.rows import COLUMNS, Row, rows
 
@@ -29,7 +30,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 _RISKY = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
-def csv_pieces(plan: dict[str, Any]) -> Iterator[bytes]:
+def csv_pieces(plan: Plan) -> Iterator[bytes]:
     """Yield a plan as CSV: RFC 4180, a header, UTF-8 with a byte order mark."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, dialect="excel", strict=True)
@@ -49,7 +50,7 @@ def csv_pieces(plan: dict[str, Any]) -> Iterator[bytes]:
         buffer.truncate()
 
 
-def ndjson_pieces(plan: dict[str, Any]) -> Iterator[bytes]:
+def ndjson_pieces(plan: Plan) -> Iterator[bytes]:
     """Yield a plan as lines of JSON, an object with all columns for each entity."""
     all_rows = rows(plan)
     while piece := "".join(map(_line, islice(all_rows, _AT_ONCE))):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.plan.document import Fields, Plan, deletions_of
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
     CUT_AT,
@@ -44,7 +45,7 @@ _BAR = 10
 _SHORTEST_NAME = 8
 
 
-def deletions(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+def deletions(plan: Plan, console: Console, *, everything: bool) -> None:
     """Print all that goes; what cannot be undone comes first."""
     _versions(plan, console, everything=everything)
     _models(plan, console, everything=everything)
@@ -52,7 +53,7 @@ def deletions(plan: dict[str, Any], console: Console, *, everything: bool) -> No
     _experiments(plan, console, everything=everything)
 
 
-def largest(plan: dict[str, Any], console: Console) -> None:
+def largest(plan: Plan, console: Console) -> None:
     """Print the models and experiments that lose most."""
     for kind, where in (("model_versions", "model"), ("runs", "experiment")):
         found = groups(plan, kind)
@@ -88,7 +89,7 @@ def _bar(group: Group, console: Console) -> str:
     return "━" * max(1, _BAR * group.count // group.existing) if group.existing else ""
 
 
-def _runs(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+def _runs(plan: Plan, console: Console, *, everything: bool) -> None:
     lossy = sum(not run["reversible"] for run in plan["runs"])
     undo = f"{lossy:,} of them lose their assessments: IRREVERSIBLE" if lossy else "can be restored"
     if not _heading(console, plan, "runs", undo, bad=bool(lossy)):
@@ -109,7 +110,7 @@ def _runs(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
     more(console, len(left), f"experiments with {sum(g.count for g in left):,} runs", indent=2)
 
 
-def _versions(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+def _versions(plan: Plan, console: Console, *, everything: bool) -> None:
     if not _heading(console, plan, "model_versions", "IRREVERSIBLE", bad=True):
         return
     found = groups(plan, "model_versions")
@@ -132,7 +133,7 @@ def _cut_at(found: Sequence[Group], *, everything: bool) -> int | None:
     return CUT_AT if len(found) <= 3 else _SAMPLE
 
 
-def _common_reason(entries: Sequence[dict[str, Any]], console: Console) -> str | None:
+def _common_reason(entries: Sequence[Fields], console: Console) -> str | None:
     """Print the reason that all entries of a section share, if they do, and return it."""
     reasons = {why(entry) for entry in entries}
     if len(reasons) != 1:
@@ -193,7 +194,7 @@ def _entries(
     more(console, group.count - len(shown), indent=4)
 
 
-def _named(group: Group, entry: dict[str, Any]) -> tuple[str, str]:
+def _named(group: Group, entry: Fields) -> tuple[str, str]:
     if group.kind == "runs":
         return entry["run_id"], cut(entry["run_name"], NAME)
     # The model's name stands above; a long one is not repeated with each version.
@@ -201,7 +202,7 @@ def _named(group: Group, entry: dict[str, Any]) -> tuple[str, str]:
     return (f"{group.key}/{entry['version']}" if is_short else f"version {entry['version']}"), ""
 
 
-def _experiments(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+def _experiments(plan: Plan, console: Console, *, everything: bool) -> None:
     if not _heading(console, plan, "experiments", "can be restored", bad=False):
         return
     _whole_entities(
@@ -213,7 +214,7 @@ def _experiments(plan: dict[str, Any], console: Console, *, everything: bool) ->
     )
 
 
-def _models(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+def _models(plan: Plan, console: Console, *, everything: bool) -> None:
     if not plan["registered_models"]:
         return
     _heading(console, plan, "registered_models", "IRREVERSIBLE", bad=True)
@@ -229,12 +230,12 @@ def _models(plan: dict[str, Any], console: Console, *, everything: bool) -> None
 def _whole_entities(
     console: Console,
     kind: str,
-    named: Callable[[dict[str, Any]], tuple[str, str]],
-    plan: dict[str, Any],
+    named: Callable[[Fields], tuple[str, str]],
+    plan: Plan,
     *,
     everything: bool,
 ) -> None:
-    found = plan[kind]
+    found = deletions_of(plan, kind)
     shown = found if everything else found[:CUT_AT]
     cells = []
     for entry in shown:
@@ -247,7 +248,7 @@ def _whole_entities(
     more(console, len(found) - len(shown), indent=2)
 
 
-def _age(kind: str, entry: dict[str, Any], as_of: str) -> str:
+def _age(kind: str, entry: Fields, as_of: str) -> str:
     days = age_days(last_active(kind, entry), as_of)
     return "" if days is None else f"{days:,} d"
 
@@ -256,9 +257,9 @@ def _mark(for_good: bool) -> tuple[str, str | None]:
     return ("!", BAD) if for_good else ("-", None)
 
 
-def _heading(console: Console, plan: dict[str, Any], kind: str, undo: str, *, bad: bool) -> bool:
+def _heading(console: Console, plan: Plan, kind: str, undo: str, *, bad: bool) -> bool:
     """Print the heading of a section; returns whether anything follows."""
-    count = len(plan[kind])
+    count = len(deletions_of(plan, kind))
     line(console, "")
     if not count:
         line(console, f"Delete no {KINDS[kind].words}", "bold")

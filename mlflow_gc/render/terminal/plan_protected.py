@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.plan.document import Plan, ProtectedEntry, protected_of
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
     NAME,
@@ -35,18 +36,17 @@ _NAMES_IDS = (
 )
 
 
-def kept(plan: dict[str, Any], console: Console, *, everything: bool) -> None:
+def kept(plan: Plan, console: Console, *, everything: bool) -> None:
     """Print what stays although it is old: a line for each reason, with an example."""
-    protected = plan["protected"]
-    total = sum(len(protected[kind]) for kind in KINDS)
+    total = sum(len(protected_of(plan, kind)) for kind in KINDS)
     line(console, "")
     example = " (one example for each reason)" if total and not everything else ""
     spans(console, [(f"Protected, stale but retained: {total:,}", "bold"), (example, "dim")])
     cells: list[tuple[str, ...]] = []
     chains = []
     for kind in KINDS:
-        by_reason: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for entry in protected[kind]:
+        by_reason: dict[str, list[ProtectedEntry]] = defaultdict(list)
+        for entry in protected_of(plan, kind):
             by_reason[entry["reason"]].append(entry)
         for reason, entries in sorted(by_reason.items(), key=lambda item: -len(item[1])):
             number, words = counted(kind, len(entries)).split(" ", 1)
@@ -85,10 +85,10 @@ def _wrapped(chain: Sequence[str], room: int) -> list[str]:
     return lines
 
 
-def _chain(kind: str, entry: dict[str, Any]) -> list[str]:
+def _chain(kind: str, entry: ProtectedEntry) -> list[str]:
     """Return what is kept, and what leads to its being kept."""
     first = f"{KINDS[kind].name} {KINDS[kind].id_of(entry)}"
     if kind == "experiments":
-        first += f" {cut(entry['name'], NAME)}"
+        first += f" {cut(KINDS[kind].name_of(entry), NAME)}"
     links = [via if via.startswith(_NAMES_IDS) else cut(via, NAME * 2) for via in entry["via"]]
     return [first, *links]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mlflow_gc.plan.document import Plan, counts_of
 from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import plan_summary, policy_sentences
 from mlflow_gc.render.common.escape import plain
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
+def summary(plan: Plan, console: Console, *, path: str) -> None:
     """Print what a report found: the numbers, where most of it is, and the next command."""
     state = applicability(plan)
     plan_summary.headline(plan, console, state)
@@ -28,7 +29,7 @@ def summary(plan: dict[str, Any], console: Console, *, path: str) -> None:
 
 
 def show(
-    plan: dict[str, Any],
+    plan: Plan,
     console: Console,
     *,
     path: str,
@@ -61,10 +62,10 @@ def show(
     plan_summary.footer(plan, console, state, path=path, steps=steps)
 
 
-def question(plan: dict[str, Any]) -> str:
+def question(plan: Plan) -> str:
     """Return what prune asks before it applies a plan made on the spot."""
     counts = ", ".join(
-        f"{plan['summary'][kind]['delete']:,} {words}"
+        f"{counts_of(plan, kind)['delete']:,} {words}"
         for kind, (_, words) in plan_summary.kinds(plan)
     )
     irreversible = plan["summary"]["irreversible"]

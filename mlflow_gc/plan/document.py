@@ -1,0 +1,380 @@
+"""The plan document, as types.
+
+Names and meanings are those of ``schemas/prune-plan.v1.schema.json``; a test compares the two.  Times
+are RFC 3339 in UTC.  A plan from a file has these types once its schema was validated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, final
+
+from mlflow_gc.domain.kinds import KINDS
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
+
+Json = dict[str, Any]
+"""A JSON object of another document, or one of which only a part is known."""
+Fields = Mapping[str, Any]
+"""An entry of any kind; its fields are looked up by the names that its kind gives."""
+
+
+class ExperimentExpectations(TypedDict):
+    """Preconditions of an experiment."""
+
+    name: str
+    lifecycle_stage: str
+    creation_time: str | None
+    last_update_time: str | None
+    artifact_location: str
+    tags_digest: str
+    trash_assessments_digest: NotRequired[str]
+
+
+class RunExpectations(TypedDict):
+    """Preconditions of a run.  Plans of older versions lack the last four."""
+
+    experiment_id: str
+    lifecycle_stage: str
+    status: str
+    start_time: str | None
+    end_time: str | None
+    last_activity_time: str | None
+    artifact_uri: str
+    tags_digest: str
+    metric_count: NotRequired[int]
+    content_digest: NotRequired[str]
+    traces_digest: NotRequired[str]
+    assessments_digest: NotRequired[str]
+
+
+class ModelVersionExpectations(TypedDict):
+    """Preconditions of a model version."""
+
+    creation_timestamp: str | None
+    last_updated_timestamp: str | None
+    current_stage: str | None
+    aliases: list[str]
+    run_id: str
+    source: str
+    tags_digest: str
+
+
+class RegisteredModelExpectations(TypedDict):
+    """Preconditions of a registered model."""
+
+    creation_timestamp: str | None
+    last_updated_timestamp: str | None
+    tags_digest: str
+
+
+class _Deletion(TypedDict):
+    reversible: bool
+    reasons: list[str]
+
+
+@final
+class ExperimentEntry(_Deletion):
+    """An experiment to delete."""
+
+    experiment_id: str
+    name: str
+    creation_time: str | None
+    last_update_time: str | None
+    last_activity_time: str | None
+    run_count: int
+    expect: ExperimentExpectations
+
+
+@final
+class RunEntry(_Deletion):
+    """A run to delete."""
+
+    run_id: str
+    run_name: str
+    experiment_id: str
+    experiment_name: str
+    user_id: str
+    status: str
+    start_time: str | None
+    end_time: str | None
+    last_activity_time: str | None
+    parent_run_id: str | None
+    expect: RunExpectations
+
+
+@final
+class ModelVersionEntry(_Deletion):
+    """A model version to delete, with all that the server forgets when it is deleted."""
+
+    name: str
+    version: str
+    creation_timestamp: str | None
+    last_updated_timestamp: str | None
+    current_stage: str | None
+    run_id: str
+    source: str
+    description: str
+    tags: dict[str, str]
+    expect: ModelVersionExpectations
+
+
+@final
+class RegisteredModelEntry(_Deletion):
+    """A registered model to delete."""
+
+    name: str
+    creation_timestamp: str | None
+    last_updated_timestamp: str | None
+    description: str
+    tags: dict[str, str]
+    expect: RegisteredModelExpectations
+
+
+Entry = ExperimentEntry | RunEntry | ModelVersionEntry | RegisteredModelEntry
+"""Something to delete."""
+E = TypeVar("E", bound=Entry)
+"""Entries of one kind."""
+
+
+class Protection(TypedDict):
+    """Why something stale is retained: the code of a reason, and the chain that leads to it."""
+
+    reason: str
+    via: list[str]
+
+
+@final
+class ProtectedExperiment(Protection):
+    """An experiment that is stale and retained."""
+
+    experiment_id: str
+    name: str
+
+
+@final
+class ProtectedRun(Protection):
+    """A run that is stale and retained."""
+
+    run_id: str
+    run_name: str
+    experiment_id: str
+
+
+@final
+class ProtectedModelVersion(Protection):
+    """A model version that is stale and retained."""
+
+    name: str
+    version: str
+
+
+@final
+class ProtectedRegisteredModel(Protection):
+    """A registered model that is stale and retained."""
+
+    name: str
+
+
+ProtectedEntry = (
+    ProtectedExperiment | ProtectedRun | ProtectedModelVersion | ProtectedRegisteredModel
+)
+"""Something that is stale and retained."""
+
+
+class ProtectedLists(TypedDict):
+    """What is stale and retained, by kind."""
+
+    experiments: Sequence[ProtectedExperiment]
+    runs: Sequence[ProtectedRun]
+    model_versions: Sequence[ProtectedModelVersion]
+    registered_models: Sequence[ProtectedRegisteredModel]
+
+
+class Tool(TypedDict):
+    """What wrote the plan."""
+
+    name: str
+    version: str
+
+
+class Server(TypedDict):
+    """Which server was read, and how."""
+
+    tracking_uri: str
+    registry_uri: str
+    mlflow_version: str | None
+    workspace: str | None
+    identity: str
+    read_from: NotRequired[str]
+
+
+class PolicySource(TypedDict):
+    """Which policy file was read; None twice when there was none."""
+
+    path: str | None
+    digest: str | None
+
+
+class DiagnosticEntry(TypedDict):
+    """Something about the scan or the plan that people should know."""
+
+    code: str
+    message: str
+
+
+class Counts(TypedDict):
+    """How many of a kind were scanned, and what was decided."""
+
+    scanned: int
+    stale: int
+    protected: int
+    delete: int
+
+
+class Summary(TypedDict):
+    """Counts by kind; how many deletions cannot be undone."""
+
+    experiments: Counts
+    runs: Counts
+    model_versions: Counts
+    registered_models: Counts
+    irreversible: int
+
+
+class AgeCounts(TypedDict):
+    """How many of a kind are in each interval of age, by what was decided."""
+
+    delete: list[int]
+    protected: list[int]
+    fresh: list[int]
+
+
+class Ages(TypedDict):
+    """Counts by age, by kind."""
+
+    experiments: AgeCounts
+    runs: AgeCounts
+    model_versions: AgeCounts
+    registered_models: AgeCounts
+
+
+class Shares(TypedDict):
+    """How many are deleted, protected and fresh."""
+
+    delete: int
+    protected: int
+    fresh: int
+
+
+class ExperimentShares(Shares):
+    """What was decided for the runs of an experiment."""
+
+    experiment_id: str
+    name: str
+
+
+class ModelShares(Shares):
+    """What was decided for the versions of a registered model."""
+
+    name: str
+
+
+class Statistics(TypedDict):
+    """Numbers for charts; the bounds of age are in days."""
+
+    age_bounds_days: list[int]
+    ages: Ages
+    by_experiment: list[ExperimentShares]
+    by_model: list[ModelShares]
+
+
+class KeepLast(TypedDict):
+    """How many of the newest are retained, in each experiment and of each model."""
+
+    runs: int
+    model_versions: int
+
+
+class GuardsDocument(TypedDict):
+    """Above what the plan cannot be applied."""
+
+    max_deletions: dict[str, int]
+    max_share_percent: dict[str, int]
+
+
+class PolicyDocument(TypedDict):
+    """The policy that was applied, with all its defaults.  Durations are as in a policy file."""
+
+    ttl_days: int | None
+    cutoff: str | None
+    keep_tag: str
+    run_statuses: list[str]
+    sensible_since: str
+    min_age: str
+    keep_last: KeepLast
+    evaluation_runs: str
+    free_experiment_names: NotRequired[bool]
+    guards: GuardsDocument
+    expire_after: str
+    accept_partial_view: bool
+    max_scan_duration: str
+    max_clock_skew: str
+    default: Json
+    rules: list[Json]
+    time_zone: str
+    owners_may_shorten: bool
+    owners_may_shorten_irreversible: NotRequired[bool]
+    owners_shortest_ttl: NotRequired[str]
+    grace: str
+
+
+_Schema = TypedDict("_Schema", {"$schema": str})
+
+
+class Plan(_Schema):
+    """A prune plan."""
+
+    format: str
+    format_version: str
+    plan_id: str
+    created_at: str
+    as_of: str
+    expires_at: str | None
+    tool: Tool
+    server: Server
+    policy: PolicyDocument
+    policy_source: NotRequired[PolicySource]
+    complete: bool
+    applyable: bool
+    diagnostics: list[DiagnosticEntry]
+    summary: Summary
+    statistics: NotRequired[Statistics]
+    experiments: Sequence[ExperimentEntry]
+    runs: Sequence[RunEntry]
+    model_versions: Sequence[ModelVersionEntry]
+    registered_models: Sequence[RegisteredModelEntry]
+    protected: ProtectedLists
+
+
+def deletions_of(plan: Plan, kind: str) -> Sequence[Entry]:
+    """Return what a plan deletes of one kind, by the name of its list."""
+    return cast("Sequence[Entry]", cast("Mapping[str, Any]", plan)[kind])
+
+
+def protected_of(plan: Plan, kind: str) -> Sequence[ProtectedEntry]:
+    """Return what a plan protects of one kind, by the name of its list."""
+    return cast("Sequence[ProtectedEntry]", cast("Mapping[str, Any]", plan["protected"])[kind])
+
+
+def counts_of(plan: Plan, kind: str) -> Counts:
+    """Return the numbers of one kind, by the name of its list."""
+    return cast("Counts", cast("Mapping[str, Any]", plan["summary"])[kind])
+
+
+def all_deletions(plan: Plan) -> Iterator[tuple[str, Entry]]:
+    """Yield what a plan deletes, with the name of its list, in the order of the plan."""
+    for kind in KINDS:
+        for entry in deletions_of(plan, kind):
+            yield kind, entry
