@@ -9,6 +9,7 @@ from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import GONE, Finding
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import format_ms, now_ms
+from mlflow_gc.plan.builder import protection_of
 from mlflow_gc.plan.document import Json, Plan, deletions_of
 from mlflow_gc.plan.schema import CHECK_SCHEMA_ID
 
@@ -77,7 +78,7 @@ def _entities(
                 "code": finding.code,
                 "detail": finding.detail,
                 "changes": list(finding.changes),
-                "protection": finding.protection,
+                "protection": finding.protection and protection_of(finding.protection),
             }
         )
     return found

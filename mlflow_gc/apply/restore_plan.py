@@ -418,7 +418,7 @@ class OldTrash:
         return {
             run_id: finding
             for run_id, finding in found.items()
-            if run_id not in old and _via(finding)[:1] not in [[f"run {i}"] for i in old]
+            if run_id not in old and _first_run(finding) not in old
         }
 
     def _all_of(self, runs: Sequence[Run]) -> dict[str, Run]:
@@ -432,17 +432,16 @@ class OldTrash:
 
     def _was_protected(self, run_id: str, finding: Finding) -> bool:
         """Tell whether what protects a run did so when its experiment was deleted."""
-        if run_id in self._registered and self._registered[run_id] == _via(finding):
+        protection = finding.protection
+        if protection is None:
+            return False
+        if self._registered.get(run_id) == list(protection.chain):
             return True
-        first = next(iter(_via(finding)), "")
-        if (
-            finding.protection is None
-            or finding.protection["reason"] != Reason.TREE.value
-            or first[:4] != "run "
-        ):
+        relative = _first_run(finding)
+        if protection.reason is not Reason.TREE or relative is None:
             return False
         # A run in the trash gets no other parent.  Who is nested in it may have come since.
-        return not self._is_nested_in(first[4:], run_id)
+        return not self._is_nested_in(relative, run_id)
 
     def _is_nested_in(self, run_id: str, other_id: str) -> bool:
         """Tell whether a run is nested in another one, at whatever depth."""
@@ -484,8 +483,10 @@ class OldTrash:
         return found is not None and found.lifecycle_stage == "active"
 
 
-def _via(finding: Finding) -> list[str]:
-    return finding.protection["via"] if finding.protection else []
+def _first_run(finding: Finding) -> str | None:
+    """Return the run through which something is protected, if it is a run."""
+    first = next(iter(finding.protection.via), None) if finding.protection else None
+    return first.id if first and first.kind == "run" else None
 
 
 def _assessed(runs: Iterable[Run]) -> dict[str, Finding]:

@@ -243,7 +243,7 @@ def _experiment_entry(
         "last_activity_time": time_or_none(newest),
         "run_count": count,
         "reversible": decision.reversible,
-        "reasons": list(decision.reasons),
+        "reasons": list(decision.why),
         "expect": expect_experiment(experiment, assessed_runs),
     }
 
@@ -263,7 +263,7 @@ def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> RunEntry:
         "last_activity_time": expected["last_activity_time"],
         "parent_run_id": run.parent_run_id,
         "reversible": decision.reversible,
-        "reasons": list(decision.reasons),
+        "reasons": list(decision.why),
         "expect": expected,
     }
 
@@ -282,7 +282,7 @@ def _version_entry(version: ModelVersion, decision: Decision) -> ModelVersionEnt
         "description": version.description,
         "tags": dict(sorted(version.tags.items())),
         "reversible": decision.reversible,
-        "reasons": list(decision.reasons),
+        "reasons": list(decision.why),
         "expect": expect_model_version(version, ()),
     }
 
@@ -295,7 +295,7 @@ def _model_entry(model: RegisteredModel, decision: Decision) -> RegisteredModelE
         "description": model.description,
         "tags": dict(sorted(model.tags.items())),
         "reversible": decision.reversible,
-        "reasons": list(decision.reasons),
+        "reasons": list(decision.why),
         "expect": expect_registered_model(model),
     }
 
@@ -305,7 +305,7 @@ def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
         {
             "experiment_id": e,
             "name": inventory.experiments[e].name,
-            **_why(decisions.experiments[e]),
+            **protection_of(decisions.experiments[e]),
         }
         for e in _kept(decisions.experiments, key=_experiment_order)
     )
@@ -314,16 +314,16 @@ def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
             "run_id": r,
             "run_name": inventory.runs[r].run_name,
             "experiment_id": inventory.runs[r].experiment_id,
-            **_why(decisions.runs[r]),
+            **protection_of(decisions.runs[r]),
         }
         for r in _runs_in_order(inventory, decisions, Verdict.PROTECT)
     )
     versions: Entries[ProtectedModelVersion] = Entries.of(
-        {"name": name, "version": version, **_why(decisions.model_versions[name, version])}
+        {"name": name, "version": version, **protection_of(decisions.model_versions[name, version])}
         for name, version in _kept(decisions.model_versions, key=_version_order)
     )
     models: Entries[ProtectedRegisteredModel] = Entries.of(
-        {"name": name, **_why(decisions.registered_models[name])}
+        {"name": name, **protection_of(decisions.registered_models[name])}
         for name in _kept(decisions.registered_models, key=str)
     )
     return {
@@ -338,8 +338,9 @@ def _kept(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
     return sorted((k for k, d in decisions.items() if d.verdict is Verdict.PROTECT), key=key)
 
 
-def _why(decision: Decision) -> Protection:
+def protection_of(decision: Decision) -> Protection:
+    """Return why something is retained, as a plan holds it."""
     return {
         "reason": decision.reason.value if decision.reason else "",
-        "via": list(decision.via),
+        "via": list(decision.chain),
     }

@@ -9,11 +9,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import eq
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
 import orjson
 
-Document = dict[str, Any]
 T = TypeVar("T")
 
 BETWEEN = b",\n"

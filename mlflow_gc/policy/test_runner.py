@@ -380,7 +380,7 @@ def _holds(wanted: Json, found: Explanation) -> bool:
     reason = wanted.get("reason")
     if reason is None or reason in _CODES:
         return reason in {None, found.code, *found.decision.also}
-    return any(reason in each for each in (*found.decision.reasons, *found.via))
+    return any(reason in each for each in (*found.decision.why, *found.via))
 
 
 def _wanted(wanted: Json) -> str:
@@ -393,5 +393,5 @@ def _wanted(wanted: Json) -> str:
 
 
 def _found(found: Explanation) -> str:
-    why = "; ".join(found.decision.reasons) if found.goes else ", ".join([found.code, *found.via])
+    why = "; ".join(found.decision.why) if found.goes else ", ".join([found.code, *found.via])
     return f"{'delete' if found.goes else 'keep'} ({why}) by rule {found.rule.name}"

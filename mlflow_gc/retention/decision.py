@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 
+from mlflow_gc.domain.reasons import DeleteReason, Link
+
 
 class Verdict(Enum):
     """What becomes of an entity."""
@@ -103,26 +105,40 @@ class Decision:
     Attributes:
         verdict: delete, protect or fresh.
         reason: why it is kept; None unless protected.
-        via: the chain that leads to what protects it, nearest first, for people.
-        reasons: why it goes, for people; empty unless deleted.
+        via: the chain that leads to what protects it, nearest first.
+        reasons: why it is deleted; empty unless it is.
         reversible: whether MLflow can bring it back, if deleted.
         also: the other keep rules that keep it.
     """
 
     verdict: Verdict
     reason: Reason | None = None
-    via: tuple[str, ...] = ()
-    reasons: tuple[str, ...] = ()
+    via: tuple[Link, ...] = ()
+    reasons: tuple[DeleteReason, ...] = ()
     reversible: bool = True
     also: tuple[Reason, ...] = ()
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """What leads to what protects it, as a plan writes it."""
+        return tuple(map(str, self.via))
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """Why it is deleted, as a plan writes it."""
+        return tuple(map(str, self.reasons))
 
 
 FRESH = Decision(Verdict.FRESH)
 
 
-def protect(reason: Reason, *via: str) -> Decision:
-    """Return a decision to keep something old."""
-    return Decision(Verdict.PROTECT, reason, via)
+def protect(reason: Reason, *via: Link | str) -> Decision:
+    """Return a decision to retain something stale; text in the chain names nothing."""
+    return Decision(Verdict.PROTECT, reason, _links(via))
+
+
+def _links(via: Sequence[Link | str]) -> tuple[Link, ...]:
+    return tuple(Link(note=link) if isinstance(link, str) else link for link in via)
 
 
 def protect_by_rules(kept: Sequence[tuple[str, str]], rule_name: str) -> Decision:
@@ -133,14 +149,14 @@ def protect_by_rules(kept: Sequence[tuple[str, str]], rule_name: str) -> Decisio
         rule_name: of the policy's rule they stand in.
     """
     first, *others = (Reason(f"keep_{rule}") for rule, _ in kept)
-    via = (*(words for _, words in kept), f"rule {rule_name}")
-    return Decision(Verdict.PROTECT, first, via, also=tuple(others))
+    via = tuple(Link(note=words) for _, words in kept)
+    return Decision(Verdict.PROTECT, first, (*via, Link("rule", rule_name)), also=tuple(others))
 
 
 @lru_cache(maxsize=100_000)
-def delete(*reasons: str, reversible: bool = True) -> Decision:
-    """Return a decision to delete; one for all that go for the same reasons."""
-    return Decision(Verdict.DELETE, reasons=reasons, reversible=reversible)
+def delete(*reasons: DeleteReason | None, reversible: bool = True) -> Decision:
+    """Return a decision to delete; the same one for the same reasons, of which None is none."""
+    return Decision(Verdict.DELETE, reasons=tuple(filter(None, reasons)), reversible=reversible)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from mlflow_gc.domain.entities import UNPROBED, Experiment, Inventory, Probe
+from mlflow_gc.domain.reasons import NOT_CHANGED, Inactivity, Link
 from mlflow_gc.domain.source_references import location, parent_locations
-from mlflow_gc.retention.age import days_before, show
+from mlflow_gc.retention.age import show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver
@@ -101,14 +102,12 @@ def _decide(
     content = {0: "has no runs", 1: "its only run is deleted"}.get(
         count, f"all its {count} runs are deleted"
     )
-    days = days_before(latest, policy.as_of_ms)
-    irreversible = (
-        f"IRREVERSIBLE: assessments of {_runs(lost)} in its trash are deleted permanently"
-        if lost
-        else ""
-    )
-    reasons = filter(None, (content, f"not changed for {days}", age.by, irreversible))
-    return delete(*reasons, reversible=not lost)
+    inactivity = Inactivity.since(latest, policy.as_of_ms, NOT_CHANGED)
+    irreversible = None
+    if lost:
+        whose = Link("run", min(lost), _and_more(lost))
+        irreversible = f"IRREVERSIBLE: assessments of {whose} in its trash are deleted permanently"
+    return delete(content, inactivity, age.by, irreversible, reversible=not lost)
 
 
 def _content(experiment_id: str, facts: _Facts, cutoff_ms: int, policy: Policy) -> Decision | None:
@@ -116,12 +115,12 @@ def _content(experiment_id: str, facts: _Facts, cutoff_ms: int, policy: Policy) 
     if experiment_id in facts.kept_run:
         run_id, kept = facts.kept_run[experiment_id]
         reason = kept.reason.value if kept.reason else ""
-        return protect(Reason.LIVE_RUN, f"run {run_id}", reason, *kept.via)
+        return protect(Reason.LIVE_RUN, Link("run", run_id), reason, *kept.via)
     if version := facts.version_inside.get(experiment_id):
-        return protect(Reason.REGISTERED_MODEL, f"model_version {version}")
+        return protect(Reason.REGISTERED_MODEL, Link("model_version", version))
     # Emptying the trash (mlflow gc) later takes these with the experiment, without an undo.
     if model_id := facts.logged_model.get(experiment_id):
-        return protect(Reason.HAS_LOGGED_MODELS, f"logged_model {model_id}")
+        return protect(Reason.HAS_LOGGED_MODELS, Link("logged_model", model_id))
     return _probed(facts.probes.get(experiment_id), cutoff_ms, policy)
 
 
@@ -146,27 +145,26 @@ def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | N
     if probe.has_traces:
         return protect(Reason.HAS_TRACES)
     if probe.unseen_run:
-        return protect(Reason.LIVE_RUN, f"run {probe.unseen_run}", "appeared during the scan")
+        return protect(Reason.LIVE_RUN, Link("run", probe.unseen_run), "appeared during the scan")
     # Deleting an experiment deletes the runs in its trash again, and their assessments.
     if probe.assessed_runs and not policy.delete_evaluations:
         whose = "its" if len(probe.assessed_runs) == 1 else "their"
         return protect(
             Reason.GENAI_EVALUATE,
-            f"deleted {_runs(probe.assessed_runs)}",
+            Link("deleted run", min(probe.assessed_runs), _and_more(probe.assessed_runs)),
             f"{whose} assessments would be lost permanently",
         )
     if probe.newest_deleted_run:
         run_id, active_ms = probe.newest_deleted_run
         if active_ms >= cutoff_ms or policy.is_too_young(active_ms):
-            return protect(Reason.RECENT_TRASH, f"deleted run {run_id}")
+            return protect(Reason.RECENT_TRASH, Link("deleted run", run_id))
     if probe.contents:
         return protect(Reason.HAS_CONTENTS, *probe.contents)
     return None
 
 
-def _runs(run_ids: Collection[str]) -> str:
-    more = f" and {len(run_ids) - 1:,} more" if len(run_ids) > 1 else ""
-    return f"run {min(run_ids)}{more}"
+def _and_more(run_ids: Collection[str]) -> str:
+    return f"and {len(run_ids) - 1:,} more" if len(run_ids) > 1 else ""
 
 
 def _versions_inside(inventory: Inventory) -> dict[str, str]:

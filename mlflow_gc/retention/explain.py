@@ -53,8 +53,10 @@ class Explanation:
 
     @property
     def via(self) -> tuple[str, ...]:
-        """What leads to its being kept, for people."""
-        return (self.age.by or "the default",) if self.code == NEVER else self.decision.via
+        """The chain that leads to what protects it, as a plan writes it."""
+        if self.code == NEVER:
+            return (str(self.age.by or "the default"),)
+        return self.decision.chain
 
 
 def explain(

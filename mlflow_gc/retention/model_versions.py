@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from heapq import nlargest
 
 from mlflow_gc.domain.entities import Inventory, ModelVersion, RegisteredModel
+from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link
 from mlflow_gc.domain.source_references import copied_from, copied_from_alias
-from mlflow_gc.retention.age import days_before, show
+from mlflow_gc.retention.age import show
 from mlflow_gc.retention.decision import (
     FRESH,
     Decision,
@@ -120,12 +121,12 @@ def _decide(
         return kept_by
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
-    words = (
-        f"not updated for {days_before(version.active_ms, policy.as_of_ms)}",
+    return delete(
+        Inactivity.since(version.active_ms, policy.as_of_ms, NOT_UPDATED),
         "stage None, no alias, not the highest version",
         age.by,
+        reversible=False,
     )
-    return delete(*filter(None, words), reversible=False)
 
 
 def _protected(
@@ -136,28 +137,30 @@ def _protected(
 ) -> Decision | None:
     if model is None:
         # Aliases and tags live there; without it nobody knows whether this is the champion.
-        return protect(Reason.UNKNOWN_MODEL, f"registered_model {version.name} was not listed")
+        return protect(
+            Reason.UNKNOWN_MODEL, Link("registered_model", version.name, "was not listed")
+        )
     kept_by = policy.kept_by(version.tags) or policy.kept_by(
-        model.tags, f"registered_model {model.name}"
+        model.tags, Link("registered_model", model.name)
     )
     if kept_by:
         return kept_by
     if aliases := model.aliases.get(version.version):
-        return protect(Reason.ALIAS, *(f"alias {alias}" for alias in aliases))
+        return protect(Reason.ALIAS, *(Link("alias", alias) for alias in aliases))
     if version.current_stage != _NO_STAGE:
-        return protect(Reason.STAGE, f"stage {version.current_stage}")
+        return protect(Reason.STAGE, Link("stage", str(version.current_stage)))
     # Servers before 2.21 list prompts like models; deleting a version deletes the prompt's text.
     if is_prompt(version.tags) or is_prompt(model.tags):
-        return protect(Reason.PROMPT, f"registered_model {version.name} is a prompt")
+        return protect(Reason.PROMPT, Link("registered_model", version.name, "is a prompt"))
     # ``models:/m/latest`` and ``models:/m/<stage>`` mean the highest version: deleting it hands
     # its users another one without a word.
     if role := roles.highest.get((version.name, version.version)):
         return protect(Reason.HIGHEST_VERSION, role)
     if copy := roles.copies.get((version.name, version.version)):
-        return protect(Reason.COPIED, f"model_version {copy}")
+        return protect(Reason.COPIED, Link("model_version", copy))
     if (version.name, version.version) in roles.last:
         words = f"one of the newest {policy.keep_last_versions} versions"
-        return protect(Reason.KEEP_LAST, words, f"registered_model {version.name}")
+        return protect(Reason.KEEP_LAST, words, Link("registered_model", version.name))
     if policy.is_too_young(version.active_ms):
         return protect(Reason.MIN_AGE, show("last change", version.active_ms))
     return None
@@ -165,7 +168,7 @@ def _protected(
 
 def refused_name(name: str) -> Decision:
     """Return the decision on what the server would not delete."""
-    return protect(Reason.REFUSED_NAME, f"registered_model {name}")
+    return protect(Reason.REFUSED_NAME, Link("registered_model", name))
 
 
 def is_prompt(tags: Mapping[str, str]) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
 
 from mlflow_gc.domain.entities import Diagnostic, Inventory
+from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import DELETE_AFTER, KEEP, TTL, is_misspelt
 from mlflow_gc.domain.timestamps import parse_duration, parse_time
 
@@ -29,12 +30,12 @@ class Wish:
     """What a tag asks for.
 
     Attributes:
-        text: ``tag mlflow_gc.ttl=90d``, for people.
+        tag: that asks for it.
         ttl_ms: an age; None for never.
         is_malformed: nobody knows what it asks for.
     """
 
-    text: str
+    tag: Link
     ttl_ms: int | None = None
     is_malformed: bool = False
 
@@ -66,15 +67,15 @@ def wished_ttl(tags: Mapping[str, str]) -> Wish | None:
     value = tags.get(TTL)
     if value is None:
         return None
-    text = f"tag {TTL}={value}"
+    tag = Link("tag", f"{TTL}={value}")
     if value.strip() == "never":
-        return Wish(text)
+        return Wish(tag)
     try:
         ttl_ms = parse_duration(value.strip())
     except ValueError:
         ttl_ms = 0
     # An age of zero is no age: everything would be stale at once.
-    return Wish(text, ttl_ms, is_malformed=not ttl_ms)
+    return Wish(tag, ttl_ms, is_malformed=not ttl_ms)
 
 
 def delete_after_ms(tags: Mapping[str, str], zone: tzinfo) -> int | None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.timestamps import (
     DAY_MS,
@@ -211,17 +212,19 @@ class Policy:
             tags, self.keep_tag, as_of_ms=self.as_of_ms, zone=self.zone
         )
 
-    def kept_by(self, tags: Mapping[str, str], *carrier: str) -> Decision | None:
+    def kept_by(self, tags: Mapping[str, str], *carrier: Link) -> Decision | None:
         """Return why the tags of something keep it and all that is in it, or None.
 
         Args:
             tags: of the thing itself, or of what it is in.
-            carrier: what carries them, for people, where that is not the thing itself.
+            carrier: what carries them, where that is not the thing itself.
         """
         if self.keeps(tags):
-            return protect(Reason.KEEP_TAG, *carrier, f"tag {self.keep_tag}={tags[self.keep_tag]}")
+            return protect(
+                Reason.KEEP_TAG, *carrier, Link("tag", f"{self.keep_tag}={tags[self.keep_tag]}")
+            )
         if key := owner_tags.misspelt_key(tags):
-            return protect(Reason.MALFORMED_TAG, *carrier, f"tag {key}={tags[key]}")
+            return protect(Reason.MALFORMED_TAG, *carrier, Link("tag", f"{key}={tags[key]}"))
         return None
 
     def to_document(self) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mlflow_gc.domain.entities import Inventory, RegisteredModel
-from mlflow_gc.retention.age import days_before, show
+from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link
+from mlflow_gc.retention.age import show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.model_versions import is_prompt, refused_name
 from mlflow_gc.retention.policy import Policy
@@ -51,13 +52,13 @@ def _decide(model: RegisteredModel, resolver: RuleResolver, policy: Policy) -> D
     if doubts:
         return protect(Reason.UNKNOWN_TIME, *doubts)
     if is_prompt(model.tags):
-        return protect(Reason.PROMPT, f"registered_model {model.name} is a prompt")
+        return protect(Reason.PROMPT, Link("registered_model", model.name, "is a prompt"))
     if model.aliases:
         aliases = sorted(alias for names in model.aliases.values() for alias in names)
-        return protect(Reason.ALIAS, *(f"alias {alias}" for alias in aliases))
+        return protect(Reason.ALIAS, *(Link("alias", alias) for alias in aliases))
     if policy.is_too_young(newest):
         return protect(Reason.MIN_AGE, show("last change", newest))
     if waiting := in_grace(model.tags, newest, policy):
         return waiting
-    words = ("has no versions", f"not updated for {days_before(newest, policy.as_of_ms)}", age.by)
-    return delete(*filter(None, words), reversible=False)
+    inactivity = Inactivity.since(newest, policy.as_of_ms, NOT_UPDATED)
+    return delete("has no versions", inactivity, age.by, reversible=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
+from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.timestamps import format_duration
 from mlflow_gc.retention.owner_tags import wished_ttl
 from mlflow_gc.retention.policy import Policy
@@ -18,14 +19,14 @@ class Age:
 
     Attributes:
         ms: the age; None for never.
-        by: who says so, for people: empty for the default rule.
+        by: the tag or rule that says so; None for the default rule.
         malformed: a tag that should say so and cannot be understood, or None.
         ignored: a tag that asks for less and may not, and why, for people; empty for none.
     """
 
     ms: int | None
-    by: str = ""
-    malformed: str | None = None
+    by: Link | None = None
+    malformed: Link | None = None
     ignored: str = ""
 
 
@@ -113,7 +114,7 @@ class RuleResolver:
         tags = (run.tags, experiment.tags if experiment else {})
         by = _by(rule, self._policy)
         if run.status in TERMINAL_STATUSES and run.status not in rule.statuses:
-            by = f"status {run.status} is not among the statuses of {by or 'the default'}"
+            by = Link("status", run.status, f"is not among the statuses of {by or 'the default'}")
         return self._age(by, limit, *tags, no_less=obstacle), limit
 
     def age_of_experiment(
@@ -158,7 +159,7 @@ class RuleResolver:
             return "the deletion is irreversible, and owners.may_shorten_irreversible is false"
         return ""
 
-    def _age(self, by: str, ms: int | None, *tags: Mapping[str, str], no_less: str) -> Age:
+    def _age(self, by: Link | None, ms: int | None, *tags: Mapping[str, str], no_less: str) -> Age:
         """Return the age from which something is stale.
 
         Args:
@@ -174,20 +175,22 @@ class RuleResolver:
             if wish is None:
                 continue
             if wish.is_malformed:
-                return Age(None, wish.text, malformed=wish.text)
+                return Age(None, wish.tag, malformed=wish.tag)
             if wish.ttl_ms is None or (ms is not None and wish.ttl_ms >= ms):
-                return Age(wish.ttl_ms, wish.text)
+                return Age(wish.ttl_ms, wish.tag)
             # "never" in a policy is final: an owner can shorten an age, not switch deletion on.
             why = "the policy says never" if ms is None else no_less
             if not why and ms is not None and floor_ms < ms:
                 if wish.ttl_ms >= floor_ms:
-                    return Age(wish.ttl_ms, wish.text)
+                    return Age(wish.ttl_ms, wish.tag)
                 shortest = format_duration(floor_ms)
-                return Age(floor_ms, f"{wish.text}, raised to owners.shortest_ttl {shortest}")
+                return Age(
+                    floor_ms, replace(wish.tag, note=f", raised to owners.shortest_ttl {shortest}")
+                )
             why = why or f"owners.shortest_ttl is {format_duration(floor_ms)}"
-            ignored = ignored or f"{wish.text}: {why}"
+            ignored = ignored or f"{wish.tag}: {why}"
         return Age(ms, by, ignored=ignored)
 
 
-def _by(rule: Rule, policy: Policy) -> str:
-    return "" if rule is policy.default else f"rule {rule.name}"
+def _by(rule: Rule, policy: Policy) -> Link | None:
+    return None if rule is policy.default else Link("rule", rule.name)

@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 
 from mlflow_gc.domain.entities import Inventory, Run
+from mlflow_gc.domain.reasons import Link
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 
 
@@ -41,11 +42,11 @@ def spread(inventory: Inventory, decisions: Mapping[str, Decision]) -> dict[str,
     return result
 
 
-def _chain(root: Run, decision: Decision) -> tuple[str, ...]:
+def _chain(root: Run, decision: Decision) -> tuple[Link | str, ...]:
     if decision.verdict is Verdict.FRESH:
-        return (f"run {root.run_id}", f"{root.status}, not stale")
+        return (Link("run", root.run_id), f"{root.status}, not stale")
     reason = decision.reason.value if decision.reason else ""
-    return (f"run {root.run_id}", *(decision.via or (reason,)))
+    return (Link("run", root.run_id), *(decision.via or (reason,)))
 
 
 def _neighbours(inventory: Inventory) -> dict[str, list[tuple[str, Reason]]]:

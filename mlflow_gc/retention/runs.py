@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
+from mlflow_gc.domain.reasons import NO_ACTIVITY, NO_SIGN_OF_LIFE, Inactivity, Link
 from mlflow_gc.domain.source_references import (
     location,
     logged_model_ids,
@@ -15,7 +16,7 @@ from mlflow_gc.domain.source_references import (
     possible_run_ids,
     run_ids_in_model,
 )
-from mlflow_gc.retention.age import days_before, show
+from mlflow_gc.retention.age import show
 from mlflow_gc.retention.decision import (
     FRESH,
     Decision,
@@ -200,7 +201,7 @@ def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> 
         return None if policy.grace_ms is None else protect(Reason.GRACE, "not marked yet")
     after = delete_after_ms(tags, policy.zone)
     if after is None:
-        return protect(Reason.MALFORMED_TAG, f"tag {DELETE_AFTER}={tags[DELETE_AFTER]}")
+        return protect(Reason.MALFORMED_TAG, Link("tag", f"{DELETE_AFTER}={tags[DELETE_AFTER]}"))
     if policy.grace_ms and is_outdated(after, active_ms, policy.grace_ms):
         return protect(Reason.GRACE, "marked before its last activity")
     if after > policy.as_of_ms:
@@ -215,8 +216,8 @@ def _declared(
     if kept_by := policy.kept_by(run.tags):
         return kept_by
     if experiment is None:
-        return protect(Reason.NOT_SEEN, f"experiment {run.experiment_id} was not listed")
-    where = f"experiment {experiment.experiment_id} {experiment.name}"
+        return protect(Reason.NOT_SEEN, Link("experiment", run.experiment_id, "was not listed"))
+    where = Link("experiment", experiment.experiment_id, experiment.name)
     if kept_by := policy.kept_by(experiment.tags, where):
         return kept_by
     if version:
@@ -259,9 +260,8 @@ def _by_age(
         return protect(Reason.UNKNOWN_TIME, *doubts)
     if policy.is_too_young(last):
         return protect(Reason.MIN_AGE, show("last activity", last))
-    sign = "activity" if is_over else "sign of life"
-    days = days_before(last, policy.as_of_ms)
-    return delete(*filter(None, (f"{run.status}, no {sign} for {days}", age.by)))
+    sign = NO_ACTIVITY if is_over else NO_SIGN_OF_LIFE
+    return delete(Inactivity.since(last, policy.as_of_ms, sign, run.status), age.by)
 
 
 def newest_activity(run: Run, experiment: Experiment | None, policy: Policy) -> int | None:
@@ -318,7 +318,7 @@ def _last_ones(
             decision.verdict is Verdict.DELETE
             and (run.start_time or 0) >= borders[run.experiment_id]
         ):
-            where = f"experiment {run.experiment_id}"
+            where = Link("experiment", run.experiment_id)
             kept[run_id] = protect(
                 Reason.KEEP_LAST, f"one of the newest {policy.keep_last_runs} runs", where
             )
@@ -346,9 +346,9 @@ def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
     by_location = _by_location(inventory.runs.values())
     # Sorted, so that of several versions always the same one is named: the newest.
     own = [(v, _standing(inventory, v)) for v in inventory.model_versions.values()]
-    foreign = [(v, ("another workspace",)) for v in inventory.foreign_versions]
+    foreign = [(v, (Link(note="another workspace"),)) for v in inventory.foreign_versions]
     for version, standing in sorted([*own, *foreign], key=lambda pair: pair[0].order, reverse=True):
-        named_by = (f"model_version {version.key}", *standing)
+        named_by = (Link("model_version", version.key), *standing)
         for run_id in possible_run_ids(version):
             if run_id in inventory.runs:
                 _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
@@ -359,11 +359,13 @@ def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
         for model_id in sorted(logged_model_ids(version)):
             logged = inventory.logged_models.get(model_id)
             if logged and logged.source_run_id in inventory.runs:
-                via = (f"logged_model {model_id}", *named_by)
+                via = (Link("logged_model", model_id), *named_by)
                 _prefer(behind, logged.source_run_id, protect(Reason.REGISTERED_MODEL, *via))
     for name, model in sorted(inventory.registered_models.items()):
         for run_id in run_ids_in_model(model) & inventory.runs.keys():
-            _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, f"registered_model {name}"))
+            _prefer(
+                behind, run_id, protect(Reason.REGISTERED_MODEL, Link("registered_model", name))
+            )
     return behind
 
 
@@ -384,13 +386,13 @@ def _prefer(behind: dict[str, Decision], run_id: str, decision: Decision) -> Non
 
 
 def _has_standing(decision: Decision) -> bool:
-    return decision.via[-1].startswith(("alias ", "stage "))
+    return decision.via[-1].kind in {"alias", "stage"}
 
 
-def _standing(inventory: Inventory, version: ModelVersion) -> tuple[str, ...]:
+def _standing(inventory: Inventory, version: ModelVersion) -> tuple[Link, ...]:
     """Return what makes a version matter to someone: its aliases and stage."""
     model = inventory.registered_models.get(version.name)
     aliases = model.aliases.get(version.version, ()) if model else ()
     stage = version.current_stage
-    stages = (f"stage {stage}",) if stage and stage != "None" else ()
-    return (*(f"alias {alias}" for alias in aliases), *stages)
+    stages = (Link("stage", stage),) if stage and stage != "None" else ()
+    return (*(Link("alias", alias) for alias in aliases), *stages)

@@ -17,7 +17,7 @@ from mlflow_gc.retention.rules import Rule
 
 if TYPE_CHECKING:
     from mlflow_gc.domain.entities import Inventory
-    from mlflow_gc.plan.lazy_entries import Document
+    from mlflow_gc.plan.document import Json
 
 SERVER = ServerInfo(
     "https://mlflow.example.com/ml",
@@ -81,9 +81,7 @@ def busy_inventory(runs: int, as_of_ms: int, *, seed: int = 1) -> Inventory:
     return inventory(*experiments, *all_runs, *models, *versions)
 
 
-def busy_plan(
-    runs: int, as_of_ms: int, *, ttl_days: int = 30, server: ServerInfo = SERVER
-) -> Document:
+def busy_plan(runs: int, as_of_ms: int, *, ttl_days: int = 30, server: ServerInfo = SERVER) -> Json:
     """The plan for such a server."""
     policy = Policy(as_of_ms=as_of_ms, default=Rule.of_days(ttl_days))
     found = busy_inventory(runs, as_of_ms)

@@ -9,7 +9,7 @@ from unit import worlds
 from unit.worlds import POLICY, RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.domain.timestamps import DAY_MS, now_ms
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json
 from mlflow_gc.retention.policy import Policy
 
 KEEP = {"mlflow_gc.keep": "true"}
@@ -20,7 +20,7 @@ UGLY = (
 )
 
 
-def plan(*entities: object, policy: Policy = YESTERDAY) -> Document:
+def plan(*entities: object, policy: Policy = YESTERDAY) -> Json:
     """Decide and build, as of yesterday."""
     return worlds.plan_of(worlds.inventory(*entities), policy)
 
@@ -54,7 +54,7 @@ HEAD = plan(
 )
 
 
-def many_runs(count: int, *, experiments: int = 1) -> Document:
+def many_runs(count: int, *, experiments: int = 1) -> Json:
     """A plan of so many runs."""
     homes = [an_experiment(str(n + 1), name=f"home-{n}") for n in range(experiments)]
     runs = [
@@ -63,7 +63,7 @@ def many_runs(count: int, *, experiments: int = 1) -> Document:
     return plan(*homes, *runs)
 
 
-def poisoned(plan: Document) -> Document:
+def poisoned(plan: Json) -> Json:
     """Every text of a document that is free text, replaced."""
     found = copy.deepcopy(plan)
     found["server"] |= {"tracking_uri": UGLY, "identity": UGLY, "mlflow_version": UGLY}

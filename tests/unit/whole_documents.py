@@ -35,14 +35,16 @@ from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.domain import timestamps
 from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.reasons import Link
 from mlflow_gc.plan.writer import render
 from mlflow_gc.render.markdown import check_markdown
 from mlflow_gc.render.terminal import check_text
+from mlflow_gc.retention.decision import Reason, protect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlflow_gc.plan.lazy_entries import Document
+    from mlflow_gc.plan.document import Json
 
 DIRECTORY = Path(__file__).parent / "documents"
 NOW_MS = timestamps.parse_time("2026-05-02T08:00:00.000Z")
@@ -110,7 +112,7 @@ def documents() -> Iterator[tuple[str, bytes]]:
             before = path
 
 
-def _plans() -> Iterator[tuple[str, Document]]:
+def _plans() -> Iterator[tuple[str, Json]]:
     for world in WORLDS:
         said = decisions.read(decisions.DIRECTORY / f"{world}.json")
         yield world, worlds.plan_of(decisions.inventory_of(said), decisions.policy_of(said))
@@ -135,7 +137,7 @@ def _data(shown: str) -> str:
     ]
 
 
-def _checked(world: str, plan: Document) -> Iterator[tuple[str, bytes]]:
+def _checked(world: str, plan: Json) -> Iterator[tuple[str, bytes]]:
     """Yield a check in which each entity of a plan met another fate."""
     fates = itertools.cycle(_FATES)
     findings = {
@@ -160,13 +162,13 @@ _FATES = (
     ),
     Finding("gone", "it no longer exists"),
     Finding(
-        "protected", "alias champion", protection={"reason": "alias", "via": ["alias champion"]}
+        "protected", "alias champion", protection=protect(Reason.ALIAS, Link("alias", "champion"))
     ),
     Finding("already_deleted", "it is in the trash already"),
 )
 
 
-def _journal(path: Path, plan: Document) -> bytes:
+def _journal(path: Path, plan: Json) -> bytes:
     """Return the journal of a prune in which each entity met another fate."""
     path.unlink(missing_ok=True)
     outcomes = itertools.cycle(("deleted", "skipped", "failed"))

@@ -23,7 +23,7 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.builder import build_plan
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json
 from mlflow_gc.plan.writer import render
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
@@ -132,14 +132,14 @@ def inventory(*entities: object, probed: bool = True, **other: Any) -> Inventory
     )
 
 
-def plan_of(found: Inventory, policy: Policy = POLICY) -> Document:
+def plan_of(found: Inventory, policy: Policy = POLICY) -> Json:
     """Decide and build; with lists that a test can change."""
     return as_lists(build_plan(found, decide(found, policy), policy, SERVER))
 
 
-def as_lists(plan: Document) -> Document:
+def as_lists(plan: Json) -> Json:
     """A plan with Python's lists in place of entries that are parsed when asked for."""
-    parsed: Document = orjson.loads(render(plan))
+    parsed: Json = orjson.loads(render(plan))
     return parsed
 
 

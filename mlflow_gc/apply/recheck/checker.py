@@ -28,7 +28,6 @@ from mlflow_gc.plan.document import (
     Json,
     ModelVersionEntry,
     ModelVersionExpectations,
-    Protection,
     RegisteredModelEntry,
     RegisteredModelExpectations,
     RunEntry,
@@ -81,14 +80,14 @@ class Finding:
         detail: the same in words.
         checked_at: ``time.monotonic()`` of the oldest evidence, in seconds.
         changes: what is not as planned, ``{"field", "planned", "current"}`` each.
-        protection: ``{"reason", "via"}`` of what protects it now, or None.
+        protection: the decision that retains it now, or None.
     """
 
     code: str | None = None
     detail: str = ""
     checked_at: float = field(default_factory=time.monotonic)
     changes: tuple[Json, ...] = ()
-    protection: Protection | None = None
+    protection: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -327,7 +326,7 @@ def _decision_on(
     decision: Decision = getattr(decisions, BY_NAME[kind].entries)[key]
     if decision.verdict is Verdict.FRESH:
         by = explain(inventory, decisions, policy, kind, key).age.by
-        return replace(decision, via=(by,)) if by.startswith("tag ") else decision
+        return replace(decision, via=(by,)) if by and by.kind == "tag" else decision
     return decision
 
 
@@ -369,16 +368,16 @@ def _judged(decision: Decision, read_at: float) -> Finding:
     if decision.verdict is Verdict.DELETE:
         return Finding(checked_at=read_at)
     if decision.verdict is Verdict.FRESH and decision.via:
-        return Finding("protected", decision.via[0], read_at)
+        return Finding("protected", str(decision.via[0]), read_at)
     return _kept_or(decision, "changed", "it was active again", read_at)
 
 
 def _kept_or(decision: Decision, code: str, detail: str, read_at: float) -> Finding:
     """Return ``protected`` with the protection's chain, or else the given code and words."""
     if decision.reason in _CHANGES:
-        words = "; ".join(decision.via) if decision.reason is Reason.CHANGED else detail
-        return Finding(code, words, read_at)
-    reason = decision.reason.value if decision.reason else ""
-    words = ", ".join([*([reason] if reason else []), *decision.via])
-    protection: Protection = {"reason": reason, "via": list(decision.via)}
-    return Finding("protected", words, read_at, protection=protection)
+        if decision.reason is Reason.CHANGED:
+            detail = "; ".join(decision.chain)
+        return Finding(code, detail, read_at)
+    reason = [decision.reason.value] if decision.reason else []
+    chain = ", ".join([*reason, *decision.chain])
+    return Finding("protected", chain, read_at, protection=decision)

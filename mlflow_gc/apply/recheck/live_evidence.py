@@ -298,7 +298,9 @@ class LiveEvidence:
                 continue
             inventory = replace(registry, runs=others, logged_models=logged_models)
             if behind := runs_behind_registry(inventory):
-                undo[experiment_id]["registered"] = {i: list(behind[i].via) for i in sorted(behind)}
+                undo[experiment_id]["registered"] = {
+                    i: list(behind[i].chain) for i in sorted(behind)
+                }
         return undo
 
     def has_planned_runs(self, experiment_id: str) -> bool:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.reasons import without_age
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Fields, Plan, deletions_of
 from mlflow_gc.plan.lazy_entries import Chosen
 
-# The ages that reasons end in; a column of its own says them better.
-_AGE = re.compile(r"(^|, )(no activity|no sign of life|not changed|not updated) for [\d,]+ days?$")
 _WHYS = 3
 
 
@@ -123,7 +121,7 @@ def ages(kind: str, entries: Iterable[Fields], as_of: str) -> str:
 
 def why(entry: Fields) -> str:
     """Return the reasons of an entry, without its age."""
-    return "; ".join(filter(None, (_AGE.sub("", reason) for reason in entry["reasons"])))
+    return "; ".join(filter(None, (without_age(reason) for reason in entry["reasons"])))
 
 
 def whys(entries: Iterable[Fields]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.reasons import ends_in_id
 from mlflow_gc.plan.document import Plan, ProtectedEntry, protected_of
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LINK = " <- "
-# What stands in a chain and names something, to its end: ids are never cut.
-_NAMES_IDS = (
-    "run ",
-    "deleted run ",
-    "model_version ",
-    "registered_model ",
-    "logged_model ",
-    "alias ",
-)
 
 
 def kept(plan: Plan, console: Console, *, everything: bool) -> None:
@@ -90,5 +82,5 @@ def _chain(kind: str, entry: ProtectedEntry) -> list[str]:
     first = f"{KINDS[kind].name} {KINDS[kind].id_of(entry)}"
     if kind == "experiments":
         first += f" {cut(KINDS[kind].name_of(entry), NAME)}"
-    links = [via if via.startswith(_NAMES_IDS) else cut(via, NAME * 2) for via in entry["via"]]
+    links = [via if ends_in_id(via) else cut(via, NAME * 2) for via in entry["via"]]
     return [first, *links]

@@ -50,7 +50,7 @@ def explanation(
     if DELETE_AFTER in found.tags:
         rows.append(("announced", f"{DELETE_AFTER}={found.tags[DELETE_AFTER]}"))
     if found.goes:
-        rows.append(("verdict", "delete: " + "; ".join(found.decision.reasons)))
+        rows.append(("verdict", "delete: " + "; ".join(found.decision.why)))
     elif found.code == NEVER:
         rows.append(("verdict", f"keep: it is never stale ({', '.join(found.via)})"))
     elif found.decision.reason is None:

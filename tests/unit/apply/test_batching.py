@@ -10,12 +10,12 @@ from mlflow_gc.apply.batching import (
     next_size,
     run_batches,
 )
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json
 
-Levels = list[list[Document]]
+Levels = list[list[Json]]
 
 
-def run(run_id: str, parent: str | None = None) -> Document:
+def run(run_id: str, parent: str | None = None) -> Json:
     return {"run_id": run_id, "parent_run_id": parent}
 
 

@@ -35,8 +35,9 @@ from mlflow_gc.apply.recheck.checker import (
     without_own_changes,
 )
 from mlflow_gc.domain.entities import Inventory, Probe
+from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.timestamps import format_ms
-from mlflow_gc.plan.lazy_entries import Document
+from mlflow_gc.plan.document import Json
 from mlflow_gc.plan.preconditions import KNOWN_KEYS
 from mlflow_gc.retention.decision import Reason, protect
 from mlflow_gc.retention.engine import decide
@@ -62,7 +63,7 @@ def fields(finding: Finding) -> list[str]:
 
 
 def recheck_runs(
-    plan: Document, now: Inventory, policy: Policy = POLICY, **other: Any
+    plan: Json, now: Inventory, policy: Policy = POLICY, **other: Any
 ) -> dict[str, Finding]:
     """Re-check all planned runs with what is there now, active or not."""
     planned = {entry["run_id"] for entry in plan["runs"]}
@@ -117,17 +118,14 @@ def test_a_run_that_a_version_names_is_protected() -> None:
     finding = recheck_run(a_run(RUN), a_model(), a_version(run_id=RUN))
     assert finding.code == "protected"
     assert finding.protection is not None
-    assert finding.protection["reason"] == "registered_model"
-    assert finding.protection["via"][0] == "model_version fraud/1"
-    assert finding.detail == ", ".join(["registered_model", *finding.protection["via"]])
+    assert finding.protection.reason is Reason.REGISTERED_MODEL
+    assert finding.protection.chain[0] == "model_version fraud/1"
+    assert finding.detail == ", ".join(["registered_model", *finding.protection.chain])
 
 
 def test_a_run_with_a_child_outside_the_plan_is_protected() -> None:
     finding = recheck_run(a_run(RUN), a_run(CHILD, parent=RUN))
-    assert finding.protection == {
-        "reason": "tree",
-        "via": [f"run {CHILD}", "it is not in the plan"],
-    }
+    assert finding.protection == protect(Reason.TREE, Link("run", CHILD), "it is not in the plan")
 
 
 def test_a_run_that_made_what_a_retained_run_reads_is_protected() -> None:
@@ -136,7 +134,7 @@ def test_a_run_that_made_what_a_retained_run_reads_is_protected() -> None:
     retained = {OTHER: protect(Reason.KEEP_TAG)}
     finding = recheck_run(a_run(RUN), made, user, retained=retained)
     assert finding.protection is not None
-    assert finding.protection["reason"] == "model_in_use"
+    assert finding.protection.reason is Reason.MODEL_IN_USE
 
 
 def test_a_tree_is_retained_with_what_is_kept_of_it() -> None:
@@ -216,14 +214,14 @@ def test_an_experiment_with_active_runs_is_not_deleted() -> None:
 def test_an_experiment_with_a_keep_tag_is_protected() -> None:
     finding = recheck_experiment(an_experiment(tags={"mlflow_gc.keep": "true"}))
     assert finding.protection is not None
-    assert finding.protection["reason"] == "keep_tag"
+    assert finding.protection.reason is Reason.KEEP_TAG
 
 
 def test_an_experiment_with_traces_is_protected() -> None:
     probes = {"probes": {"1": Probe(has_traces=True)}}
     finding = recheck_experiment(an_experiment(), inventory=probes)
     assert finding.protection is not None
-    assert finding.protection["reason"] == "has_traces"
+    assert finding.protection.reason is Reason.HAS_TRACES
 
 
 def test_an_experiment_that_was_not_looked_into_is_changed() -> None:
@@ -288,19 +286,19 @@ def test_a_version_that_got_an_alias_is_protected() -> None:
     model = replace(MODEL, aliases={"1": ("champion",)})
     finding = recheck_version(model, LOWER, HIGHER, aliases=("champion",))
     assert finding.protection is not None
-    assert finding.protection["reason"] == "alias"
+    assert finding.protection.reason is Reason.ALIAS
     assert fields(finding) == ["aliases"]
 
 
 def test_a_version_that_is_the_highest_by_now_is_protected() -> None:
     finding = recheck_version(MODEL, LOWER)
     assert finding.protection is not None
-    assert finding.protection["reason"] == "highest_version"
+    assert finding.protection.reason is Reason.HIGHEST_VERSION
 
 
 def test_a_version_of_a_model_whose_name_is_refused_is_protected() -> None:
     finding = recheck_version(refusal="Invalid name")
-    assert finding.protection == {"reason": "refused_name", "via": ["registered_model fraud"]}
+    assert finding.protection == protect(Reason.REFUSED_NAME, Link("registered_model", "fraud"))
 
 
 def recheck_model(*now: object, **other: Any) -> Finding:

@@ -401,7 +401,7 @@ def test_what_runs_in_the_trash_are_nested_in_is_read_up_to_the_next_active_run(
     seen = scan(Fake(found))
     assert seen.parents_in_trash == {lower: upper, upper: root}
     decision = decide(seen, POLICY).runs[leaf]
-    assert decision.via == (f"run {root}", "FINISHED, not stale")
+    assert decision.chain == (f"run {root}", "FINISHED, not stale")
 
 
 def test_no_id_ends_the_quotes_of_a_filter():

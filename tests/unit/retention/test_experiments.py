@@ -42,7 +42,7 @@ def _of(experiment, *others, probe=None):
 )
 def test_an_old_experiment_goes_with_its_runs(runs, words):
     found = _of(an_experiment(), *runs)
-    assert (found.verdict, found.reasons) == (
+    assert (found.verdict, found.why) == (
         Verdict.DELETE,
         (words, "not changed for 400 days"),
     )
@@ -130,7 +130,7 @@ def test_age(field, ms, verdict):
 )
 def test_protected(experiment, others, probe, reason, via):
     found = _of(experiment, *others, probe=probe)
-    assert (found.verdict, found.reason, found.via) == (Verdict.PROTECT, reason, via)
+    assert (found.verdict, found.reason, found.chain) == (Verdict.PROTECT, reason, via)
 
 
 def test_something_new_inside_makes_it_fresh():

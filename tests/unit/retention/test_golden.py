@@ -193,11 +193,11 @@ def _written(decision: Decision) -> str | Document:
         assert decision == Decision(
             Verdict.PROTECT, decision.reason, decision.via, also=decision.also
         )
-        return {"keep": decision.reason.value, "via": list(decision.via)}
+        return {"keep": decision.reason.value, "via": list(decision.chain)}
     assert decision.verdict is Verdict.DELETE
     assert (decision.reason, decision.via) == (None, ())
     irreversible = {} if decision.reversible else {"irreversible": True}
-    return {"delete": list(decision.reasons), **irreversible}
+    return {"delete": list(decision.why), **irreversible}
 
 
 def _all_written(decisions: Decisions) -> Document:

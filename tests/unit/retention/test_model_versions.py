@@ -15,7 +15,7 @@ def _of(version, *others, model=None):
 def test_an_old_plain_version_goes():
     found = _of(a_version("1"))
     assert found.verdict is Verdict.DELETE
-    assert found.reasons[0] == "not updated for 400 days"
+    assert found.why[0] == "not updated for 400 days"
 
 
 @pytest.mark.parametrize("field", ["creation_timestamp", "last_updated_timestamp"])
@@ -59,14 +59,14 @@ def test_age(field, ms, verdict):
 )
 def test_protected(version, model, reason, via):
     found = _of(a_version("1", **version), model=a_model(**model))
-    assert (found.verdict, found.reason, found.via) == (Verdict.PROTECT, reason, via)
+    assert (found.verdict, found.reason, found.chain) == (Verdict.PROTECT, reason, via)
 
 
 def test_highest_is_by_number():
     nine, ten = a_version("9"), a_version("10")
     decisions = decide(inventory(a_model(), nine, ten), POLICY).model_versions
     assert decisions["fraud", "9"].verdict is Verdict.DELETE
-    assert decisions["fraud", "10"].via == ("highest version",)
+    assert decisions["fraud", "10"].chain == ("highest version",)
 
 
 def test_highest_without_a_stage_stays_though_a_staged_one_is_higher():
@@ -75,7 +75,7 @@ def test_highest_without_a_stage_stays_though_a_staged_one_is_higher():
         inventory(a_model(), a_version("1"), a_version("2"), staged), POLICY
     ).model_versions
     assert decisions["fraud", "1"].verdict is Verdict.DELETE
-    assert decisions["fraud", "2"].via == ("highest version in stage None",)
+    assert decisions["fraud", "2"].chain == ("highest version in stage None",)
 
 
 @pytest.mark.parametrize("source", ["models:/fraud/1", "models:/fraud@gold"])
@@ -85,7 +85,7 @@ def test_the_original_of_a_copy_stays(source):
     assert found.reason in {Reason.COPIED, Reason.ALIAS}
     if "@" not in source:
         found = _of(a_version("1"), copy)
-        assert (found.reason, found.via) == (Reason.COPIED, ("model_version prod/7",))
+        assert (found.reason, found.chain) == (Reason.COPIED, ("model_version prod/7",))
 
 
 def test_a_version_of_a_model_that_was_not_listed_stays():

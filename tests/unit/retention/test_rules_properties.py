@@ -920,7 +920,7 @@ def _by_a_rule(decision: Decision) -> bool:
         decision.reason is not None
         and decision.reason.value.startswith("keep_")
         and decision.reason is not Reason.KEEP_TAG
-        and any(re.fullmatch(r"rule (r\d|default)", words) for words in decision.via)
+        and any(re.fullmatch(r"rule (r\d|default)", words) for words in decision.chain)
     )
 
 
@@ -1188,9 +1188,9 @@ def test_random_worlds_are_decided_by_each_part_of_the_policy():
                 if _by_a_rule(decision):
                     reasons[f"{kind} kept by a rule"] += 1
                     # The reason is the first of the rules; each has its words.
-                    reasons.update(set(" ".join(decision.via).split()) & set(words_of_rules))
+                    reasons.update(set(" ".join(decision.chain).split()) & set(words_of_rules))
                 if decision.verdict is Verdict.DELETE:
-                    words = " ".join(decision.reasons)
+                    words = " ".join(decision.why)
                     reasons["deleted by a rule"] += "rule r" in words
                     reasons["deleted by an owner"] += "tag mlflow_gc.ttl" in words
                     reasons["deleted zombie"] += "no sign of life" in words

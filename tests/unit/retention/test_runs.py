@@ -42,7 +42,7 @@ def _verdict(*, home=None, **run):
 def test_an_old_run_that_is_over_goes_and_says_why(status):
     found = _verdict(status=status)
     assert found.verdict is Verdict.DELETE
-    assert found.reasons == (f"{status}, no activity for 399 days",)
+    assert found.why == (f"{status}, no activity for 399 days",)
 
 
 @pytest.mark.parametrize("field", ["start_time", "end_time", "newest_metric_time"])
@@ -104,7 +104,7 @@ def test_an_experiment_from_before_1_28_has_no_time_of_creation():
 )
 def test_unknown_time(times, via):
     found = _verdict(**times)
-    assert (found.verdict, found.reason, found.via) == (Verdict.PROTECT, Reason.UNKNOWN_TIME, via)
+    assert (found.verdict, found.reason, found.chain) == (Verdict.PROTECT, Reason.UNKNOWN_TIME, via)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_unknown_time(times, via):
 )
 def test_protected(run, home, reason, via):
     found = _verdict(home=an_experiment(**home), **run)
-    assert (found.verdict, found.reason, found.via) == (Verdict.PROTECT, reason, via)
+    assert (found.verdict, found.reason, found.chain) == (Verdict.PROTECT, reason, via)
 
 
 @pytest.mark.parametrize("value", ["false", " NO ", "0", "False"])
@@ -154,7 +154,7 @@ def test_a_clear_no_in_the_keep_tag_keeps_nothing(value):
 
 def test_a_run_of_an_experiment_that_was_not_listed_stays():
     found = _of(ONE, an_experiment("2"), a_run(ONE))
-    assert (found.reason, found.via) == (Reason.NOT_SEEN, ("experiment 1 was not listed",))
+    assert (found.reason, found.chain) == (Reason.NOT_SEEN, ("experiment 1 was not listed",))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_behind_a_registered_model(version, logged, aliases, via):
         a_version("12", **version),
         *models,
     )
-    assert (found.reason, found.via) == (Reason.REGISTERED_MODEL, via)
+    assert (found.reason, found.chain) == (Reason.REGISTERED_MODEL, via)
 
 
 def test_of_several_versions_the_one_with_standing_is_named():
@@ -205,7 +205,7 @@ def test_of_several_versions_the_one_with_standing_is_named():
         a_model(aliases={"2": ("champion",)}),
         *(a_version(v, run_id=ONE) for v in ("1", "2", "10")),
     )
-    assert found.via == ("model_version fraud/2", "alias champion")
+    assert found.chain == ("model_version fraud/2", "alias champion")
 
 
 def test_a_run_behind_a_version_that_goes_itself_stays_for_now():
@@ -228,7 +228,7 @@ def test_a_tree_stays_for_one_child():
     )
     for run_id in (ONE, TWO):
         found = _of(run_id, *world)
-        assert (found.reason, found.via) == (
+        assert (found.reason, found.chain) == (
             Reason.TREE,
             (f"run {THREE}", "RUNNING, not stale"),
         )
@@ -245,7 +245,7 @@ def test_a_tree_carries_the_chain_of_its_nearest_kept_run():
         a_version("1", run_id=ONE),
     )
     assert found.reason is Reason.TREE
-    assert found.via == (f"run {ONE}", "model_version fraud/1", "alias champion")
+    assert found.chain == (f"run {ONE}", "model_version fraud/1", "alias champion")
 
 
 def test_siblings_of_a_parent_that_is_gone_hold_together():
@@ -255,7 +255,7 @@ def test_siblings_of_a_parent_that_is_gone_hold_together():
         a_run(ONE, parent="f" * 32),
         a_run(TWO, parent="f" * 32, tags={"mlflow_gc.keep": "1"}),
     )
-    assert (found.reason, found.via) == (Reason.TREE, (f"run {TWO}", "tag mlflow_gc.keep=1"))
+    assert (found.reason, found.chain) == (Reason.TREE, (f"run {TWO}", "tag mlflow_gc.keep=1"))
 
 
 def test_a_circle_of_parents_goes_or_stays_as_one():
@@ -270,7 +270,7 @@ def test_the_maker_of_a_model_stays_while_a_kept_run_uses_it():
     maker, user = a_run(ONE), a_run(TWO, model_ids=(MODEL,), start_time=NEW, end_time=NEW)
     logged = a_logged_model(MODEL, source_run_id=ONE)
     found = _of(ONE, an_experiment(), maker, user, logged)
-    assert (found.reason, found.via) == (
+    assert (found.reason, found.chain) == (
         Reason.MODEL_IN_USE,
         (f"run {TWO}", "FINISHED, not stale"),
     )
@@ -283,7 +283,7 @@ def test_a_metric_of_a_kept_run_uses_the_model():
     maker, user = a_run(ONE), a_run(TWO, status="RUNNING")
     logged = a_logged_model(MODEL, source_run_id=ONE, metric_run_ids=(ONE, TWO, "in-the-trash"))
     found = _of(ONE, an_experiment(), maker, user, logged)
-    assert (found.reason, found.via[0]) == (Reason.MODEL_IN_USE, f"run {TWO}")
+    assert (found.reason, found.chain[0]) == (Reason.MODEL_IN_USE, f"run {TWO}")
     unused = _of(ONE, an_experiment(), maker, a_run(TWO), logged)
     assert unused.verdict is Verdict.DELETE
 
