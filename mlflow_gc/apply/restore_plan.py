@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import timezone
 from functools import partial
 from typing import cast
 
@@ -18,7 +19,8 @@ from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
-from mlflow_gc.domain.tag_selection import KEEP, is_misspelt
+from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.tag_selection import DELETE_AFTER, KEEP, is_misspelt
 from mlflow_gc.domain.timestamps import DAY_MS, now_ms
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, read_contents, read_histories, runs_by_id
@@ -27,6 +29,7 @@ from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.document import Json, Plan, RunEntry
 from mlflow_gc.plan.preconditions import expect_run
 from mlflow_gc.retention.decision import Reason
+from mlflow_gc.retention.owner_tags import delete_after_ms, wished_ttl
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
@@ -107,7 +110,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
             undo.experiments[entity_id] = {
                 name: value
                 for name, value in known.items()
-                if name in {"deleted_runs", "registered", CREATED, NAME, FREED_NAME}
+                if name in {"deleted_runs", "registered", "children", CREATED, NAME, FREED_NAME}
             }
             if known.get("lost") == LOST_ASSESSMENTS:
                 undo.trash_without_assessments.add(entity_id)
@@ -176,8 +179,8 @@ class OldTrash:
     Args:
         gateway: the server.
         undo: by experiment id, what a prune wrote down when it deleted the experiment:
-            ``deleted_runs``, what was in its trash, and ``registered``, the version that named some
-            of them already.
+            ``deleted_runs``, what was in its trash, and what was so already: ``registered``, the version
+            that named some of them, and ``children``, the active runs that were nested in some.
         since_ms: when that prune began, ms since the epoch: newer runs may need one of these.
         stop: cuts waiting short, and ends between batches.
         brought_back: runs that come back, whatever was in the trash.
@@ -207,6 +210,11 @@ class OldTrash:
             run_id: via
             for known in undo.values()
             for run_id, via in known.get("registered", {}).items()
+        }
+        self._children = {
+            run_id: frozenset(children)
+            for known in undo.values()
+            for run_id, children in known.get("children", {}).items()
         }
         self._brought_back = frozenset(brought_back)
         self._keep_tags = {KEEP, keep_tag}
@@ -254,7 +262,7 @@ class OldTrash:
             _entry(run, experiments.get(run.experiment_id)) for _, run in sorted(found.items())
         ]
         if self._gateway.loses_assessments:
-            retained.update(_assessed(found.values()))
+            retained.update(_losing_assessments(found.values()))
         retained.update(self._needed(entries))
         return [entry for entry in entries if entry["run_id"] not in retained], retained
 
@@ -325,7 +333,7 @@ class OldTrash:
         else:
             active = self._active(experiment_id, ids)
             entries = [entry for entry in entries if entry["run_id"] in active]
-            retained = self._needed(entries)
+            retained = self._needed(entries) | self._assessed([*active.values()])
         moved = [entry for entry in entries if entry["run_id"] not in retained]
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             # Deleting a run twice is the same as once.
@@ -363,7 +371,7 @@ class OldTrash:
         """
         active = self._active(experiment_id, [entry["run_id"] for entry in entries])
         here = [entry for entry in entries if entry["run_id"] in active]
-        retained = self._needed(here, believes_journal=False)
+        retained = self._needed(here, believes_journal=False) | self._assessed([*active.values()])
         retained |= self._protected_by_itself(experiment_id, [*active.values()])
         return [entry for entry in here if entry["run_id"] not in retained], retained
 
@@ -383,11 +391,17 @@ class OldTrash:
         found: dict[str, Finding] = {}
         for run in read_histories(self._gateway, runs).values():
             tagged = sorted(k for k in {*run.tags, *tags} if k in self._keep_tags or is_misspelt(k))
+            active_ms = run.last_activity_time(None) or now_ms()
             if tagged:
                 found[run.run_id] = Finding("protected", f"tag {tagged[0]}")
-            elif (run.last_activity_time(None) or now_ms()) >= since_ms:
+            elif active_ms >= since_ms:
                 days = f"it was active within the last {DEFAULT_TTL_DAYS} days"
                 found[run.run_id] = Finding("protected", days)
+            elif by := _wants_to_stay(run.tags, active_ms) or _wants_to_stay(tags, active_ms):
+                found[run.run_id] = Finding("protected", str(by))
+            elif DELETE_AFTER in run.tags and _is_announced_for_later(run.tags):
+                tag = Link("tag", f"{DELETE_AFTER}={run.tags[DELETE_AFTER]}")
+                found[run.run_id] = Finding("protected", str(tag))
         return found
 
     def _needed(
@@ -421,6 +435,16 @@ class OldTrash:
             if run_id not in old and _first_run(finding) not in old
         }
 
+    def _assessed(self, runs: Sequence[Run]) -> dict[str, Finding]:
+        """Return those of the runs that assessments name now, as of this moment.
+
+        Deleting a run deletes these permanently, and a run that just came back may have got some.
+        """
+        if not runs or not self._gateway.loses_assessments:
+            return {}
+        traces = read_traces(self._gateway, sorted(read_experiments(self._gateway)))
+        return _losing_assessments(map(traces.of, runs))
+
     def _all_of(self, runs: Sequence[Run]) -> dict[str, Run]:
         """Return runs, by id, with all that the re-check before a deletion compares."""
         if not runs:
@@ -440,8 +464,10 @@ class OldTrash:
         relative = _first_run(finding)
         if protection.reason is not Reason.TREE or relative is None:
             return False
-        # A run in the trash gets no other parent.  Who is nested in it may have come since.
-        return not self._is_nested_in(relative, run_id)
+        # A run in the trash gets no other parent.  What is nested in it may have come since.
+        return relative in self._children.get(run_id, ()) or not self._is_nested_in(
+            relative, run_id
+        )
 
     def _is_nested_in(self, run_id: str, other_id: str) -> bool:
         """Tell whether a run is nested in another one, at whatever depth."""
@@ -483,13 +509,28 @@ class OldTrash:
         return found is not None and found.lifecycle_stage == "active"
 
 
+def _wants_to_stay(tags: Mapping[str, str], active_ms: int) -> Link | None:
+    """Return the TTL tag by which something is not stale yet, or that cannot be understood."""
+    wish = wished_ttl(tags)
+    if wish is None:
+        return None
+    is_stale = wish.ttl_ms is not None and active_ms < now_ms() - wish.ttl_ms
+    return None if is_stale and not wish.is_malformed else wish.tag
+
+
+def _is_announced_for_later(tags: Mapping[str, str]) -> bool:
+    """Tell whether the deletion of something is announced for the future, or for nobody knows when."""
+    after_ms = delete_after_ms(tags, timezone.utc)
+    return after_ms is None or after_ms > now_ms()
+
+
 def _first_run(finding: Finding) -> str | None:
     """Return the run through which something is protected, if it is a run."""
     first = next(iter(finding.protection.via), None) if finding.protection else None
     return first.id if first and first.kind == "run" else None
 
 
-def _assessed(runs: Iterable[Run]) -> dict[str, Finding]:
+def _losing_assessments(runs: Iterable[Run]) -> dict[str, Finding]:
     """Return, by id, those of the runs with which assessments would be lost.
 
     Somebody logged them since; those from before were lost when the run was deleted.

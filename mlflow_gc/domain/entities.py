@@ -368,7 +368,9 @@ class Inventory:
     parents_in_trash: Mapping[str, str] = field(default_factory=dict)
     """Of runs in the trash that active ones are nested in: what each is nested in itself."""
     foreign_versions: tuple[ModelVersion, ...] = ()
-    """Of other workspaces: they cannot go, and protect the runs and models that they name."""
+    """Of other workspaces: they are never deleted, and protect the runs and models that they name."""
+    foreign_models: tuple[RegisteredModel, ...] = ()
+    """Registered models of other workspaces, which protect the runs that their texts name."""
     traces: Traces | None = None
     """What they say about runs; None until they were read."""
     refused_names: frozenset[str] = frozenset()

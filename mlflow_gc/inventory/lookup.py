@@ -191,6 +191,8 @@ def read_logged_models_of(
 ) -> None:
     """Fetch the logged models that versions name and that are not known yet.
 
+    A version keeps its model when the model is deleted, and needs the run that made it all the same.
+
     Args:
         gateway: where to read.
         versions: what names them.
@@ -200,7 +202,7 @@ def read_logged_models_of(
     missing = set() if missing is None else missing
     named = {model_id for version in versions for model_id in logged_model_ids(version)}
     for model_id in sorted(named - logged.keys() - missing):
-        found = gateway.get_logged_model(model_id)
+        found = gateway.get_logged_model(model_id, or_deleted=True)
         if found is None:
             missing.add(model_id)
         else:

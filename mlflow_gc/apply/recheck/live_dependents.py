@@ -13,7 +13,7 @@ from functools import partial
 from mlflow_gc.apply.recheck.live_reader import NESTED, LiveReader
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import Inventory, LoggedModel, Run
-from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.domain.timestamps import DAY_MS, now_ms
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks, parents_above
 from mlflow_gc.plan.document import Plan, RunEntry
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
@@ -71,7 +71,7 @@ class Dependents:
     def read_all(self, entries: Sequence[RunEntry]) -> None:
         """Read all there are, for all planned runs."""
         self._read_models_in(self._reader.experiment_ids)
-        self._add(self._nested_runs(entries))
+        self._add(self._nested_in([entry["run_id"] for entry in entries]))
         self._read_new_runs()
         self._read_model_users()
 
@@ -121,6 +121,20 @@ class Dependents:
         self.runs.update((run.run_id, self._with_known_models(run)) for run in found)
         return {run.parent_run_id for run in found if run.parent_run_id}
 
+    def children_of(self, run_ids: Collection[str]) -> dict[str, list[str]]:
+        """Return the active runs that are nested in some runs, directly or by way of the trash."""
+        nested = [*self._nested_in(run_ids)]
+        above = self._trash_between(nested)
+        found: dict[str, list[str]] = {}
+        for run in sorted(nested, key=lambda run: run.run_id):
+            parent, seen = run.parent_run_id, {run.run_id}
+            while parent and parent not in seen:
+                if parent in run_ids:
+                    found.setdefault(parent, []).append(run.run_id)
+                seen.add(parent)
+                parent = above.get(parent)
+        return found
+
     def makers_in_use(self, deleted: Collection[str], kept: Mapping[str, str]) -> set[str]:
         """Return which deleted runs made a model that an active run uses.
 
@@ -141,11 +155,11 @@ class Dependents:
             if model_id in named or not self.runs.keys().isdisjoint(model.metric_run_ids)
         }
 
-    def _nested_runs(self, entries: Sequence[RunEntry]) -> Iterator[Run]:
-        """Yield active runs that are nested in planned ones, and maybe others."""
+    def _nested_in(self, run_ids: Collection[str]) -> Iterator[Run]:
+        """Yield active runs that are nested in some runs, and maybe others."""
         filters = [NESTED]
-        if len(entries) <= _FEW_RUNS:
-            filters = [f"tags.`mlflow.parentRunId` = '{entry['run_id']}'" for entry in entries]
+        if len(run_ids) <= _FEW_RUNS:
+            filters = [f"tags.`mlflow.parentRunId` = '{run_id}'" for run_id in run_ids]
         for filter_string in filters:
             yield from self._reader.active_runs(filter_string)
 
@@ -155,15 +169,18 @@ class Dependents:
         self._add(self._reader.active_runs(f"attributes.start_time >= {max(since_ms, 0)}"))
 
     def _read_model_users(self) -> None:
-        """Add runs outside the plan that may have read a model since the plan was made.
+        """Add runs outside the plan that may read a model that a planned one made.
 
-        Those in progress, those that ended since, those in experiments that were made since, and those
-        that look as if the plan would list them.  What a run reads is stamped nowhere.
+        Those in progress, those that ended since there was such a model, those in experiments that were
+        made since the plan, and those that look as if the plan would list them.  What a run reads is
+        stamped nowhere: it may be logged, and a run restored or imported, after the plan was made.
         """
         self._add(self._reader.active_runs("attributes.status = 'RUNNING'"))
         if self.made:
+            oldest_ms = min(model.creation_time or 0 for model in self.made.values())
+            ended_ms = max(oldest_ms - DAY_MS, 0)
+            self._add(self._reader.active_runs(f"attributes.end_time >= {ended_ms}"))
             since_ms = max(self._planned_at_ms - _MARGIN_MS, 0)
-            self._add(self._reader.active_runs(f"attributes.end_time >= {since_ms}"))
             new = self._reader.read_experiment_ids(f"creation_time >= {since_ms}")
             self._add(self._reader.runs_in(sorted(new)))
             self._add(self._unlisted_runs())

@@ -1,6 +1,7 @@
 """What the server holds right now of planned entities and of what may protect them.
 
 Everything that a re-check asks the server is read here and handed on as frozen data; what follows
+from collections import defaultdict
 from it says ``checker.py``.  What protects (registry, new and nested runs, traces) is read once for
 all and then kept up to date; the planned entities are read each time.
 """
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mlflow_gc.apply.recheck.checker import (
@@ -24,8 +26,8 @@ from mlflow_gc.apply.recheck.live_groups import LiveGroups
 from mlflow_gc.apply.recheck.live_reader import LiveReader
 from mlflow_gc.apply.recheck.live_registry import RegistryView
 from mlflow_gc.backend.interface import Failure, Gateway, ModelDetails, ServerError
-from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
-from mlflow_gc.domain.source_references import possible_runs_behind
+from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run, artifact_root
+from mlflow_gc.domain.source_references import location, parent_locations, possible_runs_behind
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory.lookup import IDS_A_CALL, parents_above, read_contents, read_histories
@@ -46,7 +48,8 @@ from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.runs import runs_behind_registry
 
 _EVIDENCE_VALID_S = RECHECK_VALID_S / 2
-_TRACES_SHARE = 10
+_TRACES_SHARE = 2
+"""All traces are read again after so many times the time that it takes: half of the time at most."""
 _NOTHING = Inventory({}, {}, {}, {}, {})
 
 Renames = Mapping[str, Sequence[tuple[str, int]]]
@@ -99,7 +102,8 @@ class LiveEvidence:
         self._refreshed_at = time.monotonic()
         self._policy = policy
         self.registry = RegistryView(gateway, gateway.other_workspaces())
-        self._planned_runs = {entry["run_id"] for entry in plan["runs"]}
+        self._entries = plan["runs"]
+        self._planned_runs = {entry["run_id"] for entry in self._entries}
         self._workspace: str | None = plan["server"]["workspace"]
         self._reader = LiveReader(gateway, policy.wanted)
         self.dependents = Dependents(gateway, self._reader, policy, plan)
@@ -195,9 +199,23 @@ class LiveEvidence:
         self.reread()
         registry = self.registry
         versions = [*registry.versions.values(), *registry.foreign_versions]
-        behind = possible_runs_behind(registry.models.values(), versions, registry.logged_models)
-        needed = behind | self.dependents.parents(kept.keys())
+        models = [*registry.models.values(), *registry.foreign_models]
+        behind = possible_runs_behind(models, versions, registry.logged_models)
+        needed = behind | self._at_places_of(versions) | self.dependents.parents(kept.keys())
         return (needed | self.dependents.makers_in_use(deleted, kept)).intersection(deleted)
+
+    def _at_places_of(self, versions: Iterable[ModelVersion]) -> set[str]:
+        """Return planned runs whose artifacts lie at the place of a version, without their id in it."""
+        runs_at: dict[str, list[str]] = defaultdict(list)
+        for entry in self._entries:
+            uri = entry["expect"]["artifact_uri"]
+            if uri and not artifact_root(uri, entry["run_id"])[1]:
+                runs_at[location(uri)].append(entry["run_id"])
+        if not runs_at:
+            return set()
+        places = (uri for version in versions for uri in (version.source, version.storage) if uri)
+        folders = {folder for uri in places for folder in parent_locations(uri)}
+        return {run_id for folder in runs_at.keys() & folders for run_id in runs_at[folder]}
 
     def _relatives(
         self, found: Mapping[str, Run], experiments: Mapping[str, Experiment]
@@ -282,8 +300,8 @@ class LiveEvidence:
 
         Restoring an experiment brings back every run in it, whenever that was deleted
         (docs/explanation/mlflow-facts.md#trash-restores-all); these have to return to the trash.
-        ``registered`` says by which version some of them are named today, in spite of which
-        somebody deleted them.
+        ``registered`` says by which version some of them are named today, and ``children`` which
+        active runs are nested in them, in spite of which somebody deleted them.
         """
         trash: dict[str, dict[str, Run]] = {experiment_id: {} for experiment_id in experiment_ids}
         for run in self._reader.runs_in(experiment_ids, view="DELETED_ONLY"):
@@ -301,6 +319,8 @@ class LiveEvidence:
                 undo[experiment_id]["registered"] = {
                     i: list(behind[i].chain) for i in sorted(behind)
                 }
+            if children := self.dependents.children_of(others):
+                undo[experiment_id]["children"] = children
         return undo
 
     def has_planned_runs(self, experiment_id: str) -> bool:
@@ -381,6 +401,7 @@ class LiveEvidence:
             registered_models=registry.models,
             model_versions=registry.versions,
             foreign_versions=registry.foreign_versions,
+            foreign_models=registry.foreign_models,
             logged_models=registry.logged_models,
             workspace=self._workspace,
         )
@@ -389,7 +410,7 @@ class LiveEvidence:
         """Return what traces say about runs, as of a moment ago.
 
         Nothing tells which assessments are new, so all traces are read each time.  Where that takes
-        long, it is done less often: for a tenth of the time at most.
+        long, it is done less often: for half of the time at most.
 
         Args:
             older_than_s: do not read them again when it was done within so many seconds.

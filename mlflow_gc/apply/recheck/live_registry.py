@@ -64,6 +64,11 @@ class RegistryView:
         """Versions of the other workspaces."""
         return tuple(version for other in self._others for version in other.versions.values())
 
+    @property
+    def foreign_models(self) -> tuple[RegisteredModel, ...]:
+        """Registered models of the other workspaces."""
+        return tuple(model for other in self._others for model in other.models.values())
+
     def refreshed(self) -> RegistryView:
         """Return the registry as it is now; what was touched since is read again.
 

@@ -354,15 +354,16 @@ class Statements:
     # -- logged models -------------------------------------------------------------------------
 
     def logged_models(self) -> Rows:
-        """Logged models that are not deleted."""
+        """Logged models, deleted ones included."""
         return select(
+            _logged.lifecycle_stage,
             _logged.model_id,
             _logged.experiment_id,
             _logged.source_run_id,
             _logged.artifact_location,
             _logged.creation_timestamp_ms,
             _logged.last_updated_timestamp_ms,
-        ).where(_logged.lifecycle_stage != _DELETED, self._is_here(_logged.experiment_id))
+        ).where(self._is_here(_logged.experiment_id))
 
     def logged_model_tags(self) -> Rows:
         """Id, key, value."""
@@ -373,6 +374,11 @@ class Statements:
         return select(_logged_metrics.model_id, _logged_metrics.run_id).distinct()
 
     # -- the model registry, of all workspaces ---------------------------------------------------
+
+    @staticmethod
+    def workspaces_of_models() -> Rows:
+        """Names of the workspaces that have registered models."""
+        return select(_models.workspace).distinct()
 
     @staticmethod
     def models(workspace: str) -> Rows:

@@ -234,7 +234,7 @@ class Fake:
         ]
         return self._page(rows, token)
 
-    def get_logged_model(self, model_id):
+    def get_logged_model(self, model_id, *, or_deleted=False):
         model = self.found.logged_models.get(model_id)
         return self._logged_model(model) if model else None
 
