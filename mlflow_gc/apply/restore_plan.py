@@ -450,7 +450,7 @@ class OldTrash:
         if not runs:
             return {}
         found = read_histories(self._gateway, runs)
-        found = read_contents(self._gateway, found.values(), with_inputs=True)
+        found = read_contents(self._gateway, found.values(), models_since_ms=0)
         traces = read_traces(self._gateway, sorted(read_experiments(self._gateway)))
         return {run_id: traces.of(run) for run_id, run in found.items()}
 

@@ -22,6 +22,7 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.source_references import logged_model_ids
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
+from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.inventory.progress import Progress, no_progress
 
 _T = TypeVar("_T")
@@ -147,7 +148,7 @@ def read_contents(
     gateway: Gateway,
     runs: Iterable[Run],
     *,
-    with_inputs: bool,
+    models_since_ms: int | None,
     progress: Progress = no_progress,
 ) -> dict[str, Run]:
     """Return runs, by id, with a digest over their parameters, datasets and models.
@@ -155,20 +156,19 @@ def read_contents(
     Args:
         gateway: where to read.
         runs: the runs.
-        with_inputs: whether there are logged models, which runs may have read: only ``runs/get``
-            says so, of one run at a time.
+        models_since_ms: when the oldest logged model of the server was made, ms since the epoch; None
+            where there is none.  Which models a run read is only in ``runs/get``, one run at a time; it
+            is sent for runs that ended after that.
         progress: called with how many runs are done.
     """
     by_id = {run.run_id: run for run in runs}
-    found: Iterable[Run]
+    readers = sorted(i for i, run in by_id.items() if _may_have_read(run, models_since_ms))
+    groups = chunks(sorted(by_id.keys() - {*readers}), IDS_A_CALL)
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
-        if with_inputs:
-            get_run = partial(gateway.get_run, wanted=_CONTENTS)
-            found = filter(None, pool.map(get_run, sorted(by_id)))
-        else:
-            groups = chunks(sorted(by_id), IDS_A_CALL)
-            found = chain.from_iterable(pool.map(partial(_contents_of, gateway, by_id), groups))
-        for run in found:
+        get_run = partial(gateway.get_run, wanted=_CONTENTS)
+        of_groups = pool.map(partial(_contents_of, gateway, by_id), groups)
+        one_by_one = filter(None, pool.map(get_run, readers))
+        for run in chain(chain.from_iterable(of_groups), one_by_one):
             progress("runs", 1)
             known = by_id[run.run_id]
             digest = run.details.content_digest
@@ -176,6 +176,19 @@ def read_contents(
                 known, details=replace(known.details, content_digest=digest)
             )
     return by_id
+
+
+def _may_have_read(run: Run, models_since_ms: int | None) -> bool:
+    """Tell whether a run was in progress when there were logged models; in doubt, it was."""
+    if models_since_ms is None:
+        return False
+    # The server stamps a model, and another machine the end of a run.
+    return run.end_time is None or run.end_time + DAY_MS >= models_since_ms
+
+
+def oldest_model_ms(models: Iterable[LoggedModel]) -> int | None:
+    """Return when the oldest of some logged models was made, ms since the epoch; None for none."""
+    return min((model.creation_time or 0 for model in models), default=None)
 
 
 def _contents_of(gateway: Gateway, runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:

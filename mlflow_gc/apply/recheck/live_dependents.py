@@ -42,6 +42,8 @@ class Dependents:
         made: logged models that planned runs made, by id.  While there is none, nobody is asked what
             it reads.
         parents_in_trash: what runs in the trash are nested in.
+        models_since_ms: when the oldest logged model of the server was made, ms since the epoch; 0
+            where that is not known.
     """
 
     def __init__(self, gateway: Gateway, reader: LiveReader, policy: Policy, plan: Plan) -> None:
@@ -56,6 +58,7 @@ class Dependents:
         self.retained: dict[str, Decision] = {}
         self.made: dict[str, LoggedModel] = {}
         self.parents_in_trash: dict[str, str] = {}
+        self.models_since_ms = 0
         self._known_models: set[str] = set()
         self._inputs_read: set[str] = set()
 
@@ -70,7 +73,7 @@ class Dependents:
 
     def read_all(self, entries: Sequence[RunEntry]) -> None:
         """Read all there are, for all planned runs."""
-        self._read_models_in(self._reader.experiment_ids)
+        self.models_since_ms = self._read_models_in(self._reader.experiment_ids) or 0
         self._add(self._nested_in([entry["run_id"] for entry in entries]))
         self._read_new_runs()
         self._read_model_users()
@@ -253,11 +256,19 @@ class Dependents:
             parent = self.parents_in_trash.get(parent)
         return parent in self._planned
 
-    def _read_models_in(self, experiment_ids: Sequence[str]) -> None:
-        """Add the logged models of some experiments that planned runs made."""
+    def _read_models_in(self, experiment_ids: Sequence[str]) -> int | None:
+        """Add the logged models of some experiments that planned runs made.
+
+        Returns:
+            When the oldest of all of them was made, ms since the epoch; None without any.
+        """
+        oldest_ms: int | None = None
         for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):
             for model in pages(partial(self._gateway.search_logged_models, ids)):
                 self._add_model(model)
+                made_ms = model.creation_time or 0
+                oldest_ms = made_ms if oldest_ms is None else min(oldest_ms, made_ms)
+        return oldest_ms
 
     def _add_model(self, model: LoggedModel) -> None:
         self._known_models.add(model.model_id)

@@ -164,7 +164,8 @@ class LiveEvidence:
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
         active = read_histories(self._gateway, active.values())
         if self.dependents.there_are_models():
-            active = read_contents(self._gateway, active.values(), with_inputs=True)
+            since_ms = self.dependents.models_since_ms
+            active = read_contents(self._gateway, active.values(), models_since_ms=since_ms)
         active = {i: traces.of(run) for i, run in active.items()}
         experiments = self._reader.experiments({run.experiment_id for run in active.values()})
         relatives, above = self._relatives(found, experiments)
