@@ -31,7 +31,7 @@ _DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
 _LONGEST_MS = 1000 * 365 * DAY_MS
 _LONGEST_MESSAGE = 840
 _LONGEST_RULE = 100
-_NUMBER_OF_A_RULE = re.compile(r"\brules\.[0-9]+\.")
+_NUMBER_OF_A_RULE = re.compile(r"\brules\.[0-9]+[. ]")
 # They mean another zone on each machine, or no zone at all.
 _NO_ZONES = {"localtime", "posixrules", "Factory"}
 _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
@@ -265,7 +265,7 @@ def mistakes(file: YamlFile, name: str) -> Iterator[str]:
 
 def _rule_of(document: Any, place: Place) -> str:
     """Return ``rule 'sandboxes': `` for a place in a rule that has a name, else nothing."""
-    if place[:1] != ("rules",) or len(place) < len(("rules", 0, "key")):
+    if place[:1] != ("rules",) or len(place) < len(("rules", 0)):
         return ""
     rule = document["rules"][place[1]]
     name = rule.get("name") if isinstance(rule, dict) else None
