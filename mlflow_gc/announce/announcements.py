@@ -79,21 +79,21 @@ def plan_marks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Ma
     value = format_ms(policy.as_of_ms + grace_ms)
     heeding = decide(inventory, policy)
     for entity in _entities(inventory, decisions, heeding):
-        goes = entity.decision is not None and entity.decision.verdict is Verdict.DELETE
+        is_deleted = entity.decision is not None and entity.decision.verdict is Verdict.DELETE
         is_marked = DELETE_AFTER in entity.tags
         after_ms = delete_after_ms(entity.tags, policy.zone)
         if is_marked and after_ms is None:
             # Its owner wrote something that nobody understands: it keeps, and is left alone.
             marking.counts[entity.kind, "unreadable"] += 1
-        elif not goes and is_marked:
+        elif not is_deleted and is_marked:
             marking.changes.append(Change(entity.kind, entity.entity_id, None))
-        elif goes and (
+        elif is_deleted and (
             after_ms is None
             or is_outdated(after_ms, entity.active_ms, grace_ms)
             or (entity.waits and after_ms <= policy.as_of_ms)
         ):
             marking.changes.append(Change(entity.kind, entity.entity_id, value))
-        elif goes:
+        elif is_deleted:
             marking.counts[entity.kind, "standing"] += 1
     return marking
 

@@ -41,7 +41,7 @@ def outcome_tables(outcome: Outcome) -> RenderableType:
         counts.add_column(heading, justify="right")
     for kind in KINDS:
         before, deleted = outcome.before[kind], outcome.deleted[kind]
-        counts.add_row(BY_NAME[kind].words, str(before), str(deleted), str(before - deleted))
+        counts.add_row(BY_NAME[kind].plural, str(before), str(deleted), str(before - deleted))
 
     kept = Table()
     kept.add_column("kept", justify="right")

@@ -139,7 +139,7 @@ def _acts(said: Json, rule: Rule, default: Rule) -> dict[str, bool]:
     match = rule.match
     of_runs = _statuses(match)
     may_go = of_runs & {*rule.statuses}
-    may_be_zombies = bool(of_runs & {*UNFINISHED_STATUSES})
+    may_be_abandoned = bool(of_runs & {*UNFINISHED_STATUSES})
     of_experiments = not match.is_of_models and not match.is_of_runs
     of_models = not match.is_of_experiments
     failed = bool(may_go & _FAILED)
@@ -149,11 +149,13 @@ def _acts(said: Json, rule: Rule, default: Rule) -> dict[str, bool]:
         or of_models
         or (failed and "failed_ttl" not in said)
         # "never" takes away what the defaults allow.
-        or (may_be_zombies and rule.zombies_ms != default.zombies_ms and "zombies" not in said),
+        or (
+            may_be_abandoned and rule.abandoned_ms != default.abandoned_ms and "zombies" not in said
+        ),
         "failed_ttl": failed,
         "statuses": ("FINISHED" in of_runs and rule.ttl_ms is not None)
         or (bool(of_runs & _FAILED) and rule.failed_ttl_ms is not None),
-        "zombies": may_be_zombies,
+        "zombies": may_be_abandoned,
         "experiments": of_experiments,
         "empty_experiments": of_experiments,
         "empty_models": of_models,
@@ -262,7 +264,7 @@ def _ages(rule: Rule, known: set[str], *, may_shorten: bool) -> Iterator[tuple[i
         is_said = bool({"ttl", "failed_ttl"} & known)
         yield rule.failed_ttl_ms, is_said and (rule.failed_ttl_ms is None or not may_shorten)
     if of_runs & {*UNFINISHED_STATUSES}:
-        yield rule.zombies_ms, True
+        yield rule.abandoned_ms, True
 
 
 def _swallowed(where: str, keep: Keep) -> Iterator[str]:

@@ -373,7 +373,7 @@ def _number(value: Any) -> float:
 
 
 def _holds(wanted: Json, found: Explanation) -> bool:
-    if found.goes != (wanted["expect"] == "delete"):
+    if found.is_deleted != (wanted["expect"] == "delete"):
         return False
     if "rule" in wanted and wanted["rule"] != found.rule.name:
         return False
@@ -393,5 +393,5 @@ def _wanted(wanted: Json) -> str:
 
 
 def _found(found: Explanation) -> str:
-    why = "; ".join(found.decision.why) if found.goes else ", ".join([found.code, *found.via])
-    return f"{'delete' if found.goes else 'keep'} ({why}) by rule {found.rule.name}"
+    why = "; ".join(found.decision.why) if found.is_deleted else ", ".join([found.code, *found.via])
+    return f"{'delete' if found.is_deleted else 'keep'} ({why}) by rule {found.rule.name}"

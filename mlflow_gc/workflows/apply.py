@@ -23,7 +23,7 @@ from mlflow_gc.errors import Refused
 from mlflow_gc.plan.document import Json, Plan, deletions_of
 from mlflow_gc.plan.sharding import Part, Shard, part_of
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.scan_quality import is_skewed, skew_in_words
+from mlflow_gc.retention.scan_quality import describe_skew, is_skewed
 from mlflow_gc.settings import requires_expect
 from mlflow_gc.workflows.reporter import ROLLED_BACK, Phase, Reporter
 from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
@@ -168,6 +168,6 @@ def _refuse_skewed_clocks(gateway: Gateway, policy: Policy) -> None:
     """
     if is_skewed(gateway.clock_skew_ms(), policy.evidence):
         raise Refused(
-            skew_in_words(gateway.clock_skew_ms(), policy.evidence),
+            describe_skew(gateway.clock_skew_ms(), policy.evidence),
             hint="Set the clock of one of the machines, and make a new plan.",
         )

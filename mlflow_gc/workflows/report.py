@@ -17,10 +17,10 @@ from mlflow_gc.plan.document import Plan
 from mlflow_gc.retention.decision import Decisions, Verdict
 from mlflow_gc.retention.engine import (
     decide,
-    decide_after_look,
+    decide_after_probe,
     experiments_to_probe,
-    runs_that_may_read,
-    runs_to_know,
+    runs_needing_details,
+    runs_needing_inputs,
     trash_since,
 )
 from mlflow_gc.retention.policy import Policy
@@ -89,7 +89,7 @@ def survey(
         took_ms=int((time.monotonic() - began) * 1000),
         clock_skew_ms=gateway.clock_skew_ms(),
     )
-    decisions = decide_after_look(inventory, policy, decisions)
+    decisions = decide_after_probe(inventory, policy, decisions)
     inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *doubts))
     return inventory, decisions, server
 
@@ -134,10 +134,10 @@ def _with_details(
     what another one reads, or for what was logged to it, may read something itself: hence the loop.
     """
     details = (
-        ("inputs of runs", runs_that_may_read, reader.read_inputs),
-        ("histories of metrics", runs_to_know, reader.read_histories),
-        ("traces", runs_to_know, reader.read_traces),
-        ("contents of runs", runs_to_know, reader.read_contents),
+        ("inputs of runs", runs_needing_inputs, reader.read_inputs),
+        ("histories of metrics", runs_needing_details, reader.read_histories),
+        ("traces", runs_needing_details, reader.read_traces),
+        ("contents of runs", runs_needing_details, reader.read_contents),
     )
     known: dict[str, set[str]] = {what: set() for what, _, _ in details}
     while True:

@@ -150,18 +150,20 @@ class RegistryEvidence:
     refusal: str = ""
 
 
-def held_runs(entries: Sequence[RunEntry], evidence: RunEvidence) -> dict[str, Decision]:
+def protected_runs(entries: Sequence[RunEntry], evidence: RunEvidence) -> dict[str, Decision]:
     """Return the runs that are retained whatever their age, with the decision (see :func:`decide`).
 
     Those outside the plan, those that are not deleted, and those that are not what the plan saw.
     """
     planned, others = evidence.planned, evidence.inventory.runs.keys() - evidence.found.keys()
-    held = {run_id: evidence.retained.get(run_id, _NOT_PLANNED) for run_id in others}
-    held.update((run_id, protect(Reason.CHANGED, words)) for run_id, words in evidence.kept.items())
+    protected = {run_id: evidence.retained.get(run_id, _NOT_PLANNED) for run_id in others}
+    protected.update(
+        (run_id, protect(Reason.CHANGED, words)) for run_id, words in evidence.kept.items()
+    )
     for entry in entries:
         if entry["run_id"] in planned and (changed := _compare_run(entry, evidence)[0]):
-            held[entry["run_id"]] = protect(Reason.CHANGED, *changed)
-    return held
+            protected[entry["run_id"]] = protect(Reason.CHANGED, *changed)
+    return protected
 
 
 def check_runs(
@@ -169,7 +171,7 @@ def check_runs(
 ) -> dict[str, Finding]:
     """Return a finding for each of some planned runs, by id; whole nested trees come together.
 
-    The decisions are on the inventory in the evidence, with :func:`held_runs`.
+    The decisions are on the inventory in the evidence, with :func:`protected_runs`.
     """
     return {entry["run_id"]: _check_run(entry, evidence, policy, decisions) for entry in entries}
 

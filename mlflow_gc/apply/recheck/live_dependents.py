@@ -176,7 +176,7 @@ class Dependents:
         ages = [
             ms
             for rule in self._policy.all_rules()
-            for ms in (rule.ttl_ms, rule.failed_ttl_ms, rule.zombies_ms)
+            for ms in (rule.ttl_ms, rule.failed_ttl_ms, rule.abandoned_ms)
             if ms is not None
         ]
         if not ages:

@@ -12,7 +12,7 @@ from mlflow_gc.apply.recheck.checker import (
     check_registered_model,
     check_runs,
     check_version,
-    held_runs,
+    protected_runs,
     to_roll_back,
 )
 from mlflow_gc.apply.recheck.live_evidence import LiveEvidence
@@ -25,7 +25,7 @@ from mlflow_gc.plan.document import (
     RunEntry,
 )
 from mlflow_gc.retention.decision import Decisions, Verdict
-from mlflow_gc.retention.engine import decide, decide_after_look
+from mlflow_gc.retention.engine import decide, decide_after_probe
 from mlflow_gc.retention.policy import Policy
 
 
@@ -124,10 +124,10 @@ class Recheck:
 
         Which of them are retained only a decision can tell, and what a run reads only ``runs/get``.
         """
-        held = held_runs(entries, evidence)
+        protected = protected_runs(entries, evidence)
         planned, asked = evidence.planned, set[str]()
         while True:
-            decisions = decide(evidence.inventory, self.policy, held)
+            decisions = decide(evidence.inventory, self.policy, protected)
             retained = {i for i in planned if decisions.runs[i].verdict is not Verdict.DELETE}
             known = evidence.inventory.runs
             runs = dict(known)
@@ -150,5 +150,5 @@ class Recheck:
         evidence = self.evidence.of_experiments(entries, self._renames, deleted_with)
         decisions = decide(evidence.inventory, self.policy)
         evidence = self.evidence.probed(evidence, decisions)
-        decisions = decide_after_look(evidence.inventory, self.policy, decisions)
+        decisions = decide_after_probe(evidence.inventory, self.policy, decisions)
         return check_experiments(entries, evidence, self.policy, decisions)

@@ -60,7 +60,7 @@ def _counts(plan: Plan, found: Sequence[Entry], kind: str, bounds: Sequence[int]
     as_of = milliseconds(plan["as_of"])
     going = {"for-good": [0] * (len(bounds) + 2), "goes": [0] * (len(bounds) + 2)}
     for entry in found:
-        if entry.kind == kind and entry.goes:
+        if entry.kind == kind and entry.is_deleted:
             colour = "for-good" if entry.fate is Fate.IRREVERSIBLE else "goes"
             going[colour][age_group(entry.last_ms, as_of, bounds)] += 1
     stays = statistics(plan).get("ages", {}).get(BY_NAME[kind].entries, {})
@@ -72,7 +72,7 @@ def _counts(plan: Plan, found: Sequence[Entry], kind: str, bounds: Sequence[int]
 
 
 def _panel(kind: str, counts: Counts, bounds: Sequence[int]) -> Iterator[str]:
-    words = BY_NAME[kind].words
+    words = BY_NAME[kind].plural
     names = spans(bounds)
     # A column for unknown ages only where there are any.
     shown = [n for n in range(len(names)) if n < len(names) - 1 or _at(counts, n)]

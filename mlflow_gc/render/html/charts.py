@@ -66,8 +66,8 @@ def _by_experiment(plan: Plan, found: Iterable[Entry]) -> Iterator[Bar]:
 def _by_model(plan: Plan, found: Iterable[Entry]) -> Iterator[Bar]:
     fresh = {m["name"]: m["fresh"] for m in statistics(plan).get("by_model", ())}
     versions = [entry for entry in found if entry.kind == "model_version"]
-    kept = Counter(version.place for version in versions if not version.goes)
-    for name, count, parts in _going((v for v in versions if v.goes), lambda v: (v.place,)):
+    kept = Counter(version.place for version in versions if not version.is_deleted)
+    for name, count, parts in _going((v for v in versions if v.is_deleted), lambda v: (v.place,)):
         stay = (("kept", kept[name]), ("fresh", fresh.get(name, 0)))
         note = f"of {count + kept[name] + fresh[name]:,}" if name in fresh else ""
         link = filter_link(**{"kind": "model_version", "fate": "goes", "in": f"model:{name}"})
@@ -82,20 +82,20 @@ def _by_owner(found: Iterable[Entry]) -> Iterator[Bar]:
 
 
 def _by_reason(found: Iterable[Entry]) -> Iterator[Bar]:
-    going = (entry for entry in found if entry.goes)
+    going = (entry for entry in found if entry.is_deleted)
     for group, count, parts in _going(going, lambda entry: set(entry.groups)):
         yield Bar(group, filter_link(fate="goes", reason=group), count, parts)
 
 
 def _by_protection(found: Iterable[Entry]) -> Iterator[Bar]:
-    kept = Counter(entry.why[0] for entry in found if not entry.goes)
+    kept = Counter(entry.why[0] for entry in found if not entry.is_deleted)
     for code, count in ranked(kept):
         link = filter_link(fate="kept", reason=code)
         yield Bar(why_it_stays(code), link, count, (("kept", count),))
 
 
 def _runs(found: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in found if entry.kind == "run" and entry.goes]
+    return [entry for entry in found if entry.kind == "run" and entry.is_deleted]
 
 
 def _going(

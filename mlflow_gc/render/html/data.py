@@ -133,7 +133,7 @@ class _Columns:
             "owner": string(entry.owner),
             "status": string(entry.status),
             "last": entry.last_ms,
-            "why": self._whys.of((entry.goes, entry.why, entry.groups)),
+            "why": self._whys.of((entry.is_deleted, entry.why, entry.groups)),
             "via": [string(step) for step in entry.via],
             "more": self._more(entry),
         }
@@ -161,19 +161,19 @@ class _Columns:
         return place
 
     def _why(self, key: tuple[bool, tuple[str, ...], tuple[str, ...]]) -> dict[str, Any]:
-        goes, why, groups = key
+        is_deleted, why, groups = key
         return {
-            "words": [plain(reason) if goes else why_it_stays(reason) for reason in why],
-            "groups": [self._groups.of((goes, group)) for group in groups],
+            "words": [plain(reason) if is_deleted else why_it_stays(reason) for reason in why],
+            "groups": [self._groups.of((is_deleted, group)) for group in groups],
         }
 
     @staticmethod
     def _group(key: tuple[bool, str]) -> dict[str, Any]:
-        goes, group = key
+        is_deleted, group = key
         return {
-            "goes": goes,
+            "goes": is_deleted,
             "key": plain(group),
-            "words": plain(group) if goes else why_it_stays(group),
+            "words": plain(group) if is_deleted else why_it_stays(group),
         }
 
     def _more(self, entry: Entry) -> list[Any]:

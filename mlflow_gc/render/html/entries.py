@@ -64,7 +64,7 @@ class Entry:
         return entities[place]
 
     @property
-    def goes(self) -> bool:
+    def is_deleted(self) -> bool:
         """Whether the plan deletes it."""
         return self.fate is not Fate.KEPT
 
@@ -76,7 +76,7 @@ class Entry:
     @property
     def groups(self) -> tuple[str, ...]:
         """Its reasons without what is of this entity alone; for a protection the code."""
-        return tuple(map(why_it_goes, self.why)) if self.goes else self.why
+        return tuple(map(why_it_goes, self.why)) if self.is_deleted else self.why
 
 
 def entries(plan: Plan) -> list[Entry]:

@@ -26,10 +26,10 @@ def first_rows(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     names = experiment_names(plan)
     links = Links.of(plan["server"])
     for kind in ("registered_model", "model_version", "run", "experiment"):
-        going = [entry for entry in found if entry.kind == kind and entry.goes]
+        going = [entry for entry in found if entry.kind == kind and entry.is_deleted]
         if not going:
             continue
-        title = f"{BY_NAME[kind].words.capitalize()} to delete"
+        title = f"{BY_NAME[kind].plural.capitalize()} to delete"
         if not any(entry.fate is Fate.RESTORABLE for entry in going):
             title += ", IRREVERSIBLE"
         cut = f"the first {FIRST_ROWS} of {len(going):,}"
@@ -78,7 +78,7 @@ def kept(found: Sequence[Entry]) -> Iterator[str]:
     """Yield what is old and stays: a line for each reason, with examples and their chains."""
     by_reason: dict[str, list[Entry]] = defaultdict(list)
     for entry in found:
-        if not entry.goes:
+        if not entry.is_deleted:
             by_reason[entry.why[0]].append(entry)
     if not by_reason:
         yield "<p>Nothing is protected.</p>"
@@ -104,4 +104,4 @@ def _chain(entry: Entry) -> str:
     elif entry.id:
         name = f"{name} <code>{text(entry.id)}</code>"
     steps = "".join(f' <span class="step">← {text(step, most=_NAME)}</span>' for step in entry.via)
-    return f"{BY_NAME[entry.kind].word} {name}{steps}"
+    return f"{BY_NAME[entry.kind].singular} {name}{steps}"

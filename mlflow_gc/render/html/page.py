@@ -59,7 +59,7 @@ def show(
         yield from pictures
         yield "</div></section>\n"
     yield from _entities(plan, found)
-    total = sum(not entry.goes for entry in found)
+    total = sum(not entry.is_deleted for entry in found)
     yield f'<section class="kept" aria-labelledby="kept"><h2 id="kept">Protected, stale but retained: {total:,}</h2>'
     yield from kept(found)
     yield "</section>\n"
@@ -118,7 +118,7 @@ def _entities(plan: Plan, found: Sequence[Any]) -> Iterator[str]:
     yield '<p class="sub">All entities to delete, and all that are protected.</p>'
     yield asset("table.html")
     yield '<div class="without-script">'
-    if any(entry.goes for entry in found):
+    if any(entry.is_deleted for entry in found):
         yield (
             f'<p class="note">Without scripts this page shows the first {FIRST_ROWS} of each list. '
             "The plan itself holds all of them, and show --all prints them.</p>"

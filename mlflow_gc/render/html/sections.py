@@ -149,7 +149,7 @@ def _lost_tile(found: Sequence[Entry]) -> str:
         if (n := sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found))
     ]
     number = sum(entry.fate is Fate.IRREVERSIBLE for entry in found)
-    going = sum(entry.goes for entry in found)
+    going = sum(entry.is_deleted for entry in found)
     shown = f'{number:,}<span class="unit"> irreversible</span>'
     what = f"{listed(lost)}: no command brings {'it' if number == 1 else 'them'} back"
     if number and any(e.kind == "run" and e.fate is Fate.IRREVERSIBLE for e in found):

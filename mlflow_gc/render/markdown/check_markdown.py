@@ -40,7 +40,7 @@ def _top(found: Json) -> Iterator[Part]:
     for kind in KINDS:
         counts = found["summary"][kind]
         if kind != "registered_models" or any(counts.values()):
-            yield row(KINDS[kind].words, *(f"{counts[key]:,}" for key in NUMBERS))
+            yield row(KINDS[kind].plural, *(f"{counts[key]:,}" for key in NUMBERS))
     yield "\n"
 
 
@@ -49,11 +49,11 @@ def _tables(found: Json) -> Iterator[Part]:
         if entities := found[kind]:
             where = ("experiment",) if kind == "runs" else ()
             yield folded(
-                f"{of_kind.words.capitalize()}: {len(entities):,} not as planned",
-                ("", of_kind.word, *where, "what"),
+                f"{of_kind.plural.capitalize()}: {len(entities):,} not as planned",
+                ("", of_kind.singular, *where, "what"),
                 _rows(kind, entities),
                 len(entities),
-                nouns=of_kind.words,
+                nouns=of_kind.plural,
             )
 
 

@@ -83,7 +83,7 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
         counts = summary[kind]
         if kind != "registered_models" or counts["base"] or counts["head"]:
             keys = ("base", "head", "added", "removed", "changed")
-            yield row(KINDS[kind].words, *(f"{counts[key]:,}" for key in keys))
+            yield row(KINDS[kind].plural, *(f"{counts[key]:,}" for key in keys))
     yield "\n"
 
 
@@ -120,7 +120,7 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
             where = ("experiment",) if kind == "runs" else ()
             yield folded(
                 f"{title}: {', '.join(counts)}",
-                ("", KINDS[kind].word, *where, "last active", "why"),
+                ("", KINDS[kind].singular, *where, "last active", "why"),
                 _lines(_rows(kind, lists)),
                 sum(len(lists[key]) for key in ("added", "removed", "changed")),
                 nouns="changes",

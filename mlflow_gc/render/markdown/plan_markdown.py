@@ -147,7 +147,7 @@ def _numbers(plan: Plan) -> str:
             len(deletions_of(plan, kind)),
         ]
         numbers = [f"{number:,}" for number in cells]
-        lines.append(row(KINDS[kind].words, *numbers, f"**{for_good:,}**" if for_good else "0"))
+        lines.append(row(KINDS[kind].plural, *numbers, f"**{for_good:,}**" if for_good else "0"))
     return "".join(lines) + "\n"
 
 
@@ -188,7 +188,7 @@ def _groups(
         return row(cell(group), *counts, newest[group][:10])
 
     group_word = {"runs": "experiment", "model_versions": "model"}[kind]
-    many = KINDS[kind].words
+    many = KINDS[kind].plural
     columns = (group_word, f"{many} to delete:", "protected:", "fresh:", "newest to delete")
     groups = sorted(deleted_counts, key=lambda group: (-deleted_counts[group], group))
     first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
@@ -218,7 +218,7 @@ def _deleted(plan: Plan, *, reversible: bool) -> Iterator[Block]:
                 columns,
                 _rows(kind, entities),
                 len(entities),
-                nouns=KINDS[kind].words,
+                nouns=KINDS[kind].plural,
                 weight=1 if reversible else _HEAVY,
             )
 

@@ -38,7 +38,7 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
     for kind in KINDS:
         counts = found["summary"][kind]
         if kind != "registered_models" or any(counts.values()):
-            rows.append((KINDS[kind].words, *(f"{counts[key]:,}" for key in NUMBERS)))
+            rows.append((KINDS[kind].plural, *(f"{counts[key]:,}" for key in NUMBERS)))
     table(console, rows)
     line(console, in_all(found), "bold")
     for code, (title, sign, style) in CODES.items():

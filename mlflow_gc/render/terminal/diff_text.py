@@ -157,7 +157,7 @@ def _numbers(changes: dict[str, Any], console: Console) -> None:
         counts = summary[kind]
         if kind != "registered_models" or counts["base"] or counts["head"]:
             keys = ("base", "head", "added", "removed", "changed")
-            rows.append((KINDS[kind].words, *(f"{counts[key]:,}" for key in keys)))
+            rows.append((KINDS[kind].plural, *(f"{counts[key]:,}" for key in keys)))
     table(console, rows)
     before, after = (sum(summary[k][side] for k in KINDS) for side in ("base", "head"))
     lost = summary["irreversible"]

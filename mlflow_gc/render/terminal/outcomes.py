@@ -38,7 +38,7 @@ def outcome(
     """Print how a prune ended: counts, why what was not deleted stayed, and how to undo it."""
     verb = "deleted" if journal else "would be deleted"
     rows: list[tuple[str, ...]] = [("", verb, "skipped", "failed")]
-    for kind, words in ((k.name, k.words) for k in ALL):
+    for kind, words in ((k.name, k.plural) for k in ALL):
         outcomes: Counter[str] = Counter()
         for (of_kind, name), count in result.counts.items():
             if of_kind == kind:
@@ -80,7 +80,7 @@ def marks(
     rows: list[tuple[str, ...]] = [
         ("", f"{would}marked", "marked before", f"{would}unmarked", "failed")
     ]
-    for kind, words in ((k.name, k.words) for k in ALL):
+    for kind, words in ((k.name, k.plural) for k in ALL):
         of_kind = {what: n for (k, what), n in counts.items() if k == kind}
         if of_kind or kind != "registered_model":
             keys = ("marked", "standing", "unmarked", "failed")
@@ -191,7 +191,7 @@ def restored(
         keep_command: sets the keep tag on what is back; None where it has been set.
         notes: what is back, but not as it was.
     """
-    for kind, words in ((k.name, k.words) for k in (EXPERIMENT, RUN)):
+    for kind, words in ((k.name, k.plural) for k in (EXPERIMENT, RUN)):
         done = counts[kind, "restored"]
         line(console, f"{words}: {done:,} {'restored' if journal else 'would be restored'}")
     if back := counts["run", "deleted"]:

@@ -262,7 +262,7 @@ def _heading(console: Console, plan: Plan, kind: str, undo: str, *, bad: bool) -
     count = len(deletions_of(plan, kind))
     line(console, "")
     if not count:
-        line(console, f"Delete no {KINDS[kind].words}", "bold")
+        line(console, f"Delete no {KINDS[kind].plural}", "bold")
         return False
     line(console, f"Delete {counted(kind, count)} ({undo})", BAD if bad else "bold")
     return True

@@ -49,7 +49,7 @@ def explanation(
         rows.append(("last active", f"{format_ms(found.active_ms)}, {ago} before"))
     if DELETE_AFTER in found.tags:
         rows.append(("announced", f"{DELETE_AFTER}={found.tags[DELETE_AFTER]}"))
-    if found.goes:
+    if found.is_deleted:
         rows.append(("verdict", "delete: " + "; ".join(found.decision.why)))
     elif found.code == NEVER:
         rows.append(("verdict", f"keep: it is never stale ({', '.join(found.via)})"))

@@ -30,7 +30,7 @@ from mlflow_gc.apply.recheck.checker import (
     check_registered_model,
     check_runs,
     check_version,
-    held_runs,
+    protected_runs,
     to_roll_back,
     without_own_changes,
 )
@@ -70,7 +70,7 @@ def recheck_runs(
     found = {run_id: run for run_id, run in now.runs.items() if run_id in planned}
     active = {i: run for i, run in now.runs.items() if run.lifecycle_stage == "active"}
     evidence = RunEvidence(READ_AT, found, replace(now, runs=active), **other)
-    decisions = decide(evidence.inventory, policy, held_runs(plan["runs"], evidence))
+    decisions = decide(evidence.inventory, policy, protected_runs(plan["runs"], evidence))
     return check_runs(plan["runs"], evidence, policy, decisions)
 
 

@@ -30,7 +30,7 @@ from mlflow_gc.policy.lint import warnings
 from mlflow_gc.policy.loader import apply_policy, starter
 from mlflow_gc.retention.decision import Decision, Verdict
 from mlflow_gc.retention.engine import decide
-from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Keep, Member, kept
+from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Candidate, Keep, winners
 from mlflow_gc.retention.rules import Selector
 
 Document = dict[str, Any]
@@ -218,7 +218,7 @@ def test_what_covers_matches_all_that_the_other_one_does(
         def matches(selector: Selector) -> tuple[bool, bool, bool]:
             return (
                 selector.matches_experiment(experiment, workspace),  # noqa: B023
-                selector.matches_place(experiment, workspace)  # noqa: B023
+                selector.may_match_runs_in(experiment, workspace)  # noqa: B023
                 and selector.matches_run(run, experiment),  # noqa: B023
                 selector.matches_model(model.name, tags, model, workspace),  # noqa: B023
             )
@@ -526,7 +526,7 @@ def test_what_is_said_to_be_swallowed_keeps_nothing_more(
     span = range(newest, newest + rng.choice([300, 2000, 900 * 24]))
     hours = [*span[::20]] if rng.random() < 0.5 else rng.choices(span, k=rng.randint(1, 120))
     members = [
-        Member(
+        Candidate(
             n,
             AS_OF - hour * 3_600_000,
             ((AS_OF - hour * 3_600_000, str(n)) if is_ordered else (n,)),
@@ -535,7 +535,9 @@ def test_what_is_said_to_be_swallowed_keeps_nothing_more(
         for n, hour in enumerate(hours)
     ]
     zone = ZoneInfo(rng.choice(["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"]))
-    found, without = (set(kept(members, each, as_of_ms=AS_OF, zone=zone)) for each in (keep, rest))
+    found, without = (
+        set(winners(members, each, as_of_ms=AS_OF, zone=zone)) for each in (keep, rest)
+    )
     assert found == without
 
 

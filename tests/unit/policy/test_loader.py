@@ -178,7 +178,7 @@ ALL_DEFAULTS = Rule(
     ttl_ms=101 * DAY_MS,
     failed_ttl_ms=102 * DAY_MS,
     statuses=("FINISHED", "KILLED"),
-    zombies_ms=103 * DAY_MS,
+    abandoned_ms=103 * DAY_MS,
     empty_ms=104 * DAY_MS,
     empty_model_ms=105 * DAY_MS,
     keep=Keep(calendar={"yearly": 9}),

@@ -16,9 +16,9 @@ from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.retention.decision import Reason, Verdict
 from mlflow_gc.retention.engine import (
     decide,
-    decide_after_look,
+    decide_after_probe,
     experiments_to_probe,
-    runs_that_may_read,
+    runs_needing_inputs,
 )
 from mlflow_gc.retention.rules import Rule
 
@@ -196,7 +196,7 @@ def test_after_a_look_all_is_as_if_decided_anew(found):
     blind = decide(replace(found, probes={}), POLICY)
     seen = {e: found.probes[e] for e in experiments_to_probe(blind) if e in found.probes}
     looked = replace(found, probes=seen)
-    assert decide_after_look(looked, POLICY, blind) == decide(looked, POLICY)
+    assert decide_after_probe(looked, POLICY, blind) == decide(looked, POLICY)
 
 
 @given(worlds.inventories())
@@ -259,7 +259,7 @@ def test_a_kept_run_is_asked_what_it_read_if_it_can_have_read_a_model_of_a_stale
     model = worlds.a_logged_model(source_run_id=maker, creation_time=made)
     reader = worlds.a_run(other, tags={"mlflow_gc.keep": "true"}, **run)
     found = worlds.inventory(worlds.an_experiment(), worlds.a_run(maker), reader, model)
-    asked = runs_that_may_read(found, decide(found, POLICY))
+    asked = runs_needing_inputs(found, decide(found, POLICY))
     assert asked == ({other} if is_asked else set())
 
 
@@ -268,4 +268,4 @@ def test_nobody_is_asked_where_no_run_that_goes_made_a_model():
     fresh = worlds.a_run(maker, end_time=worlds.NEW)
     model = worlds.a_logged_model(source_run_id=maker, creation_time=OLD)
     found = worlds.inventory(worlds.an_experiment(), fresh, worlds.a_run(other), model)
-    assert runs_that_may_read(found, decide(found, POLICY)) == set()
+    assert runs_needing_inputs(found, decide(found, POLICY)) == set()

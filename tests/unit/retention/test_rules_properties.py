@@ -46,7 +46,7 @@ from mlflow_gc.plan.schema import problems
 from mlflow_gc.policy.loader import apply_policy
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.engine import decide
-from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Keep, Member, kept
+from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Candidate, Keep, winners
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import AS_TTL, Rule
 
@@ -402,7 +402,7 @@ def test_longer_ages_in_every_rule_never_delete_more(case):
             rule,
             ttl_ms=longer(rule.ttl_ms, days[0]),
             failed_ttl_ms=longer(rule.failed_ttl_ms, days[1]),
-            zombies_ms=longer(rule.zombies_ms, days[2]),
+            abandoned_ms=longer(rule.abandoned_ms, days[2]),
             empty_ms=longer(rule.empty_ms, days[3]),
             empty_model_ms=longer(rule.empty_model_ms, days[4]),
         )
@@ -440,7 +440,7 @@ def test_never_everywhere_deletes_nothing(case):
             ms is None
             for rule in policy.all_rules()
             for ms in (
-                *(rule.ttl_ms, rule.failed_ttl_ms, rule.zombies_ms),
+                *(rule.ttl_ms, rule.failed_ttl_ms, rule.abandoned_ms),
                 *(rule.empty_ms, rule.empty_model_ms),
             )
         )
@@ -692,12 +692,12 @@ def _age(
     if irreversible and not owners.get("may_shorten_irreversible", False):
         may_shorten = False
     floor_ms = parse_duration(owners.get("shortest_ttl", "7d"))
-    for wish in (t["mlflow_gc.ttl"].strip() for t in tags if "mlflow_gc.ttl" in t):
-        if wish == "never":
+    for override in (t["mlflow_gc.ttl"].strip() for t in tags if "mlflow_gc.ttl" in t):
+        if override == "never":
             return NEVER
-        if not re.fullmatch("[1-9][0-9]*d", wish):
+        if not re.fullmatch("[1-9][0-9]*d", override):
             return NOBODY_KNOWS
-        wish_ms = int(wish[:-1]) * DAY_MS
+        wish_ms = int(override[:-1]) * DAY_MS
         if wish_ms >= rule_ms:
             return wish_ms
         if may_shorten and floor_ms < rule_ms:
@@ -879,38 +879,42 @@ def _by_keep(found: Inventory, document: Document) -> dict[tuple[str, Any], set[
 
     What they hold of a group is tested in test_keep.py and test_restic.py.
     """
-    groups: dict[Any, tuple[Document, list[Member]]] = {}
+    groups: dict[Any, tuple[Document, list[Candidate]]] = {}
     for run in found.runs.values():
         home = found.experiments.get(run.experiment_id)
         if run.lifecycle_stage != "active" or not _sane(run.start_time) or home is None:
             continue
         name, said = _said_of_run(document, found, run, home)
         times = [t for t in _run_times(run, found.experiments[run.experiment_id]) if t is not None]
-        member = Member(
+        candidate = Candidate(
             key=("runs", run.run_id),
             time_ms=times[0],
             order=(times[0], run.run_id),
             active_ms=max(times),
             metrics=run.metrics,
         )
-        groups.setdefault(("runs", run.experiment_id, name), (said["keep"], []))[1].append(member)
+        groups.setdefault(("runs", run.experiment_id, name), (said["keep"], []))[1].append(
+            candidate
+        )
     for key, version in found.model_versions.items():
         created, updated = version.creation_timestamp, version.last_updated_timestamp
         if created is None or not _sane(created):
             continue
         name, said = _said_of_model(document, found, version)
-        member = Member(
+        candidate = Candidate(
             key=("model_versions", key),
             time_ms=created,
             order=(int(version.version),),
             active_ms=max(created, updated or 0),
         )
-        groups.setdefault(("versions", version.name, name), (said["keep"], []))[1].append(member)
+        groups.setdefault(("versions", version.name, name), (said["keep"], []))[1].append(candidate)
     zone = ZoneInfo(document.get("time_zone", "UTC"))
     return {
         key: {f"keep_{rule}" for rule, _ in rules}
-        for keep, members in groups.values()
-        for key, rules in kept(members, Keep.from_document(keep), as_of_ms=AS_OF, zone=zone).items()
+        for keep, candidates in groups.values()
+        for key, rules in winners(
+            candidates, Keep.from_document(keep), as_of_ms=AS_OF, zone=zone
+        ).items()
     }
 
 
@@ -1144,7 +1148,7 @@ def _matter(found: Inventory, document: Document) -> Counter[str]:
         "time_zone": replace(policy, time_zone="Pacific/Kiritimati"),
         "failed_ttl": _every_rule(policy, lambda rule: replace(rule, failed_ttl_ms=rule.ttl_ms)),
         "statuses": _every_rule(policy, lambda rule: replace(rule, statuses=TERMINAL)),
-        "zombies": _every_rule(policy, lambda rule: replace(rule, zombies_ms=None)),
+        "zombies": _every_rule(policy, lambda rule: replace(rule, abandoned_ms=None)),
         "empty_experiments": _every_rule(policy, lambda rule: replace(rule, empty_ms=rule.ttl_ms)),
     }
     counts = Counter(name for name, other in without.items() if _goes(found, other) != gone)

@@ -70,7 +70,7 @@ def test_the_newest_of_three_times_decides_to_the_millisecond(field, ms, verdict
 @pytest.mark.parametrize("status", ["FINISHED", "RUNNING"])
 def test_a_run_is_no_older_than_its_experiment(status, created, verdict):
     """It was imported with its original times: they say nothing of when it came here."""
-    policy = replace(POLICY, default=replace(POLICY.default, zombies_ms=TTL * DAY_MS))
+    policy = replace(POLICY, default=replace(POLICY.default, abandoned_ms=TTL * DAY_MS))
     found = inventory(an_experiment(creation_time=created), a_run(ONE, status=status))
     assert decide(found, policy).runs[ONE].verdict is verdict
 
