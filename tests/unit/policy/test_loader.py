@@ -136,14 +136,14 @@ def test_each_key_changes_its_own_field_and_no_other(read, text, changes):
 SETTINGS = {
     "ttl: 12h": dict.fromkeys(("ttl_ms", "failed_ttl_ms", "empty_ms"), DAY_MS // 2),
     "ttl: never": dict.fromkeys(
-        ("ttl_ms", "failed_ttl_ms", "empty_ms", "zombies_ms", "empty_model_ms")
+        ("ttl_ms", "failed_ttl_ms", "empty_ms", "abandoned_ms", "empty_model_ms")
     ),
     "failed_ttl: 2w": {"failed_ttl_ms": 14 * DAY_MS},
     "failed_ttl: never": {"failed_ttl_ms": None},
     "statuses: [FAILED]": {"statuses": ("FAILED",)},
     "statuses: [KILLED, FINISHED]": {"statuses": ("KILLED", "FINISHED")},
-    "zombies: 90m": {"zombies_ms": 90 * 60_000},
-    "zombies: off": {"zombies_ms": None},
+    "zombies: 90m": {"abandoned_ms": 90 * 60_000},
+    "zombies: off": {"abandoned_ms": None},
     "experiments: 50d": dict.fromkeys(("experiments_ms", "empty_ms"), 50 * DAY_MS),
     "experiments: never": dict.fromkeys(("experiments_ms", "empty_ms")),
     "empty_experiments: 1d": {"empty_ms": DAY_MS},
@@ -279,11 +279,11 @@ def test_a_ttl_that_a_flag_sets_comes_before_that_of_the_defaults_only(tmp_path)
     ("defaults", "rule", "expected"),
     [
         # A run that never ended, an empty model and the experiment are no less dear than the runs.
-        ("zombies: 31d, empty_models: 100d", "ttl: 2555d", {"zombies_ms": 2555, "empty_model_ms": 2555}),
-        ("zombies: 31d, empty_models: 100d", "ttl: 7d", {"zombies_ms": 31, "empty_model_ms": 100}),
-        ("zombies: 31d", "ttl: 2555d, zombies: 40d", {"zombies_ms": 40}),
-        ("zombies: off, empty_models: off", "ttl: 2555d", {"zombies_ms": None, "empty_model_ms": None}),
-        ("zombies: 31d", "failed_ttl: 1d", {"zombies_ms": 31}),
+        ("zombies: 31d, empty_models: 100d", "ttl: 2555d", {"abandoned_ms": 2555, "empty_model_ms": 2555}),
+        ("zombies: 31d, empty_models: 100d", "ttl: 7d", {"abandoned_ms": 31, "empty_model_ms": 100}),
+        ("zombies: 31d", "ttl: 2555d, zombies: 40d", {"abandoned_ms": 40}),
+        ("zombies: off, empty_models: off", "ttl: 2555d", {"abandoned_ms": None, "empty_model_ms": None}),
+        ("zombies: 31d", "failed_ttl: 1d", {"abandoned_ms": 31}),
         ("experiments: 180d", "ttl: 7d", {"experiments_ms": 180, "empty_ms": 180}),
         ("experiments: 180d", "ttl: 365d", {"experiments_ms": 365, "empty_ms": 365}),
         ("experiments: never", "ttl: 7d", {"experiments_ms": None, "empty_ms": None}),

@@ -458,17 +458,17 @@ def test_the_schema_is_one_and_describes_every_field() -> None:
     Draft202012Validator.check_schema(document)
     missing = []
 
-    def walk(node: Any, place: str) -> None:
+    def walk(node: Any, key_path: str) -> None:
         if isinstance(node, dict):
             for key, value in node.get("properties", {}).items():
                 if not value.get("description") and "$ref" not in value:
-                    missing.append(f"{place}/{key}")
+                    missing.append(f"{key_path}/{key}")
                 if value.get("type") == "object":
-                    assert "additionalProperties" in value, f"{place}/{key}"
+                    assert "additionalProperties" in value, f"{key_path}/{key}"
         children = node.items() if isinstance(node, dict) else enumerate(node)
         for key, value in children:
             if isinstance(value, (dict, list)):
-                walk(value, f"{place}/{key}")
+                walk(value, f"{key_path}/{key}")
 
     walk(document, "")
     assert missing == []
