@@ -155,19 +155,21 @@ def save_plan(plan: Plan, path: Path | str) -> None:
         Refused: the file is something else than a plan.
         GcError: it cannot be written.
     """
-    from mlflow_gc.plan.builder import MARKS
+    from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
 
-    refuse_overwriting(Path(path), MARKS, "a plan")
+    refuse_overwriting(Path(path), SIGNATURES, "a plan")
     write(pieces(plan), Path(path))
 
 
 def diff(base: Plan, head: Plan) -> dict[str, Any]:
     """Return what changed from one plan to another as a document (``mlflow-gc schema diff``)."""
     from mlflow_gc.plan.diff import diff_plans
-    from mlflow_gc.plan.verification import distrust
+    from mlflow_gc.plan.verification import file_problems
 
-    edited = [any(not doubt.is_genuine for doubt in distrust(plan)) for plan in (base, head)]
+    edited = [
+        any(not problem.is_genuine for problem in file_problems(plan)) for plan in (base, head)
+    ]
     return diff_plans(base, head, edited=(edited[0], edited[1]))
 
 

@@ -76,7 +76,7 @@ def prune(
     from mlflow_gc.apply.recheck.live_guards import local_maxima
     from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.plan.builder import MARKS
+    from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.sharding import Shard
     from mlflow_gc.plan.verification import load_plan, verify, verify_applyable
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
@@ -140,7 +140,7 @@ def prune(
                 hint="Hand it a reviewed plan, or use --yes.",
             )
         plan_file = out or _name_of_its_own()
-        refuse_overwriting(plan_file, MARKS, "a plan")
+        refuse_overwriting(plan_file, SIGNATURES, "a plan")
     if journal is not None:
         refuse_no_file(journal)
     gateway = open_server(connection, verbose=verbose, reporter=reporter)

@@ -38,7 +38,7 @@ def report(
     """Read a server and write a prune plan: every stale entity, its times, and why."""
     from mlflow_gc.cli.output import console, print_message, write_output
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.plan.builder import MARKS
+    from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import plan_text
@@ -56,7 +56,7 @@ def report(
         backend_store_uri=backend_store_uri,
         max_parallel=max_parallel,
     )
-    refuse_overwriting(out, MARKS, "a plan")
+    refuse_overwriting(out, SIGNATURES, "a plan")
     policy = resolve_policy(
         ttl=ttl,
         as_of=as_of,

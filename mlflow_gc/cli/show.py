@@ -25,7 +25,7 @@ def show(
 ) -> int:
     """Show what a plan deletes, what it keeps, and why."""
     from mlflow_gc.cli.output import console, print_message, write_output
-    from mlflow_gc.plan.verification import distrust, load_plan
+    from mlflow_gc.plan.verification import file_problems, load_plan
     from mlflow_gc.plan.writer import pieces
     from mlflow_gc.render.terminal import plan_text
 
@@ -35,9 +35,9 @@ def show(
             hint="The other formats, and --all, cut nothing to fit a size.",
         )
     plan = load_plan(plan_file)
-    doubts = distrust(plan)
-    for doubt in doubts:
-        print_message(f"Warning: {' '.join(doubt.details)} prune will refuse this plan.")
+    problems = file_problems(plan)
+    for problem in problems:
+        print_message(f"Warning: {' '.join(problem.details)} prune will refuse this plan.")
     # Where it lies on this machine means nothing to those who read the page elsewhere.
     name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
     if output_format is options.Format.JSON:
@@ -47,11 +47,11 @@ def show(
         from mlflow_gc.render.markdown import plan_markdown
 
         limit = None if everything else most_bytes or budget.DEFAULT
-        write_output(plan_markdown.show(plan, limit, file_name=name, doubts=doubts).encode())
+        write_output(plan_markdown.show(plan, limit, file_name=name, problems=problems).encode())
     elif output_format is options.Format.HTML:
         from mlflow_gc.render import html
 
-        for text_piece in html.show(plan, file_name=name, doubts=doubts):
+        for text_piece in html.show(plan, file_name=name, problems=problems):
             write_output(text_piece.encode())
     elif output_format in (options.Format.CSV, options.Format.NDJSON):
         from mlflow_gc.render.table import spreadsheet
@@ -65,7 +65,7 @@ def show(
             console(no_color=no_color),
             path=str(plan_file),
             everything=everything,
-            doubts=doubts,
+            problems=problems,
         )
     deletes = any(deletions_of(plan, kind) for kind in KINDS)
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

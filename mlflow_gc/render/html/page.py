@@ -26,17 +26,17 @@ def show(
     plan: Plan,
     *,
     file_name: str = "prune-plan.json",
-    doubts: Sequence[Applicability] = (),
+    problems: Sequence[Applicability] = (),
 ) -> Iterator[str]:
     """Yield a plan as one HTML file, piece by piece.
 
     Args:
         plan: the document.
         file_name: how the command to apply calls the plan.
-        doubts: what :func:`mlflow_gc.plan.verification.distrust` found in the file.
+        problems: what :func:`mlflow_gc.plan.verification.file_problems` found in the file.
     """
     found = entries(plan)
-    state = applicability(plan, doubts, for_others=True)
+    state = applicability(plan, problems, for_others=True)
     yield from _head(plan)
     yield '<body><a class="skip" href="#entities">Skip to the table of all entities</a>\n'
     yield '<header class="top"><p><b>mlflow-gc</b></p>'

@@ -40,7 +40,7 @@ def show(
     most_bytes: int | None = budget.DEFAULT,
     *,
     file_name: str = "prune-plan.json",
-    doubts: Sequence[Applicability] = (),
+    problems: Sequence[Applicability] = (),
 ) -> str:
     """Return a plan as Markdown: what is deleted, and permanently, by experiment and model; what is retained.
 
@@ -49,9 +49,9 @@ def show(
         most_bytes: lists are cut so that the text is no larger than this many bytes, at least
             :data:`mlflow_gc.render.common.budget.LEAST`; None cuts nothing.
         file_name: how the command to apply calls the plan.
-        doubts: what :func:`mlflow_gc.plan.verification.distrust` found in the file.
+        problems: what :func:`mlflow_gc.plan.verification.file_problems` found in the file.
     """
-    state = applicability(plan, doubts, for_others=True)
+    state = applicability(plan, problems, for_others=True)
     return budget.fit(list(_parts(plan, state, file_name)), most_bytes)
 
 

@@ -35,7 +35,7 @@ def show(
     path: str,
     everything: bool,
     steps: tuple[str, ...] = ("check", "prune", "expect"),
-    doubts: Sequence[Applicability] = (),
+    problems: Sequence[Applicability] = (),
 ) -> None:
     """Print what a plan deletes by experiment and model, what it keeps and why.
 
@@ -45,9 +45,9 @@ def show(
         path: where it was read.
         everything: do not cut long lists.
         steps: which commands to offer at the end, see :func:`plan_head.footer`.
-        doubts: what :func:`mlflow_gc.plan.verification.distrust` found in the file.
+        problems: what :func:`mlflow_gc.plan.verification.file_problems` found in the file.
     """
-    state = applicability(plan, doubts)
+    state = applicability(plan, problems)
     plan_summary.headline(plan, console, state)
     line(console, "")
     plan_summary.totals(plan, console)

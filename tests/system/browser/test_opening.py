@@ -231,7 +231,7 @@ def test_a_plan_that_cannot_be_applied(
     plan: dict[str, Any],
     written: Callable[..., Path],
     changes: dict[str, Any],
-    doubts: tuple[Applicability, ...],
+    problems: tuple[Applicability, ...],
     headline: str,
 ) -> None:
     """A banner above everything, with what the scan said; no command to copy."""
@@ -239,11 +239,11 @@ def test_a_plan_that_cannot_be_applied(
         [{"code": "odd", "message": "page 3 of the runs failed"}] if "applyable" in changes else []
     )
     bad = {**plan, **changes, "diagnostics": said}
-    with opened(browser, written(bad, "bad", doubts=doubts)) as page:
+    with opened(browser, written(bad, "bad", problems=problems)) as page:
         banner = page.locator(".banner:visible")
         expect(banner).to_contain_text(headline)
         expect(page.locator(".lead")).to_contain_text("Would delete")
-        for words in (*(s for d in doubts for s in d.details), *(d["message"] for d in said)):
+        for words in (*(s for d in problems for s in d.details), *(d["message"] for d in said)):
             expect(banner).to_contain_text(words)
         assert page.locator("main > :visible").first.evaluate("e => e.className") == "banner"
         assert page.locator("#apply").count() == 0

@@ -30,8 +30,8 @@ from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.verification import (
     applicability,
-    distrust,
     edited,
+    file_problems,
     inconsistencies,
     load_plan,
     verify,
@@ -98,7 +98,7 @@ def _shown(plan):
     assert json.loads(render(plan)) == plan
     for changes in (diff_plans(FULL, plan), diff_plans(plan, FULL)):
         assert schema.problems(changes, "diff") == []
-        later = applicability(plan, distrust(plan))
+        later = applicability(plan, file_problems(plan))
         diff_text.diff(changes, later, Console(file=io.StringIO(), soft_wrap=True))
         diff_markdown.diff(changes, later).encode()
     assert diff_plans(plan, plan)["different"] is False

@@ -32,13 +32,13 @@ def told(code: str) -> list[dict[str, str]]:
         ({}, (EDITED,), "it was edited", "report"),
     ],
 )
-def test_what_cannot_be_applied(changes, doubts, why, advice):
+def test_what_cannot_be_applied(changes, problems, why, advice):
     plan = {**PLAN, **changes}
-    found = applicability(plan, doubts)
+    found = applicability(plan, problems)
     assert not found.may_be_applied
     assert found.why.startswith(why)
     assert advice in found.advice
-    words = " ".join(read(plan, doubts=doubts).words)
+    words = " ".join(read(plan, problems=problems).words)
     assert f"This plan cannot be applied: {found.why}" in words
     assert all(sentence in words for sentence in found.details)
     assert all(d["message"] in words for d in plan["diagnostics"])
