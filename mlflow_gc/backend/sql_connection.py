@@ -204,13 +204,13 @@ def explained(error: Exception, address: Address) -> GcError:
             else None,
         )
     return ServerError(
-        f"{address.name} cannot be opened: {driver_words(error, address)}.",
+        f"{address.name} cannot be opened: {driver_message(error, address)}.",
         Failure.UNREACHABLE,
         hint="Check the address, the user and the password, and whether the database runs.",
     )
 
 
-def driver_words(error: Exception, address: Address) -> str:
+def driver_message(error: Exception, address: Address) -> str:
     """Return what a driver says, which may quote the URI, without its secrets and last full stop."""
     from sqlalchemy.exc import DBAPIError
 
