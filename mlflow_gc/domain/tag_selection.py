@@ -43,8 +43,7 @@ def is_misspelt(key: str) -> bool:
     """Tell whether a key was meant to be one of this program's tags and is not.
 
     The key may have another case, other separators or spaces, another prefix or a typing mistake,
-    or
-    be unknown in this program's namespace.
+    or be unknown in this program's namespace.
     """
     if key in OWN_TAGS:
         return False

@@ -126,8 +126,7 @@ def read_histories(
     """Return runs, by id, with the times of their whole metric histories.
 
     A search returns only the value of the highest step of each metric (``latest_metrics``, 2.3 to
-    3.18):
-    later values at a lower step, logged by a restarted job, are only in the history.
+    3.18): later values at a lower step, logged by a restarted job, are only in the history.
     """
     by_id = {run.run_id: run for run in runs}
     having: dict[str, list[str]] = defaultdict(list)
@@ -157,8 +156,7 @@ def read_contents(
         gateway: where to read.
         runs: the runs.
         with_inputs: whether there are logged models that runs may have read: only ``runs/get``
-            returns
-            them, for one run per request.
+            returns them, for one run per request.
         progress: called with the number of runs read.
     """
     by_id = {run.run_id: run for run in runs}

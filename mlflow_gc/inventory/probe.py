@@ -166,8 +166,7 @@ def _newest_deleted(
     """Return, by experiment, the last active run in its trash, and its last activity.
 
     No filter finds a metric value that was logged long after its run ended, so all of the trash is
-    read,
-    and the metric histories if nothing else proves recent activity.
+    read, and the metric histories if nothing else proves recent activity.
     """
     seen: dict[str, tuple[str, int]] = {}
     logged: dict[str, tuple[str, int]] = {}

@@ -45,8 +45,7 @@ def read_hidden_versions(
     """Read the versions of a model one by one if a search hides some of them.
 
     Once one version has the prompt tag, a search without that tag omits all versions of the model,
-    and a
-    search with it returns only the tagged ones (seen on 3.17.2).
+    and a search with it returns only the tagged ones (seen on 3.17.2).
     """
     of_model = [v for v in versions.values() if v.name == model.name]
     if not any(PROMPT_TAG in version.tags for version in of_model):
@@ -63,8 +62,7 @@ def _may_be_refused(name: str) -> bool:
 
     3.17 validates the name in every request about one model (utils/validation.py
     _validate_model_name): no "/" or ":", and no path that resolves to another one.  Older servers
-    allowed
-    such names, and searches still return them.
+    allowed such names, and searches still return them.
     """
     return "/" in name or ":" in name or name == "." or name.startswith("..")
 
@@ -106,8 +104,7 @@ def resolve_storage(
     """Resolve the storage of copies whose original no longer exists.
 
     MLflow resolves the source of a copy when it is created; later the original may be deleted, its
-    model
-    renamed, or the alias in the source moved
+    model renamed, or the alias in the source moved
     (docs/explanation/mlflow-facts.md#copies-name-their-original).
     """
     for key, version in versions.items():
@@ -128,8 +125,7 @@ def _is_original(original: ModelVersion, copy: ModelVersion) -> bool:
     """Tell whether a version certainly is the original of a copy.
 
     A model that was deleted and created again has the same version numbers; a real copy is younger
-    than
-    its original and names the same run.
+    than its original and names the same run.
     """
     is_older = (original.creation_timestamp or 0) <= (copy.creation_timestamp or 0)
     return is_older and bool(copy.run_id) and copy.run_id == original.run_id

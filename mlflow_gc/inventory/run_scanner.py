@@ -3,8 +3,7 @@
 Paging on an MLflow server is by offset: for each page it sorts and skips all earlier rows, and
 concurrent changes shift all later rows (docs/explanation/mlflow-facts.md#paging-is-by-offset).  So
 runs are read in disjoint windows of their start time.  A window with more than one page continues
-by
-key, from the last start time that was read; it is split into parts while connections are idle.
+by key, from the last start time that was read; it is split into parts while connections are idle.
 Duplicates count once.
 """
 
@@ -218,8 +217,7 @@ class _RunScan:
         """Return the rest of a window that only tokens can continue, in parts.
 
         If a token is an offset, tokens of later pages can be built.  Each part follows its own
-        tokens up to
-        the start of the next one, because a server may return shorter pages.
+        tokens up to the start of the next one, because a server may return shorter pages.
         """
         size = _RUNS_OF_ONE_MOMENT
         left = replace(window, token=token, seen=window.seen | {token}, size=size)
@@ -285,10 +283,8 @@ class _RunScan:
         """Read the runs that are in no window: those without a start time.
 
         MLflow sorts them after all others, so they begin at the offset of the number of known runs.
-        If the
-        tokens of the server are not offsets, such runs are read only if they matter (``probe.py``
-        and the
-        re-check before a delete).
+        If the tokens of the server are not offsets, such runs are read only if they matter
+        (``probe.py`` and the re-check before a delete).
         """
         if _offset_of(first_token) is None:
             return

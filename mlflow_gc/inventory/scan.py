@@ -1,9 +1,8 @@
 """Read everything that decisions need from a server.
 
 Paging on an MLflow server is by offset: concurrent changes shift all later rows
-(docs/explanation/mlflow-facts.md#paging-is-by-offset).  Every scan here reads in an order in
-which new rows come last; the long one (runs) pages by key instead of offset (run_scanner.py).
-Results
+(docs/explanation/mlflow-facts.md#paging-is-by-offset).  Every scan here reads in an order in which
+new rows come last; the long one (runs) pages by key instead of offset (run_scanner.py).  Results
 are keyed by id, so duplicates count once.
 """
 

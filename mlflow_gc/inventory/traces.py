@@ -1,8 +1,7 @@
 """Read the traces of a server.
 
 No search finds the assessments of a run; over REST they are only part of their traces.  So all
-traces
-are read once.
+traces are read once.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ def _pages(gateway: Gateway, experiment_ids: Sequence[str]) -> Iterator[list[Tra
     """Yield all traces of some experiments.
 
     Pages continue by time stamp instead of offset: concurrent deletions would shift others out of
-    the
-    result, and the server would sort and skip all earlier rows for each page.
+    the result, and the server would sort and skip all earlier rows for each page.
     """
     since: int | None = None
     token: str | None = None

@@ -2,8 +2,7 @@
 
 ``prune`` compares them with the server immediately before each deletion.  The keys of one kind are
 a closed set: a plan with an unknown precondition was made by a newer version and is refused,
-because
-ignoring a precondition would be unsafe.
+because ignoring a precondition would be unsafe.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """The part of a plan for one of several machines.
 
 The parts depend only on the plan, and together they are the plan.  The rules of the order hold
-within
-and between them: nested trees stay together, so children are deleted before their parents; an
-experiment belongs to the shard that has its runs, or, if several have some, is deleted by the last
-of
-them; irreversible deletions are the last in each.
+within and between them: nested trees stay together, so children are deleted before their parents;
+an experiment belongs to the shard that has its runs, or, if several have some, is deleted by the
+last of them; irreversible deletions are the last in each.
 """
 
 from __future__ import annotations

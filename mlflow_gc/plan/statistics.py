@@ -1,8 +1,7 @@
 """Counts of deleted and retained entities for charts; no effect on decisions.
 
 A plan lists only deleted and protected entities.  The ages of the others, and the remaining share
-of
-an experiment or model, can be counted only while the inventory is available.
+of an experiment or model, can be counted only while the inventory is available.
 """
 
 from __future__ import annotations

@@ -23,9 +23,8 @@ def parse_json(content: bytes, name: str) -> Any:
     """Parse JSON and refuse what two parsers could understand differently.
 
     That is a duplicate name in one object (some parsers take the first, some the last), and a
-    number
-    that is not whole or beyond 2^53 (many parsers round those, so that two files would have one
-    digest).  The documents of this program have neither, in any version 1.x.
+    number that is not whole or beyond 2^53 (many parsers round those, so that two files would have
+    one digest).  The documents of this program have neither, in any version 1.x.
 
     Args:
         content: one document, UTF-8.

@@ -208,10 +208,8 @@ def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
 
     A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too, and raises its
     other inherited ages to its ``ttl``: a TTL of seven years is not meant to delete unfinished
-    runs,
-    empty models or the experiment itself after a month.  A rule that sets ``experiments`` sets it
-    for
-    empty experiments, too: an experiment is empty once its runs are deleted.
+    runs, empty models or the experiment itself after a month.  A rule that sets ``experiments``
+    sets it for empty experiments, too: an experiment is empty once its runs are deleted.
 
     Args:
         document: one of the rules of a checked document, or its defaults with a name.

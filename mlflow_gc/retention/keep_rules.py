@@ -2,8 +2,7 @@
 
 The calendar rules are restic's: from the newest to the oldest, the first of each calendar day, ISO
 week, month or year is kept until the count is used up; empty buckets do not count; the oldest of
-all
-is kept while a count is left.  Rules are ORed.
+all is kept while a count is left.  Rules are ORed.
 """
 
 from __future__ import annotations

@@ -44,8 +44,7 @@ def keep_tag_applies(tags: Mapping[str, str], key: str, *, as_of_ms: int, zone: 
     """Tell whether the keep tag protects its entity.
 
     Any value protects, except a clear no or a day in the past: an owner who mistyped the value
-    wanted
-    protection.
+    wanted protection.
     """
     value = tags.get(key)
     if value is None:

@@ -29,8 +29,8 @@ DEFAULT_SHORTEST_TTL_MS = 7 * DAY_MS
 UTC = "UTC"
 
 # Clients send start, end and metric times, sometimes in seconds or zero
-# (docs/explanation/mlflow-facts.md#clients-send-times).  MLflow was published in 2018;
-# a time before 2015 is implausible, even if it was imported.
+# (docs/explanation/mlflow-facts.md#clients-send-times).  MLflow was published in 2018; a time
+# before 2015 is implausible, even if it was imported.
 _PLAUSIBLE_SINCE_MS = parse_time("2015-01-01")
 _PLAUSIBLE_AHEAD_MS = DAY_MS
 

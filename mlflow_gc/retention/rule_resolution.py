@@ -160,8 +160,7 @@ class RuleResolver:
         """Return why no tag may shorten the age of the rule, for people; empty if one may.
 
         Setting a tag needs fewer permissions than deleting (EDIT and MANAGE of MLflow's basic
-        auth):
-        shortening an age makes an administrator's job delete for the owner.
+        auth): shortening an age makes an administrator's job delete for the owner.
         """
         if not self._policy.owners_may_shorten:
             return "owners.may_shorten is false"

@@ -38,8 +38,7 @@ class Selector:
     """The selector of a rule; all set fields must match.
 
     Globs are case-sensitive shell globs, and ``*`` also matches ``/``; regular expressions are
-    Python's
-    and may match anywhere in a name.
+    Python's and may match anywhere in a name.
 
     Attributes:
         experiment, experiment_regex: name of the experiment (or of the experiment of a run).
@@ -106,8 +105,7 @@ class Selector:
         """Tell whether it certainly matches everything that another one can match.
 
         If the texts alone do not decide (one glob or regular expression within another), the result
-        is
-        False.
+        is False.
         """
         return (
             all(
@@ -246,8 +244,7 @@ def finds(pattern: str, text: str) -> bool:
     """Tell whether a regular expression matches anywhere in a text.
 
     Nested repetitions can take exponential time on a crafted name.  The standard library's re
-    cannot be
-    interrupted; regex times out after a second.
+    cannot be interrupted; regex times out after a second.
 
     Raises:
         Refused: The time is over; nothing is decided.

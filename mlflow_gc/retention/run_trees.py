@@ -14,8 +14,8 @@ def spread(inventory: Inventory, decisions: Mapping[str, Decision]) -> dict[str,
     """Turn deletions into protections if a retained run depends on the run.
 
     A nested tree is deleted as a whole or not at all, across experiments, also if the parent no
-    longer
-    exists.  The run that made a logged model is retained as long as a run that uses the model.
+    longer exists.  The run that made a logged model is retained as long as a run that uses the
+    model.
 
     Returns:
         A decision for every run in ``decisions``.
@@ -54,8 +54,7 @@ def _neighbours(inventory: Inventory) -> dict[str, list[tuple[str, Reason]]]:
     """Return, for each run with relations, the runs that are retained if it is.
 
     Parents that are not in the inventory are nodes, too: they connect their children, and those in
-    the
-    trash connect them to their own parents.
+    the trash connect them to their own parents.
     """
     neighbours: dict[str, list[tuple[str, Reason]]] = defaultdict(list)
     makers = {i: m.source_run_id for i, m in inventory.logged_models.items() if m.source_run_id}

@@ -345,8 +345,7 @@ def is_evaluation(run: Run) -> bool:
     """Tell whether a run has, or may have, assessments.
 
     ``mlflow.genai.evaluate`` sets the tag only if the run has no type yet, and assessments may name
-    any
-    run.  A run with the tag but without assessments had some, or may get some.
+    any run.  A run with the tag but without assessments had some, or may get some.
     """
     return run.details.loses_assessments or run.tags.get("mlflow.runType") == "genai_evaluate"
 

@@ -2,10 +2,8 @@
 
 A chunk of runs is read with its tags and metrics before the next one, so that only the rows of one
 chunk are in memory.  PostgreSQL sorts each table once and the cursors are merged; the others are
-read
-by ranges of run ids, by index: MySQL's drivers read one result at a time, and a SQLite file must
-not
-be locked for long.
+read by ranges of run ids, by index: MySQL's drivers read one result at a time, and a SQLite file
+must not be locked for long.
 """
 
 from __future__ import annotations
