@@ -209,7 +209,7 @@ EDITED = Applicability(("it was edited",), ("Its digest is another.",), "report"
 
 
 @pytest.mark.parametrize(
-    ("changes", "doubts", "headline"),
+    ("changes", "problems", "headline"),
     [
         (
             {"applyable": False, "complete": False},

@@ -21,7 +21,7 @@ def told(code: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "doubts", "why", "advice"),
+    ("changes", "problems", "why", "advice"),
     [
         ({"applyable": False, "complete": False}, (), "the scan is incomplete", "Fix the cause"),
         ({"applyable": False, "diagnostics": told("forecast")}, (), "it is a forecast", "--as-of"),

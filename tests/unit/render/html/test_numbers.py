@@ -58,7 +58,7 @@ def test_ages_are_counted_as_the_plan_counts_them():
         counts = Counter(
             age_group(entry.last_ms, AS_OF, AGE_BOUNDS_DAYS)
             for entry in FOUND
-            if entry.kind == kind and entry.goes
+            if entry.kind == kind and entry.is_deleted
         )
         expected = PLAN["statistics"]["ages"][f"{kind}s"]["delete"]
         assert [counts[n] for n in range(len(expected))] == expected
