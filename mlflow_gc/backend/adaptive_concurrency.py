@@ -30,9 +30,8 @@ class Response:
 
     Attributes:
         size: for example the number of runs; times are compared per size.  0 if the time says
-            nothing: a
-        search without results takes time, too, and next to an instant one all others would seem
-        slow.
+            nothing: a search without results takes time, too, and next to an instant one all others
+            would seem slow.
     """
 
     size: int = 1

@@ -26,8 +26,7 @@ def host_credentials(uri: str, token: str | None = None) -> Any:
     Args:
         uri: of the server.
         token: this program's setting, or None.  MLflow reads it only from the environment, which
-            lacks AE5
-        secret files, and takes a blank variable for a value.
+            lacks AE5 secret files, and takes a blank variable for a value.
 
     Raises:
         ServerError: MLflow finds none but needs some.

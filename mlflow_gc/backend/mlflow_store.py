@@ -49,8 +49,7 @@ class StoreGateway:
 
     Args:
         tracking_uri: URI of a database that can be opened and has MLflow's tables (see
-            ``connect.py``):
-        MLflow retries for long without a response, and creates missing tables.
+            ``connect.py``): MLflow retries for long without a response, and creates missing tables.
         registry_uri: a database URI too, usually the same.
         database: the database to read a plan from directly, or None to read it through this
             gateway.

@@ -154,8 +154,7 @@ def apply_policy(
         document: of a policy file.
         policy: with the values of settings that the file does not contain.
         ttl_is_default: whether the default TTL of the file counts; an option or variable that sets
-            one
-        has priority, except over ``never``.
+            one has priority, except over ``never``.
     """
     changes: dict[str, Any] = {
         field: None if document[key] in {NEVER, OFF} else parse_duration(document[key])

@@ -102,8 +102,7 @@ class Policy:
         delete_evaluations: delete runs of ``mlflow.genai.evaluate``, permanently with their
             assessments.
         free_experiment_names: rename experiments before their deletion, so that the names can be
-            used
-        again; no effect on decisions.
+            used again; no effect on decisions.
         guards: limits on what one plan may delete.
         evidence: requirements on the scan.
         source: origin; no effect on decisions.

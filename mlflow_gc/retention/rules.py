@@ -279,11 +279,9 @@ class Rule:
         failed_ttl_ms: the same for runs that FAILED or were KILLED.
         statuses: statuses in which a run may be deleted.
         abandoned_ms: the time without a sign of life after which a RUNNING or SCHEDULED run is
-            abandoned;
-        None for never.
+            abandoned; None for never.
         experiments_ms: age from which an experiment is stale whose runs are all deleted; None for
-            never,
-        :data:`AS_TTL` for the TTL of finished runs.
+            never, :data:`AS_TTL` for the TTL of finished runs.
         empty_ms: age from which an experiment without runs is stale.
         empty_model_ms: age from which a registered model without versions is stale; None for never.
         keep: keep rules.

@@ -82,8 +82,7 @@ def nested_order(parents: Mapping[str, str | None]) -> Iterator[list[list[str]]]
 
     Args:
         parents: for each run id the id of its parent, or None.  Parents that are not keys connect
-            their
-        children.
+            their children.
 
     Yields:
         Trees in the order of their first run in ``parents``; a run without relatives is a tree

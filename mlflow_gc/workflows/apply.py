@@ -120,7 +120,9 @@ def apply_plan(
                     on_rollback=partial(reporter.warning, ROLLED_BACK),
                     on_skip=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
                 ).run()
-    return Applied(result, journal.kept, signals[0] if signals else 0, findings, refusals)
+    return Applied(
+        result, journal.skipped_or_failed, signals[0] if signals else 0, findings, refusals
+    )
 
 
 def refuse_unexpected(

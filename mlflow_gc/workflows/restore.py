@@ -131,7 +131,7 @@ class Restore:
                 fatal = self._restorer.run(journal, dry_run=dry_run)
         return Restored(
             journal.counts,
-            journal.kept,
+            journal.skipped_or_failed,
             self._restorer.notes,
             self._restorer.is_incomplete,
             signals[0] if signals else 0,

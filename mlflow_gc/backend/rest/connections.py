@@ -39,8 +39,7 @@ def open_session(max_parallel: int) -> None:
 
     Args:
         max_parallel: size of the pool; more concurrent connections would be opened and closed for
-            each
-        request.  MLFLOW_HTTP_POOL_MAXSIZE, if set, has priority.
+            each request.  MLFLOW_HTTP_POOL_MAXSIZE, if set, has priority.
     """
     close_session()
     wanted = os.environ.get("MLFLOW_HTTP_POOL_MAXSIZE", "")

@@ -72,15 +72,15 @@ def test_every_kind_with_every_odd_name(bench: Bench, browser: Browser) -> None:
         experiments, runs = addresses(page, "experiment"), addresses(page, "run")
         versions = addresses(page, "model_version")
         page.get_by_label("What happens").select_option("kept")
-        kept_runs = addresses(page, "run")
+        runs_not_deleted = addresses(page, "run")
     for number, name in enumerate(NAMES):
         seen(browser, experiments[name], name)
         # The version that goes, not the one that stays.
         seen(browser, versions[f"{name} / 1"], f"description {number}")
     assert {a.rpartition("/")[2] for a in runs.values()} >= {*going}
-    for address in [*list(runs.values())[:2], *kept_runs.values()]:
+    for address in [*list(runs.values())[:2], *runs_not_deleted.values()]:
         seen(browser, address, address.rpartition("/")[2])
-    assert kept_run in " ".join(kept_runs.values())
+    assert kept_run in " ".join(runs_not_deleted.values())
 
 
 def test_in_a_workspace(

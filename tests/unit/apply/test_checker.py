@@ -140,7 +140,7 @@ def test_a_run_that_made_what_a_retained_run_reads_is_protected() -> None:
 def test_a_tree_is_retained_with_what_is_kept_of_it() -> None:
     plan = plan_of(inventory(HOME, ALIVE, a_run(RUN), a_run(CHILD, parent=RUN)))
     now = inventory(HOME, ALIVE, a_run(RUN), a_run(CHILD, parent=RUN))
-    findings = recheck_runs(plan, now, kept={CHILD: "it could not be read"})
+    findings = recheck_runs(plan, now, skipped={CHILD: "it could not be read"})
     assert outcome(findings[CHILD]) == ("changed", "it could not be read")
     assert findings[RUN].code == "protected"
 

@@ -17,7 +17,7 @@ from unit import worlds
 from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 
 from mlflow_gc.backend.interface import Failure, ServerError
-from mlflow_gc.backend.release import json_parser
+from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.inventory import run_scanner
 from mlflow_gc.inventory.lookup import runs_by_id
