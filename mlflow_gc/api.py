@@ -290,7 +290,7 @@ def restore(
         raise ended.fatal
     return Outcome(
         dict(ended.counts),
-        ended.kept,
+        ended.not_restored,
         ended.notes,
         None if dry_run else undoing.own_journal,
         not (ended.is_incomplete or ended.signum),

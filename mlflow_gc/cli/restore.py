@@ -95,7 +95,7 @@ def restore(
     if not quiet:
         outcomes.restored(
             ended.counts,
-            ended.kept,
+            ended.not_restored,
             screen,
             None if dry_run else undoing.own_journal,
             keep_command=None if keep else command(*again, "--keep"),

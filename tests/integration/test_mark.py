@@ -151,7 +151,7 @@ def there(bench: Bench) -> set[Entity]:
 
 
 def row(said: Outcome, kind: str) -> list[str]:
-    """The numbers of one kind: marked, marked before, unmarked, failed."""
+    """The numbers of one kind: announced, announced before, withdrawn, failed."""
     (line,) = [line for line in said.out.splitlines() if line.strip().startswith(f"{kind} ")]
     return line.strip().removeprefix(kind).split()
 
@@ -481,7 +481,7 @@ def test_what_may_hide_something_marks_nothing(bench: Bench, proxy: Proxy) -> No
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     proxy.fail("GET", "model-versions/search$", FORBIDDEN, times=float("inf"))
     said = mark(bench, env=env, codes=(REFUSED,))
-    assert "Nothing was marked" in said.err
+    assert "Nothing was announced" in said.err
     proxy.forget()
     proxy.fail("GET", "users/current$", NOT_ADMIN, times=float("inf"))
     said = mark(bench, env=env, codes=(REFUSED,))

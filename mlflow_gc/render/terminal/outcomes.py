@@ -38,13 +38,13 @@ def outcome(
     """Print how a prune ended: counts, why what was not deleted stayed, and how to undo it."""
     verb = "deleted" if journal else "would be deleted"
     rows: list[tuple[str, ...]] = [("", verb, "skipped", "failed")]
-    for kind, words in ((k.name, k.plural) for k in ALL):
+    for kind, noun in ((k.name, k.plural) for k in ALL):
         outcomes: Counter[str] = Counter()
         for (of_kind, name), count in result.counts.items():
             if of_kind == kind:
                 outcomes[name.split(":", 1)[0]] += count
         if outcomes or kind != "registered_model":
-            rows.append((words, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
+            rows.append((noun, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
     table(console, rows)
     if put_back := result.total("restored"):
         line(
@@ -65,31 +65,31 @@ def outcome(
         spans(console, [("Undo:   ", "dim"), (undo, "cyan")])
 
 
-def marks(
-    counts: Counter[tuple[str, str]], console: Console, *, may_go: str, dry_run: bool
+def announcements(
+    counts: Counter[tuple[str, str]], console: Console, *, deletable_after: str, dry_run: bool
 ) -> None:
-    """Print what was marked and unmarked.
+    """Print what was announced and withdrawn.
 
     Args:
-        counts: by (kind, what), of a marking.
+        counts: by (kind, outcome), of announcements.
         console: where to.
-        may_go: when what was marked now may go.
+        deletable_after: when what was announced now may be deleted.
         dry_run: nothing was written.
     """
     would = "would be " if dry_run else ""
     rows: list[tuple[str, ...]] = [
-        ("", f"{would}marked", "marked before", f"{would}unmarked", "failed")
+        ("", f"{would}announced", "announced before", f"{would}withdrawn", "failed")
     ]
-    for kind, words in ((k.name, k.plural) for k in ALL):
+    for kind, noun in ((k.name, k.plural) for k in ALL):
         of_kind = {what: n for (k, what), n in counts.items() if k == kind}
         if of_kind or kind != "registered_model":
-            keys = ("marked", "standing", "unmarked", "failed")
-            rows.append((words, *(f"{of_kind.get(key, 0):,}" for key in keys)))
+            keys = ("marked", "unchanged", "unmarked", "failed")
+            rows.append((noun, *(f"{of_kind.get(key, 0):,}" for key in keys)))
     table(console, rows)
-    if may_go and any(what == "marked" for _, what in counts):
+    if deletable_after and any(what == "marked" for _, what in counts):
         line(
             console,
-            f"What {'would be' if dry_run else 'was'} marked now may be deleted after {may_go}.",
+            f"What {'would be' if dry_run else 'was'} announced now may be deleted after {deletable_after}.",
         )
         line(console, "Its owner can object with a tag mlflow_gc.keep, or write a later time.")
     if unreadable := sum(n for (_, what), n in counts.items() if what == "unreadable"):
@@ -99,7 +99,7 @@ def marks(
             "yellow",
         )
     if dry_run:
-        line(console, "Dry run: nothing was marked.")
+        line(console, "Dry run: nothing was announced.")
 
 
 def undo(
@@ -191,9 +191,9 @@ def restored(
         keep_command: sets the keep tag on what is back; None where it has been set.
         notes: what is back, but not as it was.
     """
-    for kind, words in ((k.name, k.plural) for k in (EXPERIMENT, RUN)):
+    for kind, noun in ((k.name, k.plural) for k in (EXPERIMENT, RUN)):
         done = counts[kind, "restored"]
-        line(console, f"{words}: {done:,} {'restored' if journal else 'would be restored'}")
+        line(console, f"{noun}: {done:,} {'restored' if journal else 'would be restored'}")
     if back := counts["run", "deleted"]:
         would = "put" if journal else "would be put"
         line(console, f"runs: {back:,} {would} back into the trash, where they were before")
@@ -225,13 +225,13 @@ def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "delet
         code = skip["reason"] or skip["outcome"]
         # What a restore leaves active is not "not restored".
         left = skip["outcome"] == "skipped" and verb == "restored" and code in _LEFT_ACTIVE
-        words = "left active" if left else f"not {verb}"
+        noun = "left active" if left else f"not {verb}"
         line(
             console,
-            f"  {words}: {skip['kind']} {skip['id']}  {code}: {skip.get('detail', '')}",
+            f"  {noun}: {skip['kind']} {skip['id']}  {code}: {skip.get('detail', '')}",
         )
     if len(telling) > CUT_AT:
         line(console, f"  ... and {len(telling) - CUT_AT:,} more")
-    for reason, words in gone.items():
+    for reason, noun in gone.items():
         if count := sum(skip["reason"] == reason for skip in skips):
-            line(console, f"  {count:,} {words}")
+            line(console, f"  {count:,} {noun}")

@@ -25,12 +25,12 @@ from unit.worlds import (
 )
 
 from mlflow_gc.announce.announcements import (
+    Announcements,
     Change,
-    Marking,
     dry_counts,
-    plan_clearing,
-    plan_marks,
-    write_marks,
+    plan_announcements,
+    plan_withdrawals,
+    write_announcements,
 )
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.entities import Experiment, Inventory, Run
@@ -47,16 +47,18 @@ WITH_GRACE = replace(POLICY, grace_ms=GRACE)
 ANNOUNCED = format_ms(AS_OF + GRACE)
 
 
-def _plan(found: Inventory, policy: Policy = WITH_GRACE) -> Marking:
+def _plan(found: Inventory, policy: Policy = WITH_GRACE) -> Announcements:
     """As the command does: decided marks aside."""
-    return plan_marks(found, decide(found, replace(policy, checks_announcements=False)), policy)
+    return plan_announcements(
+        found, decide(found, replace(policy, checks_announcements=False)), policy
+    )
 
 
 def _marked(at_ms: int) -> dict[str, str]:
     return {MARK: format_ms(at_ms)}
 
 
-def _changes(marking: Marking) -> dict[tuple[str, str], str | None]:
+def _changes(marking: Announcements) -> dict[tuple[str, str], str | None]:
     return {(c.kind, c.entity_id): c.value for c in marking.changes}
 
 
@@ -91,7 +93,7 @@ def test_what_is_marked_keeps_its_time(after: int) -> None:
     """Also a later one that an owner set, and one that is over: the next prune takes it."""
     marking = _plan(inventory(an_experiment(last_update_time=NEW), a_run(tags=_marked(after))))
     assert marking.changes == []
-    assert marking.counts == {("run", "standing"): 1}
+    assert marking.counts == {("run", "unchanged"): 1}
 
 
 @pytest.mark.parametrize(("made_before_activity", "is_new"), [(1, True), (0, True), (-1, False)])
@@ -139,7 +141,7 @@ def test_a_mark_that_nobody_can_read_is_left_for_its_owner(value: str, is_stale:
 def test_a_mark_by_hand_may_be_any_time(value: str) -> None:
     run = a_run(tags={MARK: value})
     marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
-    assert marking.counts == {("run", "standing"): 1}
+    assert marking.counts == {("run", "unchanged"): 1}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_what_lies_in_the_trash_is_neither_marked_nor_unmarked() -> None:
         a_run(RUN_IDS[1], lifecycle_stage=gone, tags=tags),
     )
     assert _plan(found).changes == []
-    assert plan_clearing(found).changes == []
+    assert plan_withdrawals(found).changes == []
 
 
 def test_clearing_takes_all_marks_away() -> None:
@@ -202,7 +204,7 @@ def test_clearing_takes_all_marks_away() -> None:
         a_model(tags={MARK: ""}),
         a_version(tags=_marked(OLD)),
     )
-    assert _changes(plan_clearing(found)) == dict.fromkeys(
+    assert _changes(plan_withdrawals(found)) == dict.fromkeys(
         [
             ("experiment", "1"),
             ("run", RUN_IDS[0]),
@@ -221,8 +223,10 @@ def test_the_longest_grace_that_a_policy_may_ask_for_can_be_written() -> None:
 
 def test_dry_counts_are_those_of_success() -> None:
     changes = [Change("run", "a", None), Change("run", "b", "x"), Change("experiment", "1", "x")]
-    marking = Marking(changes)
-    write_marks(_Gateway(tags={("run", "a"): {MARK: "x"}}), marking, threading.Event(), _no_tick)  # type: ignore[arg-type]
+    marking = Announcements(changes)
+    write_announcements(
+        _Gateway(tags={("run", "a"): {MARK: "x"}}), marking, threading.Event(), _no_tick
+    )  # type: ignore[arg-type]
     assert dry_counts(changes) == marking.counts
 
 
@@ -285,17 +289,19 @@ def _runs(count: int) -> list[Change]:
 
 def _write(
     gateway: _Gateway, changes: list[Change], stop: threading.Event | None = None
-) -> Marking:
-    marking = Marking(changes)
-    write_marks(gateway, marking, stop or threading.Event(), _no_tick)  # type: ignore[arg-type]
+) -> Announcements:
+    marking = Announcements(changes)
+    write_announcements(gateway, marking, stop or threading.Event(), _no_tick)  # type: ignore[arg-type]
     return marking
 
 
 def test_writing_sets_and_takes_away_and_counts_each() -> None:
     gateway = _Gateway(tags={("run", "old"): {MARK: "x", "other": "y"}})
     ticks: Counter[str] = Counter()
-    marking = Marking([*_runs(3), Change("experiment", "1", "z"), Change("run", "old", None)])
-    write_marks(gateway, marking, threading.Event(), lambda record: ticks.update([record["kind"]]))  # type: ignore[arg-type]
+    marking = Announcements([*_runs(3), Change("experiment", "1", "z"), Change("run", "old", None)])
+    write_announcements(
+        gateway, marking, threading.Event(), lambda record: ticks.update([record["kind"]])
+    )  # type: ignore[arg-type]
     assert gateway.tags[("run", "old")] == {"other": "y"}
     assert gateway.tags[("experiment", "1")] == {MARK: "z"}
     assert gateway.tags[("run", "r2")] == {MARK: "2027-01-01T00:00:00.000Z"}
@@ -393,7 +399,7 @@ def test_a_stop_on_the_way_ends_it_with_all_that_was_done_counted() -> None:
 # -- mark, wait, prune ---------------------------------------------------------------------------
 
 
-def _applied(found: Inventory, marking: Marking) -> Inventory:
+def _applied(found: Inventory, marking: Announcements) -> Inventory:
     """The inventory as it is once the tags are written."""
     wanted = _changes(marking)
 
@@ -495,9 +501,9 @@ def test_marking_again_changes_nothing(found: Inventory, policy: Policy) -> None
     again = _plan(_applied(found, marking), policy)
     assert again.changes == []
     written = Counter(c.kind for c in marking.changes if c.value)
-    standing = Counter({k: n for (k, what), n in marking.counts.items() if what == "standing"})
+    standing = Counter({k: n for (k, what), n in marking.counts.items() if what == "unchanged"})
     assert {
-        k: n for (k, what), n in again.counts.items() if what == "standing"
+        k: n for (k, what), n in again.counts.items() if what == "unchanged"
     } == written + standing
 
 

@@ -185,7 +185,7 @@ def test_what_is_quick_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> Non
     clock = Clock()
     progress = Reporter([LogLines()], clock=clock, ticks=False)
     for _ in range(20):
-        with progress.phase(Phase.LOOK, {"runs": 5}):
+        with progress.phase(Phase.DETAILS, {"runs": 5}):
             clock.now += 3
             progress.advance("runs", 5)
             progress.tick()
