@@ -37,7 +37,7 @@ class LogLines(Listener):
         """Print a line when it is time."""
         if state.seconds >= self._next:
             self._next = state.seconds + LINE_EVERY_S
-            print_message(in_words(state))
+            print_message(describe(state))
 
 
 class TerminalBar(Listener):
@@ -75,7 +75,7 @@ class TerminalBar(Listener):
             self._bars = None
 
 
-def in_words(state: State) -> str:
+def describe(state: State) -> str:
     """Return how far a phase is: ``Done: 1,200 of 5,000 runs (38/s, about 2 min left)``."""
     done = ", ".join(_of(what, state) for what in state.done)
     if not done:
@@ -113,9 +113,9 @@ def _rate(state: State, lead: str) -> str:
     if not state.done:
         return ""
     rate = state.per_second
-    words = f"{lead}{rate:,.0f}/s" if rate >= 10 or not rate else f"{lead}{rate:,.1f}/s"
+    text = f"{lead}{rate:,.0f}/s" if rate >= 10 or not rate else f"{lead}{rate:,.1f}/s"
     left = state.seconds_left
-    return words if left is None else f"{words}, about {span(left)} left"
+    return text if left is None else f"{text}, about {span(left)} left"
 
 
 def _bars(stream: TextIO, *, no_color: bool) -> Bars:

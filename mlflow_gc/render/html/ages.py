@@ -1,4 +1,4 @@
-"""How old is what goes, and what stays: a column for each span of ages, for each kind."""
+"""The chart of ages of deleted and retained entities: a column per span, for each kind."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 380, 20, 156
 _STEPS = (1, 2, 2.5, 5, 10)
 
 Counts = Mapping[str, Sequence[int]]
-"""Colour class -> numbers, youngest first, unknown age last."""
+"""Colour class -> counts, youngest first, unknown age last."""
 
 
 def ages(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
-    """Yield the chart of ages; nothing when there is nothing to show."""
+    """Yield the chart of ages, if there is anything to show."""
     bounds = age_bounds_days(plan)
     panels = [
         (kind, counts)
@@ -50,31 +50,31 @@ def ages(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
 
 
 def spans(bounds: Sequence[int]) -> list[str]:
-    """Return the spans of ages in words, youngest first, unknown age last."""
+    """Return the spans of ages as text, youngest first, unknown age last."""
     inner = [f"{_age(a)} to {_age(b)}" for a, b in pairwise(bounds)]
     return [f"under {_age(bounds[0])}", *inner, f"over {_age(bounds[-1])}", "unknown age"]
 
 
 def _counts(plan: Plan, found: Sequence[Entry], kind: str, bounds: Sequence[int]) -> Counts:
-    """Return what goes from the list itself and, where the plan says so, what stays."""
+    """Return deletions from the entries, and retained entities from the statistics of a plan."""
     as_of = milliseconds(plan["as_of"])
-    going = {"for-good": [0] * (len(bounds) + 2), "goes": [0] * (len(bounds) + 2)}
+    to_delete = {"irreversible": [0] * (len(bounds) + 2), "deleted": [0] * (len(bounds) + 2)}
     for entry in found:
         if entry.kind == kind and entry.is_deleted:
-            colour = "for-good" if entry.fate is Fate.IRREVERSIBLE else "goes"
-            going[colour][age_group(entry.last_ms, as_of, bounds)] += 1
+            colour = "irreversible" if entry.fate is Fate.IRREVERSIBLE else "deleted"
+            to_delete[colour][age_group(entry.last_ms, as_of, bounds)] += 1
     stays = statistics(plan).get("ages", {}).get(BY_NAME[kind].entries, {})
     groups = len(bounds) + 2
-    return going | {
+    return to_delete | {
         colour: [*stays.get(name, ()), *[0] * groups][:groups]
-        for colour, name in (("kept", "protected"), ("fresh", "fresh"))
+        for colour, name in (("protected", "protected"), ("fresh", "fresh"))
     }
 
 
 def _panel(kind: str, counts: Counts, bounds: Sequence[int]) -> Iterator[str]:
     words = BY_NAME[kind].plural
     names = spans(bounds)
-    # A column for unknown ages only where there are any.
+    # A column for unknown ages only if there are any.
     shown = [n for n in range(len(names)) if n < len(names) - 1 or _at(counts, n)]
     top = _nice(max(_at(counts, n) for n in shown))
     width = (_RIGHT - _LEFT) / len(shown)
@@ -117,8 +117,8 @@ def _column(
         )
         base += height
         words = BY_NAME[kind].nouns[0 if number == 1 else 1]
-        if colour in {"goes", "for-good"}:
-            fate = "irreversible" if colour == "for-good" else "restorable"
+        if colour in {"deleted", "irreversible"}:
+            fate = "irreversible" if colour == "irreversible" else "restorable"
             label = f"{number:,} {words}, {span}, {COLOURS[colour]}"
             link = filter_link(kind=kind, fate=fate, age=str(n))
             yield f'<a href="{link}" aria-label="{label}"><title>{label}</title>{shape}</a>'
@@ -153,8 +153,8 @@ def _table(words: str, counts: Counts, shown: Sequence[int], names: Sequence[str
     yield '<th scope="col" class="number">protected</th>'
     yield '<th scope="col" class="number">fresh</th></tr></thead><tbody>'
     for n in shown:
-        go = counts["goes"][n] + counts["for-good"][n]
-        cells = (go, counts["kept"][n], counts["fresh"][n])
+        go = counts["deleted"][n] + counts["irreversible"][n]
+        cells = (go, counts["protected"][n], counts["fresh"][n])
         numbers = "".join(f'<td class="number">{number:,}</td>' for number in cells)
         yield f'<tr><th scope="row">{names[n]}</th>{numbers}</tr>'
     yield "</tbody></table>"
@@ -169,7 +169,7 @@ def _y(share: float) -> float:
 
 
 def _nice(most: int) -> int:
-    """Return a round number that nothing is above."""
+    """Return a round number as upper bound."""
     size = 1
     while most > size * 10:
         size *= 10

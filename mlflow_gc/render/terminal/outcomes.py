@@ -1,4 +1,4 @@
-"""What a prune, a marking or a restore did, as text."""
+"""The results of prune, mark and restore, as text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def outcome(
     plan_id: str,
     journal: Path | None,
 ) -> None:
-    """Print how a prune ended: counts, why what was not deleted stayed, and how to undo it."""
+    """Print the result of a prune: counts, reasons of skips, and the command to undo it."""
     verb = "deleted" if journal else "would be deleted"
     rows: list[tuple[str, ...]] = [("", verb, "skipped", "failed")]
     for kind, noun in ((k.name, k.plural) for k in ALL):
@@ -73,7 +73,7 @@ def announcements(
     Args:
         counts: by (kind, outcome), of announcements.
         console: where to.
-        deletable_after: when what was announced now may be deleted.
+        deletable_after: time of deletion of the announcements.
         dry_run: nothing was written.
     """
     would = "would be " if dry_run else ""
@@ -110,14 +110,14 @@ def undo(
     old_trash: Sequence[str] = (),
     left_active: Mapping[str, str] | None = None,
 ) -> None:
-    """Print what a restore is going to bring back, and what it cannot.
+    """Print what a restore will restore, and what it cannot.
 
     Args:
-        plan: what the journal says.
-        console: where to.
+        plan: the entities of the journal.
+        console: output.
         plan_id: that the journal belongs to.
-        old_trash: runs that were in the trash before the prune and go back there.
-        left_active: those that do not, with the reason in words.
+        old_trash: runs that were in the trash before the prune and return to it.
+        left_active: those that do not, with the reason.
     """
     sizes = [
         counted(kind, len(ids))
@@ -181,15 +181,15 @@ def restored(
     keep_command: str | None = None,
     notes: Sequence[str] = (),
 ) -> None:
-    """Print how a restore ended.
+    """Print the result of a restore.
 
     Args:
         counts: by (kind, outcome).
-        skips: records of what was left alone.
-        console: where to.
-        journal: of the restore; None when nothing was changed.
-        keep_command: sets the keep tag on what is back; None where it has been set.
-        notes: what is back, but not as it was.
+        skips: records of skips.
+        console: output.
+        journal: of the restore; None if nothing was changed.
+        keep_command: command that sets the keep tag on restored entities; None if it was set.
+        notes: entities that were not restored exactly as before.
     """
     for kind, noun in ((k.name, k.plural) for k in (EXPERIMENT, RUN)):
         done = counts[kind, "restored"]
@@ -216,14 +216,14 @@ _LEFT_ACTIVE = {"already_active", "protected"}
 
 
 def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "deleted") -> None:
-    """Print what was left alone and why; of what a prune found gone only how much."""
-    gone = {"gone": "are gone", "already_deleted": "are in the trash already"}
+    """Print skips with reasons; for missing entities only the number."""
+    gone_texts = {"gone": "are gone", "already_deleted": "are in the trash already"}
     if verb != "deleted":
-        gone = {}
-    telling = [skip for skip in skips if skip["reason"] not in gone]
+        gone_texts = {}
+    telling = [skip for skip in skips if skip["reason"] not in gone_texts]
     for skip in telling[:CUT_AT]:
         code = skip["reason"] or skip["outcome"]
-        # What a restore leaves active is not "not restored".
+        # Runs that a restore leaves active are not "not restored".
         left = skip["outcome"] == "skipped" and verb == "restored" and code in _LEFT_ACTIVE
         noun = "left active" if left else f"not {verb}"
         line(
@@ -232,6 +232,6 @@ def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "delet
         )
     if len(telling) > CUT_AT:
         line(console, f"  ... and {len(telling) - CUT_AT:,} more")
-    for reason, noun in gone.items():
+    for reason, noun in gone_texts.items():
         if count := sum(skip["reason"] == reason for skip in skips):
             line(console, f"  {count:,} {noun}")

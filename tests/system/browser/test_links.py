@@ -71,7 +71,7 @@ def test_every_kind_with_every_odd_name(bench: Bench, browser: Browser) -> None:
     with report_page(browser, bench.cli, plan.path) as page:
         experiments, runs = addresses(page, "experiment"), addresses(page, "run")
         versions = addresses(page, "model_version")
-        page.get_by_label("What happens").select_option("kept")
+        page.get_by_label("What happens").select_option("protected")
         runs_not_deleted = addresses(page, "run")
     for number, name in enumerate(NAMES):
         seen(browser, experiments[name], name)

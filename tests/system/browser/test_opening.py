@@ -100,7 +100,7 @@ def test_in_a_viewer_that_allows_neither_styles_nor_scripts(
         page.goto(f"{address}/{report.name}")
         rows = page.get_by_role("table", name="Runs to delete").locator("tbody tr")
         assert plan["runs"][0]["run_id"] in rows.first.inner_text()
-        fill = page.locator("svg rect.goes").first.evaluate("e => getComputedStyle(e).fill")
+        fill = page.locator("svg rect.deleted").first.evaluate("e => getComputedStyle(e).fill")
         assert fill == "rgb(59, 99, 184)"
         page.context.close()
 

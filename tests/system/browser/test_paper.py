@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def test_all_filtered_rows_are_printed(
     browser: Browser, report: Path, plan: dict[str, Any]
 ) -> None:
-    with opened(browser, report, "#kind=run&fate=goes", color_scheme="dark") as page:
+    with opened(browser, report, "#kind=run&fate=deleted", color_scheme="dark") as page:
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         going = plan["summary"]["runs"]["delete"]

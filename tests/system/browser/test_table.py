@@ -69,7 +69,7 @@ def test_search_finds_ids_names_owners_reasons_and_what_the_details_say(
 def test_filters_count_what_the_plan_holds(page: Page, plan: dict[str, Any]) -> None:
     page.get_by_label("Kind").select_option("run")
     assert count(page) == plan["summary"]["runs"]["stale"]
-    page.get_by_label("What happens").select_option("kept")
+    page.get_by_label("What happens").select_option("protected")
     assert count(page) == plan["summary"]["runs"]["protected"]
     page.get_by_label("Kind").select_option("")
     page.get_by_label("What happens").select_option("irreversible")
@@ -106,7 +106,7 @@ def test_every_bar_leads_to_exactly_what_it_counts(page: Page) -> None:
     ("column", "cell"), [("Entity", 1), ("Owner", 3), ("Last activity", 4), ("Why", 5)]
 )
 def test_each_column_sorts_both_ways(page: Page, column: str, cell: int) -> None:
-    page.get_by_label("What happens").select_option("goes")
+    page.get_by_label("What happens").select_option("deleted")
     page.get_by_label("Kind").select_option("run")
     header = page.locator("table.entities").get_by_role("columnheader", name=column)
     button = header.get_by_role("button")
@@ -230,7 +230,7 @@ def test_details_go_from_one_to_the_next(page: Page) -> None:
 
 def test_the_spreadsheet_holds_what_the_table_shows(page: Page, plan: dict[str, Any]) -> None:
     page.get_by_label("Kind").select_option("run")
-    page.get_by_label("What happens").select_option("goes")
+    page.get_by_label("What happens").select_option("deleted")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     assert download.value.suggested_filename == "prune-plan-entities.csv"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_gc.cli.progress_text import LogLines, TerminalBar, in_words, listener, span
+from mlflow_gc.cli.progress_text import LogLines, TerminalBar, describe, listener, span
 from mlflow_gc.workflows.reporter import Listener, Phase, Reporter, State
 
 
@@ -55,13 +55,13 @@ def test_counts_rate_and_time_left() -> None:
             clock.now += 1
             progress.advance("runs", 40)
         progress.tick()
-    words = [name for name, _ in heard.states]
-    assert words == ["begin", "update", "end"]
+    text = [name for name, _ in heard.states]
+    assert text == ["begin", "update", "end"]
     _, state = heard.states[1]
     assert state.done == {"runs": 1200}
     assert state.totals == {"runs": 5000}, "of what there is nothing, nothing is said"
     assert (state.seconds, state.per_second, state.seconds_left) == (30, 40, 95)
-    assert in_words(state) == "Done: 1,200 of 5,000 runs (40/s, about 2 min left)"
+    assert describe(state) == "Done: 1,200 of 5,000 runs (40/s, about 2 min left)"
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
@@ -80,22 +80,22 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
 def test_what_nobody_can_know_is_not_said() -> None:
     state = State(Phase.SCAN, {"experiments": 12, "runs": 3400}, seconds=8, per_second=426.5)
     assert state.seconds_left is None
-    assert in_words(state) == "Read 12 experiments, 3,400 runs (426/s)"
-    assert in_words(State(Phase.CONNECT, seconds=12)) == "Connecting: 12 s so far"
+    assert describe(state) == "Read 12 experiments, 3,400 runs (426/s)"
+    assert describe(State(Phase.CONNECT, seconds=12)) == "Connecting: 12 s so far"
     stuck = State(Phase.PRUNE, {"runs": 3}, {"runs": 9}, per_second=0.0)
-    assert in_words(stuck) == "Done: 3 of 9 runs (0/s)"
+    assert describe(stuck) == "Done: 3 of 9 runs (0/s)"
     slow = State(
         Phase.PRUNE, {"runs": 3}, {"runs": 9}, {"skipped": 2, "failed": 1}, "runs", 3, 0.25
     )
-    assert in_words(slow) == "Done: 3 of 9 runs, 2 skipped, 1 failed (0.2/s, about 24 s left)"
+    assert describe(slow) == "Done: 3 of 9 runs, 2 skipped, 1 failed (0.2/s, about 24 s left)"
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (7800, "2 h 10 min")],
 )
-def test_spans(seconds: float, words: str) -> None:
-    assert span(seconds) == words
+def test_spans(seconds: float, text: str) -> None:
+    assert span(seconds) == text
 
 
 def test_entities_count_by_their_records() -> None:

@@ -191,13 +191,13 @@ def test_hostile_text_is_harmless_everywhere(everything):
 
 
 def test_values_in_words():
-    assert diff_text.in_words(None) == "none"
-    assert diff_text.in_words(True) == "yes"
-    assert diff_text.in_words("") == "empty"
-    assert diff_text.in_words(["a", "b"]) == "a, b"
-    assert diff_text.in_words([]) == "none"
-    assert diff_text.in_words({"a": {"b": 1}}) == "a b 1"
-    assert diff_text.in_words([{"a": 1}]) == '[{"a":1}]'
+    assert diff_text.format_value(None) == "none"
+    assert diff_text.format_value(True) == "yes"
+    assert diff_text.format_value("") == "empty"
+    assert diff_text.format_value(["a", "b"]) == "a, b"
+    assert diff_text.format_value([]) == "none"
+    assert diff_text.format_value({"a": {"b": 1}}) == "a b 1"
+    assert diff_text.format_value([{"a": 1}]) == '[{"a":1}]'
 
 
 def test_a_path_is_quoted_for_the_shell():

@@ -134,8 +134,8 @@ def test_runs_that_lose_their_assessments_are_told_apart():
 def test_what_cannot_be_undone_gets_more_room():
     plan = longer(with_all_kinds(_plan(), irreversible=True), 1_000)
     lists = {title: len(rows) for title, rows, counts in _shown(show(plan)) if counts}
-    for_good = lists["Delete 4,000 runs: irreversible"]
-    assert for_good > 4 * lists["Delete 4,000 runs"] > 0
+    irreversible = lists["Delete 4,000 runs: irreversible"]
+    assert irreversible > 4 * lists["Delete 4,000 runs"] > 0
 
 
 def test_a_cut_plan_says_so_and_what_gets_approved():
