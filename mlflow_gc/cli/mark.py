@@ -1,4 +1,4 @@
-"""``mlflow-gc mark``: announce on each entity that it is going to be deleted, and when."""
+"""``mlflow-gc mark``: announce by a tag on each entity when it will be deleted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def mark(
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
-    # A setting that cannot be used is found before anything is read.
+    # Invalid settings are reported before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,

@@ -48,7 +48,7 @@ def report(
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color)
-    # A setting that cannot be used is found before anything is read.
+    # Invalid settings are reported before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
@@ -80,7 +80,7 @@ def report(
         plan_text.summary(plan, console(no_color=no_color), path=str(out))
     if not plan["applyable"]:
         print_message(applicability(plan).advice)
-        # A forecast cannot be applied, and that is what was asked for.
+        # A forecast cannot be applied, as requested.
         if as_of is None or not is_only_a_forecast(plan):
             return ExitCode.REFUSED
     deletes = sum(counts_of(plan, kind)["delete"] for kind in KINDS)

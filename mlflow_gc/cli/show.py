@@ -20,7 +20,7 @@ def show(
     everything: Annotated[bool, typer.Option("--all", help="Do not cut long lists.")] = False,
     most_bytes: options.MarkdownBudget = None,
     detailed_exitcode: options.DetailedExitcode = False,
-    _quiet: options.Quiet = False,  # what it prints is its result, and progress it has none
+    _quiet: options.Quiet = False,  # accepted, but there is no progress to hide
     no_color: options.NoColor = False,
 ) -> int:
     """Show what a plan deletes, what it keeps, and why."""
@@ -38,7 +38,7 @@ def show(
     problems = file_problems(plan)
     for problem in problems:
         print_message(f"Warning: {' '.join(problem.details)} prune will refuse this plan.")
-    # Where it lies on this machine means nothing to those who read the page elsewhere.
+    # A path of this machine is meaningless for readers elsewhere.
     name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
     if output_format is options.Format.JSON:
         write_output(*pieces(plan))

@@ -181,12 +181,12 @@
   // ------------------------------------------------------------------ beginning
 
   // Add options with their counts, the most frequent first.
-  function offer(field, values, inWords) {
+  function offer(field, values, textOf) {
     const counts = new Map();
     for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);
     const ranked = [...counts].sort((a, b) => b[1] - a[1]).slice(0, MOST_CHOICES);
     for (const [value, count] of ranked) {
-      $(field).append(element("option", { value }, `${cut(inWords(value), 80)} (${inDigits(count)})`));
+      $(field).append(element("option", { value }, `${cut(textOf(value), 80)} (${inDigits(count)})`));
     }
   }
 

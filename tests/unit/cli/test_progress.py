@@ -91,7 +91,7 @@ def test_what_nobody_can_know_is_not_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (7800, "2 h 10 min")],
 )
 def test_spans(seconds: float, text: str) -> None:
