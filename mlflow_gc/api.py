@@ -106,7 +106,7 @@ def report(
         as_of: count ages from this time instead of now (RFC 3339, UTC); such a plan is a forecast
             and cannot be applied.
         accept_partial_view: accept that the account does not see everything.
-        listener: told what happens meanwhile.
+        listener: receives the progress.
 
     Returns:
         The plan.  ``plan["applyable"]`` tells whether it may be applied, ``plan["diagnostics"]``
@@ -190,7 +190,7 @@ def prune(
         expect: the approved ``plan_id``; any other one is refused.
         journal: path of the journal; by default next to the plan.
         dry_run: do everything but the deletions.
-        listener: told what happens meanwhile.
+        listener: receives the progress.
 
     Raises:
         Refused: the plan may not be applied, or not here, and nothing was touched.
@@ -272,7 +272,7 @@ def restore(
         keep: set the keep tag on restored entities, so that the next prune retains them.
         expect: the required ``plan_id`` of the journal; any other one is refused.
         dry_run: read everything, change nothing.
-        listener: told what happens meanwhile.
+        listener: receives the progress.
 
     Raises:
         Refused: the journal is of another plan or server.

@@ -31,7 +31,7 @@ def check_document(
         findings: findings on entities that would be skipped, by kind (of a journal) and id.
         refusals: reasons for which ``prune`` would refuse the plan as a whole.
     """
-    failures = {(kind, i): words for kind, i, words in result.failures}
+    failures = {(kind, i): message for kind, i, message in result.failures}
     lists = {kind: _entities(kind, plan, findings, failures) for kind in KINDS}
     ended = "interrupted" if result.interrupted else "failed" if result.fatal else "completed"
     return {

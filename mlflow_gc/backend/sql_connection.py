@@ -69,7 +69,7 @@ def try_database(address: Address) -> None:
     def attempt() -> None:
         try:
             _check_tables(address)
-        except Exception as error:  # noqa: BLE001 - goes on in the thread that waits
+        except Exception as error:  # noqa: BLE001 - raised in the waiting thread
             raised.append(error)
 
     # In a daemon thread: not every driver respects a timeout.

@@ -114,5 +114,5 @@ def restore(
 
 
 def _options_again(only: Sequence[str] | None, *, keep: bool) -> list[str]:
-    named = [word for name in only or () for word in ("--only", name)]
+    named = [argument for name in only or () for argument in ("--only", name)]
     return [*named, *(["--keep"] if keep else [])]

@@ -94,12 +94,12 @@ def _validate_events(path: Path) -> str:
     return f"valid events of {events[0]['command']}, {len(events):,} lines, {end}"
 
 
-def _begins_with(path: Path, mark: bytes) -> bool:
+def _begins_with(path: Path, start: bytes) -> bool:
     """Detect a file by its first line; a stream that cannot be read twice counts as a plan."""
     if not path.is_file():
         return False
     try:
         with path.open("rb") as file:
-            return mark in file.readline(10_000)
+            return start in file.readline(10_000)
     except OSError:
         return False

@@ -47,7 +47,7 @@ class Reader(Protocol):
     def read_traces(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with what traces and assessments say about runs."""
+        """Return the inventory with the traces and assessments of runs."""
 
     def probe(
         self,
@@ -57,7 +57,7 @@ class Reader(Protocol):
         since_ms: int,
         progress: Progress,
     ) -> Inventory:
-        """Return the inventory with a look into experiments that may be deleted."""
+        """Return the inventory with probes of experiments that may be deleted."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class GatewayReader:
     def read_traces(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with what traces and assessments say about runs."""
+        """Return the inventory with the traces and assessments of runs."""
         traces = inventory.traces or read_traces(
             self.gateway, sorted(inventory.experiments), progress
         )
@@ -121,7 +121,7 @@ class GatewayReader:
         since_ms: int,
         progress: Progress,
     ) -> Inventory:
-        """Return the inventory with a look into experiments that may be deleted."""
+        """Return the inventory with probes of experiments that may be deleted."""
         return probe(self.gateway, inventory, experiment_ids, since_ms=since_ms, progress=progress)
 
 

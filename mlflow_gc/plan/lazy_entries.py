@@ -1,4 +1,4 @@
-"""The entity lists of a plan, kept as the bytes of its file.
+"""The entity lists of a plan, stored as the bytes of its file.
 
 Half a million entries take gigabytes as Python's dictionaries and a sixth of that as text.  Each is
 parsed at each access: changing a parsed entry does not change the plan.

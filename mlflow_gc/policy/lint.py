@@ -310,7 +310,7 @@ _MOST_IN_ONE = (
 
 
 def _finer(keep: Keep) -> Iterator[tuple[str, str]]:
-    """Yield pairs of calendar rules, of which the first keeps all that the second would.
+    """Yield pairs of calendar rules, the first of which keeps all winners of the second.
 
     Everything before the newest of the third week lies in two weeks, which have at most 14 days: 15
     days reach it.

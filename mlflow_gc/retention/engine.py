@@ -94,15 +94,17 @@ def runs_needing_inputs(inventory: Inventory, decisions: Decisions) -> set[str]:
     If a run to delete made a logged model, these are the retained runs that may use it: those that
     were active after the model was made.
     """
-    going = {i for i, d in decisions.runs.items() if d.verdict is Verdict.DELETE}
-    made = [m.creation_time for m in inventory.logged_models.values() if m.source_run_id in going]
+    to_delete = {i for i, d in decisions.runs.items() if d.verdict is Verdict.DELETE}
+    made = [
+        m.creation_time for m in inventory.logged_models.values() if m.source_run_id in to_delete
+    ]
     if not made:
         return set()
     known = [ms for ms in made if ms is not None]
     since_ms = min(known) if len(known) == len(made) else None
     return {
         run_id
-        for run_id in decisions.runs.keys() - going
+        for run_id in decisions.runs.keys() - to_delete
         if _may_have_read(inventory, inventory.runs[run_id], since_ms)
     }
 

@@ -355,8 +355,8 @@ class Rule:
         )
 
 
-def _age(ms: int | None, word: str) -> str:
-    return word if ms is None else format_duration(ms)
+def _age(ms: int | None, text: str) -> str:
+    return text if ms is None else format_duration(ms)
 
 
 def _ms(text: str) -> int | None:

@@ -327,7 +327,7 @@ def _protected_as_newest(
         experiment_id: nlargest(policy.keep_last_runs, times)[-1]
         for experiment_id, times in starts.items()
     }
-    kept: dict[str, Decision] = {}
+    protected: dict[str, Decision] = {}
     for run_id, decision in decisions.items():
         run = inventory.runs[run_id]
         if (
@@ -335,10 +335,10 @@ def _protected_as_newest(
             and (run.start_time or 0) >= borders[run.experiment_id]
         ):
             where = Link("experiment", run.experiment_id)
-            kept[run_id] = protect(
+            protected[run_id] = protect(
                 Reason.KEEP_LAST, f"one of the newest {policy.keep_last_runs} runs", where
             )
-    return kept
+    return protected
 
 
 def is_evaluation(run: Run) -> bool:

@@ -152,7 +152,7 @@ class DatabaseReader:
     def read_traces(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with what traces and assessments say about runs.
+        """Return the inventory with the traces and assessments of runs.
 
         Raises:
             ServerError: the database cannot be read.

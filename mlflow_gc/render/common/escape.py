@@ -18,7 +18,7 @@ _ALLOWED = {"\u200d"}  # joins emoji; harmless elsewhere
 
 
 def plain(text: str, *, most: int | None = None) -> str:
-    """Return text safe for one cell of a terminal line: no control, no line break, no marks.
+    """Return text safe for one cell of a terminal line: no control, no line break, no bidi.
 
     Args:
         text: anything.

@@ -44,9 +44,9 @@ def counted(kind: str, count: int) -> str:
     return number_of(count, *KINDS[kind].nouns)
 
 
-def listed(words: Sequence[str], last: str = "and") -> str:
+def listed(items: Sequence[str], last: str = "and") -> str:
     """Return ``a, b and c``, or another conjunction as ``last``; empty for no items."""
-    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
+    return f"{', '.join(items[:-1])} {last} {items[-1]}" if len(items) > 1 else "".join(items)
 
 
 def width_of(console: Console) -> int | None:
@@ -191,11 +191,11 @@ IN_JOURNAL = "the journal names them"
 
 
 def more(
-    console: Console, count: int, words: str = "", *, indent: int, where: str = ALL_SHOWS
+    console: Console, count: int, noun: str = "", *, indent: int, where: str = ALL_SHOWS
 ) -> None:
     """Print the number of omitted entries of a list, and where they are."""
     if count:
-        of_what = f" {words}" if words else ""
+        of_what = f" {noun}" if noun else ""
         line(console, f"{' ' * indent}... and {count:,} more{of_what} ({where})", "dim")
 
 

@@ -63,32 +63,32 @@ def _counts(plan: Plan, found: Sequence[Entry], kind: str, bounds: Sequence[int]
         if entry.kind == kind and entry.is_deleted:
             colour = "irreversible" if entry.fate is Fate.IRREVERSIBLE else "deleted"
             to_delete[colour][age_group(entry.last_ms, as_of, bounds)] += 1
-    stays = statistics(plan).get("ages", {}).get(BY_NAME[kind].entries, {})
+    retained = statistics(plan).get("ages", {}).get(BY_NAME[kind].entries, {})
     groups = len(bounds) + 2
     return to_delete | {
-        colour: [*stays.get(name, ()), *[0] * groups][:groups]
+        colour: [*retained.get(name, ()), *[0] * groups][:groups]
         for colour, name in (("protected", "protected"), ("fresh", "fresh"))
     }
 
 
 def _panel(kind: str, counts: Counts, bounds: Sequence[int]) -> Iterator[str]:
-    words = BY_NAME[kind].plural
+    nouns = BY_NAME[kind].plural
     names = spans(bounds)
     # A column for unknown ages only if there are any.
     shown = [n for n in range(len(names)) if n < len(names) - 1 or _at(counts, n)]
     top = _nice(max(_at(counts, n) for n in shown))
     width = (_RIGHT - _LEFT) / len(shown)
-    yield f"<figure><figcaption>{words.capitalize()}</figcaption>"
+    yield f"<figure><figcaption>{nouns.capitalize()}</figcaption>"
     yield (
         f'<svg class="ages" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="group" '
-        f'aria-label="{words.capitalize()} by age; the numbers are in the table below">'
+        f'aria-label="{nouns.capitalize()} by age; the numbers are in the table below">'
     )
     yield from _grid(top)
-    for place, n in enumerate(shown):
-        yield from _column(kind, counts, n, names[n], _LEFT + place * width, width, top)
+    for position, n in enumerate(shown):
+        yield from _column(kind, counts, n, names[n], _LEFT + position * width, width, top)
     yield from _axis(bounds, width, has_unknown=len(shown) == len(names))
     yield "</svg><details><summary>The numbers</summary>"
-    yield from _table(words, counts, shown, names)
+    yield from _table(nouns, counts, shown, names)
     yield "</details></figure>"
 
 
@@ -116,15 +116,15 @@ def _column(
             f'height="{_y(0) - _y(height):.1f}"/>'
         )
         base += height
-        words = BY_NAME[kind].nouns[0 if number == 1 else 1]
+        nouns = BY_NAME[kind].nouns[0 if number == 1 else 1]
         if colour in {"deleted", "irreversible"}:
             fate = "irreversible" if colour == "irreversible" else "restorable"
-            label = f"{number:,} {words}, {span}, {COLOURS[colour]}"
+            label = f"{number:,} {nouns}, {span}, {COLOURS[colour]}"
             link = filter_link(kind=kind, fate=fate, age=str(n))
             yield f'<a href="{link}" aria-label="{label}"><title>{label}</title>{shape}</a>'
         else:
             state = COLOURS[colour]
-            yield f"<g><title>{number:,} {words}, {span}, {state}</title>{shape}</g>"
+            yield f"<g><title>{number:,} {nouns}, {span}, {state}</title>{shape}</g>"
     if total := _at(counts, n):
         yield (
             f'<text aria-hidden="true" class="middle" x="{left + width / 2:.1f}" '
@@ -133,8 +133,8 @@ def _column(
 
 
 def _axis(bounds: Sequence[int], width: float, *, has_unknown: bool) -> Iterator[str]:
-    for place, days in enumerate(bounds, 1):
-        x = _LEFT + place * width
+    for position, days in enumerate(bounds, 1):
+        x = _LEFT + position * width
         yield f'<path class="tick" stroke="#888" d="M{x:.1f} {_BOTTOM}v4"/>'
         yield (
             f'<text aria-hidden="true" class="middle" x="{x:.1f}" y="{_BOTTOM + 16}">'
@@ -147,8 +147,8 @@ def _axis(bounds: Sequence[int], width: float, *, has_unknown: bool) -> Iterator
     yield f'<text aria-hidden="true" class="end" x="{_RIGHT}" y="{_BOTTOM + 31}">older</text>'
 
 
-def _table(words: str, counts: Counts, shown: Sequence[int], names: Sequence[str]) -> Iterator[str]:
-    yield f'<table class="plain"><caption class="unseen">{words.capitalize()} by age</caption>'
+def _table(nouns: str, counts: Counts, shown: Sequence[int], names: Sequence[str]) -> Iterator[str]:
+    yield f'<table class="plain"><caption class="unseen">{nouns.capitalize()} by age</caption>'
     yield '<thead><tr><th scope="col">Age</th><th scope="col" class="number">to delete</th>'
     yield '<th scope="col" class="number">protected</th>'
     yield '<th scope="col" class="number">fresh</th></tr></thead><tbody>'

@@ -89,8 +89,8 @@ def legend(used: Iterable[str]) -> str:
     found = set(used)
     items = "".join(
         f'<li><svg class="swatch" width="12" height="12" aria-hidden="true">'
-        f'<rect class="{name}" {FILLS[name]} x="1" y="1" width="10" height="10"/></svg>{words}</li>'
-        for name, words in COLOURS.items()
+        f'<rect class="{name}" {FILLS[name]} x="1" y="1" width="10" height="10"/></svg>{text}</li>'
+        for name, text in COLOURS.items()
         if name in found
     )
     return f'<ul class="legend">{items}</ul>'

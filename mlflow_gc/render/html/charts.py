@@ -55,7 +55,7 @@ def _by_experiment(plan: Plan, found: Iterable[Entry]) -> Iterator[Bar]:
         e["experiment_id"]: e["delete"] + e["protected"] + e["fresh"]
         for e in statistics(plan).get("by_experiment", ())
     }
-    for place, count, parts in _going(_runs(found), lambda run: (run.place,)):
+    for place, count, parts in _by_group(_runs(found), lambda run: (run.place,)):
         total = totals.get(place, 0)
         # Older versions lack the total; edited plans may have a wrong one.
         note = f"of {total:,} · {percent(count, total)}" if total >= count else ""
@@ -67,23 +67,25 @@ def _by_model(plan: Plan, found: Iterable[Entry]) -> Iterator[Bar]:
     fresh = {m["name"]: m["fresh"] for m in statistics(plan).get("by_model", ())}
     versions = [entry for entry in found if entry.kind == "model_version"]
     protected = Counter(version.place for version in versions if not version.is_deleted)
-    for name, count, parts in _going((v for v in versions if v.is_deleted), lambda v: (v.place,)):
-        stay = (("protected", protected[name]), ("fresh", fresh.get(name, 0)))
+    for name, count, parts in _by_group(
+        (v for v in versions if v.is_deleted), lambda v: (v.place,)
+    ):
+        retained = (("protected", protected[name]), ("fresh", fresh.get(name, 0)))
         note = f"of {count + protected[name] + fresh[name]:,}" if name in fresh else ""
         link = filter_link(**{"kind": "model_version", "fate": "deleted", "in": f"model:{name}"})
-        yield Bar(name, link, count, (*parts, *stay), note)
+        yield Bar(name, link, count, (*parts, *retained), note)
 
 
 def _by_owner(found: Iterable[Entry]) -> Iterator[Bar]:
     runs = _runs(found)
-    for owner, count, parts in _going(runs, lambda run: (run.owner,)):
+    for owner, count, parts in _by_group(runs, lambda run: (run.owner,)):
         link = filter_link(kind="run", fate="deleted", owner=owner or NOBODY)
         yield Bar(owner or "nobody recorded", link, count, parts, percent(count, len(runs)))
 
 
 def _by_reason(found: Iterable[Entry]) -> Iterator[Bar]:
     to_delete = (entry for entry in found if entry.is_deleted)
-    for group, count, parts in _going(to_delete, lambda entry: set(entry.groups)):
+    for group, count, parts in _by_group(to_delete, lambda entry: set(entry.groups)):
         yield Bar(group, filter_link(fate="deleted", reason=group), count, parts)
 
 
@@ -98,7 +100,7 @@ def _runs(found: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in found if entry.kind == "run" and entry.is_deleted]
 
 
-def _going(
+def _by_group(
     to_delete: Iterable[Entry], groups_of: Callable[[Entry], Collection[str]]
 ) -> Iterator[tuple[str, int, tuple[tuple[str, int], ...]]]:
     """Yield groups with their counts, largest first, split by irreversible and restorable."""

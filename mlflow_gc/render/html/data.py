@@ -57,7 +57,7 @@ def embedded(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
             "registry": links.registry,
             "suffix": links.suffix,
         },
-        **columns.words(),
+        **columns.interned(),
     }
     separator = "{"
     for name, value in head.items():
@@ -140,7 +140,7 @@ class _Columns:
         for name, value in row.items():
             self.rows[name].add(value)
 
-    def words(self) -> dict[str, Any]:
+    def interned(self) -> dict[str, Any]:
         """Return the interned values."""
         return {
             "strings": self._strings.found,
@@ -204,11 +204,11 @@ class _Interned:
 
     def of(self, key: Any) -> int:
         """Return the index of a value."""
-        place = self._known.get(key)
-        if place is None:
-            place = self._known[key] = len(self.found)
+        index = self._known.get(key)
+        if index is None:
+            index = self._known[key] = len(self.found)
             self.found.append(self._make(key))
-        return place
+        return index
 
 
 def _shown(value: Any, depth: int = 0) -> Any:

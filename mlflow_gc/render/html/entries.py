@@ -60,8 +60,8 @@ class Entry:
     @property
     def document(self) -> Mapping[str, Any]:
         """Its entry in the plan."""
-        entities, place = self.position
-        return entities[place]
+        entities, index = self.position
+        return entities[index]
 
     @property
     def is_deleted(self) -> bool:
@@ -88,12 +88,12 @@ def _entries(plan: Plan) -> Iterator[Entry]:
     for kind in KINDS:
         entries = BY_NAME[kind].entries
         deleted, protected = deletions_of(plan, entries), protected_of(plan, entries)
-        for place, deletion in enumerate(deleted):
+        for index, deletion in enumerate(deleted):
             fate = Fate.RESTORABLE if deletion["reversible"] else Fate.IRREVERSIBLE
-            yield _entry(kind, fate, deletion, deletion["reasons"], (), (deleted, place))
-        for place, stale in enumerate(protected):
+            yield _entry(kind, fate, deletion, deletion["reasons"], (), (deleted, index))
+        for index, stale in enumerate(protected):
             why, via = (stale["reason"],), stale["via"]
-            yield _entry(kind, Fate.PROTECTED, stale, why, via, (protected, place))
+            yield _entry(kind, Fate.PROTECTED, stale, why, via, (protected, index))
 
 
 def _entry(

@@ -80,8 +80,8 @@ def encode(name: str) -> str:
     return _quoted(name).replace("%25", "%2525")
 
 
-def _quoted(words: str) -> str:
-    return quote(words, safe="", errors="replace")
+def _quoted(text: str) -> str:
+    return quote(text, safe="", errors="replace")
 
 
 def _pages(uri: str) -> str:

@@ -86,8 +86,8 @@ def protected(found: Sequence[Entry]) -> Iterator[str]:
         those = by_reason[code]
         kinds = Counter(entry.kind for entry in those)
         counts = listed([number_of(n, *BY_NAME[kind].nouns) for kind, n in kinds.most_common()])
-        words = protection_text(code)
-        yield f"<details><summary><strong>{counts}</strong> <span>{text(words)} "
+        reason = protection_text(code)
+        yield f"<details><summary><strong>{counts}</strong> <span>{text(reason)} "
         yield f'<code class="note">{text(code)}</code></span></summary><ul class="chains">'
         for entry in those[:_EXAMPLES]:
             yield f"<li>{_chain(entry)}</li>"

@@ -8,14 +8,14 @@ from urllib.parse import quote
 from mlflow_gc.render.common.escape import plain
 
 
-def text(words: object, *, most: int | None = None) -> str:
+def text(value: object, *, most: int | None = None) -> str:
     """Return escaped text for elements and quoted attributes.
 
     Args:
-        words: anything.
+        value: anything.
         most: maximum number of characters; never used for ids.
     """
-    return escape_html(plain(str(words), most=most), quote=True)
+    return escape_html(plain(str(value), most=most), quote=True)
 
 
 def filter_link(**state: str) -> str:

@@ -90,8 +90,8 @@ def banner(plan: Plan, state: Applicability) -> Iterator[str]:
     """Yield the most important findings, and the banner that appears once the plan expires."""
     if not state.may_be_applied:
         yield f'<section class="banner" aria-label="Warning"><h2>{text(f"This plan cannot be applied: {state.why}")}</h2>'
-        said = [*state.details, *(d["message"] for d in plan["diagnostics"])]
-        yield _paragraphs(list(dict.fromkeys(said)))
+        messages = [*state.details, *(d["message"] for d in plan["diagnostics"])]
+        yield _paragraphs(list(dict.fromkeys(messages)))
         yield f"<p>{text(state.advice)}</p></section>"
         return
     if plan["expires_at"]:
@@ -127,7 +127,7 @@ def tiles(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
 
 
 def _tile(kind: str, counts: Counts, found: Sequence[Entry]) -> str:
-    word, words = BY_NAME[kind].nouns
+    singular, plural = BY_NAME[kind].nouns
     deleted, protected, scanned = counts["delete"], counts["protected"], counts["scanned"]
     lost = sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found)
     parts = (
@@ -136,13 +136,13 @@ def _tile(kind: str, counts: Counts, found: Sequence[Entry]) -> str:
         ("protected", protected),
     )
     link = filter_link(kind=kind, fate="deleted")
-    title = words.capitalize() if kind != "registered_model" else "Empty models"
+    title = plural.capitalize() if kind != "registered_model" else "Empty models"
     return (
         f'<li class="tile"><h3>{title}</h3>'
         f'<p class="big"><a href="{link}">{deleted:,}<span class="unit"> to delete</span></a></p>'
         f"{_share_bar(parts, scanned)}"
         f'<p class="sub">{percent(deleted, scanned)} of {scanned:,} scanned<br>'
-        f"{number_of(protected, word, words)} protected</p></li>"
+        f"{number_of(protected, singular, plural)} protected</p></li>"
     )
 
 
@@ -190,8 +190,8 @@ def apply(plan: Plan, state: Applicability, file_name: str) -> Iterator[str]:
         deletions_of(plan, BY_NAME[kind].entries) for kind in KINDS
     ):
         return
-    words = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
-    line = command(*words, server=plan["server"], for_others=True)
+    arguments = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
+    line = command(*arguments, server=plan["server"], for_others=True)
     yield '<section class="apply" id="apply" aria-labelledby="apply-title">'
     yield '<h2 id="apply-title">Apply</h2>'
     yield f'<p class="command"><code id="command">{text(line)}</code> '
@@ -219,8 +219,8 @@ def _outline(lines: Sequence[str]) -> Iterator[str]:
     """Turn indented lines into headings and nested lists."""
     depths: list[int] = []
     for number, line in enumerate(lines):
-        words = line.strip()
-        if not words:
+        content = line.strip()
+        if not content:
             continue
         depth = len(line) - len(line.lstrip(" "))
         while depths and depths[-1] > depth:
@@ -229,12 +229,12 @@ def _outline(lines: Sequence[str]) -> Iterator[str]:
         if not depth:
             following = lines[number + 1] if number + 1 < len(lines) else ""
             tag = "h3" if following.startswith(" ") else "p"
-            yield f"<{tag}>{text(words)}</{tag}>"
+            yield f"<{tag}>{text(content)}</{tag}>"
         elif depths and depths[-1] == depth:
-            yield f"</li><li>{text(words)}"
+            yield f"</li><li>{text(content)}"
         else:
             depths.append(depth)
-            yield f"<ul><li>{text(words)}"
+            yield f"<ul><li>{text(content)}"
     yield "</li></ul>" * len(depths)
 
 

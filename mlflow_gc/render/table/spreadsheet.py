@@ -36,7 +36,7 @@ def csv_pieces(plan: Plan) -> Iterator[bytes]:
     writer = csv.writer(buffer, dialect="excel", strict=True)
     writer.writerow(COLUMNS)
     all_rows = rows(plan)
-    mark = "\ufeff"
+    byte_order_mark = "\ufeff"
     while True:
         writer.writerows(
             [_cell(row[name]) for name in COLUMNS] for row in islice(all_rows, _AT_ONCE)
@@ -44,8 +44,8 @@ def csv_pieces(plan: Plan) -> Iterator[bytes]:
         piece = buffer.getvalue()
         if not piece:
             return
-        yield (mark + piece).encode()
-        mark = ""
+        yield (byte_order_mark + piece).encode()
+        byte_order_mark = ""
         buffer.seek(0)
         buffer.truncate()
 

@@ -90,11 +90,11 @@ def comparison_warnings(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield warnings about the comparison as a whole, with a style."""
     if not changes["same_server"]:
         yield "THESE PLANS WERE MADE FOR DIFFERENT SERVERS: equal ids mean nothing.", "bold red"
-    for side, word in (("base", "The earlier plan"), ("head", "The later plan")):
+    for side, name in (("base", "The earlier plan"), ("head", "The later plan")):
         if changes[side]["edited"]:
-            yield f"{word} was edited after it was made: prune refuses it.", "bold red"
+            yield f"{name} was edited after it was made: prune refuses it.", "bold red"
         if not changes[side]["complete"]:
-            yield f"{word} is incomplete: its scan did not see everything.", "bold red"
+            yield f"{name} is incomplete: its scan did not see everything.", "bold red"
     if parse_time(changes["head"]["as_of"]) < parse_time(changes["base"]["as_of"]):
         as_of = f"as of {changes['head']['as_of']}, before {changes['base']['as_of']}"
         yield f"The later plan is the older one: {as_of}.", "bold yellow"
@@ -215,13 +215,13 @@ def _removed(changes: dict[str, Any], console: Console, *, everything: bool) -> 
 
 
 def _changed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
-    def words(entity: dict[str, Any]) -> str:
+    def describe(entity: dict[str, Any]) -> str:
         fields = without_echoes(entity["fields"])
         return "; ".join(change(field, everything=everything) for field in fields)
 
     lists = {kind: changes[kind]["changed"] for kind in KINDS}
     title = "Still to delete, but changed"
-    _section(console, title, lists, words, "~", "yellow", everything=everything)
+    _section(console, title, lists, describe, "~", "yellow", everything=everything)
 
 
 def why_new(entity: dict[str, Any]) -> str:
@@ -248,7 +248,7 @@ def _section(
     console: Console,
     title: str,
     lists: dict[str, list[dict[str, Any]]],
-    words: Any,
+    describe: Any,
     sign: str,
     style: str,
     *,
@@ -260,7 +260,7 @@ def _section(
     line(console, "")
     line(console, f"{title}: {counts}", style)
     for kind, entities in lists.items():
-        grouped(console, kind, entities, words, sign=sign, style=style, everything=everything)
+        grouped(console, kind, entities, describe, sign=sign, style=style, everything=everything)
 
 
 def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
@@ -284,8 +284,8 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
                 lead = "" if everything or len(entities) == 1 else "for example "
                 what = counted(kind, len(entities))
                 for entity in shown:
-                    words = _describe_protection(entity)
-                    line(console, f"  {sign:<5}  {what:<20}  {reason:<22}  {lead}{words}")
+                    why = _describe_protection(entity)
+                    line(console, f"  {sign:<5}  {what:<20}  {reason:<22}  {lead}{why}")
                     what = ""
 
 
@@ -334,5 +334,5 @@ def _next(
     file = file_argument(head)
     line(console, f"Review: {command('show', file)}")
     if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in KINDS):
-        words = ("prune", file, "--expect", about["plan_id"])
-        line(console, f"Apply:  {command(*words, server=server)}")
+        arguments = ("prune", file, "--expect", about["plan_id"])
+        line(console, f"Apply:  {command(*arguments, server=server)}")

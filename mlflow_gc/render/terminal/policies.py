@@ -82,8 +82,8 @@ def policy_tests(
             line(console, f"        found    {failure.found}")
     failed = sum(bool(result.failures) for result in results)
     checked = sum(result.checked for result in results)
-    words = f"{failed:,} of {len(results):,} cases failed" if failed else "all as expected"
-    line(console, f"{path}: {len(results):,} cases, {checked:,} expectations, {words}.")
+    verdict = f"{failed:,} of {len(results):,} cases failed" if failed else "all as expected"
+    line(console, f"{path}: {len(results):,} cases, {checked:,} expectations, {verdict}.")
 
 
 def _headline(inventory: Inventory, kind: str, key: Any) -> str:
