@@ -146,7 +146,7 @@ class LocalServer:
             try:
                 os.killpg(process.pid, sig)
             except (ProcessLookupError, PermissionError):
-                # Ended; macOS returns EPERM for a process group with only zombie processes.
+                # Ended; macOS returns EPERM for a process group with only defunct processes.
                 break
             try:
                 process.wait(_STOP_TIMEOUT_S)

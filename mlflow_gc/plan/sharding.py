@@ -69,8 +69,8 @@ def part_of(plan: Plan, shard: Shard) -> Part:
     shards_of: dict[tuple[str, str], set[int]] = defaultdict(set)
     units = [*_units_of_runs(plan, shard.count), *_units_of_models(plan)]
     for unit, number in _spread(units, shard.count):
-        for member in unit.members:
-            shards_of[member].add(number)
+        for entity in unit.ids:
+            shards_of[entity].add(number)
     for entry in plan["runs"]:
         shards_of["experiment", entry["experiment_id"]] |= shards_of["run", entry["run_id"]]
 
@@ -92,12 +92,12 @@ def part_of(plan: Plan, shard: Shard) -> Part:
 class _Unit:
     """(kind, id) pairs that belong to the same shard, and the number of their deletions."""
 
-    members: tuple[tuple[str, str], ...]
+    ids: tuple[tuple[str, str], ...]
 
     @property
     def order(self) -> tuple[int, tuple[str, str]]:
         """The sort key: largest first, then by id; independent of the order of the plan."""
-        return (-len(self.members), min(self.members))
+        return (-len(self.ids), min(self.ids))
 
 
 def _units_of_runs(plan: Plan, count: int) -> Iterable[_Unit]:
@@ -154,5 +154,5 @@ def _spread(units: Iterable[_Unit], count: int) -> list[tuple[_Unit, int]]:
     for unit in sorted(units, key=lambda unit: unit.order):
         load, number = heapq.heappop(loads)
         spread.append((unit, number))
-        heapq.heappush(loads, (load + len(unit.members), number))
+        heapq.heappush(loads, (load + len(unit.ids), number))
     return spread

@@ -58,7 +58,7 @@ class Reason(str, Enum):
     EXPERIMENT_DELETED = "experiment_deleted"
     """The experiment of the run is in the trash already."""
     NOT_TERMINAL = "not_terminal"
-    """RUNNING or SCHEDULED: a resumed run cannot be told from an abandoned one."""
+    """RUNNING or SCHEDULED: a resumed run and an abandoned one look alike."""
     UNKNOWN_TIME = "unknown_time"
     """A timestamp is missing or implausible."""
     LIVE_RUN = "live_run"

@@ -46,18 +46,18 @@ def grouped(
     ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
     shown = ordered if everything else ordered[:_MOST_GROUPS]
     most = len(entities) if everything else CUT_AT // max(len(shown), 1)
-    for title, members in shown:
+    for title, entries in shown:
         if title:
-            line(console, f"  {title}: {counted(kind, len(members))}")
+            line(console, f"  {title}: {counted(kind, len(entries))}")
         indent = "    " if title else "  "
         # A line with "and 1 more" takes the same room as the one.
-        first = members if len(members) == most + 1 else members[:most]
+        first = entries if len(entries) == most + 1 else entries[:most]
         for text in aligned(_cells(kind, entity, describe(entity)) for entity in first):
             line(console, f"{indent}{sign} {text}", style)
-        if left := len(members) - len(first):
+        if left := len(entries) - len(first):
             line(console, f"{indent}... and {counted(kind, left)} more (--all shows them)")
     if rest := ordered[len(shown) :]:
-        left = sum(len(members) for _, members in rest)
+        left = sum(len(entries) for _, entries in rest)
         where = "experiments" if kind == "runs" else "models"
         line(
             console,
