@@ -507,8 +507,8 @@ def test_restore_says_what_the_trash_of_an_experiment_lost(bench: Bench) -> None
     assert world.assessments(trace) == []
     journal = bench.journal_path(plan)
     outcome = bench.cli("restore", journal, "--yes").expect(0)
-    said = " ".join(outcome.text.split())
-    assert "lost their assessments permanently: 1 experiment." in said
+    output = " ".join(outcome.text.split())
+    assert "lost their assessments permanently: 1 experiment." in output
     undone = Journal.load(bench.dir / f"{journal.name}.restore.jsonl")
     details = {r["id"]: r.get("detail") or "" for r in undone.records if r["kind"] == "experiment"}
     assert {i for i, detail in details.items() if "assessments" in detail} == {home}

@@ -80,12 +80,12 @@ def test_a_tripped_guard_gives_a_plan_that_cannot_be_applied(
     before = served.state()
     policy = guard(tmp_path, group, key, trips)
     path = tmp_path / "plan.json"
-    said = served.cli("report", "-o", path, "--as-of", served.world.as_of, "--policy", policy)
-    said.expect(REFUSED)
-    assert f"guards.{group}.{key}" in said.err
-    assert all(number in said.err for number in numbers)
-    assert "Review what is deleted" in said.err
-    assert "raise that guard" in said.err
+    output = served.cli("report", "-o", path, "--as-of", served.world.as_of, "--policy", policy)
+    output.expect(REFUSED)
+    assert f"guards.{group}.{key}" in output.err
+    assert all(number in output.err for number in numbers)
+    assert "Review what is deleted" in output.err
+    assert "raise that guard" in output.err
 
     plan = Plan.load(path)
     assert plan.document["complete"]
@@ -155,16 +155,16 @@ def test_several_guards_are_all_named(served: Bench, tmp_path: Path) -> None:
         tmp_path, "guards: {max_deletions: {runs: 1, total: 1}, max_share: {experiments: 0%}}"
     )
     args = ("report", "-o", tmp_path / "p.json", "--as-of", served.world.as_of)
-    said = served.cli(*args, "--policy", policy).expect(REFUSED)
+    output = served.cli(*args, "--policy", policy).expect(REFUSED)
     for key in ("max_deletions.runs", "max_deletions.total", "max_share.experiments"):
-        assert f"guards.{key}" in said.err
+        assert f"guards.{key}" in output.err
 
 
 def test_a_tripped_plan_on_stdout_is_whole(served: Bench, tmp_path: Path) -> None:
     """Nothing but the document, and the exit code."""
     policy = guard(tmp_path, "max_deletions", "runs", "1")
-    said = served.cli("report", "-o", "-", "--policy", policy).expect(REFUSED)
-    assert said.json()["applyable"] is False
+    output = served.cli("report", "-o", "-", "--policy", policy).expect(REFUSED)
+    assert output.json()["applyable"] is False
 
 
 def test_detailed_exit_codes_do_not_hide_a_guard(served: Bench, tmp_path: Path) -> None:

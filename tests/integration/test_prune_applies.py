@@ -35,9 +35,9 @@ def _small_estate(world: World) -> None:
     world.version(name)
     world.version(name)
     world.version(name, age=FRESH)
-    kept = world.experiment("kept")
-    world.run(kept, tags={KEEP_TAG: "true"})
-    world.run(kept, age=FRESH)
+    retained = world.experiment("kept")
+    world.run(retained, tags={KEEP_TAG: "true"})
+    world.run(retained, age=FRESH)
     world.version(world.model("aliased"), aliases=["champion"])
 
 
@@ -51,12 +51,12 @@ def test_more_runs_than_on_a_page_no_more_no_less(bench: Bench) -> None:
         for status, count in (("FINISHED", MANY), ("FAILED", 40), ("KILLED", 40))
         for run in world.bulk_runs(crowd, count, status=status, name=status)
     }
-    stay = set(world.bulk_runs(crowd, 1_100, age=FRESH, name="fresh"))
-    stay |= set(world.bulk_runs(crowd, 30, status="RUNNING", name="running"))
-    stay.add(world.run(crowd, tags={KEEP_TAG: "true"}))
+    retained = set(world.bulk_runs(crowd, 1_100, age=FRESH, name="fresh"))
+    retained |= set(world.bulk_runs(crowd, 30, status="RUNNING", name="running"))
+    retained.add(world.run(crowd, tags={KEEP_TAG: "true"}))
     registered = world.run(crowd)
     world.version(world.model(), run_id=registered, age=FRESH)
-    stay.add(registered)
+    retained.add(registered)
     before = bench.state()
 
     plan = bench.report()
@@ -65,7 +65,7 @@ def test_more_runs_than_on_a_page_no_more_no_less(bench: Bench) -> None:
 
     _, journal = bench.prune(plan)
     assert bench.state().gone_since(before) == {("run", run) for run in stale}
-    assert {("run", run) for run in stay} <= bench.state().active
+    assert {("run", run) for run in retained} <= bench.state().active
     assert journal.with_outcome("deleted") == {("run", run) for run in stale}
 
 

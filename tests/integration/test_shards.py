@@ -110,11 +110,11 @@ def test_an_experiment_that_several_shards_empty_goes_with_the_last(bench: Bench
     world.bulk_runs(large, 30)
     plan = bench.report()
     for number in (1, 2):
-        said = bench.cli("prune", plan.path, "--shard", f"{number}/{COUNT}").expect(0)
-        assert "left to the shard that empties them last" in said.err
+        output = bench.cli("prune", plan.path, "--shard", f"{number}/{COUNT}").expect(0)
+        assert "left to the shard that empties them last" in output.err
         assert ("experiment", large) in bench.state().active
-    said = bench.cli("prune", plan.path, "--shard", f"3/{COUNT}").expect(0)
-    assert "left to the shard" not in said.err
+    output = bench.cli("prune", plan.path, "--shard", f"3/{COUNT}").expect(0)
+    assert "left to the shard" not in output.err
     assert ("experiment", large) not in bench.state().active
 
 

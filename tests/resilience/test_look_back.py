@@ -91,7 +91,7 @@ class Scenes:
 
     deeds: dict[Entity, Callable[[], object]] = field(default_factory=dict)
     back: dict[str, tuple[set[Entity], set[str]]] = field(default_factory=dict)
-    kept: set[Entity] = field(default_factory=set)
+    retained: set[Entity] = field(default_factory=set)
     new: set[Entity] = field(default_factory=set)
 
     @property
@@ -173,8 +173,8 @@ def _runs_that_get_children(world: World, scenes: Scenes) -> None:
     )
     fresh = world.run(other, age=FRESH)
     expect("an older run was made its child", lambda r: _adopt(world, fresh, r))
-    kept = world.run(other, tags={KEEP_TAG: "yes"})
-    expect("an old kept run was made its child", lambda r: _adopt(world, kept, r))
+    retained = world.run(other, tags={KEEP_TAG: "yes"})
+    expect("an old kept run was made its child", lambda r: _adopt(world, retained, r))
     elder = world.run(other, age=FRESH)
     expect(
         "it was made the child of a run that stays",
@@ -210,15 +210,15 @@ def _runs_that_change(world: World, scenes: Scenes) -> None:
         "changed|protected",
         lambda r: world.tag_run(r, "mlflow.runType", "genai_evaluate"),
     )
-    kept_home = world.experiment("gets the keep tag")
-    runs = [world.run(kept_home) for _ in range(2)]
+    retained_home = world.experiment("gets the keep tag")
+    runs = [world.run(retained_home) for _ in range(2)]
     # Whichever of the two goes first, the tag covers both; the experiment is planned as well.
-    scenes.kept.add(("experiment", kept_home))
+    scenes.retained.add(("experiment", retained_home))
     scenes.expect(
         "its experiment got the keep tag",
         ("run", runs[0]),
         "protected",
-        lambda: world.tag_experiment(kept_home, KEEP_TAG, "true"),
+        lambda: world.tag_experiment(retained_home, KEEP_TAG, "true"),
         ("run", runs[1]),
     )
 
@@ -446,9 +446,11 @@ def test_is_put_back_and_told(result: Result, scene: str) -> None:
     assert entities <= result.plan.entities
     assert entities <= result.after.active, f"not back: {entities - result.after.active}"
     records = {(r["kind"], r["id"]): r for r in result.journal.records if r["outcome"] == "deleted"}
-    told = {(r["kind"], r["id"]): r for r in result.journal.records if r["outcome"] == "restored"}
+    reported = {
+        (r["kind"], r["id"]): r for r in result.journal.records if r["outcome"] == "restored"
+    }
     for kind, key in entities & set(records):
-        record = told[kind, key]
+        record = reported[kind, key]
         assert record["reason"] in reasons
         assert record["detail"]
         start = f"WARNING: {kind} {key} was deleted and rolled back"
@@ -483,7 +485,7 @@ def test_nothing_else_is_put_back(result: Result) -> None:
     assert result.journal.with_outcome("restored") <= expected
     gone = result.after.gone_since(result.before)
     assert result.unmoved <= gone
-    assert gone == result.plan.entities - expected - result.scenes.kept
+    assert gone == result.plan.entities - expected - result.scenes.retained
     assert not result.journal.with_outcome("failed")
 
 

@@ -131,13 +131,13 @@ def test_over_http(browser: Browser, report: Path) -> None:
     with served(report.parent) as address:
         page = browser.new_page()
         urls: list[str] = []
-        said: list[str] = []
+        output: list[str] = []
         page.on("request", lambda request: urls.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
+        page.on("console", lambda message: output.append(message.text))
         page.goto(f"{address}/{report.name}")
         expect(page.locator("#count")).to_contain_text("entities")
         assert urls == [f"{address}/{report.name}"]
-        assert not said
+        assert not output
         page.context.close()
 
 
@@ -235,15 +235,15 @@ def test_a_plan_that_cannot_be_applied(
     headline: str,
 ) -> None:
     """A banner above everything, with what the scan said; no command to copy."""
-    said = (
+    output = (
         [{"code": "odd", "message": "page 3 of the runs failed"}] if "applyable" in changes else []
     )
-    bad = {**plan, **changes, "diagnostics": said}
+    bad = {**plan, **changes, "diagnostics": output}
     with opened(browser, written(bad, "bad", problems=problems)) as page:
         banner = page.locator(".banner:visible")
         expect(banner).to_contain_text(headline)
         expect(page.locator(".lead")).to_contain_text("Would delete")
-        for words in (*(s for d in problems for s in d.details), *(d["message"] for d in said)):
+        for words in (*(s for d in problems for s in d.details), *(d["message"] for d in output)):
             expect(banner).to_contain_text(words)
         assert page.locator("main > :visible").first.evaluate("e => e.className") == "banner"
         assert page.locator("#apply").count() == 0

@@ -54,7 +54,7 @@ def _plan(found: Inventory, policy: Policy = WITH_GRACE) -> Announcements:
     )
 
 
-def _marked(at_ms: int) -> dict[str, str]:
+def _announced(at_ms: int) -> dict[str, str]:
     return {MARK: format_ms(at_ms)}
 
 
@@ -91,7 +91,7 @@ def test_all_that_would_go_is_marked_with_now_and_the_grace() -> None:
 )
 def test_what_is_marked_keeps_its_time(after: int) -> None:
     """Also a later one that an owner set, and one that is over: the next prune takes it."""
-    marking = _plan(inventory(an_experiment(last_update_time=NEW), a_run(tags=_marked(after))))
+    marking = _plan(inventory(an_experiment(last_update_time=NEW), a_run(tags=_announced(after))))
     assert marking.changes == []
     assert marking.counts == {("run", "unchanged"): 1}
 
@@ -102,7 +102,7 @@ def test_a_mark_older_than_the_last_activity_is_written_again(
 ) -> None:
     """It was written one grace before its time; at the same moment counts as older."""
     active = AS_OF - 40 * DAY_MS
-    tags = _marked(active - made_before_activity + GRACE)
+    tags = _announced(active - made_before_activity + GRACE)
     run = a_run(start_time=active, end_time=active, tags=tags)
     marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
     assert _changes(marking) == ({("run", run.run_id): ANNOUNCED} if is_new else {})
@@ -113,7 +113,7 @@ def test_an_experiment_whose_runs_were_active_after_its_mark_is_marked_again() -
     policy = replace(apply_policy({"grace": "60d"}, POLICY))
     active = AS_OF - 40 * DAY_MS
     run = a_run(start_time=active, end_time=active)
-    experiment = an_experiment(tags=_marked(AS_OF + DAY_MS))
+    experiment = an_experiment(tags=_announced(AS_OF + DAY_MS))
     assert (
         decide(inventory(experiment, run), replace(policy, checks_announcements=False))
         .experiments["1"]
@@ -155,7 +155,7 @@ def test_a_mark_by_hand_may_be_any_time(value: str) -> None:
     ],
 )
 def test_what_is_stale_no_more_or_kept_loses_its_mark(changes: dict[str, Any]) -> None:
-    tags = {**_marked(AS_OF + DAY_MS), **changes.pop("tags", {})}
+    tags = {**_announced(AS_OF + DAY_MS), **changes.pop("tags", {})}
     run = a_run(tags=tags, **changes)
     marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
     assert _changes(marking) == {("run", run.run_id): None}
@@ -163,7 +163,7 @@ def test_what_is_stale_no_more_or_kept_loses_its_mark(changes: dict[str, Any]) -
 
 def test_fresh_entities_of_every_kind_lose_their_marks() -> None:
     """Whether a decision was made about them or not."""
-    tags = _marked(AS_OF - DAY_MS)
+    tags = _announced(AS_OF - DAY_MS)
     found = inventory(
         an_experiment(last_update_time=NEW, tags=tags),
         a_model("full", tags=tags),
@@ -181,7 +181,7 @@ def test_fresh_entities_of_every_kind_lose_their_marks() -> None:
 
 
 def test_what_lies_in_the_trash_is_neither_marked_nor_unmarked() -> None:
-    tags = _marked(AS_OF)
+    tags = _announced(AS_OF)
     gone = "deleted"
     found = inventory(
         an_experiment("1", last_update_time=NEW),
@@ -197,12 +197,12 @@ def test_what_lies_in_the_trash_is_neither_marked_nor_unmarked() -> None:
 def test_clearing_takes_all_marks_away() -> None:
     """Readable or not, stale or not."""
     found = inventory(
-        an_experiment("1", tags=_marked(AS_OF)),
+        an_experiment("1", tags=_announced(AS_OF)),
         an_experiment("2"),
         a_run(RUN_IDS[0], tags={MARK: "soon"}),
         a_run(RUN_IDS[1]),
         a_model(tags={MARK: ""}),
-        a_version(tags=_marked(OLD)),
+        a_version(tags=_announced(OLD)),
     )
     assert _changes(plan_withdrawals(found)) == dict.fromkeys(
         [
@@ -432,7 +432,7 @@ def _gone(decisions: Decisions) -> set[tuple[str, str]]:
     }
 
 
-def _marks_of(found: Inventory) -> dict[tuple[str, str], str]:
+def _announcements_of(found: Inventory) -> dict[tuple[str, str], str]:
     """The marks of what is not in the trash."""
     carriers: list[tuple[str, str, Any]] = [
         *(("experiment", i, e) for i, e in found.experiments.items()),
@@ -457,7 +457,7 @@ _MARKS = st.sampled_from(
 
 
 @st.composite
-def _marked_worlds(draw: Any) -> Inventory:
+def _announced_worlds(draw: Any) -> Inventory:
     """Random servers in which somebody marked things before."""
     found: Inventory = draw(inventories())
 
@@ -494,7 +494,7 @@ def test_a_run_in_the_trash_is_no_activity_of_its_experiment() -> None:
     assert _plan(_applied(found, marking), policy).changes == []
 
 
-@given(_marked_worlds(), _policies)
+@given(_announced_worlds(), _policies)
 def test_marking_again_changes_nothing(found: Inventory, policy: Policy) -> None:
     """At the same moment, after the tags were written."""
     marking = _plan(found, policy)
@@ -507,24 +507,24 @@ def test_marking_again_changes_nothing(found: Inventory, policy: Policy) -> None
     } == written + standing
 
 
-@given(_marked_worlds(), _policies)
+@given(_announced_worlds(), _policies)
 def test_what_is_marked_is_what_goes_when_its_time_has_come(
     found: Inventory, policy: Policy
 ) -> None:
     """If nothing else changes: exactly that, not a moment before."""
-    unmarked = replace(policy, checks_announcements=False)
-    would_go = _gone(decide(found, unmarked))
+    without_announcements = replace(policy, checks_announcements=False)
+    would_go = _gone(decide(found, without_announcements))
     after = _applied(found, _plan(found, policy))
-    readable = {key: mark for key, mark in _marks_of(after).items() if mark != "soon"}
+    readable = {key: mark for key, mark in _announcements_of(after).items() if mark != "soon"}
     assert set(readable) <= would_go
     assert would_go - set(readable) == {
-        key for key in would_go if _marks_of(after).get(key) == "soon"
+        key for key in would_go if _announcements_of(after).get(key) == "soon"
     }
     latest = max([AS_OF + (policy.grace_ms or 0), *map(parse_time, readable.values())])
     later = _gone(decide(after, replace(policy, as_of_ms=latest)))
     assert later <= set(readable)
     # What holds something unreadable stays, and so does what it protects.
-    if "soon" not in _marks_of(after).values():
+    if "soon" not in _announcements_of(after).values():
         assert later == would_go
     now = _gone(decide(after, policy))
     assert all(parse_time(readable[key]) <= AS_OF for key in now)
@@ -532,7 +532,7 @@ def test_what_is_marked_is_what_goes_when_its_time_has_come(
 
 def test_a_minute_before_its_time_it_stays() -> None:
     """At the moment itself it goes."""
-    run = a_run(tags=_marked(AS_OF))
+    run = a_run(tags=_announced(AS_OF))
     found = inventory(an_experiment(last_update_time=NEW), run)
     before = decide(found, replace(WITH_GRACE, as_of_ms=AS_OF - 1)).runs[run.run_id]
     assert before.reason is Reason.GRACE

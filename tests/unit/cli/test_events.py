@@ -240,10 +240,10 @@ def test_a_reader_that_goes_away_stops_nothing_and_is_said_once(
     for _ in range(3):
         file.entity(_record("deleted"))
     file.finish(0, None)
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "can no longer be written: Broken pipe" in said
-    assert "The command goes on" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert "can no longer be written: Broken pipe" in output
+    assert "The command goes on" in output
 
 
 def test_a_reader_that_falls_asleep_is_not_waited_for(

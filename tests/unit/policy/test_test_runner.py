@@ -88,7 +88,7 @@ def test_the_example_of_the_documentation_passes_as_printed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("entity", "goes"),
+    ("entity", "deleted"),
     [
         ("runs: [{%s}]", True),
         ("experiments: [{name: e, %s}]", True),
@@ -135,10 +135,10 @@ def test_the_example_of_the_documentation_passes_as_printed(tmp_path: Path) -> N
         ("model_versions: [{model: m, version: 2}, {model: m, version: 1, age: 3d, %s}]", False),
     ],
 )  # fmt: skip
-def test_each_field_counts(holds: Callable[..., bool], entity: str, goes: bool) -> None:
+def test_each_field_counts(holds: Callable[..., bool], entity: str, deleted: bool) -> None:
     """Plain means: of five years ago, finished, without anything that protects."""
-    assert holds(entity % "expect: delete") is goes
-    assert holds(entity % "expect: keep") is not goes
+    assert holds(entity % "expect: delete") is deleted
+    assert holds(entity % "expect: keep") is not deleted
 
 
 @pytest.mark.parametrize(

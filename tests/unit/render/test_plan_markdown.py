@@ -182,17 +182,17 @@ def test_the_many_other_groups_are_folded():
 
 def test_what_stays_is_told_by_reason_with_an_example():
     text = show(_plan())
-    (kept,) = [
+    (retained,) = [
         rows for title, rows, _ in _shown(text) if title.startswith("Protected, stale but retained")
     ]
-    assert [f"{reason}: {count}" for reason, count, _, _ in kept] == [
+    assert [f"{reason}: {count}" for reason, count, _, _ in retained] == [
         "live_run: 1 experiment",
         "alias: 1 model version",
         "highest_version: 1 model version",
         "keep_tag: 1 run",
     ]
-    assert kept[1][2:] == ["fraud/1", "alias champion"]
-    assert {reason for reason, *_ in kept} <= {reason.value for reason in Reason}
+    assert retained[1][2:] == ["fraud/1", "alias champion"]
+    assert {reason for reason, *_ in retained} <= {reason.value for reason in Reason}
 
 
 def test_a_long_chain_is_counted():
@@ -211,7 +211,7 @@ def test_diagnostics_come_before_the_numbers():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "applies"),
+    ("changes", "output", "applies"),
     [
         ({"expires_at": None}, "- It does not expire.", True),
         ({"expires_at": "2999-01-01T00:00:00.000Z"}, "- Valid until `2999-01-01T00:00:00.000Z`.", True),
@@ -225,10 +225,10 @@ def test_diagnostics_come_before_the_numbers():
         ),
     ],
 )  # fmt: skip
-def test_validity_is_told_and_how_to_apply_what_can_be(changes, said, applies):
+def test_validity_is_told_and_how_to_apply_what_can_be(changes, output, applies):
     plan = _plan(**changes)
     text = show(plan)
-    assert said in text
+    assert output in text
     assert (f"`mlflow-gc prune prune-plan.json --expect {plan['plan_id']}`" in text) == applies
 
 

@@ -311,9 +311,9 @@ def test_a_flood_of_warnings_does_not_hide_what_stops_the_plan() -> None:
     ]
     console = log()
     plan_text.show(plan, console, path="p", everything=False)
-    said = [line for line in lines(console) if line.startswith(("Problem: ", "Warning: "))]
-    assert len(said) == 20
-    assert said[0].startswith("Problem: guards.")
+    output = [line for line in lines(console) if line.startswith(("Problem: ", "Warning: "))]
+    assert len(output) == 20
+    assert output[0].startswith("Problem: guards.")
     assert "... and 81 more warnings (--all shows them)" in lines(console)
 
 
@@ -351,12 +351,12 @@ def test_long_lists_are_cut_with_a_count_and_all_shows_them() -> None:
     assert sizes == sorted(sizes, reverse=True), "the largest come first"
     named = sum(run["run_id"] in shown(cut) for run in plan["runs"])
     in_groups = sum(size - 5 for size in sizes if size > 5)
-    said = sum(int(line.split()[2]) for line in lines(cut) if line.startswith("    ... and"))
+    output = sum(int(line.split()[2]) for line in lines(cut) if line.startswith("    ... and"))
     (rest,) = [line for line in lines(cut) if "experiments with" in line]
-    assert said == in_groups
+    assert output == in_groups
     assert (
         rest
-        == f"  ... and 10 more experiments with {len(plan['runs']) - named - said} runs (--all shows them)"
+        == f"  ... and 10 more experiments with {len(plan['runs']) - named - output} runs (--all shows them)"
     )
 
 
@@ -375,8 +375,8 @@ def test_the_kept_are_one_line_for_each_reason_or_all_of_them() -> None:
     plan = worlds.plan_of(worlds.inventory(an_experiment("1"), *runs))
     console = log()
     plan_text.show(plan, console, path="p", everything=False)
-    kept = [line for line in lines(console) if "keep_tag" in line and line.startswith("  30")]
-    assert kept == [f"  30  runs        keep_tag  run {0:032x} <- tag mlflow_gc.keep=true"]
+    retained = [line for line in lines(console) if "keep_tag" in line and line.startswith("  30")]
+    assert retained == [f"  30  runs        keep_tag  run {0:032x} <- tag mlflow_gc.keep=true"]
     whole = log()
     plan_text.show(plan, whole, path="p", everything=True)
     assert all(f"{n:032x} <- tag" in shown(whole) for n in range(30))

@@ -77,7 +77,7 @@ def test_a_deleted_run_is_over_old_untagged_and_not_behind_a_version(found):
         assert run.lifecycle_stage == "active"
         assert run.status in {"FINISHED", "FAILED", "KILLED"}
         assert run.last_activity_time(found.experiments[run.experiment_id]) < CUTOFF
-        assert not naive.kept_by_tag(run.tags)
+        assert not naive.protected_by_tag(run.tags)
         assert not any(run_id in naive.runs_behind(found, v) for v in found.model_versions.values())
 
 
@@ -208,10 +208,12 @@ def test_without_probes_no_experiment_goes_and_the_probed_ones_are_all_that_can(
 
 @given(worlds.inventories(), st.sampled_from(worlds.RUN_IDS))
 def test_a_run_held_by_the_caller_stays_with_its_tree(found, run_id):
-    kept = decide(found, POLICY).runs.get(run_id)
-    if kept is None:
+    retained = decide(found, POLICY).runs.get(run_id)
+    if retained is None:
         return
-    changed = {run_id: replace(kept, verdict=Verdict.PROTECT, reason=Reason.CHANGED, reasons=())}
+    changed = {
+        run_id: replace(retained, verdict=Verdict.PROTECT, reason=Reason.CHANGED, reasons=())
+    }
     held = decide(found, POLICY, changed)
     assert not any(_gone(held, "runs") & tree for tree in naive.trees(found) if run_id in tree)
     assert _gone(held, "runs") <= _gone(decide(found, POLICY), "runs")

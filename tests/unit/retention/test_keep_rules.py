@@ -40,7 +40,7 @@ def _keep(**document: Any) -> Keep:
     return Keep.from_document(document)
 
 
-def _kept(
+def _retained(
     candidates: Iterable[Candidate],
     *,
     zone: tzinfo = timezone.utc,
@@ -50,10 +50,10 @@ def _kept(
     return set(winners(list(candidates), _keep(**rules), as_of_ms=as_of, zone=zone))
 
 
-def _times_kept(times: list[str], zone: str, **rules: Any) -> list[str]:
+def _times_retained(times: list[str], zone: str, **rules: Any) -> list[str]:
     """Those of some starts that stay, in the order given; it does not matter how they come in."""
     candidates = _at(*times)
-    found = {order: _kept(order, zone=ZoneInfo(zone), **rules) for order in _orders(candidates)}
+    found = {order: _retained(order, zone=ZoneInfo(zone), **rules) for order in _orders(candidates)}
     assert len({frozenset(keys) for keys in found.values()}) == 1
     keys = next(iter(found.values()))
     return [
@@ -70,12 +70,12 @@ def _orders(candidates: list[Candidate]) -> list[tuple[Candidate, ...]]:
 
 
 def test_no_rule_keeps_nothing():
-    assert _kept(_at("2026-04-30", "2026-04-29")) == set()
+    assert _retained(_at("2026-04-30", "2026-04-29")) == set()
 
 
 def test_of_nobody_nothing_is_kept():
     every = {"last": 3, "daily": 1, "yearly": "all", "within": "9d"}
-    assert _kept([], **every, best={"metric": "auc", "mode": "max", "count": 1}) == set()
+    assert _retained([], **every, best={"metric": "auc", "mode": "max", "count": 1}) == set()
 
 
 # -- last ----------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ RUNS = [_run("a", 10), _run("b", 30), _run("c", 20), _run("e", 40), _run("d", 40
 )
 def test_last_keeps_so_many_newest_by_start_then_id(count, wanted):
     """Unlike at the border of ``keep_last``, no more of those that tie."""
-    assert _kept(RUNS, last=count) == set(wanted)
+    assert _retained(RUNS, last=count) == set(wanted)
 
 
 def test_newest_is_what_the_order_says_not_the_time():
@@ -98,11 +98,11 @@ def test_newest_is_what_the_order_says_not_the_time():
         Candidate(key=n, time_ms=ms, order=(n, str(n)), active_ms=ms)
         for n, ms in ((9, 500), (10, 400), (11, 100))
     ]
-    assert _kept(candidates, last=1) == {11}
-    assert _kept(candidates, last=2) == {11, 10}
+    assert _retained(candidates, last=1) == {11}
+    assert _retained(candidates, last=2) == {11, 10}
     # All of one day: the newest of it is the highest number, the oldest the lowest.
-    assert _kept(candidates, daily=1) == {11}
-    assert _kept(candidates, daily=2) == {11, 9}
+    assert _retained(candidates, daily=1) == {11}
+    assert _retained(candidates, daily=2) == {11, 9}
 
 
 def test_a_day_is_one_day_wherever_its_versions_stand():
@@ -115,8 +115,8 @@ def test_a_day_is_one_day_wherever_its_versions_stand():
         Candidate(key=n, time_ms=parse_time(day), order=(n, str(n)), active_ms=parse_time(day))
         for n, day in days.items()
     ]
-    assert _kept(candidates, daily=3) == {5, 4, 2}
-    assert _kept(candidates, daily="all") == {5, 4, 2, 1}
+    assert _retained(candidates, daily=3) == {5, 4, 2}
+    assert _retained(candidates, daily="all") == {5, 4, 2, 1}
 
 
 # -- the calendar --------------------------------------------------------------------------------
@@ -256,20 +256,20 @@ CALENDARS = {
 )
 def test_the_newest_of_each_bucket_stays(zone, rules, times, wanted):
     """Starts from the newest to the oldest, and the places of those that stay."""
-    assert [times.index(text) for text in _times_kept(times, zone, **rules)] == wanted
+    assert [times.index(text) for text in _times_retained(times, zone, **rules)] == wanted
 
 
 @pytest.mark.parametrize("name", CALENDAR)
 def test_the_newest_of_all_is_always_kept(name):
-    assert _kept(RUNS, **{name: 1}) == {"e"}
+    assert _retained(RUNS, **{name: 1}) == {"e"}
 
 
 def test_of_one_moment_the_highest_id_stays():
     """Runs of one start are ordered by id, so that the same one stays every time."""
     twins = [_run(key, "2026-03-03") for key in "bcad"]
-    assert _kept(twins, daily=1) == {"d"}
+    assert _retained(twins, daily=1) == {"d"}
     # The last of them by id is the oldest.
-    assert _kept(twins, daily=2) == {"d", "a"}
+    assert _retained(twins, daily=2) == {"d", "a"}
 
 
 # -- within --------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ def test_within_includes_its_first_moment(within):
     ages = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": DAY_MS}
     age = int(within[:-1]) * ages[within[-1]]
     times = {"before": AS_OF - age - 1, "first": AS_OF - age, "after": AS_OF - age + 1}
-    assert _kept([_run(k, ms) for k, ms in times.items()], within=within) == {"first", "after"}
+    assert _retained([_run(k, ms) for k, ms in times.items()], within=within) == {"first", "after"}
 
 
 def test_within_counts_from_the_last_activity_and_includes_what_lies_ahead():
@@ -291,7 +291,7 @@ def test_within_counts_from_the_last_activity_and_includes_what_lies_ahead():
         Candidate("quiet", long_ago, (long_ago, "b"), long_ago),
         Candidate("ahead", AS_OF + 1, (AS_OF + 1, "c"), AS_OF + 1),
     ]
-    assert _kept(candidates, within="2d") == {"resumed", "ahead"}
+    assert _retained(candidates, within="2d") == {"resumed", "ahead"}
 
 
 # -- best ----------------------------------------------------------------------------------------
@@ -328,7 +328,7 @@ def test_best(values, mode, count, wanted):
     candidates += [_run("z", 90, loss=99.0), _run("y", 91)]
     for order in _orders(candidates):
         rule = {"metric": "auc", "mode": mode, "count": count}
-        assert _kept(order, best=rule) == set(wanted)
+        assert _retained(order, best=rule) == set(wanted)
 
 
 def test_several_metrics_keep_the_best_of_each():
@@ -339,14 +339,14 @@ def test_several_metrics_keep_the_best_of_each():
     ]
     auc = {"metric": "auc", "mode": "max", "count": 1}
     loss = {"metric": "loss", "mode": "min", "count": 1}
-    assert _kept(candidates, best=[auc, loss]) == {"a", "b"}
-    assert _kept(candidates, best=[auc]) == _kept(candidates, best=auc) == {"a"}
-    assert _kept(candidates, best=[{**loss, "mode": "max"}, auc]) == {"a"}
+    assert _retained(candidates, best=[auc, loss]) == {"a", "b"}
+    assert _retained(candidates, best=[auc]) == _retained(candidates, best=auc) == {"a"}
+    assert _retained(candidates, best=[{**loss, "mode": "max"}, auc]) == {"a"}
 
 
 def test_best_does_nothing_without_metrics():
     """Versions have none."""
-    assert _kept(RUNS, best={"metric": "auc", "mode": "max", "count": 5}) == set()
+    assert _retained(RUNS, best={"metric": "auc", "mode": "max", "count": 5}) == set()
 
 
 # -- all together --------------------------------------------------------------------------------
@@ -412,9 +412,9 @@ _zones = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Pacific/A
 
 @given(_groups, _zones, st.sampled_from(["last", *CALENDAR]), st.integers(1, 14))
 def test_a_larger_count_keeps_all_that_a_smaller_one_does(candidates, zone, rule, count):
-    smaller = _kept(candidates, zone=ZoneInfo(zone), **{rule: count})
-    larger = _kept(candidates, zone=ZoneInfo(zone), **{rule: count + 1})
-    everything = _kept(candidates, zone=ZoneInfo(zone), **{rule: "all"})
+    smaller = _retained(candidates, zone=ZoneInfo(zone), **{rule: count})
+    larger = _retained(candidates, zone=ZoneInfo(zone), **{rule: count + 1})
+    everything = _retained(candidates, zone=ZoneInfo(zone), **{rule: "all"})
     assert smaller <= larger <= everything
     assert len(smaller) <= count
     assert rule != "last" or len(smaller) == min(count, len(candidates))
@@ -424,7 +424,7 @@ def test_a_larger_count_keeps_all_that_a_smaller_one_does(candidates, zone, rule
 @given(_groups, st.sampled_from(["max", "min"]), st.integers(1, 5))
 def test_the_best_are_not_beaten_by_any_that_goes(candidates, mode, count):
     """As many as asked for, if there are so many with a number; and nobody better is left out."""
-    found = _kept(candidates, best={"metric": "auc", "mode": mode, "count": count})
+    found = _retained(candidates, best={"metric": "auc", "mode": mode, "count": count})
     values = {m.key: dict(m.metrics)["auc"] for m in candidates if "auc" in dict(m.metrics)}
     numbers = {key: value for key, value in values.items() if value == value}  # noqa: PLR0124
     assert found <= set(numbers)
@@ -439,8 +439,8 @@ def test_the_best_are_not_beaten_by_any_that_goes(candidates, mode, count):
 def test_two_rules_keep_what_either_does(candidates, zone, names, count):
     one, two = {names[0]: count}, {names[1]: 2}
     at = ZoneInfo(zone)
-    assert _kept(candidates, zone=at, **one, **two) == (
-        _kept(candidates, zone=at, **one) | _kept(candidates, zone=at, **two)
+    assert _retained(candidates, zone=at, **one, **two) == (
+        _retained(candidates, zone=at, **one) | _retained(candidates, zone=at, **two)
     )
 
 
@@ -484,5 +484,5 @@ def test_a_document_says_all_of_it(document):
 
 
 def test_one_best_may_stand_without_a_list():
-    said = {"metric": "auc", "mode": "max", "count": 3}
-    assert Keep.from_document({"best": said}).best == (Best("auc", "max", 3),)
+    output = {"metric": "auc", "mode": "max", "count": 3}
+    assert Keep.from_document({"best": output}).best == (Best("auc", "max", 3),)

@@ -261,8 +261,8 @@ def test_siblings_of_a_parent_that_is_gone_hold_together():
 def test_a_circle_of_parents_goes_or_stays_as_one():
     circle = [a_run(ONE, parent=TWO), a_run(TWO, parent=THREE), a_run(THREE, parent=ONE)]
     assert _of(ONE, an_experiment(), *circle).verdict is Verdict.DELETE
-    kept = a_run(THREE, parent=ONE, status="RUNNING")
-    assert _of(TWO, an_experiment(), *circle[:2], kept).reason is Reason.TREE
+    retained = a_run(THREE, parent=ONE, status="RUNNING")
+    assert _of(TWO, an_experiment(), *circle[:2], retained).reason is Reason.TREE
     assert _of(ONE, an_experiment(), a_run(ONE, parent=ONE)).verdict is Verdict.DELETE
 
 
