@@ -150,7 +150,9 @@ def test_every_entry_has_its_code(reported: tuple[Story, Plan], found: dict[str,
     assert found["summary"]["runs"] == counts
 
 
-def test_what_changed_is_told_by_field(reported: tuple[Story, Plan], found: dict[str, Any]) -> None:
+def test_what_changed_is_reported_by_field(
+    reported: tuple[Story, Plan], found: dict[str, Any]
+) -> None:
     """Planned and current value of each."""
     story, plan = reported
     changes = {
@@ -169,7 +171,7 @@ def test_what_changed_is_told_by_field(reported: tuple[Story, Plan], found: dict
     assert changes[story.aliased]["aliases"] == ([], ["rollback"])
 
 
-def test_what_protects_now_is_told_with_its_chain(
+def test_what_protects_now_is_reported_with_its_chain(
     reported: tuple[Story, Plan], found: dict[str, Any]
 ) -> None:
     """The tag, the registered version with its alias, the other run of the tree."""

@@ -103,7 +103,7 @@ def _by_category(lists: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
     return found
 
 
-def test_every_run_is_told_as_what_became_of_it(
+def test_every_run_is_reported_as_what_became_of_it(
     reported: tuple[Story, Plan, Plan], changes: dict[str, Any]
 ) -> None:
     """What a plan cannot tell is not guessed: in ``busy`` another run is fresh."""
@@ -121,7 +121,7 @@ def test_every_run_is_told_as_what_became_of_it(
     assert story.same not in str(changes)
 
 
-def test_protection_is_told_with_its_chain(
+def test_protection_is_reported_with_its_chain(
     reported: tuple[Story, Plan, Plan], changes: dict[str, Any]
 ) -> None:
     """Of what is kept now, and of what was kept before."""

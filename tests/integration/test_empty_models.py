@@ -137,7 +137,9 @@ def test_experiments_without_runs_have_an_age_of_their_own(bench: Bench, tmp_pat
 # -- registered models: what goes ----------------------------------------------------------------
 
 
-def test_empty_models_stay_unless_a_policy_says_otherwise(bench: Bench, tmp_path: Path) -> None:
+def test_empty_models_are_retained_unless_a_policy_says_otherwise(
+    bench: Bench, tmp_path: Path
+) -> None:
     """Not even noticed, whatever else is set, and whatever a tag asks for."""
     world = bench.world
     world.model("empty", age=4000)
@@ -342,7 +344,7 @@ def test_a_version_registered_while_the_prune_runs_saves_its_model(
     assert bench.state().gone_since(before) == {("run", run)}
 
 
-def test_a_version_registered_at_the_last_look_saves_its_model(
+def test_a_version_registered_at_the_last_re_check_saves_its_model(
     bench: Bench, proxy: Proxy, tmp_path: Path
 ) -> None:
     """The answer to the very last question before the delete is what counts."""

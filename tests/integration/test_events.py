@@ -307,7 +307,7 @@ def test_errors_guards_and_usage_have_an_end(bench: Bench, proxy: Proxy, tmp_pat
     proxy.forget()
 
 
-def test_failures_are_told(bench: Bench, proxy: Proxy, tmp_path: Path) -> None:
+def test_failures_are_reported(bench: Bench, proxy: Proxy, tmp_path: Path) -> None:
     bench.world.bulk_runs(bench.world.experiment(age=FRESH), 5)
     plan = bench.report()
     proxy.fail("POST", "runs/delete$", SERVER_ERROR, times=99)

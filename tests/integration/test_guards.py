@@ -73,7 +73,7 @@ def served(shared_bench: Bench) -> Bench:
 
 
 @each_guard
-def test_a_tripped_guard_gives_a_plan_that_cannot_be_applied(
+def test_an_exceeded_guard_gives_a_plan_that_cannot_be_applied(
     served: Bench, tmp_path: Path, group: str, key: str, trips: str, passes: str, numbers: list[str]
 ) -> None:
     """Written in full, exit 5, the numbers and the way on in words; ``prune`` refuses it."""
@@ -351,7 +351,7 @@ def _protected_then(bench: Bench, plan: Plan, before: State) -> dict[Any, str]:
     return {(r["kind"], r["id"]): r["detail"] for r in journal.records}
 
 
-def test_runs_that_became_the_newest_since_are_kept(bench: Bench, tmp_path: Path) -> None:
+def test_runs_that_became_the_newest_since_are_retained(bench: Bench, tmp_path: Path) -> None:
     """Somebody deleted what was newer: now the planned ones are the last ones."""
     world = bench.world
     home = world.experiment(age=FRESH)
@@ -380,7 +380,7 @@ def test_only_as_many_as_the_policy_keeps(bench: Bench, tmp_path: Path) -> None:
     assert journal.skips == {("run", old): "protected"}
 
 
-def test_runs_that_tie_for_the_last_place_all_stay(bench: Bench, tmp_path: Path) -> None:
+def test_runs_that_tie_for_the_last_place_all_are_retained(bench: Bench, tmp_path: Path) -> None:
     """In the plan, and again when others that were newer are gone."""
     world = bench.world
     home = world.experiment(age=FRESH)
@@ -400,7 +400,7 @@ def test_runs_that_tie_for_the_last_place_all_stay(bench: Bench, tmp_path: Path)
     assert set(journal.skips) == {("run", run_id) for run_id in tied}
 
 
-def test_versions_that_became_the_newest_since_are_kept(bench: Bench, tmp_path: Path) -> None:
+def test_versions_that_became_the_newest_since_are_retained(bench: Bench, tmp_path: Path) -> None:
     """The next ones below, and for the highest its own reason."""
     model = bench.world.model("fraud")
     versions = [bench.world.version(model, age=a) for a in (OLD, OLD, FRESH, FRESH)]

@@ -253,7 +253,7 @@ def test_mark_announces_what_a_report_without_grace_deletes(bench: Bench) -> Non
     assert quiet.text == ""
 
 
-def test_nothing_goes_before_its_time(bench: Bench) -> None:
+def test_nothing_is_deleted_before_its_time(bench: Bench) -> None:
     """Unmarked or too fresh: ``grace``.  After the time all of it goes, in one plan, and comes back."""
     estate = _estate(bench.world)
     before = there(bench)
@@ -281,7 +281,7 @@ def test_nothing_goes_before_its_time(bench: Bench) -> None:
     assert there(bench) == before - {estate.version, estate.model}
 
 
-def test_prune_deletes_what_is_marked_long_enough_and_nothing_else(bench: Bench) -> None:
+def test_prune_deletes_what_is_announced_long_enough_and_nothing_else(bench: Bench) -> None:
     """One by one; a tree waits for the last of its runs, an experiment for what is in it."""
     estate = _estate(bench.world)
     mark(bench)
@@ -302,7 +302,7 @@ def test_prune_deletes_what_is_marked_long_enough_and_nothing_else(bench: Bench)
     assert there(bench) == before - estate.deleted
 
 
-def test_what_is_needed_again_loses_its_mark(bench: Bench) -> None:
+def test_what_is_needed_again_loses_its_announcement(bench: Bench) -> None:
     """Active again, kept, aliased, filled: unmarked; the rest of the marks stays as it is."""
     world, estate = bench.world, _estate(bench.world)
     more = {
@@ -361,7 +361,7 @@ def test_owners_may_name_a_later_time(bench: Bench) -> None:
     assert there(bench) == before - (estate.deleted - patient)
 
 
-def test_a_mark_that_nobody_can_read_keeps_and_is_left_alone(bench: Bench) -> None:
+def test_an_announcement_that_nobody_can_read_keeps_and_is_left_alone(bench: Bench) -> None:
     """It is named in the diagnostics, and ``mark`` says how many there are."""
     world, estate = bench.world, _estate(bench.world)
     mark(bench)
@@ -382,7 +382,7 @@ def test_a_mark_that_nobody_can_read_keeps_and_is_left_alone(bench: Bench) -> No
         assert codes == ["malformed_tag"] * len(odd)
 
 
-def test_a_mark_from_before_the_last_activity_does_not_count(bench: Bench) -> None:
+def test_an_announcement_from_before_the_last_activity_does_not_count(bench: Bench) -> None:
     """Stale, marked, active again, stale again: it is announced once more."""
     world = bench.world
     home = world.experiment("home", age=FRESH)
@@ -401,7 +401,7 @@ def test_a_mark_from_before_the_last_activity_does_not_count(bench: Bench) -> No
     assert found[active] > rfc3339(world.as_of_ms)
 
 
-def test_a_plan_from_before_the_mark_applies_after_it(bench: Bench) -> None:
+def test_a_plan_from_before_the_announcement_applies_after_it(bench: Bench) -> None:
     """A mark changes no time stamp and is no change: it is obeyed, not compared."""
     estate = _estate(bench.world)
     plan = report(bench, *BASE)
@@ -455,7 +455,7 @@ def test_without_a_grace_there_is_nothing_to_announce(bench: Bench) -> None:
     assert announcements(bench) == {}
 
 
-def test_a_tripped_guard_marks_nothing(bench: Bench) -> None:
+def test_an_exceeded_guard_announces_nothing(bench: Bench) -> None:
     """Exit code 5: on the day on which the TTL is wrong nobody is frightened."""
     _estate(bench.world)
     before = everything_else(bench)
@@ -477,7 +477,7 @@ NOT_ADMIN = Fault(
 )
 
 
-def test_what_may_hide_something_marks_nothing(bench: Bench, proxy: Proxy) -> None:
+def test_what_may_hide_something_announces_nothing(bench: Bench, proxy: Proxy) -> None:
     """A page that fails, and an account that does not see everything: exit code 5."""
     _estate(bench.world)
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
@@ -495,7 +495,7 @@ def test_what_may_hide_something_marks_nothing(bench: Bench, proxy: Proxy) -> No
     assert len(announcements(bench)) == 9
 
 
-def test_clear_takes_all_marks_away(bench: Bench) -> None:
+def test_clear_takes_all_announcements_away(bench: Bench) -> None:
     """Readable or not, whatever is stale, with a policy or without; and nothing else."""
     world, estate = bench.world, _estate(bench.world)
     before = everything_else(bench)
@@ -525,7 +525,7 @@ GOING: dict[str, Callable[[World, Estate], object]] = {
 
 
 @pytest.mark.parametrize("what", GOING)
-def test_what_went_between_the_scan_and_its_mark_is_no_failure(
+def test_what_went_between_the_scan_and_its_announcement_is_no_failure(
     bench: Bench, proxy: Proxy, what: str
 ) -> None:
     """It cannot carry a mark any more, and needs none; all the others get theirs."""
@@ -567,7 +567,7 @@ def test_one_tag_that_fails_does_not_stop_the_others(bench: Bench, proxy: Proxy)
     assert set(announcements(bench)) == estate.deleted
 
 
-def test_an_answer_that_is_not_mlflows_is_no_mark(bench: Bench, proxy: Proxy) -> None:
+def test_an_answer_that_is_not_mlflows_is_no_announcement(bench: Bench, proxy: Proxy) -> None:
     """Something in between said 200 and nothing: what is told as marked is marked."""
     estate = _estate(bench.world)
     proxy.fail("POST", "runs/set-tag$", EMPTY_200)
@@ -627,7 +627,7 @@ def test_over_a_database_it_does_the_same(bench: Bench) -> None:
     assert not {entity for entity in announcements(bench) if entity in alive}
 
 
-def test_the_time_of_a_mark_may_be_written_in_any_zone(bench: Bench) -> None:
+def test_the_time_of_an_announcement_may_be_written_in_any_zone(bench: Bench) -> None:
     """Owners write RFC 3339 or a day, by hand."""
     world = bench.world
     home = world.experiment("home", age=FRESH)

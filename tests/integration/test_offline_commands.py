@@ -111,7 +111,7 @@ def test_version_is_that_of_the_plans(plans: tuple[Plan, Plan], offline_cli: Cli
 # show
 
 
-def test_show_names_what_goes_and_what_stays_and_why(
+def test_show_names_what_is_deleted_and_what_is_retained_and_why(
     plans: tuple[Plan, Plan], offline_cli: Cli
 ) -> None:
     """Entities, reasons, counts, and what cannot be undone."""

@@ -78,7 +78,7 @@ def test_init_overwrites_nothing_unless_told_to(offline_cli: Cli, tmp_path: Path
     assert "rules:" in path.read_text()
 
 
-def test_init_writes_where_it_is_told(offline_cli: Cli, tmp_path: Path) -> None:
+def test_init_writes_to_the_given_path(offline_cli: Cli, tmp_path: Path) -> None:
     """A file elsewhere, or stdout and nothing else."""
     (tmp_path / "below").mkdir()
     offline_cli("policy", "init", "-o", "below/x.yml", cwd=tmp_path).expect(0)

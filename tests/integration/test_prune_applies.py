@@ -232,7 +232,7 @@ def test_expect_names_the_plan_that_may_run(bench: Bench) -> None:
     assert bench.state().gone_since(before) == plan.entities
 
 
-def test_a_registered_run_goes_with_the_plan_after_its_version(bench: Bench) -> None:
+def test_a_registered_run_is_deleted_with_the_plan_after_its_version(bench: Bench) -> None:
     """First plan: the version; second plan: the run that was behind it."""
     world = bench.world
     run = world.run(world.experiment(age=FRESH))
@@ -274,7 +274,7 @@ def test_runs_that_name_each_other_as_parents_are_one_tree(bench: Bench) -> None
     assert bench.state().gone_since(before) == plan.entities
 
 
-def test_a_circle_with_a_kept_run_stays(bench: Bench) -> None:
+def test_a_circle_with_a_retained_run_is_retained(bench: Bench) -> None:
     """As any tree."""
     world = bench.world
     first = world.run(world.experiment(), tags={KEEP_TAG: "true"})

@@ -631,7 +631,7 @@ def test_diff_shows_that_the_policy_changed(bench: Bench, tmp_path: Path, form: 
 # -- keep rules when the plan is applied ---------------------------------------------------------
 
 
-def test_kept_runs_that_are_deleted_hand_their_places_on(bench: Bench, tmp_path: Path) -> None:
+def test_when_winners_are_deleted_other_runs_move_up(bench: Bench, tmp_path: Path) -> None:
     """Next of the newest, next of the day, next of the best: skipped, ``protected``."""
     world = bench.world
     last = world.experiment("last", age=FRESH)
@@ -738,7 +738,7 @@ def test_no_value_of_a_metric_is_in_any_file(bench: Bench, tmp_path: Path) -> No
         assert str(value)[2:8] not in written
 
 
-def test_a_kept_run_deleted_at_the_very_moment_brings_its_heir_back(
+def test_a_retained_run_deleted_at_the_very_moment_brings_its_heir_back(
     bench: Bench, proxy: Proxy, tmp_path: Path
 ) -> None:
     """The delete of the heir is under way: the look back finds that it is one of the newest."""
@@ -758,7 +758,7 @@ def test_a_kept_run_deleted_at_the_very_moment_brings_its_heir_back(
     assert "WARNING" in outcome.err
 
 
-def test_a_kept_run_deleted_between_two_batches_is_seen_by_the_second(
+def test_a_retained_run_deleted_between_two_batches_is_seen_by_the_second(
     bench: Bench, proxy: Proxy, tmp_path: Path
 ) -> None:
     """Right before a deletion what protects is read again, the other runs of the group too.
@@ -784,7 +784,7 @@ def test_a_kept_run_deleted_between_two_batches_is_seen_by_the_second(
 
 
 @pytest.mark.parametrize("keep", ["", "keep_last: {runs: 1}"])
-def test_what_a_running_run_of_the_group_reads_stays(
+def test_what_a_running_run_of_the_group_reads_is_retained(
     bench: Bench, tmp_path: Path, keep: str
 ) -> None:
     """A run that began after the plan uses a model: its maker stays, with keep rules or without."""
@@ -843,7 +843,7 @@ def test_zombies_go_when_the_policy_says_so(bench: Bench, tmp_path: Path) -> Non
     assert found["status"] == "RUNNING"
 
 
-def test_a_zombie_that_lives_stays(bench: Bench, tmp_path: Path) -> None:
+def test_an_abandoned_run_that_lives_is_retained(bench: Bench, tmp_path: Path) -> None:
     """It logged a metric, ended, or was resumed between report and prune."""
     world = bench.world
     home = world.experiment("home", age=FRESH)
@@ -860,7 +860,7 @@ def test_a_zombie_that_lives_stays(bench: Bench, tmp_path: Path) -> None:
     assert bench.state().gone_since(before) == runs_of(dead)
 
 
-def test_a_zombie_that_logs_at_the_very_moment_is_put_back(
+def test_an_abandoned_run_that_logs_at_the_very_moment_is_rolled_back(
     bench: Bench, proxy: Proxy, tmp_path: Path
 ) -> None:
     """The delete is under way when the metric arrives."""

@@ -415,7 +415,7 @@ def test_credentials_that_the_server_does_not_know(
 # What an account does not see ---------------------------------------------------------------------
 
 
-def test_a_champion_of_a_model_out_of_sight_looks_stale_and_stays(
+def test_a_champion_of_a_model_out_of_sight_looks_stale_and_is_retained(
     guarded: Guarded, bench: Bench
 ) -> None:
     """Hazard 10: the manager's plan lists it.  Without acceptance nothing goes, whoever tries."""

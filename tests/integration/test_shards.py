@@ -104,7 +104,7 @@ def test_in_every_shard_the_order_holds(applied: Applied) -> None:
                 assert place[child] < place[parent]
 
 
-def test_an_experiment_that_several_shards_empty_goes_with_the_last(bench: Bench) -> None:
+def test_an_experiment_that_several_shards_empty_is_deleted_with_the_last(bench: Bench) -> None:
     world = bench.world
     large = world.experiment("large")
     world.bulk_runs(large, 30)

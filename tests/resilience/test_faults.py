@@ -366,7 +366,7 @@ def test_one_entity_that_always_fails_does_not_stop_the_others(bench: Bench) -> 
 
 
 @pytest.mark.smoke
-def test_a_forbidden_delete_is_a_skip_or_failure_and_the_rest_goes(
+def test_a_forbidden_delete_is_a_skip_or_failure_and_the_rest_is_deleted(
     bench: Bench, proxy: Proxy
 ) -> None:
     """403 on one run: code ``forbidden``."""

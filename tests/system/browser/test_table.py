@@ -175,7 +175,7 @@ def test_back_undoes_a_click_on_a_chart(page: Page) -> None:
     assert count(page) == every
 
 
-def test_details_of_a_run_that_goes(page: Page, plan: dict[str, Any]) -> None:
+def test_details_of_a_run_that_is_deleted(page: Page, plan: dict[str, Any]) -> None:
     """Every field of the plan's entry, every expectation, and addresses in MLflow's pages."""
     run = plan["runs"][3]
     page.get_by_label("Search").fill(run["run_id"])
@@ -201,7 +201,7 @@ def test_details_of_a_run_that_goes(page: Page, plan: dict[str, Any]) -> None:
     assert "open" not in state(page)
 
 
-def test_details_of_what_stays(browser: Browser, report: Path, plan: dict[str, Any]) -> None:
+def test_details_of_what_is_retained(browser: Browser, report: Path, plan: dict[str, Any]) -> None:
     """Opened by its address; the chain is a list in its order."""
     retained = next(r for r in plan["protected"]["runs"] if len(r["via"]) == 2)
     with opened(browser, report, f"#open=run:{retained['run_id']}") as page:

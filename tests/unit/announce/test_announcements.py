@@ -65,7 +65,7 @@ def _changes(marking: Announcements) -> dict[tuple[str, str], str | None]:
 # -- what is planned -----------------------------------------------------------------------------
 
 
-def test_all_that_would_go_is_marked_with_now_and_the_grace() -> None:
+def test_all_that_would_be_deleted_is_announced_with_now_and_the_grace() -> None:
     """Of every kind; nothing else."""
     policy = apply_policy({"grace": "14d", "defaults": {"empty_models": "30d"}}, POLICY)
     found = inventory(
@@ -89,7 +89,7 @@ def test_all_that_would_go_is_marked_with_now_and_the_grace() -> None:
 @pytest.mark.parametrize(
     "after", [AS_OF + 1, AS_OF + GRACE, AS_OF + 400 * DAY_MS, AS_OF, AS_OF - 1]
 )
-def test_what_is_marked_keeps_its_time(after: int) -> None:
+def test_what_is_announced_keeps_its_time(after: int) -> None:
     """Also a later one that an owner set, and one that is over: the next prune takes it."""
     marking = _plan(inventory(an_experiment(last_update_time=NEW), a_run(tags=_announced(after))))
     assert marking.changes == []
@@ -97,7 +97,7 @@ def test_what_is_marked_keeps_its_time(after: int) -> None:
 
 
 @pytest.mark.parametrize(("made_before_activity", "is_new"), [(1, True), (0, True), (-1, False)])
-def test_a_mark_older_than_the_last_activity_is_written_again(
+def test_an_announcement_older_than_the_last_activity_is_written_again(
     made_before_activity: int, is_new: bool
 ) -> None:
     """It was written one grace before its time; at the same moment counts as older."""
@@ -108,7 +108,7 @@ def test_a_mark_older_than_the_last_activity_is_written_again(
     assert _changes(marking) == ({("run", run.run_id): ANNOUNCED} if is_new else {})
 
 
-def test_an_experiment_whose_runs_were_active_after_its_mark_is_marked_again() -> None:
+def test_an_experiment_whose_runs_were_active_after_its_announcement_is_announced_again() -> None:
     """Its last activity is that of its runs, too; a run goes earlier than an experiment may."""
     policy = replace(apply_policy({"grace": "60d"}, POLICY))
     active = AS_OF - 40 * DAY_MS
@@ -126,7 +126,9 @@ def test_an_experiment_whose_runs_were_active_after_its_mark_is_marked_again() -
 
 @pytest.mark.parametrize("value", ["soon", "", "2027-13-01", "14d", "\x1b[31m"])
 @pytest.mark.parametrize("is_stale", [True, False])
-def test_a_mark_that_nobody_can_read_is_left_for_its_owner(value: str, is_stale: bool) -> None:
+def test_an_announcement_that_nobody_can_read_is_left_for_its_owner(
+    value: str, is_stale: bool
+) -> None:
     """And keeps."""
     at = OLD if is_stale else NEW
     run = a_run(tags={MARK: value}, start_time=at, end_time=at)
@@ -138,7 +140,7 @@ def test_a_mark_that_nobody_can_read_is_left_for_its_owner(value: str, is_stale:
 
 
 @pytest.mark.parametrize("value", ["2026-01-01", "2026-01-01T10:00", "2027-01-01T00:00:00+02:00"])
-def test_a_mark_by_hand_may_be_any_time(value: str) -> None:
+def test_an_announcement_by_hand_may_be_any_time(value: str) -> None:
     run = a_run(tags={MARK: value})
     marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
     assert marking.counts == {("run", "unchanged"): 1}
@@ -154,14 +156,16 @@ def test_a_mark_by_hand_may_be_any_time(value: str) -> None:
         {"status": "RUNNING"},
     ],
 )
-def test_what_is_stale_no_more_or_kept_loses_its_mark(changes: dict[str, Any]) -> None:
+def test_what_is_no_longer_stale_or_protected_loses_its_announcement(
+    changes: dict[str, Any],
+) -> None:
     tags = {**_announced(AS_OF + DAY_MS), **changes.pop("tags", {})}
     run = a_run(tags=tags, **changes)
     marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
     assert _changes(marking) == {("run", run.run_id): None}
 
 
-def test_fresh_entities_of_every_kind_lose_their_marks() -> None:
+def test_fresh_entities_of_every_kind_lose_their_announcements() -> None:
     """Whether a decision was made about them or not."""
     tags = _announced(AS_OF - DAY_MS)
     found = inventory(
@@ -180,7 +184,7 @@ def test_fresh_entities_of_every_kind_lose_their_marks() -> None:
     )
 
 
-def test_what_lies_in_the_trash_is_neither_marked_nor_unmarked() -> None:
+def test_what_lies_in_the_trash_is_neither_announced_nor_withdrawn() -> None:
     tags = _announced(AS_OF)
     gone = "deleted"
     found = inventory(
@@ -194,7 +198,7 @@ def test_what_lies_in_the_trash_is_neither_marked_nor_unmarked() -> None:
     assert plan_withdrawals(found).changes == []
 
 
-def test_clearing_takes_all_marks_away() -> None:
+def test_clearing_takes_all_announcements_away() -> None:
     """Readable or not, stale or not."""
     found = inventory(
         an_experiment("1", tags=_announced(AS_OF)),
@@ -356,7 +360,7 @@ def test_what_came_into_the_trash_meanwhile_is_gone_and_no_failure(
 
 @pytest.mark.parametrize("kind", ["run", "experiment"])
 @pytest.mark.parametrize("failure", [Failure.AMBIGUOUS, Failure.FORBIDDEN, Failure.THROTTLED])
-def test_a_look_that_fails_is_a_failure_of_that_one_only(kind: str, failure: Failure) -> None:
+def test_a_re_check_that_fails_is_a_failure_of_that_one_only(kind: str, failure: Failure) -> None:
     """The others are marked and counted all the same."""
     gateway = _Gateway(fails={"x": Failure.REJECTED}, looks={"x": failure})
     marking = _write(gateway, [Change(kind, "x", "y"), *_runs(300)])
@@ -508,7 +512,7 @@ def test_marking_again_changes_nothing(found: Inventory, policy: Policy) -> None
 
 
 @given(_announced_worlds(), _policies)
-def test_what_is_marked_is_what_goes_when_its_time_has_come(
+def test_what_is_announced_is_what_is_deleted_when_its_time_has_come(
     found: Inventory, policy: Policy
 ) -> None:
     """If nothing else changes: exactly that, not a moment before."""
@@ -530,7 +534,7 @@ def test_what_is_marked_is_what_goes_when_its_time_has_come(
     assert all(parse_time(readable[key]) <= AS_OF for key in now)
 
 
-def test_a_minute_before_its_time_it_stays() -> None:
+def test_a_minute_before_its_time_it_is_retained() -> None:
     """At the moment itself it goes."""
     run = a_run(tags=_announced(AS_OF))
     found = inventory(an_experiment(last_update_time=NEW), run)

@@ -137,7 +137,7 @@ def test_a_run_that_made_what_a_retained_run_reads_is_protected() -> None:
     assert finding.protection.reason is Reason.MODEL_IN_USE
 
 
-def test_a_tree_is_retained_with_what_is_kept_of_it() -> None:
+def test_a_tree_is_retained_with_any_of_its_runs() -> None:
     plan = plan_of(inventory(HOME, ALIVE, a_run(RUN), a_run(CHILD, parent=RUN)))
     now = inventory(HOME, ALIVE, a_run(RUN), a_run(CHILD, parent=RUN))
     findings = recheck_runs(plan, now, skipped={CHILD: "it could not be read"})

@@ -112,7 +112,7 @@ _pieces = st.binary(max_size=6) | st.sampled_from(
 
 @longer
 @given(data=st.data())
-def test_changed_bytes_are_refused_in_words_or_understood(folder, content, data):
+def test_changed_bytes_are_refused_with_a_message_or_understood(folder, content, data):
     """Bytes flipped, cut out, doubled, put in or moved, at any place of the file."""
     changed = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -127,7 +127,7 @@ def test_changed_bytes_are_refused_in_words_or_understood(folder, content, data)
 
 @longer
 @given(data=st.data())
-def test_changed_lines_are_refused_in_words_or_understood(folder, content, data):
+def test_changed_lines_are_refused_with_a_message_or_understood(folder, content, data):
     """Lines left out, doubled, swapped, torn; intents without records, records without a header."""
     lines = content.splitlines(keepends=True)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -168,7 +168,7 @@ def _places(value, path=()):
 
 @longer
 @given(data=st.data())
-def test_changed_values_are_refused_in_words_or_understood(folder, content, data):
+def test_changed_values_are_refused_with_a_message_or_understood(folder, content, data):
     """Wrong types, missing and unknown names, at any place of any line."""
     lines = [json.loads(line) for line in content.splitlines()]
     for _ in range(data.draw(st.integers(1, 3))):

@@ -90,7 +90,7 @@ def test_a_dry_run_does_not_read_as_if_it_had_happened(tmp_path: Path, outcome: 
     assert end["counts"] == {"run": {entity["outcome"]: 1}}
 
 
-def test_an_error_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_an_error_is_reported_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     Events(path, "prune", dry_run=False).finish(5, ("The plan expired.", "Make a new one."))
     end = _read(path)[-1]

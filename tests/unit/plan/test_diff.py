@@ -299,7 +299,7 @@ def test_protection_of_what_neither_plan_deletes():
     assert changed["old"] == {"reason": "keep_tag", "via": ["tag mlflow_gc.keep=2"]}
 
 
-def test_another_server_is_told_at_once():
+def test_another_server_is_reported_at_once():
     base = _plan(an_experiment())
     head = {**base, "server": {**base["server"], "identity": "other", "mlflow_version": "9"}}
     diff = diff_plans(base, head)

@@ -145,7 +145,9 @@ def _sign(plan):
 
 @longer
 @given(mutants(FULL, PLACES), st.booleans(), st.booleans())
-def test_a_changed_plan_is_refused_in_words_or_has_one_meaning(folder, plan, signed, ascii_only):
+def test_a_changed_plan_is_refused_with_a_message_or_has_one_meaning(
+    folder, plan, signed, ascii_only
+):
     """Wrong types, missing and unknown names, odd numbers and times, at any place."""
     if signed:
         _sign(plan)
@@ -159,7 +161,7 @@ def test_a_changed_plan_is_refused_in_words_or_has_one_meaning(folder, plan, sig
 
 @longer
 @given(st.data())
-def test_changed_bytes_are_refused_in_words_or_mean_the_same(folder, data):
+def test_changed_bytes_are_refused_with_a_message_or_mean_the_same(folder, data):
     """Bytes flipped, cut out, doubled, put in or moved, at any place of the file."""
     content = bytearray(CONTENT)
     for _ in range(data.draw(st.integers(1, 4))):

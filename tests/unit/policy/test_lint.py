@@ -324,7 +324,7 @@ def test_never_switches_zombies_off_so_it_does_something_for_running_runs() -> N
         {"match": {"status": "FAILED"}, "failed_ttl": "never", "statuses": ["FINISHED"]},
     ],
 )
-def test_statuses_do_nothing_where_nothing_goes_anyway(rule: Document) -> None:
+def test_statuses_do_nothing_where_nothing_is_deleted_anyway(rule: Document) -> None:
     (output,) = _rules(rule)
     assert "statuses" in output
     assert "has no effect" in output

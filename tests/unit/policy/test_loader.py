@@ -729,7 +729,7 @@ def test_of_many_mistakes_the_first_are_named_and_the_others_counted(tmp_path):
         ("statuses: [RUNNING]", r"statuses\.0: 'RUNNING'\. .*zombies"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_said_where_it_is_and_in_words(refused, text, words):
+def test_a_mistake_is_reported_with_its_line_and_a_message(refused, text, words):
     """Not that something is wrong with all that is around it."""
     assert re.search(rf"line 2: \S*{words}", refused(f"version: 1\ndefaults: {{{text}}}\n"))
 
@@ -1044,7 +1044,7 @@ _SCHEMA = json.loads(schema.schema_text("policy"))
 
 
 @given(_grammar(_SCHEMA, _SCHEMA))
-def test_what_the_schema_allows_is_read_or_refused_in_words(folder, document):
+def test_what_the_schema_allows_is_read_or_refused_with_a_message(folder, document):
     """Never a traceback, and what is read can be planned with."""
     path = folder / "p.yml"
     path.write_text(json.dumps(document))

@@ -121,7 +121,7 @@ def test_server_policy_and_state_come_first():
     assert lines[-2] == "The later plan CANNOT BE APPLIED: a guard is exceeded."
 
 
-def test_doubts_about_a_plan_stand_above_all():
+def test_warnings_about_a_plan_stand_above_all():
     """Edited, incomplete, the wrong way round."""
     older = plan(policy=replace(YESTERDAY, as_of_ms=YESTERDAY.as_of_ms - 1))
     head = {**older, "complete": False, "applyable": False}
@@ -190,7 +190,7 @@ def test_hostile_text_is_harmless_everywhere(everything):
         assert "[red]x[/red]" in text, "shown as it is"
 
 
-def test_values_in_words():
+def test_values_as_text():
     assert diff_text.format_value(None) == "none"
     assert diff_text.format_value(True) == "yes"
     assert diff_text.format_value("") == "empty"

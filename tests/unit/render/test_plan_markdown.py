@@ -180,7 +180,7 @@ def test_the_many_other_groups_are_folded():
     assert int(others[0][1]) >= int(others[-1][1]) > 0
 
 
-def test_what_stays_is_told_by_reason_with_an_example():
+def test_what_is_retained_is_reported_by_reason_with_an_example():
     text = show(_plan())
     (retained,) = [
         rows for title, rows, _ in _shown(text) if title.startswith("Protected, stale but retained")
@@ -225,7 +225,7 @@ def test_diagnostics_come_before_the_numbers():
         ),
     ],
 )  # fmt: skip
-def test_validity_is_told_and_how_to_apply_what_can_be(changes, output, applies):
+def test_applicability_is_reported_and_how_to_apply_what_can_be(changes, output, applies):
     plan = _plan(**changes)
     text = show(plan)
     assert output in text
@@ -248,7 +248,7 @@ def test_a_plan_that_deletes_nothing():
     assert "| `not_terminal` | 1 run |" in text
 
 
-def test_what_can_be_restored_is_told():
+def test_what_can_be_restored_is_reported():
     text = show(_plan(an_experiment(), a_run()))
     assert "2 deletions: 1 experiment, 1 run. All of it can be restored.\n" in text
     assert "rreversible:" not in text

@@ -255,7 +255,7 @@ def test_nothing_to_delete() -> None:
     assert "Plan: 0 to delete, 0 protected." in found
 
 
-def test_a_tripped_guard_is_the_first_and_the_last_thing_to_see() -> None:
+def test_an_exceeded_guard_is_the_first_and_the_last_thing_to_see() -> None:
     plan = small(guards=Guards(max_deletions={"runs": 1}))
     console = terminal(80)
     plan_text.show(plan, console, path="p", everything=False)
@@ -317,7 +317,7 @@ def test_a_flood_of_warnings_does_not_hide_what_stops_the_plan() -> None:
     assert "... and 81 more warnings (--all shows them)" in lines(console)
 
 
-def test_runs_that_lose_something_for_good_are_marked_and_come_first() -> None:
+def test_runs_that_lose_something_permanently_are_marked_and_come_first() -> None:
     found = worlds.inventory(
         an_experiment("1"),
         _run(1, "1", 40),
@@ -370,7 +370,7 @@ def test_a_report_names_the_five_largest_and_counts_the_rest() -> None:
     assert f"    {len(plan['runs']) - largest} more in 25 other experiments" in lines(console)
 
 
-def test_the_kept_are_one_line_for_each_reason_or_all_of_them() -> None:
+def test_the_protected_are_one_line_for_each_reason_or_all_of_them() -> None:
     runs = [_run(n, "1", 40, tags={"mlflow_gc.keep": "true"}) for n in range(30)]
     plan = worlds.plan_of(worlds.inventory(an_experiment("1"), *runs))
     console = log()

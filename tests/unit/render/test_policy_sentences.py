@@ -84,7 +84,7 @@ def _ages(lines: list[str]) -> dict[str, str]:
         ({"ttl": "1000d"}, ["1,000 days"] * 3 + ["never"] * 2 + ["1,000 days"] * 3 + ["never"]),
     ],
 )  # fmt: skip
-def test_each_kind_is_told_its_age(rule: dict[str, Any], reported: list[str]) -> None:
+def test_each_kind_is_reported_with_its_age(rule: dict[str, Any], reported: list[str]) -> None:
     assert _ages(_of_rule(**rule)) == dict(zip(KINDS, reported, strict=True))
 
 
@@ -98,7 +98,7 @@ def test_each_kind_is_told_its_age(rule: dict[str, Any], reported: list[str]) ->
         ({"workspace": "w"}, KINDS),
     ],
 )
-def test_only_kinds_that_the_rule_can_be_about_are_told(
+def test_only_kinds_that_the_rule_can_be_about_are_reported(
     match: dict[str, Any], kinds: list[str]
 ) -> None:
     assert sorted(_ages(_of_rule(match=match))) == sorted(kinds)
@@ -134,7 +134,7 @@ def test_never_for_all_of_it_is_said_in_one_line() -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_is_kept_is_told(keep: dict[str, Any], words: list[str]) -> None:
+def test_what_is_retained_is_reported(keep: dict[str, Any], words: list[str]) -> None:
     lines = _of_rule(keep=keep)
     start = lines.index("Always retained, per experiment and model:")
     assert lines[start + 1 :] == words
@@ -185,7 +185,7 @@ def test_what_a_match_is_about(match: dict[str, Any], words: str) -> None:
         ({"guards": {"max_deletions": {"total": 5000}}}, "total 5,000", "%"),
     ],
 )  # fmt: skip
-def test_the_limits_are_told(document: dict[str, Any], there: str, not_there: str) -> None:
+def test_the_limits_are_reported(document: dict[str, Any], there: str, not_there: str) -> None:
     output = "\n".join(_lines(document))
     assert there in output
     assert not_there not in output

@@ -238,7 +238,7 @@ def test_the_order_of_reading_changes_nothing(path, seed):
 
 
 @golden
-def test_a_second_look_at_the_plan_alone_never_deletes_more(path):
+def test_a_re_check_of_the_plan_alone_never_deletes_more(path):
     """Deciding again without what goes: whatever was kept is still kept."""
     document = read(path)
     inventory, policy = inventory_of(document), policy_of(document)

@@ -231,7 +231,7 @@ def test_without_a_guard_only_its_own_words_are_missing(found, guards):
 # -- what is counted ---------------------------------------------------------------------------
 
 
-def test_deleted_is_what_goes_and_existing_is_all_that_was_decided():
+def test_deleted_counts_deletions_and_existing_all_decisions():
     """Fresh and protected entities exist; they count in the whole, and nothing else does.
 
     Of registered models only those without versions are decided over, and all count.
@@ -275,7 +275,7 @@ def test_the_trash_does_not_count_as_existing():
     assert counted.experiments == {"1": Share(1, 1)}
 
 
-def test_an_experiment_that_goes_as_a_whole_loses_all():
+def test_an_experiment_that_is_deleted_as_a_whole_loses_all():
     """100 %, which a guard of 90 % does not allow."""
     found = inventory(an_experiment("1"), *(a_run(r) for r in RUN_IDS[:4]))
     counted = tally(found, decide(found, POLICY))
@@ -310,7 +310,7 @@ def test_zero_means_that_a_plan_with_a_deletion_cannot_be_applied(found, kind):
     assert plan["applyable"] == (not plan[kind])
 
 
-def test_a_tripped_guard_changes_nothing_but_applyable_and_diagnostics():
+def test_an_exceeded_guard_changes_nothing_but_applyable_and_diagnostics():
     """A guard is a stop, not a filter."""
     found = inventory(an_experiment(), a_run(), a_model(), a_version("1"), a_version("2"))
     free = plan_of(found)

@@ -73,7 +73,7 @@ def test_no_rule_keeps_nothing():
     assert _retained(_at("2026-04-30", "2026-04-29")) == set()
 
 
-def test_of_nobody_nothing_is_kept():
+def test_an_empty_group_has_no_winners():
     every = {"last": 3, "daily": 1, "yearly": "all", "within": "9d"}
     assert _retained([], **every, best={"metric": "auc", "mode": "max", "count": 1}) == set()
 
@@ -254,7 +254,7 @@ CALENDARS = {
 @pytest.mark.parametrize(
     ("zone", "rules", "times", "wanted"), CALENDARS.values(), ids=CALENDARS.keys()
 )
-def test_the_newest_of_each_bucket_stays(zone, rules, times, wanted):
+def test_the_newest_of_each_bucket_is_retained(zone, rules, times, wanted):
     """Starts from the newest to the oldest, and the places of those that stay."""
     assert [times.index(text) for text in _times_retained(times, zone, **rules)] == wanted
 
@@ -264,7 +264,7 @@ def test_the_newest_of_all_is_always_kept(name):
     assert _retained(RUNS, **{name: 1}) == {"e"}
 
 
-def test_of_one_moment_the_highest_id_stays():
+def test_of_one_moment_the_highest_id_is_retained():
     """Runs of one start are ordered by id, so that the same one stays every time."""
     twins = [_run(key, "2026-03-03") for key in "bcad"]
     assert _retained(twins, daily=1) == {"d"}
@@ -422,7 +422,7 @@ def test_a_larger_count_keeps_all_that_a_smaller_one_does(candidates, zone, rule
 
 
 @given(_groups, st.sampled_from(["max", "min"]), st.integers(1, 5))
-def test_the_best_are_not_beaten_by_any_that_goes(candidates, mode, count):
+def test_the_best_are_not_beaten_by_any_that_is_deleted(candidates, mode, count):
     """As many as asked for, if there are so many with a number; and nobody better is left out."""
     found = _retained(candidates, best={"metric": "auc", "mode": mode, "count": count})
     values = {m.key: dict(m.metrics)["auc"] for m in candidates if "auc" in dict(m.metrics)}

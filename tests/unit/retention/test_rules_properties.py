@@ -499,7 +499,7 @@ def test_another_run_never_makes_within_keep_less(case):
 
 
 @any_case
-def test_what_stays_still_stays_when_the_rest_is_gone(case):
+def test_what_is_retained_is_retained_again_when_the_rest_is_gone(case):
     """What keep rules hold of a group, they hold of what is left of it."""
     found, document, _ = case
     policy = _policy(document)
@@ -1095,14 +1095,14 @@ def _announced(mark_ms: int, active_ms: int) -> Inventory:
 
 @pytest.mark.parametrize("grace", ["off", "1s", "14d"])
 @pytest.mark.parametrize(("later_ms", "deleted"), [(-1, True), (0, True), (1, False)])
-def test_a_mark_lets_go_from_its_own_moment_on(grace, later_ms, deleted):
+def test_an_announcement_allows_the_deletion_from_its_time_on(grace, later_ms, deleted):
     """With a grace and without one."""
     found = _announced(AS_OF + later_ms, AS_OF - 60 * DAY_MS)
     assert _deleted(found, _policy({**_DAY, "grace": grace})) == (_ALL if deleted else set())
 
 
 @pytest.mark.parametrize(("later_ms", "deleted"), [(-1, False), (0, False), (1, True)])
-def test_a_mark_from_before_the_last_activity_does_not_count(later_ms, deleted):
+def test_an_announcement_from_before_the_last_activity_does_not_count(later_ms, deleted):
     """What was marked in the very moment of its last activity waits for another mark."""
     active = AS_OF - 60 * DAY_MS
     found = _announced(active + 14 * DAY_MS + later_ms, active)

@@ -440,7 +440,7 @@ def test_every_scene_has_its_test(result: Result) -> None:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("scene", SCENES)
-def test_is_put_back_and_told(result: Result, scene: str) -> None:
+def test_is_rolled_back_and_reported(result: Result, scene: str) -> None:
     """It was planned and deleted, and is back, with a record, a warning and the reason."""
     entities, reasons = result.scenes.back[scene]
     assert entities <= result.plan.entities
@@ -479,7 +479,7 @@ def test_the_chain_leads_to_what_needs_it(result: Result) -> None:
 
 
 @pytest.mark.smoke
-def test_nothing_else_is_put_back(result: Result) -> None:
+def test_nothing_else_is_rolled_back(result: Result) -> None:
     """No false alarms: what nobody came to need is gone."""
     expected = result.scenes.all_back
     assert result.journal.with_outcome("restored") <= expected
@@ -686,7 +686,7 @@ def test_a_run_that_cannot_be_deleted_brings_its_tree_back(
 @pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["run", "experiment"])
 @pytest.mark.parametrize("fault", [faults.FORBIDDEN, faults.SERVER_ERROR], ids=["403", "500"])
-def test_a_put_back_that_fails_is_loud_and_the_next_prune_makes_good_for_it(
+def test_a_failed_rollback_is_reported_and_the_next_prune_repeats_it(
     bench: Bench, proxy: Proxy, moment: Moment, fault: Fault, kind: str
 ) -> None:
     """Exit 3, a failure in the journal and on stderr; the printed command then puts it back."""
@@ -711,7 +711,7 @@ def test_a_put_back_that_fails_is_loud_and_the_next_prune_makes_good_for_it(
     assert (kind, key) in journal.with_outcome("restored")
 
 
-def test_after_a_failed_put_back_restore_still_brings_it_back(
+def test_after_a_failed_rollback_restore_still_restores_it(
     bench: Bench, proxy: Proxy, moment: Moment
 ) -> None:
     """The journal knows that the run is deleted and not back."""
@@ -765,7 +765,7 @@ def _stopped_after_delete(
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "unanswered"])
 @pytest.mark.parametrize("kind", ["run", "experiment"])
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_stopped_before_the_look_back_the_same_prune_makes_up_for_it(
+def test_stopped_before_the_post_delete_check_the_same_prune_makes_up_for_it(
     bench: Bench, proxy: Proxy, moment: Moment, sig: signal.Signals, kind: str, *, answered: bool
 ) -> None:
     """A second session begins with what the first one left open."""
@@ -788,7 +788,7 @@ def test_stopped_before_the_look_back_the_same_prune_makes_up_for_it(
 
 
 @pytest.mark.parametrize("kind", ["run", "experiment"])
-def test_a_look_back_that_cannot_be_made_is_made_by_the_next_prune(
+def test_a_post_delete_check_that_cannot_be_made_is_made_by_the_next_prune(
     bench: Bench, proxy: Proxy, moment: Moment, kind: str
 ) -> None:
     """The server answers nonsense right after the delete: an error, and a second session."""
@@ -867,7 +867,7 @@ def test_what_a_completed_prune_deleted_is_not_touched_by_a_later_one(bench: Ben
 
 
 @pytest.mark.smoke
-def test_a_run_that_somebody_else_deleted_is_not_put_back(
+def test_a_run_that_somebody_else_deleted_is_not_rolled_back(
     bench: Bench, proxy: Proxy, moment: Moment
 ) -> None:
     """Only what this prune deleted is its own to bring back."""
