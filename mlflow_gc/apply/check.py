@@ -43,6 +43,7 @@ def check_document(
             "as_of": plan["as_of"],
             "expires_at": plan["expires_at"],
             "tracking_uri": plan["server"]["tracking_uri"],
+            "policy_source": plan.get("policy_source"),
         },
         "checked_at": format_ms(now_ms()),
         "ended": ended,

@@ -117,6 +117,7 @@ class Restorer:
         self._journal, self._dry_run = journal, dry_run
         # The current state, under the lock of the journal.
         self._begun = _begun(journal.earlier)
+        self._unconfirmed = {key for session in journal.earlier for key in session.unconfirmed()}
         fatal: ServerError | None = None
         try:
             for experiment_id in self._undo.experiments:
@@ -288,6 +289,9 @@ class Restorer:
                 # Restored with its experiment, or by somebody before.
                 if run.experiment_id in self._restored_experiments:
                     self._record_run(run_id)
+                elif ("run", run_id) in self._unconfirmed:
+                    # An earlier session was interrupted between restoring it and recording that.
+                    self._one("run", run_id, self._restore_run)
                 else:
                     self._one("run", run_id, partial(self._keep, "run"))
                     self._skip("run", run_id, "already_active", "somebody restored it before")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import timezone
 from functools import partial
 from typing import cast
 
@@ -18,7 +19,8 @@ from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
-from mlflow_gc.domain.tag_selection import KEEP, is_misspelt
+from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.tag_selection import DELETE_AFTER, KEEP, is_misspelt
 from mlflow_gc.domain.timestamps import DAY_MS, now_ms
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, read_contents, read_histories, runs_by_id
@@ -27,6 +29,7 @@ from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.document import Json, Plan, RunEntry
 from mlflow_gc.plan.preconditions import expect_run
 from mlflow_gc.retention.decision import Reason
+from mlflow_gc.retention.owner_tags import delete_after_ms, ttl_override
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
@@ -107,7 +110,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
             undo.experiments[entity_id] = {
                 name: value
                 for name, value in known.items()
-                if name in {"deleted_runs", "registered", CREATED, NAME, FREED_NAME}
+                if name in {"deleted_runs", "registered", "children", CREATED, NAME, FREED_NAME}
             }
             if known.get("lost") == LOST_ASSESSMENTS:
                 undo.trash_without_assessments.add(entity_id)
@@ -177,7 +180,8 @@ class OldTrash:
     Args:
         gateway: the server.
         undo: by experiment id, the undo information: ``deleted_runs``, the former content of its
-            trash, and ``registered``, the version that named some of them.
+            trash, and what already protected it: ``registered``, the version that named some of
+            them, and ``children``, the active runs that were nested in some.
         since_ms: start of that prune, ms since the epoch: newer runs may depend on one of these.
         stop: ends waiting, and ends between batches.
         brought_back: runs to restore, whatever was in the trash.
@@ -207,6 +211,11 @@ class OldTrash:
             run_id: via
             for known in undo.values()
             for run_id, via in known.get("registered", {}).items()
+        }
+        self._children = {
+            run_id: frozenset(children)
+            for known in undo.values()
+            for run_id, children in known.get("children", {}).items()
         }
         self._brought_back = frozenset(brought_back)
         self._keep_tags = {KEEP, keep_tag}
@@ -254,7 +263,7 @@ class OldTrash:
             _entry(run, experiments.get(run.experiment_id)) for _, run in sorted(found.items())
         ]
         if self._gateway.loses_assessments:
-            retained.update(_assessed(found.values()))
+            retained.update(_losing_assessments(found.values()))
         retained.update(self._needed(entries))
         return [entry for entry in entries if entry["run_id"] not in retained], retained
 
@@ -325,7 +334,7 @@ class OldTrash:
         else:
             active = self._active(experiment_id, ids)
             entries = [entry for entry in entries if entry["run_id"] in active]
-            retained = self._needed(entries)
+            retained = self._needed(entries) | self._assessed([*active.values()])
         moved = [entry for entry in entries if entry["run_id"] not in retained]
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             # Deleting a run is idempotent.
@@ -363,7 +372,7 @@ class OldTrash:
         """
         active = self._active(experiment_id, [entry["run_id"] for entry in entries])
         here = [entry for entry in entries if entry["run_id"] in active]
-        retained = self._needed(here, trusts_journal=False)
+        retained = self._needed(here, trusts_journal=False) | self._assessed([*active.values()])
         retained |= self._protected_by_itself(experiment_id, [*active.values()])
         return [entry for entry in here if entry["run_id"] not in retained], retained
 
@@ -383,11 +392,17 @@ class OldTrash:
         found: dict[str, Finding] = {}
         for run in read_histories(self._gateway, runs).values():
             tagged = sorted(k for k in {*run.tags, *tags} if k in self._keep_tags or is_misspelt(k))
+            active_ms = run.last_activity_time(None) or now_ms()
             if tagged:
                 found[run.run_id] = Finding("protected", f"tag {tagged[0]}")
-            elif (run.last_activity_time(None) or now_ms()) >= since_ms:
+            elif active_ms >= since_ms:
                 days = f"it was active within the last {DEFAULT_TTL_DAYS} days"
                 found[run.run_id] = Finding("protected", days)
+            elif by := _protecting_ttl(run.tags, active_ms) or _protecting_ttl(tags, active_ms):
+                found[run.run_id] = Finding("protected", str(by))
+            elif DELETE_AFTER in run.tags and _is_announced_for_later(run.tags):
+                tag = Link("tag", f"{DELETE_AFTER}={run.tags[DELETE_AFTER]}")
+                found[run.run_id] = Finding("protected", str(tag))
         return found
 
     def _needed(
@@ -421,12 +436,22 @@ class OldTrash:
             if run_id not in old and _first_run(finding) not in old
         }
 
+    def _assessed(self, runs: Sequence[Run]) -> dict[str, Finding]:
+        """Return the runs that assessments currently name.
+
+        Deleting a run deletes these permanently, and a restored run may have new ones.
+        """
+        if not runs or not self._gateway.loses_assessments:
+            return {}
+        traces = read_traces(self._gateway, sorted(read_experiments(self._gateway)))
+        return _losing_assessments(map(traces.of, runs))
+
     def _all_of(self, runs: Sequence[Run]) -> dict[str, Run]:
         """Return runs, by id, with all data that the re-check before a deletion compares."""
         if not runs:
             return {}
         found = read_histories(self._gateway, runs)
-        found = read_contents(self._gateway, found.values(), with_inputs=True)
+        found = read_contents(self._gateway, found.values(), models_since_ms=0)
         traces = read_traces(self._gateway, sorted(read_experiments(self._gateway)))
         return {run_id: traces.of(run) for run_id, run in found.items()}
 
@@ -441,7 +466,9 @@ class OldTrash:
         if protection.reason is not Reason.TREE or relative is None:
             return False
         # The parent of a run in the trash does not change.  Its children may be new.
-        return not self._is_nested_in(relative, run_id)
+        return relative in self._children.get(run_id, ()) or not self._is_nested_in(
+            relative, run_id
+        )
 
     def _is_nested_in(self, run_id: str, other_id: str) -> bool:
         """Tell whether a run is nested in another one, at any depth."""
@@ -484,13 +511,28 @@ class OldTrash:
         return found is not None and found.lifecycle_stage == "active"
 
 
+def _protecting_ttl(tags: Mapping[str, str], active_ms: int) -> Link | None:
+    """Return a TTL tag that makes an entity fresh, or that is invalid."""
+    override = ttl_override(tags)
+    if override is None:
+        return None
+    is_stale = override.ttl_ms is not None and active_ms < now_ms() - override.ttl_ms
+    return None if is_stale and not override.is_malformed else override.tag
+
+
+def _is_announced_for_later(tags: Mapping[str, str]) -> bool:
+    """Tell whether a deletion is announced for the future, or with an invalid time."""
+    after_ms = delete_after_ms(tags, timezone.utc)
+    return after_ms is None or after_ms > now_ms()
+
+
 def _first_run(finding: Finding) -> str | None:
     """Return the run through which something is protected, if it is a run."""
     first = next(iter(finding.protection.via), None) if finding.protection else None
     return first.id if first and first.kind == "run" else None
 
 
-def _assessed(runs: Iterable[Run]) -> dict[str, Finding]:
+def _losing_assessments(runs: Iterable[Run]) -> dict[str, Finding]:
     """Return, by id, the runs whose deletion would delete assessments.
 
     They were logged since; earlier ones were lost when the run was deleted.

@@ -257,8 +257,10 @@ class Gateway(Protocol):
     def get_registered_model(self, name: str) -> ModelDetails | None:
         """One registered model, with aliases and the newest version of each stage."""
 
-    def get_logged_model(self, model_id: str) -> LoggedModel | None:
-        """One logged model."""
+    def get_logged_model(
+        self, model_id: str, *, include_deleted: bool = False
+    ) -> LoggedModel | None:
+        """One logged model; a deleted one only on request, and by servers from 3.10 on."""
 
     def delete_run(self, run_id: str) -> None:
         """Move a run to the trash."""

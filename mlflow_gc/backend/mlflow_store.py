@@ -302,9 +302,14 @@ class StoreGateway:
         """One registered model, with aliases and the newest version of each stage."""
         return self._get(parse.model_details, lambda: self._registry.get_registered_model(name))
 
-    def get_logged_model(self, model_id: str) -> LoggedModel | None:
-        """One logged model."""
-        return self._get(parse.logged_model, lambda: self._tracking.get_logged_model(model_id))
+    def get_logged_model(
+        self, model_id: str, *, include_deleted: bool = False
+    ) -> LoggedModel | None:
+        """One logged model; a deleted one only on request."""
+        return self._get(
+            parse.logged_model,
+            lambda: self._tracking.get_logged_model(model_id, allow_deleted=include_deleted),
+        )
 
     def delete_run(self, run_id: str) -> None:
         """Move a run to the trash."""

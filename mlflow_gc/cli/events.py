@@ -129,7 +129,8 @@ class Events(Listener):
     def plan(self, document: Mapping[str, Any], path: Path) -> None:
         """Write the plan of the command."""
         fields = ("plan_id", "as_of", "expires_at", "complete", "applyable", "summary", "server")
-        self._emit("plan", file=str(path), **{field: document[field] for field in fields})
+        known = {field: document[field] for field in fields}
+        self._emit("plan", file=str(path), **known, policy_source=document.get("policy_source"))
 
     def journal(self, path: Path, plan_id: str) -> None:
         """Write the path of the journal."""

@@ -56,8 +56,9 @@ def show(
     elif output_format in (options.Format.CSV, options.Format.NDJSON):
         from mlflow_gc.render.table import spreadsheet
 
-        csv = output_format is options.Format.CSV
-        for piece in (spreadsheet.csv_pieces if csv else spreadsheet.ndjson_pieces)(plan):
+        is_csv = output_format is options.Format.CSV
+        pieces_of = spreadsheet.csv_pieces if is_csv else spreadsheet.ndjson_pieces
+        for piece in pieces_of(plan, is_genuine=all(problem.is_genuine for problem in problems)):
             write_output(piece)
     else:
         plan_text.show(

@@ -43,8 +43,8 @@ class MetricHistory(NamedTuple):
 
     Attributes:
         values: number of values.
-        oldest: time stamp of the oldest value, ms since the epoch.
-        newest: time stamp of the newest value.
+        oldest: timestamp of the oldest value, ms since the epoch.
+        newest: timestamp of the newest value.
     """
 
     values: int
@@ -81,7 +81,7 @@ NO_DETAILS = RunDetails()
 class Run:
     """The part of a run that decisions need; other metrics and parameters are not stored.
 
-    ``newest_metric_time`` and ``oldest_metric_time`` span the time stamps of its metrics: of each
+    ``newest_metric_time`` and ``oldest_metric_time`` span the timestamps of its metrics: of each
     metric's highest step, or of the whole history after ``read_histories``.
     ``metric_keys`` are the metrics whose history a reader has to request by name.
     ``tags`` holds all tags, or those that a decision may need.  ``tags_digest`` is over all of
@@ -133,7 +133,7 @@ class Run:
             experiment: the experiment of the run; None if it is unknown.
         """
         # A resumed run keeps its old end time (tracking/fluent.py), and logging to a finished
-        # run does not change it: no single time stamp is the last activity.  The client sends all
+        # run does not change it: no single timestamp is the last activity.  The client sends all
         # of them.  A run that was imported with its original times is not older on this server
         # than its experiment, whose creation time the server sets itself (since 1.28; older
         # experiments have none).
@@ -150,7 +150,7 @@ class Run:
 
 
 def with_histories(run: Run, histories: Iterable[MetricHistory]) -> Run:
-    """Return a run with the time stamps of its whole metric histories.
+    """Return a run with the timestamps of its whole metric histories.
 
     Args:
         run: as a search of runs returns it.
@@ -369,6 +369,8 @@ class Inventory:
     """The parent of each run in the trash that has active child runs."""
     foreign_versions: tuple[ModelVersion, ...] = ()
     """Versions of other workspaces: never deleted; they protect the runs and models they name."""
+    foreign_models: tuple[RegisteredModel, ...] = ()
+    """Registered models of other workspaces; their texts protect the runs that they name."""
     traces: Traces | None = None
     """The runs that traces refer to; None until they were read."""
     refused_names: frozenset[str] = frozenset()

@@ -1,6 +1,6 @@
 """The content of a run besides its tags and metrics: parameters, datasets and models.
 
-It was part of the review, and changing it updates no time stamp.  A plan contains no parameters,
+It was part of the review, and changing it updates no timestamp.  A plan contains no parameters,
 so it contains a digest.
 """
 

@@ -22,6 +22,7 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.source_references import logged_model_ids
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
+from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.inventory.progress import Progress, no_progress
 
 _T = TypeVar("_T")
@@ -147,7 +148,7 @@ def read_contents(
     gateway: Gateway,
     runs: Iterable[Run],
     *,
-    with_inputs: bool,
+    models_since_ms: int | None,
     progress: Progress = no_progress,
 ) -> dict[str, Run]:
     """Return runs, by id, with a digest over their parameters, datasets and models.
@@ -155,20 +156,19 @@ def read_contents(
     Args:
         gateway: where to read.
         runs: the runs.
-        with_inputs: whether there are logged models that runs may have read: only ``runs/get``
-            returns them, for one run per request.
+        models_since_ms: creation of the oldest logged model of the server, ms since the epoch; None
+            without any.  Only ``runs/get`` returns the input models of a run, one run per request;
+            it is sent for runs that ended after that.
         progress: called with the number of runs read.
     """
     by_id = {run.run_id: run for run in runs}
-    found: Iterable[Run]
+    readers = sorted(i for i, run in by_id.items() if _may_have_read(run, models_since_ms))
+    groups = chunks(sorted(by_id.keys() - {*readers}), IDS_A_CALL)
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
-        if with_inputs:
-            get_run = partial(gateway.get_run, wanted=_CONTENTS)
-            found = filter(None, pool.map(get_run, sorted(by_id)))
-        else:
-            groups = chunks(sorted(by_id), IDS_A_CALL)
-            found = chain.from_iterable(pool.map(partial(_contents_of, gateway, by_id), groups))
-        for run in found:
+        get_run = partial(gateway.get_run, wanted=_CONTENTS)
+        of_groups = pool.map(partial(_contents_of, gateway, by_id), groups)
+        one_by_one = filter(None, pool.map(get_run, readers))
+        for run in chain(chain.from_iterable(of_groups), one_by_one):
             progress("runs", 1)
             known = by_id[run.run_id]
             digest = run.details.content_digest
@@ -176,6 +176,19 @@ def read_contents(
                 known, details=replace(known.details, content_digest=digest)
             )
     return by_id
+
+
+def _may_have_read(run: Run, models_since_ms: int | None) -> bool:
+    """Tell whether a run may have been in progress when models existed; when in doubt, yes."""
+    if models_since_ms is None:
+        return False
+    # The server sets the time of a model, another machine the end of a run.
+    return run.end_time is None or run.end_time + DAY_MS >= models_since_ms
+
+
+def oldest_model_ms(models: Iterable[LoggedModel]) -> int | None:
+    """Return the creation of the oldest of some logged models, ms since the epoch, or None."""
+    return min((model.creation_time or 0 for model in models), default=None)
 
 
 def _contents_of(gateway: Gateway, runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:
@@ -191,6 +204,9 @@ def read_logged_models_of(
 ) -> None:
     """Read the logged models that versions name and that are not known yet.
 
+    A version keeps using its model after the model is deleted, and still needs the run that made
+    it.
+
     Args:
         gateway: where to read.
         versions: the versions that name them.
@@ -200,7 +216,7 @@ def read_logged_models_of(
     missing = set() if missing is None else missing
     named = {model_id for version in versions for model_id in logged_model_ids(version)}
     for model_id in sorted(named - logged.keys() - missing):
-        found = gateway.get_logged_model(model_id)
+        found = gateway.get_logged_model(model_id, include_deleted=True)
         if found is None:
             missing.add(model_id)
         else:

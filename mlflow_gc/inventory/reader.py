@@ -99,7 +99,7 @@ class GatewayReader:
         found = lookup.read_contents(
             self.gateway,
             (inventory.runs[run_id] for run_id in run_ids),
-            with_inputs=bool(inventory.logged_models),
+            models_since_ms=lookup.oldest_model_ms(inventory.logged_models.values()),
             progress=progress,
         )
         return replace(inventory, runs={**inventory.runs, **found})

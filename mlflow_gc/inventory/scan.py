@@ -71,6 +71,7 @@ def scan(
     logged: dict[str, LoggedModel] = {}
     above: dict[str, str] = {}
     foreign: list[ModelVersion] = []
+    foreign_models: list[RegisteredModel] = []
     groups = list(chunks(sorted(experiments), EXPERIMENTS_A_CALL))
     with part("runs"):
         read_runs(gateway, groups, runs, wanted, progress)
@@ -82,7 +83,7 @@ def scan(
     with part("runs in the trash that others are nested in"):
         above = _parents_in_trash(gateway, runs, sorted(experiments))
     with part("other workspaces"):
-        _read_foreign_versions(gateway, foreign)
+        _read_other_workspaces(gateway, foreign_models, foreign)
     with part("logged models"):
         read_logged_models_of(gateway, [*versions.values(), *foreign], logged)
     if hidden:
@@ -97,6 +98,7 @@ def scan(
         diagnostics=tuple(diagnostics),
         workspace=workspace,
         foreign_versions=tuple(foreign),
+        foreign_models=tuple(foreign_models),
     )
 
 
@@ -142,10 +144,14 @@ def _parents_in_trash(
     return parents_above(runs.values(), runs, read)
 
 
-def _read_foreign_versions(gateway: Gateway, foreign: list[ModelVersion]) -> None:
+def _read_other_workspaces(
+    gateway: Gateway, foreign_models: list[RegisteredModel], foreign: list[ModelVersion]
+) -> None:
     for other in gateway.other_workspaces():
+        models: dict[str, RegisteredModel] = {}
         versions: dict[tuple[str, str], ModelVersion] = {}
-        read_registry(other, {}, versions)
+        read_registry(other, models, versions)
+        foreign_models.extend(models.values())
         foreign.extend(versions.values())
 
 

@@ -64,7 +64,7 @@ def with_traces(inventory: Inventory, traces: Traces, run_ids: Iterable[str]) ->
 def _pages(gateway: Gateway, experiment_ids: Sequence[str]) -> Iterator[list[Trace]]:
     """Yield all traces of some experiments.
 
-    Pages continue by time stamp instead of offset: concurrent deletions would shift others out of
+    Pages continue by timestamp instead of offset: concurrent deletions would shift others out of
     the result, and the server would sort and skip all earlier rows for each page.
     """
     since: int | None = None

@@ -119,6 +119,7 @@ def _about(plan: Plan, *, edited: bool) -> Json:
         "complete": plan["complete"],
         "applyable": plan["applyable"],
         "tracking_uri": plan["server"]["tracking_uri"],
+        "policy_source": plan.get("policy_source"),
         "edited": edited,
     }
 

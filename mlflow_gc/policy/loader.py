@@ -31,7 +31,7 @@ _DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
 _LONGEST_MS = 1000 * 365 * DAY_MS
 _LONGEST_MESSAGE = 840
 _LONGEST_RULE = 100
-_NUMBER_OF_A_RULE = re.compile(r"\brules\.[0-9]+\.")
+_NUMBER_OF_A_RULE = re.compile(r"\brules\.[0-9]+[. ]")
 # They are a different zone on each machine, or not a zone.
 _NO_ZONES = {"localtime", "posixrules", "Factory"}
 _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
@@ -265,7 +265,7 @@ def mistakes(file: YamlFile, name: str) -> Iterator[str]:
 
 def _rule_of(document: Any, key_path: KeyPath) -> str:
     """Return ``rule 'sandboxes': `` for a key path in a named rule, else an empty text."""
-    if key_path[:1] != ("rules",) or len(key_path) < len(("rules", 0, "key")):
+    if key_path[:1] != ("rules",) or len(key_path) < len(("rules", 0)):
         return ""
     rule = document["rules"][key_path[1]]
     name = rule.get("name") if isinstance(rule, dict) else None

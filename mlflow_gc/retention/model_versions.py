@@ -115,7 +115,8 @@ def _decide(
             show("creation_timestamp", created),
             show("last_updated_timestamp", updated),
         )
-    if max(updated, created) >= policy.as_of_ms - ttl_ms:
+    active = max(updated, created, _imported(model, policy))
+    if active >= policy.as_of_ms - ttl_ms:
         return FRESH
     protected_by = _protected(version, model, roles, policy)
     if protected_by:
@@ -123,11 +124,17 @@ def _decide(
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
     return delete(
-        Inactivity.since(version.active_ms, policy.as_of_ms, NOT_UPDATED),
+        Inactivity.since(active, policy.as_of_ms, NOT_UPDATED),
         "stage None, no alias, not the highest version",
         age.by,
         reversible=False,
     )
+
+
+def _imported(model: RegisteredModel | None, policy: Policy) -> int:
+    """Return the creation of a registered model: its versions are not older on this server."""
+    made = model.creation_timestamp if model else None
+    return made if made is not None and policy.is_plausible(made) else 0
 
 
 def _protected(

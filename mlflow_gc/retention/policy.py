@@ -199,7 +199,7 @@ class Policy:
         return None if self.expire_after_ms is None else self.as_of_ms + self.expire_after_ms
 
     def is_plausible(self, ms: int | None) -> bool:
-        """Tell whether a time stamp is plausible; a missing one is not."""
+        """Tell whether a timestamp is plausible; a missing one is not."""
         return ms is not None and _PLAUSIBLE_SINCE_MS <= ms <= self.as_of_ms + _PLAUSIBLE_AHEAD_MS
 
     def is_too_young(self, ms: int) -> bool:

@@ -355,13 +355,16 @@ def is_gateway(experiment: Experiment) -> bool:
     return experiment.tags.get(GATEWAY_TAG, "false").strip().lower() not in {"false", ""}
 
 
+_ELSEWHERE = (Link(note="another workspace"),)
+
+
 def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
     """Return the runs that a registry names, each with the chain to what names it."""
     behind: dict[str, Decision] = {}
     by_location = _by_location(inventory.runs.values())
     # Sorted, so that always the newest of several versions is named.
     own = [(v, _aliases_and_stage(inventory, v)) for v in inventory.model_versions.values()]
-    foreign = [(v, (Link(note="another workspace"),)) for v in inventory.foreign_versions]
+    foreign = [(v, _ELSEWHERE) for v in inventory.foreign_versions]
     for version, aliases_and_stage in sorted(
         [*own, *foreign], key=lambda pair: pair[0].order, reverse=True
     ):
@@ -378,11 +381,12 @@ def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
             if logged and logged.source_run_id in inventory.runs:
                 via = (Link("logged_model", model_id), *named_by)
                 _prefer(behind, logged.source_run_id, protect(Reason.REGISTERED_MODEL, *via))
-    for name, model in sorted(inventory.registered_models.items()):
+    own_models = [(model, ()) for _, model in sorted(inventory.registered_models.items())]
+    foreign_models = [(model, _ELSEWHERE) for model in inventory.foreign_models]
+    for model, elsewhere in (*own_models, *foreign_models):
+        named_by = (Link("registered_model", model.name), *elsewhere)
         for run_id in run_ids_in_model(model) & inventory.runs.keys():
-            _prefer(
-                behind, run_id, protect(Reason.REGISTERED_MODEL, Link("registered_model", name))
-            )
+            _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
     return behind
 
 

@@ -317,3 +317,20 @@ def test_a_trash_that_the_server_cannot_read_retains_its_experiment(bench: Bench
     assert [d["code"] for d in over_rest.document["diagnostics"]] == ["unreadable_trash"]
     bench.prune(over_rest)
     assert bench.state().trashed == {("experiment", fine), ("run", run)}
+
+
+def test_runs_that_ended_before_there_was_a_model_are_not_read_one_by_one(
+    bench: Bench, proxy: Proxy
+) -> None:
+    """None of them can have read it; all that it costs is one request for each hundred."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    stale = {*world.bulk_runs(home, 150, age=90)}
+    world.logged_model(home, world.run(home, age=FRESH), age=FRESH)
+    env = {"MLFLOW_TRACKING_URI": proxy.uri}
+    plan = bench.report(env=env)
+    assert plan.runs == stale
+    bench.prune(plan, env=env)
+    assert not bench.state().active & {("run", run) for run in stale}
+    asked = {seen.query.rpartition("=")[2] for seen in proxy.requests("GET", "runs/get")}
+    assert not asked & stale

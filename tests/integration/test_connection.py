@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import OperationalError
 from support.proxy import HTML, HTML_404, SERVER_ERROR, Fault, Proxy
+from support.world import FRESH
 
 from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.connect import connect
@@ -209,8 +210,13 @@ def test_no_failing_call_shows_a_secret(
     bench: Bench, proxy: Proxy, tmp_path: Path, secret: str
 ) -> None:
     """A server that says it back, in an error of any call, in all that is printed and written."""
+    bench.world.run(bench.world.experiment(age=FRESH))
+    deleted = bench.report(name="deleted.json")
+    bench.prune(deleted)
     for _ in range(2):
-        bench.world.run(bench.world.experiment())
+        run = bench.world.run(bench.world.experiment())
+    policy = tmp_path / "policy.yml"
+    policy.write_text("version: 1\ngrace: 14d\n")
     env = _secrets(proxy.uri, tmp_path)[secret]
     reported = ["canary-token", "canary-password", "canary-netrc", "canary/uri", "canary%2Furi"]
     # The header of user and password, too.
@@ -228,11 +234,15 @@ def test_no_failing_call_shows_a_secret(
         ("POST", "experiments/search", ("report", "-o", tmp_path / "p.json")),
         ("POST", "runs/delete|experiments/delete", ("prune", plan.path)),
         ("POST", "runs/search", ("check", plan.path)),
+        ("POST", "runs/restore", ("restore", bench.journal_path(deleted), "--yes")),
+        ("POST", "set-tag|set-experiment-tag", ("mark", "--policy", policy)),
+        ("POST", "runs/search", ("policy", "explain", "--policy", policy, "--run", run)),
     ]
     for method, path, args in calls:
         proxy.forget()
         proxy.fail(method, path, fault, times=FOREVER)
-        outcome = bench.cli(*args, "-v", "--events", events, env=env)
+        options = () if args[0] == "policy" else ("--events", events)
+        outcome = bench.cli(*args, "-v", *options, env=env)
         assert outcome.code
         shown = outcome.text + events.read_text()
         shown += "".join(p.read_text() for p in tmp_path.glob("*.json*"))

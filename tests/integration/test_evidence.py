@@ -616,6 +616,102 @@ def test_a_model_that_a_retained_run_reads_keeps_its_maker(bench: Bench) -> None
     assert set(plan.protection(("run", maker))) == {"model_in_use"}
 
 
+@pytest.mark.parametrize("way", ["reads it since", "was imported since", "was restored since"])
+def test_a_user_that_the_plan_does_not_know_keeps_its_maker(bench: Bench, way: str) -> None:
+    """A fresh report would retain both: a run of ten days ago, neither stale nor new."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    maker, unused = world.run(home), world.run(home)
+    world.logged_model(home, unused)
+    made = world.logged_model(home, maker)
+    user = world.run(home, age=10)
+    if way == "was restored since":
+        world.use_model(user, made)
+        world.delete_run(user)
+    plan = bench.report()
+    assert plan.runs == {maker, unused}
+    if way == "reads it since":
+        world.use_model(user, made)
+    elif way == "was imported since":
+        world.use_model(world.run(home, age=10), made)
+    else:
+        world.restore_run(user)
+    assert bench.report(name="again.json").runs == {unused}
+    bench.prune(plan)
+    active = bench.state().active
+    assert ("run", maker) in active
+    assert ("run", unused) not in active
+
+
+@pytest.mark.parametrize("reader", ["rest", "database"])
+@pytest.mark.parametrize("when", ["before the report", "after the report"])
+def test_a_deleted_logged_model_still_leads_to_its_run(
+    bench: Bench, reader: str, when: str
+) -> None:
+    """Its version serves on; servers before 3.17 wrote no run id into a version of a logged model."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    run, unused = world.run(home), world.run(home)
+    made = world.logged_model(home, run)
+    world.delete_logged_model(world.logged_model(home, unused))
+
+    def register_and_delete() -> None:
+        source = f"models:/{made}"
+        version = world.version(world.model(), source=source, storage="s3://b/x", model_id=made)
+        world.sql("UPDATE model_versions SET run_id = ''")
+        world.alias(version, "champion")
+        world.delete_logged_model(made)
+
+    args = ("--backend-store-uri", f"sqlite:///{world.database}") if reader == "database" else ()
+    if when == "before the report":
+        register_and_delete()
+        plan = bench.report(*args)
+        assert set(plan.protection(("run", run))) == {"registered_model"}
+    else:
+        plan = bench.report(*args)
+        assert plan.runs == {run, unused}
+        register_and_delete()
+    bench.prune(plan)
+    active = bench.state().active
+    assert ("run", run) in active
+    assert ("run", unused) not in active
+
+
+@pytest.mark.parametrize("has_id", [True, False])
+def test_a_version_that_comes_after_the_batch_of_its_run_brings_it_back(
+    bench: Bench, proxy: Proxy, has_id: bool
+) -> None:
+    """By the id in its source, or by the place of the run's artifacts."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    world.bulk_runs(home, 150, age=90)
+    name = world.model()
+    plan = bench.report()
+    first = plan.document["runs"][0]["run_id"]
+    place = f"s3://bucket/{first}/artifacts" if has_id else "s3://legacy/churn-2019/artifacts"
+    world.sql("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", place, first)
+    plan = bench.report(name="again.json")
+    assert plan.document["runs"][0]["run_id"] == first
+    proxy.before(
+        "POST", "runs/delete$", lambda: world.version(name, source=f"{place}/model"), after=130
+    )
+    _, journal = bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    assert ("run", first) in journal.with_outcome("restored")
+    assert ("run", first) in bench.state().active
+
+
+@pytest.mark.parametrize("reader", ["rest", "database"])
+def test_a_version_was_not_here_before_its_model(bench: Bench, reader: str) -> None:
+    """Rows that a migration brought with their old times into a model of today."""
+    world = bench.world
+    args = ("--backend-store-uri", f"sqlite:///{world.database}") if reader == "database" else ()
+    imported, old = world.model("imported", age=0.01), world.model("old", age=200)
+    for name in (imported, old):
+        world.version(name, age=100)
+        world.version(name, age=100)
+    assert bench.report(*args).versions == {"old/1"}
+
+
 def test_a_model_that_a_retained_run_measured_keeps_its_maker(bench: Bench) -> None:
     """Of a run's metrics runs/search shows no model; logged-models/search shows the runs."""
     world = bench.world

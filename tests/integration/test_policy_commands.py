@@ -94,7 +94,7 @@ def test_the_rules_of_the_starter_count_once_their_marks_are_taken_away(
 ) -> None:
     """The marks, and nothing else: as the comment above them says."""
     text = offline_cli("policy", "init", "-o", "-").expect(0).out
-    head, hint, rest = text.partition("Take the marks away")
+    head, hint, rest = text.partition("Uncomment these examples")
     assert hint
     path = tmp_path / "p.yml"
     path.write_text(head + hint + re.sub(r"^#(?=  |rules:|$)", "", rest, flags=re.MULTILINE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import subprocess
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import depth
+from support.proxy import FORBIDDEN, SERVER_ERROR
 from support.world import FRESH
 
 if TYPE_CHECKING:
+    from support.bench import Bench
+    from support.proxy import Proxy
     from support.world import World
 
 BIN = Path(sys.executable).parent
@@ -69,3 +73,39 @@ def _active(world: World) -> set[tuple[str, str]]:
     from support import oracle
 
     return oracle.look(world.database).active
+
+
+def test_the_approval_stays_in_the_commands_to_go_on(bench: Bench, proxy: Proxy) -> None:
+    """``--expect``, of a prune that failed in part and of a restore, where this machine asks for it."""
+    world = bench.world
+    runs = {*world.bulk_runs(world.experiment(age=FRESH), 3)}
+    plan = bench.report()
+    env = {"MLFLOW_TRACKING_URI": proxy.uri, "MLFLOW_GC_REQUIRE_EXPECT": "1"}
+    approved = ("--expect", plan.document["plan_id"])
+    proxy.fail("POST", "runs/delete$", SERVER_ERROR, body=min(runs), times=math.inf)
+    failed = bench.cli("prune", plan.path, *approved, env=env).expect(3)
+    proxy.forget()
+    go_on = offered(".*To go on", failed.err)
+    assert shlex.join(approved) in go_on
+    bench.cli(*shlex.split(go_on)[1:], env=env).expect(0)
+    assert not {("run", run) for run in runs} & bench.state().active
+    journal = plan.path.with_name(f"{plan.path.name}.journal.jsonl")
+    restored = bench.cli("restore", journal, *approved, "--yes", env=env).expect(0)
+    assert shlex.join(approved) in offered("Keep", restored.text)
+
+
+def test_an_account_that_sees_less_is_not_another_server(bench: Bench, proxy: Proxy) -> None:
+    """Whichever of the two made the plan: what the other may not read is named, not an address."""
+    world = bench.world
+    world.run(world.experiment(age=FRESH))
+    plan = bench.report()
+    env = {"MLFLOW_TRACKING_URI": proxy.uri}
+    proxy.fail("GET", "experiments/get$", FORBIDDEN, query="experiment_id=0", times=math.inf)
+    for command in ("prune", "check"):
+        refused = bench.cli(command, plan.path, env=env).expect(5)
+        assert "account may not read it" in refused.text
+        assert "Use an account that may" in refused.text
+    lesser = bench.report(env=env, name="lesser.json", codes=(0, 5))
+    refused = bench.cli("prune", lesser.path).expect(5)
+    assert "the account that made it" in refused.err
+    assert "was made for another server" not in refused.err

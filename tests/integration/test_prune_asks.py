@@ -81,6 +81,8 @@ def test_the_undo_of_last_night_works_after_tonight(
         bench.cli("prune", "--yes", *names, cwd=folder).expect(0)
         new = bench.world.run(bench.world.experiment(age=FRESH))
         last = bench.cli("prune", "--yes", *names, cwd=folder).expect(0)
+        if not names:
+            assert len([*folder.glob("prune-plan-*Z.json")]) == len(["first", "tonight", "last"])
         assert {p: b for p, b in content.items() if p.suffix != ".json"}.items() <= {
             path: path.read_bytes() for path in folder.iterdir()
         }.items()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from support import server as store
 from support.plans import Journal, rfc3339
 from support.proxy import SERVER_ERROR, UNAUTHORIZED
@@ -293,6 +295,119 @@ def test_the_old_trash_of_a_living_tree_returns_to_the_trash(bench: Bench) -> No
     new = world.run(live, parent=top)
     bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
     assert bench.state().active == before.active | {("run", new), ("run", top)}
+
+
+def test_the_old_trash_with_an_active_child_returns_to_the_trash(bench: Bench) -> None:
+    """What is nested in it was so when the prune began, as its journal says."""
+    world = bench.world
+    home, live = world.experiment(), world.experiment(age=FRESH)
+    parent, middle = world.run(home), world.run(home)
+    world.run(live, parent=parent, age=FRESH)
+    world.tag_run(middle, "mlflow.parentRunId", parent)
+    world.run(live, parent=middle, age=FRESH)
+    for run in (parent, middle):
+        world.delete_run(run)
+    world.date_experiment(home, updated=world.ago(OLD))
+    plan = bench.report()
+    assert plan.experiments == {home}
+    before = bench.state()
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    bench.cli("validate", journal).expect(0)
+    bench.cli("restore", journal, "--yes").expect(0)
+    assert bench.state().active == before.active
+
+
+def _cut_off(bench: Bench, proxy: Proxy) -> tuple[str, Path]:
+    """A restore that could not move the old trash back; returns a run of that, and the journal."""
+    world = bench.world
+    home = world.experiment()
+    world.run(home)
+    old = world.run(home)
+    world.delete_run(old)
+    world.date_experiment(home, updated=world.ago(OLD))
+    plan = bench.report()
+    assert plan.experiments == {home}
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    proxy.fail("POST", "runs/delete$", UNAUTHORIZED, times=math.inf)
+    env = {"MLFLOW_TRACKING_URI": proxy.uri}
+    bench.cli("restore", journal, "--yes", env=env).expect(1)
+    assert ("run", old) in bench.state().active
+    return old, journal
+
+
+def test_a_resumed_restore_loses_no_assessment(bench: Bench, proxy: Proxy) -> None:
+    """MLflow deletes the assessments that name a run with the run, for good."""
+    trace = bench.world.trace(bench.world.experiment(age=FRESH))
+    old, journal = _cut_off(bench, proxy)
+    bench.world.assess(trace, old)
+    preview = bench.cli("restore", journal, "--dry-run").expect(0)
+    assert "would lose assessments" in preview.text
+    bench.cli("restore", journal, "--yes").expect(0)
+    assert ("run", old) in bench.state().active
+    assert bench.world.assessments(trace) == ["correctness"]
+
+
+@pytest.mark.parametrize("value", ["never", "9999d", "soon"])
+def test_a_resumed_restore_obeys_ttl_tags(bench: Bench, proxy: Proxy, value: str) -> None:
+    """Longer, never, or not to be understood: a run that only a journal says was in the trash."""
+    old, journal = _cut_off(bench, proxy)
+    bench.world.tag_run(old, "mlflow_gc.ttl", value)
+    bench.cli("restore", journal, "--yes").expect(0)
+    assert ("run", old) in bench.state().active
+
+
+@pytest.mark.parametrize(("value", "is_active"), [("2099-01-01", True), ("2020-01-01", False)])
+def test_a_resumed_restore_obeys_announcements(
+    bench: Bench, proxy: Proxy, value: str, is_active: bool
+) -> None:
+    old, journal = _cut_off(bench, proxy)
+    bench.world.tag_run(old, "mlflow_gc.delete_after", value)
+    bench.cli("restore", journal, "--yes").expect(0)
+    assert (("run", old) in bench.state().active) is is_active
+
+
+@pytest.mark.parametrize("moment", ["restore", "roll back"])
+def test_what_is_assessed_while_its_experiment_comes_back_is_left_active(
+    bench: Bench, proxy: Proxy, moment: str
+) -> None:
+    """By a restore, or by a prune that rolls the deletion of its experiment back."""
+    world = bench.world
+    trace = world.trace(world.experiment(age=FRESH))
+    home = world.experiment()
+    old = world.run(home)
+    world.delete_run(old)
+    world.date_experiment(home, updated=world.ago(OLD))
+    plan = bench.report()
+    assert plan.experiments == {home}
+    env = {"MLFLOW_TRACKING_URI": proxy.uri}
+    proxy.before("POST", "experiments/restore$", lambda: world.assess(trace, old))
+    if moment == "restore":
+        bench.prune(plan)
+        bench.cli("restore", bench.journal_path(plan), "--yes", env=env).expect(0)
+    else:
+        proxy.before("POST", "experiments/delete$", lambda: world.run(home, age=0.0))
+        bench.prune(plan, env=env)
+    assert {("experiment", home), ("run", old)} <= bench.state().active
+    assert world.assessments(trace) == ["correctness"]
+
+
+def test_what_a_killed_restore_brought_back_is_its_own(bench: Bench) -> None:
+    """Its intent is on disk, the runs are back, and no record says so: nobody else restored them."""
+    world = bench.world
+    home = world.experiment(age=FRESH)
+    runs = {world.run(home), world.run(home)}
+    plan = bench.report()
+    bench.prune(plan)
+    journal = bench.journal_path(plan)
+    bench.cli("restore", journal, "--yes").expect(0)
+    own = journal.with_name(f"{journal.name}.restore.jsonl")
+    lines = own.read_text().splitlines(keepends=True)
+    own.write_text("".join(i for i in lines if json.loads(i)["type"] in {"header", "intent"}))
+    again = bench.cli("restore", journal, "--yes").expect(0)
+    assert "somebody" not in again.text
+    assert {r["id"] for r in Journal.load(own).records if r["outcome"] == "restored"} == runs
 
 
 def test_an_edited_journal_deletes_no_active_run(bench: Bench) -> None:

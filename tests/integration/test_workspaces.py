@@ -335,3 +335,34 @@ def test_the_database_behind_a_server_is_read_in_one_workspace(spaces: Workspace
     after = spaces.active()
     assert before["team-b"] - after["team-b"] == plan.entities
     assert after["team-a"] == before["team-a"]
+
+
+@pytest.mark.parametrize("where", ["description", "tag"])
+def test_the_texts_of_a_model_of_another_workspace_protect(spaces: Workspaces, where: str) -> None:
+    """As those of its versions do, over REST and from the database, in the plan and at its prune."""
+    here, elsewhere = spaces.worlds["team-a"], spaces.worlds["team-b"]
+    home = here.experiment(f"by {where}", age=FRESH)
+    known, later, unused = (here.run(home) for _ in range(3))
+
+    def register(name: str, run: str) -> None:
+        texts = {
+            "description": {"description": f"made by {run}"},
+            "tag": {"tags": [{"key": "run", "value": run}]},
+        }
+        elsewhere.call("POST", "registered-models/create", {"name": name, **texts[where]})
+
+    register(f"{where}-known", known)
+    uri = f"sqlite:///{spaces.server.database}"
+    over_rest = read(spaces.server.uri, workspace="team-a")
+    assert f"{where}-known" in {model.name for model in over_rest.foreign_models}
+    assert_same(over_rest, read(spaces.server.uri, uri, workspace="team-a"))
+    plan = spaces.report("team-a", name=f"{where}.json")
+    assert {later, unused} <= plan.runs
+    assert plan.protection(("run", known)) == {
+        "registered_model": [f"registered_model {where}-known", "another workspace"]
+    }
+    register(f"{where}-later", later)
+    spaces.prune(plan, "team-a")
+    active = spaces.active()["team-a"]
+    assert {("run", known), ("run", later)} <= active
+    assert ("run", unused) not in active

@@ -282,6 +282,13 @@ def _same(document: dict[str, Any], other: dict[str, Any]) -> bool:
     return decisive(document) == decisive(other)
 
 
+def _is_hidden_from(rough: Plan, calm: Plan) -> bool:
+    """Whether it retains something because this account may not see what it holds (403)."""
+    fewer = calm.entities - rough.entities
+    reasons = {reason for entity in fewer for reason in rough.protection(entity)}
+    return bool(fewer) and reasons <= {"has_contents", "traces_unread", "live_run"}
+
+
 @pytest.fixture(scope="module")
 def undisturbed(estate: Estate) -> tuple[list[Seen], dict[str, Any]]:
     """The requests and the plan of a report without any fault."""
@@ -322,6 +329,8 @@ def test_report_under_a_fault_at_any_request_is_the_same_or_none(
             more = rough.entities - estate.plan.entities
             assert not more, f"it deletes more: {sorted(more)}"
             assert outcome.code == 0, "an applyable plan of a failed report"
+            if _is_hidden_from(rough, estate.plan):
+                return
             assert _same(rough.document, calm), f"another plan: {_differing(rough.document, calm)}"
         else:
             assert rough.document["complete"] is False

@@ -595,6 +595,10 @@ class World:
         self.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")
         return trace_id
 
+    def delete_logged_model(self, model_id: str) -> None:
+        """Delete a logged model; versions that name it stay."""
+        self.call("DELETE", f"logged-models/{model_id}", {"model_id": model_id})
+
     def assess(
         self,
         trace_id: str,

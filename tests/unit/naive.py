@@ -143,6 +143,9 @@ def deleted_versions(found: Inventory, policy: Policy) -> set[tuple[str, str]]:
                 sane(t) and t < policy.cutoff_ms
                 for t in (v.creation_timestamp, v.last_updated_timestamp)
             )
+            and not (
+                sane(model.creation_timestamp) and model.creation_timestamp >= policy.cutoff_ms
+            )
             and _old_enough([v.creation_timestamp, v.last_updated_timestamp], policy)
             and len([w for w in siblings if int(w.version) > int(v.version)])
             >= policy.keep_last_versions

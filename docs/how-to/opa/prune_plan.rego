@@ -1,20 +1,20 @@
-# What a prune plan must keep to before anybody may approve it, for conftest or OPA:
+# Rules that a prune plan must satisfy before it may be approved, for conftest or OPA:
 #
 #   conftest test --policy docs/how-to/opa prune-plan.json
 #
-# A plan is plain JSON (mlflow-gc schema plan), so every rule of a house can be written like these.
-# Copy this file and make the numbers and names yours.
+# A plan is plain JSON (mlflow-gc schema plan), so other rules can be written in the same way.
+# Copy this file and change the numbers and names.
 package main
 
 import rego.v1
 
-most_irreversible := 20
+max_irreversible := 20
 
 production := `^(prod|production)([/_-]|$)`
 
-# Reasons that a plan of a living server always has: where none of its old versions is kept for an
-# alias, or no run for its registered model, the registry was probably not seen.
-usual_reasons := {"alias", "registered_model"}
+# Reasons that the plan of a server in use always contains. If no stale version is protected by an
+# alias, or no run by a registered model, the registry was probably not read.
+expected_reasons := {"alias", "registered_model"}
 
 kinds := {"experiments", "runs", "model_versions", "registered_models"}
 
@@ -27,34 +27,34 @@ deny contains "The plan never expires: set expire_after in the policy." if {
 }
 
 deny contains msg if {
-	input.summary.irreversible > most_irreversible
+	input.summary.irreversible > max_irreversible
 	msg := sprintf(
 		"%d deletions cannot be undone; %d are allowed.",
-		[input.summary.irreversible, most_irreversible],
+		[input.summary.irreversible, max_irreversible],
 	)
 }
 
-# Said once for each experiment, however many of its runs would go.
+# One message for each experiment, however many of its runs the plan deletes.
 deny contains msg if {
-	some name in touched
+	some name in affected
 	regex.match(production, lower(name))
-	# As JSON: a name may hold anything, also what a terminal or a CI log would act on.
-	msg := concat(" ", ["Something of the production experiment", json.marshal(name), "would go."])
+	# As JSON: a name may contain control characters, or commands for a CI log.
+	msg := concat(" ", ["The plan deletes the production experiment", json.marshal(name), "or runs in it."])
 }
 
-touched contains entity.name if {
+affected contains entity.name if {
 	some entity in input.experiments
 }
 
-touched contains entity.experiment_name if {
+affected contains entity.experiment_name if {
 	some entity in input.runs
 }
 
 warn contains msg if {
 	input.summary.model_versions.stale > 0
-	missing := usual_reasons - reasons
+	missing := expected_reasons - reasons
 	count(missing) > 0
-	msg := concat(" ", ["Nothing is kept for:", concat(", ", sort(missing))])
+	msg := concat(" ", ["Nothing is protected by:", concat(", ", sort(missing))])
 }
 
 reasons contains entity.reason if {

@@ -1,4 +1,4 @@
-# Cases for prune_plan.rego:
+# Tests of prune_plan.rego:
 #
 #   conftest verify --policy docs/how-to/opa
 package main
@@ -22,7 +22,7 @@ plan := {
 	},
 }
 
-test_a_plan_that_keeps_to_all_of_it if {
+test_a_plan_that_satisfies_all_rules if {
 	count(deny) == 0 with input as plan
 	count(warn) == 0 with input as plan
 }
@@ -51,10 +51,10 @@ test_runs_of_production_experiments_are_named_once if {
 	count(deny) == 1 with input as object.union(plan, {"runs": runs})
 }
 
-test_a_registry_that_nobody_saw if {
+test_a_registry_that_was_not_read if {
 	protected := {"experiments": [], "runs": [], "model_versions": [], "registered_models": []}
 	changed := object.union(plan, {"protected": protected})
-	warn == {"Nothing is kept for: alias, registered_model"} with input as changed
+	warn == {"Nothing is protected by: alias, registered_model"} with input as changed
 }
 
 test_a_partial_view if {

@@ -13,7 +13,7 @@ from functools import partial
 from mlflow_gc.apply.recheck.live_reader import NESTED, LiveReader
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import Inventory, LoggedModel, Run
-from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.domain.timestamps import DAY_MS, now_ms
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks, parents_above
 from mlflow_gc.plan.document import Plan, RunEntry
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
@@ -42,6 +42,8 @@ class Dependents:
         made: logged models that planned runs made, by id.  While there are none, inputs of runs are
             not read.
         parents_in_trash: the parents of runs in the trash.
+        models_since_ms: creation of the oldest logged model of the server, ms since the epoch; 0 if
+            unknown.
     """
 
     def __init__(self, gateway: Gateway, reader: LiveReader, policy: Policy, plan: Plan) -> None:
@@ -56,6 +58,7 @@ class Dependents:
         self.retained: dict[str, Decision] = {}
         self.made: dict[str, LoggedModel] = {}
         self.parents_in_trash: dict[str, str] = {}
+        self.models_since_ms = 0
         self._known_models: set[str] = set()
         self._inputs_read: set[str] = set()
 
@@ -70,8 +73,8 @@ class Dependents:
 
     def read_all(self, entries: Sequence[RunEntry]) -> None:
         """Read all dependents of all planned runs."""
-        self._read_models_in(self._reader.experiment_ids)
-        self._add(self._nested_runs(entries))
+        self.models_since_ms = self._read_models_in(self._reader.experiment_ids) or 0
+        self._add(self._nested_in([entry["run_id"] for entry in entries]))
         self._read_new_runs()
         self._read_model_users()
 
@@ -121,6 +124,20 @@ class Dependents:
         self.runs.update((run.run_id, self._with_known_models(run)) for run in found)
         return {run.parent_run_id for run in found if run.parent_run_id}
 
+    def children_of(self, run_ids: Collection[str]) -> dict[str, list[str]]:
+        """Return the active runs that are nested in some runs, directly or through the trash."""
+        nested = [*self._nested_in(run_ids)]
+        above = self._trash_between(nested)
+        found: dict[str, list[str]] = {}
+        for run in sorted(nested, key=lambda run: run.run_id):
+            parent, seen = run.parent_run_id, {run.run_id}
+            while parent and parent not in seen:
+                if parent in run_ids:
+                    found.setdefault(parent, []).append(run.run_id)
+                seen.add(parent)
+                parent = above.get(parent)
+        return found
+
     def makers_in_use(self, deleted: Collection[str], skipped: Mapping[str, str]) -> set[str]:
         """Return the deleted runs that made a model in use by an active run.
 
@@ -141,11 +158,11 @@ class Dependents:
             if model_id in named or not self.runs.keys().isdisjoint(model.metric_run_ids)
         }
 
-    def _nested_runs(self, entries: Sequence[RunEntry]) -> Iterator[Run]:
-        """Yield active runs nested in planned ones, and possibly others."""
+    def _nested_in(self, run_ids: Collection[str]) -> Iterator[Run]:
+        """Yield active runs nested in some runs, and possibly others."""
         filters = [NESTED]
-        if len(entries) <= _FEW_RUNS:
-            filters = [f"tags.`mlflow.parentRunId` = '{entry['run_id']}'" for entry in entries]
+        if len(run_ids) <= _FEW_RUNS:
+            filters = [f"tags.`mlflow.parentRunId` = '{run_id}'" for run_id in run_ids]
         for filter_string in filters:
             yield from self._reader.active_runs(filter_string)
 
@@ -155,15 +172,18 @@ class Dependents:
         self._add(self._reader.active_runs(f"attributes.start_time >= {max(since_ms, 0)}"))
 
     def _read_model_users(self) -> None:
-        """Add runs outside the plan that may have read a model since the plan was made.
+        """Add runs outside the plan that may read a model of a planned run.
 
-        These are runs in progress, runs that ended since, runs in experiments created since, and
-        runs that the plan would list.  MLflow has no time stamp for reading a model.
+        These are runs in progress, runs that ended since the first such model was made, runs in
+        experiments created since the plan, and runs that the plan would list.  MLflow has no time
+        stamp for reading a model, and a run may be restored or imported after the plan was made.
         """
         self._add(self._reader.active_runs("attributes.status = 'RUNNING'"))
         if self.made:
+            oldest_ms = min(model.creation_time or 0 for model in self.made.values())
+            ended_ms = max(oldest_ms - DAY_MS, 0)
+            self._add(self._reader.active_runs(f"attributes.end_time >= {ended_ms}"))
             since_ms = max(self._planned_at_ms - _MARGIN_MS, 0)
-            self._add(self._reader.active_runs(f"attributes.end_time >= {since_ms}"))
             new = self._reader.read_experiment_ids(f"creation_time >= {since_ms}")
             self._add(self._reader.runs_in(sorted(new)))
             self._add(self._unlisted_runs())
@@ -236,11 +256,19 @@ class Dependents:
             parent = self.parents_in_trash.get(parent)
         return parent in self._planned
 
-    def _read_models_in(self, experiment_ids: Sequence[str]) -> None:
-        """Add logged models in some experiments that planned runs made."""
+    def _read_models_in(self, experiment_ids: Sequence[str]) -> int | None:
+        """Add logged models in some experiments that planned runs made.
+
+        Returns:
+            Creation of the oldest of them, ms since the epoch; None without any.
+        """
+        oldest_ms: int | None = None
         for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):
             for model in pages(partial(self._gateway.search_logged_models, ids)):
                 self._add_model(model)
+                made_ms = model.creation_time or 0
+                oldest_ms = made_ms if oldest_ms is None else min(oldest_ms, made_ms)
+        return oldest_ms
 
     def _add_model(self, model: LoggedModel) -> None:
         self._known_models.add(model.model_id)

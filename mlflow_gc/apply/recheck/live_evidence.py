@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mlflow_gc.apply.recheck.checker import (
@@ -24,8 +25,8 @@ from mlflow_gc.apply.recheck.live_groups import LiveGroups
 from mlflow_gc.apply.recheck.live_reader import LiveReader
 from mlflow_gc.apply.recheck.live_registry import RegistryView
 from mlflow_gc.backend.interface import Failure, Gateway, ModelDetails, ServerError
-from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
-from mlflow_gc.domain.source_references import possible_runs_behind
+from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run, artifact_root
+from mlflow_gc.domain.source_references import location, parent_locations, possible_runs_behind
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory.lookup import IDS_A_CALL, parents_above, read_contents, read_histories
@@ -46,7 +47,8 @@ from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.runs import runs_behind_registry
 
 _EVIDENCE_VALID_S = RECHECK_VALID_S / 2
-_TRACES_SHARE = 10
+_TRACES_SHARE = 2
+"""Traces are read again after this multiple of the time it takes: at most half of the time."""
 _NOTHING = Inventory({}, {}, {}, {}, {})
 
 Renames = Mapping[str, Sequence[tuple[str, int]]]
@@ -99,7 +101,8 @@ class LiveEvidence:
         self._refreshed_at = time.monotonic()
         self._policy = policy
         self.registry = RegistryView(gateway, gateway.other_workspaces())
-        self._planned_runs = {entry["run_id"] for entry in plan["runs"]}
+        self._entries = plan["runs"]
+        self._planned_runs = {entry["run_id"] for entry in self._entries}
         self._workspace: str | None = plan["server"]["workspace"]
         self._reader = LiveReader(gateway, policy.wanted)
         self.dependents = Dependents(gateway, self._reader, policy, plan)
@@ -135,10 +138,10 @@ class LiveEvidence:
             self._refreshed_at = began
 
     def reread(self) -> None:
-        """Read the whole registry and the list of experiments again, regardless of time stamps.
+        """Read the whole registry and the list of experiments again, regardless of timestamps.
 
-        :meth:`refresh` finds new entities by their time stamps; a server whose clock is behind
-        gives new entities old time stamps.
+        :meth:`refresh` finds new entities by their timestamps; a server whose clock is behind
+        gives new entities old timestamps.
         """
         with self._refreshing:
             self.registry = self.registry.reread()
@@ -160,7 +163,8 @@ class LiveEvidence:
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
         active = read_histories(self._gateway, active.values())
         if self.dependents.has_logged_models():
-            active = read_contents(self._gateway, active.values(), with_inputs=True)
+            since_ms = self.dependents.models_since_ms
+            active = read_contents(self._gateway, active.values(), models_since_ms=since_ms)
         active = {i: traces.of(run) for i, run in active.items()}
         experiments = self._reader.experiments({run.experiment_id for run in active.values()})
         relatives, above = self._relatives(found, experiments)
@@ -197,9 +201,23 @@ class LiveEvidence:
         self.reread()
         registry = self.registry
         versions = [*registry.versions.values(), *registry.foreign_versions]
-        behind = possible_runs_behind(registry.models.values(), versions, registry.logged_models)
-        needed = behind | self.dependents.parents(skipped.keys())
+        models = [*registry.models.values(), *registry.foreign_models]
+        behind = possible_runs_behind(models, versions, registry.logged_models)
+        needed = behind | self._at_places_of(versions) | self.dependents.parents(skipped.keys())
         return (needed | self.dependents.makers_in_use(deleted, skipped)).intersection(deleted)
+
+    def _at_places_of(self, versions: Iterable[ModelVersion]) -> set[str]:
+        """Return planned runs with the artifact location of a version, if it lacks their id."""
+        runs_at: dict[str, list[str]] = defaultdict(list)
+        for entry in self._entries:
+            uri = entry["expect"]["artifact_uri"]
+            if uri and not artifact_root(uri, entry["run_id"])[1]:
+                runs_at[location(uri)].append(entry["run_id"])
+        if not runs_at:
+            return set()
+        places = (uri for version in versions for uri in (version.source, version.storage) if uri)
+        folders = {folder for uri in places for folder in parent_locations(uri)}
+        return {run_id for folder in runs_at.keys() & folders for run_id in runs_at[folder]}
 
     def _relatives(
         self, found: Mapping[str, Run], experiments: Mapping[str, Experiment]
@@ -283,7 +301,8 @@ class LiveEvidence:
 
         Restoring an experiment restores every run in it, whenever that was deleted
         (docs/explanation/mlflow-facts.md#trash-restores-all); these have to return to the trash.
-        ``registered`` is the version that names some of them today, although somebody deleted them.
+        ``registered`` is the version that names some of them today, and ``children`` the active
+        runs nested in them, although somebody deleted them.
         """
         trash: dict[str, dict[str, Run]] = {experiment_id: {} for experiment_id in experiment_ids}
         for run in self._reader.runs_in(experiment_ids, view="DELETED_ONLY"):
@@ -301,6 +320,8 @@ class LiveEvidence:
                 undo[experiment_id]["registered"] = {
                     i: list(behind[i].chain) for i in sorted(behind)
                 }
+            if children := self.dependents.children_of(others):
+                undo[experiment_id]["children"] = children
         return undo
 
     def has_planned_runs(self, experiment_id: str) -> bool:
@@ -381,6 +402,7 @@ class LiveEvidence:
             registered_models=registry.models,
             model_versions=registry.versions,
             foreign_versions=registry.foreign_versions,
+            foreign_models=registry.foreign_models,
             logged_models=registry.logged_models,
             workspace=self._workspace,
         )
@@ -389,7 +411,7 @@ class LiveEvidence:
         """Return the current references of traces to runs.
 
         New assessments cannot be searched, so all traces are read each time.  If that takes long,
-        it is done less often: at most a tenth of the time.
+        it is done less often: at most half of the time.
 
         Args:
             older_than_s: do not read them again within this number of seconds.

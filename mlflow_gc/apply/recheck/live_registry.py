@@ -5,8 +5,8 @@ five forms).  So all versions are read once, and again those of models whose rec
 creating a version sets the registered model's ``last_updated_timestamp`` and adds the version to
 its ``latest_versions`` (2.3.0 to 3.18.0).
 
-Time stamps only tell how far to read the list of models, newest first, and implausible ones do not
-end the search: one model with a time stamp in the future says nothing about the others.  A server
+Timestamps only tell how far to read the list of models, newest first, and implausible ones do not
+end the search: one model with a timestamp in the future says nothing about the others.  A server
 whose clock is behind sorts its changes among old models; if the registry has more than a page,
 those are found by :meth:`RegistryView.reread`.
 """
@@ -64,6 +64,11 @@ class RegistryView:
         """Versions of the other workspaces."""
         return tuple(version for other in self._others for version in other.versions.values())
 
+    @property
+    def foreign_models(self) -> tuple[RegisteredModel, ...]:
+        """Registered models of the other workspaces."""
+        return tuple(model for other in self._others for model in other.models.values())
+
     def refreshed(self) -> RegistryView:
         """Return the current registry; changed models are read again.
 
@@ -79,7 +84,7 @@ class RegistryView:
         return fresh
 
     def reread(self) -> RegistryView:
-        """Return the current registry, read again completely, regardless of time stamps.
+        """Return the current registry, read again completely, regardless of timestamps.
 
         Raises:
             ServerError: the registry cannot be read.
@@ -108,7 +113,7 @@ class RegistryView:
                 if model != self.models.get(model.name):
                     touched[model.name] = None
                 self.models[model.name] = model
-                # The whole page, because it was read anyway; and PostgreSQL sorts NULL time stamps
+                # The whole page, because it was read anyway; and PostgreSQL sorts NULL timestamps
                 # first.
                 stamp = model.last_updated_timestamp
                 if count >= _MODELS_A_PAGE and stamp is not None and stamp < since_ms:

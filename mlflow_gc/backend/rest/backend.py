@@ -328,9 +328,14 @@ class RestGateway:
             return [], None
         return self._tracking.page(found, "models", parse.logged_model)
 
-    def get_logged_model(self, model_id: str) -> LoggedModel | None:
+    def get_logged_model(
+        self, model_id: str, *, include_deleted: bool = False
+    ) -> LoggedModel | None:
         """One logged model; None on servers without them (before 3.0)."""
-        found = none_if_not_found(lambda: self._logged_models("GET", quote(model_id, safe="")))
+        path = quote(model_id, safe="")
+        # Servers before 3.10 ignore this.
+        params = {"allow_deleted": "true"} if include_deleted else {}
+        found = none_if_not_found(lambda: self._logged_models("GET", path, params=params))
         if found is None:
             return None
         return parse.logged_model(self._tracking.entity(found, "model"))

@@ -21,13 +21,16 @@ from mlflow_gc.domain.entities import (
     Inventory,
     LoggedModel,
     MetricHistory,
+    ModelVersion,
     Probe,
     ReadFrom,
+    RegisteredModel,
     Run,
     ServerInfo,
     with_histories,
 )
 from mlflow_gc.domain.run_content import content_digest
+from mlflow_gc.domain.source_references import logged_model_ids
 from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted
 from mlflow_gc.domain.traces import Traces, are_assessments_lost, named_runs
 from mlflow_gc.errors import Refused
@@ -80,11 +83,12 @@ class DatabaseReader:
         progress("experiments", len(experiments))
         runs: dict[str, Run] = {}
         unreadable = read_runs(self._snapshot, self._statements, wanted, runs, progress)
-        logged = self._logged_models()
-        progress("logged models", len(logged))
         here = self._workspace or DEFAULT_WORKSPACE
         versions = read_versions(self._snapshot, self._statements)
         own = versions.pop(here, {})
+        foreign = tuple(v for name in sorted(versions) for v in versions[name].values())
+        logged = self._logged_models([*own.values(), *foreign])
+        progress("logged models", len(logged))
         models = read_models(self._snapshot, self._statements, here, own.values())
         progress("registered models", len(models))
         progress("model versions", len(own))
@@ -99,7 +103,8 @@ class DatabaseReader:
             logged_models=logged,
             diagnostics=tuple(_unreadable_rows(experiments.values(), unreadable)),
             workspace=self._workspace,
-            foreign_versions=tuple(v for name in sorted(versions) for v in versions[name].values()),
+            foreign_versions=foreign,
+            foreign_models=tuple(self._models_elsewhere(here, versions)),
         )
 
     def read_inputs(
@@ -307,7 +312,23 @@ class DatabaseReader:
         )
         return {experiment.experiment_id: experiment for experiment in found}
 
-    def _logged_models(self) -> dict[str, LoggedModel]:
+    def _models_elsewhere(
+        self, here: str, versions: Mapping[str, Mapping[tuple[str, str], ModelVersion]]
+    ) -> Iterator[RegisteredModel]:
+        """Yield the registered models of other workspaces.
+
+        Args:
+            here: the workspace of the inventory.
+            versions: of the others, by workspace.
+        """
+        names = (name for (name,) in self._snapshot.read(self._statements.workspaces_of_models()))
+        for name in sorted({*names} - {here}):
+            of_it = versions.get(name, {}).values()
+            yield from read_models(self._snapshot, self._statements, name, of_it).values()
+
+    def _logged_models(self, versions: Iterable[ModelVersion]) -> dict[str, LoggedModel]:
+        """Return logged models that exist or that a version names (see :func:`read_logged_models_of`)."""
+        named = {model_id for version in versions for model_id in logged_model_ids(version)}
         tags = _tags(self._snapshot.read(self._statements.logged_model_tags()))
         measured_by: dict[str, list[str]] = {}
         for model_id, run_id in self._snapshot.read(self._statements.logged_model_metrics()):
@@ -324,7 +345,16 @@ class DatabaseReader:
                 metric_run_ids=tuple(sorted(measured_by.get(model_id, ()))),
                 creation_time=created,
             )
-            for model_id, experiment_id, source_run_id, artifact_location, created, updated in rows
+            for (
+                stage,
+                model_id,
+                experiment_id,
+                source_run_id,
+                artifact_location,
+                created,
+                updated,
+            ) in rows
+            if stage != "deleted" or model_id in named
         }
 
 

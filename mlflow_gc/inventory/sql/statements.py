@@ -215,7 +215,7 @@ class Statements:
         return self._by_run(rows, _tags.run_uuid, active_only=active_only)
 
     def run_times(self, *, active_only: bool) -> ByRun:
-        """Run id, time stamps of the oldest and the newest metric."""
+        """Run id, timestamps of the oldest and the newest metric."""
         rows = select(
             _metrics.run_uuid, func.min(_metrics.timestamp), func.max(_metrics.timestamp)
         ).group_by(_metrics.run_uuid)
@@ -229,7 +229,7 @@ class Statements:
         return self._by_run(rows, _metrics.run_uuid, active_only=active_only)
 
     def histories(self, run_ids: Collection[str]) -> Rows:
-        """Run id, number of metric values at any step, time stamps of oldest and newest.
+        """Run id, number of metric values at any step, timestamps of oldest and newest.
 
         The table of all values is a hundred times larger than the others: only for some runs.
         """
@@ -356,15 +356,16 @@ class Statements:
     # -- logged models -------------------------------------------------------------------------
 
     def logged_models(self) -> Rows:
-        """Logged models that are not deleted."""
+        """Logged models, deleted ones included."""
         return select(
+            _logged.lifecycle_stage,
             _logged.model_id,
             _logged.experiment_id,
             _logged.source_run_id,
             _logged.artifact_location,
             _logged.creation_timestamp_ms,
             _logged.last_updated_timestamp_ms,
-        ).where(_logged.lifecycle_stage != _DELETED, self._is_here(_logged.experiment_id))
+        ).where(self._is_here(_logged.experiment_id))
 
     def logged_model_tags(self) -> Rows:
         """Id, key, value."""
@@ -375,6 +376,11 @@ class Statements:
         return select(_logged_metrics.model_id, _logged_metrics.run_id).distinct()
 
     # -- the model registry, of all workspaces ---------------------------------------------------
+
+    @staticmethod
+    def workspaces_of_models() -> Rows:
+        """Names of the workspaces that have registered models."""
+        return select(_models.workspace).distinct()
 
     @staticmethod
     def models(workspace: str) -> Rows:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlflow_gc.domain.kinds import KINDS
-from mlflow_gc.render.common import budget
+from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Notice, Part
 from mlflow_gc.render.common.lines import NAME
 from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row
@@ -26,7 +26,8 @@ def check(found: Json, *, most_bytes: int | None = budget.DEFAULT) -> str:
         most_bytes: maximum size, lists are truncated to fit; None for no limit.
     """
     plan = found["plan"]
-    last = f"plan_id {code(plan['plan_id'])}, checked at {found['checked_at']}\n"
+    policy = inline(policy_sentences.source(plan["policy_source"]), most=_SENTENCE)
+    last = f"{policy}\n\nplan_id {code(plan['plan_id'])}, checked at {found['checked_at']}\n"
     return budget.fit([*_top(found), *_tables(found), last], most_bytes)
 
 

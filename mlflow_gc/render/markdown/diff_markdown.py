@@ -22,6 +22,7 @@ from mlflow_gc.render.terminal.diff_text import (
     change,
     comparison_warnings,
     format_value,
+    policy_files,
     refused,
     why_new,
     why_not,
@@ -92,6 +93,7 @@ def _bottom(
 ) -> str:
     base, after = changes["base"], changes["head"]
     lines = [
+        *(inline(sentence, most=_SENTENCE) for sentence in policy_files(changes)),
         f"Before: plan_id {code(base['plan_id'])}, as of {base['as_of']}",
         f"After: plan_id {code(after['plan_id'])}, as of {after['as_of']}",
     ]

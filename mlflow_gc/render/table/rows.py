@@ -41,15 +41,26 @@ COLUMNS = {
     "source_run_id": "the run that a model version to delete came from, as its creator said",
     "source": "where the files of a model version to delete are",
     "description": "description of a model version or registered model to delete",
-    "plan_id": "digest of the plan: what gets approved",
+    "plan_id": "digest of the plan: what gets approved; empty if the file was edited",
+    "policy_file": "the policy file that the plan was made with; empty for the defaults",
 }
 """All columns in their order, with descriptions."""
 
 
-def rows(plan: Plan) -> Iterator[Row]:
-    """Yield a row for each entity of a plan: kind by kind, deleted before protected."""
+def rows(plan: Plan, *, is_genuine: bool = True) -> Iterator[Row]:
+    """Yield a row for each entity of a plan: kind by kind, deleted before protected.
+
+    Args:
+        plan: a valid plan.
+        is_genuine: whether its ``plan_id`` matches its content.
+    """
     names = _experiment_names(plan)
-    common = dict.fromkeys(COLUMNS) | {"plan_id": plan["plan_id"]}
+    source = plan.get("policy_source")
+    common = dict.fromkeys(COLUMNS) | {
+        # An edited file contains the id of another plan, which must not be approved.
+        "plan_id": plan["plan_id"] if is_genuine else None,
+        "policy_file": source["path"] if source else None,
+    }
     for kind in KINDS:
         for entity in deletions_of(plan, kind):
             details = _of_deletion(kind, entity, plan["as_of"])

@@ -30,12 +30,12 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 _RISKY = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
-def csv_pieces(plan: Plan) -> Iterator[bytes]:
+def csv_pieces(plan: Plan, *, is_genuine: bool = True) -> Iterator[bytes]:
     """Yield a plan as CSV: RFC 4180, a header, UTF-8 with a byte order mark."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, dialect="excel", strict=True)
     writer.writerow(COLUMNS)
-    all_rows = rows(plan)
+    all_rows = rows(plan, is_genuine=is_genuine)
     byte_order_mark = "\ufeff"
     while True:
         writer.writerows(
@@ -50,9 +50,9 @@ def csv_pieces(plan: Plan) -> Iterator[bytes]:
         buffer.truncate()
 
 
-def ndjson_pieces(plan: Plan) -> Iterator[bytes]:
+def ndjson_pieces(plan: Plan, *, is_genuine: bool = True) -> Iterator[bytes]:
     """Yield a plan as JSON lines, an object with all columns for each entity."""
-    all_rows = rows(plan)
+    all_rows = rows(plan, is_genuine=is_genuine)
     while piece := "".join(map(_line, islice(all_rows, _AT_ONCE))):
         yield piece.encode()
 

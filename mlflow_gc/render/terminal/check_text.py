@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.grouped import grouped
 from mlflow_gc.render.common.lines import counted, line, table
 from mlflow_gc.render.terminal.diff_text import STDIN, change, without_echoes
@@ -53,6 +54,7 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
     line(console, "")
     for sentence in problems(found):
         line(console, sentence, "bold red")
+    line(console, policy_sentences.source(found["plan"]["policy_source"]))
     line(console, f"Plan {path}  {found['plan']['plan_id']}")
     if path == STDIN:
         return

@@ -17,6 +17,7 @@ from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.preconditions import DIGESTS
 from mlflow_gc.plan.verification import Applicability
+from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.grouped import grouped
 from mlflow_gc.render.common.lines import counted, line, table
@@ -71,6 +72,8 @@ def diff(
     line(console, f"From {base} to {head} of {changes['head']['tracking_uri']}", "bold")
     for sentence, style in comparison_warnings(changes):
         line(console, sentence, style)
+    for sentence in policy_files(changes):
+        line(console, sentence)
     for title, fields in (("server", "server"), ("policy", "policy"), ("plan", "state")):
         for field in without_echoes(changes[fields]):
             line(console, f"! {title} {change(field, everything=everything)}", "yellow")
@@ -84,6 +87,15 @@ def diff(
     _changed(changes, console, everything=everything)
     _protected(changes, console, everything=everything)
     _next(changes, later, console, head, server)
+
+
+def policy_files(changes: dict[str, Any]) -> list[str]:
+    """Return the policy file of the later plan, and that of the earlier one if it differs."""
+    before, after = (changes[side]["policy_source"] for side in ("base", "head"))
+    sentences = [policy_sentences.source(after)]
+    return (
+        sentences if before == after else [f"Before: {policy_sentences.source(before)}", *sentences]
+    )
 
 
 def comparison_warnings(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:

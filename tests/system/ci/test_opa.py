@@ -71,24 +71,25 @@ def test_too_much_that_cannot_be_undone(count: int, denied: bool, document: dict
 
 @pytest.mark.parametrize("name", ["prod", "Production-2", "prod/fraud", "prod_x"])
 def test_production(name: str, bench: Bench) -> None:
-    """Once for each experiment, whether it goes itself or its runs."""
+    """Once for each experiment, whether the plan deletes it or its runs."""
     world = bench.world
     world.bulk_runs(world.experiment(name, age=FRESH), 3)
     world.bulk_runs(world.experiment(f"{name} too", age=OLD), 2)
     deny, _ = judge(bench.report().document)
     names = [name] if name == "prod" else [name, f"{name} too"]
     assert deny == {
-        f"Something of the production experiment {json.dumps(each)} would go." for each in names
+        f"The plan deletes the production experiment {json.dumps(each)} or runs in it."
+        for each in names
     }
 
 
 def test_a_registry_that_nobody_saw(document: dict[str, Any]) -> None:
-    """Old versions, and not one is kept for an alias."""
+    """Stale versions, and not one is protected by an alias."""
     document["protected"]["model_versions"] = []
     document["protected"]["runs"] = []
     deny, warn = judge(document)
     assert not deny
-    assert warn == {"Nothing is kept for: alias, registered_model"}
+    assert warn == {"Nothing is protected by: alias, registered_model"}
     document["summary"]["model_versions"]["stale"] = 0
     assert judge(document)[1] == set()
 

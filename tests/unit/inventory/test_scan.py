@@ -18,6 +18,7 @@ from unit.worlds import OLD, POLICY, SERVER, a_run, an_experiment, as_lists
 
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.backend.rest import json_parser
+from mlflow_gc.domain.entities import MetricHistory
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.inventory import run_scanner
 from mlflow_gc.inventory.lookup import runs_by_id
@@ -108,6 +109,15 @@ class Fake:
     def get_run(self, run_id, wanted=None):
         """As the search finds it."""
         return json_parser.run(_run_json(self.runs[run_id]), wanted)
+
+    def metric_histories(self, run_ids, _key):
+        """What the search shows is all there ever was."""
+        stamps = {
+            run_id: [t for t in (run.oldest_metric_time, run.newest_metric_time) if t is not None]
+            for run_id, run in self.runs.items()
+            if run_id in run_ids
+        }
+        return {i: MetricHistory(len(t), min(t), max(t)) for i, t in stamps.items() if t}
 
     def other_workspaces(self):
         """There are none."""
@@ -234,7 +244,7 @@ class Fake:
         ]
         return self._page(rows, token)
 
-    def get_logged_model(self, model_id):
+    def get_logged_model(self, model_id, *, include_deleted=False):
         model = self.found.logged_models.get(model_id)
         return self._logged_model(model) if model else None
 

@@ -1148,11 +1148,13 @@ def test_mistakes_name_their_rule_and_the_key_that_was_meant_a_line_each(refused
         "- {name: sandboxes, match: {experimant: 'a*'}}\n"
         "- {name: nightly, match: {user: a}, tll: 3d}\n"
         "- {match: {user: a}}\n"
+        "- {name: scratch, ttl: 3d}\n"
     )
-    first, second, third = problem.split("\n")
+    first, second, third, fourth = problem.split("\n")
     assert "line 3: rule 'sandboxes': unknown key 'match.experimant' (did you mean 'exper" in first
     assert "line 4: rule 'nightly': unknown key 'tll' (did you mean 'ttl'?" in second
     assert "line 5: rules.2 needs 'name'" in third
+    assert "line 6: rule 'scratch': needs 'match'" in fourth
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def test_the_whole_picture():
     lines = _lines(_shown(BASE, HEAD))
     expected = f"""\
 From b.json to h.json of http://mlflow:5000
+No policy file; the defaults apply.
 to delete       before  after  new  withdrawn  changed
 experiments          0      0    0          0        0
 runs                 3      4    2          1        1
