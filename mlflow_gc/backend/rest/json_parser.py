@@ -151,7 +151,7 @@ def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, Metri
     for entry in entries:
         ms = _time(entry, "timestamp")
         if ms is None:
-            raise _invalid_response("a metric without timestamp")
+            raise _invalid_response("a metric without time stamp")
         key = run_id or _key(entry, "run_id", "metric")
         values, oldest, newest = found.get(key, (0, ms, ms))
         found[key] = MetricHistory(values + 1, min(oldest, ms), max(newest, ms))
