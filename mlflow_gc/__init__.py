@@ -46,7 +46,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Offline commands, and ``import mlflow_gc`` itself, pay for nothing that they do not use.
+    # Lazy imports: offline commands and ``import mlflow_gc`` load only what they use.
     if name in __all__:
         from mlflow_gc import api
 

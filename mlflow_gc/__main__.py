@@ -1,6 +1,6 @@
-"""Entry point: runs the command line and turns every outcome into an exit code.
+"""Entry point: runs the command line and converts every outcome to an exit code.
 
-The one place where errors become text: no traceback for anything a user can cause.
+The only place where errors become text: no traceback for anything a user can cause.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Interrupted(BaseException):
 
 
 def main() -> None:
-    """Run ``mlflow-gc`` as a process, and exit: what concerns the whole process is done here."""
+    """Run ``mlflow-gc`` as a process, and exit: process-wide settings are made here."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     _filter_streams()
     for name in [n for n in os.environ if n.startswith("MLFLOW_") and not os.environ[n].strip()]:
-        # MLflow would take the blank of an unset variable for a value; see settings.resolve.
+        # MLflow takes a blank variable for a value; see settings.resolve.
         del os.environ[name]
     # Read when MLflow is imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _filter_streams() -> None:
-    """Let nothing that this process prints show a secret: not even the traceback of a defect."""
+    """Hide secrets in all output of this process, tracebacks of bugs included."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, FilteredStream):
@@ -57,29 +57,29 @@ def _interrupt(signum: int, _frame: FrameType | None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; nothing of it is left behind in this process.
+    """Run one command and return its exit code, without side effects on this process.
 
     Args:
-        arguments: what follows ``mlflow-gc`` on the command line.
+        arguments: the command line after ``mlflow-gc``.
     """
     from mlflow_gc.cli.session import Session
 
     invocation.started(sys.argv, sys.orig_argv)
     keep_environment_secret(os.environ)
     session = Session()
-    code: int = ExitCode.ERROR  # of a defect, which Python shows with its traceback
+    code: int = ExitCode.ERROR  # for a bug, which Python reports with a traceback
     try:
         code = _exit_code(list(arguments), session)
     finally:
         session.end(code)
-        # Large readers freeze what they read, to spare Python's collector the walk.
+        # Large readers freeze objects for the garbage collector.
         gc.unfreeze()
     return code
 
 
 @cache
 def _command() -> Callable[..., object]:
-    """Return all commands; Typer would make them anew for each, which takes longer than most run."""
+    """Return all commands, cached: Typer would rebuild them for each call, which is slow."""
     import typer
 
     from mlflow_gc.cli import app
@@ -92,17 +92,17 @@ def _exit_code(arguments: list[str], session: Session) -> int:
 
     from mlflow_gc.cli.output import print_message
 
-    # UsageError, in every version; Typer brings a Click of its own or uses Click's.
+    # UsageError, in every version; Typer vendors Click or imports it.
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
         code = _command()(arguments, prog_name="mlflow-gc", standalone_mode=False, obj=session)
-        # Python flushes stdout at exit, when nobody could catch a full disk.
+        # Flush now: at exit Python could not report a full disk.
         sys.stdout.flush()
     except usage_error as error:
         return _print_usage(error)
     except typer.Exit as leave:
         return int(leave.exit_code)
-    except SystemExit as end:  # Click ends the process itself when a shell asks for completions
+    except SystemExit as end:  # Click exits itself for shell completion
         return end.code if isinstance(end.code, int) else ExitCode.OK
     except typer.Abort:
         return ExitCode.SIGINT
@@ -118,7 +118,7 @@ def _exit_code(arguments: list[str], session: Session) -> int:
         print_message("Stopped.")
         return 128 + stopped.signum
     except BrokenPipeError:
-        # The reader (head, less) has seen enough.
+        # The reader (head, less) closed the pipe.
         _silence_stdout()
         return ExitCode.OK
     except OSError as error:
@@ -131,7 +131,7 @@ def _exit_code(arguments: list[str], session: Session) -> int:
 
 
 def _print_usage(error: Any) -> int:
-    """Print what is wrong with the command line, or help where there is no command at all.
+    """Print a usage error, or help if there is no command at all.
 
     Args:
         error: Click's ``UsageError``.
@@ -139,7 +139,7 @@ def _print_usage(error: Any) -> int:
     from mlflow_gc.cli.output import print_message
 
     context = error.ctx
-    if type(error).__name__ == "NoArgsIsHelpError":  # Click 8.2; before that it was no error
+    if type(error).__name__ == "NoArgsIsHelpError":  # since Click 8.2
         sys.stdout.write(context.get_help() + "\n")
         return ExitCode.USAGE
     print_message(f"Error: {error.format_message()}")
@@ -149,7 +149,7 @@ def _print_usage(error: Any) -> int:
 
 
 def _silence_stdout() -> None:
-    """Point stdout at nothing, so that the flush at exit does not fail a second time."""
+    """Redirect stdout to nowhere, so that the flush at exit does not fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

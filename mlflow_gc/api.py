@@ -1,10 +1,10 @@
 """The public Python API: what the command line does, for notebooks, tasks and services.
 
-Nothing here prints, ends the process or asks; who wants to know how far a call is hands in a
+Nothing here prints, exits or prompts; for progress pass a
 :class:`~mlflow_gc.workflows.reporter.Listener`.  Every error that a user can cause is a
 :class:`~mlflow_gc.errors.GcError` with ``message``, ``hint`` and ``exit_code``.
 
-Settings that are left out come from where the command line takes them: ``MLFLOW_TRACKING_URI``,
+Missing settings are resolved as for the command line: ``MLFLOW_TRACKING_URI``,
 ``MLFLOW_TRACKING_TOKEN`` and the others (docs/reference/settings).
 """
 
@@ -48,11 +48,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Server:
-    """Where a tracking server and its registry are; what is None comes from the environment.
+    """A tracking server and its registry; None values come from the environment.
 
     Attributes:
         tracking_uri: of the tracking server, or of its database.
-        registry_uri: of the model registry, where that is another one.
+        registry_uri: of the model registry, if it is another server.
         workspace: of the server (MLflow 3.10 and newer).
         backend_store_uri: of the database behind the server; plans are read from it.
         max_parallel: maximum number of concurrent requests.
@@ -67,14 +67,14 @@ class Server:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of each entity.
+    """The outcome of each entity.
 
     Attributes:
         counts: number of entities by (kind, outcome): ``("run", "deleted")``,
             ``("experiment", "restored")``, ``("run", "skipped:changed")``, ``("run", "failed")``.
         untouched: for each entity that was skipped or failed, its record as in the journal.
-        notes: what is done, but not as it was; one sentence each.
-        journal: where all of it is written down; None after a dry run.
+        notes: entities that were not restored exactly as before; one sentence each.
+        journal: path of the journal; None after a dry run.
         is_complete: nothing failed, was forbidden or was left out because of a signal.
     """
 
@@ -101,16 +101,16 @@ def report(
         server: the server or its URI.
         policy: the policy file; by default ``mlflow-gc.yml`` in the working directory, if there is
             one.
-        no_policy: use no policy file, wherever there is one.
+        no_policy: use no policy file, even if there is one.
         ttl_days: age in whole days from which an entity is stale.
-        as_of: count ages from this moment instead of now (RFC 3339, UTC); such a plan is a forecast
+        as_of: count ages from this time instead of now (RFC 3339, UTC); such a plan is a forecast
             and cannot be applied.
-        accept_partial_view: the account does not see everything, and that is all right.
-        listener: told what happens meanwhile.
+        accept_partial_view: accept that the account does not see everything.
+        listener: receives the progress.
 
     Returns:
-        The plan.  Whether it may be applied stands in ``plan["applyable"]``, and why not in
-        ``plan["diagnostics"]``.
+        The plan.  ``plan["applyable"]`` tells whether it may be applied, ``plan["diagnostics"]``
+        why not.
 
     Raises:
         UsageProblem: an argument, a setting or the policy cannot be used.
@@ -134,11 +134,11 @@ def report(
 
 
 def load_plan(path: Path | str) -> Plan:
-    """Read a plan, and make sure that nobody changed it.
+    """Read a plan, and verify that it was not edited.
 
     Raises:
-        GcError: no such file, or no plan.
-        Refused: it was edited, or is of a newer major version.
+        GcError: The file is missing, or not a plan.
+        Refused: It was edited, or has a newer major version.
     """
     from mlflow_gc.plan.verification import load_plan as load
     from mlflow_gc.plan.verification import verify
@@ -152,22 +152,24 @@ def save_plan(plan: Plan, path: Path | str) -> None:
     """Write a plan, byte for byte as ``mlflow-gc report`` does.
 
     Raises:
-        Refused: the file is something else than a plan.
-        GcError: it cannot be written.
+        Refused: The file exists and is not a plan.
+        GcError: It cannot be written.
     """
-    from mlflow_gc.plan.builder import MARKS
+    from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
 
-    refuse_overwriting(Path(path), MARKS, "a plan")
+    refuse_overwriting(Path(path), SIGNATURES, "a plan")
     write(pieces(plan), Path(path))
 
 
 def diff(base: Plan, head: Plan) -> dict[str, Any]:
-    """Return what changed from one plan to another as a document (``mlflow-gc schema diff``)."""
+    """Return the difference between two plans as a document (``mlflow-gc schema diff``)."""
     from mlflow_gc.plan.diff import diff_plans
-    from mlflow_gc.plan.verification import distrust
+    from mlflow_gc.plan.verification import file_problems
 
-    edited = [any(not doubt.is_genuine for doubt in distrust(plan)) for plan in (base, head)]
+    edited = [
+        any(not problem.is_genuine for problem in file_problems(plan)) for plan in (base, head)
+    ]
     return diff_plans(base, head, edited=(edited[0], edited[1]))
 
 
@@ -183,17 +185,17 @@ def prune(
     """Delete what a saved plan lists; each entity is re-checked immediately before.
 
     Args:
-        plan: the file.  A plan is applied from a file, so that there is one to look at afterwards.
+        plan: the file.  A plan is applied from a file, so that it can be reviewed afterwards.
         server: the server or its URI.
-        expect: the ``plan_id`` that was approved; any other one is refused.
-        journal: where the journal goes; by default beside the plan.
-        dry_run: do everything but the deletes.
-        listener: told what happens meanwhile.
+        expect: the approved ``plan_id``; any other one is refused.
+        journal: path of the journal; by default next to the plan.
+        dry_run: do everything but the deletions.
+        listener: receives the progress.
 
     Raises:
         Refused: the plan may not be applied, or not here, and nothing was touched.
         UsageProblem: an argument or a setting cannot be used.
-        GcError: it ended early; what was done is in the journal, and the same call goes on.
+        GcError: It ended early; the journal has what was done, and the same call continues.
     """
     from mlflow_gc.apply.journal.file import default_path, journal_path
     from mlflow_gc.plan.verification import verify_applyable
@@ -261,21 +263,21 @@ def restore(
     dry_run: bool = False,
     listener: Listener | None = None,
 ) -> Outcome:
-    """Bring back the runs and experiments that a prune deleted, from its journal.
+    """Restore the runs and experiments that a prune deleted, from its journal.
 
     Args:
         journal: the file that the prune wrote.
         server: the server or its URI.
-        only: kinds (``runs``) or ids to restore; everything when empty.
-        keep: set the keep tag on what comes back, so that the next prune retains it.
-        expect: the ``plan_id`` that the journal has to be of; any other one is refused.
-        dry_run: look at everything, change nothing.
-        listener: told what happens meanwhile.
+        only: kinds (``runs``) or ids to restore; empty for all.
+        keep: set the keep tag on restored entities, so that the next prune retains them.
+        expect: the required ``plan_id`` of the journal; any other one is refused.
+        dry_run: read everything, change nothing.
+        listener: receives the progress.
 
     Raises:
         Refused: the journal is of another plan or server.
-        UsageProblem: ``only`` names what the journal does not say was deleted.
-        GcError: it ended early; the same call goes on.
+        UsageProblem: ``only`` names an entity that was not deleted by the journal.
+        GcError: It ended early; the same call continues.
     """
     from mlflow_gc.workflows.restore import Restore
 
@@ -288,7 +290,7 @@ def restore(
         raise ended.fatal
     return Outcome(
         dict(ended.counts),
-        ended.kept,
+        ended.not_restored,
         ended.notes,
         None if dry_run else undoing.own_journal,
         not (ended.is_incomplete or ended.signum),
@@ -301,7 +303,7 @@ def _reporter(listener: Listener | None) -> Reporter:
 
 @contextmanager
 def _opened(server: Server | str | None, reporter: Reporter) -> Iterator[Gateway]:
-    """Open a server, and leave nothing of it behind in this process.
+    """Open a server, and clean up afterwards.
 
     Raises:
         UsageProblem: a setting cannot be used.
@@ -323,6 +325,6 @@ def _opened(server: Server | str | None, reporter: Reporter) -> Iterator[Gateway
     finally:
         if (connections := sys.modules.get("mlflow_gc.backend.rest.connections")) is not None:
             connections.close_session()
-        # Large readers freeze what they read, to spare Python's collector the walk.
+        # Large readers freeze objects for the garbage collector.
         if not frozen_before:
             gc.unfreeze()

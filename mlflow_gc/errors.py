@@ -1,7 +1,7 @@
 """Errors for people, and the exit codes they end in.
 
 Everything a user can cause is raised as a :class:`GcError`; ``mlflow_gc.__main__`` is the one
-place that turns it into text on stderr and a process exit code.
+place that converts it to text on stderr and a process exit code.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LONGEST = 900
 
 
 def _cut(message: str) -> str:
-    """Shorten what quotes too much of a file or server; beginning and end say the most."""
+    """Truncate the middle of a message that quotes too much of a file or server."""
     if len(message) <= _LONGEST:
         return message
     return f"{message[: _LONGEST - 200]} ... {message[-150:]}"
@@ -48,13 +48,13 @@ class GcError(Exception):
     Attributes:
         message: one or a few sentences that name the entity, file or setting.
         hint: the next step for the person who reads it, or None.
-        exit_code: what the process exits with.
+        exit_code: exit code of the process.
     """
 
     exit_code: ExitCode = ExitCode.ERROR
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        # Before it is cut, which may leave a part of a secret.
+        # Before truncation, which may leave a part of a secret.
         self.message = _cut(hide(message))
         super().__init__(self.message)
         self.hint = hide(hint) if hint else hint

@@ -1,7 +1,7 @@
-"""How this program was started, and the commands that it prints for people to go on with.
+"""How this program was started, and the next commands that it prints for people.
 
-A printed command can be pasted as it stands: it names the program as it was started, and the
-server, registry and workspace that the environment of the one who reads it does not name anyway.
+A printed command can be pasted: it names the program as it was started, and the server, registry
+and workspace unless the environment of the reader already does.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Invocation:
     """One start of the program.
 
     Attributes:
-        program: the words that started it, without its arguments.
-        flags: what the flags of this command say about the server, by name of the parameter.
+        program: the command line that started it, without its arguments.
+        flags: options of this command about the server, by name of the parameter.
     """
 
     program: tuple[str, ...] = (NAME,)
@@ -50,7 +50,7 @@ _current: ContextVar[Invocation] = ContextVar("invocation", default=Invocation()
 
 
 def started(argv: Sequence[str], orig_argv: Sequence[str]) -> None:
-    """Remember how the program was started.
+    """Store how the program was started.
 
     Args:
         argv: of :mod:`sys`.
@@ -60,10 +60,10 @@ def started(argv: Sequence[str], orig_argv: Sequence[str]) -> None:
 
 
 def given(parameters: Mapping[str, Any]) -> None:
-    """Remember what the flags of the command say about the server.
+    """Store the options of the command about the server.
 
     Args:
-        parameters: of the command, by name; others than those about the server are left out.
+        parameters: of the command, by name; only those about the server are stored.
     """
     flags = {name: str(parameters[name]) for name in _CONNECTION if parameters.get(name)}
     _current.set(Invocation(_current.get().program, flags))
@@ -78,12 +78,12 @@ def _program(argv: Sequence[str], orig_argv: Sequence[str]) -> tuple[str, ...]:
     if Path(script).name != NAME:
         return (NAME,)  # from within another program
     found = shutil.which(NAME)
-    # By its name where a shell finds the same, else by its path.
+    # By name if a shell finds the same program, else by path.
     return (NAME,) if found and _is_same(found, script) else (_absolute(script),)
 
 
 def _absolute(word: str) -> str:
-    """Return a path that holds in every directory; a name without a path is looked up by the shell."""
+    """Return an absolute path; a name without a path is resolved by the shell."""
     return os.path.abspath(word) if os.sep in word else word  # noqa: PTH100 - keeps symbolic links
 
 
@@ -94,29 +94,30 @@ def _is_same(one: str, other: str) -> bool:
         return False
 
 
-def command(*words: str, server: Mapping[str, Any] | None = None, for_others: bool = False) -> str:
-    """Return a command line of this program as a shell takes it.
+def command(
+    *arguments: str, server: Mapping[str, Any] | None = None, for_others: bool = False
+) -> str:
+    """Return a command line of this program, quoted for a shell.
 
     Args:
-        words: the command and its arguments.
-        server: of the plan or journal that it is about; None where no such document is at hand.
-        for_others: for a page that people read on other machines, where no path of this one means
-            anything.
+        arguments: the command and its arguments.
+        server: of the plan or journal of the command; None without such a document.
+        for_others: for readers on other machines, on which paths of this one do not exist.
     """
     current = _current.get()
     own = current.program
     if for_others:
         own = ("python", "-m", _MODULE) if own[-1] == _MODULE else (NAME,)
-    line = [*own, *words]
-    if words and words[0] in _ON_A_SERVER:
+    line = [*own, *arguments]
+    if arguments and arguments[0] in _ON_A_SERVER:
         line += _connection(current.flags, server)
     return shlex.join(line)
 
 
 def file_argument(path: Path | str) -> str:
-    """Return a path as the argument of a command: never one that reads as an option.
+    """Return a path as the argument of a command, never readable as an option.
 
-    What came from stdin has no path: ``PLAN`` stands for it.
+    ``PLAN`` replaces the path of stdin.
     """
     text = str(path)
     if text == "-":
@@ -125,18 +126,18 @@ def file_argument(path: Path | str) -> str:
 
 
 def program() -> list[str]:
-    """Return the words that start this program again, in whichever directory."""
-    words = _current.get().program
-    if words == (NAME,) and not shutil.which(NAME):
+    """Return the command line that starts this program again, from any directory."""
+    started_by = _current.get().program
+    if started_by == (NAME,) and not shutil.which(NAME):
         return [sys.executable, "-m", _MODULE]
-    return list(words)
+    return list(started_by)
 
 
 def _connection(flags: Mapping[str, str], server: Mapping[str, Any] | None) -> list[str]:
     line: list[str] = []
     for name, setting in _CONNECTION.items():
         value = flags.get(name) or _of_document(name, setting, server)
-        # Secrets are never part of a command; they come from where they came from before.
+        # Secrets are never part of a command; they are resolved as before.
         value = value and (value if name == "workspace" else redact_uri(value))
         if value and HIDDEN not in value:
             line += [str(setting.flag), value]
@@ -144,10 +145,10 @@ def _connection(flags: Mapping[str, str], server: Mapping[str, Any] | None) -> l
 
 
 def _of_document(name: str, setting: Setting, server: Mapping[str, Any] | None) -> str | None:
-    """Return what a document says and the environment does not, or None.
+    """Return a value of a document that the environment lacks, or None.
 
-    An address only where none is set and no token either: a file that somebody made must not lead
-    a credential to a server of their choice.
+    An address only if neither address nor token is set: an untrusted file must not direct a
+    credential to another server.
     """
     if server is None or not server.get(name):
         return None

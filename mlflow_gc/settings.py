@@ -23,17 +23,17 @@ from mlflow_gc.domain.redaction import (
 from mlflow_gc.errors import UsageProblem
 
 SECRETS_DIRECTORY = Path("/var/run/secrets/user_credentials")
-"""Where Anaconda Enterprise 5 mounts a user's secrets: one file each, named after the variable."""
+"""The directory of a user's secrets in Anaconda Enterprise 5: one file per variable."""
 
 DEFAULT_TTL_DAYS = 30
-_MAX_TTL_DAYS = 36_500  # a hundred years: more is a slip of the keyboard, not a policy
+_MAX_TTL_DAYS = 36_500  # a hundred years: more is a typing mistake
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its environment variable, its flag, what it means, and what counts without it.
+    """One setting: its environment variable, option, description and default.
 
-    ``default`` is in words, for people; what resolves the setting knows the value.
+    ``default`` is a text for people; the code that resolves the setting has the value.
     """
 
     variable: str
@@ -108,14 +108,14 @@ MAX_SHARE = Setting(
 
 @dataclass(frozen=True)
 class Value:
-    """A resolved setting: its text (None: nothing is set) and where it came from."""
+    """A resolved setting: its text (None if not set) and its origin."""
 
     setting: Setting
     text: str | None
     origin: str
 
     def describe(self) -> str:
-        """Return one line for ``-v``; a secret's value is never part of it."""
+        """Return one line for ``-v``; never with the value of a secret."""
         if self.text is None:
             shown = "not set"
         elif self.setting.is_secret:
@@ -135,13 +135,13 @@ def resolve(
     """Find the value of one setting.
 
     Args:
-        setting: which one.
-        flag_value: what the command line gave, or None.
+        setting: the setting.
+        flag_value: value of the option, or None.
         environ: the environment; the process's own when None.
         secrets_directory: where AE5 secret files are.
 
     Raises:
-        UsageProblem: the secret file exists and cannot be read, or a secret cannot be sent.
+        UsageProblem: The secret file exists and cannot be read, or a secret cannot be sent.
     """
     value = _found(
         setting, flag_value, os.environ if environ is None else environ, secrets_directory
@@ -152,7 +152,7 @@ def resolve(
         keep_uri_secret(value.text)
         return value
     keep_secret(value.text)
-    # A Kubernetes secret made with ``echo`` ends with a line break.
+    # A Kubernetes secret created with ``echo`` ends with a line break.
     text = value.text.strip()
     if not (text.isascii() and text.isprintable()):
         raise UsageProblem(
@@ -166,7 +166,7 @@ def resolve(
 def _found(
     setting: Setting, flag_value: str | None, environ: Mapping[str, str], secrets_directory: Path
 ) -> Value:
-    """Return the value of a setting as it is written."""
+    """Return the raw value of a setting."""
     if flag_value is not None:
         return Value(setting, flag_value, f"flag {setting.flag}")
     # anaconda-project refuses to run a command whose variable is empty, so the project file has
@@ -175,7 +175,7 @@ def _found(
         return Value(setting, environ[setting.variable], f"environment {setting.variable}")
     secret = secrets_directory / setting.variable
     try:
-        # AE5 and kubectl both like to end the file with a newline that is not part of the value.
+        # AE5 and kubectl often end the file with a newline that is not part of the value.
         text = secret.read_text(encoding="utf-8").rstrip("\r\n")
     except (FileNotFoundError, NotADirectoryError):
         return Value(setting, None, "default")
@@ -196,7 +196,8 @@ class Connection:
     """How to reach a server: every value with its origin.
 
     ``tracking_uri`` None means MLflow's own default; ``registry_uri`` None the tracking URI;
-    ``backend_store_uri`` None that a plan is read where it is applied; ``max_parallel`` is a whole
+    ``backend_store_uri`` None means that a plan is read over the tracking URI; ``max_parallel`` is
+    a whole
     number of at least 1.
     """
 
@@ -225,10 +226,10 @@ def resolve_connection(
     backend_store_uri: str | None = None,
     max_parallel: str | None = None,
 ) -> Connection:
-    """Resolve where the server is; the arguments are what the flags gave.
+    """Resolve the connection to the server; the arguments are values of options.
 
     Raises:
-        UsageProblem: a number is none; names where it came from.
+        UsageProblem: A number is invalid; with its origin.
     """
     return Connection(
         tracking_uri=resolve(TRACKING_URI, tracking_uri),
@@ -256,21 +257,21 @@ def _resolve_max_parallel(flag_value: str | None) -> Value:
 def requires_expect() -> bool:
     """Tell whether this machine applies saved plans only with ``--expect``.
 
-    Anything but a clear no requires it: whoever set the variable wanted it.
+    Any value except a clear no requires it: whoever set the variable wanted it.
     """
     value = resolve(REQUIRE_EXPECT)
     return value.text is not None and value.text.strip().lower() not in {"0", "false", "no"}
 
 
 def resolve_maximum(setting: Setting, *, most: int | None = None) -> int | None:
-    """Return what a plan may delete at most on this machine, or None where nothing is set.
+    """Return a limit for all plans on this machine, or None if not set.
 
     Args:
         setting: :data:`MAX_DELETIONS` or :data:`MAX_SHARE`.
-        most: the largest number that makes sense.
+        most: the largest valid number.
 
     Raises:
-        UsageProblem: it is no whole number; names where it came from.
+        UsageProblem: It is not a whole number; with its origin.
     """
     value = resolve(setting)
     if value.text is None:
@@ -286,7 +287,7 @@ def resolve_maximum(setting: Setting, *, most: int | None = None) -> int | None:
 
 
 def _is_whole(text: str) -> bool:
-    # int() would also take "1_0", "+5" and digits of other scripts; none of them is meant.
+    # int() would also accept "1_0", "+5" and digits of other scripts.
     return re.fullmatch(r"0{0,9}[1-9][0-9]{0,8}", text.strip(), re.ASCII) is not None
 
 
@@ -294,7 +295,7 @@ def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[in
     """Resolve the TTL in whole days (at least 1), with its origin.
 
     Raises:
-        UsageProblem: the value is not a whole number of at least 1; names where it came from.
+        UsageProblem: The value is not a whole number of at least 1; with its origin.
     """
     value = resolve(ENTITY_TTL, flag_value, **where)  # type: ignore[arg-type]  # passed through
     if value.text is None:
@@ -309,11 +310,12 @@ def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[in
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
-# Here a ":" need not come before a port (``s3://arn:aws:s3:...``, ``databricks://scope:key``).
+# In these a ":" need not precede a port (``s3://arn:aws:s3:...``, ``databricks://scope:key``).
 _COLON_SCHEMES = frozenset({"s3", "s3a", "s3n", "databricks", "databricks-uc", "uc", "models"})
 _HOST_AND_PORT = r"(?:\[[^\]@]*\]|[^:,\[\]]*)(?::[0-9]{0,5})?"
 _HOSTS_AND_PORTS = re.compile(rf"{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*")
-# A path or one of MLflow's own URIs (``models:/fraud@champion``): an "@" in it ends no login.
+# A path or one of MLflow's own URIs (``models:/fraud@champion``): an "@" in it does not end a
+# login.
 _PATH = re.compile(r"(?:(?:models|runs|mlflow-artifacts|dbfs|file):)?\.{0,2}/(?!/)[^:]*", re.DOTALL)
 
 
@@ -321,12 +323,14 @@ _SIGNS_OF_SECRETS = frozenset("@?#;%")
 
 
 def redact_uri(uri: str) -> str:
-    """Return the URI without user name, password and query values that may hold secrets.
+    """Return the URI without user name, password and query values that may be secret.
 
     ``postgresql://me:pw@db/mlflow?sslpassword=x`` becomes ``postgresql://db/mlflow``.  The part
-    before an ``@`` stays where it is no login (``abfss://container@account/path``).  Where it
-    cannot be told which ``@`` ends the login, or whether a ``:`` begins a port or a password,
-    nothing behind the scheme is shown: ``http://***``.
+    before an ``@`` is kept if it is not a login (``abfss://container@account/path``).  If the end
+    of the
+    login is ambiguous, or a ``:`` may begin a port or a password, everything after the scheme is
+    hidden:
+    ``http://***``.
     """
     if "://" not in uri and _SIGNS_OF_SECRETS.isdisjoint(uri):
         return uri
@@ -337,19 +341,19 @@ def redact_uri(uri: str) -> str:
     address, extra = split_query(rest)
     host, slash, path = address.partition("/")
     has_login = "@" in host and (kind not in CONTAINER_SCHEMES or ":" in host)
-    # SQLAlchemy takes a password with / or ? in it as it is: the login may end at a later @.
+    # SQLAlchemy accepts a password with / or ? in it: the login may end at a later @.
     if "@" in extra or ("@" in path and (has_login or ":" in address[: address.rindex("@")])):
         return f"{scheme}://{HIDDEN}"
     if has_login:
         host = host[host.rindex("@") + 1 :]
-    # http://me:pw, with the server forgotten.
+    # http://me:pw, without the server.
     if kind not in _COLON_SCHEMES and not _HOSTS_AND_PORTS.fullmatch(host):
         return f"{scheme}://{HIDDEN}"
     return f"{scheme}://{host}{slash}{path}".rstrip("/" if path else "")
 
 
 def _redact_text(text: str) -> str:
-    """Return what is no URI with an address: a path, ``models:/...``, or a slip (``me:pw@host``)."""
+    """Redact a text that is not a URI with an address: a path, ``models:/...``, ``me:pw@host``."""
     shown, extra = split_query(text)
     is_login = "@" in extra or ("@" in shown and not _PATH.fullmatch(shown))
     return HIDDEN if is_login else shown
@@ -358,17 +362,17 @@ def _redact_text(text: str) -> str:
 _LEFT_OUT = "(its words are left out: they may quote a password)"
 
 
-def without_secrets(words: str, uri: str) -> str:
-    """Return what a library or driver says about a URI, without the secrets of that URI.
+def without_secrets(message: str, uri: str) -> str:
+    """Return the message of a library or driver about a URI, without the secrets of the URI.
 
-    Drivers quote what they took for a host, a port or an option, and with a slip in the URI that
-    is a piece of the password.
+    Drivers quote parts that they parsed as host, port or option; with a mistake in the URI that may
+    be a part of the password.
     """
     login = re.split(r"[/?#]", uri.partition("://")[2], maxsplit=1)[0]
     if HIDDEN in redact_uri(uri) or login.count("@") > 1:
         return _LEFT_OUT
-    words = words.replace(uri, redact_uri(uri))
+    message = message.replace(uri, redact_uri(uri))
     for secret in sorted(secrets_of(uri, every_value=True), key=len, reverse=True):
         if len(secret) >= SHORTEST_SECRET:
-            words = words.replace(secret, HIDDEN)
-    return words
+            message = message.replace(secret, HIDDEN)
+    return message

@@ -1,4 +1,4 @@
-"""Marks: tags that announce on the thing itself when it may go, and take the announcement back."""
+"""Announcements: tags that tell when an entity may be deleted, and their withdrawal."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BATCH = 200
 
 @dataclass(frozen=True)
 class Change:
-    """One tag to write or to take away.
+    """One tag to set or to delete.
 
     Attributes:
         kind: ``experiment``, ``run``, ``model_version`` or ``registered_model``.
         entity_id: its id; ``name/version`` for a version.
-        value: when it may go, RFC 3339; None to take the mark away.
+        value: when it may be deleted, RFC 3339; None to withdraw the announcement.
     """
 
     kind: str
@@ -38,14 +38,14 @@ class Change:
 
 
 @dataclass
-class Marking:
-    """What marking has to do, and how it went.
+class Announcements:
+    """Announcements to write and to withdraw, and their outcomes.
 
     Attributes:
-        changes: tags to write and to take away.
-        counts: by (kind, what): ``marked``, ``standing``, ``unreadable``, ``unmarked``, ``gone``,
+        changes: tags to set and to delete.
+        counts: by (kind, outcome): ``marked``, ``unchanged``, ``unreadable``, ``unmarked``, ``gone``,
             ``failed``.
-        failures: (kind, id, words).
+        failures: (kind, id, message).
         fatal: why it ended early, or None.
     """
 
@@ -63,62 +63,64 @@ class _Entity:
     active_ms: int | None
     decision: Decision | None
     waits: bool
-    """Whether it is kept for its mark alone, or for the lack of one."""
+    """Whether only the grace period protects it."""
 
 
-def plan_marks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Marking:
-    """Return what has to be marked and unmarked.
+def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Policy) -> Announcements:
+    """Return the announcements to write and to withdraw.
 
     Args:
-        inventory: what the server holds.
+        inventory: all entities of the server.
         decisions: made with ``checks_announcements=False``.
-        policy: with a grace.
+        policy: with a grace period.
     """
-    marking = Marking()
+    announcements = Announcements()
     grace_ms = policy.grace_ms or 0
     value = format_ms(policy.as_of_ms + grace_ms)
-    heeding = decide(inventory, policy)
-    for entity in _entities(inventory, decisions, heeding):
-        goes = entity.decision is not None and entity.decision.verdict is Verdict.DELETE
-        is_marked = DELETE_AFTER in entity.tags
+    enforced = decide(inventory, policy)
+    for entity in _entities(inventory, decisions, enforced):
+        is_deleted = entity.decision is not None and entity.decision.verdict is Verdict.DELETE
+        is_announced = DELETE_AFTER in entity.tags
         after_ms = delete_after_ms(entity.tags, policy.zone)
-        if is_marked and after_ms is None:
-            # Its owner wrote something that nobody understands: it keeps, and is left alone.
-            marking.counts[entity.kind, "unreadable"] += 1
-        elif not goes and is_marked:
-            marking.changes.append(Change(entity.kind, entity.entity_id, None))
-        elif goes and (
+        if is_announced and after_ms is None:
+            # The owner wrote an invalid value: it protects the entity and is not changed.
+            announcements.counts[entity.kind, "unreadable"] += 1
+        elif not is_deleted and is_announced:
+            announcements.changes.append(Change(entity.kind, entity.entity_id, None))
+        elif is_deleted and (
             after_ms is None
             or is_outdated(after_ms, entity.active_ms, grace_ms)
             or (entity.waits and after_ms <= policy.as_of_ms)
         ):
-            marking.changes.append(Change(entity.kind, entity.entity_id, value))
-        elif goes:
-            marking.counts[entity.kind, "standing"] += 1
-    return marking
+            announcements.changes.append(Change(entity.kind, entity.entity_id, value))
+        elif is_deleted:
+            announcements.counts[entity.kind, "unchanged"] += 1
+    return announcements
 
 
-def plan_clearing(inventory: Inventory) -> Marking:
-    """Return what takes all marks away, readable or not."""
-    marked = (e for e in _entities(inventory, Decisions(), Decisions()) if DELETE_AFTER in e.tags)
-    return Marking([Change(e.kind, e.entity_id, None) for e in marked])
+def plan_withdrawals(inventory: Inventory) -> Announcements:
+    """Return the withdrawal of all announcements, valid or not."""
+    announced = (
+        e for e in _entities(inventory, Decisions(), Decisions()) if DELETE_AFTER in e.tags
+    )
+    return Announcements([Change(e.kind, e.entity_id, None) for e in announced])
 
 
-def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) -> Iterator[_Entity]:
-    """Yield all that can carry a mark; what is in the trash cannot be deleted again.
+def _entities(inventory: Inventory, decisions: Decisions, enforced: Decisions) -> Iterator[_Entity]:
+    """Yield all entities that can be announced; those in the trash cannot be deleted again.
 
     Args:
-        inventory: what the server holds.
-        decisions: marks aside.
-        heeding: decisions that heed marks.
+        inventory: all entities of the server.
+        decisions: without the grace period.
+        enforced: with the grace period.
     """
 
     def entity(kind: str, key: Any, entity_id: str, tags: Mapping[str, str], at: int) -> _Entity:
-        decided, heeded = (
+        decided, enforced_decision = (
             getattr(decisions, BY_NAME[kind].entries),
-            getattr(heeding, BY_NAME[kind].entries).get(key),
+            getattr(enforced, BY_NAME[kind].entries).get(key),
         )
-        waits = heeded is not None and heeded.reason is Reason.GRACE
+        waits = enforced_decision is not None and enforced_decision.reason is Reason.GRACE
         return _Entity(kind, entity_id, tags, at or None, decided.get(key), waits)
 
     def last_activity(run: Run) -> int:
@@ -142,26 +144,26 @@ def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) ->
         yield entity("registered_model", name, name, m.tags, at)
 
 
-def write_marks(
+def write_announcements(
     gateway: Gateway,
-    marking: Marking,
+    announcements: Announcements,
     stop: threading.Event,
     on_record: Callable[[Mapping[str, Any]], None],
 ) -> None:
-    """Write and take away the tags; what fails is counted and does not stop the others.
+    """Set and delete the tags; failures are counted and do not stop the others.
 
     Args:
         gateway: the server.
-        marking: gets the counts and failures.
-        stop: when set, no further batch begins.
-        on_record: called with what came of each, in the words of a journal's record.
+        announcements: gets the counts and failures.
+        stop: if set, no further batch begins.
+        on_record: called with the outcome of each, in the form of a journal's record.
     """
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
-        for batch in chunks(marking.changes, _BATCH):
-            if stop.is_set() or marking.fatal:
+        for batch in chunks(announcements.changes, _BATCH):
+            if stop.is_set() or announcements.fatal:
                 return
             for change, error in zip(batch, pool.map(_attempt(gateway), batch), strict=True):
-                on_record(_count(marking, change, error))
+                on_record(_count(announcements, change, error))
 
 
 def _attempt(gateway: Gateway) -> Any:
@@ -180,7 +182,7 @@ def _attempt(gateway: Gateway) -> Any:
 
 
 def _is_in_trash(gateway: Gateway, change: Change) -> bool:
-    """Tell whether a server refused a tag because what should carry it went meanwhile."""
+    """Tell whether a server refused a tag because the entity was deleted meanwhile."""
     try:
         if change.kind == "run":
             run = gateway.get_run(change.entity_id)
@@ -189,37 +191,39 @@ def _is_in_trash(gateway: Gateway, change: Change) -> bool:
             experiment = gateway.get_experiment(change.entity_id)
             return experiment is None or experiment.lifecycle_stage != "active"
     except ServerError:
-        pass  # nobody knows; the refusal of the tag is what is told
+        pass  # unknown; the refusal of the tag is reported
     return False
 
 
-def _count(marking: Marking, change: Change, error: ServerError | None) -> dict[str, Any]:
-    """Count what came of a change and return it as a record."""
+def _count(
+    announcements: Announcements, change: Change, error: ServerError | None
+) -> dict[str, Any]:
+    """Count the outcome of a change and return it as a record."""
     done = "unmarked" if change.value is None else "marked"
     record = {"kind": change.kind, "id": change.entity_id, "outcome": done, "reason": None}
     if error is None:
-        marking.counts[change.kind, done] += 1
+        announcements.counts[change.kind, done] += 1
     elif error.failure is Failure.NOT_FOUND:
-        # It, or its mark, went meanwhile.
-        marking.counts[change.kind, "gone"] += 1
+        # The entity, or its tag, was deleted meanwhile.
+        announcements.counts[change.kind, "gone"] += 1
         record |= {"outcome": "skipped", "reason": "gone"}
     else:
-        marking.counts[change.kind, "failed"] += 1
-        marking.failures.append((change.kind, change.entity_id, error.message))
+        announcements.counts[change.kind, "failed"] += 1
+        announcements.failures.append((change.kind, change.entity_id, error.message))
         record |= {"outcome": "failed", "detail": error.message}
         if error.failure in ABORT_ON:
-            marking.fatal = error
+            announcements.fatal = error
     return record
 
 
 def dry_counts(
     changes: Sequence[Change], on_record: Callable[[Mapping[str, Any]], None] = lambda _record: None
 ) -> Counter[tuple[str, str]]:
-    """Return the counts as if all changes had been made.
+    """Return the counts as if all changes were made.
 
     Args:
-        changes: what would be done.
-        on_record: called with what would come of each.
+        changes: changes of a dry run.
+        on_record: called with the outcome of each.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for change in changes:

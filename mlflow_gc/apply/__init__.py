@@ -1,1 +1,1 @@
-"""Applying a plan: the re-check, the deletions, the journal, the undo."""
+"""Applying a plan: the re-check, the deletions, the journal, the restore."""

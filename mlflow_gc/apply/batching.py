@@ -8,22 +8,21 @@ from mlflow_gc.plan.document import E, ExperimentEntry, RunEntry
 from mlflow_gc.retention.run_trees import nested_order
 
 BATCH = 100
-"""How many entities are re-checked together; of runs only at first, see :func:`next_size`."""
+"""Number of entities that are re-checked together; for runs see :func:`next_size`."""
 _LARGEST_BATCH = 500
 _RUNS_OF_A_BATCH = 2000
-"""Of experiments: their runs lie in the trash by then, and all of these are read."""
+"""Limit for the runs of a batch of experiments: they are in the trash then, and all are read."""
 _BATCH_S = 2.0
 
 
 def next_size(count: int, took_s: float) -> int:
-    """Return how many runs to re-check next: as many as are deleted while a re-check is valid.
+    """Return the size of the next batch of runs: as many as are deleted while a re-check is valid.
 
-    What a re-check costs besides the runs themselves (registry, new runs, rights) is shared by all
-    of them.
+    The fixed cost of a re-check (registry, new runs, permissions) is shared by all of them.
 
     Args:
-        count: how many were re-checked before.
-        took_s: how long the deletion of those of them that were deleted took.
+        count: size of the previous batch.
+        took_s: duration of the deletions of the previous batch.
     """
     fit = int(count / max(took_s, 0.001) * _BATCH_S)
     return min(max(fit, BATCH // 2), _LARGEST_BATCH)
@@ -36,7 +35,7 @@ def batches(entries: Sequence[E]) -> Iterator[list[E]]:
 
 
 def experiment_batches(entries: Iterable[ExperimentEntry]) -> Iterator[list[ExperimentEntry]]:
-    """Yield batches of planned experiments; those with many runs have a large trash to read."""
+    """Yield batches of planned experiments, limited by the number of their runs."""
     batch: list[ExperimentEntry] = []
     runs = 0
     for entry in entries:
@@ -54,8 +53,8 @@ def run_batches(
 ) -> Iterator[list[list[RunEntry]]]:
     """Yield batches of about ``most()`` planned runs, whole trees each, split into levels.
 
-    The levels of a batch come children first; the runs of one level may be deleted concurrently.
-    Trees with runs of ``last`` come after all others.
+    The levels of a batch are ordered children first; the runs of one level may be deleted
+    concurrently.  Trees with runs of ``last`` come after all others.
     """
     parents = {entry["run_id"]: entry["parent_run_id"] for entry in entries}
     indices = {run_id: index for index, run_id in enumerate(parents)}

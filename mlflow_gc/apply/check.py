@@ -1,4 +1,4 @@
-"""What has changed on the server since a plan was made, as a document."""
+"""The check document: changes on the server since a plan was made."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def check_document(
     findings: Mapping[tuple[str, str], Finding],
     refusals: Sequence[str],
 ) -> Json:
-    """Return what a dry run found as a document (``mlflow-gc schema check``).
+    """Return the findings of a dry run as a document (``mlflow-gc schema check``).
 
     Args:
-        plan: the plan that was looked at.
-        result: how the dry run ended.
-        findings: what would be left alone, by kind (of a journal) and id.
-        refusals: why prune would refuse the plan as a whole.
+        plan: the checked plan.
+        result: the result of the dry run.
+        findings: findings on entities that would be skipped, by kind (of a journal) and id.
+        refusals: reasons for which ``prune`` would refuse the plan as a whole.
     """
-    failures = {(kind, i): words for kind, i, words in result.failures}
+    failures = {(kind, i): message for kind, i, message in result.failures}
     lists = {kind: _entities(kind, plan, findings, failures) for kind in KINDS}
     ended = "interrupted" if result.interrupted else "failed" if result.fatal else "completed"
     return {

@@ -1,4 +1,4 @@
-"""One deletion: an attempt, a confirmation after an unclear response, and another attempt."""
+"""One deletion: an attempt, a re-check after an ambiguous response, and another attempt."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Check = Callable[[], Finding]
 
 
 def is_stale(finding: Finding) -> bool:
-    """Tell whether a re-check is too old to delete by."""
+    """Tell whether a re-check is too old for a deletion."""
     return time.monotonic() - finding.checked_at > RECHECK_VALID_S
 
 
 def check_or_unreadable(check: Check) -> Finding:
-    """Re-check; what cannot be read is not deleted, and the others go on.
+    """Re-check; an unreadable entity is not deleted, and the others continue.
 
     Raises:
-        ServerError: the server is gone or locked us out.
+        ServerError: The server is down or the login failed.
     """
     try:
         return check()
@@ -40,11 +40,11 @@ def check_or_unreadable(check: Check) -> Finding:
 
 
 class Deletion:
-    """Deletes entities, from several threads at once.
+    """Deletes entities from several threads.
 
     Args:
         recorder: where outcomes are recorded.
-        limiter: how many requests may be in flight.
+        limiter: limits the concurrent requests.
         stop: set from outside to end after the requests in flight.
     """
 
@@ -56,7 +56,7 @@ class Deletion:
 
     @property
     def is_over(self) -> bool:
-        """Whether no further entity may be deleted."""
+        """Whether deletions have to stop."""
         return self._stop.is_set() or self._recorder.aborted.is_set()
 
     def delete(
@@ -69,9 +69,9 @@ class Deletion:
         check: Check,
         undo: Json | None = None,
     ) -> bool:
-        """Delete one entity; each attempt but the first, and the end, comes after a re-check.
+        """Delete one entity; re-check before each attempt but the first, and at the end.
 
-        Not ``retry_until_confirmed``: what was not deleted may be protected by then.
+        This is not ``retry_until_confirmed``: the entity may be protected by now.
 
         Returns:
             Whether it is deleted.
@@ -80,7 +80,7 @@ class Deletion:
             ServerError: the server is gone or locked us out.
         """
         failed: ServerError | None = None
-        # A response after which the delete may have been carried out all the same.
+        # After this response the delete may have been executed nevertheless.
         unclear: ServerError | None = None
         for attempt in range(1, _ATTEMPTS + 2):
             self._wait_for_server()
@@ -97,7 +97,7 @@ class Deletion:
                 )
                 return False
             if finding.code is not None:
-                self._recorder.record_kept(kind, entity_id, finding)
+                self._recorder.record_skip(kind, entity_id, finding)
                 return False
             if attempt > _ATTEMPTS or self.is_over:
                 break
@@ -109,9 +109,9 @@ class Deletion:
                 unclear = failed
             if failed.failure not in _RETRY_ON:
                 break
-            # All deletions wait, not only this one: the server asked for it, or is in trouble.
+            # All deletions wait, not only this one: the server requested it, or has a problem.
             self._resume_at = max(self._resume_at, time.monotonic() + wait_s(failed, attempt))
-        # Stopped before it was sent: no record, the next session re-checks it.
+        # Stopped before sending: no record, the next session re-checks it.
         if failed is not None:
             self._give_up(kind, entity_id, failed)
         return False

@@ -1,6 +1,6 @@
-"""A gateway for dry runs: every read is real, every delete is only remembered.
+"""A gateway for dry runs: reads are real, deletions are only simulated.
 
-It lets a dry run and ``check`` go through the very same executor as a prune.
+With it a dry run and ``check`` use the same executor as a prune.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mlflow_gc.domain.entities import Run, Trace
 
 
 class DryRun:
-    """Wraps a gateway; later reads do not show what was "deleted".
+    """Wraps a gateway; later reads do not return "deleted" entities.
 
     Args:
         gateway: the real one.
@@ -24,13 +24,13 @@ class DryRun:
         self._deleted_runs: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
-        """Hand every read on."""
+        """Pass reads on to the real gateway."""
         if name.startswith("restore_"):
             raise AttributeError(name)
         return getattr(self._gateway, name)
 
     def search_runs(self, experiment_ids: Sequence[str], **kwargs: Any) -> Page[Run]:
-        """Search runs, without those that a real prune would have deleted by now."""
+        """Search runs, without those that a real prune would have deleted."""
         while True:
             found, token = self._gateway.search_runs(experiment_ids, **kwargs)
             left = [run for run in found if run.run_id not in self._deleted_runs]
@@ -39,7 +39,7 @@ class DryRun:
             kwargs["token"] = token
 
     def search_traces(self, experiment_ids: Sequence[str], **kwargs: Any) -> Page[Trace]:
-        """Search traces, without the assessments that would be gone with these runs by now."""
+        """Search traces, without assessments that would have been deleted with these runs."""
         found, token = self._gateway.search_traces(experiment_ids, **kwargs)
         left = [
             trace._replace(
@@ -50,17 +50,17 @@ class DryRun:
         return left, token
 
     def delete_run(self, run_id: str) -> None:
-        """Remember a run as deleted."""
+        """Record a run as deleted."""
         self._deleted_runs.add(run_id)
 
     def rename_experiment(self, experiment_id: str, name: str) -> None:
-        """Do nothing: nothing looks for the name of a deleted experiment."""
+        """Do nothing: nothing reads the name of a deleted experiment."""
 
     def delete_experiment(self, experiment_id: str) -> None:
-        """Do nothing: nothing looks at a deleted experiment again."""
+        """Do nothing: nothing reads a deleted experiment again."""
 
     def delete_model_version(self, name: str, version: str) -> None:
-        """Do nothing: the highest versions never go, so no other version's fate depends on it."""
+        """Do nothing: the highest versions are never deleted, so no other version depends on it."""
 
     def delete_registered_model(self, name: str) -> None:
-        """Do nothing: it has no versions whose fate could depend on it."""
+        """Do nothing: it has no versions that could depend on it."""

@@ -22,7 +22,7 @@ from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.experiment_names import FREED_NAME, ExperimentNames, both_names
 from mlflow_gc.apply.journal.file import Journal
 from mlflow_gc.apply.outcomes import (
-    HOPELESS_AFTER,
+    MAX_FAILURES_IN_A_ROW,
     UNREADABLE,
     OnSkip,
     Recorder,
@@ -49,8 +49,9 @@ from mlflow_gc.plan.document import (
 from mlflow_gc.plan.freed_names import frees_names
 from mlflow_gc.retention.run_trees import nested_order
 
-# What protects was read for the post-delete check of the batch before; a large server takes seconds
-# for it.  With the re-checks and deletions of a batch this is less than a re-check is valid.
+# The evidence was read for the post-delete check of the previous batch; that takes seconds on a
+# large server.  Together with the re-checks and deletions of a batch this is less than the validity
+# of a re-check.
 _EVIDENCE_S = 1.5
 
 _T = TypeVar("_T")
@@ -63,7 +64,7 @@ class Executor:
         gateway: the server, or a :class:`~mlflow_gc.apply.dry_run.DryRun` around it.
         plan: a verified, applyable plan of this server.
         recheck: of the same gateway and plan.
-        journal: where every attempt is written.
+        journal: records every attempt.
         shared: experiments of the plan that have planned runs in other shards, too.
         stop: set from outside to end after the requests in flight.
         on_rollback: called when something was rolled back.
@@ -90,7 +91,7 @@ class Executor:
         self._shared = frozenset(shared)
         self._stop = stop
         self._is_dry_run = isinstance(gateway, DryRun)
-        # A dry run rolls nothing back and finishes nobody's session.
+        # A dry run rolls back nothing, and continues no earlier session.
         self._recorder = Recorder(journal, () if self._is_dry_run else journal.earlier, on_skip)
         limiter = AdaptiveLimiter(gateway.max_parallel)
         self._deletion = Deletion(self._recorder, limiter, stop)
@@ -104,7 +105,7 @@ class Executor:
         self._batch = batching.BATCH
 
     def run(self) -> Result:
-        """Apply the plan, as far as the server and the user let us.
+        """Apply the plan until it is done, the server fails, or the user stops it.
 
         Raises:
             GcError: the journal cannot be written.
@@ -122,8 +123,8 @@ class Executor:
         return result
 
     def _apply(self) -> None:
-        # Whoever made a model is deleted after those that may use it: which of them are retained is
-        # known then.
+        # Runs that made models are deleted last, when it is known which users of the models are
+        # retained.
         runs = self._plan["runs"]
         batches = batching.run_batches(runs, lambda: self._batch, last=self._evidence.makers)
         for levels in self._in_turn(batches):
@@ -134,9 +135,10 @@ class Executor:
             self._experiments(experiments)
         if self._plan["model_versions"]:
             self._evidence.reread()
-        # Each of these right after its re-check: what somebody came to need in between cannot be
-        # restored.  Versions of several models at once; a model takes along whatever is in it by
-        # then, so nothing makes its delete wait.
+        # Each is deleted immediately after its re-check, because it cannot be restored.  Versions
+        # of several
+        # models concurrently; deleting a model deletes any version in it, so its delete must not
+        # wait.
         for versions in self._in_turn(batching.batches(self._plan["model_versions"])):
             of_models = groupby(versions, key=itemgetter("name"))
             self._in_parallel([partial(self._each, self._version, [*of]) for _, of in of_models])
@@ -145,7 +147,7 @@ class Executor:
         self._check_stop()
 
     def _in_turn(self, batches: Iterable[_T]) -> Iterator[_T]:
-        """Yield batches, each with what protects read a moment before, until it is time to stop."""
+        """Yield batches, each after a refresh of the evidence, until a stop is requested."""
         for batch in batches:
             self._check_stop()
             self._evidence.refresh(older_than_s=_EVIDENCE_S)
@@ -160,47 +162,49 @@ class Executor:
     # -- runs ----------------------------------------------------------------------------------
 
     def _runs(self, levels: Sequence[Sequence[RunEntry]]) -> None:
-        """Delete some whole trees of runs, given by level, the deepest first."""
+        """Delete whole nested trees of runs, given by level, the deepest first."""
         entries = batching.flat(levels)
-        kept_before = len(self._journal.kept)
+        skips_before = len(self._journal.skipped_or_failed)
         findings = self._without_restored(entries, self._check_runs(entries))
-        wanted = self._recorder.to_delete("run", entries, findings)
-        self._recorder.intend("run", [entry for entry in wanted if entry["reversible"]])
-        lossy = [entry for entry in wanted if not entry["reversible"]]
+        planned = self._recorder.to_delete("run", entries, findings)
+        self._recorder.intend("run", [entry for entry in planned if entry["reversible"]])
+        lossy = [entry for entry in planned if not entry["reversible"]]
         self._recorder.intend("run", lossy, {"lost": LOST_ASSESSMENTS})
-        took_s = self._delete_levels(levels, findings, {entry["run_id"] for entry in wanted})
+        took_s = self._delete_levels(levels, findings, {entry["run_id"] for entry in planned})
         self._batch = batching.next_size(len(entries), took_s)
         if not self._is_dry_run:
-            self._rollback.check_runs(entries, self._recorder.kept_runs(since=kept_before))
+            self._rollback.check_runs(entries, self._recorder.runs_not_deleted(since=skips_before))
 
     def _delete_levels(
         self,
         levels: Sequence[Sequence[RunEntry]],
         findings: dict[str, Finding],
-        wanted: Collection[str],
+        planned: Collection[str],
     ) -> float:
-        """Delete those runs of some trees that are wanted; returns how long the deletions took, in s.
+        """Delete the planned runs of some trees; return the duration of the deletions in s.
 
-        A run is not deleted where one nested in it was not.
+        A run is not deleted if one nested in it was not.
         """
-        kept_below: dict[str, str] = {}
+        retained_children: dict[str, str] = {}
         took_s = 0.0
         for level in levels:
-            for batch in batching.batches([entry for entry in level if entry["run_id"] in wanted]):
+            for batch in batching.batches([entry for entry in level if entry["run_id"] in planned]):
                 if is_stale(findings[batch[0]["run_id"]]):
                     findings = {**findings, **self._check_runs(batch)}
-                findings = {**findings, **_blocked(batch, kept_below)}
+                findings = {**findings, **_blocked(batch, retained_children)}
                 to_delete = self._recorder.to_delete("run", batch, findings)
                 began = time.monotonic()
                 deleted = self._in_parallel(
                     [partial(self._delete_run, e, findings[e["run_id"]]) for e in to_delete]
                 )
                 took_s += time.monotonic() - began
-                gone = {e["run_id"] for e, done in zip(to_delete, deleted, strict=True) if done}
-                kept_below.update(
+                deleted_ids = {
+                    e["run_id"] for e, done in zip(to_delete, deleted, strict=True) if done
+                }
+                retained_children.update(
                     (entry["parent_run_id"], entry["run_id"])
                     for entry in batch
-                    if entry["run_id"] not in gone
+                    if entry["run_id"] not in deleted_ids
                     and entry["parent_run_id"]
                     and findings[entry["run_id"]].code not in GONE
                 )
@@ -208,10 +212,10 @@ class Executor:
         return took_s
 
     def _check_runs(self, entries: Sequence[RunEntry]) -> dict[str, Finding]:
-        """Re-check runs; where the batch as a whole fails, each of them alone.
+        """Re-check runs; if the batch as a whole fails, each of them alone.
 
         Raises:
-            ServerError: it fails for so many that the rest would only take long to fail, too.
+            ServerError: Too many re-checks failed in a row.
         """
         try:
             return self._recheck.check_runs(entries)
@@ -226,17 +230,18 @@ class Executor:
             finding = check_or_unreadable(partial(self._check_run, entry))
             findings[entry["run_id"]] = finding
             in_a_row = in_a_row + 1 if finding.code == UNREADABLE else 0
-            if in_a_row == HOPELESS_AFTER:
+            if in_a_row == MAX_FAILURES_IN_A_ROW:
                 raise failed
         return findings
 
     def _without_restored(
         self, entries: Sequence[RunEntry], findings: dict[str, Finding]
     ) -> dict[str, Finding]:
-        """Return findings that retain what this plan has deleted before, and somebody restored.
+        """Return findings that retain runs that this plan deleted before and somebody restored.
 
-        With its whole tree.  What ``restore`` brought back is deleted again: whoever applies the same
-        plan after that asks for it.
+        Their nested trees are retained, too.  Runs restored by ``restore`` are deleted again:
+        applying the
+        same plan again requests that.
         """
         restored = {
             run_id
@@ -276,10 +281,10 @@ class Executor:
     # -- experiments ---------------------------------------------------------------------------
 
     def _experiments(self, entries: Sequence[ExperimentEntry]) -> None:
-        """Re-check some experiments and delete them; where that fails, each of them alone.
+        """Re-check some experiments and delete them; if that fails, each of them alone.
 
         Raises:
-            ServerError: the server is gone or locked us out, or many failed in a row.
+            ServerError: The server is down, the login failed, or too many failed in a row.
         """
         entries = self._without_shared(entries)
         if not entries:
@@ -297,15 +302,15 @@ class Executor:
         else:
             self._delete_experiments(entries, findings, trash)
             return
-        # What cannot be read is not deleted, and the others go on.
+        # An unreadable experiment is not deleted, and the others continue.
         for entry in entries:
             self._check_stop()
             self._experiments([entry])
 
     def _without_shared(self, entries: Sequence[ExperimentEntry]) -> Sequence[ExperimentEntry]:
-        """Leave out experiments in which other shards still have something to delete.
+        """Leave out experiments with runs that other shards still have to delete.
 
-        The last shard to be done with its runs deletes them: that one finds none.
+        The last shard to delete its runs finds none left and deletes the experiment.
         """
         shared = [e["experiment_id"] for e in entries if e["experiment_id"] in self._shared]
         if not shared:
@@ -321,27 +326,27 @@ class Executor:
         findings: Mapping[str, Finding],
         trash: Mapping[str, Json],
     ) -> None:
-        """Delete those of some experiments that may be, with the post-delete check."""
+        """Delete the experiments that pass the re-check, with the post-delete check."""
         undo = {i: {**trash[i], **self._to_restore(e)} for i, e in _by_id(entries).items()}
-        wanted = _by_id(self._recorder.to_delete("experiment", entries, findings))
-        for experiment_id in self._renamed & undo.keys() - wanted.keys():
+        planned = _by_id(self._recorder.to_delete("experiment", entries, findings))
+        for experiment_id in self._renamed & undo.keys() - planned.keys():
             self._names.rename_back(experiment_id, undo[experiment_id])
-        self._journal.intend_each("experiment", {i: undo[i] for i in wanted})
+        self._journal.intend_each("experiment", {i: undo[i] for i in planned})
         self._in_parallel(
-            [partial(self._delete_experiment, e, findings[i], undo[i]) for i, e in wanted.items()]
+            [partial(self._delete_experiment, e, findings[i], undo[i]) for i, e in planned.items()]
         )
         self._journal.sync()
         if self._is_dry_run:
             return
         deleted = [e for e in entries if e["experiment_id"] in self._recorder.deleted["experiment"]]
         known = {
-            i: undo[i] if i in wanted else self._recorder.intended_undo("experiment", i) or {}
+            i: undo[i] if i in planned else self._recorder.intended_undo("experiment", i) or {}
             for i in _by_id(deleted)
         }
         self._rollback.check_experiments(deleted, known)
 
     def _to_restore(self, entry: ExperimentEntry) -> Json:
-        """Return what ``restore`` needs for an experiment, besides what is in its trash."""
+        """Return the undo information of an experiment, without the runs in its trash."""
         undo: Json = {CREATED: entry["creation_time"]} if entry["creation_time"] else {}
         if self._frees_names:
             undo |= both_names(entry)
@@ -350,7 +355,7 @@ class Executor:
         return undo
 
     def _delete_experiment(self, entry: ExperimentEntry, finding: Finding, undo: Json) -> bool:
-        """Delete an experiment, under another name where the policy says so."""
+        """Delete an experiment, renamed first if the policy frees its name."""
         experiment_id = entry["experiment_id"]
         delete = partial(
             self._deletion.delete,
@@ -373,7 +378,7 @@ class Executor:
                 self._names.rename_back(experiment_id, undo)
         return is_deleted
 
-    # -- what is irreversible ------------------------------------------------------------------
+    # -- irreversible deletions ----------------------------------------------------------------
 
     def _version(self, entry: ModelVersionEntry) -> None:
         send = partial(self._gateway.delete_model_version, entry["name"], entry["version"])
@@ -388,12 +393,12 @@ class Executor:
     def _delete_permanently(
         self, kind: str, entry: Entry, send: Callable[[], None], check: Callable[[], Finding]
     ) -> None:
-        """Re-check and delete what cannot be restored."""
+        """Re-check and delete an entity that cannot be restored."""
         key = BY_NAME[kind].id_of(entry)
         finding = check_or_unreadable(check)
         if not self._recorder.to_delete(kind, [entry], {key: finding}):
             return
-        # Not to undo it, which MLflow cannot: so that at least everything about it is known.
+        # MLflow cannot undo it; this records at least everything about it.
         known = {name: value for name, value in entry.items() if name not in {"expect", "reasons"}}
         self._recorder.intend(kind, [entry], known)
         self._deletion.delete(kind, key, finding, send=send, check=check, undo=known)
@@ -402,7 +407,7 @@ class Executor:
     # -- shared --------------------------------------------------------------------------------
 
     def _in_parallel(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
-        """Make calls, several at a time; the error of one is raised once all have ended."""
+        """Make calls in parallel; raise the error of one after all have ended."""
         if self._gateway.max_parallel == 1 or len(calls) <= 1:
             return [call() for call in calls]
         futures = [self._pool.submit(call) for call in calls]
@@ -414,16 +419,20 @@ class Executor:
             raise _Stopped
 
 
-class _Stopped(Exception):  # not an error: the user asked for it
-    """Ends a prune in order."""
+class _Stopped(Exception):  # not an error: the user requested it
+    """Ends a prune gracefully."""
 
 
-def _blocked(entries: Sequence[RunEntry], kept_below: Mapping[str, str]) -> dict[str, Finding]:
+def _blocked(
+    entries: Sequence[RunEntry], retained_children: Mapping[str, str]
+) -> dict[str, Finding]:
     """Return findings for runs that are retained because one nested in them was not deleted."""
     return {
-        entry["run_id"]: Finding("protected", f"tree, run {kept_below[entry['run_id']]} is kept")
+        entry["run_id"]: Finding(
+            "protected", f"tree, run {retained_children[entry['run_id']]} is kept"
+        )
         for entry in entries
-        if entry["run_id"] in kept_below
+        if entry["run_id"] in retained_children
     }
 
 

@@ -1,4 +1,4 @@
-"""Experiments whose names are freed: renamed right before their deletion, and renamed back."""
+"""Freeing names of experiments: rename before the deletion, and rename back."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from mlflow_gc.plan.document import ExperimentEntry, Json
 from mlflow_gc.plan.freed_names import freed_name, is_freed, name_before
 
 NAME, FREED_NAME = "name", "freed_name"
-"""What the undo of an experiment that is renamed for its deletion calls its two names."""
+"""Fields of the undo information with the two names of an experiment."""
 RENAMED_BACK = "renamed_back"
-"""What the undo of an experiment says, as true, that gets the first of them again."""
+"""Field of the undo information; true if the original name was restored."""
 
 
 class ExperimentNames:
-    """Renames planned experiments for their deletion, and back when they are not deleted.
+    """Renames planned experiments for their deletion, and back if they are not deleted.
 
     Args:
         gateway: the server.
-        recheck: has to know which names, and times of last updates, are this plan's doing.
+        recheck: has to know the names and times of last updates that this plan sets.
         recorder: where outcomes are recorded.
-        limiter: how many requests may be in flight.
-        stop: cuts waiting short.
+        limiter: limits the concurrent requests.
+        stop: ends waiting.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ExperimentNames:
         self._stop = stop
 
     def expect_earlier(self, sessions: Sequence[Session]) -> set[str]:
-        """Take note of what earlier sessions may have renamed and did not delete; returns the ids."""
+        """Register renames by earlier sessions without deletion; return the experiment ids."""
         announced = renames(sessions)
         for experiment_id, names in announced.items():
             for name, moment_ms in names:
@@ -60,7 +60,7 @@ class ExperimentNames:
         return {*announced}
 
     def expect(self, experiment_id: str, name: str) -> None:
-        """Take note that an experiment is called by this name, by this plan's doing, from now on."""
+        """Register that this plan gives an experiment this name, from now on."""
         moment_ms = now_ms() + self._gateway.clock_skew_ms()
         self._recheck.expect_rename(experiment_id, name, moment_ms)
 
@@ -84,7 +84,7 @@ class ExperimentNames:
                 self._gateway.rename_experiment(experiment_id, undo[FREED_NAME])
 
         try:
-            # Renaming twice is the same as once.
+            # Renaming is idempotent.
             retry_until_confirmed(send, self._stop)
         except ServerError as error:
             if error.failure in ABORT_ON:
@@ -92,7 +92,7 @@ class ExperimentNames:
                 raise
             if error.failure is Failure.FORBIDDEN:
                 finding = Finding("forbidden", error.message)
-                self._recorder.record_kept("experiment", experiment_id, finding)
+                self._recorder.record_skip("experiment", experiment_id, finding)
             else:
                 detail = f"It could not be renamed, so it was not deleted. {error.message}"
                 self._recorder.count_failure("experiment", experiment_id, detail)
@@ -100,22 +100,22 @@ class ExperimentNames:
         return True
 
     def rename_back(self, experiment_id: str, undo: Json) -> None:
-        """Give an experiment its name back that is not deleted after all."""
+        """Restore the name of an experiment that was not deleted."""
 
         def announce() -> None:
-            # It sets the time of the last update, which a later session has to know for ours.  A
-            # full disk is no reason to leave the experiment with the other name.
+            # It changes the time of the last update; a later session must recognize that as this
+            # plan's change.  A full disk is no reason to leave the experiment with the other name.
             self.expect(experiment_id, undo[NAME])
             renamed_back = {**undo, RENAMED_BACK: True}
             with suppress(GcError):
                 self._recorder.journal.intend("experiment", [experiment_id], renamed_back)
 
         try:
-            kept = rename_back(self._gateway, experiment_id, undo, self._stop, announce=announce)
+            problem = rename_back(self._gateway, experiment_id, undo, self._stop, announce=announce)
         except ServerError as error:
-            kept = f"it may be called {undo[FREED_NAME]!r} now: {error.message}"
-        if kept:
-            detail = f"It was not deleted, and its name is not back: {kept}"
+            problem = f"it may be called {undo[FREED_NAME]!r} now: {error.message}"
+        if problem:
+            detail = f"It was not deleted, and its name is not back: {problem}"
             self._recorder.record_failure("experiment", experiment_id, detail, undo)
 
 
@@ -128,11 +128,11 @@ def both_names(entry: ExperimentEntry) -> Json:
 def renames(sessions: Sequence[Session]) -> dict[str, list[tuple[str, int]]]:
     """Return the renames that sessions announced of experiments that they did not delete.
 
-    Of these experiments the names, and the times of their last update, may be ours.
+    Names and times of last update of these experiments may be set by this plan.
 
     Returns:
-        By experiment id: what it was to be called, and when by the server's clock, ms since the epoch.
-        Once one was to be renamed back, that is the later one.
+        By experiment id: the new name and the server time, ms since the epoch; the later one if it
+        was also to be renamed back.
     """
     found: dict[str, list[tuple[str, int]]] = {}
     for session in sessions:
@@ -160,31 +160,31 @@ def rename_back(
     announce: Callable[[], None] = lambda: None,
     dry_run: bool = False,
 ) -> str | None:
-    """Give an active experiment its name back that a prune changed to delete it.
+    """Restore the name of an active experiment that a prune renamed to delete it.
 
-    One that is in the trash, or that somebody renamed since, is left as it is.
+    An experiment in the trash, or renamed by somebody since, is not changed.
 
     Args:
         gateway: the server.
         experiment_id: of the experiment.
-        undo: what a prune wrote down; with both names where that one renamed it.
-        stop: cuts waiting short.
-        announce: called right before the server is changed.
+        undo: the undo information of the prune; with both names if it renamed the experiment.
+        stop: ends waiting.
+        announce: called immediately before the change on the server.
         dry_run: change nothing.
 
     Returns:
         Why it keeps the other name, or None.
 
     Raises:
-        ServerError: it could not be done; it can be repeated.
+        ServerError: It failed; it can be repeated.
     """
 
-    def look() -> Experiment | None:
+    def read() -> Experiment | None:
         found = gateway.get_experiment(experiment_id)
         is_here = found and (dry_run or found.lifecycle_stage == "active")
         return found if is_here else None
 
-    found = look()
+    found = read()
     if found is None or not is_freed(found.name, experiment_id):
         return None
     called = f"it is called {found.name!r} now"
@@ -196,5 +196,5 @@ def rename_back(
     if not dry_run:
         announce()
         send = partial(gateway.rename_experiment, experiment_id, name)
-        retry_until_confirmed(send, stop, lambda: (now := look()) is not None and now.name == name)
+        retry_until_confirmed(send, stop, lambda: (now := read()) is not None and now.name == name)
     return None

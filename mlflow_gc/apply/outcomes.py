@@ -1,4 +1,4 @@
-"""What comes of each planned entity: written to the journal, counted, and told whoever listens."""
+"""The outcome of each planned entity: written to the journal, counted, and reported."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.plan.document import E, Entry, Json
 
-HOPELESS_AFTER = 25
-"""Failures in a row after which the rest would only take long to fail, too."""
+MAX_FAILURES_IN_A_ROW = 25
+"""Number of consecutive failures after which a prune ends: the rest would fail, too."""
 UNREADABLE = "unreadable"
-"""Finding code for what could not be re-checked; becomes a failure."""
+"""Finding code of an entity that could not be re-checked; becomes a failure."""
 
 OnSkip = Callable[[str, str, Finding], None]
-"""Called with kind, id and finding of everything that is not deleted."""
+"""Called with kind, id and finding of each entity that is not deleted."""
 
 
 @dataclass
 class Result:
-    """How a prune ended.
+    """The result of a prune.
 
     Attributes:
         counts: number of entities by (kind, outcome), skips as ``skipped:<code>``.
-        interrupted: it was asked to stop and did.
+        interrupted: a requested stop ended it.
         fatal: the error that ended it early, or None.
-        failures: kind, id and words for each failure.
+        failures: kind, id and message of each failure.
         left: experiments in which other shards of the plan still have runs to delete.
     """
 
@@ -42,11 +42,11 @@ class Result:
 
     @property
     def is_partial(self) -> bool:
-        """Whether something that it should have deleted failed, or was forbidden by the server."""
+        """Whether a planned deletion failed or was forbidden by the server."""
         return bool(self.failures) or any(o == "skipped:forbidden" for _, o in self.counts)
 
     def total(self, outcome: str) -> int:
-        """Return how many entities ended with an outcome, over all kinds."""
+        """Return the number of entities with an outcome, of all kinds."""
         return sum(n for (_, o), n in self.counts.items() if o.split(":", 1)[0] == outcome)
 
 
@@ -54,15 +54,15 @@ class Recorder:
     """Records outcomes.
 
     Args:
-        journal: where every attempt is written.
-        earlier: sessions of the same plan, whose work this one continues.
+        journal: records every attempt.
+        earlier: sessions of the same plan, which this one continues.
         on_skip: called when something is not deleted.
 
     Attributes:
         journal: the same.
         result: so far.
-        deleted: by kind, ids of what was deleted and may have to be rolled back; with what a session
-            that was cut off left to this one.
+        deleted: by kind, ids of deleted entities that may have to be rolled back, those of an
+            interrupted session included.
         aborted: set when no further request may be sent.
     """
 
@@ -84,7 +84,7 @@ class Recorder:
     def to_delete(
         self, kind: str, entries: Sequence[E], findings: Mapping[str, Finding]
     ) -> list[E]:
-        """Record what is not to be deleted by its finding, and return the entries that are."""
+        """Record entries that are skipped by their findings, and return the others."""
         wanted: list[E] = []
         gone = "already_deleted" if BY_NAME[kind].is_recoverable else "gone"
         for entry in entries:
@@ -93,20 +93,20 @@ class Recorder:
             if finding.code is None:
                 wanted.append(entry)
             elif finding.code == gone and (kind, entity_id) in self._unconfirmed:
-                # Our own delete of a session that was killed before it could write it down.
+                # Deleted by a session that was killed before it could record it.
                 detail = "by an earlier session that was cut off"
                 undo = self.intended_undo(kind, entity_id)
                 self.record_deleted(kind, entity_id, detail=detail, undo=undo)
             else:
-                self.record_kept(kind, entity_id, finding)
+                self.record_skip(kind, entity_id, finding)
         return wanted
 
     def intended_undo(self, kind: str, entity_id: str) -> Json | None:
-        """Return the undo information that an earlier session wrote into its intent."""
+        """Return the undo information in the intent of an earlier session."""
         return self._intended.get((kind, entity_id))
 
     def intend(self, kind: str, entries: Sequence[Entry], undo: Json | None = None) -> None:
-        """Write down what is about to be deleted, if anything is."""
+        """Write an intent for the entries to delete, if any."""
         if entries:
             self.journal.intend(kind, [BY_NAME[kind].id_of(entry) for entry in entries], undo)
 
@@ -118,8 +118,8 @@ class Recorder:
         self.journal.record(kind, entity_id, "deleted", detail=detail, undo=undo)
         self.deleted[kind].add(entity_id)
 
-    def record_kept(self, kind: str, entity_id: str, finding: Finding) -> None:
-        """Record that something is not deleted, for its finding.
+    def record_skip(self, kind: str, entity_id: str, finding: Finding) -> None:
+        """Record that an entity is not deleted, with its finding.
 
         Raises:
             ServerError: see :meth:`count_failure`.
@@ -152,27 +152,27 @@ class Recorder:
         """Record that a re-check or a deletion failed.
 
         Raises:
-            ServerError: many did in a row; the rest would only take long to fail, too.
+            ServerError: Too many failed in a row.
         """
         self.record_failure(kind, entity_id, detail, unconfirmed=unconfirmed)
         self._failed_in_a_row += 1
-        if self._failed_in_a_row >= HOPELESS_AFTER:
+        if self._failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
             self.aborted.set()
             raise ServerError(
-                f"{HOPELESS_AFTER} re-checks or deletions failed one after the other, the last with: "
+                f"{MAX_FAILURES_IN_A_ROW} re-checks or deletions failed one after the other, the last with: "
                 f"{detail}",
                 Failure.AMBIGUOUS,
             )
 
-    def kept_runs(self, since: int = 0) -> dict[str, str]:
-        """Return runs that this session did not delete and that are there, with words why.
+    def runs_not_deleted(self, since: int = 0) -> dict[str, str]:
+        """Return existing runs that this session did not delete, with the reason.
 
         Args:
-            since: leave out the first of ``journal.kept``.
+            since: skip this number of records in ``journal.skipped_or_failed``.
         """
         return {
             record["id"]: record.get("detail") or record["outcome"]
-            for record in self.journal.kept[since:]
+            for record in self.journal.skipped_or_failed[since:]
             if record["kind"] == "run" and record["reason"] not in GONE
         }
 
@@ -180,24 +180,25 @@ class Recorder:
 def deleted_before(
     sessions: Sequence[Session], restores: Sequence[Session]
 ) -> frozenset[tuple[str, str]]:
-    """Return (kind, id) of what earlier sessions deleted, and neither they nor a restore brought back."""
+    """Return (kind, id) of entities that earlier sessions deleted and nobody restored."""
     deleted: set[tuple[str, str]] = set()
     for session in sorted([*sessions, *restores], key=lambda s: str(s.header["started_at"])):
         for record in session.records:
             key = (record["kind"], record["id"])
             if record["outcome"] == "restored":
                 deleted.discard(key)
-            # A restore calls deleted what it moved back to the trash.
+            # A restore records as deleted what it moved back to the trash.
             elif record["outcome"] == "deleted" and session.header["action"] == "prune":
                 deleted.add(key)
     return frozenset(deleted)
 
 
 def _pending_rollback(sessions: Sequence[Session]) -> dict[str, set[str]]:
-    """Return, by kind, the ids of what was deleted and may still have to be rolled back.
+    """Return, by kind, the ids of deletions that may still have to be rolled back.
 
-    A session that was cut off leaves its batch to the next one; what a completed session deleted
-    is confirmed, and may be somebody else's by now, unless its rollback failed.
+    An interrupted session leaves the post-delete check of its batch to the next one.  The deletions
+    of a completed session are confirmed unless a rollback failed, and may belong to somebody else
+    by now.
     """
     deleted: dict[str, set[str]] = {kind: set() for kind in BY_NAME}
     failed: dict[str, set[str]] = {kind: set() for kind in deleted}

@@ -1,8 +1,8 @@
-"""Undo what a prune did, as far as MLflow can, from its journal.
+"""Undo a prune from its journal, as far as MLflow can.
 
-Experiments come first, each with exactly the runs that were active in it (:class:`OldTrash`).  Then
-the runs.  What is active when a restore begins is left active.  Model versions cannot be restored;
-what is known of them is in the journal.
+Experiments are restored first, each with exactly the runs that were active in it
+(:class:`OldTrash`), then the runs.  Entities that are active when a restore begins are left active.
+Model versions cannot be restored; the journal contains their data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mlflow_gc.plan.freed_names import is_freed
 from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none
 from mlflow_gc.retention.owner_tags import KEEP
 
-# A large experiment takes a server minutes to restore; then its last update is stamped.
+# Restoring a large experiment takes minutes; the time of its last update is set at the end.
 _RESTORED_WITHIN_MS = 60 * 60 * 1000
 _CLOCK_MARGIN_MS = 5 * 60 * 1000
 
@@ -39,18 +39,20 @@ WAS_IN_TRASH = "it was in the trash before the prune"
 
 
 class Restorer:
-    """Carries out an undo.
+    """Carries out a restore.
 
     Args:
-        gateway: the server the journal is of.
-        undo: what to bring back.
-        earlier: sessions of this restore that were cut off.
-        header: of the journal: says the workspace and the keep tag.
-        keep: tag what is brought back, so that the next prune does not delete it again.
+        gateway: the server of the journal.
+        undo: the entities to restore.
+        earlier: interrupted sessions of this restore.
+        header: of the journal, with the workspace and the keep tag.
+        keep: set the keep tag on restored entities, so that the next prune does not delete them
+            again.
 
     Attributes:
-        is_incomplete: after :meth:`run`: something that was to be brought back is not back.
-        notes: after :meth:`run`: what is back, but not as it was; one sentence each.
+        is_incomplete: after :meth:`run`: whether an entity could not be restored.
+        notes: after :meth:`run`: entities that were not restored exactly as before, one sentence
+            each.
     """
 
     def __init__(
@@ -82,18 +84,20 @@ class Restorer:
         self.is_incomplete = False
 
     def preview(self) -> tuple[list[RunEntry], dict[str, Finding]]:
-        """Return which runs would return to the trash now, and why others of it would not.
+        """Return the runs that would return to the trash now, and why others would not.
 
-        Without an old trash, or an earlier restore that was cut off, this costs no request.
+        Without an old trash or an interrupted restore this takes no request.
 
         Raises:
             ServerError: the server cannot be read.
         """
-        asked = [i for i in self._undo.experiments if self._trash.candidates(i) or i in self._begun]
-        if not asked:
+        candidates = [
+            i for i in self._undo.experiments if self._trash.candidates(i) or i in self._begun
+        ]
+        if not candidates:
             return [], {}
         experiments = read_experiments(self._gateway)
-        found = [experiments[i] for i in asked if i in experiments]
+        found = [experiments[i] for i in candidates if i in experiments]
         deleted = [e.experiment_id for e in found if e.lifecycle_stage != "active"]
         to_trash, retained = self._trash.to_trash(deleted)
         for experiment in found:
@@ -104,14 +108,14 @@ class Restorer:
         return to_trash, retained
 
     def run(self, journal: Journal, *, dry_run: bool = False) -> ServerError | None:
-        """Restore; returns the error that ended it early, if one did.
+        """Restore; return the error that ended it early, if any.
 
         Args:
             journal: of this restore.
-            dry_run: look at everything, change nothing.
+            dry_run: read everything, change nothing.
         """
         self._journal, self._dry_run = journal, dry_run
-        # As of now, under the journal's lock.
+        # The current state, under the lock of the journal.
         self._begun = _begun(journal.earlier)
         self._unconfirmed = {key for session in journal.earlier for key in session.unconfirmed()}
         fatal: ServerError | None = None
@@ -192,9 +196,9 @@ class Restorer:
         self._record_experiment(experiment_id, self._rename_back(experiment_id))
 
     def _name_back(self, experiment: Experiment) -> None:
-        """Give an experiment that is active already its name back, if that is all that it lacks.
+        """Restore the name of an experiment that is already active.
 
-        A restore could not, because somebody had the name; or a prune ended, or was killed, between
+        A restore failed to, because the name was taken; or a prune ended, or was killed, between
         renaming and deleting it.
         """
         experiment_id = experiment.experiment_id
@@ -207,35 +211,36 @@ class Restorer:
         self._keep("experiment", experiment_id)
 
     def _rename_back(self, experiment_id: str) -> str | None:
-        """Give an experiment its name back; returns why it keeps the other one, or None."""
+        """Restore the name of an experiment; return why it keeps the other one, or None."""
         undo = self._undo.experiments[experiment_id]
         try:
-            kept = rename_back(
+            problem = rename_back(
                 self._gateway, experiment_id, undo, self._stop, dry_run=self._dry_run
             )
         except ServerError as error:
             if error.failure in ABORT_ON:
                 raise
-            kept = f"without its name. {error.message}"
-        if kept:
+            problem = f"without its name. {error.message}"
+        if problem:
             self.is_incomplete = True
             will = "would be" if self._dry_run else "is"
-            self.notes.append(f"experiment {experiment_id} {will} back, but {kept}")
-        return kept
+            self.notes.append(f"experiment {experiment_id} {will} back, but {problem}")
+        return problem
 
-    def _record_experiment(self, experiment_id: str, kept: str | None) -> None:
+    def _record_experiment(self, experiment_id: str, problem: str | None) -> None:
         self._keep("experiment", experiment_id)
         lost = experiment_id in self._undo.trash_without_assessments
-        detail = "; ".join(filter(None, (kept, _TRASH_LOST if lost else None)))
+        detail = "; ".join(filter(None, (problem, _TRASH_LOST if lost else None)))
         self._journal.record("experiment", experiment_id, "restored", detail=detail or None)
         self._journal.sync()
 
     def _left_to_do(self, experiment: Experiment) -> tuple[list[RunEntry], dict[str, Finding]]:
-        """Return what an earlier session still had to move to the trash, and what is left active.
+        """Return the runs that an earlier session still had to move to the trash, and findings on others.
 
-        A journal is a file that anybody may have edited, so the server has to bear it out: that the
-        experiment was restored right after the session said that it would be, of each run that it is
-        as it was then (``expect``), and that nothing protects it
+        A journal is a file that anybody may have edited, so the server has to confirm it: that the
+        experiment was restored right after the intent of the session, that each run is unchanged
+        since (``expect``), and that nothing protects it would be, of each run that it is as it was
+        then (``expect``), and that nothing protects it
         (:meth:`~mlflow_gc.apply.restore_plan.OldTrash.still_to_trash`).
         """
         entries: dict[str, RunEntry] = {}
@@ -261,12 +266,12 @@ class Restorer:
         if finding is None:
             self._journal.record("run", run_id, "deleted", detail=WAS_IN_TRASH)
             return
-        # Whatever keeps it from the trash: it is back, and remains so.
+        # It does not return to the trash, so it is active again.
         code = "protected" if finding.code == "protected" else "already_active"
         self._skip("run", run_id, code, f"{WAS_IN_TRASH} and is left active: {finding.detail}")
 
     def _keep(self, kind: str, entity_id: str) -> None:
-        """Set the keep tag, where that was asked for."""
+        """Set the keep tag, if requested."""
         if self._keep_tag is not None and not self._dry_run:
             self._gateway.set_tag(kind, entity_id, self._keep_tag, "true")
 
@@ -281,11 +286,11 @@ class Restorer:
             if run is None:
                 self._not_back("run", run_id, "gone", _PURGED)
             elif run.lifecycle_stage == "active":
-                # A restored experiment brought it along, or somebody restored it before.
+                # Restored with its experiment, or by somebody before.
                 if run.experiment_id in self._restored_experiments:
                     self._record_run(run_id)
                 elif ("run", run_id) in self._unconfirmed:
-                    # An earlier session was cut off between restoring it and recording that.
+                    # An earlier session was interrupted between restoring it and recording that.
                     self._one("run", run_id, self._restore_run)
                 else:
                     self._one("run", run_id, partial(self._keep, "run"))
@@ -305,7 +310,7 @@ class Restorer:
         self._journal.sync()
 
     def _restore_runs(self, run_ids: Sequence[str]) -> None:
-        """Restore some runs, several at a time; after a fatal error no further one begins."""
+        """Restore some runs in parallel; after a fatal error start no further one."""
         is_over = threading.Event()
 
         def one(run_id: str) -> None:
@@ -324,9 +329,9 @@ class Restorer:
 
     def _restore_run(self, run_id: str) -> None:
         if not self._dry_run:
-            # restore_run on an active run changes nothing: sending it again is harmless.
+            # restore_run is idempotent.
             retry_until_confirmed(partial(self._gateway.restore_run, run_id), self._stop)
-        # A restored experiment that carries the tag keeps all that is in it.
+        # The keep tag of a restored experiment protects everything in it.
         self._keep("run", run_id)
         self._record_run(run_id)
 
@@ -336,7 +341,7 @@ class Restorer:
         self._journal.record("run", run_id, "restored", detail=detail)
 
     def _not_back(self, kind: str, entity_id: str, code: str, detail: str) -> None:
-        """Skip what was to be brought back and is not back."""
+        """Record an entity that could not be restored."""
         self.is_incomplete = True
         self._skip(kind, entity_id, code, detail)
 
@@ -345,11 +350,11 @@ class Restorer:
 
 
 def _begun(sessions: Sequence[Session]) -> Mapping[str, list[tuple[int, dict[str, RunEntry]]]]:
-    """Return what earlier sessions began and did not bring to an end: killed, or failed.
+    """Return the incomplete restores of experiments of earlier sessions (killed or failed).
 
     Returns:
-        By experiment id: when (ms since the epoch), and the runs by id that the session was going to
-        move to the trash and did not.
+        By experiment id: the time (ms since the epoch), and the runs by id that the session was
+        about to move to the trash and did not.
     """
     begun: dict[str, list[tuple[int, dict[str, RunEntry]]]] = {}
     for session in sessions:
@@ -365,7 +370,7 @@ def _begun(sessions: Sequence[Session]) -> Mapping[str, list[tuple[int, dict[str
             elif line["kind"] == "experiment" and line["outcome"] == "restored":
                 begun.pop(line["id"], None)
             elif line["kind"] == "run":
-                # Done with: should it be active by now, somebody restored it since.
+                # Completed: if it is active now, somebody restored it since.
                 for parts in begun.values():
                     for _, left in parts:
                         left.pop(line["id"], None)

@@ -1,4 +1,4 @@
-"""What a journal says that can be undone, and the single steps of undoing it."""
+"""What can be undone by a journal, and the single steps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.document import Json, Plan, RunEntry
 from mlflow_gc.plan.preconditions import expect_run
 from mlflow_gc.retention.decision import Reason
-from mlflow_gc.retention.owner_tags import delete_after_ms, wished_ttl
+from mlflow_gc.retention.owner_tags import delete_after_ms, ttl_override
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
@@ -37,25 +37,25 @@ from mlflow_gc.settings import DEFAULT_TTL_DAYS
 _LOSES_ASSESSMENTS = "in the trash it would lose assessments permanently"
 
 LOST_ASSESSMENTS = "assessments"
-"""What the journal says has been lost permanently: of a deleted run, or of runs in an experiment's trash."""
+"""Value of ``lost`` in a journal: assessments that were deleted permanently."""
 
 
 CREATED = "creation_time"
-"""What the undo of an experiment calls the time by which it is known: ids are handed out again."""
+"""Field of the undo information that identifies an experiment: ids are assigned again."""
 
 
 @dataclass(frozen=True)
 class Undo:
-    """What a journal says can and cannot be undone.
+    """The entities of a journal that can and cannot be restored.
 
     Attributes:
-        experiments: for each deleted experiment, what was in its trash before (see
-            :class:`OldTrash`), and ``name`` and ``freed_name`` where it was renamed for that.
+        experiments: for each deleted experiment, the former content of its trash (see
+            :class:`OldTrash`), and ``name`` and ``freed_name`` if it was renamed.
         runs: deleted runs, in the order of their deletion.
-        without_assessments: those of them whose assessments were lost.
-        trash_without_assessments: experiments in whose trash were runs whose assessments did.
-        model_versions: what is known of the deleted versions.
-        registered_models: the same of deleted registered models.
+        without_assessments: those whose assessments were lost.
+        trash_without_assessments: experiments with runs in the trash whose assessments were lost.
+        model_versions: data of deleted versions.
+        registered_models: data of deleted registered models.
     """
 
     experiments: dict[str, Json] = field(default_factory=dict)
@@ -67,15 +67,15 @@ class Undo:
 
 
 def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
-    """Collect what a prune deleted, or was about to delete when it was killed.
+    """Collect the entities that a prune deleted, or was about to delete when it was killed.
 
     Args:
         sessions: of the journal.
-        only: kinds (``run``) or ids to take; everything when empty.  An experiment comes with the
-            runs that the prune deleted in it: that is how it was.
+        only: kinds (``run``) or ids to select; empty for all.  An experiment includes the runs that
+            the prune deleted in it.
 
     Raises:
-        UsageProblem: ``only`` names what the journal does not say was deleted.
+        UsageProblem: ``only`` names an entity that was not deleted by the journal.
     """
     touched: dict[tuple[str, str], Json | None] = {}
     for session in sessions:
@@ -102,10 +102,10 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
             in_it = (touched[kind, entity_id] or {}).get("deleted_runs", ())
             selected |= {("run", run_id) for run_id in in_it} & touched.keys()
     undo = Undo()
-    for (kind, entity_id), said in touched.items():
+    for (kind, entity_id), recorded in touched.items():
         if (kind, entity_id) not in selected:
             continue
-        known = said or {}
+        known = recorded or {}
         if kind == "experiment":
             undo.experiments[entity_id] = {
                 name: value
@@ -128,17 +128,17 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
 def _refuse_unknown(
     sessions: Sequence[Session], only: Collection[str], touched: Collection[tuple[str, str]]
 ) -> None:
-    """Refuse to restore by name what the journal does not say was deleted.
+    """Refuse to restore entities by name that were not deleted by the journal.
 
     Raises:
-        UsageProblem: with what the journal says of it instead.
+        UsageProblem: With the record of the journal instead.
     """
     kinds = {name for kind in ALL for name in (kind.name, kind.entries)}
     unknown = sorted(set(only) - kinds - {entity_id for _, entity_id in touched})
     if not unknown:
         return
-    said = {r["id"]: r for s in sessions if s.header["action"] == "prune" for r in s.records}
-    sentences = [f"{name}: {_what_was_said(said.get(name))}." for name in unknown[:5]]
+    records = {r["id"]: r for s in sessions if s.header["action"] == "prune" for r in s.records}
+    sentences = [f"{name}: {_describe_record(records.get(name))}." for name in unknown[:5]]
     raise UsageProblem(
         "Nothing was restored: this prune did not delete all that --only names. "
         + " ".join(sentences),
@@ -147,7 +147,7 @@ def _refuse_unknown(
     )
 
 
-def _what_was_said(record: Json | None) -> str:
+def _describe_record(record: Json | None) -> str:
     if record is None:
         return "the journal does not name it"
     if record["outcome"] == "restored":
@@ -156,37 +156,38 @@ def _what_was_said(record: Json | None) -> str:
     return f"it was not deleted ({record['outcome']}: {why})"
 
 
-"""What is known of a run that returns to the trash: ids, and ``expect`` as in a plan."""
+"""Data of a run that returns to the trash: ids, and ``expect`` as in a plan."""
 
 
 class OldTrash:
-    """The runs that were in the trash of experiments before a prune deleted these experiments.
+    """The runs that were in the trash of experiments before a prune deleted the experiments.
 
-    Restoring an experiment brings back every run in it, whenever that was deleted
-    (docs/explanation/mlflow-facts.md#trash-restores-all), so these have to return there.  A journal
-    says which they were; what does return lies in the trash right before the experiment is restored
-    (somebody may have restored it by hand since), and is re-checked as a prune re-checks what it
-    deletes: what somebody came to need since, or changes meanwhile, is left active.  Its age and its
-    own tags do not count: MLflow sets no tag on a run in the trash, so whoever deleted it knew them.
+    Restoring an experiment restores every run in it, whenever that was deleted
+    (docs/explanation/mlflow-facts.md#trash-restores-all), so these have to return to the trash.
+    The journal names them.  A run returns if it is in the trash right before the experiment is
+    restored (somebody may have restored it since) and passes the same re-check as before a
+    deletion: a run that something depends on by now, or that changes meanwhile, is left active.
+    Its age and its own tags do not count: MLflow sets no tag on a run in the trash, so whoever
+    deleted it knew them.
 
-    Where an earlier process was cut off after it had restored the experiment, only its journal says
-    what lay in the trash, and anybody may have edited that.  So these runs are protected like any
-    active run: by their tags, by activity in the last 30 days, by the registry of today.
+    If an earlier process was interrupted after it restored the experiment, only its journal names
+    the runs of the old trash, and anybody may have edited that.  So these runs are protected like
+    any active run: by their tags, by activity in the last 30 days, by the current registry.
 
-    Without such runs this costs no request.  Else the evidence is read once (registry, experiments,
-    nested and new runs), and per hundred runs their state four times.
+    Without such runs this takes no request.  Otherwise the evidence is read once (registry,
+    experiments, nested and new runs), and the state of the runs four times per hundred runs.
 
     Args:
         gateway: the server.
-        undo: by experiment id, what a prune wrote down when it deleted the experiment:
-            ``deleted_runs``, what was in its trash, and what was so already: ``registered``, the version
-            that named some of them, and ``children``, the active runs that were nested in some.
-        since_ms: when that prune began, ms since the epoch: newer runs may need one of these.
-        stop: cuts waiting short, and ends between batches.
-        brought_back: runs that come back, whatever was in the trash.
-        keep_tag: the tag that keeps what carries it, besides ``mlflow_gc.keep``.
-        workspace: of the server; None where it has none.
-        evidence: what the account has to see.
+        undo: by experiment id, the undo information: ``deleted_runs``, the former content of its
+            trash, and what already protected it: ``registered``, the version that named some of
+            them, and ``children``, the active runs that were nested in some.
+        since_ms: start of that prune, ms since the epoch: newer runs may depend on one of these.
+        stop: ends waiting, and ends between batches.
+        brought_back: runs to restore, whatever was in the trash.
+        keep_tag: another name of the keep tag, besides ``mlflow_gc.keep``.
+        workspace: of the server; None if it has none.
+        evidence: requirements on the view of the account.
     """
 
     def __init__(
@@ -233,14 +234,14 @@ class OldTrash:
         self._intended: dict[str, Sequence[RunEntry]] = {}
 
     def candidates(self, experiment_id: str) -> list[str]:
-        """Return the runs of an experiment that would have to be in the trash once it is back."""
+        """Return the runs of an experiment that have to be in the trash after its restore."""
         return sorted(set(self._runs[experiment_id]) - self._brought_back)
 
     def to_trash(self, experiment_ids: Sequence[str]) -> tuple[list[RunEntry], dict[str, Finding]]:
-        """Return what returns to the trash if experiments in the trash are restored now.
+        """Return the runs that return to the trash if experiments are restored now.
 
         Returns:
-            The runs that do; and why the others of :meth:`candidates` are left active, by run id.
+            These runs; and why the other :meth:`candidates` are left active, by run id.
         """
         candidates = [(run_id, i) for i in experiment_ids for run_id in self.candidates(i)]
         found: dict[str, Run] = {}
@@ -274,21 +275,21 @@ class OldTrash:
         intend: Callable[[Sequence[RunEntry]], None] = lambda _entries: None,
         record: Callable[[str, Finding | None], None] = lambda _run_id, _finding: None,
     ) -> bool:
-        """Bring an experiment back with exactly the runs that were active when it was deleted.
+        """Restore an experiment with exactly the runs that were active when it was deleted.
 
         Args:
             experiment_id: of the experiment.
-            begun: what an earlier process still had to move to the trash.  Of an experiment that
-                is active already nothing moves there but this, and what an earlier call began.
-            intend: called with what returns to the trash, before anything is changed.
-            record: called for each run of the old trash: with None when it is there again, else
-                with why it is left active.
+            begun: the runs that an earlier process still had to move to the trash.  If the
+                experiment is already active, only these and those of an earlier call are moved.
+            intend: called with the runs that return to the trash, before any change.
+            record: called for each run of the old trash: with None if it is in the trash again,
+                else with the reason why it is left active.
 
         Returns:
-            Whether it came to its end; False after a stop.
+            Whether it was completed; False after a stop.
 
         Raises:
-            ServerError: one of the steps could not be done; it can be repeated.
+            ServerError: One of the steps failed; it can be repeated.
         """
         is_unverified = False
         if self._is_active(experiment_id):
@@ -319,13 +320,13 @@ class OldTrash:
         *,
         is_unverified: bool,
     ) -> None:
-        """Move runs to the trash, as far as nobody needs them.
+        """Move runs to the trash unless something depends on them.
 
         Args:
-            experiment_id: where they are.
+            experiment_id: their experiment.
             entries: the runs.
             record: called for each of them.
-            is_unverified: only a journal says that they were in the trash.
+            is_unverified: whether only a journal says that they were in the trash.
         """
         ids = [entry["run_id"] for entry in entries]
         if is_unverified:
@@ -336,7 +337,7 @@ class OldTrash:
             retained = self._needed(entries) | self._assessed([*active.values()])
         moved = [entry for entry in entries if entry["run_id"] not in retained]
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
-            # Deleting a run twice is the same as once.
+            # Deleting a run is idempotent.
             calls = [
                 pool.submit(
                     retry_until_confirmed,
@@ -346,8 +347,8 @@ class OldTrash:
                 for e in moved
             ]
         errors = {e["run_id"]: call.exception() for e, call in zip(moved, calls, strict=True)}
-        # MLflow has no conditional delete: somebody may have come to need one in between.
-        again = self._needed(moved, again=True, believes_journal=not is_unverified)
+        # MLflow has no conditional delete: something may depend on one of them by now.
+        again = self._needed(moved, again=True, trusts_journal=not is_unverified)
         for run_id, finding in again.items():
             retry_until_confirmed(partial(self._gateway.restore_run, run_id), self._stop)
             retained[run_id], errors[run_id] = finding, None
@@ -360,18 +361,18 @@ class OldTrash:
     def still_to_trash(
         self, experiment_id: str, entries: Sequence[RunEntry]
     ) -> tuple[list[RunEntry], dict[str, Finding]]:
-        """Return which runs of an active experiment move to the trash, if only a journal says so.
+        """Return the runs of an active experiment to move to the trash by an unverified journal.
 
         Args:
             experiment_id: of the experiment.
-            entries: what a journal says lay in its trash before it was restored.
+            entries: the runs of the old trash by a journal.
 
         Returns:
-            The runs that do; and why the others are left active, by run id.
+            The runs to move; and why the others are left active, by run id.
         """
         active = self._active(experiment_id, [entry["run_id"] for entry in entries])
         here = [entry for entry in entries if entry["run_id"] in active]
-        retained = self._needed(here, believes_journal=False) | self._assessed([*active.values()])
+        retained = self._needed(here, trusts_journal=False) | self._assessed([*active.values()])
         retained |= self._protected_by_itself(experiment_id, [*active.values()])
         return [entry for entry in here if entry["run_id"] not in retained], retained
 
@@ -384,7 +385,7 @@ class OldTrash:
         return {run.run_id: run for run in found}
 
     def _protected_by_itself(self, experiment_id: str, runs: Sequence[Run]) -> dict[str, Finding]:
-        """Return those of some active runs that their own tags, or their activity, protect."""
+        """Return the active runs that their own tags or activity protect."""
         experiment = self._gateway.get_experiment(experiment_id)
         tags = experiment.tags if experiment else {}
         since_ms = now_ms() - DEFAULT_TTL_DAYS * DAY_MS
@@ -397,7 +398,7 @@ class OldTrash:
             elif active_ms >= since_ms:
                 days = f"it was active within the last {DEFAULT_TTL_DAYS} days"
                 found[run.run_id] = Finding("protected", days)
-            elif by := _wants_to_stay(run.tags, active_ms) or _wants_to_stay(tags, active_ms):
+            elif by := _protecting_ttl(run.tags, active_ms) or _protecting_ttl(tags, active_ms):
                 found[run.run_id] = Finding("protected", str(by))
             elif DELETE_AFTER in run.tags and _is_announced_for_later(run.tags):
                 tag = Link("tag", f"{DELETE_AFTER}={run.tags[DELETE_AFTER]}")
@@ -405,14 +406,14 @@ class OldTrash:
         return found
 
     def _needed(
-        self, entries: Sequence[RunEntry], *, again: bool = False, believes_journal: bool = True
+        self, entries: Sequence[RunEntry], *, again: bool = False, trusts_journal: bool = True
     ) -> dict[str, Finding]:
-        """Return those of the runs that must not go into the trash, with the reason.
+        """Return the runs that must not be moved to the trash, with the reason.
 
         Args:
             entries: the runs.
-            again: they have just been moved there.
-            believes_journal: what the journal says protected them before does not protect them now.
+            again: whether they have just been moved there.
+            trusts_journal: ignore protections that they already had before, by the journal.
         """
         if not entries:
             return {}
@@ -426,9 +427,9 @@ class OldTrash:
         old = {
             run_id
             for run_id, finding in found.items()
-            if believes_journal and self._was_protected(run_id, finding)
+            if trusts_journal and self._was_protected(run_id, finding)
         }
-        # Nested with one of these, it was protected, too.
+        # It is in the nested tree of one of these, so it was protected, too.
         return {
             run_id: finding
             for run_id, finding in found.items()
@@ -436,9 +437,9 @@ class OldTrash:
         }
 
     def _assessed(self, runs: Sequence[Run]) -> dict[str, Finding]:
-        """Return those of the runs that assessments name now, as of this moment.
+        """Return the runs that assessments currently name.
 
-        Deleting a run deletes these permanently, and a run that just came back may have got some.
+        Deleting a run deletes these permanently, and a restored run may have new ones.
         """
         if not runs or not self._gateway.loses_assessments:
             return {}
@@ -446,7 +447,7 @@ class OldTrash:
         return _losing_assessments(map(traces.of, runs))
 
     def _all_of(self, runs: Sequence[Run]) -> dict[str, Run]:
-        """Return runs, by id, with all that the re-check before a deletion compares."""
+        """Return runs, by id, with all data that the re-check before a deletion compares."""
         if not runs:
             return {}
         found = read_histories(self._gateway, runs)
@@ -455,7 +456,7 @@ class OldTrash:
         return {run_id: traces.of(run) for run_id, run in found.items()}
 
     def _was_protected(self, run_id: str, finding: Finding) -> bool:
-        """Tell whether what protects a run did so when its experiment was deleted."""
+        """Tell whether a run had the same protection when its experiment was deleted."""
         protection = finding.protection
         if protection is None:
             return False
@@ -464,13 +465,13 @@ class OldTrash:
         relative = _first_run(finding)
         if protection.reason is not Reason.TREE or relative is None:
             return False
-        # A run in the trash gets no other parent.  What is nested in it may have come since.
+        # The parent of a run in the trash does not change.  Its children may be new.
         return relative in self._children.get(run_id, ()) or not self._is_nested_in(
             relative, run_id
         )
 
     def _is_nested_in(self, run_id: str, other_id: str) -> bool:
-        """Tell whether a run is nested in another one, at whatever depth."""
+        """Tell whether a run is nested in another one, at any depth."""
         seen = {run_id}
         run = self._gateway.get_run(run_id)
         while run and run.parent_run_id and run.parent_run_id not in seen:
@@ -485,12 +486,13 @@ class OldTrash:
             refuse_partial_view(self._gateway, self._policy)
             self._known_recheck = Recheck(
                 self._gateway,
-                # All that a re-check reads of a plan.
+                # The part of a plan that a re-check reads.
                 cast(
                     "Plan",
                     {
-                        # With those that come back: that one of them is nested with a run of the old
-                        # trash was so before.
+                        # Restored runs are included: nesting between one of them and a run of the
+                        # old trash existed
+                        # before.
                         "runs": [
                             {"run_id": run_id, "experiment_id": experiment_id}
                             for experiment_id, run_ids in self._runs.items()
@@ -509,17 +511,17 @@ class OldTrash:
         return found is not None and found.lifecycle_stage == "active"
 
 
-def _wants_to_stay(tags: Mapping[str, str], active_ms: int) -> Link | None:
-    """Return the TTL tag by which something is not stale yet, or that cannot be understood."""
-    wish = wished_ttl(tags)
-    if wish is None:
+def _protecting_ttl(tags: Mapping[str, str], active_ms: int) -> Link | None:
+    """Return a TTL tag that makes an entity fresh, or that is invalid."""
+    override = ttl_override(tags)
+    if override is None:
         return None
-    is_stale = wish.ttl_ms is not None and active_ms < now_ms() - wish.ttl_ms
-    return None if is_stale and not wish.is_malformed else wish.tag
+    is_stale = override.ttl_ms is not None and active_ms < now_ms() - override.ttl_ms
+    return None if is_stale and not override.is_malformed else override.tag
 
 
 def _is_announced_for_later(tags: Mapping[str, str]) -> bool:
-    """Tell whether the deletion of something is announced for the future, or for nobody knows when."""
+    """Tell whether a deletion is announced for the future, or with an invalid time."""
     after_ms = delete_after_ms(tags, timezone.utc)
     return after_ms is None or after_ms > now_ms()
 
@@ -531,9 +533,9 @@ def _first_run(finding: Finding) -> str | None:
 
 
 def _losing_assessments(runs: Iterable[Run]) -> dict[str, Finding]:
-    """Return, by id, those of the runs with which assessments would be lost.
+    """Return, by id, the runs whose deletion would delete assessments.
 
-    Somebody logged them since; those from before were lost when the run was deleted.
+    They were logged since; earlier ones were lost when the run was deleted.
     """
     return {
         run.run_id: Finding("protected", _LOSES_ASSESSMENTS)
@@ -543,7 +545,7 @@ def _losing_assessments(runs: Iterable[Run]) -> dict[str, Finding]:
 
 
 def _entry(run: Run, experiment: Experiment | None) -> RunEntry:
-    # All that a re-check reads of an entry.
+    # The part of an entry that a re-check reads.
     return cast(
         "RunEntry",
         {
@@ -551,7 +553,7 @@ def _entry(run: Run, experiment: Experiment | None) -> RunEntry:
             "run_name": run.run_name,
             "experiment_id": run.experiment_id,
             "parent_run_id": run.parent_run_id,
-            # As it will be once its experiment is back.
+            # Its state after the restore of its experiment.
             "expect": expect_run(replace(run, lifecycle_stage="active"), experiment),
         },
     )

@@ -1,7 +1,7 @@
-"""The post-delete check, and what is rolled back at once because somebody came to need it.
+"""The post-delete check, and the rollback of deletions that something depends on.
 
 MLflow has no conditional delete: between the re-check of an entity and its deletion anything may
-happen.  So what can be restored is checked again after its deletion.
+happen.  So recoverable entities are checked again after their deletion.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.plan.document import ExperimentEntry, Json, Plan, RunEntry
 
 OnRollback = Callable[[str], None]
-"""Called at once with a sentence about something that was rolled back."""
+"""Called with a sentence about each rollback."""
 
 
 class Rollback:
-    """Checks what was deleted, and rolls back.  Every method raises ``ServerError``.
+    """Checks deleted entities and rolls back.  Every method raises ``ServerError``.
 
-    What cannot be checked is still pending for the next session, which begins with it.
+    Failed checks are left to the next session, which begins with them.
 
     Args:
         gateway: the server.
@@ -35,7 +35,7 @@ class Rollback:
         recheck: of the same plan.
         recorder: where outcomes are recorded.
         names: of experiments that the plan renames.
-        stop: cuts waiting short.
+        stop: ends waiting.
         on_rollback: called when something was rolled back.
     """
 
@@ -66,46 +66,46 @@ class Rollback:
             ),
         }
 
-    def check_runs(self, entries: Sequence[RunEntry], kept: Mapping[str, str]) -> None:
-        """Roll back what of a batch is needed after all, with the rest of retained trees.
+    def check_runs(self, entries: Sequence[RunEntry], skipped: Mapping[str, str]) -> None:
+        """Roll back runs of a batch that something depends on, and the rest of retained trees.
 
         Args:
             entries: the batch.
-            kept: planned runs that are not deleted, with words why.
+            skipped: planned runs that are not deleted, with the reason.
         """
         deleted = self._recorder.deleted["run"] & {entry["run_id"] for entry in entries}
         if not deleted:
             return
         self._recheck.evidence.refresh()
-        for run_id, finding in self._recheck.runs_to_roll_back(entries, deleted, kept).items():
+        for run_id, finding in self._recheck.runs_to_roll_back(entries, deleted, skipped).items():
             self._roll_back("run", run_id, finding, partial(self._gateway.restore_run, run_id))
         self._recorder.journal.sync()
 
     def check_all_runs(self) -> None:
-        """Once, when all runs are done: does anything need one that its times did not give away?"""
+        """Check all runs once at the end, also for dependents with misleading times."""
         if not self._recorder.deleted["run"]:
             return
-        kept = self._recorder.kept_runs()
+        skipped = self._recorder.runs_not_deleted()
         restored = self._recheck.evidence.active_among(self._recorder.deleted["run"])
-        kept |= dict.fromkeys(restored, "somebody restored it meanwhile")
+        skipped |= dict.fromkeys(restored, "somebody restored it meanwhile")
         self._recorder.deleted["run"] -= restored
-        needed = self._recheck.evidence.needed_among(self._recorder.deleted["run"], kept)
+        needed = self._recheck.evidence.needed_among(self._recorder.deleted["run"], skipped)
         needed -= {i for kind, i, _ in self._recorder.result.failures if kind == "run"}
         if not needed:
             return
         for levels in batching.run_batches(self._plan["runs"], lambda: batching.BATCH):
             entries = batching.flat(levels)
             if any(entry["run_id"] in needed for entry in entries):
-                self.check_runs(entries, kept)
+                self.check_runs(entries, skipped)
 
     def check_experiments(
         self, entries: Sequence[ExperimentEntry], undo: Mapping[str, Json]
     ) -> None:
-        """Roll back experiments that somebody began to use while they were deleted.
+        """Roll back experiments that somebody started to use while they were deleted.
 
         Args:
-            entries: of the plan's ``experiments``, those that were deleted.
-            undo: by id, what ``restore`` would need.
+            entries: deleted entries of the plan's ``experiments``.
+            undo: their undo information by id.
         """
         if not entries:
             return
@@ -125,7 +125,7 @@ class Rollback:
     def _roll_back(
         self, kind: str, entity_id: str, finding: Finding, restore: Callable[[], object]
     ) -> None:
-        """Undo one of our own deletions at once, with a loud record."""
+        """Undo a deletion of this session, and record it prominently."""
         why = f"{finding.code}: {finding.detail}"
         try:
             retry_until_confirmed(restore, self._stop)
@@ -147,7 +147,7 @@ class Rollback:
         return OldTrash(
             self._gateway,
             {experiment_id: undo},
-            # Once begun it is brought to its end: a later session finds it active.
+            # Once started it is completed: a later session would find it active.
             threading.Event(),
             since_ms=policy.as_of_ms,
             workspace=self._plan["server"]["workspace"],
@@ -156,11 +156,11 @@ class Rollback:
 
     def _restore_experiment(self, trash: OldTrash, experiment_id: str, undo: Json) -> None:
         trash.restore(experiment_id, record=self._record_old_trash)
-        if kept := rename_back(self._gateway, experiment_id, undo, self._stop):
-            self._on_rollback(f"experiment {experiment_id} is back, but {kept}")
+        if problem := rename_back(self._gateway, experiment_id, undo, self._stop):
+            self._on_rollback(f"experiment {experiment_id} is back, but {problem}")
 
     def _record_old_trash(self, run_id: str, finding: Finding | None) -> None:
-        """Say of a run that was in the trash of an experiment that is back why it is active now."""
+        """Record why a run of the old trash of a restored experiment is active now."""
         if finding is None or finding.code == "already_active":
             return
         why = f"{finding.code}: {finding.detail}"

@@ -1,1 +1,1 @@
-"""The only room that calls MLflow."""
+"""The only package that calls MLflow."""

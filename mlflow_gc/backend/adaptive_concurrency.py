@@ -1,8 +1,8 @@
-"""How many requests may be in flight at once: as many as the server bears, up to a ceiling.
+"""An adaptive limit on concurrent requests, up to a ceiling.
 
-Additive increase, multiplicative decrease, as TCP does it: each response in good time allows a
-little more, a refusal (429, 503) halves, and responses that take several times as long as the
-quickest ones mean that requests only wait for each other.
+Additive increase, multiplicative decrease, as in TCP: each timely response raises the limit a
+little, a refusal (429, 503) halves it, and responses that take several times as long as the
+quickest ones lower it, because requests are only waiting for each other.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from mlflow_gc.backend.interface import TEMPORARY, ServerError
 
 _FIRST = 4
 _SLOW = 5.0
-"""So many times the quickest response is too slow."""
+"""A response is slow if it takes this many times as long as the quickest one."""
 _BACK_OFF_WHEN_SLOW = 0.8
 _BACK_OFF_WHEN_REFUSED = 0.5
-# The quickest response of long ago says little about a server that is busy now.
+# The quickest response of long ago says little about the current load.
 _FORGET = 1.02
 
 
 @dataclass
 class Response:
-    """What a request brought.
+    """The result of a request.
 
     Attributes:
-        size: how much, such as the number of runs; times are compared by it.  0 for so little that
-            its time says nothing: a search takes its time even if it finds nothing, and next to
-            one that took none every other one would be slow.
+        size: for example the number of runs; times are compared per size.  0 if the time says
+            nothing: a search without results takes time, too, and next to an instant one all others
+            would seem slow.
     """
 
     size: int = 1
 
 
 class AdaptiveLimiter:
-    """Admits requests; each is made inside :meth:`request`.
+    """Admits requests; each is sent inside :meth:`request`.
 
     Args:
-        ceiling: never more than this at once.
-        clock: seconds, for measuring how long responses take.
+        ceiling: maximum number of concurrent requests.
+        clock: in seconds, to measure response times.
     """
 
     def __init__(self, ceiling: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,15 +57,15 @@ class AdaptiveLimiter:
 
     @property
     def limit(self) -> int:
-        """How many slots there are right now."""
+        """The current number of slots."""
         return max(int(self._limit), 1)
 
     @contextmanager
     def request(self) -> Iterator[Response]:
-        """Wait for a slot, and learn from how long the request takes and how it ends.
+        """Wait for a slot, and adapt the limit to the duration and outcome of the request.
 
         Yields:
-            What it brings, to be filled in.
+            The response, to be filled in by the caller.
         """
         response = Response()
         with self._free:
@@ -87,7 +87,7 @@ class AdaptiveLimiter:
         finally:
             with self._free:
                 self._in_flight -= 1
-                # No more than there are slots for: the others would only look and wait again.
+                # Wake only as many as there are slots: others would only wait again.
                 self._free.notify(max(self.limit - self._in_flight, 0))
 
     def _learn(self, began: float, took: float) -> None:
@@ -95,7 +95,7 @@ class AdaptiveLimiter:
             quickest = took if self._quickest is None else self._quickest * _FORGET
             self._quickest = quickest = min(took, quickest)
             slow = took > quickest * _SLOW
-            # More are allowed only where as many as allowed were needed.
+            # The limit grows only while it is saturated.
             if not slow and began <= self._saturated_at:
                 self._limit = min(self._limit + 1 / self._limit, self._ceiling)
         if slow:
@@ -103,7 +103,7 @@ class AdaptiveLimiter:
 
     def _back_off(self, began: float, factor: float) -> None:
         with self._free:
-            # Those that were in flight together tell of one and the same moment.
+            # Requests that were in flight together reflect the same load.
             if began < self._backed_off_at:
                 return
             self._backed_off_at = self._clock()

@@ -1,4 +1,4 @@
-"""Where a server or database is, and the words for it."""
+"""The address of a server or database, and its name in messages."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mlflow_gc.settings import Value, redact_uri
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 DIRECTLY_READABLE = frozenset(_DATABASES) - {"mssql"}
-"""The kinds of databases that are read without MLflow's stores between us and them."""
+"""The kinds of databases that are read directly, without MLflow's stores."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 
 
 @dataclass(frozen=True)
 class Address:
-    """A URI and the words for it.
+    """A URI and its name in messages.
 
     Attributes:
         uri: as given, secrets included.
-        shown: what a message may say of it.
+        shown: the URI without secrets.
         name: ``The tracking URI http://host (from flag --tracking-uri)``.
     """
 
@@ -29,7 +29,7 @@ class Address:
 
     @classmethod
     def of(cls, uri: str, value: Value, what: str) -> Address:
-        """Name a URI after the setting that it came from."""
+        """Return an address that is named after the setting of the URI."""
         uri = uri.strip()
         shown = redact_uri(uri)
         return cls(uri, shown, f"The {what} {shown} (from {value.origin})")
@@ -42,7 +42,7 @@ class Address:
 
     @property
     def database(self) -> str:
-        """``postgresql``, the kind of database that SQLAlchemy opens; empty for all else."""
+        """``postgresql``, the kind of database for SQLAlchemy; empty for other URIs."""
         kind = self.scheme.split("+", 1)[0]
         return kind if kind in _DATABASES else ""
 
@@ -53,5 +53,5 @@ class Address:
 
 
 def first_line(text: str) -> str:
-    """Return the first line of what a library says, cut where it goes on for too long."""
+    """Return the first line of a library's message, truncated if too long."""
     return (text.strip().splitlines() or ["an unknown error"])[0][:500]

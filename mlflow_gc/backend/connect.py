@@ -1,4 +1,4 @@
-"""From settings to a gateway: which kind of store a URI means, and whether anybody is there."""
+"""From settings to a gateway: the kind of store of a URI, and whether it can be reached."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def connect(connection: Connection) -> Gateway:
     """Open the tracking server and registry that the settings name.
 
     Raises:
-        UsageProblem: a URI that this program cannot work with (a ``file:`` store, no URI).
-        ServerError: a database that cannot be opened.  A server is not contacted yet.
+        UsageProblem: The URI is not supported (a ``file:`` store, no URI).
+        ServerError: A database cannot be opened.  A server is not contacted yet.
     """
     _quieten_mlflow()
     import mlflow
@@ -42,7 +42,7 @@ def connect(connection: Connection) -> Gateway:
         )
     database = None
     if connection.backend_store_uri.text:
-        # Looked at where a plan is made, and only there.
+        # Only reports use it.
         database = Address.of(
             connection.backend_store_uri.text, connection.backend_store_uri, "backend store URI"
         )
@@ -66,7 +66,7 @@ def connect(connection: Connection) -> Gateway:
         _refuse_no_server(address)
     max_parallel = int(connection.max_parallel.text or 1)
     open_session(max_parallel)
-    _look_for_databricks_once()
+    _detect_databricks_once()
     return RestGateway(
         tracking.uri,
         registry.uri,
@@ -77,11 +77,11 @@ def connect(connection: Connection) -> Gateway:
     )
 
 
-def _look_for_databricks_once() -> None:
-    """Find out once whether this is a Databricks notebook, job or cluster.
+def _detect_databricks_once() -> None:
+    """Detect once whether this is a Databricks notebook, job or cluster.
 
-    MLflow asks for every request, and looks for packages that are not there each time: half a
-    millisecond, two fifths of what a deletion costs on this side (3.10 to 3.17).
+    MLflow checks for every request and searches for missing packages each time: half a millisecond,
+    two fifths of the client time of a deletion (3.10 to 3.17).
     """
     try:
         from mlflow.tracking.request_header.databricks_request_header_provider import (
@@ -99,18 +99,18 @@ def _look_for_databricks_once() -> None:
 
 
 def _quieten_mlflow() -> None:
-    """Keep MLflow's logging and warnings out of our output; errors reach the user through us."""
+    """Suppress MLflow's logging and warnings; this program reports errors itself."""
     warnings.filterwarnings("ignore", module="mlflow")
-    # Importing it sets the levels of its loggers.
+    # The import sets the levels of MLflow's loggers.
     import mlflow  # noqa: F401
 
     for name in ("mlflow", "alembic", "urllib3", "databricks"):
-        # Even critical: its stores log an error of the database with its traceback.
+        # Even critical ones: MLflow's stores log database errors with a traceback.
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 _DATABRICKS = frozenset({"databricks", "databricks-uc", "uc"})
-"""URIs without a colon that MLflow takes for the workspace that is configured."""
+"""URIs without a colon that mean the configured Databricks workspace."""
 
 
 def _refuse_files(address: Address) -> None:
@@ -131,10 +131,10 @@ def _refuse_files(address: Address) -> None:
 
 
 def _refuse_no_server(address: Address) -> None:
-    """Refuse a URI that no request can ever be sent to.
+    """Refuse a URI to which no request can be sent.
 
     Raises:
-        UsageProblem: no scheme that MLflow knows, no host, no port.
+        UsageProblem: Unknown scheme, no host, or invalid port.
         ServerError: MLflow finds no credentials for it (Databricks, plugins).
     """
     if address.scheme in {"http", "https"}:
@@ -157,16 +157,17 @@ def _refuse_no_server(address: Address) -> None:
             f"{address.name} is of a kind of store that this program does not know."
         ) from error
     except MlflowException as error:
-        words = without_secrets(str(error.message), address.uri)
+        message = without_secrets(str(error.message), address.uri)
         if error.error_code == "INVALID_PARAMETER_VALUE":
-            raise UsageProblem(f"{address.name} cannot be used. MLflow says: {words}") from error
+            raise UsageProblem(f"{address.name} cannot be used. MLflow says: {message}") from error
         raise ServerError(
-            f"{address.name} cannot be used. MLflow says: {words}", Failure.UNREACHABLE
+            f"{address.name} cannot be used. MLflow says: {message}", Failure.UNREACHABLE
         ) from error
-    except Exception as error:  # plugins and SDKs raise what they like
-        words = first_line(without_secrets(str(error), address.uri))
+    except Exception as error:  # plugins and SDKs raise any exception
+        message = first_line(without_secrets(str(error), address.uri))
         raise ServerError(
-            f"{address.name} cannot be used ({type(error).__name__}): {words}", Failure.UNREACHABLE
+            f"{address.name} cannot be used ({type(error).__name__}): {message}",
+            Failure.UNREACHABLE,
         ) from error
 
 
@@ -187,7 +188,7 @@ def _refuse_bad_address(address: Address) -> None:
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
         )
     if "?" in address.uri or "#" in address.uri:
-        # MLflow puts its paths behind it, where no server would look for them.
+        # MLflow appends its paths to it, which no server would understand.
         raise UsageProblem(
             f"{address.name} continues after its path with a ? or #.",
             hint="Leave that out. For a token, set MLFLOW_TRACKING_TOKEN.",

@@ -1,4 +1,4 @@
-"""Who this program is to a server: the credentials that are sent, whichever way they were given.
+"""The credentials for a server, from any source.
 
 MLflow finds user, password and token in the environment, in ``~/.mlflow/credentials`` and in the
 configuration of Databricks; ``requests`` finds them in the URI and in a ``.netrc``.
@@ -25,11 +25,11 @@ def host_credentials(uri: str, token: str | None = None) -> Any:
 
     Args:
         uri: of the server.
-        token: ours, or None.  MLflow reads it from the environment only, where an AE5 secret file
-            is not, and takes the blank of an unset variable for a value.
+        token: this program's setting, or None.  MLflow reads it only from the environment, which
+            lacks AE5 secret files, and takes a blank variable for a value.
 
     Raises:
-        ServerError: MLflow finds none where it needs some.
+        ServerError: MLflow finds none but needs some.
         UsageProblem: the token cannot be sent.
     """
     from mlflow.exceptions import MlflowException
@@ -44,7 +44,7 @@ def host_credentials(uri: str, token: str | None = None) -> Any:
         ) from error
     keep_uri_secret(uri)
     keep_secret(found.token, found.password, getattr(found, "client_secret", None))
-    # Secrets that were made with ``echo`` end with a line break that is no part of them.
+    # Secrets that were created with ``echo`` end with a line break that is not part of them.
     found.username, found.password = _one_line(found.username), _one_line(found.password)
     found.token = token or (found.token or "").strip() or None
     if found.token and not (found.token.isascii() and found.token.isprintable()):
@@ -64,10 +64,10 @@ def _one_line(text: str | None) -> str | None:
 
 
 class GivenCredentials:
-    """What ``requests`` is handed to sign a request with: credentials that were given stay.
+    """The ``auth`` object for ``requests`` that keeps existing credentials.
 
-    By itself it lets a ``.netrc`` replace a login in the URI and the header that MLflow made of
-    a token or of user and password (``Session.prepare_request``).
+    By default ``requests`` lets a ``.netrc`` replace a login in the URI and the header that MLflow
+    made of a token or of user and password (``Session.prepare_request``).
     """
 
     def __call__(self, request: Any) -> Any:
@@ -82,7 +82,7 @@ class GivenCredentials:
 
 
 def account_of(header: str | bytes | None) -> str | None:
-    """Return the user of a basic ``Authorization`` header; None for any other one."""
+    """Return the user of a basic ``Authorization`` header; None for other headers."""
     text = header.decode("latin-1") if isinstance(header, bytes) else header or ""
     kind, _, login = text.partition(" ")
     if kind.lower() != "basic":
@@ -98,17 +98,17 @@ def account_of(header: str | bytes | None) -> str | None:
 
 
 def unsafe(credentials: Sequence[Any]) -> list[str]:
-    """Return what is unsafe about connections, one sentence each.
+    """Return warnings about unsafe connections, one sentence each.
 
     Args:
-        credentials: of the tracking server, and of a registry that is another server.
+        credentials: of the tracking server, and of the registry if it is another server.
     """
     found = []
     hosts = []
     for creds in credentials:
         parts = urlsplit(creds.host or "")
         address = redact_uri(creds.host or "")
-        secret = _secret_in_words(creds)
+        secret = _describe_secret(creds)
         if parts.scheme == "http" and secret and not _is_this_machine(parts.hostname or ""):
             found.append(
                 f"{secret} is sent to {address} without TLS: whoever is on the way can read it. "
@@ -120,7 +120,7 @@ def unsafe(credentials: Sequence[Any]) -> list[str]:
                 "another server could answer in its place. MLFLOW_TRACKING_SERVER_CERT_PATH names "
                 "a certificate to trust."
             )
-        # A login in the URI is of that server alone.
+        # A login in the URI belongs to that server only.
         if secret and "@" not in parts.netloc:
             hosts.append((secret, parts.hostname, address))
     if len(hosts) == 2 and hosts[0][1] != hosts[1][1]:
@@ -131,7 +131,7 @@ def unsafe(credentials: Sequence[Any]) -> list[str]:
     return found
 
 
-def _secret_in_words(creds: Any) -> str:
+def _describe_secret(creds: Any) -> str:
     if "@" in urlsplit(creds.host or "").netloc or (creds.username and creds.password):
         return "The password"
     return "The token" if creds.token else ""

@@ -1,11 +1,11 @@
-"""What experiments hold besides runs, logged models and traces, and what is lost with them.
+"""Contents of experiments besides runs, logged models and traces.
 
-Purging an experiment (``mlflow gc``) takes its scorers, issues, review queues and label schemas along
-(foreign keys with ON DELETE CASCADE, 3.17).  An evaluation dataset stays, but is found by its
-experiments only.  Datasets that runs logged as inputs (``datasets``) belong to these runs.
+Purging an experiment (``mlflow gc``) deletes its scorers, issues, review queues and label schemas
+(foreign keys with ON DELETE CASCADE, 3.17).  An evaluation dataset remains, but can be found only
+through its experiments.  Datasets that runs logged as inputs (``datasets``) belong to these runs.
 
-Label schemas can be read from a database only: the one endpoint that lists them makes a default one
-where there is none (``_ensure_default_label_schema``, 3.14 to 3.17), and a report writes nothing.
+Label schemas can be read only from a database: the endpoint that lists them creates a default one
+if there is none (``_ensure_default_label_schema``, 3.14 to 3.17), and a report writes nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Protocol
 from mlflow_gc.backend.interface import Failure, Json, Page, ServerError, pages
 
 Contents = Mapping[str, tuple[str, ...]]
-"""For people, by experiment id: what it holds (``scorers: 2``, ``review queues``), sorted."""
+"""Contents by experiment id, as text (``scorers: 2``, ``review queues``), sorted."""
 
 DATASETS = "evaluation datasets"
 ISSUES = "issues"
@@ -27,7 +27,7 @@ REVIEW_QUEUES = "review queues"
 SCORERS = "scorers"
 
 COUNTED = frozenset({SCORERS, ISSUES})
-"""Kinds of which the number is known everywhere; of others only one is read."""
+"""Kinds whose number is always known; only one of the other kinds is read."""
 
 _PAGE = 1000
 _HIDDEN = {Failure.FORBIDDEN, Failure.REJECTED}
@@ -40,7 +40,7 @@ class ReadPage(Protocol):
     def __call__(
         self, method: str, path: str, key: str, *, since: tuple[int, int], **arguments: object
     ) -> Page[Json] | None:
-        """Return one page; None where the server has no such endpoint.
+        """Return one page; None if the server has no such endpoint.
 
         Args:
             method: GET or POST.
@@ -52,21 +52,21 @@ class ReadPage(Protocol):
 
 
 def named(found: Iterable[tuple[str, str, int]]) -> dict[str, tuple[str, ...]]:
-    """Return contents from (experiment id, kind, count); a count of 0 is nothing."""
+    """Return contents from (experiment id, kind, count); a count of 0 is left out."""
     texts: dict[str, list[str]] = {}
     for experiment_id, kind, count in found:
         if text := _describe(kind, count):
             texts.setdefault(experiment_id, []).append(text)
-    return {i: tuple(sorted(held)) for i, held in texts.items()}
+    return {i: tuple(sorted(contents)) for i, contents in texts.items()}
 
 
 class RestContents:
-    """Reads contents over REST, and remembers what this server has.
+    """Reads contents over REST, and remembers the endpoints of the server.
 
-    What the server does not let this account see may be there: then the experiment holds it.
+    If this account may not read a kind, the experiment is treated as containing it.
 
     Args:
-        max_parallel: how many requests may be in flight.
+        max_parallel: maximum number of concurrent requests.
     """
 
     def __init__(self, max_parallel: int) -> None:
@@ -77,15 +77,16 @@ class RestContents:
         self._lists_all_issues = True
 
     def read(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> Contents:
-        """Return the contents of active experiments, of those that hold something.
+        """Return the contents of active experiments that have any.
 
-        Review queues cost a request for each experiment; there is no list of those of several.
+        Review queues take a request for each experiment; no endpoint lists several.
 
         Raises:
             ServerError: the server cannot be read.
         """
         texts: dict[str, list[str]] = {}
-        # Evaluation datasets come first: they tell a file store, which has none of all this.
+        # Evaluation datasets come first: their response identifies a file store, which has no
+        # contents.
         for kind, read in (
             (DATASETS, self._datasets),
             (SCORERS, self._scorers),
@@ -95,10 +96,10 @@ class RestContents:
             if experiment_ids and not self._has_file_store and kind not in self._missing:
                 for experiment_id, text in read(read_page, experiment_ids).items():
                     texts.setdefault(experiment_id, []).append(text)
-        return {i: tuple(sorted(held)) for i, held in texts.items()}
+        return {i: tuple(sorted(contents)) for i, contents in texts.items()}
 
     def _datasets(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
-        """Search many at once and halve: few hold some, and a response does not say which."""
+        """Search many at once and bisect: few have any, and a response does not name them."""
         body = {"experiment_ids": list(experiment_ids), "max_results": 1}
         try:
             page = read_page("POST", "datasets/search", "datasets", since=(3, 4), json=body)
@@ -125,12 +126,12 @@ class RestContents:
 
     def _scorers(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
         if self._lists_scorers_of_many:
-            # 3.14 to 3.16 do not know the parameter and list those of all active experiments.
+            # 3.14 to 3.16 ignore the parameter and list scorers of all active experiments.
             params = {"experiment_ids": list(experiment_ids)}
             try:
                 page = read_page("GET", "scorers/list", "scorers", since=(3, 4), params=params)
             except ServerError as error:
-                # Before 3.14 it has to be one experiment.
+                # Before 3.14 the endpoint needs one experiment.
                 if error.failure not in _HIDDEN:
                     raise
                 self._lists_scorers_of_many = False
@@ -156,12 +157,12 @@ class RestContents:
             found = [*pages(page)]
             return None if ISSUES in self._missing else found
 
-        # Up to as many as go at once anyway, one by one; else all that the server has.
+        # Few experiments one by one, in parallel; otherwise all issues of the server.
         if self._lists_all_issues and len(experiment_ids) > self._max_parallel:
             try:
                 return self._counted(ISSUES, search({}), experiment_ids)
             except ServerError as error:
-                # Under MLflow's basic auth that is for administrators.
+                # MLflow's basic auth allows that only for administrators.
                 if error.failure not in _HIDDEN:
                     raise
                 self._lists_all_issues = False
@@ -189,7 +190,7 @@ class RestContents:
     def _one_by_one(
         self, kind: str, of_one: Callable[[str], list[Json] | None], experiment_ids: Sequence[str]
     ) -> dict[str, str]:
-        """Read each experiment by itself, several at a time."""
+        """Read experiments one by one, several in parallel."""
 
         def describe(experiment_id: str) -> str:
             try:
@@ -206,11 +207,11 @@ class RestContents:
 
         first, *others = experiment_ids
         texts = {first: describe(first)}
-        # Only now it is known whether the server has the endpoint.
+        # Now it is known whether the server has the endpoint.
         if others and kind not in self._missing:
             with ThreadPoolExecutor(self._max_parallel) as pool:
                 texts.update(zip(others, pool.map(describe, others), strict=True))
-        return {i: held for i, held in texts.items() if held}
+        return {i: contents for i, contents in texts.items() if contents}
 
 
 def _describe(kind: str, count: int) -> str:

@@ -1,4 +1,4 @@
-"""The few calls that this program makes to MLflow, whatever is behind the URI.
+"""The few calls that this program makes to MLflow, for any kind of URI.
 
 Two implementations: ``rest/backend.py`` (an ``mlflow server``) and ``mlflow_store.py`` (a database,
 through MLflow's own store classes).  Both return entities, made by one parser (``json_parser.py``)
@@ -34,7 +34,7 @@ Page = tuple[list[_T], str | None]
 
 
 class Failure(Enum):
-    """What went wrong with a call, as far as it matters for what to do next."""
+    """The kinds of failures that need different reactions."""
 
     NOT_FOUND = "not found"
     FORBIDDEN = "forbidden"
@@ -45,18 +45,18 @@ class Failure(Enum):
     UNREACHABLE = "not reachable"
     """The request was never sent."""
     AMBIGUOUS = "ambiguous"
-    """Sent, and no usable response: it may or may not have been carried out."""
+    """Sent without a usable response: it may or may not have been executed."""
     INVALID_RESPONSE = "not an MLflow answer"
 
 
 TEMPORARY = frozenset({Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE})
-"""These may pass: a read is sent again."""
+"""Temporary: a read is retried."""
 NO_ACCESS = frozenset({Failure.UNAUTHORIZED, Failure.UNREACHABLE})
-"""Nothing of the rest can be read either, and more attempts would only hide why."""
+"""All further reads would fail, too, and more attempts would only hide the cause."""
 ABORT_ON = NO_ACCESS | {Failure.INVALID_RESPONSE}
-"""All further writes would fail as well."""
+"""All further writes would fail, too."""
 UNCLEAR = frozenset({Failure.AMBIGUOUS, Failure.THROTTLED, Failure.INVALID_RESPONSE})
-"""Nobody knows whether a write was carried out."""
+"""Whether a write was executed is unknown."""
 
 
 class ServerError(GcError):
@@ -64,8 +64,8 @@ class ServerError(GcError):
 
     Attributes:
         failure: the kind of failure.
-        retry_after: seconds the server asked us to wait, or None.
-        code: MLflow's own error code (``INVALID_STATE``), empty where there is none.
+        retry_after: the ``Retry-After`` of the server in seconds, or None.
+        code: MLflow's own error code (``INVALID_STATE``); empty if there is none.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class ServerError(GcError):
 
 @dataclass(frozen=True)
 class ServerMetadata:
-    """What the server says of itself.
+    """The server's description of itself.
 
-    ``version`` None where the server has no such endpoint (before 1.x, Databricks, a proxy).
+    ``version`` is None if the server has no such endpoint (before 1.x, Databricks, a proxy).
     """
 
     tracking_uri: str
@@ -97,24 +97,24 @@ class ServerMetadata:
 
 
 class VersionDetails(NamedTuple):
-    """A model version that was read by itself, with the aliases that no search returns."""
+    """A model version from a single read, with aliases, which no search returns."""
 
     version: ModelVersion
     aliases: tuple[str, ...]
 
 
 class ModelDetails(NamedTuple):
-    """A registered model that was read by itself, with the highest version of each stage."""
+    """A registered model from a single read, with the highest version of each stage."""
 
     model: RegisteredModel
     latest_versions: tuple[ModelVersion, ...]
 
 
 class Gateway(Protocol):
-    """Reads and the few writes, in MLflow's own terms.
+    """Reads and the few writes, in terms of MLflow.
 
-    Every method raises :class:`ServerError`.  ``get_*`` return None for what does not exist
-    (an entity in the trash does exist).  Reads are retried inside; writes are sent once.
+    Every method raises :class:`ServerError`.  ``get_*`` return None for a missing entity (an entity
+    in the trash exists).  Reads are retried; writes are sent once.
     """
 
     stopped: threading.Event
@@ -122,7 +122,7 @@ class Gateway(Protocol):
 
     @property
     def max_parallel(self) -> int:
-        """How many requests may be in flight at once."""
+        """Maximum number of concurrent requests."""
 
     @property
     def registry_is_separate(self) -> bool:
@@ -130,30 +130,29 @@ class Gateway(Protocol):
 
     @property
     def read_from(self) -> ReadFrom:
-        """What it reads: a server's REST API, or a database through MLflow's own stores."""
+        """The data source: a REST API, or a database through MLflow's own stores."""
 
     @property
     def database(self) -> Address | None:
-        """The database to read all that a plan needs from, faster than through here, or None."""
+        """The database from which a plan can be read faster, or None."""
 
     def warnings(self) -> list[str]:
-        """Return what is unsafe about the connection, one sentence each; no request is sent for it."""
+        """Return warnings about an unsafe connection, one sentence each; no request is sent."""
 
     def server_metadata(self) -> ServerMetadata:
         """Address and version; the first contact, so its errors explain the connection."""
 
     def clock_skew_ms(self) -> int:
-        """How far the server's clock is ahead of this machine's, by all responses so far.
+        """The certain clock skew (server minus this machine), by all responses so far.
 
-        As far as the responses prove: 0 as long as the clocks may agree.  0 where there is no
-        server, only a database.
+        It is 0 as long as the clocks may agree, and for a database.
         """
 
     def partial_view(self) -> str | None:
-        """Say why this account may not see everything, or None when it does.
+        """Return why this account may not see everything, or None if it does.
 
-        Servers leave out what an account may not read without a word, and what is left out is the
-        evidence that protects (docs/explanation/mlflow-facts.md#hidden-by-permissions).
+        Servers silently omit what an account may not read, and the omitted entities may protect
+        others (docs/explanation/mlflow-facts.md#hidden-by-permissions).
         """
 
     def search_experiments(
@@ -172,7 +171,7 @@ class Gateway(Protocol):
         token: str | None = None,
         wanted: Wanted | None = ALWAYS_WANTED,
     ) -> Page[Run]:
-        """One page of runs, with what ``wanted`` keeps of them (None: all tags, no metric)."""
+        """One page of runs, with the data in ``wanted`` (None: all tags, no metrics)."""
 
     def search_registered_models(
         self,
@@ -200,7 +199,7 @@ class Gateway(Protocol):
         """One page of logged models; empty on servers without them (before 3.0)."""
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
-        """Whether any of the experiments holds a trace; False on servers without traces."""
+        """Whether any of the experiments has a trace; False on servers without traces."""
 
     @property
     def loses_assessments(self) -> bool:
@@ -216,36 +215,36 @@ class Gateway(Protocol):
 
         Args:
             experiment_ids: of any lifecycle stage.
-            since_ms: made at this time or later, ms since the epoch; None for all.
+            since_ms: minimum time of creation, ms since the epoch; None for all.
             token: of the page.
         """
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        """What active experiments hold besides runs, logged models and traces; see experiment_contents.py."""
+        """Other contents of active experiments; see experiment_contents.py."""
 
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
         """One experiment of any lifecycle stage."""
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
-        """The experiment of a name, of any lifecycle stage."""
+        """The experiment with a name, of any lifecycle stage."""
 
     def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
-        """The experiment that a server makes when it begins; whatever workspace is looked at."""
+        """The default experiment, which a server creates at its first start; in any workspace."""
 
     def other_workspaces(self) -> list[Gateway]:
-        """Gateways to the other workspaces of the server; none where it has none.
+        """Gateways to the other workspaces of the server, if any.
 
         Only known after :meth:`server_metadata`.
         """
 
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
-        """One run of any lifecycle stage, with the models that it read, and what is wanted of it."""
+        """One run of any lifecycle stage, with its input models and the data in ``wanted``."""
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
-        """All that was ever logged to a metric, by run.
+        """The history of a metric, by run.
 
         Args:
-            run_ids: at most 100, of any lifecycle stage; one without such a metric is left out.
+            run_ids: at most 100, of any lifecycle stage; runs without the metric are left out.
             key: name of the metric.
         """
 
@@ -253,28 +252,30 @@ class Gateway(Protocol):
         """One model version, with aliases."""
 
     def get_download_uri(self, name: str, version: str) -> str | None:
-        """Where the files of a model version lie, as the server resolved it."""
+        """The storage of a model version, as resolved by the server."""
 
     def get_registered_model(self, name: str) -> ModelDetails | None:
         """One registered model, with aliases and the newest version of each stage."""
 
-    def get_logged_model(self, model_id: str, *, or_deleted: bool = False) -> LoggedModel | None:
+    def get_logged_model(
+        self, model_id: str, *, include_deleted: bool = False
+    ) -> LoggedModel | None:
         """One logged model; a deleted one only on request, and by servers from 3.10 on."""
 
     def delete_run(self, run_id: str) -> None:
         """Move a run to the trash."""
 
     def restore_run(self, run_id: str) -> None:
-        """Bring a run back from the trash."""
+        """Restore a run from the trash."""
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Move an experiment and its runs to the trash."""
 
     def rename_experiment(self, experiment_id: str, name: str) -> None:
-        """Give an active experiment another name, which no other one may have, of either stage."""
+        """Rename an active experiment; the name must be unique among both lifecycle stages."""
 
     def restore_experiment(self, experiment_id: str) -> None:
-        """Bring an experiment and all its runs back from the trash."""
+        """Restore an experiment and all its runs from the trash."""
 
     def delete_model_version(self, name: str, version: str) -> None:
         """Delete a model version permanently."""
@@ -293,11 +294,11 @@ class Gateway(Protocol):
         """
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
-        """Take a tag away; the arguments are those of :meth:`set_tag`."""
+        """Delete a tag; the arguments are those of :meth:`set_tag`."""
 
 
 TRACES_A_PAGE = 500
-"""The most traces that a server hands out at once (2.14 to 3.18)."""
+"""The maximum page size of traces (2.14 to 3.18)."""
 
 REPEATS = "The server answers a search with the same page again and again."
 
@@ -305,11 +306,11 @@ REPEATS = "The server answers a search with the same page again and again."
 def pages(search: Callable[..., Page[_T]]) -> Iterator[_T]:
     """Yield every entity of a paged search; ``search`` takes the page's token as ``token=``.
 
-    Follows the token, never the page length: permission filters shorten pages and can leave one
-    empty with a token (server/auth, 3.10 and newer).
+    Follows the token, never the page length: permission filters shorten pages and may return an
+    empty page with a token (server/auth, 3.10 and newer).
 
     Raises:
-        ServerError: a page failed, or the server handed out a token for the second time.
+        ServerError: A page failed, or the server returned a token twice.
     """
     token: str | None = None
     seen: set[str] = set()

@@ -1,8 +1,8 @@
 """A database URI (``sqlite:///mlflow.db``, ``postgresql://...``) through MLflow's own stores.
 
-Writes go through the same code that a server runs, so what it does besides setting a flag
-(deleted times, assessments) happens here as well.  What they return is turned into the JSON of
-the REST API by MLflow's own converters, exactly as its server does, and parsed as that.
+Writes use the same code as a server, with all side effects besides the flag (deletion times,
+assessments).  Results are converted to the JSON of the REST API by MLflow's own converters, exactly
+as in its server, and parsed as that.
 """
 
 from __future__ import annotations
@@ -48,14 +48,15 @@ class StoreGateway:
     """Gateway to MLflow stores opened in this process.
 
     Args:
-        tracking_uri: a database URI that can be opened and holds MLflow's tables (see ``connect.py``):
-            MLflow retries for long where nothing responds, and creates the tables it misses.
+        tracking_uri: URI of a database that can be opened and has MLflow's tables (see
+            ``connect.py``): MLflow retries for long without a response, and creates missing tables.
         registry_uri: a database URI too, usually the same.
-        database: the one to read a plan from directly, or None to read it through here.
+        database: the database to read a plan from directly, or None to read it through this
+            gateway.
 
     Raises:
-        ServerError: the database cannot be opened, or its schema is not that of the MLflow
-            installed here.
+        ServerError: The database cannot be opened, or its schema is not that of the installed
+            MLflow.
     """
 
     read_from: ReadFrom = "database"
@@ -95,11 +96,11 @@ class StoreGateway:
         )
 
     def clock_skew_ms(self) -> int:
-        """0: there is no server here that had a clock of its own to show."""
+        """0: there is no server with another clock."""
         return 0
 
     def warnings(self) -> list[str]:
-        """None: nothing is sent to a server."""
+        """No warnings: nothing is sent to a server."""
         return []
 
     def partial_view(self) -> str | None:
@@ -132,7 +133,7 @@ class StoreGateway:
         token: str | None = None,
         wanted: Wanted | None = ALWAYS_WANTED,
     ) -> Page[Run]:
-        """One page of runs, with what ``wanted`` keeps of them (None: all tags, no metric)."""
+        """One page of runs, with the data in ``wanted`` (None: all tags, no metrics)."""
         return self._page(
             partial(parse.run, wanted=wanted),
             lambda: self._tracking.search_runs(
@@ -199,7 +200,7 @@ class StoreGateway:
         )
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
-        """Whether any of the experiments holds a trace."""
+        """Whether any of the experiments has a trace."""
         found, _ = self._call(
             lambda: self._tracking.search_traces(list(experiment_ids), max_results=1)
         )
@@ -228,7 +229,7 @@ class StoreGateway:
         return [parse.trace(_payload(trace)) for trace in found], next_token or None
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
-        """What active experiments hold besides runs, logged models and traces."""
+        """Other contents of active experiments."""
         return experiment_contents.named(
             (experiment_id, kind, len(found))
             for experiment_id in experiment_ids
@@ -236,7 +237,7 @@ class StoreGateway:
         )
 
     def _contents_of(self, experiment_id: str) -> Iterator[tuple[str, Sequence[Any]]]:
-        """Yield kinds of contents, with those that were found; of older MLflow the kinds it has."""
+        """Yield kinds of contents with their entities; only kinds of the installed MLflow."""
         one = {"experiment_id": experiment_id}
         for kind, name, arguments in (
             (experiment_contents.DATASETS, "search_datasets", {"experiment_ids": [experiment_id]}),
@@ -249,31 +250,31 @@ class StoreGateway:
 
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
         """One experiment of any lifecycle stage."""
-        store = self._experiments_beside_registry() if of_registry else self._tracking
+        store = self._experiments_of_registry() if of_registry else self._tracking
         return self._get(parse.experiment, lambda: store.get_experiment(experiment_id))
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
-        """The experiment of a name, of any lifecycle stage."""
+        """The experiment with a name, of any lifecycle stage."""
         return self._get(parse.experiment, lambda: self._tracking.get_experiment_by_name(name))
 
     def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
-        """The experiment that a server makes when it begins."""
-        store = self._experiments_beside_registry() if of_registry else self._tracking
+        """The default experiment, which a server creates at its first start."""
+        store = self._experiments_of_registry() if of_registry else self._tracking
         return self._get(parse.experiment, lambda: store.get_experiment("0")) or self._get(
             parse.experiment, lambda: store.get_experiment_by_name("Default")
         )
 
     def other_workspaces(self) -> list[Gateway]:
-        """None: a database with other workspaces in it cannot be opened."""
+        """No gateways: a database with other workspaces cannot be opened."""
         return []
 
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
-        """One run of any lifecycle stage, with the models that it read, and what is wanted of it."""
+        """One run of any lifecycle stage, with its input models and the data in ``wanted``."""
         parsed = partial(parse.run, wanted=wanted)
         return self._get(parsed, lambda: self._tracking.get_run(run_id))
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
-        """All that was ever logged to a metric, by run."""
+        """The history of a metric, by run."""
         histories: dict[str, MetricHistory] = {}
         for run_id in run_ids:
             found = self._call(partial(self._tracking.get_metric_history, run_id, key))
@@ -288,7 +289,7 @@ class StoreGateway:
         )
 
     def get_download_uri(self, name: str, version: str) -> str | None:
-        """Where the files of a model version lie, as MLflow resolved it."""
+        """The storage of a model version, as resolved by MLflow."""
         try:
             uri = self._call(lambda: self._registry.get_model_version_download_uri(name, version))
         except ServerError as error:
@@ -301,11 +302,13 @@ class StoreGateway:
         """One registered model, with aliases and the newest version of each stage."""
         return self._get(parse.model_details, lambda: self._registry.get_registered_model(name))
 
-    def get_logged_model(self, model_id: str, *, or_deleted: bool = False) -> LoggedModel | None:
+    def get_logged_model(
+        self, model_id: str, *, include_deleted: bool = False
+    ) -> LoggedModel | None:
         """One logged model; a deleted one only on request."""
         return self._get(
             parse.logged_model,
-            lambda: self._tracking.get_logged_model(model_id, allow_deleted=or_deleted),
+            lambda: self._tracking.get_logged_model(model_id, allow_deleted=include_deleted),
         )
 
     def delete_run(self, run_id: str) -> None:
@@ -313,7 +316,7 @@ class StoreGateway:
         self._call(lambda: self._tracking.delete_run(run_id))
 
     def restore_run(self, run_id: str) -> None:
-        """Bring a run back from the trash."""
+        """Restore a run from the trash."""
         self._call(lambda: self._tracking.restore_run(run_id))
 
     def delete_experiment(self, experiment_id: str) -> None:
@@ -321,11 +324,11 @@ class StoreGateway:
         self._call(lambda: self._tracking.delete_experiment(experiment_id))
 
     def rename_experiment(self, experiment_id: str, name: str) -> None:
-        """Give an active experiment another name."""
+        """Rename an active experiment."""
         self._call(lambda: self._tracking.rename_experiment(experiment_id, name))
 
     def restore_experiment(self, experiment_id: str) -> None:
-        """Bring an experiment and all its runs back from the trash."""
+        """Restore an experiment and all its runs from the trash."""
         self._call(lambda: self._tracking.restore_experiment(experiment_id))
 
     def delete_model_version(self, name: str, version: str) -> None:
@@ -356,7 +359,7 @@ class StoreGateway:
         self._call(calls[kind])
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
-        """Take a tag away."""
+        """Delete a tag."""
         name, _, version = entity_id.rpartition("/")
         tracking, registry = self._tracking, self._registry
         calls: dict[str, Callable[[], None]] = {
@@ -367,8 +370,8 @@ class StoreGateway:
         }
         self._call(calls[kind])
 
-    def _experiments_beside_registry(self) -> Any:
-        # A database with a registry in it has MLflow's tracking tables too: one schema.
+    def _experiments_of_registry(self) -> Any:
+        # A database with a registry has MLflow's tracking tables, too: it is one schema.
         from mlflow.tracking._tracking_service.utils import _get_store as get_tracking
 
         return _guard(self._registry_uri, lambda: get_tracking(self._registry_uri))
@@ -397,7 +400,7 @@ def _view(view: str) -> int:
 
 
 def _payload(entity: Any) -> Json:
-    """Return the JSON that a server would send for an MLflow entity."""
+    """Return the JSON that a server would return for an MLflow entity."""
     import orjson
     from mlflow.utils.proto_json_utils import message_to_json
 
@@ -406,7 +409,7 @@ def _payload(entity: Any) -> Json:
 
 
 def _guard(uri: str, call: Callable[[], _T]) -> _T:
-    """Run a store call and turn what it raises into a :class:`ServerError`."""
+    """Run a store call and convert its exceptions to :class:`ServerError`."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -419,7 +422,7 @@ def _guard(uri: str, call: Callable[[], _T]) -> _T:
             "TEMPORARILY_UNAVAILABLE": Failure.AMBIGUOUS,
             "INTERNAL_ERROR": Failure.AMBIGUOUS,
         }.get(error.error_code, Failure.REJECTED)
-        # The message of a database error is the exception itself, statement and all.
+        # The message of a database error is the exception itself, with the statement.
         detail = _first_line(without_secrets(str(error.message), uri))
         raise ServerError(f"{redact_uri(uri)}: {detail}", failure) from error
     except SQLAlchemyError as error:

@@ -1,4 +1,4 @@
-"""Which failed requests are sent again, how often, and how long to wait before."""
+"""Retries: which failed requests, how often, and after which time."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from mlflow_gc.backend.interface import TEMPORARY, UNCLEAR, ServerError
 _T = TypeVar("_T")
 
 ATTEMPTS = 5
-"""Of a read, and of a write that changes nothing when it is sent for the second time."""
+"""Maximum number of attempts of a read, or of an idempotent write."""
 FIRST_WAIT_S = 0.5
-"""Before the second attempt; doubled for each further one."""
+"""Wait before the second attempt; doubled for each further one."""
 LONGEST_WAIT_S = 120.0
-"""Also where the server asks for a longer one."""
+"""Maximum wait, also if the server requests a longer one."""
 _ATTEMPTS = 3
 
 
 def retried(send: Callable[[], _T], stopped: threading.Event, attempts: int = ATTEMPTS) -> _T:
-    """Send a request, and send it again where it failed for a reason that may pass.
+    """Send a request, and retry temporary failures.
 
     Args:
         send: sends it once.
-        stopped: cuts waiting short, and ends it.
-        attempts: how many at most.
+        stopped: ends waiting and retries.
+        attempts: maximum number of attempts.
 
     Raises:
-        ServerError: of the last attempt.
+        ServerError: Of the last attempt.
     """
     for attempt in range(1, attempts):
         try:
@@ -43,8 +43,8 @@ def retried(send: Callable[[], _T], stopped: threading.Event, attempts: int = AT
 def wait_s(error: ServerError, attempt: int) -> float:
     """Return the seconds to wait after the ``attempt``-th attempt failed.
 
-    What the server asks for (``Retry-After``), else twice as long each time; jitter keeps parallel
-    requests from coming back all at once.
+    This is ``Retry-After`` of the server, else exponential backoff; jitter spreads concurrent
+    retries.
     """
     wait = error.retry_after
     if wait is None:
@@ -57,15 +57,15 @@ def retry_until_confirmed(
     stop: threading.Event,
     is_done: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Send a write; after an unclear response look, and send it again if it was not carried out.
+    """Send a write; after an ambiguous response check, and retry if it was not executed.
 
     Args:
         send: the write.
-        stop: cuts waiting short.
-        is_done: the look; not needed where sending twice is the same as once.
+        stop: ends waiting.
+        is_done: the check; not needed for idempotent writes.
 
     Raises:
-        ServerError: it could not be done, or nobody knows.
+        ServerError: It failed, or its outcome is unknown.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:

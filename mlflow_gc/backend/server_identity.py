@@ -1,12 +1,11 @@
 """A fingerprint of a server that survives restarts and moves, and differs between servers.
 
-MLflow has no server id.  What comes closest is experiment 0 (``Default``): every store creates it
-once, stamps it with its own clock to the millisecond, and cannot be made to create it again short
-of deleting it permanently.  The address is left out on purpose: the same server is reached by
-different names from inside and outside a cluster, and through its database.
+MLflow has no server id.  The best substitute is experiment 0 (``Default``): every store creates it
+once, with the time in milliseconds, and creates it again only after it was deleted permanently.
+The address is not included on purpose: the same server has different names inside and outside a
+cluster, and can be read through its database.
 
-A copy of a database has the fingerprint of the original; nothing that MLflow shows tells them
-apart.
+A copy of a database has the fingerprint of the original; MLflow has nothing to tell them apart.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from mlflow_gc.domain.entities import Experiment, ServerInfo
 
 
 def read_server_info(gateway: Gateway) -> ServerInfo:
-    """Make the first contact and return which server this is.
+    """Make the first contact and return the description of the server.
 
     Raises:
-        ServerError: it cannot be reached, does not accept us, or is no MLflow server.
+        ServerError: It cannot be reached, refuses the login, or is not an MLflow server.
     """
     metadata = gateway.server_metadata()
     tracking = _fingerprint(gateway, metadata.tracking_uri, of_registry=False)
@@ -43,7 +42,7 @@ def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:
     try:
         found = gateway.get_default_experiment(of_registry=of_registry)
     except ServerError as error:
-        # An account may not be allowed to read it, and a registry need not be a tracking server.
+        # The account may not be allowed to read it, and a registry need not be a tracking server.
         may_be_missing = error.failure is Failure.UNSUPPORTED and of_registry
         if error.failure is not Failure.FORBIDDEN and not may_be_missing:
             raise
@@ -54,12 +53,12 @@ def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:
 
 
 def unknown_identity(uri: str) -> str:
-    """Return the fingerprint in place of that of a server whose experiment 0 cannot be read."""
+    """Return the substitute fingerprint of a server whose experiment 0 cannot be read."""
     return _digest("uri", uri)
 
 
 def fingerprint(default: Experiment) -> str:
-    """Return the fingerprint of a server by the experiment that it made when it began."""
+    """Return the fingerprint of a server, by its default experiment."""
     return _digest(
         "experiment",
         default.experiment_id,

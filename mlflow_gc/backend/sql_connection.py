@@ -1,4 +1,4 @@
-"""Opening a database that holds, or should hold, the data of an MLflow server."""
+"""Opening the database of an MLflow server."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _WRONG_URI_HINT = (
 )
 
 _CONNECT_S = 8
-"""How long a driver may try to connect, in seconds."""
+"""Connection timeout of a driver, in seconds."""
 _GIVE_UP_S = 20
-"""How long all of it may take: names with several addresses, drivers that have no such setting."""
+"""Total timeout: names may have several addresses, and some drivers have no timeout."""
 
 _TIMEOUT_OPTION = {
-    # What drivers call the time to connect; each is in their documentation of connect().
+    # The option for the connection timeout, from the documentation of each driver's connect().
     "psycopg2": "connect_timeout",
     "psycopg": "connect_timeout",
     "pg8000": "timeout",
@@ -40,7 +40,7 @@ _TIMEOUT_OPTION = {
     "pysqlite": "timeout",
 }
 _PIP_NAME = {
-    # The packages of modules that are named otherwise.
+    # Packages whose name differs from that of their module.
     "psycopg2": "psycopg2-binary",
     "psycopg": "'psycopg[binary]'",
     "MySQLdb": "mysqlclient",
@@ -49,16 +49,16 @@ _PIP_NAME = {
 
 
 def try_database(address: Address) -> None:
-    """Connect once, ourselves, and look whether an MLflow of this version keeps its data there.
+    """Connect once, and check that the database has the schema of the installed MLflow.
 
-    MLflow's own store tries ten times over a hundred seconds, whatever the reason; and where it
-    finds tables missing it creates them, or migrates a database that an older server uses
-    (``_initialize_tables`` in mlflow/store/db/utils.py).  A report must do neither.
+    MLflow's own store retries ten times in a hundred seconds, whatever the reason; and it creates
+    missing tables, or migrates a database that an older server uses (``_initialize_tables`` in
+    mlflow/store/db/utils.py).  A report must do neither.
 
     Raises:
-        UsageProblem: a URI that no driver can work with.
-        ServerError: nobody answers, the login is refused, or it holds no data of MLflow.
-        Refused: its schema is that of another version of MLflow.
+        UsageProblem: The URI is not supported by any driver.
+        ServerError: No response, login refused, or no data of MLflow.
+        Refused: Its schema is that of another version of MLflow.
     """
     url = _parsed(address)
     if url.get_backend_name() == "sqlite" and not _is_file(url.database or ""):
@@ -68,11 +68,11 @@ def try_database(address: Address) -> None:
 
     def attempt() -> None:
         try:
-            _look_into(address)
-        except Exception as error:  # noqa: BLE001 - goes on in the thread that waits
+            _check_tables(address)
+        except Exception as error:  # noqa: BLE001 - raised in the waiting thread
             raised.append(error)
 
-    # In a thread of its own, which ends with the process: not every driver keeps to a time.
+    # In a daemon thread: not every driver respects a timeout.
     thread = threading.Thread(target=attempt, name="connect", daemon=True)
     thread.start()
     thread.join(_GIVE_UP_S)
@@ -89,7 +89,7 @@ def try_database(address: Address) -> None:
 def _is_file(path: str) -> bool:
     try:
         return Path(path).is_file()
-    except OSError:  # too long a name, a folder that is closed to us
+    except OSError:  # a name that is too long, a folder without permission
         return False
 
 
@@ -103,7 +103,7 @@ def _parsed(address: Address) -> URL:
     )
     try:
         url = make_url(address.uri)
-        # Loads SQLAlchemy's part only, not yet the driver.
+        # Loads only SQLAlchemy's dialect, not yet the driver.
         dialect = url.get_dialect()
     except NoSuchModuleError as error:
         raise UsageProblem(
@@ -122,19 +122,19 @@ def _parsed(address: Address) -> URL:
     return url
 
 
-def _look_into(address: Address) -> None:
+def _check_tables(address: Address) -> None:
     with open_engine(address).connect() as connection:
         _refuse_other_schema(connection, address)
 
 
 def open_engine(address: Address) -> Engine:
-    """Return an engine that opens a connection whenever it is asked for one, and keeps none.
+    """Return an engine without a connection pool.
 
     A SQLite file is opened read-only.
 
     Raises:
-        UsageProblem: a URI that no driver can work with.
-        ImportError: its driver is not installed.
+        UsageProblem: The URI is not supported by any driver.  ImportError: Its driver is not
+            installed.
     """
     from mlflow.environment_variables import (
         MLFLOW_MYSQL_SSL_CA,
@@ -148,7 +148,7 @@ def open_engine(address: Address) -> Engine:
     if url.get_backend_name() == "sqlite":
         url = _read_only(url)
     option = _TIMEOUT_OPTION.get(url.get_dialect().driver)
-    mine: dict[str, Any] = {option: _CONNECT_S} if option and option not in url.query else {}
+    options: dict[str, Any] = {option: _CONNECT_S} if option and option not in url.query else {}
     if url.get_backend_name() == "mysql":
         # As MLflow's own stores do (create_sqlalchemy_engine in mlflow/store/db/utils.py).
         files = {
@@ -156,13 +156,13 @@ def open_engine(address: Address) -> Engine:
             "ssl_cert": MLFLOW_MYSQL_SSL_CERT.get(),
             "ssl_key": MLFLOW_MYSQL_SSL_KEY.get(),
         }
-        mine |= {key: file for key, file in files.items() if file}
-    return create_engine(url, poolclass=NullPool, connect_args=mine)
+        options |= {key: file for key, file in files.items() if file}
+    return create_engine(url, poolclass=NullPool, connect_args=options)
 
 
 def _read_only(url: URL) -> URL:
-    """Return the URL of a SQLite file with which nothing can be written into it."""
-    # SQLite's own URIs; SQLAlchemy hands on what it does not know of the query.
+    """Return the URL that opens a SQLite file read-only."""
+    # SQLite's own URIs; SQLAlchemy passes unknown query parameters on.
     file = f"file:{quote(str(Path(url.database or '').absolute()))}"
     return url.set(database=file).update_query_dict({"uri": "true", "mode": "ro"})
 
@@ -177,18 +177,18 @@ def _refuse_other_schema(connection: Connection, address: Address) -> None:
         raise ServerError(
             f"{address.name} holds no data of MLflow.", Failure.REJECTED, hint=_WRONG_URI_HINT
         )
-    ours = _get_latest_schema_revision()
-    if found != (ours,):
+    expected = _get_latest_schema_revision()
+    if found != (expected,):
         raise Refused(
             f"{address.name} has the schema {', '.join(found)}; MLflow {mlflow.__version__}, which "
-            f"is installed here, works with {ours}.",
+            f"is installed here, works with {expected}.",
             hint="Use the URI of the server alone instead, or install the version of mlflow here that the "
             "server has. After an update of the server: mlflow db upgrade, with a backup.",
         )
 
 
 def explained(error: Exception, address: Address) -> GcError:
-    """Turn what was raised while a database was opened into an error with words."""
+    """Convert an exception while opening a database to an error with a message."""
     if isinstance(error, GcError):
         return error
     if isinstance(error, ImportError):
@@ -204,15 +204,15 @@ def explained(error: Exception, address: Address) -> GcError:
             else None,
         )
     return ServerError(
-        f"{address.name} cannot be opened: {driver_words(error, address)}.",
+        f"{address.name} cannot be opened: {driver_message(error, address)}.",
         Failure.UNREACHABLE,
         hint="Check the address, the user and the password, and whether the database runs.",
     )
 
 
-def driver_words(error: Exception, address: Address) -> str:
-    """Return what a driver says, which may quote the URI, without its secrets and last full stop."""
+def driver_message(error: Exception, address: Address) -> str:
+    """Return the message of a driver without secrets and the final full stop."""
     from sqlalchemy.exc import DBAPIError
 
-    said = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return first_line(without_secrets(str(said), address.uri)).rstrip(".")
+    reason = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return first_line(without_secrets(str(reason), address.uri)).rstrip(".")

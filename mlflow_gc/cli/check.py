@@ -1,4 +1,4 @@
-"""``mlflow-gc check``: would each entry of a plan still be deleted?  Read-only."""
+"""``mlflow-gc check``: which entries of a plan would still be deleted; read-only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check(
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=True)
-    # A setting that cannot be used is found before anything is read.
+    # Invalid settings are reported before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,

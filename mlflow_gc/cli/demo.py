@@ -26,7 +26,7 @@ def demo(
     runs report, show, diff and prune on it. Takes about a minute, needs no setting and touches no
     other server.
     """
-    # Inside, because --help must not pay for it.
+    # Imported here, so that --help is fast.
     from rich.console import Console
 
     from mlflow_gc.demo.walkthrough import walk_through

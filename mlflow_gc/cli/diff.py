@@ -26,22 +26,22 @@ def diff(
 
     from mlflow_gc.cli.output import console, print_message, write_output
     from mlflow_gc.plan.diff import diff_plans
-    from mlflow_gc.plan.verification import applicability, distrust, load_plan
+    from mlflow_gc.plan.verification import applicability, file_problems, load_plan
     from mlflow_gc.render.terminal import diff_text
 
     if str(base) == str(head) == "-":
         raise UsageProblem("Only one of the plans can come from stdin.")
     paths = (base, head)
     plans = [load_plan(path) for path in paths]
-    doubts = [distrust(plan) for plan in plans]
-    for path, found in zip(paths, doubts, strict=True):
-        for doubt in found:
+    problems = [file_problems(plan) for plan in plans]
+    for path, found in zip(paths, problems, strict=True):
+        for problem in found:
             print_message(
-                f"Warning: {path}: {' '.join(doubt.details)} prune will refuse this plan."
+                f"Warning: {path}: {' '.join(problem.details)} prune will refuse this plan."
             )
-    was_edited = [any(not doubt.is_genuine for doubt in found) for found in doubts]
+    was_edited = [any(not problem.is_genuine for problem in found) for found in problems]
     changes = diff_plans(*plans, edited=(was_edited[0], was_edited[1]))
-    later = applicability(plans[1], doubts[1])
+    later = applicability(plans[1], problems[1])
     if output_format is options.DiffFormat.JSON:
         write_output(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     elif output_format is options.DiffFormat.MARKDOWN:

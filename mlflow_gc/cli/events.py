@@ -1,6 +1,7 @@
 """The events file: one JSON object per line about what a command does, for machines.
 
-Described in ``schemas/events.v1.schema.json``.  Nothing depends on it: what counts is the journal.
+Described in ``schemas/events.v1.schema.json``.  Nothing depends on it; the journal is
+authoritative.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ FORMAT_VERSION = "1.0"
 
 _EVERY_S = 1.0
 _PATIENCE_S = 5.0
-# So much goes into a pipe at once or not at all, on every system.
+# Writes of this size to a pipe are atomic on every system.
 _CHUNK = 512
 _STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,6})")
-# What a dry run says about an entity must not read as if it had happened.
+# Outcomes of a dry run must not look like real ones.
 _WOULD = {
     "deleted": "would_delete",
     "restored": "would_restore",
@@ -43,16 +44,16 @@ _WOULD = {
 
 
 class Events(Listener):
-    """Writes events to a file, each at once.
+    """Writes events to a file, immediately.
 
     Args:
         path: a file, a named pipe, ``/dev/stderr`` or ``/dev/fd/N``.
         command: of this program.
-        dry_run: nothing is going to be changed.
+        dry_run: nothing will be changed.
 
     Raises:
-        UsageProblem: the path means stdout.
-        GcError: it cannot be written.
+        UsageProblem: The path is stdout.
+        GcError: It cannot be written.
     """
 
     def __init__(self, path: Path, command: str, *, dry_run: bool) -> None:
@@ -78,25 +79,25 @@ class Events(Listener):
             raise _unwritable(path, error) from error
 
     def is_stderr(self) -> bool:
-        """Tell whether stderr goes to the same place."""
+        """Tell whether it is the same file as stderr."""
         try:
             return os.path.sameopenfile(self._file, 2)
-        except OSError:  # there is no stderr
+        except OSError:  # no stderr
             return False
 
     def begin(self, state: State) -> None:
-        """Write that a phase begins."""
+        """Write the begin of a phase."""
         self._next = _EVERY_S
         self._emit("phase", phase=state.phase.code, total=dict(state.totals))
 
     def update(self, state: State) -> None:
-        """Write how far it is, once a second."""
+        """Write the progress, once a second."""
         if state.seconds >= self._next:
             self._next = state.seconds + _EVERY_S
             self._progress(state)
 
     def end(self, state: State) -> None:
-        """Write how far it came."""
+        """Write the final progress of a phase."""
         if state.done:
             self._progress(state)
 
@@ -113,7 +114,7 @@ class Events(Listener):
         )
 
     def entity(self, record: Mapping[str, Any]) -> None:
-        """Write what came of one entity."""
+        """Write the outcome of one entity."""
         kind, outcome, reason = record["kind"], record["outcome"], record.get("reason")
         if self._dry_run:
             outcome = _WOULD.get(outcome, outcome)
@@ -126,17 +127,17 @@ class Events(Listener):
         self._emit("warning", code=code, message=message)
 
     def plan(self, document: Mapping[str, Any], path: Path) -> None:
-        """Write which plan it is about."""
+        """Write the plan of the command."""
         fields = ("plan_id", "as_of", "expires_at", "complete", "applyable", "summary", "server")
         known = {field: document[field] for field in fields}
         self._emit("plan", file=str(path), **known, policy_source=document.get("policy_source"))
 
     def journal(self, path: Path, plan_id: str) -> None:
-        """Write where the journal is."""
+        """Write the path of the journal."""
         self._emit("journal", file=str(path), plan_id=plan_id)
 
     def finish(self, exit_code: int, error: tuple[str, str | None] | None) -> None:
-        """Write the end; nothing comes after it."""
+        """Write the end, the last event."""
         counts: dict[str, dict[str, int]] = {}
         for (kind, outcome), count in sorted(self._counts.items()):
             counts.setdefault(kind, {})[outcome] = count
@@ -153,7 +154,7 @@ class Events(Listener):
         os.close(self._file)
 
     def _emit(self, event: str, **fields: Any) -> None:
-        """Write an event; what goes wrong stops nothing and is said once."""
+        """Write an event; an error does not stop the command and is reported once."""
         if not self._is_open:
             return
         try:
@@ -169,12 +170,12 @@ class Events(Listener):
         """Write one line.
 
         Raises:
-            OSError: it cannot be written, or nobody reads the pipe.
+            OSError: It cannot be written, or nobody reads the pipe.
         """
-        words = {key: hide(fields[key]) for key in ("message", "detail") if fields.get(key)}
-        line = {"event": event, "time": format_ms(now_ms()), **fields, **words}
-        # ASCII only, and nothing that Azure Pipelines or TeamCity would take for a command: the
-        # line does no harm on a terminal or in a job's log, whatever a server put into it.
+        texts = {key: hide(fields[key]) for key in ("message", "detail") if fields.get(key)}
+        line = {"event": event, "time": format_ms(now_ms()), **fields, **texts}
+        # ASCII only, and nothing that Azure Pipelines or TeamCity would execute: the line is
+        # harmless on a terminal or in a job's log, whatever a server put into it.
         data = json.dumps(line, separators=(",", ":")).replace("##", "#\\u0023").encode() + b"\n"
         if self._torn:
             data = b"\n" + data
@@ -186,10 +187,10 @@ class Events(Listener):
 
 
 def _is_writable(file: int, within_s: float) -> bool:
-    """Wait until a pipe takes something, or nobody reads it any longer: writing says so then."""
+    """Wait until a pipe is writable or closed; writing raises the error then."""
     if not hasattr(select, "poll"):  # Windows
         return bool(select.select([], [file], [], within_s)[1])
-    # Unlike select it knows more than 1,024 open files.
+    # Unlike select it supports more than 1,024 open files.
     poll = select.poll()
     poll.register(file, select.POLLOUT)
     return bool(poll.poll(within_s * 1000))
@@ -203,8 +204,8 @@ def _open(path: Path) -> int:
     """Open an events file for writing.
 
     Raises:
-        UsageProblem: the path means stdout.
-        GcError: it cannot be written, or is something that must not be overwritten.
+        UsageProblem: The path is stdout.  GcError: It cannot be written, or must not be
+            overwritten.
     """
     name = str(path)
     match = _DESCRIPTOR.fullmatch(name)
@@ -216,11 +217,12 @@ def _open(path: Path) -> int:
         )
     try:
         if descriptor is not None:
-            # What the shell opened is written where it stands; opening it again would cut a log.
+            # A descriptor opened by the shell is used as it is; opening it again would truncate a
+            # log.
             return os.dup(descriptor)
         refuse_overwriting(path, (FORMAT,), "an events file")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
-        # Names stand in it, as in a plan.
+        # It contains names, as a plan does.
         return os.open(path, flags, 0o600)
     except OSError as error:
         raise _unwritable(path, error) from error

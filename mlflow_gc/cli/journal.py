@@ -1,4 +1,4 @@
-"""``mlflow-gc journal merge``: one journal of several, of the shards of a plan."""
+"""``mlflow-gc journal merge``: merge the journals of the shards of a plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlflow-gc mark``: announce on each entity that it is going to be deleted, and when."""
+"""``mlflow-gc mark``: announce by a tag on each entity when it will be deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 def mark(
     context: typer.Context,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print what would be marked and unmarked.")
+        bool, typer.Option("--dry-run", help="Only print what would be announced and withdrawn.")
     ] = False,
     clear: Annotated[
         bool, typer.Option("--clear", help="Remove all announcements, whatever is stale.")
@@ -43,7 +43,7 @@ def mark(
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
-    # A setting that cannot be used is found before anything is read.
+    # Invalid settings are reported before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
@@ -66,15 +66,20 @@ def mark(
             hint="Put a line such as grace: 14d into the policy file, or use --clear.",
         )
     gateway = open_server(connection, verbose=verbose, reporter=reporter)
-    marking, signum = announce(gateway, policy, reporter, clear=clear, dry_run=dry_run)
+    announcements, signum = announce(gateway, policy, reporter, clear=clear, dry_run=dry_run)
     if not quiet:
-        may_go = "" if clear else format_ms(policy.as_of_ms + (policy.grace_ms or 0))
-        outcomes.marks(marking.counts, console(no_color=no_color), may_go=may_go, dry_run=dry_run)
-    for kind, entity_id, words in marking.failures[:20]:
-        print_message(f"Failed: {kind} {entity_id}: {words}")
-    if marking.fatal:
-        raise GcError(marking.fatal.message, hint="It ended early. Run it again.")
+        deletable_after = "" if clear else format_ms(policy.as_of_ms + (policy.grace_ms or 0))
+        outcomes.announcements(
+            announcements.counts,
+            console(no_color=no_color),
+            deletable_after=deletable_after,
+            dry_run=dry_run,
+        )
+    for kind, entity_id, message in announcements.failures[:20]:
+        print_message(f"Failed: {kind} {entity_id}: {message}")
+    if announcements.fatal:
+        raise GcError(announcements.fatal.message, hint="It ended early. Run it again.")
     if signum:
         print_message("Stopped in order. To go on, run it again.")
         return 128 + signum
-    return ExitCode.PARTIAL if marking.failures else ExitCode.OK
+    return ExitCode.PARTIAL if announcements.failures else ExitCode.OK

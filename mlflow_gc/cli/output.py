@@ -1,4 +1,4 @@
-"""What goes where: stdout carries the result, stderr everything else."""
+"""Output: results to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 def print_message(message: str) -> None:
-    """Write one line to stderr, safe whatever the server put into it."""
+    """Write one escaped line to stderr."""
     sys.stderr.write(plain(hide(message)) + "\n")
     sys.stderr.flush()
 
 
 class Messages(Listener):
-    """Writes what a workflow says to stderr."""
+    """Writes notes and warnings of a workflow to stderr."""
 
     def note(self, message: str) -> None:
-        """Write a sentence."""
+        """Write a note."""
         print_message(message)
 
     def warning(self, code: str | None, message: str) -> None:
-        """Write a warning; loudly where something was deleted and should not have been."""
+        """Write a warning; prominently for a rollback."""
         print_message(f"{'WARNING' if code == ROLLED_BACK else 'Warning'}: {message}")
 
 
 def write_output(*document: bytes | memoryview) -> None:
-    """Write a document, which may come in pieces, to stdout and nothing else."""
+    """Write a document, possibly in pieces, to stdout."""
     sys.stdout.buffer.writelines(document)
     sys.stdout.buffer.flush()
 

@@ -1,4 +1,4 @@
-"""``mlflow-gc policy``: write a starter, explain a policy, run its tests."""
+"""``mlflow-gc policy``: write a starter policy, explain a policy, run its tests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def init(
             f"{other} already exists; two policy files are refused.",
             hint="Remove it first, or use -o FILE.",
         )
-    # The first line of the starter names it: editors complete and check by it.
+    # The first line of the starter names the schema, which editors use.
     beside = out.with_name(SCHEMAS["policy"])
     refuse_overwriting(beside, (f"urn:mlflow-gc:schemas:{beside.name}",), "the schema of policies")
     write([starter().encode()], out, is_private=False)
@@ -93,8 +93,8 @@ def explain(
     from mlflow_gc.workflows.report import survey
     from mlflow_gc.workflows.server import open_server
 
-    asked = {"--run": run, "--experiment": experiment, "--model": model}
-    given = [flag for flag, value in asked.items() if value is not None]
+    options_given = {"--run": run, "--experiment": experiment, "--model": model}
+    given = [flag for flag, value in options_given.items() if value is not None]
     if len(given) > 1:
         raise UsageProblem(f"{given[0]} and {given[1]} cannot be combined.")
     connection = resolve_connection(
@@ -133,10 +133,10 @@ def explain(
 def _find(
     inventory: Inventory, *, run: str | None, experiment: str | None, model: str | None
 ) -> list[tuple[str, Any]]:
-    """Return (kind, key) of what the user named.
+    """Return (kind, key) of the named entity.
 
     Raises:
-        GcError: it is not there.
+        GcError: It does not exist.
     """
     if run is not None:
         if run in inventory.runs:
@@ -147,7 +147,7 @@ def _find(
         )
     if experiment is not None:
         by_name = [i for i, e in inventory.experiments.items() if e.name == experiment]
-        # Names may look like ids; an id is meant before a name.
+        # Names may look like ids; an id has priority.
         ids = [experiment] if experiment in inventory.experiments else by_name
         if ids:
             return [("experiment", i) for i in ids]

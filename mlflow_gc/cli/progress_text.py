@@ -17,8 +17,8 @@ LINE_EVERY_S = 10.0
 
 
 def listener(*, no_color: bool) -> Listener:
-    """Return what shows progress on this stderr."""
-    # A terminal that cannot move its cursor gets lines, too.
+    """Return the progress listener for this stderr."""
+    # A terminal without cursor movement gets lines, too.
     is_terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return TerminalBar(sys.stderr, no_color=no_color) if is_terminal else LogLines()
 
@@ -30,18 +30,18 @@ class LogLines(Listener):
         self._next = LINE_EVERY_S
 
     def begin(self, state: State) -> None:  # noqa: ARG002 - a new phase, a new clock
-        """Wait ten seconds before the first line of a phase."""
+        """Start the timer: the first line of a phase is printed after ten seconds."""
         self._next = LINE_EVERY_S
 
     def update(self, state: State) -> None:
-        """Print a line when it is time."""
+        """Print a line every ten seconds."""
         if state.seconds >= self._next:
             self._next = state.seconds + LINE_EVERY_S
-            print_message(in_words(state))
+            print_message(describe(state))
 
 
 class TerminalBar(Listener):
-    """One bar that is drawn again and again, and taken away when its phase is over.
+    """A progress bar that is removed at the end of its phase.
 
     Args:
         stream: the terminal.
@@ -55,7 +55,7 @@ class TerminalBar(Listener):
         self._task: TaskID | None = None
 
     def update(self, state: State) -> None:
-        """Draw how far it is.  What is over within a moment is not drawn at all."""
+        """Draw the progress.  Very short phases are not drawn."""
         if self._bars is None:
             self._bars = _bars(self._stream, no_color=self._no_color)
             self._task = self._bars.add_task(state.phase.title, total=None, text="")
@@ -68,15 +68,15 @@ class TerminalBar(Listener):
                 text=_of_current(state) + _rate(state, ", "),
             )
 
-    def end(self, state: State) -> None:  # noqa: ARG002 - nothing is left of it on the screen
-        """Take the bar away."""
+    def end(self, state: State) -> None:  # noqa: ARG002 - the bar is removed
+        """Remove the bar."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
 
 
-def in_words(state: State) -> str:
-    """Return how far a phase is: ``Done: 1,200 of 5,000 runs (38/s, about 2 min left)``."""
+def describe(state: State) -> str:
+    """Return the progress of a phase: ``Done: 1,200 of 5,000 runs (38/s, about 2 min left)``."""
     done = ", ".join(_of(what, state) for what in state.done)
     if not done:
         return f"{state.phase.title}: {span(state.seconds)} so far"
@@ -84,7 +84,7 @@ def in_words(state: State) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return ``40 s``, ``12 min`` or ``2 h 10 min``; more exact would only flicker."""
+    """Return ``40 s``, ``12 min`` or ``2 h 10 min``; rounded, so that it does not flicker."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -113,19 +113,19 @@ def _rate(state: State, lead: str) -> str:
     if not state.done:
         return ""
     rate = state.per_second
-    words = f"{lead}{rate:,.0f}/s" if rate >= 10 or not rate else f"{lead}{rate:,.1f}/s"
+    text = f"{lead}{rate:,.0f}/s" if rate >= 10 or not rate else f"{lead}{rate:,.1f}/s"
     left = state.seconds_left
-    return words if left is None else f"{words}, about {span(left)} left"
+    return text if left is None else f"{text}, about {span(left)} left"
 
 
 def _bars(stream: TextIO, *, no_color: bool) -> Bars:
-    # Inside: only who waits at a terminal pays for it.
+    # Imported here: only needed on a terminal.
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
     class VisibleCursor(Console):
-        """A console that leaves the cursor alone: a second Ctrl-C could not bring it back."""
+        """A console that does not hide the cursor: a second Ctrl-C would leave it hidden."""
 
         def show_cursor(self, show: bool = True) -> bool:  # noqa: ARG002 - nothing to show or hide
             return False
@@ -138,7 +138,7 @@ def _bars(stream: TextIO, *, no_color: bool) -> Bars:
             file=stream, no_color=no_color or bool(os.environ.get("NO_COLOR")), highlight=False
         ),
         transient=True,
-        # stdout carries the result, and nothing of a bar.
+        # stdout is only for the result.
         redirect_stdout=False,
         redirect_stderr=True,
         refresh_per_second=5,

@@ -76,7 +76,7 @@ def prune(
     from mlflow_gc.apply.recheck.live_guards import local_maxima
     from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.plan.builder import MARKS
+    from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.sharding import Shard
     from mlflow_gc.plan.verification import load_plan, verify, verify_applyable
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
@@ -89,7 +89,7 @@ def prune(
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
-    # A setting that cannot be used is found before anything is read.
+    # Invalid settings are reported before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
@@ -140,7 +140,7 @@ def prune(
                 hint="Hand it a reviewed plan, or use --yes.",
             )
         plan_file = out or _name_of_its_own()
-        refuse_overwriting(plan_file, MARKS, "a plan")
+        refuse_overwriting(plan_file, SIGNATURES, "a plan")
     if journal is not None:
         refuse_no_file(journal)
     gateway = open_server(connection, verbose=verbose, reporter=reporter)
@@ -180,7 +180,7 @@ def prune(
         )
     options_again = ["--expect", expect] if expect else []
     if part and not quiet:
-        _say_what_is_left(applied.result, part, plan_file, options_again)
+        _print_rest(applied.result, part, plan_file, options_again)
     options_again += ["--shard", str(part)] if part else []
     if journal or written != beside:
         options_again += ["--journal", file_argument(written)]
@@ -188,9 +188,9 @@ def prune(
 
 
 def _name_of_its_own() -> Path:
-    """Return a file name for a plan made on the spot that no other has.
+    """Return a unique file name for a plan without a saved file.
 
-    A nightly job runs in the same folder every night, and last night's undo has to work tomorrow.
+    A nightly job runs in the same directory, and the journal of last night must not be overwritten.
     """
     from mlflow_gc.domain.timestamps import format_ms, now_ms
 
@@ -200,10 +200,8 @@ def _name_of_its_own() -> Path:
     return name
 
 
-def _say_what_is_left(
-    result: Result, part: Shard, plan_file: Path, options_again: Sequence[str]
-) -> None:
-    """Say what the other shards are for."""
+def _print_rest(result: Result, part: Shard, plan_file: Path, options_again: Sequence[str]) -> None:
+    """Print what is left to the other shards."""
     from mlflow_gc.cli.output import print_message
 
     if result.left:
@@ -217,10 +215,10 @@ def _say_what_is_left(
 
 
 def _refuse_selecting_options(given: Mapping[str, object]) -> None:
-    """Refuse options that select beside a PLAN, by their flags.
+    """Refuse options that select entities together with a PLAN.
 
     Raises:
-        UsageProblem: one of them is there.
+        UsageProblem: One of them was given.
     """
     for flag, value in given.items():
         if value is not None:
@@ -231,7 +229,7 @@ def _refuse_selecting_options(given: Mapping[str, object]) -> None:
 
 
 def _confirmed(plan: Plan) -> bool:
-    """Ask the question; only the whole word ``yes`` counts."""
+    """Prompt for confirmation; only the whole word ``yes`` confirms."""
     from mlflow_gc.render.terminal import plan_text
 
     sys.stderr.write(plan_text.question(plan))
@@ -240,22 +238,22 @@ def _confirmed(plan: Plan) -> bool:
 
 
 def _exit_code(result: Result, signum: int, plan_file: Path, options_again: Sequence[str]) -> int:
-    """Say how to go on, and return the exit code.
+    """Print the next command, and return the exit code.
 
     Args:
         result: of the prune.
         signum: the signal that stopped it, or 0.
-        plan_file: to name again.
-        options_again: to give again.
+        plan_file: for the next command.
+        options_again: options of the next command.
 
     Raises:
-        GcError: it ended early.
+        GcError: It ended early.
     """
     from mlflow_gc.cli.output import print_message
 
     again = f"To go on: {command('prune', file_argument(plan_file), *options_again)}"
-    for kind, entity_id, words in result.failures[:20]:
-        print_message(f"Failed: {kind} {entity_id}: {words}")
+    for kind, entity_id, message in result.failures[:20]:
+        print_message(f"Failed: {kind} {entity_id}: {message}")
     if len(result.failures) > 20:
         print_message(f"... and {len(result.failures) - 20} more failures, see the journal.")
     if result.fatal:

@@ -38,7 +38,7 @@ def report(
     """Read a server and write a prune plan: every stale entity, its times, and why."""
     from mlflow_gc.cli.output import console, print_message, write_output
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.plan.builder import MARKS
+    from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import plan_text
@@ -48,7 +48,7 @@ def report(
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color)
-    # A setting that cannot be used is found before anything is read.
+    # Invalid settings are reported before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
@@ -56,7 +56,7 @@ def report(
         backend_store_uri=backend_store_uri,
         max_parallel=max_parallel,
     )
-    refuse_overwriting(out, MARKS, "a plan")
+    refuse_overwriting(out, SIGNATURES, "a plan")
     policy = resolve_policy(
         ttl=ttl,
         as_of=as_of,
@@ -80,7 +80,7 @@ def report(
         plan_text.summary(plan, console(no_color=no_color), path=str(out))
     if not plan["applyable"]:
         print_message(applicability(plan).advice)
-        # A forecast cannot be applied, and that is what was asked for.
+        # A forecast cannot be applied, as requested.
         if as_of is None or not is_only_a_forecast(plan):
             return ExitCode.REFUSED
     deletes = sum(counts_of(plan, kind)["delete"] for kind in KINDS)

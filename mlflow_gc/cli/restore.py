@@ -1,4 +1,4 @@
-"""``mlflow-gc restore``: undo what a prune did, as far as MLflow can."""
+"""``mlflow-gc restore``: undo a prune, as far as MLflow can."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def restore(
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
-    # A setting that cannot be used is found before anything is read.
+    # Invalid settings are reported before anything is read.
     connection = resolve_connection(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
@@ -95,7 +95,7 @@ def restore(
     if not quiet:
         outcomes.restored(
             ended.counts,
-            ended.kept,
+            ended.not_restored,
             screen,
             None if dry_run else undoing.own_journal,
             keep_command=None if keep else command(*again, "--keep"),
@@ -108,11 +108,11 @@ def restore(
             f"Stopped in order. To go on: {command(*again, *_options_again(only, keep=keep))}"
         )
         return 128 + ended.signum
-    # Model versions, which MLflow cannot bring back, count only where somebody names them.
+    # Model versions, which MLflow cannot restore, count only if they were named.
     lost = bool(only) and bool(undo.model_versions or undo.registered_models)
     return ExitCode.PARTIAL if ended.is_incomplete or lost else ExitCode.OK
 
 
 def _options_again(only: Sequence[str] | None, *, keep: bool) -> list[str]:
-    named = [word for name in only or () for word in ("--only", name)]
+    named = [argument for name in only or () for argument in ("--only", name)]
     return [*named, *(["--keep"] if keep else [])]

@@ -1,4 +1,4 @@
-"""One command from its first moment to its exit code: who is told what it does, and how it ends."""
+"""One command from its start to its exit code: listeners and cleanup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlflow_gc.workflows.reporter import Listener, Reporter
 
 
 class Session:
-    """What the entry point makes for a command, and ends when the command is over."""
+    """The session of a command, created and ended by the entry point."""
 
     def __init__(self) -> None:
         self._progress: Reporter | None = None
@@ -28,24 +28,24 @@ class Session:
         no_color: bool,
         dry_run: bool = False,
     ) -> Reporter:
-        """Open what a command reports to.
+        """Open the listeners of a command.
 
         Args:
             command: its name.
-            events: where events go, or None.
-            quiet: nothing but the result, warnings and errors.
-            no_color: of bars.
-            dry_run: nothing is going to be changed.
+            events: path of the events file, or None.
+            quiet: only the result, warnings and errors.
+            no_color: no colours in bars.
+            dry_run: nothing will be changed.
 
         Raises:
-            GcError: the events file cannot be written.
+            GcError: The events file cannot be written.
         """
         listeners: list[Listener] = [Messages()]
         if events is not None:
             from mlflow_gc.cli.events import Events
 
             file = Events(events, command, dry_run=dry_run)
-            # Two things on one stream would tear each other's lines.
+            # Two writers on one stream would break each other's lines.
             quiet = quiet or file.is_stderr()
             listeners.append(file)
         if not quiet:
@@ -56,12 +56,12 @@ class Session:
         return self._progress
 
     def failed(self, message: str, hint: str | None = None) -> None:
-        """Remember what was said about the end."""
+        """Store the error that ended the command."""
         self._error = (message, hint)
 
     def end(self, exit_code: int) -> None:
-        """Close the connections to the server, and tell everybody how the command ended."""
-        # Looked up, because most commands need neither MLflow nor the network.
+        """Close the connections to the server, and report the end of the command."""
+        # Only if imported, because most commands need neither MLflow nor the network.
         if (connections := sys.modules.get("mlflow_gc.backend.rest.connections")) is not None:
             connections.close_session()
         if self._progress is not None:
@@ -76,7 +76,7 @@ def begin(
     no_color: bool,
     dry_run: bool = False,
 ) -> Reporter:
-    """Begin the session of the command that is called.  See :meth:`Session.begin`."""
+    """Begin the session of the current command.  See :meth:`Session.begin`."""
     invocation.given(context.params)
     session = context.ensure_object(Session)
     return session.begin(

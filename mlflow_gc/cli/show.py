@@ -20,12 +20,12 @@ def show(
     everything: Annotated[bool, typer.Option("--all", help="Do not cut long lists.")] = False,
     most_bytes: options.MarkdownBudget = None,
     detailed_exitcode: options.DetailedExitcode = False,
-    _quiet: options.Quiet = False,  # what it prints is its result, and progress it has none
+    _quiet: options.Quiet = False,  # accepted, but there is no progress to hide
     no_color: options.NoColor = False,
 ) -> int:
     """Show what a plan deletes, what it keeps, and why."""
     from mlflow_gc.cli.output import console, print_message, write_output
-    from mlflow_gc.plan.verification import distrust, load_plan
+    from mlflow_gc.plan.verification import file_problems, load_plan
     from mlflow_gc.plan.writer import pieces
     from mlflow_gc.render.terminal import plan_text
 
@@ -35,10 +35,10 @@ def show(
             hint="The other formats, and --all, cut nothing to fit a size.",
         )
     plan = load_plan(plan_file)
-    doubts = distrust(plan)
-    for doubt in doubts:
-        print_message(f"Warning: {' '.join(doubt.details)} prune will refuse this plan.")
-    # Where it lies on this machine means nothing to those who read the page elsewhere.
+    problems = file_problems(plan)
+    for problem in problems:
+        print_message(f"Warning: {' '.join(problem.details)} prune will refuse this plan.")
+    # A path of this machine is meaningless for readers elsewhere.
     name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
     if output_format is options.Format.JSON:
         write_output(*pieces(plan))
@@ -47,18 +47,18 @@ def show(
         from mlflow_gc.render.markdown import plan_markdown
 
         limit = None if everything else most_bytes or budget.DEFAULT
-        write_output(plan_markdown.show(plan, limit, file_name=name, doubts=doubts).encode())
+        write_output(plan_markdown.show(plan, limit, file_name=name, problems=problems).encode())
     elif output_format is options.Format.HTML:
         from mlflow_gc.render import html
 
-        for text_piece in html.show(plan, file_name=name, doubts=doubts):
+        for text_piece in html.show(plan, file_name=name, problems=problems):
             write_output(text_piece.encode())
     elif output_format in (options.Format.CSV, options.Format.NDJSON):
         from mlflow_gc.render.table import spreadsheet
 
         is_csv = output_format is options.Format.CSV
         pieces_of = spreadsheet.csv_pieces if is_csv else spreadsheet.ndjson_pieces
-        for piece in pieces_of(plan, is_genuine=all(doubt.is_genuine for doubt in doubts)):
+        for piece in pieces_of(plan, is_genuine=all(problem.is_genuine for problem in problems)):
             write_output(piece)
     else:
         plan_text.show(
@@ -66,7 +66,7 @@ def show(
             console(no_color=no_color),
             path=str(plan_file),
             everything=everything,
-            doubts=doubts,
+            problems=problems,
         )
     deletes = any(deletions_of(plan, kind) for kind in KINDS)
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

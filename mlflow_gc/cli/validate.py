@@ -1,4 +1,4 @@
-"""``mlflow-gc validate``: schema, digest and meaning of all files of this program, offline."""
+"""``mlflow-gc validate``: schema, digest and semantics of all files of this program, offline."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def validate(
     worst = ExitCode.OK
     for path in files:
         try:
-            words = _validate(path)
+            message = _validate(path)
         except GcError as error:
-            for words in getattr(error, "found", ()) or (f"{path}: {error.message}",):
-                print_message(words)
+            for message in getattr(error, "found", ()) or (f"{path}: {error.message}",):
+                print_message(message)
             if error.hint:
                 print_message(error.hint)
             worst = worst or error.exit_code
         else:
             if not quiet:
-                typer.echo(f"{plain(str(path))}: {words}")
+                typer.echo(f"{plain(str(path))}: {message}")
     return worst
 
 
 def _validate(path: Path) -> str:
-    """Return a word of praise, or raise what is wrong."""
+    """Return a description of a valid file, or raise an error."""
     from mlflow_gc.apply.journal.file import read_journal
     from mlflow_gc.plan.verification import load_plan, verify
 
@@ -94,12 +94,12 @@ def _validate_events(path: Path) -> str:
     return f"valid events of {events[0]['command']}, {len(events):,} lines, {end}"
 
 
-def _begins_with(path: Path, mark: bytes) -> bool:
-    """Tell a file by its first line; whatever cannot be read twice counts as a plan."""
+def _begins_with(path: Path, start: bytes) -> bool:
+    """Detect a file by its first line; a stream that cannot be read twice counts as a plan."""
     if not path.is_file():
         return False
     try:
         with path.open("rb") as file:
-            return mark in file.readline(10_000)
+            return start in file.readline(10_000)
     except OSError:
         return False

@@ -1,10 +1,9 @@
-"""Shift the times that an MLflow server stamps itself.
+"""Shift the times that an MLflow server sets itself.
 
-MLflow lets a client choose the times of runs, metrics and traces, but stamps experiments, model
-versions, registered models, logged models and deletions with its own clock.  A demo of a tool that
-looks for old things needs old things, so these columns are changed in the SQLite file.  **Only the
-demo may do that: it made the file a moment ago and throws it away.**  mlflow-gc itself never
-writes to a store except through MLflow.
+Clients of MLflow choose the times of runs, metrics and traces, but the server sets those of
+experiments, model versions, registered models, logged models and deletions.  The demo needs old
+entities, so these columns are changed in the SQLite file.  **Only the demo may do that, because it
+created the file and deletes it.**  mlflow-gc itself writes to a store only through MLflow.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ _LOCK_TIMEOUT_S = 30.0
 
 
 def backdate(database: Path, scenario: Scenario, ids: SeededIds) -> None:
-    """Give everything that the server stamped with "now" the time that the scenario says.
+    """Replace the times that the server set by those of the scenario.
 
     Args:
         database: the SQLite file of the demo's running server.
-        scenario: holds the times, in milliseconds since the epoch.
-        ids: what the server called the things of the scenario.
+        scenario: with the times, in milliseconds since the epoch.
+        ids: the ids that the server assigned.
     """
     with closing(sqlite3.connect(database, timeout=_LOCK_TIMEOUT_S)) as connection, connection:
         connection.executemany(
@@ -53,7 +52,7 @@ def backdate(database: Path, scenario: Scenario, ids: SeededIds) -> None:
         )
         connection.executemany(
             "UPDATE registered_models SET creation_time = ?, last_updated_time = ? WHERE name = ?",
-            # A prompt is a registered model to the server.
+            # The server stores a prompt as a registered model.
             [
                 *((m.created_ms, m.created_ms, m.name) for m in scenario.models),
                 *((p.created_ms, p.created_ms, p.name) for p in scenario.prompts),

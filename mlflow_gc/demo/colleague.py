@@ -1,4 +1,4 @@
-"""What somebody else does to the server between the report and the prune."""
+"""Changes by a colleague on the server between the report and the prune."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def interfere(tracking_uri: str, plan: Plan) -> list[str]:
 
     Args:
         tracking_uri: of the demo's server.
-        plan: the document that the first report wrote.
+        plan: of the first report.
 
     Returns:
-        what was done, one sentence each; names in them are as the server holds them.
+        The changes, one sentence each; names in them are not escaped.
 
     Raises:
-        GcError: the plan holds nothing to interfere with.
+        GcError: The plan has no suitable entities.
     """
-    # mlflow takes seconds to import, and the other commands do without.
+    # mlflow takes seconds to import, and the other commands do not need it.
     from mlflow import MlflowClient
 
     parents = {run["parent_run_id"] for run in plan["runs"]}
-    # Of an experiment that stays and of no sweep, so that one change keeps one run.
+    # In a retained experiment and not in a sweep, so that one change protects one run.
     loners = [
         run
         for run in plan["runs"]

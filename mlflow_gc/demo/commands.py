@@ -20,8 +20,8 @@ class Commands:
     """Runs commands in one directory.
 
     Args:
-        directory: the working directory, where plans and journals go.
-        console: where the command lines are printed; the commands write to the same terminal.
+        directory: the working directory with plans and journals.
+        console: prints the command lines; the commands write to the same terminal.
     """
 
     def __init__(self, directory: Path, console: Console) -> None:
@@ -33,7 +33,7 @@ class Commands:
 
         Args:
             arguments: as on the command line.
-            expected: exit codes that mean that the demo can go on.
+            expected: exit codes with which the demo continues.
 
         Raises:
             GcError: the command ended with another exit code.
@@ -41,12 +41,12 @@ class Commands:
         line = command(*arguments)
         self._console.print()
         self._console.print(Text(f"$ {line}", style="bold cyan"), soft_wrap=True)
-        # The command writes to the same terminal or pipe, past our buffer.
+        # The command writes to the same terminal or pipe without our buffer.
         self._console.file.flush()
         process = subprocess.Popen(
             [*program(), *arguments],
             cwd=self._directory,
-            # What the demo was told by a flag holds for the commands that it runs, too.
+            # Options of the demo apply to its commands, too.
             env={**os.environ, **({"NO_COLOR": "1"} if self._console.no_color else {})},
             stdin=subprocess.DEVNULL,
         )
@@ -63,7 +63,7 @@ class Commands:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command whose demo is over; the server it talks to goes away, too."""
+    """Terminate a command when the demo ends; its server is stopped, too."""
     process.terminate()
     try:
         process.wait(_STOP_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""The environment in which the demo talks to its own server, and to no other."""
+"""The environment in which the demo uses only its own server."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def demo_environment(tracking_uri: str) -> Iterator[None]:
     os.environ.update(
         {
             "MLFLOW_TRACKING_URI": tracking_uri,
-            # Both are the default; set, because a secret file of AE5 would win over a default.
+            # Both are defaults; set because a secret file of AE5 would override a default.
             "MLFLOW_REGISTRY_URI": tracking_uri,
             "MLFLOW_TRACKING_ENTITY_TTL": "30",
-            # A server on this machine answers at once or not at all.
+            # A server on this machine responds at once or not at all.
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-            # MLflow prints a link for every run that ends, with the run's raw name in it.
+            # MLflow prints a link for every finished run, with its raw name.
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         }
     )

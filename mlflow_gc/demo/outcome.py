@@ -1,4 +1,4 @@
-"""What became of everything: the server before and after, explained by plan and journal."""
+"""The outcome of the demo: the server before and after, explained by plan and journal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 KINDS = ("experiment", "run", "model_version")
 _PAGE = 1000
-# Servers leave prompts out of the search unless it asks for this tag.
+# Searches omit prompts unless the filter selects this tag.
 _PROMPTS_ONLY = "tags.`mlflow.prompt.is_prompt` = 'true'"
 
 FRESH = "not stale"
@@ -25,7 +25,7 @@ PROMPT = "prompt"
 
 @dataclass(frozen=True)
 class ServerState:
-    """What an MLflow server holds: per kind the name of each active thing, by id.
+    """The active entities of an MLflow server: names by id, per kind.
 
     The id of a model version is ``name/number``, as in plans and journals.
     """
@@ -35,8 +35,8 @@ class ServerState:
 
 
 @dataclass(frozen=True)
-class KeptGroup:
-    """Things of one kind that were kept for the same reason, with one of them as an example."""
+class RetainedGroup:
+    """Entities of one kind that were retained for the same reason, with an example."""
 
     kind: str
     reason: str
@@ -48,16 +48,16 @@ class KeptGroup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Counts per kind, and why the rest was kept."""
+    """Counts per kind, and why the others were retained."""
 
     before: Mapping[str, int]
     deleted: Mapping[str, int]
-    kept: tuple[KeptGroup, ...]
+    retained: tuple[RetainedGroup, ...]
 
 
 def read_server(tracking_uri: str) -> ServerState:
-    """List what is active on a server, through MLflow's API."""
-    # mlflow takes seconds to import, and the other commands do without.
+    """List the active entities of a server, through MLflow's API."""
+    # mlflow takes seconds to import, and the other commands do not need it.
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
@@ -106,13 +106,13 @@ def explain(
     plan: Plan,
     records: Collection[Mapping[str, Any]],
 ) -> Outcome:
-    """Say what was deleted, and why everything else was kept.
+    """Return what was deleted, and why everything else was retained.
 
     Args:
-        before: the server as the plan saw it.
+        before: the server before the prune.
         after: the server after the prune.
-        plan: the plan that was applied.
-        records: the attempts that its journal holds.
+        plan: the applied plan.
+        records: the records of its journal.
 
     Raises:
         GcError: the journal and the server disagree on what was deleted.
@@ -147,28 +147,28 @@ def explain(
     return Outcome(
         before={kind: len(before.names[kind]) for kind in KINDS},
         deleted={kind: deleted[kind] for kind in KINDS},
-        kept=tuple(_groups(after, reasons)),
+        retained=tuple(_groups(after, reasons)),
     )
 
 
 def _groups(
     after: ServerState, reasons: Mapping[tuple[str, str], tuple[str, bool, tuple[str, ...]]]
-) -> Iterable[KeptGroup]:
+) -> Iterable[RetainedGroup]:
     for kind in KINDS:
         grouped: dict[tuple[str, bool], list[str]] = {}
         for key in after.names[kind]:
             reason, skipped, _ = reasons.get((kind, key), (FRESH, False, ()))
             grouped.setdefault((reason, skipped), []).append(key)
-        # What prune skipped first, then the most frequent.
+        # Skipped entities first, then the most frequent reasons.
         for (reason, skipped), keys in sorted(
             grouped.items(), key=lambda item: (not item[0][1], -len(item[1]), item[0][0])
         ):
-            # The longest chain tells the most; a name that can be read comes first.
-            def telling(key: str, kind: str = kind) -> tuple[bool, int, str, str]:
+            # The longest chain is the most informative; readable names come first.
+            def informative(key: str, kind: str = kind) -> tuple[bool, int, str, str]:
                 _, _, via = reasons.get((kind, key), ("", False, ()))
                 name = after.names[kind][key]
                 return (not (name.isascii() and name.isprintable()), -len(via), name, key)
 
-            example = min(keys, key=telling)
+            example = min(keys, key=informative)
             _, _, via = reasons.get((kind, example), ("", False, ()))
-            yield KeptGroup(kind, reason, skipped, len(keys), after.names[kind][example], via)
+            yield RetainedGroup(kind, reason, skipped, len(keys), after.names[kind][example], via)

@@ -1,4 +1,4 @@
-"""Show what became of everything as tables; all names come from a server and are escaped."""
+"""Tables of the outcome; all names come from a server and are escaped."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mlflow_gc.demo.outcome import FRESH, KINDS, PROMPT, KeptGroup, Outcome
+from mlflow_gc.demo.outcome import FRESH, KINDS, PROMPT, Outcome, RetainedGroup
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.retention.decision import Reason
 
-_REASON_WORDS: dict[str, str] = {
+_REASON_TEXTS: dict[str, str] = {
     FRESH: "not stale: used or changed within the last 30 days",
     PROMPT: "a prompt, which is never pruned",
     Reason.KEEP_TAG: "its owner set the keep tag",
@@ -34,26 +34,26 @@ _REASON_WORDS: dict[str, str] = {
 
 
 def outcome_tables(outcome: Outcome) -> RenderableType:
-    """Return the counts per kind and, below, what was kept and why."""
+    """Return the counts per kind and, below, what was retained and why."""
     counts = Table()
     counts.add_column("")
     for heading in ("before", "deleted", "kept"):
         counts.add_column(heading, justify="right")
     for kind in KINDS:
         before, deleted = outcome.before[kind], outcome.deleted[kind]
-        counts.add_row(BY_NAME[kind].words, str(before), str(deleted), str(before - deleted))
+        counts.add_row(BY_NAME[kind].plural, str(before), str(deleted), str(before - deleted))
 
-    kept = Table()
-    kept.add_column("kept", justify="right")
-    kept.add_column("because")
-    # Nothing is cut off: what stands behind the cut could be what matters.
-    kept.add_column("for example", overflow="fold")
+    retained = Table()
+    retained.add_column("kept", justify="right")
+    retained.add_column("because")
+    # Folded, not truncated: the end of the text may be important.
+    retained.add_column("for example", overflow="fold")
     last_kind = None
-    for group in outcome.kept:
+    for group in outcome.retained:
         if group.kind != last_kind:
-            kept.add_section()
+            retained.add_section()
             last_kind = group.kind
-        kept.add_row(
+        retained.add_row(
             f"{group.count} {BY_NAME[group.kind].nouns[group.count > 1]}",
             _because(group),
             _example(group),
@@ -62,18 +62,18 @@ def outcome_tables(outcome: Outcome) -> RenderableType:
         Text("What became of it", style="bold"),
         counts,
         Text("\nWhat was kept, and why", style="bold"),
-        kept,
+        retained,
     )
 
 
-def _because(group: KeptGroup) -> Text:
-    words = _REASON_WORDS.get(group.reason, group.reason.replace("_", " "))
+def _because(group: RetainedGroup) -> Text:
+    text = _REASON_TEXTS.get(group.reason, group.reason.replace("_", " "))
     if group.skipped_by_prune:
-        return Text(f"planned, but skipped by prune: {words}", style="yellow")
-    return Text(words)
+        return Text(f"planned, but skipped by prune: {text}", style="yellow")
+    return Text(text)
 
 
-def _example(group: KeptGroup) -> Text:
+def _example(group: RetainedGroup) -> Text:
     text = Text(plain(group.example))
     if group.via:
         text.append(f"\n<- {plain(', '.join(group.via))}", style="dim")

@@ -1,6 +1,6 @@
-"""What the demo's server holds, as plain data: experiments, runs, models, prompts and traces.
+"""The content of the demo's server as plain data: experiments, runs, models, prompts, traces.
 
-Nothing here talks to a server.  :mod:`mlflow_gc.demo.story` makes these values up and
+Nothing here contacts a server.  :mod:`mlflow_gc.demo.story` creates these values and
 :mod:`mlflow_gc.demo.seeding` writes them through MLflow's API.  All times are milliseconds since
 the epoch, UTC; runs are referred to by ``key``, because the server chooses their ids.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mlflow_gc.retention.owner_tags import KEEP
 
 KEEP_TAGS: Mapping[str, str] = {KEEP: "true"}
-"""The tag with which an owner tells mlflow-gc to leave something alone."""
+"""The tag with which an owner protects an entity."""
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -45,14 +45,14 @@ class RunSpec:
     """A run.
 
     Attributes:
-        key: what other values call it; never reaches the server.
+        key: its name in other values; not sent to the server.
         start_ms: None leaves the start time out of the request, which MLflow stores as 0.
         end_ms: None for a run that never reported its end.
-        status: the status it ends up with.
+        status: the final status.
         parent: key of the parent run, or None.
         logged_model: it logged an MLflow 3 model.
         resumed: it was FINISHED at ``end_ms`` and is RUNNING again; MLflow keeps the end time.
-        deleted: somebody already deleted it.
+        deleted: whether it is in the trash.
     """
 
     key: str
@@ -83,7 +83,7 @@ class RegisteredModelSpec:
 
 @dataclass(frozen=True)
 class VersionSpec:
-    """A model version; the server numbers them in the order they are listed.
+    """A model version; the server numbers them in this order.
 
     Attributes:
         source: ``runs`` (``runs:/<run>/model``), ``artifacts`` (the run's artifact URI), ``s3``
@@ -116,7 +116,7 @@ class PromptSpec:
 
 @dataclass(frozen=True)
 class TraceSpec:
-    """A trace of an experiment; ``scored_by`` is the key of the evaluation run that judged it."""
+    """A trace of an experiment; ``scored_by`` is the key of the evaluation run that scored it."""
 
     experiment: str
     time_ms: int
@@ -126,7 +126,7 @@ class TraceSpec:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Everything the demo's server holds before the first report."""
+    """The content of the demo's server before the first report."""
 
     experiments: tuple[ExperimentSpec, ...]
     runs: tuple[RunSpec, ...]

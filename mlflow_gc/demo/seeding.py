@@ -1,7 +1,7 @@
 """Write a scenario to a server through MLflow's own API.
 
-What a client may choose (a run's start and end, a metric's timestamp, a trace's time) is
-back-dated here; what the server stamps itself is shifted afterwards by
+Times that a client may choose (start and end of a run, timestamps of metrics and traces) are
+backdated here; times that the server sets are shifted afterwards by
 :mod:`mlflow_gc.demo.backdating`, for which this module returns the server's ids.
 """
 
@@ -46,7 +46,7 @@ _USER_TAG = "mlflow.user"
 
 @dataclass
 class SeededIds:
-    """What the server called the things of a scenario."""
+    """The ids that the server assigned to a scenario."""
 
     experiments: dict[str, str] = field(default_factory=dict)
     """Experiment id by name."""
@@ -62,15 +62,16 @@ class Seeder:
     """Writes one scenario to one server.
 
     Args:
-        tracking_uri: of the demo's server, which holds nothing else.
+        tracking_uri: of the demo's server, which is empty.
         progress: called with the number of runs written so far.
     """
 
     def __init__(self, tracking_uri: str, progress: Callable[[int], None]) -> None:
-        # mlflow takes seconds to import, and the other commands do without.
+        # mlflow takes seconds to import, and the other commands do not need it.
         from mlflow import MlflowClient
 
-        # It sets its own level on import; that it waits for each version is no news here.
+        # MLflow sets its own log level on import; its messages about waiting for versions are
+        # noise.
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self._uri = tracking_uri
         self._client: MlflowClient = MlflowClient(tracking_uri, registry_uri=tracking_uri)
@@ -82,7 +83,7 @@ class Seeder:
         """Write the scenario; takes some seconds per hundred runs.
 
         Raises:
-            GcError: the server refused something.
+            GcError: The server refused a request.
         """
         from mlflow.exceptions import MlflowException
 
@@ -100,7 +101,7 @@ class Seeder:
             for prompt in scenario.prompts:
                 self._prompt(prompt)
             self._traces(scenario.traces)
-            # Last, because a deleted experiment takes no more runs.
+            # Last, because a deleted experiment accepts no more runs.
             for experiment in scenario.experiments:
                 if experiment.deleted:
                     self._client.delete_experiment(self._ids.experiments[experiment.name])
@@ -116,7 +117,7 @@ class Seeder:
     def _runs(self, runs: Iterable[RunSpec]) -> None:
         waiting = list(runs)
         while waiting:
-            # Parents first: a child's tag holds the id that the server gave its parent.
+            # Parents first: the tag of a child contains the id of its parent.
             ready = [r for r in waiting if r.parent is None or r.parent in self._ids.runs]
             if not ready:
                 message = f"runs without their parents: {[run.key for run in waiting]}"
@@ -151,7 +152,7 @@ class Seeder:
             status = "FINISHED" if spec.resumed else spec.status
             self._client.set_terminated(run_id, status, spec.end_ms)
         if spec.resumed or spec.status == "SCHEDULED":
-            # The end time stays, as it does when mlflow.start_run(run_id=...) resumes a run.
+            # The end time is kept, as when mlflow.start_run(run_id=...) resumes a run.
             self._client.update_run(run_id, spec.status)
         if spec.deleted:
             self._client.delete_run(run_id)
@@ -161,7 +162,7 @@ class Seeder:
     def _run_without_start(self, experiment_id: str, spec: RunSpec, tags: Mapping[str, str]) -> str:
         # MLflow's Python client always sends a start time; clients in other languages need not,
         # and the server then stores 0 (server/handlers.py, _create_run).
-        answer = self._post(
+        response = self._post(
             "api/2.0/mlflow/runs/create",
             {
                 "experiment_id": experiment_id,
@@ -170,12 +171,12 @@ class Seeder:
                 "tags": [{"key": key, "value": value} for key, value in tags.items()],
             },
         )
-        return str(answer["run"]["info"]["run_id"])
+        return str(response["run"]["info"]["run_id"])
 
     def _version(self, spec: VersionSpec) -> None:
         if spec.copy_of is not None:
             name, original = spec.copy_of
-            # MLflow says on stderr that it copied.
+            # MLflow prints a message about the copy to stderr.
             with contextlib.redirect_stderr(io.StringIO()):
                 version = self._client.copy_model_version(f"models:/{name}/{original}", spec.model)
         else:
@@ -186,14 +187,14 @@ class Seeder:
                 run_id,
                 dict(spec.tags),
                 description=spec.description,
-                # 0: do not wait, and do not log that one waits.
+                # 0: do not wait, and do not log about waiting.
                 await_creation_for=0,
                 model_id=model_id,
             )
         number = str(version.version)
         if spec.stage is not None:
             with warnings.catch_warnings():
-                # Stages are deprecated, and registries are full of them.
+                # Stages are deprecated, but common in registries.
                 warnings.simplefilter("ignore", FutureWarning)
                 self._client.transition_model_version_stage(spec.model, number, spec.stage)
         for alias in spec.aliases:
@@ -201,7 +202,7 @@ class Seeder:
         self._ids.versions.append((spec, number))
 
     def _source(self, spec: VersionSpec) -> tuple[str, str | None, str | None]:
-        """Return source, run id and logged model id to register a version with."""
+        """Return source, run id and logged model id of a version to register."""
         key = spec.run or ""
         run_id = self._ids.runs[key]
         if spec.source == "logged_model":
@@ -210,7 +211,7 @@ class Seeder:
         if spec.source == "artifacts":
             return f"{self._run_uris[key]}/model", run_id, None
         if spec.source == "s3":
-            # Registered by another tool: no run id, only the path gives the run away.
+            # Registered by another tool: no run id, only the path names the run.
             return f"s3://models/{run_id}/artifacts/model", None, None
         self._client.log_text(run_id, f"flavors: {{}}\nrun_id: {run_id}\n", "model/MLmodel")
         return f"runs:/{run_id}/model", run_id, None
@@ -226,7 +227,7 @@ class Seeder:
             for trace in traces:
                 self._trace(trace)
         except urllib.error.HTTPError as error:
-            # Servers before 3.2 take traces in another way; the demo does without them there.
+            # Servers before 3.2 have another API for traces; the demo leaves them out there.
             if error.code != HTTPStatus.NOT_FOUND:
                 raise
 
@@ -255,7 +256,8 @@ class Seeder:
             "trace_id": trace_id,
             "source": {"source_type": "LLM_JUDGE", "source_id": "judge"},
             "feedback": {"value": True},
-            # What mlflow.genai.evaluate() stamps on every score (genai/evaluation/harness.py).
+            # Metadata that mlflow.genai.evaluate() adds to every score
+            # (genai/evaluation/harness.py).
             "metadata": {"mlflow.assessment.sourceRunId": self._ids.runs[spec.scored_by]},
         }
         self._post(f"api/3.0/mlflow/traces/{trace_id}/assessments", {"assessment": assessment})
@@ -267,12 +269,12 @@ class Seeder:
             headers={"Content-Type": "application/json"},
         )
         with direct_opener().open(request, timeout=_TIMEOUT_S) as response:
-            answer: dict[str, Any] = json.load(response)
-        return answer
+            payload: dict[str, Any] = json.load(response)
+        return payload
 
 
 def _in_threads(work: Callable[[_Item], None], items: list[_Item]) -> None:
-    """Do the work for all items; an error or Ctrl-C drops what has not begun."""
+    """Do the work for all items; an error or Ctrl-C cancels items that have not started."""
     pool = ThreadPoolExecutor(_THREADS)
     try:
         for _ in pool.map(work, items):

@@ -1,6 +1,6 @@
 """Start and stop a real local ``mlflow server`` on a SQLite store.
 
-Used by ``mlflow-gc demo`` and by the test-suite, so that both look at the same real thing.
+Used by ``mlflow-gc demo`` and by the test suite, so that both use the same real server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOG_TAIL_CHARS = 2000
 
 
 def free_port() -> int:
-    """Return a TCP port on the loopback interface that nothing listened on a moment ago."""
+    """Return a currently free TCP port on the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -39,10 +39,10 @@ class LocalServer:
     """A ``mlflow server`` process of this Python environment, bound to 127.0.0.1.
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`.  ``stop`` and a second
-    ``start`` keep the port and the data, which is how a restart of a real server looks.
+    ``start`` keep the port and the data, as a restart of a real server does.
 
     Args:
-        directory: holds the SQLite file ``mlflow.db``, the artifacts and ``server.log``.
+        directory: for the SQLite file ``mlflow.db``, the artifacts and ``server.log``.
         port: TCP port; a free one is chosen when None.
         backend_store_uri: another store than ``directory``/mlflow.db (PostgreSQL, say).
         extra_args: further arguments of ``mlflow server`` (``--app-name basic-auth``, ...).
@@ -81,26 +81,26 @@ class LocalServer:
 
     @property
     def log_path(self) -> Path:
-        """Where the server's own output goes."""
+        """Path of the server's output."""
         return self.directory / "server.log"
 
     def start(self) -> LocalServer:
-        """Start the server and return once it answers ``/health``.
+        """Start the server and return once it responds to ``/health``.
 
         Raises:
-            GcError: the server ended or did not answer in time; holds the end of its log.
+            GcError: The server ended or did not respond in time; with the end of its log.
         """
         temporary = self.directory / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         # The server must not inherit the caller's client settings: MLFLOW_TRACKING_URI would make
-        # it open that store, and credentials of another server have no business here.
+        # it open that store, and it must not get credentials of another server.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         env = {
             **inherited,
             "MLFLOW_DISABLE_TELEMETRY": "true",
-            # Its job queues are eight more processes that a local server of ours never uses.
+            # Its job queues would be eight more processes that the demo never uses.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            # MLflow leaves a lock file per database there.
+            # MLflow writes a lock file per database there.
             "TMPDIR": str(temporary),
             **self._env,
         }
@@ -119,15 +119,15 @@ class LocalServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A process group of its own: workers end with it, and a Ctrl-C meant for us does
-                # not take the server away under a prune that is finishing its journal.
+                # A separate process group: workers end with it, and a Ctrl-C for this process does
+                # not stop the server while a prune is finishing its journal.
                 start_new_session=True,
             )
         try:
             if self._wait(self._process):
                 return self
         except BaseException:
-            # Ctrl-C, too: `with` calls __exit__ only once __enter__ has returned.
+            # Ctrl-C, too: `with` calls __exit__ only after __enter__ returned.
             self.stop()
             raise
         self.stop()
@@ -146,7 +146,7 @@ class LocalServer:
             try:
                 os.killpg(process.pid, sig)
             except (ProcessLookupError, PermissionError):
-                # Gone; macOS answers EPERM for a group of which only zombies are left.
+                # Ended; macOS returns EPERM for a process group with only defunct processes.
                 break
             try:
                 process.wait(_STOP_TIMEOUT_S)
@@ -155,22 +155,22 @@ class LocalServer:
         process.wait()
 
     def leave_running(self) -> None:
-        """Let the server outlive this program; :meth:`stop` does nothing from now on."""
+        """Leave the server running after this program; :meth:`stop` does nothing then."""
         process, self._process = self._process, None
         if process is not None:
-            # Tells Popen that nobody will wait for it, which it would warn about otherwise.
+            # Popen warns if nobody waits for a process.
             process.returncode = 0
 
     def _wait(self, process: subprocess.Popen[bytes]) -> bool:
-        """Return True once the server answers, False when it ended or took too long."""
+        """Return True once the server responds, False if it ended or took too long."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline and process.poll() is None:
-            if self._answers():
+            if self._responds():
                 return True
             time.sleep(0.1)
         return False
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             with direct_opener().open(f"{self.uri}/health", timeout=2) as response:
                 return bool(response.status == 200)

@@ -1,4 +1,4 @@
-"""The demo from beginning to end: server, data, commands, outcome, and nothing left behind."""
+"""The demo from start to end: server, data, commands, outcome, cleanup."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def walk_through(console: Console, status: Console, *, keep: bool) -> None:
     """Show the tool on a throw-away server.
 
     Args:
-        console: where the story goes; the commands of the demo write to stdout and stderr.
-        status: for passing progress, on a terminal only.
-        keep: leave the server and its directory when all is done, and say how to use them.
+        console: output of the story; the commands of the demo write to stdout and stderr.
+        status: output of progress, on a terminal only.
+        keep: leave the server and its directory, and print how to use them.
 
     Raises:
-        GcError: the server did not start, or a command ended as it should not.
+        GcError: The server did not start, or a command failed.
     """
     began = time.monotonic()
     try:
@@ -56,24 +56,24 @@ def walk_through(console: Console, status: Console, *, keep: bool) -> None:
             cleanup.callback(shutil.rmtree, directory, ignore_errors=True)
             server = LocalServer(directory / "server")
             cleanup.callback(server.stop)
-            # Called first when things end: a second Ctrl-C must not leave half of them behind.
+            # Called first at the end: a second Ctrl-C must not interrupt the cleanup.
             cleanup.callback(_ignore_signals)
             with demo_environment(server.uri):
                 with status.status("Starting a local MLflow server ..."):
                     server.start()
-                _say(console, f"A local MLflow server with an SQLite file runs at {server.uri}.")
+                _print(console, f"A local MLflow server with an SQLite file runs at {server.uri}.")
                 _seed(console, status, server)
                 _prune(console, directory, server.uri)
-            _say(console, f"That took {time.monotonic() - began:.0f} seconds.")
+            _print(console, f"That took {time.monotonic() - began:.0f} seconds.")
             if keep:
-                _say_how_to_go_on(console, directory, server)
+                _print_next_steps(console, directory, server)
                 server.leave_running()
                 cleanup.pop_all()
     except SystemExit:
-        _say(status, "Stopped. The demo's server and its directory are gone again.")
+        _print(status, "Stopped. The demo's server and its directory are gone again.")
         raise
     if not keep:
-        _say(console, "The server and its directory are gone again; --keep leaves them up.")
+        _print(console, "The server and its directory are gone again; --keep leaves them up.")
 
 
 def _seed(console: Console, status: Console, server: LocalServer) -> None:
@@ -85,7 +85,7 @@ def _seed(console: Console, status: Console, server: LocalServer) -> None:
         )
         ids = seeder.seed(scenario)
     backdate(server.database, scenario, ids)
-    _say(
+    _print(
         console,
         f"It holds a made-up year of work: {len(scenario.experiments) + 1} experiments with "
         f"{len(scenario.runs)} runs, {len(scenario.models)} registered models with "
@@ -96,20 +96,20 @@ def _seed(console: Console, status: Console, server: LocalServer) -> None:
 
 
 def _prune(console: Console, directory: Path, tracking_uri: str) -> None:
-    """Report, look, be interfered with, and prune what the first report said."""
+    """Report, show, interfere, and prune by the first plan."""
     commands = Commands(directory, console)
     before = read_server(tracking_uri)
-    _say(console, "First: what is stale? The report writes a plan and touches nothing.")
+    _print(console, "First: what is stale? The report writes a plan and touches nothing.")
     commands.run("report", "-o", PLAN)
     commands.run("show", PLAN)
     plan = load_plan(directory / PLAN)
-    _say(console, "While that plan is under review, a colleague")
+    _print(console, "While that plan is under review, a colleague")
     for deed in interfere(tracking_uri, plan):
         console.print(Text(f"  - {plain(deed)}"))
-    _say(console, "A second report shows what that changed (2: there are differences).")
+    _print(console, "A second report shows what that changed (2: there are differences).")
     commands.run("report", "-o", LATER_PLAN)
     commands.run("diff", PLAN, LATER_PLAN, expected=(ExitCode.SOMETHING,))
-    _say(
+    _print(
         console,
         "The first plan is applied all the same: prune re-checks each entity, and skips "
         "what changed.",
@@ -122,8 +122,8 @@ def _prune(console: Console, directory: Path, tracking_uri: str) -> None:
     console.print(outcome_tables(outcome))
 
 
-def _say_how_to_go_on(console: Console, directory: Path, server: LocalServer) -> None:
-    _say(console, "The server stays up (--keep).")
+def _print_next_steps(console: Console, directory: Path, server: LocalServer) -> None:
+    _print(console, "The server stays up (--keep).")
     for what, how in (
         ("look at it", f"open {server.uri} in a browser"),
         ("use it", f"export MLFLOW_TRACKING_URI={server.uri}"),
@@ -135,17 +135,17 @@ def _say_how_to_go_on(console: Console, directory: Path, server: LocalServer) ->
         console.print(Text(f"  {what:<18}  {how}"), soft_wrap=True)
 
 
-def _say(console: Console, sentence: str) -> None:
+def _print(console: Console, sentence: str) -> None:
     console.print()
     console.print(Text(sentence))
 
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Turn the signals that end this process into exceptions, so that all is cleaned up."""
+    """Convert terminating signals to exceptions, so that everything is cleaned up."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        # What a shell reports for a process that the signal ended.
+        # The exit code of a shell for a process that a signal ended.
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in _ENDING_SIGNALS}

@@ -1,1 +1,1 @@
-"""Frozen data and pure functions over text: what every other room speaks of."""
+"""Frozen data and pure functions over text, shared by all other packages."""

@@ -15,7 +15,7 @@ _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 def canonical(document: Any) -> bytes:
     """Return the RFC 8785 form: sorted keys, no white space, UTF-8.
 
-    Good for documents without floating-point numbers; a plan and a journal have none.
+    Only for documents without floating-point numbers; plans and journals have none.
     """
     fast = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     # RFC 8785 sorts keys by UTF-16 code units, orjson by code points.  The orders differ only
@@ -31,7 +31,7 @@ def digest(document: Any) -> str:
 
 
 def key_order(key: str) -> bytes:
-    """Return what RFC 8785 sorts the keys of an object by."""
+    """Return the sort key of RFC 8785 for a key of an object."""
     return key.encode("utf-16-be")
 
 

@@ -1,6 +1,6 @@
-"""What a server holds, as plain frozen data.  No I/O, no MLflow types.
+"""The entities of a server as plain frozen data.  No I/O, no MLflow types.
 
-Times are ms since the epoch, UTC; None where the server has none.  Ids are strings, as in
+Times are ms since the epoch, UTC; None if the server has none.  Ids are strings, as in
 MLflow's REST API.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LifecycleStage = Literal["active", "deleted"]
 
 ReadFrom = Literal["rest", "database"]
-"""Where a server was read: over its REST API, or in its database."""
+"""How a server was read: over its REST API, or from its database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Experiment:
 
 
 class MetricHistory(NamedTuple):
-    """What was ever logged to metrics of a run.
+    """All values that were logged to a metric of a run.
 
     Attributes:
-        values: how many.
-        oldest: time stamp of the oldest, ms since the epoch.
-        newest: time stamp of the newest.
+        values: number of values.
+        oldest: timestamp of the oldest value, ms since the epoch.
+        newest: timestamp of the newest value.
     """
 
     values: int
@@ -54,15 +54,15 @@ class MetricHistory(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunDetails:
-    """What a scan does not tell of a run; read only where it can matter, None until then.
+    """What a search of runs does not return; read only if a decision needs it, None until then.
 
     Attributes:
-        metric_count: how many values were ever logged to its metrics.
+        metric_count: number of values that were logged to its metrics.
         content_digest: over its parameters, datasets and models (see run_content.py).
         traces_digest: over the traces that it made (see traces.py).
         assessments_digest: over the assessments that name it.
         loses_assessments: deleting it would delete assessments permanently.
-        traces_are_hidden: this account may not read traces, so nobody knows.
+        traces_are_hidden: this account may not read traces, so ``loses_assessments`` is unknown.
     """
 
     metric_count: int | None = None
@@ -74,23 +74,24 @@ class RunDetails:
 
 
 NO_DETAILS = RunDetails()
-"""One for all runs of which only the scan is known."""
+"""Shared by all runs whose details were not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as far as the decision needs it; metrics and parameters are not kept.
+    """The part of a run that decisions need; other metrics and parameters are not stored.
 
-    ``newest_metric_time`` and ``oldest_metric_time`` span the time stamps of its metrics: of each
-    metric's highest step at first, and of the whole history once that was read (``read_histories``).
-    ``metric_keys`` are the metrics whose history a reader has to ask the server for, by name.
-    ``tags`` holds all tags, or those that a decision may need; then ``tags_digest`` is over all of
-    them (see run_tags.py), so that a later look can tell whether someone edited one.
+    ``newest_metric_time`` and ``oldest_metric_time`` span the timestamps of its metrics: of each
+    metric's highest step, or of the whole history after ``read_histories``.
+    ``metric_keys`` are the metrics whose history a reader has to request by name.
+    ``tags`` holds all tags, or those that a decision may need.  ``tags_digest`` is over all of
+    them (see tag_selection.py), so that the re-check detects an edited tag.
     ``model_ids`` are the logged models it names as outputs or inputs (MLflow 3).
-    ``metrics`` holds the latest values of those metrics that the policy asks for.
-    ``details`` is what a scan does not tell.
-    ``artifact_root`` is where its artifacts lie, or with ``has_own_folder`` what MLflow puts
-    ``/<run_id>/artifacts`` behind: one text for all runs of an experiment (see :func:`artifact_root`).
+    ``metrics`` holds the latest values of the metrics that the policy names.
+    ``details`` is what a search of runs does not return.
+    ``artifact_root`` is the URI of its artifacts; with ``has_own_folder`` it lacks the suffix
+    ``/<run_id>/artifacts``, so that all runs of an experiment share one text
+    (see :func:`artifact_root`).
     """
 
     run_id: str
@@ -114,7 +115,7 @@ class Run:
 
     @property
     def artifact_uri(self) -> str:
-        """Where its artifacts lie, as the server says it."""
+        """The URI of its artifacts, as the server returns it."""
         if self.has_own_folder:
             return f"{self.artifact_root}{_own_folder(self.run_id)}"
         return self.artifact_root
@@ -126,21 +127,21 @@ class Run:
         return self.tags.get("mlflow.parentRunId") or None
 
     def activity_times(self, experiment: Experiment | None) -> tuple[int | None, ...]:
-        """Return the times whose latest is its last activity, ms since the epoch; None is no time.
+        """Return the times of its activity, ms since the epoch; the latest is its last activity.
 
         Args:
-            experiment: the one that it is in; None where that is not known.
+            experiment: the experiment of the run; None if it is unknown.
         """
         # A resumed run keeps its old end time (tracking/fluent.py), and logging to a finished
-        # run does not move it: no single time stamp tells when a run was last used.  All of them
-        # come from the client; a run that was imported with its original times has been on this
-        # server no longer than its experiment, whose creation the server stamps itself (a server
-        # before 1.28 did not: such an experiment is old, and its creation is not known).
+        # run does not change it: no single timestamp is the last activity.  The client sends all
+        # of them.  A run that was imported with its original times is not older on this server
+        # than its experiment, whose creation time the server sets itself (since 1.28; older
+        # experiments have none).
         created = experiment.creation_time if experiment else None
         return (self.start_time, self.end_time, self.newest_metric_time, created)
 
     def last_activity_time(self, experiment: Experiment | None) -> int | None:
-        """Return the latest of :meth:`activity_times`, or None when there is none of them."""
+        """Return the latest of :meth:`activity_times`, or None if all are unknown."""
         latest: int | None = None
         for ms in self.activity_times(experiment):
             if ms is not None and (latest is None or ms > latest):
@@ -149,11 +150,11 @@ class Run:
 
 
 def with_histories(run: Run, histories: Iterable[MetricHistory]) -> Run:
-    """Return a run whose metrics were read with their whole history.
+    """Return a run with the timestamps of its whole metric histories.
 
     Args:
-        run: as a search of runs tells it.
-        histories: all that were read.
+        run: as a search of runs returns it.
+        histories: of all its metrics.
     """
     read = [*histories]
     known = (run.oldest_metric_time, run.newest_metric_time)
@@ -184,9 +185,9 @@ def _own_folder(run_id: str) -> str:
 class ModelVersion:
     """One version of a registered model.
 
-    ``storage`` is where its files lie, asked for only where ``source`` does not lead there (a
-    copy whose original is gone); empty otherwise.  ``hides_run`` means that the server left out
-    the run id, which it does for accounts that may not see runs (MLflow 3.17).
+    ``storage`` is the URI of its files, read only if ``source`` does not contain it (a copy whose
+    original no longer exists); empty otherwise.  ``hides_run`` means that the server omits the
+    run id because this account may not read runs (MLflow 3.17).
     """
 
     name: str
@@ -210,17 +211,17 @@ class ModelVersion:
 
     @property
     def active_ms(self) -> int:
-        """When it was made or last updated, ms since the epoch; 0 when neither is known."""
+        """The time of its creation or last update, ms since the epoch; 0 if both are unknown."""
         return max(self.last_updated_timestamp or 0, self.creation_timestamp or 0)
 
     @property
     def number(self) -> int:
-        """The version as a number, for order; -1 when it is not one."""
+        """The version as a number, to sort by; -1 if it is not a number."""
         return int(self.version) if self.version.isascii() and self.version.isdigit() else -1
 
     @property
     def order(self) -> tuple[str, int, str]:
-        """A key to sort versions by: name, number, and for odd ones the version as text."""
+        """The sort key of versions: name, number, and the version as text."""
         return (self.name, self.number, self.version)
 
 
@@ -246,8 +247,8 @@ class LoggedModel:
     """An MLflow 3 logged model.
 
     ``last_updated_time`` is the later of its creation and its last update.
-    ``metric_run_ids`` are the runs that logged metrics for it; the answers about a run name a model
-    only where the newest value of a metric is one of its own.
+    ``metric_run_ids`` are the runs that logged metrics for it; a run response names a model only
+    if the newest value of a metric belongs to that model.
     """
 
     model_id: str
@@ -266,7 +267,7 @@ class Assessment(NamedTuple):
     Attributes:
         assessment_id: its id.
         updated_ms: when it was last updated, ms since the epoch.
-        run_ids: the runs with which MLflow deletes it, in lower case; hardly ever more than one.
+        run_ids: the runs with which MLflow deletes it, in lower case; usually one.
     """
 
     assessment_id: str
@@ -275,12 +276,12 @@ class Assessment(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """One trace, as far as runs are concerned.
+    """The part of a trace that concerns runs.
 
     Attributes:
         trace_id: its id.
-        time_ms: when it was made, ms since the epoch; None where that is not known.
-        run_id: the run that made it; empty where none did.
+        time_ms: the time of its creation, ms since the epoch; None if unknown.
+        run_id: the run that made it; empty if none did.
         assessments: all of its assessments.
     """
 
@@ -292,18 +293,18 @@ class Trace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What was found in one experiment besides the active runs of the scan.
+    """The contents of an experiment besides the active runs of the scan.
 
     Attributes:
-        has_traces: it holds at least one trace.
-        newest_deleted_run: (id, last activity in ms) of the newest run in its trash, as far as it
-            could matter.
+        has_traces: it contains at least one trace.
+        newest_deleted_run: (id, last activity in ms) of the newest run in its trash, if it is
+            recent enough to protect the experiment.
         unseen_run: id of an active run that the scan did not list.
-        assessed_runs: runs in its trash that assessments name, which would be lost: a digest over
-            these for each run id.
-        traces_are_hidden: this account may not read traces, so nobody knows.
-        contents: what else it holds, for people (contents.py).  May be left out where one of the
-            above protects it.
+        assessed_runs: runs in its trash whose assessments would be lost: for each run id a digest
+            over them.
+        traces_are_hidden: this account may not read traces, so ``assessed_runs`` is unknown.
+        contents: its other contents, as text for people.  May be empty if one of the above
+            protects it.
     """
 
     has_traces: bool = False
@@ -315,7 +316,7 @@ class Probe:
 
 
 UNPROBED = Probe()
-"""Stands for what is known of an experiment that nobody looked into."""
+"""The probe of an experiment that was not probed."""
 
 PARTIAL_VIEW = "partial_view"
 """Diagnostic code: the server may hide things from this account."""
@@ -333,12 +334,12 @@ UNREADABLE_TRASH = "unreadable_trash"
 """Diagnostic code: the server fails on the trash of an experiment, which is retained."""
 
 CLOCK_SKEW = "clock_skew"
-"""Diagnostic code: the server's clock and this machine's are apart."""
+"""Diagnostic code: the clocks of the server and this machine differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """Something the scan could not see or did not understand.
+    """A finding about the scan: something could not be read or is invalid.
 
     ``blocks`` means that evidence may be missing: the plan must not be applied.
     """
@@ -350,11 +351,10 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All that was read, ready for a decision.
+    """Everything that was read; the input of the decision.
 
-    Runs are the active ones (of every experiment, also of deleted ones); experiments are of both
-    lifecycle stages.  An experiment without an entry in ``probes`` was not looked into and is
-    kept.
+    ``runs`` holds active runs only, those of deleted experiments included; ``experiments`` holds
+    both lifecycle stages.  An experiment without an entry in ``probes`` is retained.
     """
 
     experiments: Mapping[str, Experiment]
@@ -366,23 +366,23 @@ class Inventory:
     diagnostics: tuple[Diagnostic, ...] = ()
     workspace: str | None = None
     parents_in_trash: Mapping[str, str] = field(default_factory=dict)
-    """Of runs in the trash that active ones are nested in: what each is nested in itself."""
+    """The parent of each run in the trash that has active child runs."""
     foreign_versions: tuple[ModelVersion, ...] = ()
-    """Of other workspaces: they are never deleted, and protect the runs and models that they name."""
+    """Versions of other workspaces: never deleted; they protect the runs and models they name."""
     foreign_models: tuple[RegisteredModel, ...] = ()
-    """Registered models of other workspaces, which protect the runs that their texts name."""
+    """Registered models of other workspaces; their texts protect the runs that they name."""
     traces: Traces | None = None
-    """What they say about runs; None until they were read."""
+    """The runs that traces refer to; None until they were read."""
     refused_names: frozenset[str] = frozenset()
-    """Registered models that the server refuses to delete from, for what they are called."""
+    """Registered models whose name the server refuses in a deletion."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
     """Which server this is.
 
-    ``identity`` is a fingerprint of what the server holds, not of its address (see identity.py).
-    ``read_from`` says how it was read; it is the same server either way.
+    ``identity`` is a fingerprint of the content of the server, not of its address (identity.py).
+    ``read_from`` is how it was read; the identity does not depend on it.
     """
 
     tracking_uri: str

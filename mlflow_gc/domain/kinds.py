@@ -1,6 +1,6 @@
-"""The kinds of entities: what a kind is called, how one is identified, what happens to it.
+"""The kinds of entities: names, identity, and properties of each kind.
 
-What differs from kind to kind and is plain data stands here, once.
+All plain data that differs between kinds is defined here, once.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ class Kind:
     """One kind of entity.
 
     Attributes:
-        name: of one, in journals, events and messages: ``model_version``.
-        entries: of the list in a plan: ``model_versions``.
-        word: for people, of one: ``model version``.
-        words: for people, of many: ``model versions``.
+        name: singular, in journals, events and messages: ``model_version``.
+        entries: the field of a plan that lists them: ``model_versions``.
+        singular: for people: ``model version``.
+        plural: for people: ``model versions``.
         identity: the fields of an entry that identify it; together they are its id.
-        display_name: the field with the name that people gave it.
+        display_name: the field with its name.
         created: the field with the time of its creation.
-        active: the fields with the times of what was done to it, the creation included.
-        last_active: that of them by which two plans are compared.
-        is_reused: whether the id of one that is gone is handed out again.
-        is_recoverable: whether MLflow can restore one (it has a trash).
+        active: the fields with the times of its activity, the creation included.
+        last_active: the one of these fields by which two plans are compared.
+        is_reused: whether the id of a deleted entity can be assigned again.
+        is_recoverable: whether MLflow can restore it from the trash.
     """
 
     name: str
     entries: str
-    word: str
-    words: str
+    singular: str
+    plural: str
     identity: tuple[str, ...]
     display_name: str
     created: str
@@ -42,43 +42,43 @@ class Kind:
 
     @property
     def nouns(self) -> tuple[str, str]:
-        """The words for one and for many."""
-        return self.word, self.words
+        """The singular and the plural."""
+        return self.singular, self.plural
 
     def id_of(self, entry: Mapping[str, Any]) -> str:
         """Return the id of an entry of a plan: a run id, an experiment id or ``name/version``."""
         return "/".join([str(entry[field]) for field in self.identity])
 
     def name_of(self, entry: Mapping[str, Any]) -> str:
-        """Return the name that people gave it."""
+        """Return the name in an entry of a plan."""
         name: str = entry[self.display_name]
         return name
 
     def last_activity(self, entry: Mapping[str, Any]) -> str | None:
-        """Return the latest of the times of an entry, None when it has none."""
-        # RFC 3339, all of the same form: the order of the texts is that of the times.
+        """Return the latest of the times of an entry, or None."""
+        # All times have the same RFC 3339 form, so the order of texts is the order of times.
         return max((time for field in self.active if (time := entry.get(field))), default=None)
 
 
 EXPERIMENT = Kind(
     name="experiment",
     entries="experiments",
-    word="experiment",
-    words="experiments",
+    singular="experiment",
+    plural="experiments",
     identity=("experiment_id",),
     display_name="name",
     created="creation_time",
     active=("creation_time", "last_update_time", "last_activity_time"),
     last_active="last_activity_time",
-    # SQLite does so after ``mlflow gc``.
+    # SQLite assigns ids again after ``mlflow gc``.
     is_reused=True,
     is_recoverable=True,
 )
 RUN = Kind(
     name="run",
     entries="runs",
-    word="run",
-    words="runs",
+    singular="run",
+    plural="runs",
     identity=("run_id",),
     display_name="run_name",
     created="start_time",
@@ -90,22 +90,22 @@ RUN = Kind(
 MODEL_VERSION = Kind(
     name="model_version",
     entries="model_versions",
-    word="model version",
-    words="model versions",
+    singular="model version",
+    plural="model versions",
     identity=("name", "version"),
     display_name="name",
     created="creation_timestamp",
     active=("creation_timestamp", "last_updated_timestamp"),
     last_active="last_updated_timestamp",
-    # The versions of a model that is made again begin at 1.
+    # The versions of a model that is created again begin at 1.
     is_reused=True,
     is_recoverable=False,
 )
 REGISTERED_MODEL = Kind(
     name="registered_model",
     entries="registered_models",
-    word="registered model",
-    words="registered models",
+    singular="registered model",
+    plural="registered models",
     identity=("name",),
     display_name="name",
     created="creation_timestamp",
@@ -119,7 +119,7 @@ ALL = (EXPERIMENT, RUN, MODEL_VERSION, REGISTERED_MODEL)
 """In the order of the lists of a plan."""
 
 KINDS = {kind.entries: kind for kind in ALL}
-"""By the name of their list in a plan, in its order."""
+"""By the field of a plan that lists them, in its order."""
 
 BY_NAME = {kind.name: kind for kind in ALL}
-"""By the name of one."""
+"""By ``Kind.name``."""

@@ -1,4 +1,4 @@
-"""Why something is deleted, or what protects it: as data, and as the text that a plan holds."""
+"""Reasons for a deletion and chains to a protector: as data, and as the text in a plan."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _WITH_IDS = ("run", "deleted run", "model_version", "registered_model", "logged_
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One link; a plan holds its text.
+    """One link of a chain; a plan contains its text.
 
     Attributes:
-        kind: what it names: a kind of entity, ``alias``, ``stage``, ``tag`` or ``rule``; empty for
-            one that names nothing.
-        id: of what it names.
-        note: text after that, or alone; after a comma where it begins with one.
+        kind: a kind of entity, ``alias``, ``stage``, ``tag`` or ``rule``; empty if it names
+            nothing.
+        id: the id of the named entity.
+        note: text after the id, or alone; may begin with a comma.
     """
 
     kind: str = ""
@@ -33,17 +33,17 @@ class Link:
 
 
 def ends_in_id(text: str) -> bool:
-    """Tell whether the text of a link names something to its end, so that it must not be cut."""
+    """Tell whether the text of a link ends in an id, so that it must not be truncated."""
     return text.startswith(tuple(f"{kind} " for kind in _WITH_IDS))
 
 
 @dataclass(frozen=True, slots=True)
 class Inactivity:
-    """How long nothing has happened, as a reason to delete.
+    """The time without activity, as a reason to delete.
 
     Attributes:
-        sign: what there was not, such as ``no activity``.
-        days: for how many whole days.
+        sign: the missing sign, such as ``no activity``.
+        days: number of whole days.
         status: of a run; empty for other kinds.
     """
 
@@ -63,7 +63,7 @@ class Inactivity:
 
 NO_ACTIVITY = "no activity"
 NO_SIGN_OF_LIFE = "no sign of life"
-"""Of a run that is not over."""
+"""For an unfinished run."""
 NOT_CHANGED = "not changed"
 NOT_UPDATED = "not updated"
 
@@ -73,9 +73,9 @@ _AGE = re.compile(
 
 
 def without_age(text: str) -> str:
-    """Return the text of a reason without its inactivity, which a column of ages says better."""
+    """Return the text of a reason without its inactivity, which tables show in a column."""
     return _AGE.sub("", text)
 
 
 DeleteReason = Inactivity | Link | str
-"""Why something is deleted: its inactivity, the rule or tag that sets the age, or text."""
+"""A reason for a deletion: inactivity, the rule or tag that sets the age, or text."""

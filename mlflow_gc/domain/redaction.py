@@ -1,8 +1,8 @@
-"""The secrets that this process knows, and the one filter that keeps them out of every output.
+"""The secrets that this process knows, and the filter that removes them from every output.
 
-Libraries quote what they were given: a header that cannot be sent, a URL, an option of a driver.
-So what is printed or written for people passes :func:`hide`, whoever wrote it: errors, warnings and
-diagnostics, stdout and stderr as a whole (a traceback as well), events, and the details in a journal.
+Libraries quote their input in errors: a header, a URL, an option of a driver.  So all output for
+people passes :func:`hide`: errors, warnings, diagnostics, stdout and stderr as a whole (tracebacks
+included), events, and the details in a journal.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
-"""Stands for what is not shown."""
+"""The replacement of a secret."""
 
 SHORTEST_SECRET = 4
-"""In characters.  A shorter one would be found inside ordinary words; nobody learns it from those."""
+"""In characters.  Shorter secrets occur inside ordinary words."""
 
-# Below that only as a word of its own: "admin" is no part of "administrator".
+# Shorter ones are hidden only as whole words: "admin" is not hidden in "administrator".
 _SHORTEST_ANYWHERE = 8
 _NO_SECRETS = frozenset({"true", "false", "none", "null"})
 _SECRET_NAME = re.compile(
@@ -30,7 +30,7 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 CONTAINER_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
-"""In URIs of these the part before an ``@`` names a container and is no login."""
+"""Schemes of URIs whose part before an ``@`` is a container, not a login."""
 
 _NO_VARIABLES = frozenset({"PWD", "OLDPWD"})
 _LOGIN_IN_TEXT = re.compile(r"://[^\s/?#]*@")
@@ -41,27 +41,27 @@ _pattern: re.Pattern[str] | None = None
 
 
 def keep_secret(*texts: str | None) -> None:
-    """Let no output of this process show these texts, however they are quoted or encoded."""
+    """Hide these texts in all output of this process, however they are quoted or encoded."""
     global _pattern  # noqa: PLW0603 - of the process, like its environment
     forms = {form for text in texts if text for form in _forms(text)}
     with _lock:
         if forms <= _known:
             return
         _known.update(forms)
-        # A longer one first: a shorter one may be a part of it.
+        # Longest first: a shorter one may be part of a longer one.
         ordered = sorted(_known, key=lambda form: (-len(form), form))
         _pattern = re.compile("|".join(map(_as_pattern, ordered)))
 
 
 def keep_uri_secret(*uris: str | None) -> None:
-    """The same for the password, token and signature in URIs."""
+    """Hide the password, token and signature in URIs."""
     for uri in uris:
         if uri:
             keep_secret(*secrets_of(uri))
 
 
 def keep_environment_secret(environ: Mapping[str, str]) -> None:
-    """The same for all variables that are secrets by their name, and for logins in URIs."""
+    """Hide all variables whose name says that they are secret, and the logins in URIs."""
     for name, value in environ.items():
         if _SECRET_NAME.search(name) and name not in _NO_VARIABLES:
             keep_secret(value)
@@ -70,7 +70,7 @@ def keep_environment_secret(environ: Mapping[str, str]) -> None:
 
 
 def hide(text: str) -> str:
-    """Return a text without the secrets that are known."""
+    """Return a text without the known secrets."""
     return _pattern.sub(HIDDEN, text) if _pattern is not None else text
 
 
@@ -78,7 +78,7 @@ class FilteredStream(io.TextIOWrapper):
     """A standard stream that shows no secret.
 
     Args:
-        stream: what it stands for, which stays open.
+        stream: the original stream, which stays open.
     """
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
@@ -86,22 +86,22 @@ class FilteredStream(io.TextIOWrapper):
         super().__init__(
             stream.buffer,
             encoding=stream.encoding,
-            # A job's log may be ASCII; a name that it cannot hold is no reason to fail.
+            # The log of a job may be ASCII; a name that cannot be encoded must not be an error.
             errors="backslashreplace",
             line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )
-        # A stream without references closes what is below it.
+        # A stream without references closes the stream below it.
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text without the secrets that are known."""
+        """Write a text without the known secrets."""
         return super().write(hide(text))
 
 
 def _forms(text: str) -> Iterator[str]:
-    """Yield the ways in which a secret is written, as long as they are long enough."""
-    # A library may quote one line of what has several, or all of it with the breaks escaped.
+    """Yield the encodings of a secret that are long enough to hide."""
+    # A library may quote one line of several, or all of them with escaped line breaks.
     for part in {text, text.strip(), *(line.strip() for line in text.splitlines())}:
         written = (part, repr(part)[1:-1], json.dumps(part)[1:-1])
         encoded = (quote(part, errors="replace"), quote(part, safe="", errors="replace"))
@@ -118,7 +118,7 @@ def _as_pattern(form: str) -> str:
 
 
 def login_header(user: str, password: str) -> str:
-    """Return what a basic ``Authorization`` header holds behind its first word."""
+    """Return the credentials of a basic ``Authorization`` header."""
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
@@ -126,13 +126,13 @@ _PORT = re.compile(r"[0-9]{1,5}(?:/|\Z)")
 
 
 def secrets_of(uri: str, *, every_value: bool = False) -> set[str]:
-    """Return what is secret in a URI, as written and decoded.
+    """Return the secrets in a URI, as written and decoded.
 
-    That is the password (or the user, where that is all) and values of the query.
+    These are the password (or the user, if there is no password) and values of the query.
 
     Args:
-        uri: anything; where it cannot be told which ``@`` ends the login, all that may be it.
-        every_value: take all values of the query, not only those that are secrets by their name.
+        uri: any text; if several ``@`` may end the login, all candidates are returned.
+        every_value: return all values of the query, not only those with the name of a secret.
     """
     scheme, _, rest = uri.partition("://")
     address, extra = split_query(rest)
@@ -142,7 +142,7 @@ def secrets_of(uri: str, *, every_value: bool = False) -> set[str]:
     for text in (address, rest):
         longest = text.rpartition("@")[0].partition(":")[2]
         if not _PORT.match(longest):
-            # A driver quotes what it took for a host or a path.
+            # A driver quotes the part that it parsed as host or path.
             found |= {longest, *re.split("[@/?#:]", longest)}
     # The value of a parameter in the path ends with the segment.
     parts = [
@@ -162,11 +162,11 @@ def secrets_of(uri: str, *, every_value: bool = False) -> set[str]:
 
 
 # The second half of a path segment (``;token=...``), and a query that was encoded with the path.
-# Where an "@" comes behind it in the same segment it is part of a login.
+# If an "@" follows in the same segment, it is part of a login.
 _QUERY = re.compile(r"[?#]|(?:%3[Ff](?=[^/]*(?:=|%3[Dd]))|;(?=[^/;=]*=))(?![^/?#]*@)")
 
 
 def split_query(text: str) -> tuple[str, str]:
-    """Return a URI up to where its query, parameters or fragment begin, and the rest."""
+    """Split a URI before its query, parameters or fragment."""
     found = _QUERY.search(text)
     return (text[: found.start()], text[found.start() :]) if found else (text, "")

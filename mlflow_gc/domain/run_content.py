@@ -1,7 +1,7 @@
-"""What is in a run beside its tags and metrics: its parameters, datasets and models.
+"""The content of a run besides its tags and metrics: parameters, datasets and models.
 
-All of it is part of what was reviewed, and none of it moves a time stamp.  A plan holds no
-parameter, so it holds a digest.
+It was part of the review, and changing it updates no timestamp.  A plan contains no parameters,
+so it contains a digest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mlflow_gc.domain.canonical_json import digest
 _LENGTH = len("sha256:") + 32
 
 Dataset = tuple[str, str, Iterable[tuple[str, str]]]
-"""Name, digest, and the tags that the run gave it as (key, value) pairs."""
+"""Name, digest, and the tags of its use by the run as (key, value) pairs."""
 
 
 def content_digest(
@@ -23,13 +23,13 @@ def content_digest(
     inputs: Iterable[str],
     outputs: Iterable[tuple[str, int]],
 ) -> str:
-    """Return a digest over what is in a run.
+    """Return a digest over the content of a run.
 
     Args:
         params: name and value.
-        datasets: that it read.
-        inputs: ids of logged models that it read.
-        outputs: ids of logged models that it put out, and the step.
+        datasets: the datasets it read.
+        inputs: ids of the logged models it read.
+        outputs: ids of the logged models it produced, with their step.
     """
     read = ([name, version, sorted(map(list, tags))] for name, version, tags in datasets)
     content = [

@@ -1,4 +1,4 @@
-"""What a model version names: runs, logged models and other versions.
+"""References of a model version to runs, logged models and other versions.
 
 ``run_id`` is whatever the caller sent and may be empty or name another run
 (docs/explanation/mlflow-facts.md#run-id-is-unreliable), so the ``source`` is read too.  Its
@@ -9,12 +9,12 @@ forms, seen on servers from 2.3 to 3.18::
     runs:/<run_id>/<path>               a run's artifact
     <any URI>/<run_id>/artifacts/...    the same, resolved
     <any URI>/models/m-.../artifacts    a logged model, resolved
-    anything else                       names nothing (``dummy-source`` of prompts)
+    anything else                       no reference (``dummy-source`` of prompts)
 
-Reading is generous: whatever in these, or in the tags and the description of a version, can be read as
-an id is offered, also where it is glued to other characters (``run_<id>``, ``<id>-v2``), encoded, in
-capitals or in the form of a UUID; the caller looks which of them exist.  A wrong guess keeps a run too
-many; a missed one loses a model.
+When in doubt, keep: anything in these, or in the tags and the description of a version, that may
+be an id is returned, also if it is glued to other characters (``run_<id>``, ``<id>-v2``), encoded,
+in capitals or in the form of a UUID.  The caller checks which of them exist.  A wrong guess retains
+one run too many; a missed one loses a model.
 """
 
 from __future__ import annotations
@@ -30,46 +30,46 @@ from mlflow_gc.domain.entities import LoggedModel, ModelVersion, RegisteredModel
 
 _ID_LENGTH = 32
 _LONG = 500
-"""Characters: what is longer (texts of prompts) is rare, and not worth its place in a cache."""
+"""Longer texts (of prompts) are rare and not worth caching."""
 _ENCODINGS = 3
-"""What went through several programs may be encoded more than once."""
+"""Text that passed several programs may be encoded more than once."""
 _DIGITS = re.compile(r"[0-9a-f]{32,}")
 _LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _UUID = re.compile("[-_]".join(f"([0-9a-f]{{{n}}})" for n in (8, 4, 4, 4, 12)))
 _WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 _LOGGED_MODEL_URI = re.compile(r"models:/+m-[0-9a-f]{32}/?")
-# As MLflow reads them: what ends in a number names a version, also where the name holds an @.
+# As in MLflow: a number at the end is a version, even if the name contains an @.
 _REST = r"/*(?:[?#].*)?"
 _COPY = re.compile(rf"models:/+(?P<name>[^/]+)/+0*(?P<version>[0-9]+){_REST}", re.IGNORECASE)
 _COPY_BY_ALIAS = re.compile(rf"models:/+(?P<name>[^/]+)@(?P<alias>[^/@]+?){_REST}", re.IGNORECASE)
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _SAME_STORE = {"s3a": "s3", "s3n": "s3", "file": ""}
-# What is between // and the path says by which way to reach the same files.
+# The host is only the way to the same files.
 _WITHOUT_HOST = {"mlflow-artifacts", ""}
 
 
 def logged_model_ids(version: ModelVersion) -> set[str]:
-    """Return everything a version says that could be the id of a logged model."""
+    """Return everything in a version that may be the id of a logged model."""
     found = {version.model_id} if version.model_id else set()
     return found.union(*(ids.logged_models for ids in _ids(version)))
 
 
 def possible_run_ids(version: ModelVersion) -> set[str]:
-    """Return everything a version says that could be the id of a run.
+    """Return everything in a version that may be the id of a run.
 
-    MLflow's own are 32 hex digits.  Runs that were brought in may have others; these are found as
-    words of the source and the link.
+    MLflow's own are 32 hex digits.  Imported runs may have others; these are found as words of the
+    source and the link.
     """
-    places = unquote(f"{version.source} {version.storage} {version.run_link}")
-    found = {*_WORD.findall(places), *filter(None, [version.run_id])}
+    uris = unquote(f"{version.source} {version.storage} {version.run_link}")
+    found = {*_WORD.findall(uris), *filter(None, [version.run_id])}
     return found.union(*(ids.runs for ids in _ids(version)))
 
 
 def run_ids_in_model(model: RegisteredModel) -> set[str]:
-    """Return everything that a registered model itself says that could be the id of a run."""
+    """Return everything in a registered model itself that may be the id of a run."""
     aliases = chain.from_iterable(model.aliases.values())
-    said = chain((model.name, model.description), model.tags, model.tags.values(), aliases)
-    return set().union(*(ids.runs for ids in _ids_of(said)))
+    texts = chain((model.name, model.description), model.tags, model.tags.values(), aliases)
+    return set().union(*(ids.runs for ids in _ids_of(texts)))
 
 
 def possible_runs_behind(
@@ -77,7 +77,7 @@ def possible_runs_behind(
     versions: Iterable[ModelVersion],
     logged_models: Mapping[str, LoggedModel],
 ) -> set[str]:
-    """Return everything in a registry, or logged models that it names, that could be a run id."""
+    """Return everything in a registry, or in logged models it names, that may be a run id."""
     found: set[str] = set().union(*map(run_ids_in_model, models))
     for version in versions:
         found |= possible_run_ids(version)
@@ -92,9 +92,9 @@ class _Ids(NamedTuple):
 
 
 def _ids(version: ModelVersion) -> Iterator[_Ids]:
-    """Return what could be ids in each text of a version that is long enough for one."""
-    said = (version.source, version.storage, version.run_link, version.run_id, version.description)
-    return _ids_of(chain(said, version.tags, version.tags.values()))
+    """Return possible ids in each text of a version that is long enough."""
+    texts = (version.source, version.storage, version.run_link, version.run_id, version.description)
+    return _ids_of(chain(texts, version.tags, version.tags.values()))
 
 
 def _ids_of(texts: Iterable[str]) -> Iterator[_Ids]:
@@ -110,30 +110,30 @@ def _ids_in(text: str) -> _Ids:
     runs = (
         row[begin : begin + _ID_LENGTH]
         for row in _DIGITS.findall(text)
-        # Where in a longer row of digits an id begins, nobody can tell.
+        # In a longer row of digits an id may begin anywhere.
         for begin in range(len(row) - _ID_LENGTH + 1)
     )
     return _Ids(tuple(runs), tuple(_LOGGED_MODEL_ID.findall(text)))
 
 
-# A prune decides over the same registry before and after every batch.
+# A prune decides on the same registry before and after every batch.
 _known_ids_in = lru_cache(maxsize=2**16)(_ids_in)
 
 
 def copied_from(version: ModelVersion) -> tuple[str, str] | None:
-    """Return (name, version) that a version was copied from, as its source says, or None."""
+    """Return (name, version) of the original of a copied version, from its source, or None."""
     match = _COPY.fullmatch(version.source)
     return (match["name"], match["version"]) if match else None
 
 
 def copied_from_alias(version: ModelVersion) -> tuple[str, str] | None:
-    """Return (name, alias) when the source names a version by alias, or None."""
+    """Return (name, alias) if the source names a version by alias, or None."""
     match = _COPY_BY_ALIAS.fullmatch(version.source)
     return (match["name"], match["alias"]) if match else None
 
 
 def names_other_version(version: ModelVersion) -> bool:
-    """Tell whether a source is ``models:/...`` and names a version, in whatever way."""
+    """Tell whether a source is ``models:/...`` and names a version, by number, stage or alias."""
     # A registered model may have the id of a logged model in its name.
     source = version.source
     return source.lower().startswith("models:/") and not _LOGGED_MODEL_URI.fullmatch(source)
@@ -141,10 +141,10 @@ def names_other_version(version: ModelVersion) -> bool:
 
 @lru_cache(maxsize=2**16)
 def location(uri: str) -> str:
-    """Return a place of artifacts in one spelling: equal places often have unequal URIs.
+    """Return the normalized URI of an artifact location: equal locations may have unequal URIs.
 
-    ``file:///a`` is ``/a``, ``s3a://`` is ``s3://``, and a proxied artifact root is the same whichever
-    host leads to it; doubled slashes, ``..`` and percent-encoding do not matter.
+    ``file:///a`` is ``/a``, ``s3a://`` is ``s3://``, and a proxied artifact root is the same with
+    any host; doubled slashes, ``..`` and percent-encoding are normalized.
     """
     for _ in range(_ENCODINGS):
         uri = unquote(uri)
@@ -164,7 +164,7 @@ def location(uri: str) -> str:
 
 
 def parent_locations(uri: str) -> list[str]:
-    """Return a place of artifacts and every folder above it, longest first (:func:`location`)."""
+    """Return a location and every folder above it, longest first (:func:`location`)."""
     parts = location(uri).split("/")
-    # Scheme and host are no folder.
+    # Scheme and host are not folders.
     return ["/".join(parts[:n]) for n in range(len(parts), 2, -1)]

@@ -1,8 +1,8 @@
-"""What is kept of the tags of a run: what a decision may need, and a digest over all of them.
+"""The tags of a run that a decision may need, and a digest over all of them.
 
 A million runs have a dozen tags each (git commits, notes, notebook URLs).  All of them are part of
-what was reviewed, so a digest is made when a run is read; in memory stay only those that somebody
-may ask for.
+the review, so a digest is computed when a run is read; only tags that a decision may need are kept
+in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TTL = "mlflow_gc.ttl"
 DELETE_AFTER = "mlflow_gc.delete_after"
 
 OWN_TAGS = frozenset({KEEP, TTL, DELETE_AFTER})
-"""Instructions to this program: they are obeyed, not compared."""
+"""Instructions to this program: they are applied, not compared."""
 
 USER_TAG = "mlflow.user"
 
@@ -34,16 +34,16 @@ _MEANT = frozenset(
     word for prefix in _PREFIXES for name in _NAMES for word in (prefix + name, name + prefix)
 )
 _SIMILAR = 0.86
-"""Two letters that are wrong, missing or in the wrong order, of twelve."""
+"""Allows two wrong, missing or swapped letters of twelve."""
 _MOST_WRONG = 3
 
 
 @lru_cache(maxsize=65_536)
 def is_misspelt(key: str) -> bool:
-    """Tell whether a key is none of our tags and still means one to the person who set it.
+    """Tell whether a key was meant to be one of this program's tags and is not.
 
-    That is another case, other separators or spaces, another prefix, a typing mistake, or
-    anything in this program's namespace that it does not know.
+    The key may have another case, other separators or spaces, another prefix or a typing mistake,
+    or be unknown in this program's namespace.
     """
     if key in OWN_TAGS:
         return False
@@ -51,7 +51,7 @@ def is_misspelt(key: str) -> bool:
     if _OWN_NAMESPACE.match(text):
         return True
     letters = "".join(character for character in text.casefold() if character.isalnum())
-    # Somebody else's namespace in front of our whole key.
+    # A foreign namespace in front of the whole key.
     if letters.endswith(tuple(f"{_PREFIXES[0]}{name}" for name in _NAMES)):
         return True
     return letters in _MEANT or any(
@@ -66,19 +66,19 @@ def _is_similar(letters: str, name: str) -> bool:
 
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
-"""One for all the runs that have none."""
+"""Shared by all runs without tags."""
 
 _ALWAYS = frozenset({"mlflow.parentRunId", "mlflow.runType"})
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a policy asks of runs beyond what always counts.
+    """The data of runs that a policy needs in addition to what every policy needs.
 
     Attributes:
-        metrics: whose latest values to keep.
-        tags: which tags to keep besides those that every decision looks at.
-        contents: whether to make the digest of what else is in a run (see run_content.py).
+        metrics: names of metrics whose latest values to keep.
+        tags: tags to keep besides those that every decision reads.
+        contents: whether to compute the digest of the other content of a run (run_content.py).
     """
 
     metrics: frozenset[str] = frozenset()
@@ -90,7 +90,7 @@ class Wanted:
 
         Args:
             tags: all tags of a run.
-            user_id: of the run; a user tag that says the same is left out.
+            user_id: of the run; a user tag with the same value is left out.
         """
         return {
             key: value
@@ -104,10 +104,10 @@ class Wanted:
 
 
 ALWAYS_WANTED = Wanted()
-"""What counts under any policy."""
+"""The data that every policy needs."""
 
 
 def tags_digest(tags: Mapping[str, str], *also: str) -> str:
-    """Return a digest over tags, instructions to this program aside, and some more texts."""
+    """Return a digest over tags, without instructions to this program, and more texts."""
     own_left_out = {key: value for key, value in tags.items() if key not in OWN_TAGS}
     return digest([own_left_out, *also])[: len("sha256:") + 32]

@@ -1,6 +1,6 @@
-"""Time as MLflow keeps it: whole milliseconds since 1970-01-01 UTC.
+"""Time as MLflow stores it: whole milliseconds since 1970-01-01 UTC.
 
-The plan shows times as RFC 3339 UTC with exactly three decimals, which loses nothing.
+Plans contain times as RFC 3339 UTC with three decimals, without loss.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def format_ms(ms: int) -> str:
     return f"{_date(days)}T{_MINUTES[minutes]}:{_SECONDS[seconds]}.{_MILLISECONDS[ms]}Z"
 
 
-# Plans say millions of times; formatting numbers takes three times as long.
+# Plans contain millions of times; formatting the numbers takes three times as long.
 _MINUTES = tuple(f"{minute // 60:02}:{minute % 60:02}" for minute in range(24 * 60))
 _SECONDS = tuple(f"{second:02}" for second in range(60))
 _MILLISECONDS = tuple(f"{ms:03}" for ms in range(1000))

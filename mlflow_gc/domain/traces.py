@@ -1,12 +1,12 @@
-"""What the traces of a server say about runs: which made which, and which assessments name a run.
+"""References of traces to runs: the run that made a trace, the runs that assessments name.
 
 From MLflow 3.11 on, deleting a run also deletes every assessment whose metadata names it
-(``_mark_run_deleted``), on whatever trace that stands and whatever tags the run has; restoring the
-run does not bring them back.  ``experiments/delete`` does the same for each run in the experiment,
-those that were in its trash before included.  So both are found by what the traces say.
+(``_mark_run_deleted``), on any trace and whatever the tags of the run; restoring the run does not
+bring them back.  ``experiments/delete`` does the same for each run of the experiment, those in its
+trash included.  So both are found through the traces.
 
-Of each run is kept how many there are and a sum of hashes: the order does not matter, and memory does
-not grow with the traces.
+For each run the count and a sum of hashes are kept: the order does not matter, and memory does not
+grow with the number of traces.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SOURCE_RUN = "mlflow.sourceRun"
 """Metadata of a trace: the run that was active when it was made."""
 
 _NAMED_RUN = re.compile(
-    # The server shows a value that is no text as Python does, and in quotes.
+    # The server writes a value that is not a string as Python's repr, in quotes.
     r"""mlflow\.assessment\.sourceRunId\\?["']\s*:\s*\\?["']([^"'\\]+)""",
     re.IGNORECASE,
 )
@@ -35,7 +35,7 @@ _SUM = 1 << 128
 
 @dataclass
 class _Sum:
-    """So many things, and the sum of their hashes."""
+    """A number of items, and the sum of their hashes."""
 
     count: int = 0
     total: int = 0
@@ -54,13 +54,13 @@ _NOTHING = _Sum()
 
 @dataclass
 class Traces:
-    """What the traces of a server say about runs.
+    """The references of the traces of a server to runs.
 
     Args:
         are_lost: whether deleting a run deletes the assessments that name it.
 
     Attributes:
-        hidden: why they could not be read, as the server says it; None where they were.
+        hidden: the message of the server if traces could not be read; None if they were.
     """
 
     are_lost: bool
@@ -69,29 +69,31 @@ class Traces:
     _naming: dict[str, _Sum] = field(default_factory=dict)
 
     def add_trace(self, trace_id: str, run_id: str) -> None:
-        """Take note of a trace that a run made."""
+        """Add a trace that a run made."""
         self._made.setdefault(run_id, _Sum()).add("trace", trace_id)
 
     def add_assessment(self, assessment: Assessment, made_by: str) -> None:
-        """Take note of an assessment.
+        """Add an assessment.
 
         Args:
             assessment: the assessment.
-            made_by: the run that made the trace on which it stands; empty where none did.
+            made_by: the run that made its trace; empty if none did.
         """
-        said = (assessment.assessment_id, assessment.updated_ms)
+        item = (assessment.assessment_id, assessment.updated_ms)
         for run_id in assessment.run_ids:
-            self._naming.setdefault(run_id, _Sum()).add(*said)
-        # One that names a run goes with that run: the run that made the trace did not change then.
+            self._naming.setdefault(run_id, _Sum()).add(*item)
+        # An assessment that names a run is deleted with that run, which does not change the run
+        # that
+        # made the trace.
         if made_by and not assessment.run_ids:
-            self._made.setdefault(made_by, _Sum()).add("assessment", *said)
+            self._made.setdefault(made_by, _Sum()).add("assessment", *item)
 
     def would_be_lost(self) -> frozenset[str]:
-        """Return the ids of the runs with which assessments would be lost, in lower case."""
+        """Return the ids of the runs whose deletion would delete assessments, in lower case."""
         return frozenset(self._naming) if self.are_lost else frozenset()
 
     def of(self, run: Run) -> Run:
-        """Return a run with what is known of its traces and assessments."""
+        """Return a run with the digests of its traces and assessments."""
         if self.hidden is not None:
             return replace(run, details=replace(run.details, traces_are_hidden=True))
         details = replace(
@@ -107,7 +109,7 @@ class Traces:
         return self._naming.get(run_id.lower(), _NOTHING).digest()
 
     def diagnostics(self) -> Iterator[Diagnostic]:
-        """Yield what a plan has to say about traces that could not be read."""
+        """Yield a diagnostic if traces could not be read."""
         if self.hidden is not None:
             yield Diagnostic(
                 TRACES_UNREAD,
@@ -125,10 +127,10 @@ def are_assessments_lost(version: str | None) -> bool:
 def named_runs(metadata: str) -> frozenset[str]:
     """Return the runs that the metadata of an assessment names, in lower case.
 
-    MLflow looks for key and id as one text, wherever that stands, to delete what has it; MySQL and
-    SQL Server do so without regard to case.
+    MLflow searches the metadata for key and id as one text to find what to delete; MySQL and SQL
+    Server ignore case.
 
     Args:
-        metadata: as JSON, or what stands in its place in the database.
+        metadata: as JSON, or as text from the database.
     """
     return frozenset(found.lower() for found in _NAMED_RUN.findall(metadata))

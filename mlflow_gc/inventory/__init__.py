@@ -1,1 +1,1 @@
-"""What a server holds, read through the backend or from its database."""
+"""Reading the inventory of a server, through the backend or from its database."""

@@ -1,4 +1,4 @@
-"""Look up entities by id, many with one request: runs, what is in them, and models that are named."""
+"""Look up entities by id, many per request: runs, their contents, and referenced models."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _CONTENTS = Wanted(contents=True)
 EXPERIMENTS_A_CALL = 1000
 """PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000."""
 IDS_A_CALL = 100
-"""Of runs, in the filter of a search."""
+"""Run ids in the filter of a search."""
 IDS_IN_BODY = 500
-"""The same where few of them are expected to be found; sqlparse gives up between 2,000 and 5,000."""
+"""The same if few of them are expected to exist; sqlparse fails between 2,000 and 5,000."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # mlflow/utils/validation.py
 
 
@@ -57,13 +57,13 @@ def runs_by_id(
 
     Args:
         gateway: where to read.
-        run_ids: of the runs; what does not exist is left out.
-        experiment_ids: of the experiments that they may be in.
+        run_ids: ids of the runs; missing runs are left out.
+        experiment_ids: experiments that may contain them.
         view: ACTIVE_ONLY, DELETED_ONLY or ALL.
-        wanted: what to keep of their metrics and tags.
-        size: how many runs to read at once; more where few are expected to be found.
+        wanted: the metrics and tags to keep.
+        size: number of runs per request; more if few are expected to exist.
     """
-    # Into the filter goes nothing that could end its quotes: MLflow has no such id.
+    # Ids with other characters do not exist in MLflow and could end the quotes in the filter.
     for group in chunks([i for i in run_ids if _RUN_ID.fullmatch(i)], size):
         listed = ", ".join(f"'{run_id}'" for run_id in group)
         search = partial(
@@ -81,14 +81,14 @@ def parents_above(
     known: Collection[str],
     read: Callable[[list[str]], Iterable[tuple[str, str | None]]],
 ) -> dict[str, str]:
-    """Return what runs in the trash are nested in, as far as other runs are nested in them.
+    """Return the parents of runs in the trash that have child runs.
 
-    A run in the middle of a tree can be deleted alone; the tree is still one.
+    A run in the middle of a nested tree can be deleted alone; the tree stays connected.
 
     Args:
-        runs: those to begin with.
-        known: ids of runs that need not be read, for they are in no trash.
-        read: returns for runs what each is nested in; what does not exist is left out.
+        runs: the runs to start with.
+        known: ids of runs that are not in the trash and need not be read.
+        read: returns the parent of each run; missing runs are left out.
     """
     above: dict[str, str] = {}
     unread = {run.parent_run_id for run in runs if run.parent_run_id}.difference(known)
@@ -107,7 +107,7 @@ def read_inputs(
 ) -> Inventory:
     """Return the inventory with the logged models that runs read.
 
-    A search lists only what a run put out, not what it took in (runs/search of 3.0 to 3.17).
+    A search returns only the outputs of a run, not its inputs (runs/search of 3.0 to 3.17).
     """
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
         found = []
@@ -124,10 +124,10 @@ def read_inputs(
 def read_histories(
     gateway: Gateway, runs: Iterable[Run], progress: Progress = no_progress
 ) -> dict[str, Run]:
-    """Return runs, by id, with what is known of all that was ever logged to their metrics.
+    """Return runs, by id, with the times of their whole metric histories.
 
-    A search tells of each metric only the value of the highest step (``latest_metrics``, 2.3 to
-    3.18): what was logged later at a lower step, by a job that began anew, is in the history only.
+    A search returns only the value of the highest step of each metric (``latest_metrics``, 2.3 to
+    3.18): later values at a lower step, logged by a restarted job, are only in the history.
     """
     by_id = {run.run_id: run for run in runs}
     having: dict[str, list[str]] = defaultdict(list)
@@ -156,10 +156,10 @@ def read_contents(
     Args:
         gateway: where to read.
         runs: the runs.
-        models_since_ms: when the oldest logged model of the server was made, ms since the epoch; None
-            where there is none.  Which models a run read is only in ``runs/get``, one run at a time; it
-            is sent for runs that ended after that.
-        progress: called with how many runs are done.
+        models_since_ms: creation of the oldest logged model of the server, ms since the epoch; None
+            without any.  Only ``runs/get`` returns the input models of a run, one run per request;
+            it is sent for runs that ended after that.
+        progress: called with the number of runs read.
     """
     by_id = {run.run_id: run for run in runs}
     readers = sorted(i for i, run in by_id.items() if _may_have_read(run, models_since_ms))
@@ -179,21 +179,21 @@ def read_contents(
 
 
 def _may_have_read(run: Run, models_since_ms: int | None) -> bool:
-    """Tell whether a run was in progress when there were logged models; in doubt, it was."""
+    """Tell whether a run may have been in progress when models existed; when in doubt, yes."""
     if models_since_ms is None:
         return False
-    # The server stamps a model, and another machine the end of a run.
+    # The server sets the time of a model, another machine the end of a run.
     return run.end_time is None or run.end_time + DAY_MS >= models_since_ms
 
 
 def oldest_model_ms(models: Iterable[LoggedModel]) -> int | None:
-    """Return when the oldest of some logged models was made, ms since the epoch; None for none."""
+    """Return the creation of the oldest of some logged models, ms since the epoch, or None."""
     return min((model.creation_time or 0 for model in models), default=None)
 
 
 def _contents_of(gateway: Gateway, runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:
-    homes = sorted({runs[run_id].experiment_id for run_id in run_ids})
-    return [*runs_by_id(gateway, run_ids, homes, wanted=_CONTENTS)]
+    experiment_ids = sorted({runs[run_id].experiment_id for run_id in run_ids})
+    return [*runs_by_id(gateway, run_ids, experiment_ids, wanted=_CONTENTS)]
 
 
 def read_logged_models_of(
@@ -202,20 +202,21 @@ def read_logged_models_of(
     logged: dict[str, LoggedModel],
     missing: set[str] | None = None,
 ) -> None:
-    """Fetch the logged models that versions name and that are not known yet.
+    """Read the logged models that versions name and that are not known yet.
 
-    A version keeps its model when the model is deleted, and needs the run that made it all the same.
+    A version keeps using its model after the model is deleted, and still needs the run that made
+    it.
 
     Args:
         gateway: where to read.
-        versions: what names them.
-        logged: those that are known; grows.
+        versions: the versions that name them.
+        logged: known logged models; grows.
         missing: ids that do not (or no longer) exist and are not read again; grows.
     """
     missing = set() if missing is None else missing
     named = {model_id for version in versions for model_id in logged_model_ids(version)}
     for model_id in sorted(named - logged.keys() - missing):
-        found = gateway.get_logged_model(model_id, or_deleted=True)
+        found = gateway.get_logged_model(model_id, include_deleted=True)
         if found is None:
             missing.add(model_id)
         else:

@@ -1,4 +1,4 @@
-"""Look into experiments that may be deleted, for what a scan does not list."""
+"""Probe experiments that may be deleted for contents that a scan does not list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlflow_gc.inventory.progress import Progress, no_progress
 
 _RUNS_AT_ONCE = 1000
 _MOST_UNREADABLE = 3
-"""Experiments of a hundred: more, and the server is in trouble."""
+"""Per hundred experiments; more means that the server as a whole has a problem."""
 _UNFINISHED = " AND ".join(
     f"attributes.status != '{status}'" for status in ("FINISHED", "FAILED", "KILLED")
 )
@@ -36,18 +36,17 @@ def probe(
     deleted: bool = False,
     progress: Progress = no_progress,
 ) -> Inventory:
-    """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
+    """Probe experiments that may be deleted: traces, their trash, unlisted runs.
 
-    Also what else they hold (experiment_contents.py), where nothing of that protects them.
+    Also their other contents (experiment_contents.py), if nothing else protects them.
 
     Args:
         gateway: where to look.
-        inventory: what is known.
-        experiment_ids: which experiments to look into.
-        since_ms: activity in the trash matters from here on.
-        deleted: they are in the trash already; of such ones no server lists scorers and review
-            queues.
-        progress: called with how many experiments were looked into.
+        inventory: the result of the scan.
+        experiment_ids: the experiments to probe.
+        since_ms: only activity in the trash after this time matters.
+        deleted: whether they are in the trash; no server lists scorers and review queues of those.
+        progress: called with the number of probed experiments.
 
     Returns:
         The inventory with a probe for each of them, or with a blocking diagnostic.
@@ -84,7 +83,7 @@ def _assessed_trash(
 ) -> dict[str, dict[str, str]]:
     """Return, by experiment, the runs in its trash that assessments name; see :class:`Probe`."""
     traces = inventory.traces or Traces(are_lost=False)
-    # Deleted once before, they are looked for only where assessments name them.
+    # Runs in the trash are read only if assessments name them.
     in_trash = runs_by_id(
         gateway,
         sorted(traces.would_be_lost() - inventory.runs.keys()),
@@ -115,7 +114,7 @@ def _probe(
         if found:
             for run in _all_runs(gateway, empty, "", "ACTIVE_ONLY"):
                 unseen.setdefault(run.experiment_id, run.run_id)
-    # A run without a start time (old rows, other stores) lies beyond the windows of the scan.
+    # A run without a start time (old rows, other stores) is outside the windows of the scan.
     for run in _all_runs(gateway, experiment_ids, _UNFINISHED, "ACTIVE_ONLY"):
         if run.run_id not in inventory.runs:
             unseen.setdefault(run.experiment_id, run.run_id)
@@ -135,12 +134,12 @@ def _probe(
 def _newest_deleted_of_each(
     gateway: Gateway, experiment_ids: Sequence[str], since_ms: int
 ) -> tuple[dict[str, tuple[str, int]], set[str]]:
-    """Return what :func:`_newest_deleted` does, and the experiments that the server itself fails on.
+    """Return the result of :func:`_newest_deleted`, and the experiments for which the server fails.
 
-    A run without a start time in the trash is enough for that (500, 3.17).
+    One run without a start time in the trash is enough (500, 3.17).
 
     Raises:
-        ServerError: it fails on several of them.
+        ServerError: It fails for several of them.
     """
     try:
         return _newest_deleted(gateway, experiment_ids, since_ms), set()
@@ -164,14 +163,14 @@ def _newest_deleted_of_each(
 def _newest_deleted(
     gateway: Gateway, experiment_ids: Sequence[str], since_ms: int
 ) -> dict[str, tuple[str, int]]:
-    """Return, by experiment, the run in its trash that was active last, and when.
+    """Return, by experiment, the last active run in its trash, and its last activity.
 
-    No filter finds a value that was logged long after its run had ended, so all of the trash is read;
-    and the histories where nothing else tells of activity that matters.
+    No filter finds a metric value that was logged long after its run ended, so all of the trash is
+    read, and the metric histories if nothing else proves recent activity.
     """
     seen: dict[str, tuple[str, int]] = {}
     logged: dict[str, tuple[str, int]] = {}
-    # A trash may hold very many runs: no more of them are in memory than on a page.
+    # The trash may contain very many runs: only one page of them is in memory.
     for runs in chunks(_all_runs(gateway, experiment_ids, "", "DELETED_ONLY"), _RUNS_AT_ONCE):
         _count(seen, runs)
         quiet = [r for r in runs if r.metric_keys and seen[r.experiment_id][1] < since_ms]
@@ -184,7 +183,7 @@ def _newest_deleted(
 
 def _count(newest: dict[str, tuple[str, int]], runs: Iterable[Run]) -> None:
     for run in runs:
-        # The age of the experiment itself counts beside it.
+        # The age of the experiment itself counts separately.
         found = (run.run_id, run.last_activity_time(None) or 0)
         known = newest.get(run.experiment_id, found)
         newest[run.experiment_id] = max(known, found, key=_by_time)
@@ -203,7 +202,7 @@ def _all_runs(
 
 
 def _with_traces(gateway: Gateway, experiment_ids: list[str]) -> Iterator[str]:
-    """Yield the experiments that hold traces; few do, so search many at once and halve."""
+    """Yield the experiments with traces; few have any, so search many at once and bisect."""
     if not experiment_ids or not gateway.has_traces(experiment_ids):
         return
     if len(experiment_ids) == 1:

@@ -1,12 +1,12 @@
-"""How reading a server tells how far it is."""
+"""The progress callback of reading a server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int], None]
-"""Called with what is read ("runs") and how many are new since the last call."""
+"""Called with the kind ("runs") and the number of new ones since the last call."""
 
 
 def no_progress(_what: str, _count: int) -> None:
-    """Tell nobody."""
+    """Ignore progress."""

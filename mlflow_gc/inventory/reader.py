@@ -1,4 +1,4 @@
-"""Who reads all that a plan is made from: the gateway, page by page, or a database, in one go."""
+"""The reader of an inventory: over REST, page by page, or from a database snapshot."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mlflow_gc.inventory.traces import read_traces, with_traces
 
 
 class Reader(Protocol):
-    """What reads a server for a plan; all of its methods raise :class:`ServerError`."""
+    """Reads a server for a plan; all methods raise :class:`ServerError`."""
 
     @property
     def read_from(self) -> ReadFrom:
-        """Where it reads, as the plan says it."""
+        """The data source, as in a plan."""
 
     def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
-        """Read all that is there; see :func:`mlflow_gc.inventory.scan.scan`."""
+        """Read all entities; see :func:`mlflow_gc.inventory.scan.scan`."""
 
     def read_inputs(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
@@ -47,7 +47,7 @@ class Reader(Protocol):
     def read_traces(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with what traces and assessments say about runs."""
+        """Return the inventory with the traces and assessments of runs."""
 
     def probe(
         self,
@@ -57,7 +57,7 @@ class Reader(Protocol):
         since_ms: int,
         progress: Progress,
     ) -> Inventory:
-        """Return the inventory with a look into experiments that may be deleted."""
+        """Return the inventory with probes of experiments that may be deleted."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class GatewayReader:
 
     Attributes:
         gateway: the gateway.
-        server: what it leads to.
-        read_from: how the plan calls that.
+        server: the server of the gateway.
+        read_from: the data source, as in a plan.
     """
 
     gateway: Gateway
@@ -75,7 +75,7 @@ class GatewayReader:
     read_from: ReadFrom
 
     def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
-        """Read all that is there."""
+        """Read all entities."""
         return scan(self.gateway, progress, wanted=wanted, workspace=self.server.workspace)
 
     def read_inputs(
@@ -107,7 +107,7 @@ class GatewayReader:
     def read_traces(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with what traces and assessments say about runs."""
+        """Return the inventory with the traces and assessments of runs."""
         traces = inventory.traces or read_traces(
             self.gateway, sorted(inventory.experiments), progress
         )
@@ -121,22 +121,22 @@ class GatewayReader:
         since_ms: int,
         progress: Progress,
     ) -> Inventory:
-        """Return the inventory with a look into experiments that may be deleted."""
+        """Return the inventory with probes of experiments that may be deleted."""
         return probe(self.gateway, inventory, experiment_ids, since_ms=since_ms, progress=progress)
 
 
 @contextmanager
 def open_reader(gateway: Gateway, server: ServerInfo) -> Iterator[Reader]:
-    """Open what reads a server: its database, if the settings name it.
+    """Open a reader for a server: its database, if configured, else its REST API.
 
     Args:
         gateway: to the server.
-        server: which one it is.
+        server: its description.
 
     Raises:
-        UsageProblem: a database that cannot be read directly, or with a registry elsewhere.
-        ServerError: the database cannot be opened.
-        Refused: it is the database of another server.
+        UsageProblem: The database cannot be read directly, or the registry is elsewhere.
+        ServerError: The database cannot be opened.
+        Refused: The database belongs to another server.
     """
     address = gateway.database
     if address is None:

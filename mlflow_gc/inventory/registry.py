@@ -1,4 +1,4 @@
-"""Read the model registry: models, versions, what a search hides of them, where copies have files."""
+"""Read the model registry: models, versions, hidden versions, storage of copies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlflow_gc.inventory.progress import Progress, no_progress
 
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
-"""Prompts are hidden from both registry searches unless the filter asks for them (2.21+)."""
+"""Both registry searches hide prompts unless the filter selects them (2.21+)."""
 
 
 def read_registry(
@@ -42,10 +42,10 @@ def read_hidden_versions(
     model: RegisteredModel,
     versions: MutableMapping[tuple[str, str], ModelVersion],
 ) -> None:
-    """Read the versions of a model one by one where a search hides some of them.
+    """Read the versions of a model one by one if a search hides some of them.
 
-    As soon as one version has the tag of prompts, a search without that tag leaves out all
-    versions of the model, and a search with it returns the tagged ones only (seen on 3.17.2).
+    Once one version has the prompt tag, a search without that tag omits all versions of the model,
+    and a search with it returns only the tagged ones (seen on 3.17.2).
     """
     of_model = [v for v in versions.values() if v.name == model.name]
     if not any(PROMPT_TAG in version.tags for version in of_model):
@@ -58,24 +58,24 @@ def read_hidden_versions(
 
 
 def _may_be_refused(name: str) -> bool:
-    """Tell whether some version of MLflow refuses calls about a registered model of this name.
+    """Tell whether some MLflow version refuses requests with this name of a registered model.
 
-    3.17 validates the name in every call about one model (utils/validation.py _validate_model_name):
-    no "/" or ":", nothing that is another path once it is resolved.  Older servers allowed such
-    names, and searches still list them.
+    3.17 validates the name in every request about one model (utils/validation.py
+    _validate_model_name): no "/" or ":", and no path that resolves to another one.  Older servers
+    allowed such names, and searches still return them.
     """
     return "/" in name or ":" in name or name == "." or name.startswith("..")
 
 
 def is_refused(error: ServerError, name: str) -> bool:
-    """Tell whether a server refused a call for the name of the registered model in it."""
+    """Tell whether a server refused a request because of the name of a registered model."""
     return _may_be_refused(name) and error.failure is Failure.REJECTED
 
 
 def refused_names(gateway: Gateway, names: Iterable[str]) -> frozenset[str]:
-    """Return the registered models that the server would not delete from, for what they are called.
+    """Return the registered models whose names the server refuses in a deletion.
 
-    Costs one request for each name that may be one of these; there are none on most servers.
+    This takes one request for each suspicious name; most servers have none.
 
     Raises:
         ServerError: the server cannot be read.
@@ -91,20 +91,20 @@ def refused_names(gateway: Gateway, names: Iterable[str]) -> frozenset[str]:
     return frozenset(refused)
 
 
-class KnowsStorage(Protocol):
-    """Whatever can tell where the files of a model version lie."""
+class StorageResolver(Protocol):
+    """Resolves the storage of model versions."""
 
     def get_download_uri(self, name: str, version: str) -> str | None:
-        """Where they lie, as MLflow resolved it."""
+        """Return the URI that MLflow resolved."""
 
 
 def resolve_storage(
-    gateway: KnowsStorage, versions: MutableMapping[tuple[str, str], ModelVersion]
+    gateway: StorageResolver, versions: MutableMapping[tuple[str, str], ModelVersion]
 ) -> None:
-    """Find where the files of copies lie whose original is no longer found.
+    """Resolve the storage of copies whose original no longer exists.
 
-    MLflow resolves the source of a copy when it is made; later the original may be deleted or its
-    model renamed, or an alias that the source names moved
+    MLflow resolves the source of a copy when it is created; later the original may be deleted, its
+    model renamed, or the alias in the source moved
     (docs/explanation/mlflow-facts.md#copies-name-their-original).
     """
     for key, version in versions.items():
@@ -117,15 +117,15 @@ def resolve_storage(
             except ServerError as error:
                 if not is_refused(error, version.name):
                     raise
-                uri = None  # and so nobody else is told where its files are
+                uri = None  # and MLflow returns the URI to nobody else
             versions[key] = replace(version, storage=uri or "")
 
 
 def _is_original(original: ModelVersion, copy: ModelVersion) -> bool:
-    """Tell whether a version certainly is the one that another was copied from.
+    """Tell whether a version certainly is the original of a copy.
 
-    A model that was deleted and made again has versions of the same numbers; a real copy is younger
-    and names the same run.
+    A model that was deleted and created again has the same version numbers; a real copy is younger
+    than its original and names the same run.
     """
     is_older = (original.creation_timestamp or 0) <= (copy.creation_timestamp or 0)
     return is_older and bool(copy.run_id) and copy.run_id == original.run_id

@@ -1,11 +1,10 @@
-"""Read all active runs of a server, several pages at a time.
+"""Read all active runs of a server, several pages in parallel.
 
-Paging on an MLflow server is by offset: it sorts and skips all that came before, again for each
-page, and rows that come or go meanwhile shift all that follow
-(docs/explanation/mlflow-facts.md#paging-is-by-offset).  So the runs are read in windows of their
-start time that do not overlap.  A window that holds more than one page goes on by key, from the
-last start time that was read; and as long as there are idle connections it is cut into parts for
-them.  What is read twice counts once.
+Paging on an MLflow server is by offset: for each page it sorts and skips all earlier rows, and
+concurrent changes shift all later rows (docs/explanation/mlflow-facts.md#paging-is-by-offset).  So
+runs are read in disjoint windows of their start time.  A window with more than one page continues
+by key, from the last start time that was read; it is split into parts while connections are idle.
+Duplicates count once.
 """
 
 from __future__ import annotations
@@ -26,29 +25,29 @@ from mlflow_gc.inventory.progress import Progress, no_progress
 
 RUNS_A_PAGE = 2000
 _FIRST_RUNS = 200
-"""The first page only says where to cut: all but one connection wait for it."""
+"""The first page only tells where to split: all other connections wait for it."""
 _RUNS_OF_ONE_MOMENT = 10_000
-"""Pages are longer where all runs of a page began in the same millisecond: only offsets are left."""
+"""Page size if all runs of a page have the same start time: only offsets can continue."""
 _PARTS_OF_ONE_MOMENT = 4
-"""Such pages are large, and what is in flight at once has to fit into memory."""
+"""Such pages are large, and all in-flight pages have to fit into memory."""
 _ORDER = ("attributes.start_time ASC",)
 _FILLED = 0.7
-"""A part that is expected to fill its page to the last run would often need a second one."""
+"""The expected fill of a page; full pages would often need a second one."""
 _MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Runs of some experiments that began within some time, and have not been read.
+    """A range of start times of runs in some experiments, still to read.
 
     Attributes:
-        experiment_ids: which experiments.
-        since: from this start time on, ms; None from the beginning, with those that have none.
-        until: before this start time, ms; None for all that follow.
-        token: of the next page, where time alone does not lead on.
-        size: runs a page.
-        seen: the tokens that led here.
-        stop: an offset; what a token leads to from there on is another window's.
+        experiment_ids: the experiments.
+        since: first start time, ms; None from the beginning, runs without start time included.
+        until: end of the range, exclusive, ms; None without end.
+        token: token of the next page, if the start time cannot continue.
+        size: page size.
+        seen: the tokens of previous pages.
+        stop: an offset; later rows belong to another window.
     """
 
     experiment_ids: Sequence[str]
@@ -61,12 +60,12 @@ class _Window:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it holds all runs of its experiments, from the first one on."""
+        """Whether it contains all runs of its experiments."""
         return self.since is None and self.until is None and self.token is None
 
     @property
     def filter_string(self) -> str:
-        """The window in MLflow's filter grammar."""
+        """The range in MLflow's filter grammar."""
         parts = []
         if self.since is not None:
             parts.append(f"attributes.start_time >= {self.since}")
@@ -75,7 +74,7 @@ class _Window:
         return " AND ".join(parts)
 
     def parts(self, count: int) -> list[_Window]:
-        """Return it in so many parts of equal time, as far as it is long enough."""
+        """Split it into at most ``count`` parts of equal duration."""
         if self.since is None or self.until is None:
             return [self]
         span = self.until - self.since
@@ -99,11 +98,11 @@ def read_runs(
         gateway: where to read.
         experiment_ids: groups of experiments; those of one group are searched together.
         runs: by id; grows.
-        wanted: what to keep of their metrics and tags.
-        progress: called with how many are new.
+        wanted: the metrics and tags to keep.
+        progress: called with the number of new runs.
 
     Raises:
-        ServerError: a page could not be read; what was read until then is in ``runs``.
+        ServerError: A page could not be read; ``runs`` contains the earlier ones.
     """
     _RunScan(gateway, runs, wanted, progress).read(
         [_Window(ids, size=_FIRST_RUNS) for ids in experiment_ids]
@@ -111,7 +110,7 @@ def read_runs(
 
 
 class _RunScan:
-    """Windows that wait, and threads that read them."""
+    """A queue of windows, and the threads that read them."""
 
     def __init__(
         self,
@@ -133,10 +132,10 @@ class _RunScan:
         self._error: BaseException | None = None
 
     def read(self, windows: Sequence[_Window]) -> None:
-        """Read all windows and what they lead to.
+        """Read all windows and the rest of each.
 
         Raises:
-            ServerError: one could not be read.
+            ServerError: A page could not be read.
         """
         self._waiting.extend(windows)
         if self._gateway.max_parallel == 1:
@@ -149,7 +148,7 @@ class _RunScan:
             self._read_rest(experiment_ids, token)
 
     def _work_in_threads(self) -> None:
-        # Daemons: an interrupt ends the process without waiting for pages in flight.
+        # Daemon threads: an interrupt ends the process without waiting for pages in flight.
         threads = [
             threading.Thread(target=self._work, name=f"runs-{n}", daemon=True)
             for n in range(self._gateway.max_parallel)
@@ -192,7 +191,7 @@ class _RunScan:
             self._waiting.clear()
 
     def _read(self, window: _Window) -> Sequence[_Window]:
-        """Read one page and return what is left of its window."""
+        """Read one page and return the rest of its window."""
         with self._limiter.request() as response:
             page, token = self._search(window)
             response.size = len(page) if len(page) >= window.size // 2 else 0
@@ -208,17 +207,17 @@ class _RunScan:
         since = -1 if window.since is None else window.since
         if window.stop is None and last is not None and last > max(since, -1):
             return self._cut(window, page, last)
-        # Nowhere to go on from: one moment, or an empty page with a token (page filters of servers
-        # with permissions).
+        # No start time to continue from: all are equal, or an empty page with a token (servers with
+        # permissions filter pages).
         if token in window.seen:
             raise ServerError(REPEATS, Failure.INVALID_RESPONSE)
         return self._go_on_at(token, window)
 
     def _go_on_at(self, token: str, window: _Window) -> list[_Window]:
-        """Return what is left of a window that only tokens lead through, in parts.
+        """Return the rest of a window that only tokens can continue, in parts.
 
-        Where a token is an offset, others lead to what comes later.  Each part follows its own
-        tokens to where the next one began, for a server may hold back pages as long as these.
+        If a token is an offset, tokens of later pages can be built.  Each part follows its own
+        tokens up to the start of the next one, because a server may return shorter pages.
         """
         size = _RUNS_OF_ONE_MOMENT
         left = replace(window, token=token, seen=window.seen | {token}, size=size)
@@ -245,10 +244,10 @@ class _RunScan:
         )
 
     def _cut(self, window: _Window, page: Sequence[Run], last: int) -> list[_Window]:
-        """Return what is left of a window that was read up to a start time, in parts.
+        """Return the rest of a window that was read up to a start time, in parts.
 
         The server sorts all runs of a window for each page of it (``SELECT DISTINCT`` in
-        ``_search_runs``), so a part should hold about a page; and no thread should be idle.
+        ``_search_runs``), so a part should contain about a page, and no thread should be idle.
         """
         left = _Window(window.experiment_ids, last, window.until)
         if left.until is None:
@@ -261,12 +260,12 @@ class _RunScan:
             if until is None or until <= last:
                 return [left]
             left = replace(left, until=until)
-            # Those that begin from now on come last.
+            # Runs that start from now on come last.
             return [*left.parts(self._parts(page, left)), _Window(window.experiment_ids, until)]
         return left.parts(self._parts(page, left))
 
     def _parts(self, page: Sequence[Run], left: _Window) -> int:
-        """Return in how many parts to cut a window, judging by the page that was read before it."""
+        """Return the number of parts to split a window into, estimated from its previous page."""
         if left.since is None or left.until is None:
             return 1
         first = next((run.start_time for run in page if run.start_time is not None), left.since)
@@ -276,16 +275,16 @@ class _RunScan:
         return max(pages, self._idle() + 1)
 
     def _idle(self) -> int:
-        """Return how many threads have nothing to read."""
+        """Return the number of idle threads."""
         with self._changed:
             return max(self._gateway.max_parallel - self._busy - len(self._waiting), 0)
 
     def _read_rest(self, experiment_ids: Sequence[str], first_token: str) -> None:
-        """Read the runs that no window of time can show: those without a start time.
+        """Read the runs that are in no window: those without a start time.
 
-        MLflow puts them behind all others, so they are where an offset of the number of known runs
-        leads.  A token of another form than its own stores hand out cannot be made here; then they
-        are looked for only where they would matter (``probe.py`` and the re-check before a delete).
+        MLflow sorts them after all others, so they begin at the offset of the number of known runs.
+        If the tokens of the server are not offsets, such runs are read only if they matter
+        (``probe.py`` and the re-check before a delete).
         """
         if _offset_of(first_token) is None:
             return

@@ -1,9 +1,9 @@
-"""Read everything a decision needs from a server.
+"""Read everything that decisions need from a server.
 
-Paging on an MLflow server is by offset: rows that come or go while we page shift all that follow
-(docs/explanation/mlflow-facts.md#paging-is-by-offset).  Every scan here runs in an order in which
-new rows come last, the long one (runs) goes by key instead of by offset (run_scanner.py), and
-results are keyed by id, so that what is read twice counts once.
+Paging on an MLflow server is by offset: concurrent changes shift all later rows
+(docs/explanation/mlflow-facts.md#paging-is-by-offset).  Every scan here reads in an order in which
+new rows come last; the long one (runs) pages by key instead of offset (run_scanner.py).  Results
+are keyed by id, so duplicates count once.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def scan(
 
     Args:
         gateway: where to read.
-        progress: called with what was read.
-        wanted: what to keep of the metrics and tags of runs; None for all tags and no metric.
+        progress: called with the kind and the number of entities read.
+        wanted: the metrics and tags of runs to keep; None for all tags and no metrics.
         workspace: of the server.
 
-    A part that cannot be read to its end becomes a blocking diagnostic.  Experiments have no
-    probes yet: see :func:`~mlflow_gc.inventory.probe.probe`.
+    A part that cannot be read completely becomes a blocking diagnostic.  Experiments have no probes
+    yet: see :func:`~mlflow_gc.inventory.probe.probe`.
 
     Raises:
-        ServerError: the experiments cannot be read, or the server is gone or locked us out.
+        ServerError: The experiments cannot be read, the server is down, or the login failed.
     """
     experiments = read_experiments(gateway, progress)
     diagnostics: list[Diagnostic] = []
@@ -87,7 +87,7 @@ def scan(
     with part("logged models"):
         read_logged_models_of(gateway, [*versions.values(), *foreign], logged)
     if hidden:
-        diagnostics += _holes(models, versions)
+        diagnostics += _gaps(models, versions)
     return Inventory(
         experiments=experiments,
         runs=runs,
@@ -104,7 +104,7 @@ def scan(
 
 @contextmanager
 def _part(diagnostics: list[Diagnostic], name: str) -> Iterator[None]:
-    """Read a part; where that fails, add a diagnostic, and raise only what ends all reading."""
+    """Read a part; add a diagnostic if it fails, and raise only errors that end the scan."""
     try:
         yield
     except ServerError as error:
@@ -155,12 +155,12 @@ def _read_other_workspaces(
         foreign.extend(versions.values())
 
 
-def _holes(
+def _gaps(
     models: Mapping[str, RegisteredModel], versions: Mapping[tuple[str, str], ModelVersion]
 ) -> Iterator[Diagnostic]:
-    """Yield signs that versions, or what they are made from, were left out of a partial view.
+    """Yield signs that a partial view lacks versions or their runs.
 
-    To an account that sees everything an alias without a version is only an alias without one.
+    For an account that sees everything, an alias without a version is only a dangling alias.
     """
     for model in sorted(models.values(), key=lambda m: m.name):
         for version, aliases in model.aliases.items():

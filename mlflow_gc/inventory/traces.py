@@ -1,7 +1,7 @@
 """Read the traces of a server.
 
-No search finds the assessments of a run, over REST they are only part of their traces: all traces are
-read once.
+No search finds the assessments of a run; over REST they are only part of their traces.  So all
+traces are read once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def read_traces(
     """Read the traces of experiments.
 
     Raises:
-        ServerError: they cannot be read, for another reason than that this account may not.
+        ServerError: They cannot be read for another reason than missing permissions.
     """
     traces = Traces(gateway.loses_assessments)
     for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):
@@ -44,12 +44,12 @@ def read_traces(
 
 
 def with_traces(inventory: Inventory, traces: Traces, run_ids: Iterable[str]) -> Inventory:
-    """Return the inventory with what traces say about runs.
+    """Return the inventory with the digests of traces and assessments of runs.
 
     Args:
-        inventory: what is known.
+        inventory: all that was read so far.
         traces: of all its experiments.
-        run_ids: the runs that it matters for.
+        run_ids: the runs that need them.
     """
     found = {run_id: traces.of(inventory.runs[run_id]) for run_id in run_ids}
     news = () if inventory.traces else tuple(traces.diagnostics())
@@ -62,10 +62,10 @@ def with_traces(inventory: Inventory, traces: Traces, run_ids: Iterable[str]) ->
 
 
 def _pages(gateway: Gateway, experiment_ids: Sequence[str]) -> Iterator[list[Trace]]:
-    """Yield all traces of some experiments, each once.
+    """Yield all traces of some experiments.
 
-    By their time stamps instead of by offset: what is deleted meanwhile would move others out of
-    sight, and the server would sort and skip all that came before, again for each page.
+    Pages continue by timestamp instead of offset: concurrent deletions would shift others out of
+    the result, and the server would sort and skip all earlier rows for each page.
     """
     since: int | None = None
     token: str | None = None
@@ -81,6 +81,6 @@ def _pages(gateway: Gateway, experiment_ids: Sequence[str]) -> Iterator[list[Tra
             since, token, at_border, tokens = last, None, set(), set()
         elif token in tokens:
             raise ServerError(REPEATS, Failure.INVALID_RESPONSE)
-        else:  # more than a page of one moment
+        else:  # more than a page with the same time
             tokens.add(token)
         at_border.update(trace.trace_id for trace in found if trace.time_ms == since)

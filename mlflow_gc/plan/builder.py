@@ -1,4 +1,4 @@
-"""From decisions to the plan document."""
+"""Build a plan document from decisions."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ from mlflow_gc.settings import redact_uri
 FORMAT = "mlflow-gc/prune-plan"
 FORMAT_VERSION = "1.0"
 
-# Reformatted with its names sorted, a plan says its format late and its schema first.
-MARKS = (FORMAT, PLAN_SCHEMA_ID)
-"""Texts of which one stands at the beginning of each plan."""
+# A plan that was reformatted with sorted names begins with its schema, not its format.
+SIGNATURES = (FORMAT, PLAN_SCHEMA_ID)
+"""One of these texts is at the beginning of each plan."""
 
 UNUSED_RULE = "unused_rule"
-"""Diagnostic code: a rule of the policy is about nothing on the server."""
+"""Diagnostic code: a rule of the policy applies to nothing on the server."""
 
 GUARD = "guard"
 """Diagnostic code: the plan deletes more than a guard allows."""
 
 FORECAST = "forecast"
-"""Diagnostic code: ages count from a moment that lies in the future."""
+"""Diagnostic code: ``as_of`` lies in the future."""
 
 
 def build_plan(
@@ -74,7 +74,7 @@ def build_plan(
 ) -> Plan:
     """Return the plan document.
 
-    The same inventory, policy and server give the same document, ``created_at`` aside.
+    The same inventory, policy and server give the same document, except for ``created_at``.
     """
     missing = {d.code for d in inventory.diagnostics if d.blocks}
     refusals = [*_forecast(policy), *_guards(inventory, decisions, policy)]
@@ -124,7 +124,7 @@ def build_plan(
         "applyable": missing <= accepted and not refusals,
         "diagnostics": [
             {"code": d.code, "message": hide(d.message)}
-            for d in (*inventory.diagnostics, *refusals, *_remarks(inventory, decisions, policy))
+            for d in (*inventory.diagnostics, *refusals, *_notes(inventory, decisions, policy))
         ],
         "summary": {
             "experiments": _counts(decisions.experiments.values()),
@@ -162,15 +162,15 @@ def _guards(inventory: Inventory, decisions: Decisions, policy: Policy) -> list[
     return [Diagnostic(GUARD, sentence, blocks=True) for sentence in broken]
 
 
-def _remarks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
-    """Yield what somebody should look at although the plan is fine."""
+def _notes(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
+    """Yield diagnostics that do not block the plan."""
     for name in decisions.unused_rules:
         yield Diagnostic(UNUSED_RULE, f"The rule {name!r} matches nothing on this server.")
     yield from malformed_tags(inventory, policy.keep_tag, policy.zone)
 
 
 def _counts(decisions: Iterable[Decision]) -> Counts:
-    """Count verdicts.  ``stale`` is old by age, or of unknown age: deleted plus protected."""
+    """Count verdicts.  ``stale`` is deleted plus protected; unknown ages are included."""
     found = Counter(d.verdict for d in decisions)
     protected, deleted = found[Verdict.PROTECT], found[Verdict.DELETE]
     return {
@@ -196,19 +196,19 @@ def _deleted(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
 
 
 def _experiment_order(experiment_id: str) -> tuple[int, str]:
-    # Ids are numbers in all of MLflow's own stores; 10 comes after 9.
+    # Ids are numbers in all of MLflow's own stores: 10 sorts after 9.
     return (int(experiment_id) if experiment_id.isdecimal() else -1, experiment_id)
 
 
 def _runs_in_order(inventory: Inventory, decisions: Decisions, verdict: Verdict) -> list[str]:
-    """Return runs by experiment, start and id."""
+    """Return runs sorted by experiment, start and id."""
     runs = inventory.runs
     found = sorted(run_id for run_id, d in decisions.runs.items() if d.verdict is verdict)
-    homes = sorted({runs[run_id].experiment_id for run_id in found}, key=_experiment_order)
-    places = {experiment_id: place for place, experiment_id in enumerate(homes)}
-    # Sorting is stable.  One key of everything would be a tuple for each of half a million runs.
+    experiment_ids = sorted({runs[run_id].experiment_id for run_id in found}, key=_experiment_order)
+    positions = {experiment_id: position for position, experiment_id in enumerate(experiment_ids)}
+    # Sorting is stable.  One sort by all keys would build a tuple for each of half a million runs.
     found.sort(key=lambda run_id: runs[run_id].start_time or 0)
-    found.sort(key=lambda run_id: places[runs[run_id].experiment_id])
+    found.sort(key=lambda run_id: positions[runs[run_id].experiment_id])
     return found
 
 
@@ -218,7 +218,7 @@ def _version_order(key: tuple[str, str]) -> tuple[str, int, str]:
 
 
 def _run_facts(inventory: Inventory) -> dict[str, tuple[int, int | None]]:
-    """Return, per experiment, how many active runs it has and when the newest was active."""
+    """Return the number of active runs and the newest activity of each experiment."""
     facts: dict[str, tuple[int, int | None]] = {}
     for run in inventory.runs.values():
         count, newest = facts.get(run.experiment_id, (0, None))
@@ -276,7 +276,7 @@ def _version_entry(version: ModelVersion, decision: Decision) -> ModelVersionEnt
         "last_updated_timestamp": time_or_none(version.last_updated_timestamp),
         "current_stage": version.current_stage,
         "run_id": version.run_id,
-        # The server forgets these when the version is deleted: the plan is the only record
+        # The server deletes these with the version: the plan is the only record
         # (docs/explanation/mlflow-facts.md#deleted-versions-are-gone).
         "source": redact_uri(version.source),
         "description": version.description,
@@ -307,7 +307,7 @@ def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
             "name": inventory.experiments[e].name,
             **protection_of(decisions.experiments[e]),
         }
-        for e in _kept(decisions.experiments, key=_experiment_order)
+        for e in _protected_keys(decisions.experiments, key=_experiment_order)
     )
     runs: Entries[ProtectedRun] = Entries.of(
         {
@@ -320,11 +320,11 @@ def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
     )
     versions: Entries[ProtectedModelVersion] = Entries.of(
         {"name": name, "version": version, **protection_of(decisions.model_versions[name, version])}
-        for name, version in _kept(decisions.model_versions, key=_version_order)
+        for name, version in _protected_keys(decisions.model_versions, key=_version_order)
     )
     models: Entries[ProtectedRegisteredModel] = Entries.of(
         {"name": name, **protection_of(decisions.registered_models[name])}
-        for name in _kept(decisions.registered_models, key=str)
+        for name in _protected_keys(decisions.registered_models, key=str)
     )
     return {
         "experiments": experiments,
@@ -334,12 +334,12 @@ def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
     }
 
 
-def _kept(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
+def _protected_keys(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
     return sorted((k for k, d in decisions.items() if d.verdict is Verdict.PROTECT), key=key)
 
 
 def protection_of(decision: Decision) -> Protection:
-    """Return why something is retained, as a plan holds it."""
+    """Return the reason of a protection, as a plan contains it."""
     return {
         "reason": decision.reason.value if decision.reason else "",
         "via": list(decision.chain),

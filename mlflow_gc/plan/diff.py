@@ -1,4 +1,4 @@
-"""What changed between two plans, entity by entity."""
+"""The difference between two plans, entity by entity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlflow_gc.plan.unlisted import GONE, IN_USE, Unlisted
 FORMAT = "mlflow-gc/plan-diff"
 FORMAT_VERSION = "1.1"
 
-# Words and moments that differ between any two nights and decide nothing.
+# Texts and times that always differ and have no effect.
 _NOT_COMPARED = frozenset({"reasons"})
 _NOT_COMPARED_POLICY = frozenset({"cutoff"})
 _NOT_COMPARED_SERVER = frozenset({"read_from"})
@@ -22,13 +22,13 @@ _NOT_COMPARED_SERVER = frozenset({"read_from"})
 def diff_plans(base: Plan, head: Plan, *, edited: tuple[bool, bool] = (False, False)) -> Json:
     """Return the difference as a document: what ``head`` deletes that ``base`` did not, and so on.
 
-    ``diff_plans(a, a)`` has no differences.  Time of creation, ``as_of``, numbers and the words in
+    ``diff_plans(a, a)`` has no differences.  Time of creation, ``as_of``, counts and
     ``reasons`` are not compared.
 
     Args:
         base: the earlier plan.
         head: the later plan.
-        edited: whether they are not what their ``plan_id`` says.
+        edited: whether their ``plan_id`` does not match their content.
     """
     old, new = _Side(base), _Side(head)
     entities = {kind: _diff_kind(kind, old, new) for kind in KINDS}
@@ -75,40 +75,40 @@ def diff_plans(base: Plan, head: Plan, *, edited: tuple[bool, bool] = (False, Fa
 
 
 class _Side:
-    """One of the plans, by kind and id."""
+    """One of the plans, indexed by kind and id."""
 
     def __init__(self, plan: Plan) -> None:
         self.deleted = {kind: _ById(kind, deletions_of(plan, kind)) for kind in KINDS}
-        self.kept = {kind: _ById(kind, protected_of(plan, kind)) for kind in KINDS}
-        self.told = Unlisted(plan)
+        self.protected = {kind: _ById(kind, protected_of(plan, kind)) for kind in KINDS}
+        self.unlisted = Unlisted(plan)
 
 
 class _ById(Mapping[str, Fields]):
-    """Entries by id; only where they stand is kept in memory.
+    """Entries by id; only their indexes are kept in memory.
 
     Attributes:
-        irreversible: how many of them cannot be undone.
+        irreversible: number of irreversible deletions.
     """
 
     def __init__(self, kind: str, entities: Sequence[Fields]) -> None:
         self._entities = entities
-        self._places: dict[str, int] = {}
+        self._indexes: dict[str, int] = {}
         self.irreversible = 0
-        for place, entity in enumerate(entities):
-            self._places[KINDS[kind].id_of(entity)] = place
+        for index, entity in enumerate(entities):
+            self._indexes[KINDS[kind].id_of(entity)] = index
             self.irreversible += not entity.get("reversible", True)
 
     def __getitem__(self, entity_id: str) -> Fields:
-        return self._entities[self._places[entity_id]]
+        return self._entities[self._indexes[entity_id]]
 
     def __contains__(self, entity_id: object) -> bool:
-        return entity_id in self._places
+        return entity_id in self._indexes
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._indexes)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._indexes)
 
 
 def _about(plan: Plan, *, edited: bool) -> Json:
@@ -125,10 +125,10 @@ def _about(plan: Plan, *, edited: bool) -> Json:
 
 
 def _only_in(
-    ours: list[DiagnosticEntry], theirs: list[DiagnosticEntry]
+    diagnostics: list[DiagnosticEntry], others: list[DiagnosticEntry]
 ) -> Iterator[DiagnosticEntry]:
-    known = {(d["code"], d["message"]) for d in theirs}
-    yield from (d for d in ours if (d["code"], d["message"]) not in known)
+    known = {(d["code"], d["message"]) for d in others}
+    yield from (d for d in diagnostics if (d["code"], d["message"]) not in known)
 
 
 def _counts(kind: str, base: Plan, head: Plan, changes: Json, protected: Json) -> Json:
@@ -155,7 +155,7 @@ def _diff_kind(kind: str, base: _Side, head: _Side) -> Json:
     for i, entity in after.items():
         old = before.get(i)
         if old is None:
-            why = _why_added(kind, entity, base.kept[kind].get(i), base.told)
+            why = _why_added(kind, entity, base.protected[kind].get(i), base.unlisted)
             added.append({**_entity(kind, i, entity), **why})
         elif _is_alike(old, entity):
             continue
@@ -174,13 +174,13 @@ def _diff_kind(kind: str, base: _Side, head: _Side) -> Json:
         if i in replaced:
             why = {"category": "another", "why": "gone: another one has its id now"}
         else:
-            why = _why_removed(kind, entity, head.kept[kind].get(i), head.told)
+            why = _why_removed(kind, entity, head.protected[kind].get(i), head.unlisted)
         removed.append({**_entity(kind, i, entity), **why})
     return {"added": added, "removed": removed, "changed": changed}
 
 
 def _is_alike(old: Fields, new: Fields) -> bool:
-    """Tell whether nothing but the words in ``reasons`` differs; quick, for it is asked often."""
+    """Tell whether only ``reasons`` differ; fast, because it is called for each entity."""
     return old == new or {**old, "reasons": new["reasons"]} == new
 
 
@@ -196,70 +196,81 @@ def _entity(kind: str, entity_id: str, entity: Fields) -> Json:
     }
 
 
-def _why_added(kind: str, entity: Fields, was_kept: Fields | None, told: Unlisted) -> Json:
-    if was_kept is not None:
-        why = f"no longer protected ({was_kept['reason']}{_other_name(entity, was_kept)})"
-        return {"category": "protection_lost", "why": why, "protection": _protection(was_kept)}
-    certain, _ = told.of(kind, entity)
+def _why_added(kind: str, entity: Fields, old_protected: Fields | None, unlisted: Unlisted) -> Json:
+    if old_protected is not None:
+        why = f"no longer protected ({old_protected['reason']}{_other_name(entity, old_protected)})"
+        return {"category": "protection_lost", "why": why, "protection": _protection(old_protected)}
+    certain, _ = unlisted.of(kind, entity)
     if certain == GONE:
         return {"category": "appeared", "why": "was not there, or in the trash"}
     return {"category": "became_stale", "why": "became stale"}
 
 
-def _why_removed(kind: str, entity: Fields, is_kept: Fields | None, told: Unlisted) -> Json:
-    if is_kept is not None:
-        chain = ", ".join([is_kept["reason"], *is_kept["via"]])
-        why = f"now protected: {chain}{_other_name(entity, is_kept)}"
-        return {"category": "protection_gained", "why": why, "protection": _protection(is_kept)}
-    certain, words = told.of(kind, entity)
+def _why_removed(
+    kind: str, entity: Fields, new_protected: Fields | None, unlisted: Unlisted
+) -> Json:
+    if new_protected is not None:
+        chain = ", ".join([new_protected["reason"], *new_protected["via"]])
+        why = f"now protected: {chain}{_other_name(entity, new_protected)}"
+        return {
+            "category": "protection_gained",
+            "why": why,
+            "protection": _protection(new_protected),
+        }
+    certain, why = unlisted.of(kind, entity)
     if certain in {GONE, IN_USE}:
-        return {"category": certain, "why": words}
-    return {"category": certain, "why": f"no longer stale, or gone{_unless_plain(words)}"}
+        return {"category": certain, "why": why}
+    return {"category": certain, "why": f"no longer stale, or gone{_unless_plain(why)}"}
 
 
-def _unless_plain(words: str) -> str:
-    return "" if words == "not stale, or gone" else f" ({words})"
+def _unless_plain(why: str) -> str:
+    return "" if why == "not stale, or gone" else f" ({why})"
 
 
-def _other_name(entity: Fields, kept: Fields) -> str:
-    """Return words where an experiment has another name: renamed, or another one with its id."""
-    if "experiment_id" in entity and entity.get("name") != kept.get("name"):
-        return f", under the name {kept['name']}"
+def _other_name(entity: Fields, protected: Fields) -> str:
+    """Return text about a changed name: a renamed experiment, or another one with the same id."""
+    if "experiment_id" in entity and entity.get("name") != protected.get("name"):
+        return f", under the name {protected['name']}"
     return ""
 
 
-def _protection(kept: Fields) -> Json:
-    return {"reason": kept["reason"], "via": kept["via"]}
+def _protection(protected: Fields) -> Json:
+    return {"reason": protected["reason"], "via": protected["via"]}
 
 
 def _diff_protected(kind: str, base: _Side, head: _Side) -> Json:
-    """Return protection gained, lost and changed of what neither plan deletes."""
-    before, after = base.kept[kind], head.kept[kind]
+    """Return changed protections of entities that neither plan deletes."""
+    before, after = base.protected[kind], head.protected[kind]
     added, removed, changed = [], [], []
-    for i, kept in after.items():
+    for i, protected in after.items():
         old = before.get(i)
         if old is None and i not in base.deleted[kind]:
-            added.append(_kept(kind, i, kept))
-        elif old is not None and _protection(old) != _protection(kept):
-            changed.append({**_kept(kind, i, kept), "old": _protection(old)})
+            added.append(_protected(kind, i, protected))
+        elif old is not None and _protection(old) != _protection(protected):
+            changed.append({**_protected(kind, i, protected), "old": _protection(old)})
     for i in before:
         if i not in after and i not in head.deleted[kind]:
-            kept = before[i]
-            removed.append({**_kept(kind, i, kept), **_why_removed(kind, kept, None, head.told)})
+            protected = before[i]
+            removed.append(
+                {
+                    **_protected(kind, i, protected),
+                    **_why_removed(kind, protected, None, head.unlisted),
+                }
+            )
     return {"added": added, "removed": removed, "changed": changed}
 
 
-def _kept(kind: str, entity_id: str, kept: Fields) -> Json:
-    named: Json = {"id": entity_id, "name": KINDS[kind].name_of(kept)}
+def _protected(kind: str, entity_id: str, protected: Fields) -> Json:
+    named: Json = {"id": entity_id, "name": KINDS[kind].name_of(protected)}
     if kind == "runs":
-        named["experiment_id"] = kept["experiment_id"]
-    return {**named, **_protection(kept)}
+        named["experiment_id"] = protected["experiment_id"]
+    return {**named, **_protection(protected)}
 
 
 def _fields(
     before: Mapping[str, Any], after: Mapping[str, Any], leave_out: frozenset[str]
 ) -> list[dict[str, Any]]:
-    """Return the fields that differ; of nested objects the inner ones, as ``expect.status``.
+    """Return the changed fields; nested ones as ``expect.status``.
 
     Lists of named objects (rules) are compared by name, and by their order.
     """
@@ -276,7 +287,7 @@ def _fields(
                 changes.append({"field": f"{key} order", "old": orders[0], "new": orders[1]})
         if isinstance(old, dict) and isinstance(new, dict):
             if key == "expect":
-                # A plan of an older version says nothing about what that did not read.
+                # Plans of older versions lack the fields of newer ones.
                 shared = old.keys() & new.keys()
                 old, new = ({k: v for k, v in side.items() if k in shared} for side in (old, new))
             inner = _fields(old, new, frozenset())

@@ -19,7 +19,7 @@ _NOT_DIGESTED = frozenset({"$schema", "plan_id", "created_at", "tool"})
 
 
 def plan_id(plan: Plan) -> str:
-    """Return the digest that identifies a plan: over all of it but four descriptive fields."""
+    """Return the digest that identifies a plan: over all but four descriptive fields."""
     digested = {key: value for key, value in plan.items() if key not in _NOT_DIGESTED}
     found = hashlib.sha256()
     for piece in _pieces(digested):
@@ -28,7 +28,7 @@ def plan_id(plan: Plan) -> str:
 
 
 def _pieces(value: Any) -> Iterator[bytes]:
-    """Yield the canonical form piece by piece, of a long list some entries at a time."""
+    """Yield the canonical form in pieces; long lists some entries at a time."""
     if isinstance(value, Entries):
         between = b"["
         entries = iter(value)

@@ -1,7 +1,7 @@
-"""The plan document, as types.
+"""The types of the plan document.
 
-Names and meanings are those of ``schemas/prune-plan.v1.schema.json``; a test compares the two.  Times
-are RFC 3339 in UTC.  A plan from a file has these types once its schema was validated.
+Names and meanings are those of ``schemas/prune-plan.v1.schema.json``; a test compares them.  Times
+are RFC 3339 in UTC.  A plan from a file has these types after validation against the schema.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from typing_extensions import NotRequired
 
 Json = dict[str, Any]
-"""A JSON object of another document, or one of which only a part is known."""
+"""A JSON object of another document, or with unknown fields."""
 Fields = Mapping[str, Any]
-"""An entry of any kind; its fields are looked up by the names that its kind gives."""
+"""An entry of any kind; the kind defines the names of its fields."""
 
 
 class ExperimentExpectations(TypedDict):
@@ -106,7 +106,7 @@ class RunEntry(_Deletion):
 
 @final
 class ModelVersionEntry(_Deletion):
-    """A model version to delete, with all that the server forgets when it is deleted."""
+    """A model version to delete, with all data that the server deletes with it."""
 
     name: str
     version: str
@@ -193,14 +193,14 @@ class ProtectedLists(TypedDict):
 
 
 class Tool(TypedDict):
-    """What wrote the plan."""
+    """The program that wrote the plan."""
 
     name: str
     version: str
 
 
 class Server(TypedDict):
-    """Which server was read, and how."""
+    """The server, and how it was read."""
 
     tracking_uri: str
     registry_uri: str
@@ -211,21 +211,21 @@ class Server(TypedDict):
 
 
 class PolicySource(TypedDict):
-    """Which policy file was read; None twice when there was none."""
+    """The policy file; both None if there was none."""
 
     path: str | None
     digest: str | None
 
 
 class DiagnosticEntry(TypedDict):
-    """Something about the scan or the plan that people should know."""
+    """A finding about the scan or the plan as a whole."""
 
     code: str
     message: str
 
 
 class Counts(TypedDict):
-    """How many of a kind were scanned, and what was decided."""
+    """Counts of one kind by decision."""
 
     scanned: int
     stale: int
@@ -234,7 +234,7 @@ class Counts(TypedDict):
 
 
 class Summary(TypedDict):
-    """Counts by kind; how many deletions cannot be undone."""
+    """Counts by kind; number of irreversible deletions."""
 
     experiments: Counts
     runs: Counts
@@ -244,7 +244,7 @@ class Summary(TypedDict):
 
 
 class AgeCounts(TypedDict):
-    """How many of a kind are in each interval of age, by what was decided."""
+    """Counts of one kind by age and decision."""
 
     delete: list[int]
     protected: list[int]
@@ -261,7 +261,7 @@ class Ages(TypedDict):
 
 
 class Shares(TypedDict):
-    """How many are deleted, protected and fresh."""
+    """Counts of deleted, protected and fresh."""
 
     delete: int
     protected: int
@@ -269,14 +269,14 @@ class Shares(TypedDict):
 
 
 class ExperimentShares(Shares):
-    """What was decided for the runs of an experiment."""
+    """Counts of the runs of an experiment."""
 
     experiment_id: str
     name: str
 
 
 class ModelShares(Shares):
-    """What was decided for the versions of a registered model."""
+    """Counts of the versions of a registered model."""
 
     name: str
 
@@ -291,14 +291,14 @@ class Statistics(TypedDict):
 
 
 class KeepLast(TypedDict):
-    """How many of the newest are retained, in each experiment and of each model."""
+    """Number of the newest that are retained in each experiment and model."""
 
     runs: int
     model_versions: int
 
 
 class GuardsDocument(TypedDict):
-    """Above what the plan cannot be applied."""
+    """Limits above which the plan cannot be applied."""
 
     max_deletions: dict[str, int]
     max_share_percent: dict[str, int]
@@ -359,22 +359,22 @@ class Plan(_Schema):
 
 
 def deletions_of(plan: Plan, kind: str) -> Sequence[Entry]:
-    """Return what a plan deletes of one kind, by the name of its list."""
+    """Return the deletions of one kind, by the field of the plan."""
     return cast("Sequence[Entry]", cast("Mapping[str, Any]", plan)[kind])
 
 
 def protected_of(plan: Plan, kind: str) -> Sequence[ProtectedEntry]:
-    """Return what a plan protects of one kind, by the name of its list."""
+    """Return the protected entities of one kind, by the field of the plan."""
     return cast("Sequence[ProtectedEntry]", cast("Mapping[str, Any]", plan["protected"])[kind])
 
 
 def counts_of(plan: Plan, kind: str) -> Counts:
-    """Return the numbers of one kind, by the name of its list."""
+    """Return the counts of one kind, by the field of the plan."""
     return cast("Counts", cast("Mapping[str, Any]", plan["summary"])[kind])
 
 
 def all_deletions(plan: Plan) -> Iterator[tuple[str, Entry]]:
-    """Yield what a plan deletes, with the name of its list, in the order of the plan."""
+    """Yield all deletions, each with the field of its kind, in the order of the plan."""
     for kind in KINDS:
         for entry in deletions_of(plan, kind):
             yield kind, entry

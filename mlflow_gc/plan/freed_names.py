@@ -1,4 +1,4 @@
-"""What experiments are called in the trash, where a policy frees their names."""
+"""Names of experiments in the trash, if a policy frees their original names."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _LONGEST = 256
 
 
 def frees_names(plan: Plan) -> bool:
-    """Tell whether experiments are renamed before they are deleted; plans before 1.1 do not say."""
+    """Tell whether experiments are renamed before deletion; never by plans before 1.1."""
     return bool(plan["policy"].get("free_experiment_names", False))
 
 
 def freed_name(name: str, experiment_id: str, time: str) -> str:
-    """Return what an experiment is called once its name is free; no other one is called so.
+    """Return the unique name of an experiment after its original name is freed.
 
     Args:
-        name: of the experiment; its end is left out where all of it would be too long.
+        name: of the experiment; truncated if the result would be too long.
         experiment_id: of the experiment.
         time: of the deletion, ``2026-11-29T12:00:00Z``.
     """
@@ -28,20 +28,20 @@ def freed_name(name: str, experiment_id: str, time: str) -> str:
 
 
 def is_freed(name: str, experiment_id: str) -> bool:
-    """Tell whether an experiment is called by one of its :func:`freed_name`."""
+    """Tell whether the name of an experiment is a result of :func:`freed_name`."""
     return bool(_before(name, experiment_id))
 
 
 def name_before(freed: str, experiment_id: str, known: str | None) -> str | None:
-    """Return the name of an experiment from before it was freed.
+    """Return the original name of an experiment.
 
     Args:
-        freed: its name now.
+        freed: its current name.
         experiment_id: of the experiment.
-        known: what it was called, as a journal says; anybody may have edited that.
+        known: the original name in a journal, which may have been edited.
 
     Returns:
-        The name; None where not all of it is left and nobody knows it.
+        The name; None if it was truncated and is unknown.
     """
     left = _before(freed, experiment_id) or ""
     if known and known.startswith(left):

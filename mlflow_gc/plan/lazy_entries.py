@@ -1,7 +1,7 @@
-"""The entity lists of a plan, kept as the bytes of its file.
+"""The entity lists of a plan, stored as the bytes of its file.
 
-Half a million entries are gigabytes as Python's dictionaries and a sixth of that as text.  Each is
-parsed when somebody asks for it, and anew each time: changing one changes nothing in the plan.
+Half a million entries take gigabytes as Python's dictionaries and a sixth of that as text.  Each is
+parsed at each access: changing a parsed entry does not change the plan.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import orjson
 T = TypeVar("T")
 
 BETWEEN = b",\n"
-"""What stands between two entries."""
+"""The separator of two entries."""
 
 
 class Entries(Sequence[T]):
-    """Entries of a plan, a line each.
+    """Entries of a plan, one per line.
 
     Args:
-        text: holds them, with :data:`BETWEEN` in between.
-        starts: where each begins in it, and where one more would.
-        are_valid: it is known that they keep to their schema.
+        text: the entries, separated by :data:`BETWEEN`.
+        starts: offset of each entry, and of one more at the end.
+        are_valid: whether they are known to match their schema.
     """
 
     __slots__ = ("_starts", "_text", "are_valid")
@@ -54,25 +54,26 @@ class Entries(Sequence[T]):
         end: int,
         is_valid: Callable[[T], bool] = lambda _: False,
     ) -> Entries[T] | None:
-        """Return the entries between two places of a file.
+        """Return the entries between two offsets of a file.
 
         Args:
             content: the file.
-            start: where the first entry begins.
-            end: where the last one ends.
-            is_valid: asked as long as it says yes: then they need not all be validated again.
+            start: begin of the first entry.
+            end: end of the last entry.
+            is_valid: called for each entry until it returns False; if never, validation can be
+                skipped.
 
         Returns:
-            None when they are not written as :meth:`of` does it; they may be good JSON all the same.
+            None if they are not formatted as by :meth:`of`; they may still be valid JSON.
 
         Raises:
-            ValueError: a line is no JSON, or nested too deeply.
+            ValueError: A line is not JSON, or nested too deeply.
         """
         starts = array("Q")
         at, are_valid = start, True
         while at <= end:
             starts.append(at)
-            # A comma, where another one follows.
+            # A comma, if another entry follows.
             stop = content.find(b"\n", at, end) - 1
             stop = end if stop < 0 else stop
             line = content[at:stop]
@@ -86,7 +87,7 @@ class Entries(Sequence[T]):
 
     @property
     def text(self) -> memoryview:
-        """All of them as they stand in a file."""
+        """All entries as the text of a file."""
         return self._text[self._starts[0] : max(self._starts[-1] - len(BETWEEN), 0)]
 
     def __len__(self) -> int:
@@ -122,7 +123,7 @@ class Entries(Sequence[T]):
 
 
 class Chosen(Sequence[T]):
-    """Some elements of a sequence, which stay where they are.
+    """A view of some elements of a sequence.
 
     Args:
         among: the sequence.
@@ -159,5 +160,5 @@ class Chosen(Sequence[T]):
 
 
 def where(among: Sequence[T], is_wanted: Callable[[T], bool]) -> Sequence[T]:
-    """Return the elements of a sequence for which something is true."""
+    """Return the elements of a sequence that satisfy a predicate."""
     return Chosen(among, array("Q", (i for i, each in enumerate(among) if is_wanted(each))))

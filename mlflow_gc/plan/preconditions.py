@@ -1,8 +1,8 @@
-"""Preconditions: what an entity looked like when the plan was made.
+"""Preconditions: the state of an entity when the plan was made.
 
-``prune`` compares each one with the server right before it deletes.  The keys of one kind are a
-closed set: a plan that expects something unknown was made by a newer program and is refused,
-because ignoring a precondition would make it less safe.
+``prune`` compares them with the server immediately before each deletion.  The keys of one kind are
+a closed set: a plan with an unknown precondition was made by a newer version and is refused,
+because ignoring a precondition would be unsafe.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from mlflow_gc.settings import redact_uri
 
 
 def time_or_none(ms: int | None) -> str | None:
-    """Return a time as the plan writes it; one that RFC 3339 cannot write becomes None."""
+    """Return a time as text; None if RFC 3339 cannot express it."""
     return format_ms(ms) if ms is not None and is_writable(ms) else None
 
 
 def expect_run(run: Run, experiment: Experiment | None) -> RunExpectations:
-    """Return what must still hold of a run.
+    """Return the preconditions of a run.
 
     Args:
         run: the run.
-        experiment: the one that it is in; None where that no longer exists.
+        experiment: its experiment; None if it no longer exists.
     """
     expected: RunExpectations = {
         "experiment_id": run.experiment_id,
@@ -43,12 +43,14 @@ def expect_run(run: Run, experiment: Experiment | None) -> RunExpectations:
         "end_time": time_or_none(run.end_time),
         "last_activity_time": time_or_none(run.last_activity_time(experiment)),
         "artifact_uri": redact_uri(run.artifact_uri),
-        # An id is not an identity, and a time stamp does not move when someone writes a note
-        # into a run: the name and all tags are part of what was reviewed.
+        # An id is not an identity, and editing a note updates no timestamp: the name and all tags
+        # are
+        # part of the review.
         "tags_digest": run.tags_digest or tags_digest(run.tags, run.run_name),
     }
-    # None of these moves a time stamp: a value at a lower step, or stamped long ago; a parameter, a
-    # dataset, a model; a trace or an assessment.
+    # None of these updates a timestamp: a metric value at a lower step or with an old timestamp,
+    # a
+    # parameter, a dataset, a model, a trace, an assessment.
     details = run.details
     if details.metric_count is not None:
         expected["metric_count"] = details.metric_count
@@ -64,16 +66,16 @@ def expect_run(run: Run, experiment: Experiment | None) -> RunExpectations:
 def expect_experiment(
     experiment: Experiment, assessed_runs: Mapping[str, str] | None = None
 ) -> ExperimentExpectations:
-    """Return what must still hold of an experiment.
+    """Return the preconditions of an experiment.
 
     Args:
         experiment: the experiment.
-        assessed_runs: those in its trash that assessments name, see :class:`Probe`.
+        assessed_runs: runs in its trash that assessments name, see :class:`Probe`.
     """
     expected: ExperimentExpectations = {
         "name": experiment.name,
         "lifecycle_stage": experiment.lifecycle_stage,
-        # SQLite hands out the id of an experiment again after mlflow gc
+        # SQLite assigns the id of an experiment again after mlflow gc
         # (docs/explanation/mlflow-facts.md#ids-are-reused).
         "creation_time": time_or_none(experiment.creation_time),
         "last_update_time": time_or_none(experiment.last_update_time),
@@ -81,7 +83,7 @@ def expect_experiment(
         "tags_digest": tags_digest(experiment.tags),
     }
     if assessed_runs:
-        # Of runs that are no part of the plan, which has no other place for them.
+        # These runs are not entries of the plan, so their digests are stored here.
         lost = digest(sorted(map(list, assessed_runs.items())))
         expected["trash_assessments_digest"] = lost
     return expected
@@ -90,9 +92,9 @@ def expect_experiment(
 def expect_model_version(
     version: ModelVersion, aliases: tuple[str, ...]
 ) -> ModelVersionExpectations:
-    """Return what must still hold of a model version."""
+    """Return the preconditions of a model version."""
     return {
-        # A registered model that is made again starts at version 1 again
+        # A registered model that is created again starts at version 1
         # (docs/explanation/mlflow-facts.md#ids-are-reused).
         "creation_timestamp": time_or_none(version.creation_timestamp),
         "last_updated_timestamp": time_or_none(version.last_updated_timestamp),
@@ -105,7 +107,7 @@ def expect_model_version(
 
 
 def expect_registered_model(model: RegisteredModel) -> RegisteredModelExpectations:
-    """Return what must still hold of a registered model without versions."""
+    """Return the preconditions of a registered model without versions."""
     return {
         "creation_timestamp": time_or_none(model.creation_timestamp),
         "last_updated_timestamp": time_or_none(model.last_updated_timestamp),
@@ -114,7 +116,7 @@ def expect_registered_model(model: RegisteredModel) -> RegisteredModelExpectatio
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what differs, one ``{"field", "planned", "current"}`` each; empty when nothing."""
+    """Return the differences, each as ``{"field", "planned", "current"}``."""
     return [
         {"field": key, "planned": value, "current": found.get(key)}
         for key, value in expected.items()
@@ -125,12 +127,12 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[d
 def text_differences(
     entry: Mapping[str, Any], tags: Mapping[str, str], description: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield what differs in the tags and description that a plan holds in full (of versions).
+    """Yield differences of tags and description, which a plan contains in full (of versions).
 
     Args:
         entry: with ``tags`` and ``description``.
-        tags: as they are now.
-        description: as it is now.
+        tags: the current tags.
+        description: the current description.
     """
     if entry["description"] != description:
         yield {
@@ -150,11 +152,11 @@ DIGESTS = {
     "assessments_digest": "the assessments that name it",
     "trash_assessments_digest": "the assessments that name runs in its trash",
 }
-"""What a digest is over, in words, where its name does not say it."""
+"""Readable names of digests."""
 
 
 def drift(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Return what differs, one ``status was FINISHED, is RUNNING`` each; empty when nothing."""
+    """Return the differences, each as ``status was FINISHED, is RUNNING``."""
     return [
         f"{DIGESTS.get(change['field'], change['field'])} changed"
         if change["field"].endswith("_digest")
@@ -178,4 +180,4 @@ KNOWN_KEYS = {
         ("registered_models", RegisteredModelExpectations),
     )
 }
-"""Per list of a plan, the preconditions that this program compares."""
+"""The known preconditions, by the field of the plan."""

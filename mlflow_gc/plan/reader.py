@@ -1,4 +1,4 @@
-"""Reading a plan, and the bytes of other documents of this program, with suspicion."""
+"""Reading plans, and the bytes of other documents; input is untrusted."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from mlflow_gc.plan.lazy_entries import Entries
 from mlflow_gc.plan.schema import quick_validator
 
 MOST_BYTES = 2 * 1024**3
-"""No plan, journal or policy is larger: half a million runs make about 400 MB."""
+"""Maximum size of a document: half a million runs take about 400 MB."""
 _CHUNK = 16 * 1024**2
 _LARGE = 4 * 1024**2
 
 
 def read_bytes(path: Path, what: str, *, most: int | None = None) -> bytes:
-    """Read a file (``-`` is stdin) whole; pipes are fine, devices that never end are not.
+    """Read a whole file (``-`` is stdin); pipes are allowed, endless devices are not.
 
     Args:
         path: the file.
-        what: it is, for messages.
+        what: what the file is, for messages.
         most: read no more bytes than this; None for the whole file.
 
     Raises:
-        GcError: it cannot be read, is larger than :data:`MOST_BYTES`, or is another document of
+        GcError: It cannot be read, is larger than :data:`MOST_BYTES`, or is another document of
             this program.
     """
     content = _read(path, what, most)
@@ -66,7 +66,7 @@ def _read(path: Path, what: str, most: int | None) -> bytes:
 _FORMAT = re.compile(rb'"format"\s*:\s*"mlflow-gc/([a-z-]+)"')
 _FORMAT_WITHIN = 1_000
 _KINDS = {
-    # Of the name of a format: what it is called where one is asked for, and in a sentence.
+    # By format: the name as an argument, and in a sentence.
     b"prune-plan": ("plan", "a prune plan"),
     b"journal": ("journal", "a journal"),
     b"events": ("events file", "an events file"),
@@ -76,10 +76,10 @@ _KINDS = {
 
 
 def _refuse_another_kind(content: bytes, path: Path, what: str) -> None:
-    """Say which document of this program it is, where another one is needed.
+    """Refuse another document of this program, with its name.
 
     Raises:
-        GcError: it is another one.
+        GcError: It is another document.
     """
     found = _FORMAT.search(content[:_FORMAT_WITHIN])
     kind, named = _KINDS.get(found[1], ("", "")) if found else ("", "")
@@ -97,7 +97,7 @@ def _refuse_another_kind(content: bytes, path: Path, what: str) -> None:
 
 def _read_stream(stream: BinaryIO, path: Path, what: str, *, expected: int = 0) -> bytes:
     chunks: list[bytes] = []
-    # A file comes in one piece, which need not be joined with others: that takes twice its memory.
+    # A file is read in one piece: joining pieces takes twice the memory.
     size, at_once = 0, max(min(expected, MOST_BYTES) + 1, _CHUNK)
     while chunk := stream.read(at_once):
         chunks.append(chunk)
@@ -109,13 +109,13 @@ def _read_stream(stream: BinaryIO, path: Path, what: str, *, expected: int = 0) 
 
 
 def read_plan(path: Path) -> Any:
-    """Read a plan (``-`` is stdin) and refuse what two readers could understand differently.
+    """Read a plan (``-`` is stdin) and refuse ambiguous JSON.
 
     Its lists are :class:`~mlflow_gc.plan.lazy_entries.Entries` if it is written as :func:`~mlflow_gc.plan.writer.render` does
     it, else Python's lists, which take six times the memory.
 
     Raises:
-        GcError: it cannot be read, or see :func:`~mlflow_gc.plan.strict_json.parse_json`.
+        GcError: It cannot be read, or see :func:`~mlflow_gc.plan.strict_json.parse_json`.
     """
     content = read_bytes(path, "plan")
     plan = _parse_rendered(content)
@@ -124,8 +124,9 @@ def read_plan(path: Path) -> Any:
     name = f"The plan {path}"
     if len(content) < _LARGE or not gc.isenabled():
         return strict_json.parse_json(content, name)
-    # Millions of values that stay and hold each other in no circle: Python's collector need not
-    # walk them again and again.
+    # Millions of long-lived values without reference cycles: the garbage collector would traverse
+    # them
+    # again and again.
     gc.disable()
     try:
         return strict_json.parse_json(content, name)
@@ -140,7 +141,7 @@ def _parse_rendered(content: bytes) -> Json | None:
     frame: list[bytes] = []
     at = 0
     for number, (start, end) in enumerate(spans):
-        # A number, on a line of its own as entries are, stands for them.
+        # A number on its own line replaces the entries.
         frame += (content[at:start], b"%d" % number)
         at = end
     frame.append(content[at:])
@@ -150,26 +151,26 @@ def _parse_rendered(content: bytes) -> Json | None:
         if not (strict_json.is_rendered(plan, written) and strict_json.has_plain_numbers(content)):
             return None
         return cast("Json", plan) if _put_entries(plan, content, spans) else None
-    except ValueError:  # will be described by who reads it in one piece
+    except ValueError:  # the full parser reports it
         return None
 
 
 def _put_entries(plan: Any, content: bytes, spans: list[tuple[int, int]]) -> bool:
-    """Replace the numbers of lists by the entries; tell whether all is as it was written.
+    """Replace the numbers in lists by the entries; tell whether all lists match.
 
     Args:
-        plan: has numbers in their place.
+        plan: with numbers instead of entries.
         content: the file.
-        spans: where its entries begin and end.
+        spans: begin and end of its lists of entries.
     """
     left = set(range(len(spans)))
     for names in ((), ("protected",)):
-        holder = plan.get(*names) if names else plan
-        for key in KINDS if isinstance(holder, dict) else ():
-            found = holder.get(key)
+        container = plan.get(*names) if names else plan
+        for key in KINDS if isinstance(container, dict) else ():
+            found = container.get(key)
             if not isinstance(found, list) or not found:
                 continue
-            # Numbers that stood in the file as entries are none of ours.
+            # These numbers were entries in the file, not replacements.
             if len(found) != 1 or type(found[0]) is not int or found[0] not in left:
                 return False
             left.remove(found[0])
@@ -178,7 +179,7 @@ def _put_entries(plan: Any, content: bytes, spans: list[tuple[int, int]]) -> boo
             entries = Entries.read(content, *spans[found[0]], is_valid)
             if entries is None:
                 return False
-            holder[key] = entries
+            container[key] = entries
     return not left
 
 
@@ -187,7 +188,7 @@ def _unknown(_: Json) -> bool:
 
 
 def _entity_spans(content: bytes) -> list[tuple[int, int]]:
-    """Return where the entries of the lists begin and end, in the order of the file."""
+    """Return begin and end of the entries of each list, in the order of the file."""
     spans = []
     for key in KINDS:
         opening = b'\n"%s": [\n' % key.encode()

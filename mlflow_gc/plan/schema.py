@@ -1,6 +1,6 @@
 """The published JSON Schemas, and validation against them.
 
-They live in ``schemas/`` of the repository and inside the package in a wheel.
+They are in ``schemas/`` of the repository and inside the package in a wheel.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def schema_text(name: str) -> str:
 
 @cache
 def thorough_validator(name: str) -> Any:
-    """Return the validator that has the last word, and the words; of a schema by its name."""
+    """Return the authoritative validator of a schema, which also produces the messages."""
     from jsonschema import Draft202012Validator, FormatChecker, validators
 
-    # jsonschema checks no times unless yet another package is there.
+    # jsonschema checks no times without another package.
     times = FormatChecker(formats=())
     times.checks("date-time", raises=ValueError)(_is_time)
     strict: Any = validators.extend(  # type: ignore[no-untyped-call]
@@ -79,7 +79,7 @@ def _is_time(value: object) -> bool:
 
 
 def _matches(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-    """Check ``pattern`` as JSON Schema means it: ``$`` is the end, not a line's end before it."""
+    """Check ``pattern`` as in JSON Schema: ``$`` is the end, not before a final newline."""
     from jsonschema.exceptions import ValidationError
 
     if isinstance(instance, str) and not _to_the_end(pattern).search(instance):
@@ -91,8 +91,8 @@ def _to_the_end(pattern: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\$\Z", r"\\Z", pattern))
 
 
-# A time that there is, in the form of our schemas: no 30th of February, no 24:00, no 60th second.
-# The years before 1000 exist, too; a document that has some takes the slow path.
+# An existing time in the form of the schemas: no 30th of February, no 24:00, no 60th second.
+# Years before 1000 are valid, too, but take the slow path.
 _LEAP = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[2468][048]|[13579][26])00)"
 _DAY = (
     "(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31"
@@ -105,16 +105,16 @@ _REAL_TIME = (
 
 @cache
 def quick_validator(name: str, *keys: str) -> Any:
-    """Return a validator whose yes can be trusted, a hundred times faster; or None.
+    """Return a hundred times faster validator that accepts only valid documents; or None.
 
     Args:
         name: of a schema.
-        keys: lead to a list in a document: then the validator is for an entry of it.
+        keys: path to a list of the document; the validator is for its entries then.
     """
     try:
         import jsonschema_rs
     except ImportError:
-        # Anaconda's channels, which AE5 installs from, do not have it.
+        # Anaconda's channels, which AE5 installs from, do not provide it.
         return None
     whole = _without_formats(orjson.loads(schema_text(name)))
     part = whole
@@ -126,21 +126,21 @@ def quick_validator(name: str, *keys: str) -> Any:
 
 
 def _without_formats(node: Any) -> Any:
-    """Return a schema that asks for times by pattern: calling back into Python takes too long."""
+    """Return a schema that checks times by pattern: callbacks into Python are too slow."""
     if isinstance(node, list):
         return [_without_formats(inner) for inner in node]
     if not isinstance(node, dict):
         return node
     changed = {key: _without_formats(inner) for key, inner in node.items()}
     if changed.get("format") == "date-time":
-        # Beside what the schema asks for, so that this can only be stricter.
+        # In addition to the schema, so that this can only be stricter.
         changed["allOf"] = [*changed.get("allOf", ()), {"pattern": _REAL_TIME}]
         del changed["format"]
     return changed
 
 
 def is_surely_valid(document: Any, name: str) -> bool:
-    """Tell, quickly, that a document keeps to a schema; False means that nobody knows yet."""
+    """Tell quickly that a document matches a schema; False means unknown."""
     quick = quick_validator(name)
     if quick is None:
         return False
@@ -150,12 +150,12 @@ def is_surely_valid(document: Any, name: str) -> bool:
             entries.are_valid or all(map(quick_validator(name, *keys).is_valid, entries))
             for keys, entries in lists
         )
-    except ValueError:  # nested deeper, or text stranger, than it can take
+    except ValueError:  # nested too deeply, or unsupported text
         return False
 
 
 def _taken_apart(document: Any) -> tuple[Any, list[tuple[tuple[str, ...], Entries[Any]]]]:
-    """Return a document without the entries of its lists, and these with where they stood."""
+    """Return a document without the entries of its lists, and the entries with their paths."""
     if not isinstance(document, dict):
         return document, []
     frame = dict(document)
@@ -171,12 +171,12 @@ def _taken_apart(document: Any) -> tuple[Any, list[tuple[tuple[str, ...], Entrie
 
 
 def problems(document: Any, name: str, *, most: int = 5) -> list[str]:
-    """Return what a document does not keep of a schema, one sentence each, worst first.
+    """Return violations of a schema, one sentence each, worst first.
 
     Args:
         document: parsed JSON.
         name: a key of :data:`SCHEMAS`.
-        most: how many problems to look for.
+        most: maximum number of violations.
     """
     if is_surely_valid(document, name):
         return []
@@ -189,7 +189,7 @@ def problems(document: Any, name: str, *, most: int = 5) -> list[str]:
 
 
 _LONGEST = 80
-_TYPE_WORDS = {
+_TYPE_NAMES = {
     "object": "an object",
     "array": "a list",
     "string": "a text",
@@ -200,28 +200,28 @@ _TYPE_WORDS = {
 
 
 def violations(document: Any, name: str) -> list[ValidationError]:
-    """Return all that a document does not keep of a schema, for callers with words of their own."""
+    """Return all violations of a schema, for callers with their own messages."""
     if is_surely_valid(document, name):
         return []
     return list(thorough_validator(name).iter_errors(document))
 
 
 def _sentence(error: ValidationError) -> str:
-    place = "/".join(_short(str(part)) for part in error.absolute_path) or "the document"
-    return f"{place} {_rule(error)}"
+    path = "/".join(_short(str(part)) for part in error.absolute_path) or "the document"
+    return f"{path} {_rule(error)}"
 
 
 def _rule(error: ValidationError) -> str:
-    """Return the rule that is broken, in words; what jsonschema says is meant for Python people."""
+    """Return a message about the violated rule; jsonschema's are for Python developers."""
     wanted: Any = error.validator_value
     if error.validator == "required":
-        # One error for each missing name; only the message says which.
+        # One error for each missing name; only the message contains the name.
         return f"lacks {error.message.split(' ', 1)[0]}"
     if error.validator == "oneOf" and error.context:
         return _alternatives(error.context)
     if error.validator == "type":
         types = [wanted] if isinstance(wanted, str) else wanted
-        rule = "is not " + " or ".join(_TYPE_WORDS.get(t, t) for t in types)
+        rule = "is not " + " or ".join(_TYPE_NAMES.get(t, t) for t in types)
     elif error.validator in {"const", "enum"}:
         values = [wanted] if error.validator == "const" else wanted
         rule = "is not " + " or ".join(_json(value) for value in values)
@@ -244,7 +244,7 @@ def _rule(error: ValidationError) -> str:
 
 
 def _alternatives(errors: Sequence[ValidationError]) -> str:
-    """Return what each alternative misses; where a constant tells them apart, of the one meant."""
+    """Return the violation of each alternative, or of the one that a constant selects."""
     branches: dict[Any, list[ValidationError]] = {}
     for error in errors:
         branches.setdefault(error.schema_path[0], []).append(error)
@@ -259,7 +259,7 @@ def _alternatives(errors: Sequence[ValidationError]) -> str:
 
 def _json(value: Any) -> str:
     if isinstance(value, (dict, list)):
-        return _TYPE_WORDS["object" if isinstance(value, dict) else "array"]
+        return _TYPE_NAMES["object" if isinstance(value, dict) else "array"]
     return _short(orjson.dumps(value).decode())
 
 

@@ -1,9 +1,9 @@
-"""A part of a plan for one of several machines.
+"""The part of a plan for one of several machines.
 
-The parts depend on nothing but the plan, and together they are the plan.  The order rules hold in
-each of them and between them: nested trees stay together, so children still go before their
-parents; an experiment goes with the shard that has its runs, or, where several have some, with
-whichever of these is done last; what cannot be undone goes last in each.
+The parts depend only on the plan, and together they are the plan.  The rules of the order hold
+within and between them: nested trees stay together, so children are deleted before their parents;
+an experiment belongs to the shard that has its runs, or, if several have some, is deleted by the
+last of them; irreversible deletions are the last in each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shard:
-    """Which part of a plan: number ``number`` of ``count``, from 1."""
+    """The part ``number`` of ``count`` of a plan, from 1."""
 
     number: int
     count: int
@@ -36,10 +36,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Return what ``3/16`` means.
+        """Return the shard for a text such as ``3/16``.
 
         Raises:
-            UsageProblem: it is no such thing.
+            UsageProblem: The text is invalid.
         """
         match = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,5})", text, re.ASCII)
         if not match or not 1 <= int(match[1]) <= int(match[2]) <= _MOST:
@@ -57,7 +57,7 @@ class Part:
 
     Attributes:
         plan: the plan with the entries of this shard only.
-        shared_experiments: experiments in it that have runs in other shards, too.
+        shared_experiments: its experiments that have runs in other shards, too.
     """
 
     plan: Plan
@@ -65,45 +65,45 @@ class Part:
 
 
 def part_of(plan: Plan, shard: Shard) -> Part:
-    """Return what one shard of a plan deletes."""
+    """Return the part of a plan that belongs to one shard."""
     shards_of: dict[tuple[str, str], set[int]] = defaultdict(set)
     units = [*_units_of_runs(plan, shard.count), *_units_of_models(plan)]
     for unit, number in _spread(units, shard.count):
-        for member in unit.members:
-            shards_of[member].add(number)
+        for entity in unit.ids:
+            shards_of[entity].add(number)
     for entry in plan["runs"]:
         shards_of["experiment", entry["experiment_id"]] |= shards_of["run", entry["run_id"]]
 
-    def mine(kind: str, entries: Sequence[T], id_of: Callable[[T], str]) -> Sequence[T]:
+    def in_shard(kind: str, entries: Sequence[T], id_of: Callable[[T], str]) -> Sequence[T]:
         return where(entries, lambda e: shard.number in shards_of[kind, id_of(e)])
 
     part: Plan = {
         **plan,
-        "experiments": mine("experiment", plan["experiments"], lambda e: e["experiment_id"]),
-        "runs": mine("run", plan["runs"], lambda e: e["run_id"]),
-        "model_versions": mine("model", plan["model_versions"], lambda e: e["name"]),
-        "registered_models": mine("model", plan["registered_models"], lambda e: e["name"]),
+        "experiments": in_shard("experiment", plan["experiments"], lambda e: e["experiment_id"]),
+        "runs": in_shard("run", plan["runs"], lambda e: e["run_id"]),
+        "model_versions": in_shard("model", plan["model_versions"], lambda e: e["name"]),
+        "registered_models": in_shard("model", plan["registered_models"], lambda e: e["name"]),
     }
-    mine_too = (entry["experiment_id"] for entry in part["experiments"])
-    return Part(part, frozenset(e for e in mine_too if len(shards_of["experiment", e]) > 1))
+    experiment_ids = (entry["experiment_id"] for entry in part["experiments"])
+    return Part(part, frozenset(e for e in experiment_ids if len(shards_of["experiment", e]) > 1))
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """What goes to one shard as a whole: (kind, id) pairs, and how many deletions that is."""
+    """(kind, id) pairs that belong to the same shard, and the number of their deletions."""
 
-    members: tuple[tuple[str, str], ...]
+    ids: tuple[tuple[str, str], ...]
 
     @property
     def order(self) -> tuple[int, tuple[str, str]]:
-        """Largest first, then by id: the same on every machine, whatever the order of the plan."""
-        return (-len(self.members), min(self.members))
+        """The sort key: largest first, then by id; independent of the order of the plan."""
+        return (-len(self.ids), min(self.ids))
 
 
 def _units_of_runs(plan: Plan, count: int) -> Iterable[_Unit]:
-    """Yield the runs of experiments, of too large ones nested tree by tree; and empty experiments.
+    """Yield the runs of each experiment (per nested tree if too large), and empty experiments.
 
-    Experiments that a nested tree connects stay together.
+    Experiments that share a nested tree are one unit.
     """
     experiment_of = {entry["run_id"]: entry["experiment_id"] for entry in plan["runs"]}
     parents = {entry["run_id"]: entry["parent_run_id"] for entry in plan["runs"]}
@@ -132,7 +132,7 @@ def _units_of_models(plan: Plan) -> Iterable[_Unit]:
 
 
 def _connected(groups: Iterable[Sequence[str]]) -> dict[str, str]:
-    """Return for each id the least one of all that it is connected with."""
+    """Return for each id the least id of its connected component."""
     root_of: dict[str, str] = {}
 
     def find(node: str) -> str:
@@ -148,11 +148,11 @@ def _connected(groups: Iterable[Sequence[str]]) -> dict[str, str]:
 
 
 def _spread(units: Iterable[_Unit], count: int) -> list[tuple[_Unit, int]]:
-    """Give each unit to the shard that has least so far, the largest units first."""
+    """Assign each unit to the smallest shard so far, the largest units first."""
     loads = [(0, number) for number in range(1, count + 1)]
     spread = []
     for unit in sorted(units, key=lambda unit: unit.order):
         load, number = heapq.heappop(loads)
         spread.append((unit, number))
-        heapq.heappush(loads, (load + len(unit.members), number))
+        heapq.heappush(loads, (load + len(unit.ids), number))
     return spread

@@ -1,7 +1,7 @@
-"""Numbers about what goes and what stays, for the charts of a report; they decide nothing.
+"""Counts of deleted and retained entities for charts; no effect on decisions.
 
-A plan names what goes and what is protected; how old the rest is, and how much of an experiment or
-model is left, can only be counted while the inventory is at hand.
+A plan lists only deleted and protected entities.  The ages of the others, and the remaining share
+of an experiment or model, can be counted only while the inventory is available.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from mlflow_gc.plan.document import AgeCounts, Shares, Statistics
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 
 AGE_BOUNDS_DAYS = (7, 30, 90, 180, 365, 730)
-"""Ages are counted between these, in days; then older than the last, then of unknown age."""
+"""Bounds of the age buckets in days; older and unknown ages have buckets of their own."""
 
 
 def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> Statistics:
     """Return the ``statistics`` of a plan.
 
     Args:
-        inventory: what the server holds.
-        decisions: over all of it.
-        as_of_ms: the moment that ages count from, ms since the epoch, UTC.
+        inventory: all entities of the server.
+        decisions: on the whole inventory.
+        as_of_ms: the time from which ages count back, ms since the epoch, UTC.
     """
 
     def last_activity(run: Run) -> int | None:
@@ -76,7 +76,7 @@ def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> Sta
 
 
 def _ages(found: Iterable[tuple[int | None, Decision]], as_of_ms: int) -> AgeCounts:
-    """Count by age, youngest first, those of unknown age last."""
+    """Count by age, youngest first, unknown ages last."""
     unknown = len(AGE_BOUNDS_DAYS) + 1
     bounds_ms = [days * DAY_MS for days in AGE_BOUNDS_DAYS]
     counts = {verdict: [0] * (unknown + 1) for verdict in Verdict}
@@ -91,7 +91,7 @@ def _ages(found: Iterable[tuple[int | None, Decision]], as_of_ms: int) -> AgeCou
 
 
 def _shares(found: Iterable[tuple[str, Decision]]) -> list[tuple[str, Shares]]:
-    """Count by group, as far as anything of the group is stale, in the order of the names."""
+    """Count by group, only groups with stale entities, sorted by name."""
     counts: Counter[tuple[str, Verdict]] = Counter((group, d.verdict) for group, d in found)
     groups = sorted({group for group, verdict in counts if verdict is not Verdict.FRESH})
     return [

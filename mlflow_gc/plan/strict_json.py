@@ -1,4 +1,4 @@
-"""JSON that all readers understand alike: no name twice in an object, no number that some round."""
+"""Unambiguous JSON: no duplicate names in an object, no numbers that some parsers round."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from mlflow_gc.errors import GcError
 from mlflow_gc.invocation import command
 from mlflow_gc.plan.writer import pieces
 
-_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _LARGEST = 2**53 - 1
 _SURELY_PLAIN_DIGITS = 15
 _MOST_DIGITS = 20
 
 
 def parse_json(content: bytes, name: str) -> Any:
-    """Parse JSON and refuse what two readers could understand differently.
+    """Parse JSON and refuse what two parsers could understand differently.
 
-    That is a name twice in one object (some take the first, some the last), and a number that is
-    not whole or beyond 2^53 (many round those, so that two files would have one digest).  The
-    documents of this program have neither, in any version 1.x.
+    That is a duplicate name in one object (some parsers take the first, some the last), and a
+    number that is not whole or beyond 2^53 (many parsers round those, so that two files would have
+    one digest).  The documents of this program have neither, in any version 1.x.
 
     Args:
         content: one document, UTF-8.
-        name: how messages begin, ``The plan plan.json``.
+        name: the document in messages, ``The plan plan.json``.
 
     Raises:
-        GcError: it is no JSON, or ambiguous, or nested more than 250 deep.
+        GcError: It is not JSON, or ambiguous, or nested more than 250 deep.
     """
     hint = "Was it cut off, or edited by hand?"
     if name.startswith("The plan "):
         hint += f" Make a new one: {command('report')}"
     if not content.strip():
         raise GcError(f"{name} is empty.", hint=hint)
-    if content.startswith(_MARKS):
+    if content.startswith(_BYTE_ORDER_MARKS):
         raise GcError(
             f"{name} begins with a byte order mark; it has to be plain UTF-8.",
             hint="On Windows, > of PowerShell writes UTF-16: use -o/--out instead.",
@@ -50,7 +50,7 @@ def parse_json(content: bytes, name: str) -> Any:
     if not (is_rendered(document, content) and has_plain_numbers(content)):
         refuse_ambiguous(content, name)
     try:
-        # The digest is made from what can be written again, which goes less deep than reading.
+        # The digest needs the document to be written again, which supports less nesting.
         orjson.dumps(document)
     except orjson.JSONEncodeError:
         raise GcError(f"{name} is nested too deeply.") from None
@@ -58,7 +58,7 @@ def parse_json(content: bytes, name: str) -> Any:
 
 
 def _is_compact(content: bytes) -> bool:
-    """Tell whether writing what these bytes say gives them again: no name stands there twice."""
+    """Tell whether these bytes equal their compact form; then no name is duplicate."""
     try:
         return orjson.dumps(orjson.loads(content)) == content
     except orjson.JSONEncodeError:
@@ -66,7 +66,7 @@ def _is_compact(content: bytes) -> bool:
 
 
 def is_rendered(document: Any, content: bytes) -> bool:
-    """Tell whether writing what was read gives the same bytes: then no name stood there twice."""
+    """Tell whether rendering a document gives the same bytes; then no name is duplicate."""
     if not isinstance(document, dict):
         return False
     at = 0
@@ -80,10 +80,11 @@ def is_rendered(document: Any, content: bytes) -> bool:
     return at == len(content)
 
 
-# Where a rendered document may hold a number that not all readers keep: behind a name, first in
-# an element of a list on a line of its own, or in a list of more than plain texts.  Texts may look
-# the same, so that a match only means that the line is worth a look.
-_ODD_MEMBER = re.compile(rb'":(?: ?-?[0-9]+(?:[.eE]|(?<=[0-9]{16})))')
+# Where a rendered document may have a number that parsers round: after a name, at the begin of a
+# list element on its own line, or in a list of more than plain texts.  Texts may look the same, so
+# a
+# match only means that the line has to be checked.
+_ODD_PAIR = re.compile(rb'":(?: ?-?[0-9]+(?:[.eE]|(?<=[0-9]{16})))')
 _ODD_LINE = re.compile(rb"\n-?[0-9]")
 _ODD_LIST = re.compile(rb'\[(?!(?:"[^"\\]*",?)*\]|\n)')
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -91,8 +92,8 @@ _NUMBER = re.compile(rb"[-0-9][-+.0-9eE]*")
 
 
 def has_plain_numbers(content: bytes) -> bool:
-    """Tell quickly that a rendered document has only numbers of one meaning; False means maybe."""
-    for odd in (_ODD_MEMBER, _ODD_LINE, _ODD_LIST):
+    """Tell quickly that a rendered document has only exact numbers; False means unknown."""
+    for odd in (_ODD_PAIR, _ODD_LINE, _ODD_LIST):
         found = odd.search(content)
         while found:
             begin = content.rfind(b"\n", 0, found.end()) + 1
@@ -106,16 +107,15 @@ def has_plain_numbers(content: bytes) -> bool:
 
 
 def refuse_ambiguous(content: bytes, name: str, *, numbers: bool = True) -> None:
-    """Refuse JSON that two readers could understand differently, see :func:`parse_json`.
+    """Refuse ambiguous JSON, see :func:`parse_json`.
 
     Args:
         content: valid JSON.
-        name: how messages begin.
-        numbers: refuse all numbers that not every reader keeps as they are; else only those that
-            not even ours does.
+        name: the document in messages.
+        numbers: refuse all numbers that some parsers round; else only those that Python rounds.
 
     Raises:
-        GcError: it is ambiguous.
+        GcError: It is ambiguous.
     """
     if not numbers and _is_compact(content):
         return
@@ -129,7 +129,7 @@ def refuse_ambiguous(content: bytes, name: str, *, numbers: bool = True) -> None
     allowed = range(-_LARGEST, _LARGEST + 1) if numbers else range(-(2**63), 2**64)
 
     def whole(text: str) -> None:
-        # The length first: Python takes its time for a number of a million digits.
+        # The length first: Python is slow for a number of a million digits.
         if len(text) > _MOST_DIGITS or int(text) not in allowed or (numbers and text == "-0"):
             refuse(text)
 

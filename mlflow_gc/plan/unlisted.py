@@ -1,8 +1,7 @@
-"""What a plan tells about something that it does not list.
+"""What can be concluded about an entity that a plan does not list.
 
-A plan names what is stale.  What it does not name is fresh, or in the trash, or does not exist; which
-of these can be told only now and then, from what the plan says about the rest.  Nothing here
-guesses.
+A plan lists stale entities.  Others are fresh, or in the trash, or do not exist; only sometimes the
+rest of the plan tells which.  Nothing here guesses.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from typing import Any
 from mlflow_gc.plan.document import Plan
 
 GONE = "gone"
-"""It is certain that it is not there, or in the trash."""
+"""It certainly does not exist, or is in the trash."""
 IN_USE = "in_use"
-"""It is certain that it is there, and why it is not stale."""
+"""It certainly exists and is not stale."""
 UNKNOWN = "unknown"
-"""Not stale, or not there: this plan does not tell."""
+"""Not stale, or does not exist: the plan does not tell which."""
 
 
 class Unlisted:
-    """Answers from one plan.
+    """Conclusions from one plan.
 
     Args:
-        plan: keeps to its schema.
+        plan: a valid plan.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -33,13 +32,14 @@ class Unlisted:
         by_experiment = statistics["by_experiment"] if statistics else []
         by_model = statistics["by_model"] if statistics else []
         self._complete: bool = plan["complete"]
-        # How many active runs, or versions, are not stale.  An experiment or model in which nothing
-        # is stale is not among them.
+        # The numbers of fresh runs and versions.  Only experiments and models with stale entities
+        # are
+        # included.
         self._experiments = {e["experiment_id"]: e for e in by_experiment}
         self._fresh_runs = {i: e["fresh"] for i, e in self._experiments.items()}
         self._fresh_versions = {m["name"]: m["fresh"] for m in by_model}
         for entry in plan["experiments"]:
-            # An experiment goes only when all of its runs do, so that all are listed.
+            # An experiment is deleted only with all of its runs, so all are listed.
             self._fresh_runs[entry["experiment_id"]] = 0
         empty = chain(plan["registered_models"], plan["protected"]["registered_models"])
         self._empty_models = {entry["name"] for entry in empty}
@@ -47,16 +47,16 @@ class Unlisted:
         self._models = {entry["name"] for entry in versions} | set(self._fresh_versions)
 
     def of(self, kind: str, entity: Mapping[str, Any]) -> tuple[str, str]:
-        """Return what is certain about something that the plan does not list, and in words.
+        """Return what is certain about an entity that the plan does not list, as code and text.
 
         Args:
-            kind: a list of a plan, such as ``runs``.
+            kind: a field of a plan, such as ``runs``.
             entity: its entry in another plan.
         """
         if not self._complete:
             return UNKNOWN, "the scan did not see everything"
         if kind == "runs":
-            # A run stays in its experiment for life, and all active ones of it are known.
+            # A run never changes its experiment, and all active runs of the experiment are known.
             if self._fresh_runs.get(entity["experiment_id"]) == 0:
                 return GONE, "gone, or in the trash"
         elif kind == "model_versions":
@@ -67,7 +67,7 @@ class Unlisted:
                 return GONE, "gone"
         elif kind == "experiments":
             here = self._experiments.get(entity["experiment_id"])
-            # Under another name it may be another one, see plan/diff.py.
+            # With another name it may be another experiment, see plan/diff.py.
             if here and here["fresh"] and here["name"] == entity["name"]:
                 return IN_USE, f"{here['fresh']:,} of its runs are not stale"
         elif entity["name"] in self._models:

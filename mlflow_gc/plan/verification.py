@@ -1,4 +1,4 @@
-"""May this plan be trusted, and may it be applied?  Everything that can be told offline."""
+"""Offline checks of a plan: is it genuine and consistent, and may it be applied?"""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _BLOCKING = {
     PARTIAL_VIEW: "the account may not see everything",
     SCAN_TOO_LONG: "the scan took too long",
 }
-"""What makes a scan incomplete, by the code of its diagnostic."""
+"""Diagnostic codes of an incomplete scan, with the clause for people."""
 
 
 def guard_hint(*, for_others: bool = False) -> str:
-    """Return what to do about a guard that is exceeded; see :func:`mlflow_gc.invocation.command`."""
+    """Return the advice on an exceeded guard; see :func:`mlflow_gc.invocation.command`."""
     return (
         "Review what is deleted. If all of it should be, raise that guard in the policy file and "
         f"make a new plan: {command('report', for_others=for_others)}"
@@ -40,10 +40,10 @@ def guard_hint(*, for_others: bool = False) -> str:
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan that is well formed; its digest is not looked at (see :func:`edited`).
+    """Read a well-formed plan; its digest is not checked (see :func:`edited`).
 
     Raises:
-        GcError: no such file, no JSON, no plan, or not what the schema says.
+        GcError: The file is missing, not JSON, not a plan, or violates the schema.
         Refused: a format version this program does not know.
     """
     document = read_plan(path)
@@ -58,10 +58,10 @@ def load_plan(path: Path) -> Plan:
 
 
 def check_format(document: Any, path: Path, format_name: str, version: str, what: str) -> None:
-    """Refuse a document of another format or of a major version that is not ours.
+    """Refuse a document of another format or major version.
 
     Raises:
-        GcError: it is something else.
+        GcError: It is another document.
         Refused: a newer major version.
     """
     if not isinstance(document, dict) or document.get("format") != format_name:
@@ -76,7 +76,7 @@ def check_format(document: Any, path: Path, format_name: str, version: str, what
 
 
 def edited(plan: Plan) -> str | None:
-    """Return a sentence when the plan is not the one that its ``plan_id`` names, or None."""
+    """Return a sentence if the ``plan_id`` of a plan does not match its content, or None."""
     actual = plan_id(plan)
     if actual == plan["plan_id"]:
         return None
@@ -84,7 +84,7 @@ def edited(plan: Plan) -> str | None:
 
 
 def inconsistencies(plan: Plan) -> list[str]:
-    """Return what a plan says that cannot all be true, one sentence each."""
+    """Return contradictions in a plan, one sentence each."""
     found: list[str] = []
     irreversible = 0
     for kind in KINDS:
@@ -98,8 +98,10 @@ def inconsistencies(plan: Plan) -> list[str]:
         count, listed = counts_of(plan, kind)["delete"], len(deletions_of(plan, kind))
         if count != listed:
             found.append(f"summary/{kind}: says {count} to delete, the list has {listed}.")
-        kept = {KINDS[kind].id_of(entity) for entity in protected_of(plan, kind)}
-        found += [f"{kind}: {both} is deleted and protected." for both in sorted(kept & ids)]
+        protected_ids = {KINDS[kind].id_of(entity) for entity in protected_of(plan, kind)}
+        found += [
+            f"{kind}: {both} is deleted and protected." for both in sorted(protected_ids & ids)
+        ]
     if irreversible != plan["summary"]["irreversible"]:
         found.append(
             f"summary/irreversible: says {plan['summary']['irreversible']}, "
@@ -107,7 +109,7 @@ def inconsistencies(plan: Plan) -> list[str]:
         )
     try:
         policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
-    except (UsageProblem, ValueError) as error:  # in a policy file a slip, here the plan is wrong
+    except (UsageProblem, ValueError) as error:  # a usage error only in a policy file
         return [*found, f"policy: {error}"]
     if plan["policy"]["cutoff"] != time_or_none(policy.cutoff_ms):
         found.append("policy/cutoff: is not as_of minus the default TTL.")
@@ -121,13 +123,13 @@ def inconsistencies(plan: Plan) -> list[str]:
 
 
 def unknown_expectations(plan: Plan) -> list[str]:
-    """Return preconditions, guards and rules that this program does not know how to check."""
+    """Return preconditions, guards and rules that this version cannot check."""
     guards: Mapping[str, Any] = {**plan["policy"]["guards"]}
     limits = {f"guards: {key!r}" for key in set(guards) - {"max_deletions", "max_share_percent"}}
     for name, known in (("max_deletions", COUNTED), ("max_share_percent", COUNTED | GROUPS.keys())):
         limits |= {f"guards: {name} {key!r}" for key in set(guards[name]) - known}
     for rule in (plan["policy"]["default"], *plan["policy"]["rules"]):
-        # What it cannot write again it has not understood.
+        # What cannot be written again was not understood.
         if Rule.from_document(rule).to_document() != rule:
             limits.add(f"rule {rule['name']!r}")
     return sorted(limits) + [
@@ -141,47 +143,48 @@ def unknown_expectations(plan: Plan) -> list[str]:
 
 @dataclass(frozen=True)
 class Applicability:
-    """May a plan be applied now, as far as its file and the clock tell, and why not.
+    """Whether a plan may be applied now, by its file and the clock, and why not.
 
-    Every view renders this, and prune refuses by it: they cannot disagree.
+    All views and ``prune`` use it, so they cannot disagree.
 
     Attributes:
-        obstacles: why not, a clause each (``it was edited``); empty when it may be applied.
-        details: the sentences behind that, of the scan, the guards or the file.
-        advice: what to do next; empty when it may be applied.
-        is_genuine: its ``plan_id`` names its content; if not, nobody approved what the file says.
+        reasons: why not, a clause each (``it was edited``); empty if it may be applied.
+        details: sentences with the findings of the scan, the guards or the file.
+        advice: what to do next; empty if it may be applied.
+        is_genuine: whether its ``plan_id`` matches its content; if not, nobody approved the
+            content.
     """
 
-    obstacles: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
     advice: str = ""
     is_genuine: bool = True
 
     @property
     def may_be_applied(self) -> bool:
-        """Tell whether prune would take the plan."""
-        return not self.obstacles
+        """Tell whether ``prune`` would accept the plan."""
+        return not self.reasons
 
     @property
     def why(self) -> str:
         """Return why it cannot be applied, as one clause."""
-        *first, last = self.obstacles
+        *first, last = self.reasons
         return f"{', '.join(first)} and {last}" if first else last
 
 
-def _renew(*, for_others: bool = False) -> str:
+def _advise_new_report(*, for_others: bool = False) -> str:
     return f"Make and review a new plan: {command('report', for_others=for_others)}"
 
 
-def distrust(plan: Plan, *, for_others: bool = False) -> list[Applicability]:
-    """Return why a file is not what a report wrote, or cannot be understood; empty if it is fine.
+def file_problems(plan: Plan, *, for_others: bool = False) -> list[Applicability]:
+    """Return why a file was not written by a report, or is not understood; empty if fine.
 
     Args:
-        plan: keeps to its schema; all of it is read, which takes a second for half a million runs.
+        plan: a valid plan; reading all of it takes a second for half a million runs.
         for_others: the advice is for people on other machines.
     """
     found = []
-    new = _renew(for_others=for_others)
+    new = _advise_new_report(for_others=for_others)
     if message := edited(plan):
         advice = f"Only reviewed plans are applied as they are. {new}"
         found.append(Applicability(("it was edited",), (message,), advice, is_genuine=False))
@@ -201,75 +204,74 @@ def distrust(plan: Plan, *, for_others: bool = False) -> list[Applicability]:
 
 
 def applicability(
-    plan: Plan, doubts: Sequence[Applicability] = (), *, for_others: bool = False
+    plan: Plan, problems: Sequence[Applicability] = (), *, for_others: bool = False
 ) -> Applicability:
     """Return whether a plan may be applied now.
 
     Args:
         plan: the document.
-        doubts: what :func:`distrust` found; nothing of a plan that was made a moment ago.
+        problems: the result of :func:`file_problems`; empty for a plan that was just made.
         for_others: the advice is for people on other machines.
     """
-    if doubts:
+    if problems:
         return Applicability(
-            tuple(clause for doubt in doubts for clause in doubt.obstacles),
-            tuple(sentence for doubt in doubts for sentence in doubt.details),
-            doubts[0].advice,
-            is_genuine=all(doubt.is_genuine for doubt in doubts),
+            tuple(clause for problem in problems for clause in problem.reasons),
+            tuple(sentence for problem in problems for sentence in problem.details),
+            problems[0].advice,
+            is_genuine=all(problem.is_genuine for problem in problems),
         )
     codes = {diagnostic["code"] for diagnostic in plan["diagnostics"]}
     now = now_ms()
-    obstacles = []
-    new = advice = _renew(for_others=for_others)
-    # Of a day that no calendar has nobody knows when it is: it is over, and not yet here.
+    reasons = []
+    new = advice = _advise_new_report(for_others=for_others)
+    # A date that does not exist is treated as expired, and as not yet reached.
     if plan["expires_at"] is not None and _moment(plan["expires_at"], otherwise=now) <= now:
-        obstacles.append(f"it expired at {plan['expires_at']}")
+        reasons.append(f"it expired at {plan['expires_at']}")
     if GUARD in codes:
-        obstacles.insert(0, "a guard is exceeded")
+        reasons.insert(0, "a guard is exceeded")
         advice = guard_hint(for_others=for_others)
     if _moment(plan["as_of"], otherwise=now + 1) > now or (
         FORECAST in codes and not plan["applyable"]
     ):
-        obstacles.insert(0, f"it is a forecast as of {plan['as_of']}")
+        reasons.insert(0, f"it is a forecast as of {plan['as_of']}")
         advice = "Make a plan without --as-of. If you did, compare the clocks of the machines."
     if not plan["applyable"] and not plan["complete"]:
         accepted = {PARTIAL_VIEW} if plan["policy"].get("accept_partial_view") else set()
         blocking = [clause for code, clause in _BLOCKING.items() if code in codes - accepted]
-        if blocking or not (obstacles or CLOCK_SKEW in codes):
-            obstacles = [*(blocking or ["the scan is incomplete"]), *obstacles]
-            advice = f"{_remedy(codes - accepted)} {new}"
-    if not plan["applyable"] and not obstacles:
-        # Of small differences of the clocks there is a diagnostic, too: only where nothing else
-        # explains it was it this one.
+        if blocking or not (reasons or CLOCK_SKEW in codes):
+            reasons = [*(blocking or ["the scan is incomplete"]), *reasons]
+            advice = f"{_advise_on_scan(codes - accepted)} {new}"
+    if not plan["applyable"] and not reasons:
+        # A small clock skew has the same diagnostic: it is the cause only if nothing else is.
         skewed = CLOCK_SKEW in codes and not plan["complete"]
-        obstacles = ["the clock skew is too large" if skewed else "it says so itself"]
+        reasons = ["the clock skew is too large" if skewed else "it says so itself"]
         advice = "Set the clock of one of the machines." if skewed else new
-    if not obstacles:
+    if not reasons:
         return Applicability()
-    said = [(diagnostic["code"], diagnostic["message"]) for diagnostic in plan["diagnostics"]]
+    findings = [(diagnostic["code"], diagnostic["message"]) for diagnostic in plan["diagnostics"]]
     known = {*_BLOCKING, CLOCK_SKEW, FORECAST, GUARD}
-    # A newer version may block for reasons that this one does not know.
+    # A newer version may have unknown reasons.
     is_explained = codes & known or plan["applyable"]
-    details = tuple(message for code, message in said if code in known or not is_explained)
-    return Applicability(tuple(obstacles), details, advice)
+    details = tuple(message for code, message in findings if code in known or not is_explained)
+    return Applicability(tuple(reasons), details, advice)
 
 
-def _remedy(codes: set[str]) -> str:
-    """Return what helps against an incomplete scan, by the codes of its diagnostics."""
-    words = []
+def _advise_on_scan(codes: set[str]) -> str:
+    """Return the advice on an incomplete scan, by the codes of its diagnostics."""
+    sentences = []
     if PARTIAL_VIEW in codes:
-        words.append(
+        sentences.append(
             "Use the account of an administrator of the server; or accept, at your own risk, that "
             "only what this account sees protects: --accept-partial-view."
         )
     if SCAN_TOO_LONG in codes:
-        words.append(
+        sentences.append(
             "Raise max_scan_duration in the policy file, or read the server's database "
             "(--backend-store-uri)."
         )
-    if not words or INCOMPLETE_SCAN in codes:
-        words.append("Fix the cause first.")
-    return " ".join(words)
+    if not sentences or INCOMPLETE_SCAN in codes:
+        sentences.append("Fix the cause first.")
+    return " ".join(sentences)
 
 
 def _moment(text: str, *, otherwise: int) -> int:
@@ -280,34 +282,34 @@ def _moment(text: str, *, otherwise: int) -> int:
 
 
 def verify(plan: Plan, path: Path) -> None:
-    """Refuse a plan that was edited, contradicts itself, or cannot be understood.
+    """Refuse a plan that was edited, is contradictory, or is not understood.
 
     Raises:
-        Refused: with what is wrong.
+        Refused: With the problems.
     """
-    if doubts := distrust(plan):
-        _refuse(applicability(plan, doubts), path)
+    if problems := file_problems(plan):
+        _refuse(applicability(plan, problems), path)
 
 
 def is_only_a_forecast(plan: Plan) -> bool:
-    """Tell whether nothing but a moment in the future keeps a plan from being applied."""
+    """Tell whether a plan cannot be applied only because ``as_of`` lies in the future."""
     codes = {diagnostic["code"] for diagnostic in plan["diagnostics"]}
-    doubts = codes & {*_BLOCKING, CLOCK_SKEW}
+    problems = codes & {*_BLOCKING, CLOCK_SKEW}
     if plan["policy"].get("accept_partial_view"):
-        doubts.discard(PARTIAL_VIEW)
-    return FORECAST in codes and GUARD not in codes and (plan["complete"] or not doubts)
+        problems.discard(PARTIAL_VIEW)
+    return FORECAST in codes and GUARD not in codes and (plan["complete"] or not problems)
 
 
 def verify_applyable(plan: Plan, path: Path) -> None:
     """Refuse a plan that must not be applied now: incomplete, a forecast, or expired.
 
     Raises:
-        Refused: with the reason and what to do.
+        Refused: With the reason and advice.
     """
     state = applicability(plan)
     if not state.may_be_applied:
         _refuse(state, path)
-    # Not only at the first tag or keep rule that asks for it, amid the deletions.
+    # Check now, not at the first tag or keep rule during the deletions.
     _ = Policy.from_document(plan["policy"], as_of=plan["as_of"]).zone
 
 

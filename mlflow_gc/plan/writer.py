@@ -1,4 +1,4 @@
-"""Writing a plan: one entity per line, the file whole or not at all."""
+"""Writing a plan: one entity per line, atomically."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _BEGINNING = 4096
 
 
 def render(plan: Mapping[str, Any]) -> bytes:
-    """Return the plan as its file holds it: UTF-8, LF, one entity per line, fixed order."""
+    """Return the plan as the bytes of a file: UTF-8, LF, one entity per line, fixed order."""
     return b"".join(pieces(plan))
 
 
 def pieces(plan: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
-    """Yield what :func:`render` returns piece by piece; without copying what is long."""
+    """Yield the result of :func:`render` in pieces, without copying long ones."""
     yield b"{\n"
     yield from _members(plan)
     yield b"}\n"
 
 
-def _members(holder: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
-    last = next(reversed([*holder]), None)
-    for key, value in holder.items():
+def _members(container: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
+    last = next(reversed([*container]), None)
+    for key, value in container.items():
         end = b"\n" if key == last else b",\n"
         if key in KINDS and isinstance(value, (list, Entries)):
             yield from _entity_lines(key, value, end)
@@ -61,18 +61,18 @@ def _entity_lines(
 
 
 def write(content: Iterable[bytes | memoryview], path: Path, *, is_private: bool = True) -> None:
-    """Write a file whole: to a temporary one beside it, then rename.
+    """Write a file atomically: to a temporary file next to it, then rename.
 
-    One that exists keeps its mode.  What a symbolic link names is replaced, not the link.
+    An existing file keeps its mode.  The target of a symbolic link is replaced, not the link.
 
     Args:
-        content: its pieces.
+        content: the pieces of the file.
         path: the file.
-        is_private: a new one can be read by its owner only, whatever the umask: plans name people
+        is_private: a new file is readable only by its owner, whatever the umask: plans name people
             and models.
 
     Raises:
-        GcError: the place is not writable or the disk is full; what was there is untouched.
+        GcError: The path is not writable or the disk is full; an existing file is unchanged.
     """
     # A device or pipe (/dev/stdout, process substitution) cannot be renamed over.
     in_place = path.exists() and not path.is_file()
@@ -105,16 +105,16 @@ def write(content: Iterable[bytes | memoryview], path: Path, *, is_private: bool
             temporary.unlink(missing_ok=True)
 
 
-def refuse_overwriting(path: Path, marks: Collection[str], what: str) -> None:
-    """Refuse to write over a file that holds something else: a policy, or what an undo depends on.
+def refuse_overwriting(path: Path, signatures: Collection[str], what: str) -> None:
+    """Refuse to overwrite a file with other content, such as a policy or a journal.
 
     Args:
-        path: where something is going to be written; ``-`` and what is no file hold nothing.
-        marks: texts of which one stands early in what may be replaced: a format, a schema's id.
-        what: what may be replaced, for messages.
+        path: the file to write; ``-`` and devices are accepted.
+        signatures: one of these texts is at the beginning of a file that may be replaced.
+        what: the kind of file that may be replaced, for messages.
 
     Raises:
-        GcError: it holds something else, or cannot be read.
+        GcError: It has other content, or cannot be read.
     """
     if str(path) == "-" or not path.is_file():
         return
@@ -123,7 +123,9 @@ def refuse_overwriting(path: Path, marks: Collection[str], what: str) -> None:
             beginning = file.read(_BEGINNING)
     except OSError as error:
         raise GcError(f"The file {path} cannot be read: {error.strerror or error}.") from error
-    if beginning.strip() and not any(f'"{mark}"'.encode() in beginning for mark in marks):
+    if beginning.strip() and not any(
+        f'"{signature}"'.encode() in beginning for signature in signatures
+    ):
         raise GcError(
             f"The file {path} exists and is not {what}; it is not overwritten.",
             hint="Nothing was changed. Name another file.",

@@ -1,1 +1,1 @@
-"""The policy file: read, checked, tested."""
+"""Loading, checking and testing policy files."""

@@ -1,7 +1,7 @@
-"""What a policy file says without any effect: well formed, and certainly not meant.
+"""Warnings about settings of a policy file that have no effect.
 
-Only what can be told from the file alone.  A rule that is about nothing on a server is another
-matter (``unused_rule`` in the plan).
+They depend on the file alone.  Rules that match nothing on a server are a diagnostic of the plan
+(``unused_rule``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlflow_gc.retention.rules import (
 )
 
 _FAILED = {"FAILED", "KILLED"}
-# Where two keys do the same, the later one is the clearer one to leave in a file.
+# If two keys have the same effect, the later one is the clearer one.
 _KEYS = (
     *("statuses", "failed_ttl", "ttl", "zombies"),
     *("experiments", "empty_experiments", "empty_models"),
@@ -34,10 +34,10 @@ Json = Mapping[str, Any]
 
 
 def warnings(document: Json) -> Iterator[str]:
-    """Yield what a checked document says without any effect, one sentence each."""
-    said_defaults = document.get("defaults") or {}
-    said = list(document.get("rules") or ())
-    default, rules = _resolved(said_defaults, said)
+    """Yield settings of a checked document without effect, one sentence each."""
+    given_defaults = document.get("defaults") or {}
+    given_rules = list(document.get("rules") or ())
+    default, rules = _resolved(given_defaults, given_rules)
     min_age_ms = parse_duration(document["min_age"]) if "min_age" in document else 0
     floors = document.get("keep_last") or {}
     may_shorten = (document.get("owners") or {}).get("may_shorten", True)
@@ -45,47 +45,49 @@ def warnings(document: Json) -> Iterator[str]:
     def ages(about: Sequence[tuple[Json, Rule]]) -> list[tuple[int | None, bool]]:
         return [
             age
-            for words, rule in about
-            for age in _ages(rule, {*said_defaults, *words}, may_shorten=may_shorten)
+            for given, rule in about
+            for age in _ages(rule, {*given_defaults, *given}, may_shorten=may_shorten)
         ]
 
-    for number, (words, rule) in enumerate(zip(said, rules, strict=True)):
+    for number, (given, rule) in enumerate(zip(given_rules, rules, strict=True)):
         where = f"rule {rule.name!r}"
         shadow = next((r for r in rules[:number] if r.match.covers(rule.match)), None)
         if shadow:
             yield f"{where} never matches: {shadow.name!r} before it matches all that it could"
-        elif rule is rules[-1] and words.keys() <= {"name", "match"} and default.keep.is_empty:
-            # With a keep it would make a group of its own out of what it matches.
+        elif rule is rules[-1] and given.keys() <= {"name", "match"} and default.keep.is_empty:
+            # With keep rules it would form a group of its own.
             yield f"{where} sets nothing, and no rule follows it"
         yield from _contradicting(where, rule.match)
-        if idle := _idle_keys(words, rule, default):
+        if idle := _idle_keys(given, rule, default):
             yield f"{where}: {', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect on what the rule applies to"
-        yield from _too_short(where, words, min_age_ms)
-        yield from _emptied(where, words, rule)
-        if "keep" in words:
+        yield from _too_short(where, given, min_age_ms)
+        yield from _emptied(where, given, rule)
+        if "keep" in given:
             until_here = rules[: number + 1]
-            own = ages([(words, rule)])
+            own = ages([(given, rule)])
             yield from _idle_keeps(where, rule, until_here, floors, own, min_age_ms)
-    for key in _idle_defaults(said_defaults, said):
+    for key in _idle_defaults(given_defaults, given_rules):
         yield f"defaults: {key} has no effect beside the statuses and ages there"
-    yield from _too_short("defaults", said_defaults, min_age_ms)
-    yield from _emptied("defaults", said_defaults, default)
-    if "keep" in said_defaults:
-        # They keep for the rules that have none of their own, too.
-        heirs = [
-            (words, rule) for words, rule in zip(said, rules, strict=True) if "keep" not in words
+    yield from _too_short("defaults", given_defaults, min_age_ms)
+    yield from _emptied("defaults", given_defaults, default)
+    if "keep" in given_defaults:
+        # They also apply to the rules without keep rules.
+        inheriting = [
+            (given, rule)
+            for given, rule in zip(given_rules, rules, strict=True)
+            if "keep" not in given
         ]
-        all_ages = ages([(said_defaults, default), *heirs])
+        all_ages = ages([(given_defaults, default), *inheriting])
         yield from _idle_keeps("defaults", default, [*rules, default], floors, all_ages, min_age_ms)
     yield from _idle_owners(document.get("owners") or {})
     yield from _idle_floors(floors)
     yield from _idle_guards(document.get("guards") or {}, [*rules, default])
 
 
-def _resolved(said_defaults: Json, said: Sequence[Json]) -> tuple[Rule, list[Rule]]:
-    """Return the defaults as a rule, and the rules with what they inherit from it."""
-    default = resolve_rule({"name": "default", **said_defaults}, Rule.of_days(30))
-    return default, [resolve_rule(each, default) for each in said]
+def _resolved(given_defaults: Json, given_rules: Sequence[Json]) -> tuple[Rule, list[Rule]]:
+    """Return the defaults as a rule, and the rules with inherited values."""
+    default = resolve_rule({"name": "default", **given_defaults}, Rule.of_days(30))
+    return default, [resolve_rule(each, default) for each in given_rules]
 
 
 def _contradicting(where: str, match: Selector) -> Iterator[str]:
@@ -98,29 +100,29 @@ def _contradicting(where: str, match: Selector) -> Iterator[str]:
             yield f"{where} never matches: {name}_regex does not find {name}: {glob!r}"
 
 
-def _too_short(where: str, said: Json, min_age_ms: int) -> Iterator[str]:
-    """Yield ages that ``min_age`` comes before."""
+def _too_short(where: str, given: Json, min_age_ms: int) -> Iterator[str]:
+    """Yield ages that are shorter than ``min_age``."""
     for key in ("ttl", *AGES):
-        text = said.get(key, NEVER)
+        text = given.get(key, NEVER)
         if text not in {NEVER, OFF} and parse_duration(text) < min_age_ms:
             floor = format_duration(min_age_ms)
             yield f"{where}: {key}: {text} is shorter than min_age: {floor}, which counts"
 
 
-def _emptied(where: str, said: Json, rule: Rule) -> Iterator[str]:
-    """Yield an age of experiments that that of empty ones comes before, once their runs went."""
+def _emptied(where: str, given: Json, rule: Rule) -> Iterator[str]:
+    """Yield an age of experiments that is overridden once their runs are deleted."""
     own, empty = rule.experiments_ms, rule.empty_ms
-    if not {"experiments", "empty_experiments"} <= said.keys() or empty is None:
+    if not {"experiments", "empty_experiments"} <= given.keys() or empty is None:
         return
     if own is None or own > empty:
         yield (
-            f"{where}: experiments: {said['experiments']} keeps an experiment only until its runs "
-            f"are deleted, then empty_experiments: {said['empty_experiments']} counts"
+            f"{where}: experiments: {given['experiments']} keeps an experiment only until its runs "
+            f"are deleted, then empty_experiments: {given['empty_experiments']} counts"
         )
 
 
 def _idle_owners(owners: Json) -> Iterator[str]:
-    """Yield what has no effect because no tag may shorten an age."""
+    """Yield owner settings without effect because no tag may shorten an age."""
     if not owners.get("may_shorten", True):
         for key in ("may_shorten_irreversible", "shortest_ttl"):
             if owners.get(key):
@@ -128,62 +130,68 @@ def _idle_owners(owners: Json) -> Iterator[str]:
 
 
 def _statuses(match: Selector) -> set[str]:
-    """Return the statuses of the runs that a selector can be about."""
+    """Return the statuses of the runs that a selector can match."""
     if match.is_of_models:
         return set()
     return {*(match.status or (*TERMINAL_STATUSES, *UNFINISHED_STATUSES))}
 
 
-def _acts(said: Json, rule: Rule, default: Rule) -> dict[str, bool]:
-    """Return, for each key that a rule may have, whether it could do something there."""
+def _acts(given: Json, rule: Rule, default: Rule) -> dict[str, bool]:
+    """Return, for each key of a rule, whether it can have an effect."""
     match = rule.match
     of_runs = _statuses(match)
-    may_go = of_runs & {*rule.statuses}
-    may_be_zombies = bool(of_runs & {*UNFINISHED_STATUSES})
+    deletable = of_runs & {*rule.statuses}
+    may_be_abandoned = bool(of_runs & {*UNFINISHED_STATUSES})
     of_experiments = not match.is_of_models and not match.is_of_runs
     of_models = not match.is_of_experiments
-    failed = bool(may_go & _FAILED)
+    failed = bool(deletable & _FAILED)
     return {
-        "ttl": "FINISHED" in may_go
-        or (of_experiments and not {"experiments", "empty_experiments"} <= said.keys())
+        "ttl": "FINISHED" in deletable
+        or (of_experiments and not {"experiments", "empty_experiments"} <= given.keys())
         or of_models
-        or (failed and "failed_ttl" not in said)
-        # "never" takes away what the defaults allow.
-        or (may_be_zombies and rule.zombies_ms != default.zombies_ms and "zombies" not in said),
+        or (failed and "failed_ttl" not in given)
+        # "never" disables what the defaults allow.
+        or (
+            may_be_abandoned
+            and rule.abandoned_ms != default.abandoned_ms
+            and "zombies" not in given
+        ),
         "failed_ttl": failed,
         "statuses": ("FINISHED" in of_runs and rule.ttl_ms is not None)
         or (bool(of_runs & _FAILED) and rule.failed_ttl_ms is not None),
-        "zombies": may_be_zombies,
+        "zombies": may_be_abandoned,
         "experiments": of_experiments,
         "empty_experiments": of_experiments,
         "empty_models": of_models,
     }
 
 
-def _idle_keys(said: Json, rule: Rule, default: Rule) -> list[str]:
-    """Return the keys of a rule that set something for what it can never be about.
+def _idle_keys(given: Json, rule: Rule, default: Rule) -> list[str]:
+    """Return the keys of a rule that concern entities it can never match.
 
-    All of them can be taken away together: of two that do the same, one does something.
+    All of them can be removed together: of two keys with the same effect only one is returned.
     """
     idle: list[str] = []
-    left = dict(said)
+    left = dict(given)
     for key in _KEYS:
         if key in left and not _acts(left, resolve_rule(left, default), default)[key]:
             idle.append(key)
             del left[key]
-    if rule.match.is_of_models and rule.keep.best and "keep" in said:
+    if rule.match.is_of_models and rule.keep.best and "keep" in given:
         idle.append("keep.best")
     return idle
 
 
-def _idle_defaults(said_defaults: Json, said: Sequence[Json]) -> Iterator[str]:
-    """Yield the keys of the defaults that set something neither there nor for a rule, in the same way."""
-    left = dict(said_defaults)
+def _idle_defaults(given_defaults: Json, given_rules: Sequence[Json]) -> Iterator[str]:
+    """Yield the keys of the defaults that affect neither the defaults nor any rule."""
+    left = dict(given_defaults)
     for key, overruled_by in (("statuses", {"statuses"}), ("failed_ttl", {"failed_ttl", "ttl"})):
-        default, rules = _resolved(left, said)
-        heirs = [(w, r) for w, r in zip(said, rules, strict=True) if not overruled_by & w.keys()]
+        default, rules = _resolved(left, given_rules)
+        inheriting = [
+            (w, r) for w, r in zip(given_rules, rules, strict=True) if not overruled_by & w.keys()
+        ]
         if key in left and not any(
-            _acts(words, rule, default)[key] for words, rule in [(left, default), *heirs]
+            _acts(given, rule, default)[key] for given, rule in [(left, default), *inheriting]
         ):
             yield key
             del left[key]
@@ -197,19 +205,18 @@ def _idle_keeps(
     ages: Sequence[tuple[int | None, bool]],
     min_age_ms: int,
 ) -> Iterator[str]:
-    """Yield keep rules that keep nothing that would not stay without them.
+    """Yield keep rules whose winners would be retained without them.
 
     Args:
         where: for people.
-        rule: with all that it inherits.
-        until_here: the rules up to this one, which is the last of them.
+        rule: with inherited values.
+        until_here: the rules up to and including this one.
         floors: ``keep_last`` of the policy.
-        ages: at which what they are about can go, ms, and whether the file tells that; others may
-            come from elsewhere.
+        ages: from which matching entities can be deleted, ms, and whether the file alone sets them.
         min_age_ms: ``min_age`` of the policy.
     """
     keep = rule.keep
-    yield from _swallowed(where, keep)
+    yield from _redundant(where, keep)
     if all(is_known and ms is None for ms, is_known in ages):
         yield f"{where}: never deletes anything, so its keep rules have no effect"
         return
@@ -225,9 +232,9 @@ def _idle_keeps(
 def _below_floors(
     where: str, rule: Rule, until_here: Sequence[Rule], floors: Mapping[str, int]
 ) -> Iterator[str]:
-    """Yield keep rules that keep no more than floors do; arguments of :func:`_idle_keeps`."""
+    """Yield keep rules that keep no more than ``keep_last``; arguments of :func:`_idle_keeps`."""
     if any(each.match.is_of_runs or each.match.tags for each in until_here):
-        # A floor is of a whole experiment or model, these are of what the rule is about.
+        # ``keep_last`` counts in a whole experiment or model, a rule in what it matches.
         return
     keep, match = rule.keep, rule.match
     runs, versions = floors.get("runs", 0), floors.get("model_versions", 0)
@@ -247,39 +254,39 @@ def _below_floors(
 
 
 def _ages(rule: Rule, known: set[str], *, may_shorten: bool) -> Iterator[tuple[int | None, bool]]:
-    """Yield the ages at which what a rule is about can go, and whether the file tells them.
+    """Yield the ages from which a rule deletes, and whether the file alone sets them.
 
     Args:
-        rule: with all that it inherits.
+        rule: with inherited values.
         known: the keys that the file sets for it.
-        may_shorten: whether a tag may ask for less; it cannot where the rule says never.
+        may_shorten: whether a tag may shorten an age; never is final.
     """
     of_runs = _statuses(rule.match)
-    may_go = of_runs & {*rule.statuses}
-    if "FINISHED" in may_go or not rule.match.is_of_experiments:
+    deletable = of_runs & {*rule.statuses}
+    if "FINISHED" in deletable or not rule.match.is_of_experiments:
         yield rule.ttl_ms, "ttl" in known and (rule.ttl_ms is None or not may_shorten)
-    if may_go & _FAILED:
-        is_said = bool({"ttl", "failed_ttl"} & known)
-        yield rule.failed_ttl_ms, is_said and (rule.failed_ttl_ms is None or not may_shorten)
+    if deletable & _FAILED:
+        is_given = bool({"ttl", "failed_ttl"} & known)
+        yield rule.failed_ttl_ms, is_given and (rule.failed_ttl_ms is None or not may_shorten)
     if of_runs & {*UNFINISHED_STATUSES}:
-        yield rule.zombies_ms, True
+        yield rule.abandoned_ms, True
 
 
-def _swallowed(where: str, keep: Keep) -> Iterator[str]:
-    """Yield keep rules that another one of the same rule swallows."""
-    told = keep.to_document()
-    if keep.last == ALL and len(told) > 1:
+def _redundant(where: str, keep: Keep) -> Iterator[str]:
+    """Yield keep rules that another one of the same rule makes redundant."""
+    document = keep.to_document()
+    if keep.last == ALL and len(document) > 1:
         yield f"{where}: keep.last: all retains everything, the other keep rules have no effect"
         return
-    counts = {key: told[key] for key in ("last", *keep.calendar) if key in told}
+    counts = {key: document[key] for key in ("last", *keep.calendar) if key in document}
     found = {coarse: fine for fine, coarse in _finer(keep)}
-    # One is the newest, whatever it is the one of; and that is the first of all the others.
+    # A count of one keeps only the newest, which all the others keep, too.
     most = next((key for key, n in counts.items() if n != 1), next(iter(counts), ""))
     found |= {key: most for key, n in counts.items() if n == 1 and key != most and key not in found}
     for key in (key for key in counts if key in found):
         yield (
-            f"{where}: keep.{found[key]}: {told[found[key]]} keeps all that "
-            f"keep.{key}: {told[key]} would"
+            f"{where}: keep.{found[key]}: {document[found[key]]} keeps all that "
+            f"keep.{key}: {document[key]} would"
         )
     for number, best in enumerate(keep.best):
         for other_number, other in enumerate(keep.best):
@@ -292,8 +299,8 @@ def _swallowed(where: str, keep: Keep) -> Iterator[str]:
                 break
 
 
-# How many days a week or a month can have, and so on.  The newest of a month is the newest of its
-# day, too; but not of its week, which may end later.
+# The maximum number of days in a week, a month, and so on.  The newest of a month is the newest of
+# its day, too, but not of its week, which may end later.
 _MOST_IN_ONE = (
     ("daily", "weekly", 7),
     ("daily", "monthly", 31),
@@ -303,10 +310,10 @@ _MOST_IN_ONE = (
 
 
 def _finer(keep: Keep) -> Iterator[tuple[str, str]]:
-    """Yield pairs of calendar rules, of which the first keeps all that the second would.
+    """Yield pairs of calendar rules, the first of which keeps all winners of the second.
 
-    All before the newest of the third week lies in two weeks, which have no more than 14 days:
-    15 days reach it.
+    Everything before the newest of the third week lies in two weeks, which have at most 14 days: 15
+    days reach it.
     """
     for fine, coarse, most_in_one in _MOST_IN_ONE:
         many, few = keep.calendar.get(fine, 0), keep.calendar.get(coarse, 0)
@@ -323,7 +330,7 @@ def _idle_floors(floors: Mapping[str, int]) -> Iterator[str]:
 
 
 def _idle_guards(guards: Json, rules: Sequence[Rule]) -> Iterator[str]:
-    """Yield guards that no plan can trip, or only together with another one."""
+    """Yield guards that no plan can exceed, or only together with another one."""
     limits: Mapping[str, int] = guards.get("max_deletions") or {}
     shares: Mapping[str, str] = guards.get("max_share") or {}
     total = limits.get("total")
@@ -334,6 +341,6 @@ def _idle_guards(guards: Json, rules: Sequence[Rule]) -> Iterator[str]:
         if share == "100%":
             yield f"guards.max_share.{key}: 100% stops nothing"
     if all(rule.empty_model_ms is None for rule in rules):
-        for name, said in (("max_deletions", limits), ("max_share", shares)):
-            if "registered_models" in said:
+        for name, given in (("max_deletions", limits), ("max_share", shares)):
+            if "registered_models" in given:
                 yield f"guards.{name}.registered_models stops nothing: empty_models is off"

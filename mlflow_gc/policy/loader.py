@@ -1,6 +1,6 @@
-"""The policy file: YAML in, the policy's settings out, every mistake with its line.
+"""Loading a policy file: YAML to policy settings; each error has its line.
 
-The file only narrows and limits what a plan may hold; nothing in it deletes anything.
+The file only limits what a plan may contain; it cannot cause a deletion.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlflow_gc.domain.timestamps import DAY_MS, parse_duration
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.invocation import command
 from mlflow_gc.plan import schema
-from mlflow_gc.policy.yaml_loader import Place, YamlFile, read_yaml
+from mlflow_gc.policy.yaml_loader import KeyPath, YamlFile, read_yaml
 from mlflow_gc.retention.keep_rules import Keep
 from mlflow_gc.retention.policy import UTC, Guards, Policy, PolicySource
 from mlflow_gc.retention.rules import AS_TTL, NEVER, OFF, Rule, Selector, regex_problem
@@ -32,17 +32,17 @@ _LONGEST_MS = 1000 * 365 * DAY_MS
 _LONGEST_MESSAGE = 840
 _LONGEST_RULE = 100
 _NUMBER_OF_A_RULE = re.compile(r"\brules\.[0-9]+[. ]")
-# They mean another zone on each machine, or no zone at all.
+# They are a different zone on each machine, or not a zone.
 _NO_ZONES = {"localtime", "posixrules", "Factory"}
 _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
 AGES = {
     "failed_ttl": "failed_ttl_ms",
-    "zombies": "zombies_ms",
+    "zombies": "abandoned_ms",
     "experiments": "experiments_ms",
     "empty_experiments": "empty_ms",
     "empty_models": "empty_model_ms",
 }
-"""Keys of a rule beside ``ttl`` that set an age, and the fields they set."""
+"""Keys of a rule besides ``ttl`` that set an age, and the fields they set."""
 _DURATION_KEYS = {
     *_DURATIONS,
     *AGES,
@@ -51,39 +51,39 @@ _DURATION_KEYS = {
 
 
 class Mistakes(UsageProblem):
-    """What a file says wrong, each with its line.
+    """The errors in a file, each with its line.
 
     Args:
         found: one sentence each, at least one.
         name: of its schema.
 
     Attributes:
-        found: all of them; the message names the first few.
+        found: all errors; the message contains the first few.
     """
 
     def __init__(self, found: Sequence[str], name: str) -> None:
         self.found = tuple(found)
         first = [found[0]]
-        for words in found[1:]:
-            if len("\n".join([*first, words])) > _LONGEST_MESSAGE:
+        for message in found[1:]:
+            if len("\n".join([*first, message])) > _LONGEST_MESSAGE:
                 break
-            first.append(words)
+            first.append(message)
         if more := len(found) - len(first):
             first.append(f"And {more} more: mlflow-gc validate names all.")
         super().__init__("\n".join(first), hint=f"All that it can say: {command('schema', name)}")
 
 
 DEFAULT_NAMES = ("mlflow-gc.yml", "mlflow-gc.yaml")
-"""A policy file of one of these names in the working directory counts without being named."""
+"""Names of the policy file that is found in the working directory by default."""
 
 
 def find_policy_file(directory: Path) -> Path | None:
     """Return the policy file of a directory, or None.
 
     Raises:
-        UsageProblem: there are two.
+        UsageProblem: There are two.
     """
-    # lexists: a link to nowhere is a policy that got lost, not a policy that nobody wrote.
+    # lexists: a dangling link is a lost policy, not a missing one.
     found = [directory / name for name in DEFAULT_NAMES if os.path.lexists(directory / name)]
     if len(found) > 1:
         raise UsageProblem(
@@ -132,7 +132,7 @@ def read_policy_file(path: Path) -> dict[str, Any]:
 
 
 def read_policy(path: Path) -> tuple[dict[str, Any], PolicySource]:
-    """Read a policy file as :func:`read_policy_file` does, and say what was read."""
+    """Read a policy file as :func:`read_policy_file` does; also return its source."""
     file = read_yaml(path, "policy")
     if found := list(mistakes(file, "policy")) or list(_contradictions(file)):
         raise Mistakes(found, "policy")
@@ -141,20 +141,20 @@ def read_policy(path: Path) -> tuple[dict[str, Any], PolicySource]:
 
 
 def starter() -> str:
-    """Return a commented policy to begin with."""
+    """Return a commented policy as a starting point."""
     return (Path(__file__).parent / "template.yml").read_text(encoding="utf-8")
 
 
 def apply_policy(
     document: Mapping[str, Any], policy: Policy, *, ttl_is_default: bool = True
 ) -> Policy:
-    """Return the policy with what a checked document says in it.
+    """Return the policy with the settings of a checked document.
 
     Args:
         document: of a policy file.
-        policy: with the values where the file says nothing.
-        ttl_is_default: whether the file's default TTL counts; a flag or variable that sets one
-            comes before it, except before ``never``.
+        policy: with the values of settings that the file does not contain.
+        ttl_is_default: whether the default TTL of the file counts; an option or variable that sets
+            one has priority, except over ``never``.
     """
     changes: dict[str, Any] = {
         field: None if document[key] in {NEVER, OFF} else parse_duration(document[key])
@@ -203,22 +203,22 @@ def apply_policy(
 
 
 def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
-    """Return a rule; what it does not say is as in ``base``.
+    """Return a rule with missing values inherited from ``base``.
 
-    A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too; and what else
-    it inherits is raised to its ``ttl``: who wants something for seven years does not want its
-    unfinished runs, its empty models or the experiment itself to go after a month.  One that sets
-    ``experiments`` sets it for empty experiments, too: an experiment is empty once its runs went.
+    A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too, and raises its
+    other inherited ages to its ``ttl``: a TTL of seven years is not meant to delete unfinished
+    runs, empty models or the experiment itself after a month.  A rule that sets ``experiments``
+    sets it for empty experiments, too: an experiment is empty once its runs are deleted.
 
     Args:
         document: one of the rules of a checked document, or its defaults with a name.
-        base: what it inherits.
+        base: the rule to inherit from.
     """
     changes: dict[str, Any] = {}
     if "ttl" in document:
         ttl_ms = _age(document["ttl"])
         changes = {"ttl_ms": ttl_ms, "failed_ttl_ms": ttl_ms, "empty_ms": ttl_ms}
-        raised = ["zombies_ms", "empty_model_ms"]
+        raised = ["abandoned_ms", "empty_model_ms"]
         if base.experiments_ms != AS_TTL:
             raised += ["experiments_ms", "empty_ms"]
         changes |= {field: _longest(getattr(base, field), ttl_ms) for field in raised}
@@ -246,44 +246,44 @@ def _age(text: str) -> int | None:
 
 
 def mistakes(file: YamlFile, name: str) -> Iterator[str]:
-    """Yield what a schema does not allow, with lines, in the order of the file.
+    """Yield the schema violations of a file, with lines, in the order of the file.
 
     Args:
         file: a YAML file.
         name: of the schema, ``policy`` or ``policy-tests``.
     """
     found = [
-        (file.line(place), _rule_of(file.document, place), words)
+        (file.line(key_path), _rule_of(file.document, key_path), message)
         for error in schema.violations(file.document, name)
-        for place, words in _explain(error, name)
+        for key_path, message in _explain(error, name)
     ]
-    for line, rule, words in sorted(found):
-        # Its number is of no use to who reads its name.
-        shown = _NUMBER_OF_A_RULE.sub("", words, count=1) if rule else words
+    for line, rule, message in sorted(found):
+        # The number of a rule is useless next to its name.
+        shown = _NUMBER_OF_A_RULE.sub("", message, count=1) if rule else message
         yield f"{file.path} line {line}: {rule}{shown}."
 
 
-def _rule_of(document: Any, place: Place) -> str:
-    """Return ``rule 'sandboxes': `` for a place in a rule that has a name, else nothing."""
-    if place[:1] != ("rules",) or len(place) < len(("rules", 0)):
+def _rule_of(document: Any, key_path: KeyPath) -> str:
+    """Return ``rule 'sandboxes': `` for a key path in a named rule, else an empty text."""
+    if key_path[:1] != ("rules",) or len(key_path) < len(("rules", 0)):
         return ""
-    rule = document["rules"][place[1]]
+    rule = document["rules"][key_path[1]]
     name = rule.get("name") if isinstance(rule, dict) else None
     return f"rule {name[:_LONGEST_RULE]!r}: " if isinstance(name, str) and name else ""
 
 
 def _contradictions(file: YamlFile) -> Iterator[str]:
-    """Yield what is well formed and cannot be meant."""
+    """Yield well-formed settings that contradict each other."""
     document = file.document
-    for place, value in _values(document, ()):
+    for key_path, value in _values(document, ()):
         is_duration = isinstance(value, str) and _DURATION.fullmatch(value)
-        if place[-1] in _DURATION_KEYS and is_duration and parse_duration(value) > _LONGEST_MS:
-            yield f"{file.where(place)}: {place[-1]}: {value} is more than 1,000 years."
+        if key_path[-1] in _DURATION_KEYS and is_duration and parse_duration(value) > _LONGEST_MS:
+            yield f"{file.where(key_path)}: {key_path[-1]}: {value} is more than 1,000 years."
     if not _is_time_zone(zone := str(document.get("time_zone", UTC))):
-        words = f"time_zone: {zone!r} is not an IANA time zone"
+        message = f"time_zone: {zone!r} is not an IANA time zone"
         if not available_timezones():
-            words = "time_zone: this machine knows none but UTC; install tzdata"
-        yield f"{file.where(('time_zone',))}: {words}."
+            message = "time_zone: this machine knows none but UTC; install tzdata"
+        yield f"{file.where(('time_zone',))}: {message}."
     names: set[str] = set()
     for number, rule in enumerate(document.get("rules") or ()):
         where = file.where(("rules", number))
@@ -332,29 +332,29 @@ def _is_time_zone(name: str) -> bool:
     return True
 
 
-def _values(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+def _values(value: Any, key_path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _values(inner, (*place, key))
+            yield from _values(inner, (*key_path, key))
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _values(inner, (*place, number))
-    elif place:
-        yield place, value
+            yield from _values(inner, (*key_path, number))
+    elif key_path:
+        yield key_path, value
 
 
 def _explain(
     error: ValidationError, name: str, description: str = ""
-) -> Iterator[tuple[Place, str]]:
-    """Yield what is wrong, each with its place.
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield messages, each with its key path.
 
     Args:
         error: of the schema.
         name: of the schema.
-        description: of what the error is in, where it has none of its own.
+        description: of the parent schema, if the schema of the error has none.
     """
-    place = tuple(error.absolute_path)
-    parts = [str(part) for part in place]
+    key_path = tuple(error.absolute_path)
+    parts = [str(part) for part in key_path]
     rule: dict[str, Any] = dict(error.schema) if isinstance(error.schema, Mapping) else {}
     description = str(rule.get("description", description or error.message)).rstrip(".")
     if meant := _meant(error):
@@ -368,22 +368,22 @@ def _explain(
                 full = ".".join([*parts, str(key)])
                 close = get_close_matches(str(key), known, n=1)
                 question = f"did you mean {close[0]!r}? " if close else ""
-                words = f"unknown key {full!r} ({question}known here: {', '.join(known)})"
-                yield (*place, key), words
+                message = f"unknown key {full!r} ({question}known here: {', '.join(known)})"
+                yield (*key_path, key), message
     elif error.validator == "required":
         missing = error.message.split(" ", 1)[0]  # one error for each missing name
-        yield place, f"{'.'.join(parts) or _WHOLE[name]} needs {missing}"
+        yield key_path, f"{'.'.join(parts) or _WHOLE[name]} needs {missing}"
     elif not parts:
         yield (), f"{_WHOLE[name]} is a mapping that begins with version: 1"
     else:
         shown = _shown(error.instance)
         if error.validator == "uniqueItems":
             shown += " with one thing twice"
-        yield place, f"{'.'.join(parts)}: {shown}. {description}"
+        yield key_path, f"{'.'.join(parts)}: {shown}. {description}"
 
 
 def _meant(error: ValidationError) -> list[ValidationError]:
-    """Return what is wrong by the only alternative of ``oneOf`` that is of the right type."""
+    """Return the errors of the only alternative of ``oneOf`` with the right type."""
     branches: dict[Any, list[ValidationError]] = {}
     for inner in error.context or ():
         branches.setdefault(inner.schema_path[0], []).append(inner)
@@ -397,6 +397,6 @@ def _meant(error: ValidationError) -> list[ValidationError]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, (dict, list)):
-        words = "mapping" if isinstance(value, dict) else "list"
-        return f"a {words}" if value else f"an empty {words}"
+        message = "mapping" if isinstance(value, dict) else "list"
+        return f"a {message}" if value else f"an empty {message}"
     return repr(value if not isinstance(value, str) else value[:80])

@@ -1,6 +1,6 @@
-"""Tests that users write beside their policy: made-up entities, and what must become of them.
+"""Policy tests written by users: example entities and the expected decisions.
 
-Each case is a small server of its own, decided over by the same engine that makes plans.
+Each case is a small inventory, decided on by the same engine that makes plans.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Failure:
-    """An expectation that does not hold.
+    """A failed expectation.
 
     Attributes:
         line: of the entity in the file, counted from 1.
-        entity: which, for people.
-        expected: in words.
-        found: in words.
+        entity: its label, for people.
+        expected: as text.
+        found: as text.
     """
 
     line: int
@@ -58,13 +58,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """How one case went.
+    """The result of one case.
 
     Attributes:
-        name: of the case.
-        checked: how many expectations it has.
-        failures: those that do not hold.
-        rules: names of the rules that its checked entities are about.
+        name: the name of the case.
+        checked: number of its expectations.
+        failures: failed expectations.
+        rules: names of the rules that apply to its checked entities.
     """
 
     name: str
@@ -79,8 +79,8 @@ class Suite:
 
     Attributes:
         file: the parsed file.
-        policy: what is tested.
-        warnings: what it says without effect, with its path.
+        policy: the policy under test.
+        warnings: settings of the policy file without effect, with its path.
     """
 
     file: YamlFile
@@ -93,7 +93,7 @@ def read_policy_tests(path: Path, *, policy_file: Path | None = None) -> Suite:
 
     Args:
         path: the file.
-        policy_file: a policy to test in place of the one that the file names.
+        policy_file: the policy to test instead of the one that the file names.
 
     Raises:
         GcError: a file cannot be read.
@@ -104,9 +104,9 @@ def read_policy_tests(path: Path, *, policy_file: Path | None = None) -> Suite:
     as_of_ms = _time(file, ("as_of",), document["as_of"])
     named = policy_file or path.parent / document["policy"]
     base = Policy(as_of_ms=as_of_ms, default=Rule.of_days(document.get("ttl_days", 30)))
-    said = read_policy_file(named)
-    idle = tuple(f"{named}: {words}" for words in warnings(said))
-    return Suite(file, apply_policy(said, base), idle)
+    given = read_policy_file(named)
+    idle = tuple(f"{named}: {label}" for label in warnings(given))
+    return Suite(file, apply_policy(given, base), idle)
 
 
 def check_policy_tests(path: Path) -> YamlFile:
@@ -124,7 +124,7 @@ def check_policy_tests(path: Path) -> YamlFile:
 
 
 def run_policy_tests(suite: Suite) -> Iterator[CaseResult]:
-    """Run the cases in their order.
+    """Run the cases in order.
 
     Raises:
         UsageProblem: a case contradicts itself, with its line.
@@ -134,18 +134,18 @@ def run_policy_tests(suite: Suite) -> Iterator[CaseResult]:
 
 
 def untested_rules(policy: Policy, results: list[CaseResult]) -> list[str]:
-    """Return the rules that no checked entity is about."""
+    """Return the rules that apply to no checked entity."""
     tested = {name for result in results for name in result.rules}
     return [rule.name for rule in policy.rules if rule.name not in tested]
 
 
 class _Case:
-    """One case: an inventory made of few words."""
+    """One case: an inventory built from a short description."""
 
-    def __init__(self, suite: Suite, document: Json, place: tuple[Any, ...]) -> None:
+    def __init__(self, suite: Suite, document: Json, key_path: tuple[Any, ...]) -> None:
         self._file = suite.file
         self._document = document
-        self._place = place
+        self._key_path = key_path
         self._as_of_ms = suite.policy.as_of_ms
         self._rules = tuple(suite.policy.all_rules())
         self._experiments: dict[str, Experiment] = {}
@@ -156,13 +156,13 @@ class _Case:
         self._checks: list[tuple[str, Any, Json, int, str]] = []
         self._read()
         self._refuse_unknown_names()
-        has_marks = any(
+        has_announcements = any(
             DELETE_AFTER in entity.get("tags", {})
             for name in KINDS
             for entity in document.get(name, ())
         )
-        # What must go has been announced, where a case says nothing of marks.
-        self._policy = replace(suite.policy, checks_announcements=has_marks)
+        # A case without announcements tests the policy without the grace period.
+        self._policy = replace(suite.policy, checks_announcements=has_announcements)
 
     def run(self) -> CaseResult:
         inventory = Inventory(
@@ -177,11 +177,11 @@ class _Case:
         decisions = decide(inventory, self._policy)
         failures = []
         rules = set()
-        for kind, key, wanted, line, words in self._checks:
+        for kind, key, wanted, line, label in self._checks:
             found = explain(inventory, decisions, self._policy, kind, key)
             rules.add(found.rule.name)
             if not _holds(wanted, found):
-                failures.append(Failure(line, words, _wanted(wanted), _found(found)))
+                failures.append(Failure(line, label, _wanted(wanted), _found(found)))
         return CaseResult(
             str(self._document["name"]), len(self._checks), tuple(failures), frozenset(rules)
         )
@@ -193,22 +193,22 @@ class _Case:
             "runs": self._run,
             "model_versions": self._version,
         }
-        # What is named by others is read first, so that they find it.
+        # Referenced entities are read first.
         for name, reader in readers.items():
             for number, entity in enumerate(self._document.get(name, ())):
-                place = (*self._place, name, number)
+                key_path = (*self._key_path, name, number)
                 if {"reason", "rule"} & set(entity) and "expect" not in entity:
-                    raise self._problem(place, "reason and rule need an expect")
+                    raise self._problem(key_path, "reason and rule need an expect")
                 if {"count", "id"} <= set(entity):
-                    raise self._problem(place, "count and id cannot be combined")
+                    raise self._problem(key_path, "count and id cannot be combined")
                 for _ in range(entity.get("count", 1)):
-                    key, words = reader(entity, place)
+                    key, label = reader(entity, key_path)
                     if "expect" in entity:
-                        line = self._file.line(place)
-                        self._checks.append((KINDS[name].name, key, entity, line, words))
+                        line = self._file.line(key_path)
+                        self._checks.append((KINDS[name].name, key, entity, line, label))
 
     def _refuse_unknown_names(self) -> None:
-        """Refuse a name that nothing in the case has: what hangs on it would be tested in vain.
+        """Refuse a name that does not exist in the case, which would make its test meaningless.
 
         Raises:
             UsageProblem: with the line.
@@ -216,78 +216,80 @@ class _Case:
         named: list[tuple[tuple[Any, ...], str, bool]] = []
         for number, run in enumerate(self._document.get("runs", ())):
             if "parent" in run:
-                place = (*self._place, "runs", number, "parent")
-                named.append((place, f"run {run['parent']!r}", run["parent"] in self._runs))
+                key_path = (*self._key_path, "runs", number, "parent")
+                named.append((key_path, f"run {run['parent']!r}", run["parent"] in self._runs))
         for number, version in enumerate(self._document.get("model_versions", ())):
             if "run" in version:
-                place = (*self._place, "model_versions", number, "run")
-                named.append((place, f"run {version['run']!r}", version["run"] in self._runs))
-        # An alias of a model without any version dangles, which is worth a test.
+                key_path = (*self._key_path, "model_versions", number, "run")
+                named.append((key_path, f"run {version['run']!r}", version["run"] in self._runs))
+        # An alias may dangle if the model has no versions; that is worth a test.
         populated = {name for name, _ in self._versions}
         for number, model in enumerate(self._document.get("registered_models", ())):
             if model["name"] not in populated:
                 continue
             for alias, version in model.get("aliases", {}).items():
                 key = (model["name"], str(version))
-                place = (*self._place, "registered_models", number, "aliases", alias)
-                words = f"version {version} of {model['name']!r}"
-                named.append((place, words, key in self._versions))
+                key_path = (*self._key_path, "registered_models", number, "aliases", alias)
+                label = f"version {version} of {model['name']!r}"
+                named.append((key_path, label, key in self._versions))
         rules = {rule.name for rule in self._rules}
         for name in KINDS:
             for number, entity in enumerate(self._document.get(name, ())):
                 if "rule" in entity:
-                    place = (*self._place, name, number, "rule")
-                    named.append((place, f"rule {entity['rule']!r}", entity["rule"] in rules))
-        for place, words, is_there in named:
+                    key_path = (*self._key_path, name, number, "rule")
+                    named.append((key_path, f"rule {entity['rule']!r}", entity["rule"] in rules))
+        for key_path, label, is_there in named:
             if not is_there:
-                where = "the policy" if place[-1] == "rule" else "this case"
-                raise self._problem(place, f"{place[-1]}: {where} has no {words}")
+                where = "the policy" if key_path[-1] == "rule" else "this case"
+                raise self._problem(key_path, f"{key_path[-1]}: {where} has no {label}")
 
-    def _experiment(self, said: Json, place: tuple[Any, ...]) -> tuple[str, str]:
-        name = said["name"]
+    def _experiment(self, given: Json, key_path: tuple[Any, ...]) -> tuple[str, str]:
+        name = given["name"]
         if any(e.name == name for e in self._experiments.values()):
-            raise self._problem(place, f"a second experiment is named {name!r}")
-        at = self._ago(said, place)
+            raise self._problem(key_path, f"a second experiment is named {name!r}")
+        at = self._ago(given, key_path)
         experiment_id = "0" if name == "Default" else str(len(self._experiments) + 1)
         self._experiments[experiment_id] = Experiment(
             experiment_id=experiment_id,
             name=name,
             lifecycle_stage="active",
             artifact_location=f"mlflow-artifacts:/{experiment_id}",
-            # No run is older than its experiment: one that is only there is as old as can be.
-            creation_time=at if "age" in said else _FIRST_MS,
+            # No run is older than its experiment: without an age it is as old as possible.
+            creation_time=at if "age" in given else _FIRST_MS,
             last_update_time=at,
-            tags=said.get("tags", {}),
+            tags=given.get("tags", {}),
         )
-        self._probes[experiment_id] = Probe(has_traces=bool(said.get("has_traces")))
+        self._probes[experiment_id] = Probe(has_traces=bool(given.get("has_traces")))
         return experiment_id, f"experiment {name}"
 
-    def _run(self, said: Json, place: tuple[Any, ...]) -> tuple[str, str]:
-        name = said.get("experiment", "experiment")
+    def _run(self, given: Json, key_path: tuple[Any, ...]) -> tuple[str, str]:
+        name = given.get("experiment", "experiment")
         experiment_id = next((i for i, e in self._experiments.items() if e.name == name), None)
         if experiment_id is None:
-            experiment_id, _ = self._experiment({"name": name}, place)
-        run_id = said.get("id") or self._free_id()
+            experiment_id, _ = self._experiment({"name": name}, key_path)
+        run_id = given.get("id") or self._free_id()
         if run_id in self._runs:
-            raise self._problem(place, f"a second run has the id {run_id!r}")
-        at = self._ago(said, place)
-        status = said.get("status", "FINISHED")
+            raise self._problem(key_path, f"a second run has the id {run_id!r}")
+        at = self._ago(given, key_path)
+        status = given.get("status", "FINISHED")
         times = {
-            field: _time(self._file, (*place, field), said[field]) if field in said else default
+            field: _time(self._file, (*key_path, field), given[field])
+            if field in given
+            else default
             for field, default in (
                 ("start_time", at),
                 ("end_time", None if status in {"RUNNING", "SCHEDULED"} else at),
                 ("last_metric_time", None),
             )
         }
-        tags = dict(said.get("tags", {}))
-        if "parent" in said:
-            tags["mlflow.parentRunId"] = said["parent"]
+        tags = dict(given.get("tags", {}))
+        if "parent" in given:
+            tags["mlflow.parentRunId"] = given["parent"]
         self._runs[run_id] = Run(
             run_id=run_id,
-            run_name=said.get("run_name", ""),
+            run_name=given.get("run_name", ""),
             experiment_id=experiment_id,
-            user_id=said.get("user", ""),
+            user_id=given.get("user", ""),
             status=status,
             lifecycle_stage="active",
             start_time=times["start_time"],
@@ -296,12 +298,12 @@ class _Case:
             oldest_metric_time=times["last_metric_time"],
             artifact_root=f"mlflow-artifacts:/{experiment_id}/{run_id}/artifacts",
             tags=tags,
-            metrics=tuple((k, _number(v)) for k, v in said.get("metrics", {}).items()),
+            metrics=tuple((k, _number(v)) for k, v in given.get("metrics", {}).items()),
         )
-        return run_id, f"run {said.get('run_name') or run_id} of experiment {name}"
+        return run_id, f"run {given.get('run_name') or run_id} of experiment {name}"
 
     def _free_id(self) -> str:
-        """Return an id that no run has, or is going to have."""
+        """Return an id that no run of the case has."""
         taken = {str(run["id"]) for run in self._document.get("runs", ()) if "id" in run}
         return next(
             name
@@ -309,62 +311,62 @@ class _Case:
             if (name := f"run-{number}") not in taken and name not in self._runs
         )
 
-    def _model(self, said: Json, place: tuple[Any, ...]) -> tuple[str, str]:
-        name = said["name"]
+    def _model(self, given: Json, key_path: tuple[Any, ...]) -> tuple[str, str]:
+        name = given["name"]
         if name in self._models:
-            raise self._problem(place, f"a second registered model is named {name!r}")
-        at = self._ago(said, place)
+            raise self._problem(key_path, f"a second registered model is named {name!r}")
+        at = self._ago(given, key_path)
         aliases: dict[str, list[str]] = {}
-        for alias, version in said.get("aliases", {}).items():
+        for alias, version in given.get("aliases", {}).items():
             aliases.setdefault(str(version), []).append(alias)
         self._models[name] = RegisteredModel(
             name=name,
-            tags=said.get("tags", {}),
+            tags=given.get("tags", {}),
             aliases={version: tuple(sorted(names)) for version, names in aliases.items()},
             last_updated_timestamp=at,
             creation_timestamp=at,
         )
         return name, f"registered model {name}"
 
-    def _version(self, said: Json, place: tuple[Any, ...]) -> tuple[tuple[str, str], str]:
-        name, number = said["model"], str(said["version"])
+    def _version(self, given: Json, key_path: tuple[Any, ...]) -> tuple[tuple[str, str], str]:
+        name, number = given["model"], str(given["version"])
         if name not in self._models:
-            self._model({"name": name}, place)
+            self._model({"name": name}, key_path)
         if (name, number) in self._versions:
-            raise self._problem(place, f"version {number} of {name!r} is there twice")
-        at = self._ago(said, place)
+            raise self._problem(key_path, f"version {number} of {name!r} is there twice")
+        at = self._ago(given, key_path)
         self._versions[name, number] = ModelVersion(
             name=name,
             version=number,
             creation_timestamp=at,
             last_updated_timestamp=at,
-            current_stage=said.get("stage", "None"),
+            current_stage=given.get("stage", "None"),
             description="",
             source="",
-            run_id=said.get("run", ""),
+            run_id=given.get("run", ""),
             run_link="",
             model_id="",
-            tags=said.get("tags", {}),
+            tags=given.get("tags", {}),
         )
         return (name, number), f"version {number} of {name}"
 
-    def _ago(self, said: Json, place: tuple[Any, ...]) -> int:
-        if "age" not in said:
+    def _ago(self, given: Json, key_path: tuple[Any, ...]) -> int:
+        if "age" not in given:
             return max(self._as_of_ms - _OLD_MS, _FIRST_MS)
-        at = self._as_of_ms - parse_duration(said["age"])
+        at = self._as_of_ms - parse_duration(given["age"])
         if at < _FIRST_MS:
-            raise self._problem(place, f"age {said['age']} reaches behind 2015")
+            raise self._problem(key_path, f"age {given['age']} reaches behind 2015")
         return at
 
-    def _problem(self, place: tuple[Any, ...], words: str) -> UsageProblem:
-        return UsageProblem(f"{self._file.where(place)}: {words}.")
+    def _problem(self, key_path: tuple[Any, ...], label: str) -> UsageProblem:
+        return UsageProblem(f"{self._file.where(key_path)}: {label}.")
 
 
-def _time(file: YamlFile, place: tuple[Any, ...], text: str) -> int:
+def _time(file: YamlFile, key_path: tuple[Any, ...], text: str) -> int:
     try:
         return parse_time(text)
     except ValueError as error:
-        raise UsageProblem(f"{file.where(place)}: {place[-1]}: {error}.") from error
+        raise UsageProblem(f"{file.where(key_path)}: {key_path[-1]}: {error}.") from error
 
 
 def _number(value: Any) -> float:
@@ -373,7 +375,7 @@ def _number(value: Any) -> float:
 
 
 def _holds(wanted: Json, found: Explanation) -> bool:
-    if found.goes != (wanted["expect"] == "delete"):
+    if found.is_deleted != (wanted["expect"] == "delete"):
         return False
     if "rule" in wanted and wanted["rule"] != found.rule.name:
         return False
@@ -384,14 +386,14 @@ def _holds(wanted: Json, found: Explanation) -> bool:
 
 
 def _wanted(wanted: Json) -> str:
-    words = [str(wanted["expect"])]
+    label = [str(wanted["expect"])]
     if "reason" in wanted:
-        words.append(f"for {wanted['reason']}")
+        label.append(f"for {wanted['reason']}")
     if "rule" in wanted:
-        words.append(f"by rule {wanted['rule']}")
-    return " ".join(words)
+        label.append(f"by rule {wanted['rule']}")
+    return " ".join(label)
 
 
 def _found(found: Explanation) -> str:
-    why = "; ".join(found.decision.why) if found.goes else ", ".join([found.code, *found.via])
-    return f"{'delete' if found.goes else 'keep'} ({why}) by rule {found.rule.name}"
+    why = "; ".join(found.decision.why) if found.is_deleted else ", ".join([found.code, *found.via])
+    return f"{'delete' if found.is_deleted else 'keep'} ({why}) by rule {found.rule.name}"

@@ -1,8 +1,8 @@
-"""YAML as configuration: plain data, every place with its line, nothing clever.
+"""YAML as configuration: plain data, each key with its line.
 
-ruamel.yaml parses; what its loaders would make of the result is not wanted here: numbers that look
-otherwise (``0x10``, ``1_000``, ``1:30``) stay text, tags build nothing, and a few hundred bytes of
-nested aliases cannot become gigabytes.
+ruamel.yaml parses, but its loaders are not used: unusual numbers (``0x10``, ``1_000``, ``1:30``)
+stay text, tags construct nothing, and nested aliases cannot expand a few hundred bytes to
+gigabytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,14})", re.ASCII)
 _SECOND_ANCHOR = re.compile(r"^second occurrence .*, line (\d+), column \d+:$", re.MULTILINE)
 
-Place = tuple[Any, ...]
+KeyPath = tuple[Any, ...]
 """Keys and indexes from the top of the document."""
 
 
@@ -44,18 +44,18 @@ class YamlFile:
 
     path: Path
     document: Any = None
-    lines: dict[Place, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
     digest: str = ""
 
-    def line(self, place: Place) -> int:
-        """Return the line of a place, or of what it is in."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place, 1)
+    def line(self, key_path: KeyPath) -> int:
+        """Return the line of a key path, or of its nearest parent."""
+        while key_path and key_path not in self.lines:
+            key_path = key_path[:-1]
+        return self.lines.get(key_path, 1)
 
-    def where(self, place: Place) -> str:
+    def where(self, key_path: KeyPath) -> str:
         """Return ``mlflow-gc.yml line 12``."""
-        return f"{self.path} line {self.line(place)}"
+        return f"{self.path} line {self.line(key_path)}"
 
 
 def read_yaml(path: Path, what: str) -> YamlFile:
@@ -67,7 +67,7 @@ def read_yaml(path: Path, what: str) -> YamlFile:
 
     Raises:
         GcError: it cannot be read.
-        UsageProblem: it is no YAML or says something twice, with the line.
+        UsageProblem: It is not YAML or has a duplicate key, with the line.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
@@ -79,7 +79,7 @@ def read_yaml(path: Path, what: str) -> YamlFile:
     try:
         text = content.decode("utf-8-sig")
         with warnings.catch_warnings():
-            # Which of the two an alias means, readers do not agree about.
+            # Parsers disagree which of the two an alias refers to.
             warnings.simplefilter("error", ReusedAnchorWarning)
             _refuse_large(YAML(pure=True).parse(text), path)
             node = YAML(pure=True).compose(text)
@@ -108,10 +108,10 @@ def read_yaml(path: Path, what: str) -> YamlFile:
 
 
 def _refuse_large(events: Iterable[Any], path: Path) -> None:
-    """Refuse a document that is too large or nested too deeply, before all of it was parsed.
+    """Refuse a document that is too large or nested too deeply, before all of it is parsed.
 
     Raises:
-        UsageProblem: with the line where it becomes so.
+        UsageProblem: With the line at which the limit is exceeded.
     """
     from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 
@@ -121,8 +121,8 @@ def _refuse_large(events: Iterable[Any], path: Path) -> None:
         depth += isinstance(event, CollectionStartEvent)
         depth -= isinstance(event, CollectionEndEvent)
         if nodes > _MAX_NODES or depth > _DEEPEST:
-            words = "it is nested too deeply" if depth > _DEEPEST else "it is too large"
-            raise UsageProblem(f"{path} line {event.start_mark.line + 1}: {words}.")
+            message = "it is nested too deeply" if depth > _DEEPEST else "it is too large"
+            raise UsageProblem(f"{path} line {event.start_mark.line + 1}: {message}.")
 
 
 class _Reader:
@@ -133,7 +133,7 @@ class _Reader:
         self._left = _MAX_NODES
         self._open: set[int] = set()
 
-    def value(self, node: Any, place: Place) -> Any:
+    def value(self, node: Any, key_path: KeyPath) -> Any:
         self._left -= 1
         line = node.start_mark.line + 1
         if self._left < 0 or id(node) in self._open:
@@ -142,27 +142,27 @@ class _Reader:
             raise self._problem(line, "it is nested too deeply")
         self._open.add(id(node))
         try:
-            return self._value(node, place, line)
+            return self._value(node, key_path, line)
         finally:
             self._open.discard(id(node))
 
-    def _value(self, node: Any, place: Place, line: int) -> Any:
+    def _value(self, node: Any, key_path: KeyPath, line: int) -> Any:
         tag = str(node.tag)
         if tag == f"{_PREFIX}map":
-            return dict(self._items(node, place))
+            return dict(self._items(node, key_path))
         if tag == f"{_PREFIX}seq":
-            return [self._item(child, (*place, n)) for n, child in enumerate(node.value)]
+            return [self._item(child, (*key_path, n)) for n, child in enumerate(node.value)]
         if tag not in _PLAIN or not isinstance(node.value, str):
             raise self._problem(line, f"the tag {tag.removeprefix(_PREFIX)!r} has no meaning here")
         if _HALF_A_CHARACTER.search(node.value):
             raise self._problem(line, "half a character, which no text has")
         return _scalar(node.value, tag.removeprefix(_PREFIX))
 
-    def _item(self, node: Any, place: Place) -> Any:
-        self._file.lines.setdefault(place, node.start_mark.line + 1)
-        return self.value(node, place)
+    def _item(self, node: Any, key_path: KeyPath) -> Any:
+        self._file.lines.setdefault(key_path, node.start_mark.line + 1)
+        return self.value(node, key_path)
 
-    def _items(self, node: Any, place: Place) -> Iterator[tuple[str, Any]]:
+    def _items(self, node: Any, key_path: KeyPath) -> Iterator[tuple[str, Any]]:
         seen: set[str] = set()
         merged: list[Any] = []
         for key_node, value_node in node.value:
@@ -181,10 +181,10 @@ class _Reader:
             if key in seen:
                 raise self._problem(line, f"the key {key!r} stands there twice")
             seen.add(key)
-            self._file.lines.setdefault((*place, key), line)
-            yield key, self.value(value_node, (*place, key))
+            self._file.lines.setdefault((*key_path, key), line)
+            yield key, self.value(value_node, (*key_path, key))
         for source in merged:
-            found = self.value(source, place)
+            found = self.value(source, key_path)
             if not isinstance(found, dict):
                 raise self._problem(source.start_mark.line + 1, "only a mapping can be merged")
             for key, value in found.items():
@@ -192,8 +192,8 @@ class _Reader:
                     seen.add(key)
                     yield key, value
 
-    def _problem(self, line: int, words: str) -> GcError:
-        return UsageProblem(f"{self._file.path} line {line}: {words}.")
+    def _problem(self, line: int, message: str) -> GcError:
+        return UsageProblem(f"{self._file.path} line {line}: {message}.")
 
 
 def _scalar(text: str, kind: str) -> Any:

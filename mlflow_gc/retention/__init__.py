@@ -1,1 +1,1 @@
-"""Deciding what is stale and what must stay: pure functions of (inventory, policy)."""
+"""Decisions on what is stale and what is protected: pure functions of (inventory, policy)."""

@@ -1,4 +1,4 @@
-"""Ages for people, always relative to ``as_of``, so that the same state gives the same words."""
+"""Ages for people, always relative to ``as_of``, so that the same state gives the same text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was decided for an entity, and why."""
+"""The decision on an entity, and its reasons."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mlflow_gc.domain.reasons import DeleteReason, Link
 
 
 class Verdict(Enum):
-    """What becomes of an entity."""
+    """What happens to an entity."""
 
     DELETE = "delete"
     PROTECT = "protect"
-    """Old by age, or of unknown age, and kept for a reason that the plan names."""
+    """Stale, or of unknown age, and retained for a reason that the plan names."""
     FRESH = "fresh"
-    """Not stale; not worth a line."""
+    """Not stale; not listed in a plan."""
 
 
 class Reason(str, Enum):
-    """Why an entity is kept; the codes that a plan shows under ``protected``."""
+    """Why an entity is protected; the codes in a plan under ``protected``."""
 
     KEEP_TAG = "keep_tag"
     """It, its experiment or its registered model has the tag `mlflow_gc.keep`."""
@@ -36,7 +36,7 @@ class Reason(str, Enum):
     COPIED = "copied"
     """Another version was copied from it."""
     PROMPT = "prompt"
-    """A prompt: its text would go with it."""
+    """A prompt: its text would be deleted with it."""
     REFUSED_NAME = "refused_name"
     """The server refuses every call that names the registered model, the deletion too: newer MLflow
     allows no `/` or `:` in such names, and older ones did."""
@@ -49,31 +49,31 @@ class Reason(str, Enum):
     TREE = "tree"
     """A run of the same nested tree is retained; a tree is deleted as a whole or not at all."""
     MODEL_IN_USE = "model_in_use"
-    """It made a logged model that a kept run uses."""
+    """It made a logged model that a retained run uses."""
     GENAI_EVALUATE = "genai_evaluate"
     """Assessments name it, or a run in the trash of the experiment, and would be lost permanently; or it
     is a run of `mlflow.genai.evaluate`."""
     TRACES_UNREAD = "traces_unread"
-    """This account may not read traces, so nobody knows whether assessments would be lost."""
+    """This account may not read traces, so whether assessments would be lost is unknown."""
     EXPERIMENT_DELETED = "experiment_deleted"
     """The experiment of the run is in the trash already."""
     NOT_TERMINAL = "not_terminal"
-    """RUNNING or SCHEDULED: a resumed run looks the same as a dead one."""
+    """RUNNING or SCHEDULED: a resumed run and an abandoned one look alike."""
     UNKNOWN_TIME = "unknown_time"
     """A timestamp is missing or implausible."""
     LIVE_RUN = "live_run"
-    """The experiment holds a run that is kept."""
+    """The experiment contains a run that is retained."""
     HAS_LOGGED_MODELS = "has_logged_models"
-    """The experiment holds logged models that emptying the trash would take along."""
+    """The experiment contains logged models that purging it would delete."""
     HAS_TRACES = "has_traces"
-    """The experiment holds traces that emptying the trash would take along."""
+    """The experiment contains traces that purging it would delete."""
     HAS_CONTENTS = "has_contents"
-    """The experiment holds scorers, issues, review queues, label schemas or evaluation datasets that
-    emptying the trash would take along."""
+    """The experiment contains scorers, issues, review queues, label schemas or evaluation
+    datasets that purging it would delete."""
     RECENT_TRASH = "recent_trash"
     """A run in the trash of the experiment was active after the cutoff."""
     NOT_SEEN = "not_seen"
-    """The scan could not look into it."""
+    """The scan could not read it."""
     KEEP_LAST = "keep_last"
     """Among the newest of its group."""
     KEEP_BEST = "keep_best"
@@ -89,13 +89,13 @@ class Reason(str, Enum):
     KEEP_WITHIN = "keep_within"
     """Active recently enough for the keep rule `within`."""
     MALFORMED_TAG = "malformed_tag"
-    """It, or what it is in, has a tag of this program whose key or value cannot be understood."""
+    """It, its experiment or its registered model has an invalid tag of this program."""
     GRACE = "grace"
-    """It is not marked, or not long enough."""
+    """It was not announced, or its grace period is not over."""
     MIN_AGE = "min_age"
     """Younger than the policy's `min_age`."""
     CHANGED = "changed"
-    """Only at prune time: it is not what the plan saw."""
+    """Only during a prune: it changed since the plan was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,11 @@ class Decision:
 
     Attributes:
         verdict: delete, protect or fresh.
-        reason: why it is kept; None unless protected.
+        reason: why it is protected; None for other verdicts.
         via: the chain that leads to what protects it, nearest first.
-        reasons: why it is deleted; empty unless it is.
+        reasons: why it is deleted; empty for other verdicts.
         reversible: whether MLflow can bring it back, if deleted.
-        also: the other keep rules that keep it.
+        also: the other keep rules that protect it.
     """
 
     verdict: Verdict
@@ -120,7 +120,7 @@ class Decision:
 
     @property
     def chain(self) -> tuple[str, ...]:
-        """What leads to what protects it, as a plan writes it."""
+        """The chain to what protects it, as a plan writes it."""
         return tuple(map(str, self.via))
 
     @property
@@ -133,7 +133,7 @@ FRESH = Decision(Verdict.FRESH)
 
 
 def protect(reason: Reason, *via: Link | str) -> Decision:
-    """Return a decision to retain something stale; text in the chain names nothing."""
+    """Return a decision to protect; text in ``via`` becomes a link that names nothing."""
     return Decision(Verdict.PROTECT, reason, _links(via))
 
 
@@ -141,32 +141,32 @@ def _links(via: Sequence[Link | str]) -> tuple[Link, ...]:
     return tuple(Link(note=link) if isinstance(link, str) else link for link in via)
 
 
-def protect_by_rules(kept: Sequence[tuple[str, str]], rule_name: str) -> Decision:
-    """Return a decision to keep something for keep rules: the first gives the reason.
+def protect_by_rules(rules: Sequence[tuple[str, str]], rule_name: str) -> Decision:
+    """Return a decision to protect by keep rules; the first is the reason.
 
     Args:
-        kept: (rule, words) pairs, at least one.
-        rule_name: of the policy's rule they stand in.
+        rules: (rule, note) pairs, at least one.
+        rule_name: of the policy's rule with these keep rules.
     """
-    first, *others = (Reason(f"keep_{rule}") for rule, _ in kept)
-    via = tuple(Link(note=words) for _, words in kept)
+    first, *others = (Reason(f"keep_{rule}") for rule, _ in rules)
+    via = tuple(Link(note=note) for _, note in rules)
     return Decision(Verdict.PROTECT, first, (*via, Link("rule", rule_name)), also=tuple(others))
 
 
 @lru_cache(maxsize=100_000)
 def delete(*reasons: DeleteReason | None, reversible: bool = True) -> Decision:
-    """Return a decision to delete; the same one for the same reasons, of which None is none."""
+    """Return a decision to delete, cached by its reasons; None among them is ignored."""
     return Decision(Verdict.DELETE, reasons=tuple(filter(None, reasons)), reversible=reversible)
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """The verdict on every active experiment, active run and model version that was looked at."""
+    """The decisions on all active experiments and runs, model versions and empty models."""
 
     experiments: Mapping[str, Decision] = field(default_factory=dict)
     runs: Mapping[str, Decision] = field(default_factory=dict)
     model_versions: Mapping[tuple[str, str], Decision] = field(default_factory=dict)
     registered_models: Mapping[str, Decision] = field(default_factory=dict)
-    """Only those without versions."""
+    """Only registered models without versions."""
     unused_rules: tuple[str, ...] = ()
-    """Rules of the policy that are about nothing in the inventory."""
+    """Rules of the policy that apply to nothing in the inventory."""

@@ -18,7 +18,7 @@ from mlflow_gc.retention.runs import in_grace, is_gateway, newest_activity
 def decide_experiments(
     inventory: Inventory, policy: Policy, resolver: RuleResolver, runs: Mapping[str, Decision]
 ) -> dict[str, Decision]:
-    """Decide over all active experiments, given what was decided for their runs."""
+    """Decide on all active experiments, given the decisions on their runs."""
     facts = _Facts(inventory, policy, runs)
     return {
         experiment_id: _decide(experiment, facts, resolver, policy)
@@ -28,14 +28,14 @@ def decide_experiments(
 
 
 class _Facts:
-    """What the rest of the inventory says about each experiment."""
+    """Facts about each experiment from the rest of the inventory."""
 
     def __init__(self, inventory: Inventory, policy: Policy, runs: Mapping[str, Decision]) -> None:
         self.probes = inventory.probes
         self.run_count: dict[str, int] = defaultdict(int)
         self.newest_run: dict[str, int] = {}
         self.fresh: set[str] = set()
-        self.kept_run: dict[str, tuple[str, Decision]] = {}
+        self.retained_run: dict[str, tuple[str, Decision]] = {}
         for run_id in sorted(runs):
             run = inventory.runs[run_id]
             experiment_id = run.experiment_id
@@ -48,7 +48,7 @@ class _Facts:
             if newest > self.newest_run.get(experiment_id, 0):
                 self.newest_run[experiment_id] = newest
             if runs[run_id].verdict is Verdict.PROTECT:
-                self.kept_run.setdefault(experiment_id, (run_id, runs[run_id]))
+                self.retained_run.setdefault(experiment_id, (run_id, runs[run_id]))
         self.logged_model: dict[str, str] = {}
         self.newest_logged_model: dict[str, int] = {}
         for model_id, model in sorted(inventory.logged_models.items()):
@@ -75,11 +75,11 @@ def _decide(
     if ttl_ms is None or experiment_id in facts.fresh:
         return FRESH
     cutoff_ms = policy.as_of_ms - ttl_ms
-    # Runs may go at another age than their experiment.
+    # Runs may have another TTL than their experiment.
     newest = max(
         facts.newest_logged_model.get(experiment_id, 0),
         facts.newest_run.get(experiment_id, 0),
-        *(ms for _, ms in stamps if ms is not None and policy.is_sensible(ms)),
+        *(ms for _, ms in stamps if ms is not None and policy.is_plausible(ms)),
     )
     if newest >= cutoff_ms:
         return FRESH
@@ -88,12 +88,11 @@ def _decide(
         return declared
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
-    doubts = [show(name, ms) for name, ms in stamps if not policy.is_sensible(ms)]
-    if doubts:
-        return protect(Reason.UNKNOWN_TIME, *doubts)
-    kept = _content(experiment_id, facts, cutoff_ms, policy)
-    if kept:
-        return kept
+    implausible = [show(name, ms) for name, ms in stamps if not policy.is_plausible(ms)]
+    if implausible:
+        return protect(Reason.UNKNOWN_TIME, *implausible)
+    if by_content := _content(experiment_id, facts, cutoff_ms, policy):
+        return by_content
     latest = max(ms for _, ms in stamps if ms is not None)
     if policy.is_too_young(latest):
         return protect(Reason.MIN_AGE, show("last change", latest))
@@ -111,24 +110,25 @@ def _decide(
 
 
 def _content(experiment_id: str, facts: _Facts, cutoff_ms: int, policy: Policy) -> Decision | None:
-    """Return what in an experiment keeps it, or None."""
-    if experiment_id in facts.kept_run:
-        run_id, kept = facts.kept_run[experiment_id]
-        reason = kept.reason.value if kept.reason else ""
-        return protect(Reason.LIVE_RUN, Link("run", run_id), reason, *kept.via)
+    """Return a decision if the content of an experiment protects it."""
+    if experiment_id in facts.retained_run:
+        run_id, content = facts.retained_run[experiment_id]
+        reason = content.reason.value if content.reason else ""
+        return protect(Reason.LIVE_RUN, Link("run", run_id), reason, *content.via)
     if version := facts.version_inside.get(experiment_id):
         return protect(Reason.REGISTERED_MODEL, Link("model_version", version))
-    # Emptying the trash (mlflow gc) later takes these with the experiment, without an undo.
+    # Purging the experiment (mlflow gc) deletes these permanently.
     if model_id := facts.logged_model.get(experiment_id):
         return protect(Reason.HAS_LOGGED_MODELS, Link("logged_model", model_id))
     return _probed(facts.probes.get(experiment_id), cutoff_ms, policy)
 
 
 def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
-    if kept_by := policy.kept_by(experiment.tags):
-        return kept_by
-    # Runs without an experiment land there; without it they fail.  In a workspace it can have
-    # another id than 0, so the name counts too
+    if protected_by := policy.protected_by(experiment.tags):
+        return protected_by
+    # Runs without an experiment are created there and fail if it does not exist.  In a workspace
+    # its
+    # id may differ from 0, so the name counts, too
     # (docs/explanation/mlflow-facts.md#default-experiment-can-be-deleted).
     if experiment.experiment_id == "0" or experiment.name == "Default":
         return protect(Reason.DEFAULT_EXPERIMENT)
@@ -168,17 +168,17 @@ def _and_more(run_ids: Collection[str]) -> str:
 
 
 def _versions_inside(inventory: Inventory) -> dict[str, str]:
-    """Return experiments whose artifact location holds the source of a model version."""
+    """Return experiments whose artifact location contains the source of a model version."""
     by_location: dict[str, list[str]] = defaultdict(list)
     for experiment in inventory.experiments.values():
         if experiment.artifact_location:
-            place = location(experiment.artifact_location)
-            by_location[place].append(experiment.experiment_id)
+            folder = location(experiment.artifact_location)
+            by_location[folder].append(experiment.experiment_id)
     inside: dict[str, str] = {}
     versions = [*inventory.model_versions.values(), *inventory.foreign_versions]
     for version in sorted(versions, key=lambda v: v.order):
-        for place in filter(None, (version.source, version.storage)):
-            for folder in parent_locations(place):
+        for uri in filter(None, (version.source, version.storage)):
+            for folder in parent_locations(uri):
                 for experiment_id in by_location.get(folder, ()):
                     inside.setdefault(experiment_id, version.key)
     return inside

@@ -1,4 +1,4 @@
-"""Why one entity is kept or deleted: the rule, the age, and the decision, for people."""
+"""Why one entity is deleted or retained: the rule, the age and the decision, for people."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mlflow_gc.retention.runs import is_evaluation
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a policy has to say about one entity.
+    """How a policy decides on one entity.
 
     Attributes:
-        rule: that is about it.
-        age: from which it is stale, and who says so.
-        limit_ms: what the rule alone sets; None for never.
-        active_ms: its last activity, ms since the epoch; None when it is not known.
-        decision: what becomes of it.
+        rule: the rule that applies to it.
+        age: the age from which it is stale, and what sets it.
+        limit_ms: the age that the rule alone sets; None for never.
+        active_ms: its last activity, ms since the epoch; None if unknown.
+        decision: the decision on it.
         tags: its own.
     """
 
@@ -35,17 +35,17 @@ class Explanation:
     tags: Mapping[str, str]
 
     @property
-    def goes(self) -> bool:
+    def is_deleted(self) -> bool:
         """Whether it would be deleted."""
         return self.decision.verdict is Verdict.DELETE
 
     @property
     def code(self) -> str:
-        """The reason it is kept for; empty when it goes.
+        """The reason for which it is retained; empty if it is deleted.
 
-        ``fresh`` when it is not stale, ``never`` when no age makes it so.
+        ``fresh`` if it is not stale, ``never`` if no age makes it stale.
         """
-        if self.goes:
+        if self.is_deleted:
             return ""
         if self.decision.reason:
             return self.decision.reason.value
@@ -66,13 +66,13 @@ def explain(
 
     Args:
         inventory: what is known.
-        decisions: about it.
-        policy: they were made by.
+        decisions: on the inventory.
+        policy: of these decisions.
         kind: ``run``, ``experiment``, ``model_version`` or ``registered_model``.
-        key: the key that the inventory has it under.
+        key: its key in the inventory.
 
     Raises:
-        KeyError: it is not in the inventory.
+        KeyError: The inventory does not contain it.
     """
     resolver = RuleResolver(policy, inventory)
     explainers: dict[str, Callable[[], Explanation]] = {

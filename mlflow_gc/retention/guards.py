@@ -1,7 +1,7 @@
 """Guards: limits on how much one plan may delete.  Pure arithmetic over counts.
 
-A guard does not choose what goes: it stops a plan that is larger than anyone expected, because
-the policy, a clock or the server is not what people think it is.
+A guard does not choose what is deleted: it stops a plan that is larger than expected because the
+policy, a clock or the server is not as people think.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Guards
 
 COUNTED = {"total", *KINDS}
-"""What a limit can be set for."""
+"""The keys of limits."""
 
 GROUPS = {"experiment": "runs", "registered_model": "versions"}
-"""What a share per group is counted in."""
+"""The entities that a share per group counts."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """How many of how many go."""
+    """The number of deletions and of existing entities."""
 
     deleted: int
     existing: int
 
     def exceeds(self, percent: int) -> bool:
-        """Tell whether more than ``percent`` of what exists goes; exact, without rounding."""
+        """Tell whether more than ``percent`` of what exists is deleted; without rounding."""
         return self.deleted * 100 > percent * self.existing
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What a plan deletes of what exists.
+    """The shares of existing entities that a plan deletes.
 
     Attributes:
         kinds: by ``experiments``, ``runs``, ``model_versions``, ``registered_models``; existing means
@@ -59,14 +59,15 @@ class Tally:
 
 
 def tally(inventory: Inventory, decisions: Decisions) -> Tally:
-    """Count what decisions delete of what exists."""
+    """Count the deletions and the existing entities."""
     return Tally(
         kinds={
             "experiments": _share(decisions.experiments.values()),
             "runs": _share(decisions.runs.values()),
             "model_versions": _share(decisions.model_versions.values()),
-            # Decisions are only about those without versions, a share is of all.  Where no rule
-            # looks at them they do not count, not in the total either.
+            # Decisions exist only for models without versions, a share counts all models.  If no
+            # rule
+            # applies to empty models, none of them counts, not in the total either.
             "registered_models": Share(
                 _share(decisions.registered_models.values()).deleted,
                 len(inventory.registered_models) if decisions.registered_models else 0,
@@ -94,21 +95,21 @@ def _share(decisions: Collection[Decision]) -> Share:
 
 
 def exceeded(guards: Guards, tally: Tally) -> Iterator[str]:
-    """Yield a sentence with the numbers for each guard that a plan trips."""
+    """Yield a sentence with the numbers for each exceeded guard."""
     counts = {"total": tally.total, **tally.kinds}
     for key, share in counts.items():
-        words = "entities" if key == "total" else key.replace("_", " ")
+        noun = "entities" if key == "total" else key.replace("_", " ")
         most = guards.max_deletions.get(key)
         if most is not None and share.deleted > most:
             yield (
-                f"guards.max_deletions.{key}: the plan deletes {share.deleted:,} {words}, "
+                f"guards.max_deletions.{key}: the plan deletes {share.deleted:,} {noun}, "
                 f"at most {most:,} may be deleted."
             )
         percent = guards.max_share_percent.get(key)
         if percent is not None and share.exceeds(percent):
             yield (
                 f"guards.max_share.{key}: the plan deletes {share.deleted:,} of "
-                f"{share.existing:,} {words}, at most {percent} % may be deleted."
+                f"{share.existing:,} {noun}, at most {percent} % may be deleted."
             )
     for key, groups in (
         ("experiment", tally.experiments),

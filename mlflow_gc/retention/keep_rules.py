@@ -1,8 +1,8 @@
-"""Keep rules: which of a group stay although they are old.  Pure functions of times and numbers.
+"""Keep rules: the winners of a group are retained although stale.  Pure functions.
 
-The calendar rules are restic's: walk from the newest to the oldest, keep the first of each natural
-day, ISO week, month or year until the count is used up; buckets without anything do not count; the
-oldest of all stays while a count is left.  Rules are ORed.
+The calendar rules are restic's: from the newest to the oldest, the first of each calendar day, ISO
+week, month or year is kept until the count is used up; empty buckets do not count; the oldest of
+all is kept while a count is left.  Rules are ORed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal
 from mlflow_gc.domain.timestamps import format_duration, parse_duration
 
 ALL = -1
-"""A count without end, ``all`` in a policy file."""
+"""An unlimited count, ``all`` in a policy file."""
 
 CALENDAR = ("daily", "weekly", "monthly", "yearly")
 
@@ -33,7 +33,7 @@ class Best:
     Attributes:
         metric: its name; the latest value of a run counts.
         mode: whether the highest or the lowest is best.
-        count: how many; runs that tie with the last of them stay too.
+        count: number of runs; ties with the last of them are retained, too.
     """
 
     metric: str
@@ -43,13 +43,13 @@ class Best:
 
 @dataclass(frozen=True)
 class Keep:
-    """What to keep of one group (the runs of an experiment, the versions of a model).
+    """The keep rules of one group (the runs of an experiment, the versions of a model).
 
     Attributes:
-        last: so many newest; :data:`ALL` keeps all.
-        calendar: counts by ``daily``, ``weekly``, ``monthly``, ``yearly``; 0 and missing keep none.
-        within_ms: everything active less than this before ``as_of``; 0 keeps none.
-        best: by metric; for runs only.
+        last: number of the newest; :data:`ALL` keeps all.
+        calendar: counts by ``daily``, ``weekly``, ``monthly``, ``yearly``; 0 by default.
+        within_ms: keeps everything active less than this before ``as_of``; 0 keeps none.
+        best: for runs only.
     """
 
     last: int = 0
@@ -64,11 +64,11 @@ class Keep:
 
     @property
     def needs_group(self) -> bool:
-        """Whether the rest of the group has to be known to judge one of it."""
+        """Whether a decision on one candidate needs the whole group."""
         return bool(self.last or any(self.calendar.values()) or self.best)
 
     def to_document(self) -> dict[str, Any]:
-        """Return it as a plan and a policy file hold it."""
+        """Return the form used in plans and policy files."""
         document: dict[str, Any] = {}
         if self.last:
             document["last"] = _count(self.last)
@@ -83,7 +83,7 @@ class Keep:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Keep:
-        """Return what :meth:`to_document` wrote, or a policy file of the same shape says."""
+        """Return the keep rules in a plan or a policy file."""
         best = document.get("best") or []
         return cls(
             last=_number(document.get("last", 0)),
@@ -97,13 +97,13 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One of a group.
+class Candidate:
+    """One entity of a group.
 
     Attributes:
         key: run id, or (name, version).
-        time_ms: when it was made, ms since the epoch, UTC; decides its place in the calendar.
-        order: what comes last is newest.
+        time_ms: its creation, ms since the epoch, UTC; decides its calendar bucket.
+        order: sort key; the last is the newest.
         active_ms: its last activity.
         metrics: latest values, for ``best``.
     """
@@ -115,57 +115,57 @@ class Member:
     metrics: tuple[tuple[str, float], ...] = ()
 
 
-def kept(
-    members: Sequence[Member], keep: Keep, *, as_of_ms: int, zone: tzinfo
+def winners(
+    candidates: Sequence[Candidate], keep: Keep, *, as_of_ms: int, zone: tzinfo
 ) -> dict[Any, list[tuple[str, str]]]:
-    """Return the members that stay, each with (rule, words) for every rule that keeps it.
+    """Return the winners, each with (rule, note) for every rule that keeps it.
 
     Args:
-        members: the whole group in any order, fresh ones included: they take their places.
+        candidates: the whole group in any order; fresh ones are ranked, too.
         keep: the rules.
-        as_of_ms: what ``within`` counts back from.
-        zone: whose days, weeks, months and years are meant.
+        as_of_ms: the time from which ``within`` counts back.
+        zone: the time zone of the calendar.
     """
     found: dict[Any, list[tuple[str, str]]] = defaultdict(list)
-    if not members or keep.is_empty:
+    if not candidates or keep.is_empty:
         return found
-    newest_first = sorted(members, key=lambda m: m.order, reverse=True)
-    for member, words in _last(newest_first, keep.last):
-        found[member.key].append(("last", words))
+    newest_first = sorted(candidates, key=lambda m: m.order, reverse=True)
+    for candidate, note in _last(newest_first, keep.last):
+        found[candidate.key].append(("last", note))
     for name in CALENDAR:
-        for member, words in _calendar(newest_first, name, keep.calendar.get(name, 0), zone):
-            found[member.key].append((name, words))
+        for candidate, note in _calendar(newest_first, name, keep.calendar.get(name, 0), zone):
+            found[candidate.key].append((name, note))
     if keep.within_ms:
-        for member in newest_first:
-            if member.active_ms >= as_of_ms - keep.within_ms:
-                words = f"active within {format_duration(keep.within_ms)}"
-                found[member.key].append(("within", words))
+        for candidate in newest_first:
+            if candidate.active_ms >= as_of_ms - keep.within_ms:
+                note = f"active within {format_duration(keep.within_ms)}"
+                found[candidate.key].append(("within", note))
     for best in keep.best:
-        for member, words in _best(members, best):
-            found[member.key].append(("best", words))
+        for candidate, note in _best(candidates, best):
+            found[candidate.key].append(("best", note))
     return found
 
 
-def _last(newest_first: Sequence[Member], count: int) -> Iterator[tuple[Member, str]]:
+def _last(newest_first: Sequence[Candidate], count: int) -> Iterator[tuple[Candidate, str]]:
     shown = "all" if count == ALL else f"the newest {count}"
-    for member in newest_first if count == ALL else newest_first[: max(count, 0)]:
-        yield member, f"one of {shown}"
+    for candidate in newest_first if count == ALL else newest_first[: max(count, 0)]:
+        yield candidate, f"one of {shown}"
 
 
 def _calendar(
-    newest_first: Sequence[Member], name: str, count: int, zone: tzinfo
-) -> Iterator[tuple[Member, str]]:
+    newest_first: Sequence[Candidate], name: str, count: int, zone: tzinfo
+) -> Iterator[tuple[Candidate, str]]:
     bucket_of = _BUCKETS[name]
     seen: set[str] = set()
     left = count
-    for position, member in enumerate(newest_first):
+    for position, candidate in enumerate(newest_first):
         if left == 0:
             return
-        bucket = bucket_of((_EPOCH + timedelta(milliseconds=member.time_ms)).astimezone(zone))
+        bucket = bucket_of((_EPOCH + timedelta(milliseconds=candidate.time_ms)).astimezone(zone))
         is_oldest = position == len(newest_first) - 1
-        # Versions are in the order of their numbers, which need not be that of their days.
+        # Versions are ordered by number, which may differ from the order of their days.
         if bucket not in seen or is_oldest:
-            yield member, f"oldest, while {name} is not used up" if bucket in seen else bucket
+            yield candidate, f"oldest, while {name} is not used up" if bucket in seen else bucket
             seen.add(bucket)
             left -= left > 0
 
@@ -178,12 +178,12 @@ _BUCKETS: dict[str, Callable[[datetime], str]] = {
 }
 
 
-def _best(members: Sequence[Member], best: Best) -> Iterator[tuple[Member, str]]:
-    """Yield the best; NaN and missing values are never among them, infinities are numbers."""
+def _best(candidates: Sequence[Candidate], best: Best) -> Iterator[tuple[Candidate, str]]:
+    """Yield the best; NaN and missing values are never ranked, infinities are."""
     values = [
-        (value, member)
-        for member in members
-        for name, value in member.metrics
+        (value, candidate)
+        for candidate in candidates
+        for name, value in candidate.metrics
         if name == best.metric and not math.isnan(value)
     ]
     if not values or not best.count:
@@ -191,9 +191,9 @@ def _best(members: Sequence[Member], best: Best) -> Iterator[tuple[Member, str]]
     numbers = [value for value, _ in values]
     pick = nlargest if best.mode == "max" else nsmallest
     border = pick(best.count, numbers)[-1]
-    for value, member in values:
+    for value, candidate in values:
         if value >= border if best.mode == "max" else value <= border:
-            yield member, f"{best.mode} {best.metric}, one of the best {best.count}"
+            yield candidate, f"{best.mode} {best.metric}, one of the best {best.count}"
 
 
 def _count(number: int) -> int | str:

@@ -1,4 +1,4 @@
-"""Which model versions are stale, and what protects them.  Deleting one cannot be undone."""
+"""Which model versions are stale, and what protects them.  Deletion is irreversible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlflow_gc.retention.decision import (
     protect,
     protect_by_rules,
 )
-from mlflow_gc.retention.keep_rules import Member, kept
+from mlflow_gc.retention.keep_rules import Candidate, winners
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver
 from mlflow_gc.retention.rules import Rule
@@ -35,8 +35,8 @@ VersionKey = tuple[str, str]
 def decide_model_versions(
     inventory: Inventory, policy: Policy, resolver: RuleResolver
 ) -> dict[VersionKey, Decision]:
-    """Decide over all model versions of an inventory."""
-    roles = _Roles(_highest(inventory), _copies(inventory), _last_ones(inventory, policy))
+    """Decide on all model versions of an inventory."""
+    roles = _Roles(_highest(inventory), _copies(inventory), _newest_versions(inventory, policy))
     decisions: dict[VersionKey, Decision] = {}
     groups: dict[tuple[str, str], tuple[Rule, list[ModelVersion]]] = {}
     for key, version in inventory.model_versions.items():
@@ -46,7 +46,7 @@ def decide_model_versions(
         if not rule.keep.is_empty:
             groups.setdefault((version.name, rule.name), (rule, []))[1].append(version)
     for rule, versions in groups.values():
-        decisions.update(_kept_by_rules(rule, versions, decisions, policy))
+        decisions.update(_protected_by_keep_rules(rule, versions, decisions, policy))
     for key, decision in decisions.items():
         if decision.verdict is Verdict.DELETE:
             version = inventory.model_versions[key]
@@ -59,31 +59,32 @@ def decide_model_versions(
 
 @dataclass(frozen=True)
 class _Roles:
-    """What versions are to the others: the highest and of what, copied to where, a last one."""
+    """Relations between versions: which are the highest, copied, among the newest."""
 
     highest: Mapping[VersionKey, str]
     copies: Mapping[VersionKey, str]
     last: Collection[VersionKey]
 
 
-def _kept_by_rules(
+def _protected_by_keep_rules(
     rule: Rule,
     versions: Sequence[ModelVersion],
     decisions: Mapping[VersionKey, Decision],
     policy: Policy,
 ) -> Iterator[tuple[VersionKey, Decision]]:
-    """Yield protections for what keep rules hold of what would go; newest is the highest number."""
-    members = [
-        Member(
+    """Yield protections of stale keep-rule winners; the highest number is the newest."""
+    candidates = [
+        Candidate(
             key=(version.name, version.version),
             time_ms=version.creation_timestamp,
             order=(version.number, version.version),
             active_ms=version.active_ms,
         )
         for version in versions
-        if version.creation_timestamp is not None and policy.is_sensible(version.creation_timestamp)
+        if version.creation_timestamp is not None
+        and policy.is_plausible(version.creation_timestamp)
     ]
-    found = kept(members, rule.keep, as_of_ms=policy.as_of_ms, zone=policy.zone)
+    found = winners(candidates, rule.keep, as_of_ms=policy.as_of_ms, zone=policy.zone)
     for key, rules in found.items():
         if decisions[key].verdict is Verdict.DELETE:
             yield key, protect_by_rules(rules, rule.name)
@@ -96,8 +97,8 @@ def _decide(
     resolver: RuleResolver,
     policy: Policy,
 ) -> Decision:
-    # last_updated_timestamp is not usage: nothing records that a version was served.  That is why
-    # so much else protects one (docs/explanation/mlflow-facts.md#version-update-is-not-usage).
+    # last_updated_timestamp is not usage: nothing records that a version was served.  Therefore so
+    # many rules protect a version (docs/explanation/mlflow-facts.md#version-update-is-not-usage).
     age, limit = resolver.age_of_version(version)
     ttl_ms = limit if age.malformed else age.ms
     if ttl_ms is None:
@@ -107,7 +108,7 @@ def _decide(
     if (
         updated is None
         or created is None
-        or not (policy.is_sensible(updated) and policy.is_sensible(created))
+        or not (policy.is_plausible(updated) and policy.is_plausible(created))
     ):
         return protect(
             Reason.UNKNOWN_TIME,
@@ -117,9 +118,9 @@ def _decide(
     active = max(updated, created, _imported(model, policy))
     if active >= policy.as_of_ms - ttl_ms:
         return FRESH
-    kept_by = _protected(version, model, roles, policy)
-    if kept_by:
-        return kept_by
+    protected_by = _protected(version, model, roles, policy)
+    if protected_by:
+        return protected_by
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
     return delete(
@@ -131,9 +132,9 @@ def _decide(
 
 
 def _imported(model: RegisteredModel | None, policy: Policy) -> int:
-    """Return when a registered model was made: none of its versions was on this server before."""
+    """Return the creation of a registered model: its versions are not older on this server."""
     made = model.creation_timestamp if model else None
-    return made if made is not None and policy.is_sensible(made) else 0
+    return made if made is not None and policy.is_plausible(made) else 0
 
 
 def _protected(
@@ -143,15 +144,15 @@ def _protected(
     policy: Policy,
 ) -> Decision | None:
     if model is None:
-        # Aliases and tags live there; without it nobody knows whether this is the champion.
+        # The registered model has the aliases; without it this may be the champion.
         return protect(
             Reason.UNKNOWN_MODEL, Link("registered_model", version.name, "was not listed")
         )
-    kept_by = policy.kept_by(version.tags) or policy.kept_by(
+    protected_by = policy.protected_by(version.tags) or policy.protected_by(
         model.tags, Link("registered_model", model.name)
     )
-    if kept_by:
-        return kept_by
+    if protected_by:
+        return protected_by
     if aliases := model.aliases.get(version.version):
         return protect(Reason.ALIAS, *(Link("alias", alias) for alias in aliases))
     if version.current_stage != _NO_STAGE:
@@ -159,32 +160,33 @@ def _protected(
     # Servers before 2.21 list prompts like models; deleting a version deletes the prompt's text.
     if is_prompt(version.tags) or is_prompt(model.tags):
         return protect(Reason.PROMPT, Link("registered_model", version.name, "is a prompt"))
-    # ``models:/m/latest`` and ``models:/m/<stage>`` mean the highest version: deleting it hands
-    # its users another one without a word.
+    # ``models:/m/latest`` and ``models:/m/<stage>`` resolve to the highest version: after its
+    # deletion
+    # its users would silently load another one.
     if role := roles.highest.get((version.name, version.version)):
         return protect(Reason.HIGHEST_VERSION, role)
     if copy := roles.copies.get((version.name, version.version)):
         return protect(Reason.COPIED, Link("model_version", copy))
     if (version.name, version.version) in roles.last:
-        words = f"one of the newest {policy.keep_last_versions} versions"
-        return protect(Reason.KEEP_LAST, words, Link("registered_model", version.name))
+        note = f"one of the newest {policy.keep_last_versions} versions"
+        return protect(Reason.KEEP_LAST, note, Link("registered_model", version.name))
     if policy.is_too_young(version.active_ms):
         return protect(Reason.MIN_AGE, show("last change", version.active_ms))
     return None
 
 
 def refused_name(name: str) -> Decision:
-    """Return the decision on what the server would not delete."""
+    """Return the decision on a model whose deletion the server refuses."""
     return protect(Reason.REFUSED_NAME, Link("registered_model", name))
 
 
 def is_prompt(tags: Mapping[str, str]) -> bool:
-    """Tell whether tags are those of a prompt, of its registered model or of a version."""
+    """Tell whether these are tags of a prompt (registered model or version)."""
     return tags.get(PROMPT_TAG, "").lower() == "true"
 
 
-def _last_ones(inventory: Inventory, policy: Policy) -> set[VersionKey]:
-    """Return the newest versions of each model, as many as the policy keeps."""
+def _newest_versions(inventory: Inventory, policy: Policy) -> set[VersionKey]:
+    """Return the newest versions of each model (``keep_last_versions``)."""
     numbers: dict[str, list[int]] = defaultdict(list)
     if policy.keep_last_versions:
         for version in inventory.model_versions.values():
@@ -198,7 +200,7 @@ def _last_ones(inventory: Inventory, policy: Policy) -> set[VersionKey]:
 
 
 def _highest(inventory: Inventory) -> dict[VersionKey, str]:
-    """Return which versions are the highest of their model, or of a stage of it."""
+    """Return the versions that are the highest of their model or stage, with its name."""
     overall: dict[str, ModelVersion] = {}
     by_stage: dict[tuple[str, str | None], ModelVersion] = {}
     for version in inventory.model_versions.values():
@@ -223,7 +225,7 @@ def _highest(inventory: Inventory) -> dict[VersionKey, str]:
 
 
 def _copies(inventory: Inventory) -> dict[VersionKey, str]:
-    """Return versions that another one was copied from, with the lowest such copy."""
+    """Return the versions that have copies, with the lowest copy."""
     by_alias = {
         (model.name, alias): version
         for model in inventory.registered_models.values()

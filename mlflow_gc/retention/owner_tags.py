@@ -1,4 +1,4 @@
-"""Tags with which owners decide on the spot, on the thing itself, visible in MLflow's own UI."""
+"""Tags with which owners protect or expire their own entities, visible in MLflow's UI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlflow_gc.domain.timestamps import parse_duration, parse_time
 __all__ = ["DELETE_AFTER", "KEEP", "MALFORMED", "TTL"]
 
 MALFORMED = "malformed_tag"
-"""Diagnostic code: a tag of ours that cannot be understood; what carries it is kept."""
+"""Diagnostic code: an invalid tag of this program; the tagged entity is retained."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -26,13 +26,13 @@ _LONGEST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a tag asks for.
+class TtlOverride:
+    """The age that a TTL tag sets.
 
     Attributes:
-        tag: that asks for it.
-        ttl_ms: an age; None for never.
-        is_malformed: nobody knows what it asks for.
+        tag: the tag, as a link.
+        ttl_ms: the age; None for never.
+        is_malformed: the value is invalid.
     """
 
     tag: Link
@@ -40,11 +40,11 @@ class Wish:
     is_malformed: bool = False
 
 
-def keeps(tags: Mapping[str, str], key: str, *, as_of_ms: int, zone: tzinfo) -> bool:
-    """Tell whether the keep tag keeps what carries it.
+def keep_tag_applies(tags: Mapping[str, str], key: str, *, as_of_ms: int, zone: tzinfo) -> bool:
+    """Tell whether the keep tag protects its entity.
 
-    Anything but a clear no, or a day that is over, keeps: an owner who made a typing mistake
-    wanted the thing kept.
+    Any value protects, except a clear no or a day in the past: an owner who mistyped the value
+    wanted protection.
     """
     value = tags.get(key)
     if value is None:
@@ -55,35 +55,35 @@ def keeps(tags: Mapping[str, str], key: str, *, as_of_ms: int, zone: tzinfo) -> 
 
 
 def misspelt_key(tags: Mapping[str, str]) -> str | None:
-    """Return a key that means one of our tags and is none, or None; of several the first.
+    """Return the first misspelt key of a tag of this program, or None.
 
-    Whoever set it wanted to be heard, and nobody knows what was to be said, so it keeps.
+    It protects the entity, because the intention of its owner is unknown.
     """
     return next((key for key in sorted(tags) if is_misspelt(key)), None)
 
 
-def wished_ttl(tags: Mapping[str, str]) -> Wish | None:
-    """Return what a TTL tag asks for, or None where there is none."""
+def ttl_override(tags: Mapping[str, str]) -> TtlOverride | None:
+    """Return the age that a TTL tag sets, or None without such a tag."""
     value = tags.get(TTL)
     if value is None:
         return None
     tag = Link("tag", f"{TTL}={value}")
     if value.strip() == "never":
-        return Wish(tag)
+        return TtlOverride(tag)
     try:
         ttl_ms = parse_duration(value.strip())
     except ValueError:
         ttl_ms = 0
-    # An age of zero is no age: everything would be stale at once.
-    return Wish(tag, ttl_ms, is_malformed=not ttl_ms)
+    # An age of zero is invalid: everything would be stale at once.
+    return TtlOverride(tag, ttl_ms, is_malformed=not ttl_ms)
 
 
 def delete_after_ms(tags: Mapping[str, str], zone: tzinfo) -> int | None:
-    """Return when a mark lets something go, ms since the epoch; None without a (readable) mark.
+    """Return the announced time of deletion, ms since the epoch; None if missing or invalid.
 
     Args:
-        tags: of the thing itself.
-        zone: in which a plain day begins; a time without a zone is UTC.
+        tags: of the entity itself.
+        zone: time zone of a plain day; a time without a zone is UTC.
     """
     text = tags.get(DELETE_AFTER, "").strip()
     try:
@@ -95,26 +95,26 @@ def delete_after_ms(tags: Mapping[str, str], zone: tzinfo) -> int | None:
 
 
 def is_outdated(after_ms: int, active_ms: int | None, grace_ms: int) -> bool:
-    """Tell whether a mark was written before the last activity of what carries it.
+    """Tell whether an entity was active after its deletion was announced.
 
     Args:
-        after_ms: when the mark lets it go, ms since the epoch.
-        active_ms: its last activity, ms since the epoch; None when it is not known.
-        grace_ms: how long before that time a mark is written.
+        after_ms: the announced time of deletion, ms since the epoch.
+        active_ms: its last activity, ms since the epoch; None if unknown.
+        grace_ms: the grace period between announcement and deletion.
     """
     return active_ms is not None and after_ms - grace_ms <= active_ms
 
 
 def malformed_tags(inventory: Inventory, keep_tag: str, zone: tzinfo) -> Iterator[Diagnostic]:
-    """Yield what nobody can understand among our tags; it keeps what carries it."""
+    """Yield diagnostics on invalid tags of this program; they protect their entities."""
     found = []
-    carriers: tuple[tuple[str, Iterator[tuple[str, Mapping[str, str]]]], ...] = (
+    tagged: tuple[tuple[str, Iterator[tuple[str, Mapping[str, str]]]], ...] = (
         ("experiment", ((e.experiment_id, e.tags) for e in inventory.experiments.values())),
         ("run", ((r.run_id, r.tags) for r in inventory.runs.values())),
         ("registered model", ((m.name, m.tags) for m in inventory.registered_models.values())),
         ("model version", ((v.key, v.tags) for v in inventory.model_versions.values())),
     )
-    for kind, entities in carriers:
+    for kind, entities in tagged:
         for entity_id, tags in entities:
             found += [
                 f"{kind} {entity_id}: {key[:_LONGEST]}={tags[key][:_LONGEST]}"
@@ -132,8 +132,8 @@ def _unreadable(tags: Mapping[str, str], keep_tag: str, zone: tzinfo) -> Iterato
         text = tags[keep_tag].strip().lower()
         if text not in _YES | _NO and _until(text, zone) is None:
             yield keep_tag
-    wish = wished_ttl(tags) if TTL in tags else None
-    if wish and wish.is_malformed:
+    override = ttl_override(tags) if TTL in tags else None
+    if override and override.is_malformed:
         yield TTL
     if DELETE_AFTER in tags and delete_after_ms(tags, zone) is None:
         yield DELETE_AFTER
@@ -141,7 +141,7 @@ def _unreadable(tags: Mapping[str, str], keep_tag: str, zone: tzinfo) -> Iterato
 
 
 def _until(text: str, zone: tzinfo) -> int | None:
-    """Return when the last day of ``until:2027-01-31`` is over, ms since the epoch."""
+    """Return the end of the day of ``until:2027-01-31``, ms since the epoch."""
     match = re.fullmatch(r"until:\s*(\d{4}-\d{2}-\d{2})", text, re.ASCII)
     if not match:
         return None
@@ -152,7 +152,7 @@ def _until(text: str, zone: tzinfo) -> int | None:
 
 
 def _midnight(day: date, zone: tzinfo) -> int:
-    """Return when a day begins, ms since the epoch."""
+    """Return the begin of a day, ms since the epoch."""
     return (datetime(day.year, day.month, day.day, tzinfo=zone) - _EPOCH) // timedelta(
         milliseconds=1
     )

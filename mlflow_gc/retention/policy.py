@@ -1,4 +1,4 @@
-"""The policy of a plan, resolved: every value that a decision depends on."""
+"""The resolved policy of a plan: every value that decisions depend on."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ DEFAULT_EXPIRY_MS = 7 * DAY_MS
 DEFAULT_SHORTEST_TTL_MS = 7 * DAY_MS
 UTC = "UTC"
 
-# Clients send start, end and metric times, in seconds or zero at times
-# (docs/explanation/mlflow-facts.md#clients-send-times).  MLflow was published in 2018;
-# nothing before 2015 is real, not even what was imported from elsewhere.
-_SENSIBLE_SINCE_MS = parse_time("2015-01-01")
-_SENSIBLE_AHEAD_MS = DAY_MS
+# Clients send start, end and metric times, sometimes in seconds or zero
+# (docs/explanation/mlflow-facts.md#clients-send-times).  MLflow was published in 2018; a time
+# before 2015 is implausible, even if it was imported.
+_PLAUSIBLE_SINCE_MS = parse_time("2015-01-01")
+_PLAUSIBLE_AHEAD_MS = DAY_MS
 
 
 @dataclass(frozen=True)
 class Guards:
-    """Limits on what one plan may delete; a plan that breaks one is refused as a whole.
+    """Limits on what one plan may delete; a plan that exceeds one is refused as a whole.
 
     Attributes:
-        max_deletions: most deletions, by ``total``, ``experiments``, ``runs`` or
-            ``model_versions``; a key that is missing sets no limit, 0 allows none.
-        max_share_percent: most deletions in percent (0 to 100) of what exists: by the same keys,
+        max_deletions: maximum number of deletions, by ``total``, ``experiments``, ``runs`` or
+            ``model_versions``; a missing key sets no limit, 0 allows none.
+        max_share_percent: maximum deletions in percent (0 to 100) of what exists: by the same keys,
             or in any one ``experiment`` (of its runs) or ``registered_model`` (of its versions).
     """
 
@@ -52,12 +52,12 @@ class Guards:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a scan has to be worth for its plan to be applyable.
+    """The requirements on a scan for its plan to be applicable.
 
     Attributes:
-        accept_partial_view: go on although the server may hide things from this account.
-        max_scan_ms: a scan that takes longer is too old at its beginning.
-        max_clock_skew_ms: how far this machine's clock and the server's may be apart.
+        accept_partial_view: continue although the server may hide entities from this account.
+        max_scan_ms: maximum duration of a scan; what was read first is too old then.
+        max_clock_skew_ms: maximum difference between the clocks of this machine and the server.
     """
 
     accept_partial_view: bool = False
@@ -67,10 +67,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class PolicySource:
-    """Where a policy was read.
+    """The origin of a policy.
 
     Attributes:
-        path: of the policy file, as it was named; None when there was none.
+        path: of the policy file, as given; None if there is none.
         digest: ``sha256:<hex>`` over the bytes of the file, or None.
     """
 
@@ -80,32 +80,32 @@ class PolicySource:
 
 @dataclass(frozen=True)
 class Policy:
-    """What is old, relative to ``as_of``, what stays all the same, and how much may go.
+    """What is stale relative to ``as_of``, what is protected, and how much may be deleted.
 
     Attributes:
-        as_of_ms: the moment the decision is made for, ms since the epoch, UTC.
-        default: the rule for all that no other rule matches.
+        as_of_ms: the time of the decision, ms since the epoch, UTC.
+        default: the rule for entities that no other rule matches.
         rules: the first that matches decides.
-        time_zone: IANA name; whose days and months the calendar rules and ``until:`` mean.
-        keep_tag: a tag of this name keeps the thing that carries it.
-        owners_may_shorten: whether a TTL tag may ask for less than the rule.
-        owners_may_shorten_irreversible: whether it may also where the deletion cannot be undone.
-        owners_shortest_ttl_ms: no TTL tag shortens an age further than to this one.
-        grace_ms: how long something is marked before it may go; None without marks.
-        checks_age: False only for runs that somebody put into the trash, whatever their age and tags
-            on age; no plan is made like that.
-        checks_announcements: False only to find out what has to be marked; no plan is made like that.
-        expire_after_ms: how long a plan may be applied, counted from ``as_of``; None for ever.
-        min_age_ms: nothing younger than this goes, whatever the rules say.
-        keep_last_runs: so many newest runs of each experiment never go.
-        keep_last_versions: so many newest versions of each registered model never go.
+        time_zone: IANA name; time zone of the calendar rules and ``until:``.
+        keep_tag: name of the tag that protects an entity.
+        owners_may_shorten: whether a TTL tag may set a shorter age than the rule.
+        owners_may_shorten_irreversible: the same for irreversible deletions.
+        owners_shortest_ttl_ms: the shortest age that a TTL tag can set.
+        grace_ms: the grace period from announcement to deletion; None without announcements.
+        checks_age: False only for runs that somebody moved to the trash; never in a plan.
+        checks_announcements: False only to find out what to announce; never in a plan.
+        expire_after_ms: how long a plan may be applied, from ``as_of``; None without limit.
+        min_age_ms: nothing younger is deleted, whatever the rules say.
+        keep_last_runs: number of newest runs of each experiment that are always retained.
+        keep_last_versions: number of newest versions of each registered model that are always
+            retained.
         delete_evaluations: delete runs of ``mlflow.genai.evaluate``, permanently with their
             assessments.
-        free_experiment_names: rename experiments right before their deletion, so that others can
-            have their names; decides nothing.
+        free_experiment_names: rename experiments before their deletion, so that the names can be
+            used again; no effect on decisions.
         guards: limits on what one plan may delete.
-        evidence: what the scan has to be worth.
-        source: where it was read; decides nothing.
+        evidence: requirements on the scan.
+        source: origin; no effect on decisions.
     """
 
     as_of_ms: int
@@ -132,7 +132,7 @@ class Policy:
     def __post_init__(self) -> None:
         """Refuse times that no plan can write."""
         for rule in self.all_rules():
-            ages = (rule.ttl_ms, rule.failed_ttl_ms, rule.zombies_ms, rule.empty_ms)
+            ages = (rule.ttl_ms, rule.failed_ttl_ms, rule.abandoned_ms, rule.empty_ms)
             others = (rule.experiment_ttl_ms, rule.empty_model_ms)
             oldest = max((ms for ms in (*ages, *others) if ms is not None), default=0)
             if not is_writable(self.as_of_ms - oldest):
@@ -142,7 +142,7 @@ class Policy:
             raise UsageProblem("The plan would expire after the year 9999.", hint="Use never.")
 
     def all_rules(self) -> Iterator[Rule]:
-        """Yield the rules in their order, the default last."""
+        """Yield the rules in order, the default last."""
         yield from self.rules
         yield self.default
 
@@ -151,7 +151,7 @@ class Policy:
         """The time zone of the calendar.
 
         Raises:
-            Refused: this machine does not know it.
+            Refused: This machine does not know it.
         """
         if self.time_zone == UTC:
             return timezone.utc
@@ -165,7 +165,7 @@ class Policy:
 
     @cached_property
     def wanted(self) -> Wanted:
-        """What the rules ask of runs; other metrics and tags are not kept in memory."""
+        """The data of runs that the rules need; other metrics and tags are not kept in memory."""
         rules = list(self.all_rules())
         return Wanted(
             metrics=frozenset(best.metric for rule in rules for best in rule.keep.best),
@@ -174,68 +174,68 @@ class Policy:
 
     @property
     def needs_groups(self) -> bool:
-        """Whether a run can only be judged with all the others of its experiment."""
+        """Whether a decision on a run needs all runs of its experiment."""
         return bool(self.keep_last_runs) or any(r.keep.needs_group for r in self.all_rules())
 
     @property
     def ranks_versions(self) -> bool:
-        """Whether a model version can only be judged with all the others of its model."""
+        """Whether a decision on a model version needs all versions of its model."""
         return bool(self.keep_last_versions) or any(not r.keep.is_empty for r in self.all_rules())
 
     @property
     def ttl_days(self) -> int | None:
-        """The TTL of the default rule in whole days; None when it is never or no whole number."""
+        """The TTL of the default rule in days; None if it is never or not in whole days."""
         ttl_ms = self.default.ttl_ms
         return None if ttl_ms is None or ttl_ms % DAY_MS else ttl_ms // DAY_MS
 
     @property
     def cutoff_ms(self) -> int | None:
-        """Strictly older than this is stale by the default rule; equal is not; None for never."""
+        """The cutoff of the default rule: strictly older is stale, equal is not; None for never."""
         return None if self.default.ttl_ms is None else self.as_of_ms - self.default.ttl_ms
 
     @property
     def expires_at_ms(self) -> int | None:
-        """From when on a plan by this policy is refused, or None."""
+        """The time at which a plan by this policy expires, or None."""
         return None if self.expire_after_ms is None else self.as_of_ms + self.expire_after_ms
 
-    def is_sensible(self, ms: int | None) -> bool:
-        """Tell whether a time stamp can be true at all; a missing one cannot."""
-        return ms is not None and _SENSIBLE_SINCE_MS <= ms <= self.as_of_ms + _SENSIBLE_AHEAD_MS
+    def is_plausible(self, ms: int | None) -> bool:
+        """Tell whether a timestamp is plausible; a missing one is not."""
+        return ms is not None and _PLAUSIBLE_SINCE_MS <= ms <= self.as_of_ms + _PLAUSIBLE_AHEAD_MS
 
     def is_too_young(self, ms: int) -> bool:
-        """Tell whether something last active at this time is not strictly older than ``min_age``."""
+        """Tell whether something last active at this time is younger than ``min_age``."""
         return ms >= self.as_of_ms - self.min_age_ms
 
-    def keeps(self, tags: Mapping[str, str]) -> bool:
-        """Tell whether tags hold a keep tag that is in force."""
-        return self.keep_tag in tags and owner_tags.keeps(
+    def has_keep_tag(self, tags: Mapping[str, str]) -> bool:
+        """Tell whether tags contain a keep tag that applies."""
+        return self.keep_tag in tags and owner_tags.keep_tag_applies(
             tags, self.keep_tag, as_of_ms=self.as_of_ms, zone=self.zone
         )
 
-    def kept_by(self, tags: Mapping[str, str], *carrier: Link) -> Decision | None:
-        """Return why the tags of something keep it and all that is in it, or None.
+    def protected_by(self, tags: Mapping[str, str], *holder: Link) -> Decision | None:
+        """Return a decision if these tags protect an entity and everything in it.
 
         Args:
-            tags: of the thing itself, or of what it is in.
-            carrier: what carries them, where that is not the thing itself.
+            tags: of the entity, its experiment or its registered model.
+            holder: the entity with these tags, if it is another one.
         """
-        if self.keeps(tags):
+        if self.has_keep_tag(tags):
             return protect(
-                Reason.KEEP_TAG, *carrier, Link("tag", f"{self.keep_tag}={tags[self.keep_tag]}")
+                Reason.KEEP_TAG, *holder, Link("tag", f"{self.keep_tag}={tags[self.keep_tag]}")
             )
         if key := owner_tags.misspelt_key(tags):
-            return protect(Reason.MALFORMED_TAG, *carrier, Link("tag", f"{key}={tags[key]}"))
+            return protect(Reason.MALFORMED_TAG, *holder, Link("tag", f"{key}={tags[key]}"))
         return None
 
     def to_document(self) -> dict[str, Any]:
-        """Return the policy as the plan holds it."""
+        """Return the form used in plans."""
         cutoff_ms = self.cutoff_ms
         return {
             "ttl_days": self.ttl_days,
             "cutoff": None if cutoff_ms is None else format_ms(cutoff_ms),
             "keep_tag": self.keep_tag,
             "run_statuses": list(self.default.statuses),
-            "sensible_since": format_ms(_SENSIBLE_SINCE_MS),
+            "sensible_since": format_ms(_PLAUSIBLE_SINCE_MS),
             "default": self.default.to_document(),
             "rules": [rule.to_document() for rule in self.rules],
             "time_zone": self.time_zone,
@@ -261,7 +261,7 @@ class Policy:
 
     @classmethod
     def from_document(cls, policy: Mapping[str, Any], *, as_of: str) -> Policy:
-        """Return the policy that a plan was made with."""
+        """Return the policy of a plan."""
         expire_after, grace = policy["expire_after"], policy["grace"]
         return cls(
             as_of_ms=parse_time(as_of),
@@ -270,7 +270,7 @@ class Policy:
             time_zone=policy["time_zone"],
             keep_tag=policy["keep_tag"],
             owners_may_shorten=policy["owners_may_shorten"],
-            # Plans before 1.1 do not say; what they let go by a tag has to pass this as well.
+            # Plans before 1.1 have no such field; their deletions by a tag have to pass it as well.
             owners_may_shorten_irreversible=policy.get("owners_may_shorten_irreversible", False),
             owners_shortest_ttl_ms=(
                 parse_duration(policy["owners_shortest_ttl"])

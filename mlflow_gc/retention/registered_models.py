@@ -1,4 +1,4 @@
-"""Which registered models without versions are stale.  Off unless a rule says so."""
+"""Which registered models without versions are stale.  Off by default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlflow_gc.retention.runs import in_grace
 def decide_registered_models(
     inventory: Inventory, policy: Policy, resolver: RuleResolver
 ) -> dict[str, Decision]:
-    """Decide over all registered models that have no version."""
+    """Decide on all registered models without versions."""
     populated = {name for name, _ in inventory.model_versions}
     decisions = {
         name: _decide(model, resolver, policy)
@@ -41,16 +41,16 @@ def _decide(model: RegisteredModel, resolver: RuleResolver, policy: Policy) -> D
         ("creation_timestamp", model.creation_timestamp),
         ("last_updated_timestamp", model.last_updated_timestamp),
     )
-    newest = max((ms for _, ms in stamps if ms is not None and policy.is_sensible(ms)), default=0)
+    newest = max((ms for _, ms in stamps if ms is not None and policy.is_plausible(ms)), default=0)
     if newest >= policy.as_of_ms - ttl_ms:
         return FRESH
-    if kept_by := policy.kept_by(model.tags):
-        return kept_by
+    if protected_by := policy.protected_by(model.tags):
+        return protected_by
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
-    doubts = [show(name, ms) for name, ms in stamps if not policy.is_sensible(ms)]
-    if doubts:
-        return protect(Reason.UNKNOWN_TIME, *doubts)
+    implausible = [show(name, ms) for name, ms in stamps if not policy.is_plausible(ms)]
+    if implausible:
+        return protect(Reason.UNKNOWN_TIME, *implausible)
     if is_prompt(model.tags):
         return protect(Reason.PROMPT, Link("registered_model", model.name, "is a prompt"))
     if model.aliases:

@@ -1,4 +1,4 @@
-"""Which rule is about which entity, and the age it sets there once the owner was heard."""
+"""Which rule applies to which entity, and the age it sets after TTL overrides by owners."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.timestamps import format_duration
-from mlflow_gc.retention.owner_tags import wished_ttl
+from mlflow_gc.retention.owner_tags import ttl_override
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """From which age something is stale.
+    """The age from which an entity is stale.
 
     Attributes:
         ms: the age; None for never.
-        by: the tag or rule that says so; None for the default rule.
-        malformed: a tag that should say so and cannot be understood, or None.
-        ignored: a tag that asks for less and may not, and why, for people; empty for none.
+        by: the tag or rule that sets it; None for the default rule.
+        malformed: an invalid TTL tag, or None.
+        ignored: a TTL tag that may not shorten the age, and why, for people; empty for none.
     """
 
     ms: int | None
@@ -31,23 +31,23 @@ class Age:
 
 
 class RuleResolver:
-    """The rules of a policy over an inventory; the first that matches decides.
+    """The rules of a policy for an inventory; the first that matches decides.
 
     Args:
         policy: its rules.
-        inventory: what they are about.
+        inventory: the entities to match.
     """
 
     def __init__(self, policy: Policy, inventory: Inventory) -> None:
         self._policy = policy
         self._inventory = inventory
-        # Of ten rules about experiments few are about this one: asked once per experiment.
-        self._places: dict[str, tuple[Rule, ...]] = {}
+        # Few rules match a given experiment: resolved once per experiment, not once per run.
+        self._rules_by_experiment: dict[str, tuple[Rule, ...]] = {}
         self._used: set[str] = set()
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Names of the rules that nobody asked for was about, in the order of the policy."""
+        """Names of the rules that matched nothing so far, in the order of the policy."""
         return tuple(r.name for r in self._policy.rules if r.name not in self._used)
 
     def of_experiment(self, experiment: Experiment) -> Rule:
@@ -61,14 +61,14 @@ class RuleResolver:
         """Return the rule for a run."""
         if not self._policy.rules:
             return self._policy.default
-        places = self._places.get(experiment.experiment_id)
-        if places is None:
+        rules = self._rules_by_experiment.get(experiment.experiment_id)
+        if rules is None:
             workspace = self._inventory.workspace
-            places = tuple(
-                r for r in self._policy.rules if r.match.matches_place(experiment, workspace)
+            rules = tuple(
+                r for r in self._policy.rules if r.match.may_match_runs_in(experiment, workspace)
             )
-            self._places[experiment.experiment_id] = places
-        for rule in places:
+            self._rules_by_experiment[experiment.experiment_id] = rules
+        for rule in rules:
             if rule.match.matches_run(run, experiment):
                 self._used.add(rule.name)
                 return rule
@@ -97,61 +97,70 @@ class RuleResolver:
     def age_of_run(
         self, rule: Rule, run: Run, experiment: Experiment | None, *, reversible: bool
     ) -> tuple[Age, int | None]:
-        """Return the age from which a run is stale, and what its rule alone sets, ms.
+        """Return the age from which a run is stale, and the age that its rule alone sets, ms.
 
         Args:
-            rule: that is about it.
+            rule: the rule that applies to it.
             run: the run.
-            experiment: that it is in, if that is known.
-            reversible: whether all of it comes back when its deletion is undone.
+            experiment: its experiment, if known.
+            reversible: whether its deletion can be undone completely.
         """
-        is_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
-        limit = rule.ttl_of(run) if is_zombie or run.status in TERMINAL_STATUSES else rule.ttl_ms
-        obstacle = self._no_less(reversible=reversible)
-        if is_zombie:
-            # An owner may think of finished runs; no run that may live goes for that.
-            obstacle = f"no tag may shorten the age of {run.status} runs"
+        may_be_abandoned = run.status in UNFINISHED_STATUSES and rule.abandoned_ms is not None
+        limit = (
+            rule.ttl_of(run) if may_be_abandoned or run.status in TERMINAL_STATUSES else rule.ttl_ms
+        )
+        why_not_shorter = self._why_not_shorter(reversible=reversible)
+        if may_be_abandoned:
+            # The owner may have meant finished runs; a run that may be alive is not deleted for
+            # that.
+            why_not_shorter = f"no tag may shorten the age of {run.status} runs"
         tags = (run.tags, experiment.tags if experiment else {})
         by = _by(rule, self._policy)
         if run.status in TERMINAL_STATUSES and run.status not in rule.statuses:
             by = Link("status", run.status, f"is not among the statuses of {by or 'the default'}")
-        return self._age(by, limit, *tags, no_less=obstacle), limit
+        return self._age(by, limit, *tags, why_not_shorter=why_not_shorter), limit
 
     def age_of_experiment(
         self, experiment: Experiment, run_count: int, *, reversible: bool
     ) -> tuple[Age, int | None]:
-        """Return the age from which an experiment is stale, and what its rule alone sets, ms.
+        """Return the age from which an experiment is stale, and the age of its rule alone, ms.
 
         Args:
             experiment: the experiment.
-            run_count: how many active runs it has.
+            run_count: number of its active runs.
             reversible: whether deleting it loses nothing.
         """
         rule = self.of_experiment(experiment)
         limit = rule.experiment_ttl_ms if run_count else rule.empty_ms
-        no_less = self._no_less(reversible=reversible)
-        return self._age(_by(rule, self._policy), limit, experiment.tags, no_less=no_less), limit
+        why_not_shorter = self._why_not_shorter(reversible=reversible)
+        return self._age(
+            _by(rule, self._policy), limit, experiment.tags, why_not_shorter=why_not_shorter
+        ), limit
 
     def age_of_version(self, version: ModelVersion) -> tuple[Age, int | None]:
-        """Return the age from which a version is stale, and what its rule alone sets, ms."""
+        """Return the age from which a version is stale, and the age of its rule alone, ms."""
         rule = self.of_version(version)
         model = self._inventory.registered_models.get(version.name)
         tags = (version.tags, model.tags if model else {})
-        no_less = self._no_less(reversible=False)
-        return self._age(_by(rule, self._policy), rule.ttl_ms, *tags, no_less=no_less), rule.ttl_ms
+        why_not_shorter = self._why_not_shorter(reversible=False)
+        return self._age(
+            _by(rule, self._policy), rule.ttl_ms, *tags, why_not_shorter=why_not_shorter
+        ), rule.ttl_ms
 
     def age_of_model(self, model: RegisteredModel) -> tuple[Age, int | None]:
-        """Return the age from which an empty model is stale, and what its rule alone sets, ms."""
+        """Return the age from which an empty model is stale, and the age of its rule alone, ms."""
         rule = self.of_model(model)
         limit = rule.empty_model_ms
-        no_less = self._no_less(reversible=False)
-        return self._age(_by(rule, self._policy), limit, model.tags, no_less=no_less), limit
+        why_not_shorter = self._why_not_shorter(reversible=False)
+        return self._age(
+            _by(rule, self._policy), limit, model.tags, why_not_shorter=why_not_shorter
+        ), limit
 
-    def _no_less(self, *, reversible: bool) -> str:
-        """Return why no tag may ask for less than the rule, for people; empty where one may.
+    def _why_not_shorter(self, *, reversible: bool) -> str:
+        """Return why no tag may shorten the age of the rule, for people; empty if one may.
 
-        Setting a tag takes less rights than deleting (EDIT and MANAGE of MLflow's basic auth): who
-        may shorten an age lets an administrator's job delete for him.
+        Setting a tag needs fewer permissions than deleting (EDIT and MANAGE of MLflow's basic
+        auth): shortening an age makes an administrator's job delete for the owner.
         """
         if not self._policy.owners_may_shorten:
             return "owners.may_shorten is false"
@@ -159,36 +168,39 @@ class RuleResolver:
             return "the deletion is irreversible, and owners.may_shorten_irreversible is false"
         return ""
 
-    def _age(self, by: Link | None, ms: int | None, *tags: Mapping[str, str], no_less: str) -> Age:
+    def _age(
+        self, by: Link | None, ms: int | None, *tags: Mapping[str, str], why_not_shorter: str
+    ) -> Age:
         """Return the age from which something is stale.
 
         Args:
-            by: who sets it, before owners are heard.
-            ms: what it is then; None for never.
-            tags: of the thing itself, then of what holds it.
-            no_less: why no tag may ask for less, or empty.
+            by: what sets the age without overrides.
+            ms: the age without overrides; None for never.
+            tags: of the entity, then of its experiment or registered model.
+            why_not_shorter: why no tag may shorten the age, or empty.
         """
         floor_ms = self._policy.owners_shortest_ttl_ms
         ignored = ""
         for each in tags:
-            wish = wished_ttl(each)
-            if wish is None:
+            override = ttl_override(each)
+            if override is None:
                 continue
-            if wish.is_malformed:
-                return Age(None, wish.tag, malformed=wish.tag)
-            if wish.ttl_ms is None or (ms is not None and wish.ttl_ms >= ms):
-                return Age(wish.ttl_ms, wish.tag)
+            if override.is_malformed:
+                return Age(None, override.tag, malformed=override.tag)
+            if override.ttl_ms is None or (ms is not None and override.ttl_ms >= ms):
+                return Age(override.ttl_ms, override.tag)
             # "never" in a policy is final: an owner can shorten an age, not switch deletion on.
-            why = "the policy says never" if ms is None else no_less
+            why = "the policy says never" if ms is None else why_not_shorter
             if not why and ms is not None and floor_ms < ms:
-                if wish.ttl_ms >= floor_ms:
-                    return Age(wish.ttl_ms, wish.tag)
+                if override.ttl_ms >= floor_ms:
+                    return Age(override.ttl_ms, override.tag)
                 shortest = format_duration(floor_ms)
                 return Age(
-                    floor_ms, replace(wish.tag, note=f", raised to owners.shortest_ttl {shortest}")
+                    floor_ms,
+                    replace(override.tag, note=f", raised to owners.shortest_ttl {shortest}"),
                 )
             why = why or f"owners.shortest_ttl is {format_duration(floor_ms)}"
-            ignored = ignored or f"{wish.tag}: {why}"
+            ignored = ignored or f"{override.tag}: {why}"
         return Age(ms, by, ignored=ignored)
 
 

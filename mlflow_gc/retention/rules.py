@@ -1,4 +1,4 @@
-"""Rules: which part of a server they are about, and what they ask for there."""
+"""Rules: a selector of entities, and the ages and keep rules for these."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ UNFINISHED_STATUSES = ("RUNNING", "SCHEDULED")
 NEVER = "never"
 OFF = "off"
 AS_TTL = -1
-"""An age that no policy sets on its own: the rule's TTL."""
+"""The age is the rule's TTL."""
 
 _WILD = re.compile(r"[*?\[]")
 _FINDS_ANYTHING = {".*", "^", "^.*", "$", ".*$"}
-# What MLflow's UI shows as the user; clients that set none send "unknown" as user_id.
+# MLflow's UI shows it as the user; clients that set none send "unknown" as user_id.
 _OF_EXPERIMENTS = ("experiment", "experiment_regex")
 _OF_RUNS = ("status", "user", "run_name")
 _OF_MODELS = ("model", "model_regex")
@@ -35,18 +35,18 @@ _OF_MODELS = ("model", "model_regex")
 
 @dataclass(frozen=True)
 class Selector:
-    """What a rule is about; all that is set must match.
+    """The selector of a rule; all set fields must match.
 
-    Globs are those of a shell, with case, and ``*`` also matches ``/``; regular expressions are
+    Globs are case-sensitive shell globs, and ``*`` also matches ``/``; regular expressions are
     Python's and may match anywhere in a name.
 
     Attributes:
-        experiment, experiment_regex: name of the experiment (of a run, or itself).
+        experiment, experiment_regex: name of the experiment (or of the experiment of a run).
         model, model_regex: name of the registered model.
-        tags: glob by key; the tag may be on the thing itself or on its experiment or model.
+        tags: glob by key; the tag may be on the entity or on its experiment or model.
         status: statuses of a run.
         user, run_name: globs.
-        workspace: glob; matches servers without workspaces only when it is ``*``.
+        workspace: glob; matches servers without workspaces only if it is ``*``.
     """
 
     experiment: str | None = None
@@ -60,7 +60,7 @@ class Selector:
     workspace: str | None = None
 
     def to_document(self) -> dict[str, Any]:
-        """Return what is set."""
+        """Return the fields that are set."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
         found["tags"] = dict(sorted(self.tags.items()))
         found["status"] = list(self.status)
@@ -68,7 +68,7 @@ class Selector:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Selector:
-        """Return what :meth:`to_document` wrote, or a policy file of the same shape says."""
+        """Return the selector in a plan or a policy file."""
         status = document.get("status") or ()
         return cls(
             **{
@@ -102,10 +102,10 @@ class Selector:
         return self.is_of_runs or any(getattr(self, name) for name in _OF_EXPERIMENTS)
 
     def covers(self, other: Selector) -> bool:
-        """Tell whether it surely matches all that another one can match.
+        """Tell whether it certainly matches everything that another one can match.
 
-        What cannot be told from the texts alone (one glob or regular expression within another)
-        counts as no.
+        If the texts alone do not decide (one glob or regular expression within another), the result
+        is False.
         """
         return (
             all(
@@ -129,7 +129,7 @@ class Selector:
 
     @staticmethod
     def _covers_glob(glob: str | None, other: str | None, *, anything: bool = False) -> bool:
-        """Tell whether a glob matches all that another one does; None means any text or none."""
+        """Tell whether a glob matches all that another one does; None is any text or none."""
         if glob is None or glob == other:
             return True
         if other is None:
@@ -140,13 +140,13 @@ class Selector:
         return glob.endswith("*") and not has_wildcards(glob[:-1]) and start.startswith(glob[:-1])
 
     def _covers_regex(self, other: Selector, glob: str, regex: str, *, anything: bool) -> bool:
-        """Tell whether a regular expression finds something in all names that another one means.
+        """Tell whether a regular expression matches all names that another selector matches.
 
         Args:
             other: the other selector.
             glob: the field for a glob of the name.
             regex: the field for a regular expression of it.
-            anything: whether all that the other one is about has such a name.
+            anything: whether every entity that the other one matches has such a name.
         """
         pattern, name = getattr(self, regex), getattr(other, glob)
         if pattern is None or pattern == getattr(other, regex):
@@ -156,16 +156,16 @@ class Selector:
         return anything and pattern in _FINDS_ANYTHING
 
     def matches_experiment(self, experiment: Experiment, workspace: str | None) -> bool:
-        """Tell whether it is about an experiment as such."""
+        """Tell whether it matches an experiment itself."""
         return (
             not self.is_of_models
             and not self.is_of_runs
-            and self.matches_place(experiment, workspace)
+            and self.may_match_runs_in(experiment, workspace)
             and self._tags_match(experiment.tags, {})
         )
 
-    def matches_place(self, experiment: Experiment, workspace: str | None) -> bool:
-        """Tell whether runs of an experiment can match, as far as its name tells."""
+    def may_match_runs_in(self, experiment: Experiment, workspace: str | None) -> bool:
+        """Tell whether runs of an experiment can match, by its name and workspace."""
         return (
             not self.is_of_models
             and self._name_matches(experiment.name, *_OF_EXPERIMENTS)
@@ -173,7 +173,7 @@ class Selector:
         )
 
     def matches_run(self, run: Run, experiment: Experiment) -> bool:
-        """Tell whether it is about a run of an experiment that :meth:`matches_place`."""
+        """Tell whether it matches a run of an experiment that :meth:`may_match_runs_in`."""
         return (
             (not self.status or run.status in self.status)
             and (self.user is None or _glob(self.user, run.tags.get(USER_TAG) or run.user_id))
@@ -188,7 +188,7 @@ class Selector:
         model: RegisteredModel | None,
         workspace: str | None,
     ) -> bool:
-        """Tell whether it is about a registered model or a version, which has these tags."""
+        """Tell whether it matches a registered model or a version with these tags."""
         return (
             not self.is_of_experiments
             and self._name_matches(name, *_OF_MODELS)
@@ -200,16 +200,16 @@ class Selector:
         pattern = getattr(self, regex)
         return _glob(getattr(self, glob), name) and (pattern is None or finds(pattern, name))
 
-    def _tags_match(self, own: Mapping[str, str], of_holder: Mapping[str, str]) -> bool:
+    def _tags_match(self, own: Mapping[str, str], inherited: Mapping[str, str]) -> bool:
         return not self.tags or all(
             (key in own and _glob(value, own[key]))
-            or (key in of_holder and _glob(value, of_holder[key]))
+            or (key in inherited and _glob(value, inherited[key]))
             for key, value in self.tags.items()
         )
 
 
 def has_wildcards(glob: str) -> bool:
-    """Tell whether a glob can fit more than one text."""
+    """Tell whether a glob can match more than one text."""
     return _WILD.search(glob) is not None
 
 
@@ -221,13 +221,13 @@ _SHOWN = 80
 
 
 def regex_problem(pattern: str) -> str | None:
-    """Return why a regular expression cannot be used, in words; None for one that can."""
+    """Return a message why a regular expression cannot be used, or None."""
     if len(pattern) > _LONGEST_REGEX:
         return f"it has more than {_LONGEST_REGEX:,} characters"
-    # No number is longer than that of the most; int() takes its time for a million digits.
+    # No valid number has more digits; int() is slow for a million digits.
     numbers = [[int(n[:6]) for n in found if n] for found in _COUNTED.findall(pattern)]
     counts = [max(found, default=1) or 1 for found in numbers]
-    # Compiling takes as long as what is repeated, counted repetitions in each other multiplied.
+    # Compile time grows with the product of nested counted repetitions.
     if prod(counts) > _MOST_REPEATS:
         return f"it repeats more than {_MOST_REPEATS:,} times"
     try:
@@ -241,13 +241,13 @@ def regex_problem(pattern: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def finds(pattern: str, text: str) -> bool:
-    """Tell whether a regular expression finds something in a text.
+    """Tell whether a regular expression matches anywhere in a text.
 
-    A repetition within a repetition can take for ever on a name that somebody made for it.  re of
-    the standard library cannot be stopped; regex gives up after a second.
+    Nested repetitions can take exponential time on a crafted name.  The standard library's re
+    cannot be interrupted; regex times out after a second.
 
     Raises:
-        Refused: it takes too long; nothing can be said of that name, and nothing is decided.
+        Refused: The time is over; nothing is decided.
     """
     try:
         return regex.search(pattern, text, timeout=_DEADLINE_S) is not None
@@ -270,21 +270,21 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Rule:
-    """What to do with the entities that a selector matches; the last rule matches everything.
+    """The ages and keep rules of the entities that a selector matches.
 
     Attributes:
         name: for people.
         match: which entities.
-        ttl_ms: age from which they are stale; None for never.
+        ttl_ms: the age from which they are stale; None for never.
         failed_ttl_ms: the same for runs that FAILED or were KILLED.
-        statuses: statuses in which a run may go.
-        zombies_ms: how long without a sign of life a RUNNING or SCHEDULED run may go after; None
-            for never.
-        experiments_ms: age from which an experiment with runs is stale, once all of these go; None
-            for never, :data:`AS_TTL` for that of its finished runs.
+        statuses: statuses in which a run may be deleted.
+        abandoned_ms: the time without a sign of life after which a RUNNING or SCHEDULED run is
+            abandoned; None for never.
+        experiments_ms: age from which an experiment is stale whose runs are all deleted; None for
+            never, :data:`AS_TTL` for the TTL of finished runs.
         empty_ms: age from which an experiment without runs is stale.
-        empty_model_ms: age from which a registered model without versions is; None for never.
-        keep: what stays all the same.
+        empty_model_ms: age from which a registered model without versions is stale; None for never.
+        keep: keep rules.
     """
 
     name: str
@@ -292,7 +292,7 @@ class Rule:
     ttl_ms: int | None = 30 * DAY_MS
     failed_ttl_ms: int | None = 30 * DAY_MS
     statuses: tuple[str, ...] = TERMINAL_STATUSES
-    zombies_ms: int | None = None
+    abandoned_ms: int | None = None
     experiments_ms: int | None = AS_TTL
     empty_ms: int | None = 30 * DAY_MS
     empty_model_ms: int | None = None
@@ -304,7 +304,7 @@ class Rule:
             if run.status not in self.statuses:
                 return None
             return self.ttl_ms if run.status == "FINISHED" else self.failed_ttl_ms
-        return self.zombies_ms
+        return self.abandoned_ms
 
     @property
     def experiment_ttl_ms(self) -> int | None:
@@ -318,8 +318,8 @@ class Rule:
         return cls("default", ttl_ms=ttl_ms, failed_ttl_ms=ttl_ms, empty_ms=ttl_ms)
 
     def to_document(self) -> dict[str, Any]:
-        """Return it as a plan holds it: every value, inherited ones too."""
-        # Programs before 1.1 refuse a rule with a key that they do not know.
+        """Return the form used in plans: every value, inherited ones included."""
+        # Versions before 1.1 refuse a rule with an unknown key.
         experiments = (
             {}
             if self.experiments_ms == AS_TTL
@@ -331,7 +331,7 @@ class Rule:
             "ttl": _age(self.ttl_ms, NEVER),
             "failed_ttl": _age(self.failed_ttl_ms, NEVER),
             "statuses": list(self.statuses),
-            "zombies": _age(self.zombies_ms, OFF),
+            "zombies": _age(self.abandoned_ms, OFF),
             **experiments,
             "empty_experiments": _age(self.empty_ms, NEVER),
             "empty_models": _age(self.empty_model_ms, OFF),
@@ -340,14 +340,14 @@ class Rule:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Rule:
-        """Return what :meth:`to_document` wrote."""
+        """Return the rule in a plan."""
         return cls(
             name=document["name"],
             match=Selector.from_document(document["match"]),
             ttl_ms=_ms(document["ttl"]),
             failed_ttl_ms=_ms(document["failed_ttl"]),
             statuses=tuple(document["statuses"]),
-            zombies_ms=_ms(document["zombies"]),
+            abandoned_ms=_ms(document["zombies"]),
             experiments_ms=_ms(document["experiments"]) if "experiments" in document else AS_TTL,
             empty_ms=_ms(document["empty_experiments"]),
             empty_model_ms=_ms(document["empty_models"]),
@@ -355,8 +355,8 @@ class Rule:
         )
 
 
-def _age(ms: int | None, word: str) -> str:
-    return word if ms is None else format_duration(ms)
+def _age(ms: int | None, text: str) -> str:
+    return text if ms is None else format_duration(ms)
 
 
 def _ms(text: str) -> int | None:

@@ -1,4 +1,4 @@
-"""How keeping one run keeps others: nested trees, and models that a kept run uses."""
+"""Protection across runs: nested trees, and models that a retained run uses."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 
 
 def spread(inventory: Inventory, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
-    """Turn deletions into protections wherever a kept run depends on the run.
+    """Turn deletions into protections if a retained run depends on the run.
 
-    A tree of nested runs stays or goes as a whole, across experiments, also where the parent
-    itself is gone already.  The run that made a logged model stays as long as a run that uses
-    the model.
+    A nested tree is deleted as a whole or not at all, across experiments, also if the parent no
+    longer exists.  The run that made a logged model is retained as long as a run that uses the
+    model.
 
     Returns:
         A decision for every run in ``decisions``.
     """
     neighbours = _neighbours(inventory)
     result = dict(decisions)
-    # Breadth first from all kept runs in a fixed order: each run is reached from the nearest
-    # one, and always from the same.
+    # Breadth first from all retained runs in a fixed order: each run is reached from the nearest
+    # one,
+    # and always from the same.
     queue = deque(
         (run_id, run_id)
         for run_id in sorted(neighbours)
@@ -50,10 +51,10 @@ def _chain(root: Run, decision: Decision) -> tuple[Link | str, ...]:
 
 
 def _neighbours(inventory: Inventory) -> dict[str, list[tuple[str, Reason]]]:
-    """Return, for each run in a relation, which runs stay if it stays.
+    """Return, for each run with relations, the runs that are retained if it is.
 
-    Parents that are not in the inventory are nodes too: they hold their children together, and
-    those that are in the trash hold them to what they are nested in themselves.
+    Parents that are not in the inventory are nodes, too: they connect their children, and those in
+    the trash connect them to their own parents.
     """
     neighbours: dict[str, list[tuple[str, Reason]]] = defaultdict(list)
     makers = {i: m.source_run_id for i, m in inventory.logged_models.items() if m.source_run_id}
@@ -80,8 +81,8 @@ def nested_order(parents: Mapping[str, str | None]) -> Iterator[list[list[str]]]
     """Group runs into nested trees, each a list of levels, deepest level first.
 
     Args:
-        parents: for each run id the id of its parent, or None.  Parents that are no keys count
-            as what holds their children together.
+        parents: for each run id the id of its parent, or None.  Parents that are not keys connect
+            their children.
 
     Yields:
         Trees in the order of their first run in ``parents``; a run without relatives is a tree
@@ -97,7 +98,7 @@ def nested_order(parents: Mapping[str, str | None]) -> Iterator[list[list[str]]]
             root_of[node], node = root, root_of[node]
         return root
 
-    # Of half a million runs most have no relatives, and then nothing is kept about them.
+    # Most of half a million runs have no relatives; no memory is used for those.
     for run_id, parent in parents.items():
         if parent:
             root_of[find(run_id)] = find(parent)
@@ -115,7 +116,7 @@ def nested_order(parents: Mapping[str, str | None]) -> Iterator[list[list[str]]]
 
 
 def _depths(parents: Mapping[str, str | None]) -> dict[str, int]:
-    """Return how many ancestors among ``parents`` each run has; a circle counts as depth 0."""
+    """Return the number of ancestors of each run among ``parents``; 0 in a circle."""
     depths: dict[str, int] = {}
     for start in parents:
         path: dict[str, None] = {}

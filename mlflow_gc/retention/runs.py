@@ -26,7 +26,7 @@ from mlflow_gc.retention.decision import (
     protect,
     protect_by_rules,
 )
-from mlflow_gc.retention.keep_rules import Member, kept
+from mlflow_gc.retention.keep_rules import Candidate, winners
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver
@@ -37,15 +37,15 @@ GATEWAY_TAG = "mlflow.experiment.isGateway"
 
 
 def decide_runs(
-    inventory: Inventory, policy: Policy, resolver: RuleResolver, held: Mapping[str, Decision]
+    inventory: Inventory, policy: Policy, resolver: RuleResolver, protected: Mapping[str, Decision]
 ) -> dict[str, Decision]:
-    """Decide over all active runs of an inventory.
+    """Decide on all active runs of an inventory.
 
     Args:
-        inventory: what is known.
-        policy: what is old.
-        resolver: its rules over the inventory.
-        held: runs that the caller wants kept, with the decision to give them.
+        inventory: all that was read.
+        policy: what is stale and what is protected.
+        resolver: of its rules for the inventory.
+        protected: decisions on runs that the caller protects.
     """
     behind_registry = runs_behind_registry(inventory)
     decisions: dict[str, Decision] = {}
@@ -56,15 +56,22 @@ def decide_runs(
         experiment = inventory.experiments.get(run.experiment_id)
         rule = resolver.of_run(run, experiment) if experiment else policy.default
         decisions[run_id] = decision = _decide(
-            run, experiment, resolver, rule, behind_registry.get(run_id), held.get(run_id), policy
+            run,
+            experiment,
+            resolver,
+            rule,
+            behind_registry.get(run_id),
+            protected.get(run_id),
+            policy,
         )
         if not rule.keep.is_empty:
             group = groups.setdefault((run.experiment_id, rule.name), _Group(rule, experiment))
             group.add(run, decision)
-    decisions.update(_kept_by_rules(groups.values(), policy))
-    decisions.update(_last_ones(inventory, decisions, policy))
+    decisions.update(_protected_by_keep_rules(groups.values(), policy))
+    decisions.update(_protected_as_newest(inventory, decisions, policy))
     decisions = spread(inventory, decisions)
-    # Only what would go has to wait, so this comes last; and a tree waits as a whole.
+    # The grace period concerns only what would be deleted, so it is checked last; a tree waits as a
+    # whole.
     waiting = {
         run_id: wait
         for run_id, decision in decisions.items()
@@ -75,7 +82,7 @@ def decide_runs(
 
 @dataclass
 class _Group:
-    """The active runs of one experiment that one rule is about."""
+    """The active runs of one experiment to which one rule applies."""
 
     rule: Rule
     experiment: Experiment | None
@@ -84,21 +91,23 @@ class _Group:
 
     def add(self, run: Run, decision: Decision) -> None:
         self.runs.append(run)
-        # Of one that changed since the plan, what keeps it now says more than that it changed.
+        # For a run that changed since the plan, a keep rule is the more helpful reason.
         if decision.verdict is Verdict.DELETE or decision.reason is Reason.CHANGED:
             self.candidates.add(run.run_id)
 
 
-def _kept_by_rules(groups: Iterable[_Group], policy: Policy) -> Iterator[tuple[str, Decision]]:
-    """Yield protections for what keep rules hold of what would go.
+def _protected_by_keep_rules(
+    groups: Iterable[_Group], policy: Policy
+) -> Iterator[tuple[str, Decision]]:
+    """Yield protections of stale keep-rule winners.
 
-    Fresh and protected runs take their places, too; a run with an implausible start takes none.
+    Fresh and protected runs are ranked, too; a run with an implausible start time is not.
     """
     for group in groups:
         if not group.candidates:
             continue
-        found = kept(
-            _members(group.runs, group.experiment, policy),
+        found = winners(
+            _candidates(group.runs, group.experiment, policy),
             group.rule.keep,
             as_of_ms=policy.as_of_ms,
             zone=policy.zone,
@@ -110,15 +119,15 @@ def _kept_by_rules(groups: Iterable[_Group], policy: Policy) -> Iterator[tuple[s
 def keep_rule_winners(
     runs: Collection[Run], experiment: Experiment, policy: Policy, inventory: Inventory
 ) -> set[str]:
-    """Return the runs of one experiment that hold the places of keep rules and floors.
+    """Return the runs of one experiment that are winners of keep rules or ``keep_last_runs``.
 
-    As long as these are what they are, no other run of the experiment gets a place.
+    As long as these are unchanged, no other run of the experiment becomes a winner.
 
     Args:
         runs: all active runs of the experiment.
         experiment: the experiment.
         policy: with the rules.
-        inventory: whose workspace counts.
+        inventory: with the workspace.
     """
     resolver = RuleResolver(policy, inventory)
     groups: dict[str, _Group] = {}
@@ -126,21 +135,25 @@ def keep_rule_winners(
         rule = resolver.of_run(run, experiment)
         if not rule.keep.is_empty:
             groups.setdefault(rule.name, _Group(rule, experiment)).runs.append(run)
-    holders: set[str] = set()
+    winner_ids: set[str] = set()
     for group in groups.values():
         keep = group.rule.keep
-        members = _members(group.runs, experiment, policy)
-        holders.update(kept(members, keep, as_of_ms=policy.as_of_ms, zone=policy.zone))
+        candidates = _candidates(group.runs, experiment, policy)
+        winner_ids.update(winners(candidates, keep, as_of_ms=policy.as_of_ms, zone=policy.zone))
     if policy.keep_last_runs:
-        ranked = sorted(_members(runs, experiment, policy), key=lambda m: m.time_ms, reverse=True)
+        ranked = sorted(
+            _candidates(runs, experiment, policy), key=lambda m: m.time_ms, reverse=True
+        )
         border = ranked[: policy.keep_last_runs][-1].time_ms if ranked else 0
-        holders.update(member.key for member in ranked if member.time_ms >= border)
-    return holders
+        winner_ids.update(candidate.key for candidate in ranked if candidate.time_ms >= border)
+    return winner_ids
 
 
-def _members(runs: Iterable[Run], experiment: Experiment | None, policy: Policy) -> list[Member]:
+def _candidates(
+    runs: Iterable[Run], experiment: Experiment | None, policy: Policy
+) -> list[Candidate]:
     return [
-        Member(
+        Candidate(
             key=run.run_id,
             time_ms=run.start_time,
             order=(run.start_time, run.run_id),
@@ -148,7 +161,7 @@ def _members(runs: Iterable[Run], experiment: Experiment | None, policy: Policy)
             metrics=run.metrics,
         )
         for run in runs
-        if run.start_time is not None and policy.is_sensible(run.start_time)
+        if run.start_time is not None and policy.is_plausible(run.start_time)
     ]
 
 
@@ -158,18 +171,18 @@ def _decide(
     resolver: RuleResolver,
     rule: Rule,
     version: Decision | None,
-    held: Decision | None,
+    protected: Decision | None,
     policy: Policy,
 ) -> Decision:
     by_age = _by_age(run, experiment, resolver, rule, policy)
-    if held is None and by_age.verdict is Verdict.FRESH:
+    if protected is None and by_age.verdict is Verdict.FRESH:
         return by_age
     declared = _declared(run, experiment, version, policy)
-    if held and declared and declared.reason is Reason.NOT_SEEN:
-        # Of a run outside the plan the experiment need not be known.
-        return held
-    if declared or held:
-        return declared or held or by_age
+    if protected and declared and declared.reason is Reason.NOT_SEEN:
+        # The experiment of a run outside the plan may be unknown.
+        return protected
+    if declared or protected:
+        return declared or protected or by_age
     if by_age.verdict is not Verdict.DELETE:
         return by_age
     if is_evaluation(run):
@@ -188,12 +201,12 @@ def _wait(inventory: Inventory, run_id: str, policy: Policy) -> Decision | None:
 
 
 def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> Decision | None:
-    """Return why something that would go still has to wait for the end of its grace, or None.
+    """Return a protection if the grace period of a stale entity is not over.
 
     Args:
-        tags: of the thing itself.
-        active_ms: its last activity; a mark from before it does not count.
-        policy: with the grace.  What was announced is kept to without one, too.
+        tags: of the entity itself.
+        active_ms: its last activity; an earlier announcement does not count.
+        policy: with the grace period.  An announced time counts without one, too.
     """
     if not policy.checks_announcements:
         return None
@@ -212,19 +225,19 @@ def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> 
 def _declared(
     run: Run, experiment: Experiment | None, version: Decision | None, policy: Policy
 ) -> Decision | None:
-    """Return what someone declared about a run, or its place, that keeps it whatever its age."""
-    if kept_by := policy.kept_by(run.tags):
-        return kept_by
+    """Return a protection of a run that does not depend on its age, or None."""
+    if protected_by := policy.protected_by(run.tags):
+        return protected_by
     if experiment is None:
         return protect(Reason.NOT_SEEN, Link("experiment", run.experiment_id, "was not listed"))
     where = Link("experiment", experiment.experiment_id, experiment.name)
-    if kept_by := policy.kept_by(experiment.tags, where):
-        return kept_by
+    if protected_by := policy.protected_by(experiment.tags, where):
+        return protected_by
     if version:
         return version
     if is_gateway(experiment):
         return protect(Reason.GATEWAY, where)
-    # From 3.11 on delete_run wipes the assessments that name the run, and restore_run does not
+    # From 3.11 on delete_run deletes the assessments that name the run, and restore_run does not
     # bring them back (docs/explanation/mlflow-facts.md#run-deletion-deletes-assessments).
     if is_evaluation(run) and not policy.delete_evaluations:
         return protect(Reason.GENAI_EVALUATE, "its assessments would be lost permanently")
@@ -241,10 +254,11 @@ def _by_age(
     if not policy.checks_age:
         return delete("in the trash before")
     is_over = run.status in TERMINAL_STATUSES
-    # A resumed run is RUNNING with its old end time, a killed job may stay RUNNING for ever: both
-    # look alike from here, so only a policy that says so deletes them
+    # A resumed run is RUNNING with its old end time, and the run of a killed job may stay RUNNING
+    # for
+    # ever.  Both look the same, so such runs are deleted only if the policy says so
     # (docs/explanation/mlflow-facts.md#resumed-run-keeps-end-time).
-    may_be_zombie = run.status in UNFINISHED_STATUSES and rule.zombies_ms is not None
+    may_be_abandoned = run.status in UNFINISHED_STATUSES and rule.abandoned_ms is not None
     age, limit = resolver.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     newest = newest_activity(run, experiment, policy)
     ms = limit if age.malformed else age.ms
@@ -252,12 +266,12 @@ def _by_age(
         return FRESH
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
-    if not is_over and not may_be_zombie:
+    if not is_over and not may_be_abandoned:
         return protect(Reason.NOT_TERMINAL, f"status {run.status or 'unknown'}")
-    doubts = _doubts(run, experiment, policy, is_over=is_over)
+    implausible = _implausible_times(run, experiment, policy, is_over=is_over)
     last = run.last_activity_time(experiment)
-    if doubts or last is None:
-        return protect(Reason.UNKNOWN_TIME, *doubts)
+    if implausible or last is None:
+        return protect(Reason.UNKNOWN_TIME, *implausible)
     if policy.is_too_young(last):
         return protect(Reason.MIN_AGE, show("last activity", last))
     sign = NO_ACTIVITY if is_over else NO_SIGN_OF_LIFE
@@ -265,18 +279,20 @@ def _by_age(
 
 
 def newest_activity(run: Run, experiment: Experiment | None, policy: Policy) -> int | None:
-    """Return the newest time of a run that can be true, ms since the epoch, or None."""
+    """Return the newest plausible time of a run, ms since the epoch, or None."""
     newest: int | None = None
     for ms in run.activity_times(experiment):
-        if ms is not None and (newest is None or ms > newest) and policy.is_sensible(ms):
+        if ms is not None and (newest is None or ms > newest) and policy.is_plausible(ms):
             newest = ms
     return newest
 
 
-def _doubts(run: Run, experiment: Experiment | None, policy: Policy, *, is_over: bool) -> list[str]:
-    """Return which of a run's times are implausible, in words."""
+def _implausible_times(
+    run: Run, experiment: Experiment | None, policy: Policy, *, is_over: bool
+) -> list[str]:
+    """Return texts that name the implausible times of a run."""
     created = experiment.creation_time if experiment else None
-    doubts = [
+    implausible = [
         show(name, ms)
         for name, ms, required in (
             ("start_time", run.start_time, True),
@@ -285,33 +301,33 @@ def _doubts(run: Run, experiment: Experiment | None, policy: Policy, *, is_over:
             ("oldest metric timestamp", run.oldest_metric_time, False),
             ("creation_time of its experiment", created, False),
         )
-        if (required or ms is not None) and not policy.is_sensible(ms)
+        if (required or ms is not None) and not policy.is_plausible(ms)
     ]
-    if not doubts and run.end_time is not None and run.end_time < (run.start_time or 0):
-        doubts = [show("end_time", run.end_time) + " before its start"]
-    return doubts
+    if not implausible and run.end_time is not None and run.end_time < (run.start_time or 0):
+        implausible = [show("end_time", run.end_time) + " before its start"]
+    return implausible
 
 
-def _last_ones(
+def _protected_as_newest(
     inventory: Inventory, decisions: Mapping[str, Decision], policy: Policy
 ) -> dict[str, Decision]:
-    """Return protections for what would go of the newest runs of each experiment.
+    """Return protections of stale runs among the newest of each experiment.
 
-    Newest is by start time.  Ties at the border are all kept; a run with an implausible start
-    takes no place.
+    Runs are ranked by start time.  All ties at the border are protected; a run with an implausible
+    start time is not ranked.
     """
     if not policy.keep_last_runs:
         return {}
     starts: dict[str, list[int]] = defaultdict(list)
     for run_id in decisions:
         run = inventory.runs[run_id]
-        if run.start_time is not None and policy.is_sensible(run.start_time):
+        if run.start_time is not None and policy.is_plausible(run.start_time):
             starts[run.experiment_id].append(run.start_time)
     borders = {
         experiment_id: nlargest(policy.keep_last_runs, times)[-1]
         for experiment_id, times in starts.items()
     }
-    kept: dict[str, Decision] = {}
+    protected: dict[str, Decision] = {}
     for run_id, decision in decisions.items():
         run = inventory.runs[run_id]
         if (
@@ -319,18 +335,17 @@ def _last_ones(
             and (run.start_time or 0) >= borders[run.experiment_id]
         ):
             where = Link("experiment", run.experiment_id)
-            kept[run_id] = protect(
+            protected[run_id] = protect(
                 Reason.KEEP_LAST, f"one of the newest {policy.keep_last_runs} runs", where
             )
-    return kept
+    return protected
 
 
 def is_evaluation(run: Run) -> bool:
-    """Tell whether a run holds, or may hold, assessments.
+    """Tell whether a run has, or may have, assessments.
 
-    ``mlflow.genai.evaluate`` sets the tag only where the run has no type yet; and assessments may
-    be logged in the name of any run.  Where there are none now, a run with the tag had some, or may
-    get some.
+    ``mlflow.genai.evaluate`` sets the tag only if the run has no type yet, and assessments may name
+    any run.  A run with the tag but without assessments had some, or may get some.
     """
     return run.details.loses_assessments or run.tags.get("mlflow.runType") == "genai_evaluate"
 
@@ -347,16 +362,18 @@ def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
     """Return the runs that a registry names, each with the chain to what names it."""
     behind: dict[str, Decision] = {}
     by_location = _by_location(inventory.runs.values())
-    # Sorted, so that of several versions always the same one is named: the newest.
-    own = [(v, _standing(inventory, v)) for v in inventory.model_versions.values()]
+    # Sorted, so that always the newest of several versions is named.
+    own = [(v, _aliases_and_stage(inventory, v)) for v in inventory.model_versions.values()]
     foreign = [(v, _ELSEWHERE) for v in inventory.foreign_versions]
-    for version, standing in sorted([*own, *foreign], key=lambda pair: pair[0].order, reverse=True):
-        named_by = (Link("model_version", version.key), *standing)
+    for version, aliases_and_stage in sorted(
+        [*own, *foreign], key=lambda pair: pair[0].order, reverse=True
+    ):
+        named_by = (Link("model_version", version.key), *aliases_and_stage)
         for run_id in possible_run_ids(version):
             if run_id in inventory.runs:
                 _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
-        for place in filter(None, (version.source, version.storage) if by_location else ()):
-            for folder in parent_locations(place):
+        for uri in filter(None, (version.source, version.storage) if by_location else ()):
+            for folder in parent_locations(uri):
                 for run_id in by_location.get(folder, ()):
                     _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
         for model_id in sorted(logged_model_ids(version)):
@@ -374,7 +391,7 @@ def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
 
 
 def _by_location(runs: Iterable[Run]) -> dict[str, list[str]]:
-    """Return runs whose folder does not have their id in its name, by where their artifacts lie."""
+    """Return runs by artifact location, only those without their id in the location."""
     found: dict[str, list[str]] = defaultdict(list)
     for run in runs:
         if run.artifact_root and not run.has_own_folder:
@@ -385,16 +402,16 @@ def _by_location(runs: Iterable[Run]) -> dict[str, list[str]]:
 def _prefer(behind: dict[str, Decision], run_id: str, decision: Decision) -> None:
     """Keep the first chain found, unless the new one ends in an alias or stage."""
     known = behind.get(run_id)
-    if known is None or (_has_standing(decision) and not _has_standing(known)):
+    if known is None or (_ends_in_alias_or_stage(decision) and not _ends_in_alias_or_stage(known)):
         behind[run_id] = decision
 
 
-def _has_standing(decision: Decision) -> bool:
+def _ends_in_alias_or_stage(decision: Decision) -> bool:
     return decision.via[-1].kind in {"alias", "stage"}
 
 
-def _standing(inventory: Inventory, version: ModelVersion) -> tuple[Link, ...]:
-    """Return what makes a version matter to someone: its aliases and stage."""
+def _aliases_and_stage(inventory: Inventory, version: ModelVersion) -> tuple[Link, ...]:
+    """Return the aliases and the stage of a version as links."""
     model = inventory.registered_models.get(version.name)
     aliases = model.aliases.get(version.version, ()) if model else ()
     stage = version.current_stage

@@ -1,4 +1,4 @@
-"""Is what was read good enough to delete by?  The clock and the length of a scan."""
+"""Checks of a scan: its duration and the clock skew."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from mlflow_gc.domain.entities import CLOCK_SKEW, SCAN_TOO_LONG, Diagnostic
 from mlflow_gc.domain.timestamps import format_duration
 from mlflow_gc.retention.policy import Evidence
 
-# Below this it tells nothing, and a plan would differ from one report to the next.
+# A smaller skew is noise and would make two plans differ.
 _NOTED_FROM_MS = 60_000
 
 
 def judge_scan(evidence: Evidence, *, took_ms: int, clock_skew_ms: int) -> Iterator[Diagnostic]:
-    """Yield what makes a scan doubtful.
+    """Yield diagnostics on the duration of a scan and the clock skew.
 
     Args:
-        evidence: the bounds.
-        took_ms: from the first request to the last answer.
-        clock_skew_ms: how far the server's clock is ahead of ours, negative when behind.
+        evidence: the limits.
+        took_ms: time from the first request to the last response.
+        clock_skew_ms: the server's clock minus this machine's clock.
     """
     if took_ms > evidence.max_scan_ms:
         yield Diagnostic(
@@ -30,18 +30,18 @@ def judge_scan(evidence: Evidence, *, took_ms: int, clock_skew_ms: int) -> Itera
     if abs(clock_skew_ms) >= min(_NOTED_FROM_MS, evidence.max_clock_skew_ms + 1):
         yield Diagnostic(
             CLOCK_SKEW,
-            skew_in_words(clock_skew_ms, evidence),
+            describe_skew(clock_skew_ms, evidence),
             blocks=is_skewed(clock_skew_ms, evidence),
         )
 
 
 def is_skewed(clock_skew_ms: int, evidence: Evidence) -> bool:
-    """Tell whether the clock skew is too large to count ages by."""
+    """Tell whether the clock skew exceeds its limit."""
     return abs(clock_skew_ms) > evidence.max_clock_skew_ms
 
 
-def skew_in_words(clock_skew_ms: int, evidence: Evidence) -> str:
-    """Return a sentence about two clocks that differ."""
+def describe_skew(clock_skew_ms: int, evidence: Evidence) -> str:
+    """Return a sentence about the clock skew."""
     direction = "ahead of" if clock_skew_ms > 0 else "behind"
     return (
         f"The server's clock is {_seconds(abs(clock_skew_ms))} {direction} this machine's; ages "

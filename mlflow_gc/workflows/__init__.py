@@ -1,1 +1,1 @@
-"""Use cases: one module each.  They neither print nor know a command line; a reporter is handed in."""
+"""Use cases, one module each, without printing or command line; they take a reporter."""

@@ -1,4 +1,4 @@
-"""Announcing deletions by tags, and taking announcements back (``mlflow-gc mark``)."""
+"""Announcing deletions by tags, and withdrawing announcements (``mlflow-gc mark``)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import replace
 
 from mlflow_gc.announce.announcements import (
-    Marking,
+    Announcements,
     dry_counts,
-    plan_clearing,
-    plan_marks,
-    write_marks,
+    plan_announcements,
+    plan_withdrawals,
+    write_announcements,
 )
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.server_identity import read_server_info
@@ -27,18 +27,18 @@ from mlflow_gc.workflows.server import graceful_stop
 
 def announce(
     gateway: Gateway, policy: Policy, reporter: Reporter, *, clear: bool, dry_run: bool
-) -> tuple[Marking, int]:
-    """Tag what would be deleted after the policy's grace; untag what is no longer stale.
+) -> tuple[Announcements, int]:
+    """Announce what is deleted after the grace period; withdraw what is no longer stale.
 
     Args:
         gateway: the server.
-        policy: with a grace, unless ``clear``.
-        reporter: told what comes of each entity.
-        clear: take all announcements away, whatever is stale.
+        policy: with a grace period, unless ``clear``.
+        reporter: receives the outcome of each entity.
+        clear: withdraw all announcements, whatever is stale.
         dry_run: change nothing.
 
     Returns:
-        How it went, and the signal that stopped it, or 0.
+        The announcements, and the signal that stopped it, or 0.
 
     Raises:
         Refused: a plan by this policy could not be applied.
@@ -46,33 +46,33 @@ def announce(
     """
     if clear:
         with reporter.phase(Phase.SCAN), open_reader(gateway, read_server_info(gateway)) as reader:
-            marking = plan_clearing(reader.scan(reporter.advance))
+            announcements = plan_withdrawals(reader.scan(reporter.advance))
     else:
-        marking = _marking(gateway, policy, reporter)
-    totals = Counter(BY_NAME[change.kind].entries for change in marking.changes)
+        announcements = _announcements(gateway, policy, reporter)
+    totals = Counter(BY_NAME[change.kind].entries for change in announcements.changes)
     with reporter.phase(Phase.MARK, totals):
         if dry_run:
-            marking.counts += dry_counts(marking.changes, reporter.entity)
-            return marking, 0
+            announcements.counts += dry_counts(announcements.changes, reporter.entity)
+            return announcements, 0
         with graceful_stop(gateway, reporter, dry_run=False) as (stop, signals):
-            write_marks(gateway, marking, stop, reporter.entity)
-    return marking, signals[0] if signals else 0
+            write_announcements(gateway, announcements, stop, reporter.entity)
+    return announcements, signals[0] if signals else 0
 
 
-def _marking(gateway: Gateway, policy: Policy, reporter: Reporter) -> Marking:
-    """Decide as a report does, marks aside, and return what to mark.
+def _announcements(gateway: Gateway, policy: Policy, reporter: Reporter) -> Announcements:
+    """Decide as a report does, without the grace period, and return the announcements.
 
     Raises:
         Refused: a plan by this policy could not be applied.
     """
-    unmarked = replace(policy, checks_announcements=False)
-    inventory, decisions, server = survey(gateway, unmarked, reporter)
-    plan = build_plan(inventory, decisions, unmarked, server)
+    before_grace = replace(policy, checks_announcements=False)
+    inventory, decisions, server = survey(gateway, before_grace, reporter)
+    plan = build_plan(inventory, decisions, before_grace, server)
     for diagnostic in plan["diagnostics"]:
         reporter.warning(diagnostic["code"], diagnostic["message"])
     if not plan["applyable"]:
         raise Refused(
-            "Nothing was marked: a plan could not be applied, for the reasons above.",
+            "Nothing was announced: a plan could not be applied, for the reasons above.",
             hint=f"Fix the cause first. The plan to look at: {command('report')}",
         )
-    return plan_marks(inventory, decisions, policy)
+    return plan_announcements(inventory, decisions, policy)

@@ -23,7 +23,7 @@ from mlflow_gc.errors import Refused
 from mlflow_gc.plan.document import Json, Plan, deletions_of
 from mlflow_gc.plan.sharding import Part, Shard, part_of
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.scan_quality import is_skewed, skew_in_words
+from mlflow_gc.retention.scan_quality import describe_skew, is_skewed
 from mlflow_gc.settings import requires_expect
 from mlflow_gc.workflows.reporter import ROLLED_BACK, Phase, Reporter
 from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
@@ -31,14 +31,14 @@ from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
 
 @dataclass
 class Applied:
-    """How applying a plan ended.
+    """The result of applying a plan.
 
     Attributes:
         result: counts and errors.
         skips: every entity that was not deleted, as the journal's record.
         signum: the signal that stopped it, or 0.
-        findings: what was found of everything that was left alone, by kind and id.
-        refusals: why a prune would have refused the plan; empty unless asked for.
+        findings: findings on skipped entities, by kind and id.
+        refusals: why a prune would have refused the plan; empty unless ``check_only``.
     """
 
     result: Result
@@ -65,17 +65,17 @@ def apply_plan(
     Args:
         gateway: the server.
         plan: a verified plan.
-        plan_file: where it was read, for messages.
-        journal_path: where the journal goes; None where there can be none yet.
-        reporter: told what comes of each entity.
-        phase: what it is told that this is.
-        dry_run: nothing is deleted and nothing is written.
-        check_only: of a dry run: collect what a prune would refuse, and look all the same.
-        shard: which part of the plan to apply; None for all of it.
+        plan_file: its path, for messages.
+        journal_path: path of the journal; None if there is none yet.
+        reporter: receives the outcome of each entity.
+        phase: the phase to report.
+        dry_run: delete and write nothing.
+        check_only: for a dry run: collect refusals, and check nevertheless.
+        shard: the part of the plan to apply; None for all of it.
 
     Raises:
-        Refused: the plan is of another server.
-        GcError: the evidence cannot be read, or the journal not be written.
+        Refused: The plan was made for another server.
+        GcError: The evidence cannot be read, or the journal cannot be written.
     """
     refusals: list[Refused] = []
     findings: dict[tuple[str, str], Finding] = {}
@@ -94,7 +94,7 @@ def apply_plan(
             recheck = Recheck(gateway, plan)
         with _collected(refusals, check_only):
             refuse_exceeded(gateway, plan, recheck, maxima)
-        # What is protected, and by what, is judged with the whole plan in view.
+        # Protection is decided with the whole plan.
         part = part_of(plan, shard) if shard else Part(plan)
         with Journal(
             journal_path,
@@ -120,22 +120,24 @@ def apply_plan(
                     on_rollback=partial(reporter.warning, ROLLED_BACK),
                     on_skip=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
                 ).run()
-    return Applied(result, journal.kept, signals[0] if signals else 0, findings, refusals)
+    return Applied(
+        result, journal.skipped_or_failed, signals[0] if signals else 0, findings, refusals
+    )
 
 
 def refuse_unexpected(
     plan: Plan, plan_file: Path, expect: str | None, *, is_required: bool
 ) -> None:
-    """Refuse a plan that is not the one that was approved.
+    """Refuse a plan other than the approved one.
 
     Args:
         plan: a verified plan.
-        plan_file: where it was read, for messages.
-        expect: the ``plan_id`` that was approved, None where nobody named one.
-        is_required: whether this machine may ask for that (``MLFLOW_GC_REQUIRE_EXPECT``).
+        plan_file: its path, for messages.
+        expect: the approved ``plan_id``, or None.
+        is_required: whether this machine may require it (``MLFLOW_GC_REQUIRE_EXPECT``).
 
     Raises:
-        Refused: it has another ``plan_id``, or none was named and this machine asks for one.
+        Refused: It has another ``plan_id``, or this machine requires one and none was given.
     """
     if expect is None and is_required and requires_expect():
         raise Refused(
@@ -151,7 +153,7 @@ def refuse_unexpected(
 
 @contextmanager
 def _collected(refusals: list[Refused], wanted: bool) -> Iterator[None]:
-    """Collect a refusal instead of letting it end the command."""
+    """Collect a refusal instead of raising it."""
     try:
         yield
     except Refused as refusal:
@@ -161,13 +163,13 @@ def _collected(refusals: list[Refused], wanted: bool) -> Iterator[None]:
 
 
 def _refuse_skewed_clocks(gateway: Gateway, policy: Policy) -> None:
-    """Refuse to delete where the clocks disagree.
+    """Refuse to delete with too large a clock skew.
 
     Raises:
-        Refused: with the reason and what to do.
+        Refused: With the reason and advice.
     """
     if is_skewed(gateway.clock_skew_ms(), policy.evidence):
         raise Refused(
-            skew_in_words(gateway.clock_skew_ms(), policy.evidence),
+            describe_skew(gateway.clock_skew_ms(), policy.evidence),
             hint="Set the clock of one of the machines, and make a new plan.",
         )

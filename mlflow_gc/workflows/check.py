@@ -1,4 +1,4 @@
-"""Comparing a plan with the server: what would a prune do with each entry?"""
+"""Comparing a plan with the server: what a prune would do with each entry."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mlflow_gc.workflows.reporter import Phase, Reporter
 def check_plan(
     gateway: Gateway, plan: Plan, plan_file: Path, reporter: Reporter
 ) -> tuple[Json, Applied]:
-    """Look at each entry of a plan as a prune would; nothing is deleted.
+    """Re-check each entry of a plan as a prune would; nothing is deleted.
 
     Args:
         gateway: the server.
         plan: a verified plan.
-        plan_file: where it was read; beside it a prune keeps its journal.
-        reporter: told what would come of each entity.
+        plan_file: its path; the journal of a prune is next to it.
+        reporter: receives the would-be outcome of each entity.
 
     Returns:
-        The check as a document (``mlflow-gc schema check``), and how the looks ended.
+        The check as a document (``mlflow-gc schema check``), and the result of the re-checks.
 
     Raises:
         Refused: the plan was made for another server.
@@ -52,7 +52,7 @@ def check_plan(
 
 
 def _own_journal(plan: Plan, plan_file: Path) -> tuple[Path | None, list[str]]:
-    """Return where a prune would keep its journal, or why it would refuse what lies there."""
+    """Return the path of a prune's journal, or why it would refuse an existing file."""
     try:
         path = journal_path(default_path(plan_file), plan["plan_id"])
         earlier_sessions(path, plan["plan_id"], "prune")

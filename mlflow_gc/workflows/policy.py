@@ -1,4 +1,4 @@
-"""The policy that counts: from flags, environment and policy file."""
+"""Resolving the policy from options, environment and policy file."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def resolve_policy(
     verbose: bool,
     reporter: Reporter,
 ) -> Policy:
-    """Resolve the policy from flags, environment and policy file.
+    """Resolve the policy from options, environment and policy file.
 
     Args:
-        ttl: of the flag.
-        as_of: of the flag.
-        policy_file: of the flag.
-        no_policy: of the flag: use no policy file, wherever there is one.
-        accept_partial_view: of the flag.
-        verbose: say where each comes from.
-        reporter: told where each comes from, and of what is wrong with the file.
+        ttl: option.
+        as_of: option.
+        policy_file: option.
+        no_policy: option: use no policy file, even if there is one.
+        accept_partial_view: option.
+        verbose: report the origin of each value.
+        reporter: receives origins, and warnings about the file.
 
     Raises:
         UsageProblem: the TTL, the time or the policy file cannot be used.
@@ -70,15 +70,15 @@ def resolve_policy(
     document, source = read_policy(path)
     for warning in warnings(document):
         reporter.warning(None, f"{path}: {warning}")
-    said_ttl = document.get("defaults", {}).get("ttl")
-    if origin.origin != "default" and said_ttl == NEVER:
-        # Somebody's variable, which may be set for all commands, must not switch deletion on.
+    file_ttl = document.get("defaults", {}).get("ttl")
+    if origin.origin != "default" and file_ttl == NEVER:
+        # A variable that may be set for all commands must not enable deletion.
         reporter.warning(
             None,
             f"The TTL of {ttl_days} days (from {origin.origin}) is not used: {path} says "
             "defaults.ttl: never.",
         )
-    elif origin.origin != "default" and said_ttl is not None:
+    elif origin.origin != "default" and file_ttl is not None:
         reporter.note(
             f"The TTL of {ttl_days} days (from {origin.origin}) is used in place of {path}'s."
         )
@@ -89,10 +89,10 @@ def resolve_policy(
 def _policy_path(
     flag: Path | None, *, no_policy: bool, verbose: bool, reporter: Reporter
 ) -> Path | None:
-    """Return the policy file that counts, or None for none.
+    """Return the policy file to use, or None.
 
     Raises:
-        UsageProblem: two could be meant.
+        UsageProblem: Two files match.
     """
     if no_policy and flag is not None:
         raise UsageProblem(
@@ -114,7 +114,7 @@ def _policy_path(
                 f"{' or '.join(DEFAULT_NAMES)}. To use this one: --policy {shlex.quote(name)}",
             )
     elif verbose or chosen.text is None:
-        # A file that is found without having been named is always mentioned.
+        # A file that was found by default is always reported.
         where = "working directory" if chosen.text is None else chosen.origin
         reporter.note(f"Policy {path} (from {where})")
     return path

@@ -17,10 +17,10 @@ from mlflow_gc.plan.document import Plan
 from mlflow_gc.retention.decision import Decisions, Verdict
 from mlflow_gc.retention.engine import (
     decide,
-    decide_after_look,
+    decide_after_probe,
     experiments_to_probe,
-    runs_that_may_read,
-    runs_to_know,
+    runs_needing_details,
+    runs_needing_inputs,
     trash_since,
 )
 from mlflow_gc.retention.policy import Policy
@@ -33,7 +33,7 @@ def make_plan(gateway: Gateway, policy: Policy, reporter: Reporter) -> Plan:
 
     Raises:
         ServerError: the server cannot be reached or read.
-        GcError: it holds what a plan cannot express.
+        GcError: It has data that a plan cannot express.
     """
     inventory, decisions, server = survey(gateway, policy, reporter)
     with reporter.phase(Phase.DECIDE):
@@ -49,12 +49,12 @@ def make_plan(gateway: Gateway, policy: Policy, reporter: Reporter) -> Plan:
 def survey(
     gateway: Gateway, policy: Policy, reporter: Reporter
 ) -> tuple[Inventory, Decisions, ServerInfo]:
-    """Read all of a server that a decision by this policy needs, and decide.
+    """Read everything that decisions by this policy need, and decide.
 
     Args:
         gateway: the server.
-        policy: what a decision needs.
-        reporter: told what is read.
+        policy: the policy to decide by.
+        reporter: receives the progress.
 
     Raises:
         ServerError: the server cannot be reached or read.
@@ -68,7 +68,7 @@ def survey(
         server = replace(server, read_from=reader.read_from)
         with reporter.phase(Phase.SCAN):
             inventory = reader.scan(reporter.advance, wanted=policy.wanted)
-        # Millions of records that stay: Python's collector need not walk them again and again.
+        # Millions of long-lived records: the garbage collector would traverse them again and again.
         gc.freeze()
         with reporter.phase(Phase.DECIDE):
             decisions = decide(inventory, policy)
@@ -80,29 +80,29 @@ def survey(
         if waiting:
             inventory = _with_traces(reader, inventory, reporter)
         since_ms = trash_since(policy, inventory)
-        with reporter.phase(Phase.LOOK, {"experiments": len(waiting)}):
+        with reporter.phase(Phase.DETAILS, {"experiments": len(waiting)}):
             inventory = reader.probe(
                 inventory, waiting, since_ms=since_ms, progress=reporter.advance
             )
-    doubts = judge_scan(
+    diagnostics = judge_scan(
         policy.evidence,
         took_ms=int((time.monotonic() - began) * 1000),
         clock_skew_ms=gateway.clock_skew_ms(),
     )
-    decisions = decide_after_look(inventory, policy, decisions)
-    inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *doubts))
+    decisions = decide_after_probe(inventory, policy, decisions)
+    inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *diagnostics))
     return inventory, decisions, server
 
 
 def _with_traces(reader: Reader, inventory: Inventory, reporter: Reporter) -> Inventory:
-    """Return the inventory with what traces say, also where no run is deleted.
+    """Return the inventory with the references of traces, also if no run is deleted.
 
-    Deleting an experiment deletes the runs in its trash again, and assessments with them.
+    Deleting an experiment deletes the runs in its trash again, with their assessments.
     """
     if inventory.traces is not None:
         return inventory
     try:
-        with reporter.phase(Phase.LOOK):
+        with reporter.phase(Phase.DETAILS):
             return reader.read_traces(inventory, (), reporter.advance)
     except ServerError as error:
         return _incomplete(inventory, "traces", error)
@@ -115,7 +115,7 @@ def _incomplete(inventory: Inventory, what: str, error: ServerError) -> Inventor
 
 
 def _models_to_delete_from(decisions: Decisions) -> set[str]:
-    """Return the registered models that go, or lose versions."""
+    """Return the registered models that are deleted or lose versions."""
     names = {
         name for (name, _), d in decisions.model_versions.items() if d.verdict is Verdict.DELETE
     }
@@ -128,26 +128,26 @@ def _models_to_delete_from(decisions: Decisions) -> set[str]:
 def _with_details(
     reader: Reader, inventory: Inventory, decisions: Decisions, policy: Policy, reporter: Reporter
 ) -> tuple[Inventory, Decisions]:
-    """Return the inventory with what a scan does not tell of runs, where it can matter, and decisions.
+    """Return the inventory with the details of runs that decisions need, and the decisions.
 
-    That is what kept runs read, and all that is known of those that go.  A run that stays for
-    what another one reads, or for what was logged to it, may read something itself: hence the loop.
+    These are the inputs of retained runs, and all details of runs to delete.  A run that is
+    retained because of details may read models itself: hence the loop.
     """
     details = (
-        ("inputs of runs", runs_that_may_read, reader.read_inputs),
-        ("histories of metrics", runs_to_know, reader.read_histories),
-        ("traces", runs_to_know, reader.read_traces),
-        ("contents of runs", runs_to_know, reader.read_contents),
+        ("inputs of runs", runs_needing_inputs, reader.read_inputs),
+        ("histories of metrics", runs_needing_details, reader.read_histories),
+        ("traces", runs_needing_details, reader.read_traces),
+        ("contents of runs", runs_needing_details, reader.read_contents),
     )
     known: dict[str, set[str]] = {what: set() for what, _, _ in details}
     while True:
-        asked = {what: choose(inventory, decisions) - known[what] for what, choose, _ in details}
-        if not any(asked.values()):
+        needed = {what: choose(inventory, decisions) - known[what] for what, choose, _ in details}
+        if not any(needed.values()):
             return inventory, decisions
-        # What one of them keeps, the others need not be asked about.
-        what, run_ids, read = next((w, asked[w], read) for w, _, read in details if asked[w])
+        # Runs that one kind of details protects need no other details.
+        what, run_ids, read = next((w, needed[w], read) for w, _, read in details if needed[w])
         try:
-            with reporter.phase(Phase.LOOK, {"runs": len(run_ids)}):
+            with reporter.phase(Phase.DETAILS, {"runs": len(run_ids)}):
                 inventory = read(inventory, run_ids, reporter.advance)
         except ServerError as error:
             return _incomplete(inventory, what, error), decisions

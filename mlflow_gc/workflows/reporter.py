@@ -1,4 +1,4 @@
-"""What a workflow reports while it runs: counted in one place, told to whoever listens."""
+"""Progress and messages of a workflow: counted in one place, passed to listeners."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pathlib import Path
 from typing import Any
 
 _TICK_S = 0.25
-# A rate is that of the last minute: runs, experiments and versions take differently long.
+# The rate of the last minute: runs, experiments and versions have different rates.
 _RATE_OVER_S = 60.0
 
 
 ROLLED_BACK = "put_back"
-"""Code of the warning that something was deleted and restored at once."""
+"""Code of the warning about a rollback."""
 
 
 class Phase(Enum):
-    """What a command is doing: a code for machines, a title for bars, a word for what is done."""
+    """A phase of a command: a code for machines, a title for bars, a text for counts."""
 
     LOAD = ("load", "Loading MLflow", "Loading MLflow")
     CONNECT = ("connect", "Connecting", "Connecting")
     SCAN = ("scan", "Reading", "Read")
-    LOOK = ("look", "Looking closer", "Looked closer at")
+    DETAILS = ("look", "Looking closer", "Looked closer at")
     DECIDE = ("decide", "Deciding", "Deciding")
     COMPARE = ("compare", "Comparing plan and server", "Comparing plan and server")
     PRUNE = ("prune", "Deleting", "Done:")
     CHECK = ("check", "Checking", "Checked")
     RESTORE = ("restore", "Restoring", "Done:")
-    MARK = ("mark", "Marking", "Done:")
+    MARK = ("mark", "Announcing", "Done:")
 
     def __init__(self, code: str, title: str, done: str) -> None:
         self.code = code
@@ -43,16 +43,16 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class State:
-    """How far a phase is.
+    """The progress of a phase.
 
     Attributes:
-        phase: which one.
-        done: by what (``runs``), how many are done, in the order in which they began.
-        totals: how many there are going to be, as far as that is known.
-        outcomes: how many were ``skipped`` and how many ``failed``.
-        current: what was done last; None before anything was.
-        seconds: since the phase began.
-        per_second: lately.
+        phase: the phase.
+        done: number of completed items by kind (``runs``), in the order of their start.
+        totals: total number of items by kind, if known.
+        outcomes: number of ``skipped`` and ``failed`` items.
+        current: the kind of the last item; None before the first.
+        seconds: duration so far.
+        per_second: recent rate.
     """
 
     phase: Phase
@@ -65,61 +65,60 @@ class State:
 
     @property
     def all_done(self) -> int:
-        """Return how many are done, of whatever."""
+        """Return the number of completed items of all kinds."""
         return sum(self.done.values())
 
     @property
     def all_totals(self) -> int | None:
-        """Return how many there are going to be, or None where nobody knows."""
+        """Return the total number of items, or None if unknown."""
         return sum(self.totals.values()) or None
 
     @property
     def seconds_left(self) -> float | None:
-        """Return how long the rest is going to take at this rate, or None where nobody knows."""
+        """Return the remaining time at this rate, or None if unknown."""
         if self.all_totals is None or not self.per_second:
             return None
         return max(self.all_totals - self.all_done, 0) / self.per_second
 
 
 class Listener:
-    """Whoever wants to know how far a command is; each overrides what it cares about."""
+    """Receives the progress of a command; subclasses override what they need."""
 
     def begin(self, state: State) -> None:
-        """Hear that a phase begins."""
+        """Called when a phase begins."""
 
     def update(self, state: State) -> None:
-        """Hear how far it is, a few times a second."""
+        """Called with the progress, a few times a second."""
 
     def end(self, state: State) -> None:
-        """Hear that it is over, whatever ended it."""
+        """Called when a phase ends, for any reason."""
 
     def entity(self, record: Mapping[str, Any]) -> None:
-        """Hear what came of one entity, as the journal says it."""
+        """Called with the outcome of one entity, as in the journal."""
 
     def note(self, message: str) -> None:
-        """Hear what is worth knowing, in a sentence."""
+        """Called with a note, one sentence."""
 
     def warning(self, code: str | None, message: str) -> None:
-        """Hear a warning."""
+        """Called with a warning."""
 
     def plan(self, document: Mapping[str, Any], path: Path) -> None:
-        """Hear which plan was made or read."""
+        """Called with a plan that was made or read."""
 
     def journal(self, path: Path, plan_id: str) -> None:
-        """Hear where the journal is."""
+        """Called with the path of the journal."""
 
     def finish(self, exit_code: int, error: tuple[str, str | None] | None) -> None:
-        """Hear that the command is over, with its error and the hint, if any."""
+        """Called when the command ends, with its error and hint, if any."""
 
 
 class Reporter:
-    """Counts what is done, and tells its listeners.
+    """Counts completed items, and calls its listeners.
 
     Args:
-        listeners: told from one thread at a time; nobody hears anything without.
-        clock: seconds from some moment on.
-        ticks: whether a thread of its own tells them four times a second, so that they hear from
-            a server that does not answer, too.
+        listeners: called from one thread at a time.
+        clock: monotonic time in seconds.
+        ticks: whether a thread calls them four times a second, even if a server does not respond.
     """
 
     def __init__(
@@ -147,11 +146,11 @@ class Reporter:
 
     @contextmanager
     def phase(self, phase: Phase, totals: Mapping[str, int] | None = None) -> Iterator[None]:
-        """Announce what is being done.
+        """Report a phase.
 
         Args:
-            phase: what.
-            totals: how many there are going to be, by what (``runs``), where that is known.
+            phase: the phase.
+            totals: total number of items by kind (``runs``), if known.
         """
         with self._lock:
             self._begin_counting(phase, {what: n for what, n in (totals or {}).items() if n})
@@ -172,11 +171,11 @@ class Reporter:
                 self._phase = None
 
     def advance(self, what: str, count: int = 1) -> None:
-        """Count what was done since the last call.
+        """Count items completed since the last call.
 
         Args:
-            what: a word for many, such as ``runs`` or ``model versions``.
-            count: how many.
+            what: the kind in the plural, such as ``runs`` or ``model versions``.
+            count: number of items.
         """
         with self._lock:
             self._current = what.replace(" ", "_")
@@ -187,7 +186,7 @@ class Reporter:
         with self._lock:
             what, outcome = f"{record['kind']}s", record["outcome"]
             if what in self._totals:
-                # What prune rolls back, or fails to, was counted when it was deleted.
+                # Rollbacks, failed or not, were counted as deletions.
                 if self._done[what] < self._totals[what]:
                     self.advance(what)
                 if outcome in {"skipped", "failed"}:
@@ -196,7 +195,7 @@ class Reporter:
                 listener.entity(record)
 
     def note(self, message: str) -> None:
-        """Pass a sentence on that is worth knowing."""
+        """Pass a note on, one sentence."""
         with self._lock:
             for listener in self._listeners:
                 listener.note(message)
@@ -205,7 +204,7 @@ class Reporter:
         """Pass a warning on.
 
         Args:
-            code: of a plan's diagnostic, or :data:`ROLLED_BACK`; None where there is none.
+            code: of a plan's diagnostic, or :data:`ROLLED_BACK`; None without code.
             message: a sentence.
         """
         with self._lock:
@@ -213,25 +212,25 @@ class Reporter:
                 listener.warning(code, message)
 
     def plan(self, document: Mapping[str, Any], path: Path) -> None:
-        """Say which plan was made or read."""
+        """Report a plan that was made or read."""
         with self._lock:
             for listener in self._listeners:
                 listener.plan(document, path)
 
     def journal(self, path: Path, plan_id: str) -> None:
-        """Say where the journal is."""
+        """Report the path of the journal."""
         with self._lock:
             for listener in self._listeners:
                 listener.journal(path, plan_id)
 
     def finish(self, exit_code: int, error: tuple[str, str | None] | None) -> None:
-        """Say that the command is over, with its error and the hint, if any."""
+        """Report the end of the command, with its error and hint, if any."""
         with self._lock:
             for listener in self._listeners:
                 listener.finish(exit_code, error)
 
     def tick(self) -> None:
-        """Tell the listeners how far it is."""
+        """Call the listeners with the progress."""
         with self._lock:
             if self._phase is None:
                 return
@@ -263,4 +262,4 @@ class Reporter:
                         return
                     self.tick()
             except (OSError, ValueError):
-                return  # stderr is gone: nobody is left to be told
+                return  # stderr is closed: nobody can receive it

@@ -27,19 +27,19 @@ from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
 
 @dataclass(frozen=True)
 class Restored:
-    """How a restore ended.
+    """The result of a restore.
 
     Attributes:
         counts: number of entities by (kind, outcome), skips as ``skipped:<code>``.
-        kept: records of what was not restored.
-        notes: what is back, but not as it was; one sentence each.
-        is_incomplete: something that was to be brought back is not back.
+        not_restored: records of entities that were not restored.
+        notes: entities that were not restored exactly as before; one sentence each.
+        is_incomplete: whether an entity could not be restored.
         signum: the signal that stopped it, or 0.
         fatal: the error that ended it early, or None.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    kept: Sequence[Json] = ()
+    not_restored: Sequence[Json] = ()
     notes: Sequence[str] = ()
     is_incomplete: bool = False
     signum: int = 0
@@ -47,23 +47,23 @@ class Restored:
 
 
 class Restore:
-    """An undo: read from a journal, previewed on a server, carried out.
+    """A restore: read from a journal, previewed on a server, carried out.
 
     Args:
         journal_file: the journal that a prune wrote.
-        only: kinds or ids to restore; everything when empty.
-        keep: set the keep tag on what comes back.
-        expect: the ``plan_id`` that the journal has to be of, or None for any.
+        only: kinds or ids to restore; empty for all.
+        keep: set the keep tag on restored entities.
+        expect: the required ``plan_id`` of the journal, or None for any.
 
     Attributes:
-        undo: what the journal says can and cannot be undone.
+        undo: the entities that can and cannot be restored.
         header: of the journal.
-        own_journal: where the journal of this restore goes.
+        own_journal: path of the journal of this restore.
 
     Raises:
-        GcError: the journal is empty, of a restore, or cannot be read.
-        Refused: it is of another plan than was expected.
-        UsageProblem: ``only`` names what the journal does not say was deleted.
+        GcError: The journal is empty, of a restore, or cannot be read.
+        Refused: It belongs to another plan than expected.
+        UsageProblem: ``only`` names an entity that was not deleted by the journal.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Restore:
     def preview(
         self, gateway: Gateway, reporter: Reporter
     ) -> tuple[list[RunEntry], dict[str, Finding]]:
-        """Return which runs would go back into the trash, and why others of it would not.
+        """Return the runs that would return to the trash, and why others would not.
 
         Raises:
-            Refused: the journal is of another server.
+            Refused: The journal belongs to another server.
             ServerError: the server cannot be read.
         """
         with reporter.phase(Phase.CONNECT):
@@ -104,8 +104,8 @@ class Restore:
         """Restore what was previewed.
 
         Args:
-            reporter: told what comes of each entity.
-            dry_run: look at everything, change nothing.
+            reporter: receives the outcome of each entity.
+            dry_run: read everything, change nothing.
 
         Raises:
             GcError: the journal cannot be written.
@@ -131,7 +131,7 @@ class Restore:
                 fatal = self._restorer.run(journal, dry_run=dry_run)
         return Restored(
             journal.counts,
-            journal.kept,
+            journal.skipped_or_failed,
             self._restorer.notes,
             self._restorer.is_incomplete,
             signals[0] if signals else 0,
@@ -143,8 +143,8 @@ def _read(path: Path, expect: str | None) -> list[Session]:
     """Read the journal of a prune.
 
     Raises:
-        GcError: it is empty, or the journal of a restore.
-        Refused: it is not of the plan that was expected.
+        GcError: It is empty, or the journal of a restore.
+        Refused: It belongs to another plan than expected.
     """
     sessions = read_journal(path)
     if not sessions:

@@ -1,4 +1,4 @@
-"""The server that a workflow works on: opened, told apart from others, left in order."""
+"""The server of a workflow: opening, identity, graceful stop."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) ->
 
     Args:
         connection: the settings.
-        verbose: say where each comes from.
-        reporter: told about the seconds that MLflow takes to be imported, and of warnings.
+        verbose: report the origin of each value.
+        reporter: receives warnings, and a note while MLflow is imported.
 
     Raises:
         GcError: a setting cannot be used.
@@ -40,25 +40,27 @@ def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) ->
 
 
 def refuse_other_server(gateway: Gateway, planned: Mapping[str, Any], file: Path) -> None:
-    """Refuse what was made for another server, registry or workspace.
+    """Refuse a file for another server, registry or workspace.
 
     Args:
-        gateway: the server at hand.
+        gateway: the current server.
         planned: the ``server`` of a plan or journal.
-        file: where that stands, for the message.
+        file: its path, for the message.
 
     Raises:
-        Refused: it is another one.
+        Refused: It is another one.
     """
     from mlflow_gc.backend.server_identity import read_server_info
 
     server = read_server_info(gateway)
     differences = []
-    theirs, ours = (_parts(identity) for identity in (planned["identity"], server.identity))
+    planned_part, current_part = (
+        _parts(identity) for identity in (planned["identity"], server.identity)
+    )
     for part in ("tracking", "registry"):
         was, now = planned[f"{part}_uri"], getattr(server, f"{part}_uri")
-        if theirs.get(part) != ours.get(part):
-            _refuse_unknown_identity(file, theirs.get(part), was, ours.get(part), now)
+        if planned_part.get(part) != current_part.get(part):
+            _refuse_unknown_identity(file, planned_part.get(part), was, current_part.get(part), now)
             what = "server" if part == "tracking" else "registry"
             differences.append((what, was, now))
             break
@@ -67,32 +69,34 @@ def refuse_other_server(gateway: Gateway, planned: Mapping[str, Any], file: Path
             ("workspace", planned["workspace"] or "none", server.workspace or "none")
         )
     if differences:
-        words = "; ".join(f"it is of the {what} {was}, not {now}" for what, was, now in differences)
+        details = "; ".join(
+            f"it is of the {what} {was}, not {now}" for what, was, now in differences
+        )
         raise Refused(
-            f"{file} was made for another {differences[0][0]}: {words} "
+            f"{file} was made for another {differences[0][0]}: {details} "
             f"(fingerprint {planned['identity']}, here {server.identity}).",
             hint="Point --tracking-uri, --registry-uri and --workspace at the server it was made for.",
         )
 
 
 def _refuse_unknown_identity(
-    file: Path, theirs: str | None, was: str, ours: str | None, now: str
+    file: Path, planned_part: str | None, was: str, current_part: str | None, now: str
 ) -> None:
-    """Refuse what may be of this server, where the fingerprint of one of the two is not known.
+    """Refuse a file if the fingerprint of its server or of this one is unknown.
 
     Raises:
-        Refused: with the account that can tell.
+        Refused: With the account that can read it.
     """
     from mlflow_gc.backend.server_identity import unknown_identity
 
     by_what = "experiment 0 (Default), by which servers are told apart,"
-    if ours == unknown_identity(now):
+    if current_part == unknown_identity(now):
         raise Refused(
             f"Whether {file} was made for {now} cannot be told: {by_what} is not there, or this "
             "account may not read it.",
             hint="Use an account that may, such as an administrator's.",
         )
-    if theirs == unknown_identity(was):
+    if planned_part == unknown_identity(was):
         raise Refused(
             f"Whether {file} was made for {now} cannot be told: the account that made it could "
             f"not read {by_what} of {was}.",
@@ -111,9 +115,9 @@ def graceful_stop(
     """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends at once."""
     stop = gateway.stopped
     signals: list[int] = []
-    # Only the main thread may ask for signals; elsewhere they are the business of who called us.
-    asked = threading.current_thread() is threading.main_thread()
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM) if asked}
+    # Only the main thread can handle signals; elsewhere the caller handles them.
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM) if is_main_thread}
 
     def request_stop(signum: int, _frame: FrameType | None) -> None:
         signals.append(signum)

@@ -50,7 +50,7 @@ def test_a_value_at_a_lower_step_is_activity(bench: Bench) -> None:
     world = bench.world
     home = world.experiment(age=FRESH)
     old = _trained(world, home)
-    kept = {}
+    retained = {}
     for what, step, value in (
         ("a lower step", 1, 0.1),
         ("the lowest step", 0, 0.1),
@@ -58,10 +58,10 @@ def test_a_value_at_a_lower_step_is_activity(bench: Bench) -> None:
         ("no number", 1, "NaN"),
         ("no end of it", 1, "Infinity"),
     ):
-        kept[what] = _trained(world, home)
-        world.metric(kept[what], world.ago(FRESH), step=step, value=value)
-    kept["the only step before"] = world.run(home, metrics={"loss": world.ago(OLD)})
-    world.metric(kept["the only step before"], world.ago(FRESH), step=-5)
+        retained[what] = _trained(world, home)
+        world.metric(retained[what], world.ago(FRESH), step=step, value=value)
+    retained["the only step before"] = world.run(home, metrics={"loss": world.ago(OLD)})
+    world.metric(retained["the only step before"], world.ago(FRESH), step=-5)
     within = _trained(world, home)
     world.metric(within, world.ago(OLD - 10), step=1, key="accuracy")
     nonsense = _trained(world, home)
@@ -214,8 +214,8 @@ def test_a_run_below_the_trash_that_came_after_the_report(bench: Bench) -> None:
     before = bench.state()
     _, journal = bench.prune(plan)
     assert bench.state().gone_since(before) == {("run", third)}
-    kept = {entity: code for entity, code in journal.skips.items() if entity[0] == "run"}
-    assert kept == {
+    retained = {entity: code for entity, code in journal.skips.items() if entity[0] == "run"}
+    assert retained == {
         ("run", root): "protected",
         ("run", other_root): "protected",
         ("run", leaf): "protected",

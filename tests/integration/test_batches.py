@@ -71,7 +71,7 @@ def test_each_run_is_looked_at_before_and_after(bench: Bench, proxy: Proxy) -> N
 
 
 @pytest.mark.parametrize("fault", [UNAUTHORIZED, TOO_MANY_NOW], ids=str)
-def test_what_went_before_the_end_of_a_batch_is_told_and_looked_back_at(
+def test_what_was_deleted_before_the_end_of_a_batch_is_recorded_and_checked_again(
     bench: Bench, proxy: Proxy, fault: Fault
 ) -> None:
     """What went before it is in the journal, and the next prune looks back and finishes."""
@@ -133,7 +133,7 @@ def test_what_cannot_be_looked_at_time_and_again_ends_it(
     assert journal.lines[-1]["ended"] == "failed"
 
 
-def test_failed_looks_between_others_do_not_end_it(bench: Bench, proxy: Proxy) -> None:
+def test_failed_re_checks_between_others_do_not_end_it(bench: Bench, proxy: Proxy) -> None:
     """Each failure is told, and the rest goes."""
     name = bench.world.model()
     for _ in range(60):

@@ -71,7 +71,7 @@ class Story:
         self.resumed = world.run(home, name="resumed")
         self.renamed = world.run(home, name="renamed")
         self.active = world.run(home, name="active again")
-        self.kept = world.run(home, name="kept")
+        self.retained = world.run(home, name="kept")
         self.registered = world.run(home, name="registered")
         self.purged = world.run(home, name="purged")
         self.trashed = world.run(home, name="trashed")
@@ -90,7 +90,7 @@ class Story:
         world.resume(self.resumed)
         world.call("POST", "runs/update", {"run_id": self.renamed, "run_name": "a new name"})
         world.metric(self.active, world.ago(1))
-        world.tag_run(self.kept, KEEP_TAG, "true")
+        world.tag_run(self.retained, KEEP_TAG, "true")
         world.version(world.model("new"), run_id=self.registered, aliases=["champion"])
         world.purge_run(self.purged)
         world.delete_run(self.trashed)
@@ -105,7 +105,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def told(shared_bench: Bench) -> tuple[Story, Plan]:
+def reported(shared_bench: Bench) -> tuple[Story, Plan]:
     """The story, and the plan from before it."""
     story = Story(shared_bench.world)
     plan = shared_bench.report()
@@ -114,9 +114,9 @@ def told(shared_bench: Bench) -> tuple[Story, Plan]:
 
 
 @pytest.fixture(scope="module")
-def found(told: tuple[Story, Plan], shared_bench: Bench) -> dict[str, Any]:
+def found(reported: tuple[Story, Plan], shared_bench: Bench) -> dict[str, Any]:
     """The check as JSON; nothing else is on stdout."""
-    outcome = shared_bench.cli("check", told[1].path, "--format", "json", "--detailed-exitcode")
+    outcome = shared_bench.cli("check", reported[1].path, "--format", "json", "--detailed-exitcode")
     document: dict[str, Any] = outcome.expect(2).json()
     return document
 
@@ -125,14 +125,14 @@ def _codes(entities: list[dict[str, Any]]) -> dict[str, str]:
     return {entity["id"]: entity["code"] for entity in entities}
 
 
-def test_every_entry_has_its_code(told: tuple[Story, Plan], found: dict[str, Any]) -> None:
+def test_every_entry_has_its_code(reported: tuple[Story, Plan], found: dict[str, Any]) -> None:
     """What matches, also after a way through the trash and back, is not listed."""
-    story, plan = told
+    story, plan = reported
     assert _codes(found["runs"]) == {
         story.resumed: "changed",
         story.renamed: "changed",
         story.active: "changed",
-        story.kept: "protected",
+        story.retained: "protected",
         story.registered: "protected",
         story.purged: "gone",
         story.trashed: "already_deleted",
@@ -150,9 +150,11 @@ def test_every_entry_has_its_code(told: tuple[Story, Plan], found: dict[str, Any
     assert found["summary"]["runs"] == counts
 
 
-def test_what_changed_is_told_by_field(told: tuple[Story, Plan], found: dict[str, Any]) -> None:
+def test_what_changed_is_reported_by_field(
+    reported: tuple[Story, Plan], found: dict[str, Any]
+) -> None:
     """Planned and current value of each."""
-    story, plan = told
+    story, plan = reported
     changes = {
         entity["id"]: {c["field"]: (c["planned"], c["current"]) for c in entity["changes"]}
         for kind in ("runs", "model_versions")
@@ -169,13 +171,13 @@ def test_what_changed_is_told_by_field(told: tuple[Story, Plan], found: dict[str
     assert changes[story.aliased]["aliases"] == ([], ["rollback"])
 
 
-def test_what_protects_now_is_told_with_its_chain(
-    told: tuple[Story, Plan], found: dict[str, Any]
+def test_what_protects_now_is_reported_with_its_chain(
+    reported: tuple[Story, Plan], found: dict[str, Any]
 ) -> None:
     """The tag, the registered version with its alias, the other run of the tree."""
-    story, _ = told
+    story, _ = reported
     by_id = {e["id"]: e["protection"] for kind in ("runs", "model_versions") for e in found[kind]}
-    assert by_id[story.kept] == {"reason": "keep_tag", "via": [f"tag {KEEP_TAG}=true"]}
+    assert by_id[story.retained] == {"reason": "keep_tag", "via": [f"tag {KEEP_TAG}=true"]}
     assert by_id[story.registered]["reason"] == "registered_model"
     assert by_id[story.registered]["via"] == ["model_version new/1", "alias champion"]
     assert by_id[story.parent]["reason"] == "tree"
@@ -185,10 +187,10 @@ def test_what_protects_now_is_told_with_its_chain(
 
 
 def test_text_is_grouped_and_names_everything(
-    told: tuple[Story, Plan], shared_bench: Bench
+    reported: tuple[Story, Plan], shared_bench: Bench
 ) -> None:
     """Protected, changed, gone; by experiment and model; with the numbers and the next command."""
-    story, plan = told
+    story, plan = reported
     shown = shared_bench.cli("check", plan.path).expect(0).out
     titles = re.findall(r"^(\w[\w ]+): (\d.*)$", shown, re.MULTILINE)
     assert titles[0][0] == "Total"
@@ -215,26 +217,30 @@ def test_text_is_grouped_and_names_everything(
     ]
 
 
-def test_markdown(told: tuple[Story, Plan], shared_bench: Bench) -> None:
+def test_markdown(reported: tuple[Story, Plan], shared_bench: Bench) -> None:
     """The same numbers, and a table for each kind."""
-    story, plan = told
+    story, plan = reported
     page = shared_bench.cli("check", plan.path, "--format", "markdown").expect(0).out
     assert page.startswith("## Check of the prune plan of ")
     assert "| runs | 2 | 7 | 2 | 0 |" in page
-    assert f"| protected now | `{story.kept}` `kept` | `{story.home}` `home` | `keep" in page
+    assert f"| protected now | `{story.retained}` `kept` | `{story.home}` `home` | `keep" in page
     assert f"| gone | `{story.removed}` |" in page
     assert plan.plan_id in page
 
 
-def test_the_counts_are_those_of_a_dry_run(told: tuple[Story, Plan], shared_bench: Bench) -> None:
+def test_the_counts_are_those_of_a_dry_run(
+    reported: tuple[Story, Plan], shared_bench: Bench
+) -> None:
     """One code path: what a check calls matching is what a prune would delete."""
-    _, plan = told
+    _, plan = reported
     dry = shared_bench.cli("prune", plan.path, "--dry-run").expect(0).out
     assert "Total: 3 would be deleted, 13 skipped, 0 failed." in dry
 
 
-def test_quiet_says_it_with_the_exit_code(told: tuple[Story, Plan], shared_bench: Bench) -> None:
-    _, plan = told
+def test_quiet_says_it_with_the_exit_code(
+    reported: tuple[Story, Plan], shared_bench: Bench
+) -> None:
+    _, plan = reported
     outcome = shared_bench.cli("check", plan.path, "-q", "--detailed-exitcode").expect(2)
     assert outcome.text == ""
     shared_bench.cli("check", plan.path, "--format", "html").expect(64)
@@ -255,12 +261,12 @@ def test_long_lists_are_cut_unless_all_is_asked_for(bench: Bench) -> None:
 # -- what makes prune refuse the plan as a whole is told, and is no failure -------------------------
 
 
-def _is_told(bench: Bench, plan: Plan, words: str) -> None:
+def _is_reported(bench: Bench, plan: Plan, words: str) -> None:
     """``check`` says so and looks all the same; prune refuses."""
     shown = bench.cli("check", plan.path).expect(0).out
     assert "Total: 4 matching, 0 changed" in shown
-    (said,) = re.findall(r"^prune would refuse the plan now\. (.*)$", shown, re.MULTILINE)
-    assert re.search(words, said)
+    (output,) = re.findall(r"^prune would refuse the plan now\. (.*)$", shown, re.MULTILINE)
+    assert re.search(words, output)
     assert "mlflow-gc prune" not in shown
     outcome = bench.cli("check", plan.path, "--format", "json", "--detailed-exitcode").expect(0)
     (refusal,) = outcome.json()["refusals"]
@@ -279,7 +285,7 @@ def four(bench: Bench) -> Plan:
 def test_an_expired_plan(bench: Bench) -> None:
     policy = bench.dir / "p.yml"
     policy.write_text("version: 1\nexpire_after: 1s\n")
-    _is_told(bench, bench.report("--policy", policy, name="short.json"), "expired at ")
+    _is_reported(bench, bench.report("--policy", policy, name="short.json"), "expired at ")
 
 
 @pytest.mark.usefixtures("four")
@@ -287,7 +293,7 @@ def test_a_forecast(bench: Bench) -> None:
     later = rfc3339(int(time.time() * 1000) + 86_400_000)
     path = bench.dir / "forecast.json"
     bench.cli("report", "-o", path, "--as-of", later).expect(0)
-    _is_told(bench, Plan.load(path), "is a forecast")
+    _is_reported(bench, Plan.load(path), "is a forecast")
 
 
 @pytest.mark.usefixtures("four")
@@ -309,7 +315,7 @@ def test_a_guard_that_is_tripped_by_what_the_server_holds_now(bench: Bench) -> N
     plan = bench.report("--policy", policy, name="guarded.json")
     for run in others:
         world.delete_run(run)
-    _is_told(bench, plan, "A guard of the plan is exceeded by what the server holds now")
+    _is_reported(bench, plan, "A guard of the plan is exceeded by what the server holds now")
 
 
 # -- what ends a check early ----------------------------------------------------------------------

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FOREVER = float("inf")
 
 
-def _said(uri: str) -> str:
+def _output(uri: str) -> str:
     with pytest.raises(GcError) as caught:
         connect(resolve_connection(tracking_uri=uri)).server_metadata()
     return f"{caught.value.message} {caught.value.hint or ''}"
@@ -98,23 +98,23 @@ def test_an_answer_that_is_not_of_mlflow(
 ) -> None:
     """Each names what is really in the way."""
     proxy.fail("GET", "", fault, times=FOREVER)
-    said = _said(proxy.uri)
-    assert words in said
-    assert not_words not in said
+    output = _output(proxy.uri)
+    assert words in output
+    assert not_words not in output
 
 
 def test_a_real_host_check_of_mlflow(server: LocalServer, proxy: Proxy) -> None:
     """MLflow 3.5 and newer answers to names that it was started with only."""
     proxy.set_header("Host", "mlflow.example.com")
-    said = _said(proxy.uri)
-    assert "--allowed-hosts" in said, server.uri
+    output = _output(proxy.uri)
+    assert "--allowed-hosts" in output, server.uri
 
 
 def test_a_name_that_nobody_knows() -> None:
     """Not "the connection broke"."""
-    said = _said("http://no-such-host.invalid:5000")
-    assert "cannot be resolved" in said
-    assert "spelling" in said
+    output = _output("http://no-such-host.invalid:5000")
+    assert "cannot be resolved" in output
+    assert "spelling" in output
 
 
 def test_https_on_a_port_for_http(
@@ -123,7 +123,7 @@ def test_https_on_a_port_for_http(
     """The port is right, the scheme is not: some servers refuse, gunicorn waits for more."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     for uri in (server.uri, proxy.uri):
-        assert "use http://" in _said(uri.replace("http://", "https://"))
+        assert "use http://" in _output(uri.replace("http://", "https://"))
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_a_certificate_file_that_is_not_there(
 ) -> None:
     """The file and the variable, not "OSError"."""
     monkeypatch.setenv(variable, str(tmp_path / "none.pem"))
-    said = _said("https://127.0.0.1:9")
-    assert "none.pem" in said
-    assert variable in said
-    assert "OSError" not in said
+    output = _output("https://127.0.0.1:9")
+    assert "none.pem" in output
+    assert variable in output
+    assert "OSError" not in output
 
 
 def test_databricks_is_no_file_store(bench: Bench, tmp_path: Path) -> None:
@@ -218,13 +218,15 @@ def test_no_failing_call_shows_a_secret(
     policy = tmp_path / "policy.yml"
     policy.write_text("version: 1\ngrace: 14d\n")
     env = _secrets(proxy.uri, tmp_path)[secret]
-    told = ["canary-token", "canary-password", "canary-netrc", "canary/uri", "canary%2Furi"]
+    reported = ["canary-token", "canary-password", "canary-netrc", "canary/uri", "canary%2Furi"]
     # The header of user and password, too.
-    told.append("c29tZW9uZTpjYW5hcnkt")
+    reported.append("c29tZW9uZTpjYW5hcnkt")
     plan = bench.report(env=env)
     events = tmp_path / "events.jsonl"
     # Words of a server that repeats what it was sent.
-    body = json.dumps({"error_code": "BAD_REQUEST", "message": f"Not you: {' '.join(told[:5])}"})
+    body = json.dumps(
+        {"error_code": "BAD_REQUEST", "message": f"Not you: {' '.join(reported[:5])}"}
+    )
     fault = Fault("an echo", status=400, body=body.encode())
     calls: list[tuple[str, str, tuple[object, ...]]] = [
         ("POST", "runs/search", ("report", "-o", tmp_path / "p.json")),
@@ -247,10 +249,10 @@ def test_no_failing_call_shows_a_secret(
         shown += "".join(p.read_text() for p in bench.dir.glob("*.json*"))
         known = {
             "token": ["canary-token"],
-            "password": ["canary-password", told[-1]],
+            "password": ["canary-password", reported[-1]],
             "URI": ["canary/uri", "canary%2Furi"],
             "registry": ["canary/uri", "canary%2Furi"],
-            "netrc": ["canary-netrc", told[-1]],
+            "netrc": ["canary-netrc", reported[-1]],
         }[secret]
         for text in known:
             assert text not in shown, f"{args} {path}"

@@ -177,12 +177,12 @@ def test_what_came_after_the_report_protects(bench: Bench, through: str) -> None
     ):
         fill(experiment)
     world.issue(stale)
-    kept = {("experiment", e) for e in (*filled, stale)}
+    retained = {("experiment", e) for e in (*filled, stale)}
     checked = bench.cli("check", plan.path, "--format", "json", env=env).expect(0).json()
     assert checked
     before = bench.state()
     outcome, journal = bench.prune(plan, env=env)
-    assert journal.skips == dict.fromkeys(kept, "protected"), outcome.text
+    assert journal.skips == dict.fromkeys(retained, "protected"), outcome.text
     assert "has_contents, scorers: 1" in {r.get("detail") for r in journal.records}
     gone = {("experiment", e) for e in set(bare) - set(filled)} | {("run", run)}
     assert bench.state().gone_since(before) == gone
@@ -288,8 +288,8 @@ def test_what_an_account_may_not_see_may_be_there(bench: Bench, proxy: Proxy, pa
     proxy.fail(method, path, faults.FORBIDDEN, times=ALWAYS, **of_hidden)
     again = bench.report(env=_through(proxy), name="again.json")
     assert again.experiments == {seen}
-    (said,) = _held(again)[hidden]
-    assert "may not see" in said
+    (output,) = _held(again)[hidden]
+    assert "may not see" in output
     _, journal = bench.prune(plan, env=_through(proxy))
     assert journal.skips == {("experiment", hidden): "protected"}
     assert journal.with_outcome("deleted") == {("experiment", seen)}

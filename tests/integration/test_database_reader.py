@@ -91,7 +91,7 @@ def test_metrics_decide_the_same(full: Bench) -> None:
 # What goes where --------------------------------------------------------------------------------
 
 
-def test_deletions_and_the_second_look_go_over_the_server(bench: Bench) -> None:
+def test_deletions_and_the_re_check_use_the_server(bench: Bench) -> None:
     """What changed after the plan stays, although the plan was read elsewhere."""
     world = bench.world
     runs = world.bulk_runs(world.experiment(age=FRESH), 3)

@@ -30,7 +30,7 @@ class Story:
         self.same = world.run(home, name="same")
         self.tagged = world.run(home, name="tagged")
         self.resumed = world.run(home, name="resumed")
-        self.kept = world.run(home, name="kept")
+        self.retained = world.run(home, name="kept")
         self.registered = world.run(home, name="registered")
         self.released = world.run(home, name="released", tags={KEEP_TAG: "true"})
         self.purged = world.run(home, name="purged")
@@ -48,7 +48,7 @@ class Story:
         """A day of work."""
         world.tag_run(self.tagged, "note", "x")
         world.resume(self.resumed)
-        world.tag_run(self.kept, KEEP_TAG, "true")
+        world.tag_run(self.retained, KEEP_TAG, "true")
         world.version(world.model("new"), run_id=self.registered, aliases=["champion"])
         world.sql("DELETE FROM tags WHERE run_uuid = ? AND key = ?", self.released, KEEP_TAG)
         world.purge_run(self.purged)
@@ -77,7 +77,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def told(shared_bench: Bench) -> tuple[Story, Plan, Plan]:
+def reported(shared_bench: Bench) -> tuple[Story, Plan, Plan]:
     """The story and the two plans."""
     story = Story(shared_bench.world)
     base = shared_bench.report(name="base.json")
@@ -86,9 +86,9 @@ def told(shared_bench: Bench) -> tuple[Story, Plan, Plan]:
 
 
 @pytest.fixture(scope="module")
-def changes(told: tuple[Story, Plan, Plan], offline_cli: Cli) -> dict[str, Any]:
+def changes(reported: tuple[Story, Plan, Plan], offline_cli: Cli) -> dict[str, Any]:
     """The difference as JSON; nothing else is on stdout."""
-    _, base, head = told
+    _, base, head = reported
     document: dict[str, Any] = (
         offline_cli("diff", base.path, head.path, "--format", "json").expect(2).json()
     )
@@ -103,15 +103,15 @@ def _by_category(lists: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
     return found
 
 
-def test_every_run_is_told_as_what_became_of_it(
-    told: tuple[Story, Plan, Plan], changes: dict[str, Any]
+def test_every_run_is_reported_as_what_became_of_it(
+    reported: tuple[Story, Plan, Plan], changes: dict[str, Any]
 ) -> None:
     """What a plan cannot tell is not guessed: in ``busy`` another run is fresh."""
-    story, _, _ = told
+    story, _, _ = reported
     assert _by_category(changes["runs"]) == {
         ("added", "protection_lost"): {story.released},
         ("added", "appeared"): {story.restored},
-        ("removed", "protection_gained"): {story.resumed, story.kept, story.registered},
+        ("removed", "protection_gained"): {story.resumed, story.retained, story.registered},
         ("removed", "gone"): {story.purged},
         ("removed", "unknown"): {story.deleted, story.fresh_again},
     }
@@ -121,11 +121,11 @@ def test_every_run_is_told_as_what_became_of_it(
     assert story.same not in str(changes)
 
 
-def test_protection_is_told_with_its_chain(
-    told: tuple[Story, Plan, Plan], changes: dict[str, Any]
+def test_protection_is_reported_with_its_chain(
+    reported: tuple[Story, Plan, Plan], changes: dict[str, Any]
 ) -> None:
     """Of what is kept now, and of what was kept before."""
-    story, _, _ = told
+    story, _, _ = reported
     chains = {e["id"]: e.get("protection") for e in changes["runs"]["removed"]}
     assert chains[story.registered] == {
         "reason": "registered_model",
@@ -136,9 +136,11 @@ def test_protection_is_told_with_its_chain(
     assert released["protection"] == {"reason": "keep_tag", "via": [f"tag {KEEP_TAG}=true"]}
 
 
-def test_versions_and_experiments(told: tuple[Story, Plan, Plan], changes: dict[str, Any]) -> None:
+def test_versions_and_experiments(
+    reported: tuple[Story, Plan, Plan], changes: dict[str, Any]
+) -> None:
     """A version has no trash; and one id can stand for two experiments."""
-    story, _, _ = told
+    story, _, _ = reported
     assert _by_category(changes["model_versions"]) == {
         ("added", "protection_lost"): {story.blue},
         ("removed", "protection_gained"): {story.aliased},
@@ -154,8 +156,8 @@ def test_versions_and_experiments(told: tuple[Story, Plan, Plan], changes: dict[
     assert names == ["another", "doomed"]
 
 
-def test_numbers_fit_the_plans(told: tuple[Story, Plan, Plan], changes: dict[str, Any]) -> None:
-    _, base, head = told
+def test_numbers_fit_the_plans(reported: tuple[Story, Plan, Plan], changes: dict[str, Any]) -> None:
+    _, base, head = reported
     for kind in ("experiments", "runs", "model_versions"):
         counts = changes["summary"][kind]
         assert counts["base"] == len(base.document[kind])
@@ -164,12 +166,12 @@ def test_numbers_fit_the_plans(told: tuple[Story, Plan, Plan], changes: dict[str
 
 
 def test_text_tells_the_irreversible_first(
-    told: tuple[Story, Plan, Plan], offline_cli: Cli
+    reported: tuple[Story, Plan, Plan], offline_cli: Cli
 ) -> None:
     """Everything is there; the order is that of the danger; the end says how to go on."""
-    story, base, head = told
+    story, base, head = reported
     text = offline_cli("diff", base.path, head.path).expect(2).out
-    for what in (story.released, story.restored, story.kept, story.purged, story.tagged):
+    for what in (story.released, story.restored, story.retained, story.purged, story.tagged):
         assert len(re.findall(rf"^ +[-!=~] {what} ", text, re.MULTILINE)) == 1
     places = [
         text.index(words)
@@ -178,7 +180,7 @@ def test_text_tells_the_irreversible_first(
             "CANNOT BE UNDONE",
             f"! {story.blue}",
             f"- {story.released}",
-            f"= {story.kept}",
+            f"= {story.retained}",
             f"= {story.purged}",
             f"~ {story.tagged}",
             "Review: ",
@@ -190,9 +192,9 @@ def test_text_tells_the_irreversible_first(
 
 
 def test_on_a_terminal_the_irreversible_is_red(
-    told: tuple[Story, Plan, Plan], offline_cli: Cli
+    reported: tuple[Story, Plan, Plan], offline_cli: Cli
 ) -> None:
-    story, base, head = told
+    story, base, head = reported
     code, shown = offline_cli.ask("diff", base.path, head.path, answer="", prompt="\0")
     assert code == 2
     (line,) = [line for line in shown.splitlines() if f"! {story.blue}" in line]
@@ -202,9 +204,9 @@ def test_on_a_terminal_the_irreversible_is_red(
 
 
 def test_markdown_has_a_table_for_each_kind(
-    told: tuple[Story, Plan, Plan], offline_cli: Cli
+    reported: tuple[Story, Plan, Plan], offline_cli: Cli
 ) -> None:
-    story, base, head = told
+    story, base, head = reported
     page = offline_cli("diff", base.path, head.path, "--format", "markdown").expect(2).out
     titles = re.findall(r"<summary>(\w+ ?\w*)", page)
     assert titles == ["Model versions", "Runs", "Experiments", "Protected "][: len(titles)]
@@ -214,10 +216,10 @@ def test_markdown_has_a_table_for_each_kind(
 
 
 def test_a_policy_that_changed_comes_before_everything(
-    shared_bench: Bench, told: tuple[Story, Plan, Plan], offline_cli: Cli
+    shared_bench: Bench, reported: tuple[Story, Plan, Plan], offline_cli: Cli
 ) -> None:
     """With the old and the new value; and what it means for the entities after it."""
-    _, _, head = told
+    _, _, head = reported
     stricter = shared_bench.report("--ttl", 400, name="stricter.json")
     text = offline_cli("diff", head.path, stricter.path).expect(2).out
     assert text.index("! policy default.ttl: 30d -> 400d") < text.index("to delete")
@@ -231,10 +233,10 @@ def test_a_policy_that_changed_comes_before_everything(
 
 
 def test_an_edited_plan_is_compared_with_a_warning(
-    told: tuple[Story, Plan, Plan], offline_cli: Cli, tmp_path: Path
+    reported: tuple[Story, Plan, Plan], offline_cli: Cli, tmp_path: Path
 ) -> None:
     """On stderr, in the text and in the document; the exit code tells of differences only."""
-    _, base, _ = told
+    _, base, _ = reported
 
     def dry_run(document: dict[str, Any]) -> None:
         document["runs"][0]["run_name"] = "another name"
@@ -248,9 +250,9 @@ def test_an_edited_plan_is_compared_with_a_warning(
     assert (document["base"]["edited"], document["head"]["edited"]) == (False, True)
 
 
-def test_exit_codes(told: tuple[Story, Plan, Plan], offline_cli: Cli, tmp_path: Path) -> None:
+def test_exit_codes(reported: tuple[Story, Plan, Plan], offline_cli: Cli, tmp_path: Path) -> None:
     """0 and 2 by the contract, 1 for what is no plan, 5 for a version nobody knows, 64 for usage."""
-    _, base, head = told
+    _, base, head = reported
     offline_cli("diff", base.path, base.path).expect(0)
     offline_cli("diff", base.path, head.path, "-q").expect(2)
     newer = base.edited(tmp_path / "v2.json", lambda d: d.update(format_version="2.0"), sign=True)
@@ -264,9 +266,11 @@ def test_exit_codes(told: tuple[Story, Plan, Plan], offline_cli: Cli, tmp_path: 
     offline_cli("diff", "-", "-").expect(64)
 
 
-def test_one_plan_can_come_from_a_pipe(told: tuple[Story, Plan, Plan], offline_cli: Cli) -> None:
+def test_one_plan_can_come_from_a_pipe(
+    reported: tuple[Story, Plan, Plan], offline_cli: Cli
+) -> None:
     """As in ``git show main:prune-plan.json | mlflow-gc diff - prune-plan.json``."""
-    _, base, head = told
+    _, base, head = reported
     piped = offline_cli("diff", "-", head.path, stdin=base.path.read_text()).expect(2)
     assert f"From - to {head.path}" in piped.out
     assert f"Review: mlflow-gc show {head.path}" in piped.out
@@ -275,10 +279,10 @@ def test_one_plan_can_come_from_a_pipe(told: tuple[Story, Plan, Plan], offline_c
 
 
 def test_plans_of_another_server_are_told_apart(
-    told: tuple[Story, Plan, Plan], offline_cli: Cli, tmp_path: Path
+    reported: tuple[Story, Plan, Plan], offline_cli: Cli, tmp_path: Path
 ) -> None:
     """In the first lines: whoever compares two servers by mistake must not read on."""
-    _, base, _ = told
+    _, base, _ = reported
 
     def elsewhere(document: dict[str, Any]) -> None:
         document["server"]["identity"] = "tracking:0 registry:0"

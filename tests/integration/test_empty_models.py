@@ -73,7 +73,7 @@ def emptied(world: World, name: str, *, alias: str | None = None) -> str:
     return date_model(world, name)
 
 
-def going(plan: Plan) -> set[str]:
+def to_delete(plan: Plan) -> set[str]:
     """The registered models that a plan deletes."""
     return {entry["name"] for entry in plan.document["registered_models"]}
 
@@ -109,7 +109,7 @@ def test_experiments_without_runs_have_an_age_of_their_own(bench: Bench, tmp_pat
         "  - {name: shelf, match: {experiment: 'shelf/*'}, empty_experiments: never}",
         "  - {name: sand, match: {experiment: 'sand/*'}, ttl: 7d}",
     )
-    goes = {world.experiment(UGLY, age=31), world.experiment("sand/old", age=8)}
+    deleted = {world.experiment(UGLY, age=31), world.experiment("sand/old", age=8)}
     world.experiment("young", age=29)
     world.experiment("renamed lately", age=31, updated=world.ago(29))
     world.experiment("sand/young", age=6)
@@ -118,17 +118,17 @@ def test_experiments_without_runs_have_an_age_of_their_own(bench: Bench, tmp_pat
     world.run(filled, age=80)
     # All its runs are in the trash: it is empty, and they were active long ago, or not so long.
     world.delete_run(world.run(trashed, age=70))
-    goes.add(trashed)
+    deleted.add(trashed)
     world.delete_run(world.run(full, age=20))
     plan = bench.report("--policy", policy)
-    assert plan.experiments == goes
+    assert plan.experiments == deleted
     assert list(plan.protection(("experiment", full))) == ["recent_trash"]
     assert not plan.protection(("experiment", filled))
     assert not plan.runs
     bench.cli("validate", plan.path).expect(0)
     before = bench.state()
     bench.prune(plan)
-    assert bench.state().gone_since(before) == {("experiment", e) for e in goes}
+    assert bench.state().gone_since(before) == {("experiment", e) for e in deleted}
     bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
     assert bench.state().active == before.active
     assert bench.state().trashed == before.trashed
@@ -137,7 +137,9 @@ def test_experiments_without_runs_have_an_age_of_their_own(bench: Bench, tmp_pat
 # -- registered models: what goes ----------------------------------------------------------------
 
 
-def test_empty_models_stay_unless_a_policy_says_otherwise(bench: Bench, tmp_path: Path) -> None:
+def test_empty_models_are_retained_unless_a_policy_says_otherwise(
+    bench: Bench, tmp_path: Path
+) -> None:
     """Not even noticed, whatever else is set, and whatever a tag asks for."""
     world = bench.world
     world.model("empty", age=4000)
@@ -145,7 +147,7 @@ def test_empty_models_stay_unless_a_policy_says_otherwise(bench: Bench, tmp_path
     on = "rules: [{name: others, match: {model: 'other*'}, empty_models: 1d}]"
     for lines in ([], ["defaults: {ttl: 1d}"], [on]):
         plan = bench.report("--policy", write_policy(tmp_path, *lines))
-        assert not going(plan)
+        assert not to_delete(plan)
         assert not protected(plan)
     assert plan.document["policy"]["default"]["empty_models"] == "off"
     assert plan.document["policy"]["rules"][0]["empty_models"] == "1d"
@@ -153,14 +155,14 @@ def test_empty_models_stay_unless_a_policy_says_otherwise(bench: Bench, tmp_path
 
 def _estate(world: World) -> tuple[set[str], dict[str, str], set[str]]:
     """Models that go, models that are protected and why, and models that are not stale."""
-    goes = {
+    deleted = {
         world.model(UGLY, tags={"note": UGLY}),
         emptied(world, "emptied"),
         world.model("no keep", tags={KEEP: "false"}),
         world.model("kept until", tags={KEEP: "until:2020-01-01"}),
         world.model("tmp-a", age=4),
     }
-    kept = {
+    retained = {
         world.model("kept", tags={KEEP: "true"}): "keep_tag",
         world.model("kept for long", tags={KEEP: "until:2999-12-31"}): "keep_tag",
         world.model("misspelt", tags={TTL: "3 weeks"}): "malformed_tag",
@@ -182,7 +184,7 @@ def _estate(world: World) -> tuple[set[str], dict[str, str], set[str]]:
     for name in ("full", "tmp-full"):
         world.version(world.model(name, age=4000), age=FRESH)
         rests.add(name)
-    return goes, kept, rests
+    return deleted, retained, rests
 
 
 POLICY = (
@@ -195,25 +197,25 @@ POLICY = (
 
 def test_from_report_to_prune_and_no_way_back(bench: Bench, tmp_path: Path) -> None:
     """Irreversible on the plan and in words; gone; and restore tells what is known of them."""
-    goes, kept, rests = _estate(bench.world)
+    deleted, retained, rests = _estate(bench.world)
     describe_model(bench.world, "emptied", "was the 夜 <b>champion</b>")
     date_model(bench.world, "emptied")
     path = tmp_path / "plan.json"
     args = ("report", "-o", path, "--as-of", bench.world.as_of)
-    said = bench.cli(*args, "--policy", write_policy(tmp_path, *POLICY)).expect(0)
+    output = bench.cli(*args, "--policy", write_policy(tmp_path, *POLICY)).expect(0)
     plan = Plan.load(path)
-    assert going(plan) == goes
-    assert protected(plan) == kept
-    assert not rests & {*going(plan), *protected(plan)}
+    assert to_delete(plan) == deleted
+    assert protected(plan) == retained
+    assert not rests & {*to_delete(plan), *protected(plan)}
     entries = plan.document["registered_models"]
     assert not any(entry["reversible"] for entry in entries)
     assert all("has no versions" in entry["reasons"] for entry in entries)
     summary = plan.document["summary"]
-    assert summary["irreversible"] == len(goes)
-    assert summary["registered_models"]["delete"] == len(goes)
-    assert summary["registered_models"]["protected"] == len(kept)
-    assert "cannot be undone" in said.out
-    assert "\x1b" not in said.text
+    assert summary["irreversible"] == len(deleted)
+    assert summary["registered_models"]["delete"] == len(deleted)
+    assert summary["registered_models"]["protected"] == len(retained)
+    assert "cannot be undone" in output.out
+    assert "\x1b" not in output.text
     bench.cli("validate", path).expect(0)
     for form in ("text", "markdown", "html"):
         shown = bench.cli("show", path, "--format", form).expect(0).out
@@ -224,21 +226,21 @@ def test_from_report_to_prune_and_no_way_back(bench: Bench, tmp_path: Path) -> N
 
     before, alive = models(bench), bench.state().active
     bench.prune(plan)
-    assert models(bench) == before - goes
-    assert fates(bench, plan) == dict.fromkeys(goes, "deleted")
+    assert models(bench) == before - deleted
+    assert fates(bench, plan) == dict.fromkeys(deleted, "deleted")
     assert bench.state().active == alive
     bench.cli("validate", bench.journal_path(plan)).expect(0)
     again = bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
     assert "cannot be restored" in again.text
     assert "emptied" in again.text
-    assert models(bench) == before - goes
+    assert models(bench) == before - deleted
     lines = map(json.loads, bench.journal_path(plan).read_text().splitlines())
     known = {r["id"]: r["undo"] for r in lines if r["type"] == "record"}
     assert known["emptied"]["description"] == "was the 夜 <b>champion</b>"
     assert known[UGLY]["tags"] == {"note": UGLY}
     # Applied again: what is gone is gone.
     bench.prune(plan)
-    assert fates(bench, plan) == dict.fromkeys(goes, "gone")
+    assert fates(bench, plan) == dict.fromkeys(deleted, "gone")
 
 
 def test_the_question_counts_them(bench: Bench, tmp_path: Path) -> None:
@@ -274,9 +276,9 @@ def test_guards_count_them(bench: Bench, tmp_path: Path) -> None:
         ("max_share: {registered_models: 75%}", 0),
     ):
         policy = write_policy(tmp_path, ON, f"guards: {{{guard}}}")
-        said = bench.cli("report", "-o", path, "--policy", policy).expect(code)
+        output = bench.cli("report", "-o", path, "--policy", policy).expect(code)
         key = guard.split(":")[0]
-        assert (f"guards.{key}.registered_models" in said.err) == bool(code)
+        assert (f"guards.{key}.registered_models" in output.err) == bool(code)
 
 
 # -- what happens after the plan -----------------------------------------------------------------
@@ -312,7 +314,7 @@ def test_what_came_to_be_after_the_plan_saves_the_model(bench: Bench, tmp_path: 
     for name in deeds:
         world.model(name)
     plan = bench.report("--policy", write_policy(tmp_path, ON))
-    assert going(plan) == set(deeds)
+    assert to_delete(plan) == set(deeds)
     for name, (_, deed) in deeds.items():
         deed(name)
     before = models(bench)
@@ -342,7 +344,7 @@ def test_a_version_registered_while_the_prune_runs_saves_its_model(
     assert bench.state().gone_since(before) == {("run", run)}
 
 
-def test_a_version_registered_at_the_last_look_saves_its_model(
+def test_a_version_registered_at_the_last_re_check_saves_its_model(
     bench: Bench, proxy: Proxy, tmp_path: Path
 ) -> None:
     """The answer to the very last question before the delete is what counts."""
@@ -376,11 +378,11 @@ def test_an_unclear_answer_to_the_delete_is_looked_into(
 def test_over_a_database_too(bench: Bench, tmp_path: Path) -> None:
     """A database URI needs no server."""
     world = bench.world
-    goes, stays = world.model(UGLY), world.model("stays")
+    deleted, retained = world.model(UGLY), world.model("stays")
     env: dict[str, str | None] = {"MLFLOW_TRACKING_URI": f"sqlite:///{world.database}"}
     plan = bench.report("--policy", write_policy(tmp_path, ON), env=env)
-    assert going(plan) == {goes, stays}
-    world.version(stays)
+    assert to_delete(plan) == {deleted, retained}
+    world.version(retained)
     bench.prune(plan, env=env)
-    assert models(bench) == {stays}
-    assert fates(bench, plan) == {goes: "deleted", stays: "protected"}
+    assert models(bench) == {retained}
+    assert fates(bench, plan) == {deleted: "deleted", retained: "protected"}

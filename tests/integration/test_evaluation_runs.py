@@ -91,7 +91,7 @@ def test_the_server_wipes_assessments_and_does_not_bring_them_back(
     assert world.assessments(evaluations.trace) == []
 
 
-def test_are_kept_by_default(bench: Bench, evaluations: Evaluations) -> None:
+def test_are_retained_by_default(bench: Bench, evaluations: Evaluations) -> None:
     """Without a word in the policy, and with ``keep`` in it, they are protected."""
     keeping = bench.dir / "keeping.yml"
     keeping.write_text("version: 1\nevaluation_runs: keep\n", encoding="utf-8")
@@ -265,7 +265,7 @@ def test_only_the_plain_run_restored_says_nothing_of_assessments(
     assert "assessments" not in outcome.text
 
 
-def test_an_evaluation_that_was_put_back_is_told_to_be_without_its_assessments(
+def test_an_evaluation_that_was_rolled_back_is_told_to_be_without_its_assessments(
     bench: Bench, evaluations: Evaluations, proxy: Proxy
 ) -> None:
     """Registered at the moment of its deletion: back at once, yet not as before."""
@@ -300,7 +300,7 @@ def test_a_run_that_became_an_evaluation_is_not_deleted_by_a_plan_that_saw_none(
     assert journal.skips == {("run", evaluations.plain): "changed"}
 
 
-def test_an_experiment_that_goes_with_its_evaluation_says_so(bench: Bench) -> None:
+def test_an_experiment_that_is_deleted_with_its_evaluation_says_so(bench: Bench) -> None:
     """The experiment comes back by restore, and its evaluation without the assessments."""
     world = bench.world
     home = world.experiment("all stale")
@@ -318,7 +318,7 @@ def test_an_experiment_that_goes_with_its_evaluation_says_so(bench: Bench) -> No
     assert "assessments" in outcome.text
 
 
-def test_an_experiment_with_a_kept_evaluation_stays(bench: Bench) -> None:
+def test_an_experiment_with_a_retained_evaluation_is_retained(bench: Bench) -> None:
     """What keeps the run keeps the experiment: deleting that would wipe the assessments, too."""
     world = bench.world
     home = world.experiment("all stale")
@@ -452,7 +452,7 @@ def test_the_trash_of_an_experiment_counts_too(bench: Bench, reader: str, allowe
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_the_trash_of_an_experiment_is_looked_at_before_it_goes(
+def test_the_trash_of_an_experiment_is_read_before_it_is_deleted(
     bench: Bench, allowed: bool
 ) -> None:
     """Logged since the report in the name of a run that was deleted long before."""
@@ -507,8 +507,8 @@ def test_restore_says_what_the_trash_of_an_experiment_lost(bench: Bench) -> None
     assert world.assessments(trace) == []
     journal = bench.journal_path(plan)
     outcome = bench.cli("restore", journal, "--yes").expect(0)
-    said = " ".join(outcome.text.split())
-    assert "lost their assessments permanently: 1 experiment." in said
+    output = " ".join(outcome.text.split())
+    assert "lost their assessments permanently: 1 experiment." in output
     undone = Journal.load(bench.dir / f"{journal.name}.restore.jsonl")
     details = {r["id"]: r.get("detail") or "" for r in undone.records if r["kind"] == "experiment"}
     assert {i for i, detail in details.items() if "assessments" in detail} == {home}
@@ -552,7 +552,7 @@ def test_an_assessment_names_a_run_wherever_the_text_stands(
         assert not db.execute("SELECT * FROM assessments").fetchall(), "which the server does"
 
 
-def test_a_loss_before_a_kill_is_told(bench: Bench, proxy: Proxy) -> None:
+def test_a_loss_before_a_kill_is_reported(bench: Bench, proxy: Proxy) -> None:
     """The deletion has no record: what was going to be lost stands in what was intended."""
     world = bench.world
     home = world.experiment(age=FRESH)

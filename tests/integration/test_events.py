@@ -76,11 +76,11 @@ def estate(world: World) -> dict[str, str]:
     world.run(experiment, parent=parent)
     home = world.experiment(age=FRESH)
     runs = world.bulk_runs(home, 10)
-    kept = world.run(home, tags={KEEP_TAG: "true"})
+    retained = world.run(home, tags={KEEP_TAG: "true"})
     name = world.model()
     world.version(name)
     world.version(name, age=FRESH)
-    return {"kept": kept, "changes": runs[0], "gone": runs[1]}
+    return {"kept": retained, "changes": runs[0], "gone": runs[1]}
 
 
 def test_a_report(bench: Bench, cli: Cli, tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_a_report(bench: Bench, cli: Cli, tmp_path: Path) -> None:
     events = read(path)
     assert (events[0]["command"], events[0]["dry_run"]) == ("report", False)
     assert phases(events)[:3] == ["load", "connect", "scan"]
-    (told,) = of(events, "plan")
-    assert told["plan_id"] == plan.plan_id
-    assert told["summary"] == plan.document["summary"]
-    assert told["server"] == plan.document["server"]
+    (reported,) = of(events, "plan")
+    assert reported["plan_id"] == plan.plan_id
+    assert reported["summary"] == plan.document["summary"]
+    assert reported["server"] == plan.document["server"]
     scanned = [e for e in of(events, "progress") if e["phase"] == "scan"][-1]
     assert scanned["done"]["runs"] == plan.document["summary"]["runs"]["scanned"]
     assert events[-1]["exit_code"] == 0
@@ -109,8 +109,8 @@ def test_a_prune_tells_what_its_journal_tells(bench: Bench, tmp_path: Path) -> N
     path = tmp_path / "events.jsonl"
     _, journal = bench.prune(plan, "--events", path)
     events = read(path)
-    told = [(e["kind"], e["id"], e["outcome"], e["reason"]) for e in of(events, "entity")]
-    assert told == [(r["kind"], r["id"], r["outcome"], r["reason"]) for r in journal.records]
+    reported = [(e["kind"], e["id"], e["outcome"], e["reason"]) for e in of(events, "entity")]
+    assert reported == [(r["kind"], r["id"], r["outcome"], r["reason"]) for r in journal.records]
     assert outcomes(events)["run", names["changes"]] == ("skipped", "changed")
     assert outcomes(events)["run", names["gone"]] == ("skipped", "gone")
     assert outcomes(events).keys() == plan.entities
@@ -307,7 +307,7 @@ def test_errors_guards_and_usage_have_an_end(bench: Bench, proxy: Proxy, tmp_pat
     proxy.forget()
 
 
-def test_failures_are_told(bench: Bench, proxy: Proxy, tmp_path: Path) -> None:
+def test_failures_are_reported(bench: Bench, proxy: Proxy, tmp_path: Path) -> None:
     bench.world.bulk_runs(bench.world.experiment(age=FRESH), 5)
     plan = bench.report()
     proxy.fail("POST", "runs/delete$", SERVER_ERROR, times=99)

@@ -377,7 +377,9 @@ def test_a_slow_scan_within_the_bound_is_complete(estate: Bench, proxy: Proxy) -
     assert slow.document["policy"]["max_scan_duration"] == "2h"
 
 
-def test_both_doubts_are_told_and_the_worse_one_decides(estate: Bench, clock: ClockProxy) -> None:
+def test_both_problems_are_reported_and_the_worse_one_decides(
+    estate: Bench, clock: ClockProxy
+) -> None:
     """An incomplete scan is an error (1), whatever else would be refused (5)."""
 
     def slow_and_wrong(date: str) -> Headers:
@@ -601,7 +603,7 @@ def test_a_source_that_never_led_anywhere_stops_nothing(bench: Bench) -> None:
     assert bench.state().gone_since(before) == plan.entities
 
 
-def test_a_model_that_a_kept_run_reads_keeps_its_maker(bench: Bench) -> None:
+def test_a_model_that_a_retained_run_reads_keeps_its_maker(bench: Bench) -> None:
     """A model is in use also where a run takes it in; runs/search does not tell, runs/get does."""
     world = bench.world
     home = world.experiment(age=FRESH)
@@ -710,7 +712,7 @@ def test_a_version_was_not_here_before_its_model(bench: Bench, reader: str) -> N
     assert bench.report(*args).versions == {"old/1"}
 
 
-def test_a_model_that_a_kept_run_measured_keeps_its_maker(bench: Bench) -> None:
+def test_a_model_that_a_retained_run_measured_keeps_its_maker(bench: Bench) -> None:
     """Of a run's metrics runs/search shows no model; logged-models/search shows the runs."""
     world = bench.world
     home, elsewhere = world.experiment(age=FRESH), world.experiment(age=FRESH)

@@ -237,7 +237,7 @@ def test_unclear_answers_and_refused_renames(bench: Bench, proxy: Proxy, policy:
     assert all(_freed(experiment, made[experiment], now) for experiment in made)
 
 
-def test_what_is_put_back_at_once_has_its_name(bench: Bench, proxy: Proxy, policy: Path) -> None:
+def test_what_is_rolled_back_at_once_has_its_name(bench: Bench, proxy: Proxy, policy: Path) -> None:
     """Somebody wrote a run into it in the very moment of its deletion."""
     world = bench.world
     used, other = world.experiment("used"), world.experiment("other")

@@ -73,19 +73,19 @@ def served(shared_bench: Bench) -> Bench:
 
 
 @each_guard
-def test_a_tripped_guard_gives_a_plan_that_cannot_be_applied(
+def test_an_exceeded_guard_gives_a_plan_that_cannot_be_applied(
     served: Bench, tmp_path: Path, group: str, key: str, trips: str, passes: str, numbers: list[str]
 ) -> None:
     """Written in full, exit 5, the numbers and the way on in words; ``prune`` refuses it."""
     before = served.state()
     policy = guard(tmp_path, group, key, trips)
     path = tmp_path / "plan.json"
-    said = served.cli("report", "-o", path, "--as-of", served.world.as_of, "--policy", policy)
-    said.expect(REFUSED)
-    assert f"guards.{group}.{key}" in said.err
-    assert all(number in said.err for number in numbers)
-    assert "Review what is deleted" in said.err
-    assert "raise that guard" in said.err
+    output = served.cli("report", "-o", path, "--as-of", served.world.as_of, "--policy", policy)
+    output.expect(REFUSED)
+    assert f"guards.{group}.{key}" in output.err
+    assert all(number in output.err for number in numbers)
+    assert "Review what is deleted" in output.err
+    assert "raise that guard" in output.err
 
     plan = Plan.load(path)
     assert plan.document["complete"]
@@ -155,16 +155,16 @@ def test_several_guards_are_all_named(served: Bench, tmp_path: Path) -> None:
         tmp_path, "guards: {max_deletions: {runs: 1, total: 1}, max_share: {experiments: 0%}}"
     )
     args = ("report", "-o", tmp_path / "p.json", "--as-of", served.world.as_of)
-    said = served.cli(*args, "--policy", policy).expect(REFUSED)
+    output = served.cli(*args, "--policy", policy).expect(REFUSED)
     for key in ("max_deletions.runs", "max_deletions.total", "max_share.experiments"):
-        assert f"guards.{key}" in said.err
+        assert f"guards.{key}" in output.err
 
 
 def test_a_tripped_plan_on_stdout_is_whole(served: Bench, tmp_path: Path) -> None:
     """Nothing but the document, and the exit code."""
     policy = guard(tmp_path, "max_deletions", "runs", "1")
-    said = served.cli("report", "-o", "-", "--policy", policy).expect(REFUSED)
-    assert said.json()["applyable"] is False
+    output = served.cli("report", "-o", "-", "--policy", policy).expect(REFUSED)
+    assert output.json()["applyable"] is False
 
 
 def test_detailed_exit_codes_do_not_hide_a_guard(served: Bench, tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def _protected_then(bench: Bench, plan: Plan, before: State) -> dict[Any, str]:
     return {(r["kind"], r["id"]): r["detail"] for r in journal.records}
 
 
-def test_runs_that_became_the_newest_since_are_kept(bench: Bench, tmp_path: Path) -> None:
+def test_runs_that_became_the_newest_since_are_retained(bench: Bench, tmp_path: Path) -> None:
     """Somebody deleted what was newer: now the planned ones are the last ones."""
     world = bench.world
     home = world.experiment(age=FRESH)
@@ -380,7 +380,7 @@ def test_only_as_many_as_the_policy_keeps(bench: Bench, tmp_path: Path) -> None:
     assert journal.skips == {("run", old): "protected"}
 
 
-def test_runs_that_tie_for_the_last_place_all_stay(bench: Bench, tmp_path: Path) -> None:
+def test_runs_that_tie_for_the_last_place_all_are_retained(bench: Bench, tmp_path: Path) -> None:
     """In the plan, and again when others that were newer are gone."""
     world = bench.world
     home = world.experiment(age=FRESH)
@@ -400,7 +400,7 @@ def test_runs_that_tie_for_the_last_place_all_stay(bench: Bench, tmp_path: Path)
     assert set(journal.skips) == {("run", run_id) for run_id in tied}
 
 
-def test_versions_that_became_the_newest_since_are_kept(bench: Bench, tmp_path: Path) -> None:
+def test_versions_that_became_the_newest_since_are_retained(bench: Bench, tmp_path: Path) -> None:
     """The next ones below, and for the highest its own reason."""
     model = bench.world.model("fraud")
     versions = [bench.world.version(model, age=a) for a in (OLD, OLD, FRESH, FRESH)]

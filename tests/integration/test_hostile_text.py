@@ -55,8 +55,10 @@ def plan(shared_bench: Bench, shared_world: World) -> Plan:
         experiment = world.experiment(f"e{number}")
         world.sql("UPDATE experiments SET name = ? WHERE experiment_id = ?", text, int(experiment))
         run = world.run(home)
-        kept = world.run(experiment, tags={KEEP_TAG: "x"}) if number % 2 else world.run(experiment)
-        for this in (run, kept):
+        retained = (
+            world.run(experiment, tags={KEEP_TAG: "x"}) if number % 2 else world.run(experiment)
+        )
+        for this in (run, retained):
             world.sql("UPDATE runs SET name = ?, user_id = ? WHERE run_uuid = ?", text, text, this)
             world.sql(
                 "UPDATE tags SET value = ? WHERE run_uuid = ? AND key IN ('mlflow.runName', ?)",
@@ -113,8 +115,8 @@ def test_all_of_them_are_in_the_plan(plan: Plan) -> None:
     versions = plan.document["model_versions"]
     assert set(STORABLE.values()) - refused <= {v["name"] for v in versions}
     assert set(STORABLE.values()) - refused <= {v["description"] for v in versions}
-    kept = [v for v in plan.document["protected"]["model_versions"] if v["name"] in refused]
-    assert refused == {v["name"] for v in kept if v["reason"] == "refused_name"}
+    retained = [v for v in plan.document["protected"]["model_versions"] if v["name"] in refused]
+    assert refused == {v["name"] for v in retained if v["reason"] == "refused_name"}
 
 
 def test_they_do_not_break_the_lines_of_the_file(plan: Plan) -> None:

@@ -69,7 +69,7 @@ def report(bench: Bench, *lines: str, **more: Any) -> Plan:
     return bench.report("--policy", write_policy(bench.dir, *lines), **more)
 
 
-def marks(bench: Bench) -> dict[Entity, str]:
+def announcements(bench: Bench) -> dict[Entity, str]:
     """Every mark in the server."""
     with open_database(bench.world.database) as db:
         return {
@@ -111,7 +111,7 @@ def set_mark(world: World, entity: Entity, value: str | None) -> None:
 def let_days_pass(bench: Bench, entities: Iterable[Entity] | None = None) -> None:
     """Set marks back to yesterday: two weeks have gone by."""
     world = bench.world
-    for entity in marks(bench) if entities is None else entities:
+    for entity in announcements(bench) if entities is None else entities:
         set_mark(world, entity, rfc3339(world.ago(1)))
 
 
@@ -150,9 +150,9 @@ def there(bench: Bench) -> set[Entity]:
     return {*bench.state().active, *(("registered_model", name) for name in names)}
 
 
-def row(said: Outcome, kind: str) -> list[str]:
-    """The numbers of one kind: marked, marked before, unmarked, failed."""
-    (line,) = [line for line in said.out.splitlines() if line.strip().startswith(f"{kind} ")]
+def row(output: Outcome, kind: str) -> list[str]:
+    """The numbers of one kind: announced, announced before, withdrawn, failed."""
+    (line,) = [line for line in output.out.splitlines() if line.strip().startswith(f"{kind} ")]
     return line.strip().removeprefix(kind).split()
 
 
@@ -170,7 +170,7 @@ class Estate:
         model: a registered model without versions.
     """
 
-    goes: set[Entity]
+    deleted: set[Entity]
     run: Entity
     tree: tuple[Entity, ...]
     old: Entity
@@ -195,7 +195,7 @@ def _estate(world: World) -> Estate:
     world.run(home, status="RUNNING")
     world.delete_run(world.run(home))
     estate = Estate(
-        goes=set(),
+        deleted=set(),
         run=("run", run),
         tree=tuple(("run", r) for r in tree),
         old=("experiment", old),
@@ -203,7 +203,7 @@ def _estate(world: World) -> Estate:
         version=("model_version", version),
         model=("registered_model", model),
     )
-    estate.goes.update(
+    estate.deleted.update(
         {
             estate.run,
             *estate.tree,
@@ -223,42 +223,42 @@ def _estate(world: World) -> Estate:
 def test_mark_announces_what_a_report_without_grace_deletes(bench: Bench) -> None:
     """Exactly that, all with the same time, and touches nothing else; then it finds it marked."""
     estate = _estate(bench.world)
-    assert deletions_of(report(bench, *BASE)) == estate.goes
+    assert deletions_of(report(bench, *BASE)) == estate.deleted
     before = everything_else(bench)
-    said = mark(bench, "--dry-run")
-    assert "Dry run" in said.out
-    assert row(said, "runs") == ["5", "0", "0", "0"]
-    assert marks(bench) == {}
+    output = mark(bench, "--dry-run")
+    assert "Dry run" in output.out
+    assert row(output, "runs") == ["5", "0", "0", "0"]
+    assert announcements(bench) == {}
 
     began = time.time_ns() // 1_000_000
-    said = mark(bench)
+    output = mark(bench)
     ended = time.time_ns() // 1_000_000
-    found = marks(bench)
-    assert set(found) == estate.goes
+    found = announcements(bench)
+    assert set(found) == estate.deleted
     (value,) = set(found.values())
     assert rfc3339(began + GRACE_MS) <= value <= rfc3339(ended + GRACE_MS)
     assert everything_else(bench) == before
-    assert [row(said, kind) for kind in ("experiments", "runs", "model versions")] == [
+    assert [row(output, kind) for kind in ("experiments", "runs", "model versions")] == [
         ["2", "0", "0", "0"],
         ["5", "0", "0", "0"],
         ["1", "0", "0", "0"],
     ]
-    assert row(said, "registered models") == ["1", "0", "0", "0"]
-    assert "\x1b" not in said.text
+    assert row(output, "registered models") == ["1", "0", "0", "0"]
+    assert "\x1b" not in output.text
 
     again = mark(bench)
-    assert marks(bench) == found
+    assert announcements(bench) == found
     assert row(again, "runs") == ["0", "5", "0", "0"]
     quiet = mark(bench, "-q")
     assert quiet.text == ""
 
 
-def test_nothing_goes_before_its_time(bench: Bench) -> None:
+def test_nothing_is_deleted_before_its_time(bench: Bench) -> None:
     """Unmarked or too fresh: ``grace``.  After the time all of it goes, in one plan, and comes back."""
     estate = _estate(bench.world)
     before = there(bench)
     # An experiment whose runs wait holds runs that stay.
-    waits = dict.fromkeys(estate.goes, "grace") | {estate.old: "live_run"}
+    waits = dict.fromkeys(estate.deleted, "grace") | {estate.old: "live_run"}
     for step in (lambda: None, lambda: mark(bench)):
         step()
         plan = report(bench, *POLICY)
@@ -271,17 +271,17 @@ def test_nothing_goes_before_its_time(bench: Bench) -> None:
 
     let_days_pass(bench)
     mark(bench)
-    assert set(marks(bench).values()) == {rfc3339(bench.world.ago(1))}
+    assert set(announcements(bench).values()) == {rfc3339(bench.world.ago(1))}
     plan = report(bench, *POLICY)
     assert plan.document["policy"]["grace"] == "14d"
-    assert deletions_of(plan) == estate.goes
+    assert deletions_of(plan) == estate.deleted
     bench.prune(plan)
-    assert there(bench) == before - estate.goes
+    assert there(bench) == before - estate.deleted
     bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
     assert there(bench) == before - {estate.version, estate.model}
 
 
-def test_prune_deletes_what_is_marked_long_enough_and_nothing_else(bench: Bench) -> None:
+def test_prune_deletes_what_is_announced_long_enough_and_nothing_else(bench: Bench) -> None:
     """One by one; a tree waits for the last of its runs, an experiment for what is in it."""
     estate = _estate(bench.world)
     mark(bench)
@@ -297,12 +297,12 @@ def test_prune_deletes_what_is_marked_long_enough_and_nothing_else(bench: Bench)
     before = there(bench)
     bench.prune(plan)
     assert there(bench) == before - {estate.run, estate.version}
-    let_days_pass(bench, estate.goes - {estate.run, estate.version})
+    let_days_pass(bench, estate.deleted - {estate.run, estate.version})
     bench.cli("prune", "--yes", "--policy", bench.dir / "policy.yml", cwd=bench.dir).expect(0)
-    assert there(bench) == before - estate.goes
+    assert there(bench) == before - estate.deleted
 
 
-def test_what_is_needed_again_loses_its_mark(bench: Bench) -> None:
+def test_what_is_needed_again_loses_its_announcement(bench: Bench) -> None:
     """Active again, kept, aliased, filled: unmarked; the rest of the marks stays as it is."""
     world, estate = bench.world, _estate(bench.world)
     more = {
@@ -310,8 +310,8 @@ def test_what_is_needed_again_loses_its_mark(bench: Bench) -> None:
         for deed in ("metric", "resumed", "tag", "experiment")
     }
     mark(bench)
-    marked = marks(bench)
-    assert set(more.values()) <= set(marked)
+    announced = announcements(bench)
+    assert set(more.values()) <= set(announced)
     world.metric(more["metric"][1], world.as_of_ms)
     world.resume(more["resumed"][1])
     world.tag_run(more["tag"][1], KEEP_TAG, UGLY)
@@ -322,7 +322,7 @@ def test_what_is_needed_again_loses_its_mark(bench: Bench) -> None:
     world.trace(estate.empty[1])
     world.alias(estate.version[1], "champion")
     world.version(estate.model[1])
-    unmarked = {
+    withdrawn = {
         *more.values(),
         *estate.tree,
         estate.old,
@@ -331,11 +331,13 @@ def test_what_is_needed_again_loses_its_mark(bench: Bench) -> None:
         estate.model,
     }
     dry = mark(bench, "--dry-run")
-    assert marks(bench) == marked
-    said = mark(bench)
-    assert row(said, "runs") == row(dry, "runs") == ["0", "2", "7", "0"]
-    assert row(said, "registered models") == ["0", "0", "1", "0"]
-    assert marks(bench) == {e: value for e, value in marked.items() if e not in unmarked}
+    assert announcements(bench) == announced
+    output = mark(bench)
+    assert row(output, "runs") == row(dry, "runs") == ["0", "2", "7", "0"]
+    assert row(output, "registered models") == ["0", "0", "1", "0"]
+    assert announcements(bench) == {
+        e: value for e, value in announced.items() if e not in withdrawn
+    }
 
 
 def test_owners_may_name_a_later_time(bench: Bench) -> None:
@@ -348,18 +350,18 @@ def test_owners_may_name_a_later_time(bench: Bench) -> None:
     for entity in patient:
         set_mark(world, entity, later)
     mark(bench)
-    assert {e for e, value in marks(bench).items() if value == later} == patient
+    assert {e for e, value in announcements(bench).items() if value == later} == patient
     for lines in (POLICY, BASE):
         plan = report(bench, *lines)
-        assert deletions_of(plan) == estate.goes - patient
+        assert deletions_of(plan) == estate.deleted - patient
         found = reasons_of(plan)
         assert {entity: found[entity] for entity in patient} == dict.fromkeys(patient, "grace")
     before = there(bench)
     bench.prune(plan)
-    assert there(bench) == before - (estate.goes - patient)
+    assert there(bench) == before - (estate.deleted - patient)
 
 
-def test_a_mark_that_nobody_can_read_keeps_and_is_left_alone(bench: Bench) -> None:
+def test_an_announcement_that_nobody_can_read_keeps_and_is_left_alone(bench: Bench) -> None:
     """It is named in the diagnostics, and ``mark`` says how many there are."""
     world, estate = bench.world, _estate(bench.world)
     mark(bench)
@@ -367,20 +369,20 @@ def test_a_mark_that_nobody_can_read_keeps_and_is_left_alone(bench: Bench) -> No
     odd = {estate.run: UGLY, estate.empty: "never", estate.version: "2027", estate.model: "soon"}
     for entity, value in odd.items():
         set_mark(world, entity, value)
-    said = mark(bench)
-    assert "4" in said.out[said.out.index("registered models") :]
-    assert "cannot be read" in said.out
-    assert {e: value for e, value in marks(bench).items() if e in odd} == odd
+    output = mark(bench)
+    assert "4" in output.out[output.out.index("registered models") :]
+    assert "cannot be read" in output.out
+    assert {e: value for e, value in announcements(bench).items() if e in odd} == odd
     for lines in (POLICY, BASE):
         plan = report(bench, *lines)
-        assert deletions_of(plan) == estate.goes - set(odd)
+        assert deletions_of(plan) == estate.deleted - set(odd)
         found = reasons_of(plan)
         assert {entity: found[entity] for entity in odd} == dict.fromkeys(odd, "malformed_tag")
         codes = [d["code"] for d in plan.document["diagnostics"]]
         assert codes == ["malformed_tag"] * len(odd)
 
 
-def test_a_mark_from_before_the_last_activity_does_not_count(bench: Bench) -> None:
+def test_an_announcement_from_before_the_last_activity_does_not_count(bench: Bench) -> None:
     """Stale, marked, active again, stale again: it is announced once more."""
     world = bench.world
     home = world.experiment("home", age=FRESH)
@@ -392,25 +394,25 @@ def test_a_mark_from_before_the_last_activity_does_not_count(bench: Bench) -> No
     plan = report(bench, *POLICY)
     assert deletions_of(plan) == {idle}
     assert reasons_of(plan)[active] == "grace"
-    said = mark(bench)
-    assert row(said, "runs") == ["1", "1", "0", "0"]
-    found = marks(bench)
+    output = mark(bench)
+    assert row(output, "runs") == ["1", "1", "0", "0"]
+    found = announcements(bench)
     assert found[idle] == due
     assert found[active] > rfc3339(world.as_of_ms)
 
 
-def test_a_plan_from_before_the_mark_applies_after_it(bench: Bench) -> None:
+def test_a_plan_from_before_the_announcement_applies_after_it(bench: Bench) -> None:
     """A mark changes no time stamp and is no change: it is obeyed, not compared."""
     estate = _estate(bench.world)
     plan = report(bench, *BASE)
-    assert deletions_of(plan) == estate.goes
+    assert deletions_of(plan) == estate.deleted
     mark(bench)
     let_days_pass(bench)
     bench.cli("check", plan.path, "--detailed-exitcode").expect(0)
     before = there(bench)
     bench.prune(plan)
     assert skips(bench, plan) == {}
-    assert there(bench) == before - estate.goes
+    assert there(bench) == before - estate.deleted
 
 
 def test_objections_after_the_plan_are_heard(bench: Bench) -> None:
@@ -422,23 +424,23 @@ def test_objections_after_the_plan_are_heard(bench: Bench) -> None:
         "unreadable": "when I am back",
     }
     home = world.experiment("home", age=FRESH)
-    said: dict[Entity, str] = {}
+    output: dict[Entity, str] = {}
     for change in changes:
-        said["run", world.run(home)] = change
-        said["experiment", world.experiment()] = change
-        said["model_version", world.spare_version(world.model(age=FRESH))] = change
-        said["registered_model", world.model()] = change
+        output["run", world.run(home)] = change
+        output["experiment", world.experiment()] = change
+        output["model_version", world.spare_version(world.model(age=FRESH))] = change
+        output["registered_model", world.model()] = change
     untouched: Entity = ("run", world.run(home))
     mark(bench)
     let_days_pass(bench)
     plan = report(bench, *POLICY)
-    assert deletions_of(plan) == {*said, untouched}
-    for entity, change in said.items():
+    assert deletions_of(plan) == {*output, untouched}
+    for entity, change in output.items():
         set_mark(world, entity, changes[change])
     before = there(bench)
     bench.prune(plan)
     assert there(bench) == before - {untouched}
-    assert skips(bench, plan) == dict.fromkeys(said, "protected")
+    assert skips(bench, plan) == dict.fromkeys(output, "protected")
 
 
 # -- when it refuses, and what may go wrong ------------------------------------------------------
@@ -447,25 +449,25 @@ def test_objections_after_the_plan_are_heard(bench: Bench) -> None:
 def test_without_a_grace_there_is_nothing_to_announce(bench: Bench) -> None:
     """A usage error, whether the policy has none or there is no policy."""
     _estate(bench.world)
-    said = mark(bench, "--policy", write_policy(bench.dir, *BASE), codes=(USAGE,))
-    assert "grace" in said.err
+    output = mark(bench, "--policy", write_policy(bench.dir, *BASE), codes=(USAGE,))
+    assert "grace" in output.err
     bench.cli("mark", cwd=bench.dir).expect(USAGE)
-    assert marks(bench) == {}
+    assert announcements(bench) == {}
 
 
-def test_a_tripped_guard_marks_nothing(bench: Bench) -> None:
+def test_an_exceeded_guard_announces_nothing(bench: Bench) -> None:
     """Exit code 5: on the day on which the TTL is wrong nobody is frightened."""
     _estate(bench.world)
     before = everything_else(bench)
     policy = write_policy(bench.dir, *POLICY, "guards: {max_deletions: {runs: 4}}")
     for extra in ((), ("--dry-run",)):
-        said = mark(bench, "--policy", policy, *extra, codes=(REFUSED,))
-        assert "guards.max_deletions.runs" in said.err
-    assert marks(bench) == {}
+        output = mark(bench, "--policy", policy, *extra, codes=(REFUSED,))
+        assert "guards.max_deletions.runs" in output.err
+    assert announcements(bench) == {}
     assert everything_else(bench) == before
     policy = write_policy(bench.dir, *POLICY, "guards: {max_deletions: {runs: 5}}")
     mark(bench, "--policy", policy)
-    assert len(marks(bench)) == 9
+    assert len(announcements(bench)) == 9
 
 
 NOT_ADMIN = Fault(
@@ -475,25 +477,25 @@ NOT_ADMIN = Fault(
 )
 
 
-def test_what_may_hide_something_marks_nothing(bench: Bench, proxy: Proxy) -> None:
+def test_what_may_hide_something_announces_nothing(bench: Bench, proxy: Proxy) -> None:
     """A page that fails, and an account that does not see everything: exit code 5."""
     _estate(bench.world)
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     proxy.fail("GET", "model-versions/search$", FORBIDDEN, times=float("inf"))
-    said = mark(bench, env=env, codes=(REFUSED,))
-    assert "Nothing was marked" in said.err
+    output = mark(bench, env=env, codes=(REFUSED,))
+    assert "Nothing was announced" in output.err
     proxy.forget()
     proxy.fail("GET", "users/current$", NOT_ADMIN, times=float("inf"))
-    said = mark(bench, env=env, codes=(REFUSED,))
-    assert "eve" in said.err
-    assert marks(bench) == {}
+    output = mark(bench, env=env, codes=(REFUSED,))
+    assert "eve" in output.err
+    assert announcements(bench) == {}
     assert not proxy.requests("POST", "-tag$")
     # The same words as for a report let it go on.
     mark(bench, "--accept-partial-view", env=env)
-    assert len(marks(bench)) == 9
+    assert len(announcements(bench)) == 9
 
 
-def test_clear_takes_all_marks_away(bench: Bench) -> None:
+def test_clear_takes_all_announcements_away(bench: Bench) -> None:
     """Readable or not, whatever is stale, with a policy or without; and nothing else."""
     world, estate = bench.world, _estate(bench.world)
     before = everything_else(bench)
@@ -501,13 +503,13 @@ def test_clear_takes_all_marks_away(bench: Bench) -> None:
     set_mark(world, estate.version, UGLY)
     fresh: Entity = ("run", world.run(world.experiment("new", age=FRESH), age=1))
     set_mark(world, fresh, "2030-01-01")
-    marked = marks(bench)
+    announced = announcements(bench)
     dry = bench.cli("mark", "--clear", "--dry-run", cwd=bench.dir).expect(0)
     assert row(dry, "runs") == ["0", "0", "6", "0"]
-    assert marks(bench) == marked
-    said = bench.cli("mark", "--clear", cwd=bench.dir).expect(0)
-    assert row(said, "runs") == ["0", "0", "6", "0"]
-    assert marks(bench) == {}
+    assert announcements(bench) == announced
+    output = bench.cli("mark", "--clear", cwd=bench.dir).expect(0)
+    assert row(output, "runs") == ["0", "0", "6", "0"]
+    assert announcements(bench) == {}
     after = everything_else(bench)
     assert all(set(rows) <= set(after[table]) for table, rows in before.items())
     assert row(bench.cli("mark", "--clear", cwd=bench.dir).expect(0), "runs") == ["0"] * 4
@@ -523,7 +525,7 @@ GOING: dict[str, Callable[[World, Estate], object]] = {
 
 
 @pytest.mark.parametrize("what", GOING)
-def test_what_went_between_the_scan_and_its_mark_is_no_failure(
+def test_what_went_between_the_scan_and_its_announcement_is_no_failure(
     bench: Bench, proxy: Proxy, what: str
 ) -> None:
     """It cannot carry a mark any more, and needs none; all the others get theirs."""
@@ -538,11 +540,11 @@ def test_what_went_between_the_scan_and_its_mark_is_no_failure(
                 done.set()
 
     proxy.before("POST", "-tag$", strike, times=float("inf"))
-    said = mark(bench, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    output = mark(bench, env={"MLFLOW_TRACKING_URI": proxy.uri})
     assert done.is_set()
-    assert "Failed" not in said.err
+    assert "Failed" not in output.err
     left = there(bench)
-    assert {e for e in marks(bench) if e in left} == estate.goes & left
+    assert {e for e in announcements(bench) if e in left} == estate.deleted & left
 
 
 def test_one_tag_that_fails_does_not_stop_the_others(bench: Bench, proxy: Proxy) -> None:
@@ -551,28 +553,28 @@ def test_one_tag_that_fails_does_not_stop_the_others(bench: Bench, proxy: Proxy)
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     proxy.fail("POST", "experiments/set-experiment-tag$", FORBIDDEN, times=1)
     proxy.fail("POST", "registered-models/set-tag$", SERVER_ERROR, times=float("inf"))
-    said = mark(bench, env=env, codes=(PARTIAL,))
-    failed = estate.goes - set(marks(bench))
+    output = mark(bench, env=env, codes=(PARTIAL,))
+    failed = estate.deleted - set(announcements(bench))
     assert {kind for kind, _ in failed} == {"experiment", "registered_model"}
     assert len(failed) == 2
-    assert said.err.count("Failed: ") == 2
+    assert output.err.count("Failed: ") == 2
     for _, key in failed:
-        assert key in said.err
-    assert row(said, "registered models") == ["0", "0", "0", "1"]
-    assert "\x1b" not in said.text
+        assert key in output.err
+    assert row(output, "registered models") == ["0", "0", "0", "1"]
+    assert "\x1b" not in output.text
     proxy.forget()
     mark(bench, env=env)
-    assert set(marks(bench)) == estate.goes
+    assert set(announcements(bench)) == estate.deleted
 
 
-def test_an_answer_that_is_not_mlflows_is_no_mark(bench: Bench, proxy: Proxy) -> None:
+def test_an_answer_that_is_not_mlflows_is_no_announcement(bench: Bench, proxy: Proxy) -> None:
     """Something in between said 200 and nothing: what is told as marked is marked."""
     estate = _estate(bench.world)
     proxy.fail("POST", "runs/set-tag$", EMPTY_200)
-    said = mark(bench, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(0, 1, PARTIAL))
-    marked = {entity for entity in marks(bench) if entity[0] == "run"}
-    assert int(row(said, "runs")[0]) == len(marked)
-    assert bool(said.code) == (set(marks(bench)) != estate.goes)
+    output = mark(bench, env={"MLFLOW_TRACKING_URI": proxy.uri}, codes=(0, 1, PARTIAL))
+    announced = {entity for entity in announcements(bench) if entity[0] == "run"}
+    assert int(row(output, "runs")[0]) == len(announced)
+    assert bool(output.code) == (set(announcements(bench)) != estate.deleted)
 
 
 def test_stopped_it_ends_in_order_and_the_next_one_goes_on(bench: Bench, proxy: Proxy) -> None:
@@ -590,15 +592,15 @@ def test_stopped_it_ends_in_order_and_the_next_one_goes_on(bench: Bench, proxy: 
     policy = write_policy(bench.dir, *POLICY)
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     running.append(bench.cli.start("mark", "--policy", policy, env=env))
-    said = running[0].wait()
-    assert said.code == 130, said
-    assert "run it again" in said.err
-    half = marks(bench)
+    output = running[0].wait()
+    assert output.code == 130, output
+    assert "run it again" in output.err
+    half = announcements(bench)
     assert 0 < len(half) < len(runs)
-    assert int(row(said, "runs")[0]) == len(half)
+    assert int(row(output, "runs")[0]) == len(half)
     # Straight into the database: four hundred calls over HTTP are no faster here than there.
     mark(bench, env={"MLFLOW_TRACKING_URI": f"sqlite:///{world.database}"})
-    found = marks(bench)
+    found = announcements(bench)
     assert set(found) == runs
     assert {run: found[run] for run in half} == half
 
@@ -609,7 +611,7 @@ def test_over_a_database_it_does_the_same(bench: Bench) -> None:
     env: dict[str, str | None] = {"MLFLOW_TRACKING_URI": f"sqlite:///{world.database}"}
     before = everything_else(bench)
     mark(bench, env=env)
-    assert set(marks(bench)) == estate.goes
+    assert set(announcements(bench)) == estate.deleted
     assert everything_else(bench) == before
     assert row(mark(bench), "runs") == ["0", "5", "0", "0"]
     world.tag_run(estate.run[1], KEEP_TAG, "true")
@@ -622,10 +624,10 @@ def test_over_a_database_it_does_the_same(bench: Bench) -> None:
     assert not set(estate.tree) & there(bench)
     bench.cli("mark", "--clear", env=env, cwd=bench.dir).expect(0)
     alive = there(bench)
-    assert not {entity for entity in marks(bench) if entity in alive}
+    assert not {entity for entity in announcements(bench) if entity in alive}
 
 
-def test_the_time_of_a_mark_may_be_written_in_any_zone(bench: Bench) -> None:
+def test_the_time_of_an_announcement_may_be_written_in_any_zone(bench: Bench) -> None:
     """Owners write RFC 3339 or a day, by hand."""
     world = bench.world
     home = world.experiment("home", age=FRESH)
@@ -641,4 +643,4 @@ def test_the_time_of_a_mark_may_be_written_in_any_zone(bench: Bench) -> None:
     for value, run in runs.items():
         set_mark(world, run, value)
     plan = report(bench, *POLICY)
-    assert deletions_of(plan) == {runs[value] for value, goes in fates.items() if goes}
+    assert deletions_of(plan) == {runs[value] for value, deleted in fates.items() if deleted}

@@ -111,7 +111,7 @@ def test_version_is_that_of_the_plans(plans: tuple[Plan, Plan], offline_cli: Cli
 # show
 
 
-def test_show_names_what_goes_and_what_stays_and_why(
+def test_show_names_what_is_deleted_and_what_is_retained_and_why(
     plans: tuple[Plan, Plan], offline_cli: Cli
 ) -> None:
     """Entities, reasons, counts, and what cannot be undone."""
@@ -152,12 +152,12 @@ def test_show_csv_and_json_lines_list_every_entity(
     for plan in plans:
         document = plan.document
         kinds = ("experiments", "runs", "model_versions", "registered_models")
-        goes = sum(len(document[kind]) for kind in kinds)
-        stays = sum(len(document["protected"][kind]) for kind in kinds)
+        deleted = sum(len(document[kind]) for kind in kinds)
+        retained = sum(len(document["protected"][kind]) for kind in kinds)
         lines = offline_cli("show", plan.path, "--format", "ndjson").expect(0).out
         rows = [json.loads(line) for line in lines.splitlines()]
-        assert [row["action"] for row in rows].count("delete") == goes > 0
-        assert [row["action"] for row in rows].count("keep") == stays
+        assert [row["action"] for row in rows].count("delete") == deleted > 0
+        assert [row["action"] for row in rows].count("keep") == retained
         assert {row["id"] for row in rows} >= plan.runs | plan.versions | plan.experiments
         table = offline_cli("show", plan.path, "--format", "csv").expect(0).out
         read = list(csv.DictReader(io.StringIO(table.removeprefix("\ufeff"), newline="")))
@@ -262,8 +262,8 @@ def test_a_usage_error_names_the_help_of_its_command(
     words: tuple[str, ...], helpful: str, offline_cli: Cli
 ) -> None:
     """What it offers can be run, and helps."""
-    said = offline_cli(*words).expect(64)
-    assert said.err.splitlines()[-1] == f"Try: {helpful}"
+    output = offline_cli(*words).expect(64)
+    assert output.err.splitlines()[-1] == f"Try: {helpful}"
     assert "Usage: mlflow-gc" in offline_cli(*helpful.split()[1:]).expect(0).out
 
 
@@ -312,9 +312,9 @@ def test_a_journal_is_no_plan_and_a_plan_no_journal(
         ("prune", journal),
         ("check", journal),
     ):
-        said = offline_cli(*words).expect(1)
-        assert f"{journal} is a journal, not a plan." in said.err
-        assert f"mlflow-gc restore {journal}" in said.err
+        output = offline_cli(*words).expect(1)
+        assert f"{journal} is a journal, not a plan." in output.err
+        assert f"mlflow-gc restore {journal}" in output.err
     for words in (("restore", plan), ("journal", "merge", plan, "-o", plan)):
         assert f"{plan} is a prune plan, not a journal." in offline_cli(*words).expect(1).err
     policy = offline_cli("policy", "explain", "--policy", plan)
@@ -369,12 +369,12 @@ def test_diff_names_what_was_added_and_removed(plans: tuple[Plan, Plan], offline
     base, head = plans
     (added,) = head.runs - base.runs
     (removed,) = base.versions - head.versions
-    (kept,) = base.runs & head.runs
+    (retained,) = base.runs & head.runs
     for words in ([], ["--format", "json"]):
         outcome = offline_cli("diff", base.path, head.path, *words).expect(2)
         assert added in outcome.out
         assert removed.partition("/")[0] in outcome.out
-        assert kept not in outcome.out
+        assert retained not in outcome.out
     assert "champion" in offline_cli("diff", base.path, head.path).out, "why it was removed"
     document = offline_cli("diff", base.path, head.path, "--format", "json").json()
     assert added in _strings(document)

@@ -129,8 +129,8 @@ def _keep_tags(owner: Owner, e: Estate) -> None:
         ):
             entity = make()
             owner.tag(entity, KEEP, value)
-            said = "until ahead" if value == ahead else "until over" if value == before else value
-            e.expect(f"{kind}: keep {said}", entity, fate)
+            output = "until ahead" if value == ahead else "until over" if value == before else value
+            e.expect(f"{kind}: keep {output}", entity, fate)
     for value, fate in (
         ("No", GOES),
         (" 0 ", GOES),
@@ -250,7 +250,7 @@ class Result:
     """One report, one prune, and what was there before and after."""
 
     estate: Estate
-    said: Outcome
+    output: Outcome
     plan: Plan
     journal: Journal
     before: State
@@ -270,13 +270,13 @@ def result(
         write(owner, estate)
     path = bench.dir / "plan.json"
     policy = write_policy(bench.dir, *POLICY)
-    said = cli("report", "-o", path, "--as-of", world.as_of, "--policy", policy).expect(0)
+    output = cli("report", "-o", path, "--as-of", world.as_of, "--policy", policy).expect(0)
     plan = Plan.load(path)
     cli("validate", path).expect(0)
     before = bench.state()
     _, journal = bench.prune(plan)
     world.close()
-    return Result(estate, said, plan, journal, before, bench.state())
+    return Result(estate, output, plan, journal, before, bench.state())
 
 
 def test_each_tag_does_what_it_says(result: Result) -> None:
@@ -291,10 +291,10 @@ def test_each_tag_does_what_it_says(result: Result) -> None:
 
 def test_exactly_what_the_tags_let_go_is_gone(result: Result) -> None:
     """The second look hears the owners as the first did."""
-    goes = {entity for entity, fate in result.estate.fates.values() if fate == GOES}
-    assert result.plan.entities == goes
-    assert result.after.gone_since(result.before) == goes
-    assert result.journal.with_outcome("deleted") == goes
+    deleted = {entity for entity, fate in result.estate.fates.values() if fate == GOES}
+    assert result.plan.entities == deleted
+    assert result.after.gone_since(result.before) == deleted
+    assert result.journal.with_outcome("deleted") == deleted
 
 
 def test_the_plan_says_that_it_was_the_tag(result: Result) -> None:
@@ -317,8 +317,8 @@ def test_tags_that_nobody_understands_are_named(result: Result) -> None:
     for key, text in result.estate.malformed:
         assert any(key in d["message"] and text in d["message"] for d in found), (key, text)
     for diagnostic in found:
-        assert diagnostic["message"].split("\n", maxsplit=1)[0] in result.said.err
-    assert "\x1b" not in result.said.err
+        assert diagnostic["message"].split("\n", maxsplit=1)[0] in result.output.err
+    assert "\x1b" not in result.output.err
 
 
 # -- what the policy lets owners do --------------------------------------------------------------
@@ -390,9 +390,9 @@ def test_a_policy_lets_owners_shorten_what_is_irreversible(bench: Bench, tmp_pat
     assert plain.entities == set()
 
 
-@pytest.mark.parametrize(("zone", "stays"), [("Europe/Berlin", False), ("UTC", True)])
+@pytest.mark.parametrize(("zone", "retained"), [("Europe/Berlin", False), ("UTC", True)])
 def test_until_means_the_end_of_that_day_in_the_time_zone(
-    bench: Bench, tmp_path: Path, zone: str, stays: bool
+    bench: Bench, tmp_path: Path, zone: str, retained: bool
 ) -> None:
     """Half past eleven in the evening is another day in Berlin."""
     owner = Owner(bench.world)
@@ -403,7 +403,7 @@ def test_until_means_the_end_of_that_day_in_the_time_zone(
     path = tmp_path / "plan.json"
     args = ("report", "-o", path, "--as-of", "2026-06-30T22:30:00Z", "--policy", policy)
     bench.cli(*args).expect(0)
-    assert (run[1] not in Plan.load(path).runs) == stays
+    assert (run[1] not in Plan.load(path).runs) == retained
 
 
 # -- when the plan is made already ---------------------------------------------------------------
@@ -423,20 +423,20 @@ def test_tags_that_come_after_the_plan_are_heard(bench: Bench, tmp_path: Path) -
         "later, misspelt": (AFTER, "after the holidays"),
         "keep, another key": ("mlflow-gc.keep", "true"),
     }
-    said: dict[Entity, str] = {}
+    output: dict[Entity, str] = {}
     for make in (owner.run, owner.experiment, owner.version):
-        said |= {make(): what for what in objections}
+        output |= {make(): what for what in objections}
     for what in ("keep", "ttl", "never"):
         version = owner.version()
-        said[version] = f"model: {what}"
+        output[version] = f"model: {what}"
         run = owner.run(home=owner.experiment(age=FRESH)[1])
-        said[run] = f"experiment: {what}"
+        output[run] = f"experiment: {what}"
     # An answer that is no objection: tags of ours are obeyed, not compared.
     agreed = [owner.run(), owner.experiment(), owner.version()]
     plan = bench.report("--policy", write_policy(tmp_path, *POLICY))
-    assert plan.entities == {*said, *agreed}
+    assert plan.entities == {*output, *agreed}
 
-    for entity, what in said.items():
+    for entity, what in output.items():
         where, _, objection = what.rpartition(": ")
         target = entity
         if where == "model":
@@ -450,7 +450,7 @@ def test_tags_that_come_after_the_plan_are_heard(bench: Bench, tmp_path: Path) -
     before = bench.state()
     _, journal = bench.prune(plan)
     assert bench.state().gone_since(before) == set(agreed)
-    found = {f"{entity[0]} {what}": journal.skips.get(entity) for entity, what in said.items()}
+    found = {f"{entity[0]} {what}": journal.skips.get(entity) for entity, what in output.items()}
     assert found == dict.fromkeys(found, "protected")
 
 

@@ -59,32 +59,32 @@ def test_init_writes_a_valid_policy_and_its_schema(offline_cli: Cli, tmp_path: P
     assert (tmp_path / SCHEMA).read_bytes() == (ROOT / "schemas" / SCHEMA).read_bytes()
     first = (tmp_path / "mlflow-gc.yml").read_text().splitlines()[0]
     assert first == f"# yaml-language-server: $schema=./{SCHEMA}"
-    said = offline_cli("validate", "mlflow-gc.yml", cwd=tmp_path).expect(0)
-    assert "Warning" not in said.text
-    said = offline_cli("policy", "explain", cwd=tmp_path).expect(0)
-    assert "90 days" in said.out
-    assert "Warning" not in said.err
+    output = offline_cli("validate", "mlflow-gc.yml", cwd=tmp_path).expect(0)
+    assert "Warning" not in output.text
+    output = offline_cli("policy", "explain", cwd=tmp_path).expect(0)
+    assert "90 days" in output.out
+    assert "Warning" not in output.err
 
 
 def test_init_overwrites_nothing_unless_told_to(offline_cli: Cli, tmp_path: Path) -> None:
     """64 without ``--force``; with it the starter is there again."""
     path = tmp_path / "mlflow-gc.yml"
     path.write_text("version: 1\n")
-    said = offline_cli("policy", "init", cwd=tmp_path).expect(USAGE)
-    assert "--force" in said.err
+    output = offline_cli("policy", "init", cwd=tmp_path).expect(USAGE)
+    assert "--force" in output.err
     assert path.read_text() == "version: 1\n"
     assert {p.name for p in tmp_path.iterdir()} == {"mlflow-gc.yml"}
     offline_cli("policy", "init", "--force", cwd=tmp_path).expect(0)
     assert "rules:" in path.read_text()
 
 
-def test_init_writes_where_it_is_told(offline_cli: Cli, tmp_path: Path) -> None:
+def test_init_writes_to_the_given_path(offline_cli: Cli, tmp_path: Path) -> None:
     """A file elsewhere, or stdout and nothing else."""
     (tmp_path / "below").mkdir()
     offline_cli("policy", "init", "-o", "below/x.yml", cwd=tmp_path).expect(0)
     assert {p.name for p in (tmp_path / "below").iterdir()} == {"x.yml", SCHEMA}
-    said = offline_cli("policy", "init", "-o", "-", cwd=tmp_path).expect(0)
-    assert said.out == (tmp_path / "below" / "x.yml").read_text()
+    output = offline_cli("policy", "init", "-o", "-", cwd=tmp_path).expect(0)
+    assert output.out == (tmp_path / "below" / "x.yml").read_text()
     assert {p.name for p in tmp_path.iterdir()} == {"below"}
     offline_cli("policy", "init", "-o", "none/x.yml", cwd=tmp_path).expect(ERROR)
 
@@ -98,8 +98,8 @@ def test_the_rules_of_the_starter_count_once_their_marks_are_taken_away(
     assert hint
     path = tmp_path / "p.yml"
     path.write_text(head + hint + re.sub(r"^#(?=  |rules:|$)", "", rest, flags=re.MULTILINE))
-    said = offline_cli("validate", path).expect(0)
-    assert "Warning" not in said.text
+    output = offline_cli("validate", path).expect(0)
+    assert "Warning" not in output.text
     names = [rule["name"] for rule in YAML(typ="safe").load(path.read_text())["rules"]]
     assert names == ["production", "sandboxes", "nightly training", "candidates"]
 
@@ -120,11 +120,11 @@ def test_explain_needs_neither_mlflow_nor_the_network(
 def test_explain_names_every_rule_of_the_example(offline_cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "p.yml"
     path.write_text(_page()[0])
-    said = offline_cli("policy", "explain", "--policy", path).expect(0)
+    output = offline_cli("policy", "explain", "--policy", path).expect(0)
     for words in ("1. production", "2. sandboxes", "3. nightly training", "4. candidates"):
-        assert words in said.out
-    assert "Europe/Berlin" in said.out
-    assert "Warning" not in said.err
+        assert words in output.out
+    assert "Europe/Berlin" in output.out
+    assert "Warning" not in output.err
 
 
 HOSTILE = '"\\e[31mx\\nError: y [red]z[/red] ##[error]"'
@@ -137,16 +137,16 @@ def test_hostile_names_are_shown_and_not_obeyed(offline_cli: Cli, tmp_path: Path
     policy = f"version: 1\nrules: [{rule}, {other}]\n"
     case = f"- {{name: {HOSTILE}, runs: [{{experiment: {HOSTILE}, run_name: {HOSTILE}, user: u, expect: %s, rule: {HOSTILE}}}]}}\n"
     path = _cases(tmp_path, case % "keep", policy)
-    for said in (
+    for output in (
         offline_cli("policy", "explain", "--policy", tmp_path / "p.yml").expect(0),
         offline_cli("validate", tmp_path / "p.yml").expect(0),
         offline_cli("policy", "test", path).expect(ERROR),
         offline_cli("policy", "test", _cases(tmp_path, case % "delete", policy)).expect(0),
     ):
-        assert "\x1b" not in said.text
-        assert not re.search(r"^Error: y", said.text, re.MULTILINE)
-        assert "[red]z[/red]" in said.text
-        assert "##[error]" not in said.text
+        assert "\x1b" not in output.text
+        assert not re.search(r"^Error: y", output.text, re.MULTILINE)
+        assert "[red]z[/red]" in output.text
+        assert "##[error]" not in output.text
 
 
 def test_two_entities_cannot_be_explained_at_once(offline_cli: Cli) -> None:
@@ -161,10 +161,10 @@ def test_the_example_of_the_documentation_passes(offline_cli: Cli, tmp_path: Pat
     (tmp_path / "mlflow-gc.yml").write_text(_page()[0])
     path = tmp_path / "mlflow-gc.tests.yml"
     path.write_text(next(block for block in _page() if "cases:" in block))
-    said = offline_cli("policy", "test", path).expect(0)
-    assert said.out.count("ok ") == 3
-    assert said.err.count("Warning") == 1
-    assert "'production'" in said.err
+    output = offline_cli("policy", "test", path).expect(0)
+    assert output.out.count("ok ") == 3
+    assert output.err.count("Warning") == 1
+    assert "'production'" in output.err
     offline_cli("validate", path, tmp_path / "mlflow-gc.yml").expect(0)
 
 
@@ -173,10 +173,10 @@ def test_a_failure_is_1_with_its_line(offline_cli: Cli, tmp_path: Path) -> None:
     good = "- {name: good, runs: [{expect: delete}]}\n"
     bad = _cases(tmp_path, good + "- name: bad\n  runs:\n  - {expect: keep}\n", name="bad.yml")
     fine = _cases(tmp_path, good, name="fine.yml")
-    said = offline_cli("policy", "test", bad, fine).expect(ERROR)
-    assert "bad.yml line 8" in said.out
-    assert "1 of 2 cases failed" in said.out
-    assert f"{fine}: 1 cases, 1 expectations, all as expected" in said.out
+    output = offline_cli("policy", "test", bad, fine).expect(ERROR)
+    assert "bad.yml line 8" in output.out
+    assert "1 of 2 cases failed" in output.out
+    assert f"{fine}: 1 cases, 1 expectations, all as expected" in output.out
     quiet = offline_cli("policy", "test", "-q", bad).expect(ERROR)
     assert "ok " not in quiet.out
     assert "bad.yml line 8" in quiet.out
@@ -209,10 +209,10 @@ def test_what_tests_nothing_is_said(offline_cli: Cli, tmp_path: Path) -> None:
     """A case without an expectation; a setting of the policy without an effect."""
     policy = "version: 1\nmin_age: 9d\ndefaults: {ttl: 3d}\n"
     case = "- {name: idle, runs: [{age: 60d}]}\n- {name: busy, runs: [{expect: delete}]}\n"
-    said = offline_cli("policy", "test", _cases(tmp_path, case, policy)).expect(0)
-    assert "the case 'idle' expects nothing" in said.err
-    assert "'busy'" not in said.err
-    assert f"{tmp_path / 'p.yml'}: defaults: ttl: 3d is shorter than min_age: 9d" in said.err
+    output = offline_cli("policy", "test", _cases(tmp_path, case, policy)).expect(0)
+    assert "the case 'idle' expects nothing" in output.err
+    assert "'busy'" not in output.err
+    assert f"{tmp_path / 'p.yml'}: defaults: ttl: 3d is shorter than min_age: 9d" in output.err
 
 
 def test_another_policy_can_be_tested(offline_cli: Cli, tmp_path: Path) -> None:
@@ -229,9 +229,9 @@ def test_another_policy_can_be_tested(offline_cli: Cli, tmp_path: Path) -> None:
 def test_validate_knows_tests_by_their_content(offline_cli: Cli, tmp_path: Path) -> None:
     """Whatever the file is called."""
     path = _cases(tmp_path, "- {name: c}\n- {name: d}\n", name="policy.yaml")
-    said = offline_cli("validate", path, tmp_path / "p.yml").expect(0)
-    assert "valid policy tests, 2 cases" in said.out
-    assert f"{tmp_path / 'p.yml'}: valid policy\n" in said.out
+    output = offline_cli("validate", path, tmp_path / "p.yml").expect(0)
+    assert "valid policy tests, 2 cases" in output.out
+    assert f"{tmp_path / 'p.yml'}: valid policy\n" in output.out
 
 
 def test_validate_finds_what_test_would(offline_cli: Cli, tmp_path: Path) -> None:
@@ -248,8 +248,8 @@ def test_validate_names_every_mistake_on_a_line_of_its_own(
     """However many: the other commands name the first ones."""
     path = tmp_path / "p.yml"
     path.write_text("version: 1\n" + "".join(f"unknown_{n}: 1\n" for n in range(30)))
-    said = offline_cli("validate", path).expect(USAGE)
-    lines = [line for line in said.err.splitlines() if "unknown key" in line]
+    output = offline_cli("validate", path).expect(USAGE)
+    lines = [line for line in output.err.splitlines() if "unknown key" in line]
     assert [line.startswith(f"{path} line {n}: ") for n, line in enumerate(lines, 2)] == [True] * 30
     assert "mlflow-gc validate" in offline_cli("policy", "explain", "--policy", path).expect(64).err
 
@@ -262,11 +262,11 @@ def test_validate_warns_on_stderr(offline_cli: Cli, tmp_path: Path) -> None:
         "- {name: b, match: {experiment: x}}\n"
     )
     for words in (("validate", path), ("policy", "explain", "--policy", path)):
-        said: Outcome = offline_cli(*words).expect(0)
-        assert "'b' never matches" in said.err
-        assert "never matches" not in said.out
-    said = offline_cli("report", "-o", tmp_path / "x.json", "--policy", path).expect(ERROR)
-    assert "'b' never matches" in said.err
+        output: Outcome = offline_cli(*words).expect(0)
+        assert "'b' never matches" in output.err
+        assert "never matches" not in output.out
+    output = offline_cli("report", "-o", tmp_path / "x.json", "--policy", path).expect(ERROR)
+    assert "'b' never matches" in output.err
 
 
 def test_a_mistake_in_a_rule_is_64_with_its_line(offline_cli: Cli, tmp_path: Path) -> None:
@@ -277,6 +277,6 @@ def test_a_mistake_in_a_rule_is_64_with_its_line(offline_cli: Cli, tmp_path: Pat
 
 
 def test_the_schema_of_tests_is_printed(offline_cli: Cli) -> None:
-    said = offline_cli("schema", "policy-tests").expect(0).out
-    assert said == (ROOT / "schemas" / "policy-tests.v1.schema.json").read_text()
-    assert json.loads(said)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    output = offline_cli("schema", "policy-tests").expect(0).out
+    assert output == (ROOT / "schemas" / "policy-tests.v1.schema.json").read_text()
+    assert json.loads(output)["$schema"] == "https://json-schema.org/draft/2020-12/schema"

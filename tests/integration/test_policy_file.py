@@ -45,7 +45,7 @@ def report(bench: Bench, directory: Path, *args: object, **more: Any) -> Outcome
     return bench.cli("report", "-o", directory / "plan.json", *args, cwd=directory, **more)
 
 
-def kept(directory: Path) -> int:
+def retained(directory: Path) -> int:
     """How many runs the plan's policy keeps."""
     policy = Plan.load(directory / "plan.json").document["policy"]
     return int(policy["keep_last"]["runs"])
@@ -83,9 +83,9 @@ def test_flag_before_variable_before_working_directory(
         env = {VARIABLE: str(keeping(tmp_path / "variable.yml", variable))}
     if here is not None:
         keeping(tmp_path / "work" / HERE, here)
-    said = report(served, tmp_path / "work", *args, env=env).expect(0)
-    assert kept(tmp_path / "work") == expected
-    assert (HERE in said.err) == (flag is None and variable is None and here is not None)
+    output = report(served, tmp_path / "work", *args, env=env).expect(0)
+    assert retained(tmp_path / "work") == expected
+    assert (HERE in output.err) == (flag is None and variable is None and here is not None)
 
 
 @pytest.mark.parametrize("name", ["mlflow-gc.yml", "mlflow-gc.yaml"])
@@ -94,12 +94,12 @@ def test_either_ending_counts_and_the_plan_says_which_file_it_was(
 ) -> None:
     """With the digest that sha256sum prints; the summary and every view of the plan say it, too."""
     path = keeping(tmp_path / name, 3)
-    said = report(served, tmp_path).expect(0)
-    assert kept(tmp_path) == 3
+    output = report(served, tmp_path).expect(0)
+    assert retained(tmp_path) == 3
     digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
     plan = Plan.load(tmp_path / "plan.json").document
     assert plan["policy_source"] == {"path": name, "digest": digest}
-    assert f"Policy file {name} ({digest[:19]})" in said.out
+    assert f"Policy file {name} ({digest[:19]})" in output.out
     for form in ("text", "markdown", "html"):
         shown = served.cli("show", tmp_path / "plan.json", "--format", form).expect(0).out
         assert name in shown.replace("\\", "")
@@ -110,9 +110,9 @@ def test_two_policy_files_are_refused(served: Bench, tmp_path: Path) -> None:
     """Nobody knows which of them was meant; a flag says it."""
     for name in ("mlflow-gc.yml", "mlflow-gc.yaml"):
         keeping(tmp_path / name, 3)
-    said = report(served, tmp_path).expect(USAGE)
-    assert "mlflow-gc.yml" in said.err
-    assert "mlflow-gc.yaml" in said.err
+    output = report(served, tmp_path).expect(USAGE)
+    assert "mlflow-gc.yml" in output.err
+    assert "mlflow-gc.yaml" in output.err
     assert not (tmp_path / "plan.json").exists()
     report(served, tmp_path, "--policy", "mlflow-gc.yaml").expect(0)
     report(served, tmp_path, "--no-policy").expect(0)
@@ -122,33 +122,33 @@ def test_two_policy_files_are_refused(served: Bench, tmp_path: Path) -> None:
 def test_a_near_miss_of_the_name_is_said(served: Bench, tmp_path: Path, name: str) -> None:
     """It is not read; the plan says that there was no policy file."""
     keeping(tmp_path / name, 3)
-    said = report(served, tmp_path, "-q").expect(0)
-    assert f"Warning: {name} is not read" in said.err
-    assert kept(tmp_path) == 0
+    output = report(served, tmp_path, "-q").expect(0)
+    assert f"Warning: {name} is not read" in output.err
+    assert retained(tmp_path) == 0
     plan = Plan.load(tmp_path / "plan.json").document
     assert plan["policy_source"] == {"path": None, "digest": None}
-    said = report(served, tmp_path, "--no-policy").expect(0)
-    assert name not in said.err
-    assert "No policy file" in said.out
+    output = report(served, tmp_path, "--no-policy").expect(0)
+    assert name not in output.err
+    assert "No policy file" in output.out
 
 
 def test_no_policy_can_be_said_on_purpose(served: Bench, tmp_path: Path) -> None:
     """Before the variable and the working directory; not beside --policy, nor beside a PLAN."""
     path = keeping(tmp_path / HERE, 3)
-    said = report(served, tmp_path, "--no-policy", env={VARIABLE: str(path)}).expect(0)
-    assert "is not used (--no-policy)" in said.err
-    assert kept(tmp_path) == 0
+    output = report(served, tmp_path, "--no-policy", env={VARIABLE: str(path)}).expect(0)
+    assert "is not used (--no-policy)" in output.err
+    assert retained(tmp_path) == 0
     report(served, tmp_path, "--no-policy", "--policy", path).expect(USAGE)
-    said = served.cli("prune", tmp_path / "plan.json", "--no-policy").expect(USAGE)
-    assert "--no-policy cannot be combined with a PLAN" in said.err
+    output = served.cli("prune", tmp_path / "plan.json", "--no-policy").expect(USAGE)
+    assert "--no-policy cannot be combined with a PLAN" in output.err
 
 
 def test_no_variable_overrides_never(served: Bench, tmp_path: Path) -> None:
     """A TTL that is set for all commands of a machine does not switch deletion on."""
     (tmp_path / HERE).write_text("version: 1\ndefaults: {ttl: never}\n")
     env = {"MLFLOW_TRACKING_ENTITY_TTL": "30"}
-    said = report(served, tmp_path, env=env).expect(0)
-    assert "is not used: mlflow-gc.yml says defaults.ttl: never" in said.err
+    output = report(served, tmp_path, env=env).expect(0)
+    assert "is not used: mlflow-gc.yml says defaults.ttl: never" in output.err
     assert Plan.load(tmp_path / "plan.json").entities == set()
     report(served, tmp_path, "--ttl", 30).expect(0)
     assert Plan.load(tmp_path / "plan.json").entities == set()
@@ -159,7 +159,7 @@ def test_a_blank_variable_counts_as_not_set(served: Bench, tmp_path: Path, blank
     """AE5 sets it so for every command; the working directory's file then counts."""
     keeping(tmp_path / HERE, 4)
     report(served, tmp_path, env={VARIABLE: blank}).expect(0)
-    assert kept(tmp_path) == 4
+    assert retained(tmp_path) == 4
 
 
 @pytest.mark.parametrize("way", ["flag", "variable"])
@@ -167,17 +167,17 @@ def test_verbose_says_where_it_came_from(served: Bench, tmp_path: Path, way: str
     """The file, and the flag or variable."""
     path = keeping(tmp_path / "some.yml", 1)
     args = ["--policy", path] if way == "flag" else []
-    said = report(served, tmp_path, "-v", *args, env={VARIABLE: str(path)}).expect(0)
-    assert "some.yml" in said.err
-    assert ("flag --policy" if way == "flag" else f"environment {VARIABLE}") in said.err
+    output = report(served, tmp_path, "-v", *args, env={VARIABLE: str(path)}).expect(0)
+    assert "some.yml" in output.err
+    assert ("flag --policy" if way == "flag" else f"environment {VARIABLE}") in output.err
 
 
 def test_quiet_still_mentions_a_file_that_nobody_named(served: Bench, tmp_path: Path) -> None:
     """It changed what is on the plan."""
     keeping(tmp_path / HERE, 1)
-    said = report(served, tmp_path, "-q").expect(0)
-    assert HERE in said.err
-    assert said.out == ""
+    output = report(served, tmp_path, "-q").expect(0)
+    assert HERE in output.err
+    assert output.out == ""
 
 
 def test_a_named_file_that_is_not_there_is_an_error(served: Bench, tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_a_named_file_that_is_not_there_is_an_error(served: Bench, tmp_path: Pat
         (["--policy", tmp_path / "none.yml"], {}),
         ([], {VARIABLE: str(tmp_path / "none.yml")}),
     ):
-        said = report(served, tmp_path, *args, env=env).expect(ERROR)
-        assert "none.yml" in said.err
+        output = report(served, tmp_path, *args, env=env).expect(ERROR)
+        assert "none.yml" in output.err
         assert not (tmp_path / "plan.json").exists()
 
 
@@ -201,8 +201,8 @@ def test_a_file_in_the_working_directory_that_cannot_be_read_is_an_error(
         (tmp_path / HERE).mkdir()
     else:
         (tmp_path / HERE).symlink_to(tmp_path / "moved.yml")
-    said = report(served, tmp_path).expect(ERROR)
-    assert HERE in said.err
+    output = report(served, tmp_path).expect(ERROR)
+    assert HERE in output.err
     assert not (tmp_path / "plan.json").exists()
 
 
@@ -210,9 +210,9 @@ def test_prune_without_a_plan_finds_it_the_same_way(served: Bench, tmp_path: Pat
     """Otherwise the guards would hold for reports only."""
     (tmp_path / HERE).write_text("version: 1\nguards: {max_deletions: {runs: 1}}\n")
     before = served.state()
-    said = served.cli("prune", "--yes", cwd=tmp_path).expect(REFUSED)
-    assert "guards.max_deletions.runs" in said.err
-    assert HERE in said.err
+    output = served.cli("prune", "--yes", cwd=tmp_path).expect(REFUSED)
+    assert "guards.max_deletions.runs" in output.err
+    assert HERE in output.err
     assert served.state() == before
 
 
@@ -224,8 +224,8 @@ def test_beside_a_plan_it_is_a_usage_error(served: Bench, tmp_path: Path) -> Non
     report(served, tmp_path).expect(0)
     policy = keeping(tmp_path / "p.yml", 1)
     before = served.state()
-    said = served.cli("prune", tmp_path / "plan.json", "--policy", policy).expect(USAGE)
-    assert "--policy" in said.err
+    output = served.cli("prune", tmp_path / "plan.json", "--policy", policy).expect(USAGE)
+    assert "--policy" in output.err
     assert served.state() == before
 
 
@@ -239,8 +239,8 @@ def test_beside_a_plan_files_that_lie_around_are_not_read(
     env = {VARIABLE: str(tmp_path / HERE)}
     for command in (("prune", "--dry-run"), ("check",), ("show",), ("validate",)):
         words = (*command, tmp_path / "plan.json")
-        said = served.cli(*words, cwd=tmp_path, env=env).expect(0)
-        assert HERE not in said.err
+        output = served.cli(*words, cwd=tmp_path, env=env).expect(0)
+        assert HERE not in output.err
 
 
 # -- what is said about a bad one ----------------------------------------------------------------
@@ -280,9 +280,9 @@ def test_a_bad_policy_is_a_usage_error_with_its_line(
         ("prune", "--yes", "--policy", path),
         ("validate", path),
     ):
-        said = served.cli(*words, cwd=tmp_path).expect(USAGE)
-        assert re.search(rf"bad\.yml line {line}\b", said.err), said
-        assert "\x1b" not in said.text
+        output = served.cli(*words, cwd=tmp_path).expect(USAGE)
+        assert re.search(rf"bad\.yml line {line}\b", output.err), output
+        assert "\x1b" not in output.text
         assert {p.name for p in tmp_path.iterdir()} == {"bad.yml"}
     assert served.state() == before
 
@@ -302,11 +302,11 @@ def test_validate_praises_a_good_one(offline_cli: Cli, tmp_path: Path) -> None:
     """Offline; one bad file among good ones decides the exit code."""
     good = keeping(tmp_path / "good.yml", 1)
     other = keeping(tmp_path / "other.yaml", 2)
-    said = offline_cli("validate", good, other).expect(0)
-    assert said.out.count("valid policy") == 2
+    output = offline_cli("validate", good, other).expect(0)
+    assert output.out.count("valid policy") == 2
     (tmp_path / "bad.yml").write_text("version: 3\n")
-    said = offline_cli("validate", good, tmp_path / "bad.yml", other).expect(USAGE)
-    assert said.out.count("valid policy") == 2
+    output = offline_cli("validate", good, tmp_path / "bad.yml", other).expect(USAGE)
+    assert output.out.count("valid policy") == 2
 
 
 # -- what it has no say in -----------------------------------------------------------------------
@@ -351,8 +351,8 @@ def test_the_schema_is_the_published_one(schema: Path) -> None:
 
 def test_the_help_names_every_schema(offline_cli: Cli) -> None:
     """The policy's, too."""
-    said = offline_cli("schema", "--help").expect(0).out
-    assert all(name in said for name in ("plan", "policy", "journal", "diff"))
+    output = offline_cli("schema", "--help").expect(0).out
+    assert all(name in output for name in ("plan", "policy", "journal", "diff"))
 
 
 GOOD: dict[str, Any] = {

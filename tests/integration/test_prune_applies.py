@@ -35,9 +35,9 @@ def _small_estate(world: World) -> None:
     world.version(name)
     world.version(name)
     world.version(name, age=FRESH)
-    kept = world.experiment("kept")
-    world.run(kept, tags={KEEP_TAG: "true"})
-    world.run(kept, age=FRESH)
+    retained = world.experiment("kept")
+    world.run(retained, tags={KEEP_TAG: "true"})
+    world.run(retained, age=FRESH)
     world.version(world.model("aliased"), aliases=["champion"])
 
 
@@ -51,12 +51,12 @@ def test_more_runs_than_on_a_page_no_more_no_less(bench: Bench) -> None:
         for status, count in (("FINISHED", MANY), ("FAILED", 40), ("KILLED", 40))
         for run in world.bulk_runs(crowd, count, status=status, name=status)
     }
-    stay = set(world.bulk_runs(crowd, 1_100, age=FRESH, name="fresh"))
-    stay |= set(world.bulk_runs(crowd, 30, status="RUNNING", name="running"))
-    stay.add(world.run(crowd, tags={KEEP_TAG: "true"}))
+    retained = set(world.bulk_runs(crowd, 1_100, age=FRESH, name="fresh"))
+    retained |= set(world.bulk_runs(crowd, 30, status="RUNNING", name="running"))
+    retained.add(world.run(crowd, tags={KEEP_TAG: "true"}))
     registered = world.run(crowd)
     world.version(world.model(), run_id=registered, age=FRESH)
-    stay.add(registered)
+    retained.add(registered)
     before = bench.state()
 
     plan = bench.report()
@@ -65,7 +65,7 @@ def test_more_runs_than_on_a_page_no_more_no_less(bench: Bench) -> None:
 
     _, journal = bench.prune(plan)
     assert bench.state().gone_since(before) == {("run", run) for run in stale}
-    assert {("run", run) for run in stay} <= bench.state().active
+    assert {("run", run) for run in retained} <= bench.state().active
     assert journal.with_outcome("deleted") == {("run", run) for run in stale}
 
 
@@ -232,7 +232,7 @@ def test_expect_names_the_plan_that_may_run(bench: Bench) -> None:
     assert bench.state().gone_since(before) == plan.entities
 
 
-def test_a_registered_run_goes_with_the_plan_after_its_version(bench: Bench) -> None:
+def test_a_registered_run_is_deleted_with_the_plan_after_its_version(bench: Bench) -> None:
     """First plan: the version; second plan: the run that was behind it."""
     world = bench.world
     run = world.run(world.experiment(age=FRESH))
@@ -274,7 +274,7 @@ def test_runs_that_name_each_other_as_parents_are_one_tree(bench: Bench) -> None
     assert bench.state().gone_since(before) == plan.entities
 
 
-def test_a_circle_with_a_kept_run_stays(bench: Bench) -> None:
+def test_a_circle_with_a_retained_run_is_retained(bench: Bench) -> None:
     """As any tree."""
     world = bench.world
     first = world.run(world.experiment(), tags={KEEP_TAG: "true"})

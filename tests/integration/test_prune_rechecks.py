@@ -486,7 +486,7 @@ def test_a_plan_cannot_talk_prune_into_deleting_what_is_protected_now(bench: Ben
 # A run that stays keeps the run that made the model it uses.
 
 
-def test_the_maker_stays_with_its_user(bench: Bench) -> None:
+def test_the_maker_is_retained_with_its_user(bench: Bench) -> None:
     """Whatever keeps the user since the report, and however it uses the model."""
     world = bench.world
     home, models = world.experiment(age=FRESH), world.experiment(age=FRESH)
@@ -646,7 +646,7 @@ def test_a_registry_whose_clock_is_behind_hides_nothing(bench: Bench, proxy: Pro
 
 
 @pytest.mark.parametrize("policy", ["", "keep_last:\n  model_versions: 2\n"], ids=["", "keep_last"])
-def test_a_version_that_became_the_highest_a_moment_ago_stays(
+def test_a_version_that_became_the_highest_a_moment_ago_is_retained(
     bench: Bench, proxy: Proxy, policy: str
 ) -> None:
     """The answer right before the delete names the highest version; the registry was read before."""
@@ -672,7 +672,7 @@ def test_a_version_that_became_the_highest_a_moment_ago_stays(
     assert journal.skips == {("model_version", low): "protected"}
 
 
-def test_a_look_under_way_keeps_the_registry_that_it_began_with(bench: Bench) -> None:
+def test_a_re_check_in_progress_keeps_the_registry_that_it_began_with(bench: Bench) -> None:
     """Versions are read again beside looks; none may be missing for a moment while they are."""
     world = bench.world
     model, other = world.model(), world.model()
@@ -720,7 +720,7 @@ def test_an_experiment_that_pages_leave_out_is_asked_for(bench: Bench) -> None:
     assert {run_id: finding.code for run_id, finding in findings.items()} == dict.fromkeys(runs)
 
 
-def test_a_look_is_as_old_as_the_oldest_that_it_goes_by(bench: Bench) -> None:
+def test_a_re_check_is_as_old_as_its_oldest_evidence(bench: Bench) -> None:
     """Also the first one: the registry was read before all else, and may take long to read."""
     world = bench.world
     world.version(world.model(), run_id=world.run(world.experiment()))

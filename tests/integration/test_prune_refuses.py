@@ -147,9 +147,11 @@ def test_the_message_about_an_edit_names_the_file_and_the_digest(
 ) -> None:
     """A sentence that says what is wrong."""
     edited = plan.edited(tmp_path / "edited.json", _edit_description, sign=False)
-    said = refuse(edited.path, codes=(ERROR, REFUSED))
-    assert "edited.json" in said.replace("\n", "")
-    assert "digest" in said or "plan_id" in said or "edited" in said.replace("edited.json", "")
+    output = refuse(edited.path, codes=(ERROR, REFUSED))
+    assert "edited.json" in output.replace("\n", "")
+    assert (
+        "digest" in output or "plan_id" in output or "edited" in output.replace("edited.json", "")
+    )
 
 
 def _signed(plan: Plan, tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
@@ -220,8 +222,8 @@ def test_an_unknown_major_version_is_refused(
     plan: Plan, refuse: Callable[..., str], tmp_path: Path
 ) -> None:
     """A plan of the future means something else."""
-    said = refuse(_signed(plan, tmp_path, lambda d: d.update(format_version="2.0")))
-    assert "2.0" in said
+    output = refuse(_signed(plan, tmp_path, lambda d: d.update(format_version="2.0")))
+    assert "2.0" in output
 
 
 @pytest.mark.parametrize("kind", ["experiments", "runs", "model_versions"])
@@ -234,8 +236,8 @@ def test_an_unknown_precondition_is_refused(
     def demand(document: dict[str, Any]) -> None:
         document[kind][0]["expect"]["phase_of_the_moon"] = "full"
 
-    said = refuse(_signed(plan, tmp_path, demand), codes=(ERROR, REFUSED))
-    assert "phase_of_the_moon" in said
+    output = refuse(_signed(plan, tmp_path, demand), codes=(ERROR, REFUSED))
+    assert "phase_of_the_moon" in output
 
 
 def test_an_incomplete_plan_is_refused(
@@ -362,8 +364,8 @@ def test_an_expired_plan_is_refused(
 ) -> None:
     """``expires_at`` lies in the past."""
     past = rfc3339(shared_world.as_of_ms - 1)
-    said = refuse(_signed(plan, tmp_path, lambda d: d.update(expires_at=past)))
-    assert "expire" in said.lower()
+    output = refuse(_signed(plan, tmp_path, lambda d: d.update(expires_at=past)))
+    assert "expire" in output.lower()
 
 
 def test_expiry_counts_from_as_of(shared_bench: Bench, refuse: Callable[..., str]) -> None:
@@ -399,8 +401,8 @@ def test_a_forecast_with_a_turned_flag_is_refused(
 
 def test_another_digest_than_expected_is_refused(plan: Plan, refuse: Callable[..., str]) -> None:
     """``--expect`` pins the plan that CI approved."""
-    said = refuse(plan.path, "--expect", "sha256:" + "0" * 64)
-    assert plan.plan_id[:20] in said.replace("\n", "")
+    output = refuse(plan.path, "--expect", "sha256:" + "0" * 64)
+    assert plan.plan_id[:20] in output.replace("\n", "")
 
 
 @pytest.mark.parametrize("value", ["", "latest", "sha256:", "sha256:12", "md5:" + "0" * 64])
@@ -424,8 +426,8 @@ def test_a_selecting_option_beside_a_plan_is_a_usage_error(
     plan: Plan, refuse: Callable[..., str], option: tuple[str, str]
 ) -> None:
     """The plan is the selection."""
-    said = refuse(plan.path, *option, codes=(USAGE,))
-    assert option[0] in said
+    output = refuse(plan.path, *option, codes=(USAGE,))
+    assert option[0] in output
 
 
 def test_a_ttl_in_the_environment_does_not_touch_a_plan(
@@ -470,8 +472,8 @@ def test_where_an_expectation_is_required_a_saved_plan_needs_one(
 ) -> None:
     """``MLFLOW_GC_REQUIRE_EXPECT``: anything but a clear no; a dry run deletes nothing."""
     for value in ("1", "true", "what"):
-        said = refuse(plan.path, env={"MLFLOW_GC_REQUIRE_EXPECT": value})
-        assert "MLFLOW_GC_REQUIRE_EXPECT" in said
+        output = refuse(plan.path, env={"MLFLOW_GC_REQUIRE_EXPECT": value})
+        assert "MLFLOW_GC_REQUIRE_EXPECT" in output
     for value, words in (("1", ("--expect", plan.plan_id)), ("0", ()), ("", ()), ("1", ())):
         shared_bench.cli(
             "prune", plan.path, *words, "--dry-run", env={"MLFLOW_GC_REQUIRE_EXPECT": value}
@@ -494,10 +496,10 @@ def test_no_plan_loosens_what_this_machine_allows(
     numbers: list[str],
 ) -> None:
     """Whatever guards the policy of a pull request sets; and ``check`` says so beforehand."""
-    said = refuse(plan.path, env=env)
-    assert "This machine allows less" in said
+    output = refuse(plan.path, env=env)
+    assert "This machine allows less" in output
     for words in (*numbers, next(iter(env))):
-        assert words in said
+        assert words in output
     found = shared_bench.cli("check", plan.path, "--format", "json", env=env).expect(0).json()
     assert "This machine allows less" in found["refusals"][0]
     roomy = {"MLFLOW_GC_MAX_DELETIONS": "4", "MLFLOW_GC_MAX_SHARE": "45"}
@@ -556,8 +558,8 @@ def test_another_server_is_refused(
     plan: Plan, refuse: Callable[..., str], other_server: LocalServer
 ) -> None:
     """The plan is for the server it was made on."""
-    said = refuse(plan.path, env={"MLFLOW_TRACKING_URI": other_server.uri})
-    assert "server" in said.lower()
+    output = refuse(plan.path, env={"MLFLOW_TRACKING_URI": other_server.uri})
+    assert "server" in output.lower()
 
 
 def test_another_registry_is_refused(

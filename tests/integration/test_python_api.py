@@ -36,12 +36,12 @@ def here(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def test_a_nightly_task(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     world = here.world
-    run, kept = world.run(world.experiment()), world.run(world.experiment(), age=10)
+    run, retained = world.run(world.experiment()), world.run(world.experiment(), age=10)
     exec(_example(0, world.uri), {})  # noqa: S102 - the code of our own page
     assert "1 runs deleted, journal nightly.json.journal.jsonl" in capsys.readouterr().out
     state = here.state()
     assert ("run", run) in state.trashed
-    assert ("run", kept) in state.active
+    assert ("run", retained) in state.active
 
 
 def test_approval_and_undo(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,10 +57,10 @@ def test_a_listener(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     run = here.world.run(here.world.experiment())
     mlflow_gc.save_plan(mlflow_gc.report(), "reviewed.json")
     exec(_example(2, here.world.uri), {})  # noqa: S102 - the code of our own page
-    said = capsys.readouterr().out.splitlines()
-    assert "Checking ..." in said
-    assert f"deleted: run {run}" in said
-    assert said[-1] == "differs: False"
+    output = capsys.readouterr().out.splitlines()
+    assert "Checking ..." in output
+    assert f"deleted: run {run}" in output
+    assert output[-1] == "differs: False"
     assert ("run", run) in here.state().active
 
 
@@ -71,8 +71,8 @@ def test_the_same_as_on_the_command_line(here: Bench, tmp_path: Path) -> None:
     ours = mlflow_gc.report(world.uri, as_of=world.as_of)
     assert ours["plan_id"] == theirs.document["plan_id"]
     mlflow_gc.save_plan(ours, tmp_path / "ours.json")
-    said = Plan.load(tmp_path / "ours.json")
-    assert said.runs == runs
+    output = Plan.load(tmp_path / "ours.json")
+    assert output.runs == runs
     assert mlflow_gc.diff(theirs.document, ours)["different"] is False
     assert mlflow_gc.check(tmp_path / "ours.json")["differs"] is False
     outcome = mlflow_gc.prune(tmp_path / "ours.json", dry_run=True)
@@ -93,17 +93,17 @@ def test_nothing_is_printed_or_left_behind(here: Bench, capfd: pytest.CaptureFix
     (here.dir / "mlflow-gc.yaml").write_text("version: 1\nfree_experiment_names: true\n")
     mlflow_gc.report()
     before = process_state()
-    heard: list[str] = []
+    received: list[str] = []
 
     class Notes(mlflow_gc.Listener):
         def note(self, message: str) -> None:
-            heard.append(message)
+            received.append(message)
 
     mlflow_gc.save_plan(mlflow_gc.report(listener=Notes()), "plan.json")
     mlflow_gc.prune("plan.json")
     mlflow_gc.restore("plan.json.journal.jsonl")
     assert process_state() == before
-    assert any("mlflow-gc.yaml" in message for message in heard)
+    assert any("mlflow-gc.yaml" in message for message in received)
     assert capfd.readouterr() == ("", "")
 
 

@@ -23,7 +23,7 @@ class Cast:
     """The entities by the role they play."""
 
     stale: dict[str, Entity] = field(default_factory=dict)
-    kept: dict[str, Entity] = field(default_factory=dict)
+    retained: dict[str, Entity] = field(default_factory=dict)
     """Not stale at all, so neither planned nor listed as protected."""
     protected: dict[str, tuple[Entity, str, str | None]] = field(default_factory=dict)
     """Role -> entity, reason, and a piece of the chain (None: any chain)."""
@@ -67,31 +67,31 @@ def _cast_runs(world: World, cast: Cast, home: str) -> None:
         world.run(home, tags={KEEP_TAG: "no"}),
     )
     cast.stale["a run with the keep tag set to 0"] = ("run", world.run(home, tags={KEEP_TAG: "0"}))
-    cast.kept["a run that ended exactly at the cutoff"] = (
+    cast.retained["a run that ended exactly at the cutoff"] = (
         "run",
         world.run(home, start=cut - DAY_MS, end=cut),
     )
-    cast.kept["a run that ended 1 ms after the cutoff"] = (
+    cast.retained["a run that ended 1 ms after the cutoff"] = (
         "run",
         world.run(home, start=cut - DAY_MS, end=cut + 1),
     )
-    cast.kept["an old run with a metric logged exactly at the cutoff"] = (
+    cast.retained["an old run with a metric logged exactly at the cutoff"] = (
         "run",
         world.run(home, metrics={"loss": cut}),
     )
-    cast.kept["an old finished run that still logs metrics"] = (
+    cast.retained["an old finished run that still logs metrics"] = (
         "run",
         world.run(home, metrics={"old": world.ago(OLD), "new": world.ago(FRESH)}),
     )
-    cast.kept["a run that started after the cutoff and whose end time lies before it"] = (
+    cast.retained["a run that started after the cutoff and whose end time lies before it"] = (
         "run",
         world.run(home, start=cut + 1, end=cut - 1),
     )
-    cast.kept["a fresh finished run"] = ("run", world.run(home, age=FRESH))
-    cast.kept["a fresh running run"] = ("run", world.run(home, age=FRESH, status="RUNNING"))
+    cast.retained["a fresh finished run"] = ("run", world.run(home, age=FRESH))
+    cast.retained["a fresh running run"] = ("run", world.run(home, age=FRESH, status="RUNNING"))
     trashed = world.run(home)
     world.delete_run(trashed)
-    cast.kept["a run in the trash"] = ("run", trashed)
+    cast.retained["a run in the trash"] = ("run", trashed)
 
     cast.protect_run("an old RUNNING run", world.run(home, status="RUNNING"), "not_terminal")
     cast.protect_run("an old SCHEDULED run", world.run(home, status="SCHEDULED"), "not_terminal")
@@ -141,7 +141,7 @@ def _cast_trees(world: World, cast: Cast, home: str, elsewhere: str) -> None:
 
     parent = cast.protect_run("the old parent of a fresh child", world.run(home), "tree")
     cast.protect_run("the old sibling of a fresh child", world.run(home, parent=parent), "tree")
-    cast.kept["the fresh child of an old parent"] = (
+    cast.retained["the fresh child of an old parent"] = (
         "run",
         world.run(home, parent=parent, age=FRESH),
     )
@@ -150,7 +150,7 @@ def _cast_trees(world: World, cast: Cast, home: str, elsewhere: str) -> None:
     )
     world.run(elsewhere, parent=parent, status="RUNNING")
     parent = world.run(home, age=FRESH)
-    cast.kept["the fresh parent of an old child"] = ("run", parent)
+    cast.retained["the fresh parent of an old child"] = ("run", parent)
     cast.protect_run("the old child of a fresh parent", world.run(home, parent=parent), "tree")
     top = cast.protect_run("the grandparent of a kept run", world.run(home), "tree")
     middle = cast.protect_run("the parent of a kept run", world.run(home, parent=top), "tree")
@@ -251,11 +251,11 @@ def _cast_versions(world: World, cast: Cast) -> None:
         "model_version",
         world.version(name, updated=cut - 1),
     )
-    cast.kept["a version updated exactly at the cutoff"] = (
+    cast.retained["a version updated exactly at the cutoff"] = (
         "model_version",
         world.version(name, updated=cut),
     )
-    cast.kept["a fresh version"] = ("model_version", world.version(name, age=FRESH))
+    cast.retained["a fresh version"] = ("model_version", world.version(name, age=FRESH))
 
     name = world.model("aliased")
     version = world.version(name, aliases=["champion", "blue"])
@@ -319,11 +319,11 @@ def _cast_experiments(world: World, cast: Cast) -> None:
         "experiment",
         world.experiment(created=cut - 1, updated=cut - 1),
     )
-    cast.kept["an experiment created exactly at the cutoff"] = (
+    cast.retained["an experiment created exactly at the cutoff"] = (
         "experiment",
         world.experiment(created=cut, updated=cut),
     )
-    cast.kept["an old experiment that was renamed lately"] = (
+    cast.retained["an old experiment that was renamed lately"] = (
         "experiment",
         world.experiment(updated=world.ago(FRESH)),
     )
@@ -335,12 +335,12 @@ def _cast_experiments(world: World, cast: Cast) -> None:
     trashed = world.experiment()
     world.run(trashed)
     world.delete_experiment(trashed)
-    cast.kept["an experiment in the trash"] = ("experiment", trashed)
+    cast.retained["an experiment in the trash"] = ("experiment", trashed)
 
     experiment = world.experiment()
     cast.stale["an old run beside a fresh one"] = ("run", world.run(experiment))
     world.run(experiment, age=FRESH)
-    cast.kept["an old experiment with a fresh run"] = ("experiment", experiment)
+    cast.retained["an old experiment with a fresh run"] = ("experiment", experiment)
 
     for role, options in (
         ("an old experiment with a run that is running since long ago", {"status": "RUNNING"}),
@@ -377,10 +377,10 @@ def _cast_experiments(world: World, cast: Cast) -> None:
     cast.protect_experiment("an experiment with an old trace", experiment, "has_traces")
     experiment = world.experiment()
     world.trace(experiment, age=FRESH)
-    cast.kept["an experiment with a fresh trace"] = ("experiment", experiment)
+    cast.retained["an experiment with a fresh trace"] = ("experiment", experiment)
     experiment = world.experiment()
     world.logged_model(experiment, age=FRESH)
-    cast.kept["an experiment with a fresh logged model"] = ("experiment", experiment)
+    cast.retained["an experiment with a fresh logged model"] = ("experiment", experiment)
 
     for role, created, updated in (
         ("an experiment created in 1970", 0, world.ago(OLD)),
@@ -546,7 +546,7 @@ PROTECTED_ROLES = [
 def test_every_role_has_its_test(cast: Cast) -> None:
     """The lists above, which name the tests, and the cast are the same."""
     assert sorted(STALE_ROLES) == sorted(cast.stale)
-    assert sorted(KEPT_ROLES) == sorted(cast.kept)
+    assert sorted(KEPT_ROLES) == sorted(cast.retained)
     assert sorted(PROTECTED_ROLES) == sorted(cast.protected)
 
 
@@ -561,7 +561,7 @@ def test_is_planned(plan: Plan, cast: Cast, role: str) -> None:
 @pytest.mark.parametrize("role", KEPT_ROLES)
 def test_is_not_planned(plan: Plan, cast: Cast, role: str) -> None:
     """What is not stale is not in the plan."""
-    assert cast.kept[role] not in plan.entities
+    assert cast.retained[role] not in plan.entities
 
 
 @pytest.mark.parametrize("role", PROTECTED_ROLES)
@@ -578,8 +578,8 @@ def test_is_protected(plan: Plan, cast: Cast, role: str) -> None:
 def test_nothing_else_is_planned(plan: Plan, cast: Cast, shared_bench: Bench) -> None:
     """All planned entities are alive, and none is one that must stay."""
     assert plan.entities <= shared_bench.state().active
-    stay = set(cast.kept.values()) | {entity for entity, _, _ in cast.protected.values()}
-    assert not plan.entities & stay
+    retained = set(cast.retained.values()) | {entity for entity, _, _ in cast.protected.values()}
+    assert not plan.entities & retained
 
 
 def test_the_tree_chain_leads_to_the_run_that_keeps_it(plan: Plan, cast: Cast) -> None:

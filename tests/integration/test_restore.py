@@ -160,24 +160,24 @@ def test_what_somebody_needs_by_now_is_left_active(bench: Bench) -> None:
     world.version(world.model(), run_id=registered, age=FRESH)
     world.version(world.model(), source=f"s3://bucket/{source}/artifacts/model", age=FRESH)
     child = world.run(elsewhere, parent=parent, age=FRESH)
-    kept = {by_hand, registered, source, parent}
+    retained = {by_hand, registered, source, parent}
 
     dry = bench.cli("restore", journal, "--dry-run").expect(0)
     assert ("run", plain) in bench.state().trashed
     assert "runs: 4 would be put back into the trash" in dry.text
     done = bench.cli("restore", journal, "--yes").expect(0)
     state = bench.state()
-    assert {("run", r) for r in [*runs, *kept, child]} | {("experiment", home)} <= state.active
+    assert {("run", r) for r in [*runs, *retained, child]} | {("experiment", home)} <= state.active
     assert {("run", r) for r in (plain, tagged, known, nested)} <= state.trashed & before.trashed
     for outcome in (dry, done):
-        for run_id in kept:
+        for run_id in retained:
             assert run_id in outcome.text, "its name is said"
         assert "registered_model" in outcome.text
-    told = Journal.load(journal.with_name(f"{journal.name}.restore.jsonl"))
-    assert told.with_outcome("deleted") == {("run", r) for r in (plain, tagged, known, nested)}
-    assert told.skips == {
+    reported = Journal.load(journal.with_name(f"{journal.name}.restore.jsonl"))
+    assert reported.with_outcome("deleted") == {("run", r) for r in (plain, tagged, known, nested)}
+    assert reported.skips == {
         ("run", by_hand): "already_active",
-        **{("run", r): "protected" for r in kept - {by_hand}},
+        **{("run", r): "protected" for r in retained - {by_hand}},
     }
     again = bench.cli("restore", journal, "--yes").expect(0)
     assert bench.state() == state, again.text
@@ -493,8 +493,8 @@ def test_two_edited_journals_delete_nothing_that_something_protects(bench: Bench
         path.write_text("".join(json.dumps(line) + "\n" for line in forged))
     bench.cli("validate", journal, own).expect(0)
     before = bench.state()
-    said = bench.cli("restore", journal, "--dry-run").expect(0).text
-    assert "would be put back into the trash" not in said
+    output = bench.cli("restore", journal, "--dry-run").expect(0).text
+    assert "would be put back into the trash" not in output
     bench.cli("restore", journal, "--yes").expect(0)
     assert not bench.state().gone_since(before)
 

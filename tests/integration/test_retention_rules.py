@@ -84,8 +84,8 @@ class Estate:
         rests: not even stale.
     """
 
-    goes: set[Entity] = field(default_factory=set)
-    kept: dict[Entity, str] = field(default_factory=dict)
+    deleted: set[Entity] = field(default_factory=set)
+    retained: dict[Entity, str] = field(default_factory=dict)
     rests: set[Entity] = field(default_factory=set)
 
 
@@ -103,17 +103,17 @@ def _a_bank(world: World) -> tuple[str, Estate]:
     e.rests.add(("experiment", empty))
     for name in ("sandbox/ann", "tmp/夜 [red]"):
         sand = world.experiment(name, age=FRESH)
-        e.goes |= runs_of(world.run(sand, age=7.01), world.run(sand, age=8, status="KILLED"))
+        e.deleted |= runs_of(world.run(sand, age=7.01), world.run(sand, age=8, status="KILLED"))
         e.rests |= runs_of(world.run(sand, age=6.99), world.run(sand, age=6, status="FAILED"))
         e.rests.add(("experiment", sand))
     # Not at the beginning of the name: the expression says ^.
     no_sand = world.experiment("my/sandbox/x", age=FRESH)
     e.rests |= runs_of(world.run(no_sand, age=80), world.run(no_sand, age=10, status="FAILED"))
-    e.goes |= runs_of(world.run(no_sand, age=91), world.run(no_sand, age=15, status="FAILED"))
+    e.deleted |= runs_of(world.run(no_sand, age=91), world.run(no_sand, age=15, status="FAILED"))
     # Of a rule that sets ttl alone, an experiment without runs has the same age.
-    e.goes.add(("experiment", world.experiment("sandbox/empty", age=8)))
+    e.deleted.add(("experiment", world.experiment("sandbox/empty", age=8)))
     e.rests.add(("experiment", world.experiment("other empty", age=29)))
-    e.goes.add(("experiment", world.experiment("old empty", age=31)))
+    e.deleted.add(("experiment", world.experiment("old empty", age=31)))
     policy = """
         defaults: {ttl: 90d, failed_ttl: 14d, empty_experiments: 30d}
         rules:
@@ -140,16 +140,16 @@ def _nightly_in_berlin(world: World) -> tuple[str, Estate]:
     ):
         run = ("run", world.run(home, start=at(start)))
         if reason:
-            e.kept[run] = reason
+            e.retained[run] = reason
         else:
-            e.goes.add(run)
+            e.deleted.add(run)
     e.rests.add(("experiment", home))
     # Another group has its own places; without the tag, or with another one, no rule keeps.
     twin = world.experiment("nightly-twin", tags={"team": "fraud"}, age=FRESH)
-    e.kept["run", world.run(twin, start=at("2020-01-01T12:00"))] = "keep_daily"
-    e.goes |= runs_of(world.run(world.experiment("nightly-x", age=FRESH)))
+    e.retained["run", world.run(twin, start=at("2020-01-01T12:00"))] = "keep_daily"
+    e.deleted |= runs_of(world.run(world.experiment("nightly-x", age=FRESH)))
     stranger = world.experiment("nightly-y", tags={"team": "fraud 2"}, age=FRESH)
-    e.goes |= runs_of(world.run(stranger))
+    e.deleted |= runs_of(world.run(stranger))
     policy = """
         time_zone: Europe/Berlin
         rules:
@@ -173,7 +173,7 @@ def _by_run(world: World) -> tuple[str, Estate]:
         of_user(world, world.run(home, name="debug 1", age=50), "ann@bank"),
         of_user(world, world.run(home), "Bob"),  # 100 d, and the case counts
     )
-    e.goes |= runs_of(
+    e.deleted |= runs_of(
         of_user(world, world.run(home, age=4), "bob"),
         world.run(home, age=3, name="debug 夜"),
         world.run(home, age=6, status="FAILED"),
@@ -187,10 +187,10 @@ def _by_run(world: World) -> tuple[str, Estate]:
     )
     # All runs go by rules about runs; the experiment itself goes by the default, or not yet.
     lost = world.experiment("lost", age=150)
-    e.goes |= runs_of(world.run(lost, status="FAILED", age=149))
+    e.deleted |= runs_of(world.run(lost, status="FAILED", age=149))
     e.rests.add(("experiment", lost))
     gone = world.experiment("gone", age=250)
-    e.goes |= {("experiment", gone), *runs_of(world.run(gone, age=249))}
+    e.deleted |= {("experiment", gone), *runs_of(world.run(gone, age=249))}
     policy = """
         defaults: {ttl: 200d}
         rules:
@@ -215,14 +215,14 @@ def _by_model(world: World) -> tuple[str, Estate]:
         return [("model_version", version) for version in made]
 
     candidate = versions("fraud [red]'s-candidate", 4)
-    e.goes |= set(candidate[:2])
-    e.kept |= {candidate[2]: "keep_last"}
-    e.kept[candidate[3]] = "highest_version"
+    e.deleted |= set(candidate[:2])
+    e.retained |= {candidate[2]: "keep_last"}
+    e.retained[candidate[3]] = "highest_version"
     frozen = versions("frozen", 3, {"regulated": "yes, <b>"})
     e.rests |= set(frozen)
     plain = versions("plain", 2)
-    e.goes.add(plain[0])
-    e.kept[plain[1]] = "highest_version"
+    e.deleted.add(plain[0])
+    e.retained[plain[1]] = "highest_version"
     archive = versions("x-archive-1", 2)
     e.rests |= set(archive)
     policy = """
@@ -239,12 +239,12 @@ def _some_statuses(world: World) -> tuple[str, Estate]:
     """A run in a status that is not listed is not stale; min_age is a floor under all ages."""
     e = Estate()
     home = world.experiment("home", age=FRESH)
-    e.goes |= runs_of(world.run(home, status="KILLED"), world.run(home, age=15, status="KILLED"))
+    e.deleted |= runs_of(world.run(home, status="KILLED"), world.run(home, age=15, status="KILLED"))
     e.rests |= runs_of(world.run(home), world.run(home, status="FAILED"))
-    e.kept["run", world.run(home, age=13, status="KILLED")] = "min_age"
+    e.retained["run", world.run(home, age=13, status="KILLED")] = "min_age"
     e.rests |= runs_of(world.run(home, age=4, status="KILLED"))
     tidy = world.experiment("tidy", age=FRESH)
-    e.goes |= runs_of(world.run(tidy, status="FAILED"))
+    e.deleted |= runs_of(world.run(tidy, status="FAILED"))
     e.rests |= runs_of(world.run(tidy, status="KILLED"))
     policy = """
         min_age: 14d
@@ -260,25 +260,25 @@ def _the_best(world: World) -> tuple[str, Estate]:
     e = Estate()
     home = world.experiment("sweep", age=FRESH)
     for value in ("Infinity", 0.9, 0.9):
-        e.kept["run", scored(world, home, value)] = "keep_best"
+        e.retained["run", scored(world, home, value)] = "keep_best"
     for low in (0.1, "-Infinity"):
-        e.goes |= runs_of(scored(world, home, low))
-    e.goes |= runs_of(
+        e.deleted |= runs_of(scored(world, home, low))
+    e.deleted |= runs_of(
         # Two are read first (the oldest are): a comparison with NaN depends on who is asked.
         *(scored(world, home, "NaN", age=age) for age in (150, 149, 100, 90)),
         world.run(home),
         score(world, scored(world, home, 5), "NaN", age=99),  # the latest counts
         score(world, world.run(home), 7, key="AUC"),
     )
-    e.kept["run", score(world, world.run(home), 0.01, key="loss")] = "keep_best"
+    e.retained["run", score(world, world.run(home), 0.01, key="loss")] = "keep_best"
     parent = world.run(home)
-    e.kept["run", score(world, world.run(home, parent=parent), -7, key="loss")] = "keep_best"
-    e.kept["run", parent] = "tree"
+    e.retained["run", score(world, world.run(home, parent=parent), -7, key="loss")] = "keep_best"
+    e.retained["run", parent] = "tree"
     # A fresh run takes a place, too: of these two the older one has none left.
     other = world.experiment("other sweep", age=FRESH)
     e.rests |= runs_of(score(world, world.run(other, age=1), 0.99, age=1))
-    e.kept["run", scored(world, other, 0.98)] = "keep_best"
-    e.goes |= runs_of(scored(world, other, 0.97))
+    e.retained["run", scored(world, other, 0.98)] = "keep_best"
+    e.deleted |= runs_of(scored(world, other, 0.97))
     policy = """
         defaults:
           keep:
@@ -293,19 +293,19 @@ def _last_and_within(world: World) -> tuple[str, Estate]:
     """The rules are ORed; failed runs take places unless a rule for them comes first."""
     e = Estate()
     home = world.experiment("nightly-a", age=FRESH)
-    e.kept["run", world.run(home, age=31, status="FAILED")] = "keep_last"
-    e.kept["run", world.run(home, age=32)] = "keep_last"
-    e.kept["run", world.run(home, age=60)] = "keep_within"
-    e.goes |= runs_of(world.run(home, age=60.01), world.run(home, age=70, status="FAILED"))
+    e.retained["run", world.run(home, age=31, status="FAILED")] = "keep_last"
+    e.retained["run", world.run(home, age=32)] = "keep_last"
+    e.retained["run", world.run(home, age=60)] = "keep_within"
+    e.deleted |= runs_of(world.run(home, age=60.01), world.run(home, age=70, status="FAILED"))
     good = world.experiment("good", age=FRESH)
-    e.kept["run", world.run(good, age=40)] = "keep_last"
-    e.kept["run", world.run(good, age=50)] = "keep_last"
-    e.goes |= runs_of(world.run(good, age=70), world.run(good, age=31, status="FAILED"))
+    e.retained["run", world.run(good, age=40)] = "keep_last"
+    e.retained["run", world.run(good, age=50)] = "keep_last"
+    e.deleted |= runs_of(world.run(good, age=70), world.run(good, age=31, status="FAILED"))
     # restic's way: while some of the three years are left, the oldest stays as well.
     years = world.experiment("years", age=FRESH)
-    e.kept["run", world.run(years, start=at("2025-06-05T12:00"))] = "keep_yearly"
-    e.goes |= runs_of(world.run(years, start=at("2025-06-03T12:00")))
-    e.kept["run", world.run(years, start=at("2025-06-01T12:00"))] = "keep_yearly"
+    e.retained["run", world.run(years, start=at("2025-06-05T12:00"))] = "keep_yearly"
+    e.deleted |= runs_of(world.run(years, start=at("2025-06-03T12:00")))
+    e.retained["run", world.run(years, start=at("2025-06-01T12:00"))] = "keep_yearly"
     policy = """
         rules:
           - {name: failures, match: {experiment: good, status: [FAILED, KILLED]}, ttl: 7d}
@@ -333,8 +333,8 @@ def test_from_report_to_restore(
     """What the policy says is on the plan, with reasons, goes, and comes back; nothing else."""
     text, estate = scene(bench.world)
     plan = bench.report("--policy", write_policy(tmp_path, text))
-    assert plan.entities == estate.goes
-    for entity, reason in estate.kept.items():
+    assert plan.entities == estate.deleted
+    for entity, reason in estate.retained.items():
         assert list(plan.protection(entity)) == [reason], entity
     for entity in estate.rests:
         assert not plan.protection(entity), entity
@@ -345,18 +345,18 @@ def test_from_report_to_restore(
 
     before = bench.state()
     _, journal = bench.prune(plan)
-    assert bench.state().gone_since(before) == estate.goes
-    assert journal.with_outcome("deleted") == estate.goes
-    for_good = {entity for entity in estate.goes if entity[0] == "model_version"}
+    assert bench.state().gone_since(before) == estate.deleted
+    assert journal.with_outcome("deleted") == estate.deleted
+    irreversible = {entity for entity in estate.deleted if entity[0] == "model_version"}
     bench.cli("restore", bench.journal_path(plan), "--yes").expect(0)
-    assert bench.state().active == before.active - for_good
+    assert bench.state().active == before.active - irreversible
 
 
 def test_the_plan_says_which_rule_and_which_keep_rules(bench: Bench, tmp_path: Path) -> None:
     """In words, for what goes and for what stays; hostile names of rules come as they are."""
     home = bench.world.experiment("a", age=FRESH)
-    kept = scored(bench.world, home, 0.9, age=101)
-    goes = bench.world.run(home, age=150)
+    retained = scored(bench.world, home, 0.9, age=101)
+    deleted = bench.world.run(home, age=150)
     ugly = json.dumps(UGLY)
     policy = write_policy(
         tmp_path,
@@ -369,11 +369,11 @@ def test_the_plan_says_which_rule_and_which_keep_rules(bench: Bench, tmp_path: P
         """,
     )
     plan = bench.report("--policy", policy)
-    via = plan.protection(("run", kept))["keep_last"]
+    via = plan.protection(("run", retained))["keep_last"]
     assert via[-1] == f"rule {UGLY}"
     assert any("day " in words for words in via)
     assert any("max auc" in words for words in via)
-    assert f"rule {UGLY}" in " ".join(plan.run(goes)["reasons"])
+    assert f"rule {UGLY}" in " ".join(plan.run(deleted)["reasons"])
     for form in ("text", "markdown", "html"):
         shown = bench.cli("show", plan.path, "--format", form).expect(0).text
         assert "\x1b" not in shown
@@ -382,7 +382,7 @@ def test_the_plan_says_which_rule_and_which_keep_rules(bench: Bench, tmp_path: P
     before = bench.state()
     outcome, _ = bench.prune(plan)
     assert "\x1b" not in outcome.text
-    assert bench.state().gone_since(before) == runs_of(goes)
+    assert bench.state().gone_since(before) == runs_of(deleted)
 
 
 def test_the_plan_holds_the_policy_in_full(bench: Bench, tmp_path: Path) -> None:
@@ -429,13 +429,13 @@ def test_a_rule_that_matches_nothing_is_noted_in_the_plan(bench: Bench, tmp_path
         """,
     )
     path = tmp_path / "plan.json"
-    said = bench.cli("report", "-o", path, "--policy", policy).expect(0)
+    output = bench.cli("report", "-o", path, "--policy", policy).expect(0)
     plan = Plan.load(path)
     (diagnostic,) = plan.document["diagnostics"]
     assert diagnostic["code"] == "unused_rule"
     assert "<script>" in diagnostic["message"]
-    assert "<script>" in said.err
-    assert "\x1b" not in said.err
+    assert "<script>" in output.err
+    assert "\x1b" not in output.err
     assert "used" not in diagnostic["message"].replace("unused", "")
     assert plan.document["applyable"]
     bench.prune(plan)
@@ -462,9 +462,9 @@ def test_what_can_do_nothing_gets_a_warning(bench: Bench, tmp_path: Path) -> Non
           - {name: behind it, match: {experiment: "prod/*"}, ttl: never}
         """,
     )
-    said = bench.cli("report", "-o", "-", "--policy", policy).expect(0)
+    output = bench.cli("report", "-o", "-", "--policy", policy).expect(0)
     mark = f"Warning: {policy}: "
-    warned = [line for line in said.err.splitlines() if line.startswith(mark)]
+    warned = [line for line in output.err.splitlines() if line.startswith(mark)]
     for words in (
         ("defaults", "keep.daily", "keep.weekly"),
         ("'idle age'", "zombies"),
@@ -473,7 +473,7 @@ def test_what_can_do_nothing_gets_a_warning(bench: Bench, tmp_path: Path) -> Non
     ):
         assert sum(all(word in line for word in words) for line in warned) == 1, words
     assert len(warned) == 4
-    assert said.json()["applyable"]
+    assert output.json()["applyable"]
 
 
 @pytest.mark.parametrize(
@@ -502,9 +502,9 @@ def test_mistakes_are_refused_with_their_line(
     """By ``report`` and ``validate``, exit code 64, before any server is asked; no plan is written."""
     path = write_policy(tmp_path, text, "bad.yml")
     for command in (("report", "-o", tmp_path / "plan.json", "--policy", path), ("validate", path)):
-        said = offline_cli(*command).expect(USAGE)
-        assert f"bad.yml line {line}" in said.err
-        assert words in said.err
+        output = offline_cli(*command).expect(USAGE)
+        assert f"bad.yml line {line}" in output.err
+        assert words in output.err
     assert not (tmp_path / "plan.json").exists()
 
 
@@ -533,16 +533,16 @@ def test_a_ttl_of_flag_or_variable_comes_before_that_of_the_file(
         words = ("report", "-o", path, "--as-of", world.as_of, "--policy", policy, *args)
         return bench.cli(*words, env=env).expect(0), Plan.load(path)
 
-    said, plan = report()
+    output, plan = report()
     assert plan.runs == {young, mine, by_rule}
-    assert "TTL" not in said.err
+    assert "TTL" not in output.err
     if way == "flag":
-        said, plan = report("--ttl", 60)
+        output, plan = report("--ttl", 60)
     else:
-        said, plan = report(env={"MLFLOW_TRACKING_ENTITY_TTL": "60"})
+        output, plan = report(env={"MLFLOW_TRACKING_ENTITY_TTL": "60"})
     assert plan.runs == {mine, by_rule}
-    assert "60 days" in said.err
-    assert str(policy) in said.err
+    assert "60 days" in output.err
+    assert str(policy) in output.err
     assert plan.document["policy"]["default"]["ttl"] == "60d"
     assert not_by_rule not in plan.runs
 
@@ -593,13 +593,13 @@ def test_a_forecast_looks_ahead_through_the_rules(bench: Bench, tmp_path: Path) 
     )
     ahead = rfc3339(world.as_of_ms + 10 * DAY_MS)
     path = tmp_path / "plan.json"
-    said = bench.cli("report", "-o", path, "--as-of", ahead, "--policy", policy).expect(0)
+    output = bench.cli("report", "-o", path, "--as-of", ahead, "--policy", policy).expect(0)
     plan = Plan.load(path)
     assert plan.runs == {soon}
     assert later not in plan.runs
     assert not plan.document["applyable"]
     assert [d["code"] for d in plan.document["diagnostics"]] == ["forecast"]
-    assert "future" in said.err
+    assert "future" in output.err
     before = bench.state()
     bench.prune(plan, codes=(REFUSED,))
     assert bench.state() == before
@@ -615,23 +615,23 @@ def test_diff_shows_that_the_policy_changed(bench: Bench, tmp_path: Path, form: 
         policy = write_policy(tmp_path, text)
         plans.append(bench.report("--policy", policy, name=f"{number}.json"))
     base, head = (plan.path for plan in plans)
-    said = bench.cli("diff", base, head, "--format", form).expect(DIFFERENT)
-    assert run in said.out
+    output = bench.cli("diff", base, head, "--format", form).expect(DIFFERENT)
+    assert run in output.out
     if form == "json":
-        document = said.json()
+        document = output.json()
         assert {"field": "rules.h.ttl", "old": "30d", "new": "10d"} in document["policy"]
         assert all(change["field"].startswith("rules.h.") for change in document["policy"])
     else:
-        assert "rules" in said.out
-        assert "30d" in said.out
-        assert "10d" in said.out
+        assert "rules" in output.out
+        assert "30d" in output.out
+        assert "10d" in output.out
     bench.cli("diff", base, base).expect(0)
 
 
 # -- keep rules when the plan is applied ---------------------------------------------------------
 
 
-def test_kept_runs_that_are_deleted_hand_their_places_on(bench: Bench, tmp_path: Path) -> None:
+def test_when_winners_are_deleted_other_runs_move_up(bench: Bench, tmp_path: Path) -> None:
     """Next of the newest, next of the day, next of the best: skipped, ``protected``."""
     world = bench.world
     last = world.experiment("last", age=FRESH)
@@ -662,15 +662,15 @@ def test_kept_runs_that_are_deleted_hand_their_places_on(bench: Bench, tmp_path:
     world.delete_run(daily[0])
     world.delete_run(values[0])
     world.delete_version(versions[3])
-    heirs = {*runs_of(newest[2], daily[3], values[1]), ("model_version", versions[2])}
+    inheriting = {*runs_of(newest[2], daily[3], values[1]), ("model_version", versions[2])}
     before = bench.state()
     _, journal = bench.prune(plan)
-    assert journal.skips == dict.fromkeys(heirs, "protected")
-    assert bench.state().gone_since(before) == plan.entities - heirs
-    told = {r["id"]: r["detail"] for r in journal.records if r["outcome"] == "skipped"}
-    assert "keep_last" in told[newest[2]]
-    assert "keep_daily" in told[daily[3]]
-    assert "keep_best" in told[values[1]]
+    assert journal.skips == dict.fromkeys(inheriting, "protected")
+    assert bench.state().gone_since(before) == plan.entities - inheriting
+    reported = {r["id"]: r["detail"] for r in journal.records if r["outcome"] == "skipped"}
+    assert "keep_last" in reported[newest[2]]
+    assert "keep_daily" in reported[daily[3]]
+    assert "keep_best" in reported[values[1]]
 
 
 def test_newer_runs_do_not_put_more_on_the_plan(bench: Bench, tmp_path: Path) -> None:
@@ -738,7 +738,7 @@ def test_no_value_of_a_metric_is_in_any_file(bench: Bench, tmp_path: Path) -> No
         assert str(value)[2:8] not in written
 
 
-def test_a_kept_run_deleted_at_the_very_moment_brings_its_heir_back(
+def test_a_retained_run_deleted_at_the_very_moment_brings_its_heir_back(
     bench: Bench, proxy: Proxy, tmp_path: Path
 ) -> None:
     """The delete of the heir is under way: the look back finds that it is one of the newest."""
@@ -758,7 +758,7 @@ def test_a_kept_run_deleted_at_the_very_moment_brings_its_heir_back(
     assert "WARNING" in outcome.err
 
 
-def test_a_kept_run_deleted_between_two_batches_is_seen_by_the_second(
+def test_a_retained_run_deleted_between_two_batches_is_seen_by_the_second(
     bench: Bench, proxy: Proxy, tmp_path: Path
 ) -> None:
     """Right before a deletion what protects is read again, the other runs of the group too.
@@ -784,7 +784,7 @@ def test_a_kept_run_deleted_between_two_batches_is_seen_by_the_second(
 
 
 @pytest.mark.parametrize("keep", ["", "keep_last: {runs: 1}"])
-def test_what_a_running_run_of_the_group_reads_stays(
+def test_what_a_running_run_of_the_group_reads_is_retained(
     bench: Bench, tmp_path: Path, keep: str
 ) -> None:
     """A run that began after the plan uses a model: its maker stays, with keep rules or without."""
@@ -843,7 +843,7 @@ def test_zombies_go_when_the_policy_says_so(bench: Bench, tmp_path: Path) -> Non
     assert found["status"] == "RUNNING"
 
 
-def test_a_zombie_that_lives_stays(bench: Bench, tmp_path: Path) -> None:
+def test_an_abandoned_run_that_lives_is_retained(bench: Bench, tmp_path: Path) -> None:
     """It logged a metric, ended, or was resumed between report and prune."""
     world = bench.world
     home = world.experiment("home", age=FRESH)
@@ -860,7 +860,7 @@ def test_a_zombie_that_lives_stays(bench: Bench, tmp_path: Path) -> None:
     assert bench.state().gone_since(before) == runs_of(dead)
 
 
-def test_a_zombie_that_logs_at_the_very_moment_is_put_back(
+def test_an_abandoned_run_that_logs_at_the_very_moment_is_rolled_back(
     bench: Bench, proxy: Proxy, tmp_path: Path
 ) -> None:
     """The delete is under way when the metric arrives."""

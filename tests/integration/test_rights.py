@@ -197,8 +197,8 @@ def guarded(guarded_server: tuple[LocalServer, Rights], as_of_ms: int) -> Iterat
         # Ids of experiments come again in an emptied store, and rights on them must not.
         for table, rows in rights.items():
             accounts.execute(f'DELETE FROM "{table}"')
-            marks = ", ".join("?" * len(rows[0]))
-            accounts.executemany(f'INSERT INTO "{table}" VALUES ({marks})', rows)
+            placeholders = ", ".join("?" * len(rows[0]))
+            accounts.executemany(f'INSERT INTO "{table}" VALUES ({placeholders})', rows)
     world = World(server.uri, server.database, as_of_ms)
     world.http.auth = (ADMIN, password(ADMIN))
     yield Guarded(server, world)
@@ -288,12 +288,12 @@ def test_the_report_of_anybody_else_is_incomplete(
     """It says so, can be read, and nobody can apply it, not even the administrator."""
     _settle(guarded.world)
     path = bench.dir / "plan.json"
-    said = bench.cli(
+    output = bench.cli(
         "report", "-o", path, "--as-of", guarded.world.as_of, env=guarded.env(account)
     ).expect(5)
-    assert "administrator" in said.err
-    assert "--accept-partial-view" in said.err
-    assert account in said.err
+    assert "administrator" in output.err
+    assert "--accept-partial-view" in output.err
+    assert account in output.err
     plan = Plan.load(path)
     assert plan.document["complete"] is False
     assert plan.document["applyable"] is False
@@ -415,7 +415,7 @@ def test_credentials_that_the_server_does_not_know(
 # What an account does not see ---------------------------------------------------------------------
 
 
-def test_a_champion_of_a_model_out_of_sight_looks_stale_and_stays(
+def test_a_champion_of_a_model_out_of_sight_looks_stale_and_is_retained(
     guarded: Guarded, bench: Bench
 ) -> None:
     """Hazard 10: the manager's plan lists it.  Without acceptance nothing goes, whoever tries."""
@@ -543,9 +543,9 @@ def test_a_registry_elsewhere_counts_too(
         path = tmp_path / f"{account}.json"
         env = guarded.env(account, server.uri)
         env["MLFLOW_REGISTRY_URI"] = guarded.server.uri
-        said = cli("report", "-o", path, "--as-of", world.as_of, env=env)
-        said.expect(0 if account == ADMIN else 5)
-        assert "is sent to two servers" not in said.err, "both are this machine's own"
+        output = cli("report", "-o", path, "--as-of", world.as_of, env=env)
+        output.expect(0 if account == ADMIN else 5)
+        assert "is sent to two servers" not in output.err, "both are this machine's own"
         plans[account] = Plan.load(path)
     assert plans[ADMIN].document["complete"] is True
     assert _codes(plans["manager"]) == ["partial_view"]
@@ -639,8 +639,8 @@ def test_other_answers_about_the_account(
 ) -> None:
     """mlflow-oidc-auth leaves the wrapper out; what says nothing is no proof of all rights."""
     _settle(guarded.world)
-    said = Fault("another answer", status=200, body=answer)
-    guarded_proxy.fail("GET", "users/current$", said, times=float("inf"))
+    output = Fault("another answer", status=200, body=answer)
+    guarded_proxy.fail("GET", "users/current$", output, times=float("inf"))
     plan = bench.report(env=guarded.env(ADMIN, guarded_proxy.uri), codes=(0,) if complete else (5,))
     assert plan.document["complete"] is complete
 
@@ -667,10 +667,10 @@ def test_an_accepted_partial_view_gives_a_plan_that_its_account_can_apply(
     content = _settle(guarded.world)
     env = guarded.env("manager")
     path = bench.dir / "plan.json"
-    said = bench.cli(
+    output = bench.cli(
         "report", "--accept-partial-view", "-o", path, "--as-of", guarded.world.as_of, env=env
     ).expect(0)
-    assert "administrator" in said.err
+    assert "administrator" in output.err
     plan = Plan.load(path)
     assert plan.document["complete"] is False
     assert plan.document["applyable"] is True
@@ -711,13 +711,13 @@ def test_rights_on_some_only(guarded: Guarded, bench: Bench) -> None:
     """One of two experiments may only be read: its runs are forbidden, the others go."""
     world = guarded.world
     mine, theirs = world.experiment("mine", age=FRESH), world.experiment("theirs", age=FRESH)
-    going, staying = set(world.bulk_runs(mine, 5)), set(world.bulk_runs(theirs, 5))
+    to_delete, staying = set(world.bulk_runs(mine, 5)), set(world.bulk_runs(theirs, 5))
     guarded.grant("reader", "experiment", "MANAGE", mine)
     plan = bench.report("--accept-partial-view", env=guarded.env("reader"))
-    assert plan.runs == going | staying
+    assert plan.runs == to_delete | staying
     before = bench.state()
     _, journal = bench.prune(plan, env=guarded.env("reader"), codes=(3,))
-    assert bench.state().gone_since(before) == {("run", run) for run in going}
+    assert bench.state().gone_since(before) == {("run", run) for run in to_delete}
     assert journal.skips == {("run", run): "forbidden" for run in staying}
 
 

@@ -104,17 +104,17 @@ def test_in_every_shard_the_order_holds(applied: Applied) -> None:
                 assert place[child] < place[parent]
 
 
-def test_an_experiment_that_several_shards_empty_goes_with_the_last(bench: Bench) -> None:
+def test_an_experiment_that_several_shards_empty_is_deleted_with_the_last(bench: Bench) -> None:
     world = bench.world
     large = world.experiment("large")
     world.bulk_runs(large, 30)
     plan = bench.report()
     for number in (1, 2):
-        said = bench.cli("prune", plan.path, "--shard", f"{number}/{COUNT}").expect(0)
-        assert "left to the shard that empties them last" in said.err
+        output = bench.cli("prune", plan.path, "--shard", f"{number}/{COUNT}").expect(0)
+        assert "left to the shard that empties them last" in output.err
         assert ("experiment", large) in bench.state().active
-    said = bench.cli("prune", plan.path, "--shard", f"3/{COUNT}").expect(0)
-    assert "left to the shard" not in said.err
+    output = bench.cli("prune", plan.path, "--shard", f"3/{COUNT}").expect(0)
+    assert "left to the shard" not in output.err
     assert ("experiment", large) not in bench.state().active
 
 

@@ -61,7 +61,7 @@ def test_it_sees_one_moment(database: Path, locks: bool) -> None:
         if locks:
             with pytest.raises(sqlite3.OperationalError, match="locked"):
                 _write(database)
-            snapshot.rest()
+            snapshot.release()
         _write(database)
         assert snapshot.read(COUNT) == [(before + locks,)]
     assert _count(database) == before + 1

@@ -137,7 +137,7 @@ def test_what_moves_no_time_stamp_is_noticed(bench: Bench, reader: str) -> None:
     assert not {("run", run) for run in same.values()} & active
 
 
-def test_a_change_between_the_look_and_the_deletion_is_undone(
+def test_a_change_between_the_re_check_and_the_deletion_is_undone(
     bench: Bench, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MLflow has no conditional delete: a parameter and a trace that came in between."""

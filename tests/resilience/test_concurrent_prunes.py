@@ -49,9 +49,9 @@ RACES = [(n, s) for n in (2, 3) for s in (0, *SEEDS)] if MANY else [(3, SEEDS[0]
 
 def _furnish(world: World) -> None:
     """Flat and nested runs, experiments that go and that stay, versions, and what is protected."""
-    going = [world.experiment() for _ in range(3)]
-    kept = world.experiment(age=FRESH)
-    for home in (*going, kept):
+    to_delete = [world.experiment() for _ in range(3)]
+    retained = world.experiment(age=FRESH)
+    for home in (*to_delete, retained):
         ids = world.bulk_runs(home, RUNS // 4)
         for parent, child in ((ids[0], ids[1]), (ids[1], ids[2])):
             world.sql(
@@ -60,10 +60,10 @@ def _furnish(world: World) -> None:
                 child,
             )
         world.delete_run(ids[5])
-    world.run(kept, tags={KEEP_TAG: "true"})
-    world.run(kept, status="RUNNING")
+    world.run(retained, tags={KEEP_TAG: "true"})
+    world.run(retained, status="RUNNING")
     name = world.model()
-    world.version(name, run_id=world.run(kept), aliases=["champion"])
+    world.version(name, run_id=world.run(retained), aliases=["champion"])
     for _ in range(3):
         world.version(name)
     world.version(name, age=FRESH)
@@ -136,11 +136,11 @@ def test_together_they_end_like_one_alone(
     start.proxy.settle()
     assert_only_planned(look(start.before.database), start.before.state, start.plan)
     assert rows_of(start.before.database) == start.after.rows
-    told = set()
+    reported = set()
     for journal in journals:
         _accounts_for_all(journal, start.plan)
-        told |= Journal.load(journal).with_outcome("deleted")
-    assert told == start.plan.entities
+        reported |= Journal.load(journal).with_outcome("deleted")
+    assert reported == start.plan.entities
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -80,8 +80,8 @@ def _report_fails(bench: Bench, uri: str, *codes: int) -> str:
 def test_a_server_that_always_fails_is_an_error(bench: Bench, proxy: Proxy, fault: Fault) -> None:
     """Whatever it answers, to every request."""
     proxy.fail_at(0, fault, times=float("inf"))
-    said = _report_fails(bench, proxy.uri, ERROR, REFUSED)
-    assert proxy.netloc in said, "which server?"
+    output = _report_fails(bench, proxy.uri, ERROR, REFUSED)
+    assert proxy.netloc in output, "which server?"
 
 
 def test_an_unreachable_server_is_an_error(bench: Bench) -> None:
@@ -89,14 +89,14 @@ def test_an_unreachable_server_is_an_error(bench: Bench) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        said = _report_fails(bench, uri, ERROR)
-    assert uri.removeprefix("http://") in said
+        output = _report_fails(bench, uri, ERROR)
+    assert uri.removeprefix("http://") in output
 
 
 def test_an_unknown_host_is_an_error(bench: Bench) -> None:
     """A typing error in the name of the server."""
-    said = _report_fails(bench, "http://no-such-host.invalid:5000", ERROR)
-    assert "no-such-host.invalid" in said
+    output = _report_fails(bench, "http://no-such-host.invalid:5000", ERROR)
+    assert "no-such-host.invalid" in output
 
 
 @pytest.mark.parametrize("uri", ["not a uri", "http://", "ftp://host/x", "http://host:port"])
@@ -311,10 +311,10 @@ def test_a_delete_that_fails_once_is_finished_now_or_by_the_next_prune(
     assert bench.state().gone_since(before) == plan.entities
 
 
-def _assert_journal_agrees(bench: Bench, plan: Plan, before: object, told: set[Entity]) -> None:
+def _assert_journal_agrees(bench: Bench, plan: Plan, before: object, reported: set[Entity]) -> None:
     gone = bench.state().gone_since(before)  # type: ignore[arg-type]
     assert gone <= plan.entities
-    assert told == gone
+    assert reported == gone
 
 
 @pytest.mark.smoke
@@ -366,7 +366,7 @@ def test_one_entity_that_always_fails_does_not_stop_the_others(bench: Bench) -> 
 
 
 @pytest.mark.smoke
-def test_a_forbidden_delete_is_a_skip_or_failure_and_the_rest_goes(
+def test_a_forbidden_delete_is_a_skip_or_failure_and_the_rest_is_deleted(
     bench: Bench, proxy: Proxy
 ) -> None:
     """403 on one run: code ``forbidden``."""

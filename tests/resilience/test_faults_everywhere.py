@@ -26,7 +26,7 @@ from support.durability import (
     assert_journal_is_true,
     assert_no_blind_repetition,
     assert_only_planned,
-    assert_told_to_people,
+    assert_printed,
     rows_of,
     sessions_of,
     settled,
@@ -76,7 +76,7 @@ def _once(fault: Fault, env: tuple[tuple[str, str], ...] = (), *, passes: bool =
     return Kind(fault.name, lambda proxy, index: proxy.fail_at(index, fault), env, passes=passes)
 
 
-def _for_good(fault: Fault) -> Kind:
+def _irreversible(fault: Fault) -> Kind:
     def strike(proxy: Proxy, index: int) -> None:
         proxy.fail_at(index, fault, times=float("inf"))
 
@@ -118,8 +118,8 @@ STRANGE = [
     _once(faults.HTML_404),
 ]
 LASTING = [
-    _for_good(faults.UNAUTHORIZED),
-    _for_good(faults.FORBIDDEN),
+    _irreversible(faults.UNAUTHORIZED),
+    _irreversible(faults.FORBIDDEN),
     _lost_then(faults.UNAUTHORIZED),
     _lost_then(faults.FORBIDDEN),
     Kind("connection refused from there on", lambda p, i: p.refuse(i), waits=True),
@@ -192,16 +192,16 @@ def check_prune(
     strike()
     outcome = estate.prune(journal, dict(env))
     disturbed = estate.proxy.seen
-    assert_told_to_people(outcome)
+    assert_printed(outcome)
     if passes:
         outcome.expect(0)
     gone = assert_only_planned(look(estate.before.database), estate.before.state, estate.plan)
     assert_journal_is_true(journal, estate.plan, gone)
     assert_no_blind_repetition(disturbed)
     if outcome.code == 0:
-        said = [r for s in sessions_of(journal) for r in s.records if r["outcome"] != "deleted"]
+        output = [r for s in sessions_of(journal) for r in s.records if r["outcome"] != "deleted"]
         left = estate.plan.entities - gone
-        assert not left, f"exit 0, and left: {left}, because {said}"
+        assert not left, f"exit 0, and left: {left}, because {output}"
     if outcome.code == REFUSED:
         assert not deletions(disturbed), "refused, but not before the first delete"
 
@@ -258,7 +258,7 @@ def test_prune_survives_a_fault_at_each_of_its_writes(estate: Estate, fault: Fau
 @pytest.mark.timeout(1200)
 def test_prune_locked_out_from_any_of_its_writes_on(estate: Estate) -> None:
     """A token that ends in the midst: what was done is told, what was not is left."""
-    kind = _for_good(faults.UNAUTHORIZED)
+    kind = _irreversible(faults.UNAUTHORIZED)
     writes = [seen.index for seen in estate.requests if seen.is_write]
 
     def check(index: int) -> None:
@@ -318,7 +318,7 @@ def test_report_under_a_fault_at_any_request_is_the_same_or_none(
         path.unlink(missing_ok=True)
         kind.strike(estate.proxy, index)
         outcome = estate.report(path, dict(kind.env))
-        assert_told_to_people(outcome)
+        assert_printed(outcome)
         if kind.passes:
             outcome.expect(0)
         if not path.exists():
@@ -351,7 +351,7 @@ RESTORE_KINDS = [
     _once(faults.HTML_200),
     _once(faults.EMPTY_200),
     _once(faults.HTML_404),
-    _for_good(faults.UNAUTHORIZED),
+    _irreversible(faults.UNAUTHORIZED),
     _lost_then(faults.FORBIDDEN),
 ]
 
@@ -371,11 +371,11 @@ def check_restore(
     strike()
     outcome = estate.restore(estate.journal, dict(env))
     disturbed = estate.proxy.seen
-    assert_told_to_people(outcome)
+    assert_printed(outcome)
     state = look(estate.before.database)
     assert estate.after.state.active <= state.active, "restore deleted something"
-    told = {e for s in sessions_of(own) for e in s.with_outcome("restored")}
-    assert told <= state.active, f"in the journal as restored, and not there: {told}"
+    reported = {e for s in sessions_of(own) for e in s.with_outcome("restored")}
+    assert reported <= state.active, f"in the journal as restored, and not there: {reported}"
     if outcome.code == 0:
         assert_all_is_back(estate.before, estate.plan)
 
@@ -409,7 +409,7 @@ def test_restore_survives_a_fault_at_each_of_its_writes(estate: Estate, fault: F
 @pytest.mark.timeout(1200)
 def test_restore_locked_out_from_any_of_its_writes_on(estate: Estate) -> None:
     """A token that ends in the midst."""
-    kind = _for_good(faults.UNAUTHORIZED)
+    kind = _irreversible(faults.UNAUTHORIZED)
     writes = [seen.index for seen in estate.restoring if seen.is_write]
 
     def check(index: int) -> None:

@@ -94,10 +94,10 @@ def test_killed_and_started_again_ends_like_an_undisturbed_prune(
     bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, torn=True)
     assert bench.state().gone_since(before) == plan.entities
     assert not halfway & set(deletions(proxy.seen)), "deleted twice"
-    _assert_every_deletion_is_told(bench, plan)
+    _assert_every_deletion_is_reported(bench, plan)
 
 
-def _assert_every_deletion_is_told(bench: Bench, plan: Plan) -> None:
+def _assert_every_deletion_is_reported(bench: Bench, plan: Plan) -> None:
     """Each entity has a record, or at least the intent of the prune that was killed."""
     journal = Journal.load(bench.journal_path(plan), torn=True)
     recorded: set[Entity] = journal.with_outcome("deleted") | set(journal.skips)
@@ -118,7 +118,7 @@ def test_stopped_in_its_second_batch_it_can_be_finished(
     bench.prune(plan, env={"MLFLOW_TRACKING_URI": proxy.uri}, torn=sig == signal.SIGKILL)
     assert bench.state().gone_since(before) == plan.entities
     assert not halfway & set(deletions(proxy.seen)), "deleted twice"
-    _assert_every_deletion_is_told(bench, plan)
+    _assert_every_deletion_is_reported(bench, plan)
 
 
 @pytest.mark.smoke
@@ -133,7 +133,7 @@ def test_a_torn_last_journal_line_is_tolerated(bench: Bench, proxy: Proxy) -> No
     bench.cli("validate", bench.journal_path(plan)).expect(0)
     bench.prune(plan, torn=True)
     assert bench.state().gone_since(before) == plan.entities
-    _assert_every_deletion_is_told(bench, plan)
+    _assert_every_deletion_is_reported(bench, plan)
     bench.cli("validate", bench.journal_path(plan)).expect(0)
 
 

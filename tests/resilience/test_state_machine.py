@@ -197,7 +197,7 @@ class Machine(RuleBasedStateMachine):
             verdict = self.judge(self.reported)
             planned = self.plan.entities
             assert planned <= self.reported.active
-            wrong = {e: why for e, why in verdict.must_stay.items() if e in planned}
+            wrong = {e: why for e, why in verdict.must_be_retained.items() if e in planned}
             assert not wrong, f"planned, and must stay: {wrong}"
             forgotten = verdict.must_go(self.reported.active) - planned
             assert not forgotten, "nothing keeps them, and they are not planned:" + "".join(
@@ -249,7 +249,7 @@ class Machine(RuleBasedStateMachine):
     ) -> None:
         gone = before.active - after.active
         assert gone <= plan.entities, f"never planned: {gone - plan.entities}"
-        wrong = {e: why for e, why in verdict.must_stay.items() if e in gone}
+        wrong = {e: why for e, why in verdict.must_be_retained.items() if e in gone}
         assert not wrong, f"deleted, and must stay: {wrong}"
         due = verdict.must_go(plan.entities & before.active)
         assert due <= gone, "nothing keeps them, and they are still there:" + "".join(

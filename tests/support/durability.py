@@ -69,8 +69,8 @@ def rows_of(database: Path) -> dict[str, list[tuple[object, ...]]]:
         tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in sorted(tables):
             columns = [r[1] for r in db.execute(f"PRAGMA table_info('{table}')")]
-            kept = ", ".join(f'"{c}"' for c in columns if c not in _STAMPS.get(table, ()))
-            found[table] = sorted(db.execute(f'SELECT {kept} FROM "{table}"'), key=repr)
+            retained = ", ".join(f'"{c}"' for c in columns if c not in _STAMPS.get(table, ()))
+            found[table] = sorted(db.execute(f'SELECT {retained} FROM "{table}"'), key=repr)
     return found
 
 
@@ -148,19 +148,19 @@ def furnish(world: World) -> None:
     Around them is something for every kind of evidence that protects, so that evidence lost to a
     fault would show as a deletion too many.
     """
-    first, second, kept = (world.experiment(name) for name in ("first", "second", "kept"))
+    first, second, retained = (world.experiment(name) for name in ("first", "second", "kept"))
     root = world.run(first)
     child = world.run(first, parent=root)
     world.run(second, parent=child)
     world.run(second)
     world.run(first)
     world.delete_run(world.run(first))
-    world.run(kept)
-    world.run(kept, status="RUNNING")
-    world.run(kept, tags={KEEP_TAG: "true"})
-    world.run(kept, parent=world.run(kept, age=FRESH))
-    world.version(world.model("champion"), run_id=world.run(kept), aliases=["champion"])
-    logged = world.logged_model(kept, world.run(kept))
+    world.run(retained)
+    world.run(retained, status="RUNNING")
+    world.run(retained, tags={KEEP_TAG: "true"})
+    world.run(retained, parent=world.run(retained, age=FRESH))
+    world.version(world.model("champion"), run_id=world.run(retained), aliases=["champion"])
+    logged = world.logged_model(retained, world.run(retained))
     world.version(world.model("modern"), source=f"models:/{logged}")
     world.logged_model(world.experiment("only a logged model"), age=FRESH)
     world.trace(world.experiment("only a trace"), age=FRESH)
@@ -204,7 +204,7 @@ def settled(bench: Bench, proxy: Proxy) -> Iterator[Estate]:
 # What holds after whatever happened
 
 
-def assert_told_to_people(outcome: Outcome) -> None:
+def assert_printed(outcome: Outcome) -> None:
     """An exit code of the contract, and words about a failure; a traceback fails in ``Cli``."""
     outcome.expect(*ENDINGS)
     if outcome.code:
@@ -230,23 +230,23 @@ def intended(session: Journal) -> set[Entity]:
     return {(line["kind"], i) for line in session.of_type("intent") for i in line["ids"]}
 
 
-def told_deleted(sessions: list[Journal]) -> set[Entity]:
+def reported_deleted(sessions: list[Journal]) -> set[Entity]:
     """Return what the sessions together call deleted, and not put back or restored later."""
-    told: set[Entity] = set()
+    reported: set[Entity] = set()
     for record in (r for s in sessions for r in s.records):
         entity = (record["kind"], record["id"])
         if record["outcome"] == "deleted":
-            told.add(entity)
+            reported.add(entity)
         elif record["outcome"] == "restored":
-            told.discard(entity)
-    return told
+            reported.discard(entity)
+    return reported
 
 
 def assert_journal_is_true(journal: Path, plan: Plan, gone: set[Entity]) -> None:
     """What it calls deleted is gone, and what is gone it has at least announced."""
     sessions = sessions_of(journal, torn=True)
-    told = told_deleted(sessions)
-    assert told <= gone, f"in the journal as deleted, and there: {sorted(told - gone)}"
+    reported = reported_deleted(sessions)
+    assert reported <= gone, f"in the journal as deleted, and there: {sorted(reported - gone)}"
     announced = {e for s in sessions for e in intended(s)}
     assert gone <= announced, f"gone without a trace: {sorted(gone - announced)}"
     named = announced | {(r["kind"], r["id"]) for s in sessions for r in s.records}
@@ -255,8 +255,8 @@ def assert_journal_is_true(journal: Path, plan: Plan, gone: set[Entity]) -> None
 
 def assert_journal_is_complete(journal: Path, plan: Plan) -> None:
     """All sessions together call exactly the planned entities deleted."""
-    told = told_deleted(sessions_of(journal, torn=True))
-    assert told == plan.entities, f"not told as deleted: {sorted(plan.entities - told)}"
+    reported = reported_deleted(sessions_of(journal, torn=True))
+    assert reported == plan.entities, f"not told as deleted: {sorted(plan.entities - reported)}"
 
 
 def assert_only_planned(state: State, before: State, plan: Plan) -> set[Entity]:

@@ -223,13 +223,13 @@ def look(database: Path) -> Snapshot:
 class Verdict:
     """Entity -> why, for what must stay and for what may."""
 
-    must_stay: dict[Entity, str] = field(default_factory=dict)
-    may_stay: dict[Entity, str] = field(default_factory=dict)
+    must_be_retained: dict[Entity, str] = field(default_factory=dict)
+    may_be_retained: dict[Entity, str] = field(default_factory=dict)
     """Contains all of ``must_stay``."""
 
     def must_go(self, candidates: Iterable[Entity]) -> set[Entity]:
         """Those that nothing keeps, not even in doubt."""
-        return {entity for entity in candidates if entity not in self.may_stay}
+        return {entity for entity in candidates if entity not in self.may_be_retained}
 
 
 def judge(
@@ -255,13 +255,13 @@ def judge(
         if plan is not None and before is not None:
             for entity in now.active:
                 if entity not in plan:
-                    judge.stay[entity] = "not in the plan"
+                    judge.retained[entity] = "not in the plan"
                 elif now.entity(entity) != before.entity(entity):
-                    judge.stay[entity] = "changed since the plan"
+                    judge.retained[entity] = "changed since the plan"
         judge.versions()
         judge.runs()
         judge.experiments()
-        judged.append(judge.stay)
+        judged.append(judge.retained)
     return Verdict(*judged)
 
 
@@ -273,11 +273,11 @@ class _Judge:
         self.as_of_ms = as_of_ms
         self.cutoff_ms = cutoff_ms
         self.lenient = lenient
-        self.stay: dict[Entity, str] = {}
+        self.retained: dict[Entity, str] = {}
 
     def keep(self, kind: str, key: str, why: str) -> None:
         """The first reason wins."""
-        self.stay.setdefault((kind, key), why)
+        self.retained.setdefault((kind, key), why)
 
     def believable(self, moment: int | None) -> bool:
         """Whether something can have happened then."""
@@ -327,7 +327,7 @@ class _Judge:
             if run.active and (why := behind.get(run.run_id) or self._own_reason(run)):
                 self.keep("run", run.run_id, why)
         edges = self._edges()
-        todo = [key for kind, key in self.stay if kind == "run"]
+        todo = [key for kind, key in self.retained if kind == "run"]
         reached = set(todo)
         while todo:
             for other, why in edges[todo.pop()]:
@@ -423,7 +423,7 @@ class _Judge:
                 (max(e.created or 0, e.updated or 0) >= self.cutoff_ms, "young"),
                 (e.experiment_id in modelled, "logged models"),
                 (e.experiment_id in self.now.traced, "traces"),
-                (any(("run", r.run_id) in self.stay for r in runs), "a run stays"),
+                (any(("run", r.run_id) in self.retained for r in runs), "a run stays"),
                 (any(self._lately(r) for r in trashed), "trash is young"),
                 (self._in_doubt(trashed), "trash behind a version"),
                 (self.lenient and (e.updated or 0) < (e.created or 0), "odd times"),

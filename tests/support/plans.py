@@ -28,8 +28,8 @@ def rfc3339(ms: int) -> str:
 
 def plan_digest(document: dict[str, Any]) -> str:
     """The ``plan_id`` that section 5 of the contract demands for ``document``."""
-    kept = {key: value for key, value in document.items() if key not in UNDIGESTED}
-    return "sha256:" + hashlib.sha256(rfc8785.dumps(kept)).hexdigest()
+    retained = {key: value for key, value in document.items() if key not in UNDIGESTED}
+    return "sha256:" + hashlib.sha256(rfc8785.dumps(retained)).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -105,11 +105,11 @@ def _tables(cursor: Any) -> list[str]:
 def empty(uri: str) -> None:
     """Bring the store back to that of a fresh server; Default keeps its row (see ``server``)."""
     with rows(uri) as cursor:
-        kept = {"alembic_version", "workspaces", "experiments"}
+        retained = {"alembic_version", "workspaces", "experiments"}
         # DELETE, not TRUNCATE, which makes new files for 90 tables and takes a second; in this
         # mode foreign keys are not looked at.
         cursor.execute("SET session_replication_role = replica")
-        for name in set(_tables(cursor)) - kept:
+        for name in set(_tables(cursor)) - retained:
             cursor.execute(f'DELETE FROM "{name}"')
         cursor.execute("DELETE FROM experiments WHERE experiment_id <> 0")
         cursor.execute(

@@ -56,18 +56,18 @@ class Quiet:
 
     page: Page
     requests: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
         """Note requests, messages on the console, errors, dialogs and further windows."""
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.said.append(f"console: {message.text}"))
-        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-        self.page.on("popup", lambda page: self.said.append(f"window: {page.url}"))
+        self.page.on("console", lambda message: self.output.append(f"console: {message.text}"))
+        self.page.on("pageerror", lambda error: self.output.append(f"error: {error}"))
+        self.page.on("popup", lambda page: self.output.append(f"window: {page.url}"))
         self.page.on("dialog", self._dismiss)
 
     def _dismiss(self, dialog: Any) -> None:
-        self.said.append(f"dialog: {dialog.message}")
+        self.output.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
     def check(self) -> None:
@@ -75,7 +75,7 @@ class Quiet:
         elsewhere = [url[:200] for url in self.requests if not url.startswith(("file:", "blob:"))]
         assert not elsewhere
         assert len({url.partition("#")[0] for url in self.requests if url[:5] == "file:"}) == 1
-        assert not self.said
+        assert not self.output
         assert not self.page.evaluate("window.violations")
 
 

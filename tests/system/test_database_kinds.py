@@ -63,7 +63,8 @@ class Kind:
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param("postgresql", marks=pytest.mark.postgres), "mariadb"]
+    scope="module",
+    params=[pytest.param("postgresql", marks=pytest.mark.postgres), "mariadb"],
 )
 def kind(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -283,9 +284,9 @@ def test_the_password_is_in_no_file_and_no_output(kind: Kind, bench: Bench) -> N
     bench.world.run(bench.world.experiment())
     path = bench.dir / "p.json"
     args = ("report", "-v", "-o", path, FLAG)
-    said = bench.cli(*args, kind.uri, env=_env(kind)).expect(0).text + path.read_text()
-    assert "127.0.0.1" in said
+    output = bench.cli(*args, kind.uri, env=_env(kind)).expect(0).text + path.read_text()
+    assert "127.0.0.1" in output
     assert Plan.load(path).document["server"]["tracking_uri"] == kind.server.uri
     wrong = kind.uri.replace("pwd-canary", "wrong-canary")
-    said += bench.cli(*args, wrong, env=_env(kind)).expect(1).text
-    assert "canary" not in said
+    output += bench.cli(*args, wrong, env=_env(kind)).expect(1).text
+    assert "canary" not in output

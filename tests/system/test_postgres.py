@@ -175,8 +175,8 @@ def test_report_show_check_prune_again_and_restore(
     assert bench.state().aliases == before.aliases
     assert journal.with_outcome("deleted") == plan.entities
     assert not journal.skips
-    said = outcome.text + bench.journal_path(plan).read_text()
-    assert postgres.PASSWORD not in said
+    output = outcome.text + bench.journal_path(plan).read_text()
+    assert postgres.PASSWORD not in output
 
     pruned = bench.state()
     bench.cli("check", plan.path, env=env).expect(0)
@@ -300,11 +300,11 @@ def test_nested_trees_go_children_first_and_whole(
         members.append(world.run(right, parent=members[-1], age=leaf_age))
         return members
 
-    going, staying = tree(100.0), tree(FRESH)
+    to_delete, staying = tree(100.0), tree(FRESH)
     root = world.run(left)
     wide = [world.run(right, parent=root) for _ in range(120)]
     plan = bench.report(env=estate.env(way))
-    assert plan.runs == {*going, root, *wide}
+    assert plan.runs == {*to_delete, root, *wide}
     before = bench.state()
     bench.prune(plan, env=estate.env(way))
     state = bench.state()
@@ -312,7 +312,7 @@ def test_nested_trees_go_children_first_and_whole(
     assert {("run", run) for run in staying} <= state.active
     times = dict(state.deleted_times)
     # Newest first in the list above means: from the leaf to the root, nobody before its child.
-    order = [times[run] for run in reversed(going)]
+    order = [times[run] for run in reversed(to_delete)]
     assert order == sorted(order)
     assert max(times[run] for run in wide) <= times[root]
 
@@ -324,16 +324,16 @@ def test_more_runs_in_one_millisecond_than_fit_on_a_page(
     world = bench.world
     experiment = world.experiment(age=FRESH)
     runs = set(world.simultaneous_runs(experiment, 1234, age=100.0))
-    kept = sorted(runs)[617]
-    world.version(world.model(), run_id=kept)
+    retained = sorted(runs)[617]
+    world.version(world.model(), run_id=retained)
     for way in WAYS:
         plan = bench.report(name=f"{way}.json", env=estate.env(way))
-        assert plan.runs == runs - {kept}
+        assert plan.runs == runs - {retained}
         assert len(plan.document["runs"]) == 1233
         assert plan.document["summary"]["runs"]["scanned"] == 1234
     before = bench.state()
     _, journal = bench.prune(plan, env=estate.env("database"))
-    assert bench.state().gone_since(before) == {("run", run) for run in runs - {kept}}
+    assert bench.state().gone_since(before) == {("run", run) for run in runs - {retained}}
     assert len(journal.records) == 1233
 
 
@@ -368,7 +368,7 @@ def test_the_password_is_in_no_file_and_no_output(bench: PostgresBench, estate: 
     _settle(bench.world)
     env = estate.env("database")
     path, journal = bench.dir / "p.json", bench.dir / "j.jsonl"
-    said = ""
+    output = ""
     for args in (
         ("report", "-v", "-o", path, "--as-of", bench.world.as_of),
         ("report", "-v", "-o", path, "--tracking-uri", estate.database_uri),
@@ -376,11 +376,11 @@ def test_the_password_is_in_no_file_and_no_output(bench: PostgresBench, estate: 
         ("prune", "-v", path, "--journal", journal),
         ("restore", "-v", journal, "--yes"),
     ):
-        said += bench.cli(*args, env=env).expect(0).text
-    assert "127.0.0.1" in said, "the address itself is shown"
+        output += bench.cli(*args, env=env).expect(0).text
+    assert "127.0.0.1" in output, "the address itself is shown"
     for file in bench.dir.iterdir():
-        said += file.read_text()
-    assert postgres.PASSWORD not in said
+        output += file.read_text()
+    assert postgres.PASSWORD not in output
     assert json.loads(path.read_text())["server"]["registry_uri"].startswith("postgresql")
 
 

@@ -19,7 +19,7 @@ def sane(ms: int | None) -> bool:
     return ms is not None and _REAL_SINCE <= ms <= AS_OF + DAY_MS
 
 
-def kept_by_tag(tags) -> bool:
+def protected_by_tag(tags) -> bool:
     return "mlflow_gc.keep" in tags and tags["mlflow_gc.keep"].strip().lower() not in (
         "false",
         "no",
@@ -29,8 +29,8 @@ def kept_by_tag(tags) -> bool:
 
 def runs_behind(found: Inventory, version: ModelVersion) -> set[str]:
     """Runs that a version names in any way."""
-    said = [version.source, version.run_link, version.description, *version.tags.values()]
-    text = unquote(" ".join(said))
+    output = [version.source, version.run_link, version.description, *version.tags.values()]
+    text = unquote(" ".join(output))
     behind = {run_id for run_id in found.runs if run_id in text or run_id == version.run_id}
     models = {m for m in found.logged_models if m in _MODEL.findall(text) or m == version.model_id}
     return behind | {found.logged_models[m].source_run_id for m in models}
@@ -83,8 +83,8 @@ def _stale(run: Run, found: Inventory, policy: Policy) -> bool:
         and home is not None
         and home.lifecycle_stage == "active"
         and home.tags.get("mlflow.experiment.isGateway", "false") == "false"
-        and not kept_by_tag(home.tags)
-        and not kept_by_tag(run.tags)
+        and not protected_by_tag(home.tags)
+        and not protected_by_tag(run.tags)
         and (policy.delete_evaluations or run.tags.get("mlflow.runType") != "genai_evaluate")
         and (policy.delete_evaluations or not run.details.loses_assessments)
         and not run.details.traces_are_hidden
@@ -94,10 +94,10 @@ def _stale(run: Run, found: Inventory, policy: Policy) -> bool:
 
 def deleted_runs(found: Inventory, policy: Policy) -> set[str]:
     active = {r.run_id for r in found.runs.values() if r.lifecycle_stage == "active"}
-    going = {r for r in active if _stale(found.runs[r], found, policy)}
+    to_delete = {r for r in active if _stale(found.runs[r], found, policy)}
     groups = trees(found)
     while True:
-        staying = active - going
+        staying = active - to_delete
         held = set().union(*(g for g in groups if g & staying)) | staying
         for run_id in list(held):
             run = found.runs.get(run_id)
@@ -106,9 +106,9 @@ def deleted_runs(found: Inventory, policy: Policy) -> set[str]:
                     held.add(model.source_run_id)
         # A run that is gone already still holds its tree together.
         held |= set().union(*(g for g in groups if g & held))
-        if not going & held:
-            return going
-        going -= held
+        if not to_delete & held:
+            return to_delete
+        to_delete -= held
 
 
 def deleted_versions(found: Inventory, policy: Policy) -> set[tuple[str, str]]:
@@ -131,7 +131,7 @@ def deleted_versions(found: Inventory, policy: Policy) -> set[tuple[str, str]]:
             original = tuple(rest.split("/"))
         if original != (v.name, v.version):
             originals.add(original)
-    going = set()
+    to_delete = set()
     for v in versions:
         siblings = [w for w in versions if w.name == v.name]
         same_stage = [w for w in siblings if w.current_stage == v.current_stage]
@@ -150,20 +150,20 @@ def deleted_versions(found: Inventory, policy: Policy) -> set[tuple[str, str]]:
             and len([w for w in siblings if int(w.version) > int(v.version)])
             >= policy.keep_last_versions
             and not model.aliases.get(v.version)
-            and not kept_by_tag(v.tags)
-            and not kept_by_tag(model.tags)
+            and not protected_by_tag(v.tags)
+            and not protected_by_tag(model.tags)
             and v.tags.get("mlflow.prompt.is_prompt") != "true"
             and max(siblings, key=lambda w: int(w.version)) is not v
             and max(same_stage, key=lambda w: int(w.version)) is not v
             and (v.name, v.version) not in originals
         ):
-            going.add((v.name, v.version))
-    return going
+            to_delete.add((v.name, v.version))
+    return to_delete
 
 
 def deleted_experiments(found: Inventory, policy: Policy) -> set[str]:
     runs_gone = deleted_runs(found, policy)
-    going = set()
+    to_delete = set()
     for e in found.experiments.values():
         probe = found.probes.get(e.experiment_id)
         inside = {
@@ -176,7 +176,7 @@ def deleted_experiments(found: Inventory, policy: Policy) -> set[str]:
             e.lifecycle_stage == "active"
             and e.experiment_id != "0"
             and e.name != "Default"
-            and not kept_by_tag(e.tags)
+            and not protected_by_tag(e.tags)
             and e.tags.get("mlflow.experiment.isGateway", "false") == "false"
             and all(sane(t) and t < policy.cutoff_ms for t in (e.creation_time, e.last_update_time))
             and _old_enough([e.creation_time, e.last_update_time], policy)
@@ -192,5 +192,5 @@ def deleted_experiments(found: Inventory, policy: Policy) -> set[str]:
             and not probe.traces_are_hidden
             and not probe.contents
         ):
-            going.add(e.experiment_id)
-    return going
+            to_delete.add(e.experiment_id)
+    return to_delete

@@ -261,9 +261,9 @@ def test_no_password_of_any_characters_is_shown(scheme, password, place):
     ],
 )
 def test_words_of_others_lose_the_secrets_of_the_uri(uri, words):
-    said = without_secrets(words, uri)
-    assert said
-    assert not re.search(r"hun.{0,3}ter", said)
+    output = without_secrets(words, uri)
+    assert output
+    assert not re.search(r"hun.{0,3}ter", output)
 
 
 def test_words_of_others_keep_what_helps():

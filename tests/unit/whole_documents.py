@@ -114,8 +114,8 @@ def documents() -> Iterator[tuple[str, bytes]]:
 
 def _plans() -> Iterator[tuple[str, Json]]:
     for world in WORLDS:
-        said = decisions.read(decisions.DIRECTORY / f"{world}.json")
-        yield world, worlds.plan_of(decisions.inventory_of(said), decisions.policy_of(said))
+        output = decisions.read(decisions.DIRECTORY / f"{world}.json")
+        yield world, worlds.plan_of(decisions.inventory_of(output), decisions.policy_of(output))
     ugly = worlds.plan_of(
         worlds.inventory(
             worlds.an_experiment("1", name=UGLY),

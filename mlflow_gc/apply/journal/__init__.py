@@ -1,1 +1,1 @@
-"""What was tried and what came of it, line by line."""
+"""The journal: attempts and their outcomes, line by line."""

@@ -34,7 +34,7 @@ FORMAT = "mlflow-gc/journal"
 FORMAT_VERSION = "1.0"
 
 UNCONFIRMED = "unconfirmed"
-"""What a record of a failure says, as true, where the deletion may have been carried out."""
+"""Field of a failure record; true if the deletion may have been executed."""
 
 SKIP_CODES = {
     "changed": "It is not what the plan saw; at a restore: the run's experiment is in the trash.",
@@ -45,24 +45,24 @@ SKIP_CODES = {
     "already_active": "At a restore: somebody brought it back before.",
     "irreversible": "At a restore: MLflow cannot bring it back.",
 }
-"""Why something was skipped, by the code in its record, in words."""
+"""Reasons of skips, by the code in the record."""
 
 
 @dataclass
 class Session:
-    """One run of prune (or restore) as a journal tells it."""
+    """One session of ``prune`` or ``restore`` in a journal."""
 
     header: Json
     intents: list[Json] = field(default_factory=list)
     records: list[Json] = field(default_factory=list)
     end: Json | None = None
     lines: list[Json] = field(default_factory=list)
-    """All of it in the order of the file."""
+    """All lines in the order of the file."""
 
     def unconfirmed(self) -> set[tuple[str, str]]:
-        """Return (kind, id) that were about to be touched, and nobody knows whether they were.
+        """Return (kind, id) with an intent and unknown outcome.
 
-        A kill came in between, or all that came after an unclear response failed.
+        The process was killed, or every request after an ambiguous response failed.
         """
         intended = {(i["kind"], entity_id) for i in self.intents for entity_id in i["ids"]}
         return intended - {
@@ -83,19 +83,19 @@ class Journal:
     """A journal file open for appending.
 
     Args:
-        path: the file; made when missing, continued when it is of the same plan (see
-            :func:`journal_path`).  None where there is none.
+        path: the file; created if missing, continued if it belongs to the same plan (see
+            :func:`journal_path`).  None for no file.
         plan: the plan that is applied.
         action: ``prune`` or ``restore``.
-        dry_run: read what is there, keep count, and write nothing.
-        clock_skew_ms: by how much the server's clock is ahead of ours, as far as that is certain.
-        on_record: called with every record once it is written, from any thread.
+        dry_run: read and count, but write nothing.
+        clock_skew_ms: the certain clock skew (server minus this machine).
+        on_record: called with every record after it is written, from any thread.
         shard: which part of the plan is applied (``3/16``), or None for all of it.
-        keep_tag: the tag that keeps what carries it, for a later restore.
+        keep_tag: name of the keep tag, for a later restore.
 
     Raises:
-        GcError: the file cannot be written.
-        Refused: another process is writing it, it belongs to another plan, or it is no file.
+        GcError: The file cannot be written.
+        Refused: Another process is writing it, it belongs to another plan, or it is not a file.
     """
 
     def __init__(
@@ -110,23 +110,23 @@ class Journal:
         shard: str | None = None,
         keep_tag: str | None = None,
     ) -> None:
-        is_kept = path is not None and not dry_run
-        self.path = path if path and is_kept else Path(os.devnull)
+        is_written = path is not None and not dry_run
+        self.path = path if path and is_written else Path(os.devnull)
         self._on_record = on_record
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.kept: list[Json] = []
-        """This session's records of what was not deleted."""
+        self.skipped_or_failed: list[Json] = []
+        """This session's records of skips and failures."""
         self._lock = threading.RLock()
         if path is not None:
             refuse_no_file(path)
         self._file = _open(self.path)
         self.earlier: list[Session] = []
-        """What earlier sessions wrote into this file."""
+        """Earlier sessions in this file."""
         self.restores: list[Session] = []
-        """What restores of this journal wrote into theirs; nothing where that cannot be read."""
+        """Sessions of restores of this journal; empty if their journal cannot be read."""
         try:
             if path is not None:
-                # Under the lock: somebody else may have begun it a moment ago.
+                # Under the lock: another process may have created the file meanwhile.
                 self.earlier = earlier_sessions(path, plan["plan_id"], action)
                 with contextlib.suppress(GcError):
                     self.restores = read_sessions(restore_path(path))
@@ -152,12 +152,12 @@ class Journal:
         self.sync()
 
     def intend(self, kind: str, ids: Sequence[str], undo: Json | None = None) -> None:
-        """Write down, safely on disk, what is about to be touched."""
+        """Write an intent, synced to disk, before entities are changed."""
         self._intend(kind, ids, undo)
         self.sync()
 
     def intend_each(self, kind: str, undo: Mapping[str, Json]) -> None:
-        """Write down, safely on disk, what is about to be touched, each with its undo by id."""
+        """Write intents, synced to disk, each with its undo information by id."""
         for entity_id, of_one in undo.items():
             self._intend(kind, [entity_id], of_one)
         if undo:
@@ -185,16 +185,16 @@ class Journal:
         undo: Json | None = None,
         unconfirmed: bool = False,
     ) -> None:
-        """Write the outcome of one attempt; it reaches the disk with the next sync.
+        """Write the outcome of one attempt; the next sync writes it to disk.
 
         Args:
             kind: ``run``, ``experiment`` or ``model_version``.
             entity_id: its id, ``name/version`` for a version.
             outcome: ``deleted``, ``skipped``, ``failed`` or ``restored``.
-            reason: a key of :data:`SKIP_CODES`; always there for a skip.
-            detail: words for people.
-            undo: what ``restore`` needs, or all that is known of what cannot be restored.
-            unconfirmed: of a failure: it may have been carried out all the same.
+            reason: a key of :data:`SKIP_CODES`; required for a skip.
+            detail: text for people.
+            undo: undo information, or everything known about an entity that cannot be restored.
+            unconfirmed: for a failure: it may have been executed nevertheless.
         """
         line: Json = {
             "type": "record",
@@ -210,20 +210,21 @@ class Journal:
             line["undo"] = undo
         if unconfirmed:
             line[UNCONFIRMED] = True
-        # Told in the order of the file, whichever thread comes first.
+        # The callback is called in the order of the file, from any thread.
         with self._lock:
             self._write(
                 line, count=(kind, f"skipped:{reason}" if outcome == "skipped" else outcome)
             )
             if outcome in {"skipped", "failed"}:
-                self.kept.append(line)
+                self.skipped_or_failed.append(line)
             self._on_record(line)
 
     def sync(self) -> None:
-        """Flush to the disk itself.
+        """Sync the file to disk.
 
         Raises:
-            GcError: the disk is full or gone; nothing may be deleted unrecorded after that.
+            GcError: The disk is full or failed; deletions must stop, because they cannot be
+                recorded.
         """
         try:
             self._file.flush()
@@ -245,8 +246,8 @@ class Journal:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Let go of the file and its lock, whatever ended the session."""
-        # What cannot be written was reported when it was tried.
+        """Close the file and release its lock."""
+        # Write errors were already reported.
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -254,7 +255,7 @@ class Journal:
         with self._lock:
             try:
                 self._file.write(orjson.dumps(line) + b"\n")
-                # To the operating system at once: a SIGKILL of ours then loses nothing.
+                # Flushed to the operating system, so that a SIGKILL of this process loses nothing.
                 self._file.flush()
             except OSError as error:
                 raise self._unwritable(error) from error
@@ -269,7 +270,7 @@ class Journal:
         )
 
 
-# fsync on a pipe or a terminal (--journal /dev/stderr): there is no disk to reach.
+# fsync on a pipe or a terminal (--journal /dev/stderr): there is no disk.
 _CANNOT_SYNC = {22, 25, 95}
 
 
@@ -277,8 +278,8 @@ def read_journal(path: Path) -> list[Session]:
     """Read a journal; a torn last line is left out.
 
     Raises:
-        GcError: it cannot be read, or is no journal.
-        Refused: a newer major version.
+        GcError: It cannot be read, or is not a journal.
+        Refused: A newer major version.
     """
     sessions: list[Session] = []
     for number, line in _lines(path):
@@ -308,12 +309,12 @@ def read_journal(path: Path) -> list[Session]:
 
 
 def merge_journals(sessions: Iterable[Session]) -> bytes:
-    """Return one journal of the sessions of several, in the order in which they began.
+    """Return one journal with the sessions of several, ordered by their start.
 
-    A session that is there twice (a file named twice, a merge merged again) counts once.
+    A duplicate session (a file named twice, a merged journal merged again) counts once.
 
     Raises:
-        Refused: they are of different plans, or none is there.
+        Refused: They belong to different plans, or there are none.
     """
     found = {orjson.dumps([s.header, s.intents, s.records, s.end]): s for s in sessions}.values()
     plan_ids = {session.header["plan_id"] for session in found}
@@ -322,7 +323,7 @@ def merge_journals(sessions: Iterable[Session]) -> bytes:
             f"These are journals of {len(plan_ids)} different plans.",
             hint="Merge the journals of one plan at a time; restore takes one plan, too.",
         )
-    # Stable: of those that began in the same millisecond the one that was named first.
+    # Stable: sessions of the same millisecond keep the order of the arguments.
     ordered = sorted(found, key=lambda session: str(session.header["started_at"]))
     return b"".join(orjson.dumps(line) + b"\n" for session in ordered for line in session.lines)
 
@@ -331,9 +332,9 @@ _HEADER_BEGINS = b'{"type":"header"'
 
 
 def _lines(path: Path) -> Iterable[tuple[int, Any]]:
-    """Yield the line numbers and contents of a journal, without what a kill tore apart.
+    """Yield the line numbers and contents of a journal, without torn lines.
 
-    Torn can be what ends the file, and what a later session's header follows.
+    A torn line is at the end of the file, or before the header of a later session.
     """
     content = read_bytes(path, "journal")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -341,7 +342,7 @@ def _lines(path: Path) -> Iterable[tuple[int, Any]]:
             f"The journal {path} is UTF-16 text; it has to be UTF-8.",
             hint="On Windows, > of PowerShell writes UTF-16. Use the file that prune wrote.",
         )
-    # Editors and scripts on Windows put a byte order mark before what they save.
+    # Editors and scripts on Windows write a byte order mark.
     lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
     torn: tuple[int, Exception] | None = None
     for number, line in enumerate(lines, start=1):
@@ -350,7 +351,7 @@ def _lines(path: Path) -> Iterable[tuple[int, Any]]:
         try:
             parsed = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            # A kill tears one line, or one more when the next session dies in its header.
+            # A kill tears one line; a second one if the next session is killed in its header.
             tears_header = _HEADER_BEGINS.startswith(line[: len(_HEADER_BEGINS)])
             if not tears_header and (number == 1 or torn):
                 raise _not_json(path, *(torn or (number, error))) from error
@@ -368,29 +369,30 @@ def _not_json(path: Path, number: int, error: Exception) -> GcError:
 
 
 def default_path(plan_file: Path, part: str = "") -> Path:
-    """Return where the journal of a plan goes by default: beside the plan.
+    """Return the default path of the journal of a plan: next to the plan.
 
     Args:
         plan_file: of the plan.
-        part: what names a part of it that is applied on its own.
+        part: the name of a separately applied part (shard).
     """
     return plan_file.with_name(f"{plan_file.name}{part}.journal.jsonl")
 
 
 def restore_path(journal_file: Path) -> Path:
-    """Return where the journal of a restore goes: beside that of the prune."""
+    """Return the path of the journal of a restore: next to that of the prune."""
     return journal_file.with_name(f"{journal_file.name}.restore.jsonl")
 
 
 def journal_path(path: Path, plan_id: str) -> Path:
-    """Return where the journal of a plan goes: ``path``, or beside it where another plan's lies.
+    """Return the path of a journal: ``path``, or another name if another plan's journal exists.
 
-    That one is neither moved nor overwritten: an undo depends on it.  For ``plan.json.journal.jsonl``
-    the other name is ``plan.json.<first 12 digits of the plan_id>.journal.jsonl``.
+    The existing journal is neither moved nor overwritten: a restore depends on it.  For
+    ``plan.json.journal.jsonl`` the other name is ``plan.json.<first 12 digits of the
+    plan_id>.journal.jsonl``.
 
     Raises:
-        GcError: what lies there cannot be read, or is no journal.
-        Refused: it is no file (a pipe, a device, a link to nowhere).
+        GcError: The existing file cannot be read, or is not a journal.
+        Refused: It is not a file (a pipe, a device, a dangling link).
     """
     refuse_no_file(path)
     sessions = read_sessions(path)
@@ -404,12 +406,12 @@ def journal_path(path: Path, plan_id: str) -> Path:
 
 
 def refuse_no_file(path: Path) -> None:
-    """Refuse a journal that would not be a file: nobody could restore from it.
+    """Refuse a journal that is not a file: nobody could restore from it.
 
-    Opening a named pipe would wait for a reader, deaf to every signal.
+    Opening a named pipe would wait for a reader and ignore every signal.
 
     Raises:
-        Refused: with what it is.
+        Refused: With the type of the path.
     """
     try:
         if path.is_symlink() and not path.exists():
@@ -443,22 +445,22 @@ def read_sessions(path: Path) -> list[Session]:
 
 
 def earlier_sessions(path: Path, plan_id: str, action: str) -> list[Session]:
-    """Return what earlier sessions wrote into a journal; an undo goes by it.
+    """Return earlier sessions of the same plan and action in a journal.
 
     Raises:
         GcError: it cannot be read, or is no journal.
-        Refused: it belongs to another plan, or tells of another action.
+        Refused: It belongs to another plan or action.
     """
     sessions = read_sessions(path)
-    if sessions and (theirs := sessions[0].header["plan_id"]) != plan_id:
+    if sessions and (found := sessions[0].header["plan_id"]) != plan_id:
         raise Refused(
-            f"The journal {path} belongs to another plan ({theirs}).",
+            f"The journal {path} belongs to another plan ({found}).",
             hint="Nothing was deleted. Name another journal with --journal: an undo depends on "
             "this one.",
         )
-    if sessions and (theirs := sessions[0].header["action"]) != action:
+    if sessions and (found := sessions[0].header["action"]) != action:
         raise Refused(
-            f"The journal {path} is that of a {theirs}, not of a {action}.",
+            f"The journal {path} is that of a {found}, not of a {action}.",
             hint="Nothing was deleted. Name another journal with --journal.",
         )
     return sessions
@@ -467,11 +469,11 @@ def earlier_sessions(path: Path, plan_id: str, action: str) -> list[Session]:
 def _open(path: Path) -> BinaryIO:
     """Open a journal for appending, for this process alone.
 
-    The lock is the kernel's: it goes with the process, whatever ends it.
+    The lock is the kernel's: it is released when the process ends in any way.
     """
     try:
-        # Names and users stand in it: nobody else's business, whatever the umask.  An existing file
-        # keeps its mode.
+        # It contains names and users: private, whatever the umask.  An existing file keeps its
+        # mode.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
         file = os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600), "ab")
     except OSError as error:

@@ -1,8 +1,8 @@
-"""The re-check itself: is an entity still what the plan saw, and does nothing protect it?
+"""The re-check itself: is an entity unchanged since the plan, and does nothing protect it?
 
-Pure: from an entry of the plan, live evidence and the policy follows a finding.  The evidence goes
-through the same decision that made the plan, as of the plan's moment; what that decides and what
-the plan expects must both say yes.
+Pure functions of an entry of the plan, live evidence and the policy.  The evidence passes through
+the same decision that made the plan, as of the time of the plan; both that decision and the
+expectations of the plan must allow the deletion.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.runs import is_evaluation
 
 RECHECK_VALID_S = 5.0
-"""Seconds between the re-check of an entity and its deletion, at most."""
+"""Maximum number of seconds between the re-check of an entity and its deletion."""
 
 GONE = frozenset({"gone", "already_deleted"})
-"""Finding codes of what no longer exists, or is in the trash."""
+"""Finding codes of entities that no longer exist or are in the trash."""
 
-_LOSES_MORE = "assessments would be lost permanently, which the plan does not say"
+_LOSES_ASSESSMENTS = "assessments would be lost permanently, which the plan does not say"
 _NOT_PLANNED = protect(Reason.CHANGED, "it is not in the plan")
 _RENAMED_WITHIN_MS = 5 * 60 * 1000
 _ROLLED_BACK_FOR = {"changed", "protected"}
-# Reasons that mean "it is not what the plan saw", not "somebody protects it".
+# Reasons that mean "it changed since the plan", not "somebody protects it".
 _CHANGES = {
     None,
     Reason.CHANGED,
@@ -72,15 +72,15 @@ _CHANGES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What a re-check found for one entity.
+    """The result of a re-check of one entity.
 
     Attributes:
-        code: None when it is to be deleted; else why not: ``changed``, ``gone``,
+        code: None if it is to be deleted; else why not: ``changed``, ``gone``,
             ``already_deleted`` or ``protected``.
-        detail: the same in words.
+        detail: the same as text.
         checked_at: ``time.monotonic()`` of the oldest evidence, in seconds.
-        changes: what is not as planned, ``{"field", "planned", "current"}`` each.
-        protection: the decision that retains it now, or None.
+        changes: differences to the plan, ``{"field", "planned", "current"}`` each.
+        protection: the decision that protects it now, or None.
     """
 
     code: str | None = None
@@ -92,39 +92,39 @@ class Finding:
 
 @dataclass(frozen=True)
 class RunEvidence:
-    """What the server holds of planned runs, and of what may protect them.
+    """The current state of planned runs, and of what may protect them.
 
     Attributes:
         read_at: ``time.monotonic()`` of the oldest part, in seconds.
         found: the planned runs that exist, of any lifecycle stage, by id.
-        inventory: the active ones of them, with all other active runs that matter to them.
+        inventory: the active planned runs, and all other active runs that may protect them.
         retained: decisions on planned runs that an earlier re-check retained.
-        kept: planned runs that are not deleted, with words why; their trees are retained, too.
-        deleted: which runs this prune deleted; they are judged as if they were active.
+        skipped: planned runs that are not deleted, with the reason; their trees are retained, too.
+        deleted: runs that this prune deleted; decisions treat them as active.
     """
 
     read_at: float
     found: Mapping[str, Run]
     inventory: Inventory
     retained: Mapping[str, Decision] = field(default_factory=dict)
-    kept: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
     deleted: Collection[str] = ()
 
     @property
     def planned(self) -> set[str]:
-        """The planned runs that are judged."""
+        """The planned runs to decide on."""
         return {*self.found} & self.inventory.runs.keys()
 
 
 @dataclass(frozen=True)
 class ExperimentEvidence:
-    """What the server holds of planned experiments.
+    """The current state of planned experiments.
 
     Attributes:
         read_at: ``time.monotonic()`` of the oldest part, in seconds.
         found: the planned experiments that exist, of any lifecycle stage, by id.
-        inventory: the active ones of them, with their active runs, logged models and probes.
-        is_after_delete: this prune deleted them; they are judged as if they were active.
+        inventory: the active planned experiments with their active runs, logged models and probes.
+        is_after_delete: this prune deleted them; decisions treat them as active.
     """
 
     read_at: float
@@ -135,13 +135,13 @@ class ExperimentEvidence:
 
 @dataclass(frozen=True)
 class RegistryEvidence:
-    """What the server holds of a planned model version or registered model.
+    """The current state of a planned model version or registered model.
 
     Attributes:
         read_at: ``time.monotonic()`` of the oldest part, in seconds.
-        inventory: the entity, if it exists, with its model and all versions that matter to it.
+        inventory: the entity, if it exists, with its model and all versions that may protect it.
         aliases: of the version.
-        refusal: why the server refuses every request that names the model; empty when it does not.
+        refusal: why the server refuses every request that names the model, or empty.
     """
 
     read_at: float
@@ -150,26 +150,28 @@ class RegistryEvidence:
     refusal: str = ""
 
 
-def held_runs(entries: Sequence[RunEntry], evidence: RunEvidence) -> dict[str, Decision]:
-    """Return the runs that are retained whatever their age, with the decision (see :func:`decide`).
+def protected_runs(entries: Sequence[RunEntry], evidence: RunEvidence) -> dict[str, Decision]:
+    """Return decisions on runs that are retained whatever their age (see :func:`decide`).
 
-    Those outside the plan, those that are not deleted, and those that are not what the plan saw.
+    These are runs outside the plan, skipped runs, and runs that changed since the plan.
     """
     planned, others = evidence.planned, evidence.inventory.runs.keys() - evidence.found.keys()
-    held = {run_id: evidence.retained.get(run_id, _NOT_PLANNED) for run_id in others}
-    held.update((run_id, protect(Reason.CHANGED, words)) for run_id, words in evidence.kept.items())
+    protected = {run_id: evidence.retained.get(run_id, _NOT_PLANNED) for run_id in others}
+    protected.update(
+        (run_id, protect(Reason.CHANGED, why)) for run_id, why in evidence.skipped.items()
+    )
     for entry in entries:
         if entry["run_id"] in planned and (changed := _compare_run(entry, evidence)[0]):
-            held[entry["run_id"]] = protect(Reason.CHANGED, *changed)
-    return held
+            protected[entry["run_id"]] = protect(Reason.CHANGED, *changed)
+    return protected
 
 
 def check_runs(
     entries: Sequence[RunEntry], evidence: RunEvidence, policy: Policy, decisions: Decisions
 ) -> dict[str, Finding]:
-    """Return a finding for each of some planned runs, by id; whole nested trees come together.
+    """Return a finding for each of some planned runs, by id; nested trees must be complete.
 
-    The decisions are on the inventory in the evidence, with :func:`held_runs`.
+    ``decisions`` are on the inventory in the evidence, with :func:`protected_runs`.
     """
     return {entry["run_id"]: _check_run(entry, evidence, policy, decisions) for entry in entries}
 
@@ -188,7 +190,7 @@ def _check_run(
 
 
 def _compare_run(entry: RunEntry, evidence: RunEvidence) -> tuple[list[str], tuple[Json, ...]]:
-    """Return how a run differs from what the plan saw: in words, and field by field."""
+    """Return the changes of a run since the plan: as texts, and field by field."""
     run = evidence.inventory.runs[entry["run_id"]]
     expected: Mapping[str, Any] = entry["expect"]
     if run.run_id in evidence.deleted:
@@ -196,10 +198,10 @@ def _compare_run(entry: RunEntry, evidence: RunEvidence) -> tuple[list[str], tup
     now = expect_run(run, evidence.inventory.experiments.get(run.experiment_id))
     changed = drift(expected, now)
     if is_evaluation(run) and entry.get("reversible") is True:
-        changed.append(_LOSES_MORE)
+        changed.append(_LOSES_ASSESSMENTS)
     if not changed:
         return [], ()
-    # The name is part of what tags_digest is over, and the plan knows it.
+    # The name is part of tags_digest, and the plan contains it.
     named = differences({"run_name": entry["run_name"]}, {"run_name": run.run_name})
     return changed, (*named, *differences(expected, now))
 
@@ -212,8 +214,7 @@ def check_experiments(
 ) -> dict[str, Finding]:
     """Return a finding for each of some planned experiments, by id.
 
-    Their planned runs were deleted, or not, before.  The decisions are on the inventory in the
-    evidence.
+    Their planned runs were processed before.  ``decisions`` are on the inventory in the evidence.
     """
     run_counts = Counter(run.experiment_id for run in evidence.inventory.runs.values())
     return {
@@ -241,12 +242,12 @@ def _check_experiment(
     assessed = evidence.inventory.probes.get(experiment_id, UNPROBED).assessed_runs
     now = expect_experiment(evidence.found[experiment_id], assessed)
     if run_count:
-        # Whatever is in it now was not deleted by this plan, so the experiment is retained.
-        finding = _kept_or(decision, "changed", f"{run_count} active runs in it", read_at)
+        # This plan did not delete these runs, so the experiment is retained.
+        finding = _protected_or(decision, "changed", f"{run_count} active runs in it", read_at)
     elif decision.verdict is Verdict.DELETE and not decision.reversible and entry["reversible"]:
-        finding = Finding("changed", _LOSES_MORE, read_at)
+        finding = Finding("changed", _LOSES_ASSESSMENTS, read_at)
     elif changed := drift(expected, now):
-        finding = _kept_or(decision, "changed", "; ".join(changed), read_at)
+        finding = _protected_or(decision, "changed", "; ".join(changed), read_at)
     else:
         finding = _judged(decision, read_at)
     return replace(finding, changes=tuple(differences(expected, now)))
@@ -268,7 +269,7 @@ def check_registered_model(
 ) -> Finding:
     """Return the finding for an entry of the plan's ``registered_models``.
 
-    Deleting a registered model would take any version along.
+    Deleting a registered model would delete all its versions.
     """
     model = evidence.inventory.registered_models.get(entry["name"])
     if model is None:
@@ -280,7 +281,7 @@ def check_registered_model(
 
 
 def to_roll_back(findings: Mapping[str, Finding]) -> dict[str, Finding]:
-    """Return those findings on deleted entities for which the deletion is rolled back."""
+    """Return the findings on deleted entities whose deletion has to be rolled back."""
     return {i: finding for i, finding in findings.items() if finding.code in _ROLLED_BACK_FOR}
 
 
@@ -291,21 +292,21 @@ def without_own_changes(
     *,
     is_after_delete: bool,
 ) -> Experiment:
-    """Return an experiment as it was before this plan renamed or deleted it, if nobody else did.
+    """Return an experiment without the changes by this plan, if nobody else changed it.
 
     Renaming, renaming back and deleting set the time of its last update.  Another name, or a name
-    from another time (ms since the epoch, by the server's clock), is somebody else's doing.
+    from another time (ms since the epoch, by the server's clock), is a change by somebody else.
     """
     planned_ms = (
         None if entry["last_update_time"] is None else parse_time(entry["last_update_time"])
     )
     updated_ms = experiment.last_update_time or 0
-    is_ours = any(
+    is_own_change = any(
         experiment.name == name
         and (is_after_delete or abs(updated_ms - moment_ms) <= _RENAMED_WITHIN_MS)
         for name, moment_ms in renames
     )
-    if is_ours:
+    if is_own_change:
         experiment = replace(experiment, name=entry["name"], last_update_time=planned_ms)
     if is_after_delete:
         return replace(experiment, lifecycle_stage="active", last_update_time=planned_ms)
@@ -313,7 +314,7 @@ def without_own_changes(
 
 
 def _without_assessments(expected: Mapping[str, Any]) -> Json:
-    """Return what the plan expects without what the deletion took along."""
+    """Return the expectations of a plan without those that the deletion itself invalidates."""
     digests = {"assessments_digest", "trash_assessments_digest"}
     return {key: value for key, value in expected.items() if key not in digests}
 
@@ -321,7 +322,7 @@ def _without_assessments(expected: Mapping[str, Any]) -> Json:
 def _decision_on(
     kind: str, key: Any, inventory: Inventory, policy: Policy, decisions: Decisions | None = None
 ) -> Decision:
-    """Return a decision; where a TTL tag makes something not stale, with that tag."""
+    """Return a decision; if a TTL tag makes an entity fresh, with that tag as chain."""
     decisions = decisions or decide(inventory, policy)
     decision: Decision = getattr(decisions, BY_NAME[kind].entries)[key]
     if decision.verdict is Verdict.FRESH:
@@ -337,11 +338,11 @@ def _compared(
     decision: Decision,
     read_at: float,
 ) -> Finding:
-    """Return the finding for an entity of the registry, of which the plan holds all texts."""
+    """Return the finding for an entity of the registry; the plan contains all its texts."""
     changed = drift(entry["expect"], now)
     if not changed:
         return _judged(decision, read_at)
-    finding = _kept_or(decision, "changed", "; ".join(changed), read_at)
+    finding = _protected_or(decision, "changed", "; ".join(changed), read_at)
     texts = text_differences(entry, entity.tags, entity.description)
     return replace(finding, changes=(*differences(entry["expect"], now), *texts))
 
@@ -359,21 +360,21 @@ def _gone_or_refused(
 ) -> Finding:
     if evidence.refusal:
         refused = refused_name(entry["name"])
-        return _kept_or(refused, "protected", evidence.refusal, evidence.read_at)
+        return _protected_or(refused, "protected", evidence.refusal, evidence.read_at)
     return _gone(evidence.read_at)
 
 
 def _judged(decision: Decision, read_at: float) -> Finding:
-    """Return what a decision means for something that is as the plan saw it."""
+    """Return the finding for an unchanged entity, by the decision on it."""
     if decision.verdict is Verdict.DELETE:
         return Finding(checked_at=read_at)
     if decision.verdict is Verdict.FRESH and decision.via:
         return Finding("protected", str(decision.via[0]), read_at)
-    return _kept_or(decision, "changed", "it was active again", read_at)
+    return _protected_or(decision, "changed", "it was active again", read_at)
 
 
-def _kept_or(decision: Decision, code: str, detail: str, read_at: float) -> Finding:
-    """Return ``protected`` with the protection's chain, or else the given code and words."""
+def _protected_or(decision: Decision, code: str, detail: str, read_at: float) -> Finding:
+    """Return ``protected`` with the chain of the protection, or else the given code and text."""
     if decision.reason in _CHANGES:
         if decision.reason is Reason.CHANGED:
             detail = "; ".join(decision.chain)

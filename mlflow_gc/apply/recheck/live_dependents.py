@@ -1,7 +1,7 @@
-"""Runs that may need a planned one: nested in it, or with a logged model that it made.
+"""Active runs that depend on planned ones: nested in them, or users of their logged models.
 
-All of them are read once, and from then on those that are new: a plan may be applied for hours, and
-each re-check has to know what came to need a run since the plan was made.
+All of them are read once, and then only new ones: applying a plan may take hours, and each re-check
+needs all dependents that were added since the plan was made.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 
-# Start and creation times are stamped by other machines.
+# Start and creation times come from the clocks of other machines.
 _MARGIN_MS = 10 * 60 * 1000
-# Up to so many planned runs, asking for the children of each is cheaper than reading all nested
+# Up to this number of planned runs, reading the children of each is cheaper than reading all nested
 # runs of the server.
 _FEW_RUNS = 50
 
 
 class Dependents:
-    """Active runs that may need a planned one.
+    """Active runs that may depend on a planned one.
 
     Args:
         gateway: where to read logged models.
-        reader: where to read all else.
+        reader: where to read everything else.
         policy: of the plan.
         plan: a verified plan, or only its ``runs``, ``protected`` runs and ``server``.
 
     Attributes:
-        runs: by id.  Planned ones are among them only once a re-check retained them.
-        retained: the decisions on these planned ones.
-        made: logged models that planned runs made, by id.  While there is none, nobody is asked what
-            it reads.
-        parents_in_trash: what runs in the trash are nested in.
-        models_since_ms: when the oldest logged model of the server was made, ms since the epoch; 0
-            where that is not known.
+        runs: by id.  Planned runs are included only after a re-check retained them.
+        retained: the decisions on these planned runs.
+        made: logged models that planned runs made, by id.  While there are none, inputs of runs are
+            not read.
+        parents_in_trash: the parents of runs in the trash.
+        models_since_ms: creation of the oldest logged model of the server, ms since the epoch; 0 if
+            unknown.
     """
 
     def __init__(self, gateway: Gateway, reader: LiveReader, policy: Policy, plan: Plan) -> None:
@@ -64,28 +64,28 @@ class Dependents:
 
     @property
     def makers(self) -> set[str]:
-        """Planned runs that made logged models which are still there."""
+        """Planned runs that made existing logged models."""
         return {model.source_run_id for model in self.made.values()}
 
-    def there_are_models(self) -> bool:
-        """Tell whether the server holds logged models, which runs may have read."""
-        return bool(self._known_models) or self._reader.holds_logged_models()
+    def has_logged_models(self) -> bool:
+        """Tell whether the server has logged models, which runs may have read."""
+        return bool(self._known_models) or self._reader.has_logged_models()
 
     def read_all(self, entries: Sequence[RunEntry]) -> None:
-        """Read all there are, for all planned runs."""
+        """Read all dependents of all planned runs."""
         self.models_since_ms = self._read_models_in(self._reader.experiment_ids) or 0
         self._add(self._nested_in([entry["run_id"] for entry in entries]))
         self._read_new_runs()
         self._read_model_users()
 
     def read_new(self) -> None:
-        """Read experiments and runs that are new since the last call, or since the plan was made."""
+        """Read experiments and runs that are new since the last call or the plan."""
         since_ms = self._seen_until_ms - _MARGIN_MS
         self._reader.read_experiment_ids(f"creation_time >= {since_ms}")
         self._read_new_runs()
 
     def read_models_of(self, run_ids: Collection[str]) -> None:
-        """Read again what runs made, with the runs that logged metrics for it meanwhile."""
+        """Read the logged models of runs again, with new runs that logged metrics for them."""
         made = self._made_by(run_ids)
         if not made:
             return
@@ -96,36 +96,36 @@ class Dependents:
         self.runs.update((run.run_id, run) for run in found)
 
     def read_inputs_of(self, run_ids: Iterable[str]) -> list[Run]:
-        """Return planned runs as they are, with what they read; none while none made a model."""
+        """Return planned runs with their inputs; none if no planned run made a model."""
         if not self.made:
             return []
         return self._reader.runs_with_inputs([*run_ids], self._policy.wanted)
 
     def retain(self, run: Run, decision: Decision) -> None:
-        """Add a planned run that is retained, as something that may need other planned ones."""
+        """Add a retained planned run, because it may depend on other planned ones."""
         self.retained[run.run_id] = decision
-        # Also one that was just deleted: it is about to be rolled back.
+        # Also a run that was just deleted: it will be rolled back.
         self.runs[run.run_id] = replace(run, lifecycle_stage="active")
 
     def release(self, run_id: str) -> None:
-        """Remove a planned run that is to be deleted after all."""
+        """Remove a planned run that will be deleted after all."""
         if self.retained.pop(run_id, None):
             self.runs.pop(run_id, None)
 
-    def parents(self, kept: Collection[str]) -> set[str]:
-        """Return what any active run is nested in, by reading all of them again.
+    def parents(self, skipped: Collection[str]) -> set[str]:
+        """Return the parents of all active nested runs, which are read again.
 
         Args:
-            kept: planned runs that were not deleted.
+            skipped: planned runs that were not deleted.
         """
-        deleted = self._planned.difference(kept)
+        deleted = self._planned.difference(skipped)
         children = self._reader.active_runs(NESTED)
         found = [run for run in children if run.run_id not in deleted]
         self.runs.update((run.run_id, self._with_known_models(run)) for run in found)
         return {run.parent_run_id for run in found if run.parent_run_id}
 
     def children_of(self, run_ids: Collection[str]) -> dict[str, list[str]]:
-        """Return the active runs that are nested in some runs, directly or by way of the trash."""
+        """Return the active runs that are nested in some runs, directly or through the trash."""
         nested = [*self._nested_in(run_ids)]
         above = self._trash_between(nested)
         found: dict[str, list[str]] = {}
@@ -138,19 +138,19 @@ class Dependents:
                 parent = above.get(parent)
         return found
 
-    def makers_in_use(self, deleted: Collection[str], kept: Mapping[str, str]) -> set[str]:
-        """Return which deleted runs made a model that an active run uses.
+    def makers_in_use(self, deleted: Collection[str], skipped: Mapping[str, str]) -> set[str]:
+        """Return the deleted runs that made a model in use by an active run.
 
         Args:
             deleted: runs that this prune deleted.
-            kept: planned runs that it did not delete, with words why.
+            skipped: planned runs that it did not delete, with the reason.
         """
         if self.makers.isdisjoint(deleted):
             return set()
         self.read_models_of(deleted)
         self._read_model_users()
-        for run in self.read_inputs_of([i for i in kept if i not in self.retained]):
-            self.retain(run, protect(Reason.CHANGED, kept[run.run_id]))
+        for run in self.read_inputs_of([i for i in skipped if i not in self.retained]):
+            self.retain(run, protect(Reason.CHANGED, skipped[run.run_id]))
         named = {model_id for run in self.runs.values() for model_id in run.model_ids}
         return {
             model.source_run_id
@@ -159,7 +159,7 @@ class Dependents:
         }
 
     def _nested_in(self, run_ids: Collection[str]) -> Iterator[Run]:
-        """Yield active runs that are nested in some runs, and maybe others."""
+        """Yield active runs nested in some runs, and possibly others."""
         filters = [NESTED]
         if len(run_ids) <= _FEW_RUNS:
             filters = [f"tags.`mlflow.parentRunId` = '{run_id}'" for run_id in run_ids]
@@ -167,16 +167,16 @@ class Dependents:
             yield from self._reader.active_runs(filter_string)
 
     def _read_new_runs(self) -> None:
-        """Add runs that began since the last call (or since the plan)."""
+        """Add runs that started since the last call (or the plan)."""
         since_ms, self._seen_until_ms = self._seen_until_ms - _MARGIN_MS, now_ms()
         self._add(self._reader.active_runs(f"attributes.start_time >= {max(since_ms, 0)}"))
 
     def _read_model_users(self) -> None:
-        """Add runs outside the plan that may read a model that a planned one made.
+        """Add runs outside the plan that may read a model of a planned run.
 
-        Those in progress, those that ended since there was such a model, those in experiments that were
-        made since the plan, and those that look as if the plan would list them.  What a run reads is
-        stamped nowhere: it may be logged, and a run restored or imported, after the plan was made.
+        These are runs in progress, runs that ended since the first such model was made, runs in
+        experiments created since the plan, and runs that the plan would list.  MLflow has no time
+        stamp for reading a model, and a run may be restored or imported after the plan was made.
         """
         self._add(self._reader.active_runs("attributes.status = 'RUNNING'"))
         if self.made:
@@ -191,12 +191,12 @@ class Dependents:
     def _unlisted_runs(self) -> list[Run]:
         """Return stale runs that the plan neither deletes nor protects.
 
-        They were brought in since it was made, with the times of long ago, or back from the trash.
+        They were imported with old times, or restored from the trash, since the plan was made.
         """
         ages = [
             ms
             for rule in self._policy.all_rules()
-            for ms in (rule.ttl_ms, rule.failed_ttl_ms, rule.zombies_ms)
+            for ms in (rule.ttl_ms, rule.failed_ttl_ms, rule.abandoned_ms)
             if ms is not None
         ]
         if not ages:
@@ -212,7 +212,7 @@ class Dependents:
         ]
 
     def _add(self, runs: Iterable[Run]) -> None:
-        """Add those of some runs outside the plan that may need a planned one."""
+        """Add runs outside the plan that may depend on a planned one."""
         found = self._with_inputs(runs)
         self.parents_in_trash = {**self.parents_in_trash, **self._trash_between(found)}
         for run in map(self._with_known_models, found):
@@ -225,21 +225,21 @@ class Dependents:
                     self._add_model(model)
 
     def _with_inputs(self, runs: Iterable[Run]) -> list[Run]:
-        """Return runs outside the plan; with the logged models that they read, if that matters."""
+        """Return runs outside the plan, with their input models if needed."""
         others = {run.run_id: run for run in runs if run.run_id not in self._planned}
         unread = others.keys() - self._inputs_read if self.made else set()
-        # A run in progress may read one more.
+        # A run in progress may read further models.
         self._inputs_read |= {i for i in unread if others[i].status != "RUNNING"}
         found = self._reader.runs_with_inputs(unread)
         return [*{**others, **{run.run_id: run for run in found}}.values()]
 
     def _with_known_models(self, run: Run) -> Run:
-        """Return a run with all models that it is known to use: a search leaves out what it reads."""
+        """Return a run with all models it is known to use: a search omits its inputs."""
         known = self.runs.get(run.run_id, run)
         return replace(run, model_ids=tuple(sorted({*run.model_ids, *known.model_ids})))
 
     def _trash_between(self, runs: Sequence[Run]) -> dict[str, str]:
-        """Return what runs in the trash are nested in that may stand between planned runs and these."""
+        """Return the parents of runs in the trash that may link planned runs with these."""
 
         def read(run_ids: Sequence[str]) -> Iterator[tuple[str, str | None]]:
             for run in self._reader.runs_by_id(run_ids, view="DELETED_ONLY"):
@@ -248,7 +248,7 @@ class Dependents:
         return parents_above(runs, self._planned.union(run.run_id for run in runs), read)
 
     def _is_nested_in_planned(self, run: Run) -> bool:
-        """Tell whether a run is nested in a planned one, directly or by way of the trash."""
+        """Tell whether a run is nested in a planned one, directly or through the trash."""
         seen: set[str] = set()
         parent = run.parent_run_id
         while parent and parent not in self._planned and parent not in seen:
@@ -257,10 +257,10 @@ class Dependents:
         return parent in self._planned
 
     def _read_models_in(self, experiment_ids: Sequence[str]) -> int | None:
-        """Add the logged models of some experiments that planned runs made.
+        """Add logged models in some experiments that planned runs made.
 
         Returns:
-            When the oldest of all of them was made, ms since the epoch; None without any.
+            Creation of the oldest of them, ms since the epoch; None without any.
         """
         oldest_ms: int | None = None
         for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):

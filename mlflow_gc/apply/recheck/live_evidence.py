@@ -1,9 +1,8 @@
-"""What the server holds right now of planned entities and of what may protect them.
+"""The current state of planned entities and of what may protect them.
 
-Everything that a re-check asks the server is read here and handed on as frozen data; what follows
-from collections import defaultdict
-from it says ``checker.py``.  What protects (registry, new and nested runs, traces) is read once for
-all and then kept up to date; the planned entities are read each time.
+All reads of a re-check happen here and are passed on as frozen data to ``checker.py``.  Protectors
+(registry, new and nested runs, traces) are read once and then updated; planned entities are read
+each time.
 """
 
 from __future__ import annotations
@@ -49,11 +48,11 @@ from mlflow_gc.retention.runs import runs_behind_registry
 
 _EVIDENCE_VALID_S = RECHECK_VALID_S / 2
 _TRACES_SHARE = 2
-"""All traces are read again after so many times the time that it takes: half of the time at most."""
+"""Traces are read again after this multiple of the time it takes: at most half of the time."""
 _NOTHING = Inventory({}, {}, {}, {}, {})
 
 Renames = Mapping[str, Sequence[tuple[str, int]]]
-"""By experiment id: what this plan renamed it to, and when by the server's clock, ms since the epoch."""
+"""By experiment id: new names by this plan, and the server time, ms since the epoch."""
 
 
 class PartialView(ServerError):
@@ -71,12 +70,12 @@ class PartialView(ServerError):
 
 
 def refuse_partial_view(gateway: Gateway, policy: Policy) -> None:
-    """Refuse to go on when the server may hide from this account what protects something.
+    """Refuse to continue if the server may hide protectors from this account.
 
-    Rights can be taken away in the middle of a prune.
+    Permissions can change during a prune.
 
     Raises:
-        PartialView: and the plan does not accept that.
+        PartialView: The view is partial, and the plan does not accept that.
     """
     hidden = gateway.partial_view()
     if hidden and not policy.evidence.accept_partial_view:
@@ -93,12 +92,12 @@ class LiveEvidence:
 
     Attributes:
         registry: registered models and their versions.
-        dependents: runs that may need a planned one.
+        dependents: runs that may depend on a planned one.
     """
 
     def __init__(self, gateway: Gateway, plan: Plan, policy: Policy) -> None:
         self._gateway = gateway
-        # Of what is read from here on: a large registry takes its time.
+        # Evidence is as old as the begin of its reads: a large registry takes long.
         self._refreshed_at = time.monotonic()
         self._policy = policy
         self.registry = RegistryView(gateway, gateway.other_workspaces())
@@ -123,10 +122,10 @@ class LiveEvidence:
         return self.dependents.makers
 
     def refresh(self, *, older_than_s: float = 0.0) -> None:
-        """Bring what protects up to date.
+        """Update the protectors.
 
         Args:
-            older_than_s: do nothing when it was done within so many seconds.
+            older_than_s: do nothing if it was done within this number of seconds.
         """
         with self._refreshing:
             began = time.monotonic()
@@ -139,10 +138,10 @@ class LiveEvidence:
             self._refreshed_at = began
 
     def reread(self) -> None:
-        """Read the registry and the list of experiments again, whatever their time stamps say.
+        """Read the whole registry and the list of experiments again, regardless of timestamps.
 
-        :meth:`refresh` finds what is new by its stamp, and a server whose clock is behind stamps what
-        it makes as if it were old.
+        :meth:`refresh` finds new entities by their timestamps; a server whose clock is behind
+        gives new entities old timestamps.
         """
         with self._refreshing:
             self.registry = self.registry.reread()
@@ -151,26 +150,26 @@ class LiveEvidence:
     # -- runs ----------------------------------------------------------------------------------
 
     def of_runs(
-        self, entries: Sequence[RunEntry], deleted: Collection[str], kept: Mapping[str, str]
+        self, entries: Sequence[RunEntry], deleted: Collection[str], skipped: Mapping[str, str]
     ) -> RunEvidence:
-        """Read planned runs with what matters to them, see :class:`RunEvidence`."""
+        """Read planned runs with their protectors, see :class:`RunEvidence`."""
         read_at, registry = self._fresh(), self.registry
         self.dependents.read_models_of({entry["run_id"] for entry in entries})
-        # What came between a re-check and the deletion is only seen by what is read after that.
+        # Changes between a re-check and the deletion are visible only to later reads.
         traces = self._traces_now(older_than_s=0.0 if deleted else _EVIDENCE_VALID_S)
         found = self._reader.planned_runs(entries)
         for run_id in found.keys() & deleted:
             found[run_id] = replace(found[run_id], lifecycle_stage="active")
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
         active = read_histories(self._gateway, active.values())
-        if self.dependents.there_are_models():
+        if self.dependents.has_logged_models():
             since_ms = self.dependents.models_since_ms
             active = read_contents(self._gateway, active.values(), models_since_ms=since_ms)
         active = {i: traces.of(run) for i, run in active.items()}
         experiments = self._reader.experiments({run.experiment_id for run in active.values()})
         relatives, above = self._relatives(found, experiments)
         if deleted:
-            # That the experiment was deleted as well, by this plan or by somebody, is no need.
+            # A deleted experiment, by this plan or by somebody, is no reason to roll back its runs.
             experiments = {i: replace(e, lifecycle_stage="active") for i, e in experiments.items()}
         inventory = replace(
             self._registry_inventory(registry),
@@ -179,34 +178,36 @@ class LiveEvidence:
             logged_models={**registry.logged_models, **self.dependents.made},
             parents_in_trash={**self.dependents.parents_in_trash, **above},
         )
-        return RunEvidence(read_at, found, inventory, {**self.dependents.retained}, kept, deleted)
+        return RunEvidence(
+            read_at, found, inventory, {**self.dependents.retained}, skipped, deleted
+        )
 
     def active_among(self, run_ids: Collection[str]) -> set[str]:
-        """Return which of some runs are active."""
+        """Return the active ones of some runs."""
         active = self._reader.runs_by_id(sorted(run_ids), view="ACTIVE_ONLY")
         return {run.run_id for run in active}
 
-    def needed_among(self, deleted: Collection[str], kept: Mapping[str, str]) -> set[str]:
-        """Return which deleted runs something may need now that is there, whatever its times say.
+    def needed_among(self, deleted: Collection[str], skipped: Mapping[str, str]) -> set[str]:
+        """Return the deleted runs that an existing entity may depend on, regardless of times.
 
-        The whole registry and all nested runs of the server are read again: this also finds a child
-        whose start time was set back, and an older run that was made a child; and what uses the
-        models that deleted runs made.
+        The whole registry and all nested runs of the server are read again.  This also finds a
+        child with an old start time, an older run that became a child, and users of models that
+        deleted runs made.
 
         Args:
             deleted: runs that this prune deleted.
-            kept: planned runs that it did not delete, with words why.
+            skipped: planned runs that it did not delete, with the reason.
         """
         self.reread()
         registry = self.registry
         versions = [*registry.versions.values(), *registry.foreign_versions]
         models = [*registry.models.values(), *registry.foreign_models]
         behind = possible_runs_behind(models, versions, registry.logged_models)
-        needed = behind | self._at_places_of(versions) | self.dependents.parents(kept.keys())
-        return (needed | self.dependents.makers_in_use(deleted, kept)).intersection(deleted)
+        needed = behind | self._at_places_of(versions) | self.dependents.parents(skipped.keys())
+        return (needed | self.dependents.makers_in_use(deleted, skipped)).intersection(deleted)
 
     def _at_places_of(self, versions: Iterable[ModelVersion]) -> set[str]:
-        """Return planned runs whose artifacts lie at the place of a version, without their id in it."""
+        """Return planned runs with the artifact location of a version, if it lacks their id."""
         runs_at: dict[str, list[str]] = defaultdict(list)
         for entry in self._entries:
             uri = entry["expect"]["artifact_uri"]
@@ -221,11 +222,11 @@ class LiveEvidence:
     def _relatives(
         self, found: Mapping[str, Run], experiments: Mapping[str, Experiment]
     ) -> tuple[dict[str, Run], dict[str, str]]:
-        """Return active runs outside the plan that matter to these, and the parents in the trash.
+        """Return active runs outside the plan that may protect these, and parents in the trash.
 
-        Those nested with them, those that use what they made, and all runs of their experiments
-        where the policy keeps some.  Of runs in the trash that these are nested in: what each is
-        nested in itself.
+        These are runs of the same nested trees, users of their models, and all runs of their
+        experiments if the policy has keep rules.  For runs in the trash between them, the parents
+        are returned.
         """
         relatives = dict(self.dependents.runs)
 
@@ -236,12 +237,12 @@ class LiveEvidence:
                 else:
                     yield run.run_id, run.parent_run_id
 
-        # What is above them was in the trash when the plan was made, or it would be in the plan, or
-        # protect them.
+        # Their ancestors were in the trash when the plan was made: otherwise they would be in the
+        # plan, or protect these runs.
         above = parents_above(found.values(), found.keys() | self._planned_runs, read)
         if self._policy.needs_groups:
             for _, experiment in sorted(experiments.items()):
-                # What is known of a relative is more: a search leaves out what it reads.
+                # Known relatives have more data: a search omits their inputs.
                 relatives = {**self._groups.of(experiment), **relatives}
         return {i: run for i, run in relatives.items() if i not in found}, above
 
@@ -253,13 +254,12 @@ class LiveEvidence:
         renames: Renames,
         deleted_with: Mapping[str, Collection[str]] | None,
     ) -> ExperimentEvidence:
-        """Read planned experiments, without looking into them yet (see :meth:`probed`).
+        """Read planned experiments, without probes yet (see :meth:`probed`).
 
         Args:
             entries: entries of the plan's ``experiments``.
-            renames: what this plan renamed.
-            deleted_with: after this prune deleted them: the runs that were in the trash of each
-                right before.
+            renames: renames by this plan.
+            deleted_with: after their deletion: the runs that were in the trash of each before.
         """
         read_at, registry = self._fresh(), self.registry
         is_after_delete = deleted_with is not None
@@ -280,13 +280,13 @@ class LiveEvidence:
         return ExperimentEvidence(read_at, found, inventory, is_after_delete)
 
     def probed(self, evidence: ExperimentEvidence, decisions: Decisions) -> ExperimentEvidence:
-        """Look into experiments that nothing else protects, by decisions on that evidence."""
+        """Probe experiments that nothing else protects, by decisions on this evidence."""
         waiting = experiments_to_probe(decisions)
         inventory = evidence.inventory
         if waiting and not evidence.is_after_delete:
             traces = self._traces_now(older_than_s=_EVIDENCE_VALID_S)
             if traces.would_be_lost() & self._planned_runs:
-                # Of runs that this prune deleted they are gone by now.
+                # Assessments of runs that this prune deleted no longer exist.
                 traces = self._traces_now(at_any_cost=True)
             inventory = replace(inventory, traces=traces)
         since_ms = trash_since(self._policy, inventory)
@@ -297,12 +297,12 @@ class LiveEvidence:
         return replace(evidence, inventory=inventory)
 
     def trash_of(self, experiment_ids: Sequence[str]) -> dict[str, Json]:
-        """Return what ``restore`` needs for experiments: the runs in their trash right now.
+        """Return the undo information of experiments: the runs currently in their trash.
 
-        Restoring an experiment brings back every run in it, whenever that was deleted
+        Restoring an experiment restores every run in it, whenever that was deleted
         (docs/explanation/mlflow-facts.md#trash-restores-all); these have to return to the trash.
-        ``registered`` says by which version some of them are named today, and ``children`` which
-        active runs are nested in them, in spite of which somebody deleted them.
+        ``registered`` is the version that names some of them today, and ``children`` the active
+        runs nested in them, although somebody deleted them.
         """
         trash: dict[str, dict[str, Run]] = {experiment_id: {} for experiment_id in experiment_ids}
         for run in self._reader.runs_in(experiment_ids, view="DELETED_ONLY"):
@@ -325,14 +325,14 @@ class LiveEvidence:
         return undo
 
     def has_planned_runs(self, experiment_id: str) -> bool:
-        """Tell whether an experiment holds active runs that the plan (all of it) deletes."""
+        """Tell whether an experiment has active runs that the plan (all shards) deletes."""
         found, _ = self._gateway.search_runs([experiment_id], max_results=IDS_A_CALL)
         return any(run.run_id in self._planned_runs for run in found)
 
     def _runs_in(
         self, experiment_ids: Sequence[str], deleted_with: Mapping[str, Collection[str]] | None
     ) -> Iterator[Run]:
-        """Yield active runs; in deleted experiments those that were not in their trash before."""
+        """Yield active runs; of deleted experiments those that were not in the trash before."""
         if deleted_with is None:
             yield from self._reader.runs_in(experiment_ids)
             return
@@ -343,7 +343,7 @@ class LiveEvidence:
     # -- registry ------------------------------------------------------------------------------
 
     def of_version(self, entry: ModelVersionEntry) -> RegistryEvidence:
-        """Read a planned model version with all versions that matter to it."""
+        """Read a planned model version with all versions that may protect it."""
         read_at, registry = self._fresh(), self.registry
         name, number = entry["name"], entry["version"]
         details, refusal = self._registered_model(name)
@@ -377,7 +377,7 @@ class LiveEvidence:
         return RegistryEvidence(read_at, inventory)
 
     def _registered_model(self, name: str) -> tuple[ModelDetails | None, str]:
-        """Return a registered model, None where there is none, and why its name is refused."""
+        """Return a registered model or None, and why its name is refused."""
         try:
             return self._gateway.get_registered_model(name), ""
         except ServerError as error:
@@ -391,12 +391,12 @@ class LiveEvidence:
     # -- shared --------------------------------------------------------------------------------
 
     def _fresh(self) -> float:
-        """Return the ``time.monotonic()`` that what protects is known of, at most seconds ago."""
+        """Refresh old protectors; return the ``time.monotonic()`` of the last refresh."""
         self.refresh(older_than_s=_EVIDENCE_VALID_S)
         return self._refreshed_at
 
     def _registry_inventory(self, registry: RegistryView) -> Inventory:
-        """Return an inventory of nothing but the registry."""
+        """Return an inventory with only the registry."""
         return replace(
             _NOTHING,
             registered_models=registry.models,
@@ -408,13 +408,13 @@ class LiveEvidence:
         )
 
     def _traces_now(self, *, older_than_s: float = 0.0, at_any_cost: bool = False) -> Traces:
-        """Return what traces say about runs, as of a moment ago.
+        """Return the current references of traces to runs.
 
-        Nothing tells which assessments are new, so all traces are read each time.  Where that takes
-        long, it is done less often: for half of the time at most.
+        New assessments cannot be searched, so all traces are read each time.  If that takes long,
+        it is done less often: at most half of the time.
 
         Args:
-            older_than_s: do not read them again when it was done within so many seconds.
+            older_than_s: do not read them again within this number of seconds.
             at_any_cost: read them again, however long it takes.
         """
         with self._reading_traces:

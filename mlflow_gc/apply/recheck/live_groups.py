@@ -1,4 +1,4 @@
-"""All active runs of an experiment: keep rules rank a planned run among them."""
+"""All active runs of an experiment, among which keep rules rank a planned run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _GROUP_VALID_S = 60.0
 
 
 class LiveGroups:
-    """The runs of the experiment at hand.
+    """The runs of the current experiment.
 
     Args:
         reader: where to read.
         policy: with keep rules.
-        workspace: of the server; None where it has none.
+        workspace: of the server; None if it has none.
     """
 
     def __init__(self, reader: LiveReader, policy: Policy, workspace: str | None) -> None:
@@ -33,9 +33,9 @@ class LiveGroups:
     def of(self, experiment: Experiment) -> dict[str, Run]:
         """Return all active runs of an experiment, by id.
 
-        All are read once a minute at most, for the plan lists the runs of an experiment one after
-        the other.  The winners of keep rules are read anew each time: only when one of them is
-        deleted or changes can a planned run move up.
+        All are read at most once a minute, because the plan lists the runs of an experiment
+        consecutively.  The winners of keep rules are read again each time: only if one of them is
+        deleted or changed can a planned run become a winner.
 
         Raises:
             ServerError: they cannot be read.
@@ -48,12 +48,12 @@ class LiveGroups:
             else:
                 read_at = time.monotonic()
                 runs = {run.run_id: run for run in self._reader.search([experiment_id])}
-            # Only the one at hand is worth its memory.
+            # Only the current experiment is kept in memory.
             self._groups = {experiment_id: (read_at, runs)}
             return runs
 
     def _with_winners(self, experiment: Experiment, known: Mapping[str, Run]) -> dict[str, Run]:
-        """Return runs with the winners of keep rules, and those that move up for them, as of now."""
+        """Return runs with the current winners of keep rules, and runs that replaced winners."""
         runs = dict(known)
         read: set[str] = set()
         context = Inventory({}, {}, {}, {}, {}, workspace=self._workspace)

@@ -1,6 +1,6 @@
-"""The plan's guards, checked against what the server holds now.
+"""The guards of a plan, checked against the current state of the server.
 
-What a plan deletes is fixed; what exists beside it may have shrunk since.
+The deletions of a plan are fixed; the number of other entities may have shrunk since.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from mlflow_gc.settings import MAX_DELETIONS, MAX_SHARE, resolve_maximum
 def refuse_exceeded(
     gateway: Gateway, plan: Plan, recheck: Recheck, local: Guards | None = None
 ) -> None:
-    """Refuse a plan that deletes more of what exists now than its guards, or this machine, allow.
+    """Refuse a plan that deletes a larger share than its guards, or this machine, allow.
 
-    Entries that are gone already count as if they were still there: a plan that was applied half
-    can be applied to its end.
+    Entries that are already deleted count as existing, so that a partly applied plan can be
+    completed.
 
     Args:
         gateway: the server.
         plan: a verified plan.
         recheck: of the plan.
-        local: maxima of this machine, which no plan can loosen.
+        local: limits of this machine, which no plan can raise.
 
     Raises:
-        Refused: with the numbers.
-        ServerError: what exists cannot be read.
+        Refused: With the numbers.
+        ServerError: The existing entities cannot be read.
     """
     guards, local = recheck.policy.guards, local or Guards()
     shares = {*guards.max_share_percent, *local.max_share_percent}
@@ -61,7 +61,7 @@ def refuse_exceeded(
 
 
 def local_maxima() -> Guards:
-    """Return what a plan may delete at most on this machine.
+    """Return the limits of this machine for any plan.
 
     Raises:
         UsageProblem: one of the settings cannot be understood.
@@ -91,7 +91,7 @@ def _tally_now(gateway: Gateway, plan: Plan, recheck: Recheck, shares: Collectio
         name for name, v in recheck.evidence.registry.versions if (name, v) not in keys
     )
     other_runs: Counter[str] = Counter()
-    # Counting runs means reading them: only as many experiments as a guard asks about.
+    # Counting runs means reading them: only in experiments that a guard needs.
     where = sorted(active) if {"total", "runs"} & {*shares} else sorted(runs)
     if {"total", "runs", "experiment"} & {*shares}:
         other_runs.update(_experiments_of_other_runs(gateway, where, run_ids))

@@ -1,4 +1,4 @@
-"""Searches for runs and experiments as they are now, several requests at a time."""
+"""Searches for the current runs and experiments, with concurrent requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlflow_gc.plan.document import RunEntry
 NESTED = "tags.`mlflow.parentRunId` LIKE '%'"
 """Filter for all nested runs."""
 
-# Asking for one experiment takes a server as long as so many on a page of them.
+# Reading one experiment takes as long as this number of them on a page.
 _EXPERIMENTS_FOR_ONE = 50
 
 _Group = TypeVar("_Group")
@@ -30,10 +30,10 @@ class LiveReader:
 
     Args:
         gateway: where to read.
-        wanted: what a decision needs of runs.
+        wanted: the data of runs that decisions need.
 
     Attributes:
-        experiment_ids: all experiments of the server, as far as they are known.
+        experiment_ids: all known experiments of the server.
     """
 
     def __init__(self, gateway: Gateway, wanted: Wanted) -> None:
@@ -42,33 +42,33 @@ class LiveReader:
         self.experiment_ids: list[str] = []
 
     def read_experiment_ids(self, filter_string: str = "") -> set[str]:
-        """Add experiments to those that are known, and return their ids."""
+        """Read ids of experiments, add them to the known ones, and return them."""
         search = partial(self._gateway.search_experiments, view="ALL", filter_string=filter_string)
         found = {e.experiment_id for e in pages(search)}
         self.experiment_ids = sorted(found.union(self.experiment_ids))
         return found
 
     def experiments(self, experiment_ids: set[str]) -> dict[str, Experiment]:
-        """Read experiments of any lifecycle stage: a few by one, many among all there are."""
+        """Read experiments of any lifecycle stage: few one by one, many by reading all."""
         found: dict[str, Experiment] = {}
         if len(experiment_ids) * _EXPERIMENTS_FOR_ONE >= len(self.experiment_ids):
             every = read_experiments(self._gateway)
             found = {i: experiment for i, experiment in every.items() if i in experiment_ids}
-        # Pages may miss one while others are purged; what is not there is not there by its id.
+        # A concurrent purge may shift one out of a page, so missing ones are read by id.
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             rest = pool.map(self._gateway.get_experiment, sorted(experiment_ids - found.keys()))
             read = [each for each in rest if each]
         return {**found, **{experiment.experiment_id: experiment for experiment in read}}
 
     def search(self, experiment_ids: Sequence[str], **kwargs: Any) -> Iterator[Run]:
-        """Yield runs with what a decision needs of them, as one search returns them."""
+        """Yield runs with the data that decisions need, from one search."""
         search = partial(self._gateway.search_runs, experiment_ids, wanted=self._wanted, **kwargs)
         return pages(search)
 
     def runs_in(
         self, experiment_ids: Sequence[str], *, filter_string: str = "", view: str = "ACTIVE_ONLY"
     ) -> Iterator[Run]:
-        """Yield runs of experiments, however many these are."""
+        """Yield runs of any number of experiments."""
         search = partial(self.search, filter_string=filter_string, view=view)
         return self._in_parallel(search, list(chunks(experiment_ids, EXPERIMENTS_A_CALL)))
 
@@ -99,32 +99,32 @@ class LiveReader:
 
         groups = list(chunks(entries, IDS_A_CALL))
         found = {run.run_id: run for run in self._in_parallel(read, groups)}
-        # What is not where the plan saw it may have been moved: that is a change, it is not gone.
+        # A run that is not in its planned experiment may have been moved: changed, not gone.
         lost = [entry["run_id"] for entry in entries if entry["run_id"] not in found]
         return {**found, **{run.run_id: run for run in by_id(lost)}}
 
     def runs_with_inputs(self, run_ids: Collection[str], wanted: Wanted | None = None) -> list[Run]:
-        """Return those of some runs that exist, with the logged models that they read.
+        """Return the existing ones of some runs, with their input models.
 
-        A search lists only what a run put out (runs/search of 3.0 to 3.17).
+        A search returns only the outputs of a run (runs/search of 3.0 to 3.17).
 
         Args:
             run_ids: of any lifecycle stage.
-            wanted: what to keep of their tags and metrics; None for all tags and no metric.
+            wanted: the metrics and tags to keep; None for all tags and no metrics.
         """
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             get_run = partial(self._gateway.get_run, wanted=wanted)
             return [run for run in pool.map(get_run, sorted(run_ids)) if run]
 
     def newest_logged_models(self, experiment_ids: Sequence[str]) -> Mapping[str, LoggedModel]:
-        """Return the newest logged model of each experiment that holds some; few do."""
+        """Return the newest logged model of each experiment that has any; few do."""
         newest = partial(self._gateway.search_logged_models, newest_first=True, max_results=1)
         if not experiment_ids or not newest(experiment_ids)[0]:
             return {}
         found = [each for i in experiment_ids for each in newest([i])[0]]
         return {model.model_id: model for model in found}
 
-    def holds_logged_models(self) -> bool:
+    def has_logged_models(self) -> bool:
         """Tell whether the server holds logged models, which runs may have read."""
         groups = chunks(self.experiment_ids, EXPERIMENTS_A_CALL)
         return any(self._gateway.search_logged_models(ids, max_results=1)[0] for ids in groups)
@@ -132,7 +132,7 @@ class LiveReader:
     def _in_parallel(
         self, read: Callable[[_Group], Iterable[_Found]], groups: Sequence[_Group]
     ) -> Iterator[_Found]:
-        """Yield what is found in groups, several of which are read at once."""
+        """Yield the results for groups, several of which are read in parallel."""
         if self._gateway.max_parallel == 1 or len(groups) == 1:
             for group in groups:
                 yield from read(group)

@@ -1,14 +1,14 @@
-"""The model registry as it is now, kept up to date at the price of one request per batch.
+"""The current model registry, updated with one request per batch.
 
-Which runs a registered model needs cannot be asked for many runs at once (the filter grammar has
-no OR and ``source`` can have five forms).  So all versions are read once, and again those of models
-whose record is no longer the same: creating a version sets the registered model's
-``last_updated_timestamp`` and puts the version among its ``latest_versions`` (2.3.0 to 3.18.0).
+Versions cannot be searched by many runs at once (the filter grammar has no OR, and ``source`` has
+five forms).  So all versions are read once, and again those of models whose record changed:
+creating a version sets the registered model's ``last_updated_timestamp`` and adds the version to
+its ``latest_versions`` (2.3.0 to 3.18.0).
 
-Time stamps only say how far down the list of models to look, newest first, and what is implausible of
-them ends no search: one model stamped in the future says nothing about the others.  A server whose
-clock is behind stamps what it changes among what is old; of a registry of more than a page that is
-found by :meth:`RegistryView.reread`.
+Timestamps only tell how far to read the list of models, newest first, and implausible ones do not
+end the search: one model with a timestamp in the future says nothing about the others.  A server
+whose clock is behind sorts its changes among old models; if the registry has more than a page,
+those are found by :meth:`RegistryView.reread`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mlflow_gc.inventory.registry import (
     resolve_storage,
 )
 
-# Several servers behind one address each stamp with their own clock.
+# Several servers behind one address have different clocks.
 _CLOCK_MARGIN_MS = 10 * 60 * 1000
 _MODELS_A_PAGE = 100
 # The whole registry takes a handful of requests; the versions of one model take one or two.
@@ -40,14 +40,14 @@ _MANY_MODELS = 20
 class RegistryView:
     """Registered models, all their versions, and the logged models these name.
 
-    With the registries of the server's other workspaces, whose versions may need a run of this one.
+    The registries of the other workspaces are included: their versions may name a run of this one.
 
     Args:
         gateway: where to read.
         others: the other workspaces of the server.
 
     Raises:
-        ServerError: the registry cannot be read completely.
+        ServerError: The registry cannot be read completely.
     """
 
     def __init__(self, gateway: Gateway, others: Iterable[Gateway] = ()) -> None:
@@ -70,10 +70,10 @@ class RegistryView:
         return tuple(model for other in self._others for model in other.models.values())
 
     def refreshed(self) -> RegistryView:
-        """Return the registry as it is now; what was touched since is read again.
+        """Return the current registry; changed models are read again.
 
-        This view remains as it is: a version must not be missing for a moment in a re-check that is
-        in progress.
+        This view is not changed: a version must not be missing temporarily in a concurrent
+        re-check.
 
         Raises:
             ServerError: the registry cannot be read.
@@ -84,7 +84,7 @@ class RegistryView:
         return fresh
 
     def reread(self) -> RegistryView:
-        """Return the registry as it is now, all of it read again, whatever its time stamps say.
+        """Return the current registry, read again completely, regardless of timestamps.
 
         Raises:
             ServerError: the registry cannot be read.
@@ -95,7 +95,7 @@ class RegistryView:
         return fresh
 
     def _refresh(self) -> None:
-        # What is still those of the view that this one is a copy of.
+        # Still shared with the view that this one was copied from.
         self.models, self.versions = dict(self.models), dict(self.versions)
         self.logged_models = dict(self.logged_models)
         self._no_logged_models = set(self._no_logged_models)
@@ -113,7 +113,8 @@ class RegistryView:
                 if model != self.models.get(model.name):
                     touched[model.name] = None
                 self.models[model.name] = model
-                # All of a page that came anyway; and PostgreSQL puts what has no stamp first.
+                # The whole page, because it was read anyway; and PostgreSQL sorts NULL timestamps
+                # first.
                 stamp = model.last_updated_timestamp
                 if count >= _MODELS_A_PAGE and stamp is not None and stamp < since_ms:
                     break
@@ -129,15 +130,14 @@ class RegistryView:
     def versions_now(
         self, details: ModelDetails, *, ranked: bool
     ) -> Mapping[tuple[str, str], ModelVersion]:
-        """Return the versions of a registered model, as far as they matter to one of them.
+        """Return the versions of a registered model that may protect one of them.
 
-        This view was read some seconds ago; what is given here is of now, and names the
-        highest version of each stage (2.3.0 to 3.18.0).  A higher one was deleted meanwhile, and
-        outranks nothing.
+        This view is some seconds old; ``details`` is current, and names the highest version of each
+        stage (2.3.0 to 3.18.0).  A higher version that was deleted meanwhile outranks nothing.
 
         Args:
-            details: the model as it is now.
-            ranked: how many versions are above one matters, too.
+            details: the current model.
+            ranked: whether the number of higher versions matters, too.
 
         Raises:
             ServerError: they cannot be read.
@@ -145,7 +145,7 @@ class RegistryView:
         model = details.model
         known: Mapping[tuple[str, str], ModelVersion] = self.of_model(model.name)
         if ranked and model != self.models.get(model.name):
-            # Which of the lower ones are left decides how many there are above one.
+            # The number of higher versions depends on which of them still exist.
             read = self.read_versions_of(model)
             known = known if read is None else read
         newest = {version.current_stage: version for version in details.latest_versions}
@@ -159,7 +159,7 @@ class RegistryView:
         return {**known, **{(v.name, v.version): v for v in newest.values()}}
 
     def copies_of(self, name: str, version: str) -> dict[tuple[str, str], ModelVersion]:
-        """Return the versions that were copied from one."""
+        """Return the copies of a version."""
         return {key: self.versions[key] for key in self._copies.get((name, version), ())}
 
     def _server_now_ms(self) -> int:
@@ -168,7 +168,7 @@ class RegistryView:
     def _read_all(self) -> None:
         began_ms = self._server_now_ms()
         self.models, self.versions = {}, {}
-        # No longer those of the view that this one is a copy of.
+        # No longer shared with the view that this one was copied from.
         self.logged_models = dict(self.logged_models)
         self._no_logged_models = set(self._no_logged_models)
         read_registry(self._gateway, self.models, self.versions)
@@ -177,12 +177,12 @@ class RegistryView:
     def read_versions_of(
         self, model: RegisteredModel
     ) -> dict[tuple[str, str], ModelVersion] | None:
-        """Read the versions of one model; None when the filter grammar cannot name it.
+        """Read the versions of one model; None if the filter grammar cannot name it.
 
         Raises:
             ServerError: they cannot be read.
         """
-        # No escape exists: a name can stand in the kind of quote that it does not hold.
+        # The grammar has no escapes: a name needs a kind of quotes that it does not contain.
         quote = next((q for q in "'\"" if q not in model.name), None)
         if quote is None:
             return None
@@ -206,16 +206,16 @@ class RegistryView:
         return True
 
     def _index(self, began_ms: int) -> None:
-        """Derive what is asked for often, once per reading.
+        """Build the indexes, once per read.
 
         Args:
-            began_ms: when the reading began, by the server's clock, ms since the epoch.
+            began_ms: server time at the begin of the read, ms since the epoch.
         """
         self._read_at_ms = began_ms
         resolve_storage(self._gateway, self.versions)
         named = [*self.versions.values(), *self.foreign_versions]
         read_logged_models_of(self._gateway, named, self.logged_models, self._no_logged_models)
-        # New ones: those of the view that this one came from are still read.
+        # New objects: those of the previous view are still in use.
         self._by_model: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self._copies: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for key, version in self.versions.items():

@@ -1,4 +1,4 @@
-"""Re-checks of planned entities: live evidence, judged by the pure checker."""
+"""Re-checks of planned entities: live evidence and the pure checker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlflow_gc.apply.recheck.checker import (
     check_registered_model,
     check_runs,
     check_version,
-    held_runs,
+    protected_runs,
     to_roll_back,
 )
 from mlflow_gc.apply.recheck.live_evidence import LiveEvidence
@@ -25,23 +25,23 @@ from mlflow_gc.plan.document import (
     RunEntry,
 )
 from mlflow_gc.retention.decision import Decisions, Verdict
-from mlflow_gc.retention.engine import decide, decide_after_look
+from mlflow_gc.retention.engine import decide, decide_after_probe
 from mlflow_gc.retention.policy import Policy
 
 
 class Recheck:
     """Re-checks planned entities, before and after they are deleted.
 
-    Every method raises ``ServerError`` when the evidence cannot be read; then nothing may be deleted.
+    Every method raises ``ServerError`` if the evidence cannot be read; then nothing may be deleted.
 
     Args:
         gateway: where to read.
         plan: a verified plan; with a policy only its ``runs``, ``protected`` runs and ``server``.
-        policy: judges in place of the plan's.
+        policy: replaces the policy of the plan.
 
     Attributes:
-        policy: what judges.
-        evidence: where all that is judged is read.
+        policy: the policy of the decisions.
+        evidence: reads the evidence.
     """
 
     def __init__(self, gateway: Gateway, plan: Plan, policy: Policy | None = None) -> None:
@@ -50,42 +50,42 @@ class Recheck:
         self._renames: dict[str, list[tuple[str, int]]] = {}
 
     def check_runs(self, entries: Sequence[RunEntry]) -> dict[str, Finding]:
-        """Return a finding for each of some planned runs, by id; nested trees come together."""
+        """Return a finding for each of some planned runs, by id; nested trees must be complete."""
         return self._check_runs(entries, (), {})
 
     def runs_to_roll_back(
-        self, entries: Sequence[RunEntry], deleted: Collection[str], kept: Mapping[str, str]
+        self, entries: Sequence[RunEntry], deleted: Collection[str], skipped: Mapping[str, str]
     ) -> dict[str, Finding]:
-        """Check runs after their deletion, as if they were not deleted.
+        """Post-delete check of runs, as if they were not deleted.
 
-        MLflow has no conditional delete, so between the re-check and the deletion someone may have
-        come to need a run.
+        MLflow has no conditional delete, so something may have become dependent on a run between
+        the re-check and the deletion.
 
         Args:
-            entries: entries of the plan's ``runs``; whole nested trees should come together.
-            deleted: which of them this prune deleted.
-            kept: which of them are not deleted, with words why; their trees are retained, too.
+            entries: entries of the plan's ``runs``; nested trees should be complete.
+            deleted: those that this prune deleted.
+            skipped: those that are not deleted, with the reason; their trees are retained, too.
 
         Returns:
             Why a deletion has to be rolled back, by id.
         """
         if not deleted:
             return {}
-        findings = to_roll_back(self._check_runs(entries, deleted, kept))
+        findings = to_roll_back(self._check_runs(entries, deleted, skipped))
         return {run_id: finding for run_id, finding in findings.items() if run_id in deleted}
 
     def check_experiments(self, entries: Sequence[ExperimentEntry]) -> dict[str, Finding]:
-        """Return a finding for each of some planned experiments, by id, after their planned runs."""
+        """Return a finding for each of some planned experiments, by id; after their runs."""
         return self._check_experiments(entries, None)
 
     def experiments_to_roll_back(
         self, entries: Sequence[ExperimentEntry], trash_before: Mapping[str, Collection[str]]
     ) -> dict[str, Finding]:
-        """Check experiments after their deletion, as if they were not deleted.
+        """Post-delete check of experiments, as if they were not deleted.
 
         Args:
             entries: entries of the plan's ``experiments``.
-            trash_before: for each of them the runs that were in its trash right before.
+            trash_before: the runs that were in the trash of each before.
 
         Returns:
             Why a deletion has to be rolled back, by id.
@@ -101,42 +101,43 @@ class Recheck:
         return check_registered_model(entry, self.evidence.of_registered_model(entry), self.policy)
 
     def expect_rename(self, experiment_id: str, name: str, moment_ms: int) -> None:
-        """Take note that whoever applies this plan renames an experiment, or renames it back.
+        """Register that this plan renames an experiment, or renames it back.
 
         Args:
             experiment_id: of a planned experiment.
-            name: what it is called from then on, if nobody else renames it.
-            moment_ms: when, by the server's clock, ms since the epoch.
+            name: its new name, unless somebody else renames it.
+            moment_ms: server time of the change, ms since the epoch.
         """
         self._renames.setdefault(experiment_id, []).append((name, moment_ms))
 
     def _check_runs(
-        self, entries: Sequence[RunEntry], deleted: Collection[str], kept: Mapping[str, str]
+        self, entries: Sequence[RunEntry], deleted: Collection[str], skipped: Mapping[str, str]
     ) -> dict[str, Finding]:
-        evidence = self.evidence.of_runs(entries, deleted, kept)
+        evidence = self.evidence.of_runs(entries, deleted, skipped)
         evidence, decisions = self._decide_runs(entries, evidence)
         return check_runs(entries, evidence, self.policy, decisions)
 
     def _decide_runs(
         self, entries: Sequence[RunEntry], evidence: RunEvidence
     ) -> tuple[RunEvidence, Decisions]:
-        """Decide, with what those planned runs read that are retained: its makers are, as well.
+        """Decide, with the input models of retained planned runs, whose makers are retained, too.
 
-        Which of them are retained only a decision can tell, and what a run reads only ``runs/get``.
+        Only a decision tells which runs are retained, and only ``runs/get`` returns inputs, so this
+        repeats.
         """
-        held = held_runs(entries, evidence)
-        planned, asked = evidence.planned, set[str]()
+        protected = protected_runs(entries, evidence)
+        planned, known_inputs = evidence.planned, set[str]()
         while True:
-            decisions = decide(evidence.inventory, self.policy, held)
+            decisions = decide(evidence.inventory, self.policy, protected)
             retained = {i for i in planned if decisions.runs[i].verdict is not Verdict.DELETE}
             known = evidence.inventory.runs
             runs = dict(known)
-            for run in self.evidence.dependents.read_inputs_of(retained - asked):
+            for run in self.evidence.dependents.read_inputs_of(retained - known_inputs):
                 self.evidence.dependents.retain(run, decisions.runs[run.run_id])
-                # All else about it is as it was when this decision was made.
+                # The other data of the run must stay as it was for this decision.
                 model_ids = tuple(sorted({*known[run.run_id].model_ids, *run.model_ids}))
                 runs[run.run_id] = replace(known[run.run_id], model_ids=model_ids)
-            asked |= retained
+            known_inputs |= retained
             if runs == known:
                 break
             evidence = replace(evidence, inventory=replace(evidence.inventory, runs=runs))
@@ -150,5 +151,5 @@ class Recheck:
         evidence = self.evidence.of_experiments(entries, self._renames, deleted_with)
         decisions = decide(evidence.inventory, self.policy)
         evidence = self.evidence.probed(evidence, decisions)
-        decisions = decide_after_look(evidence.inventory, self.policy, decisions)
+        decisions = decide_after_probe(evidence.inventory, self.policy, decisions)
         return check_experiments(entries, evidence, self.policy, decisions)

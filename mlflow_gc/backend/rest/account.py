@@ -1,4 +1,4 @@
-"""What a server says of the account that this program uses: whether it sees everything."""
+"""Whether the account of this program sees everything on a server."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ class Account:
         self._has_current_user = True
 
     def partial_view(self) -> str | None:
-        """Say why it may not see everything, or None when it does.
+        """Return why it may not see everything, or None if it does.
 
-        Asks MLflow's basic-auth app whether the account is an administrator.  A server without
-        that app has no such endpoints and hides nothing.  Whatever else leaves the account in
-        doubt is a partial view.
+        MLflow's basic-auth app tells whether the account is an administrator.  A server without
+        that app lacks the endpoints and hides nothing.  Anything else in doubt is a partial view.
         """
         user = self._user()
         if user is None or user.get("is_admin") is True:
@@ -41,7 +40,7 @@ class Account:
         )
 
     def _user(self) -> Json | None:
-        """Return what the server says of this account, empty where it says nothing of use.
+        """Return the server's record of this account; empty if it is of no use.
 
         None means that the server has no accounts.
         """
@@ -63,8 +62,8 @@ class Account:
             raise
 
     def _user_by_name(self) -> Json | None:
-        # 2.5 and newer.  Without a name the response is 400 where the auth app runs and 404 where
-        # it does not (2.14 to 3.18).  Whose name it is, only the credentials tell.
+        # 2.5 and newer.  Without a name the response is 400 if the auth app runs and 404 if not
+        # (2.14 to 3.18).  The name comes from the credentials.
         name = self._api.client.account
         params = {"username": name} if name else {}
         found = self._api.optional("GET", f"{V2}/users/get", params=params)
@@ -72,6 +71,6 @@ class Account:
             self._has_users = False
             return None
         user = found.get("user")
-        # A response about nobody in particular, or about somebody else, says nothing of this one.
-        is_ours = isinstance(user, dict) and bool(name) and user.get("username") == name
-        return user if is_ours else {}
+        # A response about another account, or about none, is of no use.
+        is_this_account = isinstance(user, dict) and bool(name) and user.get("username") == name
+        return user if is_this_account else {}

@@ -1,4 +1,4 @@
-"""An ``mlflow server`` behind HTTP: which endpoint each call of the gateway means."""
+"""An ``mlflow server`` over HTTP: the endpoint of each method of the gateway."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from mlflow_gc.domain.traces import are_assessments_lost
 from mlflow_gc.settings import redact_uri
 
 _MODELS_PAGE = 1000
-# One page if it can be: between pages a deletion would move a version out of sight, and a version
-# that is not seen does not protect its run (docs/explanation/mlflow-facts.md#paging-is-by-offset).
+# One page if possible: between pages a deletion would shift a version out of the result, and an
+# unseen version does not protect its run (docs/explanation/mlflow-facts.md#paging-is-by-offset).
 # Databricks takes 10,000 only.
 _VERSIONS_PAGE = 200_000
 _SMALL_VERSIONS_PAGE = 10_000
@@ -55,12 +55,12 @@ class RestGateway:
     """Gateway to a tracking server, and to a registry that may be another server.
 
     Args:
-        tracking_uri: as given; credentials in it are used and never shown.
+        tracking_uri: as given; its credentials are used and never shown.
         registry_uri: the same for the registry.
-        token: bearer token for both, or None; MLflow's own reading of its variable does not count.
-        workspace: sent as ``X-MLFLOW-WORKSPACE`` when set (MLflow 3.10 and newer).
-        max_parallel: how many requests may be in flight at once; further ones wait.
-        database: the server's database, to read a plan from, or None.
+        token: bearer token for both, or None; MLflow's own environment variable is ignored.
+        workspace: sent as ``X-MLFLOW-WORKSPACE`` if set (MLflow 3.10 and newer).
+        max_parallel: maximum number of concurrent requests; further ones wait.
+        database: the database of the server, to read a plan from, or None.
     """
 
     read_from: ReadFrom = "rest"
@@ -95,15 +95,15 @@ class RestGateway:
         self._has_logged_models = True
         self._has_traces_v3 = True
         self._versions_page = _VERSIONS_PAGE
-        self._here: str | None = None  # the workspace, once it is known that the server has some
+        self._here: str | None = None  # the workspace; set once the server is known to have some
 
     @property
     def max_parallel(self) -> int:
-        """How many requests may be in flight at once."""
+        """Maximum number of concurrent requests."""
         return self._max_parallel
 
     def warnings(self) -> list[str]:
-        """Return what is unsafe about the connection, one sentence each."""
+        """Return warnings about an unsafe connection, one sentence each."""
         clients = dict.fromkeys((self._tracking.client, self._registry.client))
         return unsafe([client.credentials for client in clients])
 
@@ -116,7 +116,7 @@ class RestGateway:
         """Address and version; the first contact, so its errors explain the connection.
 
         Raises:
-            Refused: a workspace was asked for that the server does not have.
+            Refused: The server does not have the requested workspace.
         """
         api = self._tracking
         info = first_contact.read_server_info(api) or {}
@@ -134,16 +134,16 @@ class RestGateway:
         )
 
     def clock_skew_ms(self) -> int:
-        """How far the server's clock is ahead of this machine's, by its ``Date`` headers."""
+        """The certain clock skew (server minus this machine), by ``Date`` headers."""
         clients = (self._tracking.client, self._registry.client)
         return max((client.clock_skew_ms for client in clients), key=abs)
 
     def partial_view(self) -> str | None:
-        """Say why this account may not see everything, or None when it does."""
+        """Return why this account may not see everything, or None if it does."""
         return next(filter(None, (account.partial_view() for account in self._accounts)), None)
 
     def other_workspaces(self) -> list[Gateway]:
-        """Gateways to the other workspaces of the server; none where it has none."""
+        """Gateways to the other workspaces of the server, if any."""
         if self._here is None:
             return []
         found = self._tracking.read("GET", f"{V3}/workspaces")
@@ -187,13 +187,13 @@ class RestGateway:
         return _experiment(self._registry if of_registry else self._tracking, experiment_id)
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
-        """The experiment of a name, of any lifecycle stage."""
+        """The experiment with a name, of any lifecycle stage."""
         return _experiment_by_name(self._tracking, name)
 
     def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
-        """The experiment that a server makes when it begins; whatever workspace is looked at."""
+        """The default experiment, which a server creates at its first start; in any workspace."""
         api = self._registry if of_registry else self._tracking
-        # A default workspace of another name has one with another id
+        # In a default workspace with another name it has another id
         # (sqlalchemy_workspace_store.py).
         return _experiment(
             api, "0", workspace="default" if api.workspace else None
@@ -204,16 +204,16 @@ class RestGateway:
         self._tracking.write("POST", "experiments/delete", {"experiment_id": experiment_id})
 
     def rename_experiment(self, experiment_id: str, name: str) -> None:
-        """Give an active experiment another name."""
+        """Rename an active experiment."""
         body = {"experiment_id": experiment_id, "new_name": name}
         self._tracking.write("POST", "experiments/update", body)
 
     def restore_experiment(self, experiment_id: str) -> None:
-        """Bring an experiment and all its runs back from the trash."""
+        """Restore an experiment and all its runs from the trash."""
         self._tracking.write("POST", "experiments/restore", {"experiment_id": experiment_id})
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
-        """What active experiments hold besides runs, logged models and traces."""
+        """Other contents of active experiments."""
         return self._contents.read(self._tracking.optional_page, experiment_ids)
 
     # -- runs ----------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class RestGateway:
         token: str | None = None,
         wanted: Wanted | None = ALWAYS_WANTED,
     ) -> Page[Run]:
-        """One page of runs, with what ``wanted`` keeps of them (None: all tags, no metric)."""
+        """One page of runs, with the data in ``wanted`` (None: all tags, no metrics)."""
         api = self._tracking
         body = {
             "experiment_ids": list(experiment_ids),
@@ -249,12 +249,12 @@ class RestGateway:
         return api.read_as(decode, "POST", f"{V2}/runs/search", json=with_token(body, token))
 
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
-        """One run of any lifecycle stage, with the models that it read, and what is wanted of it."""
+        """One run of any lifecycle stage, with its input models and the data in ``wanted``."""
         parsed = partial(parse.run, wanted=wanted)
         return self._tracking.get("runs/get", {"run_id": run_id}, "run", parsed)
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
-        """All that was ever logged to a metric, by run."""
+        """The history of a metric, by run."""
         return self._histories.read(self._tracking, run_ids, key)
 
     def delete_run(self, run_id: str) -> None:
@@ -262,13 +262,13 @@ class RestGateway:
         self._tracking.write("POST", "runs/delete", {"run_id": run_id})
 
     def restore_run(self, run_id: str) -> None:
-        """Bring a run back from the trash."""
+        """Restore a run from the trash."""
         self._tracking.write("POST", "runs/restore", {"run_id": run_id})
 
     # -- traces --------------------------------------------------------------------------------
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
-        """Whether any of the experiments holds a trace; False on servers without traces."""
+        """Whether any of the experiments has a trace; False on servers without traces."""
         return bool(self._traces(experiment_ids, {"max_results": 1})[0])
 
     @property
@@ -299,7 +299,7 @@ class RestGateway:
             found = self._tracking.optional("POST", f"{V3}/traces/search", since=(3, 2), json=body)
             self._has_traces_v3 = found is not None
         if found is None:  # before MLflow 3.2
-            # Not there before MLflow 2.14, when there were no traces either.
+            # Before MLflow 2.14 there is no such endpoint, and there are no traces.
             params = {"experiment_ids": list(experiment_ids), **search}
             found = self._tracking.optional("GET", f"{V2}/traces", since=(2, 14), params=params)
         if found is None:
@@ -328,18 +328,20 @@ class RestGateway:
             return [], None
         return self._tracking.page(found, "models", parse.logged_model)
 
-    def get_logged_model(self, model_id: str, *, or_deleted: bool = False) -> LoggedModel | None:
+    def get_logged_model(
+        self, model_id: str, *, include_deleted: bool = False
+    ) -> LoggedModel | None:
         """One logged model; None on servers without them (before 3.0)."""
         path = quote(model_id, safe="")
         # Servers before 3.10 ignore this.
-        params = {"allow_deleted": "true"} if or_deleted else {}
+        params = {"allow_deleted": "true"} if include_deleted else {}
         found = none_if_not_found(lambda: self._logged_models("GET", path, params=params))
         if found is None:
             return None
         return parse.logged_model(self._tracking.entity(found, "model"))
 
     def _logged_models(self, method: str, path: str, **arguments: object) -> Json | None:
-        # A server without them may have the registry of a newer one, whose versions name some.
+        # The registry may be on a newer server, whose versions name logged models.
         if not self._has_logged_models:
             return None
         path = f"{V2}/logged-models/{path}"
@@ -402,7 +404,7 @@ class RestGateway:
         )
 
     def get_download_uri(self, name: str, version: str) -> str | None:
-        """Where the files of a model version lie, as the server resolved it."""
+        """The storage of a model version, as resolved by the server."""
         path, params = f"{V2}/model-versions/get-download-uri", {"name": name, "version": version}
         found = none_if_not_found(lambda: self._registry.read("GET", path, params=params))
         return str((found or {}).get("artifact_uri") or "") or None
@@ -428,11 +430,11 @@ class RestGateway:
     # -- tags ----------------------------------------------------------------------------------
 
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
-        """Set a tag; again, if need be: that changes nothing."""
+        """Set a tag; retried, because it is idempotent."""
         self._write_tag("POST", "set", kind, entity_id, {"key": key, "value": value})
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
-        """Take a tag away; again, if need be."""
+        """Delete a tag; retried, because it is idempotent."""
         method = "DELETE" if kind in _OF_REGISTRY else "POST"
         self._write_tag(method, "delete", kind, entity_id, {"key": key})
 
@@ -452,7 +454,7 @@ _TAG_ENDPOINTS = {
 
 
 def _ids(kind: str, entity_id: str) -> dict[str, str]:
-    """Return what a request names an entity by."""
+    """Return the fields that identify an entity in a request."""
     if kind == "model_version":
         name, _, version = entity_id.rpartition("/")
         return {"name": name, "version": version}
@@ -482,7 +484,7 @@ def _experiment_by_name(api: MlflowApi, name: str) -> Experiment | None:
 
 @cache
 def _quick_runs() -> Callable[[bytes, Wanted], Page[Run] | None] | None:
-    """Return what decodes plain pages of runs quickly; None where msgspec is not installed."""
+    """Return the fast decoder of plain pages of runs; None if msgspec is not installed."""
     try:
         from mlflow_gc.backend.rest.run_pages import decode
     except ImportError:

@@ -1,8 +1,8 @@
-"""The connections on which MLflow's HTTP client sends our requests: kept open, acknowledged at once.
+"""The connections of MLflow's HTTP client: kept alive, with immediate acknowledgements.
 
-A server that writes a response in two small pieces (uvicorn: head, then body) holds the second one
-back until the first is acknowledged, and Linux delays that by 40 ms on a connection that is kept
-open.  A delete takes less than a millisecond without that wait.
+A server that writes a response in two small pieces (uvicorn: head, then body) delays the second one
+until the first is acknowledged, and Linux delays that by 40 ms on a keep-alive connection.  Without
+that delay a delete takes less than a millisecond.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 _HOSTS = 4
-"""The tracking server and a registry elsewhere, each also behind a proxy."""
+"""The tracking server and a separate registry, each with a proxy."""
 NO_RETRIES: dict[str, Any] = {
     "max_retries": 0,
     "retry_codes": frozenset(),
     "raise_on_status": False,
     "respect_retry_after_header": True,
-    # Of no use without retries; fixed, because MLflow keeps a session for each combination.
+    # Unused without retries; fixed, because MLflow keeps a session for each combination.
     "backoff_factor": 0,
     "backoff_jitter": 0.0,
 }
-"""How ``http_request`` is called: MLflow has one session per process for these arguments."""
+"""Arguments of ``http_request``: MLflow has one session per process for these."""
 
 
 def open_session(max_parallel: int) -> None:
-    """Prepare MLflow's session for :data:`NO_RETRIES` for so many connections, all new.
+    """Prepare MLflow's session for :data:`NO_RETRIES` with a new connection pool.
 
-    Nothing else in the process uses that session: MLflow itself always retries.  What an earlier
-    command left in it (connections, cookies of another login) is dropped.
+    Nothing else in the process uses that session, because MLflow itself always retries.
+    Connections and cookies of an earlier command are dropped.
 
     Args:
-        max_parallel: connections that are kept open; more at once would be opened and closed for
-            each request.  MLFLOW_HTTP_POOL_MAXSIZE, where it is set, counts instead.
+        max_parallel: size of the pool; more concurrent connections would be opened and closed for
+            each request.  MLFLOW_HTTP_POOL_MAXSIZE, if set, has priority.
     """
     close_session()
     wanted = os.environ.get("MLFLOW_HTTP_POOL_MAXSIZE", "")
-    kept_open = int(wanted) if wanted.isdecimal() else max_parallel
+    pool_size = int(wanted) if wanted.isdecimal() else max_parallel
     for adapter in _adapters():
-        adapter.init_poolmanager(_HOSTS, kept_open)
-        # Only Linux can, and only Linux needs it.
+        adapter.init_poolmanager(_HOSTS, pool_size)
+        # Only Linux supports it, and only Linux needs it.
         if hasattr(socket, "TCP_QUICKACK"):
             adapter.poolmanager.pool_classes_by_scheme = {
                 "http": _PromptHTTPConnectionPool,
@@ -55,10 +55,10 @@ def open_session(max_parallel: int) -> None:
 
 
 def close_session() -> None:
-    """Close the connections that are kept open, and forget cookies."""
+    """Close the pooled connections, and clear cookies."""
     for adapter in _adapters():
         for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
-            # Clearing it alone leaves that to the finalizers of the pools (urllib3 2).
+            # Clearing the pools alone leaves closing to their finalizers (urllib3 2).
             for host in manager.pools.keys():  # noqa: SIM118 - no dictionary: refuses to be iterated
                 manager.pools[host].close()
         adapter.close()
@@ -71,7 +71,7 @@ def _adapters() -> set[HTTPAdapter]:
     """
     try:
         from mlflow.utils.request_utils import _get_request_session
-    except ImportError:  # a private function: without it all works, only slower
+    except ImportError:  # a private function: without it requests are only slower
         return set()
     session: requests.Session = _get_request_session(**NO_RETRIES)
     session.cookies.clear()
@@ -99,7 +99,7 @@ class _PromptHTTPSConnectionPool(HTTPSConnectionPool):
 
 
 def _acknowledge(connected: socket.socket | None) -> None:
-    # The kernel forgets it after a while, hence again for each response.  A tunnel need not be TCP.
+    # The kernel resets the option, so it is set for each response.  A tunnel need not be TCP.
     with contextlib.suppress(OSError, AttributeError):
         if connected is not None:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

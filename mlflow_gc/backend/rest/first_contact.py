@@ -1,4 +1,4 @@
-"""The first contact with a server: where its API is, which version, whether it has a workspace."""
+"""The first contact with a server: location of its API, version, workspace."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mlflow_gc.errors import Refused
 
 
 def read_server_info(api: MlflowApi) -> Json | None:
-    """Return what a tracking server says of itself (3.9 and newer), after finding its API."""
+    """Return the server info of a tracking server (3.9 and newer), after locating its API."""
     info = _server_info(api)
     if info is None and urlsplit(api.client.credentials.host).path.strip("/"):
-        # Behind a static prefix up to 3.10 is only this, and the pages.
+        # Up to 3.10 a static prefix applies only to this endpoint and the pages.
         api.version = read_version(api)
         if move_to_root(api):
             info = _server_info(api)
@@ -26,10 +26,10 @@ def _server_info(api: MlflowApi) -> Json | None:
 
 
 def move_to_root(api: MlflowApi) -> bool:
-    """Tell whether the API is at the root of the host, and use it there from now on.
+    """Tell whether the API is at the root of the host; if so, use it there.
 
-    A server with ``--static-prefix`` has its pages and ``/version`` behind the prefix, and its
-    API at the root up to 3.10, behind the prefix from 3.13 on.
+    A server with ``--static-prefix`` has its pages and ``/version`` under the prefix; its API is at
+    the root up to 3.10, and under the prefix from 3.13 on.
     """
     credentials = api.client.credentials
     parts = urlsplit(credentials.host)
@@ -39,7 +39,7 @@ def move_to_root(api: MlflowApi) -> bool:
     try:
         found = api.optional("GET", f"{V2}/experiments/get-by-name", params=params)
     except ServerError as error:
-        # Anything that MLflow says of itself shows that the API is here.
+        # Any server info of MLflow proves that the API is here.
         if error.failure not in {Failure.NOT_FOUND, Failure.FORBIDDEN, Failure.REJECTED}:
             raise
         return False
@@ -49,7 +49,7 @@ def move_to_root(api: MlflowApi) -> bool:
 
 
 def read_version(api: MlflowApi) -> str | None:
-    """Return the version of MLflow on the server; None where it does not tell."""
+    """Return the version of MLflow on the server; None if unknown."""
     try:
         raw = api.read_as(bytes, "GET", VERSION, as_json=False)
     except ServerError as error:
@@ -57,22 +57,22 @@ def read_version(api: MlflowApi) -> str | None:
             return None
         raise
     text = raw.decode(errors="replace").strip()
-    # A web front end in the way responds to any path with its HTML page.
+    # A web front end in between responds to any path with its HTML page.
     return text if 0 < len(text) < 64 and "<" not in text else None
 
 
 def refuse_missing_workspace(api: MlflowApi, *, has_workspaces: bool) -> None:
-    """Refuse to go on in a workspace that the server does not have.
+    """Refuse a workspace that the server does not have.
 
     Raises:
-        Refused: it does not have it.
-        ServerError: it cannot be read.
+        Refused: The workspace does not exist.
+        ServerError: It cannot be read.
     """
     name = api.workspace
     if not name:
         return
     if not has_workspaces:
-        # Any request with the header would end in 500 FEATURE_DISABLED, retried by clients.
+        # Any request with the header would fail with 500 FEATURE_DISABLED.
         raise Refused(
             f"The server {api.client.address} has no workspaces, and the workspace "
             f"{name!r} was asked for.",
@@ -81,7 +81,7 @@ def refuse_missing_workspace(api: MlflowApi, *, has_workspaces: bool) -> None:
     try:
         api.optional("GET", f"{V3}/workspaces/{quote(name, safe='')}")
     except ServerError as error:
-        # Whether it may be read, all further requests tell.
+        # Further requests tell whether it may be read.
         if error.failure is Failure.NOT_FOUND:
             raise Refused(
                 f"The server {api.client.address} has no workspace {name!r}.",

@@ -1,10 +1,10 @@
 """Requests to one server, through MLflow's own HTTP client.
 
-That client (``mlflow.utils.rest_utils.http_request``) brings credentials, TLS settings, client
-certificates, SigV4 and auth plugins.  Its automatic retries are switched off here: it re-sends
-every verb on every 5xx, so one refused delete would be sent eight times over four minutes
-(docs/explanation/mlflow-facts.md#client-retries-everything).  Reads are retried by us; writes
-never are.
+That client (``mlflow.utils.rest_utils.http_request``) provides credentials, TLS settings, client
+certificates, SigV4 and auth plugins.  Its automatic retries are disabled here: it re-sends
+every method on every 5xx, so one refused delete would be sent eight times in four minutes
+(docs/explanation/mlflow-facts.md#client-retries-everything).  This program retries reads, never
+writes.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class HttpClient:
     """Sends requests to one server.
 
     Args:
-        uri: of the server; credentials in it are used and never shown.
-        token: bearer token, or None; MLflow's own reading of its variable does not count.
-        slots: limits how many requests are in flight at once, to all servers that share it.
+        uri: of the server; its credentials are used and never shown.
+        token: bearer token, or None; MLflow's own environment variable is ignored.
+        slots: limits the concurrent requests to all servers that share it.
         stopped: set to cut waiting between attempts short.
 
     Attributes:
-        address: of the server, as errors tell it.
+        address: of the server, for error messages.
         credentials: MLflow's, with the host.
-        account: the user name that was sent last; empty where none was.
-        clock_skew_ms: how far the server's clock is ahead of this machine's, by its ``Date`` headers.
+        account: the user name that was sent last; empty if none was.
+        clock_skew_ms: the certain clock skew (server minus this machine), by ``Date`` headers.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class HttpClient:
         attempts: int,
         **arguments: Any,
     ) -> _T:
-        """Send a request, so often at most, and return its response as it is decoded.
+        """Send a request, with retries, and return its decoded response.
 
         The other arguments are those of :meth:`send`.
 
         Raises:
-            ServerError: of the last attempt; AMBIGUOUS also where the response was cut off.
+            ServerError: Of the last attempt; AMBIGUOUS also for a truncated response.
         """
         return retries.retried(
             lambda: decode(self.send(method, path, **arguments)), self.stopped, attempts
@@ -90,12 +90,12 @@ class HttpClient:
         Args:
             method: GET, POST or DELETE.
             path: of the endpoint.
-            as_json: whether a web page in place of JSON is an error.
-            headers: besides those of MLflow's client.
+            as_json: whether a web page instead of JSON is an error.
+            headers: in addition to those of MLflow's client.
             **arguments: ``params`` or ``json``.
 
         Raises:
-            ServerError: anything but a 2xx response.
+            ServerError: The response is not 2xx.
         """
         from mlflow.exceptions import MlflowException
         from mlflow.utils.rest_utils import http_request
@@ -112,7 +112,7 @@ class HttpClient:
                     **NO_RETRIES,
                     # A followed 301 or 302 turns a POST into a GET: the delete would do nothing.
                     allow_redirects=False,
-                    # MLflow puts that of a plugin or of SigV4 in its place.
+                    # MLflow replaces it with that of a plugin or of SigV4.
                     auth=GivenCredentials(),
                     **arguments,
                 )
@@ -122,13 +122,13 @@ class HttpClient:
         return checked(response, self.address, as_json=as_json)
 
     def decode(self, content: bytes) -> Json:
-        """Return the JSON object that the body of a response is; see :func:`decode`."""
+        """Return the body of a response as a JSON object; see :func:`decode`."""
         return decode(content, self.address)
 
     def _learn_from(self, response: Any, sent_ms: int) -> None:
         sent = getattr(response.request, "headers", None) or {}
         self.account = account_of(sent.get("Authorization")) or ""
-        if "Age" not in response.headers:  # else a cache on the way repeats an old Date
+        if "Age" not in response.headers:  # otherwise a cache repeats an old Date
             skew = skew_ms(response.headers.get("Date"), sent_ms, now_ms())
-            # The largest counts: behind one address there may be several servers.
+            # The largest skew counts: one address may have several servers.
             self.clock_skew_ms = max(self.clock_skew_ms, skew, key=abs)

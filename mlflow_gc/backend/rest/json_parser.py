@@ -1,4 +1,4 @@
-"""From the JSON of MLflow's REST API to entities: the one place that knows field names."""
+"""Parses the JSON of MLflow's REST API into entities; only this module knows its fields."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def experiment(payload: Json) -> Experiment:
         name=_text(payload, "name"),
         lifecycle_stage=_text(payload, "lifecycle_stage"),
         artifact_location=_text(payload, "artifact_location"),
-        # Absent for experiments made before MLflow 1.28: the columns are nullable.
+        # Missing for experiments created before MLflow 1.28: the columns are nullable.
         creation_time=_time(payload, "creation_time"),
         last_update_time=_time(payload, "last_update_time"),
         tags=_tags(payload),
@@ -53,10 +53,10 @@ def run(payload: Json, wanted: Wanted | None = None) -> Run:
 
     Args:
         payload: the entry.
-        wanted: what to keep of its metrics and tags; None for all tags and no metric.
+        wanted: the metrics and tags to keep; None for all tags and no metrics.
 
     Raises:
-        ServerError: it is no run of MLflow.
+        ServerError: It is not a run of MLflow.
     """
     info = _mapping(payload, "info")
     run_id = info.get("run_id") or info.get("run_uuid")
@@ -105,8 +105,8 @@ def record(
     metrics: tuple[tuple[str, float], ...] = (),
     details: RunDetails = NO_DETAILS,
 ) -> Run:
-    """Return a run of what was read of one, see :func:`run`; all times in ms."""
-    # run_name is a field of its own since 2.0; before, only the tag held it.
+    """Build a run from parsed values, see :func:`run`; all times in ms."""
+    # run_name is a field since 2.0; before, it was only a tag.
     name = run_name or tags.get("mlflow.runName", "")
     user_id = intern(user_id)
     root, has_own_folder = artifact_root(artifact_uri, run_id)
@@ -121,7 +121,7 @@ def record(
         start_time=start_time,
         end_time=end_time,
         newest_metric_time=newest,
-        # Two numbers for one time of a million runs would be 32 MB.
+        # Separate integers for equal times of a million runs would take 32 MB.
         oldest_metric_time=newest if oldest == newest else oldest,
         artifact_root=root,
         has_own_folder=has_own_folder,
@@ -136,16 +136,16 @@ def record(
 
 @lru_cache(maxsize=1024)
 def _shared(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Return one and the same names for all the runs that have these: a million runs have few sets."""
+    """Intern a tuple of names: a million runs have few distinct ones."""
     return keys
 
 
 def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, MetricHistory]:
-    """Return what ``metrics/get-history``, or ``-bulk``, entries tell, by run.
+    """Parse entries of ``metrics/get-history`` or ``get-history-bulk``, by run.
 
     Args:
         entries: the entries.
-        run_id: whose they are, where they do not say it.
+        run_id: their run, if the entries do not name it.
     """
     found: dict[str, MetricHistory] = {}
     for entry in entries:
@@ -159,7 +159,7 @@ def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, Metri
 
 
 def _model_ids(payload: Json, metrics: Iterable[Json]) -> set[str]:
-    """Return the logged models that a run names."""
+    """Return the ids of logged models that a run names."""
     inputs = (payload.get("inputs") or {}).get("model_inputs") or ()
     outputs = (payload.get("outputs") or {}).get("model_outputs") or ()
     # A metric of an evaluation names the model that was evaluated.
@@ -169,7 +169,7 @@ def _model_ids(payload: Json, metrics: Iterable[Json]) -> set[str]:
 def _content_digest(run: Json) -> str:
     """Return the digest of a ``runs/search`` or ``runs/get`` entry.
 
-    Only ``runs/get`` knows the logged models that a run read (3.0 to 3.18).
+    Only ``runs/get`` returns the input models of a run (3.0 to 3.18).
     """
     data, read = run.get("data") or {}, run.get("inputs") or {}
     put_out = (run.get("outputs") or {}).get("model_outputs") or ()
@@ -291,7 +291,7 @@ def _assessment(payload: Json) -> Assessment:
 
 
 def _moment(payload: Json, key: str) -> int | None:
-    """Return a time that is written out, ms since the epoch."""
+    """Return an RFC 3339 time as ms since the epoch."""
     value = payload.get(key)
     try:
         return None if value is None else parse_time(str(value))
@@ -328,7 +328,7 @@ def _text(payload: Json, key: str) -> str:
 
 def _time(payload: Json, key: str) -> int | None:
     value = payload.get(key)
-    # By far the most are numbers already; a million runs have ten million of them.
+    # Almost all are numbers; a million runs have ten million of them.
     if value is None or type(value) is int:
         return value
     try:
@@ -339,7 +339,7 @@ def _time(payload: Json, key: str) -> int | None:
 
 
 def _values(found: Iterable[Json], names: Collection[str]) -> tuple[tuple[str, float], ...]:
-    """Return name and value of some metrics; NaN and infinities come as text."""
+    """Return name and value of some metrics; NaN and infinities are encoded as text."""
     values = []
     for metric in found:
         if metric.get("key") in names:

@@ -1,4 +1,4 @@
-"""All that was ever logged to a metric, of many runs at once where the server allows it."""
+"""The history of a metric, of many runs per request if the server allows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlflow_gc.domain.entities import MetricHistory
 
 _BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 _ENTRIES_A_PAGE = 10_000
-"""Points of metrics in one response; the server's limit is 25,000, several are in flight at once."""
+"""Metric values per response; the server's limit is 25,000, several are in flight."""
 _NOT_LET_THROUGH = {
     Failure.UNSUPPORTED,
     Failure.FORBIDDEN,
@@ -24,21 +24,21 @@ _NAN = re.compile(rb"(?<=\"value\":)\s*-?(?:NaN|Infinity)(?=[,}\s])")
 
 
 class MetricHistories:
-    """Reads histories, and remembers whether the server sends those of many runs at once.
+    """Reads histories, and remembers whether the server has the bulk endpoint.
 
-    MLflow's own pages read the histories of a hundred runs with one request
-    (``/ajax-api/.../get-history-bulk``, the same from 2.14 to 3.18).  Where that is not let
-    through, or not under this address (``--static-prefix``), each run is read by itself.
+    MLflow's own UI reads the histories of a hundred runs with one request
+    (``/ajax-api/.../get-history-bulk``, the same from 2.14 to 3.18).  If that is blocked, or not
+    under this address (``--static-prefix``), runs are read one by one.
     """
 
     def __init__(self) -> None:
         self._has_bulk = True
 
     def read(self, api: MlflowApi, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
-        """Return the history of a metric by run; one without such a metric is left out.
+        """Return the history of a metric by run; runs without the metric are left out.
 
         Raises:
-            ServerError: they cannot be read.
+            ServerError: They cannot be read.
         """
         histories: dict[str, MetricHistory] = {}
         left = sorted(run_ids)
@@ -49,7 +49,7 @@ class MetricHistories:
             found = json_parser.metric_history(entries)
             if len(entries) < _ENTRIES_A_PAGE:
                 return histories | found
-            # Sorted by run: only of the last one there may be more.
+            # Sorted by run: only the last one may be incomplete.
             cut_off = str(entries[-1]["run_id"])
             histories |= found
             if len(found) == 1:
@@ -62,11 +62,11 @@ class MetricHistories:
         return histories
 
     def _bulk(self, api: MlflowApi, run_ids: Sequence[str], key: str) -> list[Json] | None:
-        """Return the first entries of some histories; None where the endpoint is not to be had."""
+        """Return the first entries of some histories; None if the endpoint is not available."""
         params = {"run_id": list(run_ids), "metric_key": key, "max_results": _ENTRIES_A_PAGE}
 
         def decode(content: bytes) -> Json:
-            # A value that is no number comes as NaN, which is not JSON.
+            # NaN is not valid JSON.
             return api.client.decode(_NAN.sub(b"null", content))
 
         try:
@@ -83,7 +83,7 @@ def _of_run(api: MlflowApi, run_id: str, key: str) -> dict[str, MetricHistory]:
     params = {"run_id": run_id, "metric_key": key, "max_results": _ENTRIES_A_PAGE}
 
     def page(token: str | None) -> Page[Json]:
-        # Before 3.10 all of it comes at once.
+        # Before 3.10 the whole history is one page.
         found = api.read("GET", f"{V2}/metrics/get-history", params=with_token(params, token))
         return api.entries(found, "metrics")
 

@@ -1,4 +1,4 @@
-"""What all endpoints of a server's REST API have in common: workspaces, pages, older versions."""
+"""The common part of all REST endpoints: workspaces, pages, older versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERSION = "/version"
 
 _SECOND_ATTEMPT_S = 0.1
 _SERVER_INFO_SINCE = (3, 9)
-# Sent before it is known whether there are workspaces; elsewhere the header ends in a 500.
+# Sent before workspaces are known to exist; on other servers the header causes a 500.
 _WITHOUT_WORKSPACE = frozenset({SERVER_INFO, VERSION})
 
 _T = TypeVar("_T")
@@ -35,11 +35,11 @@ class MlflowApi:
 
     Args:
         client: sends the requests.
-        workspace: sent as ``X-MLFLOW-WORKSPACE`` when set (MLflow 3.10 and newer).
+        workspace: sent as ``X-MLFLOW-WORKSPACE`` if set (MLflow 3.10 and newer).
 
     Attributes:
-        version: of MLflow on the server; None where it is not known (yet).
-        has_server_info: whether it has that endpoint.
+        version: of MLflow on the server; None if not known (yet).
+        has_server_info: whether the server has that endpoint.
     """
 
     def __init__(self, client: HttpClient, workspace: str | None) -> None:
@@ -68,9 +68,9 @@ class MlflowApi:
         workspace: str | None = None,
         **arguments: Any,
     ) -> _T:
-        """Send a read, again if need be, and return its response as it is decoded.
+        """Send a read, with retries, and return its decoded response.
 
-        ``workspace`` is another one than that of this API; the other arguments are those of
+        ``workspace`` replaces that of this API; the other arguments are those of
         :meth:`HttpClient.request`.
         """
         headers = self._headers(path, workspace or self.workspace)
@@ -79,29 +79,32 @@ class MlflowApi:
         )
 
     def write(self, method: str, path: str, body: Json, *, attempts: int = 1) -> None:
-        """Send a write: once, unless it changes nothing when it is sent for the second time.
+        """Send a write: once, unless it is idempotent.
 
-        The path is below version 2 of the API.  A response that is not MLflow's says nothing about
-        what happened.
+        The path is below version 2 of the API.  A response that is not MLflow's leaves the outcome
+        unknown.
         """
         self.read_as(self.client.decode, method, f"{V2}/{path}", attempts=attempts, json=body)
 
     def optional(
         self, method: str, path: str, *, since: tuple[int, int] | None = None, **arguments: Any
     ) -> Json | None:
-        """Read from an endpoint that older servers do not have; None there.
+        """Read from an endpoint that older servers lack; None on those.
 
-        A front end whose server restarts says 404 as well, and "there is none" would be believed:
-        so it has to say it twice, and a server that is new enough for the endpoint cannot say it.
+        A front end also returns 404 while its server restarts, which must not be taken for a
+        missing
+        endpoint: so the 404 is confirmed by a second request, and a server that is new enough must
+            have the
+        endpoint.
 
         Args:
             method: GET or POST.
             path: of the endpoint.
-            since: the first version (major, minor) that has it; None where it can be switched off.
+            since: the first version (major, minor) that has it; None if it can be disabled.
             **arguments: for :meth:`read`.
 
         Raises:
-            ServerError: it does not respond as an MLflow server would.
+            ServerError: The response is not that of an MLflow server.
         """
         for is_last in (False, True):
             try:
@@ -133,14 +136,14 @@ class MlflowApi:
         *,
         workspace: str | None = None,
     ) -> _T | None:
-        """Return one entity; None for what does not exist.
+        """Return one entity; None if it does not exist.
 
         Args:
             path: of the endpoint, below version 2 of the API.
-            params: which entity.
+            params: identify the entity.
             key: of the entity in the response.
-            parse: makes an entity of it.
-            workspace: another one than that of this API.
+            parse: parses it.
+            workspace: replaces that of this API.
         """
         path = f"{V2}/{path}"
         found = none_if_not_found(
@@ -160,7 +163,7 @@ class MlflowApi:
         return [parse(entry) for entry in entries], token
 
     def entries(self, found: Json, key: str) -> Page[Json]:
-        """Return the same as JSON."""
+        """Return the entries of a page as JSON."""
         entries, token = found.get(key, []), found.get("next_page_token")
         if not isinstance(entries, list) or not isinstance(token, (str, type(None))):
             raise not_mlflow(self.client.address, f"{key!r} is not a list")
@@ -188,7 +191,7 @@ class MlflowApi:
 
 
 def none_if_not_found(read: Callable[[], _T]) -> _T | None:
-    """Return what is read, None for what does not exist."""
+    """Return the result of a read, or None for a missing entity."""
     try:
         return read()
     except ServerError as error:

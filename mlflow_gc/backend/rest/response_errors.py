@@ -1,4 +1,4 @@
-"""What a server's response, or none, means: for the request, and in a message for people."""
+"""Errors from a response or its absence: the kind of failure, and a message for people."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _DATE_IS_GOOD_FOR_MS = 2000  # whole seconds, and uvicorn writes the header once
 
 
 def decode(content: bytes, address: str) -> Json:
-    """Return the JSON object that the body of a response is.
+    """Return the body of a response as a JSON object.
 
     Args:
         content: the body.
-        address: of the server, as errors tell it.
+        address: of the server, for error messages.
 
     Raises:
-        ServerError: it is something else; ``AMBIGUOUS`` where it was cut off.
+        ServerError: It is not a JSON object; ``AMBIGUOUS`` if it is truncated.
     """
     try:
         found = orjson.loads(content)
@@ -31,7 +31,7 @@ def decode(content: bytes, address: str) -> Json:
         raise not_mlflow(
             address,
             _excerpt(content) or f"invalid JSON ({error})",
-            # A cut-off response is worth another try; a web page is not.
+            # A truncated response is worth a retry; a web page is not.
             Failure.AMBIGUOUS if content[:1] in b"{[" else Failure.INVALID_RESPONSE,
         ) from error
     if not isinstance(found, dict):
@@ -40,7 +40,7 @@ def decode(content: bytes, address: str) -> Json:
 
 
 def not_mlflow(address: str, what: str, failure: Failure = Failure.INVALID_RESPONSE) -> ServerError:
-    """Say that a response is none of MLflow's, and ``what`` shows that."""
+    """Return an error about a response that is not MLflow's, as ``what`` shows."""
     return ServerError(
         f"What answers at {address} does not speak MLflow's API: {what}.",
         failure,
@@ -52,16 +52,16 @@ def not_mlflow(address: str, what: str, failure: Failure = Failure.INVALID_RESPO
 
 
 def _excerpt(content: bytes) -> str:
-    """Return a word about a body that is no JSON; never the body itself, which is not ours."""
+    """Describe a body that is not JSON; never quote it, because it is foreign."""
     return "it sent a web page (HTML)" if content.lstrip()[:1] == b"<" else ""
 
 
 def no_response(address: str, error: Exception) -> ServerError:
-    """Return what an exception of the HTTP client means for the request.
+    """Return the error for an exception of the HTTP client.
 
     Args:
         address: of the server, as errors tell it.
-        error: raised by ``http_request``; the cause within it decides.
+        error: raised by ``http_request``; its cause decides.
     """
     import requests
 
@@ -85,7 +85,7 @@ def no_response(address: str, error: Exception) -> ServerError:
             else "See MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
         )
     if isinstance(cause, requests.exceptions.InvalidHeader):
-        # What the library says quotes the header, and with it the token.
+        # The message of the library quotes the header with the token.
         return ServerError(
             f"No request to {address} can be made: a header holds a line break or another "
             "character that is not allowed there.",
@@ -121,11 +121,11 @@ def no_response(address: str, error: Exception) -> ServerError:
             Failure.AMBIGUOUS,
             hint="A server also hangs up where http:// is used on a port for https://."
             if address.startswith("http://")
-            # gunicorn waits for the rest of what it takes for a request.
+            # gunicorn waits for the rest of what it parses as a request.
             else "If the server does not speak TLS on this port, use http:// in the URI.",
         )
     if isinstance(cause, OSError):
-        # requests looks for the files when it sends, and says what it does not find.
+        # requests opens the files when it sends, and names the missing one.
         return ServerError(
             f"No connection to {address} can be made: {str(cause).rstrip('.')}.",
             Failure.REJECTED,
@@ -138,7 +138,7 @@ def no_response(address: str, error: Exception) -> ServerError:
 
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")
-"""How OpenSSL calls a response that is not TLS, in its versions."""
+"""OpenSSL's errors for a response that is not TLS, in several versions."""
 
 
 def _innermost(error: BaseException) -> str:
@@ -155,15 +155,15 @@ def _innermost(error: BaseException) -> str:
 
 
 def checked(response: Any, address: str, *, as_json: bool) -> bytes:
-    """Return the body of a 2xx response; explain every other one.
+    """Return the body of a 2xx response; raise an explained error for others.
 
     Args:
         response: of ``requests``.
         address: of the server, as errors tell it.
-        as_json: whether a web page in place of JSON is an error (a login page comes with 200).
+        as_json: whether a web page instead of JSON is an error (a login page has status 200).
 
     Raises:
-        ServerError: any other response, with what it means for the request.
+        ServerError: Any other response.
     """
     status = int(response.status_code)
     content: bytes = response.content
@@ -194,17 +194,17 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
 
 
 def _meaning(status: int, code: str, content: bytes) -> tuple[Failure, str | None]:
-    """Return what a refusal means for the request, and a hint.
+    """Return the kind of failure of an error response, and a hint.
 
     Args:
         status: of HTTP.
-        code: MLflow's own, empty where there is none.
+        code: MLflow's own; empty if there is none.
         content: the body.
     """
     if status == 403:
         return Failure.FORBIDDEN, _why_forbidden(code, content)
     if status == 404:
-        # MLflow's own 404 carries a code; a path that it does not have responds with HTML.
+        # MLflow's own 404 has a code; an unknown path responds with HTML.
         has_endpoint = code and code != "ENDPOINT_NOT_FOUND"
         hint = None if code else "Is the tracking URI that of an MLflow server?"
         return Failure.NOT_FOUND if has_endpoint else Failure.UNSUPPORTED, hint
@@ -213,8 +213,7 @@ def _meaning(status: int, code: str, content: bytes) -> tuple[Failure, str | Non
     if status in {429, 503} and code != "FEATURE_DISABLED":
         return Failure.THROTTLED, None
     if status in {408, 500, 502, 504}:
-        # Semantic refusals come as 500 too (INVALID_STATE, FEATURE_DISABLED): sending again
-        # would not change the response.
+        # Some refusals are a 500, too (INVALID_STATE, FEATURE_DISABLED): a retry would not help.
         is_final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
         return Failure.REJECTED if is_final else Failure.AMBIGUOUS, None
     if not code and b"HTTPS port" in content:
@@ -231,7 +230,7 @@ _HOST_HINT = (
 
 
 def _why_forbidden(code: str, content: bytes) -> str:
-    """Return what helps against a 403, which need not be MLflow's."""
+    """Return the hint for a 403, which need not be MLflow's."""
     if code:
         return "The account needs more rights on the server."
     if _HOST_CHECK in content.lower():  # MLflow 3.5 and newer
@@ -243,9 +242,9 @@ def _why_forbidden(code: str, content: bytes) -> str:
 
 
 def _redirected(response: Any, address: str) -> ServerError:
-    """Return what a redirect means: the server is elsewhere, or a login is in the way.
+    """Return the error for a redirect: the server has moved, or a login page is in between.
 
-    None is followed: a redirected POST becomes a GET, and a delete would do nothing.
+    Redirects are not followed: a redirected POST becomes a GET, and a delete would have no effect.
     """
     location = str(response.headers.get("Location") or "")
     sent, target = str(response.url or ""), redact_uri(location) or "another address"
@@ -270,7 +269,7 @@ def _redirected(response: Any, address: str) -> ServerError:
 
 
 def _error_body(content: bytes) -> tuple[str, str]:
-    """Return MLflow's error code and message, both empty when the body is not MLflow's."""
+    """Return MLflow's error code and message; both empty if the body is not MLflow's."""
     try:
         body = orjson.loads(content)
         return str(body["error_code"]), _without_sql(str(body.get("message", "")))[:500]
@@ -279,17 +278,17 @@ def _error_body(content: bytes) -> tuple[str, str]:
 
 
 def _without_sql(message: str) -> str:
-    """Leave out the statement and its values, which SQLAlchemy adds to what a database says."""
+    """Remove the statement and its values, which SQLAlchemy adds to database errors."""
     return re.split(r"\s*\[SQL: |\s*\(Background on this error at", message, maxsplit=1)[0]
 
 
 def skew_ms(date: str | None, sent_ms: int, received_ms: int) -> int:
-    """Return by how much the server's clock is certainly ahead (or, negative, behind), in ms.
+    """Return the certain clock skew (server minus this machine), in ms.
 
     Args:
-        date: a ``Date`` header; without one, or with nonsense, nothing is certain.
+        date: a ``Date`` header; without a valid one the skew is 0.
         sent_ms: this machine's clock before the request.
-        received_ms: the same after the response.
+        received_ms: this machine's clock after the response.
     """
     try:
         server_ms = int(parsedate_to_datetime(date or "").timestamp() * 1000)
@@ -301,7 +300,7 @@ def skew_ms(date: str | None, sent_ms: int, received_ms: int) -> int:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Return the seconds a ``Retry-After`` header asks for (a number or an HTTP date)."""
+    """Return the seconds of a ``Retry-After`` header (a number or an HTTP date)."""
     if not header:
         return None
     from urllib3.exceptions import InvalidHeader

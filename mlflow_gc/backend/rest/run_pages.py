@@ -1,9 +1,8 @@
-"""Pages of runs as the server sends them, decoded straight into records.
+"""Pages of runs, decoded directly from the response into records.
 
-Of a page of two thousand runs most is parameters and names and values of metrics that no decision
-asks for.  msgspec steps over them, which takes a quarter of the time and a tenth of the memory of
-making objects of everything.  A page with anything out of the ordinary is left to
-``json_parser``, which has the messages for it: so what comes out is the same.
+Most of a page of two thousand runs is parameters and metrics that no decision needs.  msgspec skips
+them, which takes a quarter of the time and a tenth of the memory of full parsing.  Unusual pages
+are left to ``json_parser``, which has the error messages, so that the result is the same.
 """
 
 from __future__ import annotations
@@ -84,11 +83,10 @@ def decode(content: bytes, wanted: Wanted) -> Page[Run] | None:
 
     Args:
         content: a ``runs/search`` response.
-        wanted: what to keep of their tags; values of metrics are never kept.
+        wanted: the tags to keep; metric values are never kept.
 
     Returns:
-        None for a page that is not in the plainest form, or where more is wanted: it may be good
-        all the same.
+        None if the page is unusual or more data is needed; the page may still be valid.
     """
     if wanted.metrics or wanted.contents:
         return None

@@ -1,7 +1,7 @@
-"""What the made-up company of the demo did in the past year.
+"""The fictional history of the demo: what a company did in the past year.
 
-Ages are relative to now and the random numbers are seeded, so that two demos differ in the ids
-the server hands out and in nothing else.
+Ages are relative to now and random numbers are seeded, so that two demos differ only in the ids
+that the server assigns.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["tell"]
 
 
 def tell(now_ms: int) -> Scenario:
-    """Make up the demo's data.
+    """Create the demo's data.
 
     Args:
-        now_ms: the time all ages count from, milliseconds since the epoch.
+        now_ms: the time from which ages count back, milliseconds since the epoch.
 
     Returns:
-        the same scenario for the same ``now_ms``, moved along with it otherwise.
+        The same scenario for the same ``now_ms``; otherwise shifted with it.
     """
     chapters = [
         chapter(Diary(now_ms, seed=name))

@@ -1,4 +1,4 @@
-"""Makes up experiments and runs of a given age with believable parameters and metrics."""
+"""Creates experiments and runs of a given age with realistic parameters and metrics."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from mlflow_gc.demo.scenario import (
     VersionSpec,
 )
 
-# Nothing is made up within two days of the default limit of 30 days: a demo that is started
-# at midnight or runs slowly decides the same.
+# No age is within two days of the default TTL of 30 days: a demo that starts at midnight or runs
+# slowly
+# decides the same.
 _FRESH_DAYS = (0.2, 28.0)
 _STALE_DAYS = (32.0, 240.0)
 _EPOCHS = 4
-# The part of a team's runs that did not end well.
+# Shares of a team's runs that failed or were killed.
 _FAILED = 0.10
 _KILLED = 0.05
 
 
 @dataclass
 class Chapter:
-    """One part of the story, added up piece by piece."""
+    """One part of the story, built step by step."""
 
     experiments: list[ExperimentSpec] = field(default_factory=list)
     runs: list[RunSpec] = field(default_factory=list)
@@ -43,11 +44,11 @@ class Chapter:
 
 
 class Diary:
-    """Makes up one chapter's data.
+    """Creates the data of one chapter.
 
     Args:
         now_ms: the time that ages count from.
-        seed: the same seed makes up the same data.
+        seed: the same seed gives the same data.
     """
 
     def __init__(self, now_ms: int, *, seed: str) -> None:
@@ -61,11 +62,11 @@ class Diary:
         return self.now_ms - round(days * DAY_MS)
 
     def fresh_age(self) -> float:
-        """Return an age in days that no sensible limit calls stale."""
+        """Return an age in days that is fresh for any reasonable TTL."""
         return self._random.uniform(*_FRESH_DAYS)
 
     def stale_age(self) -> float:
-        """Return an age in days beyond the default limit; older is rarer."""
+        """Return an age in days beyond the default TTL; older is rarer."""
         young, old = _STALE_DAYS
         return young + (old - young) * math.pow(self._random.random(), 1.5)
 
@@ -105,7 +106,7 @@ class Diary:
     ) -> RunSpec:
         """Return a run that ended ``days`` ago after ``hours`` of work.
 
-        A run that is RUNNING or SCHEDULED started then and has no end, unless it was resumed.
+        A RUNNING or SCHEDULED run started then and has no end, unless it was resumed.
         """
         self._runs += 1
         took_ms = round((hours or self._random.uniform(0.05, 3.0)) * HOUR_MS)
@@ -160,7 +161,7 @@ class Diary:
         }
 
     def _metrics(self, start_ms: int, end_ms: int, status: str) -> tuple[MetricPoint, ...]:
-        # A run that did not end well stopped logging some way in.
+        # A failed or killed run stopped logging midway.
         epochs = _EPOCHS if status == "FINISHED" else _EPOCHS // 2
         level = self._random.uniform(0.70, 0.95)
         room_ms = max(end_ms - start_ms - MINUTE_MS, 0)

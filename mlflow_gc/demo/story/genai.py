@@ -1,4 +1,4 @@
-"""Work on language models: evaluation runs, prompts, and an assistant that leaves only traces."""
+"""Work on language models: evaluation runs, prompts, and an assistant with only traces."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def genai(diary: Diary) -> Chapter:
     chapter = Chapter(
         experiments=[
             diary.experiment(LLM_EVAL, 180, team="assistant"),
-            # Never had a run; its traces say that it is in daily use.
+            # No runs, but its traces show daily use.
             diary.experiment(ASSISTANT, 150, team="assistant"),
-            # Only old traces, and those are data, too.
+            # Only old traces, which are data, too.
             diary.experiment(FAQ_BOT, 160, team="assistant"),
         ]
     )

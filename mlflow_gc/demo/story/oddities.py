@@ -1,4 +1,4 @@
-"""What a server holds that nobody planned: clocks that lie and names that attack a terminal."""
+"""Unusual data: wrong clocks, and names that attack a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlflow_gc.demo.story.diary import Chapter, Diary
 
 CLOCKS = "edge-devices"
 
-# Whoever may create a run chooses these, and mlflow-gc shows them to somebody with more rights.
+# Anybody who may create a run chooses these; mlflow-gc shows them to people with more permissions.
 _ESCAPE = "\x1b[2J\x1b[31mall clear\x1b[0m"
 _NEWLINE = "first line\nEverything is fine, answer yes"
 _MARKUP = "[red]bold[/red] [link=https://example.org]click[/link]"
@@ -36,7 +36,7 @@ _UGLY_MODEL = '[red]risk[red] <b onclick=alert(1)> it\'s "x"\x1b[31m'
 
 
 def oddities(diary: Diary) -> Chapter:
-    """Return runs with implausible times and things with ugly names."""
+    """Return runs with implausible times and entities with ugly names."""
     chapter = Chapter()
     _clocks(chapter, diary)
     _names(chapter, diary)
@@ -51,9 +51,9 @@ def _clocks(chapter: Chapter, diary: Diary) -> None:
     ]
     no_start, seconds, future, *fine = sane
     chapter.runs += [
-        # A client that leaves the start time out gets 1970.
+        # A client without start time gets 1970.
         dataclasses.replace(no_start, start_ms=None, metrics=()),
-        # Seconds where MLflow expects milliseconds: also 1970.
+        # Seconds instead of milliseconds: also 1970.
         dataclasses.replace(
             seconds,
             start_ms=diary.ago(100) // 1000,

@@ -1,4 +1,4 @@
-"""Registered models: champions, stages, copies, MLflow 3 logged models, versions nobody needs."""
+"""Registered models: champions, stages, copies, MLflow 3 logged models, unused versions."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _churn(chapter: Chapter, diary: Diary) -> None:
         chapter.runs.append(diary.run(CHURN, days, key=key, name=f"candidate-{number}", user="bo"))
         alias = ("champion",) if number == 6 else ()
         chapter.versions.append(VersionSpec("churn", diary.ago(days), run=key, aliases=alias))
-    # A copy: its source reads models:/churn/4, its files are those of the run behind churn 4.
+    # A copy: its source is models:/churn/4, its files are those of the run of churn 4.
     chapter.versions.append(
         VersionSpec(
             "churn-eu", diary.ago(88), source="copy", copy_of=("churn", 4), aliases=("eu-live",)

@@ -1,4 +1,4 @@
-"""Nested runs: sweeps that can go as a whole, and sweeps that one member keeps alive."""
+"""Nested runs: stale sweeps, and sweeps that one of their runs protects."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def sweeps(diary: Diary) -> Chapter:
     _sweep(chapter, diary, "optuna-old", 95, children=8)
     _sweep(chapter, diary, "optuna-older", 160, children=6)
 
-    # Started weeks ago and still sampling: one trial of yesterday keeps the whole sweep.
+    # Started weeks ago and still sampling: one trial of yesterday protects the whole sweep.
     parent = _sweep(chapter, diary, "optuna-slow", 48, children=5)
     chapter.runs.append(_trial(diary, parent, "optuna-slow", 6, 1.0))
 
-    # An owner marked the best trial; its siblings and the parent stay with it.
+    # An owner tagged the best trial; its siblings and the parent are protected, too.
     parent = _sweep(chapter, diary, "optuna-best-kept", 110, children=4)
     chapter.runs.append(
         diary.run(
@@ -33,7 +33,8 @@ def sweeps(diary: Diary) -> Chapter:
         )
     )
 
-    # Trials logged to another experiment: stale ones go with their parent, a fresh one keeps it.
+    # Trials in another experiment: stale ones are deleted with their parent, a fresh one protects
+    # it.
     parent = _sweep(chapter, diary, "ray-elsewhere", 130, children=2)
     chapter.runs += [
         _trial(diary, parent, "ray-elsewhere", n, 130, experiment=SWEEP_TRIALS) for n in (3, 4)
@@ -49,7 +50,7 @@ def sweeps(diary: Diary) -> Chapter:
 
 
 def _sweep(chapter: Chapter, diary: Diary, name: str, days: float, *, children: int) -> str:
-    """Add a parent with children of the same age; returns the parent's key."""
+    """Add a parent with children of the same age; return the parent's key."""
     parent = diary.run(SWEEPS, days, name=name, user="svc-training", key=name, hours=9)
     chapter.runs.append(parent)
     chapter.runs += [_trial(diary, name, name, n, days) for n in range(1, children + 1)]

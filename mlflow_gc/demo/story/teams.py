@@ -20,7 +20,7 @@ VISION = "vision-trial"
 AUDIT = "credit-audit-2024"
 
 _NIGHTS = 56
-# A night about which nobody has to argue: the limit of 30 days falls between two nights.
+# The TTL of 30 days falls between two nights.
 _NIGHT_SHIFT_DAYS = 0.4
 
 
@@ -45,14 +45,14 @@ def _products(chapter: Chapter, diary: Diary) -> None:
     )
     chapter.runs += diary.daily_work(CHURN, ("bo", "emi"), fresh=12, stale=34, name="logreg")
     chapter.runs += diary.daily_work(DEMAND, ("chloe", "emi"), fresh=14, stale=30, name="prophet")
-    # Finished long ago, and still somebody's subject: a backtest logged a metric last week.
+    # Finished long ago and still used: a backtest logged a metric last week.
     backtested = diary.run(DEMAND, 90, name="prophet-backtested", user="emi")
     chapter.runs += [
         dataclasses.replace(backtested, metrics=(*backtested.metrics, diary.late_metric(6))),
-        # A resumed run is RUNNING and has an end time of weeks ago.
+        # A resumed run is RUNNING with an end time weeks ago.
         diary.run(DEMAND, 75, name="prophet-resumed", user="emi", status="RUNNING", resumed=True),
         diary.run(FRAUD, 120, name="xgb-keep-baseline", user="dmitri", tags=KEEP_TAGS),
-        # The job died with its machine; nobody told MLflow.
+        # The job died with its machine, so its run is still RUNNING.
         diary.run(FRAUD, 66, name="xgb-zombie", user="svc-training", status="RUNNING"),
         diary.run(CHURN, 0.05, name="logreg-now", user="bo", status="RUNNING"),
         diary.run(CHURN, 41, name="logreg-queued", user="emi", status="SCHEDULED"),
@@ -82,11 +82,11 @@ def _sandboxes(chapter: Chapter, diary: Diary) -> None:
     chapter.runs.append(diary.run(SANDBOX_ANA, 130, name="notebook", user="ana", status="RUNNING"))
     chapter.runs += diary.daily_work(SANDBOX_BO, ("bo",), fresh=6, stale=14, name="test")
     chapter.runs += diary.daily_work(SANDBOX_CHLOE, ("chloe",), fresh=0, stale=15, name="tmp")
-    # All runs are old, but the trash holds one of last week: somebody is still at it.
+    # All runs are old, but one in the trash is of last week: somebody still works on it.
     chapter.experiments.append(diary.experiment(SANDBOX_EMI, 150))
     chapter.runs += diary.daily_work(SANDBOX_EMI, ("emi",), fresh=0, stale=6, name="draft")
     chapter.runs.append(diary.run(SANDBOX_EMI, 5, name="draft-oops", user="emi", deleted=True))
-    # Whoever forgets set_experiment() lands in the default experiment.
+    # Runs without set_experiment() are in the default experiment.
     for number in range(1, 7):
         chapter.runs.append(
             diary.run("Default", diary.stale_age(), name=f"untitled-{number}", user="bo")
@@ -102,7 +102,7 @@ def _left_behind(chapter: Chapter, diary: Diary) -> None:
         diary.experiment("price-elasticity", 3, team="growth"),
         diary.experiment("poc-image-search", 380, deleted=True),
     ]
-    # Registered nowhere, and still a model: MLflow keeps its files beside the runs.
+    # Not registered, but a model: MLflow stores its files next to the runs.
     chapter.runs.append(diary.run(VISION, 185, name="resnet-50", user="chloe", logged_model=True))
     for number in range(1, 23):
         chapter.runs.append(

@@ -1,1 +1,1 @@
-"""The same inventory from the database behind the server, read-only."""
+"""Reading the same inventory from the database of a server, read-only."""

@@ -1,8 +1,8 @@
-"""Read all that a plan is made from out of a server's database, in one consistent snapshot.
+"""Read the inventory from the database of a server, in one consistent snapshot.
 
-What comes out is, entity for entity, what ``scan.py`` makes of the server's responses: rows become
-entities as MLflow's ``to_mlflow_entity`` and ``to_proto`` (3.17) and then our ``json_parser.py`` make them.
-Nothing is ever written here; deletions and the re-check of each entity go through MLflow.
+The result equals that of ``scan.py`` over REST: rows become entities as by MLflow's
+``to_mlflow_entity`` and ``to_proto`` (3.17) and then our ``json_parser.py``.  Nothing is ever
+written here; deletions and the re-check of each entity use MLflow's API.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
 
 DEFAULT_WORKSPACE = "default"
-"""Where the model registry of a server without workspaces is."""
+"""The workspace of the model registry of a server without workspaces."""
 
 _IDS_A_CALL = 1000  # PostgreSQL drivers stop at 65,535 parameters, SQLite at 32,766
 _NAMED = 5
@@ -56,8 +56,8 @@ class DatabaseReader:
     """Reads a database.
 
     Args:
-        snapshot: of the database.
-        server: the server that it should be of, and that deletions will go to.
+        snapshot: a snapshot of the database.
+        server: the server that should own it, and on which entities are deleted.
 
     Raises:
         ServerError: the database cannot be read.
@@ -93,7 +93,7 @@ class DatabaseReader:
         progress("registered models", len(models))
         progress("model versions", len(own))
         above = parents_above(runs.values(), runs, self._parents_of)
-        self._snapshot.rest()
+        self._snapshot.release()
         return Inventory(
             experiments=experiments,
             runs=runs,
@@ -101,7 +101,7 @@ class DatabaseReader:
             registered_models=models,
             model_versions=own,
             logged_models=logged,
-            diagnostics=tuple(_doubts(experiments.values(), unreadable)),
+            diagnostics=tuple(_unreadable_rows(experiments.values(), unreadable)),
             workspace=self._workspace,
             foreign_versions=foreign,
             foreign_models=tuple(self._models_elsewhere(here, versions)),
@@ -110,7 +110,7 @@ class DatabaseReader:
     def read_inputs(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory as it is: the scan has read what runs put out and took in alike."""
+        """Return the inventory unchanged: the scan has read inputs and outputs of runs."""
         progress("runs", len(run_ids))
         return inventory
 
@@ -131,7 +131,7 @@ class DatabaseReader:
                 found[run_id] = with_histories(inventory.runs[run_id], histories)
             progress("runs", len(ids))
             self._snapshot.yield_lock()
-        self._snapshot.rest()
+        self._snapshot.release()
         return replace(inventory, runs={**inventory.runs, **found})
 
     def read_contents(
@@ -151,13 +151,13 @@ class DatabaseReader:
                 found[run_id] = replace(run, details=details)
             progress("runs", len(ids))
             self._snapshot.yield_lock()
-        self._snapshot.rest()
+        self._snapshot.release()
         return replace(inventory, runs={**inventory.runs, **found})
 
     def read_traces(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with what traces and assessments say about runs.
+        """Return the inventory with the traces and assessments of runs.
 
         Raises:
             ServerError: the database cannot be read.
@@ -175,7 +175,7 @@ class DatabaseReader:
                     named = named_runs(metadata or "")
                     assessment = Assessment(assessment_id, updated_ms, named)
                     traces.add_assessment(assessment, made_by or "")
-            self._snapshot.rest()
+            self._snapshot.release()
         return with_traces(inventory, traces, run_ids)
 
     def probe(
@@ -186,7 +186,7 @@ class DatabaseReader:
         since_ms: int,
         progress: Progress,
     ) -> Inventory:
-        """Look into experiments that may be deleted: traces, their trash, runs that were not listed.
+        """Probe experiments that may be deleted: traces, their trash, unlisted runs.
 
         Raises:
             ServerError: the database cannot be read.
@@ -210,9 +210,9 @@ class DatabaseReader:
             quiet = [n for n in numbers if trash.get(str(n), ("", 0))[1] < since_ms]
             measured = self._statements.measured_trash(quiet, max(since_ms, 0))
             trash |= _newest(self._snapshot.read(measured))
-            # A server cannot read one without a start time, and so not delete its experiment.
+            # A server cannot read a run without a start time, and so cannot delete its experiment.
             unseen = {str(home): run_id for run_id, home, start, *_ in in_trash if start is None}
-            # There are some only where somebody wrote since the scan (SQLite without WAL).
+            # Unlisted runs exist only if somebody wrote since the scan (SQLite without WAL).
             for run_id, experiment_id in self._snapshot.read(self._statements.active_runs(numbers)):
                 if run_id not in inventory.runs:
                     unseen.setdefault(str(experiment_id), run_id)
@@ -227,11 +227,11 @@ class DatabaseReader:
                     contents=contents.get(i, ()),
                 )
             progress("experiments", len(ids))
-        self._snapshot.rest()
+        self._snapshot.release()
         return replace(inventory, probes={**inventory.probes, **found})
 
     def _in_parts(self, statement: Callable[[str, int], Select[Any]]) -> Iterator[Rows]:
-        """Yield rows that are ordered by their first column, some thousands at once."""
+        """Yield rows ordered by their first column, in chunks."""
         last = ""
         while rows := self._snapshot.read(statement(last, ROWS_AT_ONCE)):
             yield rows
@@ -270,13 +270,14 @@ class DatabaseReader:
         }
 
     def _contents_of(self, experiment_ids: Sequence[str]) -> Contents:
-        held: list[tuple[str, str, int]] = []
+        counts: list[tuple[str, str, int]] = []
         for kind, statement in self._statements.contents(experiment_ids).items():
-            held += ((str(i), kind, count) for i, count in self._snapshot.read(statement))
-        # What only a database shows is named only where it alone decides: that keeps plans the same
-        # whoever reads.
-        shown = {i for i, kind, _ in held if kind != LABEL_SCHEMAS}
-        return named(h for h in held if h[1] != LABEL_SCHEMAS or h[0] not in shown)
+            counts += ((str(i), kind, count) for i, count in self._snapshot.read(statement))
+        # Contents that only a database shows are named only if they alone decide, so that plans do
+        # not
+        # depend on the data source.
+        shown = {i for i, kind, _ in counts if kind != LABEL_SCHEMAS}
+        return named(h for h in counts if h[1] != LABEL_SCHEMAS or h[0] not in shown)
 
     def _parents_of(self, run_ids: Collection[str]) -> Sequence[tuple[str, str | None]]:
         found: list[tuple[str, str | None]] = []
@@ -317,7 +318,7 @@ class DatabaseReader:
         """Yield the registered models of other workspaces.
 
         Args:
-            here: the workspace that is read.
+            here: the workspace of the inventory.
             versions: of the others, by workspace.
         """
         names = (name for (name,) in self._snapshot.read(self._statements.workspaces_of_models()))
@@ -326,7 +327,7 @@ class DatabaseReader:
             yield from read_models(self._snapshot, self._statements, name, of_it).values()
 
     def _logged_models(self, versions: Iterable[ModelVersion]) -> dict[str, LoggedModel]:
-        """Return what is not deleted, or named by a version (see :func:`read_logged_models_of`)."""
+        """Return logged models that exist or that a version names (see :func:`read_logged_models_of`)."""
         named = {model_id for version in versions for model_id in logged_model_ids(version)}
         tags = _tags(self._snapshot.read(self._statements.logged_model_tags()))
         measured_by: dict[str, list[str]] = {}
@@ -364,7 +365,7 @@ def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:
         name=name,
         lifecycle_stage=lifecycle_stage,
         artifact_location=artifact_location or "",
-        # MLflow leaves out a 0, too.
+        # MLflow omits a 0, too.
         creation_time=created or None,
         last_update_time=updated or None,
         tags=tags,
@@ -372,7 +373,7 @@ def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:
 
 
 def _tags(rows: Rows) -> dict[Any, dict[str, str]]:
-    """Return tags by what carries them, sorted by key; a value that is NULL is an empty one."""
+    """Return tags by entity, sorted by key; NULL is an empty value."""
     found: dict[Any, dict[str, str]] = {}
     for owner, key, value in rows:
         found.setdefault(owner, {})[key] = value or ""
@@ -380,7 +381,7 @@ def _tags(rows: Rows) -> dict[Any, dict[str, str]]:
 
 
 def _newest(rows: Rows) -> dict[str, tuple[str, int]]:
-    """Return, by experiment, the run that was active last, and when."""
+    """Return, by experiment, the last active run and its last activity."""
     newest: dict[str, tuple[str, int]] = {}
     for run_id, experiment_id, start, end, metric in rows:
         last = max((t for t in (start, end or None, metric) if t is not None), default=0)
@@ -389,10 +390,12 @@ def _newest(rows: Rows) -> dict[str, tuple[str, int]]:
     return newest
 
 
-def _doubts(experiments: Iterable[Experiment], unreadable: Sequence[str]) -> Iterator[Diagnostic]:
-    """Yield a diagnostic where MLflow itself cannot show what is there.
+def _unreadable_rows(
+    experiments: Iterable[Experiment], unreadable: Sequence[str]
+) -> Iterator[Diagnostic]:
+    """Yield a diagnostic if MLflow itself cannot read some rows.
 
-    A server responds with 500 to a search that comes across such a row.
+    A server responds with 500 to a search that finds such a row.
     """
     names = [
         f"the artifact_location of experiment {e.experiment_id}"

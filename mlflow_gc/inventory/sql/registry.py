@@ -1,4 +1,4 @@
-"""Registered models and model versions out of a database."""
+"""Reading registered models and model versions from a database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_versions(
     """Read the model versions of all workspaces, prompts included.
 
     Returns:
-        By workspace; storage is known where ``registry.read_registry`` would ask for it.
+        By workspace; with storage if ``registry.read_registry`` would resolve it.
 
     Raises:
         ServerError: the database cannot be read.
@@ -30,12 +30,12 @@ def read_versions(
     for workspace, name, number, key, value in snapshot.read(statements.version_tags()):
         tags[workspace, name, number][key] = value or ""
     found: dict[str, dict[VersionKey, ModelVersion]] = defaultdict(dict)
-    places: dict[str, dict[VersionKey, str]] = defaultdict(dict)
+    storage_by_workspace: dict[str, dict[VersionKey, str]] = defaultdict(dict)
     for row in snapshot.read(statements.versions()):
         workspace, name, number, created, updated, stage = row[:6]
         description, source, run_id, run_link, storage = row[6:]
         key = name, str(number)
-        places[workspace][key] = storage or source or ""
+        storage_by_workspace[workspace][key] = storage or source or ""
         found[workspace][key] = ModelVersion(
             name=name,
             version=str(number),
@@ -51,13 +51,13 @@ def read_versions(
             hides_run=run_id is None,
         )
     for workspace, versions in found.items():
-        resolve_storage(_Places(places[workspace]), versions)
+        resolve_storage(_Storage(storage_by_workspace[workspace]), versions)
     return dict(found)
 
 
 @dataclass(frozen=True)
-class _Places:
-    """Where the files of versions lie (``get_model_version_download_uri``)."""
+class _Storage:
+    """The storage of versions (``get_model_version_download_uri``)."""
 
     by_version: Mapping[VersionKey, str]
 
@@ -72,8 +72,8 @@ def read_models(
 
     Args:
         snapshot: of the database.
-        statements: what is read from it.
-        workspace: whose models.
+        statements: the statements to read with.
+        workspace: the workspace of the models.
         versions: all versions of the workspace.
 
     Raises:
@@ -93,7 +93,7 @@ def read_models(
             name=name,
             tags=dict(sorted(tags.get(name, {}).items())),
             aliases={v: tuple(sorted(names)) for v, names in sorted(aliases.get(name, {}).items())},
-            # MLflow leaves out a 0 here, but not there.
+            # MLflow omits a 0 here, but not there.
             last_updated_timestamp=updated or None,
             creation_timestamp=created,
             description=description or "",

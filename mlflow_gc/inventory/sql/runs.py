@@ -1,9 +1,9 @@
-"""Runs out of a database: many, with several times as many tags and metrics.
+"""Reading runs from a database: many, with several times as many tags and metrics.
 
-A chunk of runs is read with all that belongs to it before the next one, so that memory holds rows
-of one chunk only.  PostgreSQL sorts each table once and hands them out side by side; the others are
-read one range of run ids after the other, by index: MySQL's drivers read one result at a time,
-and a SQLite file must not be locked for long.
+A chunk of runs is read with its tags and metrics before the next one, so that only the rows of one
+chunk are in memory.  PostgreSQL sorts each table once and the cursors are merged; the others are
+read by ranges of run ids, by index: MySQL's drivers read one result at a time, and a SQLite file
+must not be locked for long.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ def read_runs(
 
     Args:
         snapshot: of the database.
-        statements: what is read from it.
-        wanted: what to keep of their metrics and tags.
+        statements: the statements to read with.
+        wanted: the metrics and tags to keep.
         runs: by id; grows.
-        progress: called with how many are new.
+        progress: called with the number of new runs.
 
     Returns:
-        What MLflow cannot show, as messages.
+        Messages about rows that MLflow cannot read.
 
     Raises:
         ServerError: the database cannot be read.
     """
-    (active,), (all_of_them,) = (snapshot.read(count)[0] for count in statements.run_counts())
-    # Where most runs are active, it is cheaper to read the rows of the others, too.
-    only = active < all_of_them / 2
+    (active,), (total,) = (snapshot.read(count)[0] for count in statements.run_counts())
+    # If most runs are active, it is cheaper to read the rows of the others, too.
+    only = active < total / 2
     parts = {
         "tags": statements.run_tags(active_only=only),
         "times": statements.run_times(active_only=only),
@@ -71,7 +71,7 @@ def read_runs(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep Python's collector from walking millions of rows in which there are no cycles."""
+    """Disable the garbage collector for millions of rows without reference cycles."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -85,7 +85,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _by_ranges(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> Iterator[_Chunk]:
-    """Yield runs in the order of their ids, with what belongs to them, range by range."""
+    """Yield runs in the order of their ids, with their rows, range by range."""
     ordered = runs.rows.order_by(runs.run_id).limit(RUNS_A_CHUNK)
     last: str | None = None
     while True:
@@ -104,11 +104,11 @@ def _by_ranges(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> I
 
 
 def _side_by_side(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> Iterator[_Chunk]:
-    """Yield the same from cursors that are all open at once, each in the order of the run ids."""
+    """Yield the same by merging open cursors, each in the order of the run ids."""
     from sqlalchemy import collate
 
     def stream(part: ByRun) -> Iterator[Rows]:
-        # The order of code points, which is Python's, whatever that of the database is.
+        # Ordered by code points as in Python, whatever the collation of the database.
         return snapshot.stream(part.rows.order_by(collate(part.run_id, "C")))
 
     followers = {name: _Follower(stream(part)) for name, part in parts.items()}
@@ -118,14 +118,14 @@ def _side_by_side(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -
 
 
 class _Follower:
-    """Ordered rows that are taken up to one run after the other."""
+    """A cursor over ordered rows that is advanced run by run."""
 
     def __init__(self, stream: Iterator[Rows]) -> None:
         self._stream = stream
         self._left: list[tuple[Any, ...]] = []
 
     def until(self, run_id: str) -> Rows:
-        """Return the rows up to those of a run that were not returned before."""
+        """Return the next rows, up to and including those of a run."""
         taken = self._left
         while not taken or taken[-1][0] <= run_id:
             rows = next(self._stream, None)
@@ -155,7 +155,7 @@ def _runs(rows: Rows, belongings: Mapping[str, Rows], wanted: Wanted | None) -> 
             models_of.setdefault(run_id, set()).add(model_id)
     values_of: dict[str, list[tuple[str, float]]] = {}
     for run_id, name, value, is_nan in belongings.get("metrics", ()):
-        # In MySQL, AUC is auc to a question, but not to us.
+        # MySQL matches AUC for auc; we do not.
         if wanted and name in wanted.metrics:
             values = values_of.setdefault(run_id, [])
             values.append((intern(name), float("nan") if is_nan else value))
@@ -173,27 +173,29 @@ def _runs(rows: Rows, belongings: Mapping[str, Rows], wanted: Wanted | None) -> 
             status=intern(status or ""),
             lifecycle_stage="active",
             start_time=start,
-            # MLflow leaves out a 0, too.
+            # MLflow omits a 0, too.
             end_time=end or None,
             newest_metric_time=newest,
-            # Two numbers for one time of a million runs would be 32 MB.
+            # Separate integers for equal times of a million runs would take 32 MB.
             oldest_metric_time=newest if oldest == newest else oldest,
             artifact_root=root,
             has_own_folder=has_own_folder,
-            tags=_kept(tags, user, wanted),
+            tags=_selected_tags(tags, user, wanted),
             model_ids=tuple(sorted(models_of.get(run_id, ()))),
             metrics=tuple(sorted(values_of.get(run_id, ()))),
             tags_digest="" if wanted is None else tags_digest(tags, run_name),
         )
 
 
-def _kept(tags: Mapping[str, str], user_id: str, wanted: Wanted | None) -> Mapping[str, str]:
-    kept = tags if wanted is None else wanted.of(tags, user_id)
-    return {intern(key): kept[key] for key in sorted(kept)} if kept else NO_TAGS
+def _selected_tags(
+    tags: Mapping[str, str], user_id: str, wanted: Wanted | None
+) -> Mapping[str, str]:
+    selected = tags if wanted is None else wanted.of(tags, user_id)
+    return {intern(key): selected[key] for key in sorted(selected)} if selected else NO_TAGS
 
 
 def _unreadable(rows: Rows) -> list[str]:
-    """Return what is NULL of runs and makes MLflow fail (RunInfo in mlflow/entities, 3.17)."""
+    """Return the NULL columns of runs that make MLflow fail (RunInfo in mlflow/entities, 3.17)."""
     return [
         f"the {column} of run {row[0]}"
         for row in rows

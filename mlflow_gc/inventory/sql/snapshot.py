@@ -1,10 +1,9 @@
-"""A database as it is at one moment: read-only, and gentle to the server that works with it.
+"""A read-only snapshot of a database that does not block the server.
 
-PostgreSQL, MySQL and MariaDB keep old versions of rows, so one transaction sees one moment for as
-long as it lasts, and holds up nobody.  So does SQLite in WAL mode.  In its older mode with a rollback
-journal, which is what MLflow leaves it in, a reader holds a lock that every commit waits for.  That
-lock is let go as soon as the rows are read, and after some seconds in any case; it is noticed if
-somebody wrote meanwhile.
+PostgreSQL, MySQL and MariaDB keep old row versions, so one transaction is a consistent snapshot and
+blocks nobody.  So does SQLite in WAL mode.  In its older mode with a rollback journal, MLflow's
+default, a reader holds a lock that every commit waits for.  That lock is released after each read,
+and after some seconds in any case; writes in between are detected.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.interface import Failure, ServerError
-from mlflow_gc.backend.sql_connection import driver_words, explained, open_engine
+from mlflow_gc.backend.sql_connection import driver_message, explained, open_engine
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
@@ -25,14 +24,15 @@ if TYPE_CHECKING:
 Rows = Sequence[tuple[Any, ...]]
 
 LOCK_S = 5.0
-"""How long a SQLite file without WAL is locked in one go; MLflow's writers wait for 20 s."""
+"""Maximum time to lock a SQLite file without WAL; MLflow's writers wait for 20 s."""
 
 _BUSY_MS = 20_000
 _STATEMENT_S = 900
-"""After so many seconds the database ends a statement of ours: nobody still waits for it."""
+"""Timeout of a statement in the database, in seconds."""
 _IDLE_S = 900
-"""After so many seconds without a question it ends our transaction, which keeps old rows alive.  To
-decide over millions of runs takes a minute."""
+"""Idle timeout of the transaction in the database, in seconds: it keeps old rows alive.
+
+Decisions on millions of runs take a minute."""
 ROWS_AT_ONCE = 10_000
 _OPTIONS: dict[str, dict[str, Any]] = {
     "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
@@ -43,7 +43,7 @@ _BEGIN = {
     "postgresql": (
         f"SET LOCAL statement_timeout = '{_STATEMENT_S}s'",
         f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_S}s'",
-        # All rows of a cursor are read, so the first ones need not come quickly.
+        # All rows of a cursor are read, so optimize for all, not for the first.
         "SET LOCAL cursor_tuple_fraction = 1",
         "SET LOCAL work_mem = '64MB'",
     ),
@@ -60,7 +60,7 @@ _BEGIN = {
     "sqlite": (
         "PRAGMA query_only = ON",
         f"PRAGMA busy_timeout = {_BUSY_MS}",
-        # In KiB; with the 2 MB of the default, reading takes half as long again.
+        # In KiB; with the default of 2 MB, reading takes 50 % longer.
         "PRAGMA cache_size = -32768",
         "BEGIN",
     ),
@@ -68,10 +68,10 @@ _BEGIN = {
 
 
 class Snapshot:
-    """A connection to a database inside one transaction that only reads.
+    """A connection to a database in one read-only transaction.
 
     Args:
-        address: of a database that was tried (``try_database``) and is of a kind in
+        address: of a database that was tried (``try_database``), of a kind in
             ``DIRECTLY_READABLE``.
 
     Raises:
@@ -93,19 +93,19 @@ class Snapshot:
 
     @property
     def name(self) -> str:
-        """The words for the database."""
+        """The name of the database for messages."""
         return self._address.name
 
     @property
     def keeps_cursors(self) -> bool:
-        """Whether several results may be open at once, read as they come."""
+        """Whether several cursors can be open at once."""
         return self._dialect == "postgresql"
 
     def read(self, statement: Select[Any]) -> Rows:
         """Return all rows of a statement.
 
         Raises:
-            ServerError: the database refuses it or is gone.
+            ServerError: The database refuses it or the connection is lost.
         """
         with self._explaining():
             if not self._connection.in_transaction():
@@ -113,10 +113,10 @@ class Snapshot:
             return cast("Rows", self._connection.execute(statement).all())
 
     def stream(self, statement: Select[Any]) -> Iterator[Rows]:
-        """Yield the rows of a statement, some thousands at once, as they come.
+        """Yield the rows of a statement in chunks as they arrive.
 
         Raises:
-            ServerError: the database refuses it or is gone.
+            ServerError: The database refuses it or the connection is lost.
         """
         options = {"stream_results": True, "yield_per": ROWS_AT_ONCE}
         with self._explaining():
@@ -124,16 +124,16 @@ class Snapshot:
             yield from cast("Iterator[Rows]", result.partitions())
 
     def yield_lock(self) -> None:
-        """Let those write who wait for us, if they have waited for some seconds.
+        """Release the lock for waiting writers, if it was held for some seconds.
 
         Raises:
-            ServerError: somebody did, so that what comes would not fit to what was read.
+            ServerError: Somebody wrote, so further reads would be inconsistent.
         """
         if self._locked_since is None or time.monotonic() - self._locked_since < LOCK_S:
             return
         with self._explaining():
             before = self._version
-            self.rest()
+            self.release()
             self._begin()
             if self._version != before:
                 raise ServerError(
@@ -145,15 +145,15 @@ class Snapshot:
                     "(sqlite3 mlflow.db 'PRAGMA journal_mode=WAL'), or read over the server.",
                 )
 
-    def rest(self) -> None:
-        """Let go of what others wait for until the next question, which may see a later moment."""
+    def release(self) -> None:
+        """Release the lock until the next statement, which may see later data."""
         if self._locked_since is not None:
             self._connection.rollback()
             self._locked_since = None
 
     def close(self) -> None:
         """End the transaction and the connection."""
-        # What a broken connection says at its end is no news.
+        # Errors of a broken connection while closing are irrelevant.
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -180,19 +180,19 @@ class Snapshot:
             raise explained(error, self._address) from error
 
     def _begin(self) -> None:
-        # MySQL's URIs are MariaDB's as well; which of them it is, the first connection tells.
+        # MySQL and MariaDB share URIs; the first connection tells which it is.
         is_mariadb = getattr(self._connection.dialect, "is_mariadb", False)
         for statement in _BEGIN["mariadb" if is_mariadb else self._dialect]:
             self._connection.exec_driver_sql(statement)
         if self._dialect == "sqlite":
-            # The lock comes with the first read, and only then is the version that of the file.
+            # The first read takes the lock; only then the version is that of the file.
             self._connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar()
-            if self._ask("PRAGMA journal_mode") != "wal":
+            if self._scalar("PRAGMA journal_mode") != "wal":
                 self._locked_since = time.monotonic()
-            self._version = self._ask("PRAGMA data_version")
+            self._version = self._scalar("PRAGMA data_version")
 
-    def _ask(self, question: str) -> object:
-        return self._connection.exec_driver_sql(question).scalar()
+    def _scalar(self, statement: str) -> object:
+        return self._connection.exec_driver_sql(statement).scalar()
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -201,11 +201,11 @@ class Snapshot:
         try:
             yield
         except SQLAlchemyError as error:
-            words = driver_words(error, self._address)
+            message = driver_message(error, self._address)
             raise ServerError(
-                f"{self._address.name} cannot be read: {words}.",
+                f"{self._address.name} cannot be read: {message}.",
                 Failure.AMBIGUOUS,
                 hint="The account needs the right to SELECT from all of MLflow's tables."
-                if "denied" in words
+                if "denied" in message
                 else None,
             ) from error

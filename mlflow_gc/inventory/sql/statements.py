@@ -1,7 +1,7 @@
-"""What is read from a database: projections on MLflow's own table definitions.
+"""SELECT statements on MLflow's own table definitions.
 
-Each statement is the counterpart of one of MLflow's own (mlflow/store, 3.17), which is named where it
-is not obvious.  Importing this module imports mlflow.
+Each statement is the counterpart of one of MLflow's own (mlflow/store, 3.17), named if it is not
+obvious.  Importing this module imports mlflow.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ Rows = Select[Any]
 
 @dataclass(frozen=True)
 class ByRun:
-    """Rows that belong to runs; the first column is the id of the run.
+    """Rows of runs; the first column is the run id.
 
     Attributes:
         rows: the statement.
-        run_id: the column to order and to cut them by.
+        run_id: the column to order and to split by.
     """
 
     rows: Rows
@@ -57,10 +57,10 @@ class ByRun:
 
 
 class Statements:
-    """The questions to one database.
+    """The statements for one database.
 
     Args:
-        workspace: whose experiments to read; None for all, as a server without workspaces does.
+        workspace: of the experiments to read; None for all, as on a server without workspaces.
     """
 
     def __init__(self, workspace: str | None) -> None:
@@ -82,7 +82,7 @@ class Statements:
         ).where(*self._here)
 
     def default_experiment(self, *, by_name: bool) -> Rows:
-        """The experiment that a server makes when it begins; it is in no other workspace."""
+        """The default experiment of a server; in no other workspace."""
         if by_name:
             return self.experiments().where(_experiments.name == "Default")
         return Statements(None).experiments().where(_experiments.experiment_id == 0)
@@ -94,16 +94,16 @@ class Statements:
         ).where(self._is_here(_experiment_tags.experiment_id))
 
     def with_traces(self, experiment_ids: Collection[int]) -> Rows:
-        """Ids of those experiments that hold traces."""
-        holds_one = exists().where(_traces.experiment_id == _experiments.experiment_id)
+        """Ids of the experiments with traces."""
+        has_trace = exists().where(_traces.experiment_id == _experiments.experiment_id)
         return select(_experiments.experiment_id).where(
-            _experiments.experiment_id.in_(experiment_ids), holds_one
+            _experiments.experiment_id.in_(experiment_ids), has_trace
         )
 
-    # Some at a time, in the order of their ids: of both there may be millions.
+    # In chunks ordered by id: there may be millions of both.
 
     def traces_of_runs(self, after: str, count: int) -> Rows:
-        """Id of a trace that a run made, id of the run; those that follow on an id."""
+        """Trace id and run id of traces that a run made, after a trace id."""
         return (
             select(_trace_metadata.request_id, _trace_metadata.value)
             .join(_traces.request_id.table, _traces.request_id == _trace_metadata.request_id)
@@ -117,7 +117,7 @@ class Statements:
         )
 
     def assessments(self, after: str, count: int) -> Rows:
-        """Id, time of the last update, metadata, id of the run that made the trace or NULL."""
+        """Id, time of the last update, metadata, id of the run of the trace or NULL."""
         of_trace = _assessments.assessment_id.table.join(
             _traces.request_id.table, _traces.request_id == _assessments.trace_id
         ).outerjoin(
@@ -141,7 +141,7 @@ class Statements:
         )
 
     def deleted_runs(self, run_ids: Collection[str], experiment_ids: Collection[int]) -> Rows:
-        """Ids of those runs that are in the trash of the experiments, and of their experiments."""
+        """Ids of runs in the trash of the experiments, and of their experiments."""
         return select(_runs.run_uuid, _runs.experiment_id).where(
             _runs.lifecycle_stage == _DELETED,
             _runs.run_uuid.in_(run_ids),
@@ -150,21 +150,23 @@ class Statements:
 
     @staticmethod
     def contents(experiment_ids: Collection[str]) -> dict[str, Rows]:
-        """Experiment, count; by kind (contents.py), of those that this MLflow has."""
+        """Experiment, count; by kind (experiment_contents.py), if this MLflow version has it."""
         numbers = [int(i) for i in experiment_ids]
         scorers = tracking.SqlScorer.__table__.c
         versions = tracking.SqlScorerVersion.__table__.c
         datasets = tracking.SqlEvaluationDataset.__table__.c
-        held = tracking.SqlEntityAssociation.__table__.c
+        associations = tracking.SqlEntityAssociation.__table__.c
         has_versions = exists().where(versions.scorer_id == scorers.scorer_id)
-        is_there = exists().where(datasets.dataset_id == held.source_id)
+        is_there = exists().where(datasets.dataset_id == associations.source_id)
         found: dict[str, Rows] = {
             experiment_contents.SCORERS: _count_by(scorers.experiment_id, numbers).where(
                 has_versions
             ),
-            experiment_contents.DATASETS: _count_by(held.destination_id, experiment_ids).where(
-                held.destination_type == "experiment",
-                held.source_type == "evaluation_dataset",
+            experiment_contents.DATASETS: _count_by(
+                associations.destination_id, experiment_ids
+            ).where(
+                associations.destination_type == "experiment",
+                associations.source_type == "evaluation_dataset",
                 is_there,
             ),
         }
@@ -177,7 +179,7 @@ class Statements:
                 columns = table.__table__.c
                 found[kind] = _count_by(columns.experiment_id, numbers)
                 if kind == experiment_contents.LABEL_SCHEMAS:
-                    # The server makes one as soon as somebody opens the page of an experiment.
+                    # The server creates one when somebody opens the page of an experiment.
                     found[kind] = found[kind].where(columns.is_default == false())
         return found
 
@@ -187,7 +189,7 @@ class Statements:
     # -- runs ----------------------------------------------------------------------------------
 
     def run_counts(self) -> tuple[Rows, Rows]:
-        """How many runs are active, and how many there are in all."""
+        """The number of active runs, and of all runs."""
         count = select(func.count())
         return count.where(*self._active()), count.select_from(_runs.run_uuid.table)
 
@@ -213,23 +215,23 @@ class Statements:
         return self._by_run(rows, _tags.run_uuid, active_only=active_only)
 
     def run_times(self, *, active_only: bool) -> ByRun:
-        """Run id, time stamps of the oldest and the newest metric."""
+        """Run id, timestamps of the oldest and the newest metric."""
         rows = select(
             _metrics.run_uuid, func.min(_metrics.timestamp), func.max(_metrics.timestamp)
         ).group_by(_metrics.run_uuid)
         return self._by_run(rows, _metrics.run_uuid, active_only=active_only)
 
     def run_metrics(self, names: Collection[str], *, active_only: bool) -> ByRun:
-        """Run id, name, value, whether it is NaN; where case does not count, more than asked for."""
+        """Run id, name, value, whether it is NaN; a case-insensitive database returns more."""
         rows = select(_metrics.run_uuid, _metrics.key, _metrics.value, _metrics.is_nan).where(
             _metrics.key.in_(sorted(names))
         )
         return self._by_run(rows, _metrics.run_uuid, active_only=active_only)
 
     def histories(self, run_ids: Collection[str]) -> Rows:
-        """Run id, how many values of metrics there are at any step, time stamps of oldest and newest.
+        """Run id, number of metric values at any step, timestamps of oldest and newest.
 
-        The table of all values is a hundred times the size of the others: only of some runs.
+        The table of all values is a hundred times larger than the others: only for some runs.
         """
         return (
             select(
@@ -249,7 +251,7 @@ class Statements:
         )
 
     def datasets(self, run_ids: Collection[str]) -> Rows:
-        """Run id, id of a dataset that it read, its name and digest, key and value of a tag or NULL.
+        """Run id, dataset id, its name and digest, key and value of a tag or NULL.
 
         ``_get_run_inputs``.
         """
@@ -270,7 +272,7 @@ class Statements:
         )
 
     def models_of(self, run_ids: Collection[str], *, inputs: bool) -> Rows:
-        """Run id, id of a logged model that it took in (else: put out), step.
+        """Run id, id of a logged model that is its input (or output), step.
 
         ``_get_model_inputs`` and ``_get_model_outputs_bulk``.
         """
@@ -284,7 +286,7 @@ class Statements:
         )
 
     def run_models(self) -> ByRun:
-        """Run id, id of a logged model that it put out or took in.
+        """Run id, id of a logged model that is its output or input.
 
         ``_get_model_outputs_bulk`` and ``_get_model_inputs``; the primary key begins with the type
         and the id of the source.
@@ -296,13 +298,13 @@ class Statements:
         return ByRun(rows, _inputs.source_id)
 
     def parents(self, run_ids: Collection[str]) -> Rows:
-        """Id of a run of any lifecycle stage, id of the run that it is nested in."""
+        """Id of a run of any lifecycle stage, id of its parent."""
         return select(_tags.run_uuid, _tags.value).where(
             _tags.key == "mlflow.parentRunId", _tags.run_uuid.in_(run_ids)
         )
 
     def trash(self, experiment_ids: Collection[int], since_ms: int) -> Rows:
-        """Deleted runs that were active since, or nobody knows: id, experiment, start, end, newest metric."""
+        """Deleted runs active since, or of unknown age: id, experiment, start, end, metric."""
         of_run = _metrics.run_uuid == _runs.run_uuid
         newest = select(func.max(_metrics.timestamp)).where(of_run).scalar_subquery()
         measured = select(_metrics.run_uuid).where(of_run, _metrics.timestamp >= since_ms).exists()
@@ -320,7 +322,7 @@ class Statements:
         )
 
     def measured_trash(self, experiment_ids: Collection[int], since_ms: int) -> Rows:
-        """Deleted runs with a value logged since at any step: id, experiment, and its time as all three."""
+        """Deleted runs with a metric value since: id, experiment, and its time three times."""
         newest = func.max(_history.timestamp)
         return (
             select(_runs.run_uuid, _runs.experiment_id, newest, newest, newest)
@@ -403,7 +405,7 @@ class Statements:
 
     @staticmethod
     def versions() -> Rows:
-        """Model versions that exist, those of prompts included, with where their files lie."""
+        """Existing model versions, prompts included, with their storage."""
         return select(
             _versions.workspace,
             _versions.name,

@@ -1,1 +1,1 @@
-"""What several media share."""
+"""Parts shared by several media."""

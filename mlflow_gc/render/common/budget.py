@@ -1,35 +1,35 @@
-r"""A document that fits a limit: lists are cut between two entries, and the reader is told.
+r"""A document that fits a size limit: lists are truncated between entries, with a note.
 
-The unit is the byte of UTF-8, because it is the largest of those that the places for such
-documents count in: whatever fits in bytes fits in UTF-16 units and in characters, too.
+The unit is the byte of UTF-8, because it is the largest of the units that services count in: a
+document that fits in bytes also fits in UTF-16 units and in characters.
 
 ================================  =============================================
 a comment on GitHub               refused from 262,145 bytes on; the message and many tools say
                                   65,536 characters
 a pull request's text on GitHub   65,536 characters
 a comment on GitLab               1,000,000 characters
-a step's summary in a job on      1 MiB, for all that the step writes
+a step's summary in a job on      1 MiB, for the whole output of the step
 GitHub
 ================================  =============================================
 
 A document is a sequence of parts, put together by :func:`fit`:
 
-- a ``str`` is always there;
-- a :class:`Notice` is there when something was cut;
+- a ``str`` is always included;
+- a :class:`Notice` is included if something was truncated;
 - a :class:`Block` is a list between an opening and a closing, of which as many entries are shown
   as there is room for. Its ``weight`` says how large its share of the room is against the others';
-  what a block does not need goes to the rest.
+  what a block does not need is given to the others.
 
 For example::
 
-    entries = (f"- {name}\n" for name in names)
-    block = Block("Names\n\n", entries, len(names), "\n", lambda n, of: f"{n} of {of} names.\n")
-    text = fit(["# Title\n\n", Notice("This text was cut.\n\n"), block], budget=DEFAULT)
+    entries = (f"- {name}\n" for name in names) block = Block("Names\n\n", entries, len(names),
+    "\n", lambda n, of: f"{n} of {of} names.\n") text = fit(["# Title\n\n", Notice("This text was
+    cut.\n\n"), block], budget=DEFAULT)
 
-Entries are complete lines, made as they are needed: the tail of a long list is never rendered. Where
-not all fits, an entry that would take more than an eighth of the budget is left out and counted as
-not shown, so that one monstrous name cannot push out all others. Strings, openings, closings and notes have to fit
-without any entries: whoever builds a document sees to it that they are short.
+Entries are complete lines, rendered as needed: the tail of a long list is never rendered. If not
+everything fits, an entry of more than an eighth of the budget is left out and counted as not shown,
+so that one huge name cannot displace all others. Strings, openings, closings and notes have to fit
+without any entries: the builder of a document has to keep them short.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 DEFAULT = 60_000
-"""Bytes: fits a comment on GitHub, with room for what a CI job puts around it."""
+"""Bytes: fits a comment on GitHub, with room for the frame of a CI job."""
 
 LEAST = 8_000
-"""Bytes: what a plan's or a difference's headline and the frames of its lists need at most."""
+"""Bytes: maximum size of a document without the entries of its lists."""
 
 _LARGEST_ENTRY = 8  # an eighth of the budget
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Text that is there only when something was cut."""
+    """Text that is included only if something was truncated."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Block:
-    """A list that may be cut.
+    """A list that may be truncated.
 
     Attributes:
-        opening: text before the entries; there also when no entry fits.
-        entries: the list, the most important entry first; read once, as far as there is room.
-        total: how many entries there are.
+        opening: text before the entries; included even if no entry fits.
+        entries: the list, the most important entry first; read once, as far as needed.
+        total: number of entries.
         closing: text after the entries and the note.
-        note: what is said after the entries of a cut list, from how many are shown and how many
-            there are; the longest when all are.
-        weight: share of the room against that of other blocks, at least 1.
+        note: returns the text after a truncated list, from the number of shown and of all entries;
+            longest if both are equal.
+        weight: share of the room relative to other blocks, at least 1.
     """
 
     opening: str
@@ -79,14 +79,14 @@ Part = str | Notice | Block
 
 
 def fit(parts: Sequence[Part], budget: int | None) -> str:
-    """Return the document, no larger than asked for.
+    """Return the document within the budget.
 
     Args:
         parts: in the order in which they are shown.
-        budget: most bytes of UTF-8; None for no limit.
+        budget: maximum number of bytes of UTF-8; None for no limit.
 
     Raises:
-        ValueError: not even the document without entries fits.
+        ValueError: Not even the document without entries fits.
     """
     blocks = [part for part in parts if isinstance(part, Block)]
     if budget is None:
@@ -115,7 +115,7 @@ def size(text: str) -> int:
 
 
 class _Cut:
-    """The entries of a block that are going to be shown."""
+    """The entries of a block to show."""
 
     def __init__(self, block: Block, entries: list[str], *, complete: bool) -> None:
         self.block = block
@@ -126,7 +126,7 @@ class _Cut:
         self.need = sum(self.sizes)
 
     def drop_larger_than(self, largest: int) -> None:
-        """Drop what would push out the others."""
+        """Drop entries that would displace the others."""
         if any(bytes_of_it > largest for bytes_of_it in self.sizes):
             self.entries = [entry for entry in self.entries if size(entry) <= largest]
             self.sizes = list(map(size, self.entries))
@@ -147,7 +147,7 @@ class _Cut:
 
 
 def _read(block: Block, room: int, largest: int) -> _Cut:
-    """Take as many entries as could be shown if there were no other block."""
+    """Read as many entries as would fit without other blocks."""
     entries = []
     room_for_large = room
     for entry in block.entries:
@@ -164,7 +164,7 @@ def _read(block: Block, room: int, largest: int) -> _Cut:
 
 
 def _share(lists: Sequence[_Cut], room: int) -> None:
-    """Cut each list to its share: what some do not need goes to the others, by their weight."""
+    """Truncate each list to its share; unused room is given to the others, by weight."""
     wanting = list(lists)
     while wanting:
         weights = sum(part.block.weight for part in wanting)
@@ -174,7 +174,7 @@ def _share(lists: Sequence[_Cut], room: int) -> None:
         room -= sum(part.need for part in content)
         wanting = [part for part in wanting if part not in content]
     weights = sum(part.block.weight for part in wanting)
-    # The heaviest last: it takes what the borders of the others' entries leave over.
+    # The heaviest last: it gets the remainder of the others.
     for part in sorted(wanting, key=lambda part: part.block.weight):
         room -= part.keep(room * part.block.weight // weights)
         weights -= part.block.weight

@@ -1,6 +1,6 @@
-"""Text from the server is hostile: it is made visible, never interpreted.
+"""Escaping of untrusted text from a server: it is shown, never interpreted.
 
-Names, tags and descriptions can hold terminal escapes, line breaks, bidirectional marks and
+Names, tags and descriptions can contain terminal escapes, line breaks, bidirectional marks and
 markup of any kind.
 """
 
@@ -9,24 +9,24 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Marks that turn the direction of what follows, or take no room: a name can fake another one.
+# Characters that change the text direction, or are invisible: one name can imitate another.
 _INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _LOG_COMMAND = re.compile(r"##(\[|vso\[|teamcity\[)")
-# Letters and symbols that draw nothing: Hangul fillers, the Braille blank, the grapheme joiner.
+# Blank letters and symbols: Hangul fillers, the Braille blank, the grapheme joiner.
 _BLANKS = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0", "\u034f"}
-_ALLOWED = {"\u200d"}  # joins emoji; harmless where it joins nothing
+_ALLOWED = {"\u200d"}  # joins emoji; harmless elsewhere
 
 
 def plain(text: str, *, most: int | None = None) -> str:
-    """Return text safe for one cell of a terminal line: no control, no line break, no marks.
+    """Return text safe for one cell of a terminal line: no control, no line break, no bidi.
 
     Args:
         text: anything.
-        most: cut to so many characters, the last one then being ``…``; never used for ids.
+        most: maximum number of characters, the last one is ``…`` then; never used for ids.
     """
     shown = text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
-    # Azure Pipelines, TeamCity and old GitHub runners act on these in a line of a job's log, the
-    # first and the last anywhere in it.
+    # Azure Pipelines, TeamCity and old GitHub runners execute these in a line of a job's log, the
+    # first and the last of them anywhere in it.
     shown = _LOG_COMMAND.sub(r"#\\x23\1", shown)
     if most is not None and len(shown) > most:
         shown = shown[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""Entities on a terminal, grouped by experiment and model; long lists are cut with a count."""
+"""Entities on a terminal, grouped by experiment and model; long lists are truncated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MOST_GROUPS = 8
-# One very long id must not push the words of all others off the screen.
+# One very long id must not push the texts of all others off the screen.
 _WIDEST = 60
 
 
@@ -21,7 +21,7 @@ def grouped(
     console: Console,
     kind: str,
     entities: Sequence[dict[str, Any]],
-    words: Callable[[dict[str, Any]], str],
+    describe: Callable[[dict[str, Any]], str],
     *,
     sign: str,
     style: str | None,
@@ -30,34 +30,34 @@ def grouped(
     """Print entities of one kind, a line each, in groups with counts.
 
     Args:
-        console: where to.
-        kind: a list of a plan, such as ``runs``.
+        console: output.
+        kind: a field of a plan, such as ``runs``.
         entities: with ``id`` and ``name``; runs with ``experiment_id`` and maybe
             ``experiment_name``.
-        words: what to say about one.
+        describe: returns the text about one entity.
         sign: in front of each.
         style: of each.
-        everything: do not cut.
+        everything: do not truncate.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entity in entities:
         groups[_group_of(kind, entity)].append(entity)
-    # The largest first: the reader may stop after some lines.
+    # The largest first: the reader may read only some lines.
     ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
     shown = ordered if everything else ordered[:_MOST_GROUPS]
     most = len(entities) if everything else CUT_AT // max(len(shown), 1)
-    for title, members in shown:
+    for title, entries in shown:
         if title:
-            line(console, f"  {title}: {counted(kind, len(members))}")
+            line(console, f"  {title}: {counted(kind, len(entries))}")
         indent = "    " if title else "  "
-        # A line that says "and 1 more" takes the room of the one.
-        first = members if len(members) == most + 1 else members[:most]
-        for text in aligned(_cells(kind, entity, words(entity)) for entity in first):
+        # A line with "and 1 more" takes the same room as the one.
+        first = entries if len(entries) == most + 1 else entries[:most]
+        for text in aligned(_cells(kind, entity, describe(entity)) for entity in first):
             line(console, f"{indent}{sign} {text}", style)
-        if left := len(members) - len(first):
+        if left := len(entries) - len(first):
             line(console, f"{indent}... and {counted(kind, left)} more (--all shows them)")
     if rest := ordered[len(shown) :]:
-        left = sum(len(members) for _, members in rest)
+        left = sum(len(entries) for _, entries in rest)
         where = "experiments" if kind == "runs" else "models"
         line(
             console,
@@ -84,9 +84,9 @@ def _group_of(kind: str, entity: dict[str, Any]) -> str:
     return ""
 
 
-def _cells(kind: str, entity: dict[str, Any], words: str) -> tuple[str, ...]:
+def _cells(kind: str, entity: dict[str, Any], description: str) -> tuple[str, ...]:
     # Versions and models have no other name than their id.
     named = kind in {"experiments", "runs"}
     name = (plain(entity["name"], most=NAME),) if named else ()
     day = ((entity["last_active"] or "")[:10],) if "last_active" in entity else ()
-    return (plain(entity["id"]), *name, *day, plain(words))
+    return (plain(entity["id"]), *name, *day, plain(description))

@@ -1,6 +1,6 @@
-"""Lines, tables and lists on a terminal or in a job's log: what all text views are made of.
+"""Lines, tables and lists on a terminal or in a job's log, for all text views.
 
-Widths are those of the screen: a Chinese character fills two cells, a combining accent none.
+Widths are in terminal cells: a Chinese character takes two, a combining accent none.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CUT_AT = 20
-"""A list longer than this is cut, with a count."""
+"""A longer list is truncated, with a count."""
 
 NAME = 40
-"""Names are cut at this width; ids never are."""
+"""Maximum width of names; ids are never truncated."""
 
 Span = tuple[str, "str | None"]
 """Text with its style."""
 
-# A screen shows one character with so many accents; more only overflow into other lines.
+# Maximum number of combining accents per character; more would overflow into other lines.
 _CHARACTERS_A_CELL = 4
 
 
 def number_of(count: int, one: str, many: str) -> str:
-    """Return ``1 run`` or ``1,204 runs``: a count with the word for one or for many."""
+    """Return ``1 run`` or ``1,204 runs``: a count with the singular or the plural."""
     return f"{count:,} {one if count == 1 else many}"
 
 
@@ -39,14 +39,14 @@ def counted(kind: str, count: int) -> str:
 
     Args:
         kind: a key of :data:`~mlflow_gc.domain.kinds.KINDS`.
-        count: how many.
+        count: number of entities.
     """
     return number_of(count, *KINDS[kind].nouns)
 
 
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """Return ``a, b and c``, or what joins the ``last`` one; nothing for nothing."""
-    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
+def listed(items: Sequence[str], last: str = "and") -> str:
+    """Return ``a, b and c``, or another conjunction as ``last``; empty for no items."""
+    return f"{', '.join(items[:-1])} {last} {items[-1]}" if len(items) > 1 else "".join(items)
 
 
 def width_of(console: Console) -> int | None:
@@ -55,7 +55,7 @@ def width_of(console: Console) -> int | None:
 
 
 def cell_width(text: str) -> int:
-    """Return how many cells an escaped text fills."""
+    """Return the number of cells of an escaped text."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -64,7 +64,7 @@ def cell_width(text: str) -> int:
 
 
 def cut(text: str, most: int) -> str:
-    """Escape a text and cut it to so many cells, the last one then being ``…``; never for ids."""
+    """Escape a text and truncate it to a number of cells with ``…``; never for ids."""
     from rich.cells import set_cell_size
 
     shown = plain(text)
@@ -72,7 +72,7 @@ def cut(text: str, most: int) -> str:
         shown = shown[: most * _CHARACTERS_A_CELL] + "…"
     if cell_width(shown) <= most:
         return shown
-    # Half of a wide character leaves a blank, which need not stand before the mark.
+    # Half of a wide character leaves a blank, which is not needed before the ellipsis.
     return set_cell_size(shown, most - 1).rstrip() + "…"
 
 
@@ -83,7 +83,7 @@ def line(console: Console, text: str, style: str | None = None) -> None:
 
 def spans(console: Console, parts: Iterable[Span]) -> None:
     """Print one line in several styles, escaped."""
-    # Every line passes here: whatever a server put into it cannot leave the line.
+    # Every line passes here: text of a server cannot leave its line.
     shown = [(plain(text), style or "") for text, style in parts]
     while shown and not shown[-1][0].strip():
         shown.pop()
@@ -99,13 +99,13 @@ def spans(console: Console, parts: Iterable[Span]) -> None:
 
 @dataclass(frozen=True)
 class Column:
-    """How a column of a list is printed.
+    """The format of a column of a list.
 
     Attributes:
         style: of its cells.
-        right: numbers stand at the right.
-        least: it may be cut to so many cells to fit a terminal; None: never, it holds ids.
-        gap: blanks between it and the next one.
+        right: align right, for numbers.
+        least: it may be truncated to this width to fit a terminal; None for ids.
+        gap: blanks before the next column.
     """
 
     style: str | None = None
@@ -114,8 +114,8 @@ class Column:
     gap: int = 2
 
 
-MARK = Column(gap=1)
-"""A dash or the like, which keeps what looks like a CI system's command off the start of a line."""
+SIGN = Column(gap=1)
+"""The sign column; it keeps text like a CI system's command off the start of a line."""
 
 
 def rows(
@@ -126,14 +126,14 @@ def rows(
     indent: int = 0,
     below: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Print aligned rows, as wide as needed, cut to the terminal where there is one.
+    """Print aligned rows, as wide as needed, truncated to the width of a terminal.
 
     Args:
-        console: where to.
+        console: output.
         columns: from left to right.
         cells: row by row, not escaped yet; one with a style of its own is a span.
-        indent: blanks in front.
-        below: for each row what follows on lines of its own, in the style of the last column.
+        indent: number of leading blanks.
+        below: for each row further lines, in the style of the last column.
     """
     if not cells:
         return
@@ -143,7 +143,7 @@ def rows(
         for column in zip_longest(*table, fillvalue=("", None))
     ]
     widths = _fitted(widths, columns, width_of(console), indent)
-    # A column that is empty in all rows leaves no gap.
+    # An empty column has no gap.
     used = [index for index, width in enumerate(widths) if width]
     for number, row in enumerate(table):
         parts: list[Span] = [(" " * indent, None)]
@@ -168,7 +168,7 @@ def _span(cell: str | Span) -> Span:
 def _fitted(
     widths: list[int], columns: Sequence[Column], most: int | None, indent: int
 ) -> list[int]:
-    """Return the widths, those that may be cut made smaller until all fit; the widest first."""
+    """Return the widths, with truncatable columns reduced until all fit; the widest first."""
     if most is None:
         return widths
     gaps = [c.gap for w, c in zip(widths, columns, strict=True) if w][:-1]
@@ -191,11 +191,11 @@ IN_JOURNAL = "the journal names them"
 
 
 def more(
-    console: Console, count: int, words: str = "", *, indent: int, where: str = ALL_SHOWS
+    console: Console, count: int, noun: str = "", *, indent: int, where: str = ALL_SHOWS
 ) -> None:
-    """Say how much of a list was left out, and where it is."""
+    """Print the number of omitted entries of a list, and where they are."""
     if count:
-        of_what = f" {words}" if words else ""
+        of_what = f" {noun}" if noun else ""
         line(console, f"{' ' * indent}... and {count:,} more{of_what} ({where})", "dim")
 
 
@@ -208,9 +208,9 @@ def listing(
     cut_at: int = CUT_AT,
     where: str = ALL_SHOWS,
 ) -> None:
-    """Print aligned rows of texts; a long list is cut with a count."""
+    """Print aligned rows of texts; a long list is truncated with a count."""
     shown = entries if everything else entries[:cut_at]
-    columns = [MARK, *[Column()] * max(map(len, shown), default=0)]
+    columns = [SIGN, *[Column()] * max(map(len, shown), default=0)]
     rows(console, columns, [("-", *entry) for entry in shown], indent=indent)
     more(console, len(entries) - len(shown), indent=indent, where=where)
 

@@ -1,4 +1,4 @@
-"""What a plan deletes, by experiment and by registered model: how much of it, how old, and why."""
+"""Deletions of a plan by experiment and registered model: shares, ages, reasons."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ _WHYS = 3
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of an experiment, or the versions of a registered model, that go.
+    """The runs of an experiment, or the versions of a registered model, to delete.
 
     Attributes:
         kind: ``runs`` or ``model_versions``.
         key: id of the experiment, name of the model.
         name: of the experiment; empty for a model.
-        entries: of the plan, what cannot be undone first.
-        for_good: how many of them cannot be brought back.
-        existing: how many there are, with those that stay; None where the plan does not say.
+        entries: of the plan, irreversible ones first.
+        irreversible: number of irreversible deletions.
+        existing: number of existing entities, retained ones included; None if unknown.
     """
 
     kind: str
     key: str
     name: str
     entries: Sequence[Fields]
-    for_good: int
+    irreversible: int
     existing: int | None
 
     @property
     def count(self) -> int:
-        """Return how many go."""
+        """Return the number of deletions."""
         return len(self.entries)
 
     @property
     def of_how_many(self) -> str:
         """Return ``7 of 13 versions``, or ``7 versions``."""
-        word = "runs" if self.kind == "runs" else "versions"
+        noun = "runs" if self.kind == "runs" else "versions"
         most = self.count if self.existing is None else self.existing
-        word = word[:-1] if most == 1 else word
+        noun = noun[:-1] if most == 1 else noun
         return (
-            f"{self.count:,} {word}"
+            f"{self.count:,} {noun}"
             if self.existing is None
-            else (f"{self.count:,} of {most:,} {word}")
+            else (f"{self.count:,} of {most:,} {noun}")
         )
 
     @property
     def share(self) -> str:
-        """Return how much of it goes, in percent; empty where the plan does not say."""
+        """Return the deleted share in percent; empty if unknown."""
         return percent(self.count, self.existing) if self.existing else ""
 
 
 def percent(part: int, whole: int) -> str:
-    """Return ``53 %``; what is not all is never shown as 100 %, what is not nothing not as 0 %."""
+    """Return ``53 %``; 100 % only for all, 0 % only for nothing."""
     if not whole:
         return ""
     rounded = round(100 * part / whole)
@@ -78,11 +78,11 @@ def groups(plan: Plan, kind: str) -> list[Group]:
     shares = statistics.get("by_experiment" if kind == "runs" else "by_model", ())
     existing = {s[id_field]: s["delete"] + s["protected"] + s["fresh"] for s in shares}
     entries: Sequence[Fields] = deletions_of(plan, kind)
-    # Where they stand in the plan: first what cannot be undone, then the rest.
+    # Their indexes in the plan: irreversible deletions first.
     found: dict[str, tuple[array[int], array[int]]] = {}
-    for place, entry in enumerate(entries):
-        places = found.setdefault(entry[id_field], (array("Q"), array("Q")))
-        places[bool(entry["reversible"])].append(place)
+    for index, entry in enumerate(entries):
+        indexes = found.setdefault(entry[id_field], (array("Q"), array("Q")))
+        indexes[bool(entry["reversible"])].append(index)
     made = [
         Group(
             kind,
@@ -98,7 +98,7 @@ def groups(plan: Plan, kind: str) -> list[Group]:
 
 
 def last_active(kind: str, entry: Fields) -> str | None:
-    """Return when an entry was last active, as the plan writes times."""
+    """Return the last activity of an entry, as text."""
     return KINDS[kind].last_activity(entry)
 
 
@@ -108,11 +108,11 @@ def age_days(time: str | None, as_of: str) -> int | None:
 
 
 def ages(kind: str, entries: Iterable[Fields], as_of: str) -> str:
-    """Return ``31 to 298 days``, from the youngest entry to the oldest; empty if nobody knows."""
+    """Return ``31 to 298 days``, from the youngest entry to the oldest; empty if unknown."""
     times = [time for entry in entries if (time := last_active(kind, entry))]
     if not times:
         return ""
-    # Times of one format: as texts they have the order of the moments.
+    # Times of one format sort as texts.
     youngest, oldest = age_days(max(times), as_of), age_days(min(times), as_of)
     if youngest == oldest:
         return f"{oldest:,} day{'' if oldest == 1 else 's'}"
@@ -129,7 +129,7 @@ def whys(entries: Iterable[Fields]) -> str:
     found = Counter(map(why, entries))
     if len(found) == 1:
         return next(iter(found))
-    shown = [f"{words or 'old'} ({n:,})" for words, n in found.most_common(_WHYS)]
+    shown = [f"{reason or 'old'} ({n:,})" for reason, n in found.most_common(_WHYS)]
     if len(found) > _WHYS:
         shown.append(f"{len(found) - _WHYS:,} other reasons")
     return ", ".join(shown)

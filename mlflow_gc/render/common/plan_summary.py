@@ -1,4 +1,4 @@
-"""How a plan begins and ends on a screen: how much, how old, what is permanent, applicability, what next."""
+"""Head and foot of a plan on a terminal: numbers, ages, applicability, next commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WARNING = "yellow"
 
 
 def headline(plan: Plan, console: Console, state: Applicability) -> None:
-    """Print of which server the plan is, whether it may be applied, and how much goes."""
+    """Print the server of a plan, its applicability, and the number of deletions."""
     server = plan["server"]
     line(console, f"Prune plan for {server['tracking_uri']}", "bold")
     if server["registry_uri"] != server["tracking_uri"]:
@@ -50,7 +50,7 @@ def headline(plan: Plan, console: Console, state: Applicability) -> None:
     sizes = [counted(kind, n) for kind, n in deletes.items()]
     line(console, f"Deletes {listed(sizes)}.", "bold")
     if lost := plan["summary"]["irreversible"]:
-        # An edited plan, which is shown all the same, may count what its lists do not have.
+        # The counts of an edited plan may differ from its lists.
         of_what = f" ({named})" if (named := _what_is_irreversible(plan)) else ""
         line(console, f"{lost:,} of the deletions cannot be undone{of_what}.", BAD)
     if rest := sum(deletes.values()) - lost:
@@ -62,7 +62,7 @@ def headline(plan: Plan, console: Console, state: Applicability) -> None:
 
 
 def fate_of_names(plan: Plan) -> str | None:
-    """Return what happens to the names of deleted experiments, in a sentence; None without any.
+    """Return a sentence about the names of deleted experiments; None if there are none.
 
     ``set_experiment`` and ``experiments/create`` of a name in the trash fail (MLflow 2.3 to 3.18).
     """
@@ -79,7 +79,7 @@ def fate_of_names(plan: Plan) -> str | None:
 
 
 def totals(plan: Plan, console: Console) -> None:
-    """Print the table of numbers: how many there are, how many are old, stay, go, and how old."""
+    """Print the table of numbers: scanned, stale, protected, to delete, ages."""
     columns = [
         Column(),
         *[Column(right=True)] * 3,
@@ -90,14 +90,14 @@ def totals(plan: Plan, console: Console) -> None:
     table: list[tuple[str | Span, ...]] = [
         ("", "scanned", "stale", "protected", "to delete", "share", ("age", None))
     ]
-    for kind, (_, words) in kinds(plan):
+    for kind, (_, nouns) in kinds(plan):
         counts = counts_of(plan, kind)
         scanned, to_delete = counts["scanned"], counts["delete"]
         lost = any(not entry["reversible"] for entry in deletions_of(plan, kind))
         number = f"{to_delete:,}"
         table.append(
             (
-                words,
+                nouns,
                 f"{scanned:,}",
                 f"{counts['stale']:,}",
                 f"{counts['protected']:,}",
@@ -110,16 +110,16 @@ def totals(plan: Plan, console: Console) -> None:
 
 
 def basis(plan: Plan, console: Console) -> None:
-    """Print by which policy and at which moment, and what a reader has to know about the scan."""
+    """Print the policy, ``as_of``, and facts about the scan."""
     line(console, f"As of {plan['as_of']}, {policy_sentences.ages(plan['policy'])}.")
     for sentence in policy_sentences.limits(plan["policy"]):
         line(console, sentence)
 
 
 def diagnostics(plan: Plan, console: Console, state: Applicability, *, everything: bool) -> None:
-    """Print what the file, the scan and the guards say, first what keeps it from being applied."""
-    said = dict.fromkeys([*state.details, *(d["message"] for d in plan["diagnostics"])])
-    found = [(message not in state.details, message) for message in said]
+    """Print findings on the file, the scan and the guards, blocking ones first."""
+    messages = dict.fromkeys([*state.details, *(d["message"] for d in plan["diagnostics"])])
+    found = [(message not in state.details, message) for message in messages]
     shown = found if everything else found[:CUT_AT]
     for is_harmless, message in shown:
         label, style = ("Warning", _WARNING) if is_harmless else ("Problem", BAD)
@@ -128,7 +128,7 @@ def diagnostics(plan: Plan, console: Console, state: Applicability, *, everythin
 
 
 def legend(plan: Plan, console: Console) -> None:
-    """Print what the marks in front of the lines mean."""
+    """Print the meaning of the signs in front of the lines."""
     parts: list[Span] = [("- will be deleted", None)] if _deletes(plan) else []
     if plan["summary"]["irreversible"]:
         parts.append(("! will be deleted, irreversible", BAD))
@@ -149,23 +149,23 @@ def footer(
 
     Args:
         plan: the document.
-        console: where to.
-        state: whether it may be applied; no command that would be refused is offered.
-        path: where it was read or written; ``-`` if it has no name.
-        steps: commands to offer, of ``show``, ``check`` and ``prune``.
+        console: output.
+        state: its applicability; commands that would be refused are not printed.
+        path: of the plan; ``-`` if it has no name.
+        steps: commands to print, of ``show``, ``check`` and ``prune``.
     """
-    going = sum(_deletes(plan).values())
+    to_delete = sum(_deletes(plan).values())
     lost = plan["summary"]["irreversible"]
-    kept = sum(counts_of(plan, kind)["protected"] for kind in KINDS)
-    parts: list[Span] = [("Plan: ", "bold"), (f"{going:,} to delete", "bold")]
+    protected = sum(counts_of(plan, kind)["protected"] for kind in KINDS)
+    parts: list[Span] = [("Plan: ", "bold"), (f"{to_delete:,} to delete", "bold")]
     if lost:
         parts += [(" (", "bold"), (f"{lost:,} permanently", BAD), (")", "bold")]
-    parts.append((f", {kept:,} protected.", "bold"))
+    parts.append((f", {protected:,} protected.", "bold"))
     spans(console, parts)
     file = file_argument(path)
     facts = [("file", path)]
     if state.is_genuine:
-        # Of a file that was changed it is the id of another one: nobody may take it for this one's.
+        # An edited file contains the id of another plan, which must not be taken for its own.
         facts.append(("plan_id", plan["plan_id"]))
     if state.may_be_applied:
         until = f"until {plan['expires_at']}" if plan["expires_at"] else "for ever"
@@ -175,8 +175,8 @@ def footer(
     if not state.may_be_applied:
         line(console, f"CANNOT BE APPLIED: {state.why}.", BAD)
         if (
-            going and "show" not in steps
-        ):  # who reads the plan; others hear it from the command itself
+            to_delete and "show" not in steps
+        ):  # readers of the plan; the command itself prints it to others
             line(console, state.advice)
     commands = {
         "show": ("Review:", ("show", file)),
@@ -185,14 +185,14 @@ def footer(
         "expect": ("In CI:", ("prune", file, "--expect", plan["plan_id"])),
     }
     for step in steps:
-        if step == "show" or (state.may_be_applied and going):
-            name, words = commands[step]
-            written = command(*words, server=plan["server"])
+        if step == "show" or (state.may_be_applied and to_delete):
+            name, arguments = commands[step]
+            written = command(*arguments, server=plan["server"])
             spans(console, [(f"{name:<8} ", "dim"), (written, "cyan")])
 
 
 def kinds(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield kinds with their words; registered models only where the policy looks at them."""
+    """Yield kinds with their nouns; registered models only if the policy applies to them."""
     for kind, of_kind in KINDS.items():
         if of_kind is not REGISTERED_MODEL or counts_of(plan, kind)["scanned"]:
             yield kind, of_kind.nouns
@@ -204,11 +204,11 @@ def _deletes(plan: Plan) -> dict[str, int]:
 
 
 def _what_is_irreversible(plan: Plan) -> str:
-    words = [
+    nouns = [
         KINDS[kind].nouns[len(deletions_of(plan, kind)) != 1]
         for kind in KINDS
         if deletions_of(plan, kind) and not KINDS[kind].is_recoverable
     ]
     if any(not run["reversible"] for run in plan["runs"]):
-        words.append("assessments of evaluation runs")
-    return listed(words)
+        nouns.append("assessments of evaluation runs")
+    return listed(nouns)

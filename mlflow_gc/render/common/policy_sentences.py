@@ -1,4 +1,4 @@
-"""A resolved policy in English, from the ``policy`` object that a plan carries."""
+"""A resolved policy in English, from the ``policy`` object of a plan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Json = Mapping[str, Any]
 
 
 def ages(policy: Json) -> str:
-    """Return the age that counts by default, in one line."""
+    """Return the default TTL, in one line."""
     ttl = policy["default"]["ttl"]
     if ttl == NEVER:
         return "TTL never: by default nothing is stale"
@@ -25,10 +25,10 @@ def ages(policy: Json) -> str:
 
 
 def source(found: Json | None) -> str:
-    """Return which policy file counted, or that there was none, in a sentence.
+    """Return a sentence about the policy file, or that there was none.
 
     Args:
-        found: ``policy_source`` of a plan; None for a plan that has none (before 1.1).
+        found: ``policy_source`` of a plan; None for plans before 1.1.
     """
     if found is None:
         return "Policy file: this plan does not say."
@@ -38,7 +38,7 @@ def source(found: Json | None) -> str:
 
 
 def limits(policy: Json) -> Iterator[str]:
-    """Yield what a policy asks for beyond the TTL, a line each, for the head of a plan."""
+    """Yield the settings besides the TTL, a line each, for the head of a plan."""
     if rules := policy["rules"]:
         yield "Rules (the first match applies): " + "; ".join(_short(rule) for rule in rules)
     if keeps := list(_keeps(policy["default"]["keep"])):
@@ -81,11 +81,11 @@ def explain(policy: Json) -> Iterator[str]:
 
 
 def _ttl_tags(policy: Json) -> Iterator[str]:
-    """Yield what a TTL tag may do."""
+    """Yield what TTL tags may set."""
     if not policy["owners_may_shorten"]:
         yield "A tag mlflow_gc.ttl may ask for more than the times above, never for less."
     else:
-        # Plans before 1.1 do not say; prune keeps to these.
+        # Plans before 1.1 lack these settings; prune uses the defaults.
         shortest = span(policy.get("owners_shortest_ttl", "7d"))
         yield "A tag mlflow_gc.ttl may ask for more than the times above."
         if policy.get("owners_may_shorten_irreversible", False):
@@ -97,7 +97,7 @@ def _ttl_tags(policy: Json) -> Iterator[str]:
 
 
 def subject(match: Json) -> str:
-    """Return what a selector is about, in words."""
+    """Return what a selector matches, as text."""
     of_models = any(key in match for key in ("model", "model_regex"))
     if _is_of_runs(match):
         what = "runs" + _listed([*_of_the_run(match), *_in_experiments(match)])
@@ -155,7 +155,7 @@ def _tags(match: Json) -> Iterator[str]:
 
 
 def _rule(rule: Json, match: Json) -> Iterator[str]:
-    """Yield the times of a rule, for the kinds that it can be about, and what it keeps."""
+    """Yield the ages of a rule, for the kinds that it can match, and its keep rules."""
     of_models = any(key in match for key in ("model", "model_regex"))
     of_runs = _is_of_runs(match)
     times: list[tuple[str, str]] = []
@@ -184,7 +184,7 @@ def _rule(rule: Json, match: Json) -> Iterator[str]:
         is_mixed = not of_models and not of_runs and not _is_of_experiments(match)
         group = "model" if of_models else "experiment and model" if is_mixed else "experiment"
         yield f"Always retained, per {group}:"
-        yield from (f"  {words}" for words in keeps)
+        yield from (f"  {line}" for line in keeps)
 
 
 def _times_of_runs(rule: Json, match: Json) -> Iterator[tuple[str, str]]:
@@ -205,11 +205,11 @@ def _keeps(keep: Json) -> Iterator[str]:
     if "last" in keep:
         yield "all" if keep["last"] == "all" else f"the newest {keep['last']:,}"
     counted = [
-        _so_many(keep[name], words) for name, words in _BUCKETS.items() if _is_number(keep, name)
+        _so_many(keep[name], noun) for name, noun in _BUCKETS.items() if _is_number(keep, name)
     ]
     if counted:
         yield f"the newest of each of the last {listed(counted)} that have something"
-    if always := [words for name, words in _BUCKETS.items() if keep.get(name) == "all"]:
+    if always := [noun for name, noun in _BUCKETS.items() if keep.get(name) == "all"]:
         yield f"the newest of each of all {listed(always)}"
     if "within" in keep:
         yield f"what was active within {span(keep['within'])}"
@@ -222,10 +222,10 @@ def _is_number(keep: Json, name: str) -> bool:
     return isinstance(keep.get(name), int)
 
 
-def _so_many(number: Any, words: str) -> str:
-    # A floor of a newer version may be anything.
+def _so_many(number: Any, noun: str) -> str:
+    # A newer version may have any value here.
     shown = f"{number:,}" if isinstance(number, int) else number
-    return f"{shown} {words.removesuffix('s') if number == 1 else words}"
+    return f"{shown} {noun.removesuffix('s') if number == 1 else noun}"
 
 
 def _grace(policy: Json) -> str:
@@ -256,5 +256,5 @@ def _short(rule: Json) -> str:
     return f"{rule['name']} ({ttl}{f', keeps {keeps}' if keeps else ''})"
 
 
-def _listed(words: Sequence[str]) -> str:
-    return f" {' '.join(words)}" if words else ""
+def _listed(parts: Sequence[str]) -> str:
+    return f" {' '.join(parts)}" if parts else ""

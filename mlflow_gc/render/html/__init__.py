@@ -1,9 +1,10 @@
-"""A plan as one HTML file that needs nothing else: no network, no server, no second file.
+"""A plan as one self-contained HTML file, without network, server or second file.
 
-``entries`` flattens a plan.  ``ages`` and ``charts`` draw it, ``lists`` writes plain tables, ``data``
-what the scripts read; ``page`` puts all of it together.  In the browser, ``report.js`` is about the
-page, ``entities.js`` about the data, ``drawing.js`` about rows and details, ``table.js`` about all
-that can be clicked.
+``entries`` flattens a plan.  ``ages`` and ``charts`` draw it, ``lists`` writes plain tables,
+``data``
+writes the data for the scripts; ``page`` combines all of it.  In the browser, ``report.js`` handles
+the
+page, ``entities.js`` the data, ``drawing.js`` rows and details, ``table.js`` all interaction.
 """
 
 from mlflow_gc.render.html.page import show

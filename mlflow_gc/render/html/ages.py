@@ -1,4 +1,4 @@
-"""How old is what goes, and what stays: a column for each span of ages, for each kind."""
+"""The chart of ages of deleted and retained entities: a column per span, for each kind."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 380, 20, 156
 _STEPS = (1, 2, 2.5, 5, 10)
 
 Counts = Mapping[str, Sequence[int]]
-"""Colour class -> numbers, youngest first, unknown age last."""
+"""Colour class -> counts, youngest first, unknown age last."""
 
 
 def ages(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
-    """Yield the chart of ages; nothing when there is nothing to show."""
+    """Yield the chart of ages, if there is anything to show."""
     bounds = age_bounds_days(plan)
     panels = [
         (kind, counts)
@@ -50,45 +50,45 @@ def ages(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
 
 
 def spans(bounds: Sequence[int]) -> list[str]:
-    """Return the spans of ages in words, youngest first, unknown age last."""
+    """Return the spans of ages as text, youngest first, unknown age last."""
     inner = [f"{_age(a)} to {_age(b)}" for a, b in pairwise(bounds)]
     return [f"under {_age(bounds[0])}", *inner, f"over {_age(bounds[-1])}", "unknown age"]
 
 
 def _counts(plan: Plan, found: Sequence[Entry], kind: str, bounds: Sequence[int]) -> Counts:
-    """Return what goes from the list itself and, where the plan says so, what stays."""
+    """Return deletions from the entries, and retained entities from the statistics of a plan."""
     as_of = milliseconds(plan["as_of"])
-    going = {"for-good": [0] * (len(bounds) + 2), "goes": [0] * (len(bounds) + 2)}
+    to_delete = {"irreversible": [0] * (len(bounds) + 2), "deleted": [0] * (len(bounds) + 2)}
     for entry in found:
-        if entry.kind == kind and entry.goes:
-            colour = "for-good" if entry.fate is Fate.IRREVERSIBLE else "goes"
-            going[colour][age_group(entry.last_ms, as_of, bounds)] += 1
-    stays = statistics(plan).get("ages", {}).get(BY_NAME[kind].entries, {})
+        if entry.kind == kind and entry.is_deleted:
+            colour = "irreversible" if entry.fate is Fate.IRREVERSIBLE else "deleted"
+            to_delete[colour][age_group(entry.last_ms, as_of, bounds)] += 1
+    retained = statistics(plan).get("ages", {}).get(BY_NAME[kind].entries, {})
     groups = len(bounds) + 2
-    return going | {
-        colour: [*stays.get(name, ()), *[0] * groups][:groups]
-        for colour, name in (("kept", "protected"), ("fresh", "fresh"))
+    return to_delete | {
+        colour: [*retained.get(name, ()), *[0] * groups][:groups]
+        for colour, name in (("protected", "protected"), ("fresh", "fresh"))
     }
 
 
 def _panel(kind: str, counts: Counts, bounds: Sequence[int]) -> Iterator[str]:
-    words = BY_NAME[kind].words
+    nouns = BY_NAME[kind].plural
     names = spans(bounds)
-    # A column for unknown ages only where there are any.
+    # A column for unknown ages only if there are any.
     shown = [n for n in range(len(names)) if n < len(names) - 1 or _at(counts, n)]
     top = _nice(max(_at(counts, n) for n in shown))
     width = (_RIGHT - _LEFT) / len(shown)
-    yield f"<figure><figcaption>{words.capitalize()}</figcaption>"
+    yield f"<figure><figcaption>{nouns.capitalize()}</figcaption>"
     yield (
         f'<svg class="ages" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="group" '
-        f'aria-label="{words.capitalize()} by age; the numbers are in the table below">'
+        f'aria-label="{nouns.capitalize()} by age; the numbers are in the table below">'
     )
     yield from _grid(top)
-    for place, n in enumerate(shown):
-        yield from _column(kind, counts, n, names[n], _LEFT + place * width, width, top)
+    for position, n in enumerate(shown):
+        yield from _column(kind, counts, n, names[n], _LEFT + position * width, width, top)
     yield from _axis(bounds, width, has_unknown=len(shown) == len(names))
     yield "</svg><details><summary>The numbers</summary>"
-    yield from _table(words, counts, shown, names)
+    yield from _table(nouns, counts, shown, names)
     yield "</details></figure>"
 
 
@@ -116,15 +116,15 @@ def _column(
             f'height="{_y(0) - _y(height):.1f}"/>'
         )
         base += height
-        words = BY_NAME[kind].nouns[0 if number == 1 else 1]
-        if colour in {"goes", "for-good"}:
-            fate = "irreversible" if colour == "for-good" else "restorable"
-            label = f"{number:,} {words}, {span}, {COLOURS[colour]}"
+        nouns = BY_NAME[kind].nouns[0 if number == 1 else 1]
+        if colour in {"deleted", "irreversible"}:
+            fate = "irreversible" if colour == "irreversible" else "restorable"
+            label = f"{number:,} {nouns}, {span}, {COLOURS[colour]}"
             link = filter_link(kind=kind, fate=fate, age=str(n))
             yield f'<a href="{link}" aria-label="{label}"><title>{label}</title>{shape}</a>'
         else:
             state = COLOURS[colour]
-            yield f"<g><title>{number:,} {words}, {span}, {state}</title>{shape}</g>"
+            yield f"<g><title>{number:,} {nouns}, {span}, {state}</title>{shape}</g>"
     if total := _at(counts, n):
         yield (
             f'<text aria-hidden="true" class="middle" x="{left + width / 2:.1f}" '
@@ -133,8 +133,8 @@ def _column(
 
 
 def _axis(bounds: Sequence[int], width: float, *, has_unknown: bool) -> Iterator[str]:
-    for place, days in enumerate(bounds, 1):
-        x = _LEFT + place * width
+    for position, days in enumerate(bounds, 1):
+        x = _LEFT + position * width
         yield f'<path class="tick" stroke="#888" d="M{x:.1f} {_BOTTOM}v4"/>'
         yield (
             f'<text aria-hidden="true" class="middle" x="{x:.1f}" y="{_BOTTOM + 16}">'
@@ -147,14 +147,14 @@ def _axis(bounds: Sequence[int], width: float, *, has_unknown: bool) -> Iterator
     yield f'<text aria-hidden="true" class="end" x="{_RIGHT}" y="{_BOTTOM + 31}">older</text>'
 
 
-def _table(words: str, counts: Counts, shown: Sequence[int], names: Sequence[str]) -> Iterator[str]:
-    yield f'<table class="plain"><caption class="unseen">{words.capitalize()} by age</caption>'
+def _table(nouns: str, counts: Counts, shown: Sequence[int], names: Sequence[str]) -> Iterator[str]:
+    yield f'<table class="plain"><caption class="unseen">{nouns.capitalize()} by age</caption>'
     yield '<thead><tr><th scope="col">Age</th><th scope="col" class="number">to delete</th>'
     yield '<th scope="col" class="number">protected</th>'
     yield '<th scope="col" class="number">fresh</th></tr></thead><tbody>'
     for n in shown:
-        go = counts["goes"][n] + counts["for-good"][n]
-        cells = (go, counts["kept"][n], counts["fresh"][n])
+        go = counts["deleted"][n] + counts["irreversible"][n]
+        cells = (go, counts["protected"][n], counts["fresh"][n])
         numbers = "".join(f'<td class="number">{number:,}</td>' for number in cells)
         yield f'<tr><th scope="row">{names[n]}</th>{numbers}</tr>'
     yield "</tbody></table>"
@@ -169,7 +169,7 @@ def _y(share: float) -> float:
 
 
 def _nice(most: int) -> int:
-    """Return a round number that nothing is above."""
+    """Return a round number as upper bound."""
     size = 1
     while most > size * 10:
         size *= 10

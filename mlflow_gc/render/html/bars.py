@@ -1,7 +1,7 @@
-"""Bars: a chart that is a table, so that it can be read aloud, printed and followed.
+"""Bar charts as tables, which screen readers can read and which can be printed.
 
-A bar has its number next to it.  Colours come from the style sheet; where a viewer
-refuses that, the ``fill`` of each shape still shows.
+A bar has its number next to it.  Colours come from the style sheet; if a viewer blocks that, the
+``fill`` of each shape is used.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ _LONGEST_NAME = 60
 _SHORT = len("of 1,234")
 
 FILLS = {
-    "for-good": 'fill="#c0262d"',
-    "goes": 'fill="#3b63b8"',
-    "kept": 'fill="#4f8c7d"',
+    "irreversible": 'fill="#c0262d"',
+    "deleted": 'fill="#3b63b8"',
+    "protected": 'fill="#4f8c7d"',
     "fresh": 'fill="none" stroke="#868e99"',
 }
-"""Colour classes, with what they look like without a style sheet."""
+"""Colour classes with their fill without a style sheet."""
 
 COLOURS = {
-    "for-good": "deleted permanently",
-    "goes": "deleted, can be restored",
-    "kept": "protected",
+    "irreversible": "deleted permanently",
+    "deleted": "deleted, can be restored",
+    "protected": "protected",
     "fresh": "fresh (not stale)",
 }
-"""Colour classes in words."""
+"""Texts of colour classes."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Bar:
     """One line of a chart.
 
     Attributes:
-        label: what it is about.
-        link: the fragment that shows its entities, escaped.
-        count: the number beside it.
+        label: its name.
+        link: the fragment that selects its entities, escaped.
+        count: its number.
         parts: (colour class, length) pairs, from left to right.
-        note: what stands behind the number.
+        note: text after the number.
     """
 
     label: str
@@ -54,7 +54,7 @@ class Bar:
 def chart(
     title: str, subtitle: str, columns: tuple[str, str], bars: Sequence[Bar]
 ) -> Iterator[str]:
-    """Yield a chart of the first bars; nothing when there is none."""
+    """Yield a chart of the first bars, if there are any."""
     if not bars:
         return
     yield f'<section class="card"><h3>{title}</h3><p class="sub">{subtitle}</p>'
@@ -85,12 +85,12 @@ def chart(
 
 
 def legend(used: Iterable[str]) -> str:
-    """Return what the colours mean, for those that are used."""
+    """Return the meaning of the used colours."""
     found = set(used)
     items = "".join(
         f'<li><svg class="swatch" width="12" height="12" aria-hidden="true">'
-        f'<rect class="{name}" {FILLS[name]} x="1" y="1" width="10" height="10"/></svg>{words}</li>'
-        for name, words in COLOURS.items()
+        f'<rect class="{name}" {FILLS[name]} x="1" y="1" width="10" height="10"/></svg>{text}</li>'
+        for name, text in COLOURS.items()
         if name in found
     )
     return f'<ul class="legend">{items}</ul>'
@@ -101,7 +101,7 @@ def _drawn(parts: Iterable[tuple[str, int]], longest: int) -> str:
     for name, length in parts:
         if not length:
             continue
-        # Whatever is there can be seen, however little it is.
+        # Non-zero parts are always visible.
         width = max(length * 100 / longest, 0.4)
         shapes.append(
             f'<rect class="{name}" {FILLS[name]} x="{start:.2f}%" y="1" '

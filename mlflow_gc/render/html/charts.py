@@ -1,4 +1,4 @@
-"""Which charts a plan gets: those that answer what a reviewer asks."""
+"""The charts of a plan, for the questions of a reviewer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.html.bars import Bar, chart
 from mlflow_gc.render.html.entries import Entry, Fate, experiment_names, statistics
 from mlflow_gc.render.html.markup import filter_link, percent
-from mlflow_gc.render.html.reasons import why_it_stays
+from mlflow_gc.render.html.reasons import protection_text
 
 NOBODY = "-"
 """The owner of runs without one, in a link."""
 
 
 def charts(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
-    """Yield the charts by experiment, model, owner and reason that have something to show."""
+    """Yield the non-empty charts by experiment, model, owner and reason."""
     yield from chart(
         "Which experiments lose runs?",
         "Runs to delete, of all active runs of the experiment.",
@@ -55,59 +55,61 @@ def _by_experiment(plan: Plan, found: Iterable[Entry]) -> Iterator[Bar]:
         e["experiment_id"]: e["delete"] + e["protected"] + e["fresh"]
         for e in statistics(plan).get("by_experiment", ())
     }
-    for place, count, parts in _going(_runs(found), lambda run: (run.place,)):
+    for place, count, parts in _by_group(_runs(found), lambda run: (run.place,)):
         total = totals.get(place, 0)
-        # A plan of an older version does not say; one that was edited may say nonsense.
+        # Older versions lack the total; edited plans may have a wrong one.
         note = f"of {total:,} · {percent(count, total)}" if total >= count else ""
-        link = filter_link(**{"kind": "run", "fate": "goes", "in": f"experiment:{place}"})
+        link = filter_link(**{"kind": "run", "fate": "deleted", "in": f"experiment:{place}"})
         yield Bar(names.get(place) or f"experiment {place}", link, count, parts, note)
 
 
 def _by_model(plan: Plan, found: Iterable[Entry]) -> Iterator[Bar]:
     fresh = {m["name"]: m["fresh"] for m in statistics(plan).get("by_model", ())}
     versions = [entry for entry in found if entry.kind == "model_version"]
-    kept = Counter(version.place for version in versions if not version.goes)
-    for name, count, parts in _going((v for v in versions if v.goes), lambda v: (v.place,)):
-        stay = (("kept", kept[name]), ("fresh", fresh.get(name, 0)))
-        note = f"of {count + kept[name] + fresh[name]:,}" if name in fresh else ""
-        link = filter_link(**{"kind": "model_version", "fate": "goes", "in": f"model:{name}"})
-        yield Bar(name, link, count, (*parts, *stay), note)
+    protected = Counter(version.place for version in versions if not version.is_deleted)
+    for name, count, parts in _by_group(
+        (v for v in versions if v.is_deleted), lambda v: (v.place,)
+    ):
+        retained = (("protected", protected[name]), ("fresh", fresh.get(name, 0)))
+        note = f"of {count + protected[name] + fresh[name]:,}" if name in fresh else ""
+        link = filter_link(**{"kind": "model_version", "fate": "deleted", "in": f"model:{name}"})
+        yield Bar(name, link, count, (*parts, *retained), note)
 
 
 def _by_owner(found: Iterable[Entry]) -> Iterator[Bar]:
     runs = _runs(found)
-    for owner, count, parts in _going(runs, lambda run: (run.owner,)):
-        link = filter_link(kind="run", fate="goes", owner=owner or NOBODY)
+    for owner, count, parts in _by_group(runs, lambda run: (run.owner,)):
+        link = filter_link(kind="run", fate="deleted", owner=owner or NOBODY)
         yield Bar(owner or "nobody recorded", link, count, parts, percent(count, len(runs)))
 
 
 def _by_reason(found: Iterable[Entry]) -> Iterator[Bar]:
-    going = (entry for entry in found if entry.goes)
-    for group, count, parts in _going(going, lambda entry: set(entry.groups)):
-        yield Bar(group, filter_link(fate="goes", reason=group), count, parts)
+    to_delete = (entry for entry in found if entry.is_deleted)
+    for group, count, parts in _by_group(to_delete, lambda entry: set(entry.groups)):
+        yield Bar(group, filter_link(fate="deleted", reason=group), count, parts)
 
 
 def _by_protection(found: Iterable[Entry]) -> Iterator[Bar]:
-    kept = Counter(entry.why[0] for entry in found if not entry.goes)
-    for code, count in ranked(kept):
-        link = filter_link(fate="kept", reason=code)
-        yield Bar(why_it_stays(code), link, count, (("kept", count),))
+    protected = Counter(entry.why[0] for entry in found if not entry.is_deleted)
+    for code, count in ranked(protected):
+        link = filter_link(fate="protected", reason=code)
+        yield Bar(protection_text(code), link, count, (("protected", count),))
 
 
 def _runs(found: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in found if entry.kind == "run" and entry.goes]
+    return [entry for entry in found if entry.kind == "run" and entry.is_deleted]
 
 
-def _going(
-    going: Iterable[Entry], groups_of: Callable[[Entry], Collection[str]]
+def _by_group(
+    to_delete: Iterable[Entry], groups_of: Callable[[Entry], Collection[str]]
 ) -> Iterator[tuple[str, int, tuple[tuple[str, int], ...]]]:
-    """Yield groups with their counts, largest first, split by whether they can be undone."""
+    """Yield groups with their counts, largest first, split by irreversible and restorable."""
     restorable: Counter[str] = Counter()
     lost: Counter[str] = Counter()
-    for entry in going:
+    for entry in to_delete:
         (lost if entry.fate is Fate.IRREVERSIBLE else restorable).update(groups_of(entry))
     for group, count in ranked(restorable + lost):
-        yield group, count, (("for-good", lost[group]), ("goes", restorable[group]))
+        yield group, count, (("irreversible", lost[group]), ("deleted", restorable[group]))
 
 
 def ranked(counts: Counter[str]) -> list[tuple[str, int]]:

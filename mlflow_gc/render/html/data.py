@@ -1,7 +1,7 @@
-"""The entities as compact JSON for the table's script: a list for each column.
+"""The entities as compact JSON for the scripts: a list for each column.
 
-Words that repeat stand there once and are named by their place.  Everything is escaped here, so
-that the script only has to show it; what a link needs exactly is percent-encoded beside it.
+Repeated texts are stored once and referenced by index.  Everything is escaped here, so that the
+scripts can show it as it is; link targets are percent-encoded separately.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mlflow_gc.render.html.entries import (
     milliseconds,
 )
 from mlflow_gc.render.html.links import Links, encode
-from mlflow_gc.render.html.reasons import why_it_stays
+from mlflow_gc.render.html.reasons import protection_text
 
 _EVERYWHERE = {"reversible", "reasons", "reason", "via", "expect"}
 _ELSEWHERE = {
@@ -32,9 +32,9 @@ _ELSEWHERE = {
     "model_version": _EVERYWHERE | {"name", "version"},
     "registered_model": _EVERYWHERE | {"name"},
 }
-"""Fields that have a column of their own."""
+"""Fields with their own column."""
 
-# What a further field is; the second kind of expectation equals the field of the same name.
+# Kinds of further fields; the second kind of expectation equals the field of the same name.
 _FIELD, _EXPECTED, _EXPECTED_AS_IS = 0, 1, 2
 
 _DEEPEST = 8
@@ -57,7 +57,7 @@ def embedded(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
             "registry": links.registry,
             "suffix": links.suffix,
         },
-        **columns.words(),
+        **columns.interned(),
     }
     separator = "{"
     for name, value in head.items():
@@ -71,9 +71,9 @@ def embedded(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
 
 
 def _script_safe(value: Any) -> str:
-    r"""Return JSON in which nothing can end a script element or begin a comment or reference.
+    r"""Return JSON that cannot end a script element or begin a comment or reference.
 
-    These characters can only stand inside JSON strings, where ``\u`` says the same.
+    These characters occur only inside JSON strings, where ``\u`` escapes are equivalent.
     """
     found: str = orjson.dumps(value).decode()
     for char in "<>&\u2028\u2029":
@@ -82,7 +82,7 @@ def _script_safe(value: Any) -> str:
 
 
 class _Column:
-    """The values of one column as text, which takes a fraction of the memory of the values."""
+    """The values of one column as JSON text, to save memory."""
 
     _AT_ONCE = 4096
 
@@ -109,15 +109,15 @@ class _Column:
 
 
 class _Columns:
-    """Rows, column by column, and the words that they name."""
+    """Rows, column by column, and the interned values that they reference."""
 
     def __init__(self, plan: Plan) -> None:
         self._experiments = experiment_names(plan)
-        self._strings = _Places(plain)
-        self._places = _Places(self._place)
-        self._whys = _Places(self._why)
-        self._groups = _Places(self._group)
-        self._shapes = _Places(lambda fields: [[how, plain(name)] for how, name in fields])
+        self._strings = _Interned(plain)
+        self._places = _Interned(self._place)
+        self._whys = _Interned(self._why)
+        self._groups = _Interned(self._group)
+        self._shapes = _Interned(lambda fields: [[how, plain(name)] for how, name in fields])
         names = "kind fate id name place owner status last why via more"
         self.rows = {name: _Column() for name in names.split()}
 
@@ -133,15 +133,15 @@ class _Columns:
             "owner": string(entry.owner),
             "status": string(entry.status),
             "last": entry.last_ms,
-            "why": self._whys.of((entry.goes, entry.why, entry.groups)),
+            "why": self._whys.of((entry.is_deleted, entry.why, entry.groups)),
             "via": [string(step) for step in entry.via],
             "more": self._more(entry),
         }
         for name, value in row.items():
             self.rows[name].add(value)
 
-    def words(self) -> dict[str, Any]:
-        """Return what the rows name by its place."""
+    def interned(self) -> dict[str, Any]:
+        """Return the interned values."""
         return {
             "strings": self._strings.found,
             "places": self._places.found,
@@ -161,23 +161,23 @@ class _Columns:
         return place
 
     def _why(self, key: tuple[bool, tuple[str, ...], tuple[str, ...]]) -> dict[str, Any]:
-        goes, why, groups = key
+        is_deleted, why, groups = key
         return {
-            "words": [plain(reason) if goes else why_it_stays(reason) for reason in why],
-            "groups": [self._groups.of((goes, group)) for group in groups],
+            "words": [plain(reason) if is_deleted else protection_text(reason) for reason in why],
+            "groups": [self._groups.of((is_deleted, group)) for group in groups],
         }
 
     @staticmethod
     def _group(key: tuple[bool, str]) -> dict[str, Any]:
-        goes, group = key
+        is_deleted, group = key
         return {
-            "goes": goes,
+            "goes": is_deleted,
             "key": plain(group),
-            "words": plain(group) if goes else why_it_stays(group),
+            "words": plain(group) if is_deleted else protection_text(group),
         }
 
     def _more(self, entry: Entry) -> list[Any]:
-        """Return every other field of the plan's entry: which ones, then their values."""
+        """Return the other fields of the plan's entry: their names, then their values."""
         document = entry.document
         elsewhere = _ELSEWHERE[entry.kind]
         fields, values = [], []
@@ -194,8 +194,8 @@ class _Columns:
         return [self._shapes.of(tuple(fields)), *values]
 
 
-class _Places:
-    """Values in the order in which they were first seen."""
+class _Interned:
+    """Interned values, in the order of their first use."""
 
     def __init__(self, make: Callable[[Any], Any]) -> None:
         self._make = make
@@ -203,16 +203,16 @@ class _Places:
         self.found: list[Any] = []
 
     def of(self, key: Any) -> int:
-        """Return the place of a value."""
-        place = self._known.get(key)
-        if place is None:
-            place = self._known[key] = len(self.found)
+        """Return the index of a value."""
+        index = self._known.get(key)
+        if index is None:
+            index = self._known[key] = len(self.found)
             self.found.append(self._make(key))
-        return place
+        return index
 
 
 def _shown(value: Any, depth: int = 0) -> Any:
-    """Return a value of a plan with all text escaped; what a script could not hold as text."""
+    """Return a value of a plan with escaped text; large numbers as text."""
     if isinstance(value, str):
         return plain(value)
     if isinstance(value, dict):

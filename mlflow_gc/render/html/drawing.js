@@ -1,8 +1,8 @@
-// Rows and details as elements.  Text of a server only ever becomes a text node or a value.
+// Rows and details as elements.  Text of a server only becomes a text node or a value.
 "use strict";
 
-const FATE_CLASSES = ["for-good", "goes", "kept"];
-const LONGEST_NAME = 300; // in the table; the details show all of it, and ids are never cut
+const FATE_CLASSES = ["irreversible", "deleted", "protected"];
+const LONGEST_NAME = 300; // in the table; the details show all of it, and ids are never truncated
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -69,7 +69,7 @@ function daysOf(age) {
   return `${inDigits(count)} ${count === 1 ? "day" : "days"}`;
 }
 
-// All that the plan says about an entity, as a list of elements.
+// All data of the plan about an entity, as a list of elements.
 function drawDetails(entities, row) {
   const kind = KINDS[entities.kindOf(row)];
   const { fields, expected } = entities.fieldsOf(row);
@@ -92,14 +92,14 @@ function drawDetails(entities, row) {
     element("h2", { id: "details-title", tabindex: "-1" }, entities.titleOf(row)),
     identity,
     links,
-    element("h3", {}, entities.isKept(row) ? "Why it is protected" : "Why it is deleted"),
+    element("h3", {}, entities.isProtected(row) ? "Why it is protected" : "Why it is deleted"),
     element("ul", {}, ...items(entities.wordsOf(row))),
   ];
   if (entities.viaOf(row).length) {
     body.push(element("h3", {}, "The chain that leads to what protects it"));
     body.push(element("ol", {}, ...items(entities.viaOf(row))));
   }
-  if (entities.isKept(row)) fields.set("reason", entities.groupsOf(row)[0]);
+  if (entities.isProtected(row)) fields.set("reason", entities.groupsOf(row)[0]);
   body.push(element("h3", {}, "What the plan says"), drawFields(fields));
   if (expected.size) {
     body.push(element("h3", {}, "What must still hold when prune re-checks it"), drawFields(expected));

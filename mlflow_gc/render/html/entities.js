@@ -1,4 +1,4 @@
-// What the entities of the plan are, and which of them match: no drawing, no clicking.
+// The entities of the plan, and filtering and sorting them: no drawing, no events.
 "use strict";
 
 const KINDS = {
@@ -9,18 +9,18 @@ const KINDS = {
 };
 const FATES = ["Deleted permanently", "Deleted", "Protected"];
 const FATE_FILTERS = {
-  goes: (fate) => fate < 2,
+  deleted: (fate) => fate < 2,
   irreversible: (fate) => fate === 0,
   restorable: (fate) => fate === 1,
-  kept: (fate) => fate === 2,
+  protected: (fate) => fate === 2,
 };
 const NOBODY = "-"; // the owner of runs without one, in a link
 
-// Give the columns of the plan's data functions that answer for one row.
+// Return functions over the columns of the data, each for one row.
 function readEntities(data) {
   const DAY = 86400000;
 
-  // ------------------------------------------------------------------ what a row says
+  // ------------------------------------------------------------------ fields of a row
 
   const kindOf = (row) => data.kinds[data.kind[row]];
   const nameOf = (row) => data.strings[data.name[row]];
@@ -28,7 +28,7 @@ function readEntities(data) {
   const placeOf = (row) => data.places[data.place[row]];
   const whyOf = (row) => data.whys[data.why[row]];
   const viaOf = (row) => data.via[row].map((step) => data.strings[step]);
-  const isKept = (row) => data.fate[row] === 2;
+  const isProtected = (row) => data.fate[row] === 2;
 
   function placeKey(place) {
     return `${place.model ? "model" : "experiment"}:${place.id}`;
@@ -49,7 +49,7 @@ function readEntities(data) {
     return data.kind.findIndex((_, row) => keyOf(row) === key);
   }
 
-  // A long name is cut, the version behind it is not.
+  // A long name is truncated, the version after it is not.
   function titleOf(row, most = Infinity) {
     const name = nameOf(row).length > most ? `${nameOf(row).slice(0, most - 1)}…` : nameOf(row);
     return kindOf(row) === "model_version" ? `${name} / ${data.id[row]}` : name || "(no name)";
@@ -76,7 +76,7 @@ function readEntities(data) {
     if (kind === "run") {
       fields.set("run_id", data.id[row]).set("run_name", nameOf(row));
       fields.set("experiment_id", place.id).set("experiment_name", place.name);
-      if (!isKept(row)) fields.set("user_id", ownerOf(row)).set("status", data.strings[data.status[row]]);
+      if (!isProtected(row)) fields.set("user_id", ownerOf(row)).set("status", data.strings[data.status[row]]);
     } else if (kind === "experiment") {
       fields.set("experiment_id", data.id[row]).set("name", nameOf(row));
     } else {
@@ -96,7 +96,7 @@ function readEntities(data) {
   // ------------------------------------------------------------------ links into MLflow
 
   function address(base, route) {
-    // Checked when the page was made; here again, because this is what a click follows.
+    // Checked when the page was made; checked again before a click follows it.
     return /^https?:\/\//.test(base) ? `${base}${route}${data.links.suffix}` : "";
   }
 
@@ -111,7 +111,7 @@ function readEntities(data) {
       case "experiment":
         return address(data.links.tracking, `experiments/${place}`);
       default:
-        if (isKept(row) && data.groups[whyOf(row).groups[0]].key === "prompt") {
+        if (isProtected(row) && data.groups[whyOf(row).groups[0]].key === "prompt") {
           return address(data.links.registry, `prompts/${place}`);
         }
         if (kindOf(row) === "model_version") {
@@ -147,7 +147,7 @@ function readEntities(data) {
 
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
-  // Numbers that sort like the words: comparing 50,000 rows then costs next to nothing.
+  // Numbers that sort like the texts make comparing 50,000 rows fast.
   function ranks(words) {
     const order = words.map((_, n) => n).sort((a, b) => collator.compare(words[a], words[b]));
     const found = new Float64Array(words.length);
@@ -174,7 +174,7 @@ function readEntities(data) {
 
   const orders = new Map();
 
-  // All rows in an order, such as "last" or "-last"; what has no value comes last either way.
+  // All rows in an order, such as "last" or "-last"; rows without value always come last.
   function order(sort) {
     if (!orders.has(sort)) {
       const found = Uint32Array.from(data.kind, (_, row) => row);
@@ -206,8 +206,8 @@ function readEntities(data) {
     }
     if (state.owner) {
       const owner = state.owner === NOBODY ? "" : state.owner;
-      // A plan names the owners of runs that go only.
-      found.push((row) => ownerOf(row) === owner && kindOf(row) === "run" && !isKept(row));
+      // A plan contains owners only of runs to delete.
+      found.push((row) => ownerOf(row) === owner && kindOf(row) === "run" && !isProtected(row));
     }
     if (state.reason) {
       const groups = new Set(data.groups.flatMap((g, n) => (g.key === state.reason ? [n] : [])));
@@ -219,7 +219,7 @@ function readEntities(data) {
     }
     if (state.age) {
       const group = Number(state.age);
-      found.push((row) => !isKept(row) && ageGroupOf(row) === group);
+      found.push((row) => !isProtected(row) && ageGroupOf(row) === group);
     }
     for (const word of (state.q || "").toLowerCase().split(/\s+/).filter(Boolean)) {
       const texts = allHaystacks();
@@ -228,7 +228,7 @@ function readEntities(data) {
     return found;
   }
 
-  // The rows that a state of the table shows, in its order.
+  // The rows for a state of the table, in its order.
   function select(state) {
     const wanted = conditions(state);
     const found = [];
@@ -256,7 +256,7 @@ function readEntities(data) {
     placeKey,
     placeName,
     viaOf,
-    isKept,
+    isProtected,
     keyOf,
     find,
     titleOf,

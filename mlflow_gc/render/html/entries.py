@@ -1,4 +1,4 @@
-"""A plan's lists as one: an entry for every entity that is deleted or protected."""
+"""The lists of a plan as one: an entry for each deleted or protected entity."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
-from mlflow_gc.render.html.reasons import why_it_goes
+from mlflow_gc.render.html.reasons import reason_group
 
 KINDS = tuple(BY_NAME)
 """Kinds of entities, in the order of a plan's lists."""
 
 
 class Fate(IntEnum):
-    """What becomes of an entity; what cannot be undone comes first wherever this is an order."""
+    """What happens to an entity; the order for sorting, irreversible first."""
 
     IRREVERSIBLE = 0
     RESTORABLE = 1
-    KEPT = 2
+    PROTECTED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Entry:
 
     Attributes:
         kind: one of :data:`KINDS`.
-        fate: what becomes of it.
+        fate: what happens to it.
         id: run id, experiment id or version; empty for a registered model.
         name: of the run, the experiment or the model.
         place: id of the run's experiment, own id of an experiment, name of a model.
-        owner: who made a run, where the plan says so.
-        status: of a run, where the plan says so.
-        last_ms: newest activity, ms since the epoch; None when the plan says nothing.
+        owner: user of a run, if known.
+        status: of a run, if known.
+        last_ms: last activity, ms since the epoch; None if unknown.
         why: the reasons of a deletion; the code of a protection.
         via: the chain that leads to what protects it.
-        place_in_plan: the list of the plan that holds it, and where.
+        position: its list in the plan, and the index.
     """
 
     kind: str
@@ -55,18 +55,18 @@ class Entry:
     last_ms: int | None
     why: tuple[str, ...]
     via: tuple[str, ...]
-    place_in_plan: tuple[Sequence[Mapping[str, Any]], int]
+    position: tuple[Sequence[Mapping[str, Any]], int]
 
     @property
     def document(self) -> Mapping[str, Any]:
         """Its entry in the plan."""
-        entities, place = self.place_in_plan
-        return entities[place]
+        entities, index = self.position
+        return entities[index]
 
     @property
-    def goes(self) -> bool:
+    def is_deleted(self) -> bool:
         """Whether the plan deletes it."""
-        return self.fate is not Fate.KEPT
+        return self.fate is not Fate.PROTECTED
 
     @property
     def is_of_model(self) -> bool:
@@ -75,12 +75,12 @@ class Entry:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Its reasons without what is of this entity alone; for a protection the code."""
-        return tuple(map(why_it_goes, self.why)) if self.goes else self.why
+        """Its reasons without details of this entity; the code of a protection."""
+        return tuple(map(reason_group, self.why)) if self.is_deleted else self.why
 
 
 def entries(plan: Plan) -> list[Entry]:
-    """Return all entities of a plan: what cannot be undone, what goes, what stays."""
+    """Return all entities of a plan: irreversible deletions, other deletions, protected."""
     return sorted(_entries(plan), key=lambda entry: entry.fate)
 
 
@@ -88,12 +88,12 @@ def _entries(plan: Plan) -> Iterator[Entry]:
     for kind in KINDS:
         entries = BY_NAME[kind].entries
         deleted, protected = deletions_of(plan, entries), protected_of(plan, entries)
-        for place, deletion in enumerate(deleted):
+        for index, deletion in enumerate(deleted):
             fate = Fate.RESTORABLE if deletion["reversible"] else Fate.IRREVERSIBLE
-            yield _entry(kind, fate, deletion, deletion["reasons"], (), (deleted, place))
-        for place, stale in enumerate(protected):
+            yield _entry(kind, fate, deletion, deletion["reasons"], (), (deleted, index))
+        for index, stale in enumerate(protected):
             why, via = (stale["reason"],), stale["via"]
-            yield _entry(kind, Fate.KEPT, stale, why, via, (protected, place))
+            yield _entry(kind, Fate.PROTECTED, stale, why, via, (protected, index))
 
 
 def _entry(
@@ -102,7 +102,7 @@ def _entry(
     document: Mapping[str, Any],
     why: Sequence[str],
     via: Sequence[str],
-    place_in_plan: tuple[Sequence[Mapping[str, Any]], int],
+    position: tuple[Sequence[Mapping[str, Any]], int],
 ) -> Entry:
     if kind == "run":
         own, name, place = document["run_id"], document["run_name"], document["experiment_id"]
@@ -115,15 +115,16 @@ def _entry(
         fate=fate,
         id=own,
         name=name,
-        # Each entry is parsed on its own: what half a million of them have in common would stay
-        # in memory as often.
+        # Each entry is parsed separately: without interning, common texts of half a million entries
+        # would
+        # be stored as often.
         place=intern(place),
         owner=intern(document.get("user_id", "")),
         status=intern(document.get("status", "")),
         last_ms=_last_ms(kind, document),
         why=tuple(map(intern, why)),
         via=tuple(map(intern, via)),
-        place_in_plan=place_in_plan,
+        position=position,
     )
 
 
@@ -132,17 +133,17 @@ def _last_ms(kind: str, document: Mapping[str, Any]) -> int | None:
 
 
 def milliseconds(moment: str | None) -> int | None:
-    """Return a time of a plan in ms since the epoch; None for none and for what is no time."""
+    """Return a time of a plan in ms since the epoch; None if missing or invalid."""
     if not moment:
         return None
     try:
         return parse_time(moment)
-    except ValueError:  # the schema knows the form, not the calendar: 2026-02-31
+    except ValueError:  # the schema checks the form, not the calendar: 2026-02-31
         return None
 
 
 def experiment_names(plan: Plan) -> dict[str, str]:
-    """Return the name of each experiment that the plan names anywhere, by id."""
+    """Return the name of each experiment that occurs in the plan, by id."""
     names = {e["experiment_id"]: e["name"] for e in statistics(plan).get("by_experiment", ())}
     names |= {r["experiment_id"]: r["experiment_name"] for r in plan["runs"]}
     for experiments in (plan["protected"]["experiments"], plan["experiments"]):
@@ -151,18 +152,18 @@ def experiment_names(plan: Plan) -> dict[str, str]:
 
 
 def statistics(plan: Plan) -> Mapping[str, Any]:
-    """Return the plan's numbers about what stays; empty for a plan of an older version."""
+    """Return the statistics of a plan; empty for older versions."""
     found: Mapping[str, Any] = plan.get("statistics") or {}
     return found
 
 
 def age_bounds_days(plan: Plan) -> tuple[int, ...]:
-    """Return the bounds between which ages are counted, in days."""
+    """Return the bounds of the age buckets, in days."""
     return tuple(statistics(plan).get("age_bounds_days") or AGE_BOUNDS_DAYS)
 
 
 def age_group(last_ms: int | None, as_of_ms: int | None, bounds_days: Sequence[int]) -> int:
-    """Return the place of an age between the bounds, counted as the plan's statistics do."""
+    """Return the age bucket, as in the statistics of a plan."""
     if last_ms is None or as_of_ms is None:
         return len(bounds_days) + 1
     return bisect_right(bounds_days, (as_of_ms - last_ms) / DAY_MS)

@@ -1,9 +1,9 @@
-"""Addresses in MLflow's own web pages, where the plan's server has any.
+"""Links to MLflow's own web UI, if the server of the plan has one.
 
 The routes are those of ``mlflow/server/js`` (``experiment-tracking/route-defs.ts`` and
 ``model-registry/routes.ts``): the same from 2.3 to 3.17, behind a ``#``.  From 3.10 on
 ``?workspace=`` at the end selects a workspace; without it such a server shows its list of
-workspaces instead.
+workspaces.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\
 
 @dataclass(frozen=True)
 class Links:
-    """Where the pages of a server are.
+    """The base URLs of the web UI of a server.
 
     Attributes:
-        tracking: what comes before the route of an experiment or run; empty for no links.
-        registry: what comes before the route of a model; empty for no links.
-        suffix: what comes after a route.
+        tracking: prefix of the route of an experiment or run; empty for no links.
+        registry: prefix of the route of a model; empty for no links.
+        suffix: suffix of a route.
     """
 
     tracking: str
@@ -37,8 +37,8 @@ class Links:
         workspace, tracking, registry = (
             server[key] for key in ("workspace", "tracking_uri", "registry_uri")
         )
-        # The pages are where the version is: neither is at the root of a server that has a static
-        # prefix there (up to 3.10), nor on Databricks.
+        # The UI is where ``/version`` is: not at the root of a server with a static prefix (up to
+        # 3.10), and not on Databricks.
         has_pages = server["mlflow_version"] is not None
         return cls(
             _pages(tracking) if has_pages else "",
@@ -47,24 +47,24 @@ class Links:
         )
 
     def experiment(self, experiment_id: str) -> str:
-        """Return the address of an experiment, or nothing."""
+        """Return the URL of an experiment, or empty."""
         return self._at(self.tracking, f"experiments/{encode(experiment_id)}")
 
     def run(self, experiment_id: str, run_id: str) -> str:
-        """Return the address of a run, or nothing."""
+        """Return the URL of a run, or empty."""
         route = f"experiments/{encode(experiment_id)}/runs/{encode(run_id)}"
         return self._at(self.tracking, route)
 
     def model(self, name: str) -> str:
-        """Return the address of a registered model, or nothing."""
+        """Return the URL of a registered model, or empty."""
         return self._at(self.registry, f"models/{encode(name)}")
 
     def model_version(self, name: str, version: str) -> str:
-        """Return the address of a model version, or nothing."""
+        """Return the URL of a model version, or empty."""
         return self._at(self.registry, f"models/{encode(name)}/versions/{encode(version)}")
 
     def prompt(self, name: str) -> str:
-        """Return the address of a prompt, which the registry keeps as a model, or nothing."""
+        """Return the URL of a prompt, which is a registered model, or empty."""
         return self._at(self.registry, f"prompts/{encode(name)}")
 
     def _at(self, base: str, route: str) -> str:
@@ -74,23 +74,23 @@ class Links:
 def encode(name: str) -> str:
     """Percent-encode a name for a route: everything but letters, digits and ``-._~``.
 
-    The pages of MLflow 3.17 decode what stands in a route twice, so a per cent sign is encoded
-    twice.  Their own links to such names do not, and lead nowhere.
+    The UI of MLflow 3.17 decodes a route twice, so a percent sign is encoded twice.  MLflow's own
+    links to such names are broken.
     """
     return _quoted(name).replace("%25", "%2525")
 
 
-def _quoted(words: str) -> str:
-    return quote(words, safe="", errors="replace")
+def _quoted(text: str) -> str:
+    return quote(text, safe="", errors="replace")
 
 
 def _pages(uri: str) -> str:
-    """Return where the routes of a server begin; nothing unless it certainly is a web address."""
+    """Return the base URL of the routes of a server; empty unless it certainly is a web URL."""
     try:
         parts = urlsplit(uri)
     except ValueError:
         return ""
-    # A login or a query has no business in a link, and a strange host may look like another.
+    # A link must not contain a login or a query, and a strange host may look like another.
     if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.netloc):
         return ""
     path = quote(parts.path.rstrip("/"), safe="/%-._~!$()*+,;=:@", errors="replace")

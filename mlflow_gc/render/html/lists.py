@@ -1,4 +1,4 @@
-"""What can be read without scripts: the first rows of each list, and all that is kept by reason."""
+"""Parts that need no scripts: the first rows of each list, and protections by reason."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mlflow_gc.render.html.charts import ranked
 from mlflow_gc.render.html.entries import Entry, Fate, experiment_names
 from mlflow_gc.render.html.links import Links
 from mlflow_gc.render.html.markup import filter_link, text
-from mlflow_gc.render.html.reasons import why_it_stays
+from mlflow_gc.render.html.reasons import protection_text
 
 FIRST_ROWS = 50
-"""How many rows of a list stand in the file as a plain table."""
+"""Number of rows of a list in the plain table."""
 
 _EXAMPLES = 20
 _NAME = 200
@@ -26,19 +26,19 @@ def first_rows(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     names = experiment_names(plan)
     links = Links.of(plan["server"])
     for kind in ("registered_model", "model_version", "run", "experiment"):
-        going = [entry for entry in found if entry.kind == kind and entry.goes]
-        if not going:
+        to_delete = [entry for entry in found if entry.kind == kind and entry.is_deleted]
+        if not to_delete:
             continue
-        title = f"{BY_NAME[kind].words.capitalize()} to delete"
-        if not any(entry.fate is Fate.RESTORABLE for entry in going):
+        title = f"{BY_NAME[kind].plural.capitalize()} to delete"
+        if not any(entry.fate is Fate.RESTORABLE for entry in to_delete):
             title += ", IRREVERSIBLE"
-        cut = f"the first {FIRST_ROWS} of {len(going):,}"
-        count = cut if len(going) > FIRST_ROWS else f"{len(going):,}"
+        cut = f"the first {FIRST_ROWS} of {len(to_delete):,}"
+        count = cut if len(to_delete) > FIRST_ROWS else f"{len(to_delete):,}"
         yield f'<table class="plain first"><caption>{title}: {count}</caption><thead><tr>'
         for heading in ("Name", "Id", "Experiment", "Owner", "Last activity", "Why"):
             yield f'<th scope="col">{heading}</th>'
         yield "</tr></thead><tbody>"
-        for entry in going[:FIRST_ROWS]:
+        for entry in to_delete[:FIRST_ROWS]:
             yield _row(entry, names, links)
         yield "</tbody></table>"
 
@@ -62,7 +62,7 @@ def _row(entry: Entry, names: Mapping[str, str], links: Links) -> str:
 
 
 def address_of(entry: Entry, links: Links) -> str:
-    """Return where MLflow's own pages show an entity; nothing where they do not."""
+    """Return the URL of an entity in MLflow's UI, or empty."""
     if entry.kind == "experiment":
         return links.experiment(entry.id)
     if entry.kind == "run":
@@ -74,11 +74,11 @@ def address_of(entry: Entry, links: Links) -> str:
     return links.model(entry.name)
 
 
-def kept(found: Sequence[Entry]) -> Iterator[str]:
-    """Yield what is old and stays: a line for each reason, with examples and their chains."""
+def protected(found: Sequence[Entry]) -> Iterator[str]:
+    """Yield protected entities: a line for each reason, with examples and their chains."""
     by_reason: dict[str, list[Entry]] = defaultdict(list)
     for entry in found:
-        if not entry.goes:
+        if not entry.is_deleted:
             by_reason[entry.why[0]].append(entry)
     if not by_reason:
         yield "<p>Nothing is protected.</p>"
@@ -86,15 +86,15 @@ def kept(found: Sequence[Entry]) -> Iterator[str]:
         those = by_reason[code]
         kinds = Counter(entry.kind for entry in those)
         counts = listed([number_of(n, *BY_NAME[kind].nouns) for kind, n in kinds.most_common()])
-        words = why_it_stays(code)
-        yield f"<details><summary><strong>{counts}</strong> <span>{text(words)} "
+        reason = protection_text(code)
+        yield f"<details><summary><strong>{counts}</strong> <span>{text(reason)} "
         yield f'<code class="note">{text(code)}</code></span></summary><ul class="chains">'
         for entry in those[:_EXAMPLES]:
             yield f"<li>{_chain(entry)}</li>"
-        link = filter_link(fate="kept", reason=code)
+        link = filter_link(fate="protected", reason=code)
         more = len(those) - _EXAMPLES
-        more_words = f"{more:,} more: show all in the table" if more > 0 else "Show in the table"
-        yield f'</ul><p><a class="scripted" href="{link}">{more_words}</a></p></details>'
+        link_text = f"{more:,} more: show all in the table" if more > 0 else "Show in the table"
+        yield f'</ul><p><a class="scripted" href="{link}">{link_text}</a></p></details>'
 
 
 def _chain(entry: Entry) -> str:
@@ -104,4 +104,4 @@ def _chain(entry: Entry) -> str:
     elif entry.id:
         name = f"{name} <code>{text(entry.id)}</code>"
     steps = "".join(f' <span class="step">← {text(step, most=_NAME)}</span>' for step in entry.via)
-    return f"{BY_NAME[entry.kind].word} {name}{steps}"
+    return f"{BY_NAME[entry.kind].singular} {name}{steps}"

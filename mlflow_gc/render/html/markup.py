@@ -1,4 +1,4 @@
-"""Text and numbers inside HTML; everything that a server sent goes through :func:`text`."""
+"""Text and numbers in HTML; all text of a server is escaped by :func:`text`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from urllib.parse import quote
 from mlflow_gc.render.common.escape import plain
 
 
-def text(words: object, *, most: int | None = None) -> str:
-    """Return text that is nothing but text, between tags and in quoted attributes.
+def text(value: object, *, most: int | None = None) -> str:
+    """Return escaped text for elements and quoted attributes.
 
     Args:
-        words: anything.
-        most: cut to so many characters; never used for ids.
+        value: anything.
+        most: maximum number of characters; never used for ids.
     """
-    return escape_html(plain(str(words), most=most), quote=True)
+    return escape_html(plain(str(value), most=most), quote=True)
 
 
 def filter_link(**state: str) -> str:
-    """Return the fragment that makes the table of the page show a selection, for ``href``.
+    """Return the fragment that selects entities in the table of the page, for ``href``.
 
-    It is what ``table.js`` keeps in the address; values are the words that the page shows.
+    ``table.js`` keeps the same state in the URL.
     """
     return "#" + "&amp;".join(
         f"{key}={quote(plain(value), safe='')}" for key, value in state.items()
@@ -29,7 +29,7 @@ def filter_link(**state: str) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """Return a share; never 0 % for something and never 100 % for less than all."""
+    """Return a share in percent; 0 % only for nothing, 100 % only for all."""
     if not part or not whole:
         return "0 %"
     if 0 < part * 100 < whole:

@@ -1,4 +1,4 @@
-"""The page as a whole: what it may do, its assets, and the order of its parts."""
+"""The page as a whole: security policy, assets, and the order of its parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlflow_gc.render.html.ages import ages
 from mlflow_gc.render.html.charts import charts
 from mlflow_gc.render.html.data import embedded
 from mlflow_gc.render.html.entries import entries, milliseconds
-from mlflow_gc.render.html.lists import FIRST_ROWS, first_rows, kept
+from mlflow_gc.render.html.lists import FIRST_ROWS, first_rows, protected
 from mlflow_gc.render.html.markup import text
 
 STYLE = "report.css"
@@ -26,17 +26,17 @@ def show(
     plan: Plan,
     *,
     file_name: str = "prune-plan.json",
-    doubts: Sequence[Applicability] = (),
+    problems: Sequence[Applicability] = (),
 ) -> Iterator[str]:
-    """Yield a plan as one HTML file, piece by piece.
+    """Yield a plan as one HTML file in pieces.
 
     Args:
         plan: the document.
-        file_name: how the command to apply calls the plan.
-        doubts: what :func:`mlflow_gc.plan.verification.distrust` found in the file.
+        file_name: name of the plan in the command to apply it.
+        problems: the result of :func:`mlflow_gc.plan.verification.file_problems`.
     """
     found = entries(plan)
-    state = applicability(plan, doubts, for_others=True)
+    state = applicability(plan, problems, for_others=True)
     yield from _head(plan)
     yield '<body><a class="skip" href="#entities">Skip to the table of all entities</a>\n'
     yield '<header class="top"><p><b>mlflow-gc</b></p>'
@@ -47,7 +47,7 @@ def show(
         sections.banner(plan, state),
         sections.intro(plan, found, state),
         sections.tiles(plan, found),
-        sections.remarks(plan),
+        sections.notes(plan),
         sections.apply(plan, state, file_name),
     ):
         yield from part
@@ -59,9 +59,9 @@ def show(
         yield from pictures
         yield "</div></section>\n"
     yield from _entities(plan, found)
-    total = sum(not entry.goes for entry in found)
-    yield f'<section class="kept" aria-labelledby="kept"><h2 id="kept">Protected, stale but retained: {total:,}</h2>'
-    yield from kept(found)
+    total = sum(not entry.is_deleted for entry in found)
+    yield f'<section class="protected" aria-labelledby="protected"><h2 id="protected">Protected, stale but retained: {total:,}</h2>'
+    yield from protected(found)
     yield "</section>\n"
     yield from sections.policy(plan)
     yield "</main>\n"
@@ -77,7 +77,7 @@ def asset(name: str) -> str:
 
 
 def content_security_policy() -> str:
-    """Return what the page may do: run and show what is in it, load and send nothing."""
+    """Return the policy: run and show the content of the page, load and send nothing."""
     scripts = " ".join(_digest(asset(name)) for name in SCRIPTS)
     return "; ".join(
         (
@@ -86,7 +86,7 @@ def content_security_policy() -> str:
             f"style-src {_digest(asset(STYLE))}",
             "base-uri 'none'",
             "form-action 'none'",
-            # Nothing can turn text into markup or code, not even by a mistake in our own scripts.
+            # Text cannot become markup or code, not even through a bug in our own scripts.
             "require-trusted-types-for 'script'",
             "trusted-types 'none'",
         )
@@ -118,7 +118,7 @@ def _entities(plan: Plan, found: Sequence[Any]) -> Iterator[str]:
     yield '<p class="sub">All entities to delete, and all that are protected.</p>'
     yield asset("table.html")
     yield '<div class="without-script">'
-    if any(entry.goes for entry in found):
+    if any(entry.is_deleted for entry in found):
         yield (
             f'<p class="note">Without scripts this page shows the first {FIRST_ROWS} of each list. '
             "The plan itself holds all of them, and show --all prints them.</p>"

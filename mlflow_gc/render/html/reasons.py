@@ -1,4 +1,4 @@
-"""Why things go or stay, in groups: a plan gives each entity words of its own."""
+"""Reasons and protections as groups: the texts of a plan are specific to each entity."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import lru_cache
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _COUNT = re.compile(r"(?<![\w.,/=-])\d+ (day|hour|run|version|time)s?(?![\w.-])")
-# Names that people gave: numbers in them tell them apart.
+# Names given by people: their numbers are significant.
 _NAMED = ("rule ", "tag ")
 
-_WORDS = {
+_TEXTS = {
     "keep_tag": "its owner set the keep tag",
     "registered_model": "a registered model version needs it",
     "alias": "it has an alias",
@@ -48,14 +48,14 @@ _WORDS = {
 }
 
 
-def why_it_stays(code: str) -> str:
-    """Return a protection's code in words; a code of a newer version as it is."""
-    return _WORDS.get(code) or code.replace("_", " ")
+def protection_text(code: str) -> str:
+    """Return the text of a protection's code; an unknown code as it is."""
+    return _TEXTS.get(code) or code.replace("_", " ")
 
 
 @lru_cache(maxsize=100_000)
-def why_it_goes(reason: str) -> str:
-    """Return the group of a reason to delete: the same words without ages, counts and times."""
+def reason_group(reason: str) -> str:
+    """Return the group of a reason to delete: its text without ages, counts and times."""
     if reason.startswith(_NAMED):
         return reason
     return _COUNT.sub(r"N \1s", _TIME.sub("…", reason))

@@ -1,8 +1,8 @@
-// What the page does apart from its table: theme, copying, and watching the clock.
+// The page apart from its table: theme, copying, and expiry.
 "use strict";
 (() => {
   const root = document.documentElement;
-  // Before anything is drawn: what is for readers without scripts is not shown for a moment.
+  // Before anything is drawn, so that the fallback for readers without scripts does not flash.
   root.classList.add("scripts");
 
   // Storage is missing or throws in sandboxed viewers; the page works without it.
@@ -19,7 +19,7 @@
         if (theme) localStorage.setItem("mlflow-gc-theme", theme);
         else localStorage.removeItem("mlflow-gc-theme");
       } catch {
-        // Not remembered, then.
+        // The theme is not stored then.
       }
     },
   };
@@ -41,7 +41,7 @@
 
   function toggleTheme() {
     const wanted = isDark() ? "light" : "dark";
-    // Choosing what the system says anyway means following it again.
+    // Choosing the system's theme means following it again.
     chosen = (wanted === "dark") === system.matches ? "" : wanted;
     remembered.set(chosen);
     applyTheme();
@@ -58,7 +58,7 @@
       await navigator.clipboard.writeText(source.textContent);
       done = true;
     } catch {
-      // No permission, or no secure context: select it, and try the old way.
+      // No permission, or no secure context: use the old API.
       getSelection().selectAllChildren(source);
       done = document.execCommand("copy");
     }

@@ -22,11 +22,11 @@ from mlflow_gc.retention.rules import NEVER
 
 _AT_ONCE = 6
 _LONGEST = 600
-"""Sentences about the plan: how many are seen at once, and where a long one is cut."""
+"""Sentences about the plan: number shown at once, and maximum length."""
 
 
 def intro(plan: Plan, found: Sequence[Entry], state: Applicability) -> Iterator[str]:
-    """Yield the title, what the plan does in a sentence, and what it is about."""
+    """Yield the title, a summary in a sentence, and facts about the plan."""
     server = plan["server"]
     where = server["tracking_uri"].removeprefix("https://").removeprefix("http://")
     yield f'<div class="intro"><p class="eyebrow">Prune plan</p><h1>{text(where)}</h1>'
@@ -40,19 +40,19 @@ def intro(plan: Plan, found: Sequence[Entry], state: Applicability) -> Iterator[
 
 
 def _lead(plan: Plan, found: Sequence[Entry], state: Applicability) -> str:
-    going = [
+    to_delete = [
         number_of(n, *kind.nouns) for kind in ALL if (n := len(deletions_of(plan, kind.entries)))
     ]
-    if not going:
+    if not to_delete:
         return "Nothing is to be deleted."
     lost = sum(entry.fate is Fate.IRREVERSIBLE for entry in found)
     undo = (
-        f'<strong class="for-good">{lost:,} of these deletions cannot be undone.</strong>'
+        f'<strong class="irreversible">{lost:,} of these deletions cannot be undone.</strong>'
         if lost
         else "All of it can be restored."
     )
     verb = "Deletes" if state.may_be_applied else "Would delete"
-    return f"{verb} {listed(going)}. {undo}"
+    return f"{verb} {listed(to_delete)}. {undo}"
 
 
 def _facts(plan: Plan, state: Applicability) -> Iterator[tuple[str, str]]:
@@ -72,7 +72,7 @@ def _facts(plan: Plan, state: Applicability) -> Iterator[tuple[str, str]]:
         left = '<span class="note" id="time-left"></span>'
         yield "Expires", f"{_time(plan['expires_at'])} {left}"
     if not state.is_genuine:
-        return  # it names the plan that this file was made from, and nobody approved this one
+        return  # it is the id of the original plan, and nobody approved this one
     yield (
         "Plan id",
         f'<code id="plan-id">{text(plan["plan_id"])}</code> {_copy("plan-id", "plan id")}',
@@ -87,11 +87,11 @@ def _default_age(policy: Mapping[str, Any]) -> str:
 
 
 def banner(plan: Plan, state: Applicability) -> Iterator[str]:
-    """Yield what has to be seen first, and the banner that appears once the plan expires."""
+    """Yield the most important findings, and the banner that appears once the plan expires."""
     if not state.may_be_applied:
         yield f'<section class="banner" aria-label="Warning"><h2>{text(f"This plan cannot be applied: {state.why}")}</h2>'
-        said = [*state.details, *(d["message"] for d in plan["diagnostics"])]
-        yield _paragraphs(list(dict.fromkeys(said)))
+        messages = [*state.details, *(d["message"] for d in plan["diagnostics"])]
+        yield _paragraphs(list(dict.fromkeys(messages)))
         yield f"<p>{text(state.advice)}</p></section>"
         return
     if plan["expires_at"]:
@@ -106,15 +106,15 @@ def banner(plan: Plan, state: Applicability) -> Iterator[str]:
         yield _paragraphs([d["message"] for d in plan["diagnostics"]]) + "</section>"
 
 
-def remarks(plan: Plan) -> Iterator[str]:
-    """Yield what the scan noted on a plan that can be applied all the same."""
+def notes(plan: Plan) -> Iterator[str]:
+    """Yield notes of the scan on an applicable plan."""
     if plan["diagnostics"] and plan["applyable"] and plan["complete"]:
         yield '<section class="remarks" aria-labelledby="remarks"><h2 id="remarks">Worth a look</h2>'
         yield _paragraphs([d["message"] for d in plan["diagnostics"]]) + "</section>"
 
 
 def tiles(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
-    """Yield the numbers: to delete by kind, their share, what is kept, what cannot be undone."""
+    """Yield the numbers: to delete by kind, their share, protected, irreversible."""
     yield '<section aria-labelledby="numbers"><h2 class="unseen" id="numbers">In numbers</h2>'
     yield '<ul class="tiles">'
     for kind in ("run", "experiment", "model_version", "registered_model"):
@@ -127,18 +127,22 @@ def tiles(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
 
 
 def _tile(kind: str, counts: Counts, found: Sequence[Entry]) -> str:
-    word, words = BY_NAME[kind].nouns
-    deleted, kept, scanned = counts["delete"], counts["protected"], counts["scanned"]
+    singular, plural = BY_NAME[kind].nouns
+    deleted, protected, scanned = counts["delete"], counts["protected"], counts["scanned"]
     lost = sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found)
-    parts = (("for-good", min(lost, deleted)), ("goes", max(deleted - lost, 0)), ("kept", kept))
-    link = filter_link(kind=kind, fate="goes")
-    title = words.capitalize() if kind != "registered_model" else "Empty models"
+    parts = (
+        ("irreversible", min(lost, deleted)),
+        ("deleted", max(deleted - lost, 0)),
+        ("protected", protected),
+    )
+    link = filter_link(kind=kind, fate="deleted")
+    title = plural.capitalize() if kind != "registered_model" else "Empty models"
     return (
         f'<li class="tile"><h3>{title}</h3>'
         f'<p class="big"><a href="{link}">{deleted:,}<span class="unit"> to delete</span></a></p>'
         f"{_share_bar(parts, scanned)}"
         f'<p class="sub">{percent(deleted, scanned)} of {scanned:,} scanned<br>'
-        f"{number_of(kept, word, words)} protected</p></li>"
+        f"{number_of(protected, singular, plural)} protected</p></li>"
     )
 
 
@@ -149,16 +153,16 @@ def _lost_tile(found: Sequence[Entry]) -> str:
         if (n := sum(e.kind == kind and e.fate is Fate.IRREVERSIBLE for e in found))
     ]
     number = sum(entry.fate is Fate.IRREVERSIBLE for entry in found)
-    going = sum(entry.goes for entry in found)
+    to_delete = sum(entry.is_deleted for entry in found)
     shown = f'{number:,}<span class="unit"> irreversible</span>'
     what = f"{listed(lost)}: no command brings {'it' if number == 1 else 'them'} back"
     if number and any(e.kind == "run" and e.fate is Fate.IRREVERSIBLE for e in found):
         what = f"{listed(lost)}; of runs only their assessments are lost"
     link = filter_link(fate="irreversible")
-    big = f'<a class="for-good" href="{link}">{shown}</a>' if number else shown
+    big = f'<a class="irreversible" href="{link}">{shown}</a>' if number else shown
     return (
         f'<li class="tile"><h3>Cannot be undone</h3><p class="big">{big}</p>'
-        f"{_share_bar((('for-good', number), ('goes', going - number)), going)}"
+        f"{_share_bar((('irreversible', number), ('deleted', to_delete - number)), to_delete)}"
         f'<p class="sub">{what if number else "Runs and experiments move to the trash"}<br>'
         "mlflow-gc restore undoes the rest</p></li>"
     )
@@ -186,8 +190,8 @@ def apply(plan: Plan, state: Applicability, file_name: str) -> Iterator[str]:
         deletions_of(plan, BY_NAME[kind].entries) for kind in KINDS
     ):
         return
-    words = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
-    line = command(*words, server=plan["server"], for_others=True)
+    arguments = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
+    line = command(*arguments, server=plan["server"], for_others=True)
     yield '<section class="apply" id="apply" aria-labelledby="apply-title">'
     yield '<h2 id="apply-title">Apply</h2>'
     yield f'<p class="command"><code id="command">{text(line)}</code> '
@@ -199,7 +203,7 @@ def apply(plan: Plan, state: Applicability, file_name: str) -> Iterator[str]:
 
 
 def policy(plan: Plan) -> Iterator[str]:
-    """Yield the policy in words."""
+    """Yield the policy as text."""
     yield '<section class="policy" aria-labelledby="policy"><h2 id="policy">Policy</h2>'
     try:
         Policy.from_document(plan["policy"], as_of=plan["as_of"])
@@ -215,8 +219,8 @@ def _outline(lines: Sequence[str]) -> Iterator[str]:
     """Turn indented lines into headings and nested lists."""
     depths: list[int] = []
     for number, line in enumerate(lines):
-        words = line.strip()
-        if not words:
+        content = line.strip()
+        if not content:
             continue
         depth = len(line) - len(line.lstrip(" "))
         while depths and depths[-1] > depth:
@@ -225,12 +229,12 @@ def _outline(lines: Sequence[str]) -> Iterator[str]:
         if not depth:
             following = lines[number + 1] if number + 1 < len(lines) else ""
             tag = "h3" if following.startswith(" ") else "p"
-            yield f"<{tag}>{text(words)}</{tag}>"
+            yield f"<{tag}>{text(content)}</{tag}>"
         elif depths and depths[-1] == depth:
-            yield f"</li><li>{text(words)}"
+            yield f"</li><li>{text(content)}"
         else:
             depths.append(depth)
-            yield f"<ul><li>{text(words)}"
+            yield f"<ul><li>{text(content)}"
     yield "</li></ul>" * len(depths)
 
 
@@ -246,7 +250,7 @@ def _time(moment: str) -> str:
 
 
 def _copy(element: str, what: str) -> str:
-    # Shown by the script, without which it could do nothing.
+    # Shown by the script, because it does nothing without it.
     return f'<button type="button" class="copy" data-copy="{element}" hidden>Copy {what}</button>'
 
 

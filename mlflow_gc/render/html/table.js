@@ -1,5 +1,5 @@
-// The table of all entities: filters, pages, details, a file for spreadsheets.  Its state is the
-// part of the address behind "#", so that a selection can be sent as a link.
+// The table of all entities: filters, pages, details, CSV export.  Its state is the
+// fragment of the URL, so that a selection can be sent as a link.
 "use strict";
 (() => {
   const ROWS_ON_A_PAGE = 100;
@@ -21,7 +21,7 @@
   let entities;
   let state = {};
   let matches = [];
-  let shown = -1; // the row that the details are about
+  let shown = -1; // the row of the details
   const $ = (id) => document.getElementById(id);
   const table = () => document.querySelector("table.entities");
 
@@ -73,7 +73,7 @@
     for (const name of FILTERS) {
       const field = $(name);
       const value = state[name] || "";
-      // A link may name what is not among the choices: there are too many, or it is gone.
+      // A link may contain a value that is not among the options.
       if (field.options && ![...field.options].some((option) => option.value === value)) {
         field.append(element("option", { value }, cut(value, 80)));
       }
@@ -87,7 +87,7 @@
     try {
       history.replaceState(null, "", `#${words.join("&")}`);
     } catch {
-      // Some viewers forbid it; everything but the address still works.
+      // Some viewers forbid it; everything but the URL still works.
     }
   }
 
@@ -97,9 +97,9 @@
     update();
   }
 
-  // A link of a chart was followed, or a step back taken.
+  // A link of a chart was followed, or the user went back.
   function onAddress() {
-    // "#entities" is a place on the page, not a state.
+    // "#entities" is an anchor of the page, not a state.
     if (location.hash && !location.hash.includes("=")) return;
     readAddress();
     update();
@@ -125,7 +125,7 @@
     $("details-body").replaceChildren(...drawDetails(entities, row));
     const place = matches.indexOf(row);
     const words = place < 0 ? "" : `${inDigits(place + 1)} of ${inDigits(matches.length)}`;
-    // The name is for ears: eyes see it below.
+    // The name is for screen readers; it is visible below.
     const name = element("span", { class: "unseen" }, `: ${entities.titleOf(row, LONGEST_NAME)}`);
     $("details-place").replaceChildren(words, name);
     $("details-previous").disabled = place <= 0;
@@ -147,7 +147,7 @@
   // ------------------------------------------------------------------ a file for spreadsheets
 
   function csvCell(value) {
-    // A spreadsheet takes what begins like this for a formula.
+    // Spreadsheet programs evaluate texts that begin like this as formulas.
     const safe = /^\s*[=+\-@|%]/.test(value) ? `'${value}` : value;
     return `"${safe.replaceAll('"', '""')}"`;
   }
@@ -180,20 +180,20 @@
 
   // ------------------------------------------------------------------ beginning
 
-  // Offer values with how often they occur, the most frequent first.
-  function offer(field, values, inWords) {
+  // Add options with their counts, the most frequent first.
+  function offer(field, values, textOf) {
     const counts = new Map();
     for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);
     const ranked = [...counts].sort((a, b) => b[1] - a[1]).slice(0, MOST_CHOICES);
     for (const [value, count] of ranked) {
-      $(field).append(element("option", { value }, `${cut(inWords(value), 80)} (${inDigits(count)})`));
+      $(field).append(element("option", { value }, `${cut(textOf(value), 80)} (${inDigits(count)})`));
     }
   }
 
   function offerChoices() {
     const every = Array.from({ length: entities.count }, (_, row) => row);
-    const going = every.filter((row) => !entities.isKept(row));
-    const runs = going.filter((row) => entities.kindOf(row) === "run");
+    const deleted = every.filter((row) => !entities.isProtected(row));
+    const runs = deleted.filter((row) => entities.kindOf(row) === "run");
     const reasons = new Map(entities.groups.map((group) => [group.key, group.words]));
     const places = new Map(
       entities.places.map((place) => [entities.placeKey(place), entities.placeName(place)]),
@@ -206,7 +206,7 @@
       runs.map((row) => entities.ownerOf(row) || NOBODY),
       (owner) => (owner === NOBODY ? "nobody recorded" : owner),
     );
-    const ages = going.map(entities.ageGroupOf).sort((a, b) => a - b);
+    const ages = deleted.map(entities.ageGroupOf).sort((a, b) => a - b);
     offer("age", ages, (group) => entities.spans[group]);
     $("sort").append(element("option", { value: "" }, "What cannot be undone first"));
     for (const [name, words] of Object.entries(SORTS)) {
@@ -248,7 +248,7 @@
       const sort = event.target.closest("button[data-sort]");
       if (!sort) return;
       const name = sort.dataset.sort;
-      // A third click goes back to the order of the plan.
+      // A third click restores the order of the plan.
       const next = { [name]: `-${name}`, [`-${name}`]: "" }[state.sort];
       change({ sort: next ?? name });
     });
@@ -259,7 +259,7 @@
     $("details-next").addEventListener("click", () => step(1));
     $("details-close").addEventListener("click", () => $("details").close());
     $("details").addEventListener("click", (event) => {
-      // The dialog itself is hit only beside its content.
+      // A click on the dialog itself is outside its content.
       if (event.target === $("details")) $("details").close();
     });
     $("details").addEventListener("close", () => {
@@ -291,7 +291,7 @@
     listenToPrinter();
     $("table").hidden = false;
     openNamed();
-    // So that the first letter typed into the search does not wait for it.
+    // So that the first keystroke in the search is not slow.
     (window.requestIdleCallback || setTimeout)(entities.prepareSearch);
   }
 
@@ -299,7 +299,7 @@
     try {
       start();
     } catch (error) {
-      // The plain tables are better than nothing.
+      // Keep the plain tables as a fallback.
       document.documentElement.classList.remove("scripts");
       throw error;
     }

@@ -1,4 +1,4 @@
-"""What has changed on the server since a plan was made, as Markdown."""
+"""A check as Markdown: changes on the server since a plan was made."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Notice, Part
 from mlflow_gc.render.common.lines import NAME
-from mlflow_gc.render.markdown.gfm import code, folded, head, row, words
-from mlflow_gc.render.terminal.check_text import CODES, NUMBERS, doubts, in_all, why
+from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row
+from mlflow_gc.render.terminal.check_text import CODES, NUMBERS, problems, totals_sentence, why
 
 _ADDRESS = 200
 _SENTENCE = 600
@@ -22,26 +22,26 @@ def check(found: Json, *, most_bytes: int | None = budget.DEFAULT) -> str:
     """Return a check as Markdown.
 
     Args:
-        found: as :func:`mlflow_gc.apply.check.check_document` returns it.
-        most_bytes: lists are cut so that the text is no larger; None cuts nothing.
+        found: the result of :func:`mlflow_gc.apply.check.check_document`.
+        most_bytes: maximum size, lists are truncated to fit; None for no limit.
     """
     plan = found["plan"]
-    policy = words(policy_sentences.source(plan["policy_source"]), most=_SENTENCE)
+    policy = inline(policy_sentences.source(plan["policy_source"]), most=_SENTENCE)
     last = f"{policy}\n\nplan_id {code(plan['plan_id'])}, checked at {found['checked_at']}\n"
     return budget.fit([*_top(found), *_tables(found), last], most_bytes)
 
 
 def _top(found: Json) -> Iterator[Part]:
     yield f"## Check of the prune plan of {code(found['plan']['tracking_uri'], most=_ADDRESS)}\n\n"
-    yield f"{in_all(found)}\n\n"
-    for sentence in doubts(found):
-        yield f"**{words(sentence, most=_SENTENCE)}**\n\n"
+    yield f"{totals_sentence(found)}\n\n"
+    for sentence in problems(found):
+        yield f"**{inline(sentence, most=_SENTENCE)}**\n\n"
     yield Notice("This text was cut to fit; check with `--all` shows everything.\n\n")
     yield head("", *(f"{number}:" for number in NUMBERS))
     for kind in KINDS:
         counts = found["summary"][kind]
         if kind != "registered_models" or any(counts.values()):
-            yield row(KINDS[kind].words, *(f"{counts[key]:,}" for key in NUMBERS))
+            yield row(KINDS[kind].plural, *(f"{counts[key]:,}" for key in NUMBERS))
     yield "\n"
 
 
@@ -50,11 +50,11 @@ def _tables(found: Json) -> Iterator[Part]:
         if entities := found[kind]:
             where = ("experiment",) if kind == "runs" else ()
             yield folded(
-                f"{of_kind.words.capitalize()}: {len(entities):,} not as planned",
-                ("", of_kind.word, *where, "what"),
+                f"{of_kind.plural.capitalize()}: {len(entities):,} not as planned",
+                ("", of_kind.singular, *where, "what"),
                 _rows(kind, entities),
                 len(entities),
-                nouns=of_kind.words,
+                nouns=of_kind.plural,
             )
 
 
@@ -69,4 +69,4 @@ def _rows(kind: str, entities: list[Json]) -> Iterator[str]:
             if kind == "runs":
                 name = entity["experiment_name"]
                 cells.append(f"{code(entity['experiment_id'])} {code(name, most=NAME)}")
-            yield row(title.lower(), *cells, words(why(entity)))
+            yield row(title.lower(), *cells, inline(why(entity)))

@@ -12,7 +12,7 @@ from mlflow_gc.render.common import budget
 from mlflow_gc.render.common.budget import Notice, Part
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import NAME, counted
-from mlflow_gc.render.markdown.gfm import code, folded, row, unfolded, words
+from mlflow_gc.render.markdown.gfm import code, folded, inline, row, unfolded
 from mlflow_gc.render.markdown.gfm import head as table_head
 from mlflow_gc.render.terminal.diff_text import (
     ADDED,
@@ -20,8 +20,8 @@ from mlflow_gc.render.terminal.diff_text import (
     STDIN,
     by_reason,
     change,
-    doubts_about,
-    in_words,
+    comparison_warnings,
+    format_value,
     policy_files,
     refused,
     why_new,
@@ -29,7 +29,7 @@ from mlflow_gc.render.terminal.diff_text import (
     without_echoes,
 )
 
-# What cannot be undone comes first, for the last is cut.
+# Irreversible deletions first, because the last are truncated.
 _KINDS = {
     "model_versions": "Model versions (irreversible)",
     "registered_models": "Registered models (irreversible)",
@@ -52,11 +52,11 @@ def diff(
     """Return the difference of two plans as Markdown.
 
     Args:
-        changes: as :func:`mlflow_gc.plan.diff.diff_plans` returns them.
-        later: whether the later plan may be applied.
+        changes: the result of :func:`mlflow_gc.plan.diff.diff_plans`.
+        later: applicability of the later plan.
         server: of the later plan, for the command to apply it.
-        head: path of the later plan, for the commands to go on.
-        most_bytes: lists are cut so that the text is no larger; None cuts nothing.
+        head: path of the later plan, for the next commands.
+        most_bytes: maximum size, lists are truncated to fit; None for no limit.
     """
     if not changes["different"]:
         return "## Changes of the prune plan\n\nNo differences.\n"
@@ -71,8 +71,8 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
     yield (
         f"## Changes of the prune plan: {before:,} → {after:,} deletions ({after - before:+,})\n\n"
     )
-    for sentence, _ in doubts_about(changes):
-        yield f"**{words(sentence, most=_SENTENCE)}**\n\n"
+    for sentence, _ in comparison_warnings(changes):
+        yield f"**{inline(sentence, most=_SENTENCE)}**\n\n"
     if added := summary["irreversible"]["added"]:
         yield f"**{added:,} new deletion{'s' if added > 1 else ''} cannot be undone.**\n\n"
     yield Notice(
@@ -84,7 +84,7 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
         counts = summary[kind]
         if kind != "registered_models" or counts["base"] or counts["head"]:
             keys = ("base", "head", "added", "removed", "changed")
-            yield row(KINDS[kind].words, *(f"{counts[key]:,}" for key in keys))
+            yield row(KINDS[kind].plural, *(f"{counts[key]:,}" for key in keys))
     yield "\n"
 
 
@@ -93,12 +93,12 @@ def _bottom(
 ) -> str:
     base, after = changes["base"], changes["head"]
     lines = [
-        *(words(sentence, most=_SENTENCE) for sentence in policy_files(changes)),
+        *(inline(sentence, most=_SENTENCE) for sentence in policy_files(changes)),
         f"Before: plan_id {code(base['plan_id'])}, as of {base['as_of']}",
         f"After: plan_id {code(after['plan_id'])}, as of {after['as_of']}",
     ]
     if not later.may_be_applied:
-        lines.append(f"**{words(refused(later), most=_SENTENCE)}**")
+        lines.append(f"**{inline(refused(later), most=_SENTENCE)}**")
     elif head != STDIN:
         line = ("prune", file_argument(head), "--expect", after["plan_id"])
         lines.append(f"Apply: {code(command(*line, server=server, for_others=True))}")
@@ -122,19 +122,19 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
             where = ("experiment",) if kind == "runs" else ()
             yield folded(
                 f"{title}: {', '.join(counts)}",
-                ("", KINDS[kind].word, *where, "last active", "why"),
+                ("", KINDS[kind].singular, *where, "last active", "why"),
                 _lines(_rows(kind, lists)),
                 sum(len(lists[key]) for key in ("added", "removed", "changed")),
                 nouns="changes",
                 weight=_HEAVY if "models" in kind or "versions" in kind else 2,
             )
-    kept = list(_kept(changes))
-    if kept:
+    protected = list(_protected(changes))
+    if protected:
         keys = ("added", "removed", "changed")
         count = sum(changes["summary"][k]["protected"][key] for k in KINDS for key in keys)
         title = f"Protected (to delete in neither plan): {count:,} changed"
         columns = ("", "how many", "because", "for example")
-        yield folded(title, columns, _lines(kept), len(kept), nouns="reasons")
+        yield folded(title, columns, _lines(protected), len(protected), nouns="reasons")
 
 
 def _lines(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -144,11 +144,11 @@ def _lines(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
 def _surroundings(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for title, fields in (("server", "server"), ("policy", "policy"), ("plan", "state")):
         for field in without_echoes(changes[fields]):
-            old, new = (words(in_words(field[k]), most=_VALUE) for k in ("old", "new"))
-            yield f"**{title}** {words(field['field'], most=_VALUE)}", old, new
+            old, new = (inline(format_value(field[k]), most=_VALUE) for k in ("old", "new"))
+            yield f"**{title}** {inline(field['field'], most=_VALUE)}", old, new
     for key in ("added", "removed"):
         for diagnostic in changes["diagnostics"][key]:
-            message = words(diagnostic["message"], most=_SENTENCE)
+            message = inline(diagnostic["message"], most=_SENTENCE)
             cells = ("", message) if key == "added" else (message, "")
             yield f"**warning** {code(diagnostic['code'])}", *cells
 
@@ -159,14 +159,14 @@ def _rows(kind: str, lists: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             for entity in lists["added"]:
                 if entity["category"] == category and entity["reversible"] is reversible:
                     new = f"**new**, {sense}" + ("" if reversible else ", **cannot be undone**")
-                    yield new, *_cells(kind, entity), words(why_new(entity))
+                    yield new, *_cells(kind, entity), inline(why_new(entity))
     for category, sense in REMOVED.items():
         for entity in lists["removed"]:
             if entity["category"] == category:
-                yield f"withdrawn, {sense}", *_cells(kind, entity), words(why_not(entity))
+                yield f"withdrawn, {sense}", *_cells(kind, entity), inline(why_not(entity))
     for entity in lists["changed"]:
         why = "; ".join(map(change, without_echoes(entity["fields"])))
-        yield "changed", *_cells(kind, entity), words(why)
+        yield "changed", *_cells(kind, entity), inline(why)
 
 
 def _cells(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
@@ -175,11 +175,11 @@ def _cells(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
     day = (entity["last_active"] or "")[:10]
     if kind == "runs":
         where = f"{entity['experiment_id']} {plain(entity['experiment_name'], most=NAME)}"
-        return f"{code(entity['id'])}{name}", words(where), day
+        return f"{code(entity['id'])}{name}", inline(where), day
     return f"{code(entity['id'])}{name}", day
 
 
-def _kept(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+def _protected(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for key, sign in (("added", "more"), ("removed", "fewer"), ("changed", "otherwise")):
         for kind in KINDS:
             for reason, entities in by_reason(changes["protected"][kind][key]).items():
@@ -189,5 +189,5 @@ def _kept(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                     sign,
                     counted(kind, len(entities)),
                     code(reason),
-                    words(f"{example['id']}{': ' + via if via else ''}"),
+                    inline(f"{example['id']}{': ' + via if via else ''}"),
                 )

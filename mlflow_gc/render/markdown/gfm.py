@@ -1,9 +1,9 @@
-"""Pieces of a document in Markdown as GitHub and GitLab read it, with text that stays text.
+"""Parts of a Markdown document for GitHub and GitLab, with safely escaped text.
 
-Escaping characters would not be enough: both sites first render and then look for mentions, issues,
+Escaping characters is not enough: both sites first render and then search for mentions, issues,
 commits, addresses and emoji in the *rendered* text, where ``&#64;`` is an @ again (cmark-gfm links
-``a&#64;b.com``). Code is the one place that all of them leave alone (GitLab: "references within
-<pre>, <code>, <a>, and <style> elements are ignored"), so whatever is more than a plain word
+``a&#64;b.com``). Only code is left unchanged by all of them (GitLab: "references within
+<pre>, <code>, <a>, and <style> elements are ignored"), so everything but plain words
 becomes code.
 """
 
@@ -16,36 +16,37 @@ from itertools import groupby
 from mlflow_gc.render.common.budget import Block
 from mlflow_gc.render.common.escape import plain
 
-# A bar would end a table's cell even inside of code. A tag there would not be one, but who knows
-# all the programs that read Markdown: the only tags in a document are ours.
+# A bar would end a table's cell even inside code. A tag inside code is harmless, but unknown
+# programs
+# read Markdown: the only tags in a document are ours.
 _BETWEEN_CODE = {"|": "&#124;", "<": "&lt;"}
 _PIECES = re.compile(r"[|<]|[^|<]+")
-# Letters of one word, a small number or a day: no markup, no name of anything, no commit's id. And
-# not "www": before a full stop cmark-gfm takes it for an address, whatever follows.
+# Letters of one word, a small number or a day: no markup, no name, no commit id. And not "www":
+# cmark-gfm takes it for a URL before a full stop.
 _WORD = re.compile(r"(?!(?i:www)\b)(?:[A-Za-z]{1,30}|[0-9]{1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2})[,;:.]?")
 _STOP = re.compile(r"(?<=[^,;:.])[,;:.]\Z")
 
 
 def code(text: str, *, most: int | None = None) -> str:
-    """Return text that is shown as code, exactly as it is, on one line.
+    """Return text as inline code, unchanged, on one line.
 
     Args:
         text: anything.
-        most: cut to so many characters, the last one then being ``…``; never used for ids.
+        most: maximum number of characters, the last one is ``…`` then; never used for ids.
     """
     pieces = _PIECES.findall(_plain(text, most))
     return "".join(_BETWEEN_CODE.get(piece) or _span(piece) for piece in pieces)
 
 
-def words(text: str, *, most: int | None = None) -> str:
-    """Return a sentence for the inside of a line: plain words plain, all else as code.
+def inline(text: str, *, most: int | None = None) -> str:
+    """Return a sentence for the inside of a line: plain words as they are, all else as code.
 
     Args:
         text: anything.
         most: as of :func:`code`.
     """
     tokens = _plain(text, most).split(" ")
-    if "" in tokens:  # spaces at an end, or several: only code keeps them
+    if "" in tokens:  # leading, trailing or repeated spaces: only code preserves them
         return code(text, most=most)
     return " ".join(
         " ".join(group) if harmless else _code_before_stop(" ".join(group))
@@ -54,7 +55,7 @@ def words(text: str, *, most: int | None = None) -> str:
 
 
 def _plain(text: str, most: int | None) -> str:
-    # No character is shown as less than one: what lies behind need not be looked at.
+    # Each character takes at least one, so the rest need not be escaped.
     return plain(text) if most is None else plain(text[: most + 1], most=most)
 
 
@@ -64,7 +65,7 @@ def _code_before_stop(text: str) -> str:
 
 
 def row(*cells: str) -> str:
-    """Return a table's row; cells are Markdown without bars and line breaks."""
+    """Return a row of a table; cells are Markdown without bars and line breaks."""
     return f"| {' | '.join(cells)} |\n"
 
 
@@ -83,14 +84,14 @@ def folded(
     nouns: str,
     weight: int = 1,
 ) -> Block:
-    """Return a table that is folded under its title.
+    """Return a table that is collapsed under its title.
 
     Args:
-        title: words of our own: it is HTML, where nothing else is harmless.
+        title: trusted text: it becomes HTML.
         columns: as of :func:`head`; none for a list.
-        rows: made by :func:`row`, or lines of a list.
-        total: how many there are.
-        nouns: what they are, for the note of a cut table.
+        rows: results of :func:`row`, or lines of a list.
+        total: number of rows.
+        nouns: their kind, for the note of a truncated table.
         weight: see :class:`mlflow_gc.render.common.budget.Block`.
     """
     opening = f"<details>\n<summary>{title}</summary>\n\n" + (head(*columns) if columns else "")
@@ -105,20 +106,20 @@ def unfolded(
     nouns: str,
     weight: int = 1,
 ) -> Block:
-    """Return a table that is open from the start; arguments as of :func:`folded`."""
+    """Return a table that is not collapsed; arguments as of :func:`folded`."""
     opening = head(*columns) if columns else ""
     return Block(opening, rows, total, "\n", shown(nouns), weight)
 
 
 def shown(nouns: str) -> Callable[[int, int], str]:
-    """Return the note of a cut list."""
+    """Return the note of a truncated list."""
     return lambda count, total: f"\nShown: {count:,} of {total:,} {nouns}.\n"
 
 
 def _span(text: str) -> str:
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
-    # CommonMark takes one space off both ends, unless there is nothing but spaces.
+    # CommonMark strips one space from both ends, unless there are only spaces.
     edges = text[0] + text[-1]
     padded = "`" in edges or (edges == "  " and text.strip(" ") != "")
     return f"{fence} {text} {fence}" if padded else f"{fence}{text}{fence}"

@@ -22,7 +22,7 @@ from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
 from mlflow_gc.render.common.lines import counted, number_of
 from mlflow_gc.render.common.plan_summary import fate_of_names
-from mlflow_gc.render.markdown.gfm import code, folded, head, row, shown, unfolded, words
+from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row, shown, unfolded
 
 _URI = 100
 _NAME = 60
@@ -30,7 +30,7 @@ _SENTENCE = 300
 _LINKS = 5
 _POLICY = 2_000
 _COMMAND = 1_000
-# Shares of the room: what cannot be undone is shown before all else.
+# Shares of the room: irreversible deletions have priority.
 _HEAVY, _GROUPS = 6, 3
 _OPEN_GROUPS = 10
 
@@ -40,30 +40,30 @@ def show(
     most_bytes: int | None = budget.DEFAULT,
     *,
     file_name: str = "prune-plan.json",
-    doubts: Sequence[Applicability] = (),
+    problems: Sequence[Applicability] = (),
 ) -> str:
-    """Return a plan as Markdown: what is deleted, and permanently, by experiment and model; what is retained.
+    """Return a plan as Markdown: deletions by experiment and model, and protections.
 
     Args:
         plan: the document.
-        most_bytes: lists are cut so that the text is no larger than this many bytes, at least
-            :data:`mlflow_gc.render.common.budget.LEAST`; None cuts nothing.
-        file_name: how the command to apply calls the plan.
-        doubts: what :func:`mlflow_gc.plan.verification.distrust` found in the file.
+        most_bytes: maximum size, lists are truncated to fit, at least
+            :data:`mlflow_gc.render.common.budget.LEAST`; None for no limit.
+        file_name: name of the plan in the command to apply it.
+        problems: the result of :func:`mlflow_gc.plan.verification.file_problems`.
     """
-    state = applicability(plan, doubts, for_others=True)
+    state = applicability(plan, problems, for_others=True)
     return budget.fit(list(_parts(plan, state, file_name)), most_bytes)
 
 
 def _parts(plan: Plan, state: Applicability, file_name: str) -> Iterator[Part]:
     yield f"## Prune plan of {code(plan['server']['tracking_uri'], most=_URI)}\n\n"
     if not state.may_be_applied:
-        yield f"**CANNOT BE APPLIED: {words(state.why, most=_SENTENCE)}.**\n\n"
-        told = {diagnostic["message"] for diagnostic in plan["diagnostics"]}
+        yield f"**CANNOT BE APPLIED: {inline(state.why, most=_SENTENCE)}.**\n\n"
+        known = {diagnostic["message"] for diagnostic in plan["diagnostics"]}
         for sentence in state.details:
-            if sentence not in told:
-                yield f"{words(sentence, most=_SENTENCE)}\n\n"
-        yield f"{words(state.advice, most=_SENTENCE)}\n\n"
+            if sentence not in known:
+                yield f"{inline(sentence, most=_SENTENCE)}\n\n"
+        yield f"{inline(state.advice, most=_SENTENCE)}\n\n"
     yield _headline(plan)
     whole = command("show", "--all", file_argument(file_name), for_others=True)
     yield Notice(
@@ -78,7 +78,7 @@ def _parts(plan: Plan, state: Applicability, file_name: str) -> Iterator[Part]:
     yield from _by_model(plan)
     yield from _by_experiment(plan)
     yield from _deleted(plan, reversible=True)
-    yield from _kept(plan)
+    yield from _protected(plan)
     yield from _policy(plan["policy"])
 
 
@@ -87,15 +87,15 @@ def _headline(plan: Plan) -> str:
     total = sum(counts.values())
     if not total:
         return "**Nothing to delete.**\n\n"
-    irreversible = {
+    by_kind = {
         kind: sum(not entity["reversible"] for entity in deletions_of(plan, kind)) for kind in KINDS
     }
-    for_good = sum(irreversible.values())
+    irreversible = sum(by_kind.values())
     everything = f"{number_of(total, 'deletion', 'deletions')}: {_listed(counts)}."
-    if not for_good:
+    if not irreversible:
         return f"{everything} All of it can be restored.\n\n"
-    lead = f"**{for_good:,} of {total:,} deletions cannot be undone: {_listed(irreversible)}.**"
-    if irreversible["runs"]:
+    lead = f"**{irreversible:,} of {total:,} deletions cannot be undone: {_listed(by_kind)}.**"
+    if by_kind["runs"]:
         lead += " (Runs lose their assessments permanently.)"
     return f"{lead}\n\n{everything}\n\n"
 
@@ -105,24 +105,24 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _diagnostics(diagnostics: Sequence[Fields]) -> Block:
-    # Another bullet than that of the list that follows: a list of its own.
-    lines = (f"* **Warning:** {words(d['message'], most=_SENTENCE)}\n" for d in diagnostics)
+    # A different bullet than in the next list makes it a separate list.
+    lines = (f"* **Warning:** {inline(d['message'], most=_SENTENCE)}\n" for d in diagnostics)
     return Block("", lines, len(diagnostics), "\n", shown("warnings"), _HEAVY)
 
 
 def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
     server, policy = plan["server"], plan["policy"]
-    # Of a file that was changed it is the id of another one.
+    # An edited file contains the id of another plan.
     lines = [f"Plan {code(plan['plan_id'])}"] if state.is_genuine else []
     if state.may_be_applied:
         until = (
             f"Valid until {plan['expires_at']}." if plan["expires_at"] else "It does not expire."
         )
-        lines.append(words(until))
-    lines.append(words(f"As of {plan['as_of']}, {policy_sentences.ages(policy)}", most=_SENTENCE))
-    lines.append(words(policy_sentences.source(plan.get("policy_source")), most=_URI))
+        lines.append(inline(until))
+    lines.append(inline(f"As of {plan['as_of']}, {policy_sentences.ages(policy)}", most=_SENTENCE))
+    lines.append(inline(policy_sentences.source(plan.get("policy_source")), most=_URI))
     if names := fate_of_names(plan):
-        lines.append(words(names, most=_SENTENCE))
+        lines.append(inline(names, most=_SENTENCE))
     if server["registry_uri"] != server["tracking_uri"]:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:
@@ -130,7 +130,7 @@ def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
     if state.may_be_applied and any(deletions_of(plan, kind) for kind in KINDS):
         line = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
         apply = command(*line, server=server, for_others=True)
-        if len(apply) <= _COMMAND:  # a part of one is none
+        if len(apply) <= _COMMAND:  # a part of a command is useless
             lines.append(f"To apply exactly this: {code(apply)}")
     return "".join(f"- {line}\n" for line in lines) + "\n"
 
@@ -141,13 +141,15 @@ def _numbers(plan: Plan) -> str:
         counts = counts_of(plan, kind)
         if kind == "registered_models" and not counts["scanned"]:
             continue
-        for_good = sum(not entity["reversible"] for entity in deletions_of(plan, kind))
+        irreversible = sum(not entity["reversible"] for entity in deletions_of(plan, kind))
         cells = [
             *(counts[key] for key in ("scanned", "stale", "protected")),
             len(deletions_of(plan, kind)),
         ]
         numbers = [f"{number:,}" for number in cells]
-        lines.append(row(KINDS[kind].words, *numbers, f"**{for_good:,}**" if for_good else "0"))
+        lines.append(
+            row(KINDS[kind].plural, *numbers, f"**{irreversible:,}**" if irreversible else "0")
+        )
     return "".join(lines) + "\n"
 
 
@@ -173,7 +175,7 @@ def _by_model(plan: Plan) -> Iterator[Block]:
 def _groups(
     plan: Plan, kind: str, key: str, cell: Callable[[str], str], fresh: Mapping[str, int]
 ) -> Iterator[Block]:
-    """Yield a table of the largest groups, and one of the others, folded."""
+    """Yield a table of the largest groups, and a collapsed one of the others."""
     deleted: Sequence[Fields] = deletions_of(plan, kind)
     stale: Sequence[Fields] = protected_of(plan, kind)
     deleted_counts = Counter(entity[key] for entity in deleted)
@@ -187,25 +189,28 @@ def _groups(
         counts = (f"{deleted_counts[group]:,}", f"{protected_counts[group]:,}", young)
         return row(cell(group), *counts, newest[group][:10])
 
-    group_word = {"runs": "experiment", "model_versions": "model"}[kind]
-    many = KINDS[kind].words
-    columns = (group_word, f"{many} to delete:", "protected:", "fresh:", "newest to delete")
+    group_noun = {"runs": "experiment", "model_versions": "model"}[kind]
+    many = KINDS[kind].plural
+    columns = (group_noun, f"{many} to delete:", "protected:", "fresh:", "newest to delete")
     groups = sorted(deleted_counts, key=lambda group: (-deleted_counts[group], group))
     first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
     if first:
-        nouns = f"{group_word}s"
+        nouns = f"{group_noun}s"
         yield unfolded(columns, map(line, first), len(first), nouns=nouns, weight=_GROUPS)
     if others:
-        title = number_of(len(others), f"more {group_word}", f"more {group_word}s")
-        yield folded(title, columns, map(line, others), len(others), nouns=f"more {group_word}s")
+        title = number_of(len(others), f"more {group_noun}", f"more {group_noun}s")
+        yield folded(title, columns, map(line, others), len(others), nouns=f"more {group_noun}s")
 
 
 def _deleted(plan: Plan, *, reversible: bool) -> Iterator[Block]:
-    """Yield the lists of what goes and can be restored, or cannot."""
-    homes = [intern(run["experiment_id"]) for run in plan["runs"]]
-    sizes = Counter(homes)
-    # Sorting is stable: inside of an experiment the order stays that of the plan.
-    order = sorted(range(len(homes)), key=lambda place: (-sizes[homes[place]], homes[place]))
+    """Yield the lists of reversible or irreversible deletions."""
+    experiment_ids = [intern(run["experiment_id"]) for run in plan["runs"]]
+    sizes = Counter(experiment_ids)
+    # Sorting is stable: inside an experiment the order of the plan is kept.
+    order = sorted(
+        range(len(experiment_ids)),
+        key=lambda index: (-sizes[experiment_ids[index]], experiment_ids[index]),
+    )
     for kind, (columns, _) in _TABLES.items():
         listed: Sequence[Fields] = deletions_of(plan, kind)
         if kind == "runs":
@@ -218,7 +223,7 @@ def _deleted(plan: Plan, *, reversible: bool) -> Iterator[Block]:
                 columns,
                 _rows(kind, entities),
                 len(entities),
-                nouns=KINDS[kind].words,
+                nouns=KINDS[kind].plural,
                 weight=1 if reversible else _HEAVY,
             )
 
@@ -230,7 +235,7 @@ def _experiment(experiment_id: str, name: str) -> str:
 def _rows(kind: str, entities: Sequence[Fields]) -> Iterator[str]:
     cells = _TABLES[kind][1]
     for entity in entities:
-        yield row(*cells(entity), words("; ".join(entity["reasons"]), most=_SENTENCE))
+        yield row(*cells(entity), inline("; ".join(entity["reasons"]), most=_SENTENCE))
 
 
 def _run_cells(run: Fields) -> Sequence[str]:
@@ -266,11 +271,11 @@ _TABLES: dict[str, tuple[Sequence[str], Callable[[Fields], Sequence[str]]]] = {
 
 
 def _day(kind: str, entity: Fields) -> str:
-    return words((KINDS[kind].last_activity(entity) or "unknown")[:10])
+    return inline((KINDS[kind].last_activity(entity) or "unknown")[:10])
 
 
-def _kept(plan: Plan) -> Iterator[Block]:
-    """Yield what stays although it is old: how many for which reason, each with an example."""
+def _protected(plan: Plan) -> Iterator[Block]:
+    """Yield protected entities: the number for each reason, with an example."""
     counts = Counter((kind, e["reason"]) for kind in KINDS for e in protected_of(plan, kind))
     if not counts:
         return
@@ -283,8 +288,8 @@ def _kept(plan: Plan) -> Iterator[Block]:
         kind, reason = group
         entity = examples[group]
         example = code(KINDS[kind].id_of(entity))
-        kept = counted(kind, counts[group])
-        return row(code(reason), kept, example, _chain(entity["via"]))
+        protected = counted(kind, counts[group])
+        return row(code(reason), protected, example, _chain(entity["via"]))
 
     groups = sorted(counts, key=lambda group: (-counts[group], group))
     yield folded(
@@ -298,7 +303,7 @@ def _kept(plan: Plan) -> Iterator[Block]:
 
 
 def _chain(via: Sequence[str]) -> str:
-    links = [words(link, most=_SENTENCE) for link in via[:_LINKS]]
+    links = [inline(link, most=_SENTENCE) for link in via[:_LINKS]]
     if len(via) > _LINKS:
         links.append(f"and {len(via) - _LINKS} more")
     return ", ".join(links)
@@ -307,5 +312,5 @@ def _chain(via: Sequence[str]) -> str:
 def _policy(policy: Fields) -> Iterator[Block]:
     sentences = list(policy_sentences.limits(policy))
     if sentences:
-        lines = (f"- {words(sentence, most=_POLICY)}\n" for sentence in sentences)
+        lines = (f"- {inline(sentence, most=_POLICY)}\n" for sentence in sentences)
         yield folded("Policy", (), lines, len(sentences), nouns="sentences of the policy")

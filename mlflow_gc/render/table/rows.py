@@ -1,7 +1,7 @@
 """The entities of a plan as flat rows, for spreadsheets and data frames.
 
-One row for each entity that goes and each that is old and stays, with the same columns for all
-kinds. Columns are only ever added, at the end.
+One row for each deleted and each protected entity, with the same columns for all kinds. New columns
+are only added at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Fields, Plan, deletions_of, protected_of
 
 Row = dict[str, Any]
-"""Values are text, whole numbers, booleans, or None for what the plan does not say."""
+"""Values are text, whole numbers, booleans, or None if unknown."""
 
 COLUMNS = {
     "action": "delete: the plan deletes it; keep: it is stale, but protected",
@@ -44,30 +44,30 @@ COLUMNS = {
     "plan_id": "digest of the plan: what gets approved; empty if the file was edited",
     "policy_file": "the policy file that the plan was made with; empty for the defaults",
 }
-"""All columns in their order, with what they hold."""
+"""All columns in their order, with descriptions."""
 
 
 def rows(plan: Plan, *, is_genuine: bool = True) -> Iterator[Row]:
-    """Yield a row for each entity of a plan: kind by kind, deletions before what is protected.
+    """Yield a row for each entity of a plan: kind by kind, deleted before protected.
 
     Args:
-        plan: keeps to its schema.
-        is_genuine: its ``plan_id`` names its content.
+        plan: a valid plan.
+        is_genuine: whether its ``plan_id`` matches its content.
     """
     names = _experiment_names(plan)
     source = plan.get("policy_source")
     common = dict.fromkeys(COLUMNS) | {
-        # Of a file that was edited it is the id of another one: nobody may approve it.
+        # An edited file contains the id of another plan, which must not be approved.
         "plan_id": plan["plan_id"] if is_genuine else None,
         "policy_file": source["path"] if source else None,
     }
     for kind in KINDS:
         for entity in deletions_of(plan, kind):
-            said = _of_deletion(kind, entity, plan["as_of"])
-            yield common | {"action": "delete"} | _names(kind, entity, names) | said
+            details = _of_deletion(kind, entity, plan["as_of"])
+            yield common | {"action": "delete"} | _names(kind, entity, names) | details
         for stale in protected_of(plan, kind):
-            said = {"reason": stale["reason"], "via": ", ".join(stale["via"])}
-            yield common | {"action": "keep"} | _names(kind, stale, names) | said
+            details = {"reason": stale["reason"], "via": ", ".join(stale["via"])}
+            yield common | {"action": "keep"} | _names(kind, stale, names) | details
 
 
 def _names(kind: str, entity: Fields, experiment_names: dict[str, str]) -> Row:
@@ -104,13 +104,13 @@ def _of_deletion(kind: str, entity: Fields, as_of: str) -> Row:
 
 def _age_days(time: str | None, as_of: str) -> int | None:
     if time is not None:
-        with suppress(ValueError):  # the 31st of February passes the schema
+        with suppress(ValueError):  # the schema accepts the 31st of February
             return (parse_time(as_of) - parse_time(time)) // DAY_MS
     return None
 
 
 def _experiment_names(plan: Plan) -> dict[str, str]:
-    """Return all that the plan knows: kept runs come without the name of their experiment."""
+    """Return all known names: protected runs lack the name of their experiment."""
     listed = chain(
         plan.get("statistics", {}).get("by_experiment", ()),
         plan["protected"]["experiments"],

@@ -1,8 +1,8 @@
-"""The rows of a plan as CSV for spreadsheets and as JSON lines for programs, piece by piece.
+"""The rows of a plan as CSV for spreadsheets and as JSON lines for programs.
 
-CSV is made for people who double-click it: it begins with a byte order mark, without which Excel
-takes UTF-8 for the machine's old code page; what a server's text holds is shown and never calculated.
-JSON lines hold every value as it is.
+CSV is made for spreadsheet programs: it begins with a byte order mark, without which Excel assumes
+a legacy encoding, and text of a server is never evaluated as a formula.  JSON lines contain every
+value unchanged.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.table.rows import COLUMNS, Row, rows
 
 _AT_ONCE = 1000
-# Where a formula can begin: at the start, after spaces, which many programs drop, and after what a
-# program that was told another separator or quote takes for the start of a cell (OWASP, "CSV
-# Injection"). Japanese and Chinese programs take fullwidth signs for the plain ones.
+# Where a formula can begin: at the start, after spaces, which many programs strip, and after
+# characters that other separator or quote settings take for the start of a cell (OWASP, "CSV
+# Injection"). Japanese and Chinese programs accept fullwidth signs.
 _FORMULA = re.compile(r"(^|[,;|\"'])(\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
-# Legal in JSON, and yet some programs end a line or turn the direction of reading at them.
+# Legal in JSON, but some programs end a line or change the text direction at them.
 _RISKY = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
@@ -36,7 +36,7 @@ def csv_pieces(plan: Plan, *, is_genuine: bool = True) -> Iterator[bytes]:
     writer = csv.writer(buffer, dialect="excel", strict=True)
     writer.writerow(COLUMNS)
     all_rows = rows(plan, is_genuine=is_genuine)
-    mark = "\ufeff"
+    byte_order_mark = "\ufeff"
     while True:
         writer.writerows(
             [_cell(row[name]) for name in COLUMNS] for row in islice(all_rows, _AT_ONCE)
@@ -44,14 +44,14 @@ def csv_pieces(plan: Plan, *, is_genuine: bool = True) -> Iterator[bytes]:
         piece = buffer.getvalue()
         if not piece:
             return
-        yield (mark + piece).encode()
-        mark = ""
+        yield (byte_order_mark + piece).encode()
+        byte_order_mark = ""
         buffer.seek(0)
         buffer.truncate()
 
 
 def ndjson_pieces(plan: Plan, *, is_genuine: bool = True) -> Iterator[bytes]:
-    """Yield a plan as lines of JSON, an object with all columns for each entity."""
+    """Yield a plan as JSON lines, an object with all columns for each entity."""
     all_rows = rows(plan, is_genuine=is_genuine)
     while piece := "".join(map(_line, islice(all_rows, _AT_ONCE))):
         yield piece.encode()

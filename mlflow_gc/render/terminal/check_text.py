@@ -1,4 +1,4 @@
-"""What has changed on the server since a plan was made, as text."""
+"""A check as text: changes on the server since a plan was made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NUMBERS = ("matching", "changed", "gone", "failed")
 CODES = {
-    # The code, its title, the sign before each and the style: what matters most first.
+    # Code, title, sign and style: the most important first.
     "failed": ("Could not be checked", "?", "bold red"),
     "protected": ("Protected now", "=", "green"),
     "changed": ("Changed", "~", "yellow"),
@@ -27,21 +27,21 @@ CODES = {
 
 
 def check(found: dict[str, Any], console: Console, *, path: str, everything: bool) -> None:
-    """Print how many entries of a plan match, and what became of the others.
+    """Print the number of matching entries of a plan, and the changes of the others.
 
     Args:
-        found: as :func:`mlflow_gc.apply.check.check_document` returns it.
-        console: where to.
-        path: of the plan, for the commands to go on.
-        everything: do not cut long lists.
+        found: the result of :func:`mlflow_gc.apply.check.check_document`.
+        console: output.
+        path: of the plan, for the next commands.
+        everything: do not truncate long lists.
     """
     rows: list[tuple[str, ...]] = [("", *NUMBERS)]
     for kind in KINDS:
         counts = found["summary"][kind]
         if kind != "registered_models" or any(counts.values()):
-            rows.append((KINDS[kind].words, *(f"{counts[key]:,}" for key in NUMBERS)))
+            rows.append((KINDS[kind].plural, *(f"{counts[key]:,}" for key in NUMBERS)))
     table(console, rows)
-    line(console, in_all(found), "bold")
+    line(console, totals_sentence(found), "bold")
     for code, (title, sign, style) in CODES.items():
         lists = {kind: [e for e in found[kind] if e["code"] == code] for kind in KINDS}
         counts = ", ".join(counted(kind, len(lists[kind])) for kind in lists if lists[kind])
@@ -52,22 +52,22 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
         for kind, entities in lists.items():
             grouped(console, kind, entities, why, sign=sign, style=style, everything=everything)
     line(console, "")
-    for sentence in doubts(found):
+    for sentence in problems(found):
         line(console, sentence, "bold red")
     line(console, policy_sentences.source(found["plan"]["policy_source"]))
     line(console, f"Plan {path}  {found['plan']['plan_id']}")
     if path == STDIN:
         return
-    if matching := can_go(found):
-        word = "entity" if matching == 1 else "entities"
-        line(console, f"Apply what still matches, {matching:,} {word}:")
+    if matching := count_deletable(found):
+        noun = "entity" if matching == 1 else "entities"
+        line(console, f"Apply what still matches, {matching:,} {noun}:")
         line(console, f"  {command('prune', file_argument(path))}")
     elif found["refusals"] or found["differs"]:
         line(console, f"Make a new plan: {command('report')}")
 
 
-def in_all(found: dict[str, Any]) -> str:
-    """Return the numbers over all kinds as a sentence."""
+def totals_sentence(found: dict[str, Any]) -> str:
+    """Return the totals of all kinds as a sentence."""
     totals = {
         key: sum(found["summary"][kind][key] for kind in KINDS) for key in (*NUMBERS, "protected")
     }
@@ -78,15 +78,15 @@ def in_all(found: dict[str, Any]) -> str:
     )
 
 
-def can_go(found: dict[str, Any]) -> int:
-    """Return how many entities a prune would delete now."""
+def count_deletable(found: dict[str, Any]) -> int:
+    """Return the number of entities that a prune would delete now."""
     if found["refusals"] or found["ended"] != "completed":
         return 0
     return sum(found["summary"][kind]["matching"] for kind in KINDS)
 
 
-def doubts(found: dict[str, Any]) -> Iterator[str]:
-    """Yield why the plan as a whole could not be applied, or the numbers are not all."""
+def problems(found: dict[str, Any]) -> Iterator[str]:
+    """Yield why the plan as a whole cannot be applied, or the check is incomplete."""
     if found["ended"] != "completed":
         yield "The check did not finish: not all entries were checked."
     for refusal in found["refusals"]:
@@ -94,7 +94,7 @@ def doubts(found: dict[str, Any]) -> Iterator[str]:
 
 
 def why(entity: dict[str, Any]) -> str:
-    """Return what is not as planned, and what protects it."""
+    """Return the changes of an entity, and its protection."""
     if entity["code"] in {"gone", "already_deleted"}:
         return ""
     fields = [

@@ -1,7 +1,7 @@
 """The difference of two plans as text, on a terminal or in a job's log.
 
-What a reviewer has to know first comes first: another server, another policy, the numbers, and new
-deletions that nobody can undo.
+The most important parts come first: another server, another policy, the numbers, and new
+irreversible deletions.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 STDIN = "-"
-"""The path of a plan that no other command can read again."""
+"""The path of a plan from stdin, which no other command can read again."""
 
 _VALUE = 80
-# New deletions, the riskiest first; then what is kept now, the most certain first.
+# New deletions, the riskiest first; then withdrawn ones, the most certain first.
 ADDED = {
     "protection_lost": "protected before",
     "another": "another one under the same id",
@@ -58,19 +58,19 @@ def diff(
     """Print what changed between two plans.
 
     Args:
-        changes: as :func:`mlflow_gc.plan.diff.diff_plans` returns them.
-        later: whether the later plan may be applied.
-        console: where to.
+        changes: the result of :func:`mlflow_gc.plan.diff.diff_plans`.
+        later: applicability of the later plan.
+        console: output.
         server: of the later plan, for the command to apply it.
-        base: path of the earlier plan, for the commands to go on.
+        base: path of the earlier plan, for the next commands.
         head: path of the later plan.
-        everything: do not cut long lists.
+        everything: do not truncate long lists.
     """
     if not changes["different"]:
         line(console, "No differences.")
         return
     line(console, f"From {base} to {head} of {changes['head']['tracking_uri']}", "bold")
-    for sentence, style in doubts_about(changes):
+    for sentence, style in comparison_warnings(changes):
         line(console, sentence, style)
     for sentence in policy_files(changes):
         line(console, sentence)
@@ -90,7 +90,7 @@ def diff(
 
 
 def policy_files(changes: dict[str, Any]) -> list[str]:
-    """Return with which policy file the later plan was made, and the earlier one if with another."""
+    """Return the policy file of the later plan, and that of the earlier one if it differs."""
     before, after = (changes[side]["policy_source"] for side in ("base", "head"))
     sentences = [policy_sentences.source(after)]
     return (
@@ -98,35 +98,35 @@ def policy_files(changes: dict[str, Any]) -> list[str]:
     )
 
 
-def doubts_about(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what makes the whole comparison doubtful, with a style."""
+def comparison_warnings(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield warnings about the comparison as a whole, with a style."""
     if not changes["same_server"]:
         yield "THESE PLANS WERE MADE FOR DIFFERENT SERVERS: equal ids mean nothing.", "bold red"
-    for side, word in (("base", "The earlier plan"), ("head", "The later plan")):
+    for side, name in (("base", "The earlier plan"), ("head", "The later plan")):
         if changes[side]["edited"]:
-            yield f"{word} was edited after it was made: prune refuses it.", "bold red"
+            yield f"{name} was edited after it was made: prune refuses it.", "bold red"
         if not changes[side]["complete"]:
-            yield f"{word} is incomplete: its scan did not see everything.", "bold red"
+            yield f"{name} is incomplete: its scan did not see everything.", "bold red"
     if parse_time(changes["head"]["as_of"]) < parse_time(changes["base"]["as_of"]):
         as_of = f"as of {changes['head']['as_of']}, before {changes['base']['as_of']}"
         yield f"The later plan is the older one: {as_of}.", "bold yellow"
 
 
 def without_echoes(fields: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return changed fields without those that say the same again."""
+    """Return changed fields without redundant ones."""
     fields = list(fields)
     known = {(f["field"], str(f["old"]), str(f["new"])) for f in fields}
     names = {field["field"] for field in fields}
-    tells_tags = any(name.startswith("tags.") or name == "description" for name in names)
+    lists_tags = any(name.startswith("tags.") or name == "description" for name in names)
 
     def is_echo(field: dict[str, Any]) -> bool:
         name = field["field"]
         inner = name.removeprefix("expect.")
         if inner == "tags_digest":
-            return tells_tags
+            return lists_tags
         if inner != name:
             return (inner, str(field["old"]), str(field["new"])) in known
-        # The default rule says these, too.
+        # The default rule contains these, too.
         return (name == "ttl_days" and "default.ttl" in names) or (
             name == "run_statuses" and "default.statuses" in names
         )
@@ -138,17 +138,17 @@ def change(field: dict[str, Any], *, everything: bool = False) -> str:
     """Return ``status: FINISHED -> FAILED``."""
     name = field["field"].removeprefix("expect.")
     if name == "tags_digest":
-        # Nobody can read a digest.  That of a run is over its name, too.
+        # Digests are unreadable.  That of a run is over its name, too.
         return "tags (or name) changed"
     if name in DIGESTS:
         return f"{DIGESTS[name]} changed"
     most = None if everything else _VALUE
-    old, new = (plain(in_words(field[key]), most=most) for key in ("old", "new"))
+    old, new = (plain(format_value(field[key]), most=most) for key in ("old", "new"))
     return f"{plain(name)}: {old} -> {new}"
 
 
-def in_words(value: Any) -> str:
-    """Return a value of a plan as people write it."""
+def format_value(value: Any) -> str:
+    """Return a value of a plan as text for people."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -158,7 +158,7 @@ def in_words(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {in_words(inner)}" for key, inner in value.items()) or "none"
+        return ", ".join(f"{key} {format_value(inner)}" for key, inner in value.items()) or "none"
     return orjson.dumps(value).decode()
 
 
@@ -169,7 +169,7 @@ def _numbers(changes: dict[str, Any], console: Console) -> None:
         counts = summary[kind]
         if kind != "registered_models" or counts["base"] or counts["head"]:
             keys = ("base", "head", "added", "removed", "changed")
-            rows.append((KINDS[kind].words, *(f"{counts[key]:,}" for key in keys)))
+            rows.append((KINDS[kind].plural, *(f"{counts[key]:,}" for key in keys)))
     table(console, rows)
     before, after = (sum(summary[k][side] for k in KINDS) for side in ("base", "head"))
     lost = summary["irreversible"]
@@ -182,7 +182,7 @@ def _numbers(changes: dict[str, Any], console: Console) -> None:
 
 
 def _legend(changes: dict[str, Any], console: Console) -> None:
-    """Print what the signs in front of the lines mean."""
+    """Print the meaning of the signs in front of the lines."""
     signs = {
         "- new deletion": any(e["reversible"] for k in KINDS for e in changes[k]["added"]),
         "! new deletion, irreversible": bool(changes["summary"]["irreversible"]["added"]),
@@ -227,17 +227,17 @@ def _removed(changes: dict[str, Any], console: Console, *, everything: bool) -> 
 
 
 def _changed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
-    def words(entity: dict[str, Any]) -> str:
+    def describe(entity: dict[str, Any]) -> str:
         fields = without_echoes(entity["fields"])
         return "; ".join(change(field, everything=everything) for field in fields)
 
     lists = {kind: changes[kind]["changed"] for kind in KINDS}
     title = "Still to delete, but changed"
-    _section(console, title, lists, words, "~", "yellow", everything=everything)
+    _section(console, title, lists, describe, "~", "yellow", everything=everything)
 
 
 def why_new(entity: dict[str, Any]) -> str:
-    """Return why something is to be deleted now; a title says the rest."""
+    """Return why an entity is to be deleted now, in addition to the title."""
     reasons = "; ".join(entity["reasons"])
     if entity["category"] == "protection_lost":
         return f"was {chain(entity['protection'])}; now {reasons}"
@@ -245,14 +245,14 @@ def why_new(entity: dict[str, Any]) -> str:
 
 
 def why_not(entity: dict[str, Any]) -> str:
-    """Return why something is no longer to be deleted; a title says the rest."""
+    """Return why an entity is no longer to be deleted, in addition to the title."""
     if entity["category"] == "protection_gained":
         return chain(entity["protection"])
     return "" if entity["category"] in {"another", "gone", "unknown"} else str(entity["why"])
 
 
 def chain(protection: dict[str, Any]) -> str:
-    """Return what protects, and the chain that leads to it."""
+    """Return the reason of a protection and its chain."""
     return ", ".join([protection["reason"], *protection["via"]])
 
 
@@ -260,7 +260,7 @@ def _section(
     console: Console,
     title: str,
     lists: dict[str, list[dict[str, Any]]],
-    words: Any,
+    describe: Any,
     sign: str,
     style: str,
     *,
@@ -272,7 +272,7 @@ def _section(
     line(console, "")
     line(console, f"{title}: {counts}", style)
     for kind, entities in lists.items():
-        grouped(console, kind, entities, words, sign=sign, style=style, everything=everything)
+        grouped(console, kind, entities, describe, sign=sign, style=style, everything=everything)
 
 
 def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
@@ -296,13 +296,13 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
                 lead = "" if everything or len(entities) == 1 else "for example "
                 what = counted(kind, len(entities))
                 for entity in shown:
-                    words = _kept_in_words(entity)
-                    line(console, f"  {sign:<5}  {what:<20}  {reason:<22}  {lead}{words}")
+                    why = _describe_protection(entity)
+                    line(console, f"  {sign:<5}  {what:<20}  {reason:<22}  {lead}{why}")
                     what = ""
 
 
 def by_reason(entities: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return kept entities by what keeps them, or ``old reason -> new reason``."""
+    """Return protected entities by reason, or by ``old reason -> new reason``."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entity in entities:
         found[_reason(entity)].append(entity)
@@ -315,7 +315,7 @@ def _reason(entity: dict[str, Any]) -> str:
     return str(entity["reason"])
 
 
-def _kept_in_words(entity: dict[str, Any]) -> str:
+def _describe_protection(entity: dict[str, Any]) -> str:
     via = ", ".join(entity["via"])
     if "old" in entity:
         via = f"{', '.join(entity['old']['via']) or 'none'} -> {via or 'none'}"
@@ -334,7 +334,7 @@ def _next(
     head: str,
     server: Mapping[str, Any] | None,
 ) -> None:
-    """Print the commands to go on with."""
+    """Print the next commands."""
     about = changes["head"]
     line(console, "")
     line(console, f"Before: {changes['base']['plan_id']}  as of {changes['base']['as_of']}")
@@ -346,5 +346,5 @@ def _next(
     file = file_argument(head)
     line(console, f"Review: {command('show', file)}")
     if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in KINDS):
-        words = ("prune", file, "--expect", about["plan_id"])
-        line(console, f"Apply:  {command(*words, server=server)}")
+        arguments = ("prune", file, "--expect", about["plan_id"])
+        line(console, f"Apply:  {command(*arguments, server=server)}")

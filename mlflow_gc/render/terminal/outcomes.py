@@ -1,4 +1,4 @@
-"""What a prune, a marking or a restore did, as text."""
+"""The results of prune, mark and restore, as text."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def outcome(
     plan_id: str,
     journal: Path | None,
 ) -> None:
-    """Print how a prune ended: counts, why what was not deleted stayed, and how to undo it."""
+    """Print the result of a prune: counts, reasons of skips, and the command to undo it."""
     verb = "deleted" if journal else "would be deleted"
     rows: list[tuple[str, ...]] = [("", verb, "skipped", "failed")]
-    for kind, words in ((k.name, k.words) for k in ALL):
+    for kind, noun in ((k.name, k.plural) for k in ALL):
         outcomes: Counter[str] = Counter()
         for (of_kind, name), count in result.counts.items():
             if of_kind == kind:
                 outcomes[name.split(":", 1)[0]] += count
         if outcomes or kind != "registered_model":
-            rows.append((words, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
+            rows.append((noun, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
     table(console, rows)
     if put_back := result.total("restored"):
         line(
@@ -65,31 +65,31 @@ def outcome(
         spans(console, [("Undo:   ", "dim"), (undo, "cyan")])
 
 
-def marks(
-    counts: Counter[tuple[str, str]], console: Console, *, may_go: str, dry_run: bool
+def announcements(
+    counts: Counter[tuple[str, str]], console: Console, *, deletable_after: str, dry_run: bool
 ) -> None:
-    """Print what was marked and unmarked.
+    """Print what was announced and withdrawn.
 
     Args:
-        counts: by (kind, what), of a marking.
+        counts: by (kind, outcome), of announcements.
         console: where to.
-        may_go: when what was marked now may go.
+        deletable_after: time of deletion of the announcements.
         dry_run: nothing was written.
     """
     would = "would be " if dry_run else ""
     rows: list[tuple[str, ...]] = [
-        ("", f"{would}marked", "marked before", f"{would}unmarked", "failed")
+        ("", f"{would}announced", "announced before", f"{would}withdrawn", "failed")
     ]
-    for kind, words in ((k.name, k.words) for k in ALL):
+    for kind, noun in ((k.name, k.plural) for k in ALL):
         of_kind = {what: n for (k, what), n in counts.items() if k == kind}
         if of_kind or kind != "registered_model":
-            keys = ("marked", "standing", "unmarked", "failed")
-            rows.append((words, *(f"{of_kind.get(key, 0):,}" for key in keys)))
+            keys = ("marked", "unchanged", "unmarked", "failed")
+            rows.append((noun, *(f"{of_kind.get(key, 0):,}" for key in keys)))
     table(console, rows)
-    if may_go and any(what == "marked" for _, what in counts):
+    if deletable_after and any(what == "marked" for _, what in counts):
         line(
             console,
-            f"What {'would be' if dry_run else 'was'} marked now may be deleted after {may_go}.",
+            f"What {'would be' if dry_run else 'was'} announced now may be deleted after {deletable_after}.",
         )
         line(console, "Its owner can object with a tag mlflow_gc.keep, or write a later time.")
     if unreadable := sum(n for (_, what), n in counts.items() if what == "unreadable"):
@@ -99,7 +99,7 @@ def marks(
             "yellow",
         )
     if dry_run:
-        line(console, "Dry run: nothing was marked.")
+        line(console, "Dry run: nothing was announced.")
 
 
 def undo(
@@ -110,14 +110,14 @@ def undo(
     old_trash: Sequence[str] = (),
     left_active: Mapping[str, str] | None = None,
 ) -> None:
-    """Print what a restore is going to bring back, and what it cannot.
+    """Print what a restore will restore, and what it cannot.
 
     Args:
-        plan: what the journal says.
-        console: where to.
+        plan: the entities of the journal.
+        console: output.
         plan_id: that the journal belongs to.
-        old_trash: runs that were in the trash before the prune and go back there.
-        left_active: those that do not, with the reason in words.
+        old_trash: runs that were in the trash before the prune and return to it.
+        left_active: those that do not, with the reason.
     """
     sizes = [
         counted(kind, len(ids))
@@ -181,19 +181,19 @@ def restored(
     keep_command: str | None = None,
     notes: Sequence[str] = (),
 ) -> None:
-    """Print how a restore ended.
+    """Print the result of a restore.
 
     Args:
         counts: by (kind, outcome).
-        skips: records of what was left alone.
-        console: where to.
-        journal: of the restore; None when nothing was changed.
-        keep_command: sets the keep tag on what is back; None where it has been set.
-        notes: what is back, but not as it was.
+        skips: records of skips.
+        console: output.
+        journal: of the restore; None if nothing was changed.
+        keep_command: command that sets the keep tag on restored entities; None if it was set.
+        notes: entities that were not restored exactly as before.
     """
-    for kind, words in ((k.name, k.words) for k in (EXPERIMENT, RUN)):
+    for kind, noun in ((k.name, k.plural) for k in (EXPERIMENT, RUN)):
         done = counts[kind, "restored"]
-        line(console, f"{words}: {done:,} {'restored' if journal else 'would be restored'}")
+        line(console, f"{noun}: {done:,} {'restored' if journal else 'would be restored'}")
     if back := counts["run", "deleted"]:
         would = "put" if journal else "would be put"
         line(console, f"runs: {back:,} {would} back into the trash, where they were before")
@@ -216,22 +216,22 @@ _LEFT_ACTIVE = {"already_active", "protected"}
 
 
 def _skips(skips: Sequence[dict[str, Any]], console: Console, verb: str = "deleted") -> None:
-    """Print what was left alone and why; of what a prune found gone only how much."""
-    gone = {"gone": "are gone", "already_deleted": "are in the trash already"}
+    """Print skips with reasons; for missing entities only the number."""
+    gone_texts = {"gone": "are gone", "already_deleted": "are in the trash already"}
     if verb != "deleted":
-        gone = {}
-    telling = [skip for skip in skips if skip["reason"] not in gone]
+        gone_texts = {}
+    telling = [skip for skip in skips if skip["reason"] not in gone_texts]
     for skip in telling[:CUT_AT]:
         code = skip["reason"] or skip["outcome"]
-        # What a restore leaves active is not "not restored".
+        # Runs that a restore leaves active are not "not restored".
         left = skip["outcome"] == "skipped" and verb == "restored" and code in _LEFT_ACTIVE
-        words = "left active" if left else f"not {verb}"
+        noun = "left active" if left else f"not {verb}"
         line(
             console,
-            f"  {words}: {skip['kind']} {skip['id']}  {code}: {skip.get('detail', '')}",
+            f"  {noun}: {skip['kind']} {skip['id']}  {code}: {skip.get('detail', '')}",
         )
     if len(telling) > CUT_AT:
         line(console, f"  ... and {len(telling) - CUT_AT:,} more")
-    for reason, words in gone.items():
+    for reason, noun in gone_texts.items():
         if count := sum(skip["reason"] == reason for skip in skips):
-            line(console, f"  {count:,} {words}")
+            line(console, f"  {count:,} {noun}")

@@ -1,4 +1,4 @@
-"""What a plan deletes: by registered model and experiment how much of it, how old and why."""
+"""Deletions of a plan by registered model and experiment, with shares, ages and reasons."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mlflow_gc.plan.document import Fields, Plan, deletions_of
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
     CUT_AT,
-    MARK,
     NAME,
+    SIGN,
     Column,
     Span,
     cell_width,
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _TOP = 5
-"""So many experiments and models are named in a summary."""
+"""Number of experiments and models in a summary."""
 _SAMPLE = 5
-"""So many entries are shown of each group, if there are many groups."""
+"""Number of entries of each group, if there are many groups."""
 _BAR = 10
 _SHORTEST_NAME = 8
 
 
 def deletions(plan: Plan, console: Console, *, everything: bool) -> None:
-    """Print all that goes; what cannot be undone comes first."""
+    """Print all deletions, irreversible ones first."""
     _versions(plan, console, everything=everything)
     _models(plan, console, everything=everything)
     _runs(plan, console, everything=everything)
@@ -54,23 +54,23 @@ def deletions(plan: Plan, console: Console, *, everything: bool) -> None:
 
 
 def largest(plan: Plan, console: Console) -> None:
-    """Print the models and experiments that lose most."""
+    """Print the models and experiments with the most deletions."""
     for kind, where in (("model_versions", "model"), ("runs", "experiment")):
         found = groups(plan, kind)
         cells: list[tuple[str | Span, ...]] = []
         for group in found[:_TOP]:
-            mark, style = _mark(bool(group.for_good))
+            sign, style = _sign(bool(group.irreversible))
             bar = _bar(group, console), style or "blue"
             age = ages(kind, group.entries, plan["as_of"])
-            facts = ((mark, style), (group.of_how_many, style), bar, group.share, age)
+            facts = ((sign, style), (group.of_how_many, style), bar, group.share, age)
             cells.append((*facts, f"{where} {group.key}", cut(group.name, NAME)))
         columns = [
-            MARK,
+            SIGN,
             Column(right=True),
             Column(),
             Column(right=True),
             Column("dim"),
-            # Ids and names come last: however long they are, the others stay aligned.
+            # Ids and names come last, so that long ones do not break the alignment.
             Column(gap=1),
             Column(least=8),
         ]
@@ -83,7 +83,7 @@ def largest(plan: Plan, console: Console) -> None:
 
 
 def _bar(group: Group, console: Console) -> str:
-    """Return the share of a group that goes as a bar; only where it can be told from text."""
+    """Return the deleted share of a group as a bar; only on a terminal with styles."""
     if console.color_system is None or console.no_color or console.options.ascii_only:
         return ""
     return "━" * max(1, _BAR * group.count // group.existing) if group.existing else ""
@@ -134,7 +134,7 @@ def _cut_at(found: Sequence[Group], *, everything: bool) -> int | None:
 
 
 def _common_reason(entries: Sequence[Fields], console: Console) -> str | None:
-    """Print the reason that all entries of a section share, if they do, and return it."""
+    """Print the common reason of all entries of a section, if any, and return it."""
     reasons = {why(entry) for entry in entries}
     if len(reasons) != 1:
         return None
@@ -144,22 +144,22 @@ def _common_reason(entries: Sequence[Fields], console: Console) -> str | None:
 
 
 def _group(
-    console: Console, title: str, group: Group, as_of: str, said: str | None, note: str = ""
+    console: Console, title: str, group: Group, as_of: str, common: str | None, note: str = ""
 ) -> None:
-    """Print the line above the entries of a group: how much of it goes, how old, and why.
+    """Print the line above the entries of a group: share, ages and reasons.
 
     Args:
-        console: where to.
-        title: what the group is, with its id.
+        console: output.
+        title: name of the group, with its id.
         group: its entries.
-        as_of: when ages count from.
-        said: a reason that need not be said again.
-        note: what else there is to say.
+        as_of: the time from which ages count back.
+        common: a reason that was already printed.
+        note: further text.
     """
     share = f" ({group.share})" if group.share else ""
     age = ages(group.kind, group.entries, as_of)
     facts = f": {group.of_how_many}{share}" + (f", {age} old" if age else "") + note
-    reason = "" if said is not None else whys(group.entries)
+    reason = "" if common is not None else whys(group.entries)
     room = width_of(console)
     taken = 3 + cell_width(plain(title)) + cell_width(facts)
     name = cut(group.name, NAME if room is None else max(_SHORTEST_NAME, min(NAME, room - taken)))
@@ -180,16 +180,16 @@ def _entries(
     *,
     cut_at: int | None,
 ) -> None:
-    """Print the entries of a group, a line each: id, age, name, and why if they differ."""
+    """Print the entries of a group, a line each: id, age, name, and reasons if they differ."""
     same = len({why(entry) for entry in group.entries}) == 1
     shown = group.entries if cut_at is None else group.entries[:cut_at]
     cells = []
     for entry in shown:
         entity_id, name = _named(group, entry)
-        mark, style = _mark(not entry["reversible"])
+        sign, style = _sign(not entry["reversible"])
         age = _age(group.kind, entry, as_of)
-        cells.append(((mark, style), (entity_id, style), age, name, "" if same else why(entry)))
-    columns = [MARK, Column(), Column(right=True), Column(least=12), Column("dim", least=12)]
+        cells.append(((sign, style), (entity_id, style), age, name, "" if same else why(entry)))
+    columns = [SIGN, Column(), Column(right=True), Column(least=12), Column("dim", least=12)]
     rows(console, columns, cells, indent=4)
     more(console, group.count - len(shown), indent=4)
 
@@ -197,7 +197,7 @@ def _entries(
 def _named(group: Group, entry: Fields) -> tuple[str, str]:
     if group.kind == "runs":
         return entry["run_id"], cut(entry["run_name"], NAME)
-    # The model's name stands above; a long one is not repeated with each version.
+    # The name of the model is in the heading; it is not repeated with each version.
     is_short = cell_width(plain(group.key)) <= NAME
     return (f"{group.key}/{entry['version']}" if is_short else f"version {entry['version']}"), ""
 
@@ -240,10 +240,10 @@ def _whole_entities(
     cells = []
     for entry in shown:
         entity_id, name = named(entry)
-        mark, style = _mark(not entry["reversible"])
+        sign, style = _sign(not entry["reversible"])
         age = _age(kind, entry, plan["as_of"])
-        cells.append(((mark, style), (entity_id, style), name, age, why(entry)))
-    columns = [MARK, Column(), Column(least=12), Column(right=True), Column("dim", least=12)]
+        cells.append(((sign, style), (entity_id, style), name, age, why(entry)))
+    columns = [SIGN, Column(), Column(least=12), Column(right=True), Column("dim", least=12)]
     rows(console, columns, cells, indent=2)
     more(console, len(found) - len(shown), indent=2)
 
@@ -253,16 +253,16 @@ def _age(kind: str, entry: Fields, as_of: str) -> str:
     return "" if days is None else f"{days:,} d"
 
 
-def _mark(for_good: bool) -> tuple[str, str | None]:
-    return ("!", BAD) if for_good else ("-", None)
+def _sign(irreversible: bool) -> tuple[str, str | None]:
+    return ("!", BAD) if irreversible else ("-", None)
 
 
 def _heading(console: Console, plan: Plan, kind: str, undo: str, *, bad: bool) -> bool:
-    """Print the heading of a section; returns whether anything follows."""
+    """Print the heading of a section; return whether anything follows."""
     count = len(deletions_of(plan, kind))
     line(console, "")
     if not count:
-        line(console, f"Delete no {KINDS[kind].words}", "bold")
+        line(console, f"Delete no {KINDS[kind].plural}", "bold")
         return False
     line(console, f"Delete {counted(kind, count)} ({undo})", BAD if bad else "bold")
     return True

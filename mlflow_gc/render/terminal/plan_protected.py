@@ -1,4 +1,4 @@
-"""What a plan keeps although it is old: a line for each reason, with the chain of an example."""
+"""Protected entities of a plan: a line for each reason, with the chain of an example."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _LINK = " <- "
 
 
-def kept(plan: Plan, console: Console, *, everything: bool) -> None:
-    """Print what stays although it is old: a line for each reason, with an example."""
+def protected(plan: Plan, console: Console, *, everything: bool) -> None:
+    """Print protected entities: a line for each reason, with an example."""
     total = sum(len(protected_of(plan, kind)) for kind in KINDS)
     line(console, "")
     example = " (one example for each reason)" if total and not everything else ""
@@ -41,11 +41,11 @@ def kept(plan: Plan, console: Console, *, everything: bool) -> None:
         for entry in protected_of(plan, kind):
             by_reason[entry["reason"]].append(entry)
         for reason, entries in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-            number, words = counted(kind, len(entries)).split(" ", 1)
+            number, noun = counted(kind, len(entries)).split(" ", 1)
             for entry in entries if everything else entries[:1]:
-                cells.append((number, words, reason, ""))
+                cells.append((number, noun, reason, ""))
                 chains.append(_chain(kind, entry))
-                number = words = ""
+                number = noun = ""
     room = width_of(console)
     head = 2 + sum(2 + max((cell_width(row[i]) for row in cells), default=0) for i in (0, 1, 2))
     joined = [_LINK.join(chain) for chain in chains]
@@ -78,7 +78,7 @@ def _wrapped(chain: Sequence[str], room: int) -> list[str]:
 
 
 def _chain(kind: str, entry: ProtectedEntry) -> list[str]:
-    """Return what is kept, and what leads to its being kept."""
+    """Return the entity and the chain to its protection."""
     first = f"{KINDS[kind].name} {KINDS[kind].id_of(entry)}"
     if kind == "experiments":
         first += f" {cut(KINDS[kind].name_of(entry), NAME)}"

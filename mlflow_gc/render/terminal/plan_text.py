@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def summary(plan: Plan, console: Console, *, path: str) -> None:
-    """Print what a report found: the numbers, where most of it is, and the next command."""
+    """Print the summary of a report: numbers, largest groups, and the next command."""
     state = applicability(plan)
     plan_summary.headline(plan, console, state)
     line(console, "")
@@ -35,19 +35,19 @@ def show(
     path: str,
     everything: bool,
     steps: tuple[str, ...] = ("check", "prune", "expect"),
-    doubts: Sequence[Applicability] = (),
+    problems: Sequence[Applicability] = (),
 ) -> None:
-    """Print what a plan deletes by experiment and model, what it keeps and why.
+    """Print the deletions of a plan by experiment and model, and its protections.
 
     Args:
         plan: the document.
-        console: where to.
-        path: where it was read.
-        everything: do not cut long lists.
-        steps: which commands to offer at the end, see :func:`plan_head.footer`.
-        doubts: what :func:`mlflow_gc.plan.verification.distrust` found in the file.
+        console: output.
+        path: of the plan.
+        everything: do not truncate long lists.
+        steps: commands to print at the end, see :func:`plan_summary.footer`.
+        problems: the result of :func:`mlflow_gc.plan.verification.file_problems`.
     """
-    state = applicability(plan, doubts)
+    state = applicability(plan, problems)
     plan_summary.headline(plan, console, state)
     line(console, "")
     plan_summary.totals(plan, console)
@@ -57,16 +57,16 @@ def show(
     line(console, "")
     plan_summary.legend(plan, console)
     plan_deletions.deletions(plan, console, everything=everything)
-    plan_protected.kept(plan, console, everything=everything)
+    plan_protected.protected(plan, console, everything=everything)
     line(console, "")
     plan_summary.footer(plan, console, state, path=path, steps=steps)
 
 
 def question(plan: Plan) -> str:
-    """Return what prune asks before it applies a plan made on the spot."""
+    """Return the confirmation prompt of a prune without a saved plan."""
     counts = ", ".join(
-        f"{counts_of(plan, kind)['delete']:,} {words}"
-        for kind, (_, words) in plan_summary.kinds(plan)
+        f"{counts_of(plan, kind)['delete']:,} {noun}"
+        for kind, (_, noun) in plan_summary.kinds(plan)
     )
     irreversible = plan["summary"]["irreversible"]
     lines = [
@@ -75,4 +75,4 @@ def question(plan: Plan) -> str:
         plan_summary.fate_of_names(plan),
         f"{irreversible:,} of these deletions are irreversible. Only 'yes' is accepted: ",
     ]
-    return "\n" + "\n".join(plain(words) for words in lines if words)
+    return "\n" + "\n".join(plain(noun) for noun in lines if noun)

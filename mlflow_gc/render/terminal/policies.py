@@ -1,4 +1,4 @@
-"""A policy, what it says about one entity, and how its tests went, as text."""
+"""A policy, its decision on one entity, and the results of its tests, as text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def source(found: PolicySource, console: Console) -> None:
-    """Print where a policy was read."""
+    """Print the source of a policy."""
     line(console, policy_sentences.source({"path": found.path, "digest": found.digest}))
 
 
@@ -36,7 +36,7 @@ def policy(document: dict[str, Any], console: Console) -> None:
 def explanation(
     inventory: Inventory, policy: Policy, kind: str, key: Any, found: Explanation, console: Console
 ) -> None:
-    """Print which rule is about one entity, and why it is kept or deleted."""
+    """Print the rule for one entity, and why it is deleted or retained."""
     line(console, _headline(inventory, kind, key), "bold")
     match = policy_sentences.subject(found.rule.match.to_document())
     is_default = found.rule is policy.default
@@ -49,7 +49,7 @@ def explanation(
         rows.append(("last active", f"{format_ms(found.active_ms)}, {ago} before"))
     if DELETE_AFTER in found.tags:
         rows.append(("announced", f"{DELETE_AFTER}={found.tags[DELETE_AFTER]}"))
-    if found.goes:
+    if found.is_deleted:
         rows.append(("verdict", "delete: " + "; ".join(found.decision.why)))
     elif found.code == NEVER:
         rows.append(("verdict", f"keep: it is never stale ({', '.join(found.via)})"))
@@ -70,7 +70,7 @@ def warnings(messages: Iterable[str], console: Console) -> None:
 def policy_tests(
     path: str, results: Sequence[CaseResult], console: Console, *, quiet: bool
 ) -> None:
-    """Print how a file of policy tests went."""
+    """Print the results of a file of policy tests."""
     for result in results:
         if not result.failures and not quiet:
             line(console, f"ok    {result.name}", "green")
@@ -82,8 +82,8 @@ def policy_tests(
             line(console, f"        found    {failure.found}")
     failed = sum(bool(result.failures) for result in results)
     checked = sum(result.checked for result in results)
-    words = f"{failed:,} of {len(results):,} cases failed" if failed else "all as expected"
-    line(console, f"{path}: {len(results):,} cases, {checked:,} expectations, {words}.")
+    verdict = f"{failed:,} of {len(results):,} cases failed" if failed else "all as expected"
+    line(console, f"{path}: {len(results):,} cases, {checked:,} expectations, {verdict}.")
 
 
 def _headline(inventory: Inventory, kind: str, key: Any) -> str:

@@ -263,9 +263,9 @@ class Job:
 
     def environment(self, **settings: str) -> dict[str, str]:
         defaults = {k: str(v["default"]) for k, v in self._project["variables"].items()}
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(UNWANTED)}
+        retained = {k: v for k, v in os.environ.items() if not k.startswith(UNWANTED)}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return {**kept, **defaults, **settings, "PATH": path}
+        return {**retained, **defaults, **settings, "PATH": path}
 
     def run(
         self, name: str, secrets: Secrets | None = None, **settings: str

@@ -95,5 +95,5 @@ def test_zoomed_in_and_with_forced_colours(browser: Browser, report: Path) -> No
     """At 400 % nothing is cut off sideways; Windows' high contrast keeps bars apart by outline."""
     with opened(browser, report, width=320, forced_colors="active") as page:
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-        stroke = page.locator("rect.goes").first.evaluate("e => getComputedStyle(e).stroke")
+        stroke = page.locator("rect.deleted").first.evaluate("e => getComputedStyle(e).stroke")
         assert stroke != "none"

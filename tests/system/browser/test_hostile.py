@@ -59,10 +59,10 @@ def hostile_plan(server: ServerInfo) -> dict[str, Any]:
     found: list[Any] = []
     for number, text in enumerate(PAYLOADS.values()):
         own = f"9{number}"
-        kept = f"8{number}"
+        retained = f"8{number}"
         found += [
             an_experiment(own, name=text),
-            an_experiment(kept, name=text, tags={"mlflow_gc.keep": text}),
+            an_experiment(retained, name=text, tags={"mlflow_gc.keep": text}),
             a_run(f"{number:032x}", run_name=text, user_id=text, experiment_id=own),
             a_run(
                 f"id {text[:300]}",
@@ -71,7 +71,7 @@ def hostile_plan(server: ServerInfo) -> dict[str, Any]:
                 # Not where the version says that it lies: that would protect it.
                 artifact_uri=f"{text}?",
             ),
-            a_run(f"{number:031x}k", run_name=text, experiment_id=kept),
+            a_run(f"{number:031x}k", run_name=text, experiment_id=retained),
             a_model(text, aliases={"3": (text,)}),
             a_version(
                 "1",
@@ -207,7 +207,7 @@ def test_all_of_it_is_shown_and_the_layout_holds(
     with opened(browser, written(plan, "layout"), width=width) as page:
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         page.get_by_label("Search").fill("hostile id end")
-        page.get_by_label("What happens").select_option("goes")
+        page.get_by_label("What happens").select_option("deleted")
         words = page.locator("table.entities").inner_text()
         assert "id </script><script>window.pwned='end'</script><!--<script>" in words
         tallest = page.evaluate(

@@ -58,29 +58,29 @@ def seen(browser: Browser, address: str, words: str) -> None:
 
 def test_every_kind_with_every_odd_name(bench: Bench, browser: Browser) -> None:
     world = bench.world
-    going = []
+    to_delete = []
     for number, name in enumerate(NAMES):
         experiment = world.experiment()
-        going.append(world.run(experiment))
+        to_delete.append(world.run(experiment))
         world.sql("UPDATE experiments SET name = ? WHERE experiment_id = ?", name, int(experiment))
         version = world.spare_version(world.model(name), description=f"description {number}")
         assert version == f"{name}/1"
-    kept = world.experiment()
-    kept_run = world.run(kept, tags={KEEP_TAG: "true"})
+    retained = world.experiment()
+    retained_run = world.run(retained, tags={KEEP_TAG: "true"})
     plan = bench.report()
     with report_page(browser, bench.cli, plan.path) as page:
         experiments, runs = addresses(page, "experiment"), addresses(page, "run")
         versions = addresses(page, "model_version")
-        page.get_by_label("What happens").select_option("kept")
-        kept_runs = addresses(page, "run")
+        page.get_by_label("What happens").select_option("protected")
+        runs_not_deleted = addresses(page, "run")
     for number, name in enumerate(NAMES):
         seen(browser, experiments[name], name)
         # The version that goes, not the one that stays.
         seen(browser, versions[f"{name} / 1"], f"description {number}")
-    assert {a.rpartition("/")[2] for a in runs.values()} >= {*going}
-    for address in [*list(runs.values())[:2], *kept_runs.values()]:
+    assert {a.rpartition("/")[2] for a in runs.values()} >= {*to_delete}
+    for address in [*list(runs.values())[:2], *runs_not_deleted.values()]:
         seen(browser, address, address.rpartition("/")[2])
-    assert kept_run in " ".join(kept_runs.values())
+    assert retained_run in " ".join(runs_not_deleted.values())
 
 
 def test_in_a_workspace(

@@ -100,7 +100,7 @@ def test_in_a_viewer_that_allows_neither_styles_nor_scripts(
         page.goto(f"{address}/{report.name}")
         rows = page.get_by_role("table", name="Runs to delete").locator("tbody tr")
         assert plan["runs"][0]["run_id"] in rows.first.inner_text()
-        fill = page.locator("svg rect.goes").first.evaluate("e => getComputedStyle(e).fill")
+        fill = page.locator("svg rect.deleted").first.evaluate("e => getComputedStyle(e).fill")
         assert fill == "rgb(59, 99, 184)"
         page.context.close()
 
@@ -131,13 +131,13 @@ def test_over_http(browser: Browser, report: Path) -> None:
     with served(report.parent) as address:
         page = browser.new_page()
         urls: list[str] = []
-        said: list[str] = []
+        output: list[str] = []
         page.on("request", lambda request: urls.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
+        page.on("console", lambda message: output.append(message.text))
         page.goto(f"{address}/{report.name}")
         expect(page.locator("#count")).to_contain_text("entities")
         assert urls == [f"{address}/{report.name}"]
-        assert not said
+        assert not output
         page.context.close()
 
 
@@ -209,7 +209,7 @@ EDITED = Applicability(("it was edited",), ("Its digest is another.",), "report"
 
 
 @pytest.mark.parametrize(
-    ("changes", "doubts", "headline"),
+    ("changes", "problems", "headline"),
     [
         (
             {"applyable": False, "complete": False},
@@ -231,19 +231,19 @@ def test_a_plan_that_cannot_be_applied(
     plan: dict[str, Any],
     written: Callable[..., Path],
     changes: dict[str, Any],
-    doubts: tuple[Applicability, ...],
+    problems: tuple[Applicability, ...],
     headline: str,
 ) -> None:
     """A banner above everything, with what the scan said; no command to copy."""
-    said = (
+    output = (
         [{"code": "odd", "message": "page 3 of the runs failed"}] if "applyable" in changes else []
     )
-    bad = {**plan, **changes, "diagnostics": said}
-    with opened(browser, written(bad, "bad", doubts=doubts)) as page:
+    bad = {**plan, **changes, "diagnostics": output}
+    with opened(browser, written(bad, "bad", problems=problems)) as page:
         banner = page.locator(".banner:visible")
         expect(banner).to_contain_text(headline)
         expect(page.locator(".lead")).to_contain_text("Would delete")
-        for words in (*(s for d in doubts for s in d.details), *(d["message"] for d in said)):
+        for words in (*(s for d in problems for s in d.details), *(d["message"] for d in output)):
             expect(banner).to_contain_text(words)
         assert page.locator("main > :visible").first.evaluate("e => e.className") == "banner"
         assert page.locator("#apply").count() == 0

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 def test_all_filtered_rows_are_printed(
     browser: Browser, report: Path, plan: dict[str, Any]
 ) -> None:
-    with opened(browser, report, "#kind=run&fate=goes", color_scheme="dark") as page:
+    with opened(browser, report, "#kind=run&fate=deleted", color_scheme="dark") as page:
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
-        going = plan["summary"]["runs"]["delete"]
+        to_delete = plan["summary"]["runs"]["delete"]
         expect(page.locator("#printed")).to_have_text(
-            f"All {going:,} entities that match are printed."
+            f"All {to_delete:,} entities that match are printed."
         )
-        assert page.locator("table.entities tbody tr").count() == going
+        assert page.locator("table.entities tbody tr").count() == to_delete
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert background == "rgb(255, 255, 255)"
         for hidden in ("#filters", "#theme", ".pager", ".copy", ".without-script"):

@@ -31,7 +31,12 @@ def test_fifty_thousand_entities(browser: Browser, written: Callable[..., Path])
         assert count(page) >= 50_000
         elements = page.evaluate("document.querySelectorAll('*').length")
         assert elements < 20_000, "only what is seen is in the document"
-        for control, value in (("kind", "run"), ("fate", "kept"), ("fate", ""), ("sort", "-name")):
+        for control, value in (
+            ("kind", "run"),
+            ("fate", "protected"),
+            ("fate", ""),
+            ("sort", "-name"),
+        ):
             took = page.evaluate(
                 """([id, value]) => {
                   const field = document.getElementById(id);

@@ -69,15 +69,15 @@ def test_search_finds_ids_names_owners_reasons_and_what_the_details_say(
 def test_filters_count_what_the_plan_holds(page: Page, plan: dict[str, Any]) -> None:
     page.get_by_label("Kind").select_option("run")
     assert count(page) == plan["summary"]["runs"]["stale"]
-    page.get_by_label("What happens").select_option("kept")
+    page.get_by_label("What happens").select_option("protected")
     assert count(page) == plan["summary"]["runs"]["protected"]
     page.get_by_label("Kind").select_option("")
     page.get_by_label("What happens").select_option("irreversible")
     assert count(page) == plan["summary"]["irreversible"]
     page.get_by_role("button", name="Clear filters").click()
-    kept = [e for entries in plan["protected"].values() for e in entries]
+    retained = [e for entries in plan["protected"].values() for e in entries]
     page.get_by_label("Reason").select_option("keep_tag")
-    assert count(page) == sum(e["reason"] == "keep_tag" for e in kept)
+    assert count(page) == sum(e["reason"] == "keep_tag" for e in retained)
     page.get_by_label("Reason").select_option("")
     page.get_by_label("Owner").select_option("ana")
     assert count(page) == sum(run["user_id"] == "ana" for run in plan["runs"])
@@ -106,7 +106,7 @@ def test_every_bar_leads_to_exactly_what_it_counts(page: Page) -> None:
     ("column", "cell"), [("Entity", 1), ("Owner", 3), ("Last activity", 4), ("Why", 5)]
 )
 def test_each_column_sorts_both_ways(page: Page, column: str, cell: int) -> None:
-    page.get_by_label("What happens").select_option("goes")
+    page.get_by_label("What happens").select_option("deleted")
     page.get_by_label("Kind").select_option("run")
     header = page.locator("table.entities").get_by_role("columnheader", name=column)
     button = header.get_by_role("button")
@@ -175,7 +175,7 @@ def test_back_undoes_a_click_on_a_chart(page: Page) -> None:
     assert count(page) == every
 
 
-def test_details_of_a_run_that_goes(page: Page, plan: dict[str, Any]) -> None:
+def test_details_of_a_run_that_is_deleted(page: Page, plan: dict[str, Any]) -> None:
     """Every field of the plan's entry, every expectation, and addresses in MLflow's pages."""
     run = plan["runs"][3]
     page.get_by_label("Search").fill(run["run_id"])
@@ -183,12 +183,12 @@ def test_details_of_a_run_that_goes(page: Page, plan: dict[str, Any]) -> None:
     page.get_by_role("button", name=run["run_name"]).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
-    said = dialog.inner_text()
+    output = dialog.inner_text()
     fields = {k: v for k, v in run.items() if k not in {"reasons", "expect", "reversible"}}
     for name, value in [*fields.items(), *run["expect"].items()]:
-        assert name in said
-        assert value is None or value == "" or str(value) in said, name
-    assert all(reason in said for reason in run["reasons"])
+        assert name in output
+        assert value is None or value == "" or str(value) in output, name
+    assert all(reason in output for reason in run["reasons"])
     links = dialog.get_by_role("link").evaluate_all("links => links.map(link => link.href)")
     base = "https://mlflow.example.com/ml/#/experiments"
     assert links == [
@@ -201,14 +201,14 @@ def test_details_of_a_run_that_goes(page: Page, plan: dict[str, Any]) -> None:
     assert "open" not in state(page)
 
 
-def test_details_of_what_stays(browser: Browser, report: Path, plan: dict[str, Any]) -> None:
+def test_details_of_what_is_retained(browser: Browser, report: Path, plan: dict[str, Any]) -> None:
     """Opened by its address; the chain is a list in its order."""
-    kept = next(r for r in plan["protected"]["runs"] if len(r["via"]) == 2)
-    with opened(browser, report, f"#open=run:{kept['run_id']}") as page:
+    retained = next(r for r in plan["protected"]["runs"] if len(r["via"]) == 2)
+    with opened(browser, report, f"#open=run:{retained['run_id']}") as page:
         dialog = page.get_by_role("dialog")
         expect(dialog.get_by_role("heading", name="Why it is protected")).to_be_visible()
-        assert dialog.locator("ol li").all_inner_texts() == kept["via"]
-        assert kept["reason"] in dialog.inner_text()
+        assert dialog.locator("ol li").all_inner_texts() == retained["via"]
+        assert retained["reason"] in dialog.inner_text()
 
 
 def test_details_go_from_one_to_the_next(page: Page) -> None:
@@ -230,7 +230,7 @@ def test_details_go_from_one_to_the_next(page: Page) -> None:
 
 def test_the_spreadsheet_holds_what_the_table_shows(page: Page, plan: dict[str, Any]) -> None:
     page.get_by_label("Kind").select_option("run")
-    page.get_by_label("What happens").select_option("goes")
+    page.get_by_label("What happens").select_option("deleted")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     assert download.value.suggested_filename == "prune-plan-entities.csv"

@@ -227,7 +227,7 @@ def test_inputs_select(world: World, new_runner: Callable[..., Runner]) -> None:
 # What goes wrong
 
 
-def test_a_tripped_guard_fails_the_job_and_shows_the_plan(
+def test_an_exceeded_guard_fails_the_job_and_shows_the_plan(
     world: World, api: GitHubApi, new_runner: Callable[..., Runner]
 ) -> None:
     """5: the reviewer sees which guard it is, in the comment, too."""

@@ -185,7 +185,7 @@ def test_without_a_digest_nothing_is_applied(world: World, tmp_path: Path) -> No
     assert oracle.look(world.database) == before
 
 
-def test_a_tripped_guard_fails_the_job(world: World, tmp_path: Path) -> None:
+def test_an_exceeded_guard_fails_the_job(world: World, tmp_path: Path) -> None:
     """5, and the plan is there for the artifacts."""
     world.bulk_runs(world.experiment(age=FRESH), 3)
     policy = "version: 1\nguards: {max_deletions: {runs: 1}}\n"

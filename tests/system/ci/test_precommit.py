@@ -118,12 +118,12 @@ def test_the_manifest_is_one() -> None:
 
 def test_good_files_pass(team: Path, pre_commit_env: dict[str, str]) -> None:
     """Plan, policy and cases are looked at, a workflow is not."""
-    code, said = run(team, pre_commit_env)
-    assert code == 0, said
-    assert "prune-plan.json: valid plan sha256:" in said
-    assert "mlflow-gc.yml: valid policy" in said
-    assert "mlflow-gc.tests.yml: valid policy tests, 1 cases" in said
-    assert "workflows" not in said
+    code, output = run(team, pre_commit_env)
+    assert code == 0, output
+    assert "prune-plan.json: valid plan sha256:" in output
+    assert "mlflow-gc.yml: valid policy" in output
+    assert "mlflow-gc.tests.yml: valid policy tests, 1 cases" in output
+    assert "workflows" not in output
 
 
 def test_an_edited_plan_fails(team: Path, pre_commit_env: dict[str, str]) -> None:
@@ -135,9 +135,9 @@ def test_an_edited_plan_fails(team: Path, pre_commit_env: dict[str, str]) -> Non
         document["summary"]["runs"]["delete"] -= 1
 
     plan.edited(plan.path, edit, sign=False)
-    code, said = run(team, pre_commit_env)
+    code, output = run(team, pre_commit_env)
     assert code == 1
-    assert "It was edited" in said
+    assert "It was edited" in output
 
 
 def test_a_case_that_does_not_hold_any_more_fails(
@@ -145,14 +145,14 @@ def test_a_case_that_does_not_hold_any_more_fails(
 ) -> None:
     """The policy was changed, its cases were not."""
     (team / "mlflow-gc.yml").write_text(POLICY.replace("14d", "7d"))
-    code, said = run(team, pre_commit_env)
+    code, output = run(team, pre_commit_env)
     assert code == 1
-    assert "a fortnight" in said
+    assert "a fortnight" in output
 
 
 def test_a_policy_with_a_mistake_fails(team: Path, pre_commit_env: dict[str, str]) -> None:
     """With its line."""
     (team / "mlflow-gc.yml").write_text(POLICY + "colour: blue\n")
-    code, said = run(team, pre_commit_env)
+    code, output = run(team, pre_commit_env)
     assert code == 1
-    assert "colour" in said
+    assert "colour" in output

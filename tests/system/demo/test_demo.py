@@ -91,7 +91,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory):
+def retained(tmp_path_factory: pytest.TempPathFactory):
     temporary = tmp_path_factory.mktemp("kept")
     shown = finish(start(temporary, "--keep"), temporary)
     found = re.search(r"kill -- -(\d+)", shown.out)
@@ -128,49 +128,56 @@ def test_nothing_is_left_behind(shown: Shown):
     assert not answers(shown.uri)
 
 
-def test_keep_leaves_the_server_and_its_files(kept: Shown):
-    assert kept.code == 0, kept.out + kept.err
-    assert answers(kept.uri)
-    assert f"export MLFLOW_TRACKING_URI={kept.uri}" in kept.out
-    (directory,) = kept.temporary.iterdir()
-    assert str(directory) in kept.out
-    report = [sys.executable, "-m", "mlflow_gc", "report", "-o", str(kept.temporary / "again.json")]
-    subprocess.run(report, check=True, env={**os.environ, "MLFLOW_TRACKING_URI": kept.uri})
-    (kept.temporary / "again.json").unlink()
+def test_keep_leaves_the_server_and_its_files(retained: Shown):
+    assert retained.code == 0, retained.out + retained.err
+    assert answers(retained.uri)
+    assert f"export MLFLOW_TRACKING_URI={retained.uri}" in retained.out
+    (directory,) = retained.temporary.iterdir()
+    assert str(directory) in retained.out
+    report = [
+        sys.executable,
+        "-m",
+        "mlflow_gc",
+        "report",
+        "-o",
+        str(retained.temporary / "again.json"),
+    ]
+    subprocess.run(report, check=True, env={**os.environ, "MLFLOW_TRACKING_URI": retained.uri})
+    (retained.temporary / "again.json").unlink()
 
 
-def test_the_counts_are_those_of_plan_journal_and_server(kept: Shown):
-    (directory,) = kept.temporary.iterdir()
+def test_the_counts_are_those_of_plan_journal_and_server(retained: Shown):
+    (directory,) = retained.temporary.iterdir()
     plan = load_plan(directory / PLAN)
     (session,) = read_journal(directory / f"{PLAN}.journal.jsonl")
     assert not [r for r in session.records if r["outcome"] == "failed"]
     deleted = Counter(r["kind"] for r in session.records if r["outcome"] == "deleted")
     for words, kind in KINDS.items():
         # The two tables: one row of counts, and rows such as "26 runs | because | example".
-        counts = re.search(rf"^│ {words}\W+(\d+)\W+(\d+)\W+(\d+)\W*$", kept.out, re.MULTILINE)
-        assert counts, kept.out
+        counts = re.search(rf"^│ {words}\W+(\d+)\W+(\d+)\W+(\d+)\W*$", retained.out, re.MULTILINE)
+        assert counts, retained.out
         before, gone, left = (int(count) for count in counts.groups())
-        groups = re.findall(rf"^│\s+(\d+) {words[:-1]}s?\b", kept.out, re.MULTILINE)
+        groups = re.findall(rf"^│\s+(\d+) {words[:-1]}s?\b", retained.out, re.MULTILINE)
         assert before - gone == left == sum(int(group) for group in groups)
         assert gone == deleted[kind]
         assert before == plan["summary"][f"{kind}s"]["scanned"]
 
 
-def test_what_the_colleague_protected_is_skipped_with_a_reason(kept: Shown):
-    (directory,) = kept.temporary.iterdir()
+def test_what_the_colleague_protected_is_skipped_with_a_reason(retained: Shown):
+    (directory,) = retained.temporary.iterdir()
     (session,) = read_journal(directory / f"{PLAN}.journal.jsonl")
     skipped = {(r["kind"], r["reason"]) for r in session.records if r["outcome"] == "skipped"}
     assert {kind for kind, _ in skipped} == {"run", "model_version"}
     assert all(reason for _, reason in skipped)
-    assert "skipped by prune" in kept.out
+    assert "skipped by prune" in retained.out
 
 
-def test_what_keep_prints_stops_and_removes_everything(kept: Shown):
-    found = re.search(r"kill -- -\d+; rm -rf \S+", kept.out)
-    assert found, kept.out
+def test_what_keep_prints_stops_and_removes_everything(retained: Shown):
+    found = re.search(r"kill -- -\d+; rm -rf \S+", retained.out)
+    assert found, retained.out
     subprocess.run(["sh", "-c", found[0]], check=True)
-    wait_for(lambda: not answers(kept.uri))
-    assert list(kept.temporary.iterdir()) == []
+    wait_for(lambda: not answers(retained.uri))
+    assert list(retained.temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_a_page_says_as_often_as_the_schema_that_a_field_is_required(site: Site,
     assert marked == required(json.loads(text))
 
 
-def test_types_are_said_in_words(site: Site):
+def test_types_are_written_as_text(site: Site):
     entries = site.page("reference/schemas/plan.html").entries
     assert "time or null required" in entries["expires_at"].term
     assert "always mlflow-gc/prune-plan required" in entries["format"].term

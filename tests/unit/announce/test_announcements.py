@@ -25,12 +25,12 @@ from unit.worlds import (
 )
 
 from mlflow_gc.announce.announcements import (
+    Announcements,
     Change,
-    Marking,
     dry_counts,
-    plan_clearing,
-    plan_marks,
-    write_marks,
+    plan_announcements,
+    plan_withdrawals,
+    write_announcements,
 )
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.entities import Experiment, Inventory, Run
@@ -47,23 +47,25 @@ WITH_GRACE = replace(POLICY, grace_ms=GRACE)
 ANNOUNCED = format_ms(AS_OF + GRACE)
 
 
-def _plan(found: Inventory, policy: Policy = WITH_GRACE) -> Marking:
+def _plan(found: Inventory, policy: Policy = WITH_GRACE) -> Announcements:
     """As the command does: decided marks aside."""
-    return plan_marks(found, decide(found, replace(policy, checks_announcements=False)), policy)
+    return plan_announcements(
+        found, decide(found, replace(policy, checks_announcements=False)), policy
+    )
 
 
-def _marked(at_ms: int) -> dict[str, str]:
+def _announced(at_ms: int) -> dict[str, str]:
     return {MARK: format_ms(at_ms)}
 
 
-def _changes(marking: Marking) -> dict[tuple[str, str], str | None]:
+def _changes(marking: Announcements) -> dict[tuple[str, str], str | None]:
     return {(c.kind, c.entity_id): c.value for c in marking.changes}
 
 
 # -- what is planned -----------------------------------------------------------------------------
 
 
-def test_all_that_would_go_is_marked_with_now_and_the_grace() -> None:
+def test_all_that_would_be_deleted_is_announced_with_now_and_the_grace() -> None:
     """Of every kind; nothing else."""
     policy = apply_policy({"grace": "14d", "defaults": {"empty_models": "30d"}}, POLICY)
     found = inventory(
@@ -87,31 +89,31 @@ def test_all_that_would_go_is_marked_with_now_and_the_grace() -> None:
 @pytest.mark.parametrize(
     "after", [AS_OF + 1, AS_OF + GRACE, AS_OF + 400 * DAY_MS, AS_OF, AS_OF - 1]
 )
-def test_what_is_marked_keeps_its_time(after: int) -> None:
+def test_what_is_announced_keeps_its_time(after: int) -> None:
     """Also a later one that an owner set, and one that is over: the next prune takes it."""
-    marking = _plan(inventory(an_experiment(last_update_time=NEW), a_run(tags=_marked(after))))
+    marking = _plan(inventory(an_experiment(last_update_time=NEW), a_run(tags=_announced(after))))
     assert marking.changes == []
-    assert marking.counts == {("run", "standing"): 1}
+    assert marking.counts == {("run", "unchanged"): 1}
 
 
 @pytest.mark.parametrize(("made_before_activity", "is_new"), [(1, True), (0, True), (-1, False)])
-def test_a_mark_older_than_the_last_activity_is_written_again(
+def test_an_announcement_older_than_the_last_activity_is_written_again(
     made_before_activity: int, is_new: bool
 ) -> None:
     """It was written one grace before its time; at the same moment counts as older."""
     active = AS_OF - 40 * DAY_MS
-    tags = _marked(active - made_before_activity + GRACE)
+    tags = _announced(active - made_before_activity + GRACE)
     run = a_run(start_time=active, end_time=active, tags=tags)
     marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
     assert _changes(marking) == ({("run", run.run_id): ANNOUNCED} if is_new else {})
 
 
-def test_an_experiment_whose_runs_were_active_after_its_mark_is_marked_again() -> None:
+def test_an_experiment_whose_runs_were_active_after_its_announcement_is_announced_again() -> None:
     """Its last activity is that of its runs, too; a run goes earlier than an experiment may."""
     policy = replace(apply_policy({"grace": "60d"}, POLICY))
     active = AS_OF - 40 * DAY_MS
     run = a_run(start_time=active, end_time=active)
-    experiment = an_experiment(tags=_marked(AS_OF + DAY_MS))
+    experiment = an_experiment(tags=_announced(AS_OF + DAY_MS))
     assert (
         decide(inventory(experiment, run), replace(policy, checks_announcements=False))
         .experiments["1"]
@@ -124,7 +126,9 @@ def test_an_experiment_whose_runs_were_active_after_its_mark_is_marked_again() -
 
 @pytest.mark.parametrize("value", ["soon", "", "2027-13-01", "14d", "\x1b[31m"])
 @pytest.mark.parametrize("is_stale", [True, False])
-def test_a_mark_that_nobody_can_read_is_left_for_its_owner(value: str, is_stale: bool) -> None:
+def test_an_announcement_that_nobody_can_read_is_left_for_its_owner(
+    value: str, is_stale: bool
+) -> None:
     """And keeps."""
     at = OLD if is_stale else NEW
     run = a_run(tags={MARK: value}, start_time=at, end_time=at)
@@ -136,10 +140,10 @@ def test_a_mark_that_nobody_can_read_is_left_for_its_owner(value: str, is_stale:
 
 
 @pytest.mark.parametrize("value", ["2026-01-01", "2026-01-01T10:00", "2027-01-01T00:00:00+02:00"])
-def test_a_mark_by_hand_may_be_any_time(value: str) -> None:
+def test_an_announcement_by_hand_may_be_any_time(value: str) -> None:
     run = a_run(tags={MARK: value})
     marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
-    assert marking.counts == {("run", "standing"): 1}
+    assert marking.counts == {("run", "unchanged"): 1}
 
 
 @pytest.mark.parametrize(
@@ -152,16 +156,18 @@ def test_a_mark_by_hand_may_be_any_time(value: str) -> None:
         {"status": "RUNNING"},
     ],
 )
-def test_what_is_stale_no_more_or_kept_loses_its_mark(changes: dict[str, Any]) -> None:
-    tags = {**_marked(AS_OF + DAY_MS), **changes.pop("tags", {})}
+def test_what_is_no_longer_stale_or_protected_loses_its_announcement(
+    changes: dict[str, Any],
+) -> None:
+    tags = {**_announced(AS_OF + DAY_MS), **changes.pop("tags", {})}
     run = a_run(tags=tags, **changes)
     marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
     assert _changes(marking) == {("run", run.run_id): None}
 
 
-def test_fresh_entities_of_every_kind_lose_their_marks() -> None:
+def test_fresh_entities_of_every_kind_lose_their_announcements() -> None:
     """Whether a decision was made about them or not."""
-    tags = _marked(AS_OF - DAY_MS)
+    tags = _announced(AS_OF - DAY_MS)
     found = inventory(
         an_experiment(last_update_time=NEW, tags=tags),
         a_model("full", tags=tags),
@@ -178,8 +184,8 @@ def test_fresh_entities_of_every_kind_lose_their_marks() -> None:
     )
 
 
-def test_what_lies_in_the_trash_is_neither_marked_nor_unmarked() -> None:
-    tags = _marked(AS_OF)
+def test_what_lies_in_the_trash_is_neither_announced_nor_withdrawn() -> None:
+    tags = _announced(AS_OF)
     gone = "deleted"
     found = inventory(
         an_experiment("1", last_update_time=NEW),
@@ -189,20 +195,20 @@ def test_what_lies_in_the_trash_is_neither_marked_nor_unmarked() -> None:
         a_run(RUN_IDS[1], lifecycle_stage=gone, tags=tags),
     )
     assert _plan(found).changes == []
-    assert plan_clearing(found).changes == []
+    assert plan_withdrawals(found).changes == []
 
 
-def test_clearing_takes_all_marks_away() -> None:
+def test_clearing_takes_all_announcements_away() -> None:
     """Readable or not, stale or not."""
     found = inventory(
-        an_experiment("1", tags=_marked(AS_OF)),
+        an_experiment("1", tags=_announced(AS_OF)),
         an_experiment("2"),
         a_run(RUN_IDS[0], tags={MARK: "soon"}),
         a_run(RUN_IDS[1]),
         a_model(tags={MARK: ""}),
-        a_version(tags=_marked(OLD)),
+        a_version(tags=_announced(OLD)),
     )
-    assert _changes(plan_clearing(found)) == dict.fromkeys(
+    assert _changes(plan_withdrawals(found)) == dict.fromkeys(
         [
             ("experiment", "1"),
             ("run", RUN_IDS[0]),
@@ -221,8 +227,10 @@ def test_the_longest_grace_that_a_policy_may_ask_for_can_be_written() -> None:
 
 def test_dry_counts_are_those_of_success() -> None:
     changes = [Change("run", "a", None), Change("run", "b", "x"), Change("experiment", "1", "x")]
-    marking = Marking(changes)
-    write_marks(_Gateway(tags={("run", "a"): {MARK: "x"}}), marking, threading.Event(), _no_tick)  # type: ignore[arg-type]
+    marking = Announcements(changes)
+    write_announcements(
+        _Gateway(tags={("run", "a"): {MARK: "x"}}), marking, threading.Event(), _no_tick
+    )  # type: ignore[arg-type]
     assert dry_counts(changes) == marking.counts
 
 
@@ -285,17 +293,19 @@ def _runs(count: int) -> list[Change]:
 
 def _write(
     gateway: _Gateway, changes: list[Change], stop: threading.Event | None = None
-) -> Marking:
-    marking = Marking(changes)
-    write_marks(gateway, marking, stop or threading.Event(), _no_tick)  # type: ignore[arg-type]
+) -> Announcements:
+    marking = Announcements(changes)
+    write_announcements(gateway, marking, stop or threading.Event(), _no_tick)  # type: ignore[arg-type]
     return marking
 
 
 def test_writing_sets_and_takes_away_and_counts_each() -> None:
     gateway = _Gateway(tags={("run", "old"): {MARK: "x", "other": "y"}})
     ticks: Counter[str] = Counter()
-    marking = Marking([*_runs(3), Change("experiment", "1", "z"), Change("run", "old", None)])
-    write_marks(gateway, marking, threading.Event(), lambda record: ticks.update([record["kind"]]))  # type: ignore[arg-type]
+    marking = Announcements([*_runs(3), Change("experiment", "1", "z"), Change("run", "old", None)])
+    write_announcements(
+        gateway, marking, threading.Event(), lambda record: ticks.update([record["kind"]])
+    )  # type: ignore[arg-type]
     assert gateway.tags[("run", "old")] == {"other": "y"}
     assert gateway.tags[("experiment", "1")] == {MARK: "z"}
     assert gateway.tags[("run", "r2")] == {MARK: "2027-01-01T00:00:00.000Z"}
@@ -350,7 +360,7 @@ def test_what_came_into_the_trash_meanwhile_is_gone_and_no_failure(
 
 @pytest.mark.parametrize("kind", ["run", "experiment"])
 @pytest.mark.parametrize("failure", [Failure.AMBIGUOUS, Failure.FORBIDDEN, Failure.THROTTLED])
-def test_a_look_that_fails_is_a_failure_of_that_one_only(kind: str, failure: Failure) -> None:
+def test_a_re_check_that_fails_is_a_failure_of_that_one_only(kind: str, failure: Failure) -> None:
     """The others are marked and counted all the same."""
     gateway = _Gateway(fails={"x": Failure.REJECTED}, looks={"x": failure})
     marking = _write(gateway, [Change(kind, "x", "y"), *_runs(300)])
@@ -393,7 +403,7 @@ def test_a_stop_on_the_way_ends_it_with_all_that_was_done_counted() -> None:
 # -- mark, wait, prune ---------------------------------------------------------------------------
 
 
-def _applied(found: Inventory, marking: Marking) -> Inventory:
+def _applied(found: Inventory, marking: Announcements) -> Inventory:
     """The inventory as it is once the tags are written."""
     wanted = _changes(marking)
 
@@ -426,7 +436,7 @@ def _gone(decisions: Decisions) -> set[tuple[str, str]]:
     }
 
 
-def _marks_of(found: Inventory) -> dict[tuple[str, str], str]:
+def _announcements_of(found: Inventory) -> dict[tuple[str, str], str]:
     """The marks of what is not in the trash."""
     carriers: list[tuple[str, str, Any]] = [
         *(("experiment", i, e) for i, e in found.experiments.items()),
@@ -451,7 +461,7 @@ _MARKS = st.sampled_from(
 
 
 @st.composite
-def _marked_worlds(draw: Any) -> Inventory:
+def _announced_worlds(draw: Any) -> Inventory:
     """Random servers in which somebody marked things before."""
     found: Inventory = draw(inventories())
 
@@ -488,45 +498,45 @@ def test_a_run_in_the_trash_is_no_activity_of_its_experiment() -> None:
     assert _plan(_applied(found, marking), policy).changes == []
 
 
-@given(_marked_worlds(), _policies)
+@given(_announced_worlds(), _policies)
 def test_marking_again_changes_nothing(found: Inventory, policy: Policy) -> None:
     """At the same moment, after the tags were written."""
     marking = _plan(found, policy)
     again = _plan(_applied(found, marking), policy)
     assert again.changes == []
     written = Counter(c.kind for c in marking.changes if c.value)
-    standing = Counter({k: n for (k, what), n in marking.counts.items() if what == "standing"})
+    standing = Counter({k: n for (k, what), n in marking.counts.items() if what == "unchanged"})
     assert {
-        k: n for (k, what), n in again.counts.items() if what == "standing"
+        k: n for (k, what), n in again.counts.items() if what == "unchanged"
     } == written + standing
 
 
-@given(_marked_worlds(), _policies)
-def test_what_is_marked_is_what_goes_when_its_time_has_come(
+@given(_announced_worlds(), _policies)
+def test_what_is_announced_is_what_is_deleted_when_its_time_has_come(
     found: Inventory, policy: Policy
 ) -> None:
     """If nothing else changes: exactly that, not a moment before."""
-    unmarked = replace(policy, checks_announcements=False)
-    would_go = _gone(decide(found, unmarked))
+    without_announcements = replace(policy, checks_announcements=False)
+    would_go = _gone(decide(found, without_announcements))
     after = _applied(found, _plan(found, policy))
-    readable = {key: mark for key, mark in _marks_of(after).items() if mark != "soon"}
+    readable = {key: mark for key, mark in _announcements_of(after).items() if mark != "soon"}
     assert set(readable) <= would_go
     assert would_go - set(readable) == {
-        key for key in would_go if _marks_of(after).get(key) == "soon"
+        key for key in would_go if _announcements_of(after).get(key) == "soon"
     }
     latest = max([AS_OF + (policy.grace_ms or 0), *map(parse_time, readable.values())])
     later = _gone(decide(after, replace(policy, as_of_ms=latest)))
     assert later <= set(readable)
     # What holds something unreadable stays, and so does what it protects.
-    if "soon" not in _marks_of(after).values():
+    if "soon" not in _announcements_of(after).values():
         assert later == would_go
     now = _gone(decide(after, policy))
     assert all(parse_time(readable[key]) <= AS_OF for key in now)
 
 
-def test_a_minute_before_its_time_it_stays() -> None:
+def test_a_minute_before_its_time_it_is_retained() -> None:
     """At the moment itself it goes."""
-    run = a_run(tags=_marked(AS_OF))
+    run = a_run(tags=_announced(AS_OF))
     found = inventory(an_experiment(last_update_time=NEW), run)
     before = decide(found, replace(WITH_GRACE, as_of_ms=AS_OF - 1)).runs[run.run_id]
     assert before.reason is Reason.GRACE

@@ -30,7 +30,7 @@ from mlflow_gc.apply.recheck.checker import (
     check_registered_model,
     check_runs,
     check_version,
-    held_runs,
+    protected_runs,
     to_roll_back,
     without_own_changes,
 )
@@ -70,7 +70,7 @@ def recheck_runs(
     found = {run_id: run for run_id, run in now.runs.items() if run_id in planned}
     active = {i: run for i, run in now.runs.items() if run.lifecycle_stage == "active"}
     evidence = RunEvidence(READ_AT, found, replace(now, runs=active), **other)
-    decisions = decide(evidence.inventory, policy, held_runs(plan["runs"], evidence))
+    decisions = decide(evidence.inventory, policy, protected_runs(plan["runs"], evidence))
     return check_runs(plan["runs"], evidence, policy, decisions)
 
 
@@ -137,10 +137,10 @@ def test_a_run_that_made_what_a_retained_run_reads_is_protected() -> None:
     assert finding.protection.reason is Reason.MODEL_IN_USE
 
 
-def test_a_tree_is_retained_with_what_is_kept_of_it() -> None:
+def test_a_tree_is_retained_with_any_of_its_runs() -> None:
     plan = plan_of(inventory(HOME, ALIVE, a_run(RUN), a_run(CHILD, parent=RUN)))
     now = inventory(HOME, ALIVE, a_run(RUN), a_run(CHILD, parent=RUN))
-    findings = recheck_runs(plan, now, kept={CHILD: "it could not be read"})
+    findings = recheck_runs(plan, now, skipped={CHILD: "it could not be read"})
     assert outcome(findings[CHILD]) == ("changed", "it could not be read")
     assert findings[RUN].code == "protected"
 

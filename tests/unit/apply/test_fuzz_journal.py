@@ -55,7 +55,7 @@ def content(tmp_path_factory):
     return path.read_bytes()
 
 
-def _said_to_people(error, codes):
+def _printed(error, codes):
     assert error.exit_code in codes, (error.exit_code, error.message)
     for words in (error.message, error.hint or ""):
         assert len(words) <= 1000, words[:2000]
@@ -68,7 +68,7 @@ def _read(path, content, codes=(ExitCode.ERROR, ExitCode.REFUSED)):
     try:
         sessions = read_journal(path)
     except GcError as error:
-        _said_to_people(error, codes)
+        _printed(error, codes)
         return None
     _accepted(sessions, content)
     return sessions
@@ -112,7 +112,7 @@ _pieces = st.binary(max_size=6) | st.sampled_from(
 
 @longer
 @given(data=st.data())
-def test_changed_bytes_are_refused_in_words_or_understood(folder, content, data):
+def test_changed_bytes_are_refused_with_a_message_or_understood(folder, content, data):
     """Bytes flipped, cut out, doubled, put in or moved, at any place of the file."""
     changed = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -127,7 +127,7 @@ def test_changed_bytes_are_refused_in_words_or_understood(folder, content, data)
 
 @longer
 @given(data=st.data())
-def test_changed_lines_are_refused_in_words_or_understood(folder, content, data):
+def test_changed_lines_are_refused_with_a_message_or_understood(folder, content, data):
     """Lines left out, doubled, swapped, torn; intents without records, records without a header."""
     lines = content.splitlines(keepends=True)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -168,7 +168,7 @@ def _places(value, path=()):
 
 @longer
 @given(data=st.data())
-def test_changed_values_are_refused_in_words_or_understood(folder, content, data):
+def test_changed_values_are_refused_with_a_message_or_understood(folder, content, data):
     """Wrong types, missing and unknown names, at any place of any line."""
     lines = [json.loads(line) for line in content.splitlines()]
     for _ in range(data.draw(st.integers(1, 3))):
@@ -222,8 +222,8 @@ def _first_of(content, kind):
 def test_a_line_before_any_header_is_a_broken_file(tmp_path, content, kind):
     """Also when it says that it is of our format: only a header begins a session."""
     line = json.loads(_first_of(content, kind))
-    marked = {**line, "format": "mlflow-gc/journal", "format_version": "1.0"}
-    for first in (line, marked):
+    with_header = {**line, "format": "mlflow-gc/journal", "format_version": "1.0"}
+    for first in (line, with_header):
         junk = json.dumps(first).encode() + b"\n" + content
         assert _read(tmp_path / "j", junk, codes={ExitCode.ERROR}) is None
 
@@ -341,7 +341,7 @@ def test_a_folder_and_a_device_are_no_journals(tmp_path):
     for path in (tmp_path, tmp_path / ("n" * 300), Path("/dev/null")):
         with pytest.raises(GcError) as caught:
             read_journal(path)
-        _said_to_people(caught.value, {ExitCode.ERROR})
+        _printed(caught.value, {ExitCode.ERROR})
 
 
 def test_a_file_without_end_is_not_read_into_memory(tmp_path, content, monkeypatch):

@@ -42,7 +42,7 @@ def test_what_was_written_is_read(tmp_path):
     assert session.unconfirmed() == set()
 
 
-def test_records_are_told_in_the_order_in_which_they_are_written(tmp_path):
+def test_records_are_reported_in_the_order_in_which_they_are_written(tmp_path):
     """From any thread, and however long the telling takes."""
     on_record = []
 

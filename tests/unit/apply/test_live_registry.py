@@ -61,8 +61,8 @@ class Registry:
         versions = [v for name in names for v in self._versions(name)]
         return [json_parser.model_version(version) for version in versions], None
 
-    def get_logged_model(self, model_id: str, *, or_deleted: bool = False) -> None:
-        del model_id, or_deleted
+    def get_logged_model(self, model_id: str, *, include_deleted: bool = False) -> None:
+        del model_id, include_deleted
 
     def _model(self, name: str) -> dict[str, Any]:
         stamp = self.stamps[name]

@@ -99,6 +99,6 @@ def test_a_safe_connection_is_nothing_to_talk_about():
     ],
 )
 def test_what_is_unsafe_is_said(creds, words):
-    (said,) = unsafe(creds)
-    assert words in said
-    assert "canary" not in said
+    (output,) = unsafe(creds)
+    assert words in output
+    assert "canary" not in output

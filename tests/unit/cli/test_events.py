@@ -90,7 +90,7 @@ def test_a_dry_run_does_not_read_as_if_it_had_happened(tmp_path: Path, outcome: 
     assert end["counts"] == {"run": {entity["outcome"]: 1}}
 
 
-def test_an_error_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_an_error_is_reported_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     Events(path, "prune", dry_run=False).finish(5, ("The plan expired.", "Make a new one."))
     end = _read(path)[-1]
@@ -240,10 +240,10 @@ def test_a_reader_that_goes_away_stops_nothing_and_is_said_once(
     for _ in range(3):
         file.entity(_record("deleted"))
     file.finish(0, None)
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "can no longer be written: Broken pipe" in said
-    assert "The command goes on" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert "can no longer be written: Broken pipe" in output
+    assert "The command goes on" in output
 
 
 def test_a_reader_that_falls_asleep_is_not_waited_for(

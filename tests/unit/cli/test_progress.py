@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_gc.cli.progress_text import LogLines, TerminalBar, in_words, listener, span
+from mlflow_gc.cli.progress_text import LogLines, TerminalBar, describe, listener, span
 from mlflow_gc.workflows.reporter import Listener, Phase, Reporter, State
 
 
@@ -48,73 +48,73 @@ def _record(kind: str, outcome: str) -> dict[str, Any]:
 
 
 def test_counts_rate_and_time_left() -> None:
-    clock, heard = Clock(), Heard()
-    progress = Reporter([heard], clock=clock, ticks=False)
+    clock, received = Clock(), Heard()
+    progress = Reporter([received], clock=clock, ticks=False)
     with progress.phase(Phase.PRUNE, {"runs": 5000, "experiments": 0}):
         for _ in range(30):
             clock.now += 1
             progress.advance("runs", 40)
         progress.tick()
-    words = [name for name, _ in heard.states]
-    assert words == ["begin", "update", "end"]
-    _, state = heard.states[1]
+    text = [name for name, _ in received.states]
+    assert text == ["begin", "update", "end"]
+    _, state = received.states[1]
     assert state.done == {"runs": 1200}
     assert state.totals == {"runs": 5000}, "of what there is nothing, nothing is said"
     assert (state.seconds, state.per_second, state.seconds_left) == (30, 40, 95)
-    assert in_words(state) == "Done: 1,200 of 5,000 runs (40/s, about 2 min left)"
+    assert describe(state) == "Done: 1,200 of 5,000 runs (40/s, about 2 min left)"
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
-    clock, heard = Clock(), Heard()
-    progress = Reporter([heard], clock=clock, ticks=False)
+    clock, received = Clock(), Heard()
+    progress = Reporter([received], clock=clock, ticks=False)
     with progress.phase(Phase.SCAN):
         progress.advance("runs", 100_000)
         for _ in range(120):
             clock.now += 1
             progress.advance("runs", 2)
             progress.tick()
-    _, state = heard.states[-1]
+    _, state = received.states[-1]
     assert state.per_second == pytest.approx(2, rel=0.05)
 
 
 def test_what_nobody_can_know_is_not_said() -> None:
     state = State(Phase.SCAN, {"experiments": 12, "runs": 3400}, seconds=8, per_second=426.5)
     assert state.seconds_left is None
-    assert in_words(state) == "Read 12 experiments, 3,400 runs (426/s)"
-    assert in_words(State(Phase.CONNECT, seconds=12)) == "Connecting: 12 s so far"
+    assert describe(state) == "Read 12 experiments, 3,400 runs (426/s)"
+    assert describe(State(Phase.CONNECT, seconds=12)) == "Connecting: 12 s so far"
     stuck = State(Phase.PRUNE, {"runs": 3}, {"runs": 9}, per_second=0.0)
-    assert in_words(stuck) == "Done: 3 of 9 runs (0/s)"
+    assert describe(stuck) == "Done: 3 of 9 runs (0/s)"
     slow = State(
         Phase.PRUNE, {"runs": 3}, {"runs": 9}, {"skipped": 2, "failed": 1}, "runs", 3, 0.25
     )
-    assert in_words(slow) == "Done: 3 of 9 runs, 2 skipped, 1 failed (0.2/s, about 24 s left)"
+    assert describe(slow) == "Done: 3 of 9 runs, 2 skipped, 1 failed (0.2/s, about 24 s left)"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (7800, "2 h 10 min")],
 )
-def test_spans(seconds: float, words: str) -> None:
-    assert span(seconds) == words
+def test_spans(seconds: float, text: str) -> None:
+    assert span(seconds) == text
 
 
 def test_entities_count_by_their_records() -> None:
     """What is put back was counted when it went; what is only told of is not counted."""
-    heard = Heard()
-    progress = Reporter([heard], ticks=False)
+    received = Heard()
+    progress = Reporter([received], ticks=False)
     with progress.phase(Phase.PRUNE, {"runs": 2}):
         for outcome in ("deleted", "skipped", "restored", "failed"):
             progress.entity(_record("run", outcome))
         progress.entity(_record("model_version", "skipped"))
-    _, state = heard.states[-1]
+    _, state = received.states[-1]
     assert state.done == {"runs": 2}
     assert state.outcomes == {"skipped": 1, "failed": 1}
-    assert len(heard.records) == 5
+    assert len(received.records) == 5
 
 
 def test_many_threads_count_right() -> None:
-    heard = Heard()
-    progress = Reporter([heard], ticks=False)
+    received = Heard()
+    progress = Reporter([received], ticks=False)
 
     def work() -> None:
         for _ in range(2000):
@@ -127,32 +127,32 @@ def test_many_threads_count_right() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    _, state = heard.states[-1]
+    _, state = received.states[-1]
     assert state.done == {"runs": 8000, "experiments": 8000}
-    assert len(heard.records) == 8000
+    assert len(received.records) == 8000
 
 
 def test_listeners_hear_from_a_server_that_does_not_answer() -> None:
     """Nothing is counted, and still they are told."""
-    told = threading.Event()
+    reported = threading.Event()
 
     class Waiting(Listener):
         def update(self, state: State) -> None:
             if state.seconds > 0:
-                told.set()
+                reported.set()
 
     with Reporter([Waiting()]).phase(Phase.CONNECT):
-        assert told.wait(10)
+        assert reported.wait(10)
 
 
 def test_a_phase_that_fails_ends_for_its_listeners() -> None:
-    heard = Heard()
-    progress = Reporter([heard], ticks=False)
+    received = Heard()
+    progress = Reporter([received], ticks=False)
     with pytest.raises(KeyboardInterrupt), progress.phase(Phase.SCAN):
         raise KeyboardInterrupt
-    assert [name for name, _ in heard.states] == ["begin", "end"]
+    assert [name for name, _ in received.states] == ["begin", "end"]
     progress.tick()
-    assert len(heard.states) == 2, "nothing is told between phases"
+    assert len(received.states) == 2, "nothing is told between phases"
 
 
 # a job's log
@@ -185,7 +185,7 @@ def test_what_is_quick_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> Non
     clock = Clock()
     progress = Reporter([LogLines()], clock=clock, ticks=False)
     for _ in range(20):
-        with progress.phase(Phase.LOOK, {"runs": 5}):
+        with progress.phase(Phase.DETAILS, {"runs": 5}):
             clock.now += 3
             progress.advance("runs", 5)
             progress.tick()

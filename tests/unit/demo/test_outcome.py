@@ -44,7 +44,7 @@ def test_everything_is_counted_once():
     )
     assert outcome.before == {"experiment": 1, "run": 4, "model_version": 2}
     assert outcome.deleted == {"experiment": 0, "run": 1, "model_version": 0}
-    groups = {(g.kind, g.reason): g for g in outcome.kept}
+    groups = {(g.kind, g.reason): g for g in outcome.retained}
     assert {key: group.count for key, group in groups.items()} == {
         ("experiment", "not stale"): 1,
         ("run", "changed"): 1,

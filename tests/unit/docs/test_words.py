@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support import ROOT
@@ -23,6 +28,26 @@ OLD = [
     *("there already", "cannot be true"),
 ]
 """Terms that were replaced, as regular expressions."""
+
+OLD_IN_CODE = [
+    *("goes", "going to go", "lets? go", "may go", "heard", "hears", "wish(?:es|ed)?", "zombies?"),
+    *("carriers?", "carries (?:it|them|the tag)", "obstacles?", "heirs?", "heed(?:s|ed|ing)?"),
+    *("in words", "looks? at", "looked at", "looks? into", "looked into", "nobody knows"),
+    *("nobody can tell", "came to need", "all the same", "so many", "unmarked", "marks aside"),
+    *("asks? for", "asked for", "take(?:s|n)? (?:its|their|no) places?", "kept although"),
+]
+"""Terms that comments and docstrings of the package use no longer; texts for users may be older."""
+
+OLD_IN_NAMES = [
+    *("goes", "going", "stays?", "told", "tells", "said", "heard", "wish", "wishes", "wished"),
+    *("zombies?", "carriers?", "obstacles?", "heirs?", "heeded", "heeding", "kept", "held"),
+    *("doubts?", "marks", "marked", "unmarked", "words", "look", "looks", "members?", "owed"),
+    *("for_good", "in_words", "let_go"),
+]
+"""Parts that names of functions, classes, arguments and variables have no longer."""
+
+NAMES_OF_OTHERS = {"_members", "MarkedYAMLError"}
+"""Names of the RFC for JSON, and of libraries."""
 
 KEPT = {"put_back"}
 """Codes of published documents stay as they are within a major version."""
@@ -85,3 +110,56 @@ def _prose(name: str) -> str:
     if not name.endswith(".md"):
         return text
     return re.sub(r"```console\n.*?```", lambda m: "\n" * m[0].count("\n"), text, flags=re.DOTALL)
+
+
+def _comments(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of docstrings (of attributes, too) and comments, with their numbers."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else ():
+            value = getattr(statement, "value", None)
+            if isinstance(statement, ast.Expr) and isinstance(value, ast.Constant):
+                first, last = statement.lineno, statement.end_lineno or statement.lineno
+                yield from enumerate(lines[first - 1 : last], first)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def _names(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the names that a module defines, with the numbers of their lines."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id if isinstance(node, ast.Name) else node.attr
+
+
+def _modules() -> list[Path]:
+    return sorted((ROOT / "mlflow_gc").rglob("*.py"))
+
+
+def test_no_comment_or_docstring_says_it() -> None:
+    old = re.compile(rf"(?<![\w-])(?:{'|'.join(OLD_IN_CODE)})(?![\w-])", re.IGNORECASE)
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {text.strip()}"
+        for file in _modules()
+        for number, text in _comments(file.read_text(encoding="utf-8"))
+        # Codes of published documents stand in double backticks.
+        if old.search(re.sub(r"``[^`]*``", "", text))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_no_name_says_it() -> None:
+    old = re.compile(rf"(?:^|_)(?:{'|'.join(OLD_IN_NAMES)})(?:_|$)")
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {name}"
+        for file in _modules()
+        for number, name in _names(file.read_text(encoding="utf-8"))
+        if name not in NAMES_OF_OTHERS and old.search(name)
+    ]
+    assert not found, "\n".join(found)

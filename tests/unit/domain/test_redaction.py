@@ -84,8 +84,8 @@ def test_secrets_of_the_environment():
     )
     for kind in ("token", "pg", "aws", "azure", "proxy", "uri"):
         assert hide(f"x {kind}-canary y") == "x *** y"
-    kept = "/home/of-nobody parallel AKIA-no-secret proxy:3128"
-    assert hide(kept) == kept
+    retained = "/home/of-nobody parallel AKIA-no-secret proxy:3128"
+    assert hide(retained) == retained
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_white_space_around_a_token_is_no_part_of_it(text, tmp_path):
 def test_a_token_that_cannot_be_sent_is_named_and_not_shown(text):
     with pytest.raises(UsageProblem) as caught:
         resolve(TRACKING_TOKEN, environ={TRACKING_TOKEN.variable: text})
-    said = f"{caught.value} {caught.value.hint}"
-    assert "environment MLFLOW_TRACKING_TOKEN" in said
-    assert "canary" not in said
+    output = f"{caught.value} {caught.value.hint}"
+    assert "environment MLFLOW_TRACKING_TOKEN" in output
+    assert "canary" not in output
 
 
 def test_a_login_header_is_what_basic_auth_sends():

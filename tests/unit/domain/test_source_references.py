@@ -47,7 +47,7 @@ def test_ids_in_a_source(source, run, model):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         {"storage": "s3://bucket/{}/model"},
         {"run_id": "run_{}"},
@@ -59,14 +59,14 @@ def test_ids_in_a_source(source, run, model):
     ids=["storage", "run_id", "run_link", "description", "value of a tag", "key of a tag"],
 )
 @pytest.mark.parametrize("form", ["{}", "run_{}-v2"], ids=["alone", "in a word"])
-def test_ids_in_every_field(said, form):
+def test_ids_in_every_field(output, form):
     def filled(value, of):
         if isinstance(value, dict):
             return {filled(k, of): filled(v, of) for k, v in value.items()}
         return value.format(form.format(of))
 
     def version(of):
-        return a_version(**{field: filled(value, of) for field, value in said.items()})
+        return a_version(**{field: filled(value, of) for field, value in output.items()})
 
     assert RUN in source_references.possible_run_ids(version(RUN))
     assert MODEL in source_references.logged_model_ids(version(MODEL))

@@ -244,7 +244,7 @@ class Fake:
         ]
         return self._page(rows, token)
 
-    def get_logged_model(self, model_id, *, or_deleted=False):
+    def get_logged_model(self, model_id, *, include_deleted=False):
         model = self.found.logged_models.get(model_id)
         return self._logged_model(model) if model else None
 
@@ -336,9 +336,9 @@ def test_a_live_run_without_a_start_time_keeps_its_experiment():
     found = worlds.inventory(an_experiment(), *runs, unstarted)
     plan = _plan(Fake(found, random.Random(1), smallest=2))
     assert not plan["experiments"], "an experiment goes although a run in it stays"
-    (kept,) = plan["protected"]["experiments"]
-    assert kept["reason"] == "live_run"
-    assert f"run {unstarted.run_id}" in kept["via"]
+    (retained,) = plan["protected"]["experiments"]
+    assert retained["reason"] == "live_run"
+    assert f"run {unstarted.run_id}" in retained["via"]
 
 
 def test_a_part_that_fails_makes_the_plan_incomplete():

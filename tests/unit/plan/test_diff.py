@@ -41,10 +41,12 @@ def test_added_and_removed_turn_one_list_into_the_other(before, after):
         counts = diff["summary"][kind]
         assert counts["base"] - counts["removed"] + counts["added"] == counts["head"]
         of_kind = diff["protected"][kind]
-        kept = {KINDS[kind].id_of(e) for e in base["protected"][kind]} - _ids(of_kind["removed"])
+        retained = {KINDS[kind].id_of(e) for e in base["protected"][kind]} - _ids(
+            of_kind["removed"]
+        )
         planned = {KINDS[kind].id_of(e) for plan in (base, head) for e in plan[kind]}
-        kept_after = {KINDS[kind].id_of(e) for e in head["protected"][kind]}
-        assert (kept | _ids(of_kind["added"])) - planned == kept_after - planned
+        retained_after = {KINDS[kind].id_of(e) for e in head["protected"][kind]}
+        assert (retained | _ids(of_kind["added"])) - planned == retained_after - planned
 
 
 @given(worlds.inventories())
@@ -208,8 +210,8 @@ def test_what_is_certain_about_an_experiment():
     # Under that id and another name it may be another one.
     renamed = _plan(an_experiment(name="x"), a_run(ONE), a_run(TWO, **FRESH_RUN))
     assert _one(diff_plans(base, renamed)["experiments"]["removed"])["category"] == "unknown"
-    kept = _plan(an_experiment(name="x", tags=KEEP), a_run(ONE))
-    removed = _one(diff_plans(base, kept)["experiments"]["removed"])
+    retained = _plan(an_experiment(name="x", tags=KEEP), a_run(ONE))
+    removed = _one(diff_plans(base, retained)["experiments"]["removed"])
     assert removed["why"] == "now protected: keep_tag, tag mlflow_gc.keep=1, under the name x"
 
 
@@ -297,7 +299,7 @@ def test_protection_of_what_neither_plan_deletes():
     assert changed["old"] == {"reason": "keep_tag", "via": ["tag mlflow_gc.keep=2"]}
 
 
-def test_another_server_is_told_at_once():
+def test_another_server_is_reported_at_once():
     base = _plan(an_experiment())
     head = {**base, "server": {**base["server"], "identity": "other", "mlflow_version": "9"}}
     diff = diff_plans(base, head)
@@ -342,10 +344,10 @@ def test_numbers():
 
 def test_words():
     base = _plan(an_experiment(), a_run(ONE))
-    kept = _plan(an_experiment(), a_run(ONE, tags={"mlflow_gc.keep": "1"}))
-    (removed,) = diff_plans(base, kept)["runs"]["removed"]
+    retained = _plan(an_experiment(), a_run(ONE, tags={"mlflow_gc.keep": "1"}))
+    (removed,) = diff_plans(base, retained)["runs"]["removed"]
     assert removed["why"] == "now protected: keep_tag, tag mlflow_gc.keep=1"
-    (added,) = diff_plans(kept, base)["runs"]["added"]
+    (added,) = diff_plans(retained, base)["runs"]["added"]
     assert added["why"] == "no longer protected (keep_tag)"
     (changed,) = diff_plans(base, _plan(an_experiment(), a_run(ONE, status="FAILED")))["runs"][
         "changed"

@@ -30,8 +30,8 @@ from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.verification import (
     applicability,
-    distrust,
     edited,
+    file_problems,
     inconsistencies,
     load_plan,
     verify,
@@ -63,7 +63,7 @@ longer = depth.examples(2.5)
 _INTERNAL = ("Traceback", "<class", "object at 0x", "NoneType", "Validator", "dict_keys", "orjson")
 
 
-def _said_to_people(error, codes):
+def _printed(error, codes):
     assert error.exit_code in codes, (error.exit_code, error.message)
     for words in (error.message, error.hint or ""):
         assert len(words) <= 1000, words[:2000]
@@ -77,7 +77,7 @@ def _read(path, content, codes=(ExitCode.ERROR, ExitCode.REFUSED)):
         plan = load_plan(path)
         verify(plan, path)
     except GcError as error:
-        _said_to_people(error, codes)
+        _printed(error, codes)
         return None
     return worlds.as_lists(plan)
 
@@ -98,7 +98,7 @@ def _shown(plan):
     assert json.loads(render(plan)) == plan
     for changes in (diff_plans(FULL, plan), diff_plans(plan, FULL)):
         assert schema.problems(changes, "diff") == []
-        later = applicability(plan, distrust(plan))
+        later = applicability(plan, file_problems(plan))
         diff_text.diff(changes, later, Console(file=io.StringIO(), soft_wrap=True))
         diff_markdown.diff(changes, later).encode()
     assert diff_plans(plan, plan)["different"] is False
@@ -115,7 +115,7 @@ def _accepted(plan):
     try:
         verify_applyable(plan, Path("p.json"))
     except GcError as error:
-        _said_to_people(error, {ExitCode.REFUSED})
+        _printed(error, {ExitCode.REFUSED})
 
 
 def _shown_though_edited(path):
@@ -124,7 +124,7 @@ def _shown_though_edited(path):
         plan = load_plan(path)
         problems = [edited(plan), *inconsistencies(plan)]
     except GcError as error:
-        _said_to_people(error, {ExitCode.ERROR, ExitCode.REFUSED})
+        _printed(error, {ExitCode.ERROR, ExitCode.REFUSED})
         return
     assert all(problem is None or len(problem) <= 1000 for problem in problems)
     _shown(plan)
@@ -145,7 +145,9 @@ def _sign(plan):
 
 @longer
 @given(mutants(FULL, PLACES), st.booleans(), st.booleans())
-def test_a_changed_plan_is_refused_in_words_or_has_one_meaning(folder, plan, signed, ascii_only):
+def test_a_changed_plan_is_refused_with_a_message_or_has_one_meaning(
+    folder, plan, signed, ascii_only
+):
     """Wrong types, missing and unknown names, odd numbers and times, at any place."""
     if signed:
         _sign(plan)
@@ -159,7 +161,7 @@ def test_a_changed_plan_is_refused_in_words_or_has_one_meaning(folder, plan, sig
 
 @longer
 @given(st.data())
-def test_changed_bytes_are_refused_in_words_or_mean_the_same(folder, data):
+def test_changed_bytes_are_refused_with_a_message_or_mean_the_same(folder, data):
     """Bytes flipped, cut out, doubled, put in or moved, at any place of the file."""
     content = bytearray(CONTENT)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -248,7 +250,7 @@ def test_a_name_twice_at_any_depth_is_a_broken_file(folder, data):
     path.write_bytes(content)
     with pytest.raises(GcError, match="twice") as caught:
         load_plan(path)
-    _said_to_people(caught.value, {ExitCode.ERROR})
+    _printed(caught.value, {ExitCode.ERROR})
 
 
 # Behind each of these, many JSON readers see the same number as behind another one.
@@ -342,7 +344,7 @@ def test_millions_of_characters_do_not_fill_the_message(tmp_path, place, signed)
         try:
             verify_applyable(read, path)
         except GcError as error:
-            _said_to_people(error, {ExitCode.REFUSED})
+            _printed(error, {ExitCode.REFUSED})
 
 
 @pytest.mark.parametrize("kind", ["experiments", "runs", "model_versions"])
@@ -370,7 +372,7 @@ def test_a_folder_and_a_device_are_no_plans(tmp_path):
     ):
         with pytest.raises(GcError, match=words) as caught:
             load_plan(path)
-        _said_to_people(caught.value, {ExitCode.ERROR})
+        _printed(caught.value, {ExitCode.ERROR})
 
 
 def test_a_pipe_is_read():

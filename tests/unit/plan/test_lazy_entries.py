@@ -139,10 +139,10 @@ def test_a_plan_means_the_same_with_lists_and_with_entries(folder, found, later)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("part", ["goes", "stays"])
+@pytest.mark.parametrize("part", ["deleted", "retained"])
 def test_an_entry_that_breaks_the_schema_is_named(kind, part):
     plan = worlds.plan_of(worlds.inventory())
-    holder = plan if part == "goes" else plan["protected"]
+    holder = plan if part == "deleted" else plan["protected"]
     broken = [*holder[kind], {"no": "such thing"}]
     for entries in (broken, Entries.of(broken)):
         holder[kind] = entries

@@ -219,7 +219,7 @@ def _without_the_fast_one(monkeypatch):
     schema.quick_validator.cache_clear()
 
 
-def _said(path: Path) -> str:
+def _output(path: Path) -> str:
     try:
         load_plan(path)
     except GcError as error:
@@ -239,17 +239,17 @@ def files(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def said_with_both(files) -> list[str]:
-    return [_said(path) for path in files]
+def messages_with_both(files) -> list[str]:
+    return [_output(path) for path in files]
 
 
 @pytest.mark.usefixtures("_without_the_fast_one")
-def test_without_the_fast_one_the_words_are_the_same(files, said_with_both):
+def test_without_the_fast_one_the_words_are_the_same(files, messages_with_both):
     """The package is optional: the thorough validator alone does."""
     assert not _quick(PLAN, "plan"), "it is really gone"
-    assert said_with_both[0] == ""
-    assert all(said_with_both[1:])
-    assert [_said(path) for path in files] == said_with_both
+    assert messages_with_both[0] == ""
+    assert all(messages_with_both[1:])
+    assert [_output(path) for path in files] == messages_with_both
     assert schema.problems(PLAN, "plan") == []
     assert schema.violations(POLICY, "policy") == []
 

@@ -63,7 +63,7 @@ def test_the_parts_together_are_the_plan(plan, count):
 
 
 @given(plans(), st.integers(1, 7))
-def test_an_experiment_goes_where_its_runs_go(plan, count):
+def test_an_experiment_is_deleted_if_its_runs_are(plan, count):
     for part in parts(plan, count):
         theirs = {run["experiment_id"] for run in part.plan["runs"]}
         planned = {e["experiment_id"] for e in plan["experiments"]}

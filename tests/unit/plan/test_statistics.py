@@ -30,7 +30,7 @@ def a_version(name: str, number: str, age_ms: int) -> ModelVersion:
     return ModelVersion(name, number, made, made, "None", "", "", "", "", "", {})
 
 
-def test_what_goes_and_what_stays_is_counted_by_age_and_by_group():
+def test_what_is_deleted_and_what_is_retained_is_counted_by_age_and_by_group():
     keep = protect(Reason.KEEP_TAG)
     runs = {
         "at-30-days": (a_run("at-30-days", "10", 30 * DAY_MS), keep),

@@ -32,7 +32,7 @@ PLAN = worlds.plan_of(
 )
 
 
-def _said(content: bytes, *, thorough: bool) -> str:
+def _output(content: bytes, *, thorough: bool) -> str:
     with pytest.MonkeyPatch.context() as patch:
         if thorough:
             patch.setattr(strict_json, "is_rendered", lambda *_: False)
@@ -45,9 +45,9 @@ def _said(content: bytes, *, thorough: bool) -> str:
 
 def _both(content: bytes) -> str:
     """The message of both paths, after a look that it is the same."""
-    said = _said(content, thorough=True)
-    assert _said(content, thorough=False) == said
-    return said
+    output = _output(content, thorough=True)
+    assert _output(content, thorough=False) == output
+    return output
 
 
 PLACES = [
@@ -145,8 +145,8 @@ def test_a_name_twice_in_a_rendered_plan(tags, data):
     plan = copy.deepcopy(PLAN)
     plan["model_versions"][0]["tags"] = {**tags, "@@twice@@": data.draw(texts)}
     name = orjson.dumps(data.draw(st.sampled_from(list(tags))))
-    said = _both(render(plan).replace(b'"@@twice@@"', name))
-    assert said.endswith("twice in one object.")
+    output = _both(render(plan).replace(b'"@@twice@@"', name))
+    assert output.endswith("twice in one object.")
 
 
 def test_an_own_plan_never_takes_the_thorough_path(monkeypatch):

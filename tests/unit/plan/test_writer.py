@@ -9,7 +9,7 @@ from unit import worlds
 from unit.worlds import a_run, an_experiment
 
 from mlflow_gc.errors import GcError
-from mlflow_gc.plan.builder import MARKS
+from mlflow_gc.plan.builder import SIGNATURES
 from mlflow_gc.plan.writer import refuse_overwriting, render, write
 
 PLAN = worlds.plan_of(worlds.inventory(an_experiment(), a_run()))
@@ -83,10 +83,10 @@ def test_a_symbolic_link_is_written_through(tmp_path):
 )
 def test_only_what_it_made_itself_is_overwritten(tmp_path, content, fine):
     path = tmp_path / "file"
-    refuse_overwriting(path, MARKS, "a plan")
+    refuse_overwriting(path, SIGNATURES, "a plan")
     path.write_bytes(content)
     if fine:
-        refuse_overwriting(path, MARKS, "a plan")
+        refuse_overwriting(path, SIGNATURES, "a plan")
     else:
         with pytest.raises(GcError, match="is not a plan"):
-            refuse_overwriting(path, MARKS, "a plan")
+            refuse_overwriting(path, SIGNATURES, "a plan")

@@ -30,7 +30,7 @@ from mlflow_gc.policy.lint import warnings
 from mlflow_gc.policy.loader import apply_policy, starter
 from mlflow_gc.retention.decision import Decision, Verdict
 from mlflow_gc.retention.engine import decide
-from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Keep, Member, kept
+from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Candidate, Keep, winners
 from mlflow_gc.retention.rules import Selector
 
 Document = dict[str, Any]
@@ -121,9 +121,9 @@ def test_a_rule_behind_one_that_matches_all_it_matches_is_named(
     first: Document, second: Document
 ) -> None:
     """With both names."""
-    (said,) = _rules({"match": first, "ttl": "1d"}, {"match": second, "ttl": "2d"})
-    assert "'r2' never matches" in said
-    assert "'r1'" in said
+    (output,) = _rules({"match": first, "ttl": "1d"}, {"match": second, "ttl": "2d"})
+    assert "'r2' never matches" in output
+    assert "'r1'" in output
 
 
 @pytest.mark.parametrize(("first", "second"), NOT_COVERED)
@@ -137,17 +137,17 @@ def test_a_rule_that_can_match_something_is_not_named(first: Document, second: D
 
 def test_the_first_of_several_rules_before_is_named() -> None:
     match = {"user": "u"}
-    said = _rules(*[{"match": match, "ttl": f"{n}d"} for n in (1, 2, 3)])
-    assert len(said) == 2
-    assert all("'r1' before it" in each for each in said)
+    output = _rules(*[{"match": match, "ttl": f"{n}d"} for n in (1, 2, 3)])
+    assert len(output) == 2
+    assert all("'r1' before it" in each for each in output)
 
 
 def test_names_are_quoted_in_a_warning() -> None:
     """They may hold anything; whoever prints it makes it plain."""
     rules = [{"name": name, "match": {"user": "u"}} for name in ("a\x1b[31m", "b\nError: x")]
-    (said,) = _warnings({"rules": rules})
-    assert "\x1b" not in said
-    assert "\n" not in said
+    (output,) = _warnings({"rules": rules})
+    assert "\x1b" not in output
+    assert "\n" not in output
 
 
 _GLOBS = ["*", "a*", "ab*", "a", "ab", "*b", "?b", "[ab]*", "a?", "", "[!a]*", "a/*", "a/b", "**"]
@@ -185,8 +185,8 @@ def _pairs(draw: Any) -> tuple[Selector, Selector]:
     for name in ("experiment_regex", "model_regex"):
         regexes = _REGEXES if name.startswith("model") == second.is_of_models else []
         changes[name] = draw(st.sampled_from([getattr(second, name), None, *regexes]))
-    kept_tags = {k: v for k, v in second.tags.items() if draw(st.booleans())}
-    changes["tags"] = {k: draw(st.sampled_from([v, "*", "a*"])) for k, v in kept_tags.items()}
+    retained_tags = {k: v for k, v in second.tags.items() if draw(st.booleans())}
+    changes["tags"] = {k: draw(st.sampled_from([v, "*", "a*"])) for k, v in retained_tags.items()}
     changes["status"] = draw(st.sampled_from([(), second.status, ("FINISHED", "FAILED")]))
     return replace(second, **changes), second
 
@@ -218,7 +218,7 @@ def test_what_covers_matches_all_that_the_other_one_does(
         def matches(selector: Selector) -> tuple[bool, bool, bool]:
             return (
                 selector.matches_experiment(experiment, workspace),  # noqa: B023
-                selector.matches_place(experiment, workspace)  # noqa: B023
+                selector.may_match_runs_in(experiment, workspace)  # noqa: B023
                 and selector.matches_run(run, experiment),  # noqa: B023
                 selector.matches_model(model.name, tags, model, workspace),  # noqa: B023
             )
@@ -233,8 +233,8 @@ def test_every_selector_covers_itself(selector: Selector) -> None:
 
 
 def test_one_name_that_the_expression_does_not_find_never_matches() -> None:
-    (said,) = _rules({"match": {"experiment": "prod/x", "experiment_regex": "y$"}, "ttl": "1d"})
-    assert "'r1' never matches" in said
+    (output,) = _rules({"match": {"experiment": "prod/x", "experiment_regex": "y$"}, "ttl": "1d"})
+    assert "'r1' never matches" in output
     for match in (
         {"experiment": "prod/y", "experiment_regex": "y$"},
         {"experiment": "prod/*", "experiment_regex": "y$"},
@@ -246,8 +246,8 @@ def test_one_name_that_the_expression_does_not_find_never_matches() -> None:
 def test_a_rule_that_sets_nothing_counts_only_before_another_one() -> None:
     """It keeps its own from the next rule, or makes a group of its own for a keep."""
     bare = {"match": OF_EXPERIMENTS}
-    (said,) = _rules(bare)
-    assert "'r1' sets nothing" in said
+    (output,) = _rules(bare)
+    assert "'r1' sets nothing" in output
     assert _rules(bare, {"match": {"experiment": "*"}, "ttl": "1d"}) == []
     assert _rules(bare, defaults={"keep": {"last": 3}}) == []
 
@@ -296,8 +296,10 @@ AGES: dict[str, Any] = {
 def test_keys_that_set_nothing_for_what_a_rule_is_about_are_named(
     match: Document, idle: set[str]
 ) -> None:
-    said = [w for w in _rules({"match": match, **AGES}) if "no effect on" in w]
-    named = set(re.split(r": | ha(?:s|ve) no effect", said[0])[1].split(", ")) if said else set()
+    output = [w for w in _rules({"match": match, **AGES}) if "no effect on" in w]
+    named = (
+        set(re.split(r": | ha(?:s|ve) no effect", output[0])[1].split(", ")) if output else set()
+    )
     assert named == idle
 
 
@@ -322,10 +324,10 @@ def test_never_switches_zombies_off_so_it_does_something_for_running_runs() -> N
         {"match": {"status": "FAILED"}, "failed_ttl": "never", "statuses": ["FINISHED"]},
     ],
 )
-def test_statuses_do_nothing_where_nothing_goes_anyway(rule: Document) -> None:
-    (said,) = _rules(rule)
-    assert "statuses" in said
-    assert "has no effect" in said
+def test_statuses_do_nothing_where_nothing_is_deleted_anyway(rule: Document) -> None:
+    (output,) = _rules(rule)
+    assert "statuses" in output
+    assert "has no effect" in output
 
 
 def test_statuses_do_something_where_only_failures_may_go() -> None:
@@ -335,15 +337,15 @@ def test_statuses_do_something_where_only_failures_may_go() -> None:
 
 def test_a_key_of_the_defaults_that_does_nothing_there_and_for_no_rule_is_named() -> None:
     only_good = {"ttl": "90d", "failed_ttl": "3d", "statuses": ["FINISHED"]}
-    (said,) = _warnings({"defaults": only_good})
-    assert said.startswith("defaults: failed_ttl has no effect")
+    (output,) = _warnings({"defaults": only_good})
+    assert output.startswith("defaults: failed_ttl has no effect")
     of_its_own = {"match": OF_EXPERIMENTS, "ttl": "3d", "statuses": ["FAILED"]}
     assert len(_rules(of_its_own, defaults=only_good)) == 1
-    heir = {"match": OF_EXPERIMENTS, "statuses": ["FINISHED", "FAILED"]}
-    assert _rules(heir, defaults=only_good) == []
+    inheriting_rule = {"match": OF_EXPERIMENTS, "statuses": ["FINISHED", "FAILED"]}
+    assert _rules(inheriting_rule, defaults=only_good) == []
     never = {"ttl": "never", "statuses": ["FINISHED"]}
-    (said,) = _warnings({"defaults": never})
-    assert said.startswith("defaults: statuses has no effect")
+    (output,) = _warnings({"defaults": never})
+    assert output.startswith("defaults: statuses has no effect")
     assert _rules({"match": OF_EXPERIMENTS, "ttl": "3d"}, defaults=never) == []
 
 
@@ -357,8 +359,8 @@ def test_an_age_below_min_age_is_named(key: str, age: str, is_short: bool) -> No
         _warnings({"defaults": {key: age}, "min_age": "7d"}),
         _rules({"match": {"tags": {"a": "*"}}, key: age}, min_age="7d"),
     ]
-    for said in found:
-        assert [f"{key}: {age} is shorter than min_age: 7d" in each for each in said] == (
+    for output in found:
+        assert [f"{key}: {age} is shorter than min_age: 7d" in each for each in output] == (
             [True] * is_short
         )
     word = "off" if key in {"zombies", "empty_models"} else "never"
@@ -382,8 +384,8 @@ def test_an_age_below_min_age_is_named(key: str, age: str, is_short: bool) -> No
     ],
 )
 def test_a_guard_that_stops_nothing_is_named(guards: Document, words: str) -> None:
-    (said,) = _warnings({"guards": guards})
-    assert words in said
+    (output,) = _warnings({"guards": guards})
+    assert words in output
 
 
 @pytest.mark.parametrize(
@@ -413,8 +415,8 @@ def test_a_floor_that_keeps_nothing_more_is_named() -> None:
         ({"model_versions": 0}, "keep_last.model_versions: 0 keeps nothing"),
         ({"model_versions": 1}, "only the highest version"),
     ):
-        (said,) = _warnings({"keep_last": floor})
-        assert words in said
+        (output,) = _warnings({"keep_last": floor})
+        assert words in output
     assert _warnings({"keep_last": {"runs": 1, "model_versions": 2}}) == []
 
 
@@ -455,12 +457,12 @@ def test_a_keep_rule_that_another_one_swallows_is_named(
     where: str, keep: Document, words: str
 ) -> None:
     if where == "rule":
-        (said,) = _rules({"match": OF_EXPERIMENTS, "keep": keep})
-        assert "'r1'" in said
+        (output,) = _rules({"match": OF_EXPERIMENTS, "keep": keep})
+        assert "'r1'" in output
     else:
-        (said,) = _warnings({"defaults": {"keep": keep}})
-        assert said.startswith("defaults: ")
-    assert words in said
+        (output,) = _warnings({"defaults": {"keep": keep}})
+        assert output.startswith("defaults: ")
+    assert words in output
 
 
 @pytest.mark.parametrize(
@@ -504,9 +506,9 @@ def _swallowing(draw: Any) -> tuple[Keep, str]:
     count = lambda name: st.sampled_from([ALL, 366, 367, 732, *_TINY[name]])  # noqa: E731
     counts = {name: draw(count(name)) for name in names}
     keep = Keep(counts.pop("last", 0), counts)
-    said = _rules({"match": OF_EXPERIMENTS, "keep": keep.to_document()})
+    output = _rules({"match": OF_EXPERIMENTS, "keep": keep.to_document()})
     swallowed = [
-        match[1] for each in said if (match := re.search(r"keeps all that keep\.(\w+)", each))
+        match[1] for each in output if (match := re.search(r"keeps all that keep\.(\w+)", each))
     ]
     assume(swallowed)
     return keep, swallowed[0]
@@ -525,8 +527,8 @@ def test_what_is_said_to_be_swallowed_keeps_nothing_more(
     newest = rng.randrange(500) * 24
     span = range(newest, newest + rng.choice([300, 2000, 900 * 24]))
     hours = [*span[::20]] if rng.random() < 0.5 else rng.choices(span, k=rng.randint(1, 120))
-    members = [
-        Member(
+    candidates = [
+        Candidate(
             n,
             AS_OF - hour * 3_600_000,
             ((AS_OF - hour * 3_600_000, str(n)) if is_ordered else (n,)),
@@ -535,7 +537,9 @@ def test_what_is_said_to_be_swallowed_keeps_nothing_more(
         for n, hour in enumerate(hours)
     ]
     zone = ZoneInfo(rng.choice(["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"]))
-    found, without = (set(kept(members, each, as_of_ms=AS_OF, zone=zone)) for each in (keep, rest))
+    found, without = (
+        set(winners(candidates, each, as_of_ms=AS_OF, zone=zone)) for each in (keep, rest)
+    )
     assert found == without
 
 
@@ -545,10 +549,10 @@ def test_the_warning_knows_never() -> None:
         {"match": OF_EXPERIMENTS, "ttl": "never", "keep": {"last": 3}},
         {"match": OF_MODELS, "ttl": "never", "keep": {"last": 3}},
     ):
-        (said,) = _rules(rule)
-        assert "never deletes anything" in said
-    (said,) = _rules({"match": OF_MODELS, "keep": {"last": 3}}, defaults={"ttl": "never"})
-    assert "never deletes anything" in said
+        (output,) = _rules(rule)
+        assert "never deletes anything" in output
+    (output,) = _rules({"match": OF_MODELS, "keep": {"last": 3}}, defaults={"ttl": "never"})
+    assert "never deletes anything" in output
 
 
 @pytest.mark.parametrize("other", [{"failed_ttl": "3d"}, {"zombies": "3d"}])
@@ -574,32 +578,32 @@ def test_beside_another_age_never_lets_something_go(other: Document) -> None:
 )
 def test_within_has_to_be_longer_than_the_ttl(rule: Document, is_idle: bool) -> None:
     """Where the file says both; the TTL may also come from a variable, or from a tag."""
-    said = _rules({"match": OF_EXPERIMENTS, **rule}, owners={"may_shorten": False})
-    assert [("keep.within" in each) for each in said] == [True] * is_idle
+    output = _rules({"match": OF_EXPERIMENTS, **rule}, owners={"may_shorten": False})
+    assert [("keep.within" in each) for each in output] == [True] * is_idle
     assert _rules({"match": OF_EXPERIMENTS, **rule}) == []
 
 
 @pytest.mark.parametrize(("within", "is_idle"), [("6d", True), ("7d", True), ("8d", False)])
 def test_within_has_to_be_longer_than_min_age(within: str, is_idle: bool) -> None:
     """Wherever the TTL comes from."""
-    said = _rules({"match": OF_EXPERIMENTS, "keep": {"within": within}}, min_age="7d")
-    assert [("keep.within retains only" in each) for each in said] == [True] * is_idle
+    output = _rules({"match": OF_EXPERIMENTS, "keep": {"within": within}}, min_age="7d")
+    assert [("keep.within retains only" in each) for each in output] == [True] * is_idle
 
 
 def test_keep_does_nothing_for_runs_that_never_go() -> None:
     """Those in other statuses are about other rules."""
     for match in ({"status": "RUNNING"}, {"status": ["KILLED"]}):
         rule = {"match": match, "keep": {"last": 3}}
-        (said,) = _rules(rule, defaults={"statuses": ["FINISHED", "FAILED"]})
-        assert "never deletes anything" in said
+        (output,) = _rules(rule, defaults={"statuses": ["FINISHED", "FAILED"]})
+        assert "never deletes anything" in output
     running = {"match": {"status": "RUNNING"}, "zombies": "3d", "keep": {"last": 3}}
     assert _rules(running) == []
 
 
 @pytest.mark.parametrize("name", ["last", "daily", "weekly", "monthly", "yearly"])
 def test_the_highest_version_needs_nothing_to_keep_it(name: str) -> None:
-    (said,) = _rules({"match": OF_MODELS, "keep": {name: 1}})
-    assert f"keep.{name} retains no more than the highest version" in said
+    (output,) = _rules({"match": OF_MODELS, "keep": {name: 1}})
+    assert f"keep.{name} retains no more than the highest version" in output
     assert _rules({"match": OF_MODELS, "keep": {name: 2}}) == []
     # Others than the highest may have the tag.
     tagged = {"match": {"model": "m", "tags": {"a": "*"}}, "keep": {name: 1}}
@@ -626,8 +630,8 @@ def test_within_can_keep_zombies_of_the_defaults() -> None:
 def test_last_has_to_be_more_than_the_floor(
     match: Document, last: Any, floors: Document, is_idle: bool
 ) -> None:
-    said = _rules({"match": match, "keep": {"last": last}}, keep_last=floors)
-    assert [("keep.last" in each) for each in said] == [True] * is_idle
+    output = _rules({"match": match, "keep": {"last": last}}, keep_last=floors)
+    assert [("keep.last" in each) for each in output] == [True] * is_idle
 
 
 @pytest.mark.parametrize("match", [{"status": "FAILED"}, OF_RUNS, {"tags": {"a": "*"}}])
@@ -755,16 +759,16 @@ def _gone(document: Document, found: Inventory) -> set[object]:
 def test_of_two_keys_that_do_the_same_one_does_something() -> None:
     """Without both of them failed runs would go after 30 days."""
     rule = {"name": "r", "match": {"status": "FAILED"}, "ttl": "never", "statuses": ["FINISHED"]}
-    said = _warnings({"version": 1, "rules": [rule]})
-    assert said == ["rule 'r': statuses has no effect on what the rule applies to"]
+    output = _warnings({"version": 1, "rules": [rule]})
+    assert output == ["rule 'r': statuses has no effect on what the rule applies to"]
 
 
 @pytest.mark.parametrize("keep", [{"last": 2}, {"within": "5d"}], ids=str)
 @pytest.mark.parametrize("ttl", ["never", "10d"])
 def test_a_keep_of_the_defaults_also_keeps_for_rules_without_one(keep: Document, ttl: str) -> None:
-    heir = {"name": "r", "match": {"model": "*"}, "ttl": "3d"}
+    inheriting_rule = {"name": "r", "match": {"model": "*"}, "ttl": "3d"}
     defaults = {"ttl": ttl, "keep": keep}
-    assert not _warnings({"version": 1, "defaults": defaults, "rules": [heir]})
+    assert not _warnings({"version": 1, "defaults": defaults, "rules": [inheriting_rule]})
 
 
 @depth.examples(2.5)
@@ -773,18 +777,18 @@ def test_what_is_said_to_do_nothing_does_nothing(document: Document, found: Inve
     """Take away what the warning names, and the same goes as before."""
     rules = [{"name": f"r{n}", **rule} for n, rule in enumerate(document["rules"])]
     document = {"version": 1, **document, "rules": rules}
-    said = _warnings(document)
-    assume(said)
+    output = _warnings(document)
+    assume(output)
     before = _gone(document, found)
-    for words in said:
+    for words in output:
         assert _gone(_without_what(words, document), found) == before, words
     # And all of it at once, as somebody would who tidies up.
     tidy = document
-    for words in said:
+    for words in output:
         about = re.match(r"rule '(\w+)'", words)
         if not about or about[1] in {rule["name"] for rule in tidy["rules"]}:
             tidy = _without_what(words, tidy)
-    assert _gone(tidy, found) == before, said
+    assert _gone(tidy, found) == before, output
 
 
 def _without_what(words: str, document: Document) -> Document:

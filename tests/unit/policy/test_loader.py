@@ -54,14 +54,14 @@ def read(tmp_path):
 def refused(read):
     """The message about a file that is refused as a usage error."""
 
-    def said(text: str | bytes) -> str:
+    def output(text: str | bytes) -> str:
         with pytest.raises(UsageProblem) as caught:
             read(text)
         assert caught.value.exit_code == ExitCode.USAGE
         assert "p.yml" in caught.value.message
         return caught.value.message
 
-    return said
+    return output
 
 
 # -- what it says --------------------------------------------------------------------------------
@@ -136,14 +136,14 @@ def test_each_key_changes_its_own_field_and_no_other(read, text, changes):
 SETTINGS = {
     "ttl: 12h": dict.fromkeys(("ttl_ms", "failed_ttl_ms", "empty_ms"), DAY_MS // 2),
     "ttl: never": dict.fromkeys(
-        ("ttl_ms", "failed_ttl_ms", "empty_ms", "zombies_ms", "empty_model_ms")
+        ("ttl_ms", "failed_ttl_ms", "empty_ms", "abandoned_ms", "empty_model_ms")
     ),
     "failed_ttl: 2w": {"failed_ttl_ms": 14 * DAY_MS},
     "failed_ttl: never": {"failed_ttl_ms": None},
     "statuses: [FAILED]": {"statuses": ("FAILED",)},
     "statuses: [KILLED, FINISHED]": {"statuses": ("KILLED", "FINISHED")},
-    "zombies: 90m": {"zombies_ms": 90 * 60_000},
-    "zombies: off": {"zombies_ms": None},
+    "zombies: 90m": {"abandoned_ms": 90 * 60_000},
+    "zombies: off": {"abandoned_ms": None},
     "experiments: 50d": dict.fromkeys(("experiments_ms", "empty_ms"), 50 * DAY_MS),
     "experiments: never": dict.fromkeys(("experiments_ms", "empty_ms")),
     "empty_experiments: 1d": {"empty_ms": DAY_MS},
@@ -178,7 +178,7 @@ ALL_DEFAULTS = Rule(
     ttl_ms=101 * DAY_MS,
     failed_ttl_ms=102 * DAY_MS,
     statuses=("FINISHED", "KILLED"),
-    zombies_ms=103 * DAY_MS,
+    abandoned_ms=103 * DAY_MS,
     empty_ms=104 * DAY_MS,
     empty_model_ms=105 * DAY_MS,
     keep=Keep(calendar={"yearly": 9}),
@@ -279,11 +279,11 @@ def test_a_ttl_that_a_flag_sets_comes_before_that_of_the_defaults_only(tmp_path)
     ("defaults", "rule", "expected"),
     [
         # A run that never ended, an empty model and the experiment are no less dear than the runs.
-        ("zombies: 31d, empty_models: 100d", "ttl: 2555d", {"zombies_ms": 2555, "empty_model_ms": 2555}),
-        ("zombies: 31d, empty_models: 100d", "ttl: 7d", {"zombies_ms": 31, "empty_model_ms": 100}),
-        ("zombies: 31d", "ttl: 2555d, zombies: 40d", {"zombies_ms": 40}),
-        ("zombies: off, empty_models: off", "ttl: 2555d", {"zombies_ms": None, "empty_model_ms": None}),
-        ("zombies: 31d", "failed_ttl: 1d", {"zombies_ms": 31}),
+        ("zombies: 31d, empty_models: 100d", "ttl: 2555d", {"abandoned_ms": 2555, "empty_model_ms": 2555}),
+        ("zombies: 31d, empty_models: 100d", "ttl: 7d", {"abandoned_ms": 31, "empty_model_ms": 100}),
+        ("zombies: 31d", "ttl: 2555d, zombies: 40d", {"abandoned_ms": 40}),
+        ("zombies: off, empty_models: off", "ttl: 2555d", {"abandoned_ms": None, "empty_model_ms": None}),
+        ("zombies: 31d", "failed_ttl: 1d", {"abandoned_ms": 31}),
         ("experiments: 180d", "ttl: 7d", {"experiments_ms": 180, "empty_ms": 180}),
         ("experiments: 180d", "ttl: 365d", {"experiments_ms": 365, "empty_ms": 365}),
         ("experiments: never", "ttl: 7d", {"experiments_ms": None, "empty_ms": None}),
@@ -683,17 +683,17 @@ MISTAKES |= {
 @pytest.mark.parametrize("text", [t for t, _ in MISTAKES.values()], ids=MISTAKES)
 def test_a_mistake_is_refused(refused, text):
     """As a usage error that names the file; in one short sentence or a few."""
-    said = refused(text)
-    assert len(said) < 1000, said
-    assert "Traceback" not in said
+    output = refused(text)
+    assert len(output) < 1000, output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(("text", "line"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_named_with_its_line(refused, text, line):
-    said = refused(text)
+    output = refused(text)
     # A match of many kinds is named with its own line or that of its rule.
     lines = f"(?:{line})" if line else "[34]"
-    assert re.search(rf"p\.yml line {lines}\b", said), said
+    assert re.search(rf"p\.yml line {lines}\b", output), output
 
 
 def test_of_many_mistakes_the_first_are_named_and_the_others_counted(tmp_path):
@@ -729,7 +729,7 @@ def test_of_many_mistakes_the_first_are_named_and_the_others_counted(tmp_path):
         ("statuses: [RUNNING]", r"statuses\.0: 'RUNNING'\. .*zombies"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_said_where_it_is_and_in_words(refused, text, words):
+def test_a_mistake_is_reported_with_its_line_and_a_message(refused, text, words):
     """Not that something is wrong with all that is around it."""
     assert re.search(rf"line 2: \S*{words}", refused(f"version: 1\ndefaults: {{{text}}}\n"))
 
@@ -748,9 +748,9 @@ def test_a_machine_without_time_zones_is_told_so(read, refused):
 
 def test_what_is_nested_too_deeply_is_refused(refused):
     """In words of people, not of Python."""
-    said = refused(f"version: 1\ndefaults: {'[' * 3000}{']' * 3000}\n")
-    assert "nested too deeply" in said
-    assert "recursion" not in said
+    output = refused(f"version: 1\ndefaults: {'[' * 3000}{']' * 3000}\n")
+    assert "nested too deeply" in output
+    assert "recursion" not in output
 
 
 def test_a_regular_expression_gives_no_warning_of_python(read):
@@ -777,8 +777,8 @@ def test_half_a_character_is_refused_before_a_plan_has_to_hold_it(read, rule):
 @pytest.mark.parametrize("name", ["\\e[31mred", "a\\nError: b", "\\u202egnp.exe", "\\0"])
 def test_strange_names_of_rules_do_not_reach_the_terminal_as_they_are(refused, name):
     rule = f'- {{name: "{name}", match: {{user: u}}}}\n'
-    said = refused(f"version: 1\nrules:\n{rule}{rule}")
-    assert said.isprintable(), said
+    output = refused(f"version: 1\nrules:\n{rule}{rule}")
+    assert output.isprintable(), output
 
 
 def test_an_anchor_and_a_merge_can_share_what_rules_have_in_common(read):
@@ -816,26 +816,26 @@ def test_a_number_that_readers_take_differently_is_what_yaml_says_or_refused(rea
 
 
 def test_all_mistakes_are_listed_in_the_order_of_the_file(refused):
-    said = refused("version: 2\nx: 1\nmin_age: 1\nguards: {max_share: {runs: 1}}\n")
-    assert [int(n) for n in re.findall(r"line (\d+):", said)] == [1, 2, 3, 4]
+    output = refused("version: 2\nx: 1\nmin_age: 1\nguards: {max_share: {runs: 1}}\n")
+    assert [int(n) for n in re.findall(r"line (\d+):", output)] == [1, 2, 3, 4]
 
 
 def test_of_many_mistakes_the_first_are_listed(refused):
-    said = refused("version: 1\n" + "".join(f"key{n}: 1\n" for n in range(500)))
-    assert "key0" in said
-    assert "key499" not in said
+    output = refused("version: 1\n" + "".join(f"key{n}: 1\n" for n in range(500)))
+    assert "key0" in output
+    assert "key499" not in output
 
 
 def test_an_unknown_key_is_named_with_the_known_ones(refused):
-    said = refused("version: 1\nguards: {max_share: {run: 1%}}\n")
-    assert "guards.max_share.run" in said
-    assert all(key in said for key in SHARED)
+    output = refused("version: 1\nguards: {max_share: {run: 1%}}\n")
+    assert "guards.max_share.run" in output
+    assert all(key in output for key in SHARED)
 
 
 def test_a_share_without_percent_is_told_how_it_is_written(refused):
-    said = refused("version: 1\nguards: {max_share: {runs: 30}}\n")
-    assert "guards.max_share.runs" in said
-    assert "20%" in said
+    output = refused("version: 1\nguards: {max_share: {runs: 30}}\n")
+    assert "guards.max_share.runs" in output
+    assert "20%" in output
 
 
 def test_a_long_value_is_cut(refused):
@@ -850,8 +850,8 @@ def test_a_long_key_is_cut(refused):
 def test_strange_text_does_not_reach_the_terminal_as_it_is(refused, text):
     """Neither as a key nor as a value."""
     for line in (f"{text}: 1", f"min_age: {text}"):
-        said = refused(f"version: 1\n{line}\n")
-        assert said.isprintable(), said
+        output = refused(f"version: 1\n{line}\n")
+        assert output.isprintable(), output
 
 
 def test_a_large_file_is_refused(refused):
@@ -1044,17 +1044,17 @@ _SCHEMA = json.loads(schema.schema_text("policy"))
 
 
 @given(_grammar(_SCHEMA, _SCHEMA))
-def test_what_the_schema_allows_is_read_or_refused_in_words(folder, document):
+def test_what_the_schema_allows_is_read_or_refused_with_a_message(folder, document):
     """Never a traceback, and what is read can be planned with."""
     path = folder / "p.yml"
     path.write_text(json.dumps(document))
     try:
         policy = apply_policy(read_policy_file(path), POLICY)
     except UsageProblem as problem:
-        said, policy = problem.message, POLICY
+        output, policy = problem.message, POLICY
     else:
-        said = ""
-    assert said == "" or (said.replace("\n", "").isprintable() and "p.yml line" in said)
+        output = ""
+    assert output == "" or (output.replace("\n", "").isprintable() and "p.yml line" in output)
     assert schema.problems(plan_of(inventory(an_experiment()), policy), "plan") == []
 
 
@@ -1071,7 +1071,7 @@ def test_an_ae5_secret_file_names_the_policy_like_any_setting(tmp_path, monkeypa
     secret = secrets / "MLFLOW_GC_POLICY"
     secret.write_text(f"{tmp_path / 'secret.yml'}\n")
 
-    def runs_kept(flag: Path | None, variable: str) -> int:
+    def runs_retained(flag: Path | None, variable: str) -> int:
         monkeypatch.setattr(
             policies,
             "resolve",
@@ -1090,14 +1090,14 @@ def test_an_ae5_secret_file_names_the_policy_like_any_setting(tmp_path, monkeypa
             reporter=Reporter(),
         ).keep_last_runs
 
-    assert runs_kept(tmp_path / "flag.yml", str(tmp_path / "variable.yml")) == 1
-    assert runs_kept(None, str(tmp_path / "variable.yml")) == 2
-    assert runs_kept(None, " ") == 3
+    assert runs_retained(tmp_path / "flag.yml", str(tmp_path / "variable.yml")) == 1
+    assert runs_retained(None, str(tmp_path / "variable.yml")) == 2
+    assert runs_retained(None, " ") == 3
     secret.write_text(" \n")
-    assert runs_kept(None, "") == 4
+    assert runs_retained(None, "") == 4
     secret.unlink()
     (tmp_path / "mlflow-gc.yml").unlink()
-    assert runs_kept(None, "") == 0
+    assert runs_retained(None, "") == 0
 
 
 def _unread(path: Path) -> GcError:

@@ -88,7 +88,7 @@ def test_the_example_of_the_documentation_passes_as_printed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("entity", "goes"),
+    ("entity", "deleted"),
     [
         ("runs: [{%s}]", True),
         ("experiments: [{name: e, %s}]", True),
@@ -135,10 +135,10 @@ def test_the_example_of_the_documentation_passes_as_printed(tmp_path: Path) -> N
         ("model_versions: [{model: m, version: 2}, {model: m, version: 1, age: 3d, %s}]", False),
     ],
 )  # fmt: skip
-def test_each_field_counts(holds: Callable[..., bool], entity: str, goes: bool) -> None:
+def test_each_field_counts(holds: Callable[..., bool], entity: str, deleted: bool) -> None:
     """Plain means: of five years ago, finished, without anything that protects."""
-    assert holds(entity % "expect: delete") is goes
-    assert holds(entity % "expect: keep") is not goes
+    assert holds(entity % "expect: delete") is deleted
+    assert holds(entity % "expect: keep") is not deleted
 
 
 @pytest.mark.parametrize(
@@ -458,17 +458,17 @@ def test_the_schema_is_one_and_describes_every_field() -> None:
     Draft202012Validator.check_schema(document)
     missing = []
 
-    def walk(node: Any, place: str) -> None:
+    def walk(node: Any, key_path: str) -> None:
         if isinstance(node, dict):
             for key, value in node.get("properties", {}).items():
                 if not value.get("description") and "$ref" not in value:
-                    missing.append(f"{place}/{key}")
+                    missing.append(f"{key_path}/{key}")
                 if value.get("type") == "object":
-                    assert "additionalProperties" in value, f"{place}/{key}"
+                    assert "additionalProperties" in value, f"{key_path}/{key}"
         children = node.items() if isinstance(node, dict) else enumerate(node)
         for key, value in children:
             if isinstance(value, (dict, list)):
-                walk(value, f"{place}/{key}")
+                walk(value, f"{key_path}/{key}")
 
     walk(document, "")
     assert missing == []

@@ -19,8 +19,8 @@ def _note(count: int, total: int) -> str:
 
 
 def _block(name: str, entries: list[str], weight: int = 1) -> Block:
-    marked = [f"{name}{number}={entry};" for number, entry in enumerate(entries)]
-    return Block(f"[{name}:", iter(marked), len(marked), f":{name}]", _note, weight)
+    announced = [f"{name}{number}={entry};" for number, entry in enumerate(entries)]
+    return Block(f"[{name}:", iter(announced), len(announced), f":{name}]", _note, weight)
 
 
 _lists = st.dictionaries(st.sampled_from("BCDE"), st.tuples(_entries, st.integers(1, 9)))

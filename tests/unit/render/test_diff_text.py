@@ -122,7 +122,7 @@ def test_server_policy_and_state_come_first():
     assert lines[-2] == "The later plan CANNOT BE APPLIED: a guard is exceeded."
 
 
-def test_doubts_about_a_plan_stand_above_all():
+def test_warnings_about_a_plan_stand_above_all():
     """Edited, incomplete, the wrong way round."""
     older = plan(policy=replace(YESTERDAY, as_of_ms=YESTERDAY.as_of_ms - 1))
     head = {**older, "complete": False, "applyable": False}
@@ -191,14 +191,14 @@ def test_hostile_text_is_harmless_everywhere(everything):
         assert "[red]x[/red]" in text, "shown as it is"
 
 
-def test_values_in_words():
-    assert diff_text.in_words(None) == "none"
-    assert diff_text.in_words(True) == "yes"
-    assert diff_text.in_words("") == "empty"
-    assert diff_text.in_words(["a", "b"]) == "a, b"
-    assert diff_text.in_words([]) == "none"
-    assert diff_text.in_words({"a": {"b": 1}}) == "a b 1"
-    assert diff_text.in_words([{"a": 1}]) == '[{"a":1}]'
+def test_values_as_text():
+    assert diff_text.format_value(None) == "none"
+    assert diff_text.format_value(True) == "yes"
+    assert diff_text.format_value("") == "empty"
+    assert diff_text.format_value(["a", "b"]) == "a, b"
+    assert diff_text.format_value([]) == "none"
+    assert diff_text.format_value({"a": {"b": 1}}) == "a b 1"
+    assert diff_text.format_value([{"a": 1}]) == '[{"a":1}]'
 
 
 def test_a_path_is_quoted_for_the_shell():

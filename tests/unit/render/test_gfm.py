@@ -9,7 +9,7 @@ from unit.render.markdown_reader import assert_inert, parse, tables, visible
 
 from mlflow_gc.render.common.budget import fit
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.markdown.gfm import code, folded, head, row, words
+from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row
 
 HOSTILE = [
     "@org/team please approve",
@@ -38,7 +38,7 @@ texts = st.one_of(
 )
 
 
-@pytest.mark.parametrize("write", [code, words])
+@pytest.mark.parametrize("write", [code, inline])
 @given(texts, texts)
 def test_in_a_cell_any_text_is_that_text(write, one, other):
     tokens = parse(head("a", "b") + row(write(one), write(other)) + row(write(other), "x"))
@@ -48,7 +48,7 @@ def test_in_a_cell_any_text_is_that_text(write, one, other):
     assert second == [plain(other), "x"]
 
 
-@pytest.mark.parametrize("write", [code, words])
+@pytest.mark.parametrize("write", [code, inline])
 @pytest.mark.parametrize(
     "place", ["## Of {}\n", "- So: {}\n", "- **So {}.**\n", "So: {}, and {}.\n"]
 )
@@ -56,15 +56,15 @@ def test_in_a_cell_any_text_is_that_text(write, one, other):
 def test_inside_of_a_line_any_text_is_that_text(write, place, text):
     tokens = parse(place.format(write(text), write(text)))
     assert_inert(tokens)
-    (inline,) = [token for token in tokens if token.type == "inline"]
+    (content,) = [token for token in tokens if token.type == "inline"]
     if plain(text):
         shown = place.lstrip("#- ").replace("**", "").rstrip("\n")
-        assert visible(inline).rstrip() == shown.format(plain(text), plain(text)).rstrip()
+        assert visible(content).rstrip() == shown.format(plain(text), plain(text)).rstrip()
 
 
 @given(texts)
 def test_there_is_no_tag_and_no_bar_that_is_not_ours(text):
-    for written in (code(text), words(text)):
+    for written in (code(text), inline(text)):
         assert "<" not in written
         assert "|" not in written
         assert len(written.splitlines()) <= 1
@@ -74,7 +74,7 @@ def test_there_is_no_tag_and_no_bar_that_is_not_ours(text):
 def test_cut_text_is_the_beginning_and_a_mark(text, most):
     (_, (cell,)) = tables(parse(head("a") + row(code(text, most=most))))[0]
     assert cell == plain(text, most=most)
-    (_, (cell,)) = tables(parse(head("a") + row(words(text, most=most))))[0]
+    (_, (cell,)) = tables(parse(head("a") + row(inline(text, most=most))))[0]
     assert cell == plain(text, most=most)
 
 
@@ -94,7 +94,7 @@ def test_cut_text_is_the_beginning_and_a_mark(text, most):
     ],
 )
 def test_plain_words_stay_plain_and_the_rest_is_code(text, written):
-    assert words(text) == written
+    assert inline(text) == written
 
 
 def test_a_folded_table_is_one():

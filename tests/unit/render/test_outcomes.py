@@ -55,7 +55,7 @@ def test_what_cannot_be_undone_offers_no_undo() -> None:
         assert ("Dry run" in shown(console)) == (journal is None)
 
 
-def test_what_was_put_back_is_loud() -> None:
+def test_a_rollback_is_prominent() -> None:
     counts = Counter({("run", "deleted"): 3, ("run", "restored"): 1})
     console = terminal(80)
     outcomes.outcome(Result(counts), [], console, plan_id=PLAN_ID, journal=Path("j"))

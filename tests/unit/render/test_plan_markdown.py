@@ -134,8 +134,8 @@ def test_runs_that_lose_their_assessments_are_told_apart():
 def test_what_cannot_be_undone_gets_more_room():
     plan = longer(with_all_kinds(_plan(), irreversible=True), 1_000)
     lists = {title: len(rows) for title, rows, counts in _shown(show(plan)) if counts}
-    for_good = lists["Delete 4,000 runs: irreversible"]
-    assert for_good > 4 * lists["Delete 4,000 runs"] > 0
+    irreversible = lists["Delete 4,000 runs: irreversible"]
+    assert irreversible > 4 * lists["Delete 4,000 runs"] > 0
 
 
 def test_a_cut_plan_says_so_and_what_gets_approved():
@@ -180,19 +180,19 @@ def test_the_many_other_groups_are_folded():
     assert int(others[0][1]) >= int(others[-1][1]) > 0
 
 
-def test_what_stays_is_told_by_reason_with_an_example():
+def test_what_is_retained_is_reported_by_reason_with_an_example():
     text = show(_plan())
-    (kept,) = [
+    (retained,) = [
         rows for title, rows, _ in _shown(text) if title.startswith("Protected, stale but retained")
     ]
-    assert [f"{reason}: {count}" for reason, count, _, _ in kept] == [
+    assert [f"{reason}: {count}" for reason, count, _, _ in retained] == [
         "live_run: 1 experiment",
         "alias: 1 model version",
         "highest_version: 1 model version",
         "keep_tag: 1 run",
     ]
-    assert kept[1][2:] == ["fraud/1", "alias champion"]
-    assert {reason for reason, *_ in kept} <= {reason.value for reason in Reason}
+    assert retained[1][2:] == ["fraud/1", "alias champion"]
+    assert {reason for reason, *_ in retained} <= {reason.value for reason in Reason}
 
 
 def test_a_long_chain_is_counted():
@@ -211,7 +211,7 @@ def test_diagnostics_come_before_the_numbers():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "applies"),
+    ("changes", "output", "applies"),
     [
         ({"expires_at": None}, "- It does not expire.", True),
         ({"expires_at": "2999-01-01T00:00:00.000Z"}, "- Valid until `2999-01-01T00:00:00.000Z`.", True),
@@ -225,10 +225,10 @@ def test_diagnostics_come_before_the_numbers():
         ),
     ],
 )  # fmt: skip
-def test_validity_is_told_and_how_to_apply_what_can_be(changes, said, applies):
+def test_applicability_is_reported_and_how_to_apply_what_can_be(changes, output, applies):
     plan = _plan(**changes)
     text = show(plan)
-    assert said in text
+    assert output in text
     assert (f"`mlflow-gc prune prune-plan.json --expect {plan['plan_id']}`" in text) == applies
 
 
@@ -248,7 +248,7 @@ def test_a_plan_that_deletes_nothing():
     assert "| `not_terminal` | 1 run |" in text
 
 
-def test_what_can_be_restored_is_told():
+def test_what_can_be_restored_is_reported():
     text = show(_plan(an_experiment(), a_run()))
     assert "2 deletions: 1 experiment, 1 run. All of it can be restored.\n" in text
     assert "rreversible:" not in text

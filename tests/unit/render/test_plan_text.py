@@ -255,7 +255,7 @@ def test_nothing_to_delete() -> None:
     assert "Plan: 0 to delete, 0 protected." in found
 
 
-def test_a_tripped_guard_is_the_first_and_the_last_thing_to_see() -> None:
+def test_an_exceeded_guard_is_the_first_and_the_last_thing_to_see() -> None:
     plan = small(guards=Guards(max_deletions={"runs": 1}))
     console = terminal(80)
     plan_text.show(plan, console, path="p", everything=False)
@@ -311,13 +311,13 @@ def test_a_flood_of_warnings_does_not_hide_what_stops_the_plan() -> None:
     ]
     console = log()
     plan_text.show(plan, console, path="p", everything=False)
-    said = [line for line in lines(console) if line.startswith(("Problem: ", "Warning: "))]
-    assert len(said) == 20
-    assert said[0].startswith("Problem: guards.")
+    output = [line for line in lines(console) if line.startswith(("Problem: ", "Warning: "))]
+    assert len(output) == 20
+    assert output[0].startswith("Problem: guards.")
     assert "... and 81 more warnings (--all shows them)" in lines(console)
 
 
-def test_runs_that_lose_something_for_good_are_marked_and_come_first() -> None:
+def test_runs_that_lose_something_permanently_are_marked_and_come_first() -> None:
     found = worlds.inventory(
         an_experiment("1"),
         _run(1, "1", 40),
@@ -351,12 +351,12 @@ def test_long_lists_are_cut_with_a_count_and_all_shows_them() -> None:
     assert sizes == sorted(sizes, reverse=True), "the largest come first"
     named = sum(run["run_id"] in shown(cut) for run in plan["runs"])
     in_groups = sum(size - 5 for size in sizes if size > 5)
-    said = sum(int(line.split()[2]) for line in lines(cut) if line.startswith("    ... and"))
+    output = sum(int(line.split()[2]) for line in lines(cut) if line.startswith("    ... and"))
     (rest,) = [line for line in lines(cut) if "experiments with" in line]
-    assert said == in_groups
+    assert output == in_groups
     assert (
         rest
-        == f"  ... and 10 more experiments with {len(plan['runs']) - named - said} runs (--all shows them)"
+        == f"  ... and 10 more experiments with {len(plan['runs']) - named - output} runs (--all shows them)"
     )
 
 
@@ -370,13 +370,13 @@ def test_a_report_names_the_five_largest_and_counts_the_rest() -> None:
     assert f"    {len(plan['runs']) - largest} more in 25 other experiments" in lines(console)
 
 
-def test_the_kept_are_one_line_for_each_reason_or_all_of_them() -> None:
+def test_the_protected_are_one_line_for_each_reason_or_all_of_them() -> None:
     runs = [_run(n, "1", 40, tags={"mlflow_gc.keep": "true"}) for n in range(30)]
     plan = worlds.plan_of(worlds.inventory(an_experiment("1"), *runs))
     console = log()
     plan_text.show(plan, console, path="p", everything=False)
-    kept = [line for line in lines(console) if "keep_tag" in line and line.startswith("  30")]
-    assert kept == [f"  30  runs        keep_tag  run {0:032x} <- tag mlflow_gc.keep=true"]
+    retained = [line for line in lines(console) if "keep_tag" in line and line.startswith("  30")]
+    assert retained == [f"  30  runs        keep_tag  run {0:032x} <- tag mlflow_gc.keep=true"]
     whole = log()
     plan_text.show(plan, whole, path="p", everything=True)
     assert all(f"{n:032x} <- tag" in shown(whole) for n in range(30))

@@ -54,9 +54,9 @@ def _ages(lines: list[str]) -> dict[str, str]:
     """The age that is told of each kind."""
     found = {}
     for line in lines:
-        age, _, said = line.partition(": ")
+        age, _, output = line.partition(": ")
         if re.fullmatch(r"never|[\d,]+ (second|minute|hour|day|week)s?", age):
-            for words in re.split(r", | and ", re.sub(r" runs(?=,|$)", "", said)):
+            for words in re.split(r", | and ", re.sub(r" runs(?=,|$)", "", output)):
                 for kind in MEANS[words if words in MEANS else f"{words} runs"]:
                     assert kind not in found, f"{kind} is told twice"
                     found[kind] = age
@@ -64,7 +64,7 @@ def _ages(lines: list[str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "reported"),
     [
         ({}, ["30 days"] * 3 + ["never"] * 2 + ["30 days"] * 3 + ["never"]),
         ({"ttl": "1d"}, ["1 day"] * 3 + ["never"] * 2 + ["1 day"] * 3 + ["never"]),
@@ -84,8 +84,8 @@ def _ages(lines: list[str]) -> dict[str, str]:
         ({"ttl": "1000d"}, ["1,000 days"] * 3 + ["never"] * 2 + ["1,000 days"] * 3 + ["never"]),
     ],
 )  # fmt: skip
-def test_each_kind_is_told_its_age(rule: dict[str, Any], told: list[str]) -> None:
-    assert _ages(_of_rule(**rule)) == dict(zip(KINDS, told, strict=True))
+def test_each_kind_is_reported_with_its_age(rule: dict[str, Any], reported: list[str]) -> None:
+    assert _ages(_of_rule(**rule)) == dict(zip(KINDS, reported, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_each_kind_is_told_its_age(rule: dict[str, Any], told: list[str]) -> Non
         ({"workspace": "w"}, KINDS),
     ],
 )
-def test_only_kinds_that_the_rule_can_be_about_are_told(
+def test_only_kinds_that_the_rule_can_be_about_are_reported(
     match: dict[str, Any], kinds: list[str]
 ) -> None:
     assert sorted(_ages(_of_rule(match=match))) == sorted(kinds)
@@ -134,7 +134,7 @@ def test_never_for_all_of_it_is_said_in_one_line() -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_is_kept_is_told(keep: dict[str, Any], words: list[str]) -> None:
+def test_what_is_retained_is_reported(keep: dict[str, Any], words: list[str]) -> None:
     lines = _of_rule(keep=keep)
     start = lines.index("Always retained, per experiment and model:")
     assert lines[start + 1 :] == words
@@ -185,10 +185,10 @@ def test_what_a_match_is_about(match: dict[str, Any], words: str) -> None:
         ({"guards": {"max_deletions": {"total": 5000}}}, "total 5,000", "%"),
     ],
 )  # fmt: skip
-def test_the_limits_are_told(document: dict[str, Any], there: str, not_there: str) -> None:
-    said = "\n".join(_lines(document))
-    assert there in said
-    assert not_there not in said
+def test_the_limits_are_reported(document: dict[str, Any], there: str, not_there: str) -> None:
+    output = "\n".join(_lines(document))
+    assert there in output
+    assert not_there not in output
 
 
 def _example() -> str:
@@ -199,8 +199,8 @@ def _example() -> str:
 @pytest.mark.parametrize("text", [starter(), _example()])
 def test_the_starter_and_the_example_can_be_told(text: str) -> None:
     document = YAML(typ="safe").load(text)
-    said = "\n".join(_lines(document))
-    assert all(rule["name"] in said for rule in document.get("rules", ()))
+    output = "\n".join(_lines(document))
+    assert all(rule["name"] in output for rule in document.get("rules", ()))
 
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9)

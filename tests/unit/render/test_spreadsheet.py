@@ -46,7 +46,7 @@ def _named(name):
 
 
 @given(hostile_plans(most=30))
-def test_every_entity_has_a_row_that_goes_and_stays_where_it_should(plan):
+def test_every_entity_has_a_row_with_its_action(plan):
     for read in (_read(plan), list(map(json.loads, _ndjson(plan).splitlines()))):
         assert [list(row) for row in read] == [list(COLUMNS)] * len(read)
         for kind in KINDS:
@@ -166,7 +166,7 @@ def _row(plan, entity_id):
     return {key: value for key, value in row.items() if value is not None and key != "plan_id"}
 
 
-def test_what_a_run_that_goes_says():
+def test_what_a_run_that_is_deleted_says():
     run = a_run(RUN_IDS[1], parent=RUN_IDS[0], newest_metric_time=OLD + 2 * DAY_MS)
     row = _row(_plan(an_experiment(name="home"), a_run(), run), RUN_IDS[1])
     assert row == {
@@ -187,7 +187,7 @@ def test_what_a_run_that_goes_says():
     }
 
 
-def test_what_an_experiment_that_goes_says():
+def test_what_an_experiment_that_is_deleted_says():
     row = _row(_plan(an_experiment(name="home", last_update_time=OLD + DAY_MS), a_run()), "1")
     assert row == {
         "action": "delete",
@@ -205,7 +205,7 @@ def test_what_an_experiment_that_goes_says():
     }
 
 
-def test_what_a_version_that_goes_says():
+def test_what_a_version_that_is_deleted_says():
     version = a_version("1", description="first", source="s3://bucket/m", run_id=RUN_IDS[0])
     row = _row(_plan(a_model(), version, a_version("2")), "fraud/1")
     assert row == {
@@ -226,7 +226,7 @@ def test_what_a_version_that_goes_says():
     }
 
 
-def test_what_stays_says_why():
+def test_what_is_retained_says_why():
     plan = _plan(an_experiment(name="home"), a_run(tags={"mlflow_gc.keep": "true"}))
     assert _row(plan, RUN_IDS[0]) == {
         "action": "keep",

@@ -16,9 +16,9 @@ from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.retention.decision import Reason, Verdict
 from mlflow_gc.retention.engine import (
     decide,
-    decide_after_look,
+    decide_after_probe,
     experiments_to_probe,
-    runs_that_may_read,
+    runs_needing_inputs,
 )
 from mlflow_gc.retention.rules import Rule
 
@@ -77,12 +77,12 @@ def test_a_deleted_run_is_over_old_untagged_and_not_behind_a_version(found):
         assert run.lifecycle_stage == "active"
         assert run.status in {"FINISHED", "FAILED", "KILLED"}
         assert run.last_activity_time(found.experiments[run.experiment_id]) < CUTOFF
-        assert not naive.kept_by_tag(run.tags)
+        assert not naive.protected_by_tag(run.tags)
         assert not any(run_id in naive.runs_behind(found, v) for v in found.model_versions.values())
 
 
 @given(worlds.inventories())
-def test_a_tree_goes_as_a_whole_or_not_at_all(found):
+def test_a_tree_is_deleted_as_a_whole_or_not_at_all(found):
     decisions = decide(found, POLICY)
     gone = _gone(decisions, "runs")
     for tree in naive.trees(found):
@@ -99,7 +99,7 @@ def test_a_deleted_experiment_keeps_no_run_alive(found):
 
 
 @given(worlds.inventories())
-def test_the_highest_version_stays_overall_and_in_each_stage(found):
+def test_the_highest_version_is_retained_overall_and_in_each_stage(found):
     left = set(found.model_versions) - _gone(decide(found, POLICY), "model_versions")
     versions = found.model_versions.values()
     for v in versions:
@@ -152,7 +152,7 @@ def test_so_many_runs_and_versions_are_left(found, policy):
 
 
 @given(worlds.inventories(), worlds.policies)
-def test_nothing_younger_than_min_age_goes(found, policy):
+def test_nothing_younger_than_min_age_is_deleted(found, policy):
     decisions = decide(found, policy)
     # Without a min_age there is still the TTL, and that is longer than nothing.
     youngest = AS_OF - policy.min_age_ms
@@ -192,11 +192,11 @@ def test_the_order_of_reading_changes_nothing(found, policy, seed):
 
 
 @given(worlds.inventories())
-def test_after_a_look_all_is_as_if_decided_anew(found):
+def test_after_a_probe_all_is_as_if_decided_anew(found):
     blind = decide(replace(found, probes={}), POLICY)
     seen = {e: found.probes[e] for e in experiments_to_probe(blind) if e in found.probes}
     looked = replace(found, probes=seen)
-    assert decide_after_look(looked, POLICY, blind) == decide(looked, POLICY)
+    assert decide_after_probe(looked, POLICY, blind) == decide(looked, POLICY)
 
 
 @given(worlds.inventories())
@@ -207,11 +207,13 @@ def test_without_probes_no_experiment_goes_and_the_probed_ones_are_all_that_can(
 
 
 @given(worlds.inventories(), st.sampled_from(worlds.RUN_IDS))
-def test_a_run_held_by_the_caller_stays_with_its_tree(found, run_id):
-    kept = decide(found, POLICY).runs.get(run_id)
-    if kept is None:
+def test_a_run_held_by_the_caller_is_retained_with_its_tree(found, run_id):
+    retained = decide(found, POLICY).runs.get(run_id)
+    if retained is None:
         return
-    changed = {run_id: replace(kept, verdict=Verdict.PROTECT, reason=Reason.CHANGED, reasons=())}
+    changed = {
+        run_id: replace(retained, verdict=Verdict.PROTECT, reason=Reason.CHANGED, reasons=())
+    }
     held = decide(found, POLICY, changed)
     assert not any(_gone(held, "runs") & tree for tree in naive.trees(found) if run_id in tree)
     assert _gone(held, "runs") <= _gone(decide(found, POLICY), "runs")
@@ -252,20 +254,20 @@ def test_random_worlds_are_not_all_empty_of_deletions():
         ({"start_time": OLD - 1}, OLD + 30 * DAY_MS, True),
     ],
 )
-def test_a_kept_run_is_asked_what_it_read_if_it_can_have_read_a_model_of_a_stale_one(
+def test_a_retained_run_is_asked_what_it_read_if_it_can_have_read_a_model_of_a_stale_one(
     run, made, is_asked
 ):
     maker, other = worlds.RUN_IDS[:2]
     model = worlds.a_logged_model(source_run_id=maker, creation_time=made)
     reader = worlds.a_run(other, tags={"mlflow_gc.keep": "true"}, **run)
     found = worlds.inventory(worlds.an_experiment(), worlds.a_run(maker), reader, model)
-    asked = runs_that_may_read(found, decide(found, POLICY))
+    asked = runs_needing_inputs(found, decide(found, POLICY))
     assert asked == ({other} if is_asked else set())
 
 
-def test_nobody_is_asked_where_no_run_that_goes_made_a_model():
+def test_nobody_is_asked_where_no_run_that_is_deleted_made_a_model():
     maker, other = worlds.RUN_IDS[:2]
     fresh = worlds.a_run(maker, end_time=worlds.NEW)
     model = worlds.a_logged_model(source_run_id=maker, creation_time=OLD)
     found = worlds.inventory(worlds.an_experiment(), fresh, worlds.a_run(other), model)
-    assert runs_that_may_read(found, decide(found, POLICY)) == set()
+    assert runs_needing_inputs(found, decide(found, POLICY)) == set()

@@ -40,7 +40,7 @@ def _of(experiment, *others, probe=None):
         ([a_run(r) for r in RUN_IDS[:3]], "all its 3 runs are deleted"),
     ],
 )
-def test_an_old_experiment_goes_with_its_runs(runs, words):
+def test_an_old_experiment_is_deleted_with_its_runs(runs, words):
     found = _of(an_experiment(), *runs)
     assert (found.verdict, found.why) == (
         Verdict.DELETE,

@@ -62,15 +62,15 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> Document:
 
 def policy_of(document: Document) -> Policy:
     """What the file's policy says, in the words of a policy file, and ``ttl_days``."""
-    said = dict(document.get("policy", {}))
-    policy = Policy(as_of_ms=AS_OF, default=Rule.of_days(said.pop("ttl_days", 30)))
-    assert problems({"version": 1, **said}, "policy") == []
-    return apply_policy(said, policy)
+    output = dict(document.get("policy", {}))
+    policy = Policy(as_of_ms=AS_OF, default=Rule.of_days(output.pop("ttl_days", 30)))
+    assert problems({"version": 1, **output}, "policy") == []
+    return apply_policy(output, policy)
 
 
-def _fields(said: Document) -> Document:
+def _fields(output: Document) -> Document:
     """The fields of an entity: times may be texts, lists become tuples."""
-    return {name: _value(name, value) for name, value in said.items()}
+    return {name: _value(name, value) for name, value in output.items()}
 
 
 def _value(name: str, value: Any) -> Any:
@@ -79,7 +79,7 @@ def _value(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _experiment(experiment_id: str, said: Document) -> Experiment:
+def _experiment(experiment_id: str, output: Document) -> Experiment:
     plain = Experiment(
         experiment_id=experiment_id,
         name=f"exp-{experiment_id}",
@@ -89,11 +89,11 @@ def _experiment(experiment_id: str, said: Document) -> Experiment:
         creation_time=parse_time("2015-01-01"),
         last_update_time=OLD,
     )
-    return replace(plain, **_fields(said))
+    return replace(plain, **_fields(output))
 
 
-def _run(run_id: str, said: Document) -> Run:
-    fields = _fields(said)
+def _run(run_id: str, output: Document) -> Run:
+    fields = _fields(output)
     parent = fields.pop("parent", None)
     metrics = {name: float(value) for name, value in fields.pop("metrics", {}).items()}
     tags = {**fields.pop("tags", {}), **({"mlflow.parentRunId": parent} if parent else {})}
@@ -118,15 +118,15 @@ def _run(run_id: str, said: Document) -> Run:
     return replace(plain, **fields)
 
 
-def _registered_model(name: str, said: Document) -> RegisteredModel:
-    aliases = {version: tuple(names) for version, names in said.get("aliases", {}).items()}
+def _registered_model(name: str, output: Document) -> RegisteredModel:
+    aliases = {version: tuple(names) for version, names in output.get("aliases", {}).items()}
     plain = RegisteredModel(
         name, tags={}, aliases={}, creation_timestamp=OLD, last_updated_timestamp=OLD
     )
-    return replace(plain, **{**_fields(said), "aliases": aliases})
+    return replace(plain, **{**_fields(output), "aliases": aliases})
 
 
-def _version(key: tuple[str, str], said: Document) -> ModelVersion:
+def _version(key: tuple[str, str], output: Document) -> ModelVersion:
     plain = ModelVersion(
         name=key[0],
         version=key[1],
@@ -140,11 +140,11 @@ def _version(key: tuple[str, str], said: Document) -> ModelVersion:
         model_id="",
         tags={},
     )
-    return replace(plain, **_fields(said))
+    return replace(plain, **_fields(output))
 
 
-def _logged_model(model_id: str, said: Document) -> LoggedModel:
-    return replace(LoggedModel(model_id, "1", "", "", OLD), **_fields(said))
+def _logged_model(model_id: str, output: Document) -> LoggedModel:
+    return replace(LoggedModel(model_id, "1", "", "", OLD), **_fields(output))
 
 
 def _key(text: str) -> tuple[str, str]:
@@ -154,34 +154,34 @@ def _key(text: str) -> tuple[str, str]:
 
 def inventory_of(document: Document) -> Inventory:
     """What a server would show."""
-    said = document["inventory"]
-    experiments = {e: dict(fields) for e, fields in said.get("experiments", {}).items()}
+    output = document["inventory"]
+    experiments = {e: dict(fields) for e, fields in output.get("experiments", {}).items()}
     # Null: nobody looked into it.
     probes = {e: fields.pop("probe", {}) for e, fields in experiments.items()}
     return Inventory(
         experiments={e: _experiment(e, fields) for e, fields in experiments.items()},
-        runs={r: _run(r, fields) for r, fields in said.get("runs", {}).items()},
+        runs={r: _run(r, fields) for r, fields in output.get("runs", {}).items()},
         registered_models={
             m: _registered_model(m, fields)
-            for m, fields in said.get("registered_models", {}).items()
+            for m, fields in output.get("registered_models", {}).items()
         },
         model_versions={
             _key(v): _version(_key(v), fields)
-            for v, fields in said.get("model_versions", {}).items()
+            for v, fields in output.get("model_versions", {}).items()
         },
         logged_models={
-            m: _logged_model(m, fields) for m, fields in said.get("logged_models", {}).items()
+            m: _logged_model(m, fields) for m, fields in output.get("logged_models", {}).items()
         },
         probes={e: _probe(found) for e, found in probes.items() if found is not None},
-        workspace=said.get("workspace"),
-        refused_names=frozenset(said.get("refused_names", ())),
+        workspace=output.get("workspace"),
+        refused_names=frozenset(output.get("refused_names", ())),
     )
 
 
-def _probe(said: Document) -> Probe:
-    deleted = said.get("newest_deleted_run")
+def _probe(output: Document) -> Probe:
+    deleted = output.get("newest_deleted_run")
     run = (deleted[0], parse_time(deleted[1])) if deleted else None
-    return Probe(**{**said, "newest_deleted_run": run})
+    return Probe(**{**output, "newest_deleted_run": run})
 
 
 def _written(decision: Decision) -> str | Document:
@@ -238,7 +238,7 @@ def test_the_order_of_reading_changes_nothing(path, seed):
 
 
 @golden
-def test_a_second_look_at_the_plan_alone_never_deletes_more(path):
+def test_a_re_check_of_the_plan_alone_never_deletes_more(path):
     """Deciding again without what goes: whatever was kept is still kept."""
     document = read(path)
     inventory, policy = inventory_of(document), policy_of(document)

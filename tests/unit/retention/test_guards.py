@@ -138,17 +138,17 @@ def test_a_group_trips_alone(key):
     groups = {"1": Share(0, 1000), "2": Share(1, 2), "3": Share(9, 10)}
     found = Tally(dict.fromkeys(KINDS, Share(10, 1012)), **{GROUPS[key]: groups})
     assert not _share(key, 90, found)
-    (said,) = _share(key, 89, found)
-    assert "9 of its 10" in said
+    (output,) = _share(key, 89, found)
+    assert "9 of its 10" in output
     assert len(_share(key, 49, found)) == 2
 
 
 def test_many_groups_are_counted_not_listed():
     """Three by name, the rest as a number."""
     groups = {str(n): Share(1, 1) for n in range(8)}
-    said = _share("experiment", 50, Tally(dict.fromkeys(KINDS, Share(0, 0)), experiments=groups))
-    assert len(said) == 4
-    assert "5 more" in said[-1]
+    output = _share("experiment", 50, Tally(dict.fromkeys(KINDS, Share(0, 0)), experiments=groups))
+    assert len(output) == 4
+    assert "5 more" in output[-1]
     exactly_three = dict(list(groups.items())[:3])
     found = Tally(dict.fromkeys(KINDS, Share(0, 0)), experiments=exactly_three)
     assert not any("more lose" in words for words in _share("experiment", 50, found))
@@ -217,26 +217,26 @@ def test_deleting_fewer_never_trips_more(found, guards, data):
 @given(_tallies, _guards)
 def test_without_a_guard_only_its_own_words_are_missing(found, guards):
     """No guard depends on another one."""
-    said = list(exceeded(guards, found))
+    output = list(exceeded(guards, found))
     for key in guards.max_deletions:
         rest = {k: v for k, v in guards.max_deletions.items() if k != key}
         left = list(exceeded(replace(guards, max_deletions=rest), found))
-        assert left == [w for w in said if not w.startswith(f"guards.max_deletions.{key}:")]
+        assert left == [w for w in output if not w.startswith(f"guards.max_deletions.{key}:")]
     for key in guards.max_share_percent:
         rest = {k: v for k, v in guards.max_share_percent.items() if k != key}
         left = list(exceeded(replace(guards, max_share_percent=rest), found))
-        assert left == [w for w in said if not w.startswith(f"guards.max_share.{key}:")]
+        assert left == [w for w in output if not w.startswith(f"guards.max_share.{key}:")]
 
 
 # -- what is counted ---------------------------------------------------------------------------
 
 
-def test_deleted_is_what_goes_and_existing_is_all_that_was_decided():
+def test_deleted_counts_deletions_and_existing_all_decisions():
     """Fresh and protected entities exist; they count in the whole, and nothing else does.
 
     Of registered models only those without versions are decided over, and all count.
     """
-    kept, gone = protect(Reason.KEEP_TAG, "x"), delete("old")
+    retained, gone = protect(Reason.KEEP_TAG, "x"), delete("old")
     found = inventory(
         a_run(RUN_IDS[0], experiment_id="1"),
         a_run(RUN_IDS[1], experiment_id="1"),
@@ -244,9 +244,9 @@ def test_deleted_is_what_goes_and_existing_is_all_that_was_decided():
         *map(a_model, ("m", "n", "empty")),
     )
     decisions = Decisions(
-        experiments={"1": kept, "2": gone, "3": FRESH},
+        experiments={"1": retained, "2": gone, "3": FRESH},
         runs={RUN_IDS[0]: gone, RUN_IDS[1]: FRESH, RUN_IDS[2]: gone},
-        model_versions={("m", "1"): gone, ("m", "2"): kept, ("n", "1"): FRESH},
+        model_versions={("m", "1"): gone, ("m", "2"): retained, ("n", "1"): FRESH},
         registered_models={"empty": gone},
     )
     assert tally(found, decisions) == Tally(
@@ -275,7 +275,7 @@ def test_the_trash_does_not_count_as_existing():
     assert counted.experiments == {"1": Share(1, 1)}
 
 
-def test_an_experiment_that_goes_as_a_whole_loses_all():
+def test_an_experiment_that_is_deleted_as_a_whole_loses_all():
     """100 %, which a guard of 90 % does not allow."""
     found = inventory(an_experiment("1"), *(a_run(r) for r in RUN_IDS[:4]))
     counted = tally(found, decide(found, POLICY))
@@ -310,7 +310,7 @@ def test_zero_means_that_a_plan_with_a_deletion_cannot_be_applied(found, kind):
     assert plan["applyable"] == (not plan[kind])
 
 
-def test_a_tripped_guard_changes_nothing_but_applyable_and_diagnostics():
+def test_an_exceeded_guard_changes_nothing_but_applyable_and_diagnostics():
     """A guard is a stop, not a filter."""
     found = inventory(an_experiment(), a_run(), a_model(), a_version("1"), a_version("2"))
     free = plan_of(found)

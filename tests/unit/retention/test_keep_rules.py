@@ -17,21 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
-from mlflow_gc.retention.keep_rules import CALENDAR, Best, Keep, Member, kept
+from mlflow_gc.retention.keep_rules import CALENDAR, Best, Candidate, Keep, winners
 
 AS_OF = parse_time("2026-05-01T10:00:00.000Z")
 INF, NAN = math.inf, math.nan
 
 
-def _run(key: str, time: str | int, **metrics: float) -> Member:
+def _run(key: str, time: str | int, **metrics: float) -> Candidate:
     """A run that started then and was not active later."""
     ms = parse_time(time) if isinstance(time, str) else time
-    return Member(
+    return Candidate(
         key=key, time_ms=ms, order=(ms, key), active_ms=ms, metrics=tuple(metrics.items())
     )
 
 
-def _at(*times: str) -> list[Member]:
+def _at(*times: str) -> list[Candidate]:
     """Runs that are named after their start, which is local time with an offset or UTC."""
     return [_run(f"{number} {text}", text) for number, text in enumerate(times)]
 
@@ -40,36 +40,42 @@ def _keep(**document: Any) -> Keep:
     return Keep.from_document(document)
 
 
-def _kept(
-    members: Iterable[Member], *, zone: tzinfo = timezone.utc, as_of: int = AS_OF, **rules: Any
+def _retained(
+    candidates: Iterable[Candidate],
+    *,
+    zone: tzinfo = timezone.utc,
+    as_of: int = AS_OF,
+    **rules: Any,
 ) -> set[str]:
-    return set(kept(list(members), _keep(**rules), as_of_ms=as_of, zone=zone))
+    return set(winners(list(candidates), _keep(**rules), as_of_ms=as_of, zone=zone))
 
 
-def _times_kept(times: list[str], zone: str, **rules: Any) -> list[str]:
+def _times_retained(times: list[str], zone: str, **rules: Any) -> list[str]:
     """Those of some starts that stay, in the order given; it does not matter how they come in."""
-    members = _at(*times)
-    found = {order: _kept(order, zone=ZoneInfo(zone), **rules) for order in _orders(members)}
+    candidates = _at(*times)
+    found = {order: _retained(order, zone=ZoneInfo(zone), **rules) for order in _orders(candidates)}
     assert len({frozenset(keys) for keys in found.values()}) == 1
     keys = next(iter(found.values()))
-    return [text for member, text in zip(members, times, strict=True) if member.key in keys]
+    return [
+        text for candidate, text in zip(candidates, times, strict=True) if candidate.key in keys
+    ]
 
 
-def _orders(members: list[Member]) -> list[tuple[Member, ...]]:
-    mixed = random.Random(3).sample(members, len(members))
-    return [tuple(members), tuple(reversed(members)), tuple(mixed)]
+def _orders(candidates: list[Candidate]) -> list[tuple[Candidate, ...]]:
+    mixed = random.Random(3).sample(candidates, len(candidates))
+    return [tuple(candidates), tuple(reversed(candidates)), tuple(mixed)]
 
 
 # -- nothing -------------------------------------------------------------------------------------
 
 
 def test_no_rule_keeps_nothing():
-    assert _kept(_at("2026-04-30", "2026-04-29")) == set()
+    assert _retained(_at("2026-04-30", "2026-04-29")) == set()
 
 
-def test_of_nobody_nothing_is_kept():
+def test_an_empty_group_has_no_winners():
     every = {"last": 3, "daily": 1, "yearly": "all", "within": "9d"}
-    assert _kept([], **every, best={"metric": "auc", "mode": "max", "count": 1}) == set()
+    assert _retained([], **every, best={"metric": "auc", "mode": "max", "count": 1}) == set()
 
 
 # -- last ----------------------------------------------------------------------------------------
@@ -83,20 +89,20 @@ RUNS = [_run("a", 10), _run("b", 30), _run("c", 20), _run("e", 40), _run("d", 40
 )
 def test_last_keeps_so_many_newest_by_start_then_id(count, wanted):
     """Unlike at the border of ``keep_last``, no more of those that tie."""
-    assert _kept(RUNS, last=count) == set(wanted)
+    assert _retained(RUNS, last=count) == set(wanted)
 
 
 def test_newest_is_what_the_order_says_not_the_time():
     """Versions are ordered by number: a lower number that was made later is older."""
-    members = [
-        Member(key=n, time_ms=ms, order=(n, str(n)), active_ms=ms)
+    candidates = [
+        Candidate(key=n, time_ms=ms, order=(n, str(n)), active_ms=ms)
         for n, ms in ((9, 500), (10, 400), (11, 100))
     ]
-    assert _kept(members, last=1) == {11}
-    assert _kept(members, last=2) == {11, 10}
+    assert _retained(candidates, last=1) == {11}
+    assert _retained(candidates, last=2) == {11, 10}
     # All of one day: the newest of it is the highest number, the oldest the lowest.
-    assert _kept(members, daily=1) == {11}
-    assert _kept(members, daily=2) == {11, 9}
+    assert _retained(candidates, daily=1) == {11}
+    assert _retained(candidates, daily=2) == {11, 9}
 
 
 def test_a_day_is_one_day_wherever_its_versions_stand():
@@ -105,12 +111,12 @@ def test_a_day_is_one_day_wherever_its_versions_stand():
     ``daily: 3`` keeps the newest of each of three days, however numbers and days are mixed.
     """
     days = {5: "2026-03-04", 4: "2026-03-03", 3: "2026-03-04", 2: "2026-03-02", 1: "2026-03-01"}
-    members = [
-        Member(key=n, time_ms=parse_time(day), order=(n, str(n)), active_ms=parse_time(day))
+    candidates = [
+        Candidate(key=n, time_ms=parse_time(day), order=(n, str(n)), active_ms=parse_time(day))
         for n, day in days.items()
     ]
-    assert _kept(members, daily=3) == {5, 4, 2}
-    assert _kept(members, daily="all") == {5, 4, 2, 1}
+    assert _retained(candidates, daily=3) == {5, 4, 2}
+    assert _retained(candidates, daily="all") == {5, 4, 2, 1}
 
 
 # -- the calendar --------------------------------------------------------------------------------
@@ -248,22 +254,22 @@ CALENDARS = {
 @pytest.mark.parametrize(
     ("zone", "rules", "times", "wanted"), CALENDARS.values(), ids=CALENDARS.keys()
 )
-def test_the_newest_of_each_bucket_stays(zone, rules, times, wanted):
+def test_the_newest_of_each_bucket_is_retained(zone, rules, times, wanted):
     """Starts from the newest to the oldest, and the places of those that stay."""
-    assert [times.index(text) for text in _times_kept(times, zone, **rules)] == wanted
+    assert [times.index(text) for text in _times_retained(times, zone, **rules)] == wanted
 
 
 @pytest.mark.parametrize("name", CALENDAR)
 def test_the_newest_of_all_is_always_kept(name):
-    assert _kept(RUNS, **{name: 1}) == {"e"}
+    assert _retained(RUNS, **{name: 1}) == {"e"}
 
 
-def test_of_one_moment_the_highest_id_stays():
+def test_of_one_moment_the_highest_id_is_retained():
     """Runs of one start are ordered by id, so that the same one stays every time."""
     twins = [_run(key, "2026-03-03") for key in "bcad"]
-    assert _kept(twins, daily=1) == {"d"}
+    assert _retained(twins, daily=1) == {"d"}
     # The last of them by id is the oldest.
-    assert _kept(twins, daily=2) == {"d", "a"}
+    assert _retained(twins, daily=2) == {"d", "a"}
 
 
 # -- within --------------------------------------------------------------------------------------
@@ -274,18 +280,18 @@ def test_within_includes_its_first_moment(within):
     ages = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": DAY_MS}
     age = int(within[:-1]) * ages[within[-1]]
     times = {"before": AS_OF - age - 1, "first": AS_OF - age, "after": AS_OF - age + 1}
-    assert _kept([_run(k, ms) for k, ms in times.items()], within=within) == {"first", "after"}
+    assert _retained([_run(k, ms) for k, ms in times.items()], within=within) == {"first", "after"}
 
 
 def test_within_counts_from_the_last_activity_and_includes_what_lies_ahead():
     """A run that started long ago and logged yesterday was active."""
     long_ago = AS_OF - 900 * DAY_MS
-    members = [
-        Member("resumed", long_ago, (long_ago, "a"), AS_OF - DAY_MS),
-        Member("quiet", long_ago, (long_ago, "b"), long_ago),
-        Member("ahead", AS_OF + 1, (AS_OF + 1, "c"), AS_OF + 1),
+    candidates = [
+        Candidate("resumed", long_ago, (long_ago, "a"), AS_OF - DAY_MS),
+        Candidate("quiet", long_ago, (long_ago, "b"), long_ago),
+        Candidate("ahead", AS_OF + 1, (AS_OF + 1, "c"), AS_OF + 1),
     ]
-    assert _kept(members, within="2d") == {"resumed", "ahead"}
+    assert _retained(candidates, within="2d") == {"resumed", "ahead"}
 
 
 # -- best ----------------------------------------------------------------------------------------
@@ -316,29 +322,31 @@ BEST: dict[str, tuple[dict[str, float], str, int, str]] = {
 @pytest.mark.parametrize(("values", "mode", "count", "wanted"), BEST.values(), ids=BEST.keys())
 def test_best(values, mode, count, wanted):
     """``z`` has another metric only, ``y`` none: neither is ever among the best."""
-    members = [_run(key, number, auc=value) for number, (key, value) in enumerate(values.items())]
-    members += [_run("z", 90, loss=99.0), _run("y", 91)]
-    for order in _orders(members):
+    candidates = [
+        _run(key, number, auc=value) for number, (key, value) in enumerate(values.items())
+    ]
+    candidates += [_run("z", 90, loss=99.0), _run("y", 91)]
+    for order in _orders(candidates):
         rule = {"metric": "auc", "mode": mode, "count": count}
-        assert _kept(order, best=rule) == set(wanted)
+        assert _retained(order, best=rule) == set(wanted)
 
 
 def test_several_metrics_keep_the_best_of_each():
-    members = [
+    candidates = [
         _run("a", 1, auc=0.9, loss=0.9),
         _run("b", 2, auc=0.8, loss=0.1),
         _run("c", 3, auc=0.7, loss=0.8),
     ]
     auc = {"metric": "auc", "mode": "max", "count": 1}
     loss = {"metric": "loss", "mode": "min", "count": 1}
-    assert _kept(members, best=[auc, loss]) == {"a", "b"}
-    assert _kept(members, best=[auc]) == _kept(members, best=auc) == {"a"}
-    assert _kept(members, best=[{**loss, "mode": "max"}, auc]) == {"a"}
+    assert _retained(candidates, best=[auc, loss]) == {"a", "b"}
+    assert _retained(candidates, best=[auc]) == _retained(candidates, best=auc) == {"a"}
+    assert _retained(candidates, best=[{**loss, "mode": "max"}, auc]) == {"a"}
 
 
 def test_best_does_nothing_without_metrics():
     """Versions have none."""
-    assert _kept(RUNS, best={"metric": "auc", "mode": "max", "count": 5}) == set()
+    assert _retained(RUNS, best={"metric": "auc", "mode": "max", "count": 5}) == set()
 
 
 # -- all together --------------------------------------------------------------------------------
@@ -346,7 +354,7 @@ def test_best_does_nothing_without_metrics():
 
 def test_rules_are_ored_and_each_says_why():
     """What one keeps is kept; all that do are named, in a fixed order."""
-    members = [
+    candidates = [
         _run("new", "2026-04-30T12:00:00Z", auc=0.5),
         _run("same day", "2026-04-30T11:00:00Z", auc=0.9),
         _run("march", "2026-03-02", auc=0.9),
@@ -362,8 +370,8 @@ def test_rules_are_ored_and_each_says_why():
         within="1d",
         best={"metric": "auc", "mode": "max", "count": 1},
     )
-    for order in _orders(members):
-        found = kept(list(order), rules, as_of_ms=AS_OF, zone=timezone.utc)
+    for order in _orders(candidates):
+        found = winners(list(order), rules, as_of_ms=AS_OF, zone=timezone.utc)
         assert {key: [rule for rule, _ in rules] for key, rules in found.items()} == {
             "new": ["last", "daily", "weekly", "monthly", "yearly", "within"],
             "same day": ["within", "best"],
@@ -382,8 +390,8 @@ def test_rules_are_ored_and_each_says_why():
 
 
 def test_the_words_tell_when_it_is_only_the_oldest():
-    members = _at("2026-03-03T02:00:00Z", "2026-03-03T01:00:00Z")
-    found = kept(members, _keep(daily=2), as_of_ms=AS_OF, zone=timezone.utc)
+    candidates = _at("2026-03-03T02:00:00Z", "2026-03-03T01:00:00Z")
+    found = winners(candidates, _keep(daily=2), as_of_ms=AS_OF, zone=timezone.utc)
     assert list(found.values()) == [
         [("daily", "day 2026-03-03")],
         [("daily", "oldest, while daily is not used up")],
@@ -403,21 +411,21 @@ _zones = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Pacific/A
 
 
 @given(_groups, _zones, st.sampled_from(["last", *CALENDAR]), st.integers(1, 14))
-def test_a_larger_count_keeps_all_that_a_smaller_one_does(members, zone, rule, count):
-    smaller = _kept(members, zone=ZoneInfo(zone), **{rule: count})
-    larger = _kept(members, zone=ZoneInfo(zone), **{rule: count + 1})
-    everything = _kept(members, zone=ZoneInfo(zone), **{rule: "all"})
+def test_a_larger_count_keeps_all_that_a_smaller_one_does(candidates, zone, rule, count):
+    smaller = _retained(candidates, zone=ZoneInfo(zone), **{rule: count})
+    larger = _retained(candidates, zone=ZoneInfo(zone), **{rule: count + 1})
+    everything = _retained(candidates, zone=ZoneInfo(zone), **{rule: "all"})
     assert smaller <= larger <= everything
     assert len(smaller) <= count
-    assert rule != "last" or len(smaller) == min(count, len(members))
-    assert bool(smaller) == bool(members)
+    assert rule != "last" or len(smaller) == min(count, len(candidates))
+    assert bool(smaller) == bool(candidates)
 
 
 @given(_groups, st.sampled_from(["max", "min"]), st.integers(1, 5))
-def test_the_best_are_not_beaten_by_any_that_goes(members, mode, count):
+def test_the_best_are_not_beaten_by_any_that_is_deleted(candidates, mode, count):
     """As many as asked for, if there are so many with a number; and nobody better is left out."""
-    found = _kept(members, best={"metric": "auc", "mode": mode, "count": count})
-    values = {m.key: dict(m.metrics)["auc"] for m in members if "auc" in dict(m.metrics)}
+    found = _retained(candidates, best={"metric": "auc", "mode": mode, "count": count})
+    values = {m.key: dict(m.metrics)["auc"] for m in candidates if "auc" in dict(m.metrics)}
     numbers = {key: value for key, value in values.items() if value == value}  # noqa: PLR0124
     assert found <= set(numbers)
     assert len(found) >= min(count, len(numbers))
@@ -428,11 +436,11 @@ def test_the_best_are_not_beaten_by_any_that_goes(members, mode, count):
 
 
 @given(_groups, _zones, st.permutations(["last", *CALENDAR]), st.integers(1, 4))
-def test_two_rules_keep_what_either_does(members, zone, names, count):
+def test_two_rules_keep_what_either_does(candidates, zone, names, count):
     one, two = {names[0]: count}, {names[1]: 2}
     at = ZoneInfo(zone)
-    assert _kept(members, zone=at, **one, **two) == (
-        _kept(members, zone=at, **one) | _kept(members, zone=at, **two)
+    assert _retained(candidates, zone=at, **one, **two) == (
+        _retained(candidates, zone=at, **one) | _retained(candidates, zone=at, **two)
     )
 
 
@@ -476,5 +484,5 @@ def test_a_document_says_all_of_it(document):
 
 
 def test_one_best_may_stand_without_a_list():
-    said = {"metric": "auc", "mode": "max", "count": 3}
-    assert Keep.from_document({"best": said}).best == (Best("auc", "max", 3),)
+    output = {"metric": "auc", "mode": "max", "count": 3}
+    assert Keep.from_document({"best": output}).best == (Best("auc", "max", 3),)

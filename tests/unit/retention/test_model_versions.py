@@ -12,7 +12,7 @@ def _of(version, *others, model=None):
     return decide(world, POLICY).model_versions[version.name, version.version]
 
 
-def test_an_old_plain_version_goes():
+def test_an_old_plain_version_is_deleted():
     found = _of(a_version("1"))
     assert found.verdict is Verdict.DELETE
     assert found.why[0] == "not updated for 400 days"
@@ -69,7 +69,7 @@ def test_highest_is_by_number():
     assert decisions["fraud", "10"].chain == ("highest version",)
 
 
-def test_highest_without_a_stage_stays_though_a_staged_one_is_higher():
+def test_highest_without_a_stage_is_retained_though_a_staged_one_is_higher():
     staged = a_version("3", current_stage="Production")
     decisions = decide(
         inventory(a_model(), a_version("1"), a_version("2"), staged), POLICY
@@ -79,7 +79,7 @@ def test_highest_without_a_stage_stays_though_a_staged_one_is_higher():
 
 
 @pytest.mark.parametrize("source", ["models:/fraud/1", "models:/fraud@gold"])
-def test_the_original_of_a_copy_stays(source):
+def test_the_original_of_a_copy_is_retained(source):
     copy = a_version("7", "prod", source=source, last_updated_timestamp=OLD)
     found = _of(a_version("1"), copy, model=a_model(aliases={"1": ("gold",)}))
     assert found.reason in {Reason.COPIED, Reason.ALIAS}
@@ -88,6 +88,6 @@ def test_the_original_of_a_copy_stays(source):
         assert (found.reason, found.chain) == (Reason.COPIED, ("model_version prod/7",))
 
 
-def test_a_version_of_a_model_that_was_not_listed_stays():
+def test_a_version_of_a_model_that_was_not_listed_is_retained():
     decisions = decide(inventory(a_version("1"), a_version("2")), POLICY).model_versions
     assert {d.reason for d in decisions.values()} == {Reason.UNKNOWN_MODEL}

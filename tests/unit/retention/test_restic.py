@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from mlflow_gc.domain.timestamps import parse_time
-from mlflow_gc.retention.keep_rules import CALENDAR, Keep, Member, kept
+from mlflow_gc.retention.keep_rules import CALENDAR, Candidate, Keep, winners
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "restic/vectors.json").read_bytes())
 SETTINGS: list[dict[str, int | str]] = VECTORS["settings"]
@@ -35,14 +35,16 @@ def _of_restic(world: dict[str, Any], number: int) -> Counter[int]:
 
 
 def _of_ours(world: dict[str, Any], setting: dict[str, int | str], seed: int = 0) -> Counter[int]:
-    members = []
+    candidates = []
     for number, text in enumerate(world["times"]):
         ms = parse_time(text)
         # The id tells those of one moment apart, as run ids do; which of them stay is ours to say.
-        members.append(Member(key=number, time_ms=ms, order=(ms, str(number)), active_ms=ms))
-    random.Random(seed).shuffle(members)
-    found = kept(members, Keep.from_document(setting), as_of_ms=AS_OF, zone=ZoneInfo(world["zone"]))
-    times = {member.key: member.time_ms for member in members}
+        candidates.append(Candidate(key=number, time_ms=ms, order=(ms, str(number)), active_ms=ms))
+    random.Random(seed).shuffle(candidates)
+    found = winners(
+        candidates, Keep.from_document(setting), as_of_ms=AS_OF, zone=ZoneInfo(world["zone"])
+    )
+    times = {candidate.key: candidate.time_ms for candidate in candidates}
     return Counter(times[key] for key in found)
 
 

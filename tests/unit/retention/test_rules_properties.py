@@ -46,7 +46,7 @@ from mlflow_gc.plan.schema import problems
 from mlflow_gc.policy.loader import apply_policy
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.engine import decide
-from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Keep, Member, kept
+from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Candidate, Keep, winners
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import AS_TTL, Rule
 
@@ -309,7 +309,7 @@ def _gone(decisions: Decisions) -> Gone:
     }
 
 
-def _goes(found: Inventory, policy: Policy) -> Gone:
+def _deleted(found: Inventory, policy: Policy) -> Gone:
     return _gone(decide(found, policy))
 
 
@@ -338,16 +338,16 @@ def test_a_wider_keep_never_deletes_more(case):
     """Larger counts, ``all``, more rules, longer ``within``: in one rule, or in all."""
     found, document, rng = case
     policy = _policy(document)
-    there = _goes(found, policy)
+    there = _deleted(found, policy)
     added, more = Keep.from_document(_a_keep(rng)), rng.randint(0, 2)
 
     def widen(rule: Rule) -> Rule:
         return replace(rule, keep=_wider(rule.keep, added, more))
 
-    assert _goes(found, _every_rule(policy, widen)) <= there
+    assert _deleted(found, _every_rule(policy, widen)) <= there
     chosen = rng.choice(list(policy.all_rules())).name
     one = _every_rule(policy, lambda rule: widen(rule) if rule.name == chosen else rule)
-    assert _goes(found, one) <= there
+    assert _deleted(found, one) <= there
 
 
 @any_case
@@ -362,10 +362,10 @@ def test_a_larger_count_never_deletes_more(case):
         return lambda rule: replace(rule, keep=keep)
 
     fewer, larger, everything = (
-        _goes(found, _every_rule(policy, counted(n))) for n in (1, rng.randint(2, 6), ALL)
+        _deleted(found, _every_rule(policy, counted(n))) for n in (1, rng.randint(2, 6), ALL)
     )
     assert everything <= larger <= fewer
-    assert fewer <= _goes(found, _every_rule(policy, counted(0)))
+    assert fewer <= _deleted(found, _every_rule(policy, counted(0)))
 
 
 @any_case
@@ -373,7 +373,7 @@ def test_each_floor_and_wait_that_is_raised_never_deletes_more(case):
     """``min_age``, ``keep_last``, ``grace`` and ``may_shorten: false``, alone and all together."""
     found, document, rng = case
     policy = _policy(document)
-    there = _goes(found, policy)
+    there = _deleted(found, policy)
     count, ms = rng.randint(1, 3), rng.choice([1, 150, 300]) * DAY_MS
     stricter: Document = {
         "min_age_ms": policy.min_age_ms + ms,
@@ -384,7 +384,7 @@ def test_each_floor_and_wait_that_is_raised_never_deletes_more(case):
         "delete_evaluations": False,
     }
     for changes in (*({field: value} for field, value in stricter.items()), stricter):
-        assert _goes(found, replace(policy, **changes)) <= there, changes
+        assert _deleted(found, replace(policy, **changes)) <= there, changes
 
 
 @any_case
@@ -402,12 +402,12 @@ def test_longer_ages_in_every_rule_never_delete_more(case):
             rule,
             ttl_ms=longer(rule.ttl_ms, days[0]),
             failed_ttl_ms=longer(rule.failed_ttl_ms, days[1]),
-            zombies_ms=longer(rule.zombies_ms, days[2]),
+            abandoned_ms=longer(rule.abandoned_ms, days[2]),
             empty_ms=longer(rule.empty_ms, days[3]),
             empty_model_ms=longer(rule.empty_model_ms, days[4]),
         )
 
-    assert _goes(found, _every_rule(policy, age)) <= _goes(found, policy)
+    assert _deleted(found, _every_rule(policy, age)) <= _deleted(found, policy)
 
 
 @any_case
@@ -416,8 +416,8 @@ def test_never_everywhere_deletes_nothing(case):
     found, document, _ = case
     ages = ("failed_ttl", "zombies", "experiments", "empty_experiments", "empty_models")
 
-    def never(said: Document) -> Document:
-        return {**{key: value for key, value in said.items() if key not in ages}, "ttl": "never"}
+    def never(output: Document) -> Document:
+        return {**{key: value for key, value in output.items() if key not in ages}, "ttl": "never"}
 
     strict = {
         **document,
@@ -434,13 +434,13 @@ def test_never_everywhere_deletes_nothing(case):
     )
     policy = _policy(strict)
     for server in (found, asked):
-        assert _goes(server, policy) == set()
+        assert _deleted(server, policy) == set()
         # One line that is forgotten is one rule that lets things go.
         assert all(
             ms is None
             for rule in policy.all_rules()
             for ms in (
-                *(rule.ttl_ms, rule.failed_ttl_ms, rule.zombies_ms),
+                *(rule.ttl_ms, rule.failed_ttl_ms, rule.abandoned_ms),
                 *(rule.empty_ms, rule.empty_model_ms),
             )
         )
@@ -492,14 +492,14 @@ def test_another_run_never_makes_within_keep_less(case):
         parent=rng.choice([None, None, None, *found.runs]),
     )
     more = replace(found, runs={**found.runs, newer.run_id: newer})
-    assert _goes(more, only) - {("runs", newer.run_id)} <= _goes(found, only) | {
+    assert _deleted(more, only) - {("runs", newer.run_id)} <= _deleted(found, only) | {
         # An experiment without runs is judged by another age than one with them.
         ("experiments", home)
     }
 
 
 @any_case
-def test_what_stays_still_stays_when_the_rest_is_gone(case):
+def test_what_is_retained_is_retained_again_when_the_rest_is_gone(case):
     """What keep rules hold of a group, they hold of what is left of it."""
     found, document, _ = case
     policy = _policy(document)
@@ -534,8 +534,8 @@ def test_a_keep_tag_anywhere_never_deletes_more(case):
     key = rng.choice(sorted(entities))
     tags = {**entities[key].tags, "mlflow_gc.keep": "until:9999-01-01"}
     tagged = replace(found, **{kind: {**entities, key: replace(entities[key], tags=tags)}})
-    there = _goes(found, policy)
-    less = _goes(tagged, policy)
+    there = _deleted(found, policy)
+    less = _deleted(tagged, policy)
     assert less <= there
     assert (kind, key) not in less
     inside = {
@@ -593,27 +593,27 @@ Said = tuple[str, Document]
 """The name of a rule and all that it says, the defaults included."""
 
 
-def _said(document: Document, fits: Callable[[Document], bool]) -> Said:
+def _output(document: Document, fits: Callable[[Document], bool]) -> Said:
     rule = next((rule for rule in document["rules"] if fits(rule["match"])), {})
-    said: Document = {
+    output: Document = {
         **dict.fromkeys(("ttl", "failed_ttl", "empty_experiments"), "30d"),
         **dict.fromkeys(("zombies", "empty_models"), "off"),
         "statuses": TERMINAL,
         "keep": {},
     }
     for layer in (document["defaults"], rule):
-        if "experiments" in said and "ttl" in layer:
-            inherited = {key: said[key] for key in ("experiments", "empty_experiments")}
+        if "experiments" in output and "ttl" in layer:
+            inherited = {key: output[key] for key in ("experiments", "empty_experiments")}
         else:
             inherited = {}
         if "ttl" in layer:
-            said |= dict.fromkeys(("failed_ttl", "empty_experiments"), layer["ttl"])
-            inherited |= {key: said[key] for key in ("zombies", "empty_models")}
-            said |= {key: _longer(age, layer["ttl"]) for key, age in inherited.items()}
+            output |= dict.fromkeys(("failed_ttl", "empty_experiments"), layer["ttl"])
+            inherited |= {key: output[key] for key in ("zombies", "empty_models")}
+            output |= {key: _longer(age, layer["ttl"]) for key, age in inherited.items()}
         if "experiments" in layer:
-            said["empty_experiments"] = layer["experiments"]
-        said |= layer
-    return rule.get("name", "default"), said
+            output["empty_experiments"] = layer["experiments"]
+        output |= layer
+    return rule.get("name", "default"), output
 
 
 def _longer(inherited: str, ttl: str) -> str:
@@ -623,8 +623,8 @@ def _longer(inherited: str, ttl: str) -> str:
     return "off" if inherited == "off" else max(inherited, ttl, key=parse_duration)
 
 
-def _said_of_run(document: Document, found: Inventory, run: Run, home: Experiment) -> Said:
-    return _said(
+def _output_of_run(document: Document, found: Inventory, run: Run, home: Experiment) -> Said:
+    return _output(
         document,
         lambda match: (
             _about(match, "experiment", "run")
@@ -638,8 +638,8 @@ def _said_of_run(document: Document, found: Inventory, run: Run, home: Experimen
     )
 
 
-def _said_of_experiment(document: Document, found: Inventory, experiment: Experiment) -> Said:
-    return _said(
+def _output_of_experiment(document: Document, found: Inventory, experiment: Experiment) -> Said:
+    return _output(
         document,
         lambda match: (
             _about(match, "experiment")
@@ -650,11 +650,11 @@ def _said_of_experiment(document: Document, found: Inventory, experiment: Experi
     )
 
 
-def _said_of_model(
+def _output_of_model(
     document: Document, found: Inventory, thing: ModelVersion | RegisteredModel
 ) -> Said:
     model = found.registered_models.get(thing.name)
-    return _said(
+    return _output(
         document,
         lambda match: (
             _about(match, "model")
@@ -670,7 +670,7 @@ NEVER, NOBODY_KNOWS = "never", "nobody knows"
 
 def _age(
     document: Document,
-    said: str,
+    output: str,
     *tags: Tags,
     only_more: bool = False,
     irreversible: bool = False,
@@ -684,38 +684,38 @@ def _age(
         only_more: whether no owner may ask for less, whatever the policy says.
         irreversible: whether the deletion could not be undone.
     """
-    if said in ("never", "off"):
+    if output in ("never", "off"):
         return NEVER
-    rule_ms = int(timedelta(days=int(said[:-1])) / timedelta(milliseconds=1))
+    rule_ms = int(timedelta(days=int(output[:-1])) / timedelta(milliseconds=1))
     owners = document.get("owners", {})
     may_shorten = owners.get("may_shorten", True) and not only_more
     if irreversible and not owners.get("may_shorten_irreversible", False):
         may_shorten = False
     floor_ms = parse_duration(owners.get("shortest_ttl", "7d"))
-    for wish in (t["mlflow_gc.ttl"].strip() for t in tags if "mlflow_gc.ttl" in t):
-        if wish == "never":
+    for override in (t["mlflow_gc.ttl"].strip() for t in tags if "mlflow_gc.ttl" in t):
+        if override == "never":
             return NEVER
-        if not re.fullmatch("[1-9][0-9]*d", wish):
+        if not re.fullmatch("[1-9][0-9]*d", override):
             return NOBODY_KNOWS
-        wish_ms = int(wish[:-1]) * DAY_MS
-        if wish_ms >= rule_ms:
-            return wish_ms
+        override_ms = int(override[:-1]) * DAY_MS
+        if override_ms >= rule_ms:
+            return override_ms
         if may_shorten and floor_ms < rule_ms:
-            return max(wish_ms, floor_ms)
+            return max(override_ms, floor_ms)
     return rule_ms
 
 
-def _age_of_run(document: Document, said: Document, run: Run, home: Experiment) -> int | str:
+def _age_of_run(document: Document, output: Document, run: Run, home: Experiment) -> int | str:
     key = {"FINISHED": "ttl", "RUNNING": "zombies", "SCHEDULED": "zombies"}.get(
         run.status, "failed_ttl"
     )
-    if run.status in TERMINAL and run.status not in said["statuses"]:
+    if run.status in TERMINAL and run.status not in output["statuses"]:
         return NEVER
     only_more = run.status in UNFINISHED
     is_evaluation = run.tags.get("mlflow.runType") == "genai_evaluate"
     irreversible = is_evaluation or run.details.loses_assessments
     return _age(
-        document, said[key], run.tags, home.tags, only_more=only_more, irreversible=irreversible
+        document, output[key], run.tags, home.tags, only_more=only_more, irreversible=irreversible
     )
 
 
@@ -744,7 +744,7 @@ def _floor(document: Document) -> int:
     return parse_duration(document["min_age"]) if "min_age" in document else -1
 
 
-def _kept_by_owner(document: Document, *places: Tags) -> bool:
+def _protected_by_owner(document: Document, *places: Tags) -> bool:
     zone = ZoneInfo(document.get("time_zone", "UTC"))
     today = datetime.fromtimestamp(AS_OF // 1000, timezone.utc).astimezone(zone).date().isoformat()
     for tags in places:
@@ -780,16 +780,16 @@ def test_runs_go_only_when_older_than_the_age_that_the_policy_says(case):
         if home is None:
             assert decision.verdict is not Verdict.DELETE
             continue
-        _, said = _said_of_run(document, found, run, home)
-        age = _age_of_run(document, said, run, home)
+        _, output = _output_of_run(document, found, run, home)
+        age = _age_of_run(document, output, run, home)
         if decision.verdict is Verdict.DELETE:
             assert run.status in (*TERMINAL, *UNFINISHED)
             assert _is_older(_run_times(run, home), age)
             assert _is_older(_run_times(run, home), _floor(document))
-            assert not _kept_by_owner(document, run.tags, home.tags)
+            assert not _protected_by_owner(document, run.tags, home.tags)
             assert _may_go_by_mark(document, run.tags, _run_times(run, home))
         is_judged = run.status in TERMINAL or (
-            run.status in UNFINISHED and said["zombies"] != "off"
+            run.status in UNFINISHED and output["zombies"] != "off"
         )
         times = [t for t in _run_times(run, home) if t is not None]
         if decision.verdict is Verdict.FRESH and is_judged and _sane(*times):
@@ -805,8 +805,8 @@ def test_versions_go_only_when_older_than_the_age_that_the_policy_says(case):
         version = found.model_versions[key]
         model = found.registered_models.get(version.name)
         holder = model.tags if model else {}
-        _, said = _said_of_model(document, found, version)
-        age = _age(document, said["ttl"], version.tags, holder, irreversible=True)
+        _, output = _output_of_model(document, found, version)
+        age = _age(document, output["ttl"], version.tags, holder, irreversible=True)
         own = [version.creation_timestamp, version.last_updated_timestamp]
         # No version was on this server before its model.
         made = model.creation_timestamp if model else None
@@ -815,7 +815,7 @@ def test_versions_go_only_when_older_than_the_age_that_the_policy_says(case):
             assert _sane(*own)
             assert _is_older(times, age)
             assert _is_older(own, _floor(document))
-            assert not _kept_by_owner(document, version.tags, holder)
+            assert not _protected_by_owner(document, version.tags, holder)
             assert _may_go_by_mark(document, version.tags, own)
         elif decision.verdict is Verdict.FRESH:
             assert not (_sane(*own) and _is_older(times, age))
@@ -829,9 +829,9 @@ def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(case):
     for experiment_id, decision in decisions.experiments.items():
         experiment = found.experiments[experiment_id]
         runs = _active_runs(found, experiment_id)
-        _, said = _said_of_experiment(document, found, experiment)
-        own = said.get("experiments", said["ttl"])
-        age = _age(document, own if runs else said["empty_experiments"], experiment.tags)
+        _, output = _output_of_experiment(document, found, experiment)
+        own = output.get("experiments", output["ttl"])
+        age = _age(document, own if runs else output["empty_experiments"], experiment.tags)
         own = [experiment.creation_time, experiment.last_update_time]
         times = [*own, *(t for run in runs for t in _run_times(run, experiment))]
         models = [
@@ -843,7 +843,7 @@ def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(case):
             assert _sane(*own)
             assert _is_older(times, age)
             assert _is_older(own, _floor(document))
-            assert not _kept_by_owner(document, experiment.tags)
+            assert not _protected_by_owner(document, experiment.tags)
             assert _may_go_by_mark(document, experiment.tags, times)
             assert {("runs", run.run_id) for run in runs} <= _gone(decisions)
         elif decision.verdict is Verdict.FRESH:
@@ -863,14 +863,14 @@ def test_models_go_only_when_older_than_the_age_that_the_policy_says(case):
     assert not populated & set(decisions)
     for name, decision in decisions.items():
         model = found.registered_models[name]
-        _, said = _said_of_model(document, found, model)
-        age = _age(document, said["empty_models"], model.tags, irreversible=True)
+        _, output = _output_of_model(document, found, model)
+        age = _age(document, output["empty_models"], model.tags, irreversible=True)
         times = [model.creation_timestamp, model.last_updated_timestamp]
         if decision.verdict is Verdict.DELETE:
             assert _sane(*times)
             assert _is_older(times, age)
             assert _is_older(times, _floor(document))
-            assert not _kept_by_owner(document, model.tags)
+            assert not _protected_by_owner(document, model.tags)
             assert _may_go_by_mark(document, model.tags, times)
             assert not decision.reversible
         elif decision.verdict is Verdict.FRESH:
@@ -882,38 +882,44 @@ def _by_keep(found: Inventory, document: Document) -> dict[tuple[str, Any], set[
 
     What they hold of a group is tested in test_keep.py and test_restic.py.
     """
-    groups: dict[Any, tuple[Document, list[Member]]] = {}
+    groups: dict[Any, tuple[Document, list[Candidate]]] = {}
     for run in found.runs.values():
         home = found.experiments.get(run.experiment_id)
         if run.lifecycle_stage != "active" or not _sane(run.start_time) or home is None:
             continue
-        name, said = _said_of_run(document, found, run, home)
+        name, output = _output_of_run(document, found, run, home)
         times = [t for t in _run_times(run, found.experiments[run.experiment_id]) if t is not None]
-        member = Member(
+        candidate = Candidate(
             key=("runs", run.run_id),
             time_ms=times[0],
             order=(times[0], run.run_id),
             active_ms=max(times),
             metrics=run.metrics,
         )
-        groups.setdefault(("runs", run.experiment_id, name), (said["keep"], []))[1].append(member)
+        groups.setdefault(("runs", run.experiment_id, name), (output["keep"], []))[1].append(
+            candidate
+        )
     for key, version in found.model_versions.items():
         created, updated = version.creation_timestamp, version.last_updated_timestamp
         if created is None or not _sane(created):
             continue
-        name, said = _said_of_model(document, found, version)
-        member = Member(
+        name, output = _output_of_model(document, found, version)
+        candidate = Candidate(
             key=("model_versions", key),
             time_ms=created,
             order=(int(version.version),),
             active_ms=max(created, updated or 0),
         )
-        groups.setdefault(("versions", version.name, name), (said["keep"], []))[1].append(member)
+        groups.setdefault(("versions", version.name, name), (output["keep"], []))[1].append(
+            candidate
+        )
     zone = ZoneInfo(document.get("time_zone", "UTC"))
     return {
         key: {f"keep_{rule}" for rule, _ in rules}
-        for keep, members in groups.values()
-        for key, rules in kept(members, Keep.from_document(keep), as_of_ms=AS_OF, zone=zone).items()
+        for keep, candidates in groups.values()
+        for key, rules in winners(
+            candidates, Keep.from_document(keep), as_of_ms=AS_OF, zone=zone
+        ).items()
     }
 
 
@@ -961,7 +967,7 @@ def test_every_policy_survives_the_way_through_the_plan(case):
 
 _DAYS_30 = 30 * DAY_MS
 # Which moments let something go that is stale after 30 days.
-_around = pytest.mark.parametrize(("later_ms", "goes"), [(-1, True), (0, False), (1, False)])
+_around = pytest.mark.parametrize(("later_ms", "deleted"), [(-1, True), (0, False), (1, False)])
 
 
 def _all_of_age(later_ms: int, ms: int = _DAYS_30) -> Inventory:
@@ -996,12 +1002,12 @@ _DAY: Document = {"defaults": {"ttl": "1d", "zombies": "1d", "empty_models": "1d
 
 
 @_around
-def test_of_each_kind_strictly_older_is_stale_and_equal_is_not(later_ms, goes):
-    assert _goes(_all_of_age(later_ms), _policy(_MONTH)) == (_ALL if goes else set())
+def test_of_each_kind_strictly_older_is_stale_and_equal_is_not(later_ms, deleted):
+    assert _deleted(_all_of_age(later_ms), _policy(_MONTH)) == (_ALL if deleted else set())
 
 
 @_around
-def test_each_age_of_a_rule_has_the_same_border(later_ms, goes):
+def test_each_age_of_a_rule_has_the_same_border(later_ms, deleted):
     """Each alone; the others let go what is older than a day."""
     found = _all_of_age(later_ms)
     kinds = {
@@ -1012,8 +1018,8 @@ def test_each_age_of_a_rule_has_the_same_border(later_ms, goes):
     }
     for key, entity in kinds.items():
         rule = {"name": "all", "match": {"workspace": "*"}, **_DAY["defaults"], key: "30d"}
-        gone = _goes(found, _policy({"defaults": {"ttl": "never"}, "rules": [rule]}))
-        assert (entity in gone) == goes, key
+        gone = _deleted(found, _policy({"defaults": {"ttl": "never"}, "rules": [rule]}))
+        assert (entity in gone) == deleted, key
         # Experiment 1 stays with the run.
         assert _ALL - gone <= {entity, ("experiments", "1")}, key
 
@@ -1022,8 +1028,8 @@ def test_a_rule_with_never_is_never_whatever_the_defaults_let_go():
     """Zombies and empty models, too, unless the rule sets them itself."""
     found = _all_of_age(0, 90 * DAY_MS)
     rule = {"name": "all", "match": {"workspace": "*"}, "ttl": "never"}
-    assert _goes(found, _policy({**_MONTH, "rules": []})) == _ALL
-    assert _goes(found, _policy({**_MONTH, "rules": [rule]})) == set()
+    assert _deleted(found, _policy({**_MONTH, "rules": []})) == _ALL
+    assert _deleted(found, _policy({**_MONTH, "rules": [rule]})) == set()
     own = {
         "zombies": ("runs", "c" * 32),
         "failed_ttl": ("runs", "b" * 32),
@@ -1032,12 +1038,12 @@ def test_a_rule_with_never_is_never_whatever_the_defaults_let_go():
     }
     for key, entity in own.items():
         document = {**_MONTH, "rules": [{**rule, key: "30d"}]}
-        assert _goes(found, _policy(document)) == {entity}, key
+        assert _deleted(found, _policy(document)) == {entity}, key
 
 
 @_around
 @pytest.mark.parametrize("defaults", ["1d", "400d"])
-def test_an_owners_age_has_the_same_border(later_ms, goes, defaults):
+def test_an_owners_age_has_the_same_border(later_ms, deleted, defaults):
     """Whether it asks for more or for less; it reaches what is in the thing."""
     found = _all_of_age(later_ms)
     tags = {"mlflow_gc.ttl": "30d"}
@@ -1048,34 +1054,34 @@ def test_an_owners_age_has_the_same_border(later_ms, goes, defaults):
         # For a run that is not over the tag may only ask for more.
         runs={i: r for i, r in found.runs.items() if r.status != "RUNNING" or defaults == "1d"},
     )
-    said = {"ttl": defaults, "zombies": defaults, "empty_models": defaults}
+    output = {"ttl": defaults, "zombies": defaults, "empty_models": defaults}
     there = {("runs", i) for i in tagged.runs} | {e for e in _ALL if e[0] != "runs"}
-    lenient = {"defaults": said, "rules": [], "owners": {"may_shorten_irreversible": True}}
-    assert _goes(tagged, _policy(lenient)) == (there if goes else set())
+    lenient = {"defaults": output, "rules": [], "owners": {"may_shorten_irreversible": True}}
+    assert _deleted(tagged, _policy(lenient)) == (there if deleted else set())
     # What would be irreversible goes earlier only where the policy says so.
-    gone = _goes(tagged, _policy({"defaults": said, "rules": []}))
+    gone = _deleted(tagged, _policy({"defaults": output, "rules": []}))
     can_be_undone = {e for e in there if e[0] in {"runs", "experiments"}}
-    assert gone == ((there if defaults == "1d" else can_be_undone) if goes else set())
-    strict = {"defaults": said, "rules": [], "owners": {"may_shorten": False}}
-    assert _goes(tagged, _policy(strict)) == (there if goes and defaults == "1d" else set())
+    assert gone == ((there if defaults == "1d" else can_be_undone) if deleted else set())
+    strict = {"defaults": output, "rules": [], "owners": {"may_shorten": False}}
+    assert _deleted(tagged, _policy(strict)) == (there if deleted and defaults == "1d" else set())
 
 
-@pytest.mark.parametrize(("later_ms", "goes"), [(-1, True), (0, False), (1, False)])
-def test_min_age_keeps_what_is_exactly_as_old(later_ms, goes):
+@pytest.mark.parametrize(("later_ms", "deleted"), [(-1, True), (0, False), (1, False)])
+def test_min_age_keeps_what_is_exactly_as_old(later_ms, deleted):
     """It is an age like the others: only what is strictly older goes."""
-    gone = _goes(_all_of_age(later_ms), _policy({**_DAY, "min_age": "30d"}))
-    assert gone == (_ALL if goes else set())
+    gone = _deleted(_all_of_age(later_ms), _policy({**_DAY, "min_age": "30d"}))
+    assert gone == (_ALL if deleted else set())
 
 
-@pytest.mark.parametrize(("later_ms", "goes"), [(-1, True), (0, False), (1, False)])
-def test_within_keeps_its_first_moment(later_ms, goes):
+@pytest.mark.parametrize(("later_ms", "deleted"), [(-1, True), (0, False), (1, False)])
+def test_within_keeps_its_first_moment(later_ms, deleted):
     document = {"defaults": {**_DAY["defaults"], "keep": {"within": "30d"}}, "rules": []}
-    gone = _goes(_all_of_age(later_ms), _policy(document))
-    kept_all = {e for e in _ALL if e[0] in ("runs", "model_versions")} | {("experiments", "1")}
-    assert gone == (_ALL if goes else _ALL - kept_all)
+    gone = _deleted(_all_of_age(later_ms), _policy(document))
+    retained_all = {e for e in _ALL if e[0] in ("runs", "model_versions")} | {("experiments", "1")}
+    assert gone == (_ALL if deleted else _ALL - retained_all)
 
 
-def _marked(mark_ms: int, active_ms: int) -> Inventory:
+def _announced(mark_ms: int, active_ms: int) -> Inventory:
     tags = {"mlflow_gc.delete_after": format_ms(mark_ms)}
     found = _all_of_age(0, AS_OF - active_ms)
     return replace(
@@ -1091,20 +1097,20 @@ def _marked(mark_ms: int, active_ms: int) -> Inventory:
 
 
 @pytest.mark.parametrize("grace", ["off", "1s", "14d"])
-@pytest.mark.parametrize(("later_ms", "goes"), [(-1, True), (0, True), (1, False)])
-def test_a_mark_lets_go_from_its_own_moment_on(grace, later_ms, goes):
+@pytest.mark.parametrize(("later_ms", "deleted"), [(-1, True), (0, True), (1, False)])
+def test_an_announcement_allows_the_deletion_from_its_time_on(grace, later_ms, deleted):
     """With a grace and without one."""
-    found = _marked(AS_OF + later_ms, AS_OF - 60 * DAY_MS)
-    assert _goes(found, _policy({**_DAY, "grace": grace})) == (_ALL if goes else set())
+    found = _announced(AS_OF + later_ms, AS_OF - 60 * DAY_MS)
+    assert _deleted(found, _policy({**_DAY, "grace": grace})) == (_ALL if deleted else set())
 
 
-@pytest.mark.parametrize(("later_ms", "goes"), [(-1, False), (0, False), (1, True)])
-def test_a_mark_from_before_the_last_activity_does_not_count(later_ms, goes):
+@pytest.mark.parametrize(("later_ms", "deleted"), [(-1, False), (0, False), (1, True)])
+def test_an_announcement_from_before_the_last_activity_does_not_count(later_ms, deleted):
     """What was marked in the very moment of its last activity waits for another mark."""
     active = AS_OF - 60 * DAY_MS
-    found = _marked(active + 14 * DAY_MS + later_ms, active)
-    assert _goes(found, _policy({**_DAY, "grace": "14d"})) == (_ALL if goes else set())
-    assert _goes(found, _policy({**_DAY, "grace": "off"})) == _ALL
+    found = _announced(active + 14 * DAY_MS + later_ms, active)
+    assert _deleted(found, _policy({**_DAY, "grace": "14d"})) == (_ALL if deleted else set())
+    assert _deleted(found, _policy({**_DAY, "grace": "off"})) == _ALL
 
 
 @pytest.mark.parametrize(
@@ -1121,8 +1127,8 @@ def test_until_keeps_to_the_last_moment_of_the_day_in_the_time_zone(zone, hour):
     )
     over = parse_time("2026-05-01") + hour * 3_600_000
     policy = _policy({**_MONTH, "time_zone": zone})
-    assert _goes(tagged, replace(policy, as_of_ms=over - 1)) == set()
-    assert _goes(tagged, replace(policy, as_of_ms=over)) == _ALL
+    assert _deleted(tagged, replace(policy, as_of_ms=over - 1)) == set()
+    assert _deleted(tagged, replace(policy, as_of_ms=over)) == _ALL
 
 
 # -- that all this tests something ---------------------------------------------------------------
@@ -1131,7 +1137,7 @@ def test_until_keeps_to_the_last_moment_of_the_day_in_the_time_zone(zone, hour):
 def _matter(found: Inventory, document: Document) -> Counter[str]:
     """What of a policy decides something in a world: it deletes other things without it."""
     policy = _policy(document)
-    gone = _goes(found, policy)
+    gone = _deleted(found, policy)
     without: dict[str, Policy] = {
         "rules": replace(policy, rules=()),
         "keep": _every_rule(policy, lambda rule: replace(rule, keep=Keep())),
@@ -1147,12 +1153,12 @@ def _matter(found: Inventory, document: Document) -> Counter[str]:
         "time_zone": replace(policy, time_zone="Pacific/Kiritimati"),
         "failed_ttl": _every_rule(policy, lambda rule: replace(rule, failed_ttl_ms=rule.ttl_ms)),
         "statuses": _every_rule(policy, lambda rule: replace(rule, statuses=TERMINAL)),
-        "zombies": _every_rule(policy, lambda rule: replace(rule, zombies_ms=None)),
+        "zombies": _every_rule(policy, lambda rule: replace(rule, abandoned_ms=None)),
         "empty_experiments": _every_rule(policy, lambda rule: replace(rule, empty_ms=rule.ttl_ms)),
     }
-    counts = Counter(name for name, other in without.items() if _goes(found, other) != gone)
+    counts = Counter(name for name, other in without.items() if _deleted(found, other) != gone)
     for tag in ("ttl", "keep", "delete_after"):
-        if _goes(_without_tag(found, f"mlflow_gc.{tag}"), policy) != gone:
+        if _deleted(_without_tag(found, f"mlflow_gc.{tag}"), policy) != gone:
             counts[tag] += 1
     return counts
 
@@ -1227,9 +1233,9 @@ def test_the_time_zone_decides_about_runs():
         for n, start in enumerate(starts, 1)
     ]
     found = inventory(an_experiment(), *runs)
-    stay = {}
+    retained = {}
     for zone in ("UTC", "America/New_York", "Pacific/Auckland"):
         document = {"defaults": {"keep": {"daily": 2}}, "rules": [], "time_zone": zone}
-        gone = {key for kind, key in _goes(found, _policy(document)) if kind == "runs"}
-        stay[zone] = "".join(sorted(r.run_id[0] for r in runs if r.run_id not in gone))
-    assert stay == {"UTC": "25", "America/New_York": "35", "Pacific/Auckland": "45"}
+        gone = {key for kind, key in _deleted(found, _policy(document)) if kind == "runs"}
+        retained[zone] = "".join(sorted(r.run_id[0] for r in runs if r.run_id not in gone))
+    assert retained == {"UTC": "25", "America/New_York": "35", "Pacific/Auckland": "45"}

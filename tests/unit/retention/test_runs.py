@@ -39,7 +39,7 @@ def _verdict(*, home=None, **run):
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
-def test_an_old_run_that_is_over_goes_and_says_why(status):
+def test_an_old_run_that_is_over_is_deleted_with_its_reason(status):
     found = _verdict(status=status)
     assert found.verdict is Verdict.DELETE
     assert found.why == (f"{status}, no activity for 399 days",)
@@ -70,7 +70,7 @@ def test_the_newest_of_three_times_decides_to_the_millisecond(field, ms, verdict
 @pytest.mark.parametrize("status", ["FINISHED", "RUNNING"])
 def test_a_run_is_no_older_than_its_experiment(status, created, verdict):
     """It was imported with its original times: they say nothing of when it came here."""
-    policy = replace(POLICY, default=replace(POLICY.default, zombies_ms=TTL * DAY_MS))
+    policy = replace(POLICY, default=replace(POLICY.default, abandoned_ms=TTL * DAY_MS))
     found = inventory(an_experiment(creation_time=created), a_run(ONE, status=status))
     assert decide(found, policy).runs[ONE].verdict is verdict
 
@@ -152,7 +152,7 @@ def test_a_clear_no_in_the_keep_tag_keeps_nothing(value):
     assert _verdict(tags={"mlflow_gc.keep": value}).verdict is Verdict.DELETE
 
 
-def test_a_run_of_an_experiment_that_was_not_listed_stays():
+def test_a_run_of_an_experiment_that_was_not_listed_is_retained():
     found = _of(ONE, an_experiment("2"), a_run(ONE))
     assert (found.reason, found.chain) == (Reason.NOT_SEEN, ("experiment 1 was not listed",))
 
@@ -208,7 +208,7 @@ def test_of_several_versions_the_one_with_standing_is_named():
     assert found.chain == ("model_version fraud/2", "alias champion")
 
 
-def test_a_run_behind_a_version_that_goes_itself_stays_for_now():
+def test_a_run_behind_a_version_that_is_deleted_itself_is_retained_for_now():
     world = inventory(
         an_experiment(), a_run(ONE), a_model(), a_version("1", run_id=ONE), a_version("2")
     )
@@ -217,7 +217,7 @@ def test_a_run_behind_a_version_that_goes_itself_stays_for_now():
     assert decisions.runs[ONE].reason is Reason.REGISTERED_MODEL
 
 
-def test_a_tree_stays_for_one_child():
+def test_a_tree_is_retained_for_one_child():
     world = (
         an_experiment(),
         an_experiment("2"),
@@ -235,7 +235,7 @@ def test_a_tree_stays_for_one_child():
     assert _of(FOUR, *world).verdict is Verdict.DELETE
 
 
-def test_a_tree_carries_the_chain_of_its_nearest_kept_run():
+def test_a_tree_carries_the_chain_of_its_nearest_retained_run():
     found = _of(
         TWO,
         an_experiment(),
@@ -258,15 +258,15 @@ def test_siblings_of_a_parent_that_is_gone_hold_together():
     assert (found.reason, found.chain) == (Reason.TREE, (f"run {TWO}", "tag mlflow_gc.keep=1"))
 
 
-def test_a_circle_of_parents_goes_or_stays_as_one():
+def test_a_circle_of_parents_is_deleted_or_retained_as_one():
     circle = [a_run(ONE, parent=TWO), a_run(TWO, parent=THREE), a_run(THREE, parent=ONE)]
     assert _of(ONE, an_experiment(), *circle).verdict is Verdict.DELETE
-    kept = a_run(THREE, parent=ONE, status="RUNNING")
-    assert _of(TWO, an_experiment(), *circle[:2], kept).reason is Reason.TREE
+    retained = a_run(THREE, parent=ONE, status="RUNNING")
+    assert _of(TWO, an_experiment(), *circle[:2], retained).reason is Reason.TREE
     assert _of(ONE, an_experiment(), a_run(ONE, parent=ONE)).verdict is Verdict.DELETE
 
 
-def test_the_maker_of_a_model_stays_while_a_kept_run_uses_it():
+def test_the_maker_of_a_model_is_retained_while_a_retained_run_uses_it():
     maker, user = a_run(ONE), a_run(TWO, model_ids=(MODEL,), start_time=NEW, end_time=NEW)
     logged = a_logged_model(MODEL, source_run_id=ONE)
     found = _of(ONE, an_experiment(), maker, user, logged)
@@ -278,7 +278,7 @@ def test_the_maker_of_a_model_stays_while_a_kept_run_uses_it():
     assert unused.verdict is Verdict.DELETE
 
 
-def test_a_metric_of_a_kept_run_uses_the_model():
+def test_a_metric_of_a_retained_run_uses_the_model():
     """The model names the run; the run does not name the model."""
     maker, user = a_run(ONE), a_run(TWO, status="RUNNING")
     logged = a_logged_model(MODEL, source_run_id=ONE, metric_run_ids=(ONE, TWO, "in-the-trash"))
@@ -288,7 +288,7 @@ def test_a_metric_of_a_kept_run_uses_the_model():
     assert unused.verdict is Verdict.DELETE
 
 
-def test_using_a_model_that_goes_with_its_maker_protects_no_user():
+def test_using_a_model_that_is_deleted_with_its_maker_protects_no_user():
     user, maker = a_run(TWO, model_ids=(MODEL,)), a_run(ONE, status="RUNNING")
     world = (an_experiment(), maker, user, a_logged_model(MODEL, source_run_id=ONE))
     assert _of(TWO, *world).verdict is Verdict.DELETE

@@ -72,7 +72,7 @@ GLOBS = [
 
 def _is_about_run(selector: Selector, experiment: Any = None, run: Any = None) -> bool:
     experiment = experiment or an_experiment()
-    return selector.matches_place(experiment, None) and selector.matches_run(
+    return selector.may_match_runs_in(experiment, None) and selector.matches_run(
         run or a_run(), experiment
     )
 
@@ -219,7 +219,7 @@ def test_a_server_without_workspaces_is_in_none(
     """Only ``*`` stands for that as well."""
     selector = Selector(workspace=glob)
     assert selector.matches_experiment(an_experiment(), workspace) is fits
-    assert selector.matches_place(an_experiment(), workspace) is fits
+    assert selector.may_match_runs_in(an_experiment(), workspace) is fits
     assert selector.matches_model("m", {}, None, workspace) is fits
 
 
@@ -250,7 +250,7 @@ def test_all_that_stands_in_one_match_must_fit(
 
     def fits(part: dict[str, Any]) -> bool:
         selector = Selector.from_document(part)
-        return selector.matches_place(experiment, workspace) and selector.matches_run(
+        return selector.may_match_runs_in(experiment, workspace) and selector.matches_run(
             run, experiment
         )
 

@@ -58,7 +58,7 @@ def test_ages_are_counted_as_the_plan_counts_them():
         counts = Counter(
             age_group(entry.last_ms, AS_OF, AGE_BOUNDS_DAYS)
             for entry in FOUND
-            if entry.kind == kind and entry.goes
+            if entry.kind == kind and entry.is_deleted
         )
         expected = PLAN["statistics"]["ages"][f"{kind}s"]["delete"]
         assert [counts[n] for n in range(len(expected))] == expected
@@ -73,7 +73,7 @@ def test_the_chart_of_ages_holds_every_number():
         assert span == spans(AGE_BOUNDS_DAYS)[n]
         numbers = [int(c.replace(",", "")) for c in re.findall(r">([\d,]+)<", cells)]
         assert numbers == [runs["delete"][n], runs["protected"][n], runs["fresh"][n]]
-    heights = [float(h) for h in re.findall(r'<rect class="goes"[^>]* height="([\d.]+)"', page)]
+    heights = [float(h) for h in re.findall(r'<rect class="deleted"[^>]* height="([\d.]+)"', page)]
     assert min(heights) > 1, "what is there can be seen"
 
 
@@ -100,8 +100,8 @@ def test_charts_count_the_entries():
 
 def test_bars_stay_inside_the_picture():
     bars = [
-        Bar("most", "#", 10**9, (("goes", 10**9), ("for-good", 1), ("kept", 1))),
-        Bar("least", "#", 1, (("goes", 1),)),
+        Bar("most", "#", 10**9, (("deleted", 10**9), ("irreversible", 1), ("protected", 1))),
+        Bar("least", "#", 1, (("deleted", 1),)),
     ]
     page = "".join(chart("t", "s", ("a", "b"), bars))
     for x, width in re.findall(r' x="([\d.]+)%" y="1" width="([\d.]+)%"', page):
@@ -111,7 +111,7 @@ def test_bars_stay_inside_the_picture():
 
 
 def test_a_long_chart_says_what_is_left_out():
-    bars = [Bar(str(n), "#", 10, (("goes", 10),)) for n in range(11)]
+    bars = [Bar(str(n), "#", 10, (("deleted", 10),)) for n in range(11)]
     assert "3 more with 30 in all" in "".join(chart("t", "s", ("a", "b"), bars))
 
 

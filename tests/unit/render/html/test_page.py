@@ -103,9 +103,9 @@ def test_whatever_a_server_holds_the_page_is_ours(inventory, policy):
     assert {tag for tag, _ in reader.tags} <= OUR_TAGS
     data = reader.data
     listed = sum(len(plan[f"{kind}s"]) for kind in data["kinds"])
-    kept = sum(len(plan["protected"][f"{kind}s"]) for kind in data["kinds"])
-    assert data["fate"].count(2) == kept
-    assert len(data["fate"]) == listed + kept
+    protected = sum(len(plan["protected"][f"{kind}s"]) for kind in data["kinds"])
+    assert data["fate"].count(2) == protected
+    assert len(data["fate"]) == listed + protected
     assert data["fate"].count(0) == plan["summary"]["irreversible"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from unit.busy_server import busy_plan
 from unit.worlds import AS_OF
 
-from mlflow_gc.render.html.reasons import why_it_goes, why_it_stays
+from mlflow_gc.render.html.reasons import protection_text, reason_group
 from mlflow_gc.retention.decision import Reason
 
 
@@ -29,18 +29,18 @@ from mlflow_gc.retention.decision import Reason
     ],
 )
 def test_what_is_of_one_entity_alone_is_left_out(reason, group):
-    assert why_it_goes(reason) == group
+    assert reason_group(reason) == group
 
 
 def test_a_thousand_runs_have_a_handful_of_groups():
     plan = busy_plan(1_000, AS_OF)
     kinds = ("experiments", "runs", "model_versions")
-    reasons = {why_it_goes(r) for kind in kinds for e in plan[kind] for r in e["reasons"]}
+    reasons = {reason_group(r) for kind in kinds for e in plan[kind] for r in e["reasons"]}
     assert 3 <= len(reasons) <= 12
 
 
 def test_every_protection_has_words():
     for reason in Reason:
         if reason is not Reason.CHANGED:  # at prune time only, never in a plan
-            assert why_it_stays(reason.value) != reason.value.replace("_", " "), reason
-    assert why_it_stays("of_a_newer_version") == "of a newer version"
+            assert protection_text(reason.value) != reason.value.replace("_", " "), reason
+    assert protection_text("of_a_newer_version") == "of a newer version"

@@ -253,9 +253,9 @@ def make(program: str) -> dict[str, Any]:
             print(name, len(moments), file=sys.stderr)
         _check_stored(worlds, json.loads(restic.ask("snapshots", "--json")))
         for setting in SETTINGS:
-            kept = restic.forget(setting)
+            retained = restic.forget(setting)
             for world in worlds:
-                left = Counter(_written(_of_restic(text)) for text in kept[world["name"]])
+                left = Counter(_written(_of_restic(text)) for text in retained[world["name"]])
                 letters = ""
                 for text in world["times"]:
                     letters += "k" if left[text] > 0 else "."

@@ -16,29 +16,39 @@ PLAN = busy_plan(120, now_ms() - 3_600_000)
 EDITED = Applicability(("it was edited",), ("Its digest is another.",), "report", is_genuine=False)
 
 
-def told(code: str) -> list[dict[str, str]]:
+def reported(code: str) -> list[dict[str, str]]:
     return [{"code": code, "message": f"about {code}"}]
 
 
 @pytest.mark.parametrize(
-    ("changes", "doubts", "why", "advice"),
+    ("changes", "problems", "why", "advice"),
     [
         ({"applyable": False, "complete": False}, (), "the scan is incomplete", "Fix the cause"),
-        ({"applyable": False, "diagnostics": told("forecast")}, (), "it is a forecast", "--as-of"),
-        ({"applyable": False, "diagnostics": told("guard")}, (), "a guard is exceeded", "guard"),
-        ({"applyable": False, "diagnostics": told("new")}, (), "it says so itself", "report"),
+        (
+            {"applyable": False, "diagnostics": reported("forecast")},
+            (),
+            "it is a forecast",
+            "--as-of",
+        ),
+        (
+            {"applyable": False, "diagnostics": reported("guard")},
+            (),
+            "a guard is exceeded",
+            "guard",
+        ),
+        ({"applyable": False, "diagnostics": reported("new")}, (), "it says so itself", "report"),
         ({"expires_at": "2020-01-01T00:00:00.000Z"}, (), "it expired at 2020-01", "report"),
         ({"expires_at": "2026-02-31T00:00:00.000Z"}, (), "it expired at 2026-02-31", "report"),
         ({}, (EDITED,), "it was edited", "report"),
     ],
 )
-def test_what_cannot_be_applied(changes, doubts, why, advice):
+def test_what_cannot_be_applied(changes, problems, why, advice):
     plan = {**PLAN, **changes}
-    found = applicability(plan, doubts)
+    found = applicability(plan, problems)
     assert not found.may_be_applied
     assert found.why.startswith(why)
     assert advice in found.advice
-    words = " ".join(read(plan, doubts=doubts).words)
+    words = " ".join(read(plan, problems=problems).words)
     assert f"This plan cannot be applied: {found.why}" in words
     assert all(sentence in words for sentence in found.details)
     assert all(d["message"] in words for d in plan["diagnostics"])
@@ -58,7 +68,7 @@ def test_what_can_be_applied(expires):
 
 
 def test_remarks_do_not_block():
-    plan = {**PLAN, "diagnostics": told("unused_rule") * 9}
+    plan = {**PLAN, "diagnostics": reported("unused_rule") * 9}
     words = " ".join(read(plan).words)
     assert "Worth a look" in words
     assert words.count("about unused_rule") == 9
@@ -67,7 +77,7 @@ def test_remarks_do_not_block():
 
 
 def test_an_accepted_partial_view_is_loud_and_does_not_block():
-    plan = {**PLAN, "complete": False, "diagnostics": told("partial_view")}
+    plan = {**PLAN, "complete": False, "diagnostics": reported("partial_view")}
     words = " ".join(read(plan).words)
     assert "The scan was not complete; somebody accepted that" in words
     assert "about partial_view" in words

@@ -91,7 +91,7 @@ class Scenes:
 
     deeds: dict[Entity, Callable[[], object]] = field(default_factory=dict)
     back: dict[str, tuple[set[Entity], set[str]]] = field(default_factory=dict)
-    kept: set[Entity] = field(default_factory=set)
+    retained: set[Entity] = field(default_factory=set)
     new: set[Entity] = field(default_factory=set)
 
     @property
@@ -173,8 +173,8 @@ def _runs_that_get_children(world: World, scenes: Scenes) -> None:
     )
     fresh = world.run(other, age=FRESH)
     expect("an older run was made its child", lambda r: _adopt(world, fresh, r))
-    kept = world.run(other, tags={KEEP_TAG: "yes"})
-    expect("an old kept run was made its child", lambda r: _adopt(world, kept, r))
+    retained = world.run(other, tags={KEEP_TAG: "yes"})
+    expect("an old kept run was made its child", lambda r: _adopt(world, retained, r))
     elder = world.run(other, age=FRESH)
     expect(
         "it was made the child of a run that stays",
@@ -210,15 +210,15 @@ def _runs_that_change(world: World, scenes: Scenes) -> None:
         "changed|protected",
         lambda r: world.tag_run(r, "mlflow.runType", "genai_evaluate"),
     )
-    kept_home = world.experiment("gets the keep tag")
-    runs = [world.run(kept_home) for _ in range(2)]
+    retained_home = world.experiment("gets the keep tag")
+    runs = [world.run(retained_home) for _ in range(2)]
     # Whichever of the two goes first, the tag covers both; the experiment is planned as well.
-    scenes.kept.add(("experiment", kept_home))
+    scenes.retained.add(("experiment", retained_home))
     scenes.expect(
         "its experiment got the keep tag",
         ("run", runs[0]),
         "protected",
-        lambda: world.tag_experiment(kept_home, KEEP_TAG, "true"),
+        lambda: world.tag_experiment(retained_home, KEEP_TAG, "true"),
         ("run", runs[1]),
     )
 
@@ -440,15 +440,17 @@ def test_every_scene_has_its_test(result: Result) -> None:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("scene", SCENES)
-def test_is_put_back_and_told(result: Result, scene: str) -> None:
+def test_is_rolled_back_and_reported(result: Result, scene: str) -> None:
     """It was planned and deleted, and is back, with a record, a warning and the reason."""
     entities, reasons = result.scenes.back[scene]
     assert entities <= result.plan.entities
     assert entities <= result.after.active, f"not back: {entities - result.after.active}"
     records = {(r["kind"], r["id"]): r for r in result.journal.records if r["outcome"] == "deleted"}
-    told = {(r["kind"], r["id"]): r for r in result.journal.records if r["outcome"] == "restored"}
+    reported = {
+        (r["kind"], r["id"]): r for r in result.journal.records if r["outcome"] == "restored"
+    }
     for kind, key in entities & set(records):
-        record = told[kind, key]
+        record = reported[kind, key]
         assert record["reason"] in reasons
         assert record["detail"]
         start = f"WARNING: {kind} {key} was deleted and rolled back"
@@ -477,13 +479,13 @@ def test_the_chain_leads_to_what_needs_it(result: Result) -> None:
 
 
 @pytest.mark.smoke
-def test_nothing_else_is_put_back(result: Result) -> None:
+def test_nothing_else_is_rolled_back(result: Result) -> None:
     """No false alarms: what nobody came to need is gone."""
     expected = result.scenes.all_back
     assert result.journal.with_outcome("restored") <= expected
     gone = result.after.gone_since(result.before)
     assert result.unmoved <= gone
-    assert gone == result.plan.entities - expected - result.scenes.kept
+    assert gone == result.plan.entities - expected - result.scenes.retained
     assert not result.journal.with_outcome("failed")
 
 
@@ -684,7 +686,7 @@ def test_a_run_that_cannot_be_deleted_brings_its_tree_back(
 @pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["run", "experiment"])
 @pytest.mark.parametrize("fault", [faults.FORBIDDEN, faults.SERVER_ERROR], ids=["403", "500"])
-def test_a_put_back_that_fails_is_loud_and_the_next_prune_makes_good_for_it(
+def test_a_failed_rollback_is_reported_and_the_next_prune_repeats_it(
     bench: Bench, proxy: Proxy, moment: Moment, fault: Fault, kind: str
 ) -> None:
     """Exit 3, a failure in the journal and on stderr; the printed command then puts it back."""
@@ -709,7 +711,7 @@ def test_a_put_back_that_fails_is_loud_and_the_next_prune_makes_good_for_it(
     assert (kind, key) in journal.with_outcome("restored")
 
 
-def test_after_a_failed_put_back_restore_still_brings_it_back(
+def test_after_a_failed_rollback_restore_still_restores_it(
     bench: Bench, proxy: Proxy, moment: Moment
 ) -> None:
     """The journal knows that the run is deleted and not back."""
@@ -763,7 +765,7 @@ def _stopped_after_delete(
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "unanswered"])
 @pytest.mark.parametrize("kind", ["run", "experiment"])
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_stopped_before_the_look_back_the_same_prune_makes_up_for_it(
+def test_stopped_before_the_post_delete_check_the_same_prune_makes_up_for_it(
     bench: Bench, proxy: Proxy, moment: Moment, sig: signal.Signals, kind: str, *, answered: bool
 ) -> None:
     """A second session begins with what the first one left open."""
@@ -786,7 +788,7 @@ def test_stopped_before_the_look_back_the_same_prune_makes_up_for_it(
 
 
 @pytest.mark.parametrize("kind", ["run", "experiment"])
-def test_a_look_back_that_cannot_be_made_is_made_by_the_next_prune(
+def test_a_post_delete_check_that_cannot_be_made_is_made_by_the_next_prune(
     bench: Bench, proxy: Proxy, moment: Moment, kind: str
 ) -> None:
     """The server answers nonsense right after the delete: an error, and a second session."""
@@ -865,7 +867,7 @@ def test_what_a_completed_prune_deleted_is_not_touched_by_a_later_one(bench: Ben
 
 
 @pytest.mark.smoke
-def test_a_run_that_somebody_else_deleted_is_not_put_back(
+def test_a_run_that_somebody_else_deleted_is_not_rolled_back(
     bench: Bench, proxy: Proxy, moment: Moment
 ) -> None:
     """Only what this prune deleted is its own to bring back."""
