@@ -428,7 +428,7 @@ def test_objections_after_the_plan_are_heard(bench: Bench) -> None:
     for change in changes:
         output["run", world.run(home)] = change
         output["experiment", world.experiment()] = change
-        output["model_version", world.spare_version(world.model(age=FRESH))] = change
+        output["model_version", world.spare_version(world.model())] = change
         output["registered_model", world.model()] = change
     untouched: Entity = ("run", world.run(home))
     mark(bench)
