@@ -62,7 +62,7 @@ ENTITY_TTL = Setting(
     "MLFLOW_TRACKING_ENTITY_TTL",
     "--ttl",
     "age in whole days from which an entity is stale",
-    f"what the policy file says, else {DEFAULT_TTL_DAYS}",
+    f"the policy file, else {DEFAULT_TTL_DAYS}",
 )
 POLICY = Setting(
     "MLFLOW_GC_POLICY",
@@ -156,7 +156,7 @@ def resolve(
     text = value.text.strip()
     if not (text.isascii() and text.isprintable()):
         raise UsageProblem(
-            f"The {setting.meaning} (from {value.origin}) holds a line break or another character "
+            f"The {setting.meaning} (from {value.origin}) contains a line break or another character "
             "that cannot be sent in a header.",
             hint=f"Set {setting.variable} to the token alone, on one line.",
         )
@@ -359,7 +359,7 @@ def _redact_text(text: str) -> str:
     return HIDDEN if is_login else shown
 
 
-_LEFT_OUT = "(its words are left out: they may quote a password)"
+_LEFT_OUT = "(the message is left out: it may quote a password)"
 
 
 def without_secrets(message: str, uri: str) -> str:

@@ -429,7 +429,7 @@ def _blocked(
     """Return findings for runs that are retained because one nested in them was not deleted."""
     return {
         entry["run_id"]: Finding(
-            "protected", f"tree, run {retained_children[entry['run_id']]} is kept"
+            "protected", f"tree, run {retained_children[entry['run_id']]} is retained"
         )
         for entry in entries
         if entry["run_id"] in retained_children

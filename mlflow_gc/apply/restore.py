@@ -138,7 +138,7 @@ class Restorer:
                     key,
                     "skipped",
                     reason="irreversible",
-                    detail=f"MLflow cannot restore a {kind.replace('_', ' ')}; the journal holds "
+                    detail=f"MLflow cannot restore a {kind.replace('_', ' ')}; the journal contains "
                     "what is known",
                 )
         interrupted = "interrupted" if self._stop.is_set() else "completed"

@@ -159,9 +159,11 @@ def _refuse_no_server(address: Address) -> None:
     except MlflowException as error:
         message = without_secrets(str(error.message), address.uri)
         if error.error_code == "INVALID_PARAMETER_VALUE":
-            raise UsageProblem(f"{address.name} cannot be used. MLflow says: {message}") from error
+            raise UsageProblem(
+                f"{address.name} cannot be used. MLflow's message: {message}"
+            ) from error
         raise ServerError(
-            f"{address.name} cannot be used. MLflow says: {message}", Failure.UNREACHABLE
+            f"{address.name} cannot be used. MLflow's message: {message}", Failure.UNREACHABLE
         ) from error
     except Exception as error:  # plugins and SDKs raise any exception
         message = first_line(without_secrets(str(error), address.uri))

@@ -49,7 +49,7 @@ def host_credentials(uri: str, token: str | None = None) -> Any:
     found.token = token or (found.token or "").strip() or None
     if found.token and not (found.token.isascii() and found.token.isprintable()):
         raise UsageProblem(
-            f"The token for {redact_uri(uri)} holds a line break or another character that cannot "
+            f"The token for {redact_uri(uri)} contains a line break or another character that cannot "
             "be sent in a header.",
             hint="Set MLFLOW_TRACKING_TOKEN to the token alone, on one line.",
         )

@@ -175,7 +175,7 @@ def _refuse_other_schema(connection: Connection, address: Address) -> None:
     found = MigrationContext.configure(connection).get_current_heads()
     if not found:
         raise ServerError(
-            f"{address.name} holds no data of MLflow.", Failure.REJECTED, hint=_WRONG_URI_HINT
+            f"{address.name} contains no data of MLflow.", Failure.REJECTED, hint=_WRONG_URI_HINT
         )
     expected = _get_latest_schema_revision()
     if found != (expected,):

@@ -163,7 +163,7 @@ class Events(Listener):
             self._is_open = False
             print_message(
                 f"Warning: the events file {self._path} can no longer be written: "
-                f"{error.strerror or error}. The command goes on; the journal is complete."
+                f"{error.strerror or error}. The command continues; the journal is complete."
             )
 
     def _write(self, event: str, **fields: Any) -> None:

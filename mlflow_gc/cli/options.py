@@ -75,7 +75,7 @@ AcceptPartialView = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
 Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Say where each setting comes from.")
+    bool, typer.Option("-v", "--verbose", help="Print where each setting comes from.")
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).")]
 Events = Annotated[

@@ -58,7 +58,7 @@ def init(
 @app.command()
 def explain(
     run: Annotated[
-        str | None, typer.Option("--run", metavar="ID", help="Why this run is kept or deleted.")
+        str | None, typer.Option("--run", metavar="ID", help="Why this run is retained or deleted.")
     ] = None,
     experiment: Annotated[
         str | None,
@@ -83,7 +83,7 @@ def explain(
     verbose: options.Verbose = False,
     no_color: options.NoColor = False,
 ) -> None:
-    """Say in English what the policy means, or which rule decides over one entity and why."""
+    """Explain the policy in English, or which rule applies to one entity and why."""
     from mlflow_gc.cli.output import console
     from mlflow_gc.cli.session import Session
     from mlflow_gc.render.terminal import policies

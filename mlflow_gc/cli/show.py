@@ -23,7 +23,7 @@ def show(
     _quiet: options.Quiet = False,  # accepted, but there is no progress to hide
     no_color: options.NoColor = False,
 ) -> int:
-    """Show what a plan deletes, what it keeps, and why."""
+    """Show what a plan deletes, what it protects, and why."""
     from mlflow_gc.cli.output import console, print_message, write_output
     from mlflow_gc.plan.verification import file_problems, load_plan
     from mlflow_gc.plan.writer import pieces

@@ -25,7 +25,7 @@ _REASON_TEXTS: dict[str, str] = {
     Reason.GENAI_EVALUATE: "an evaluation run: its scores could not be restored",
     Reason.NOT_TERMINAL: "RUNNING or SCHEDULED, or so it says",
     Reason.UNKNOWN_TIME: "its times make no sense",
-    Reason.LIVE_RUN: "holds a run that is kept",
+    Reason.LIVE_RUN: "holds a run that is retained",
     Reason.HAS_LOGGED_MODELS: "holds logged models",
     Reason.HAS_TRACES: "holds traces",
     Reason.HAS_CONTENTS: "holds scorers, issues, review queues or evaluation datasets",
@@ -59,9 +59,9 @@ def outcome_tables(outcome: Outcome) -> RenderableType:
             _example(group),
         )
     return Group(
-        Text("What became of it", style="bold"),
+        Text("What was done", style="bold"),
         counts,
-        Text("\nWhat was kept, and why", style="bold"),
+        Text("\nWhat was retained, and why", style="bold"),
         retained,
     )
 

@@ -70,10 +70,10 @@ def walk_through(console: Console, status: Console, *, keep: bool) -> None:
                 server.leave_running()
                 cleanup.pop_all()
     except SystemExit:
-        _print(status, "Stopped. The demo's server and its directory are gone again.")
+        _print(status, "Stopped. The demo's server and its directory are removed.")
         raise
     if not keep:
-        _print(console, "The server and its directory are gone again; --keep leaves them up.")
+        _print(console, "The server and its directory are removed; --keep leaves them up.")
 
 
 def _seed(console: Console, status: Console, server: LocalServer) -> None:
@@ -87,7 +87,7 @@ def _seed(console: Console, status: Console, server: LocalServer) -> None:
     backdate(server.database, scenario, ids)
     _print(
         console,
-        f"It holds a made-up year of work: {len(scenario.experiments) + 1} experiments with "
+        f"It contains a generated year of work: {len(scenario.experiments) + 1} experiments with "
         f"{len(scenario.runs)} runs, {len(scenario.models)} registered models with "
         f"{len(scenario.versions)} versions, prompts and traces. All was written through MLflow; "
         "only the times that MLflow stamps itself were then shifted in the SQLite file, which is "
@@ -111,7 +111,7 @@ def _prune(console: Console, directory: Path, tracking_uri: str) -> None:
     commands.run("diff", PLAN, LATER_PLAN, expected=(ExitCode.SOMETHING,))
     _print(
         console,
-        "The first plan is applied all the same: prune re-checks each entity, and skips "
+        "The first plan is applied nevertheless: prune re-checks each entity, and skips "
         "what changed.",
     )
     commands.run("prune", PLAN)

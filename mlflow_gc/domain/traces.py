@@ -113,7 +113,7 @@ class Traces:
         if self.hidden is not None:
             yield Diagnostic(
                 TRACES_UNREAD,
-                "This account may not read the traces of the server, so nobody knows with which "
+                "This account may not read the traces of the server, so it is unknown with which "
                 f"runs assessments would be lost permanently. {self.hidden}",
             )
 

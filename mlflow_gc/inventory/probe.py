@@ -65,7 +65,7 @@ def probe(
     except ServerError as error:
         if error.failure in NO_ACCESS:
             raise
-        message = f"Not all experiments could be looked into. {error.message}"
+        message = f"Not all experiments could be read. {error.message}"
         diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
         inventory = replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
     if unreadable:

@@ -54,7 +54,7 @@ class Unlisted:
             entity: its entry in another plan.
         """
         if not self._complete:
-            return UNKNOWN, "the scan did not see everything"
+            return UNKNOWN, "the scan was incomplete"
         if kind == "runs":
             # A run never changes its experiment, and all active runs of the experiment are known.
             if self._fresh_runs.get(entity["experiment_id"]) == 0:

@@ -244,7 +244,7 @@ def applicability(
     if not plan["applyable"] and not reasons:
         # A small clock skew has the same diagnostic: it is the cause only if nothing else is.
         skewed = CLOCK_SKEW in codes and not plan["complete"]
-        reasons = ["the clock skew is too large" if skewed else "it says so itself"]
+        reasons = ["the clock skew is too large" if skewed else "the plan says so"]
         advice = "Set the clock of one of the machines." if skewed else new
     if not reasons:
         return Applicability()

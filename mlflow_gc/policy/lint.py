@@ -67,7 +67,7 @@ def warnings(document: Json) -> Iterator[str]:
             own = ages([(given, rule)])
             yield from _idle_keeps(where, rule, until_here, floors, own, min_age_ms)
     for key in _idle_defaults(given_defaults, given_rules):
-        yield f"defaults: {key} has no effect beside the statuses and ages there"
+        yield f"defaults: {key} has no effect with the statuses and ages there"
     yield from _too_short("defaults", given_defaults, min_age_ms)
     yield from _emptied("defaults", given_defaults, default)
     if "keep" in given_defaults:
@@ -116,7 +116,7 @@ def _emptied(where: str, given: Json, rule: Rule) -> Iterator[str]:
         return
     if own is None or own > empty:
         yield (
-            f"{where}: experiments: {given['experiments']} keeps an experiment only until its runs "
+            f"{where}: experiments: {given['experiments']} protects an experiment only until its runs "
             f"are deleted, then empty_experiments: {given['empty_experiments']} counts"
         )
 
@@ -126,7 +126,7 @@ def _idle_owners(owners: Json) -> Iterator[str]:
     if not owners.get("may_shorten", True):
         for key in ("may_shorten_irreversible", "shortest_ttl"):
             if owners.get(key):
-                yield f"owners.{key} has no effect beside may_shorten: false"
+                yield f"owners.{key} has no effect with may_shorten: false"
 
 
 def _statuses(match: Selector) -> set[str]:

@@ -70,7 +70,7 @@ class Mistakes(UsageProblem):
             first.append(message)
         if more := len(found) - len(first):
             first.append(f"And {more} more: mlflow-gc validate names all.")
-        super().__init__("\n".join(first), hint=f"All that it can say: {command('schema', name)}")
+        super().__init__("\n".join(first), hint=f"Its schema: {command('schema', name)}")
 
 
 DEFAULT_NAMES = ("mlflow-gc.yml", "mlflow-gc.yaml")

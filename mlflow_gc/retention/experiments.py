@@ -139,7 +139,7 @@ def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
 
 def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | None:
     if probe is None:
-        return protect(Reason.NOT_SEEN, "not looked into")
+        return protect(Reason.NOT_SEEN, "not read")
     if probe.traces_are_hidden:
         return protect(Reason.TRACES_UNREAD)
     if probe.has_traces:

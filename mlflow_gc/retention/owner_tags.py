@@ -121,10 +121,10 @@ def malformed_tags(inventory: Inventory, keep_tag: str, zone: tzinfo) -> Iterato
                 for key in _unreadable(tags, keep_tag, zone)
             ]
     for sentence in sorted(found)[:_MOST_NAMED]:
-        yield Diagnostic(MALFORMED, f"A tag cannot be understood, so it keeps. {sentence}")
+        yield Diagnostic(MALFORMED, f"A tag cannot be parsed, so it protects. {sentence}")
     if len(found) > _MOST_NAMED:
         more = len(found) - _MOST_NAMED
-        yield Diagnostic(MALFORMED, f"{more:,} more tags cannot be understood, so they keep.")
+        yield Diagnostic(MALFORMED, f"{more:,} more tags cannot be parsed, so they protect.")
 
 
 def _unreadable(tags: Mapping[str, str], keep_tag: str, zone: tzinfo) -> Iterator[str]:

@@ -211,12 +211,12 @@ def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> 
     if not policy.checks_announcements:
         return None
     if DELETE_AFTER not in tags:
-        return None if policy.grace_ms is None else protect(Reason.GRACE, "not marked yet")
+        return None if policy.grace_ms is None else protect(Reason.GRACE, "not announced yet")
     after = delete_after_ms(tags, policy.zone)
     if after is None:
         return protect(Reason.MALFORMED_TAG, Link("tag", f"{DELETE_AFTER}={tags[DELETE_AFTER]}"))
     if policy.grace_ms and is_outdated(after, active_ms, policy.grace_ms):
-        return protect(Reason.GRACE, "marked before its last activity")
+        return protect(Reason.GRACE, "announced before its last activity")
     if after > policy.as_of_ms:
         return protect(Reason.GRACE, show("announced, to be deleted after", after))
     return None

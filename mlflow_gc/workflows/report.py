@@ -40,7 +40,7 @@ def make_plan(gateway: Gateway, policy: Policy, reporter: Reporter) -> Plan:
         plan = build_plan(inventory, decisions, policy, server)
     if found := schema.problems(plan, "plan"):
         raise GcError(
-            "The server holds something that a plan cannot express. " + "; ".join(found),
+            "The server has something that a plan cannot express. " + "; ".join(found),
             hint="Nothing was written. This is a defect of mlflow-gc: please report it.",
         )
     return plan

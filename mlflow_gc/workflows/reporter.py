@@ -27,7 +27,7 @@ class Phase(Enum):
     LOAD = ("load", "Loading MLflow", "Loading MLflow")
     CONNECT = ("connect", "Connecting", "Connecting")
     SCAN = ("scan", "Reading", "Read")
-    DETAILS = ("look", "Looking closer", "Looked closer at")
+    DETAILS = ("look", "Reading details", "Read details of")
     DECIDE = ("decide", "Deciding", "Deciding")
     COMPARE = ("compare", "Comparing plan and server", "Comparing plan and server")
     PRUNE = ("prune", "Deleting", "Done:")

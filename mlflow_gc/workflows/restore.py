@@ -151,7 +151,7 @@ def _read(path: Path, expect: str | None) -> list[Session]:
         raise GcError(f"The journal {path} is empty: there is nothing to restore.")
     if all(session.header["action"] == "restore" for session in sessions):
         raise GcError(
-            f"{path} is the journal of a restore: it says what came back.",
+            f"{path} is the journal of a restore: it records what was restored.",
             hint="Name the journal of the prune, which has the same name without .restore.jsonl.",
         )
     found = sessions[0].header["plan_id"]

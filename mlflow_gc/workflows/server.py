@@ -89,16 +89,16 @@ def _refuse_unknown_identity(
     """
     from mlflow_gc.backend.server_identity import unknown_identity
 
-    by_what = "experiment 0 (Default), by which servers are told apart,"
+    by_what = "experiment 0 (Default), which identifies a server,"
     if current_part == unknown_identity(now):
         raise Refused(
-            f"Whether {file} was made for {now} cannot be told: {by_what} is not there, or this "
+            f"Whether {file} was made for {now} cannot be determined: {by_what} is not there, or this "
             "account may not read it.",
             hint="Use an account that may, such as an administrator's.",
         )
     if planned_part == unknown_identity(was):
         raise Refused(
-            f"Whether {file} was made for {now} cannot be told: the account that made it could "
+            f"Whether {file} was made for {now} cannot be determined: the account that made it could "
             f"not read {by_what} of {was}.",
             hint="Use the account that made it, or make a new plan with this one: mlflow-gc report.",
         )

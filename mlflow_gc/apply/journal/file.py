@@ -37,12 +37,12 @@ UNCONFIRMED = "unconfirmed"
 """Field of a failure record; true if the deletion may have been executed."""
 
 SKIP_CODES = {
-    "changed": "It is not what the plan saw; at a restore: the run's experiment is in the trash.",
+    "changed": "It changed since the plan was made; at a restore: the run's experiment is in the trash.",
     "protected": "Something protects it now.",
     "already_deleted": "It is in the trash.",
     "gone": "It no longer exists.",
     "forbidden": "The account may not do it.",
-    "already_active": "At a restore: somebody brought it back before.",
+    "already_active": "At a restore: somebody restored it before.",
     "irreversible": "At a restore: MLflow cannot bring it back.",
 }
 """Reasons of skips, by the code in the record."""

@@ -151,7 +151,7 @@ def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, Metri
     for entry in entries:
         ms = _time(entry, "timestamp")
         if ms is None:
-            raise _invalid_response("a metric without time stamp")
+            raise _invalid_response("a metric without a timestamp")
         key = run_id or _key(entry, "run_id", "metric")
         values, oldest, newest = found.get(key, (0, ms, ms))
         found[key] = MetricHistory(values + 1, min(oldest, ms), max(newest, ms))
@@ -301,7 +301,7 @@ def _moment(payload: Json, key: str) -> int | None:
 
 def _invalid_response(what: str) -> ServerError:
     return ServerError(
-        f"The server's answer holds {what}.",
+        f"The server's response contains {what}.",
         Failure.INVALID_RESPONSE,
         hint="Is the tracking URI that of an MLflow server, without a proxy that rewrites answers?",
     )

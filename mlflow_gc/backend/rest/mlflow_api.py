@@ -168,7 +168,7 @@ class MlflowApi:
         if not isinstance(entries, list) or not isinstance(token, (str, type(None))):
             raise not_mlflow(self.client.address, f"{key!r} is not a list")
         if not all(isinstance(entry, dict) for entry in entries):
-            raise not_mlflow(self.client.address, f"{key!r} holds something else than objects")
+            raise not_mlflow(self.client.address, f"{key!r} contains something other than objects")
         return entries, token or None
 
     def entity(self, found: Json, key: str) -> Json:

@@ -87,7 +87,7 @@ def no_response(address: str, error: Exception) -> ServerError:
     if isinstance(cause, requests.exceptions.InvalidHeader):
         # The message of the library quotes the header with the token.
         return ServerError(
-            f"No request to {address} can be made: a header holds a line break or another "
+            f"No request to {address} can be made: a header contains a line break or another "
             "character that is not allowed there.",
             Failure.REJECTED,
             hint="Check MLFLOW_TRACKING_TOKEN, the workspace, and request header plugins.",
@@ -174,7 +174,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
     if 300 <= status < 400:
         raise _redirected(response, address)
     code, message = _error_body(content)
-    quoted = f" It says: {message}" if message else ""
+    quoted = f" Its message: {message}" if message else ""
     if status == 401:
         raise ServerError(
             f"The server {address} does not accept the credentials (401).{quoted}",

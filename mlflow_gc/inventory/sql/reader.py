@@ -301,7 +301,7 @@ class DatabaseReader:
                 f"{self._snapshot.name} is not of the server {server.tracking_uri} "
                 f"(fingerprint {found}, there {expected}).",
                 hint="Name the database that the server was started with, or leave it out. For an "
-                "account that may not read experiment 0 it cannot be told.",
+                "account that may not read experiment 0 it cannot be determined.",
             )
 
     def _experiments(self) -> dict[str, Experiment]:

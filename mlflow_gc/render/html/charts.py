@@ -25,7 +25,7 @@ def charts(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     )
     yield from chart(
         "Which models lose versions?",
-        "Versions to delete, beside those that are retained.",
+        "Versions to delete, compared with those that are retained.",
         ("Registered model", "Versions to delete"),
         list(_by_model(plan, found)),
     )
@@ -80,7 +80,7 @@ def _by_owner(found: Iterable[Entry]) -> Iterator[Bar]:
     runs = _runs(found)
     for owner, count, parts in _by_group(runs, lambda run: (run.owner,)):
         link = filter_link(kind="run", fate="deleted", owner=owner or NOBODY)
-        yield Bar(owner or "nobody recorded", link, count, parts, percent(count, len(runs)))
+        yield Bar(owner or "not recorded", link, count, parts, percent(count, len(runs)))
 
 
 def _by_reason(found: Iterable[Entry]) -> Iterator[Bar]:

@@ -121,7 +121,7 @@ def _entities(plan: Plan, found: Sequence[Any]) -> Iterator[str]:
     if any(entry.is_deleted for entry in found):
         yield (
             f'<p class="note">Without scripts this page shows the first {FIRST_ROWS} of each list. '
-            "The plan itself holds all of them, and show --all prints them.</p>"
+            "The plan contains all of them, and show --all prints them.</p>"
         )
         yield from first_rows(plan, found)
     else:

@@ -34,7 +34,7 @@ _TEXTS = {
     "has_traces": "it holds traces",
     "has_contents": "it holds scorers, issues, review queues, label schemas or evaluation datasets",
     "recent_trash": "a run in its trash was active not long ago",
-    "not_seen": "the scan could not look into it",
+    "not_seen": "the scan could not read it",
     "keep_last": "one of the newest, by a keep rule",
     "keep_best": "one of the best, by a keep rule",
     "keep_daily": "the newest of a day, by a keep rule",

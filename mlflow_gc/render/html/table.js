@@ -204,7 +204,7 @@
     offer(
       "owner",
       runs.map((row) => entities.ownerOf(row) || NOBODY),
-      (owner) => (owner === NOBODY ? "nobody recorded" : owner),
+      (owner) => (owner === NOBODY ? "not recorded" : owner),
     );
     const ages = deleted.map(entities.ageGroupOf).sort((a, b) => a - b);
     offer("age", ages, (group) => entities.spans[group]);

@@ -106,7 +106,7 @@ def comparison_warnings(changes: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if changes[side]["edited"]:
             yield f"{name} was edited after it was made: prune refuses it.", "bold red"
         if not changes[side]["complete"]:
-            yield f"{name} is incomplete: its scan did not see everything.", "bold red"
+            yield f"{name} is incomplete: its scan was incomplete.", "bold red"
     if parse_time(changes["head"]["as_of"]) < parse_time(changes["base"]["as_of"]):
         as_of = f"as of {changes['head']['as_of']}, before {changes['base']['as_of']}"
         yield f"The later plan is the older one: {as_of}.", "bold yellow"

@@ -141,7 +141,7 @@ def undo(
     if plan.without_assessments:
         line(
             console,
-            f"{len(plan.without_assessments):,} of the runs come back without their assessments: "
+            f"{len(plan.without_assessments):,} of the runs are restored without their assessments: "
             "MLflow deleted these permanently.",
             BAD,
         )

@@ -101,7 +101,7 @@ def _headline(inventory: Inventory, kind: str, key: Any) -> str:
 
 def _stale_after(found: Explanation) -> str:
     if found.age.malformed:
-        return f"nobody knows: {found.age.malformed}"
+        return f"unknown: {found.age.malformed}"
     if found.age.ms is None:
         return f"never ({found.age.by or 'the default'})"
     age = policy_sentences.span(format_duration(found.age.ms))

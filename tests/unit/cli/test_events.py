@@ -243,7 +243,7 @@ def test_a_reader_that_goes_away_stops_nothing_and_is_said_once(
     output = capsys.readouterr().err
     assert output.count("\n") == 1
     assert "can no longer be written: Broken pipe" in output
-    assert "The command goes on" in output
+    assert "The command continues" in output
 
 
 def test_a_reader_that_falls_asleep_is_not_waited_for(

@@ -186,7 +186,7 @@ def test_an_incomplete_plan_tells_of_nothing_that_it_is_gone():
     diff = diff_plans(_plan(an_experiment(), a_run(TWO), a_run(ONE)), head)
     removed = _one(diff["runs"]["removed"])
     assert removed["category"] == "unknown"
-    assert removed["why"] == "no longer stale, or gone (the scan did not see everything)"
+    assert removed["why"] == "no longer stale, or gone (the scan was incomplete)"
     assert {"field": "complete", "old": True, "new": False} in diff["state"]
     assert diff["diagnostics"]["added"] == [{"code": "x", "message": "Blind."}]
 

@@ -128,7 +128,7 @@ def test_warnings_about_a_plan_stand_above_all():
     head = {**older, "complete": False, "applyable": False}
     lines = _lines(_shown(plan(an_experiment(), a_run()), head, edited=(False, True)))
     assert lines[1] == "The later plan was edited after it was made: prune refuses it."
-    assert lines[2] == "The later plan is incomplete: its scan did not see everything."
+    assert lines[2] == "The later plan is incomplete: its scan was incomplete."
     assert lines[3].startswith("The later plan is the older one: as of ")
     assert lines[-2] == "The later plan CANNOT BE APPLIED: it was edited."
 

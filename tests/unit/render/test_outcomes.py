@@ -84,7 +84,7 @@ def test_an_undo_names_what_does_not_come_back() -> None:
     outcomes.undo(undo, console, plan_id=PLAN_ID)
     found = lines(console)
     assert found[:2] == ["Restore 1 experiment and 2 runs.", f"Plan {PLAN_ID}"]
-    assert found[2].startswith("1 of the runs come back without their assessments")
+    assert found[2].startswith("1 of the runs are restored without their assessments")
     assert found[3:5] == ["1 registered model cannot be restored:", f"  - {'n' * 100}"]
     assert found[5] == "25 model versions cannot be restored:"
     assert found[6] == f"  - fraud/0   run {'c' * 32}  s3://x"

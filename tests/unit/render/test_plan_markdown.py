@@ -216,7 +216,7 @@ def test_diagnostics_come_before_the_numbers():
         ({"expires_at": None}, "- It does not expire.", True),
         ({"expires_at": "2999-01-01T00:00:00.000Z"}, "- Valid until `2999-01-01T00:00:00.000Z`.", True),
         ({"expires_at": "2020-01-01T00:00:00.000Z"}, "\n**CANNOT BE APPLIED: it expired at `2020", False),
-        ({"applyable": False, "expires_at": None}, "\n**CANNOT BE APPLIED: it says so itself.**", False),
+        ({"applyable": False, "expires_at": None}, "\n**CANNOT BE APPLIED: the plan says so.**", False),
         ({"applyable": False, "complete": False, "expires_at": None}, "\n**CANNOT BE APPLIED: the scan is incomplete.**", False),
         (
             {"applyable": False, "diagnostics": [{"code": "forecast", "message": "Later."}]},

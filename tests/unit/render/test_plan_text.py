@@ -286,7 +286,7 @@ def test_an_exceeded_guard_is_the_first_and_the_last_thing_to_see() -> None:
             {"applyable": False, "diagnostics": [{"code": "forecast", "message": "x"}]},
             "it is a forecast as of ",
         ),
-        ({"applyable": False}, "it says so itself."),
+        ({"applyable": False}, "the plan says so."),
     ],
 )
 def test_why_a_plan_cannot_be_applied(change: dict[str, Any], words: str) -> None:

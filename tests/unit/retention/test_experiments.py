@@ -125,7 +125,7 @@ def test_age(field, ms, verdict):
             Reason.LIVE_RUN,
             ("run x", "appeared during the scan"),
         ),
-        (an_experiment(), [], False, Reason.NOT_SEEN, ("not looked into",)),
+        (an_experiment(), [], False, Reason.NOT_SEEN, ("not read",)),
     ],
 )
 def test_protected(experiment, others, probe, reason, via):

@@ -36,7 +36,7 @@ def reported(code: str) -> list[dict[str, str]]:
             "a guard is exceeded",
             "guard",
         ),
-        ({"applyable": False, "diagnostics": reported("new")}, (), "it says so itself", "report"),
+        ({"applyable": False, "diagnostics": reported("new")}, (), "the plan says so", "report"),
         ({"expires_at": "2020-01-01T00:00:00.000Z"}, (), "it expired at 2020-01", "report"),
         ({"expires_at": "2026-02-31T00:00:00.000Z"}, (), "it expired at 2026-02-31", "report"),
         ({}, (EDITED,), "it was edited", "report"),

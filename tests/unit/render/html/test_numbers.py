@@ -88,7 +88,7 @@ def test_charts_count_the_entries():
     page = "".join(charts(PLAN, FOUND))
     owners = Counter(run["user_id"] for run in PLAN["runs"])
     for owner, number in owners.items():
-        assert f">{owner or 'nobody recorded'}</a>" in page
+        assert f">{owner or 'not recorded'}</a>" in page
         assert f'<td class="number">{number:,}</td>' in page
     experiments = Counter(run["experiment_id"] for run in PLAN["runs"])
     own, number = experiments.most_common(1)[0]
