@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 from collections import defaultdict
 from dataclasses import replace
@@ -175,3 +177,32 @@ def test_a_plan_that_was_applied_before_is_gone_through_in_large_batches(
     assert len(journal.skips) == 1_100
     # New experiments are asked for once for each batch, and once at the start.
     assert len(proxy.requests("POST", "experiments/search$")) < 8
+
+
+def test_a_deletion_is_sent_when_its_intent_is_on_disk_and_the_batch_before_it_is_recorded(
+    bench: Bench, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut at any moment: the journal on the disk leads to all that was deleted."""
+    plan = _plan(bench)
+    journal_path = bench.journal_path(plan)
+    on_disk = [b""]
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        fsync(handle)
+        if journal_path.exists():
+            on_disk.append(journal_path.read_bytes())
+
+    def judge() -> None:
+        (seen,) = [s for s in proxy.seen if s.path.endswith("runs/delete")][-1:]
+        lines = [json.loads(line) for line in on_disk[-1].splitlines()]
+        batches = [set(line["ids"]) for line in lines if line["type"] == "intent"]
+        recorded = {line["id"] for line in lines if line["type"] == "record"}
+        assert any(run in seen.body.decode() for batch in batches for run in batch)
+        assert set().union(*batches[:-1]) <= recorded
+
+    monkeypatch.setattr(os, "fsync", note)
+    proxy.before("POST", "runs/delete$", judge, times=math.inf)
+    _, journal = bench.prune(plan, "--max-parallel", 1, env={"MLFLOW_TRACKING_URI": proxy.uri})
+    proxy.settle()
+    assert len(journal.with_outcome("deleted")) == RUNS

@@ -61,6 +61,31 @@ def test_records_are_reported_in_the_order_in_which_they_are_written(tmp_path):
     assert on_record == _records(tmp_path / "j")
 
 
+def test_what_must_be_on_disk_is_synced_before_the_call_returns(tmp_path, monkeypatch):
+    """A power cut right after must not lose it: written to the system is not written to the disk."""
+    path = tmp_path / "j"
+    synced = [b""]
+    fsync = os.fsync
+
+    def note(handle):
+        fsync(handle)
+        synced.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", note)
+    with Journal(path, PLAN) as journal:
+        assert b'"header"' in synced[-1]
+        journal.intend("run", ["first"])
+        assert b'"first"' in synced[-1]
+        journal.intend_each("experiment", {"second": {"deleted_runs": []}})
+        assert b'"second"' in synced[-1]
+        journal.record("run", "third", "deleted")
+        assert b'"third"' in path.read_bytes()
+        journal.sync()
+        assert b'"third"' in synced[-1]
+        journal.close("completed")
+    assert b'"end"' in synced[-1]
+
+
 def test_a_kill_between_intent_and_record_is_seen(tmp_path):
     journal = Journal(tmp_path / "j", PLAN)
     journal.intend("run", ["a", "b"])
