@@ -48,6 +48,7 @@ class LocalServer:
         extra_args: further arguments of ``mlflow server`` (``--app-name basic-auth``, ...).
         env: environment variables set for the server on top of the caller's.
         workers: number of server processes.
+        python: interpreter of the environment whose MLflow serves; this one when None.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class LocalServer:
         extra_args: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         workers: int = 1,
+        python: Path | None = None,
     ) -> None:
         self.directory = directory
         self.port = port if port is not None else free_port()
@@ -67,6 +69,7 @@ class LocalServer:
         self._extra_args = extra_args
         self._env = env or {}
         self._workers = workers
+        self._python = python or Path(sys.executable)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -95,8 +98,11 @@ class LocalServer:
         # The server must not inherit the caller's client settings: MLFLOW_TRACKING_URI would make
         # it open that store, and credentials of another server have no business here.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        # MLflow starts a gunicorn by its name, and it has to be that of the same environment.
+        path = os.pathsep.join([str(self._python.parent), *os.environ.get("PATH", "").split(os.pathsep)])
         env = {
             **inherited,
+            "PATH": path,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             # Its job queues are eight more processes that a local server of ours never uses.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -105,7 +111,7 @@ class LocalServer:
             **self._env,
         }
         command = [
-            sys.executable, "-m", "mlflow", "server",
+            str(self._python), "-m", "mlflow", "server",
             "--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self._workers),
             "--backend-store-uri", self.backend_store_uri,
             "--artifacts-destination", str(self.directory / "artifacts"),

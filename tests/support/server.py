@@ -34,6 +34,13 @@ def local(directory: Path, *arguments: str, env: dict[str, str] | None = None) -
     return LocalServer(directory, extra_args=(*arguments, *faster), env=env)
 
 
+def of_version(
+    python: Path, directory: Path, *arguments: str, env: dict[str, str] | None = None
+) -> LocalServer:
+    """Return a server of another environment, as users start it, that is not started yet."""
+    return LocalServer(directory, extra_args=arguments, env=env, python=python)
+
+
 @contextlib.contextmanager
 def open_database(database: Path) -> Iterator[sqlite3.Connection]:
     """Open the server's SQLite file; commits on success, always closes."""
