@@ -49,6 +49,7 @@ class LocalServer:
         env: environment variables set for the server on top of the caller's.
         workers: number of server processes.
         python: interpreter of the environment whose MLflow serves; this one when None.
+        health: path of the health check, which a static prefix moves.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class LocalServer:
         env: dict[str, str] | None = None,
         workers: int = 1,
         python: Path | None = None,
+        health: str = "/health",
     ) -> None:
         self.directory = directory
         self.port = port if port is not None else free_port()
@@ -70,6 +72,7 @@ class LocalServer:
         self._env = env or {}
         self._workers = workers
         self._python = python or Path(sys.executable)
+        self._health = health
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -88,7 +91,7 @@ class LocalServer:
         return self.directory / "server.log"
 
     def start(self) -> LocalServer:
-        """Start the server and return once it answers ``/health``.
+        """Start the server and return once its health check passes.
 
         Raises:
             GcError: the server ended or did not answer in time; holds the end of its log.
@@ -99,7 +102,9 @@ class LocalServer:
         # it open that store, and credentials of another server have no business here.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         # MLflow starts a gunicorn by its name, and it has to be that of the same environment.
-        path = os.pathsep.join([str(self._python.parent), *os.environ.get("PATH", "").split(os.pathsep)])
+        path = os.pathsep.join(
+            [str(self._python.parent), *os.environ.get("PATH", "").split(os.pathsep)]
+        )
         env = {
             **inherited,
             "PATH": path,
@@ -178,7 +183,7 @@ class LocalServer:
 
     def _answers(self) -> bool:
         try:
-            with direct_opener().open(f"{self.uri}/health", timeout=2) as response:
+            with direct_opener().open(self.uri + self._health, timeout=2) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

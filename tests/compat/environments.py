@@ -137,7 +137,10 @@ def build(version: str) -> Environment:
 def _install(environment: Environment) -> str:
     """Install MLflow; returns what was special about it."""
     mlflow = f"mlflow=={environment.version}"
-    install = ("pip", "install", "--quiet", "--python", str(environment.python))
+    install = (
+        *("pip", "install", "--quiet", "--compile-bytecode"),
+        *("--python", str(environment.python)),
+    )
     rest = (_AUTH, *pins(environment.version))
     try:
         _uv(*install, mlflow, *rest)
@@ -183,7 +186,9 @@ def main(words: list[str]) -> int:
         except NotBuilt as error:
             print(f"MLflow {version} is left out: {error}", file=sys.stderr)
         else:
-            print(f"MLflow {version}{environment.note and f' ({environment.note})'}", file=sys.stderr)
+            print(
+                f"MLflow {version}{environment.note and f' ({environment.note})'}", file=sys.stderr
+            )
             there.append(version)
     print(*there)
     return 0 if there else 1

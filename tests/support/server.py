@@ -35,10 +35,14 @@ def local(directory: Path, *arguments: str, env: dict[str, str] | None = None) -
 
 
 def of_version(
-    python: Path, directory: Path, *arguments: str, env: dict[str, str] | None = None
+    python: Path,
+    directory: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    health: str = "/health",
 ) -> LocalServer:
     """Return a server of another environment, as users start it, that is not started yet."""
-    return LocalServer(directory, extra_args=arguments, env=env, python=python)
+    return LocalServer(directory, extra_args=arguments, env=env, python=python, health=health)
 
 
 @contextlib.contextmanager
