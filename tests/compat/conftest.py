@@ -33,15 +33,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Collect what was noted, in the process that started the others."""
-    results.collect(report)
+class _Collector:
+    """Collects what was noted, in the process that started the others."""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write it at once: a run of an hour may be ended before its end."""
+        results.collect(report)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write what was collected."""
-    if not hasattr(session.config, "workerinput"):
-        results.write()
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect results once, whatever the number of processes."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Collector())
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def note(item: pytest.Item, report: pytest.TestReport) -> None:
 
 
 def collect(report: pytest.TestReport) -> None:
-    """Add a report to what was found: a failure of any phase, or how the test itself ended."""
+    """Add a report to what was found, and write that: a failure of any phase, or how a test ended."""
     if report.when != "call" and report.passed:
         return
     outcome = {"passed": PASSED, "failed": FAILED, "skipped": MISSING}[report.outcome]
@@ -43,19 +43,19 @@ def collect(report: pytest.TestReport) -> None:
             for column in columns:
                 worst = [_found[version].get(column, outcome), outcome]
                 _found[version][column] = max(worst, key=_WORST_LAST.index)
+            _write(version)
 
 
-def write() -> None:
-    """Write one file per version that was tried; columns that were not tried stay as they were."""
+def _write(version: str) -> None:
+    """Write the file of a version; columns that were not tried now stay as they were today."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for version, columns in _found.items():
-        document = {"version": version, "date": today(), "columns": {**read(version), **columns}}
-        path = FOLDER / f"{version}.json"
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    columns = {**_read(version), **_found[version]}
+    document = {"version": version, "date": today(), "columns": columns}
+    path = FOLDER / f"{version}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def read(version: str) -> dict[str, str]:
-    """Return the columns that are on record for a version today."""
+def _read(version: str) -> dict[str, str]:
     path = FOLDER / f"{version}.json"
     if not path.exists():
         return {}

@@ -112,7 +112,9 @@ def _of_runs(changes: Changes) -> None:
         world.version(world.model(), source=f"models:/{model}", age=FRESH)
 
     def used_model(_: World, run_id: str) -> None:
-        world.use_model(world.run(home, age=FRESH), world.logged_model(home, run_id))
+        # One with times from before the report would go unnoticed (docs/decisions.md#limits).
+        user = world.run(home, start=int(time.time() * 1000), status="RUNNING")
+        world.use_model(user, world.logged_model(home, run_id))
 
     def judged(_: World, run_id: str) -> None:
         world.assessed_trace(home, run_id)
@@ -138,7 +140,7 @@ def _of_runs(changes: Changes) -> None:
     changes.run("in the trash", lambda w, r: w.delete_run(r), "already_deleted")
     changes.run("purged", lambda w, r: w.purge_run(r), "gone")
     changes.run("a registered logged model", registered_model, since=SINCE_MODELS)
-    changes.run("a logged model that a fresh run uses", used_model, since=SINCE_MODELS)
+    changes.run("a logged model that a new run uses", used_model, since=SINCE_MODELS)
     changes.run(
         "a model as input", lambda w, r: w.use_model(r, w.logged_model(home)), since=SINCE_MODELS
     )
@@ -147,7 +149,13 @@ def _of_runs(changes: Changes) -> None:
         lambda w, r: w.put_out_model(r, w.logged_model(home)),
         since=SINCE_MODELS,
     )
+    if changes.number >= SINCE_TRACES:
+        # More than a page of one moment, and a page after it.
+        world.bulk_traces(home, 1100)
+        world.bulk_traces(home, 100, age=OLD - 1)
     changes.run("a trace", lambda w, r: w.source_trace(home, r), since=SINCE_TRACES_V3)
+    if changes.number < SINCE_TRACES_V3:
+        changes.run("a trace", lambda w, r: w.source_trace_v2(home, r), since=SINCE_TRACES)
     changes.run("an assessment", judged, since=SINCE_TRACES_V3)
 
 

@@ -549,6 +549,18 @@ class World:
         )
         return trace_id
 
+    def bulk_traces(self, experiment_id: str, count: int, *, age: float = OLD) -> None:
+        """Many traces of one moment."""
+        rows = [
+            (f"tr-{secrets.token_hex(16)}", int(experiment_id), self.ago(age)) for _ in range(count)
+        ]
+        with open_database(self.database) as db:
+            db.executemany(
+                "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms,"
+                " execution_time_ms, status) VALUES (?, ?, ?, 5, 'OK')",
+                rows,
+            )
+
     # What else an experiment can hold
 
     def scorer(self, experiment_id: str, name: str = "judge") -> None:
@@ -615,6 +627,16 @@ class World:
         }
         self.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")
         return trace_id
+
+    def source_trace_v2(self, experiment_id: str, run_id: str) -> str:
+        """A trace that was made in a run, as clients made them before 3.0 (2.14 and newer)."""
+        body = {
+            "experiment_id": experiment_id,
+            "timestamp_ms": self.ago(OLD),
+            "request_metadata": [{"key": "mlflow.sourceRun", "value": run_id}],
+            "tags": [],
+        }
+        return str(self.call("POST", "traces", body)["trace_info"]["request_id"])
 
     def assess(
         self,
