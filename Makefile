@@ -117,12 +117,15 @@ test-unit: $(STAMP)  ## the unit tests alone, in less than a minute: the loop wh
 test-all: $(STAMP) $(AJV)  ## everything, with many cases: nightly and before a release (an hour)
 	$(PYTEST) --depth deep $(PYTEST_ARGS)
 
-# Each version in one process: its servers are started once.
+# One process for each version: its servers are started once, and serve one test after the other.
 .PHONY: compat
 compat: $(STAMP)  ## servers of other versions of MLflow, into docs/compatibility.md (some: VERSIONS="2.14.3 newest")
 	@versions="$$($(UV_ENV) $(BIN)/python tests/compat/environments.py $(VERSIONS))" || exit 1; \
-	$(PYTEST) --dist loadgroup --timeout 1800 --mlflow "$$versions" $(or $(PYTEST_ARGS),tests/compat); \
+	printf '%s\n' $$versions | PATH="$(CURDIR)/$(BIN):$$PATH" xargs -P $(COMPAT_WORKERS) -I VERSION \
+		$(BIN)/python -m pytest -q -p no:cacheprovider --timeout 1800 --mlflow VERSION \
+		$(or $(PYTEST_ARGS),tests/compat); \
 	result=$$?; $(BIN)/python tests/compat/table.py && exit $$result
+COMPAT_WORKERS ?= 2
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff: rules and format

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test on each version, all tests of one version in one process."""
+    """Run each test on each version."""
     if "environment" in metafunc.fixturenames:
         versions = metafunc.config.option.mlflow.split()
-        cases = [pytest.param(v, id=v, marks=pytest.mark.xdist_group(v)) for v in versions]
-        metafunc.parametrize("environment", cases, scope="session", indirect=True)
+        metafunc.parametrize("environment", versions, scope="session", indirect=True)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -33,18 +32,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
-class _Collector:
-    """Collects what was noted, in the process that started the others."""
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Write it at once: a run of an hour may be ended before its end."""
-        results.collect(report)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Collect results once, whatever the number of processes."""
-    if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Collector())
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Write down how a test ended, at once: a long run may be ended before its end."""
+    results.collect(report)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ COLUMNS = {
     "basic auth": "Basic auth",
     "workspaces": "Workspaces",
     "static prefix": "Static prefix",
+    "other registry": "Other registry",
 }
 """Column, as the markers of the tests name it -> its head."""
 _WORDS = {results.PASSED: "yes", results.FAILED: "**no**", results.MISSING: "–"}
