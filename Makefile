@@ -121,11 +121,15 @@ test-all: $(STAMP) $(AJV)  ## everything, with many cases: nightly and before a 
 .PHONY: compat
 compat: $(STAMP)  ## servers of other versions of MLflow, into docs/compatibility.md (some: VERSIONS="2.14.3 newest")
 	@versions="$$($(UV_ENV) $(BIN)/python tests/compat/environments.py $(VERSIONS))" || exit 1; \
-	printf '%s\n' $$versions | PATH="$(CURDIR)/$(BIN):$$PATH" xargs -P $(COMPAT_WORKERS) -I VERSION \
-		$(BIN)/python -m pytest -q -p no:cacheprovider --timeout 1800 --mlflow VERSION \
-		$(or $(PYTEST_ARGS),tests/compat); \
+	mkdir -p $(COMPAT_LOGS); \
+	printf '%s\n' $$versions | xargs -P $(COMPAT_WORKERS) -I VERSION sh -c '\
+		$(BIN)/python -m pytest --timeout 1800 --mlflow VERSION $(or $(PYTEST_ARGS),tests/compat) \
+			> $(COMPAT_LOGS)/VERSION.log 2>&1; result=$$?; \
+		grep -a "^FAILED\|^ERROR" $(COMPAT_LOGS)/VERSION.log; \
+		echo "MLflow VERSION: $$(tail -n 1 $(COMPAT_LOGS)/VERSION.log | tr -d =)"; exit $$result'; \
 	result=$$?; $(BIN)/python tests/compat/table.py && exit $$result
 COMPAT_WORKERS ?= 2
+COMPAT_LOGS := build/compat
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff: rules and format

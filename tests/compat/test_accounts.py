@@ -7,6 +7,7 @@ of an account of which the server does not say who it is.
 from __future__ import annotations
 
 import base64
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from compat.content import adapt
+from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
+from mlflow.tracking.request_auth.registry import _request_auth_provider_registry
 from support import accounts, oracle
 from support import server as store
 from support.accounts import ADMIN, password
@@ -50,7 +53,6 @@ class Guarded:
         number: its version, to compare with.
         world: its content, as the administrator makes it.
         program: the program.
-        plugin: a folder with a plug-in that logs in.
         deleted: what a plan of all that is in it deletes.
         champion: a run that only the hidden model protects.
         parent: a run that only a run in the hidden experiment protects.
@@ -60,7 +62,6 @@ class Guarded:
     number: tuple[int, ...]
     world: World
     program: Cli
-    plugin: Path
     deleted: set[oracle.Entity]
     champion: str = ""
     parent: str = ""
@@ -77,14 +78,8 @@ class Guarded:
             return self.program(*args, env={"MLFLOW_TRACKING_URI": login})
         login = "Basic " + base64.b64encode(f"{account}:{secret}".encode()).decode()
         if way == "plug-in":
-            env = {
-                "MLFLOW_TRACKING_URI": uri,
-                "MLFLOW_TRACKING_AUTH": "compat-login",
-                "COMPAT_LOGIN": login,
-                "PYTHONPATH": str(self.plugin),
-            }
-            # A plug-in is found when MLflow is imported.
-            return self.program(*args, env=env, cold=True)
+            names = {"MLFLOW_TRACKING_AUTH": "compat-login", "COMPAT_LOGIN": login}
+            return self.program(*args, env={"MLFLOW_TRACKING_URI": uri, **names})
         assert way == "bearer token"
         with Proxy(uri) as proxy:
             # What a single sign-on in front of the server does with a token.
@@ -129,36 +124,30 @@ def _hide(guarded: Guarded, kind: str, key: str) -> None:
     _admin(guarded.server, f"{path}/permissions/create", body)
 
 
-_PLUGIN = """
-import os
-import requests
-from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
-
-
 class _Login(requests.auth.AuthBase):
-    def __call__(self, request):
+    """Logs in as an account that a plug-in knows."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = os.environ["COMPAT_LOGIN"]
         return request
 
 
-class Provider(RequestAuthProvider):
-    def get_name(self):
+class _Provider(RequestAuthProvider):
+    """A plug-in for ``MLFLOW_TRACKING_AUTH``."""
+
+    def get_name(self) -> str:
         return "compat-login"
 
-    def get_auth(self):
+    def get_auth(self) -> _Login:
         return _Login()
-"""
 
 
-def _write_plugin(folder: Path) -> None:
-    """Write a package with a plug-in, as pip would install it."""
-    (folder / "compat_login.py").write_text(_PLUGIN, encoding="utf-8")
-    info = folder / "compat_login-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: compat-login\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[mlflow.request_auth_provider]\nunused = compat_login:Provider\n"
-    )
+@pytest.fixture(scope="session", autouse=True)
+def plugin() -> Iterator[None]:
+    """The plug-in, where MLflow puts those that it finds when it is imported."""
+    _request_auth_provider_registry.register(_Provider)
+    yield
+    _request_auth_provider_registry._registry.pop()
 
 
 @pytest.fixture(scope="session")
@@ -170,14 +159,12 @@ def guarded(
         pytest.skip("before basic auth")
     directory = tmp_path_factory.mktemp(f"guarded-{environment.version}")
     env = accounts.settings(directory, default_permission="MANAGE")
-    plugin = tmp_path_factory.mktemp("plugin")
-    _write_plugin(plugin)
     arguments = ("--app-name", "basic-auth")
     with store.of_version(environment.python, directory, *arguments, env=env) as server:
         as_of_ms = (int(time.time()) - 600) * 1000 + 123
         world = World(server.uri, server.database, as_of_ms)
         world.http.auth = (ADMIN, password(ADMIN))
-        found = Guarded(server, environment.number, world, program, plugin, set())
+        found = Guarded(server, environment.number, world, program, set())
         for account in LESSER:
             _admin(server, "users/create", {"username": account, "password": password(account)})
         accounts.check_passwords_fast(directory)
