@@ -50,6 +50,7 @@ class LocalServer:
         workers: number of server processes.
         python: interpreter of the environment whose MLflow serves; this one when None.
         health: path of the health check, which a static prefix moves.
+        patience_s: how long the server may take to start.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class LocalServer:
         workers: int = 1,
         python: Path | None = None,
         health: str = "/health",
+        patience_s: float = _START_TIMEOUT_S,
     ) -> None:
         self.directory = directory
         self.port = port if port is not None else free_port()
@@ -73,6 +75,7 @@ class LocalServer:
         self._workers = workers
         self._python = python or Path(sys.executable)
         self._health = health
+        self._patience_s = patience_s
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -174,7 +177,7 @@ class LocalServer:
 
     def _wait(self, process: subprocess.Popen[bytes]) -> bool:
         """Return True once the server answers, False when it ended or took too long."""
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + self._patience_s
         while time.monotonic() < deadline and process.poll() is None:
             if self._answers():
                 return True

@@ -25,6 +25,9 @@ _FASTER = (
 """MLflow's application without the layers of its default server, one request after the other: less
 than half the processor time for a request."""
 
+_PATIENCE_S = 600.0
+"""For a server of another environment: its first start compiles what the installer left."""
+
 _KEEP_TABLES = frozenset({"alembic_version", "workspaces"})
 
 
@@ -42,7 +45,14 @@ def of_version(
     health: str = "/health",
 ) -> LocalServer:
     """Return a server of another environment, as users start it, that is not started yet."""
-    return LocalServer(directory, extra_args=arguments, env=env, python=python, health=health)
+    return LocalServer(
+        directory,
+        extra_args=arguments,
+        env=env,
+        python=python,
+        health=health,
+        patience_s=_PATIENCE_S,
+    )
 
 
 @contextlib.contextmanager
