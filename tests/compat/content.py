@@ -48,24 +48,24 @@ class Content:
     trashed: dict[Entity, str] = field(default_factory=dict)
     revived: set[str] = field(default_factory=set)
 
-    def goes(self, kind: str, key: str, what: str) -> str:
+    def deletes(self, kind: str, key: str, what: str) -> str:
         """Expect that a prune deletes it."""
         self.deleted[kind, key] = what
         return key
 
-    def stays(self, kind: str, key: str, reason: str) -> str:
+    def protects(self, kind: str, key: str, reason: str) -> str:
         """Expect that it is protected for a reason."""
         self.protected[kind, key] = reason
         return key
 
-    def lives(self, kind: str, key: str, what: str) -> str:
+    def retains(self, kind: str, key: str, what: str) -> str:
         """Expect that no list of the plan has it."""
         self.retained[kind, key] = what
         return key
 
     def home(self) -> str:
         """A fresh experiment for runs."""
-        return self.lives("experiment", self.world.experiment(age=FRESH), "fresh experiment")
+        return self.retains("experiment", self.world.experiment(age=FRESH), "fresh experiment")
 
 
 def adapt(world: World, number: tuple[int, ...]) -> None:
@@ -99,83 +99,85 @@ def settle(world: World, number: tuple[int, ...]) -> Content:
 def _runs(content: Content) -> None:
     world, home = content.world, content.home()
     for status in ("FINISHED", "FAILED", "KILLED"):
-        content.goes("run", world.run(home, status=status), f"old and {status}")
-    rich = content.goes("run", world.run(home, tags={"team": "a"}), "old, with all there is")
+        content.deletes("run", world.run(home, status=status), f"old and {status}")
+    rich = content.deletes("run", world.run(home, tags={"team": "a"}), "old, with all there is")
     world.metric(rich, world.ago(OLD), step=3)
     world.metric(rich, world.ago(OLD), key="nan", value="NaN")
     world.param(rich)
     if content.number >= SINCE_DATASETS:
         world.read_dataset(rich)
-    content.lives("run", world.run(home, age=FRESH), "fresh")
-    content.stays("run", world.run(home, status="RUNNING"), "not_terminal")
-    content.stays("run", world.run(home, status="SCHEDULED"), "not_terminal")
-    resumed = content.stays("run", world.run(home), "not_terminal")
+    content.retains("run", world.run(home, age=FRESH), "fresh")
+    content.protects("run", world.run(home, status="RUNNING"), "not_terminal")
+    content.protects("run", world.run(home, status="SCHEDULED"), "not_terminal")
+    resumed = content.protects("run", world.run(home), "not_terminal")
     world.resume(resumed)
-    content.stays("run", world.run(home, tags={KEEP_TAG: "true"}), "keep_tag")
-    content.stays("run", world.run(home, tags={"mlflow-gc.keep": "1"}), "malformed_tag")
-    content.stays(
+    content.protects("run", world.run(home, tags={KEEP_TAG: "true"}), "keep_tag")
+    content.protects("run", world.run(home, tags={"mlflow-gc.keep": "1"}), "malformed_tag")
+    content.protects(
         "run", world.run(home, tags={"mlflow.runType": "genai_evaluate"}), "genai_evaluate"
     )
-    content.stays("run", world.run(home, start=0, end=5), "unknown_time")
-    content.stays("run", world.run(home, end=None), "unknown_time")
-    content.stays("run", world.run(home, start=world.ago(100), end=world.ago(101)), "unknown_time")
+    content.protects("run", world.run(home, start=0, end=5), "unknown_time")
+    content.protects("run", world.run(home, end=None), "unknown_time")
+    content.protects(
+        "run", world.run(home, start=world.ago(100), end=world.ago(101)), "unknown_time"
+    )
 
 
 def _activity(content: Content) -> None:
     world, home = content.world, content.home()
     late = {"loss": world.ago(FRESH)}
-    content.lives("run", world.run(home, metrics=late), "old, with a fresh metric")
-    lower = content.lives("run", world.run(home), "old, with a fresh metric at a lower step")
+    content.retains("run", world.run(home, metrics=late), "old, with a fresh metric")
+    lower = content.retains("run", world.run(home), "old, with a fresh metric at a lower step")
     world.metric(lower, world.ago(OLD), step=100)
     world.metric(lower, world.ago(FRESH), step=5)
-    content.stays("run", world.run(home, end=world.ago(-5)), "unknown_time")
-    ahead = content.stays("run", world.run(home), "unknown_time")
+    content.protects("run", world.run(home, end=world.ago(-5)), "unknown_time")
+    ahead = content.protects("run", world.run(home), "unknown_time")
     world.metric(ahead, world.ago(OLD), step=100)
     world.metric(ahead, world.ago(-5), step=5)
     # Imported today with the times of long ago.
     new = world.experiment(age=FRESH, created=world.ago(1))
-    content.lives("experiment", new, "made yesterday")
-    content.lives("run", world.run(new), "older than its experiment")
+    content.retains("experiment", new, "made yesterday")
+    content.retains("run", world.run(new), "older than its experiment")
 
 
 def _trees(content: Content) -> None:
     world, home, other = content.world, content.home(), content.home()
-    parent = content.goes("run", world.run(home), "an old tree")
-    child = content.goes("run", world.run(home, parent=parent), "an old tree")
-    content.goes("run", world.run(other, parent=child), "an old tree, in another experiment")
-    live = content.lives("run", world.run(other, age=FRESH), "a fresh parent")
-    content.stays("run", world.run(other, parent=live), "tree")
-    above = content.stays("run", world.run(other), "tree")
-    content.lives("run", world.run(home, age=FRESH, parent=above), "a fresh child")
-    middle = world.run(home, parent=content.stays("run", world.run(home), "tree"))
-    content.lives("run", world.run(other, age=FRESH, parent=middle), "below one in the trash")
+    parent = content.deletes("run", world.run(home), "an old tree")
+    child = content.deletes("run", world.run(home, parent=parent), "an old tree")
+    content.deletes("run", world.run(other, parent=child), "an old tree, in another experiment")
+    live = content.retains("run", world.run(other, age=FRESH), "a fresh parent")
+    content.protects("run", world.run(other, parent=live), "tree")
+    above = content.protects("run", world.run(other), "tree")
+    content.retains("run", world.run(home, age=FRESH, parent=above), "a fresh child")
+    middle = world.run(home, parent=content.protects("run", world.run(home), "tree"))
+    content.retains("run", world.run(other, age=FRESH, parent=middle), "below one in the trash")
     world.delete_run(middle)
     content.trashed["run", middle] = "in the middle of a tree"
 
 
 def _experiments(content: Content) -> None:
     world = content.world
-    content.lives("experiment", "0", "made with the server")
-    content.goes("experiment", world.experiment(), "old and empty")
-    whole = content.goes("experiment", world.experiment(), "all its runs are old")
+    content.retains("experiment", "0", "made with the server")
+    content.deletes("experiment", world.experiment(), "old and empty")
+    whole = content.deletes("experiment", world.experiment(), "all its runs are old")
     for n in range(3):
-        content.goes("run", world.run(whole, name=f"run-{n}"), "in an old experiment")
-    kept = content.stays("experiment", world.experiment(tags={KEEP_TAG: "1"}), "keep_tag")
-    content.stays("run", world.run(kept), "keep_tag")
-    part = content.stays("experiment", world.experiment(), "live_run")
-    content.stays("run", world.run(part, tags={KEEP_TAG: "1"}), "keep_tag")
-    content.goes("run", world.run(part), "beside one with a keep tag")
+        content.deletes("run", world.run(whole, name=f"run-{n}"), "in an old experiment")
+    kept = content.protects("experiment", world.experiment(tags={KEEP_TAG: "1"}), "keep_tag")
+    content.protects("run", world.run(kept), "keep_tag")
+    part = content.protects("experiment", world.experiment(), "live_run")
+    content.protects("run", world.run(part, tags={KEEP_TAG: "1"}), "keep_tag")
+    content.deletes("run", world.run(part), "beside one with a keep tag")
     gateway = world.experiment(tags={"mlflow.experiment.isGateway": "true"})
-    content.stays("experiment", gateway, "gateway")
-    content.stays("experiment", world.experiment(created=None, updated=None), "unknown_time")
-    content.stays("experiment", world.experiment(updated=world.ago(-5)), "unknown_time")
+    content.protects("experiment", gateway, "gateway")
+    content.protects("experiment", world.experiment(created=None, updated=None), "unknown_time")
+    content.protects("experiment", world.experiment(updated=world.ago(-5)), "unknown_time")
 
 
 def _trash(content: Content) -> None:
     world = content.world
-    old = content.goes("experiment", world.experiment(), "only old trash in it")
-    recent = content.stays("experiment", world.experiment(), "recent_trash")
-    lower = content.stays("experiment", world.experiment(), "recent_trash")
+    old = content.deletes("experiment", world.experiment(), "only old trash in it")
+    recent = content.protects("experiment", world.experiment(), "recent_trash")
+    lower = content.protects("experiment", world.experiment(), "recent_trash")
     for experiment, age in ((old, OLD), (old, OLD), (recent, FRESH), (lower, OLD)):
         run = world.run(experiment, age=age)
         if experiment == lower:
@@ -189,7 +191,7 @@ def _trash(content: Content) -> None:
     gone = world.run(mixed)
     world.delete_run(gone)
     content.trashed["run", gone] = "in the trash before"
-    content.goes("run", world.run(mixed), "beside one in the trash")
+    content.deletes("run", world.run(mixed), "beside one in the trash")
 
     name = "nightly"
     first = world.experiment(name)
@@ -200,9 +202,11 @@ def _trash(content: Content) -> None:
     world.restore_run(restored)
     content.trashed["experiment", first] = "its name is in use again"
     content.trashed["run", inside] = "with its experiment"
-    content.stays("run", restored, "experiment_deleted")
-    second = content.goes("experiment", world.experiment(name), "has the name of one in the trash")
-    content.goes("run", world.run(second), "in an experiment with a name used before")
+    content.protects("run", restored, "experiment_deleted")
+    second = content.deletes(
+        "experiment", world.experiment(name), "has the name of one in the trash"
+    )
+    content.deletes("run", world.run(second), "in an experiment with a name used before")
 
 
 def _versions(content: Content) -> None:
@@ -211,15 +215,15 @@ def _versions(content: Content) -> None:
     def version(name: str, reason: str = "", **more: object) -> str:
         made = world.version(name, **more)  # type: ignore[arg-type]
         if reason:
-            return content.stays("model_version", made, reason)
-        return content.goes("model_version", made, "an old version")
+            return content.protects("model_version", made, reason)
+        return content.deletes("model_version", made, "an old version")
 
     def top(name: str) -> None:
         made = world.version(name, age=FRESH)
-        content.lives("model_version", made, "fresh and the highest")
+        content.retains("model_version", made, "fresh and the highest")
 
     plain = world.model("plain")
-    version(plain, description="goes", tags={"a": "b"})
+    version(plain, description="to delete", tags={"a": "b"})
     version(plain, "alias", aliases=["champion"])
     version(plain, "stage", stage="Production")
     version(plain, "stage", stage="Archived")
@@ -265,10 +269,10 @@ def _runs_behind_versions(content: Content) -> None:
 
     def behind(**more: object) -> None:
         made = world.version(name, age=FRESH, **more)  # type: ignore[arg-type]
-        content.lives("model_version", made, "fresh")
+        content.retains("model_version", made, "fresh")
 
     def run() -> str:
-        return content.stays("run", world.run(home), "registered_model")
+        return content.protects("run", world.run(home), "registered_model")
 
     behind(run_id=run())
     behind(run_id=run(), aliases=["champion"])
@@ -280,13 +284,13 @@ def _runs_behind_versions(content: Content) -> None:
     behind(tags={"origin": run()})
     # A stale version protects its run until it is deleted itself.
     stale = world.version(name, run_id=run())
-    content.goes("model_version", stale, "an old version of an old run")
+    content.deletes("model_version", stale, "an old version of an old run")
     copied = world.version(name, source=f"runs:/{run()}/model")
-    content.stays("model_version", copied, "copied")
+    content.protects("model_version", copied, "copied")
     copy = world.version(world.model("copy of one behind"), source=f"models:/{copied}", age=FRESH)
-    content.lives("model_version", copy, "a copy")
+    content.retains("model_version", copy, "a copy")
     behind()
-    inside = content.stays("experiment", world.experiment(), "registered_model")
+    inside = content.protects("experiment", world.experiment(), "registered_model")
     place = world.call("GET", "experiments/get", {"experiment_id": inside})
     behind(source=f"{place['experiment']['artifact_location']}/somewhere/else")
 
@@ -294,9 +298,9 @@ def _runs_behind_versions(content: Content) -> None:
 def _hostile(content: Content) -> None:
     world, home = content.world, content.home()
     for n, text in enumerate([*NASTY, "\x1b[31mred\x1b]0;title\x07", "x" * LONG]):
-        content.goes("run", world.run(home, name=text, tags={"note": text}), "a hostile name")
+        content.deletes("run", world.run(home, name=text, tags={"note": text}), "a hostile name")
         # Leading and trailing blanks are refused by none.
-        content.goes("experiment", world.experiment(f"{n}{text}"[:LONG]), "a hostile name")
+        content.deletes("experiment", world.experiment(f"{n}{text}"[:LONG]), "a hostile name")
     for n, text in enumerate(
         [
             'it\'s "quoted" and `ticked`',
@@ -307,8 +311,8 @@ def _hostile(content: Content) -> None:
         ]
     ):
         name = world.model(f"{n}{text}"[:LONG])
-        old = content.goes("model_version", world.version(name), "a hostile name")
-        content.lives("model_version", world.version(name, age=FRESH), f"above {old}")
+        old = content.deletes("model_version", world.version(name), "a hostile name")
+        content.retains("model_version", world.version(name, age=FRESH), f"above {old}")
     for n, text in enumerate(["a/b", "c:d"]):
         # Newer versions refuse every request for such a name; older ones stored it.
         name = world.model(f"stored-{n}")
@@ -321,10 +325,10 @@ def _hostile(content: Content) -> None:
             f"{world.uri}/api/2.0/mlflow/registered-models/get", params={"name": text}, timeout=60
         )
         if answer.ok:
-            content.goes("model_version", old, "a name that newer versions refuse")
+            content.deletes("model_version", old, "a name that newer versions refuse")
         else:
-            content.stays("model_version", old, "refused_name")
-        content.lives("model_version", top, "fresh")
+            content.protects("model_version", old, "refused_name")
+        content.retains("model_version", top, "fresh")
 
 
 _MODEL_NAMES = (
@@ -337,34 +341,36 @@ _MODEL_NAMES = (
 
 def _logged_models(content: Content) -> None:
     world, home = content.world, content.home()
-    behind = content.stays("run", world.run(home), "registered_model")
+    behind = content.protects("run", world.run(home), "registered_model")
     made = world.logged_model(home, behind)
     top = world.version(world.model("logged"), source=f"models:/{made}", age=FRESH)
-    content.lives("model_version", top, "of a logged model")
-    used, put_out, measured = (content.stays("run", world.run(home), "model_in_use") for _ in "123")
-    user = content.lives("run", world.run(home, age=FRESH), "uses models")
+    content.retains("model_version", top, "of a logged model")
+    used, put_out, measured = (
+        content.protects("run", world.run(home), "model_in_use") for _ in "123"
+    )
+    user = content.retains("run", world.run(home, age=FRESH), "uses models")
     world.use_model(user, world.logged_model(home, used))
     world.put_out_model(user, world.logged_model(home, put_out))
     world.measure_model(user, world.logged_model(home, measured), age=FRESH)
-    maker = content.goes("run", world.run(home), "made a model that only old runs use")
-    other = content.goes("run", world.run(home), "used a model of an old run")
+    maker = content.deletes("run", world.run(home), "made a model that only old runs use")
+    other = content.deletes("run", world.run(home), "used a model of an old run")
     world.use_model(other, world.logged_model(home, maker))
-    holder = content.stays("experiment", world.experiment(), "has_logged_models")
-    content.goes("run", maker := world.run(holder), "made a model that nobody uses")
+    holder = content.protects("experiment", world.experiment(), "has_logged_models")
+    content.deletes("run", maker := world.run(holder), "made a model that nobody uses")
     world.logged_model(holder, maker)
 
 
 def _traces(content: Content) -> None:
     world = content.world
-    traced = content.stays("experiment", world.experiment(), "has_traces")
+    traced = content.protects("experiment", world.experiment(), "has_traces")
     world.trace(traced)
-    fresh = content.stays("experiment", world.experiment(), "has_traces")
+    fresh = content.protects("experiment", world.experiment(), "has_traces")
     world.trace(fresh, age=FRESH)
 
 
 def _assessments(content: Content) -> None:
     world, home, elsewhere = content.world, content.home(), content.home()
-    source = content.goes("run", world.run(home), "made a trace that people assessed")
+    source = content.deletes("run", world.run(home), "made a trace that people assessed")
     world.assess(world.source_trace(home, source))
     judged = world.run(home, tags={"mlflow.runType": "test"})
     world.assessed_trace(elsewhere, judged)
@@ -376,11 +382,11 @@ def _assessments(content: Content) -> None:
     content.trashed["run", run] = "assessed in the trash"
     world.assess(world.source_trace(elsewhere, run), run)
     if content.number >= SINCE_LOST_ASSESSMENTS:
-        content.stays("run", judged, "genai_evaluate")
-        content.stays("experiment", trash, "genai_evaluate")
+        content.protects("run", judged, "genai_evaluate")
+        content.protects("experiment", trash, "genai_evaluate")
     else:
-        content.goes("run", judged, "nothing is lost with it")
-        content.goes("experiment", trash, "nothing is lost with it")
+        content.deletes("run", judged, "nothing is lost with it")
+        content.deletes("experiment", trash, "nothing is lost with it")
         content.revived.add(run)
 
 
@@ -393,5 +399,5 @@ def _other_contents(content: Content) -> None:
         ("evaluation_datasets", world.evaluation_dataset),
     ):
         if world.columns(table):
-            experiment = content.stays("experiment", world.experiment(), "has_contents")
+            experiment = content.protects("experiment", world.experiment(), "has_contents")
             make(experiment)

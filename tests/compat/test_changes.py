@@ -42,7 +42,7 @@ class Changes:
 
     Attributes:
         world: of the server.
-        home: a fresh experiment, which stays.
+        home: a fresh experiment, which is retained.
         number: the version of the server, to compare with.
         names: what is planned -> how it changes.
         waiting: the changes, to be made after the report.
@@ -217,7 +217,7 @@ def world(served: LocalServer, environment: Environment) -> Iterator[World]:
 
 
 @pytest.mark.column("re-check")
-def test_what_changed_is_retained_and_the_rest_goes(
+def test_what_changed_is_retained_and_the_rest_is_deleted(
     world: World, environment: Environment, program: Cli, tmp_path: Path
 ) -> None:
     home = world.experiment(age=FRESH)

@@ -108,7 +108,7 @@ def test_a_workspace_that_is_not_named_or_not_there(spaces: Spaces, tmp_path: Pa
 
 
 @pytest.mark.column("workspaces")
-def test_a_prune_stays_in_its_workspace(spaces: Spaces, tmp_path: Path) -> None:
+def test_a_prune_deletes_nothing_in_other_workspaces(spaces: Spaces, tmp_path: Path) -> None:
     """In no other is the plan accepted; and a restore brings back what it can."""
     before = workspaces.active(spaces.server.database)
     path, journal = tmp_path / "plan.json", tmp_path / "journal.jsonl"
