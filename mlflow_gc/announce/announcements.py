@@ -20,6 +20,8 @@ from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_out
 from mlflow_gc.retention.policy import Policy
 
 _BATCH = 200
+WITHDRAWN = format_ms(0)
+"""The value of a tag that the server cannot remove: older than any activity, it announces nothing."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def plan_marks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Ma
     heeding = decide(inventory, policy)
     for entity in _entities(inventory, decisions, heeding):
         goes = entity.decision is not None and entity.decision.verdict is Verdict.DELETE
-        is_marked = DELETE_AFTER in entity.tags
-        after_ms = delete_after_ms(entity.tags, policy.zone)
+        is_marked = _is_marked(entity.tags)
+        after_ms = delete_after_ms(entity.tags, policy.zone) if is_marked else None
         if is_marked and after_ms is None:
             # Its owner wrote something that nobody understands: it keeps, and is left alone.
             marking.counts[entity.kind, "unreadable"] += 1
@@ -100,8 +102,13 @@ def plan_marks(inventory: Inventory, decisions: Decisions, policy: Policy) -> Ma
 
 def plan_clearing(inventory: Inventory) -> Marking:
     """Return what takes all marks away, readable or not."""
-    marked = (e for e in _entities(inventory, Decisions(), Decisions()) if DELETE_AFTER in e.tags)
+    marked = (e for e in _entities(inventory, Decisions(), Decisions()) if _is_marked(e.tags))
     return Marking([Change(e.kind, e.entity_id, None) for e in marked])
+
+
+def _is_marked(tags: Mapping[str, str]) -> bool:
+    """Tell whether tags announce a deletion, or try to."""
+    return tags.get(DELETE_AFTER, WITHDRAWN) != WITHDRAWN
 
 
 def _entities(inventory: Inventory, decisions: Decisions, heeding: Decisions) -> Iterator[_Entity]:
@@ -168,7 +175,7 @@ def _attempt(gateway: Gateway) -> Any:
     def attempt(change: Change) -> ServerError | None:
         try:
             if change.value is None:
-                gateway.delete_tag(change.kind, change.entity_id, DELETE_AFTER)
+                _withdraw(gateway, change)
             else:
                 gateway.set_tag(change.kind, change.entity_id, DELETE_AFTER, change.value)
         except ServerError as error:
@@ -177,6 +184,21 @@ def _attempt(gateway: Gateway) -> Any:
         return None
 
     return attempt
+
+
+def _withdraw(gateway: Gateway, change: Change) -> None:
+    """Remove a tag; where the server cannot do that, let the tag announce nothing.
+
+    Raises:
+        ServerError: neither can be done.
+    """
+    try:
+        gateway.delete_tag(change.kind, change.entity_id, DELETE_AFTER)
+    except ServerError as error:
+        # docs/explanation/mlflow-facts.md#old-servers-keep-experiment-tags
+        if change.kind != "experiment" or error.failure is not Failure.UNSUPPORTED:
+            raise
+        gateway.set_tag(change.kind, change.entity_id, DELETE_AFTER, WITHDRAWN)
 
 
 def _is_in_trash(gateway: Gateway, change: Change) -> bool:

@@ -28,6 +28,7 @@ COLUMNS = {
     "workspaces": "Workspaces",
     "static prefix": "Static prefix",
     "other registry": "Other registry",
+    "policies": "Policies",
 }
 """Column, as the markers of the tests name it -> its head."""
 _WORDS = {results.PASSED: "yes", results.FAILED: "**no**", results.MISSING: "–"}

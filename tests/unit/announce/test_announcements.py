@@ -25,6 +25,7 @@ from unit.worlds import (
 )
 
 from mlflow_gc.announce.announcements import (
+    WITHDRAWN,
     Change,
     Marking,
     dry_counts,
@@ -212,6 +213,37 @@ def test_clearing_takes_all_marks_away() -> None:
     )
 
 
+def test_what_was_withdrawn_is_no_announcement() -> None:
+    """An old server keeps the tag: it is announced again like anything else, and not cleared."""
+    found = inventory(
+        an_experiment("1", tags={MARK: WITHDRAWN}),
+        an_experiment("2", last_update_time=NEW, tags={MARK: WITHDRAWN}),
+        a_run(RUN_IDS[0], tags={MARK: WITHDRAWN}),
+    )
+    announced = dict.fromkeys([("experiment", "1"), ("run", RUN_IDS[0])], ANNOUNCED)
+    assert _changes(_plan(found)) == announced
+    assert plan_clearing(found).changes == []
+    decisions = decide(found, WITH_GRACE)
+    assert decisions.runs[RUN_IDS[0]].reason is Reason.GRACE
+    decisions = decide(found, POLICY)
+    assert decisions.runs[RUN_IDS[0]].verdict is Verdict.DELETE
+
+
+@pytest.mark.parametrize("kind", ["experiment", "run", "model_version", "registered_model"])
+def test_a_server_that_cannot_remove_a_tag(kind: str) -> None:
+    """Before MLflow 3.2 that is so for experiments; of other kinds it is a failure."""
+    gateway = _Gateway(keeps_tags=True)
+    gateway.tags[kind, "x"] = _marked(AS_OF)
+    marking = Marking([Change(kind, "x", None)])
+    write_marks(gateway, marking, threading.Event(), lambda _: None)  # type: ignore[arg-type]
+    if kind == "experiment":
+        assert gateway.tags[kind, "x"] == {MARK: WITHDRAWN}
+        assert marking.counts == {(kind, "unmarked"): 1}
+    else:
+        assert gateway.tags[kind, "x"] == _marked(AS_OF)
+        assert marking.counts == {(kind, "failed"): 1}
+
+
 def test_the_longest_grace_that_a_policy_may_ask_for_can_be_written() -> None:
     """What ``validate`` praises must not end ``mark``."""
     policy = apply_policy({"version": 1, "grace": "2900000d"}, POLICY)
@@ -241,6 +273,7 @@ class _Gateway:
     before: Any = None
     looks: dict[str, str | Failure | None] = field(default_factory=dict)
     """What a look at an entity finds: its stage, nothing, or a failure; active if not set."""
+    keeps_tags: bool = False
 
     def _enter(self, entity_id: str) -> None:
         with self.lock:
@@ -257,6 +290,8 @@ class _Gateway:
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
         self._enter(entity_id)
+        if self.keeps_tags:
+            raise ServerError("no such endpoint", Failure.UNSUPPORTED)
         with self.lock:
             del self.tags[kind, entity_id][key]
 
