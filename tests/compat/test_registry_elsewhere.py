@@ -1,4 +1,4 @@
-"""Runs on a server of each version, the model registry on a server of the installed one."""
+"""Runs and model registry on two servers: one of each version, the other of the installed one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from compat.content import SINCE_MODELS, adapt
+from compat.content import adapt
 from support import oracle
 from support import server as store
 from support.plans import Plan
@@ -23,44 +23,47 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A server of the MLflow that is installed beside the program."""
-    with store.local(tmp_path_factory.mktemp("registry")) as running:
+    with store.local(tmp_path_factory.mktemp("installed")) as running:
         yield running
 
 
 @pytest.mark.column("other registry")
+@pytest.mark.parametrize("is_registry", [False, True], ids=["tracking server", "registry"])
 def test_what_a_registry_elsewhere_names_is_protected(
     served: LocalServer,
-    registry: LocalServer,
+    installed: LocalServer,
     environment: Environment,
     program: Cli,
     tmp_path: Path,
+    is_registry: bool,
 ) -> None:
-    """Also if it holds versions of logged models, and the tracking server has never heard of any."""
+    """The server of that version is the one or the other, and need not know logged models."""
     as_of_ms = (int(time.time()) - 600) * 1000 + 123
     store.empty(served.database)
-    store.empty(registry.database)
-    world = World(served.uri, served.database, as_of_ms)
-    adapt(world, environment.number)
-    elsewhere = World(registry.uri, registry.database, as_of_ms)
+    store.empty(installed.database)
+    worlds = [World(server.uri, server.database, as_of_ms) for server in (served, installed)]
+    adapt(worlds[0], environment.number)
+    world, registry = reversed(worlds) if is_registry else worlds
     home = world.experiment(age=FRESH)
     deleted = {("run", world.run(home)), ("experiment", world.experiment())}
     by_id, by_source = world.run(home), world.run(home)
-    model = elsewhere.model("fraud")
-    spare = elsewhere.version(model)
-    elsewhere.version(model, run_id=by_id, aliases=["champion"])
-    elsewhere.version(model, source=f"runs:/{by_source}/model", age=FRESH)
-    theirs = elsewhere.logged_model(elsewhere.experiment(age=FRESH))
-    elsewhere.version(model, source=f"models:/{theirs}", age=FRESH)
+    model = registry.model("fraud")
+    spare = registry.version(model)
+    registry.version(model, run_id=by_id, aliases=["champion"])
+    registry.version(model, source=f"runs:/{by_source}/model", age=FRESH)
     protected = {by_id, by_source}
-    if environment.number >= SINCE_MODELS:
+    if registry.columns("logged_models"):
+        theirs = registry.logged_model(registry.experiment(age=FRESH))
+        registry.version(model, source=f"models:/{theirs}", age=FRESH)
+    if world.columns("logged_models"):
         protected.add(maker := world.run(home))
         logged = world.logged_model(home, maker)
-        elsewhere.version(model, source=f"models:/{logged}", age=FRESH)
-    env = {"MLFLOW_TRACKING_URI": served.uri, "MLFLOW_REGISTRY_URI": registry.uri}
+        registry.version(model, source=f"models:/{logged}", age=FRESH)
+    env = {"MLFLOW_TRACKING_URI": world.uri, "MLFLOW_REGISTRY_URI": registry.uri}
     path, journal = tmp_path / "plan.json", tmp_path / "journal.jsonl"
-    states = oracle.look(served.database), oracle.look(registry.database)
+    states = oracle.look(world.database), oracle.look(registry.database)
     program("report", "-o", path, "--as-of", world.as_of, env=env).expect(0)
     plan = Plan.load(path)
     assert plan.document["complete"] is True
@@ -68,9 +71,9 @@ def test_what_a_registry_elsewhere_names_is_protected(
     assert {r["run_id"] for r in plan.document["protected"]["runs"]} == protected
     program("check", path, "--detailed-exitcode", env=env).expect(0)
     program("prune", path, "--journal", journal, env=env).expect(0)
-    assert oracle.look(served.database).gone_since(states[0]) == deleted
+    assert oracle.look(world.database).gone_since(states[0]) == deleted
     assert oracle.look(registry.database).gone_since(states[1]) == {("model_version", spare)}
     program("restore", journal, "--yes", env=env).expect(0)
-    assert oracle.look(served.database).gone_since(states[0]) == set()
-    world.close()
-    elsewhere.close()
+    assert oracle.look(world.database).gone_since(states[0]) == set()
+    for content in worlds:
+        content.close()
