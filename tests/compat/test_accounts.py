@@ -109,19 +109,43 @@ def _admin(server: LocalServer, path: str, body: dict[str, Any], api: str = "2.0
     assert answer.ok, f"{path} {body}: {answer.text}"
 
 
+def _grant(server: LocalServer, account: str, kind: str, key: str, permission: str) -> None:
+    body = {"username": account, "resource_type": kind, "resource_id": key}
+    _admin(server, "users/permissions/grant", {**body, "permission": permission}, "3.0")
+
+
 def _hide(guarded: Guarded, kind: str, key: str) -> None:
     """Let ``part`` not see one experiment or registered model."""
-    if guarded.number >= SINCE_GRANTS:
-        permission = "DENY" if guarded.number >= SINCE_DENY else "NO_PERMISSIONS"
-        body = {"username": PART, "resource_type": kind, "resource_id": key}
-        _admin(guarded.server, "users/permissions/grant", {**body, "permission": permission}, "3.0")
+    if guarded.number >= SINCE_DENY:
+        _grant(guarded.server, PART, kind, key, "DENY")
+    elif guarded.number < SINCE_GRANTS:
+        path, field = {
+            "experiment": ("experiments", "experiment_id"),
+            "registered_model": ("registered-models", "name"),
+        }[kind]
+        body = {field: key, "username": PART, "permission": "NO_PERMISSIONS"}
+        _admin(guarded.server, f"{path}/permissions/create", body)
+
+
+def _default_permission(number: tuple[int, ...]) -> str:
+    # From 3.13 until there is DENY, a grant cannot take away what the default allows.
+    return "NO_PERMISSIONS" if SINCE_GRANTS <= number < SINCE_DENY else "MANAGE"
+
+
+def _show(guarded: Guarded, hidden: set[tuple[str, str]]) -> None:
+    """Grant what the default does not allow: all to ``manager``, all but this to ``part``."""
+    if _default_permission(guarded.number) == "MANAGE":
         return
-    path, field = {
-        "experiment": ("experiments", "experiment_id"),
-        "registered_model": ("registered-models", "name"),
-    }[kind]
-    body = {field: key, "username": PART, "permission": "NO_PERMISSIONS"}
-    _admin(guarded.server, f"{path}/permissions/create", body)
+    with store.open_database(guarded.world.database) as db:
+        found = {
+            ("experiment", str(i)) for (i,) in db.execute("SELECT experiment_id FROM experiments")
+        }
+        found |= {
+            ("registered_model", n) for (n,) in db.execute("SELECT name FROM registered_models")
+        }
+    for account, resources in ((MANAGER, found), (PART, found - hidden)):
+        for kind, key in sorted(resources):
+            _grant(guarded.server, account, kind, key, "MANAGE")
 
 
 class _Login(requests.auth.AuthBase):
@@ -158,7 +182,7 @@ def guarded(
     if environment.number < SINCE_BASIC_AUTH:
         pytest.skip("before basic auth")
     directory = tmp_path_factory.mktemp(f"guarded-{environment.version}")
-    env = accounts.settings(directory, default_permission="MANAGE")
+    env = accounts.settings(directory, default_permission=_default_permission(environment.number))
     arguments = ("--app-name", "basic-auth")
     with store.of_version(environment.python, directory, *arguments, env=env) as server:
         as_of_ms = (int(time.time()) - 600) * 1000 + 123
@@ -189,6 +213,7 @@ def _settle(guarded: Guarded) -> None:
     }
     _hide(guarded, "registered_model", model)
     _hide(guarded, "experiment", hidden)
+    _show(guarded, {("registered_model", model), ("experiment", hidden)})
 
 
 def _report(
