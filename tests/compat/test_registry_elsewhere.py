@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from support.world import FRESH, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from compat.environments import Environment
     from support.cli import Cli
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A server of the MLflow that is installed beside the program."""
-    with store.local(tmp_path_factory.mktemp("installed")) as running:
+    python = Path(sys.executable)
+    with store.of_version(python, tmp_path_factory.mktemp("installed")) as running:
         yield running
 
 
