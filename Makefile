@@ -34,10 +34,10 @@ STAMP := $(VENV)/.stamp-$(LOCK_KEY)
 
 # uv reads neither pip's settings nor (always) the system's certificates: hand over both.  When it
 # cannot be installed or fails, pip does the same from the same hashes, only slower.
-UV = env UV_NO_CONFIG=1 UV_NO_PROGRESS=1 \
+UV_ENV = env UV_NO_CONFIG=1 UV_NO_PROGRESS=1 \
 	$${PIP_CERT:+SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"} \
-	$${PIP_INDEX_URL:+UV_DEFAULT_INDEX="$$PIP_INDEX_URL"} \
-	$(BIN)/uv
+	$${PIP_INDEX_URL:+UV_DEFAULT_INDEX="$$PIP_INDEX_URL"}
+UV = $(UV_ENV) $(BIN)/uv
 
 .PHONY: venv
 venv: $(STAMP)  ## build or refresh the environment in .venv
@@ -117,6 +117,20 @@ test-unit: $(STAMP)  ## the unit tests alone, in less than a minute: the loop wh
 test-all: $(STAMP) $(AJV)  ## everything, with many cases: nightly and before a release (an hour)
 	$(PYTEST) --depth deep $(PYTEST_ARGS)
 
+# One process for each version: its servers are started once, and serve one test after the other.
+.PHONY: compat
+compat: $(STAMP)  ## servers of other versions of MLflow, into docs/compatibility.md (some: VERSIONS="2.14.3 newest")
+	@versions="$$($(UV_ENV) $(BIN)/python tests/compat/environments.py $(VERSIONS))" || exit 1; \
+	mkdir -p $(COMPAT_LOGS); \
+	printf '%s\n' $$versions | xargs -P $(COMPAT_WORKERS) -I VERSION sh -c '\
+		$(BIN)/python -m pytest --timeout 1800 --mlflow VERSION $(or $(PYTEST_ARGS),tests/compat) \
+			> $(COMPAT_LOGS)/VERSION.log 2>&1; result=$$?; \
+		grep -a "^FAILED\|^ERROR" $(COMPAT_LOGS)/VERSION.log; \
+		echo "MLflow VERSION: $$(tail -n 1 $(COMPAT_LOGS)/VERSION.log | tr -d =)"; exit $$result'; \
+	result=$$?; $(BIN)/python tests/compat/table.py && exit $$result
+COMPAT_WORKERS ?= 2
+COMPAT_LOGS := build/compat
+
 .PHONY: lint
 lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -187,7 +201,7 @@ wheel: $(STAMP)  ## the Python wheel, in DIST
 # ---------------------------------------------------------------------------- house-keeping
 .PHONY: clean
 clean:  ## remove everything make and the tools built
-	rm -rf .venv tests/ajv/node_modules build dist htmlcov .coverage .coverage.* \
+	rm -rf .venv .compat tests/ajv/node_modules build dist htmlcov .coverage .coverage.* \
 		.mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

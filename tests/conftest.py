@@ -34,6 +34,17 @@ _ROOM = 8 * 1024**3
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     depth.add_options(parser)
+    parser.addoption(
+        "--mlflow",
+        default="",
+        help="versions of MLflow that serve, for tests/compat, which is left out without (make compat)",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the tests on servers of other versions unless they are asked for."""
+    is_compat = collection_path == Path(__file__).parent / "compat"
+    return True if is_compat and not config.option.mlflow else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before the plugin of hypothesis reads its seed

@@ -20,6 +20,8 @@ from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_out
 from mlflow_gc.retention.policy import Policy
 
 _BATCH = 200
+WITHDRAWN = format_ms(0)
+"""The value of a tag that the server cannot remove: older than any activity, it announces nothing."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Polic
     enforced = decide(inventory, policy)
     for entity in _entities(inventory, decisions, enforced):
         is_deleted = entity.decision is not None and entity.decision.verdict is Verdict.DELETE
-        is_announced = DELETE_AFTER in entity.tags
-        after_ms = delete_after_ms(entity.tags, policy.zone)
+        is_announced = _is_announced(entity.tags)
+        after_ms = delete_after_ms(entity.tags, policy.zone) if is_announced else None
         if is_announced and after_ms is None:
             # The owner wrote an invalid value: it protects the entity and is not changed.
             announcements.counts[entity.kind, "unreadable"] += 1
@@ -100,10 +102,13 @@ def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Polic
 
 def plan_withdrawals(inventory: Inventory) -> Announcements:
     """Return the withdrawal of all announcements, valid or not."""
-    announced = (
-        e for e in _entities(inventory, Decisions(), Decisions()) if DELETE_AFTER in e.tags
-    )
+    announced = (e for e in _entities(inventory, Decisions(), Decisions()) if _is_announced(e.tags))
     return Announcements([Change(e.kind, e.entity_id, None) for e in announced])
+
+
+def _is_announced(tags: Mapping[str, str]) -> bool:
+    """Tell whether tags announce a deletion, or try to."""
+    return tags.get(DELETE_AFTER, WITHDRAWN) != WITHDRAWN
 
 
 def _entities(inventory: Inventory, decisions: Decisions, enforced: Decisions) -> Iterator[_Entity]:
@@ -170,7 +175,7 @@ def _attempt(gateway: Gateway) -> Any:
     def attempt(change: Change) -> ServerError | None:
         try:
             if change.value is None:
-                gateway.delete_tag(change.kind, change.entity_id, DELETE_AFTER)
+                _withdraw(gateway, change)
             else:
                 gateway.set_tag(change.kind, change.entity_id, DELETE_AFTER, change.value)
         except ServerError as error:
@@ -179,6 +184,21 @@ def _attempt(gateway: Gateway) -> Any:
         return None
 
     return attempt
+
+
+def _withdraw(gateway: Gateway, change: Change) -> None:
+    """Remove a tag; where the server cannot do that, let the tag announce nothing.
+
+    Raises:
+        ServerError: neither can be done.
+    """
+    try:
+        gateway.delete_tag(change.kind, change.entity_id, DELETE_AFTER)
+    except ServerError as error:
+        # docs/explanation/mlflow-facts.md#old-servers-keep-experiment-tags
+        if change.kind != "experiment" or error.failure is not Failure.UNSUPPORTED:
+            raise
+        gateway.set_tag(change.kind, change.entity_id, DELETE_AFTER, WITHDRAWN)
 
 
 def _is_in_trash(gateway: Gateway, change: Change) -> bool:

@@ -48,6 +48,9 @@ class LocalServer:
         extra_args: further arguments of ``mlflow server`` (``--app-name basic-auth``, ...).
         env: environment variables set for the server on top of the caller's.
         workers: number of server processes.
+        python: interpreter of the environment whose MLflow serves; this one when None.
+        health: path of the health check, which a static prefix moves.
+        patience_s: how long the server may take to start.
     """
 
     def __init__(
@@ -59,6 +62,9 @@ class LocalServer:
         extra_args: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         workers: int = 1,
+        python: Path | None = None,
+        health: str = "/health",
+        patience_s: float = _START_TIMEOUT_S,
     ) -> None:
         self.directory = directory
         self.port = port if port is not None else free_port()
@@ -67,6 +73,9 @@ class LocalServer:
         self._extra_args = extra_args
         self._env = env or {}
         self._workers = workers
+        self._python = python or Path(sys.executable)
+        self._health = health
+        self._patience_s = patience_s
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -85,7 +94,7 @@ class LocalServer:
         return self.directory / "server.log"
 
     def start(self) -> LocalServer:
-        """Start the server and return once it responds to ``/health``.
+        """Start the server and return once its health check passes.
 
         Raises:
             GcError: The server ended or did not respond in time; with the end of its log.
@@ -95,8 +104,13 @@ class LocalServer:
         # The server must not inherit the caller's client settings: MLFLOW_TRACKING_URI would make
         # it open that store, and it must not get credentials of another server.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        # MLflow starts a gunicorn by its name, and it has to be that of the same environment.
+        path = os.pathsep.join(
+            [str(self._python.parent), *os.environ.get("PATH", "").split(os.pathsep)]
+        )
         env = {
             **inherited,
+            "PATH": path,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             # Its job queues would be eight more processes that the demo never uses.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -105,7 +119,7 @@ class LocalServer:
             **self._env,
         }
         command = [
-            sys.executable, "-m", "mlflow", "server",
+            str(self._python), "-m", "mlflow", "server",
             "--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self._workers),
             "--backend-store-uri", self.backend_store_uri,
             "--artifacts-destination", str(self.directory / "artifacts"),
@@ -163,7 +177,7 @@ class LocalServer:
 
     def _wait(self, process: subprocess.Popen[bytes]) -> bool:
         """Return True once the server responds, False if it ended or took too long."""
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + self._patience_s
         while time.monotonic() < deadline and process.poll() is None:
             if self._responds():
                 return True
@@ -172,7 +186,7 @@ class LocalServer:
 
     def _responds(self) -> bool:
         try:
-            with direct_opener().open(f"{self.uri}/health", timeout=2) as response:
+            with direct_opener().open(self.uri + self._health, timeout=2) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

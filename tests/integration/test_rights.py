@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from support import depth
+from support import accounts, depth
 from support import server as store
+from support.accounts import ADMIN, password
 from support.bench import Bench
 from support.plans import Plan, plan_digest
 from support.proxy import HTML_404, Fault, Proxy, deletions
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from support.cli import Cli
 
-ADMIN = "admin"
 GRANTS: dict[str, list[tuple[str, str]]] = {
     "deputy": [],  # a second administrator, who may lose that
     "manager": [("experiment", "MANAGE"), ("registered_model", "MANAGE")],
@@ -55,11 +55,6 @@ RUNS = BATCH + 10
 """More than one batch of deletions."""
 OTHERS = ["manager", "editor", "reader", "nobody"]
 """Accounts that are no administrator."""
-
-
-def password(account: str) -> str:
-    """The password of an account of the server."""
-    return f"a-password-of-{account}"
 
 
 @dataclass
@@ -138,13 +133,13 @@ def _batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def _accounts(server: LocalServer) -> Iterator[sqlite3.Connection]:
+def _rights(server: LocalServer) -> Iterator[sqlite3.Connection]:
     """The database of accounts and rights; committed in the end."""
     with (
-        closing(sqlite3.connect(server.directory / "auth.db", timeout=60)) as accounts,
-        accounts,
+        closing(sqlite3.connect(server.directory / "auth.db", timeout=60)) as rights,
+        rights,
     ):
-        yield accounts
+        yield rights
 
 
 Rights = dict[str, list[tuple[Any, ...]]]
@@ -157,18 +152,7 @@ def guarded_server(
 ) -> Iterator[tuple[LocalServer, Rights]]:
     """A server where an account may do what it was granted and nothing else; and these grants."""
     directory = tmp_path_factory.mktemp("guarded")
-    config = directory / "auth.ini"
-    config.write_text(
-        "[mlflow]\n"
-        "default_permission = NO_PERMISSIONS\n"
-        f"database_uri = sqlite:///{directory / 'auth.db'}\n"
-        # Passwords are checked slowly on purpose; the server forgets a check when one is changed.
-        "auth_cache_ttl_seconds = 3600\n"
-        f"admin_username = {ADMIN}\n"
-        f"admin_password = {password(ADMIN)}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
-    )
-    env = {"MLFLOW_AUTH_CONFIG_PATH": str(config), "MLFLOW_FLASK_SERVER_SECRET_KEY": "for-tests"}
+    env = accounts.settings(directory, default_permission="NO_PERMISSIONS")
     with store.local(directory, "--app-name", "basic-auth", env=env) as server:
         for account in GRANTS:
             requests.post(
@@ -180,9 +164,9 @@ def guarded_server(
         world = World(server.uri, server.database, 0)
         _give_grants(Guarded(server, world))
         world.close()
-        with _accounts(server) as accounts:
+        with _rights(server) as stored:
             rights = {
-                table: accounts.execute(f'SELECT * FROM "{table}"').fetchall()
+                table: stored.execute(f'SELECT * FROM "{table}"').fetchall()
                 for table in ("role_permissions", "users")
             }
         yield server, rights
@@ -193,12 +177,12 @@ def guarded(guarded_server: tuple[LocalServer, Rights], as_of_ms: int) -> Iterat
     """The server, emptied, every account with the rights of :data:`GRANTS`."""
     server, rights = guarded_server
     store.empty(server.database)
-    with _accounts(server) as accounts:
+    with _rights(server) as stored:
         # Ids of experiments come again in an emptied store, and rights on them must not.
         for table, rows in rights.items():
-            accounts.execute(f'DELETE FROM "{table}"')
+            stored.execute(f'DELETE FROM "{table}"')
             placeholders = ", ".join("?" * len(rows[0]))
-            accounts.executemany(f'INSERT INTO "{table}" VALUES ({placeholders})', rows)
+            stored.executemany(f'INSERT INTO "{table}" VALUES ({placeholders})', rows)
     world = World(server.uri, server.database, as_of_ms)
     world.http.auth = (ADMIN, password(ADMIN))
     yield Guarded(server, world)

@@ -6,17 +6,17 @@ unique over all of them.  A plan is of one workspace.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 from support import server as store
+from support import workspaces
 from support.plans import Plan
 from support.proxy import Proxy, deletions
 from support.readers import SAME_BUT, assert_same, differing, read
+from support.workspaces import WorkspaceWorld
 from support.world import FRESH, World
 
 from mlflow_gc.demo.server import LocalServer
@@ -30,22 +30,6 @@ if TYPE_CHECKING:
 
 TEAMS = ("team-a", "team-b")
 ALL = ("default", *TEAMS)
-
-
-class WorkspaceWorld(World):
-    """The content of one workspace."""
-
-    def __init__(self, server: LocalServer, as_of_ms: int, workspace: str) -> None:
-        super().__init__(server.uri, server.database, as_of_ms)
-        self.workspace = workspace
-        self.http.headers["X-MLFLOW-WORKSPACE"] = workspace
-
-    def sql(self, statement: str, *values: object) -> None:
-        """Change the server's database behind its back, in this workspace only."""
-        if "WHERE name = ?" in statement:
-            super().sql(f"{statement} AND workspace = ?", *values, self.workspace)
-        else:
-            super().sql(statement, *values)
 
 
 @dataclass(frozen=True)
@@ -84,31 +68,12 @@ class Workspaces:
 
     def active(self) -> dict[str, set[Entity]]:
         """Workspace -> its living entities, from the database alone."""
-        found: dict[str, set[Entity]] = defaultdict(set)
-        with store.open_database(self.server.database) as db:
-            for workspace, key in db.execute(
-                "SELECT workspace, experiment_id FROM experiments WHERE lifecycle_stage = 'active'"
-            ):
-                found[workspace].add(("experiment", str(key)))
-            for workspace, key in db.execute(
-                "SELECT e.workspace, r.run_uuid FROM runs r JOIN experiments e"
-                " USING (experiment_id) WHERE r.lifecycle_stage = 'active'"
-            ):
-                found[workspace].add(("run", key))
-            for workspace, key in db.execute(
-                "SELECT workspace, name || '/' || version FROM model_versions"
-                " WHERE current_stage <> 'Deleted_Internal'"
-            ):
-                found[workspace].add(("model_version", key))
-        return dict(found)
+        return workspaces.active(self.server.database)
 
 
 def _start(directory: Path) -> LocalServer:
     server = store.local(directory, "--enable-workspaces").start()
-    for team in TEAMS:
-        requests.post(
-            f"{server.uri}/api/3.0/mlflow/workspaces", json={"name": team}, timeout=30
-        ).raise_for_status()
+    workspaces.make(server, *TEAMS)
     return server
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from support.server import open_database
 
@@ -56,3 +57,35 @@ def look(database: Path) -> State:
             )
         )
     return State(frozenset(active), frozenset(trashed), aliases, deleted_times)
+
+
+Row = tuple[str, str]
+"""Table and primary key, the parts of the key joined by ``/``."""
+Rows = dict[Row, dict[str, Any]]
+
+
+def rows(database: Path) -> Rows:
+    """Read every row of every table that has a primary key, whatever the version of the server."""
+    found: Rows = {}
+    with open_database(database) as db:
+        db.row_factory = sqlite3.Row
+        tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            columns = db.execute(f'PRAGMA table_info("{table}")').fetchall()
+            key = [c["name"] for c in sorted(columns, key=lambda c: c["pk"]) if c["pk"]]
+            for row in db.execute(f'SELECT * FROM "{table}"'):
+                found[table, "/".join(str(row[name]) for name in key)] = dict(row)
+    return found
+
+
+def changes(before: Rows, after: Rows) -> dict[Row, set[str]]:
+    """The rows that differ, with the names of the columns; ``lost`` or ``new`` for whole rows."""
+    found: dict[Row, set[str]] = {}
+    for row in before.keys() | after.keys():
+        if row not in after:
+            found[row] = {"lost"}
+        elif row not in before:
+            found[row] = {"new"}
+        elif before[row] != after[row]:
+            found[row] = {c for c, v in before[row].items() if after[row].get(c) != v}
+    return found

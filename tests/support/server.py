@@ -25,6 +25,9 @@ _FASTER = (
 """MLflow's application without the layers of its default server, one request after the other: less
 than half the processor time for a request."""
 
+_PATIENCE_S = 600.0
+"""For a server of another environment: its first start compiles what the installer left."""
+
 _KEEP_TABLES = frozenset({"alembic_version", "workspaces"})
 
 
@@ -32,6 +35,24 @@ def local(directory: Path, *arguments: str, env: dict[str, str] | None = None) -
     """Return a server that is not started yet; the quick tests run it under gunicorn."""
     faster = _FASTER if depth.chosen.smoke else ()
     return LocalServer(directory, extra_args=(*arguments, *faster), env=env)
+
+
+def of_version(
+    python: Path,
+    directory: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    health: str = "/health",
+) -> LocalServer:
+    """Return a server of another environment, as users start it, that is not started yet."""
+    return LocalServer(
+        directory,
+        extra_args=arguments,
+        env=env,
+        python=python,
+        health=health,
+        patience_s=_PATIENCE_S,
+    )
 
 
 @contextlib.contextmanager

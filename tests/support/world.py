@@ -49,7 +49,16 @@ class World:
         uri: of the server.
         database: its SQLite file.
         as_of_ms: the moment all ages count from.
+
+    Attributes:
+        knows_storage: whether the server stores where it found the files of a version (2.8 and
+            newer).
+        knows_prompts: whether the server knows prompts, and takes no other source for one (2.21 and
+            newer).
     """
+
+    knows_storage = True
+    knows_prompts = True
 
     def __init__(self, uri: str, database: Path, as_of_ms: int) -> None:
         self.uri = uri
@@ -90,6 +99,11 @@ class World:
     def close(self) -> None:
         """Close the connections to the server."""
         self.http.close()
+
+    def columns(self, table: str) -> set[str]:
+        """The columns of a table of the server's database, none where it has no such table."""
+        with open_database(self.database) as db:
+            return {row[1] for row in db.execute(f'PRAGMA table_info("{table}")')}
 
     # Experiments
 
@@ -391,10 +405,11 @@ class World:
         ``source`` and ``run_id`` are stored as given, also where this server would refuse them.
         ``storage`` is where the server once found the files; like ``source`` when not given.
         """
+        is_prompt = self.knows_prompts and PROMPT_TAG in (tags or {})
         body: dict[str, Any] = {
             "name": name,
             # The server checks prompts to have the placeholder, and others not to be suspicious.
-            "source": "dummy-source" if PROMPT_TAG in (tags or {}) else "s3://bucket/no-run",
+            "source": "dummy-source" if is_prompt else "s3://bucket/no-run",
             "tags": _tags(tags),
             **({"description": description} if description is not None else {}),
         }
@@ -409,15 +424,21 @@ class World:
         moment = self.ago(age) if updated is None else updated
         self.sql(
             "UPDATE model_versions SET creation_time = ?, last_updated_time = ?, source = ?,"
-            " run_id = ?, storage_location = ? WHERE name = ? AND version = ?",
+            " run_id = ? WHERE name = ? AND version = ?",
             min(self.ago(age), moment),
             moment,
             source or "s3://bucket/no-run",
             run_id or "",
-            storage or source or "s3://bucket/no-run",
             name,
             int(version),
         )
+        if self.knows_storage:
+            self.sql(
+                "UPDATE model_versions SET storage_location = ? WHERE name = ? AND version = ?",
+                storage or source or "s3://bucket/no-run",
+                name,
+                int(version),
+            )
         return f"{name}/{version}"
 
     def copy_version(self, version: str, name: str, *, run_id: str = "") -> str:
@@ -528,6 +549,18 @@ class World:
         )
         return trace_id
 
+    def bulk_traces(self, experiment_id: str, count: int, *, age: float = OLD) -> None:
+        """Many traces of one moment."""
+        rows = [
+            (f"tr-{secrets.token_hex(16)}", int(experiment_id), self.ago(age)) for _ in range(count)
+        ]
+        with open_database(self.database) as db:
+            db.executemany(
+                "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms,"
+                " execution_time_ms, status) VALUES (?, ?, ?, 5, 'OK')",
+                rows,
+            )
+
     # What else an experiment can hold
 
     def scorer(self, experiment_id: str, name: str = "judge") -> None:
@@ -598,6 +631,16 @@ class World:
     def delete_logged_model(self, model_id: str) -> None:
         """Delete a logged model; versions that name it stay."""
         self.call("DELETE", f"logged-models/{model_id}", {"model_id": model_id})
+
+    def source_trace_v2(self, experiment_id: str, run_id: str) -> str:
+        """A trace that was made in a run, as clients made them before 3.0 (2.14 and newer)."""
+        body = {
+            "experiment_id": experiment_id,
+            "timestamp_ms": self.ago(OLD),
+            "request_metadata": [{"key": "mlflow.sourceRun", "value": run_id}],
+            "tags": [],
+        }
+        return str(self.call("POST", "traces", body)["trace_info"]["request_id"])
 
     def assess(
         self,

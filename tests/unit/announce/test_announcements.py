@@ -25,6 +25,7 @@ from unit.worlds import (
 )
 
 from mlflow_gc.announce.announcements import (
+    WITHDRAWN,
     Announcements,
     Change,
     dry_counts,
@@ -58,8 +59,8 @@ def _announced(at_ms: int) -> dict[str, str]:
     return {MARK: format_ms(at_ms)}
 
 
-def _changes(marking: Announcements) -> dict[tuple[str, str], str | None]:
-    return {(c.kind, c.entity_id): c.value for c in marking.changes}
+def _changes(announcements: Announcements) -> dict[tuple[str, str], str | None]:
+    return {(c.kind, c.entity_id): c.value for c in announcements.changes}
 
 
 # -- what is planned -----------------------------------------------------------------------------
@@ -91,9 +92,11 @@ def test_all_that_would_be_deleted_is_announced_with_now_and_the_grace() -> None
 )
 def test_what_is_announced_keeps_its_time(after: int) -> None:
     """Also a later one that an owner set, and one that is over: the next prune takes it."""
-    marking = _plan(inventory(an_experiment(last_update_time=NEW), a_run(tags=_announced(after))))
-    assert marking.changes == []
-    assert marking.counts == {("run", "unchanged"): 1}
+    announcements = _plan(
+        inventory(an_experiment(last_update_time=NEW), a_run(tags=_announced(after)))
+    )
+    assert announcements.changes == []
+    assert announcements.counts == {("run", "unchanged"): 1}
 
 
 @pytest.mark.parametrize(("made_before_activity", "is_new"), [(1, True), (0, True), (-1, False)])
@@ -104,8 +107,8 @@ def test_an_announcement_older_than_the_last_activity_is_written_again(
     active = AS_OF - 40 * DAY_MS
     tags = _announced(active - made_before_activity + GRACE)
     run = a_run(start_time=active, end_time=active, tags=tags)
-    marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
-    assert _changes(marking) == ({("run", run.run_id): ANNOUNCED} if is_new else {})
+    announcements = _plan(inventory(an_experiment(last_update_time=NEW), run))
+    assert _changes(announcements) == ({("run", run.run_id): ANNOUNCED} if is_new else {})
 
 
 def test_an_experiment_whose_runs_were_active_after_its_announcement_is_announced_again() -> None:
@@ -120,8 +123,8 @@ def test_an_experiment_whose_runs_were_active_after_its_announcement_is_announce
         .verdict
         is Verdict.DELETE
     )
-    marking = _plan(inventory(experiment, run), policy)
-    assert _changes(marking)["experiment", "1"] == format_ms(AS_OF + 60 * DAY_MS)
+    announcements = _plan(inventory(experiment, run), policy)
+    assert _changes(announcements)["experiment", "1"] == format_ms(AS_OF + 60 * DAY_MS)
 
 
 @pytest.mark.parametrize("value", ["soon", "", "2027-13-01", "14d", "\x1b[31m"])
@@ -133,17 +136,17 @@ def test_an_announcement_that_nobody_can_read_is_left_for_its_owner(
     at = OLD if is_stale else NEW
     run = a_run(tags={MARK: value}, start_time=at, end_time=at)
     found = inventory(an_experiment(last_update_time=NEW), run)
-    marking = _plan(found)
-    assert marking.changes == []
-    assert marking.counts == {("run", "unreadable"): 1}
+    announcements = _plan(found)
+    assert announcements.changes == []
+    assert announcements.counts == {("run", "unreadable"): 1}
     assert decide(found, WITH_GRACE).runs[run.run_id].verdict is not Verdict.DELETE
 
 
 @pytest.mark.parametrize("value", ["2026-01-01", "2026-01-01T10:00", "2027-01-01T00:00:00+02:00"])
 def test_an_announcement_by_hand_may_be_any_time(value: str) -> None:
     run = a_run(tags={MARK: value})
-    marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
-    assert marking.counts == {("run", "unchanged"): 1}
+    announcements = _plan(inventory(an_experiment(last_update_time=NEW), run))
+    assert announcements.counts == {("run", "unchanged"): 1}
 
 
 @pytest.mark.parametrize(
@@ -161,8 +164,8 @@ def test_what_is_no_longer_stale_or_protected_loses_its_announcement(
 ) -> None:
     tags = {**_announced(AS_OF + DAY_MS), **changes.pop("tags", {})}
     run = a_run(tags=tags, **changes)
-    marking = _plan(inventory(an_experiment(last_update_time=NEW), run))
-    assert _changes(marking) == {("run", run.run_id): None}
+    announcements = _plan(inventory(an_experiment(last_update_time=NEW), run))
+    assert _changes(announcements) == {("run", run.run_id): None}
 
 
 def test_fresh_entities_of_every_kind_lose_their_announcements() -> None:
@@ -218,6 +221,37 @@ def test_clearing_takes_all_announcements_away() -> None:
     )
 
 
+def test_what_was_withdrawn_is_no_announcement() -> None:
+    """An old server keeps the tag: it is announced again like anything else, and not cleared."""
+    found = inventory(
+        an_experiment("1", tags={MARK: WITHDRAWN}),
+        an_experiment("2", last_update_time=NEW, tags={MARK: WITHDRAWN}),
+        a_run(RUN_IDS[0], tags={MARK: WITHDRAWN}),
+    )
+    announced = dict.fromkeys([("experiment", "1"), ("run", RUN_IDS[0])], ANNOUNCED)
+    assert _changes(_plan(found)) == announced
+    assert plan_withdrawals(found).changes == []
+    decisions = decide(found, WITH_GRACE)
+    assert decisions.runs[RUN_IDS[0]].reason is Reason.GRACE
+    decisions = decide(found, POLICY)
+    assert decisions.runs[RUN_IDS[0]].verdict is Verdict.DELETE
+
+
+@pytest.mark.parametrize("kind", ["experiment", "run", "model_version", "registered_model"])
+def test_a_server_that_cannot_remove_a_tag(kind: str) -> None:
+    """Before MLflow 3.2 that is so for experiments; of other kinds it is a failure."""
+    gateway = _Gateway(keeps_tags=True)
+    gateway.tags[kind, "x"] = _announced(AS_OF)
+    announcements = Announcements([Change(kind, "x", None)])
+    write_announcements(gateway, announcements, threading.Event(), lambda _: None)  # type: ignore[arg-type]
+    if kind == "experiment":
+        assert gateway.tags[kind, "x"] == {MARK: WITHDRAWN}
+        assert announcements.counts == {(kind, "unmarked"): 1}
+    else:
+        assert gateway.tags[kind, "x"] == _announced(AS_OF)
+        assert announcements.counts == {(kind, "failed"): 1}
+
+
 def test_the_longest_grace_that_a_policy_may_ask_for_can_be_written() -> None:
     """What ``validate`` praises must not end ``mark``."""
     policy = apply_policy({"version": 1, "grace": "2900000d"}, POLICY)
@@ -227,11 +261,11 @@ def test_the_longest_grace_that_a_policy_may_ask_for_can_be_written() -> None:
 
 def test_dry_counts_are_those_of_success() -> None:
     changes = [Change("run", "a", None), Change("run", "b", "x"), Change("experiment", "1", "x")]
-    marking = Announcements(changes)
+    announcements = Announcements(changes)
     write_announcements(
-        _Gateway(tags={("run", "a"): {MARK: "x"}}), marking, threading.Event(), _no_tick
+        _Gateway(tags={("run", "a"): {MARK: "x"}}), announcements, threading.Event(), _no_tick
     )  # type: ignore[arg-type]
-    assert dry_counts(changes) == marking.counts
+    assert dry_counts(changes) == announcements.counts
 
 
 # -- writing -------------------------------------------------------------------------------------
@@ -239,7 +273,7 @@ def test_dry_counts_are_those_of_success() -> None:
 
 @dataclass
 class _Gateway:
-    """All of a server that marking touches: tags in memory."""
+    """All of a server that announcements touches: tags in memory."""
 
     max_parallel: int = 4
     tags: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
@@ -249,6 +283,7 @@ class _Gateway:
     before: Any = None
     looks: dict[str, str | Failure | None] = field(default_factory=dict)
     """What a look at an entity finds: its stage, nothing, or a failure; active if not set."""
+    keeps_tags: bool = False
 
     def _enter(self, entity_id: str) -> None:
         with self.lock:
@@ -265,6 +300,8 @@ class _Gateway:
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
         self._enter(entity_id)
+        if self.keeps_tags:
+            raise ServerError("no such endpoint", Failure.UNSUPPORTED)
         with self.lock:
             del self.tags[kind, entity_id][key]
 
@@ -294,29 +331,31 @@ def _runs(count: int) -> list[Change]:
 def _write(
     gateway: _Gateway, changes: list[Change], stop: threading.Event | None = None
 ) -> Announcements:
-    marking = Announcements(changes)
-    write_announcements(gateway, marking, stop or threading.Event(), _no_tick)  # type: ignore[arg-type]
-    return marking
+    announcements = Announcements(changes)
+    write_announcements(gateway, announcements, stop or threading.Event(), _no_tick)  # type: ignore[arg-type]
+    return announcements
 
 
 def test_writing_sets_and_takes_away_and_counts_each() -> None:
     gateway = _Gateway(tags={("run", "old"): {MARK: "x", "other": "y"}})
     ticks: Counter[str] = Counter()
-    marking = Announcements([*_runs(3), Change("experiment", "1", "z"), Change("run", "old", None)])
+    announcements = Announcements(
+        [*_runs(3), Change("experiment", "1", "z"), Change("run", "old", None)]
+    )
     write_announcements(
-        gateway, marking, threading.Event(), lambda record: ticks.update([record["kind"]])
+        gateway, announcements, threading.Event(), lambda record: ticks.update([record["kind"]])
     )  # type: ignore[arg-type]
     assert gateway.tags[("run", "old")] == {"other": "y"}
     assert gateway.tags[("experiment", "1")] == {MARK: "z"}
     assert gateway.tags[("run", "r2")] == {MARK: "2027-01-01T00:00:00.000Z"}
-    assert marking.counts == {
+    assert announcements.counts == {
         ("run", "marked"): 3,
         ("experiment", "marked"): 1,
         ("run", "unmarked"): 1,
     }
     assert ticks == {"run": 4, "experiment": 1}
-    assert marking.failures == []
-    assert marking.fatal is None
+    assert announcements.failures == []
+    assert announcements.fatal is None
 
 
 @pytest.mark.parametrize(
@@ -332,18 +371,18 @@ def test_writing_sets_and_takes_away_and_counts_each() -> None:
 def test_one_failure_is_counted_and_does_not_stop_the_others(failure: Failure) -> None:
     """Across batches."""
     gateway = _Gateway(fails={"r7": failure})
-    marking = _write(gateway, _runs(450))
-    assert marking.counts == {("run", "marked"): 449, ("run", "failed"): 1}
-    assert marking.failures == [("run", "r7", "r7 failed")]
-    assert marking.fatal is None
+    announcements = _write(gateway, _runs(450))
+    assert announcements.counts == {("run", "marked"): 449, ("run", "failed"): 1}
+    assert announcements.failures == [("run", "r7", "r7 failed")]
+    assert announcements.fatal is None
 
 
 def test_what_is_not_there_any_more_is_gone_and_no_failure() -> None:
     """It, or its mark."""
     gateway = _Gateway(fails={"r7": Failure.NOT_FOUND, "old": Failure.NOT_FOUND})
-    marking = _write(gateway, [*_runs(10), Change("run", "old", None)])
-    assert marking.counts == {("run", "marked"): 9, ("run", "gone"): 2}
-    assert marking.failures == []
+    announcements = _write(gateway, [*_runs(10), Change("run", "old", None)])
+    assert announcements.counts == {("run", "marked"): 9, ("run", "gone"): 2}
+    assert announcements.failures == []
 
 
 @pytest.mark.parametrize("kind", ["run", "experiment"])
@@ -353,9 +392,9 @@ def test_what_came_into_the_trash_meanwhile_is_gone_and_no_failure(
 ) -> None:
     """MLflow refuses tags on it as it refuses a bad value, so it is looked at."""
     gateway = _Gateway(fails={"x": Failure.REJECTED}, looks={"x": stage})
-    marking = _write(gateway, [*_runs(3), Change(kind, "x", "y")])
-    assert marking.counts == Counter({("run", "marked"): 3}) + Counter({(kind, "gone"): 1})
-    assert marking.failures == []
+    announcements = _write(gateway, [*_runs(3), Change(kind, "x", "y")])
+    assert announcements.counts == Counter({("run", "marked"): 3}) + Counter({(kind, "gone"): 1})
+    assert announcements.failures == []
 
 
 @pytest.mark.parametrize("kind", ["run", "experiment"])
@@ -363,9 +402,11 @@ def test_what_came_into_the_trash_meanwhile_is_gone_and_no_failure(
 def test_a_re_check_that_fails_is_a_failure_of_that_one_only(kind: str, failure: Failure) -> None:
     """The others are marked and counted all the same."""
     gateway = _Gateway(fails={"x": Failure.REJECTED}, looks={"x": failure})
-    marking = _write(gateway, [Change(kind, "x", "y"), *_runs(300)])
-    assert marking.counts == Counter({("run", "marked"): 300}) + Counter({(kind, "failed"): 1})
-    assert [failed[:2] for failed in marking.failures] == [(kind, "x")]
+    announcements = _write(gateway, [Change(kind, "x", "y"), *_runs(300)])
+    assert announcements.counts == Counter({("run", "marked"): 300}) + Counter(
+        {(kind, "failed"): 1}
+    )
+    assert [failed[:2] for failed in announcements.failures] == [(kind, "x")]
 
 
 @pytest.mark.parametrize(
@@ -374,38 +415,38 @@ def test_a_re_check_that_fails_is_a_failure_of_that_one_only(kind: str, failure:
 def test_what_would_fail_for_all_ends_it_early(failure: Failure) -> None:
     """The batch is finished, no other begins; every attempt is counted."""
     gateway = _Gateway(fails={"r7": failure})
-    marking = _write(gateway, _runs(1000))
-    assert marking.fatal is not None
-    assert marking.fatal.failure is failure
+    announcements = _write(gateway, _runs(1000))
+    assert announcements.fatal is not None
+    assert announcements.fatal.failure is failure
     tried = sum(gateway.calls.values())
     assert 8 <= tried < 1000
-    assert sum(marking.counts.values()) == tried
-    assert marking.counts["run", "failed"] == 1
+    assert sum(announcements.counts.values()) == tried
+    assert announcements.counts["run", "failed"] == 1
 
 
 def test_a_stop_before_the_first_batch_touches_nothing() -> None:
     stop = threading.Event()
     stop.set()
     gateway = _Gateway()
-    marking = _write(gateway, _runs(10), stop)
+    announcements = _write(gateway, _runs(10), stop)
     assert not gateway.calls
-    assert not marking.counts
+    assert not announcements.counts
 
 
 def test_a_stop_on_the_way_ends_it_with_all_that_was_done_counted() -> None:
     stop = threading.Event()
     gateway = _Gateway(before=stop.set)
-    marking = _write(gateway, _runs(1000), stop)
+    announcements = _write(gateway, _runs(1000), stop)
     assert 0 < len(gateway.tags) < 1000
-    assert marking.counts == {("run", "marked"): len(gateway.tags)}
+    assert announcements.counts == {("run", "marked"): len(gateway.tags)}
 
 
 # -- mark, wait, prune ---------------------------------------------------------------------------
 
 
-def _applied(found: Inventory, marking: Announcements) -> Inventory:
+def _applied(found: Inventory, announcements: Announcements) -> Inventory:
     """The inventory as it is once the tags are written."""
-    wanted = _changes(marking)
+    wanted = _changes(announcements)
 
     def tagged(kind: str, entity_id: str, entity: Any) -> Any:
         if (kind, entity_id) not in wanted:
@@ -493,19 +534,21 @@ def test_a_run_in_the_trash_is_no_activity_of_its_experiment() -> None:
     policy = apply_policy({"grace": "1d"}, POLICY)
     gone = a_run(lifecycle_stage="deleted", end_time=AS_OF)
     found = inventory(an_experiment("1"), gone)
-    marking = _plan(found, policy)
-    assert [change.kind for change in marking.changes] == ["experiment"]
-    assert _plan(_applied(found, marking), policy).changes == []
+    announcements = _plan(found, policy)
+    assert [change.kind for change in announcements.changes] == ["experiment"]
+    assert _plan(_applied(found, announcements), policy).changes == []
 
 
 @given(_announced_worlds(), _policies)
 def test_marking_again_changes_nothing(found: Inventory, policy: Policy) -> None:
     """At the same moment, after the tags were written."""
-    marking = _plan(found, policy)
-    again = _plan(_applied(found, marking), policy)
+    announcements = _plan(found, policy)
+    again = _plan(_applied(found, announcements), policy)
     assert again.changes == []
-    written = Counter(c.kind for c in marking.changes if c.value)
-    standing = Counter({k: n for (k, what), n in marking.counts.items() if what == "unchanged"})
+    written = Counter(c.kind for c in announcements.changes if c.value)
+    standing = Counter(
+        {k: n for (k, what), n in announcements.counts.items() if what == "unchanged"}
+    )
     assert {
         k: n for (k, what), n in again.counts.items() if what == "unchanged"
     } == written + standing

@@ -1,0 +1,198 @@
+"""An environment for each version of MLflow that serves: built once, kept in ``.compat``.
+
+Run as ``python environments.py [VERSION ...]`` to build what is missing; without a version all of
+:data:`SERVED` and the newest on the registry.  What cannot be built is named, with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".compat"
+SERVED = (
+    *("2.3.2", "2.9.2", "2.14.3", "2.22.5"),
+    *("3.1.4", "3.6.0", "3.10.1", "3.13.0", "3.17.2"),
+)
+NEWEST = "newest"
+
+_READY = "ready"
+"""Name of the file that says that an environment is complete, and what was special about it."""
+_PYTHON = "3.11"
+"""The newest that the oldest of these versions runs on."""
+_AUTH = "flask-wtf"
+"""What the app ``basic-auth`` needs on top of MLflow."""
+
+
+class NotBuilt(Exception):
+    """An environment that cannot be had, with the reason."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A version of MLflow that can serve.
+
+    Attributes:
+        version: of MLflow.
+        directory: of the environment.
+    """
+
+    version: str
+    directory: Path
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.directory / "bin" / "python"
+
+    @property
+    def note(self) -> str:
+        """What was special about it; usually nothing."""
+        return (self.directory / _READY).read_text(encoding="utf-8").strip()
+
+    @property
+    def number(self) -> tuple[int, ...]:
+        """The version, to compare with."""
+        return number(self.version)
+
+
+def number(version: str) -> tuple[int, ...]:
+    """Return a version as a tuple: ``3.10.1`` is newer than ``3.9``."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def pins(version: str) -> list[str]:
+    """What a version of MLflow does not run with, although its metadata would allow it."""
+    found = []
+    if number(version) < (2, 4):
+        # Flask.before_first_request and werkzeug.urls are gone since.
+        found += ["flask<3", "werkzeug<3"]
+    if number(version) < (3,):
+        # pkg_resources.
+        found += ["setuptools<81"]
+    if number(version) < (3, 10):
+        found += ["sqlalchemy<2.1"]
+    return found
+
+
+def wanted(words: list[str]) -> list[str]:
+    """Return the versions that these words name, the newest on the registry by its number."""
+    return list(dict.fromkeys(newest() if w == NEWEST else w for w in words or (*SERVED, NEWEST)))
+
+
+def newest() -> str:
+    """Return the newest version of MLflow on the registry.
+
+    Raises:
+        NotBuilt: the registry does not say.
+    """
+    said = _uv(
+        *("pip", "compile", "--quiet", "--no-deps", "--no-annotate", "--no-header"),
+        *("--upgrade", "--python-version", _PYTHON, "-"),
+        stdin="mlflow\n",
+    )
+    found = re.search(r"^mlflow==(\S+)$", said, re.MULTILINE)
+    if found is None:
+        raise NotBuilt(f"the registry names no version of mlflow: {said.strip()}")
+    return found[1]
+
+
+def existing(version: str) -> Environment | None:
+    """Return an environment that was built, None where there is none."""
+    environment = Environment(version, CACHE / version)
+    return environment if (environment.directory / _READY).is_file() else None
+
+
+def build(version: str) -> Environment:
+    """Build an environment, or take it as it was built.
+
+    Raises:
+        NotBuilt: it cannot be had.
+    """
+    if (found := existing(version)) is not None:
+        return found
+    environment = Environment(version, CACHE / version)
+    shutil.rmtree(environment.directory, ignore_errors=True)
+    _uv("venv", "--quiet", "--python", _PYTHON, str(environment.directory))
+    note = _install(environment)
+    said = subprocess.run(
+        [environment.python, "-c", "import mlflow.version as v; print(v.VERSION)"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=environment.directory,
+    )
+    if said.stdout.strip() != version:
+        raise NotBuilt(f"it calls itself {said.stdout.strip() or said.stderr.strip()[-300:]}")
+    (environment.directory / _READY).write_text(f"{note}\n", encoding="utf-8")
+    return environment
+
+
+def _install(environment: Environment) -> str:
+    """Install MLflow; returns what was special about it."""
+    mlflow = f"mlflow=={environment.version}"
+    install = (
+        *("pip", "install", "--quiet", "--compile-bytecode"),
+        *("--python", str(environment.python)),
+    )
+    rest = (_AUTH, *pins(environment.version))
+    try:
+        _uv(*install, mlflow, *rest)
+    except NotBuilt as error:
+        if "mlflow-skinny" not in str(error) and "mlflow-tracing" not in str(error):
+            raise
+    else:
+        return ""
+    # A release whose parts are not (all) on the registry.  MLflow's own package holds all the files;
+    # the parts of another release bring the dependencies.
+    overrides = environment.directory / "overrides.txt"
+    parts = ("mlflow-skinny", "mlflow-tracing")
+    overrides.write_text(
+        "".join(f"{part}<={environment.version}\n" for part in parts), encoding="utf-8"
+    )
+    _uv(*install, "--override", str(overrides), mlflow, *rest)
+    _uv(*install, "--no-deps", "--reinstall-package", "mlflow", mlflow)
+    return "assembled: the registry has no mlflow-skinny of this version"
+
+
+def _uv(*arguments: str, stdin: str = "") -> str:
+    beside = Path(sys.executable).with_name("uv")
+    done = subprocess.run(
+        [str(beside) if beside.exists() else "uv", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "UV_NO_CONFIG": "1", "UV_NO_PROGRESS": "1"},
+        cwd=ROOT,
+    )
+    if done.returncode:
+        raise NotBuilt(f"uv {' '.join(arguments[:2])}: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def main(words: list[str]) -> int:
+    """Build what is missing, and print the versions that are there on stdout."""
+    there = []
+    for version in wanted(words):
+        try:
+            environment = build(version)
+        except NotBuilt as error:
+            print(f"MLflow {version} is left out: {error}", file=sys.stderr)
+        else:
+            print(
+                f"MLflow {version}{environment.note and f' ({environment.note})'}", file=sys.stderr
+            )
+            there.append(version)
+    print(*there)
+    return 0 if there else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""Write what a run found out into the table of ``docs/compatibility.md``.
+
+Run as ``python table.py``.  Rows of versions that were not run today stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib.metadata import version as installed
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from compat import environments, results
+
+PAGE = environments.ROOT / "docs" / "compatibility.md"
+BEGIN, END = "<!-- written by make compat: begin -->", "<!-- written by make compat: end -->"
+COLUMNS = {
+    "report": "Report",
+    "check": "Check",
+    "prune": "Prune",
+    "restore": "Restore",
+    "re-check": "Re-check",
+    "database": "Database",
+    "basic auth": "Basic auth",
+    "workspaces": "Workspaces",
+    "static prefix": "Static prefix",
+    "other registry": "Other registry",
+    "policies": "Policies",
+}
+"""Column, as the markers of the tests name it -> its head."""
+_WORDS = {results.PASSED: "yes", results.FAILED: "**no**", results.MISSING: "–"}
+_NOT_TRIED = "not tried"
+
+
+def row(document: dict[str, object], note: str) -> str:
+    """Return the line of a version."""
+    columns = document["columns"]
+    assert isinstance(columns, dict)
+    cells = [_WORDS.get(columns.get(name, ""), _NOT_TRIED) for name in COLUMNS]
+    name = f"{document['version']}{' (assembled)' if note else ''}"
+    return "| " + " | ".join([name, *cells, f"{document['date']}, {installed('mlflow')}"]) + " |"
+
+
+def table(rows: dict[str, str]) -> str:
+    """Return the whole table, the oldest version first."""
+    head = ["Server", *COLUMNS.values(), "Run, with client"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(rows[v] for v in sorted(rows, key=environments.number))])
+
+
+def update(page: str, documents: list[dict[str, object]], notes: dict[str, str]) -> str:
+    """Return a page with the rows of these versions renewed."""
+    before, _, rest = page.partition(BEGIN)
+    old, _, after = rest.partition(END)
+    rows = {
+        found[1]: found[0] for found in re.finditer(r"^\| (\d[\d.]*)[^\n]*$", old, re.MULTILINE)
+    }
+    rows |= {str(d["version"]): row(d, notes.get(str(d["version"]), "")) for d in documents}
+    return f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}"
+
+
+def main() -> None:
+    """Renew the page."""
+    documents = [json.loads(path.read_bytes()) for path in results.FOLDER.glob("*.json")]
+    documents = [d for d in documents if d["date"] == results.today()]
+    built = {d["version"]: environments.existing(d["version"]) for d in documents}
+    notes = {name: found.note if found else "" for name, found in built.items()}
+    PAGE.write_text(
+        update(PAGE.read_text(encoding="utf-8"), documents, notes),
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()

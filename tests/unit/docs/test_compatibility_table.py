@@ -1,0 +1,56 @@
+"""The table that ``make compat`` writes into docs/compatibility.md."""
+
+from __future__ import annotations
+
+from compat import table
+from compat.environments import number, pins
+
+PAGE = f"before\n{table.BEGIN}\n\n{table.END}\nafter\n"
+
+
+def a_result(version: str, date: str = "2026-11-29", **columns: str) -> dict[str, object]:
+    return {"version": version, "date": date, "columns": columns}
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of each row."""
+    lines = [line for line in page.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_one_row_for_each_version_the_oldest_first():
+    page = table.update(PAGE, [a_result("3.10.1"), a_result("2.9.2"), a_result("3.6.0")], {})
+    assert [cells[0] for cells in rows(page)] == ["2.9.2", "3.6.0", "3.10.1"]
+    assert page.startswith("before\n")
+    assert page.endswith("after\n")
+
+
+def test_what_passed_what_failed_what_is_not_there_and_what_was_not_tried():
+    result = a_result("3.6.0", report="passed", prune="failed", workspaces="missing")
+    (cells,) = rows(table.update(PAGE, [result], {}))
+    by_name = dict(zip(table.COLUMNS, cells[1:-1], strict=True))
+    assert (by_name["report"], by_name["prune"]) == ("yes", "**no**")
+    assert (by_name["workspaces"], by_name["check"]) == ("–", "not tried")
+
+
+def test_rows_of_other_versions_stay():
+    first = table.update(PAGE, [a_result("2.9.2", "2026-01-01"), a_result("3.6.0")], {})
+    second = table.update(first, [a_result("3.6.0", "2026-12-01")], {"3.6.0": "assembled: why"})
+    old, new = rows(second)
+    assert old == rows(first)[0]
+    assert new[0] == "3.6.0 (assembled)"
+    assert new[-1].startswith("2026-12-01")
+    assert rows(table.update(second, [a_result("3.6.0")], {}))[0] == old
+
+
+def test_the_page_has_the_table():
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert page.count(table.BEGIN) == page.count(table.END) == 1
+    assert table.update(page, [], {}) == page
+
+
+def test_versions_compare_by_number():
+    assert number("3.10.1") > number("3.9") > number("2.22.5")
+    assert pins("2.3.2") == ["flask<3", "werkzeug<3", "setuptools<81", "sqlalchemy<2.1"]
+    assert pins("3.6.0") == ["sqlalchemy<2.1"]
+    assert pins("3.17.2") == []
