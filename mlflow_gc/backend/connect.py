@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from urllib.parse import urlsplit
 
 from mlflow_gc.backend.address import DIRECTLY_READABLE, Address, first_line
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
 from mlflow_gc.backend.sql_connection import try_database
-from mlflow_gc.errors import UsageProblem
+from mlflow_gc.errors import Refused, UsageProblem
 from mlflow_gc.settings import Connection, without_secrets
 
 
@@ -18,6 +19,7 @@ def connect(connection: Connection) -> Gateway:
 
     Raises:
         UsageProblem: The URI is not supported (a ``file:`` store, no URI).
+        Refused: It is the URI of a service other than MLflow's server.
         ServerError: A database cannot be opened.  A server is not contacted yet.
     """
     _quieten_mlflow()
@@ -33,6 +35,7 @@ def connect(connection: Connection) -> Gateway:
     )
     addresses = dict.fromkeys((tracking, registry))
     for address in addresses:
+        _refuse_hosted(address)
         _refuse_files(address)
     if len({address.is_database for address in addresses}) > 1:
         raise UsageProblem(
@@ -109,13 +112,45 @@ def _quieten_mlflow() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-_DATABRICKS = frozenset({"databricks", "databricks-uc", "uc"})
-"""URIs without a colon that mean the configured Databricks workspace."""
+_HOSTED = (
+    # Service, pattern of its URIs, and what it lacks by its own documentation.
+    (
+        "Databricks",
+        (
+            r"(databricks|databricks-uc|uc)(:.*)?"
+            r"|https?://[^/]*\.(databricks\.(com|us)|azuredatabricks\.net|databricks\.azure\.[a-z]+)(:\d+)?(/.*)?"
+        ),
+        "its trash and its model registry (Unity Catalog) are not those of MLflow's server",
+    ),
+    (
+        "Azure Machine Learning",
+        r"azureml:.*|https?://[^/]*\.api\.azureml\.[a-z]+(:\d+)?(/.*)?",
+        "its runs are jobs of Azure, and its model registry is not that of MLflow's server",
+    ),
+    (
+        "Amazon SageMaker",
+        r"arn:aws[a-z-]*:sagemaker:.*|https?://[^/]*\.experiments\.sagemaker\.aws(:\d+)?(/.*)?",
+        "its permissions are those of IAM, so it cannot say whether an account sees everything",
+    ),
+    ("GitLab", r"https?://.*/api/v4/projects/[^/]+/ml/mlflow/?", "it cannot delete runs"),
+)
+
+
+def _refuse_hosted(address: Address) -> None:
+    """Refuse a service that offers MLflow's API and is not MLflow's server.
+
+    Raises:
+        Refused: With the name of the service.
+    """
+    for service, pattern, lack in _HOSTED:
+        if re.fullmatch(pattern, address.uri, re.IGNORECASE | re.DOTALL):
+            raise Refused(
+                f"{address.name} is {service}, which is not supported: {lack}.",
+                hint="mlflow-gc works with MLflow's own server. See docs/compatibility.md.",
+            )
 
 
 def _refuse_files(address: Address) -> None:
-    if address.uri.lower() in _DATABRICKS:
-        return
     # A one-letter scheme is a Windows drive.
     if address.scheme in {"", "file"} or len(address.scheme) == 1:
         raise UsageProblem(
@@ -135,7 +170,7 @@ def _refuse_no_server(address: Address) -> None:
 
     Raises:
         UsageProblem: Unknown scheme, no host, or invalid port.
-        ServerError: MLflow finds no credentials for it (Databricks, plugins).
+        ServerError: MLflow finds no credentials for it (plugins).
     """
     if address.scheme in {"http", "https"}:
         _refuse_bad_address(address)

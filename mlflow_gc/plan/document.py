@@ -6,10 +6,8 @@ are RFC 3339 in UTC.  A plan from a file has these types after validation agains
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, final
-
-from mlflow_gc.domain.kinds import KINDS
 
 if TYPE_CHECKING:
     from typing_extensions import NotRequired
@@ -371,10 +369,3 @@ def protected_of(plan: Plan, kind: str) -> Sequence[ProtectedEntry]:
 def counts_of(plan: Plan, kind: str) -> Counts:
     """Return the counts of one kind, by the field of the plan."""
     return cast("Counts", cast("Mapping[str, Any]", plan["summary"])[kind])
-
-
-def all_deletions(plan: Plan) -> Iterator[tuple[str, Entry]]:
-    """Yield all deletions, each with the field of its kind, in the order of the plan."""
-    for kind in KINDS:
-        for entry in deletions_of(plan, kind):
-            yield kind, entry

@@ -140,12 +140,30 @@ def test_a_certificate_file_that_is_not_there(
     assert "OSError" not in output
 
 
-def test_databricks_is_no_file_store(bench: Bench, tmp_path: Path) -> None:
-    """It is a URI without a colon; what is missing is its configuration."""
-    env = {"MLFLOW_TRACKING_URI": "databricks"}
-    outcome = bench.cli("report", "-o", tmp_path / "p.json", env=env).expect(1)
-    assert "file store" not in outcome.err
-    assert "MLflow says" in outcome.err
+@pytest.mark.parametrize(
+    ("service", "uri"),
+    [
+        ("Databricks", "databricks"),
+        ("Databricks", "databricks://team"),
+        ("Databricks", "databricks-uc"),
+        ("Databricks", "https://dbc-1.cloud.databricks.com"),
+        ("Databricks", "https://someone:canary@adb-1.2.azuredatabricks.net/"),
+        ("Azure Machine Learning", "azureml://westeurope.api.azureml.ms/mlflow/v1.0/x"),
+        ("Amazon SageMaker", "arn:aws:sagemaker:eu-west-1:1:mlflow-tracking-server/x"),
+        ("Amazon SageMaker", "https://t-1.eu-west-1.experiments.sagemaker.aws"),
+        ("GitLab", "https://gitlab.example.com/api/v4/projects/7/ml/mlflow"),
+    ],
+)
+@pytest.mark.parametrize("place", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+def test_a_hosted_service_is_refused_by_name(
+    bench: Bench, tmp_path: Path, service: str, uri: str, place: str
+) -> None:
+    """As tracking server and as registry, before anything is sent."""
+    path = tmp_path / "p.json"
+    outcome = bench.cli("report", "-o", path, env={place: uri}).expect(5)
+    assert f"is {service}, which is not supported: " in outcome.err
+    assert "canary" not in outcome.text
+    assert not path.exists()
 
 
 def test_usage_errors_come_first(bench: Bench, tmp_path: Path) -> None:
