@@ -51,7 +51,7 @@ def diff(
         most_bytes = None if everything else DEFAULT
         write_output(
             diff_markdown.diff(
-                changes, later, server=plans[1]["server"], head=str(head), most_bytes=most_bytes
+                changes, later, plan=plans[1], head=str(head), most_bytes=most_bytes
             ).encode()
         )
     elif not quiet:
@@ -59,7 +59,7 @@ def diff(
             changes,
             later,
             console(no_color=no_color),
-            server=plans[1]["server"],
+            plan=plans[1],
             base=str(base),
             head=str(head),
             everything=everything,

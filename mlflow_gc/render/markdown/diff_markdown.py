@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import budget
 from mlflow_gc.render.common.budget import Notice, Part
@@ -22,6 +23,7 @@ from mlflow_gc.render.terminal.diff_text import (
     change,
     comparison_warnings,
     format_value,
+    names_of_experiments,
     policy_files,
     refused,
     why_new,
@@ -45,7 +47,7 @@ def diff(
     changes: dict[str, Any],
     later: Applicability,
     *,
-    server: Mapping[str, Any] | None = None,
+    plan: Plan | None = None,
     head: str = "HEAD",
     most_bytes: int | None = budget.DEFAULT,
 ) -> str:
@@ -54,14 +56,14 @@ def diff(
     Args:
         changes: the result of :func:`mlflow_gc.plan.diff.diff_plans`.
         later: applicability of the later plan.
-        server: of the later plan, for the command to apply it.
+        plan: the later plan.
         head: path of the later plan, for the next commands.
         most_bytes: maximum size, lists are truncated to fit; None for no limit.
     """
     if not changes["different"]:
         return "## Changes of the prune plan\n\nNo differences.\n"
     return budget.fit(
-        [*_top(changes), *_tables(changes), _bottom(changes, later, head, server)], most_bytes
+        [*_top(changes), *_tables(changes), _bottom(changes, later, head, plan)], most_bytes
     )
 
 
@@ -88,20 +90,22 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
     yield "\n"
 
 
-def _bottom(
-    changes: dict[str, Any], later: Applicability, head: str, server: Mapping[str, Any] | None
-) -> str:
+def _bottom(changes: dict[str, Any], later: Applicability, head: str, plan: Plan | None) -> str:
     base, after = changes["base"], changes["head"]
     lines = [
         *(inline(sentence, most=_SENTENCE) for sentence in policy_files(changes)),
         f"Before: plan_id {code(base['plan_id'])}, as of {base['as_of']}",
         f"After: plan_id {code(after['plan_id'])}, as of {after['as_of']}",
     ]
+    if names := names_of_experiments(changes, plan):
+        lines.insert(0, names)
     if not later.may_be_applied:
         lines.append(f"**{inline(refused(later), most=_SENTENCE)}**")
     elif head != STDIN:
         line = ("prune", file_argument(head), "--expect", after["plan_id"])
-        lines.append(f"Apply: {code(command(*line, server=server, for_others=True))}")
+        lines.append(
+            f"Apply: {code(command(*line, server=plan and plan['server'], for_others=True))}"
+        )
     return "".join(f"{line}\n\n" for line in lines).removesuffix("\n")
 
 

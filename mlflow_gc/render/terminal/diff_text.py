@@ -7,7 +7,7 @@ irreversible deletions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,12 +15,14 @@ import orjson
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.preconditions import DIGESTS
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.grouped import grouped
 from mlflow_gc.render.common.lines import counted, line, table
+from mlflow_gc.render.common.plan_summary import fate_of_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +52,7 @@ def diff(
     later: Applicability,
     console: Console,
     *,
-    server: Mapping[str, Any] | None = None,
+    plan: Plan | None = None,
     base: str = "BASE",
     head: str = "HEAD",
     everything: bool = False,
@@ -61,7 +63,7 @@ def diff(
         changes: the result of :func:`mlflow_gc.plan.diff.diff_plans`.
         later: applicability of the later plan.
         console: output.
-        server: of the later plan, for the command to apply it.
+        plan: the later plan.
         base: path of the earlier plan, for the next commands.
         head: path of the later plan.
         everything: do not truncate long lists.
@@ -81,12 +83,19 @@ def diff(
         for diagnostic in changes["diagnostics"][key]:
             line(console, f"! {title} {diagnostic['code']}: {diagnostic['message']}", "yellow")
     _numbers(changes, console)
+    if names := names_of_experiments(changes, plan):
+        line(console, names)
     _legend(changes, console)
     _added(changes, console, everything=everything)
     _removed(changes, console, everything=everything)
     _changed(changes, console, everything=everything)
     _protected(changes, console, everything=everything)
-    _next(changes, later, console, head, server)
+    _next(changes, later, console, head, plan)
+
+
+def names_of_experiments(changes: dict[str, Any], plan: Plan | None) -> str | None:
+    """Return what happens to the names of experiments that only the later plan deletes."""
+    return fate_of_names(plan) if plan and changes["experiments"]["added"] else None
 
 
 def policy_files(changes: dict[str, Any]) -> list[str]:
@@ -332,7 +341,7 @@ def _next(
     later: Applicability,
     console: Console,
     head: str,
-    server: Mapping[str, Any] | None,
+    plan: Plan | None,
 ) -> None:
     """Print the next commands."""
     about = changes["head"]
@@ -347,4 +356,4 @@ def _next(
     line(console, f"Review: {command('show', file)}")
     if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in KINDS):
         arguments = ("prune", file, "--expect", about["plan_id"])
-        line(console, f"Apply:  {command(*arguments, server=server)}")
+        line(console, f"Apply:  {command(*arguments, server=plan and plan['server'])}")
