@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.plans import Journal
-from support.world import FRESH
+from support.world import FRESH, KEEP_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from support.cli import Cli
     from support.oracle import State
     from support.plans import Plan
+    from support.proxy import Proxy
 
 COUNT = 3
 
@@ -204,3 +205,36 @@ def test_what_is_no_shard_touches_nothing(bench: Bench, shard: str) -> None:
 def test_a_shard_needs_a_saved_plan(bench: Bench) -> None:
     refused = bench.cli("prune", "--yes", "--shard", "1/3").expect(64)
     assert "--shard needs a saved PLAN" in refused.err
+
+
+@pytest.mark.parametrize("when", ["before the prune", "while it runs"])
+def test_a_run_that_another_shard_retains_keeps_the_maker_of_its_model(
+    bench: Bench, proxy: Proxy, when: str
+) -> None:
+    """The user gets a keep tag after the report: a fresh report would retain both."""
+    world = bench.world
+    makers_home, users_home = world.experiment(age=FRESH), world.experiment(age=FRESH)
+    pairs = []
+    for _ in range(4):
+        maker, user = world.run(makers_home), world.run(users_home)
+        world.use_model(user, world.logged_model(makers_home, maker))
+        pairs.append((maker, user))
+    plan = bench.report()
+    assert plan.runs == {run for pair in pairs for run in pair}
+    kept, deleted = pairs[:3], pairs[3]
+
+    def keep() -> None:
+        for _, user in kept:
+            world.tag_run(user, KEEP_TAG, "true")
+
+    if when == "before the prune":
+        keep()
+    else:
+        proxy.before("POST", "runs/delete$", keep)
+    for number in (1, 2, 3):
+        path = bench.dir / f"{number}.jsonl"
+        shard = ("--shard", f"{number}/3", "--journal", path)
+        bench.cli("prune", plan.path, *shard, env={"MLFLOW_TRACKING_URI": proxy.uri}).expect(0)
+    active = bench.state().active
+    assert {("run", run) for pair in kept for run in pair} <= active
+    assert not {("run", run) for run in deleted} & active

@@ -93,6 +93,7 @@ class LiveEvidence:
     Attributes:
         registry: registered models and their versions.
         dependents: runs that may depend on a planned one.
+        entries: all planned runs, also those of other shards.
     """
 
     def __init__(self, gateway: Gateway, plan: Plan, policy: Policy) -> None:
@@ -101,8 +102,8 @@ class LiveEvidence:
         self._refreshed_at = time.monotonic()
         self._policy = policy
         self.registry = RegistryView(gateway, gateway.other_workspaces())
-        self._entries = plan["runs"]
-        self._planned_runs = {entry["run_id"] for entry in self._entries}
+        self.entries = plan["runs"]
+        self._planned_runs = {entry["run_id"] for entry in self.entries}
         self._workspace: str | None = plan["server"]["workspace"]
         self._reader = LiveReader(gateway, policy.wanted)
         self.dependents = Dependents(gateway, self._reader, policy, plan)
@@ -209,7 +210,7 @@ class LiveEvidence:
     def _at_places_of(self, versions: Iterable[ModelVersion]) -> set[str]:
         """Return planned runs with the artifact location of a version, if it lacks their id."""
         runs_at: dict[str, list[str]] = defaultdict(list)
-        for entry in self._entries:
+        for entry in self.entries:
             uri = entry["expect"]["artifact_uri"]
             if uri and not artifact_root(uri, entry["run_id"])[1]:
                 runs_at[location(uri)].append(entry["run_id"])

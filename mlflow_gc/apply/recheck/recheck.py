@@ -17,6 +17,7 @@ from mlflow_gc.apply.recheck.checker import (
 )
 from mlflow_gc.apply.recheck.live_evidence import LiveEvidence
 from mlflow_gc.backend.interface import Gateway
+from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks
 from mlflow_gc.plan.document import (
     ExperimentEntry,
     ModelVersionEntry,
@@ -73,6 +74,20 @@ class Recheck:
             return {}
         findings = to_roll_back(self._check_runs(entries, deleted, skipped))
         return {run_id: finding for run_id, finding in findings.items() if run_id in deleted}
+
+    def check_other_shards(self, own: Collection[str]) -> None:
+        """Re-check the planned runs of other shards, as far as they may use models of own runs.
+
+        Those that are retained protect the runs that made what they use.
+
+        Args:
+            own: ids of the planned runs of this shard.
+        """
+        if self.evidence.makers.isdisjoint(own):
+            return
+        others = [entry for entry in self.evidence.entries if entry["run_id"] not in own]
+        for entries in chunks(others, IDS_A_CALL):
+            self._check_runs(entries, (), {})
 
     def check_experiments(self, entries: Sequence[ExperimentEntry]) -> dict[str, Finding]:
         """Return a finding for each of some planned experiments, by id; after their runs."""
