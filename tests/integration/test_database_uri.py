@@ -165,7 +165,7 @@ def test_no_tables_are_made_in_the_database_of_another_program(
         db.execute("CREATE TABLE invoices (id INTEGER)")
     before = (tmp_path / "x.db").read_bytes()
     outcome = _report(bench, tmp_path, f"sqlite:///{tmp_path}/x.db").expect(1)
-    assert "holds no data of MLflow" in outcome.err
+    assert "contains no data of MLflow" in outcome.err
     assert (tmp_path / "x.db").read_bytes() == before
 
 

@@ -104,6 +104,13 @@ def deleted_runs(found: Inventory, policy: Policy) -> set[str]:
             for model_id, model in found.logged_models.items() if run else ():
                 if model_id in run.model_ids or run_id in model.metric_run_ids:
                     held.add(model.source_run_id)
+        # One in the trash is still nested in what it was nested in.
+        for run_id in list(held):
+            above, seen = run_id, set()
+            while above in found.parents_in_trash and above not in seen:
+                seen.add(above)
+                above = found.parents_in_trash[above]
+            held.add(above)
         # A run that is gone already still holds its tree together.
         held |= set().union(*(g for g in groups if g & held))
         if not to_delete & held:

@@ -83,7 +83,9 @@ def _default_age(policy: Mapping[str, Any]) -> str:
     ttl = policy["default"]["ttl"]
     if ttl == NEVER:
         return "never"
-    return f"after {text(policy_sentences.span(ttl))}: before {_time(policy['cutoff'])}"
+    age = f"after {text(policy_sentences.span(ttl))}"
+    # An edited plan may lack the cutoff.
+    return f"{age}: before {_time(policy['cutoff'])}" if policy["cutoff"] else age
 
 
 def banner(plan: Plan, state: Applicability) -> Iterator[str]:
