@@ -137,9 +137,8 @@ class Executor:
         if self._plan["model_versions"]:
             self._evidence.reread()
         # Each is deleted immediately after its re-check, because it cannot be restored.  Versions
-        # of several
-        # models concurrently; deleting a model deletes any version in it, so its delete must not
-        # wait.
+        # of several models concurrently; deleting a model deletes any version in it, so its delete
+        # must not wait.
         for versions in self._in_turn(batching.batches(self._plan["model_versions"])):
             of_models = groupby(versions, key=itemgetter("name"))
             self._in_parallel([partial(self._each, self._version, [*of]) for _, of in of_models])

@@ -491,8 +491,7 @@ class OldTrash:
                     "Plan",
                     {
                         # Restored runs are included: nesting between one of them and a run of the
-                        # old trash existed
-                        # before.
+                        # old trash existed before.
                         "runs": [
                             {"run_id": run_id, "experiment_id": experiment_id}
                             for experiment_id, run_ids in self._runs.items()

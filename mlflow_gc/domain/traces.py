@@ -83,8 +83,7 @@ class Traces:
         for run_id in assessment.run_ids:
             self._naming.setdefault(run_id, _Sum()).add(*item)
         # An assessment that names a run is deleted with that run, which does not change the run
-        # that
-        # made the trace.
+        # that made the trace.
         if made_by and not assessment.run_ids:
             self._made.setdefault(made_by, _Sum()).add("assessment", *item)
 

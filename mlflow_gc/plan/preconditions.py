@@ -44,12 +44,10 @@ def expect_run(run: Run, experiment: Experiment | None) -> RunExpectations:
         "last_activity_time": time_or_none(run.last_activity_time(experiment)),
         "artifact_uri": redact_uri(run.artifact_uri),
         # An id is not an identity, and editing a note updates no timestamp: the name and all tags
-        # are
-        # part of the review.
+        # are part of the review.
         "tags_digest": run.tags_digest or tags_digest(run.tags, run.run_name),
     }
-    # None of these updates a timestamp: a metric value at a lower step or with an old timestamp,
-    # a
+    # None of these updates a timestamp: a metric value at a lower step or with an old timestamp, a
     # parameter, a dataset, a model, a trace, an assessment.
     details = run.details
     if details.metric_count is not None:

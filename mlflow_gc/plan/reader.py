@@ -125,8 +125,7 @@ def read_plan(path: Path) -> Any:
     if len(content) < _LARGE or not gc.isenabled():
         return strict_json.parse_json(content, name)
     # Millions of long-lived values without reference cycles: the garbage collector would traverse
-    # them
-    # again and again.
+    # them again and again.
     gc.disable()
     try:
         return strict_json.parse_json(content, name)

@@ -82,8 +82,7 @@ def is_rendered(document: Any, content: bytes) -> bool:
 
 # Where a rendered document may have a number that parsers round: after a name, at the begin of a
 # list element on its own line, or in a list of more than plain texts.  Texts may look the same, so
-# a
-# match only means that the line has to be checked.
+# a match only means that the line has to be checked.
 _ODD_PAIR = re.compile(rb'":(?: ?-?[0-9]+(?:[.eE]|(?<=[0-9]{16})))')
 _ODD_LINE = re.compile(rb"\n-?[0-9]")
 _ODD_LIST = re.compile(rb'\[(?!(?:"[^"\\]*",?)*\]|\n)')

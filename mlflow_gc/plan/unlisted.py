@@ -33,8 +33,7 @@ class Unlisted:
         by_model = statistics["by_model"] if statistics else []
         self._complete: bool = plan["complete"]
         # The numbers of fresh runs and versions.  Only experiments and models with stale entities
-        # are
-        # included.
+        # are included.
         self._experiments = {e["experiment_id"]: e for e in by_experiment}
         self._fresh_runs = {i: e["fresh"] for i, e in self._experiments.items()}
         self._fresh_versions = {m["name"]: m["fresh"] for m in by_model}

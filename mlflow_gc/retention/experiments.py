@@ -127,8 +127,7 @@ def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
     if protected_by := policy.protected_by(experiment.tags):
         return protected_by
     # Runs without an experiment are created there and fail if it does not exist.  In a workspace
-    # its
-    # id may differ from 0, so the name counts, too
+    # its id may differ from 0, so the name counts, too
     # (docs/explanation/mlflow-facts.md#default-experiment-can-be-deleted).
     if experiment.experiment_id == "0" or experiment.name == "Default":
         return protect(Reason.DEFAULT_EXPERIMENT)

@@ -66,8 +66,7 @@ def tally(inventory: Inventory, decisions: Decisions) -> Tally:
             "runs": _share(decisions.runs.values()),
             "model_versions": _share(decisions.model_versions.values()),
             # Decisions exist only for models without versions, a share counts all models.  If no
-            # rule
-            # applies to empty models, none of them counts, not in the total either.
+            # rule applies to empty models, none of them counts, not in the total either.
             "registered_models": Share(
                 _share(decisions.registered_models.values()).deleted,
                 len(inventory.registered_models) if decisions.registered_models else 0,

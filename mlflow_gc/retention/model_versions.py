@@ -161,8 +161,7 @@ def _protected(
     if is_prompt(version.tags) or is_prompt(model.tags):
         return protect(Reason.PROMPT, Link("registered_model", version.name, "is a prompt"))
     # ``models:/m/latest`` and ``models:/m/<stage>`` resolve to the highest version: after its
-    # deletion
-    # its users would silently load another one.
+    # deletion its users would silently load another one.
     if role := roles.highest.get((version.name, version.version)):
         return protect(Reason.HIGHEST_VERSION, role)
     if copy := roles.copies.get((version.name, version.version)):

@@ -23,8 +23,7 @@ def spread(inventory: Inventory, decisions: Mapping[str, Decision]) -> dict[str,
     neighbours = _neighbours(inventory)
     result = dict(decisions)
     # Breadth first from all retained runs in a fixed order: each run is reached from the nearest
-    # one,
-    # and always from the same.
+    # one, and always from the same.
     queue = deque(
         (run_id, run_id)
         for run_id in sorted(neighbours)

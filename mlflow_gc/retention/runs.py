@@ -255,8 +255,7 @@ def _by_age(
         return delete("in the trash before")
     is_over = run.status in TERMINAL_STATUSES
     # A resumed run is RUNNING with its old end time, and the run of a killed job may stay RUNNING
-    # for
-    # ever.  Both look the same, so such runs are deleted only if the policy says so
+    # for ever.  Both look the same, so such runs are deleted only if the policy says so
     # (docs/explanation/mlflow-facts.md#resumed-run-keeps-end-time).
     may_be_abandoned = run.status in UNFINISHED_STATUSES and rule.abandoned_ms is not None
     age, limit = resolver.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))

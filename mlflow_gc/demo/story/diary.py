@@ -21,8 +21,7 @@ from mlflow_gc.demo.scenario import (
 )
 
 # No age is within two days of the default TTL of 30 days: a demo that starts at midnight or runs
-# slowly
-# decides the same.
+# slowly decides the same.
 _FRESH_DAYS = (0.2, 28.0)
 _STALE_DAYS = (32.0, 240.0)
 _EPOCHS = 4

@@ -274,8 +274,7 @@ class DatabaseReader:
         for kind, statement in self._statements.contents(experiment_ids).items():
             counts += ((str(i), kind, count) for i, count in self._snapshot.read(statement))
         # Contents that only a database shows are named only if they alone decide, so that plans do
-        # not
-        # depend on the data source.
+        # not depend on the data source.
         shown = {i for i, kind, _ in counts if kind != LABEL_SCHEMAS}
         return named(h for h in counts if h[1] != LABEL_SCHEMAS or h[0] not in shown)
 

@@ -116,8 +116,7 @@ def _entry(
         id=own,
         name=name,
         # Each entry is parsed separately: without interning, common texts of half a million entries
-        # would
-        # be stored as often.
+        # would be stored as often.
         place=intern(place),
         owner=intern(document.get("user_id", "")),
         status=intern(document.get("status", "")),

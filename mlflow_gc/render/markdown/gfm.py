@@ -17,8 +17,7 @@ from mlflow_gc.render.common.budget import Block
 from mlflow_gc.render.common.escape import plain
 
 # A bar would end a table's cell even inside code. A tag inside code is harmless, but unknown
-# programs
-# read Markdown: the only tags in a document are ours.
+# programs read Markdown: the only tags in a document are ours.
 _BETWEEN_CODE = {"|": "&#124;", "<": "&lt;"}
 _PIECES = re.compile(r"[|<]|[^|<]+")
 # Letters of one word, a small number or a day: no markup, no name, no commit id. And not "www":
