@@ -126,7 +126,7 @@ class Executor:
         # Runs that made models are deleted last, when it is known which users of the models are
         # retained.
         runs = self._plan["runs"]
-        self._recheck.check_other_shards({entry["run_id"] for entry in runs})
+        self._recheck.check_other_shards(runs)
         batches = batching.run_batches(runs, lambda: self._batch, last=self._evidence.makers)
         for levels in self._in_turn(batches):
             self._runs(levels)

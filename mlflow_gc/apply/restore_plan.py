@@ -22,6 +22,7 @@ from mlflow_gc.domain.kinds import ALL, BY_NAME
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import DELETE_AFTER, KEEP, is_misspelt
 from mlflow_gc.domain.timestamps import DAY_MS, now_ms
+from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, read_contents, read_histories, runs_by_id
 from mlflow_gc.inventory.scan import read_experiments
@@ -443,8 +444,7 @@ class OldTrash:
         """
         if not runs or not self._gateway.loses_assessments:
             return {}
-        traces = read_traces(self._gateway, sorted(read_experiments(self._gateway)))
-        return _losing_assessments(map(traces.of, runs))
+        return _losing_assessments(map(self._traces().of, runs))
 
     def _all_of(self, runs: Sequence[Run]) -> dict[str, Run]:
         """Return runs, by id, with all data that the re-check before a deletion compares."""
@@ -452,8 +452,11 @@ class OldTrash:
             return {}
         found = read_histories(self._gateway, runs)
         found = read_contents(self._gateway, found.values(), models_since_ms=0)
-        traces = read_traces(self._gateway, sorted(read_experiments(self._gateway)))
+        traces = self._traces()
         return {run_id: traces.of(run) for run_id, run in found.items()}
+
+    def _traces(self) -> Traces:
+        return read_traces(self._gateway, sorted(read_experiments(self._gateway)))
 
     def _was_protected(self, run_id: str, finding: Finding) -> bool:
         """Tell whether a run had the same protection when its experiment was deleted."""

@@ -89,7 +89,7 @@ class Rollback:
         restored = self._recheck.evidence.active_among(self._recorder.deleted["run"])
         skipped |= dict.fromkeys(restored, "somebody restored it meanwhile")
         self._recorder.deleted["run"] -= restored
-        self._recheck.check_other_shards({entry["run_id"] for entry in self._plan["runs"]})
+        self._recheck.check_other_shards(self._plan["runs"])
         needed = self._recheck.evidence.needed_among(self._recorder.deleted["run"], skipped)
         needed -= {i for kind, i, _ in self._recorder.result.failures if kind == "run"}
         if not needed:

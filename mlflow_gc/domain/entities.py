@@ -12,6 +12,8 @@ from itertools import chain
 from sys import intern
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from mlflow_gc.domain.timestamps import DAY_MS
+
 if TYPE_CHECKING:
     from mlflow_gc.domain.traces import Traces
 
@@ -240,6 +242,13 @@ class RegisteredModel:
     creation_timestamp: int | None = None
     description: str = ""
     highest_version: int = 0
+
+
+MODEL_CLOCK_MARGIN_MS = DAY_MS
+"""A run that ended this long before a logged model was created has not read it.
+
+The server stamps the model, and another machine the end of the run.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,12 @@ class Inactivity:
 
     def __str__(self) -> str:
         began = f"{self.status}, " if self.status else ""
-        return f"{began}{self.sign} for {self.days} day{'' if self.days == 1 else 's'}"
+        return f"{began}{self.sign} for {in_days(self.days)}"
+
+
+def in_days(days: int) -> str:
+    """Return ``1 day`` or ``412 days``."""
+    return f"{days} day" if days == 1 else f"{days} days"
 
 
 NO_ACTIVITY = "no activity"

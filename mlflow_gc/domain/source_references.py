@@ -20,6 +20,7 @@ one run too many; a missed one loses a model.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
@@ -161,6 +162,20 @@ def location(uri: str) -> str:
         elif part not in {"", "."}:
             parts.append(part)
     return "/".join([f"{scheme}://{'' if scheme in _WITHOUT_HOST else host}", *parts])
+
+
+def by_location(artifacts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return ids by artifact location, from pairs of an id and a URI."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for entity_id, uri in artifacts:
+        found[location(uri)].append(entity_id)
+    return found
+
+
+def folders_of(version: ModelVersion) -> Iterator[str]:
+    """Yield the locations of a version's files, and every folder above each."""
+    for uri in filter(None, (version.source, version.storage)):
+        yield from parent_locations(uri)
 
 
 def parent_locations(uri: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import (
+    MODEL_CLOCK_MARGIN_MS,
     Inventory,
     LoggedModel,
     MetricHistory,
@@ -22,7 +23,6 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.source_references import logged_model_ids
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
-from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.inventory.progress import Progress, no_progress
 
 _T = TypeVar("_T")
@@ -183,7 +183,7 @@ def _may_have_read(run: Run, models_since_ms: int | None) -> bool:
     if models_since_ms is None:
         return False
     # The server sets the time of a model, another machine the end of a run.
-    return run.end_time is None or run.end_time + DAY_MS >= models_since_ms
+    return run.end_time is None or run.end_time + MODEL_CLOCK_MARGIN_MS >= models_since_ms
 
 
 def oldest_model_ms(models: Iterable[LoggedModel]) -> int | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from mlflow_gc.domain.reasons import in_days
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, is_writable
 
 
 def days_before(ms: int, as_of_ms: int) -> str:
     """Return ``412 days`` for the time between two moments in ms, rounded down."""
-    days = (as_of_ms - ms) // DAY_MS
-    return f"{days} day" if days == 1 else f"{days} days"
+    return in_days((as_of_ms - ms) // DAY_MS)
 
 
 def show(name: str, ms: int | None) -> str:

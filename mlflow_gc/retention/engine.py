@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mlflow_gc.domain.entities import Inventory, Run
-from mlflow_gc.domain.timestamps import DAY_MS
+from mlflow_gc.domain.entities import MODEL_CLOCK_MARGIN_MS, Inventory, Run
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.experiments import decide_experiments
 from mlflow_gc.retention.model_versions import decide_model_versions
@@ -125,4 +124,4 @@ def _may_have_read(inventory: Inventory, run: Run, since_ms: int | None) -> bool
         return True
     # The times of a run come from its client; those of an imported run from another server.
     was_here = experiment.creation_time is None or (run.start_time or 0) >= experiment.creation_time
-    return not was_here or last + DAY_MS >= since_ms
+    return not was_here or last + MODEL_CLOCK_MARGIN_MS >= since_ms

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from mlflow_gc.domain.entities import UNPROBED, Experiment, Inventory, Probe
 from mlflow_gc.domain.reasons import NOT_CHANGED, Inactivity, Link
-from mlflow_gc.domain.source_references import location, parent_locations
+from mlflow_gc.domain.source_references import by_location, folders_of
 from mlflow_gc.retention.age import show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
@@ -168,16 +168,15 @@ def _and_more(run_ids: Collection[str]) -> str:
 
 def _versions_inside(inventory: Inventory) -> dict[str, str]:
     """Return experiments whose artifact location contains the source of a model version."""
-    by_location: dict[str, list[str]] = defaultdict(list)
-    for experiment in inventory.experiments.values():
-        if experiment.artifact_location:
-            folder = location(experiment.artifact_location)
-            by_location[folder].append(experiment.experiment_id)
+    experiments_at = by_location(
+        (e.experiment_id, e.artifact_location)
+        for e in inventory.experiments.values()
+        if e.artifact_location
+    )
     inside: dict[str, str] = {}
     versions = [*inventory.model_versions.values(), *inventory.foreign_versions]
     for version in sorted(versions, key=lambda v: v.order):
-        for uri in filter(None, (version.source, version.storage)):
-            for folder in parent_locations(uri):
-                for experiment_id in by_location.get(folder, ()):
-                    inside.setdefault(experiment_id, version.key)
+        for folder in folders_of(version):
+            for experiment_id in experiments_at.get(folder, ()):
+                inside.setdefault(experiment_id, version.key)
     return inside

@@ -10,9 +10,9 @@ from heapq import nlargest
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.domain.reasons import NO_ACTIVITY, NO_SIGN_OF_LIFE, Inactivity, Link
 from mlflow_gc.domain.source_references import (
-    location,
+    by_location,
+    folders_of,
     logged_model_ids,
-    parent_locations,
     possible_run_ids,
     run_ids_in_model,
 )
@@ -360,7 +360,12 @@ _ELSEWHERE = (Link(note="another workspace"),)
 def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
     """Return the runs that a registry names, each with the chain to what names it."""
     behind: dict[str, Decision] = {}
-    by_location = _by_location(inventory.runs.values())
+    # Only runs without their id in the location; the others are found by the id.
+    runs_at = by_location(
+        (run.run_id, run.artifact_uri)
+        for run in inventory.runs.values()
+        if run.artifact_root and not run.has_own_folder
+    )
     # Sorted, so that always the newest of several versions is named.
     own = [(v, _aliases_and_stage(inventory, v)) for v in inventory.model_versions.values()]
     foreign = [(v, _ELSEWHERE) for v in inventory.foreign_versions]
@@ -371,10 +376,9 @@ def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
         for run_id in possible_run_ids(version):
             if run_id in inventory.runs:
                 _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
-        for uri in filter(None, (version.source, version.storage) if by_location else ()):
-            for folder in parent_locations(uri):
-                for run_id in by_location.get(folder, ()):
-                    _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
+        for folder in folders_of(version) if runs_at else ():
+            for run_id in runs_at.get(folder, ()):
+                _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
         for model_id in sorted(logged_model_ids(version)):
             logged = inventory.logged_models.get(model_id)
             if logged and logged.source_run_id in inventory.runs:
@@ -387,15 +391,6 @@ def runs_behind_registry(inventory: Inventory) -> dict[str, Decision]:
         for run_id in run_ids_in_model(model) & inventory.runs.keys():
             _prefer(behind, run_id, protect(Reason.REGISTERED_MODEL, *named_by))
     return behind
-
-
-def _by_location(runs: Iterable[Run]) -> dict[str, list[str]]:
-    """Return runs by artifact location, only those without their id in the location."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for run in runs:
-        if run.artifact_root and not run.has_own_folder:
-            found[location(run.artifact_uri)].append(run.run_id)
-    return found
 
 
 def _prefer(behind: dict[str, Decision], run_id: str, decision: Decision) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from compat import environments, results
+from compat.content import adapt
 from support import server as store
 from support.cli import Cli
+from support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +56,16 @@ def served(
     directory = tmp_path_factory.mktemp(f"served-{environment.version}")
     with store.of_version(environment.python, directory) as running:
         yield running
+
+
+@pytest.fixture
+def world(served: LocalServer, environment: Environment) -> Iterator[World]:
+    """The content of the server, emptied."""
+    store.empty(served.database)
+    found = World(served.uri, served.database, (int(time.time()) - 600) * 1000 + 123)
+    adapt(found, environment.number)
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,22 +16,19 @@ from compat.content import (
     SINCE_MODELS,
     SINCE_TRACES,
     SINCE_TRACES_V3,
-    adapt,
 )
 from support import oracle
-from support import server as store
 from support.plans import Journal, Plan
 from support.proxy import Proxy
 from support.world import FRESH, KEEP_TAG, OLD, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from compat.environments import Environment
     from support.cli import Cli
 
-    from mlflow_gc.demo.server import LocalServer
 
 ALWAYS = (0,)
 
@@ -204,16 +201,6 @@ def _of_versions(changes: Changes) -> None:
     changes.version("now the highest", highest)
     changes.version("deleted", lambda w, v: w.delete_version(v), "gone", "already_deleted")
     changes.version("another name of the model", renamed, "gone", "changed")
-
-
-@pytest.fixture
-def world(served: LocalServer, environment: Environment) -> Iterator[World]:
-    """The content of the server, emptied."""
-    store.empty(served.database)
-    found = World(served.uri, served.database, (int(time.time()) - 600) * 1000 + 123)
-    adapt(found, environment.number)
-    yield found
-    found.close()
 
 
 @pytest.mark.column("re-check")

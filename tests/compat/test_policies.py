@@ -6,34 +6,21 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from compat.content import adapt
 from support import oracle
 from support import server as store
 from support.plans import Plan
 from support.world import FRESH, KEEP_TAG, OLD, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from compat.environments import Environment
     from support.cli import Cli
 
-    from mlflow_gc.demo.server import LocalServer
 
 AFTER = "mlflow_gc.delete_after"
 SINCE_TAG_REMOVAL = (3, 2)
 NAMES = ["nightly", "команда/модель 🦄", 'it\'s \u202e"odd"\n<b>', "x" * 250]
-
-
-@pytest.fixture
-def world(served: LocalServer, environment: Environment) -> Iterator[World]:
-    """The content of the server, emptied."""
-    store.empty(served.database)
-    found = World(served.uri, served.database, (int(time.time()) - 600) * 1000 + 123)
-    adapt(found, environment.number)
-    yield found
-    found.close()
 
 
 def _rows(world: World, query: str) -> dict[str, str]:

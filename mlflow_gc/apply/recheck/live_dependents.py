@@ -12,9 +12,9 @@ from functools import partial
 
 from mlflow_gc.apply.recheck.live_reader import NESTED, LiveReader
 from mlflow_gc.backend.interface import Gateway, pages
-from mlflow_gc.domain.entities import Inventory, LoggedModel, Run
-from mlflow_gc.domain.timestamps import DAY_MS, now_ms
-from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks, parents_above
+from mlflow_gc.domain.entities import MODEL_CLOCK_MARGIN_MS, Inventory, LoggedModel, Run
+from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks, oldest_model_ms, parents_above
 from mlflow_gc.plan.document import Plan, RunEntry
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.engine import decide
@@ -180,8 +180,8 @@ class Dependents:
         """
         self._add(self._reader.active_runs("attributes.status = 'RUNNING'"))
         if self.made:
-            oldest_ms = min(model.creation_time or 0 for model in self.made.values())
-            ended_ms = max(oldest_ms - DAY_MS, 0)
+            oldest_ms = oldest_model_ms(self.made.values()) or 0
+            ended_ms = max(oldest_ms - MODEL_CLOCK_MARGIN_MS, 0)
             self._add(self._reader.active_runs(f"attributes.end_time >= {ended_ms}"))
             since_ms = max(self._planned_at_ms - _MARGIN_MS, 0)
             new = self._reader.read_experiment_ids(f"creation_time >= {since_ms}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -26,7 +25,7 @@ from mlflow_gc.apply.recheck.live_reader import LiveReader
 from mlflow_gc.apply.recheck.live_registry import RegistryView
 from mlflow_gc.backend.interface import Failure, Gateway, ModelDetails, ServerError
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run, artifact_root
-from mlflow_gc.domain.source_references import location, parent_locations, possible_runs_behind
+from mlflow_gc.domain.source_references import by_location, folders_of, possible_runs_behind
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.inventory.lookup import IDS_A_CALL, parents_above, read_contents, read_histories
@@ -209,15 +208,13 @@ class LiveEvidence:
 
     def _at_places_of(self, versions: Iterable[ModelVersion]) -> set[str]:
         """Return planned runs with the artifact location of a version, if it lacks their id."""
-        runs_at: dict[str, list[str]] = defaultdict(list)
-        for entry in self.entries:
-            uri = entry["expect"]["artifact_uri"]
-            if uri and not artifact_root(uri, entry["run_id"])[1]:
-                runs_at[location(uri)].append(entry["run_id"])
+        planned = ((entry["run_id"], entry["expect"]["artifact_uri"]) for entry in self.entries)
+        runs_at = by_location(
+            (run_id, uri) for run_id, uri in planned if uri and not artifact_root(uri, run_id)[1]
+        )
         if not runs_at:
             return set()
-        places = (uri for version in versions for uri in (version.source, version.storage) if uri)
-        folders = {folder for uri in places for folder in parent_locations(uri)}
+        folders = {folder for version in versions for folder in folders_of(version)}
         return {run_id for folder in runs_at.keys() & folders for run_id in runs_at[folder]}
 
     def _relatives(

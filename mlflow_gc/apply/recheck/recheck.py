@@ -75,14 +75,17 @@ class Recheck:
         findings = to_roll_back(self._check_runs(entries, deleted, skipped))
         return {run_id: finding for run_id, finding in findings.items() if run_id in deleted}
 
-    def check_other_shards(self, own: Collection[str]) -> None:
+    def check_other_shards(self, of_shard: Sequence[RunEntry]) -> None:
         """Re-check the planned runs of other shards, as far as they may use models of own runs.
 
         Those that are retained protect the runs that made what they use.
 
         Args:
-            own: ids of the planned runs of this shard.
+            of_shard: the planned runs of this shard; without shards those of the plan.
         """
+        if of_shard is self.evidence.entries:
+            return
+        own = {entry["run_id"] for entry in of_shard}
         if self.evidence.makers.isdisjoint(own):
             return
         others = [entry for entry in self.evidence.entries if entry["run_id"] not in own]
