@@ -2,29 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from compat import environments, results
 from compat.content import adapt
+from support import mariadb, postgres
 from support import server as store
 from support.cli import Cli
 from support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from compat.environments import Environment
 
-    from mlflow_gc.demo.server import LocalServer
+
+@dataclass(frozen=True)
+class Served:
+    """A server of a version, as users start it.
+
+    Attributes:
+        uri: of the server.
+        database: its SQLite file, or the SQLAlchemy URI of its database.
+        kind: of the database; "" for SQLite.
+    """
+
+    uri: str
+    database: Path | str
+    kind: str
+
+    @property
+    def database_uri(self) -> str:
+        """What the server itself calls its database."""
+        return self.database if isinstance(self.database, str) else f"sqlite:///{self.database}"
+
+    def world(self, as_of_ms: int) -> World:
+        """Return its content, after emptying it."""
+        if not isinstance(self.database, str):
+            store.empty(self.database)
+            return World(self.uri, self.database, as_of_ms)
+        if self.kind == "postgresql":
+            postgres.empty(self.database)
+            return postgres.PostgresWorld(self.uri, self.database, as_of_ms)
+        mariadb.empty(self.database)
+        return mariadb.MariadbWorld(self.uri, self.database, as_of_ms)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test on each version."""
+    """Run each test on each server."""
     if "environment" in metafunc.fixturenames:
-        versions = metafunc.config.option.mlflow.split()
-        metafunc.parametrize("environment", versions, scope="session", indirect=True)
+        servers = metafunc.config.option.mlflow.split()
+        metafunc.parametrize("environment", servers, scope="session", indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what starts a server of its own, on SQLite, where another database is wanted."""
+    items[:] = [item for item in items if not _is_on_sqlite_anyway(item)]
+
+
+def _is_on_sqlite_anyway(item: pytest.Item) -> bool:
+    server = getattr(item, "callspec", None) and item.callspec.params.get("environment")  # type: ignore[attr-defined]
+    return bool(server) and "+" in server and "served" not in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,28 +92,37 @@ def environment(request: pytest.FixtureRequest) -> Environment:
 
 
 @pytest.fixture(scope="session")
-def served(
-    environment: Environment, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LocalServer]:
-    """A server of that version, as users start it."""
+def served(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The server."""
     directory = tmp_path_factory.mktemp(f"served-{environment.version}")
-    with store.of_version(environment.python, directory) as running:
-        yield running
+    with contextlib.ExitStack() as stack:
+        uri = None
+        if environment.database:
+            uri = stack.enter_context(_database(environment.database))
+        running = stack.enter_context(
+            store.of_version(environment.python, directory, backend_store_uri=uri)
+        )
+        yield Served(running.uri, uri or running.database, environment.database)
+
+
+def _database(kind: str) -> contextlib.AbstractContextManager[str]:
+    programs = postgres.binaries() if kind == "postgresql" else mariadb.binary()
+    assert programs is not None, f"{kind} is not installed"
+    return (postgres if kind == "postgresql" else mariadb).running(programs)
 
 
 @pytest.fixture
-def world(served: LocalServer, environment: Environment) -> Iterator[World]:
+def world(served: Served, environment: Environment) -> Iterator[World]:
     """The content of the server, emptied."""
-    store.empty(served.database)
-    found = World(served.uri, served.database, (int(time.time()) - 600) * 1000 + 123)
+    found = served.world((int(time.time()) - 600) * 1000 + 123)
     adapt(found, environment.number)
     yield found
     found.close()
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
-    """The program, with the MLflow that is installed beside it, pointed at nothing."""
-    runner = Cli(tmp_path_factory.mktemp("cli"))
+def program(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """The program, with the MLflow that is to be installed beside it, pointed at nothing."""
+    runner = Cli(tmp_path_factory.mktemp("cli"), python=environment.client_python)
     yield runner
     runner.close()

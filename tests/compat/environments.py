@@ -1,7 +1,9 @@
 """An environment for each version of MLflow that serves: built once, kept in ``.compat``.
 
-Run as ``python environments.py [VERSION ...]`` to build what is missing; without a version all of
-:data:`SERVED` and the newest on the registry.  What cannot be built is named, with the reason.
+Run as ``python environments.py [SERVER ...]`` to build what is missing; without a server all of
+:data:`SERVED`, the newest on the registry, :data:`ON_DATABASES` and :data:`FOR_CLIENTS`.  A server is
+a version; with its database: ``2.14.3+postgresql``; with the MLflow that is installed beside the
+program: ``2.14.3@lowest``.  What cannot be built is named, with the reason.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,9 +24,18 @@ SERVED = (
     *("3.1.4", "3.6.0", "3.10.1", "3.13.0", "3.17.2"),
 )
 NEWEST = "newest"
+DRIVERS = {"postgresql": "psycopg2-binary", "mariadb": "pymysql"}
+"""Database other than SQLite -> the package that a server needs for it."""
+LOWEST = "lowest"
+"""Every package that pyproject.toml names, in the lowest version that it allows."""
+ON_DATABASES = tuple(f"{version}+{name}" for version in ("2.14.3", "3.17.2") for name in DRIVERS)
+FOR_CLIENTS = tuple(
+    f"{version}@{client}" for version in ("2.14.3", "3.17.2") for client in (LOWEST, NEWEST)
+)
 
 _READY = "ready"
 """Name of the file that says that an environment is complete, and what was special about it."""
+_OVERRIDES = "overrides.txt"
 _PYTHON = "3.11"
 """The newest that the oldest of these versions runs on."""
 _AUTH = "flask-wtf"
@@ -41,10 +53,40 @@ class Environment:
     Attributes:
         version: of MLflow.
         directory: of the environment.
+        database: other than SQLite that the server is to run on; "" for none.
+        client: ``lowest`` or ``newest``: the packages beside the program; "" for the locked ones.
     """
 
     version: str
     directory: Path
+    database: str = ""
+    client: str = ""
+
+    @classmethod
+    def of(cls, server: str) -> Environment:
+        """Return the environment of a server, built or not."""
+        rest, _, client = server.partition("@")
+        version, _, database = rest.partition("+")
+        return cls(version, CACHE / version, database, client)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is built, with the driver of the database."""
+        site = self.directory / "lib" / f"python{_PYTHON}" / "site-packages"
+        driver = DRIVERS.get(self.database, "").removesuffix("-binary")
+        return (self.directory / _READY).is_file() and (not driver or (site / driver).is_dir())
+
+    @property
+    def client_python(self) -> Path | None:
+        """The interpreter that the program is to run with; None for this one."""
+        return CACHE / f"client-{self.client}" / "bin" / "python" if self.client else None
+
+    @property
+    def client_version(self) -> str:
+        """The version of MLflow beside the program."""
+        where = [str(p) for p in (CACHE / f"client-{self.client}").glob("lib/*/site-packages")]
+        (found,) = distributions(name="mlflow", **({"path": where} if self.client else {}))
+        return found.version
 
     @property
     def python(self) -> Path:
@@ -82,8 +124,9 @@ def pins(version: str) -> list[str]:
 
 
 def wanted(words: list[str]) -> list[str]:
-    """Return the versions that these words name, the newest on the registry by its number."""
-    return list(dict.fromkeys(newest() if w == NEWEST else w for w in words or (*SERVED, NEWEST)))
+    """Return the servers that these words name, the newest on the registry by its number."""
+    words = words or [*SERVED, NEWEST, *ON_DATABASES, *FOR_CLIENTS]
+    return list(dict.fromkeys(newest() if word == NEWEST else word for word in words))
 
 
 def newest() -> str:
@@ -103,21 +146,49 @@ def newest() -> str:
     return found[1]
 
 
-def existing(version: str) -> Environment | None:
+def existing(server: str) -> Environment | None:
     """Return an environment that was built, None where there is none."""
-    environment = Environment(version, CACHE / version)
-    return environment if (environment.directory / _READY).is_file() else None
+    environment = Environment.of(server)
+    return environment if environment.ready else None
 
 
-def build(version: str) -> Environment:
+def build(server: str) -> Environment:
     """Build an environment, or take it as it was built.
 
     Raises:
         NotBuilt: it cannot be had.
     """
-    if (found := existing(version)) is not None:
-        return found
-    environment = Environment(version, CACHE / version)
+    environment = Environment.of(server)
+    if not (environment.directory / _READY).is_file():
+        _build(environment)
+    if not environment.ready:
+        driver = DRIVERS[environment.database]
+        _uv("pip", "install", "--quiet", "--python", str(environment.python), driver)
+    if environment.client:
+        _build_client(environment.client)
+    return environment
+
+
+def _build_client(client: str) -> None:
+    """Build the environment that the program runs in; its code is that of the checkout."""
+    environment = Environment(newest() if client == NEWEST else client, CACHE / f"client-{client}")
+    if environment.ready:
+        return
+    project = ("-r", str(ROOT / "pyproject.toml"))
+    if client == NEWEST:
+        _build(environment)
+        overrides = environment.directory / _OVERRIDES
+        if overrides.is_file():
+            project += ("--override", str(overrides))
+    else:
+        shutil.rmtree(environment.directory, ignore_errors=True)
+        _uv("venv", "--quiet", "--python", _PYTHON, str(environment.directory))
+        project += ("--resolution", "lowest-direct")
+    _uv("pip", "install", "--quiet", "--python", str(environment.python), *project)
+    (environment.directory / _READY).touch()
+
+
+def _build(environment: Environment) -> None:
     shutil.rmtree(environment.directory, ignore_errors=True)
     _uv("venv", "--quiet", "--python", _PYTHON, str(environment.directory))
     note = _install(environment)
@@ -128,10 +199,9 @@ def build(version: str) -> Environment:
         check=False,
         cwd=environment.directory,
     )
-    if said.stdout.strip() != version:
+    if said.stdout.strip() != environment.version:
         raise NotBuilt(f"it calls itself {said.stdout.strip() or said.stderr.strip()[-300:]}")
     (environment.directory / _READY).write_text(f"{note}\n", encoding="utf-8")
-    return environment
 
 
 def _install(environment: Environment) -> str:
@@ -151,7 +221,7 @@ def _install(environment: Environment) -> str:
         return ""
     # A release whose parts are not (all) on the registry.  MLflow's own package holds all the files;
     # the parts of another release bring the dependencies.
-    overrides = environment.directory / "overrides.txt"
+    overrides = environment.directory / _OVERRIDES
     parts = ("mlflow-skinny", "mlflow-tracing")
     overrides.write_text(
         "".join(f"{part}<={environment.version}\n" for part in parts), encoding="utf-8"
@@ -178,18 +248,18 @@ def _uv(*arguments: str, stdin: str = "") -> str:
 
 
 def main(words: list[str]) -> int:
-    """Build what is missing, and print the versions that are there on stdout."""
+    """Build what is missing, and print the servers that are there on stdout."""
     there = []
-    for version in wanted(words):
+    for server in wanted(words):
         try:
-            environment = build(version)
+            environment = build(server)
         except NotBuilt as error:
-            print(f"MLflow {version} is left out: {error}", file=sys.stderr)
+            print(f"MLflow {server} is left out: {error}", file=sys.stderr)
         else:
             print(
-                f"MLflow {version}{environment.note and f' ({environment.note})'}", file=sys.stderr
+                f"MLflow {server}{environment.note and f' ({environment.note})'}", file=sys.stderr
             )
-            there.append(version)
+            there.append(server)
     print(*there)
     return 0 if there else 1
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from importlib.metadata import version as installed
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -32,32 +31,44 @@ COLUMNS = {
 }
 """Column, as the markers of the tests name it -> its head."""
 _WORDS = {results.PASSED: "yes", results.FAILED: "**no**", results.MISSING: "–"}
+_NAMES = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
 _NOT_TRIED = "not tried"
+_ROW = re.compile(
+    r"^\| (?P<version>\d[\d.]*)(?: \(assembled\))?(?: on (?P<database>\w+))?"
+    r"(?:, (?P<client>\w+) client)? \|.*$",
+    re.MULTILINE,
+)
 
 
 def row(document: dict[str, object], note: str) -> str:
-    """Return the line of a version."""
+    """Return the line of a server."""
     columns = document["columns"]
     assert isinstance(columns, dict)
+    server = environments.Environment.of(str(document["version"]))
     cells = [_WORDS.get(columns.get(name, ""), _NOT_TRIED) for name in COLUMNS]
-    name = f"{document['version']}{' (assembled)' if note else ''}"
-    return "| " + " | ".join([name, *cells, f"{document['date']}, {installed('mlflow')}"]) + " |"
+    name = server.version + (" (assembled)" if note else "")
+    name += f" on {_NAMES[server.database]}" if server.database else ""
+    name += f", {server.client} client" if server.client else ""
+    return "| " + " | ".join([name, *cells, f"{document['date']}, {server.client_version}"]) + " |"
 
 
 def table(rows: dict[str, str]) -> str:
     """Return the whole table, the oldest version first."""
     head = ["Server", *COLUMNS.values(), "Run, with client"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *(rows[v] for v in sorted(rows, key=environments.number))])
+    servers = sorted(rows, key=lambda name: (not name[-1].isdigit(), environments.number(name)))
+    return "\n".join([*lines, *(rows[server] for server in servers)])
 
 
 def update(page: str, documents: list[dict[str, object]], notes: dict[str, str]) -> str:
-    """Return a page with the rows of these versions renewed."""
+    """Return a page with the rows of these servers renewed."""
     before, _, rest = page.partition(BEGIN)
     old, _, after = rest.partition(END)
-    rows = {
-        found[1]: found[0] for found in re.finditer(r"^\| (\d[\d.]*)[^\n]*$", old, re.MULTILINE)
-    }
+    rows = {}
+    for found in _ROW.finditer(old):
+        database, client = found["database"], found["client"]
+        name = found["version"] + (f"+{database.lower()}" if database else "")
+        rows[name + (f"@{client}" if client else "")] = found[0]
     rows |= {str(d["version"]): row(d, notes.get(str(d["version"]), "")) for d in documents}
     return f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}"
 

@@ -219,10 +219,10 @@ def test_what_changed_is_retained_and_the_rest_is_deleted(
     assert Plan.load(path).entities == changes.names.keys() | unchanged
     for change in changes.waiting:
         change()
-    before = oracle.look(world.database)
+    before = oracle.look(world.store)
     checked = program("check", path, "--detailed-exitcode", env=env)
     program("prune", path, "--journal", journal, env=env).expect(0)
-    gone = oracle.look(world.database).gone_since(before)
+    gone = oracle.look(world.store).gone_since(before)
     assert {e: changes.names.get(e, "not planned") for e in gone - unchanged} == {}
     assert gone == unchanged
     skips = Journal.load(journal).skips
@@ -253,9 +253,9 @@ def test_what_is_needed_in_the_moment_of_its_deletion_is_rolled_back(
     with Proxy(world.uri) as proxy:
         env = {"MLFLOW_TRACKING_URI": proxy.uri}
         program("report", "-o", path, "--as-of", world.as_of, env=env).expect(0)
-        before = oracle.look(world.database)
+        before = oracle.look(world.store)
         proxy.before("POST", "runs/delete$", interfere)
         proxy.before("POST", "experiments/delete$", lambda: world.run(entered, age=FRESH))
         program("prune", path, "--journal", journal, env=env).expect(0, 3)
-    gone = oracle.look(world.database).gone_since(before)
+    gone = oracle.look(world.store).gone_since(before)
     assert gone == {("run", other), ("experiment", empty)}

@@ -13,18 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 from compat.content import Content, settle
 from support import oracle
-from support import server as store
 from support.plans import Journal, Plan
-from support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from compat.conftest import Served
     from compat.environments import Environment
     from support.cli import Cli, Outcome
-
-    from mlflow_gc.demo.server import LocalServer
 
 
 _REDACTED = frozenset(
@@ -92,7 +89,7 @@ class Life:
 
 @pytest.fixture(scope="session")
 def life(
-    served: LocalServer,
+    served: Served,
     environment: Environment,
     program: Cli,
     tmp_path_factory: pytest.TempPathFactory,
@@ -100,8 +97,7 @@ def life(
     """Fill the server and run all steps, whatever comes of them."""
     directory = tmp_path_factory.mktemp(f"life-{environment.version}")
     as_of_ms = (int(time.time()) - 600) * 1000 + 123
-    store.empty(served.database)
-    world = World(served.uri, served.database, as_of_ms)
+    world = served.world(as_of_ms)
     content = settle(world, environment.number)
     found = Life(
         content,
@@ -110,14 +106,13 @@ def life(
         directory / "plan.json",
         directory / "database.json",
     )
-    database = f"sqlite:///{served.database}"
     options = ("--as-of", world.as_of)
     journal = ("--journal", found.journal)
     for name, args in {
         "report": ("report", "-o", found.path, *options),
         "database": (
             *("report", "-o", found.database_path, *options),
-            *("--backend-store-uri", database),
+            *("--backend-store-uri", served.database_uri),
         ),
         "check": ("check", found.path, "--detailed-exitcode"),
         "dry run": ("prune", found.path, *journal, "--dry-run"),

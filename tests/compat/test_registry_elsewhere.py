@@ -17,6 +17,7 @@ from support.world import FRESH, World
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from compat.conftest import Served
     from compat.environments import Environment
     from support.cli import Cli
 
@@ -34,7 +35,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]
 @pytest.mark.column("other registry")
 @pytest.mark.parametrize("is_registry", [False, True], ids=["tracking server", "registry"])
 def test_what_a_registry_elsewhere_names_is_protected(
-    served: LocalServer,
+    served: Served,
     installed: LocalServer,
     environment: Environment,
     program: Cli,
@@ -43,9 +44,8 @@ def test_what_a_registry_elsewhere_names_is_protected(
 ) -> None:
     """The server of that version is the one or the other, and need not know logged models."""
     as_of_ms = (int(time.time()) - 600) * 1000 + 123
-    store.empty(served.database)
     store.empty(installed.database)
-    worlds = [World(server.uri, server.database, as_of_ms) for server in (served, installed)]
+    worlds = [served.world(as_of_ms), World(installed.uri, installed.database, as_of_ms)]
     adapt(worlds[0], environment.number)
     world, registry = reversed(worlds) if is_registry else worlds
     home = world.experiment(age=FRESH)
@@ -65,7 +65,7 @@ def test_what_a_registry_elsewhere_names_is_protected(
         registry.version(model, source=f"models:/{logged}", age=FRESH)
     env = {"MLFLOW_TRACKING_URI": world.uri, "MLFLOW_REGISTRY_URI": registry.uri}
     path, journal = tmp_path / "plan.json", tmp_path / "journal.jsonl"
-    states = oracle.look(world.database), oracle.look(registry.database)
+    states = oracle.look(world.store), oracle.look(registry.store)
     program("report", "-o", path, "--as-of", world.as_of, env=env).expect(0)
     plan = Plan.load(path)
     assert plan.document["complete"] is True
@@ -73,9 +73,9 @@ def test_what_a_registry_elsewhere_names_is_protected(
     assert {r["run_id"] for r in plan.document["protected"]["runs"]} == protected
     program("check", path, "--detailed-exitcode", env=env).expect(0)
     program("prune", path, "--journal", journal, env=env).expect(0)
-    assert oracle.look(world.database).gone_since(states[0]) == deleted
-    assert oracle.look(registry.database).gone_since(states[1]) == {("model_version", spare)}
+    assert oracle.look(world.store).gone_since(states[0]) == deleted
+    assert oracle.look(registry.store).gone_since(states[1]) == {("model_version", spare)}
     program("restore", journal, "--yes", env=env).expect(0)
-    assert oracle.look(world.database).gone_since(states[0]) == set()
+    assert oracle.look(world.store).gone_since(states[0]) == set()
     for content in worlds:
         content.close()

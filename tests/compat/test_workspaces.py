@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from compat.conftest import Served
     from compat.environments import Environment
     from support.cli import Cli, Outcome
 
@@ -130,9 +131,7 @@ def test_a_prune_deletes_nothing_in_other_workspaces(spaces: Spaces, tmp_path: P
 
 
 @pytest.mark.column("report")
-def test_a_workspace_of_a_server_without_any(
-    served: LocalServer, program: Cli, tmp_path: Path
-) -> None:
+def test_a_workspace_of_a_server_without_any(served: Served, program: Cli, tmp_path: Path) -> None:
     """Whatever its version."""
     env = {"MLFLOW_TRACKING_URI": served.uri}
     path = tmp_path / "plan.json"

@@ -26,7 +26,7 @@ from unittest.mock import patch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-from support import zygote
+from support import ROOT, zygote
 
 TIMEOUT_S = 240.0
 
@@ -146,11 +146,15 @@ class Cli:
     Args:
         scratch: directory for captured output and the home of the program's user.
         env: what every command gets on top of the minimal environment.
+        python: interpreter of another environment with what the program needs; this one when None.
     """
 
-    def __init__(self, scratch: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, scratch: Path, env: Mapping[str, str] | None = None, python: Path | None = None
+    ) -> None:
         self.scratch = scratch
         self.env = dict(env or {})
+        self._python = python
         self._warm: socket.socket | None = None
         self._warm_process: subprocess.Popen[bytes] | None = None
 
@@ -178,9 +182,8 @@ class Cli:
         See :meth:`start`; ``process`` wants a process of its own in any case.
         """
         full_env = self._environment(env)
-        if not (
-            process or cold or stdout or file_size_limit or _SHAPES_THE_INTERPRETER & set(env or {})
-        ):
+        of_its_own = process or cold or stdout or file_size_limit or self._python
+        if not (of_its_own or _SHAPES_THE_INTERPRETER & set(env or {})):
             return self._run_here(tuple(str(a) for a in args), full_env, cwd, stdin)
         return self.start(
             *args,
@@ -396,12 +399,17 @@ class Cli:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._warm_process = subprocess.Popen(
-                [sys.executable, str(Path(zygote.__file__)), str(theirs.fileno())],
+                [
+                    self._python or sys.executable,
+                    str(Path(zygote.__file__)),
+                    str(theirs.fileno()),
+                ],
                 cwd=self.scratch,
                 # MLflow's own settings of whoever runs the tests must not shape what is imported.
                 env={
                     **{k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
                     "MLFLOW_DISABLE_TELEMETRY": "true",
+                    **({"PYTHONPATH": str(ROOT)} if self._python else {}),
                 },
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -1,15 +1,21 @@
-"""What is really in the server, read from its SQLite file and from nothing of the program."""
+"""What is really in the server, read from its database and from nothing of the program.
+
+A database is a SQLite file, or the SQLAlchemy URI of a PostgreSQL or MariaDB server.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import sqlalchemy
 
 from support.server import open_database
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
 Entity = tuple[str, str]
 """("run", run id), ("experiment", experiment id) or ("model_version", "name/version")."""
@@ -18,10 +24,12 @@ _QUERIES = {
     "run": "SELECT run_uuid, lifecycle_stage = 'active' FROM runs",
     "experiment": "SELECT experiment_id, lifecycle_stage = 'active' FROM experiments",
     "model_version": """
-        SELECT name || '/' || version, current_stage <> 'Deleted_Internal' FROM model_versions
+        SELECT name, version, current_stage <> 'Deleted_Internal' FROM model_versions
     """,
+    "alias": "SELECT name, alias, version FROM registered_model_aliases",
+    "deletion": "SELECT run_uuid, deleted_time FROM runs WHERE deleted_time IS NOT NULL",
 }
-"""Kind -> (key, is it alive)."""
+"""What is asked: of entities the parts of the key, and whether it is alive."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +46,33 @@ class State:
         return set(before.active - self.active)
 
 
-def look(database: Path) -> State:
+def look(database: Path | str) -> State:
     """Read the state of the server behind ``database``."""
+    if isinstance(database, Path):
+        with open_database(database) as db:
+            return _state({what: db.execute(query).fetchall() for what, query in _QUERIES.items()})
+    with _connected(database) as connection:
+        return _state(
+            {
+                what: connection.execute(sqlalchemy.text(query)).all()
+                for what, query in _QUERIES.items()
+            }
+        )
+
+
+def _state(found: dict[str, Iterable[Any]]) -> State:
     active: set[Entity] = set()
     trashed: set[Entity] = set()
-    with open_database(database) as db:
-        for kind, query in _QUERIES.items():
-            for key, alive in db.execute(query):
-                (active if alive else trashed).add((kind, str(key)))
-        aliases = frozenset(
-            (str(n), str(a), str(v))
-            for n, a, v in db.execute("SELECT name, alias, version FROM registered_model_aliases")
-        )
-        deleted_times = frozenset(
-            (str(r), int(t))
-            for r, t in db.execute(
-                "SELECT run_uuid, deleted_time FROM runs WHERE deleted_time IS NOT NULL",
-            )
-        )
+    for kind in ("run", "experiment", "model_version"):
+        for *key, alive in found[kind]:
+            (active if alive else trashed).add((kind, "/".join(map(str, key))))
+    aliases = frozenset((str(n), str(a), str(v)) for n, a, v in found["alias"])
+    deleted_times = frozenset((str(r), int(t)) for r, t in found["deletion"])
     return State(frozenset(active), frozenset(trashed), aliases, deleted_times)
+
+
+def _connected(uri: str) -> sqlalchemy.Connection:
+    return sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool).connect()
 
 
 Row = tuple[str, str]
@@ -64,9 +80,19 @@ Row = tuple[str, str]
 Rows = dict[Row, dict[str, Any]]
 
 
-def rows(database: Path) -> Rows:
+def rows(database: Path | str) -> Rows:
     """Read every row of every table that has a primary key, whatever the version of the server."""
     found: Rows = {}
+    if not isinstance(database, Path):
+        with _connected(database) as connection:
+            inspector = sqlalchemy.inspect(connection)
+            for table in inspector.get_table_names():
+                key = inspector.get_pk_constraint(table)["constrained_columns"]
+                for row in connection.execute(
+                    sqlalchemy.select(sqlalchemy.text("*")).select_from(sqlalchemy.table(table))
+                ).mappings():
+                    found[table, "/".join(str(row[name]) for name in key)] = dict(row)
+        return found
     with open_database(database) as db:
         db.row_factory = sqlite3.Row
         tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from support.oracle import Entity
 
 USER = "mlflow"
 PASSWORD = "pwd-canary"
@@ -118,26 +117,6 @@ def empty(uri: str) -> None:
         )
 
 
-def look(uri: str) -> oracle.State:
-    """Read the state of the server behind ``uri``, from the database and nothing else."""
-    active: set[Entity] = set()
-    trashed: set[Entity] = set()
-    with rows(uri) as cursor:
-        for kind, key, alive in (
-            ("run", "run_uuid", "lifecycle_stage = 'active'"),
-            ("experiment", "experiment_id", "lifecycle_stage = 'active'"),
-            ("model_version", "name || '/' || version", "current_stage <> 'Deleted_Internal'"),
-        ):
-            cursor.execute(f"SELECT {key}, {alive} FROM {kind}s")
-            for found, living in cursor.fetchall():
-                (active if living else trashed).add((kind, str(found)))
-        cursor.execute("SELECT name, alias, version FROM registered_model_aliases")
-        aliases = frozenset((str(n), str(a), str(v)) for n, a, v in cursor.fetchall())
-        cursor.execute("SELECT run_uuid, deleted_time FROM runs WHERE deleted_time IS NOT NULL")
-        deleted_times = frozenset((str(r), int(t)) for r, t in cursor.fetchall())
-    return oracle.State(frozenset(active), frozenset(trashed), aliases, deleted_times)
-
-
 def contents(uri: str) -> dict[str, set[str]]:
     """Return every row of every table as text, but for the two times that a restore must change.
 
@@ -189,4 +168,4 @@ class PostgresBench(Bench):
 
     def state(self) -> oracle.State:
         """What is in the server now."""
-        return look(self.world.database_uri)
+        return oracle.look(self.world.database_uri)

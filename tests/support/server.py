@@ -41,12 +41,14 @@ def of_version(
     python: Path,
     directory: Path,
     *arguments: str,
+    backend_store_uri: str | None = None,
     env: dict[str, str] | None = None,
     health: str = "/health",
 ) -> LocalServer:
     """Return a server of another environment, as users start it, that is not started yet."""
     return LocalServer(
         directory,
+        backend_store_uri=backend_store_uri,
         extra_args=arguments,
         env=env,
         python=python,

@@ -19,7 +19,7 @@ from support.plans import DAY_MS, rfc3339
 from support.server import open_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 TTL_DAYS = 30
@@ -95,6 +95,16 @@ class World:
         """Change the server's database behind its back."""
         with open_database(self.database) as db:
             db.execute(statement, values)
+
+    def sql_for_each(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """The same with each of many values."""
+        with open_database(self.database) as db:
+            db.executemany(statement, rows)
+
+    @property
+    def store(self) -> Path | str:
+        """Its database, as ``oracle`` takes it."""
+        return self.database
 
     def close(self) -> None:
         """Close the connections to the server."""
@@ -554,12 +564,11 @@ class World:
         rows = [
             (f"tr-{secrets.token_hex(16)}", int(experiment_id), self.ago(age)) for _ in range(count)
         ]
-        with open_database(self.database) as db:
-            db.executemany(
-                "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms,"
-                " execution_time_ms, status) VALUES (?, ?, ?, 5, 'OK')",
-                rows,
-            )
+        self.sql_for_each(
+            "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, execution_time_ms,"
+            " status) VALUES (?, ?, ?, 5, 'OK')",
+            rows,
+        )
 
     # What else an experiment can hold
 
@@ -694,6 +703,19 @@ class DatabaseWorld(World, ABC):
         super().__init__(uri, Path("no-file"), as_of_ms)
         self.database_uri = database_uri
 
+    @property
+    def store(self) -> str:
+        """The SQLAlchemy URI of its database."""
+        return self.database_uri
+
+    def columns(self, table: str) -> set[str]:
+        """The columns of a table of the server's database, none where it has no such table."""
+        with self.rows() as cursor:
+            cursor.execute(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = %s", (table,)
+            )
+            return {str(name) for (name,) in cursor.fetchall()}
+
     @abstractmethod
     def rows(self) -> AbstractContextManager[Any]:
         """Open a cursor on the database; commits on success."""
@@ -702,3 +724,8 @@ class DatabaseWorld(World, ABC):
         """Change the server's database behind its back."""
         with self.rows() as cursor:
             cursor.execute(statement.replace("?", "%s"), values)
+
+    def sql_for_each(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """The same with each of many values."""
+        with self.rows() as cursor:
+            cursor.executemany(statement.replace("?", "%s"), rows)

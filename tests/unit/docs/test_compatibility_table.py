@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from compat import table
+from typing import TYPE_CHECKING
+
+from compat import environments, table
 from compat.environments import number, pins
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 PAGE = f"before\n{table.BEGIN}\n\n{table.END}\nafter\n"
 
@@ -41,6 +48,29 @@ def test_rows_of_other_versions_stay():
     assert new[0] == "3.6.0 (assembled)"
     assert new[-1].startswith("2026-12-01")
     assert rows(table.update(second, [a_result("3.6.0")], {}))[0] == old
+
+
+def test_a_server_on_another_database_has_a_row_of_its_own_below():
+    results = [a_result("2.14.3+postgresql", report="passed"), a_result("3.6.0")]
+    page = table.update(PAGE, [*results, a_result("2.14.3")], {"3.6.0": "assembled: why"})
+    names = ["2.14.3", "3.6.0 (assembled)", "2.14.3 on PostgreSQL"]
+    assert [cells[0] for cells in rows(page)] == names
+    assert table.update(page, [results[0]], {}) == page
+
+
+def test_a_server_tried_with_other_clients_has_a_row_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the version of MLflow that is beside the program there."""
+    site = tmp_path / "client-lowest" / "lib" / "python3.11" / "site-packages"
+    (site / "mlflow-3.10.0.dist-info").mkdir(parents=True)
+    (site / "mlflow-3.10.0.dist-info" / "METADATA").write_text("Name: mlflow\nVersion: 3.10.0\n")
+    monkeypatch.setattr(environments, "CACHE", tmp_path)
+    results = [a_result("2.14.3@lowest"), a_result("2.14.3")]
+    page = table.update(PAGE, results, {})
+    assert [cells[0] for cells in rows(page)] == ["2.14.3", "2.14.3, lowest client"]
+    assert rows(page)[1][-1] == "2026-11-29, 3.10.0"
+    assert table.update(page, results[:1], {}) == page
 
 
 def test_the_page_has_the_table():
