@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mlflow_gc.backend.address import Address
 from mlflow_gc.domain.entities import (
+    Capabilities,
     Experiment,
     LoggedModel,
     MetricHistory,
@@ -141,6 +142,12 @@ class Gateway(Protocol):
 
     def server_metadata(self) -> ServerMetadata:
         """Address and version; the first contact, so its errors explain the connection."""
+
+    def capabilities(self) -> Capabilities:
+        """What the server has, of that which may protect or hide something.
+
+        Only known after :meth:`server_metadata`.
+        """
 
     def clock_skew_ms(self) -> int:
         """The certain clock skew (server minus this machine), by all responses so far.

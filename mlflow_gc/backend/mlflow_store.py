@@ -28,6 +28,7 @@ from mlflow_gc.backend.interface import (
 )
 from mlflow_gc.backend.rest import json_parser as parse
 from mlflow_gc.domain.entities import (
+    Capabilities,
     Experiment,
     LoggedModel,
     MetricHistory,
@@ -94,6 +95,13 @@ class StoreGateway:
             version=mlflow.__version__,
             workspace=None,
         )
+
+    def capabilities(self) -> Capabilities:
+        """All that the schema of the installed MLflow (3.10 or newer) has.
+
+        Accounts are those of a server in front of the database, if there is one.
+        """
+        return Capabilities(accounts=None, aliases=True, logged_models=True, traces=True)
 
     def clock_skew_ms(self) -> int:
         """0: there is no server with another clock."""

@@ -387,6 +387,19 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a server has, of that which may protect or hide something; None if that is unknown.
+
+    ``accounts`` hide from each other what they may not read; the others protect.
+    """
+
+    accounts: bool | None = None
+    aliases: bool | None = None
+    logged_models: bool | None = None
+    traces: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerInfo:
     """Which server this is.
 
@@ -400,3 +413,4 @@ class ServerInfo:
     workspace: str | None
     identity: str
     read_from: ReadFrom = "rest"
+    capabilities: Capabilities = Capabilities()

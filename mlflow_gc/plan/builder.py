@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from itertools import chain
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.document import (
+    CapabilitiesDocument,
     Counts,
     ExperimentEntry,
     ModelVersionEntry,
@@ -53,7 +55,7 @@ from mlflow_gc.retention.policy import Policy
 from mlflow_gc.settings import redact_uri
 
 FORMAT = "mlflow-gc/prune-plan"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 
 # A plan that was reformatted with sorted names begins with its schema, not its format.
 SIGNATURES = (FORMAT, PLAN_SCHEMA_ID)
@@ -117,6 +119,7 @@ def build_plan(
             "workspace": server.workspace,
             "identity": server.identity,
             "read_from": server.read_from,
+            "capabilities": cast("CapabilitiesDocument", asdict(server.capabilities)),
         },
         "policy": cast("PolicyDocument", policy.to_document()),
         "policy_source": {"path": policy.source.path, "digest": policy.source.digest},

@@ -33,7 +33,7 @@ def diff_plans(base: Plan, head: Plan, *, edited: tuple[bool, bool] = (False, Fa
     old, new = _Side(base), _Side(head)
     entities = {kind: _diff_kind(kind, old, new) for kind in KINDS}
     protected = {kind: _diff_protected(kind, old, new) for kind in KINDS}
-    server = _fields(base["server"], head["server"], _NOT_COMPARED_SERVER)
+    server = _fields(base["server"], head["server"], _server_fields_left_out(base, head))
     policy = _fields(base["policy"], head["policy"], _NOT_COMPARED_POLICY)
     state = [
         {"field": key, "old": base[key], "new": head[key]}
@@ -122,6 +122,13 @@ def _about(plan: Plan, *, edited: bool) -> Json:
         "policy_source": plan.get("policy_source"),
         "edited": edited,
     }
+
+
+def _server_fields_left_out(*plans: Plan) -> frozenset[str]:
+    # Plans of older versions do not say what their server has.
+    if all("capabilities" in plan["server"] for plan in plans):
+        return _NOT_COMPARED_SERVER
+    return _NOT_COMPARED_SERVER | {"capabilities"}
 
 
 def _only_in(

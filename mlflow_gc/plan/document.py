@@ -197,8 +197,17 @@ class Tool(TypedDict):
     version: str
 
 
+class CapabilitiesDocument(TypedDict):
+    """What the server has, of that which may protect or hide something; None if unknown."""
+
+    accounts: bool | None
+    aliases: bool | None
+    logged_models: bool | None
+    traces: bool | None
+
+
 class Server(TypedDict):
-    """The server, and how it was read."""
+    """The server, how it was read, and what it has.  Plans of older versions lack the last two."""
 
     tracking_uri: str
     registry_uri: str
@@ -206,6 +215,7 @@ class Server(TypedDict):
     workspace: str | None
     identity: str
     read_from: NotRequired[str]
+    capabilities: NotRequired[CapabilitiesDocument]
 
 
 class PolicySource(TypedDict):

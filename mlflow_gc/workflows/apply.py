@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -20,6 +20,7 @@ from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import Refused
+from mlflow_gc.invocation import command
 from mlflow_gc.plan.document import Json, Plan, deletions_of
 from mlflow_gc.plan.sharding import Part, Shard, part_of
 from mlflow_gc.retention.policy import Policy
@@ -84,6 +85,8 @@ def apply_plan(
         refuse_other_server(gateway, plan["server"], plan_file)
         policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
         refuse_partial_view(gateway, policy)
+        with _collected(refusals, check_only):
+            _refuse_lost_evidence(gateway, plan, plan_file)
         with _collected(refusals, check_only):
             _refuse_skewed_clocks(gateway, policy)
     if dry_run:
@@ -160,6 +163,31 @@ def _collected(refusals: list[Refused], wanted: bool) -> Iterator[None]:
         if not wanted:
             raise
         refusals.append(refusal)
+
+
+def _refuse_lost_evidence(gateway: Gateway, plan: Plan, plan_file: Path) -> None:
+    """Refuse a server that lacks evidence which it had when the plan was made.
+
+    What it has in addition (it was upgraded) is read by the re-check of each entity.  Without
+    accounts it hides nothing.
+
+    Raises:
+        Refused: With the evidence that can no longer be read.
+    """
+    planned = plan["server"].get("capabilities")
+    if planned is None:
+        return
+    now = asdict(gateway.capabilities())
+    evidence = ("aliases", "logged_models", "traces")
+    lost = [name for name in evidence if planned.get(name) and now[name] is False]
+    if lost:
+        nouns = " and ".join(name.replace("_", " ") for name in lost)
+        raise Refused(
+            f"The server had {nouns} when {plan_file} was made and has none now, so what they "
+            "protect cannot be seen.",
+            hint="Look for what changed: an older version of MLflow, or a proxy that hides a part of "
+            f"its API. Then make a new plan: {command('report')}",
+        )
 
 
 def _refuse_skewed_clocks(gateway: Gateway, policy: Policy) -> None:

@@ -64,6 +64,7 @@ def survey(
     began = time.monotonic()
     with reporter.phase(Phase.CONNECT):
         server = read_server_info(gateway)
+        server = replace(server, capabilities=gateway.capabilities())
     with open_reader(gateway, server) as reader:
         server = replace(server, read_from=reader.read_from)
         with reporter.phase(Phase.SCAN):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from compat.content import Content, settle
+from compat.content import SINCE_MODELS, SINCE_TRACES, Content, settle
 from support import oracle
 from support.plans import Journal, Plan
 
@@ -150,6 +150,12 @@ def test_a_report_over_rest(life: Life, environment: Environment) -> None:
     assert document["applyable"] is True
     assert [d["code"] for d in document["diagnostics"]] == ["malformed_tag"]
     assert document["server"]["mlflow_version"] == environment.version
+    assert document["server"]["capabilities"] == {
+        "accounts": False,
+        "aliases": True,
+        "logged_models": environment.number >= SINCE_MODELS,
+        "traces": environment.number >= SINCE_TRACES,
+    }
     assert life.changes("", "report") == {}
 
 

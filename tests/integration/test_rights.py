@@ -256,6 +256,7 @@ def test_an_administrators_plan_is_complete_and_applies(guarded: Guarded, bench:
     plan = bench.report(env=env)
     assert plan.document["complete"] is True
     assert plan.document["applyable"] is True
+    assert set(plan.document["server"]["capabilities"].values()) == {True}
     assert plan.runs == content.runs
     assert "registered_model" in plan.protection(("run", content.champion))
     bench.cli("check", plan.path, "--detailed-exitcode", env=env).expect(0)
@@ -283,6 +284,8 @@ def test_the_report_of_anybody_else_is_incomplete(
     assert plan.document["applyable"] is False
     assert _codes(plan) == ["partial_view"]
     assert plan.document["policy"]["accept_partial_view"] is False
+    # What it may not read is there.
+    assert set(plan.document["server"]["capabilities"].values()) == {True}
     before = bench.state()
     for who in (account, ADMIN):
         bench.prune(plan, env=guarded.env(who), codes=(5,))

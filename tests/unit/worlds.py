@@ -10,6 +10,7 @@ import orjson
 from hypothesis import strategies as st
 
 from mlflow_gc.domain.entities import (
+    Capabilities,
     Experiment,
     Inventory,
     LoggedModel,
@@ -35,7 +36,14 @@ POLICY = Policy(as_of_ms=AS_OF, default=Rule.of_days(TTL))
 CUTOFF = AS_OF - TTL * DAY_MS
 OLD = AS_OF - 400 * DAY_MS
 NEW = AS_OF - 3 * DAY_MS
-SERVER = ServerInfo("http://mlflow:5000", "http://mlflow:5000", "3.10.0", None, "exp0:1:2")
+SERVER = ServerInfo(
+    "http://mlflow:5000",
+    "http://mlflow:5000",
+    "3.10.0",
+    None,
+    "exp0:1:2",
+    capabilities=Capabilities(accounts=False, aliases=True, logged_models=True, traces=True),
+)
 
 RUN_IDS = [f"{n:x}" * 32 for n in range(1, 10)]
 MODEL_IDS = [f"m-{n:x}{'0' * 31}" for n in range(1, 5)]

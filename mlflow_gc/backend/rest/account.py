@@ -39,6 +39,10 @@ class Account:
             "that may be what protects something."
         )
 
+    def exists(self) -> bool:
+        """Tell whether the server has accounts; when in doubt, it does."""
+        return self._user() is not None
+
     def _user(self) -> Json | None:
         """Return the server's record of this account; empty if it is of no use.
 

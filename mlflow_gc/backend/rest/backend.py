@@ -12,6 +12,7 @@ from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.credentials import unsafe
 from mlflow_gc.backend.experiment_contents import Contents, RestContents
 from mlflow_gc.backend.interface import (
+    NO_ACCESS,
     TRACES_A_PAGE,
     Failure,
     Gateway,
@@ -30,6 +31,7 @@ from mlflow_gc.backend.rest.metric_histories import MetricHistories
 from mlflow_gc.backend.rest.mlflow_api import V2, V3, MlflowApi, none_if_not_found, with_token
 from mlflow_gc.backend.retries import ATTEMPTS
 from mlflow_gc.domain.entities import (
+    Capabilities,
     Experiment,
     LoggedModel,
     MetricHistory,
@@ -131,6 +133,24 @@ class RestGateway:
             registry_uri=redact_uri(self._registry_uri),
             version=api.version,
             workspace=self._here,
+        )
+
+    def capabilities(self) -> Capabilities:
+        """What the server has, by requests of which only the status counts."""
+        # Neither the experiment nor the model has to exist.
+        one = {"max_results": 1}
+        alias = {"name": "mlflow-gc", "alias": "mlflow-gc"}
+        return Capabilities(
+            accounts=_is_there(lambda: any(account.exists() for account in self._accounts) or None),
+            aliases=_is_there(
+                lambda: self._registry.optional(
+                    "GET", f"{V2}/registered-models/alias", since=(2, 3), params=alias
+                )
+            ),
+            logged_models=_is_there(
+                lambda: self._logged_models("POST", "search", json={"experiment_ids": ["0"], **one})
+            ),
+            traces=_is_there(lambda: self._find_traces(["0"], one)),
         )
 
     def clock_skew_ms(self) -> int:
@@ -289,6 +309,13 @@ class RestGateway:
         return self._traces(experiment_ids, with_token(search, token))
 
     def _traces(self, experiment_ids: Sequence[str], search: Json) -> Page[Trace]:
+        found = self._find_traces(experiment_ids, search)
+        if found is None:
+            return [], None
+        return self._tracking.page(found, "traces", parse.trace)
+
+    def _find_traces(self, experiment_ids: Sequence[str], search: Json) -> Json | None:
+        """Return the response to a search; None on servers without traces."""
         found: Json | None = None
         if self._has_traces_v3:
             locations = [
@@ -302,9 +329,7 @@ class RestGateway:
             # Before MLflow 2.14 there is no such endpoint, and there are no traces.
             params = {"experiment_ids": list(experiment_ids), **search}
             found = self._tracking.optional("GET", f"{V2}/traces", since=(2, 14), params=params)
-        if found is None:
-            return [], None
-        return self._tracking.page(found, "traces", parse.trace)
+        return found
 
     # -- logged models -------------------------------------------------------------------------
 
@@ -451,6 +476,25 @@ _TAG_ENDPOINTS = {
     "model_version": "model-versions/{}-tag",
     "registered_model": "registered-models/{}-tag",
 }
+
+
+def _is_there(read: Callable[[], object | None]) -> bool | None:
+    """Tell whether a server has an endpoint; None if it does not show that.
+
+    Args:
+        read: sends a request to it; the result is None for a missing endpoint.
+
+    Raises:
+        ServerError: Further requests would fail, too.
+    """
+    try:
+        return read() is not None
+    except ServerError as error:
+        if error.failure in NO_ACCESS:
+            raise
+        # An endpoint that answers with an error of MLflow is there.
+        is_answer = error.failure in {Failure.NOT_FOUND, Failure.FORBIDDEN, Failure.REJECTED}
+        return True if is_answer else None
 
 
 def _ids(kind: str, entity_id: str) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from mlflow_gc.domain.entities import Capabilities
 from mlflow_gc.domain.kinds import EXPERIMENT, KINDS, MODEL_VERSION, REGISTERED_MODEL, RUN
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan, counts_of, deletions_of
@@ -78,6 +80,16 @@ def fate_of_names(plan: Plan) -> str | None:
     )
 
 
+def what_server_lacks(plan: Plan) -> str | None:
+    """Return a sentence about what the server does not have; None if it lacks nothing."""
+    found: Mapping[str, object] = {**plan["server"].get("capabilities", {})}
+    names = [name.name for name in fields(Capabilities) if found.get(name.name) is False]
+    if not names:
+        return None
+    nouns = listed([name.replace("_", " ") for name in names], "or")
+    return f"This server has no {nouns}, so nothing is protected or hidden because of them."
+
+
 def totals(plan: Plan, console: Console) -> None:
     """Print the table of numbers: scanned, stale, protected, to delete, ages."""
     columns = [
@@ -114,6 +126,8 @@ def basis(plan: Plan, console: Console) -> None:
     line(console, f"As of {plan['as_of']}, {policy_sentences.ages(plan['policy'])}.")
     for sentence in policy_sentences.limits(plan["policy"]):
         line(console, sentence)
+    if lacks := what_server_lacks(plan):
+        line(console, lacks)
 
 
 def diagnostics(plan: Plan, console: Console, state: Applicability, *, everything: bool) -> None:

@@ -12,7 +12,7 @@ from mlflow_gc.plan.document import Counts, Plan, counts_of, deletions_of
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.lines import listed, number_of
-from mlflow_gc.render.common.plan_summary import fate_of_names
+from mlflow_gc.render.common.plan_summary import fate_of_names, what_server_lacks
 from mlflow_gc.render.html.bars import FILLS
 from mlflow_gc.render.html.entries import KINDS, Entry, Fate
 from mlflow_gc.render.html.links import Links
@@ -31,8 +31,8 @@ def intro(plan: Plan, found: Sequence[Entry], state: Applicability) -> Iterator[
     where = server["tracking_uri"].removeprefix("https://").removeprefix("http://")
     yield f'<div class="intro"><p class="eyebrow">Prune plan</p><h1>{text(where)}</h1>'
     yield f'<p class="lead">{_lead(plan, found, state)}</p>'
-    if names := fate_of_names(plan):
-        yield f'<p class="note">{text(names)}</p>'
+    for sentence in filter(None, (fate_of_names(plan), what_server_lacks(plan))):
+        yield f'<p class="note">{text(sentence)}</p>'
     yield '<dl class="facts">'
     for name, value in _facts(plan, state):
         yield f"<div><dt>{name}</dt><dd>{value}</dd></div>"

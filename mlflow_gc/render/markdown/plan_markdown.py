@@ -21,7 +21,7 @@ from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
 from mlflow_gc.render.common.lines import counted, number_of
-from mlflow_gc.render.common.plan_summary import fate_of_names
+from mlflow_gc.render.common.plan_summary import fate_of_names, what_server_lacks
 from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row, shown, unfolded
 
 _URI = 100
@@ -127,6 +127,8 @@ def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:
         lines.append(f"Workspace {code(server['workspace'], most=_URI)}")
+    if lacks := what_server_lacks(plan):
+        lines.append(inline(lacks, most=_SENTENCE))
     if state.may_be_applied and any(deletions_of(plan, kind) for kind in KINDS):
         line = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
         apply = command(*line, server=server, for_others=True)

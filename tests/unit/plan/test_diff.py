@@ -310,6 +310,18 @@ def test_another_server_is_reported_at_once():
     assert diff_plans(base, newer)["same_server"] is True
 
 
+def test_what_a_server_has_is_compared_if_both_plans_say_it():
+    base = _plan(an_experiment())
+    server = base["server"]
+    without = {**base, "server": {k: v for k, v in server.items() if k != "capabilities"}}
+    assert diff_plans(base, without)["different"] is False
+    assert diff_plans(without, base)["different"] is False
+    capabilities = {**server["capabilities"], "traces": False}
+    upgraded = {**base, "server": {**server, "capabilities": capabilities}}
+    change = {"field": "capabilities.traces", "old": False, "new": True}
+    assert diff_plans(upgraded, base)["server"] == [change]
+
+
 def test_guards_and_other_findings():
     """A guard that is tripped now, and one that is not any more."""
     tight = replace(POLICY, guards=Guards(max_deletions={"runs": 0}))

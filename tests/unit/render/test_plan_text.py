@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,9 +13,11 @@ from unit import worlds
 from unit.render.screens import HOSTILE, assert_harmless, lines, log, shown, terminal, width
 from unit.worlds import AS_OF, POLICY, a_model, a_run, a_version, an_experiment
 
+from mlflow_gc.domain.entities import Capabilities
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan import schema
 from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.common.plan_summary import what_server_lacks
 from mlflow_gc.render.terminal import plan_text
 from mlflow_gc.retention.guards import Guards
 
@@ -76,6 +78,7 @@ runs                  5      4          1          3   60 %  31 to 45 days
 model versions        3      3          2          1   33 %  400 days
 
 As of 2026-05-01T10:02:11.123Z, TTL 30 days: last activity before 2026-04-01T10:02:11.123Z.
+This server has no accounts, so nothing is protected or hidden because of them.
 
 - will be deleted    ! will be deleted, irreversible
 
@@ -121,6 +124,29 @@ def test_a_plan_in_a_log() -> None:
     plan_text.show(small(), console, path="plan.json", everything=False)
     assert lines(console) == _filled(SHOWN, gap="  ", below="", break_="")
     assert "\x1b" not in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "said"),
+    [
+        (Capabilities(), None),
+        (Capabilities(accounts=True, aliases=True, logged_models=True, traces=True), None),
+        (Capabilities(traces=False), "no traces, so"),
+        (
+            Capabilities(accounts=False, aliases=False, traces=False),
+            "no accounts, aliases or traces, so",
+        ),
+    ],
+)
+def test_what_a_server_lacks(capabilities: Capabilities, said: str | None) -> None:
+    """Nothing is said of what is unknown, by plans of older versions, or of unknown names."""
+    plan = small()
+    found = asdict(capabilities)
+    plan["server"] = {**plan["server"], "capabilities": {**found, "teleporters": False}}
+    sentence = what_server_lacks(plan)
+    assert sentence is None if said is None else said in str(sentence)
+    del plan["server"]["capabilities"]
+    assert what_server_lacks(plan) is None
 
 
 def test_a_plan_on_a_terminal_of_80_cells() -> None:
