@@ -243,15 +243,6 @@ def test_one_name_that_the_expression_does_not_find_never_matches() -> None:
         assert _rules({"match": match, "ttl": "1d"}) == []
 
 
-def test_a_rule_that_sets_nothing_counts_only_before_another_one() -> None:
-    """It keeps its own from the next rule, or makes a group of its own for a keep."""
-    bare = {"match": OF_EXPERIMENTS}
-    (output,) = _rules(bare)
-    assert "'r1' sets nothing" in output
-    assert _rules(bare, {"match": {"experiment": "*"}, "ttl": "1d"}) == []
-    assert _rules(bare, defaults={"keep": {"last": 3}}) == []
-
-
 # -- keys without effect --------------------------------------------------------------------
 
 OF_RUNS = {"user": "u"}
@@ -318,38 +309,6 @@ def test_never_switches_zombies_off_so_it_does_something_for_running_runs() -> N
 
 
 @pytest.mark.parametrize(
-    "rule",
-    [
-        {"match": OF_EXPERIMENTS, "ttl": "never", "statuses": ["FINISHED"]},
-        {"match": {"status": "FAILED"}, "failed_ttl": "never", "statuses": ["FINISHED"]},
-    ],
-)
-def test_statuses_do_nothing_where_nothing_is_deleted_anyway(rule: Document) -> None:
-    (output,) = _rules(rule)
-    assert "statuses" in output
-    assert "has no effect" in output
-
-
-def test_statuses_do_something_where_only_failures_may_go() -> None:
-    rule = {"match": OF_EXPERIMENTS, "ttl": "never", "failed_ttl": "3d", "statuses": ["FAILED"]}
-    assert _rules(rule) == []
-
-
-def test_a_key_of_the_defaults_that_does_nothing_there_and_for_no_rule_is_named() -> None:
-    only_good = {"ttl": "90d", "failed_ttl": "3d", "statuses": ["FINISHED"]}
-    (output,) = _warnings({"defaults": only_good})
-    assert output.startswith("defaults: failed_ttl has no effect")
-    of_its_own = {"match": OF_EXPERIMENTS, "ttl": "3d", "statuses": ["FAILED"]}
-    assert len(_rules(of_its_own, defaults=only_good)) == 1
-    inheriting_rule = {"match": OF_EXPERIMENTS, "statuses": ["FINISHED", "FAILED"]}
-    assert _rules(inheriting_rule, defaults=only_good) == []
-    never = {"ttl": "never", "statuses": ["FINISHED"]}
-    (output,) = _warnings({"defaults": never})
-    assert output.startswith("defaults: statuses has no effect")
-    assert _rules({"match": OF_EXPERIMENTS, "ttl": "3d"}, defaults=never) == []
-
-
-@pytest.mark.parametrize(
     "key", ["ttl", "failed_ttl", "zombies", "empty_experiments", "empty_models"]
 )
 @pytest.mark.parametrize(("age", "is_short"), [("6d", True), ("7d", False), ("1w", False)])
@@ -379,8 +338,6 @@ def test_an_age_below_min_age_is_named(key: str, age: str, is_short: bool) -> No
             {"max_deletions": {"total": 10, "runs": 10}},
             "max_deletions.runs: 10 stops nothing that total: 10",
         ),
-        ({"max_deletions": {"registered_models": 3}}, "registered_models stops nothing"),
-        ({"max_share": {"registered_models": "3%"}}, "registered_models stops nothing"),
     ],
 )
 def test_a_guard_that_stops_nothing_is_named(guards: Document, words: str) -> None:
@@ -401,19 +358,10 @@ def test_a_guard_that_can_stop_a_plan_is_not_named(guards: Document) -> None:
     assert _warnings({"guards": guards}) == []
 
 
-@pytest.mark.parametrize("where", ["rule", "defaults"])
-def test_a_guard_of_empty_models_counts_where_a_rule_lets_them_go(where: str) -> None:
-    guards = {"max_deletions": {"registered_models": 3}, "max_share": {"registered_models": "3%"}}
-    rule = {"match": OF_MODELS, **({"empty_models": "9d"} if where == "rule" else {"ttl": "9d"})}
-    defaults = {"empty_models": "9d"} if where == "defaults" else {}
-    assert _rules(rule, guards=guards, defaults=defaults) == []
-
-
 def test_a_floor_that_keeps_nothing_more_is_named() -> None:
     for floor, words in (
         ({"runs": 0}, "keep_last.runs: 0 keeps nothing"),
         ({"model_versions": 0}, "keep_last.model_versions: 0 keeps nothing"),
-        ({"model_versions": 1}, "only the highest version"),
     ):
         (output,) = _warnings({"keep_last": floor})
         assert words in output
@@ -437,17 +385,9 @@ def test_a_floor_that_keeps_nothing_more_is_named() -> None:
         ({"daily": 32, "monthly": 2}, "keep.daily: 32"),
         ({"daily": 367, "yearly": 2}, "keep.daily: 367"),
         ({"monthly": 25, "yearly": 3}, "keep.monthly: 25"),
-        ({"last": 1, "yearly": 2}, "keep.yearly: 2 keeps all that keep.last: 1 would"),
-        ({"last": 4, "yearly": 1}, "keep.last: 4 keeps all that keep.yearly: 1 would"),
-        ({"weekly": 4, "monthly": 1}, "keep.weekly: 4 keeps all that keep.monthly: 1 would"),
-        ({"last": 1, "weekly": 1}, "keep.last: 1 keeps all that keep.weekly: 1 would"),
         (
             {"best": [{"metric": "a", "mode": "max", "count": n} for n in (2, 5)]},
             "count 5 of max 'a' keeps all that count 2 would",
-        ),
-        (
-            {"best": [{"metric": "a", "mode": "min", "count": 2}] * 2},
-            "count 2 of min 'a' keeps all that count 2 would",
         ),
         ({"monthly": "all", "yearly": 9}, "keep.yearly: 9"),
     ],
@@ -496,7 +436,6 @@ _TINY = {
     "monthly": (1, 2, 12, 13, 24),
     "yearly": (1, 2, 3),
 }
-_DAYS = st.lists(st.integers(0, 900 * 24), min_size=1, max_size=60)
 
 
 @st.composite
@@ -543,46 +482,6 @@ def test_what_is_said_to_be_swallowed_keeps_nothing_more(
     assert found == without
 
 
-def test_the_warning_knows_never() -> None:
-    """What never goes needs nothing to keep it."""
-    for rule in (
-        {"match": OF_EXPERIMENTS, "ttl": "never", "keep": {"last": 3}},
-        {"match": OF_MODELS, "ttl": "never", "keep": {"last": 3}},
-    ):
-        (output,) = _rules(rule)
-        assert "never deletes anything" in output
-    (output,) = _rules({"match": OF_MODELS, "keep": {"last": 3}}, defaults={"ttl": "never"})
-    assert "never deletes anything" in output
-
-
-@pytest.mark.parametrize("other", [{"failed_ttl": "3d"}, {"zombies": "3d"}])
-def test_beside_another_age_never_lets_something_go(other: Document) -> None:
-    rule = {"match": OF_EXPERIMENTS, "ttl": "never", "keep": {"last": 3}}
-    assert _rules({**rule, **other}) == []
-    # The defaults' own never counts for failed runs only where they do not say otherwise.
-    inherits = {"match": OF_EXPERIMENTS, "keep": {"last": 3}}
-    assert _rules(inherits, defaults={"ttl": "never", **other}) == []
-
-
-@pytest.mark.parametrize(
-    ("rule", "is_idle"),
-    [
-        ({"ttl": "30d", "keep": {"within": "30d"}}, True),
-        ({"ttl": "30d", "keep": {"within": "1d"}}, True),
-        ({"ttl": "30d", "keep": {"within": "31d"}}, False),
-        ({"ttl": "30d", "failed_ttl": "7d", "keep": {"within": "14d"}}, False),
-        ({"ttl": "30d", "failed_ttl": "14d", "keep": {"within": "14d"}}, True),
-        ({"ttl": "30d", "zombies": "7d", "keep": {"within": "14d"}}, False),
-        ({"keep": {"within": "1d"}}, False),
-    ],
-)
-def test_within_has_to_be_longer_than_the_ttl(rule: Document, is_idle: bool) -> None:
-    """Where the file says both; the TTL may also come from a variable, or from a tag."""
-    output = _rules({"match": OF_EXPERIMENTS, **rule}, owners={"may_shorten": False})
-    assert [("keep.within" in each) for each in output] == [True] * is_idle
-    assert _rules({"match": OF_EXPERIMENTS, **rule}) == []
-
-
 @pytest.mark.parametrize(("within", "is_idle"), [("6d", True), ("7d", True), ("8d", False)])
 def test_within_has_to_be_longer_than_min_age(within: str, is_idle: bool) -> None:
     """Wherever the TTL comes from."""
@@ -590,69 +489,8 @@ def test_within_has_to_be_longer_than_min_age(within: str, is_idle: bool) -> Non
     assert [("keep.within retains only" in each) for each in output] == [True] * is_idle
 
 
-def test_keep_does_nothing_for_runs_that_never_go() -> None:
-    """Those in other statuses are about other rules."""
-    for match in ({"status": "RUNNING"}, {"status": ["KILLED"]}):
-        rule = {"match": match, "keep": {"last": 3}}
-        (output,) = _rules(rule, defaults={"statuses": ["FINISHED", "FAILED"]})
-        assert "never deletes anything" in output
-    running = {"match": {"status": "RUNNING"}, "zombies": "3d", "keep": {"last": 3}}
-    assert _rules(running) == []
-
-
-@pytest.mark.parametrize("name", ["last", "daily", "weekly", "monthly", "yearly"])
-def test_the_highest_version_needs_nothing_to_keep_it(name: str) -> None:
-    (output,) = _rules({"match": OF_MODELS, "keep": {name: 1}})
-    assert f"keep.{name} retains no more than the highest version" in output
-    assert _rules({"match": OF_MODELS, "keep": {name: 2}}) == []
-    # Others than the highest may have the tag.
-    tagged = {"match": {"model": "m", "tags": {"a": "*"}}, "keep": {name: 1}}
-    assert _rules(tagged) == []
-    assert _rules({"match": OF_EXPERIMENTS, "keep": {name: 1}}) == []
-
-
-def test_within_can_keep_zombies_of_the_defaults() -> None:
-    rule = {"match": OF_EXPERIMENTS, "ttl": "30d", "keep": {"within": "10d"}}
-    assert _rules(rule, defaults={"zombies": "3d"}) == []
-
-
-@pytest.mark.parametrize(
-    ("match", "last", "floors", "is_idle"),
-    [
-        (OF_EXPERIMENTS, 3, {"runs": 3}, True),
-        (OF_EXPERIMENTS, 4, {"runs": 3}, False),
-        (OF_EXPERIMENTS, 3, {"model_versions": 3}, False),
-        (OF_EXPERIMENTS, "all", {"runs": 3}, False),
-        (OF_MODELS, 3, {"model_versions": 5}, True),
-        (OF_MODELS, 3, {"runs": 5}, False),
-    ],
-)
-def test_last_has_to_be_more_than_the_floor(
-    match: Document, last: Any, floors: Document, is_idle: bool
-) -> None:
-    output = _rules({"match": match, "keep": {"last": last}}, keep_last=floors)
-    assert [("keep.last" in each) for each in output] == [True] * is_idle
-
-
-@pytest.mark.parametrize("match", [{"status": "FAILED"}, OF_RUNS, {"tags": {"a": "*"}}])
-def test_the_floor_is_of_the_whole_experiment_and_last_of_what_the_rule_is_about(
-    match: Document,
-) -> None:
-    """The newest three failures are kept, however many newer runs there are."""
-    rule = {"match": match, "keep": {"last": 3}}
-    assert _rules(rule, keep_last={"runs": 5, "model_versions": 5}) == []
-
-
-def test_the_example_of_good_runs_is_right_beside_a_floor() -> None:
-    """The floor may be used up by failures, which another rule is about."""
-    rules = YAML(typ="safe").load(_examples()[1])["rules"]
-    assert [rule["keep"]["last"] for rule in rules if "keep" in rule] == [5]
-    assert _warnings({"rules": rules, "keep_last": {"runs": 5}}) == []
-
-
 # -- warnings are true ---------------------------------------------------------------------------
 
-_ages = st.sampled_from(["3d", "10d", "30d"])
 _age_or = lambda word: st.sampled_from([word, "3d", "10d", "30d"])  # noqa: E731
 _settings_of_rules = {
     "ttl": _age_or("never"),
@@ -693,22 +531,6 @@ _documents = st.fixed_dictionaries(
         "min_age": st.sampled_from(["3d", "10d", "20d"]),
         "owners": _owners,
     },
-)
-# What is said of keep rules depends on the defaults that a rule inherits.
-_ages_of_rules = {"ttl": _age_or("never"), "failed_ttl": _ages, "zombies": _ages}
-_about_keep = st.builds(
-    lambda match, rule, keep, defaults, last, owners: {
-        "rules": [{"match": match, **rule, "keep": keep}],
-        "defaults": defaults,
-        "keep_last": {"runs": last, "model_versions": last},
-        "owners": owners,
-    },
-    _matches,
-    st.fixed_dictionaries({}, optional=_ages_of_rules),
-    st.sampled_from([{"last": 1}, {"last": 2}, {"within": "3d"}, {"within": "10d"}]),
-    st.fixed_dictionaries({}, optional=_ages_of_rules),
-    st.sampled_from([0, 2, 3]),
-    _owners,
 )
 _when = st.sampled_from([1, 5, 20, 50]).map(lambda days: AS_OF - days * DAY_MS)
 
@@ -757,22 +579,14 @@ def _gone(document: Document, found: Inventory) -> set[object]:
 
 
 def test_of_two_keys_that_do_the_same_one_does_something() -> None:
-    """Without both of them failed runs would go after 30 days."""
+    """Without both of them failed runs would be deleted after 30 days."""
     rule = {"name": "r", "match": {"status": "FAILED"}, "ttl": "never", "statuses": ["FINISHED"]}
     output = _warnings({"version": 1, "rules": [rule]})
-    assert output == ["rule 'r': statuses has no effect on what the rule applies to"]
-
-
-@pytest.mark.parametrize("keep", [{"last": 2}, {"within": "5d"}], ids=str)
-@pytest.mark.parametrize("ttl", ["never", "10d"])
-def test_a_keep_of_the_defaults_also_keeps_for_rules_without_one(keep: Document, ttl: str) -> None:
-    inheriting_rule = {"name": "r", "match": {"model": "*"}, "ttl": "3d"}
-    defaults = {"ttl": ttl, "keep": keep}
-    assert not _warnings({"version": 1, "defaults": defaults, "rules": [inheriting_rule]})
+    assert output == ["rule 'r': ttl has no effect on what the rule applies to"]
 
 
 @depth.examples(2.5)
-@given(_documents | _about_keep, _worlds())
+@given(_documents, _worlds())
 def test_what_is_said_to_do_nothing_does_nothing(document: Document, found: Inventory) -> None:
     """Take away what the warning names, and the same goes as before."""
     rules = [{"name": f"r{n}", **rule} for n, rule in enumerate(document["rules"])]
@@ -799,19 +613,13 @@ def _without_what(words: str, document: Document) -> Document:
     rule = next((r for r in rules if name and r["name"] == name[1]), defaults)
     if short := re.search(r"(\w+): \w+ is shorter than min_age: (\w+)", words):
         changed = {**rule, short[1]: short[2]}
-    elif "never matches" in words or "sets nothing" in words:
+    elif "never matches" in words:
         return {**document, "rules": [r for r in rules if r is not rule]}
-    elif "no effect on" in words or words.startswith("defaults: "):
-        listed = re.sub(
-            r"^[^:]*: | (has|have) no effect .*| retains .*|: \w+ retains .*", "", words
-        )
-        keys = listed.split(", ") if "never deletes" not in words else ["keep"]
-        changed = _lacking(rule, *keys)
-    elif match := re.search(r"(keep\.\w+) retains (only|no more)", words):
+    elif "no effect on" in words:
+        listed = re.sub(r"^[^:]*: | (has|have) no effect .*", "", words)
+        changed = _lacking(rule, *listed.split(", "))
+    elif match := re.search(r"(keep\.\w+) retains only", words):
         changed = _lacking(rule, match[1])
-    elif "its keep rules have no effect" in words:
-        # A rule without keep would inherit one; an empty one is what is left.
-        changed = {**rule, "keep": {}}
     else:
         floor = re.match(r"keep_last\.(\w+)", words)
         assert floor, words
