@@ -66,15 +66,14 @@ def _decide(
     experiment_id = experiment.experiment_id
     count = facts.run_count[experiment_id]
     lost = facts.probes.get(experiment_id, UNPROBED).assessed_runs
-    age, limit = resolver.age_of_experiment(experiment, count, reversible=not lost)
-    ttl_ms = limit if age.malformed else age.ms
+    age = resolver.age_of_experiment(experiment, count, reversible=not lost)
     stamps = (
         ("creation_time", experiment.creation_time),
         ("last_update_time", experiment.last_update_time),
     )
-    if ttl_ms is None or experiment_id in facts.fresh:
+    if age.ms is None or experiment_id in facts.fresh:
         return FRESH
-    cutoff_ms = policy.as_of_ms - ttl_ms
+    cutoff_ms = policy.as_of_ms - age.ms
     # Runs may have another TTL than their experiment.
     newest = max(
         facts.newest_logged_model.get(experiment_id, 0),

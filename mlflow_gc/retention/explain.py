@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_gc.domain.entities import UNPROBED, Inventory
+from mlflow_gc.domain.entities import UNPROBED, Inventory, ModelVersion, RegisteredModel
+from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.retention.decision import FRESH, Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import Age, RuleResolver
@@ -21,7 +22,6 @@ class Explanation:
     Attributes:
         rule: the rule that applies to it.
         age: the age from which it is stale, and what sets it.
-        limit_ms: the age that the rule alone sets; None for never.
         active_ms: its last activity, ms since the epoch; None if unknown.
         decision: the decision on it.
         tags: its own.
@@ -29,7 +29,6 @@ class Explanation:
 
     rule: Rule
     age: Age
-    limit_ms: int | None
     active_ms: int | None
     decision: Decision
     tags: Mapping[str, str]
@@ -75,61 +74,33 @@ def explain(
         KeyError: The inventory does not contain it.
     """
     resolver = RuleResolver(policy, inventory)
-    explainers: dict[str, Callable[[], Explanation]] = {
-        "run": lambda: _run(inventory, decisions, policy, resolver, key),
-        "experiment": lambda: _experiment(inventory, decisions, resolver, key),
-        "model_version": lambda: _version(inventory, decisions, resolver, key),
-        "registered_model": lambda: _model(inventory, decisions, resolver, key),
-    }
-    return explainers[kind]()
-
-
-def _run(
-    inventory: Inventory, decisions: Decisions, policy: Policy, resolver: RuleResolver, run_id: str
-) -> Explanation:
-    run = inventory.runs[run_id]
-    experiment = inventory.experiments.get(run.experiment_id)
-    rule = resolver.of_run(run, experiment) if experiment else policy.default
-    age, limit = resolver.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
-    decision = decisions.runs.get(run_id, FRESH)
-    last = run.last_activity_time(experiment)
-    return Explanation(rule, age, limit, last, decision, run.tags)
-
-
-def _experiment(
-    inventory: Inventory, decisions: Decisions, resolver: RuleResolver, experiment_id: str
-) -> Explanation:
-    experiment = inventory.experiments[experiment_id]
-    runs = [
-        run
-        for run in inventory.runs.values()
-        if run.experiment_id == experiment_id and run.lifecycle_stage == "active"
-    ]
-    lost = inventory.probes.get(experiment_id, UNPROBED).assessed_runs
-    age, limit = resolver.age_of_experiment(experiment, len(runs), reversible=not lost)
-    stamps = [experiment.creation_time, experiment.last_update_time]
-    stamps += [run.last_activity_time(experiment) for run in runs]
-    newest = max((ms for ms in stamps if ms is not None), default=None)
-    decision = decisions.experiments.get(experiment_id, FRESH)
-    rule = resolver.of_experiment(experiment)
-    return Explanation(rule, age, limit, newest, decision, experiment.tags)
-
-
-def _version(
-    inventory: Inventory, decisions: Decisions, resolver: RuleResolver, key: tuple[str, str]
-) -> Explanation:
-    version = inventory.model_versions[key]
-    age, limit = resolver.age_of_version(version)
-    decision = decisions.model_versions.get(key, FRESH)
-    rule = resolver.of_version(version)
-    return Explanation(rule, age, limit, version.active_ms or None, decision, version.tags)
-
-
-def _model(
-    inventory: Inventory, decisions: Decisions, resolver: RuleResolver, name: str
-) -> Explanation:
-    model = inventory.registered_models[name]
-    age, limit = resolver.age_of_model(model)
-    newest = max(model.creation_timestamp or 0, model.last_updated_timestamp or 0) or None
-    decision = decisions.registered_models.get(name, FRESH)
-    return Explanation(resolver.of_model(model), age, limit, newest, decision, model.tags)
+    decision: Decision = getattr(decisions, BY_NAME[kind].entries).get(key, FRESH)
+    if kind == "run":
+        run = inventory.runs[key]
+        experiment = inventory.experiments.get(run.experiment_id)
+        rule = resolver.of_run(run, experiment)
+        age = resolver.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
+        last = run.last_activity_time(experiment)
+        return Explanation(rule, age, last, decision, run.tags)
+    if kind == "experiment":
+        experiment = inventory.experiments[key]
+        runs = [
+            run
+            for run in inventory.runs.values()
+            if run.experiment_id == key and run.lifecycle_stage == "active"
+        ]
+        lost = inventory.probes.get(key, UNPROBED).assessed_runs
+        age = resolver.age_of_experiment(experiment, len(runs), reversible=not lost)
+        stamps = [experiment.creation_time, experiment.last_update_time]
+        stamps += [run.last_activity_time(experiment) for run in runs]
+        newest = max((ms for ms in stamps if ms is not None), default=None)
+        rule = resolver.of_experiment(experiment)
+        return Explanation(rule, age, newest, decision, experiment.tags)
+    entity: ModelVersion | RegisteredModel = (
+        inventory.model_versions[key]
+        if kind == "model_version"
+        else inventory.registered_models[key]
+    )
+    newest = max(entity.creation_timestamp or 0, entity.last_updated_timestamp or 0) or None
+    age = resolver.age_of_model(entity)
+    return Explanation(resolver.of_model(entity), age, newest, decision, entity.tags)

@@ -40,7 +40,7 @@ def decide_model_versions(
     decisions: dict[VersionKey, Decision] = {}
     groups: dict[tuple[str, str], tuple[Rule, list[ModelVersion]]] = {}
     for key, version in inventory.model_versions.items():
-        rule = resolver.of_version(version)
+        rule = resolver.of_model(version)
         model = inventory.registered_models.get(version.name)
         decisions[key] = _decide(version, model, roles, resolver, policy)
         if not rule.keep.is_empty:
@@ -99,9 +99,8 @@ def _decide(
 ) -> Decision:
     # last_updated_timestamp is not usage: nothing records that a version was served.  Therefore so
     # many rules protect a version (docs/explanation/mlflow-facts.md#version-update-is-not-usage).
-    age, limit = resolver.age_of_version(version)
-    ttl_ms = limit if age.malformed else age.ms
-    if ttl_ms is None:
+    age = resolver.age_of_model(version)
+    if age.ms is None:
         return FRESH
     updated = version.last_updated_timestamp
     created = version.creation_timestamp
@@ -116,7 +115,7 @@ def _decide(
             show("last_updated_timestamp", updated),
         )
     active = max(updated, created, _imported(model, policy))
-    if active >= policy.as_of_ms - ttl_ms:
+    if active >= policy.as_of_ms - age.ms:
         return FRESH
     protected_by = _protected(version, model, roles, policy)
     if protected_by:

@@ -30,19 +30,15 @@ def decide_registered_models(
 
 
 def _decide(model: RegisteredModel, resolver: RuleResolver, policy: Policy) -> Decision:
-    rule = resolver.of_model(model)
-    if rule.empty_model_ms is None:
-        return FRESH
-    age, limit = resolver.age_of_model(model)
-    ttl_ms = limit if age.malformed else age.ms
-    if ttl_ms is None:
+    age = resolver.age_of_model(model)
+    if age.ms is None or resolver.of_model(model).empty_model_ms is None:
         return FRESH
     stamps = (
         ("creation_timestamp", model.creation_timestamp),
         ("last_updated_timestamp", model.last_updated_timestamp),
     )
     newest = max((ms for _, ms in stamps if ms is not None and policy.is_plausible(ms)), default=0)
-    if newest >= policy.as_of_ms - ttl_ms:
+    if newest >= policy.as_of_ms - age.ms:
         return FRESH
     if protected_by := policy.protected_by(model.tags):
         return protected_by

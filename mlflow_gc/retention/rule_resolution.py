@@ -18,7 +18,7 @@ class Age:
     """The age from which an entity is stale.
 
     Attributes:
-        ms: the age; None for never.
+        ms: the age; None for never.  That of the rule alone if a tag is malformed.
         by: the tag or rule that sets it; None for the default rule.
         malformed: an invalid TTL tag, or None.
         ignored: a TTL tag that may not shorten the age, and why, for people; empty for none.
@@ -40,7 +40,8 @@ class RuleResolver:
 
     def __init__(self, policy: Policy, inventory: Inventory) -> None:
         self._policy = policy
-        self._inventory = inventory
+        self._models = inventory.registered_models
+        self._workspace = inventory.workspace
         # Few rules match a given experiment: resolved once per experiment, not once per run.
         self._rules_by_experiment: dict[str, tuple[Rule, ...]] = {}
         self._used: set[str] = set()
@@ -52,41 +53,30 @@ class RuleResolver:
 
     def of_experiment(self, experiment: Experiment) -> Rule:
         """Return the rule for an experiment as such."""
-        workspace = self._inventory.workspace
         return self._first(
-            r for r in self._policy.rules if r.match.matches_experiment(experiment, workspace)
+            r for r in self._policy.rules if r.match.matches_experiment(experiment, self._workspace)
         )
 
-    def of_run(self, run: Run, experiment: Experiment) -> Rule:
-        """Return the rule for a run."""
-        if not self._policy.rules:
+    def of_run(self, run: Run, experiment: Experiment | None) -> Rule:
+        """Return the rule for a run; the default if its experiment is unknown."""
+        if experiment is None or not self._policy.rules:
             return self._policy.default
         rules = self._rules_by_experiment.get(experiment.experiment_id)
         if rules is None:
-            workspace = self._inventory.workspace
-            rules = tuple(
-                r for r in self._policy.rules if r.match.may_match_runs_in(experiment, workspace)
+            rules = self._rules_by_experiment[experiment.experiment_id] = tuple(
+                r
+                for r in self._policy.rules
+                if r.match.may_match_runs_in(experiment, self._workspace)
             )
-            self._rules_by_experiment[experiment.experiment_id] = rules
-        for rule in rules:
-            if rule.match.matches_run(run, experiment):
-                self._used.add(rule.name)
-                return rule
-        return self._policy.default
+        return self._first(r for r in rules if r.match.matches_run(run, experiment))
 
-    def of_version(self, version: ModelVersion) -> Rule:
-        """Return the rule for a model version."""
-        return self._of_model(version.name, version.tags)
-
-    def of_model(self, model: RegisteredModel) -> Rule:
-        """Return the rule for a registered model as such."""
-        return self._of_model(model.name, model.tags)
-
-    def _of_model(self, name: str, tags: Mapping[str, str]) -> Rule:
-        model = self._inventory.registered_models.get(name)
-        workspace = self._inventory.workspace
+    def of_model(self, entity: RegisteredModel | ModelVersion) -> Rule:
+        """Return the rule for a registered model as such, or for a model version."""
+        model = self._models.get(entity.name)
         return self._first(
-            r for r in self._policy.rules if r.match.matches_model(name, tags, model, workspace)
+            r
+            for r in self._policy.rules
+            if r.match.matches_model(entity.name, entity.tags, model, self._workspace)
         )
 
     def _first(self, rules: Iterator[Rule]) -> Rule:
@@ -96,8 +86,8 @@ class RuleResolver:
 
     def age_of_run(
         self, rule: Rule, run: Run, experiment: Experiment | None, *, reversible: bool
-    ) -> tuple[Age, int | None]:
-        """Return the age from which a run is stale, and the age that its rule alone sets, ms.
+    ) -> Age:
+        """Return the age from which a run is stale.
 
         Args:
             rule: the rule that applies to it.
@@ -105,25 +95,22 @@ class RuleResolver:
             experiment: its experiment, if known.
             reversible: whether its deletion can be undone completely.
         """
+        is_over = run.status in TERMINAL_STATUSES
         may_be_abandoned = run.status in UNFINISHED_STATUSES and rule.abandoned_ms is not None
-        limit = (
-            rule.ttl_of(run) if may_be_abandoned or run.status in TERMINAL_STATUSES else rule.ttl_ms
-        )
+        limit = rule.ttl_of(run) if may_be_abandoned or is_over else rule.ttl_ms
         why_not_shorter = self._why_not_shorter(reversible=reversible)
         if may_be_abandoned:
             # The owner may have meant finished runs; a run that may be alive is not deleted for
             # that.
             why_not_shorter = f"no tag may shorten the age of {run.status} runs"
-        tags = (run.tags, experiment.tags if experiment else {})
-        by = _by(rule, self._policy)
-        if run.status in TERMINAL_STATUSES and run.status not in rule.statuses:
+        by = self._by(rule)
+        if is_over and run.status not in rule.statuses:
             by = Link("status", run.status, f"is not among the statuses of {by or 'the default'}")
-        return self._age(by, limit, *tags, why_not_shorter=why_not_shorter), limit
+        tags = (run.tags, experiment.tags if experiment else {})
+        return self._age(by, limit, *tags, why_not_shorter=why_not_shorter)
 
-    def age_of_experiment(
-        self, experiment: Experiment, run_count: int, *, reversible: bool
-    ) -> tuple[Age, int | None]:
-        """Return the age from which an experiment is stale, and the age of its rule alone, ms.
+    def age_of_experiment(self, experiment: Experiment, run_count: int, *, reversible: bool) -> Age:
+        """Return the age from which an experiment is stale.
 
         Args:
             experiment: the experiment.
@@ -133,28 +120,19 @@ class RuleResolver:
         rule = self.of_experiment(experiment)
         limit = rule.experiment_ttl_ms if run_count else rule.empty_ms
         why_not_shorter = self._why_not_shorter(reversible=reversible)
-        return self._age(
-            _by(rule, self._policy), limit, experiment.tags, why_not_shorter=why_not_shorter
-        ), limit
+        return self._age(self._by(rule), limit, experiment.tags, why_not_shorter=why_not_shorter)
 
-    def age_of_version(self, version: ModelVersion) -> tuple[Age, int | None]:
-        """Return the age from which a version is stale, and the age of its rule alone, ms."""
-        rule = self.of_version(version)
-        model = self._inventory.registered_models.get(version.name)
-        tags = (version.tags, model.tags if model else {})
+    def age_of_model(self, entity: RegisteredModel | ModelVersion) -> Age:
+        """Return the age from which an empty registered model or a model version is stale."""
+        rule = self.of_model(entity)
+        model = self._models.get(entity.name)
+        limit = rule.ttl_ms if isinstance(entity, ModelVersion) else rule.empty_model_ms
+        tags = (entity.tags, model.tags if model else {})
         why_not_shorter = self._why_not_shorter(reversible=False)
-        return self._age(
-            _by(rule, self._policy), rule.ttl_ms, *tags, why_not_shorter=why_not_shorter
-        ), rule.ttl_ms
+        return self._age(self._by(rule), limit, *tags, why_not_shorter=why_not_shorter)
 
-    def age_of_model(self, model: RegisteredModel) -> tuple[Age, int | None]:
-        """Return the age from which an empty model is stale, and the age of its rule alone, ms."""
-        rule = self.of_model(model)
-        limit = rule.empty_model_ms
-        why_not_shorter = self._why_not_shorter(reversible=False)
-        return self._age(
-            _by(rule, self._policy), limit, model.tags, why_not_shorter=why_not_shorter
-        ), limit
+    def _by(self, rule: Rule) -> Link | None:
+        return None if rule is self._policy.default else Link("rule", rule.name)
 
     def _why_not_shorter(self, *, reversible: bool) -> str:
         """Return why no tag may shorten the age of the rule, for people; empty if one may.
@@ -186,7 +164,7 @@ class RuleResolver:
             if override is None:
                 continue
             if override.is_malformed:
-                return Age(None, override.tag, malformed=override.tag)
+                return Age(ms, override.tag, malformed=override.tag)
             if override.ttl_ms is None or (ms is not None and override.ttl_ms >= ms):
                 return Age(override.ttl_ms, override.tag)
             # "never" in a policy is final: an owner can shorten an age, not switch deletion on.
@@ -202,7 +180,3 @@ class RuleResolver:
             why = why or f"owners.shortest_ttl is {format_duration(floor_ms)}"
             ignored = ignored or f"{override.tag}: {why}"
         return Age(ms, by, ignored=ignored)
-
-
-def _by(rule: Rule, policy: Policy) -> Link | None:
-    return None if rule is policy.default else Link("rule", rule.name)

@@ -54,7 +54,7 @@ def decide_runs(
         if run.lifecycle_stage != "active":
             continue
         experiment = inventory.experiments.get(run.experiment_id)
-        rule = resolver.of_run(run, experiment) if experiment else policy.default
+        rule = resolver.of_run(run, experiment)
         decisions[run_id] = decision = _decide(
             run,
             experiment,
@@ -258,10 +258,9 @@ def _by_age(
     # for ever.  Both look the same, so such runs are deleted only if the policy says so
     # (docs/explanation/mlflow-facts.md#resumed-run-keeps-end-time).
     may_be_abandoned = run.status in UNFINISHED_STATUSES and rule.abandoned_ms is not None
-    age, limit = resolver.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
+    age = resolver.age_of_run(rule, run, experiment, reversible=not is_evaluation(run))
     newest = newest_activity(run, experiment, policy)
-    ms = limit if age.malformed else age.ms
-    if ms is None or (newest is not None and newest >= policy.as_of_ms - ms):
+    if age.ms is None or (newest is not None and newest >= policy.as_of_ms - age.ms):
         return FRESH
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
