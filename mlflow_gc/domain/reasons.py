@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mlflow_gc.domain.timestamps import DAY_MS
+from mlflow_gc.domain.timestamps import DAY_MS, format_ms, is_writable
 
 _WITH_IDS = ("run", "deleted run", "model_version", "registered_model", "logged_model", "alias")
 
@@ -64,6 +64,13 @@ class Inactivity:
 def in_days(days: int) -> str:
     """Return ``1 day`` or ``412 days``."""
     return f"{days} day" if days == 1 else f"{days} days"
+
+
+def show(name: str, ms: int | None) -> str:
+    """Return ``end_time 1970-01-01T00:00:00.005Z``, or ``no end_time`` for None."""
+    if ms is None:
+        return f"no {name}"
+    return f"{name} {format_ms(ms)}" if is_writable(ms) else f"{name} {ms} ms"
 
 
 NO_ACTIVITY = "no activity"

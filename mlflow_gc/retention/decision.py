@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
+from typing import Any
 
+from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.reasons import DeleteReason, Link
 
 
@@ -141,18 +143,6 @@ def _links(via: Sequence[Link | str]) -> tuple[Link, ...]:
     return tuple(Link(note=link) if isinstance(link, str) else link for link in via)
 
 
-def protect_by_rules(rules: Sequence[tuple[str, str]], rule_name: str) -> Decision:
-    """Return a decision to protect by keep rules; the first is the reason.
-
-    Args:
-        rules: (rule, note) pairs, at least one.
-        rule_name: of the policy's rule with these keep rules.
-    """
-    first, *others = (Reason(f"keep_{rule}") for rule, _ in rules)
-    via = tuple(Link(note=note) for _, note in rules)
-    return Decision(Verdict.PROTECT, first, (*via, Link("rule", rule_name)), also=tuple(others))
-
-
 @lru_cache(maxsize=100_000)
 def delete(*reasons: DeleteReason | None, reversible: bool = True) -> Decision:
     """Return a decision to delete, cached by its reasons; None among them is ignored."""
@@ -170,3 +160,8 @@ class Decisions:
     """Only registered models without versions."""
     unused_rules: tuple[str, ...] = ()
     """Rules of the policy that apply to nothing in the inventory."""
+
+    @property
+    def by_kind(self) -> dict[str, Mapping[Any, Decision]]:
+        """The decisions on each kind, by the field of a plan that lists it."""
+        return {kind: getattr(self, kind) for kind in KINDS}

@@ -93,7 +93,7 @@ def runs_needing_inputs(inventory: Inventory, decisions: Decisions) -> set[str]:
     If a run to delete made a logged model, these are the retained runs that may use it: those that
     were active after the model was made.
     """
-    to_delete = {i for i, d in decisions.runs.items() if d.verdict is Verdict.DELETE}
+    to_delete = runs_needing_details(inventory, decisions)
     made = [
         m.creation_time for m in inventory.logged_models.values() if m.source_run_id in to_delete
     ]

@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from mlflow_gc.domain.entities import UNPROBED, Experiment, Inventory, Probe
-from mlflow_gc.domain.reasons import NOT_CHANGED, Inactivity, Link
+from mlflow_gc.domain.reasons import NOT_CHANGED, Inactivity, Link, show
 from mlflow_gc.domain.source_references import by_location, folders_of
-from mlflow_gc.retention.age import show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver
@@ -28,12 +27,12 @@ def decide_experiments(
 
 
 class _Facts:
-    """Facts about each experiment from the rest of the inventory."""
+    """Facts about each experiment from the rest of the inventory; times are ms since the epoch."""
 
     def __init__(self, inventory: Inventory, policy: Policy, runs: Mapping[str, Decision]) -> None:
         self.probes = inventory.probes
         self.run_count: dict[str, int] = defaultdict(int)
-        self.newest_run: dict[str, int] = {}
+        self.newest: dict[str, int] = defaultdict(int)
         self.fresh: set[str] = set()
         self.retained_run: dict[str, tuple[str, Decision]] = {}
         for run_id in sorted(runs):
@@ -45,18 +44,14 @@ class _Facts:
                 continue
             experiment = inventory.experiments.get(experiment_id)
             newest = newest_activity(run, experiment, policy) or 0
-            if newest > self.newest_run.get(experiment_id, 0):
-                self.newest_run[experiment_id] = newest
+            self.newest[experiment_id] = max(self.newest[experiment_id], newest)
             if runs[run_id].verdict is Verdict.PROTECT:
                 self.retained_run.setdefault(experiment_id, (run_id, runs[run_id]))
         self.logged_model: dict[str, str] = {}
-        self.newest_logged_model: dict[str, int] = {}
         for model_id, model in sorted(inventory.logged_models.items()):
             self.logged_model.setdefault(model.experiment_id, model_id)
-            newest = self.newest_logged_model.get(model.experiment_id, 0)
-            self.newest_logged_model[model.experiment_id] = max(
-                newest, model.last_updated_time or 0
-            )
+            newest = model.last_updated_time or 0
+            self.newest[model.experiment_id] = max(self.newest[model.experiment_id], newest)
         self.version_inside = _versions_inside(inventory)
 
 
@@ -75,11 +70,8 @@ def _decide(
         return FRESH
     cutoff_ms = policy.as_of_ms - age.ms
     # Runs may have another TTL than their experiment.
-    newest = max(
-        facts.newest_logged_model.get(experiment_id, 0),
-        facts.newest_run.get(experiment_id, 0),
-        *(ms for _, ms in stamps if ms is not None and policy.is_plausible(ms)),
-    )
+    plausible = [ms for _, ms in stamps if ms is not None and policy.is_plausible(ms)]
+    newest = max([facts.newest[experiment_id], *plausible])
     if newest >= cutoff_ms:
         return FRESH
     declared = _declared(experiment, policy)

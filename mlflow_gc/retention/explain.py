@@ -74,7 +74,7 @@ def explain(
         KeyError: The inventory does not contain it.
     """
     resolver = RuleResolver(policy, inventory)
-    decision: Decision = getattr(decisions, BY_NAME[kind].entries).get(key, FRESH)
+    decision = decisions.by_kind[BY_NAME[kind].entries].get(key, FRESH)
     if kind == "run":
         run = inventory.runs[key]
         experiment = inventory.experiments.get(run.experiment_id)

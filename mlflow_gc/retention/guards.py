@@ -60,18 +60,14 @@ class Tally:
 
 def tally(inventory: Inventory, decisions: Decisions) -> Tally:
     """Count the deletions and the existing entities."""
+    kinds = {kind: _share(of_kind.values()) for kind, of_kind in decisions.by_kind.items()}
+    if decisions.registered_models:
+        # Decisions exist only for models without versions, a share counts all models.  If no rule
+        # applies to empty models, none of them counts, not in the total either.
+        empty = kinds["registered_models"]
+        kinds["registered_models"] = Share(empty.deleted, len(inventory.registered_models))
     return Tally(
-        kinds={
-            "experiments": _share(decisions.experiments.values()),
-            "runs": _share(decisions.runs.values()),
-            "model_versions": _share(decisions.model_versions.values()),
-            # Decisions exist only for models without versions, a share counts all models.  If no
-            # rule applies to empty models, none of them counts, not in the total either.
-            "registered_models": Share(
-                _share(decisions.registered_models.values()).deleted,
-                len(inventory.registered_models) if decisions.registered_models else 0,
-            ),
-        },
+        kinds=kinds,
         experiments=_by_group(
             (inventory.runs[run_id].experiment_id, decision)
             for run_id, decision in decisions.runs.items()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
 from functools import cached_property
 from heapq import nlargest, nsmallest
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mlflow_gc.domain.timestamps import format_duration, parse_duration
 
@@ -22,6 +22,9 @@ ALL = -1
 """An unlimited count, ``all`` in a policy file."""
 
 CALENDAR = ("daily", "weekly", "monthly", "yearly")
+
+K = TypeVar("K")
+"""What identifies an entity of a group."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -144,6 +147,23 @@ def winners(
         for candidate, note in _best(candidates, best):
             found[candidate.key].append(("best", note))
     return found
+
+
+def newest_of_groups(ranked: Iterable[tuple[K, str, int]], count: int) -> set[K]:
+    """Return the ``count`` keys of highest rank in each group, with all ties at the border.
+
+    Args:
+        ranked: key, group and rank of each.
+        count: 0 for none.
+    """
+    groups: dict[str, list[tuple[int, K]]] = defaultdict(list)
+    for key, group, rank in ranked if count else ():
+        groups[group].append((rank, key))
+    newest: set[K] = set()
+    for found in groups.values():
+        border = nlargest(count, (rank for rank, _ in found))[-1]
+        newest.update(key for rank, key in found if rank >= border)
+    return newest
 
 
 def _last(newest_first: Sequence[Candidate], count: int) -> Iterator[tuple[Candidate, str]]:

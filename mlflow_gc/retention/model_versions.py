@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from heapq import nlargest
 
 from mlflow_gc.domain.entities import Inventory, ModelVersion, RegisteredModel
-from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link
+from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link, show
 from mlflow_gc.domain.source_references import copied_from, copied_from_alias
-from mlflow_gc.retention.age import show
-from mlflow_gc.retention.decision import (
-    FRESH,
-    Decision,
-    Reason,
-    Verdict,
-    delete,
-    protect,
-    protect_by_rules,
-)
-from mlflow_gc.retention.keep_rules import Candidate, winners
+from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.keep_rules import Candidate, newest_of_groups
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rule_resolution import RuleResolver
+from mlflow_gc.retention.rule_resolution import RuleResolver, protect_winners
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.retention.runs import in_grace
 
@@ -36,7 +25,9 @@ def decide_model_versions(
     inventory: Inventory, policy: Policy, resolver: RuleResolver
 ) -> dict[VersionKey, Decision]:
     """Decide on all model versions of an inventory."""
-    roles = _Roles(_highest(inventory), _copies(inventory), _newest_versions(inventory, policy))
+    numbers = ((key, v.name, v.number) for key, v in inventory.model_versions.items())
+    last = newest_of_groups(numbers, policy.keep_last_versions)
+    roles = _Roles(_highest(inventory), _copies(inventory), last)
     decisions: dict[VersionKey, Decision] = {}
     groups: dict[tuple[str, str], tuple[Rule, list[ModelVersion]]] = {}
     for key, version in inventory.model_versions.items():
@@ -46,7 +37,8 @@ def decide_model_versions(
         if not rule.keep.is_empty:
             groups.setdefault((version.name, rule.name), (rule, []))[1].append(version)
     for rule, versions in groups.values():
-        decisions.update(_protected_by_keep_rules(rule, versions, decisions, policy))
+        candidates = _candidates(versions, policy)
+        decisions.update(protect_winners(rule, candidates, decisions, policy))
     for key, decision in decisions.items():
         if decision.verdict is Verdict.DELETE:
             version = inventory.model_versions[key]
@@ -66,14 +58,9 @@ class _Roles:
     last: Collection[VersionKey]
 
 
-def _protected_by_keep_rules(
-    rule: Rule,
-    versions: Sequence[ModelVersion],
-    decisions: Mapping[VersionKey, Decision],
-    policy: Policy,
-) -> Iterator[tuple[VersionKey, Decision]]:
-    """Yield protections of stale keep-rule winners; the highest number is the newest."""
-    candidates = [
+def _candidates(versions: Iterable[ModelVersion], policy: Policy) -> list[Candidate]:
+    """Return the versions to rank; the highest number is the newest."""
+    return [
         Candidate(
             key=(version.name, version.version),
             time_ms=version.creation_timestamp,
@@ -84,10 +71,6 @@ def _protected_by_keep_rules(
         if version.creation_timestamp is not None
         and policy.is_plausible(version.creation_timestamp)
     ]
-    found = winners(candidates, rule.keep, as_of_ms=policy.as_of_ms, zone=policy.zone)
-    for key, rules in found.items():
-        if decisions[key].verdict is Verdict.DELETE:
-            yield key, protect_by_rules(rules, rule.name)
 
 
 def _decide(
@@ -181,20 +164,6 @@ def refused_name(name: str) -> Decision:
 def is_prompt(tags: Mapping[str, str]) -> bool:
     """Tell whether these are tags of a prompt (registered model or version)."""
     return tags.get(PROMPT_TAG, "").lower() == "true"
-
-
-def _newest_versions(inventory: Inventory, policy: Policy) -> set[VersionKey]:
-    """Return the newest versions of each model (``keep_last_versions``)."""
-    numbers: dict[str, list[int]] = defaultdict(list)
-    if policy.keep_last_versions:
-        for version in inventory.model_versions.values():
-            numbers[version.name].append(version.number)
-    borders = {n: nlargest(policy.keep_last_versions, found)[-1] for n, found in numbers.items()}
-    return {
-        key
-        for key, version in inventory.model_versions.items()
-        if version.name in borders and version.number >= borders[version.name]
-    }
 
 
 def _highest(inventory: Inventory) -> dict[VersionKey, str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from mlflow_gc.domain.entities import Inventory, RegisteredModel
-from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link
-from mlflow_gc.retention.age import show
+from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link, show
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.model_versions import is_prompt, refused_name
 from mlflow_gc.retention.policy import Policy
@@ -31,7 +30,7 @@ def decide_registered_models(
 
 def _decide(model: RegisteredModel, resolver: RuleResolver, policy: Policy) -> Decision:
     age = resolver.age_of_model(model)
-    if age.ms is None or resolver.of_model(model).empty_model_ms is None:
+    if age.ms is None:
         return FRESH
     stamps = (
         ("creation_timestamp", model.creation_timestamp),

@@ -1,13 +1,16 @@
-"""Which rule applies to which entity, and the age it sets after TTL overrides by owners."""
+"""Which rule applies to which entity, the age it sets after TTL overrides, and what it keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.timestamps import format_duration
+from mlflow_gc.retention.decision import Decision, Reason, Verdict
+from mlflow_gc.retention.keep_rules import Candidate, winners
 from mlflow_gc.retention.owner_tags import ttl_override
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
@@ -180,3 +183,30 @@ class RuleResolver:
             why = why or f"owners.shortest_ttl is {format_duration(floor_ms)}"
             ignored = ignored or f"{override.tag}: {why}"
         return Age(ms, by, ignored=ignored)
+
+
+def protect_winners(
+    rule: Rule, candidates: Sequence[Candidate], decisions: Mapping[Any, Decision], policy: Policy
+) -> Iterator[tuple[Any, Decision]]:
+    """Yield the key and the protection of each keep-rule winner that would be deleted.
+
+    Args:
+        rule: with the keep rules.
+        candidates: all that it applies to in one group; fresh and protected ones are ranked, too.
+        decisions: on the candidates, by key.
+        policy: of the rule.
+    """
+    stale = {
+        candidate.key
+        for candidate in candidates
+        if decisions[candidate.key].verdict is Verdict.DELETE
+        # For a run that changed since the plan, a keep rule is the more helpful reason.
+        or decisions[candidate.key].reason is Reason.CHANGED
+    }
+    if not stale:
+        return
+    found = winners(candidates, rule.keep, as_of_ms=policy.as_of_ms, zone=policy.zone)
+    for key in stale & found.keys():
+        reason, *also = (Reason(f"keep_{name}") for name, _ in found[key])
+        via = (*(Link(note=note) for _, note in found[key]), Link("rule", rule.name))
+        yield key, Decision(Verdict.PROTECT, reason, via, also=tuple(also))

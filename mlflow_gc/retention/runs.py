@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from heapq import nlargest
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
-from mlflow_gc.domain.reasons import NO_ACTIVITY, NO_SIGN_OF_LIFE, Inactivity, Link
+from mlflow_gc.domain.reasons import NO_ACTIVITY, NO_SIGN_OF_LIFE, Inactivity, Link, show
 from mlflow_gc.domain.source_references import (
     by_location,
     folders_of,
@@ -16,20 +14,11 @@ from mlflow_gc.domain.source_references import (
     possible_run_ids,
     run_ids_in_model,
 )
-from mlflow_gc.retention.age import show
-from mlflow_gc.retention.decision import (
-    FRESH,
-    Decision,
-    Reason,
-    Verdict,
-    delete,
-    protect,
-    protect_by_rules,
-)
-from mlflow_gc.retention.keep_rules import Candidate, winners
+from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.keep_rules import Candidate, newest_of_groups, winners
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rule_resolution import RuleResolver
+from mlflow_gc.retention.rule_resolution import RuleResolver, protect_winners
 from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
 from mlflow_gc.retention.run_trees import spread
 
@@ -49,13 +38,13 @@ def decide_runs(
     """
     behind_registry = runs_behind_registry(inventory)
     decisions: dict[str, Decision] = {}
-    groups: dict[tuple[str, str], _Group] = {}
+    groups: dict[tuple[str, str], tuple[Rule, list[Run]]] = {}
     for run_id, run in inventory.runs.items():
         if run.lifecycle_stage != "active":
             continue
         experiment = inventory.experiments.get(run.experiment_id)
         rule = resolver.of_run(run, experiment)
-        decisions[run_id] = decision = _decide(
+        decisions[run_id] = _decide(
             run,
             experiment,
             resolver,
@@ -65,10 +54,16 @@ def decide_runs(
             policy,
         )
         if not rule.keep.is_empty:
-            group = groups.setdefault((run.experiment_id, rule.name), _Group(rule, experiment))
-            group.add(run, decision)
-    decisions.update(_protected_by_keep_rules(groups.values(), policy))
-    decisions.update(_protected_as_newest(inventory, decisions, policy))
+            groups.setdefault((run.experiment_id, rule.name), (rule, []))[1].append(run)
+    for rule, runs in groups.values():
+        experiment = inventory.experiments.get(runs[0].experiment_id)
+        candidates = _candidates(runs, experiment, policy)
+        decisions.update(protect_winners(rule, candidates, decisions, policy))
+    for run_id in _newest_runs((inventory.runs[run_id] for run_id in decisions), policy):
+        if decisions[run_id].verdict is Verdict.DELETE:
+            where = Link("experiment", inventory.runs[run_id].experiment_id)
+            note = f"one of the newest {policy.keep_last_runs} runs"
+            decisions[run_id] = protect(Reason.KEEP_LAST, note, where)
     decisions = spread(inventory, decisions)
     # The grace period concerns only what would be deleted, so it is checked last; a tree waits as a
     # whole.
@@ -78,42 +73,6 @@ def decide_runs(
         if decision.verdict is Verdict.DELETE and (wait := _wait(inventory, run_id, policy))
     }
     return spread(inventory, {**decisions, **waiting}) if waiting else decisions
-
-
-@dataclass
-class _Group:
-    """The active runs of one experiment to which one rule applies."""
-
-    rule: Rule
-    experiment: Experiment | None
-    runs: list[Run] = field(default_factory=list)
-    candidates: set[str] = field(default_factory=set)
-
-    def add(self, run: Run, decision: Decision) -> None:
-        self.runs.append(run)
-        # For a run that changed since the plan, a keep rule is the more helpful reason.
-        if decision.verdict is Verdict.DELETE or decision.reason is Reason.CHANGED:
-            self.candidates.add(run.run_id)
-
-
-def _protected_by_keep_rules(
-    groups: Iterable[_Group], policy: Policy
-) -> Iterator[tuple[str, Decision]]:
-    """Yield protections of stale keep-rule winners.
-
-    Fresh and protected runs are ranked, too; a run with an implausible start time is not.
-    """
-    for group in groups:
-        if not group.candidates:
-            continue
-        found = winners(
-            _candidates(group.runs, group.experiment, policy),
-            group.rule.keep,
-            as_of_ms=policy.as_of_ms,
-            zone=policy.zone,
-        )
-        for run_id in sorted(group.candidates & found.keys()):
-            yield run_id, protect_by_rules(found[run_id], group.rule.name)
 
 
 def keep_rule_winners(
@@ -130,23 +89,17 @@ def keep_rule_winners(
         inventory: with the workspace.
     """
     resolver = RuleResolver(policy, inventory)
-    groups: dict[str, _Group] = {}
+    groups: dict[str, tuple[Rule, list[Run]]] = {}
     for run in runs:
         rule = resolver.of_run(run, experiment)
-        if not rule.keep.is_empty:
-            groups.setdefault(rule.name, _Group(rule, experiment)).runs.append(run)
+        groups.setdefault(rule.name, (rule, []))[1].append(run)
     winner_ids: set[str] = set()
-    for group in groups.values():
-        keep = group.rule.keep
-        candidates = _candidates(group.runs, experiment, policy)
-        winner_ids.update(winners(candidates, keep, as_of_ms=policy.as_of_ms, zone=policy.zone))
-    if policy.keep_last_runs:
-        ranked = sorted(
-            _candidates(runs, experiment, policy), key=lambda m: m.time_ms, reverse=True
+    for rule, of_rule in groups.values():
+        candidates = _candidates(of_rule, experiment, policy)
+        winner_ids.update(
+            winners(candidates, rule.keep, as_of_ms=policy.as_of_ms, zone=policy.zone)
         )
-        border = ranked[: policy.keep_last_runs][-1].time_ms if ranked else 0
-        winner_ids.update(candidate.key for candidate in ranked if candidate.time_ms >= border)
-    return winner_ids
+    return winner_ids | _newest_runs(runs, policy)
 
 
 def _candidates(
@@ -306,37 +259,17 @@ def _implausible_times(
     return implausible
 
 
-def _protected_as_newest(
-    inventory: Inventory, decisions: Mapping[str, Decision], policy: Policy
-) -> dict[str, Decision]:
-    """Return protections of stale runs among the newest of each experiment.
+def _newest_runs(runs: Iterable[Run], policy: Policy) -> set[str]:
+    """Return the newest runs of each experiment by start time (``keep_last_runs``).
 
-    Runs are ranked by start time.  All ties at the border are protected; a run with an implausible
-    start time is not ranked.
+    All ties at the border are among them; a run with an implausible start time is not ranked.
     """
-    if not policy.keep_last_runs:
-        return {}
-    starts: dict[str, list[int]] = defaultdict(list)
-    for run_id in decisions:
-        run = inventory.runs[run_id]
-        if run.start_time is not None and policy.is_plausible(run.start_time):
-            starts[run.experiment_id].append(run.start_time)
-    borders = {
-        experiment_id: nlargest(policy.keep_last_runs, times)[-1]
-        for experiment_id, times in starts.items()
-    }
-    protected: dict[str, Decision] = {}
-    for run_id, decision in decisions.items():
-        run = inventory.runs[run_id]
-        if (
-            decision.verdict is Verdict.DELETE
-            and (run.start_time or 0) >= borders[run.experiment_id]
-        ):
-            where = Link("experiment", run.experiment_id)
-            protected[run_id] = protect(
-                Reason.KEEP_LAST, f"one of the newest {policy.keep_last_runs} runs", where
-            )
-    return protected
+    starts = (
+        (run.run_id, run.experiment_id, run.start_time)
+        for run in runs
+        if run.start_time is not None and policy.is_plausible(run.start_time)
+    )
+    return newest_of_groups(starts, policy.keep_last_runs)
 
 
 def is_evaluation(run: Run) -> bool:

@@ -324,7 +324,7 @@ def _decision_on(
 ) -> Decision:
     """Return a decision; if a TTL tag makes an entity fresh, with that tag as chain."""
     decisions = decisions or decide(inventory, policy)
-    decision: Decision = getattr(decisions, BY_NAME[kind].entries)[key]
+    decision = decisions.by_kind[BY_NAME[kind].entries][key]
     if decision.verdict is Verdict.FRESH:
         by = explain(inventory, decisions, policy, kind, key).age.by
         return replace(decision, via=(by,)) if by and by.kind == "tag" else decision

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.timestamps import format_duration, format_ms
+from mlflow_gc.domain.reasons import in_days
+from mlflow_gc.domain.timestamps import DAY_MS, format_duration, format_ms
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import NAME, line
-from mlflow_gc.retention.age import days_before
 from mlflow_gc.retention.owner_tags import DELETE_AFTER
 from mlflow_gc.retention.rules import NEVER
 
@@ -45,7 +45,7 @@ def explanation(
     if found.age.ignored:
         rows.append(("ignored", found.age.ignored))
     if found.active_ms is not None:
-        ago = days_before(found.active_ms, policy.as_of_ms)
+        ago = in_days((policy.as_of_ms - found.active_ms) // DAY_MS)
         rows.append(("last active", f"{format_ms(found.active_ms)}, {ago} before"))
     if DELETE_AFTER in found.tags:
         rows.append(("announced", f"{DELETE_AFTER}={found.tags[DELETE_AFTER]}"))
