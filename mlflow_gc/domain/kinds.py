@@ -16,29 +16,37 @@ class Kind:
 
     Attributes:
         name: singular, in journals, events and messages: ``model_version``.
-        entries: the field of a plan that lists them: ``model_versions``.
-        singular: for people: ``model version``.
-        plural: for people: ``model versions``.
         identity: the fields of an entry that identify it; together they are its id.
         display_name: the field with its name.
         created: the field with the time of its creation.
-        active: the fields with the times of its activity, the creation included.
-        last_active: the one of these fields by which two plans are compared.
+        active: the fields with the times of its activity, the creation included; two plans are
+            compared by the last of them.
         is_reused: whether the id of a deleted entity can be assigned again.
         is_recoverable: whether MLflow can restore it from the trash.
     """
 
     name: str
-    entries: str
-    singular: str
-    plural: str
     identity: tuple[str, ...]
     display_name: str
     created: str
     active: tuple[str, ...]
-    last_active: str
     is_reused: bool
     is_recoverable: bool
+
+    @property
+    def entries(self) -> str:
+        """The field of a plan that lists them: ``model_versions``."""
+        return f"{self.name}s"
+
+    @property
+    def singular(self) -> str:
+        """For people: ``model version``."""
+        return self.name.replace("_", " ")
+
+    @property
+    def plural(self) -> str:
+        """For people: ``model versions``."""
+        return f"{self.singular}s"
 
     @property
     def nouns(self) -> tuple[str, str]:
@@ -62,55 +70,39 @@ class Kind:
 
 EXPERIMENT = Kind(
     name="experiment",
-    entries="experiments",
-    singular="experiment",
-    plural="experiments",
     identity=("experiment_id",),
     display_name="name",
     created="creation_time",
     active=("creation_time", "last_update_time", "last_activity_time"),
-    last_active="last_activity_time",
     # SQLite assigns ids again after ``mlflow gc``.
     is_reused=True,
     is_recoverable=True,
 )
 RUN = Kind(
     name="run",
-    entries="runs",
-    singular="run",
-    plural="runs",
     identity=("run_id",),
     display_name="run_name",
     created="start_time",
     active=("start_time", "last_activity_time"),
-    last_active="last_activity_time",
     is_reused=False,
     is_recoverable=True,
 )
 MODEL_VERSION = Kind(
     name="model_version",
-    entries="model_versions",
-    singular="model version",
-    plural="model versions",
     identity=("name", "version"),
     display_name="name",
     created="creation_timestamp",
     active=("creation_timestamp", "last_updated_timestamp"),
-    last_active="last_updated_timestamp",
     # The versions of a model that is created again begin at 1.
     is_reused=True,
     is_recoverable=False,
 )
 REGISTERED_MODEL = Kind(
     name="registered_model",
-    entries="registered_models",
-    singular="registered model",
-    plural="registered models",
     identity=("name",),
     display_name="name",
     created="creation_timestamp",
     active=("creation_timestamp", "last_updated_timestamp"),
-    last_active="last_updated_timestamp",
     is_reused=True,
     is_recoverable=False,
 )

@@ -197,7 +197,7 @@ def _entity(kind: str, entity_id: str, entity: Fields) -> Json:
         named |= {key: entity[key] for key in ("experiment_id", "experiment_name")}
     return {
         **named,
-        "last_active": entity[KINDS[kind].last_active],
+        "last_active": entity[KINDS[kind].active[-1]],
         "reversible": entity["reversible"],
         "reasons": entity["reasons"],
     }

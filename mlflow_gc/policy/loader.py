@@ -21,12 +21,18 @@ from mlflow_gc.plan import schema
 from mlflow_gc.policy.yaml_loader import KeyPath, YamlFile, read_yaml
 from mlflow_gc.retention.keep_rules import Keep
 from mlflow_gc.retention.policy import UTC, Guards, Policy, PolicySource
-from mlflow_gc.retention.rules import AS_TTL, NEVER, OFF, Rule, Selector, regex_problem
+from mlflow_gc.retention.rules import AS_TTL, NEVER, Rule, Selector, parse_age, regex_problem
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-_DURATIONS = {"min_age": "min_age_ms", "expire_after": "expire_after_ms", "grace": "grace_ms"}
+_DURATIONS = {
+    "min_age": "min_age_ms",
+    "expire_after": "expire_after_ms",
+    "grace": "grace_ms",
+    "shortest_ttl": "owners_shortest_ttl_ms",
+}
+_EVIDENCE = {"max_scan_duration": "max_scan_ms", "max_clock_skew": "max_clock_skew_ms"}
 _DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
 _LONGEST_MS = 1000 * 365 * DAY_MS
 _LONGEST_MESSAGE = 840
@@ -43,11 +49,7 @@ AGES = {
     "empty_models": "empty_model_ms",
 }
 """Keys of a rule besides ``ttl`` that set an age, and the fields they set."""
-_DURATION_KEYS = {
-    *_DURATIONS,
-    *AGES,
-    *("ttl", "within", "max_scan_duration", "max_clock_skew", "shortest_ttl"),
-}
+_DURATION_KEYS = {*_DURATIONS, *_EVIDENCE, *AGES, "ttl", "within"}
 
 
 class Mistakes(UsageProblem):
@@ -156,23 +158,22 @@ def apply_policy(
         ttl_is_default: whether the default TTL of the file counts; an option or variable that sets
             one has priority, except over ``never``.
     """
+    owners = document.get("owners") or {}
     changes: dict[str, Any] = {
-        field: None if document[key] in {NEVER, OFF} else parse_duration(document[key])
+        field: parse_age(given[key])
+        for given in (document, owners)
         for key, field in _DURATIONS.items()
-        if key in document
+        if key in given
     }
     last = document.get("keep_last") or {}
     guards = document.get("guards") or {}
-    evidence = policy.evidence
-    if "max_scan_duration" in document:
-        evidence = replace(evidence, max_scan_ms=parse_duration(document["max_scan_duration"]))
-    if "max_clock_skew" in document:
-        evidence = replace(evidence, max_clock_skew_ms=parse_duration(document["max_clock_skew"]))
+    limits: dict[str, Any] = {
+        field: parse_duration(document[key]) for key, field in _EVIDENCE.items() if key in document
+    }
     defaults = dict(document.get("defaults") or {})
     if not ttl_is_default and defaults.get("ttl") != NEVER:
         defaults.pop("ttl", None)
     default = resolve_rule({"name": "default", **defaults}, policy.default)
-    owners = document.get("owners") or {}
     return replace(
         policy,
         default=default,
@@ -181,11 +182,6 @@ def apply_policy(
         owners_may_shorten=owners.get("may_shorten", policy.owners_may_shorten),
         owners_may_shorten_irreversible=owners.get(
             "may_shorten_irreversible", policy.owners_may_shorten_irreversible
-        ),
-        owners_shortest_ttl_ms=(
-            parse_duration(owners["shortest_ttl"])
-            if "shortest_ttl" in owners
-            else policy.owners_shortest_ttl_ms
         ),
         keep_last_runs=int(last.get("runs", policy.keep_last_runs)),
         keep_last_versions=int(last.get("model_versions", policy.keep_last_versions)),
@@ -197,7 +193,7 @@ def apply_policy(
                 k: int(share.rstrip("%")) for k, share in (guards.get("max_share") or {}).items()
             },
         ),
-        evidence=evidence,
+        evidence=replace(policy.evidence, **limits),
         **changes,
     )
 
@@ -216,17 +212,17 @@ def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
     """
     changes: dict[str, Any] = {}
     if "ttl" in document:
-        ttl_ms = _age(document["ttl"])
+        ttl_ms = parse_age(document["ttl"])
         changes = {"ttl_ms": ttl_ms, "failed_ttl_ms": ttl_ms, "empty_ms": ttl_ms}
         raised = ["abandoned_ms", "empty_model_ms"]
         if base.experiments_ms != AS_TTL:
             raised += ["experiments_ms", "empty_ms"]
         changes |= {field: _longest(getattr(base, field), ttl_ms) for field in raised}
     if "experiments" in document:
-        changes["empty_ms"] = _age(document["experiments"])
+        changes["empty_ms"] = parse_age(document["experiments"])
     for key, field in AGES.items():
         if key in document:
-            changes[field] = _age(document[key])
+            changes[field] = parse_age(document[key])
     if "statuses" in document:
         changes["statuses"] = tuple(map(str, document["statuses"]))
     if "keep" in document:
@@ -239,10 +235,6 @@ def _longest(*ages: int | None) -> int | None:
     """Return the longest of some ages, ms; None for never."""
     known = [ms for ms in ages if ms is not None]
     return max(known) if len(known) == len(ages) else None
-
-
-def _age(text: str) -> int | None:
-    return None if text in {NEVER, OFF} else parse_duration(text)
 
 
 def mistakes(file: YamlFile, name: str) -> Iterator[str]:

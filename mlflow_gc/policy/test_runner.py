@@ -24,7 +24,7 @@ from mlflow_gc.domain.timestamps import DAY_MS, parse_duration, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.policy.lint import warnings
 from mlflow_gc.policy.loader import Mistakes, apply_policy, mistakes, read_policy_file
-from mlflow_gc.policy.yaml_loader import YamlFile, read_yaml
+from mlflow_gc.policy.yaml_loader import KeyPath, YamlFile, read_yaml
 from mlflow_gc.retention.decision import Reason
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.explain import Explanation, explain
@@ -99,7 +99,9 @@ def read_policy_tests(path: Path, *, policy_file: Path | None = None) -> Suite:
         GcError: a file cannot be read.
         UsageProblem: with the line of each mistake.
     """
-    file = check_policy_tests(path)
+    file = read_yaml(path, "file of policy tests")
+    if found := list(mistakes(file, "policy-tests")):
+        raise Mistakes(found, "policy-tests")
     document = file.document
     as_of_ms = _time(file, ("as_of",), document["as_of"])
     named = policy_file or path.parent / document["policy"]
@@ -107,20 +109,6 @@ def read_policy_tests(path: Path, *, policy_file: Path | None = None) -> Suite:
     given = read_policy_file(named)
     idle = tuple(f"{named}: {label}" for label in warnings(given))
     return Suite(file, apply_policy(given, base), idle)
-
-
-def check_policy_tests(path: Path) -> YamlFile:
-    """Read a file of policy tests and check its form.
-
-    Raises:
-        GcError: it cannot be read.
-        UsageProblem: with the line of each mistake.
-    """
-    file = read_yaml(path, "file of policy tests")
-    found = list(mistakes(file, "policy-tests"))
-    if found:
-        raise Mistakes(found, "policy-tests")
-    return file
 
 
 def run_policy_tests(suite: Suite) -> Iterator[CaseResult]:
@@ -142,20 +130,16 @@ def untested_rules(policy: Policy, results: list[CaseResult]) -> list[str]:
 class _Case:
     """One case: an inventory built from a short description."""
 
-    def __init__(self, suite: Suite, document: Json, key_path: tuple[Any, ...]) -> None:
+    def __init__(self, suite: Suite, document: Json, key_path: KeyPath) -> None:
         self._file = suite.file
         self._document = document
         self._key_path = key_path
-        self._as_of_ms = suite.policy.as_of_ms
-        self._rules = tuple(suite.policy.all_rules())
         self._experiments: dict[str, Experiment] = {}
         self._probes: dict[str, Probe] = {}
         self._runs: dict[str, Run] = {}
         self._models: dict[str, RegisteredModel] = {}
         self._versions: dict[tuple[str, str], ModelVersion] = {}
         self._checks: list[tuple[str, Any, Json, int, str]] = []
-        self._read()
-        self._refuse_unknown_names()
         has_announcements = any(
             DELETE_AFTER in entity.get("tags", {})
             for name in KINDS
@@ -163,6 +147,8 @@ class _Case:
         )
         # A case without announcements tests the policy without the grace period.
         self._policy = replace(suite.policy, checks_announcements=has_announcements)
+        self._read()
+        self._refuse_unknown_names()
 
     def run(self) -> CaseResult:
         inventory = Inventory(
@@ -195,8 +181,7 @@ class _Case:
         }
         # Referenced entities are read first.
         for name, reader in readers.items():
-            for number, entity in enumerate(self._document.get(name, ())):
-                key_path = (*self._key_path, name, number)
+            for key_path, entity in self._given(name):
                 if {"reason", "rule"} & set(entity) and "expect" not in entity:
                     raise self._problem(key_path, "reason and rule need an expect")
                 if {"count", "id"} <= set(entity):
@@ -207,43 +192,43 @@ class _Case:
                         line = self._file.line(key_path)
                         self._checks.append((KINDS[name].name, key, entity, line, label))
 
+    def _given(self, name: str) -> Iterator[tuple[KeyPath, Json]]:
+        """Yield the entities of one kind in the file, each with its key path."""
+        for number, entity in enumerate(self._document.get(name, ())):
+            yield (*self._key_path, name, number), entity
+
     def _refuse_unknown_names(self) -> None:
         """Refuse a name that does not exist in the case, which would make its test meaningless.
 
         Raises:
             UsageProblem: with the line.
         """
-        named: list[tuple[tuple[Any, ...], str, bool]] = []
-        for number, run in enumerate(self._document.get("runs", ())):
-            if "parent" in run:
-                key_path = (*self._key_path, "runs", number, "parent")
-                named.append((key_path, f"run {run['parent']!r}", run["parent"] in self._runs))
-        for number, version in enumerate(self._document.get("model_versions", ())):
-            if "run" in version:
-                key_path = (*self._key_path, "model_versions", number, "run")
-                named.append((key_path, f"run {version['run']!r}", version["run"] in self._runs))
+        named: list[tuple[KeyPath, str, bool]] = []
+        for name, field in (("runs", "parent"), ("model_versions", "run")):
+            for key_path, entity in self._given(name):
+                if field in entity:
+                    run_id = entity[field]
+                    named.append(((*key_path, field), f"run {run_id!r}", run_id in self._runs))
         # An alias may dangle if the model has no versions; that is worth a test.
         populated = {name for name, _ in self._versions}
-        for number, model in enumerate(self._document.get("registered_models", ())):
-            if model["name"] not in populated:
-                continue
+        for key_path, model in self._given("registered_models"):
             for alias, version in model.get("aliases", {}).items():
-                key = (model["name"], str(version))
-                key_path = (*self._key_path, "registered_models", number, "aliases", alias)
-                label = f"version {version} of {model['name']!r}"
-                named.append((key_path, label, key in self._versions))
-        rules = {rule.name for rule in self._rules}
+                if model["name"] in populated:
+                    label = f"version {version} of {model['name']!r}"
+                    is_there = (model["name"], str(version)) in self._versions
+                    named.append(((*key_path, "aliases", alias), label, is_there))
+        rules = {rule.name for rule in self._policy.all_rules()}
         for name in KINDS:
-            for number, entity in enumerate(self._document.get(name, ())):
+            for key_path, entity in self._given(name):
                 if "rule" in entity:
-                    key_path = (*self._key_path, name, number, "rule")
-                    named.append((key_path, f"rule {entity['rule']!r}", entity["rule"] in rules))
+                    rule = entity["rule"]
+                    named.append(((*key_path, "rule"), f"rule {rule!r}", rule in rules))
         for key_path, label, is_there in named:
             if not is_there:
                 where = "the policy" if key_path[-1] == "rule" else "this case"
                 raise self._problem(key_path, f"{key_path[-1]}: {where} has no {label}")
 
-    def _experiment(self, given: Json, key_path: tuple[Any, ...]) -> tuple[str, str]:
+    def _experiment(self, given: Json, key_path: KeyPath) -> tuple[str, str]:
         name = given["name"]
         if any(e.name == name for e in self._experiments.values()):
             raise self._problem(key_path, f"a second experiment is named {name!r}")
@@ -262,7 +247,7 @@ class _Case:
         self._probes[experiment_id] = Probe(has_traces=bool(given.get("has_traces")))
         return experiment_id, f"experiment {name}"
 
-    def _run(self, given: Json, key_path: tuple[Any, ...]) -> tuple[str, str]:
+    def _run(self, given: Json, key_path: KeyPath) -> tuple[str, str]:
         name = given.get("experiment", "experiment")
         experiment_id = next((i for i, e in self._experiments.items() if e.name == name), None)
         if experiment_id is None:
@@ -311,7 +296,7 @@ class _Case:
             if (name := f"run-{number}") not in taken and name not in self._runs
         )
 
-    def _model(self, given: Json, key_path: tuple[Any, ...]) -> tuple[str, str]:
+    def _model(self, given: Json, key_path: KeyPath) -> tuple[str, str]:
         name = given["name"]
         if name in self._models:
             raise self._problem(key_path, f"a second registered model is named {name!r}")
@@ -328,7 +313,7 @@ class _Case:
         )
         return name, f"registered model {name}"
 
-    def _version(self, given: Json, key_path: tuple[Any, ...]) -> tuple[tuple[str, str], str]:
+    def _version(self, given: Json, key_path: KeyPath) -> tuple[tuple[str, str], str]:
         name, number = given["model"], str(given["version"])
         if name not in self._models:
             self._model({"name": name}, key_path)
@@ -350,19 +335,19 @@ class _Case:
         )
         return (name, number), f"version {number} of {name}"
 
-    def _ago(self, given: Json, key_path: tuple[Any, ...]) -> int:
+    def _ago(self, given: Json, key_path: KeyPath) -> int:
         if "age" not in given:
-            return max(self._as_of_ms - _OLD_MS, _FIRST_MS)
-        at = self._as_of_ms - parse_duration(given["age"])
+            return max(self._policy.as_of_ms - _OLD_MS, _FIRST_MS)
+        at = self._policy.as_of_ms - parse_duration(given["age"])
         if at < _FIRST_MS:
             raise self._problem(key_path, f"age {given['age']} reaches behind 2015")
         return at
 
-    def _problem(self, key_path: tuple[Any, ...], label: str) -> UsageProblem:
+    def _problem(self, key_path: KeyPath, label: str) -> UsageProblem:
         return UsageProblem(f"{self._file.where(key_path)}: {label}.")
 
 
-def _time(file: YamlFile, key_path: tuple[Any, ...], text: str) -> int:
+def _time(file: YamlFile, key_path: KeyPath, text: str) -> int:
     try:
         return parse_time(text)
     except ValueError as error:

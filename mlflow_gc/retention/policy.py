@@ -22,7 +22,7 @@ from mlflow_gc.domain.timestamps import (
 from mlflow_gc.errors import Refused, UsageProblem
 from mlflow_gc.retention import owner_tags
 from mlflow_gc.retention.decision import Decision, Reason, protect
-from mlflow_gc.retention.rules import NEVER, OFF, Rule
+from mlflow_gc.retention.rules import OFF, Rule, format_age, parse_age
 
 DEFAULT_EXPIRY_MS = 7 * DAY_MS
 DEFAULT_SHORTEST_TTL_MS = 7 * DAY_MS
@@ -132,9 +132,7 @@ class Policy:
     def __post_init__(self) -> None:
         """Refuse times that no plan can write."""
         for rule in self.all_rules():
-            ages = (rule.ttl_ms, rule.failed_ttl_ms, rule.abandoned_ms, rule.empty_ms)
-            others = (rule.experiment_ttl_ms, rule.empty_model_ms)
-            oldest = max((ms for ms in (*ages, *others) if ms is not None), default=0)
+            oldest = max(rule.ages_ms, default=0)
             if not is_writable(self.as_of_ms - oldest):
                 days = oldest // DAY_MS
                 raise UsageProblem(f"A TTL of {days} days reaches behind the year 1.")
@@ -229,10 +227,9 @@ class Policy:
 
     def to_document(self) -> dict[str, Any]:
         """Return the form used in plans."""
-        cutoff_ms = self.cutoff_ms
         return {
             "ttl_days": self.ttl_days,
-            "cutoff": None if cutoff_ms is None else format_ms(cutoff_ms),
+            "cutoff": None if self.cutoff_ms is None else format_ms(self.cutoff_ms),
             "keep_tag": self.keep_tag,
             "run_statuses": list(self.default.statuses),
             "sensible_since": format_ms(_PLAUSIBLE_SINCE_MS),
@@ -242,7 +239,7 @@ class Policy:
             "owners_may_shorten": self.owners_may_shorten,
             "owners_may_shorten_irreversible": self.owners_may_shorten_irreversible,
             "owners_shortest_ttl": format_duration(self.owners_shortest_ttl_ms),
-            "grace": OFF if self.grace_ms is None else format_duration(self.grace_ms),
+            "grace": format_age(self.grace_ms, OFF),
             "min_age": format_duration(self.min_age_ms),
             "keep_last": {"runs": self.keep_last_runs, "model_versions": self.keep_last_versions},
             "evaluation_runs": "delete" if self.delete_evaluations else "keep",
@@ -251,9 +248,7 @@ class Policy:
                 "max_deletions": dict(sorted(self.guards.max_deletions.items())),
                 "max_share_percent": dict(sorted(self.guards.max_share_percent.items())),
             },
-            "expire_after": (
-                NEVER if self.expire_after_ms is None else format_duration(self.expire_after_ms)
-            ),
+            "expire_after": format_age(self.expire_after_ms),
             "accept_partial_view": self.evidence.accept_partial_view,
             "max_scan_duration": format_duration(self.evidence.max_scan_ms),
             "max_clock_skew": format_duration(self.evidence.max_clock_skew_ms),
@@ -262,7 +257,7 @@ class Policy:
     @classmethod
     def from_document(cls, policy: Mapping[str, Any], *, as_of: str) -> Policy:
         """Return the policy of a plan."""
-        expire_after, grace = policy["expire_after"], policy["grace"]
+        shortest_ttl = policy.get("owners_shortest_ttl")
         return cls(
             as_of_ms=parse_time(as_of),
             default=Rule.from_document(policy["default"]),
@@ -273,12 +268,10 @@ class Policy:
             # Plans before 1.1 have no such field; their deletions by a tag have to pass it as well.
             owners_may_shorten_irreversible=policy.get("owners_may_shorten_irreversible", False),
             owners_shortest_ttl_ms=(
-                parse_duration(policy["owners_shortest_ttl"])
-                if "owners_shortest_ttl" in policy
-                else DEFAULT_SHORTEST_TTL_MS
+                parse_duration(shortest_ttl) if shortest_ttl else DEFAULT_SHORTEST_TTL_MS
             ),
-            grace_ms=None if grace == OFF else parse_duration(grace),
-            expire_after_ms=None if expire_after == NEVER else parse_duration(expire_after),
+            grace_ms=parse_age(policy["grace"]),
+            expire_after_ms=parse_age(policy["expire_after"]),
             min_age_ms=parse_duration(policy["min_age"]),
             keep_last_runs=policy["keep_last"]["runs"],
             keep_last_versions=policy["keep_last"]["model_versions"],

@@ -311,6 +311,13 @@ class Rule:
         """The age from which an experiment with runs is stale, ms; None for never."""
         return self.ttl_ms if self.experiments_ms == AS_TTL else self.experiments_ms
 
+    @property
+    def ages_ms(self) -> list[int]:
+        """All its ages, without those that are never."""
+        ages = (self.ttl_ms, self.failed_ttl_ms, self.abandoned_ms)
+        of_others = (self.experiment_ttl_ms, self.empty_ms, self.empty_model_ms)
+        return [ms for ms in (*ages, *of_others) if ms is not None]
+
     @classmethod
     def of_days(cls, days: int) -> Rule:
         """Return the default rule of a server without a policy file."""
@@ -319,24 +326,22 @@ class Rule:
 
     def to_document(self) -> dict[str, Any]:
         """Return the form used in plans: every value, inherited ones included."""
-        # Versions before 1.1 refuse a rule with an unknown key.
-        experiments = (
-            {}
-            if self.experiments_ms == AS_TTL
-            else {"experiments": _age(self.experiments_ms, NEVER)}
-        )
-        return {
+        document = {
             "name": self.name,
             "match": self.match.to_document(),
-            "ttl": _age(self.ttl_ms, NEVER),
-            "failed_ttl": _age(self.failed_ttl_ms, NEVER),
+            "ttl": format_age(self.ttl_ms),
+            "failed_ttl": format_age(self.failed_ttl_ms),
             "statuses": list(self.statuses),
-            "zombies": _age(self.abandoned_ms, OFF),
-            **experiments,
-            "empty_experiments": _age(self.empty_ms, NEVER),
-            "empty_models": _age(self.empty_model_ms, OFF),
+            "zombies": format_age(self.abandoned_ms, OFF),
+            "experiments": format_age(self.experiments_ms),
+            "empty_experiments": format_age(self.empty_ms),
+            "empty_models": format_age(self.empty_model_ms, OFF),
             "keep": self.keep.to_document(),
         }
+        if self.experiments_ms == AS_TTL:
+            # Versions before 1.1 refuse a rule with an unknown key.
+            del document["experiments"]
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Rule:
@@ -344,20 +349,24 @@ class Rule:
         return cls(
             name=document["name"],
             match=Selector.from_document(document["match"]),
-            ttl_ms=_ms(document["ttl"]),
-            failed_ttl_ms=_ms(document["failed_ttl"]),
+            ttl_ms=parse_age(document["ttl"]),
+            failed_ttl_ms=parse_age(document["failed_ttl"]),
             statuses=tuple(document["statuses"]),
-            abandoned_ms=_ms(document["zombies"]),
-            experiments_ms=_ms(document["experiments"]) if "experiments" in document else AS_TTL,
-            empty_ms=_ms(document["empty_experiments"]),
-            empty_model_ms=_ms(document["empty_models"]),
+            abandoned_ms=parse_age(document["zombies"]),
+            experiments_ms=parse_age(document["experiments"])
+            if "experiments" in document
+            else AS_TTL,
+            empty_ms=parse_age(document["empty_experiments"]),
+            empty_model_ms=parse_age(document["empty_models"]),
             keep=Keep.from_document(document["keep"]),
         )
 
 
-def _age(ms: int | None, text: str) -> str:
-    return text if ms is None else format_duration(ms)
+def format_age(ms: int | None, never: str = NEVER) -> str:
+    """Return an age as in a policy file; None is ``never`` or another word."""
+    return never if ms is None else format_duration(ms)
 
 
-def _ms(text: str) -> int | None:
+def parse_age(text: str) -> int | None:
+    """Return an age of a policy file in ms; None for ``never`` and ``off``."""
     return None if text in {NEVER, OFF} else parse_duration(text)
