@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from itertools import chain
 from typing import Any, cast
 
 import mlflow_gc
@@ -37,6 +36,7 @@ from mlflow_gc.plan.document import (
     Protection,
     RegisteredModelEntry,
     RunEntry,
+    Summary,
 )
 from mlflow_gc.plan.lazy_entries import Entries
 from mlflow_gc.plan.preconditions import (
@@ -47,7 +47,7 @@ from mlflow_gc.plan.preconditions import (
     time_or_none,
 )
 from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
-from mlflow_gc.plan.statistics import statistics
+from mlflow_gc.plan.statistics import run_facts, statistics
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.guards import exceeded, tally
 from mlflow_gc.retention.owner_tags import malformed_tags
@@ -79,29 +79,29 @@ def build_plan(
     The same inventory, policy and server give the same document, except for ``created_at``.
     """
     missing = {d.code for d in inventory.diagnostics if d.blocks}
-    refusals = [*_forecast(policy), *_guards(inventory, decisions, policy)]
+    refusals = list(_refusals(inventory, decisions, policy))
     accepted = {PARTIAL_VIEW} if policy.evidence.accept_partial_view else set()
-    run_facts = _run_facts(inventory)
+    facts = run_facts(inventory)
+    deleted = _keys_in_order(inventory, decisions, Verdict.DELETE)
     experiments = Entries.of(
         _experiment_entry(
             inventory.experiments[e],
             decisions.experiments[e],
-            run_facts.get(e),
+            facts.get(e, (0, None)),
             inventory.probes[e].assessed_runs,
         )
-        for e in _deleted(decisions.experiments, key=_experiment_order)
+        for e in deleted["experiments"]
     )
     runs = Entries.of(
-        _run_entry(inventory.runs[r], inventory, decisions.runs[r])
-        for r in _runs_in_order(inventory, decisions, Verdict.DELETE)
+        _run_entry(inventory.runs[r], inventory, decisions.runs[r]) for r in deleted["runs"]
     )
     versions = Entries.of(
         _version_entry(inventory.model_versions[v], decisions.model_versions[v])
-        for v in _deleted(decisions.model_versions, key=_version_order)
+        for v in deleted["model_versions"]
     )
     models = Entries.of(
         _model_entry(inventory.registered_models[m], decisions.registered_models[m])
-        for m in _deleted(decisions.registered_models, key=str)
+        for m in deleted["registered_models"]
     )
     plan: Plan = {
         "$schema": PLAN_SCHEMA_ID,
@@ -129,13 +129,7 @@ def build_plan(
             {"code": d.code, "message": hide(d.message)}
             for d in (*inventory.diagnostics, *refusals, *_notes(inventory, decisions, policy))
         ],
-        "summary": {
-            "experiments": _counts(decisions.experiments.values()),
-            "runs": _counts(decisions.runs.values()),
-            "model_versions": _counts(decisions.model_versions.values()),
-            "registered_models": _counts(decisions.registered_models.values()),
-            "irreversible": _irreversible(decisions),
-        },
+        "summary": _summary(decisions),
         "statistics": statistics(inventory, decisions, policy.as_of_ms),
         "experiments": experiments,
         "runs": runs,
@@ -147,22 +141,17 @@ def build_plan(
     return plan
 
 
-def _forecast(policy: Policy) -> list[Diagnostic]:
-    if policy.as_of_ms <= now_ms():
-        return []
-    return [
-        Diagnostic(
+def _refusals(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
+    """Yield diagnostics, besides those of the scan, with which a plan cannot be applied."""
+    if policy.as_of_ms > now_ms():
+        yield Diagnostic(
             FORECAST,
             f"as_of {format_ms(policy.as_of_ms)} lies in the future: this plan shows what would "
             "be stale then and cannot be applied.",
             blocks=True,
         )
-    ]
-
-
-def _guards(inventory: Inventory, decisions: Decisions, policy: Policy) -> list[Diagnostic]:
-    broken = exceeded(policy.guards, tally(inventory, decisions))
-    return [Diagnostic(GUARD, sentence, blocks=True) for sentence in broken]
+    for sentence in exceeded(policy.guards, tally(inventory, decisions)):
+        yield Diagnostic(GUARD, sentence, blocks=True)
 
 
 def _notes(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
@@ -170,6 +159,16 @@ def _notes(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterat
     for name in decisions.unused_rules:
         yield Diagnostic(UNUSED_RULE, f"The rule {name!r} matches nothing on this server.")
     yield from malformed_tags(inventory, policy.keep_tag, policy.zone)
+
+
+def _summary(decisions: Decisions) -> Summary:
+    irreversible = sum(
+        decision.verdict is Verdict.DELETE and not decision.reversible
+        for of_kind in decisions.by_kind.values()
+        for decision in of_kind.values()
+    )
+    counts = {kind: _counts(of_kind.values()) for kind, of_kind in decisions.by_kind.items()}
+    return cast("Summary", {**counts, "irreversible": irreversible})
 
 
 def _counts(decisions: Iterable[Decision]) -> Counts:
@@ -184,18 +183,26 @@ def _counts(decisions: Iterable[Decision]) -> Counts:
     }
 
 
-def _irreversible(decisions: Decisions) -> int:
-    everything = chain(
-        decisions.experiments.values(),
-        decisions.runs.values(),
-        decisions.model_versions.values(),
-        decisions.registered_models.values(),
-    )
-    return sum(d.verdict is Verdict.DELETE and not d.reversible for d in everything)
+def _keys_in_order(
+    inventory: Inventory, decisions: Decisions, verdict: Verdict
+) -> dict[str, list[Any]]:
+    """Return the entities of each kind with a verdict, in the order of a plan.
 
-
-def _deleted(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
-    return sorted((k for k, d in decisions.items() if d.verdict is Verdict.DELETE), key=key)
+    Experiments are sorted by id, runs by experiment, start and id, versions by name and number.
+    """
+    keys = {
+        kind: sorted(key for key, d in of_kind.items() if d.verdict is verdict)
+        for kind, of_kind in decisions.by_kind.items()
+    }
+    keys["experiments"].sort(key=_experiment_order)
+    keys["model_versions"].sort(key=lambda version: inventory.model_versions[version].order)
+    runs = inventory.runs
+    experiment_ids = {runs[run_id].experiment_id for run_id in keys["runs"]}
+    positions = {e: n for n, e in enumerate(sorted(experiment_ids, key=_experiment_order))}
+    # Sorting is stable.  One sort by all keys would build a tuple for each of half a million runs.
+    keys["runs"].sort(key=lambda run_id: runs[run_id].start_time or 0)
+    keys["runs"].sort(key=lambda run_id: positions[runs[run_id].experiment_id])
+    return keys
 
 
 def _experiment_order(experiment_id: str) -> tuple[int, str]:
@@ -203,41 +210,13 @@ def _experiment_order(experiment_id: str) -> tuple[int, str]:
     return (int(experiment_id) if experiment_id.isdecimal() else -1, experiment_id)
 
 
-def _runs_in_order(inventory: Inventory, decisions: Decisions, verdict: Verdict) -> list[str]:
-    """Return runs sorted by experiment, start and id."""
-    runs = inventory.runs
-    found = sorted(run_id for run_id, d in decisions.runs.items() if d.verdict is verdict)
-    experiment_ids = sorted({runs[run_id].experiment_id for run_id in found}, key=_experiment_order)
-    positions = {experiment_id: position for position, experiment_id in enumerate(experiment_ids)}
-    # Sorting is stable.  One sort by all keys would build a tuple for each of half a million runs.
-    found.sort(key=lambda run_id: runs[run_id].start_time or 0)
-    found.sort(key=lambda run_id: positions[runs[run_id].experiment_id])
-    return found
-
-
-def _version_order(key: tuple[str, str]) -> tuple[str, int, str]:
-    name, version = key
-    return (name, int(version) if version.isdecimal() else -1, version)
-
-
-def _run_facts(inventory: Inventory) -> dict[str, tuple[int, int | None]]:
-    """Return the number of active runs and the newest activity of each experiment."""
-    facts: dict[str, tuple[int, int | None]] = {}
-    for run in inventory.runs.values():
-        count, newest = facts.get(run.experiment_id, (0, None))
-        last = run.last_activity_time(inventory.experiments.get(run.experiment_id))
-        newest = last if newest is None else newest if last is None else max(newest, last)
-        facts[run.experiment_id] = (count + 1, newest)
-    return facts
-
-
 def _experiment_entry(
     experiment: Experiment,
     decision: Decision,
-    facts: tuple[int, int | None] | None,
+    facts: tuple[int, int | None],
     assessed_runs: Mapping[str, str],
 ) -> ExperimentEntry:
-    count, newest = facts or (0, None)
+    count, newest = facts
     return {
         "experiment_id": experiment.experiment_id,
         "name": experiment.name,
@@ -304,13 +283,14 @@ def _model_entry(model: RegisteredModel, decision: Decision) -> RegisteredModelE
 
 
 def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
+    keys = _keys_in_order(inventory, decisions, Verdict.PROTECT)
     experiments: Entries[ProtectedExperiment] = Entries.of(
         {
             "experiment_id": e,
             "name": inventory.experiments[e].name,
             **protection_of(decisions.experiments[e]),
         }
-        for e in _protected_keys(decisions.experiments, key=_experiment_order)
+        for e in keys["experiments"]
     )
     runs: Entries[ProtectedRun] = Entries.of(
         {
@@ -319,15 +299,15 @@ def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
             "experiment_id": inventory.runs[r].experiment_id,
             **protection_of(decisions.runs[r]),
         }
-        for r in _runs_in_order(inventory, decisions, Verdict.PROTECT)
+        for r in keys["runs"]
     )
     versions: Entries[ProtectedModelVersion] = Entries.of(
-        {"name": name, "version": version, **protection_of(decisions.model_versions[name, version])}
-        for name, version in _protected_keys(decisions.model_versions, key=_version_order)
+        {"name": v[0], "version": v[1], **protection_of(decisions.model_versions[v])}
+        for v in keys["model_versions"]
     )
     models: Entries[ProtectedRegisteredModel] = Entries.of(
-        {"name": name, **protection_of(decisions.registered_models[name])}
-        for name in _protected_keys(decisions.registered_models, key=str)
+        {"name": m, **protection_of(decisions.registered_models[m])}
+        for m in keys["registered_models"]
     )
     return {
         "experiments": experiments,
@@ -335,10 +315,6 @@ def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
         "model_versions": versions,
         "registered_models": models,
     }
-
-
-def _protected_keys(decisions: Mapping[Any, Decision], key: Any) -> list[Any]:
-    return sorted((k for k, d in decisions.items() if d.verdict is Verdict.PROTECT), key=key)
 
 
 def protection_of(decision: Decision) -> Protection:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 from mlflow_gc.domain.entities import Inventory, Run
 from mlflow_gc.domain.timestamps import DAY_MS
-from mlflow_gc.plan.document import AgeCounts, Shares, Statistics
+from mlflow_gc.plan.document import AgeCounts, Ages, Shares, Statistics
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 
 AGE_BOUNDS_DAYS = (7, 30, 90, 180, 365, 730)
@@ -27,42 +28,28 @@ def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> Sta
         decisions: on the whole inventory.
         as_of_ms: the time from which ages count back, ms since the epoch, UTC.
     """
-
-    def last_activity(run: Run) -> int | None:
-        return run.last_activity_time(inventory.experiments.get(run.experiment_id))
-
-    newest: dict[str, int | None] = {
-        e.experiment_id: max(filter(None, (e.last_update_time, e.creation_time)), default=None)
-        for e in inventory.experiments.values()
-    }
-    for run in inventory.runs.values():
-        last = last_activity(run)
-        if last is not None:
-            known = newest.get(run.experiment_id)
-            newest[run.experiment_id] = last if known is None else max(known, last)
+    facts = run_facts(inventory)
     runs, versions = inventory.runs, inventory.model_versions
-    models = inventory.registered_models
+
+    def newest_in(experiment_id: str) -> int | None:
+        experiment = inventory.experiments[experiment_id]
+        _, newest = facts.get(experiment_id, (0, None))
+        own = (experiment.last_update_time or None, experiment.creation_time or None)
+        return max((ms for ms in (newest, *own) if ms is not None), default=None)
+
+    last_active: dict[str, Callable[[Any], int | None]] = {
+        "experiments": newest_in,
+        "runs": lambda r: _last_activity(inventory, runs[r]),
+        "model_versions": lambda v: versions[v].active_ms or None,
+        "registered_models": lambda m: inventory.registered_models[m].last_updated_timestamp,
+    }
+    ages = {
+        kind: _ages(((last_active[kind](key), d) for key, d in of_kind.items()), as_of_ms)
+        for kind, of_kind in decisions.by_kind.items()
+    }
     return {
         "age_bounds_days": list(AGE_BOUNDS_DAYS),
-        "ages": {
-            "experiments": _ages(
-                ((newest.get(e), d) for e, d in decisions.experiments.items()), as_of_ms
-            ),
-            "runs": _ages(
-                ((last_activity(runs[r]), d) for r, d in decisions.runs.items()), as_of_ms
-            ),
-            "model_versions": _ages(
-                ((versions[v].active_ms or None, d) for v, d in decisions.model_versions.items()),
-                as_of_ms,
-            ),
-            "registered_models": _ages(
-                (
-                    (models[m].last_updated_timestamp, d)
-                    for m, d in decisions.registered_models.items()
-                ),
-                as_of_ms,
-            ),
-        },
+        "ages": cast("Ages", ages),
         "by_experiment": [
             {"experiment_id": e, "name": inventory.experiments[e].name, **counts}
             for e, counts in _shares((runs[r].experiment_id, d) for r, d in decisions.runs.items())
@@ -73,6 +60,21 @@ def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> Sta
             for name, counts in _shares((v[0], d) for v, d in decisions.model_versions.items())
         ],
     }
+
+
+def run_facts(inventory: Inventory) -> dict[str, tuple[int, int | None]]:
+    """Return the number of active runs of each experiment and their newest activity, ms."""
+    facts: dict[str, tuple[int, int | None]] = {}
+    for run in inventory.runs.values():
+        count, newest = facts.get(run.experiment_id, (0, None))
+        last = _last_activity(inventory, run)
+        newest = last if newest is None else newest if last is None else max(newest, last)
+        facts[run.experiment_id] = (count + 1, newest)
+    return facts
+
+
+def _last_activity(inventory: Inventory, run: Run) -> int | None:
+    return run.last_activity_time(inventory.experiments.get(run.experiment_id))
 
 
 def _ages(found: Iterable[tuple[int | None, Decision]], as_of_ms: int) -> AgeCounts:
