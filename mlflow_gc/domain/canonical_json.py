@@ -30,6 +30,11 @@ def digest(document: Any) -> str:
     return f"sha256:{hashlib.sha256(canonical(document)).hexdigest()}"
 
 
+def short_digest(document: Any) -> str:
+    """Return ``sha256:<hex>`` with the first half of the digest; a plan has several per run."""
+    return digest(document)[: len("sha256:") + 32]
+
+
 def key_order(key: str) -> bytes:
     """Return the sort key of RFC 8785 for a key of an object."""
     return key.encode("utf-16-be")

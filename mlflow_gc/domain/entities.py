@@ -17,8 +17,6 @@ from mlflow_gc.domain.timestamps import DAY_MS
 if TYPE_CHECKING:
     from mlflow_gc.domain.traces import Traces
 
-LifecycleStage = Literal["active", "deleted"]
-
 ReadFrom = Literal["rest", "database"]
 """How a server was read: over its REST API, or from its database."""
 

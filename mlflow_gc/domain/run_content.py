@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mlflow_gc.domain.canonical_json import digest
-
-_LENGTH = len("sha256:") + 32
+from mlflow_gc.domain.canonical_json import short_digest
 
 Dataset = tuple[str, str, Iterable[tuple[str, str]]]
 """Name, digest, and the tags of its use by the run as (key, value) pairs."""
@@ -39,4 +37,4 @@ def content_digest(
         # As text: canonical JSON has no numbers beyond 2^53.
         sorted([model_id, str(step)] for model_id, step in outputs),
     ]
-    return digest(content)[:_LENGTH]
+    return short_digest(content)

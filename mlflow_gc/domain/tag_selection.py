@@ -15,7 +15,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from types import MappingProxyType
 
-from mlflow_gc.domain.canonical_json import digest
+from mlflow_gc.domain.canonical_json import short_digest
 
 KEEP = "mlflow_gc.keep"
 TTL = "mlflow_gc.ttl"
@@ -110,4 +110,4 @@ ALWAYS_WANTED = Wanted()
 def tags_digest(tags: Mapping[str, str], *also: str) -> str:
     """Return a digest over tags, without instructions to this program, and more texts."""
     own_left_out = {key: value for key, value in tags.items() if key not in OWN_TAGS}
-    return digest([own_left_out, *also])[: len("sha256:") + 32]
+    return short_digest([own_left_out, *also])

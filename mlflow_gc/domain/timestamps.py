@@ -34,7 +34,7 @@ def format_ms(ms: int) -> str:
     Raises:
         ValueError: the time lies outside the years 1 to 9999.
     """
-    if not _MIN_MS <= ms <= _MAX_MS:
+    if not is_writable(ms):
         msg = f"{ms} ms is outside the years 1 to 9999"
         raise ValueError(msg)
     days, ms = divmod(ms, DAY_MS)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from mlflow_gc.domain.canonical_json import digest
+from mlflow_gc.domain.canonical_json import short_digest
 from mlflow_gc.domain.entities import TRACES_UNREAD, Assessment, Diagnostic, Run
 
 SOURCE_RUN = "mlflow.sourceRun"
@@ -29,7 +29,6 @@ _NAMED_RUN = re.compile(
 )
 """In the metadata of an assessment: the run that made it."""
 _LOST_SINCE = (3, 11)
-_LENGTH = len("sha256:") + 32
 _SUM = 1 << 128
 
 
@@ -46,7 +45,7 @@ class _Sum:
         self.total = (self.total + int.from_bytes(found[:16], "big")) % _SUM
 
     def digest(self) -> str:
-        return digest([str(self.count), f"{self.total:032x}"])[:_LENGTH]
+        return short_digest([str(self.count), f"{self.total:032x}"])
 
 
 _NOTHING = _Sum()

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _BASE = "urn:mlflow-gc:schemas"
 PLAN_SCHEMA_ID = f"{_BASE}:prune-plan.v1.schema.json"
-JOURNAL_SCHEMA_ID = f"{_BASE}:journal.v1.schema.json"
 DIFF_SCHEMA_ID = f"{_BASE}:plan-diff.v1.schema.json"
 CHECK_SCHEMA_ID = f"{_BASE}:plan-check.v1.schema.json"
 
