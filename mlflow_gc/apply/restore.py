@@ -102,7 +102,7 @@ class Restorer:
         to_trash, retained = self._trash.to_trash(deleted)
         for experiment in found:
             if experiment.lifecycle_stage == "active":
-                left, needed = self._left_to_do(experiment)
+                left, needed = self._still_to_trash(experiment)
                 to_trash += left
                 retained |= needed
         return to_trash, retained
@@ -171,23 +171,23 @@ class Restorer:
         if created and created != time_or_none(experiment.creation_time):
             self._not_back("experiment", experiment_id, "gone", f"{_PURGED}, {_ANOTHER}")
             return
-        begun: list[RunEntry] = []
-        retained: Mapping[str, Finding | None] = {}
         is_active = experiment.lifecycle_stage == "active"
-        if is_active:
-            if experiment_id not in self._begun:
-                self._name_back(experiment)
-                return
-            begun, retained = self._left_to_do(experiment)
+        if is_active and experiment_id not in self._begun:
+            self._name_back(experiment)
+            return
         if self._dry_run:
-            if not is_active:
-                begun, retained = self._trash.to_trash([experiment_id])
-            retained = {**dict.fromkeys(e["run_id"] for e in begun), **retained}
-        for run_id, finding in retained.items():
-            self._record_old_trash(run_id, finding)
-        if not self._dry_run and not self._trash.restore(
+            to_trash, retained = (
+                self._still_to_trash(experiment)
+                if is_active
+                else self._trash.to_trash([experiment_id])
+            )
+            for entry in to_trash:
+                self._record_old_trash(entry["run_id"], None)
+            for run_id, finding in retained.items():
+                self._record_old_trash(run_id, finding)
+        elif not self._trash.restore(
             experiment_id,
-            begun=begun,
+            begun=self._left_to_do(experiment) if is_active else (),
             intend=partial(self._intend, experiment_id),
             record=self._record_old_trash,
         ):
@@ -234,14 +234,18 @@ class Restorer:
         self._journal.record("experiment", experiment_id, "restored", detail=detail or None)
         self._journal.sync()
 
-    def _left_to_do(self, experiment: Experiment) -> tuple[list[RunEntry], dict[str, Finding]]:
-        """Return the runs that an earlier session still had to move to the trash, and findings on others.
+    def _still_to_trash(self, experiment: Experiment) -> tuple[list[RunEntry], dict[str, Finding]]:
+        return self._trash.still_to_trash(
+            experiment.experiment_id, self._left_to_do(experiment), is_unverified=True
+        )
+
+    def _left_to_do(self, experiment: Experiment) -> list[RunEntry]:
+        """Return the runs that an earlier session says it still had to move to the trash.
 
         A journal is a file that anybody may have edited, so the server has to confirm it: that the
-        experiment was restored right after the intent of the session, that each run is unchanged
-        since (``expect``), and that nothing protects it would be, of each run that it is as it was
-        then (``expect``), and that nothing protects it
-        (:meth:`~mlflow_gc.apply.restore_plan.OldTrash.still_to_trash`).
+        experiment was restored right after the intent of the session; and for each run, in
+        :class:`~mlflow_gc.apply.restore_plan.OldTrash`, that it is unchanged since (``expect``) and
+        that nothing protects it.
         """
         entries: dict[str, RunEntry] = {}
         allowed = set(self._trash.candidates(experiment.experiment_id))
@@ -255,8 +259,7 @@ class Restorer:
                     and entry["experiment_id"] == experiment.experiment_id
                     and entry["expect"].keys() >= KNOWN_KEYS["runs"]
                 )
-        ordered = [entries[run_id] for run_id in sorted(entries)]
-        return self._trash.still_to_trash(experiment.experiment_id, ordered)
+        return [entries[run_id] for run_id in sorted(entries)]
 
     def _intend(self, experiment_id: str, to_trash: Sequence[RunEntry]) -> None:
         undo = {"old_trash": list(to_trash)} if to_trash else None

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import timezone
 from functools import partial
 from typing import cast
 
@@ -19,9 +18,8 @@ from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import ALL, BY_NAME
-from mlflow_gc.domain.reasons import Link
-from mlflow_gc.domain.tag_selection import DELETE_AFTER, KEEP, is_misspelt
-from mlflow_gc.domain.timestamps import DAY_MS, now_ms
+from mlflow_gc.domain.tag_selection import KEEP
+from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, read_contents, read_histories, runs_by_id
@@ -30,9 +28,8 @@ from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.document import Json, Plan, RunEntry
 from mlflow_gc.plan.preconditions import expect_run
 from mlflow_gc.retention.decision import Reason
-from mlflow_gc.retention.owner_tags import delete_after_ms, ttl_override
 from mlflow_gc.retention.policy import Evidence, Policy
-from mlflow_gc.retention.rules import Rule
+from mlflow_gc.retention.rules import Rule, Selector
 from mlflow_gc.settings import DEFAULT_TTL_DAYS
 
 _LOSES_ASSESSMENTS = "in the trash it would lose assessments permanently"
@@ -157,9 +154,6 @@ def _describe_record(record: Json | None) -> str:
     return f"it was not deleted ({record['outcome']}: {why})"
 
 
-"""Data of a run that returns to the trash: ids, and ``expect`` as in a plan."""
-
-
 class OldTrash:
     """The runs that were in the trash of experiments before a prune deleted the experiments.
 
@@ -172,8 +166,8 @@ class OldTrash:
     deleted it knew them.
 
     If an earlier process was interrupted after it restored the experiment, only its journal names
-    the runs of the old trash, and anybody may have edited that.  So these runs are protected like
-    any active run: by their tags, by activity in the last 30 days, by the current registry.
+    the runs of the old trash, and anybody may have edited that.  So these runs are re-checked like
+    runs of a plan without a policy file: by age, tags, and announcements, too.
 
     Without such runs this takes no request.  Otherwise the evidence is read once (registry,
     experiments, nested and new runs), and the state of the runs four times per hundred runs.
@@ -219,19 +213,22 @@ class OldTrash:
             for run_id, children in known.get("children", {}).items()
         }
         self._brought_back = frozenset(brought_back)
-        self._keep_tags = {KEEP, keep_tag}
         self._workspace = workspace
+        never = Rule("never", ttl_ms=None, failed_ttl_ms=None)
         self._policy = Policy(
-            as_of_ms=since_ms,
+            # An edited journal may name the future, or another keep tag.
+            as_of_ms=min(since_ms, now_ms()),
             default=Rule.of_days(DEFAULT_TTL_DAYS),
-            checks_age=False,
-            checks_announcements=False,
-            # No tag has this name.
-            keep_tag="",
+            rules=tuple(
+                replace(never, match=Selector(tags={tag: "*"})) for tag in {KEEP} - {keep_tag}
+            ),
+            keep_tag=keep_tag,
+            owners_may_shorten=False,
+            # ``_assessed`` looks for assessments.
             delete_evaluations=True,
             evidence=evidence or Evidence(),
         )
-        self._known_recheck: Recheck | None = None
+        self._rechecks: dict[bool, Recheck] = {}
         self._intended: dict[str, Sequence[RunEntry]] = {}
 
     def candidates(self, experiment_id: str) -> list[str]:
@@ -330,13 +327,7 @@ class OldTrash:
             is_unverified: whether only a journal says that they were in the trash.
         """
         ids = [entry["run_id"] for entry in entries]
-        if is_unverified:
-            entries, retained = self.still_to_trash(experiment_id, entries)
-        else:
-            active = self._active(experiment_id, ids)
-            entries = [entry for entry in entries if entry["run_id"] in active]
-            retained = self._needed(entries) | self._assessed([*active.values()])
-        moved = [entry for entry in entries if entry["run_id"] not in retained]
+        entries, retained = self.still_to_trash(experiment_id, entries, is_unverified=is_unverified)
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             # Deleting a run is idempotent.
             calls = [
@@ -345,11 +336,11 @@ class OldTrash:
                     partial(self._gateway.delete_run, e["run_id"]),
                     self._stop,
                 )
-                for e in moved
+                for e in entries
             ]
-        errors = {e["run_id"]: call.exception() for e, call in zip(moved, calls, strict=True)}
+        errors = {e["run_id"]: call.exception() for e, call in zip(entries, calls, strict=True)}
         # MLflow has no conditional delete: something may depend on one of them by now.
-        again = self._needed(moved, again=True, trusts_journal=not is_unverified)
+        again = self._needed(entries, again=True, is_unverified=is_unverified)
         for run_id, finding in again.items():
             retry_until_confirmed(partial(self._gateway.restore_run, run_id), self._stop)
             retained[run_id], errors[run_id] = finding, None
@@ -360,21 +351,22 @@ class OldTrash:
             raise error
 
     def still_to_trash(
-        self, experiment_id: str, entries: Sequence[RunEntry]
+        self, experiment_id: str, entries: Sequence[RunEntry], *, is_unverified: bool
     ) -> tuple[list[RunEntry], dict[str, Finding]]:
-        """Return the runs of an active experiment to move to the trash by an unverified journal.
+        """Return the runs of an active experiment that are active and return to the trash now.
 
         Args:
             experiment_id: of the experiment.
-            entries: the runs of the old trash by a journal.
+            entries: runs of the old trash.
+            is_unverified: whether only a journal says that they were in the trash.
 
         Returns:
-            The runs to move; and why the others are left active, by run id.
+            The runs to move; and why the other active ones are left active, by run id.
         """
         active = self._active(experiment_id, [entry["run_id"] for entry in entries])
         here = [entry for entry in entries if entry["run_id"] in active]
-        retained = self._needed(here, trusts_journal=False) | self._assessed([*active.values()])
-        retained |= self._protected_by_itself(experiment_id, [*active.values()])
+        retained = self._needed(here, is_unverified=is_unverified)
+        retained |= self._assessed([*active.values()])
         return [entry for entry in here if entry["run_id"] not in retained], retained
 
     def _active(self, experiment_id: str, run_ids: Sequence[str]) -> dict[str, Run]:
@@ -385,51 +377,29 @@ class OldTrash:
         )
         return {run.run_id: run for run in found}
 
-    def _protected_by_itself(self, experiment_id: str, runs: Sequence[Run]) -> dict[str, Finding]:
-        """Return the active runs that their own tags or activity protect."""
-        experiment = self._gateway.get_experiment(experiment_id)
-        tags = experiment.tags if experiment else {}
-        since_ms = now_ms() - DEFAULT_TTL_DAYS * DAY_MS
-        found: dict[str, Finding] = {}
-        for run in read_histories(self._gateway, runs).values():
-            tagged = sorted(k for k in {*run.tags, *tags} if k in self._keep_tags or is_misspelt(k))
-            active_ms = run.last_activity_time(None) or now_ms()
-            if tagged:
-                found[run.run_id] = Finding("protected", f"tag {tagged[0]}")
-            elif active_ms >= since_ms:
-                days = f"it was active within the last {DEFAULT_TTL_DAYS} days"
-                found[run.run_id] = Finding("protected", days)
-            elif by := _protecting_ttl(run.tags, active_ms) or _protecting_ttl(tags, active_ms):
-                found[run.run_id] = Finding("protected", str(by))
-            elif DELETE_AFTER in run.tags and _is_announced_for_later(run.tags):
-                tag = Link("tag", f"{DELETE_AFTER}={run.tags[DELETE_AFTER]}")
-                found[run.run_id] = Finding("protected", str(tag))
-        return found
-
     def _needed(
-        self, entries: Sequence[RunEntry], *, again: bool = False, trusts_journal: bool = True
+        self, entries: Sequence[RunEntry], *, again: bool = False, is_unverified: bool = False
     ) -> dict[str, Finding]:
         """Return the runs that must not be moved to the trash, with the reason.
 
         Args:
             entries: the runs.
             again: whether they have just been moved there.
-            trusts_journal: ignore protections that they already had before, by the journal.
+            is_unverified: whether only a journal says that they were in the trash.  Otherwise
+                protections do not count that they already had then, by the journal.
         """
         if not entries:
             return {}
         try:
-            recheck = self._recheck()
+            recheck = self._recheck(is_unverified=is_unverified)
             if again:
                 recheck.evidence.refresh()
             found = recheck.runs_to_roll_back(entries, {entry["run_id"] for entry in entries}, {})
         except PartialView as error:
             return {entry["run_id"]: Finding("protected", error.message) for entry in entries}
-        old = {
-            run_id
-            for run_id, finding in found.items()
-            if trusts_journal and self._was_protected(run_id, finding)
-        }
+        if is_unverified:
+            return found
+        old = {run_id for run_id, finding in found.items() if self._was_protected(run_id, finding)}
         # It is in the nested tree of one of these, so it was protected, too.
         return {
             run_id: finding
@@ -484,48 +454,34 @@ class OldTrash:
             run = self._gateway.get_run(run.parent_run_id)
         return False
 
-    def _recheck(self) -> Recheck:
-        if self._known_recheck is None:
+    def _recheck(self, *, is_unverified: bool) -> Recheck:
+        if is_unverified not in self._rechecks:
             refuse_partial_view(self._gateway, self._policy)
-            self._known_recheck = Recheck(
-                self._gateway,
-                # The part of a plan that a re-check reads.
-                cast(
-                    "Plan",
-                    {
-                        # Restored runs are included: nesting between one of them and a run of the
-                        # old trash existed before.
-                        "runs": [
-                            {"run_id": run_id, "experiment_id": experiment_id}
-                            for experiment_id, run_ids in self._runs.items()
-                            for run_id in run_ids
-                        ],
-                        "protected": {"runs": []},
-                        "server": {"workspace": self._workspace},
-                    },
-                ),
-                self._policy,
-            )
-        return self._known_recheck
+            policy = self._policy
+            if not is_unverified:
+                # No tag has an empty name.
+                policy = replace(
+                    policy, rules=(), keep_tag="", checks_age=False, checks_announcements=False
+                )
+            # The part of a plan that a re-check reads.
+            plan = {
+                # Restored runs are included: nesting between one of them and a run of the old trash
+                # existed before.
+                "runs": [
+                    {"run_id": run_id, "experiment_id": experiment_id}
+                    for experiment_id, run_ids in self._runs.items()
+                    for run_id in run_ids
+                ],
+                "protected": {"runs": []},
+                "server": {"workspace": self._workspace},
+            }
+            recheck = Recheck(self._gateway, cast("Plan", plan), policy)
+            self._rechecks[is_unverified] = recheck
+        return self._rechecks[is_unverified]
 
     def _is_active(self, experiment_id: str) -> bool:
         found = self._gateway.get_experiment(experiment_id)
         return found is not None and found.lifecycle_stage == "active"
-
-
-def _protecting_ttl(tags: Mapping[str, str], active_ms: int) -> Link | None:
-    """Return a TTL tag that makes an entity fresh, or that is invalid."""
-    override = ttl_override(tags)
-    if override is None:
-        return None
-    is_stale = override.ttl_ms is not None and active_ms < now_ms() - override.ttl_ms
-    return None if is_stale and not override.is_malformed else override.tag
-
-
-def _is_announced_for_later(tags: Mapping[str, str]) -> bool:
-    """Tell whether a deletion is announced for the future, or with an invalid time."""
-    after_ms = delete_after_ms(tags, timezone.utc)
-    return after_ms is None or after_ms > now_ms()
 
 
 def _first_run(finding: Finding) -> str | None:

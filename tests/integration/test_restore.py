@@ -349,11 +349,19 @@ def test_a_resumed_restore_loses_no_assessment(bench: Bench, proxy: Proxy) -> No
     assert bench.world.assessments(trace) == ["correctness"]
 
 
-@pytest.mark.parametrize("value", ["never", "9999d", "soon"])
-def test_a_resumed_restore_obeys_ttl_tags(bench: Bench, proxy: Proxy, value: str) -> None:
-    """Longer, never, or not to be understood: a run that only a journal says was in the trash."""
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        (KEEP_TAG, "true"),
+        ("mlflow_gc.ttl", "never"),
+        ("mlflow_gc.ttl", "9999d"),
+        ("mlflow_gc.ttl", "soon"),
+    ],
+)
+def test_a_resumed_restore_obeys_tags(bench: Bench, proxy: Proxy, tag: str, value: str) -> None:
+    """Also one not to be understood: only a journal says that the run was in the trash."""
     old, journal = _cut_off(bench, proxy)
-    bench.world.tag_run(old, "mlflow_gc.ttl", value)
+    bench.world.tag_run(old, tag, value)
     bench.cli("restore", journal, "--yes").expect(0)
     assert ("run", old) in bench.state().active
 
@@ -489,7 +497,8 @@ def test_two_edited_journals_delete_nothing_that_something_protects(bench: Bench
     ):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         intent = next(x for x in lines if x["type"] == "intent" and x["kind"] == "experiment")
-        forged = [lines[0], intent | change | {"ids": [live]}]
+        header = lines[0] | {"keep_tag": "another"}
+        forged = [header, intent | change | {"ids": [live]}]
         path.write_text("".join(json.dumps(line) + "\n" for line in forged))
     bench.cli("validate", journal, own).expect(0)
     before = bench.state()
