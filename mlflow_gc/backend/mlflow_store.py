@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mlflow_gc.backend import experiment_contents
-from mlflow_gc.backend.address import Address
+from mlflow_gc.backend.address import Address, first_line
 from mlflow_gc.backend.experiment_contents import Contents
 from mlflow_gc.backend.interface import (
     TRACES_A_PAGE,
@@ -82,7 +82,6 @@ class StoreGateway:
 
     @property
     def registry_is_separate(self) -> bool:
-        """Whether the registry is another database."""
         return self._registry_uri != self._tracking_uri
 
     def server_metadata(self) -> ServerMetadata:
@@ -108,7 +107,6 @@ class StoreGateway:
         return 0
 
     def warnings(self) -> list[str]:
-        """No warnings: nothing is sent to a server."""
         return []
 
     def partial_view(self) -> str | None:
@@ -141,7 +139,6 @@ class StoreGateway:
         token: str | None = None,
         wanted: Wanted | None = ALWAYS_WANTED,
     ) -> Page[Run]:
-        """One page of runs, with the data in ``wanted`` (None: all tags, no metrics)."""
         return self._page(
             partial(parse.run, wanted=wanted),
             lambda: self._tracking.search_runs(
@@ -162,7 +159,6 @@ class StoreGateway:
         max_results: int = 1000,
         token: str | None = None,
     ) -> Page[RegisteredModel]:
-        """One page of registered models, with aliases."""
         return self._page(
             parse.registered_model,
             lambda: self._registry.search_registered_models(
@@ -195,7 +191,6 @@ class StoreGateway:
         max_results: int = 1000,
         token: str | None = None,
     ) -> Page[LoggedModel]:
-        """One page of logged models."""
         field = "last_updated_timestamp" if newest_first else "creation_timestamp"
         return self._page(
             parse.logged_model,
@@ -208,7 +203,6 @@ class StoreGateway:
         )
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
-        """Whether any of the experiments has a trace."""
         found, _ = self._call(
             lambda: self._tracking.search_traces(list(experiment_ids), max_results=1)
         )
@@ -216,7 +210,6 @@ class StoreGateway:
 
     @property
     def loses_assessments(self) -> bool:
-        """Whether deleting a run deletes assessments that name it."""
         import mlflow
 
         return are_assessments_lost(mlflow.__version__)
@@ -224,7 +217,6 @@ class StoreGateway:
     def search_traces(
         self, experiment_ids: Sequence[str], *, since_ms: int | None, token: str | None = None
     ) -> Page[Trace]:
-        """One page of traces, oldest first."""
         found, next_token = self._call(
             lambda: self._tracking.search_traces(
                 list(experiment_ids),
@@ -237,7 +229,6 @@ class StoreGateway:
         return [parse.trace(_payload(trace)) for trace in found], next_token or None
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
-        """Other contents of active experiments."""
         return experiment_contents.named(
             (experiment_id, kind, len(found))
             for experiment_id in experiment_ids
@@ -257,16 +248,13 @@ class StoreGateway:
                 yield kind, self._call(partial(search, **arguments))
 
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
-        """One experiment of any lifecycle stage."""
         store = self._experiments_of_registry() if of_registry else self._tracking
         return self._get(parse.experiment, lambda: store.get_experiment(experiment_id))
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
-        """The experiment with a name, of any lifecycle stage."""
         return self._get(parse.experiment, lambda: self._tracking.get_experiment_by_name(name))
 
     def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
-        """The default experiment, which a server creates at its first start."""
         store = self._experiments_of_registry() if of_registry else self._tracking
         return self._get(parse.experiment, lambda: store.get_experiment("0")) or self._get(
             parse.experiment, lambda: store.get_experiment_by_name("Default")
@@ -277,12 +265,10 @@ class StoreGateway:
         return []
 
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
-        """One run of any lifecycle stage, with its input models and the data in ``wanted``."""
         parsed = partial(parse.run, wanted=wanted)
         return self._get(parsed, lambda: self._tracking.get_run(run_id))
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
-        """The history of a metric, by run."""
         histories: dict[str, MetricHistory] = {}
         for run_id in run_ids:
             found = self._call(partial(self._tracking.get_metric_history, run_id, key))
@@ -291,13 +277,11 @@ class StoreGateway:
         return histories
 
     def get_model_version(self, name: str, version: str) -> VersionDetails | None:
-        """One model version, with aliases."""
         return self._get(
             parse.version_details, lambda: self._registry.get_model_version(name, version)
         )
 
     def get_download_uri(self, name: str, version: str) -> str | None:
-        """The storage of a model version, as resolved by MLflow."""
         try:
             uri = self._call(lambda: self._registry.get_model_version_download_uri(name, version))
         except ServerError as error:
@@ -307,48 +291,38 @@ class StoreGateway:
         return str(uri or "") or None
 
     def get_registered_model(self, name: str) -> ModelDetails | None:
-        """One registered model, with aliases and the newest version of each stage."""
         return self._get(parse.model_details, lambda: self._registry.get_registered_model(name))
 
     def get_logged_model(
         self, model_id: str, *, include_deleted: bool = False
     ) -> LoggedModel | None:
-        """One logged model; a deleted one only on request."""
         return self._get(
             parse.logged_model,
             lambda: self._tracking.get_logged_model(model_id, allow_deleted=include_deleted),
         )
 
     def delete_run(self, run_id: str) -> None:
-        """Move a run to the trash."""
         self._call(lambda: self._tracking.delete_run(run_id))
 
     def restore_run(self, run_id: str) -> None:
-        """Restore a run from the trash."""
         self._call(lambda: self._tracking.restore_run(run_id))
 
     def delete_experiment(self, experiment_id: str) -> None:
-        """Move an experiment and its runs to the trash."""
         self._call(lambda: self._tracking.delete_experiment(experiment_id))
 
     def rename_experiment(self, experiment_id: str, name: str) -> None:
-        """Rename an active experiment."""
         self._call(lambda: self._tracking.rename_experiment(experiment_id, name))
 
     def restore_experiment(self, experiment_id: str) -> None:
-        """Restore an experiment and all its runs from the trash."""
         self._call(lambda: self._tracking.restore_experiment(experiment_id))
 
     def delete_model_version(self, name: str, version: str) -> None:
-        """Delete a model version permanently."""
         self._call(lambda: self._registry.delete_model_version(name, version))
 
     def delete_registered_model(self, name: str) -> None:
-        """Delete a registered model and all its versions permanently."""
         self._call(lambda: self._registry.delete_registered_model(name))
 
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
-        """Set a tag."""
         from mlflow.entities import ExperimentTag, RunTag
         from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 
@@ -367,7 +341,6 @@ class StoreGateway:
         self._call(calls[kind])
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
-        """Delete a tag."""
         name, _, version = entity_id.rpartition("/")
         tracking, registry = self._tracking, self._registry
         calls: dict[str, Callable[[], None]] = {
@@ -431,15 +404,11 @@ def _guard(uri: str, call: Callable[[], _T]) -> _T:
             "INTERNAL_ERROR": Failure.AMBIGUOUS,
         }.get(error.error_code, Failure.REJECTED)
         # The message of a database error is the exception itself, with the statement.
-        detail = _first_line(without_secrets(str(error.message), uri))
+        detail = first_line(without_secrets(str(error.message), uri))
         raise ServerError(f"{redact_uri(uri)}: {detail}", failure) from error
     except SQLAlchemyError as error:
         # str(error) would add the statement and its parameters.
-        detail = _first_line(without_secrets(str(getattr(error, "orig", None) or error), uri))
+        detail = first_line(without_secrets(str(getattr(error, "orig", None) or error), uri))
         raise ServerError(
             f"The database {redact_uri(uri)} answers: {detail}", Failure.AMBIGUOUS
         ) from error
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["an unknown error"])[0][:500]

@@ -101,17 +101,14 @@ class RestGateway:
 
     @property
     def max_parallel(self) -> int:
-        """Maximum number of concurrent requests."""
         return self._max_parallel
 
     def warnings(self) -> list[str]:
-        """Return warnings about an unsafe connection, one sentence each."""
         clients = dict.fromkeys((self._tracking.client, self._registry.client))
         return unsafe([client.credentials for client in clients])
 
     @property
     def registry_is_separate(self) -> bool:
-        """Whether the registry has another URI than the tracking server."""
         return self._registry_uri.rstrip("/") != self._tracking_uri.rstrip("/")
 
     def server_metadata(self) -> ServerMetadata:
@@ -159,11 +156,9 @@ class RestGateway:
         return max((client.clock_skew_ms for client in clients), key=abs)
 
     def partial_view(self) -> str | None:
-        """Return why this account may not see everything, or None if it does."""
         return next(filter(None, (account.partial_view() for account in self._accounts)), None)
 
     def other_workspaces(self) -> list[Gateway]:
-        """Gateways to the other workspaces of the server, if any."""
         if self._here is None:
             return []
         found = self._tracking.read("GET", f"{V3}/workspaces")
@@ -203,15 +198,12 @@ class RestGateway:
         )
 
     def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
-        """One experiment of any lifecycle stage."""
         return _experiment(self._registry if of_registry else self._tracking, experiment_id)
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
-        """The experiment with a name, of any lifecycle stage."""
         return _experiment_by_name(self._tracking, name)
 
     def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
-        """The default experiment, which a server creates at its first start; in any workspace."""
         api = self._registry if of_registry else self._tracking
         # In a default workspace with another name it has another id
         # (sqlalchemy_workspace_store.py).
@@ -220,20 +212,16 @@ class RestGateway:
         ) or _experiment_by_name(api, "Default")
 
     def delete_experiment(self, experiment_id: str) -> None:
-        """Move an experiment and its runs to the trash."""
         self._tracking.write("POST", "experiments/delete", {"experiment_id": experiment_id})
 
     def rename_experiment(self, experiment_id: str, name: str) -> None:
-        """Rename an active experiment."""
         body = {"experiment_id": experiment_id, "new_name": name}
         self._tracking.write("POST", "experiments/update", body)
 
     def restore_experiment(self, experiment_id: str) -> None:
-        """Restore an experiment and all its runs from the trash."""
         self._tracking.write("POST", "experiments/restore", {"experiment_id": experiment_id})
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
-        """Other contents of active experiments."""
         return self._contents.read(self._tracking.optional_page, experiment_ids)
 
     # -- runs ----------------------------------------------------------------------------------
@@ -249,7 +237,6 @@ class RestGateway:
         token: str | None = None,
         wanted: Wanted | None = ALWAYS_WANTED,
     ) -> Page[Run]:
-        """One page of runs, with the data in ``wanted`` (None: all tags, no metrics)."""
         api = self._tracking
         body = {
             "experiment_ids": list(experiment_ids),
@@ -269,40 +256,30 @@ class RestGateway:
         return api.read_as(decode, "POST", f"{V2}/runs/search", json=with_token(body, token))
 
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
-        """One run of any lifecycle stage, with its input models and the data in ``wanted``."""
         parsed = partial(parse.run, wanted=wanted)
         return self._tracking.get("runs/get", {"run_id": run_id}, "run", parsed)
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
-        """The history of a metric, by run."""
         return self._histories.read(self._tracking, run_ids, key)
 
     def delete_run(self, run_id: str) -> None:
-        """Move a run to the trash."""
         self._tracking.write("POST", "runs/delete", {"run_id": run_id})
 
     def restore_run(self, run_id: str) -> None:
-        """Restore a run from the trash."""
         self._tracking.write("POST", "runs/restore", {"run_id": run_id})
 
     # -- traces --------------------------------------------------------------------------------
 
     def has_traces(self, experiment_ids: Sequence[str]) -> bool:
-        """Whether any of the experiments has a trace; False on servers without traces."""
         return bool(self._traces(experiment_ids, {"max_results": 1})[0])
 
     @property
     def loses_assessments(self) -> bool:
-        """Whether deleting a run deletes assessments that name it.
-
-        Only known after :meth:`server_metadata`.
-        """
         return are_assessments_lost(self._tracking.version)
 
     def search_traces(
         self, experiment_ids: Sequence[str], *, since_ms: int | None, token: str | None = None
     ) -> Page[Trace]:
-        """One page of traces, oldest first; empty on servers without traces (before 2.14)."""
         search = {"max_results": TRACES_A_PAGE, "order_by": ["timestamp_ms ASC"]}
         if since_ms is not None:
             search["filter"] = f"timestamp_ms >= {since_ms}"
@@ -341,7 +318,6 @@ class RestGateway:
         max_results: int = 1000,
         token: str | None = None,
     ) -> Page[LoggedModel]:
-        """One page of logged models; empty on servers without them (before 3.0)."""
         field = "last_updated_timestamp" if newest_first else "creation_timestamp"
         body = {
             "experiment_ids": list(experiment_ids),
@@ -356,7 +332,6 @@ class RestGateway:
     def get_logged_model(
         self, model_id: str, *, include_deleted: bool = False
     ) -> LoggedModel | None:
-        """One logged model; None on servers without them (before 3.0)."""
         path = quote(model_id, safe="")
         # Servers before 3.10 ignore this.
         params = {"allow_deleted": "true"} if include_deleted else {}
@@ -385,7 +360,6 @@ class RestGateway:
         max_results: int = _MODELS_PAGE,
         token: str | None = None,
     ) -> Page[RegisteredModel]:
-        """One page of registered models, with aliases."""
         params = {"filter": filter_string, "max_results": max_results, "order_by": list(order_by)}
         return self._registry.search(
             "GET",
@@ -420,7 +394,6 @@ class RestGateway:
             return self.search_model_versions(filter_string=filter_string, token=token)
 
     def get_model_version(self, name: str, version: str) -> VersionDetails | None:
-        """One model version, with aliases."""
         return self._registry.get(
             "model-versions/get",
             {"name": name, "version": version},
@@ -429,13 +402,11 @@ class RestGateway:
         )
 
     def get_download_uri(self, name: str, version: str) -> str | None:
-        """The storage of a model version, as resolved by the server."""
         path, params = f"{V2}/model-versions/get-download-uri", {"name": name, "version": version}
         found = none_if_not_found(lambda: self._registry.read("GET", path, params=params))
         return str((found or {}).get("artifact_uri") or "") or None
 
     def get_registered_model(self, name: str) -> ModelDetails | None:
-        """One registered model, with aliases and the newest version of each stage."""
         return self._registry.get(
             "registered-models/get",
             {"name": name},
@@ -444,12 +415,10 @@ class RestGateway:
         )
 
     def delete_model_version(self, name: str, version: str) -> None:
-        """Delete a model version permanently."""
         body = {"name": name, "version": version}
         self._registry.write("DELETE", "model-versions/delete", body)
 
     def delete_registered_model(self, name: str) -> None:
-        """Delete a registered model and all its versions permanently."""
         self._registry.write("DELETE", "registered-models/delete", {"name": name})
 
     # -- tags ----------------------------------------------------------------------------------
