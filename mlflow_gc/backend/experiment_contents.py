@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from mlflow_gc.backend.interface import Failure, Json, Page, ServerError, pages
+
+if TYPE_CHECKING:
+    from mlflow_gc.backend.rest.mlflow_api import MlflowApi
 
 Contents = Mapping[str, tuple[str, ...]]
 """Contents by experiment id, as text (``scorers: 2``, ``review queues``), sorted."""
@@ -32,23 +35,6 @@ COUNTED = frozenset({SCORERS, ISSUES})
 _PAGE = 1000
 _HIDDEN = {Failure.FORBIDDEN, Failure.REJECTED}
 _FILE_STORE = "FEATURE_DISABLED"
-
-
-class ReadPage(Protocol):
-    """Reads a page of a list from a server."""
-
-    def __call__(
-        self, method: str, path: str, key: str, *, since: tuple[int, int], **arguments: object
-    ) -> Page[Json] | None:
-        """Return one page; None if the server has no such endpoint.
-
-        Args:
-            method: GET or POST.
-            path: below ``/api/3.0/mlflow/``.
-            key: of the list in the response.
-            since: the first version (major, minor) that has the endpoint.
-            **arguments: ``params`` or ``json``.
-        """
 
 
 def named(found: Iterable[tuple[str, str, int]]) -> dict[str, tuple[str, ...]]:
@@ -76,7 +62,7 @@ class RestContents:
         self._lists_scorers_of_many = True
         self._lists_all_issues = True
 
-    def read(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> Contents:
+    def read(self, api: MlflowApi, experiment_ids: Sequence[str]) -> Contents:
         """Return the contents of active experiments that have any.
 
         Review queues take a request for each experiment; no endpoint lists several.
@@ -94,15 +80,15 @@ class RestContents:
             (REVIEW_QUEUES, self._review_queues),
         ):
             if experiment_ids and not self._has_file_store and kind not in self._missing:
-                for experiment_id, text in read(read_page, experiment_ids).items():
+                for experiment_id, text in read(api, experiment_ids).items():
                     texts.setdefault(experiment_id, []).append(text)
         return {i: tuple(sorted(contents)) for i, contents in texts.items()}
 
-    def _datasets(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
+    def _datasets(self, api: MlflowApi, experiment_ids: Sequence[str]) -> dict[str, str]:
         """Search many at once and bisect: few have any, and a response does not name them."""
         body = {"experiment_ids": list(experiment_ids), "max_results": 1}
         try:
-            page = read_page("POST", "datasets/search", "datasets", since=(3, 4), json=body)
+            page = api.optional_page("POST", "datasets/search", "datasets", since=(3, 4), json=body)
         except ServerError as error:
             if error.code == _FILE_STORE:
                 self._has_file_store = True
@@ -120,16 +106,18 @@ class RestContents:
                 return {experiment_ids[0]: DATASETS}
         middle = len(experiment_ids) // 2
         return {
-            **self._datasets(read_page, experiment_ids[:middle]),
-            **self._datasets(read_page, experiment_ids[middle:]),
+            **self._datasets(api, experiment_ids[:middle]),
+            **self._datasets(api, experiment_ids[middle:]),
         }
 
-    def _scorers(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
+    def _scorers(self, api: MlflowApi, experiment_ids: Sequence[str]) -> dict[str, str]:
         if self._lists_scorers_of_many:
             # 3.14 to 3.16 ignore the parameter and list scorers of all active experiments.
             params = {"experiment_ids": list(experiment_ids)}
             try:
-                page = read_page("GET", "scorers/list", "scorers", since=(3, 4), params=params)
+                page = api.optional_page(
+                    "GET", "scorers/list", "scorers", since=(3, 4), params=params
+                )
             except ServerError as error:
                 # Before 3.14 the endpoint needs one experiment.
                 if error.failure not in _HIDDEN:
@@ -140,16 +128,18 @@ class RestContents:
 
         def of_one(experiment_id: str) -> list[Json] | None:
             params = {"experiment_id": experiment_id}
-            page = read_page("GET", "scorers/list", "scorers", since=(3, 4), params=params)
+            page = api.optional_page("GET", "scorers/list", "scorers", since=(3, 4), params=params)
             return page and page[0]
 
         return self._one_by_one(SCORERS, of_one, experiment_ids)
 
-    def _issues(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
+    def _issues(self, api: MlflowApi, experiment_ids: Sequence[str]) -> dict[str, str]:
         def search(scope: Json) -> list[Json] | None:
             def page(token: str | None) -> Page[Json]:
                 body = {**scope, "max_results": _PAGE, **({"page_token": token} if token else {})}
-                found = read_page("POST", "issues/search", "issues", since=(3, 11), json=body)
+                found = api.optional_page(
+                    "POST", "issues/search", "issues", since=(3, 11), json=body
+                )
                 if found is None:
                     self._missing.add(ISSUES)
                 return found or ([], None)
@@ -168,10 +158,10 @@ class RestContents:
                 self._lists_all_issues = False
         return self._one_by_one(ISSUES, lambda i: search({"experiment_id": i}), experiment_ids)
 
-    def _review_queues(self, read_page: ReadPage, experiment_ids: Sequence[str]) -> dict[str, str]:
+    def _review_queues(self, api: MlflowApi, experiment_ids: Sequence[str]) -> dict[str, str]:
         def of_one(experiment_id: str) -> list[Json] | None:
             params = {"experiment_id": experiment_id, "max_results": 1}
-            page = read_page(
+            page = api.optional_page(
                 "GET", "review-queues/list", "review_queues", since=(3, 14), params=params
             )
             return page and page[0]

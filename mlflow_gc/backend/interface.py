@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -23,6 +22,7 @@ from mlflow_gc.domain.entities import (
     ReadFrom,
     RegisteredModel,
     Run,
+    ServerInfo,
     Trace,
 )
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
@@ -84,19 +84,6 @@ class ServerError(GcError):
         self.code = code
 
 
-@dataclass(frozen=True)
-class ServerMetadata:
-    """The server's description of itself.
-
-    ``version`` is None if the server has no such endpoint (before 1.x, Databricks, a proxy).
-    """
-
-    tracking_uri: str
-    registry_uri: str
-    version: str | None
-    workspace: str | None
-
-
 class VersionDetails(NamedTuple):
     """A model version from a single read, with aliases, which no search returns."""
 
@@ -140,8 +127,11 @@ class Gateway(Protocol):
     def warnings(self) -> list[str]:
         """Return warnings about an unsafe connection, one sentence each; no request is sent."""
 
-    def server_metadata(self) -> ServerMetadata:
-        """Address and version; the first contact, so its errors explain the connection."""
+    def server_metadata(self) -> ServerInfo:
+        """The server without ``identity``; the first contact, so its errors explain the connection.
+
+        ``mlflow_version`` is None without such an endpoint (before 1.x, Databricks, a proxy).
+        """
 
     def capabilities(self) -> Capabilities:
         """What the server has, of that which may protect or hide something.

@@ -23,7 +23,6 @@ from mlflow_gc.backend.interface import (
     ModelDetails,
     Page,
     ServerError,
-    ServerMetadata,
     VersionDetails,
 )
 from mlflow_gc.backend.rest import json_parser as parse
@@ -36,6 +35,7 @@ from mlflow_gc.domain.entities import (
     ReadFrom,
     RegisteredModel,
     Run,
+    ServerInfo,
     Trace,
 )
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
@@ -84,14 +84,14 @@ class StoreGateway:
     def registry_is_separate(self) -> bool:
         return self._registry_uri != self._tracking_uri
 
-    def server_metadata(self) -> ServerMetadata:
+    def server_metadata(self) -> ServerInfo:
         """Address, and the version of the MLflow that reads the database."""
         import mlflow
 
-        return ServerMetadata(
+        return ServerInfo(
             tracking_uri=redact_uri(self._tracking_uri),
             registry_uri=redact_uri(self._registry_uri),
-            version=mlflow.__version__,
+            mlflow_version=mlflow.__version__,
             workspace=None,
         )
 

@@ -11,6 +11,7 @@ A copy of a database has the fingerprint of the original; MLflow has nothing to 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Experiment, ServerInfo
@@ -22,20 +23,14 @@ def read_server_info(gateway: Gateway) -> ServerInfo:
     Raises:
         ServerError: It cannot be reached, refuses the login, or is not an MLflow server.
     """
-    metadata = gateway.server_metadata()
-    tracking = _fingerprint(gateway, metadata.tracking_uri, of_registry=False)
+    server = gateway.server_metadata()
+    tracking = _fingerprint(gateway, server.tracking_uri, of_registry=False)
     registry = (
-        _fingerprint(gateway, metadata.registry_uri, of_registry=True)
+        _fingerprint(gateway, server.registry_uri, of_registry=True)
         if gateway.registry_is_separate
         else tracking
     )
-    return ServerInfo(
-        tracking_uri=metadata.tracking_uri,
-        registry_uri=metadata.registry_uri,
-        mlflow_version=metadata.version,
-        workspace=metadata.workspace,
-        identity=f"tracking:{tracking} registry:{registry}",
-    )
+    return replace(server, identity=f"tracking:{tracking} registry:{registry}")
 
 
 def _fingerprint(gateway: Gateway, uri: str, *, of_registry: bool) -> str:

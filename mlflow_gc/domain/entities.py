@@ -409,6 +409,6 @@ class ServerInfo:
     registry_uri: str
     mlflow_version: str | None
     workspace: str | None
-    identity: str
+    identity: str = ""
     read_from: ReadFrom = "rest"
     capabilities: Capabilities = Capabilities()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from mlflow_gc.backend.address import DIRECTLY_READABLE
 from mlflow_gc.backend.interface import Gateway
@@ -18,64 +18,27 @@ from mlflow_gc.inventory.progress import Progress
 from mlflow_gc.inventory.scan import scan
 from mlflow_gc.inventory.traces import read_traces, with_traces
 
+if TYPE_CHECKING:
+    from mlflow_gc.inventory.sql.reader import DatabaseReader
 
-class Reader(Protocol):
-    """Reads a server for a plan; all methods raise :class:`ServerError`."""
-
-    @property
-    def read_from(self) -> ReadFrom:
-        """The data source, as in a plan."""
-
-    def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
-        """Read all entities; see :func:`mlflow_gc.inventory.scan.scan`."""
-
-    def read_inputs(
-        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
-    ) -> Inventory:
-        """Return the inventory with the logged models that runs read."""
-
-    def read_histories(
-        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
-    ) -> Inventory:
-        """Return the inventory with the times of all that was ever logged to metrics of runs."""
-
-    def read_contents(
-        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
-    ) -> Inventory:
-        """Return the inventory with digests over parameters, datasets and models of runs."""
-
-    def read_traces(
-        self, inventory: Inventory, run_ids: Collection[str], progress: Progress
-    ) -> Inventory:
-        """Return the inventory with the traces and assessments of runs."""
-
-    def probe(
-        self,
-        inventory: Inventory,
-        experiment_ids: Collection[str],
-        *,
-        since_ms: int,
-        progress: Progress,
-    ) -> Inventory:
-        """Return the inventory with probes of experiments that may be deleted."""
+Reader: TypeAlias = "GatewayReader | DatabaseReader"
+"""Reads a server for a plan; all methods raise :class:`ServerError`."""
 
 
 @dataclass(frozen=True)
 class GatewayReader:
-    """Reads through a gateway.
-
-    Attributes:
-        gateway: the gateway.
-        server: the server of the gateway.
-        read_from: the data source, as in a plan.
-    """
+    """Reads through a gateway to a server; all methods raise :class:`ServerError`."""
 
     gateway: Gateway
     server: ServerInfo
-    read_from: ReadFrom
+
+    @property
+    def read_from(self) -> ReadFrom:
+        """The data source, as in a plan."""
+        return self.gateway.read_from
 
     def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
-        """Read all entities."""
+        """Read all entities; see :func:`mlflow_gc.inventory.scan.scan`."""
         return scan(self.gateway, progress, wanted=wanted, workspace=self.server.workspace)
 
     def read_inputs(
@@ -140,7 +103,7 @@ def open_reader(gateway: Gateway, server: ServerInfo) -> Iterator[Reader]:
     """
     address = gateway.database
     if address is None:
-        yield GatewayReader(gateway, server, gateway.read_from)
+        yield GatewayReader(gateway, server)
         return
     from mlflow_gc.backend.sql_connection import try_database
     from mlflow_gc.inventory.sql.reader import DatabaseReader

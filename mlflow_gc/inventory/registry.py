@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError, pages
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
@@ -34,7 +33,7 @@ def read_registry(
     prompts = {version.name for version in versions.values() if PROMPT_TAG in version.tags}
     for name in sorted(prompts & models.keys()):
         read_hidden_versions(gateway, models[name], versions)
-    resolve_storage(gateway, versions)
+    resolve_storage(gateway.get_download_uri, versions)
 
 
 def read_hidden_versions(
@@ -91,15 +90,9 @@ def refused_names(gateway: Gateway, names: Iterable[str]) -> frozenset[str]:
     return frozenset(refused)
 
 
-class StorageResolver(Protocol):
-    """Resolves the storage of model versions."""
-
-    def get_download_uri(self, name: str, version: str) -> str | None:
-        """Return the URI that MLflow resolved."""
-
-
 def resolve_storage(
-    gateway: StorageResolver, versions: MutableMapping[tuple[str, str], ModelVersion]
+    get_download_uri: Callable[[str, str], str | None],
+    versions: MutableMapping[tuple[str, str], ModelVersion],
 ) -> None:
     """Resolve the storage of copies whose original no longer exists.
 
@@ -113,7 +106,7 @@ def resolve_storage(
         original = versions.get(copied_from(version) or ("", ""))
         if original is None or not _is_original(original, version):
             try:
-                uri = gateway.get_download_uri(*key)
+                uri = get_download_uri(*key)
             except ServerError as error:
                 if not is_refused(error, version.name):
                     raise

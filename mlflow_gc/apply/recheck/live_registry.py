@@ -212,7 +212,7 @@ class RegistryView:
             began_ms: server time at the begin of the read, ms since the epoch.
         """
         self._read_at_ms = began_ms
-        resolve_storage(self._gateway, self.versions)
+        resolve_storage(self._gateway.get_download_uri, self.versions)
         named = [*self.versions.values(), *self.foreign_versions]
         read_logged_models_of(self._gateway, named, self.logged_models, self._no_logged_models)
         # New objects: those of the previous view are still in use.

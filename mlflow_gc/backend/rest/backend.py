@@ -20,7 +20,6 @@ from mlflow_gc.backend.interface import (
     ModelDetails,
     Page,
     ServerError,
-    ServerMetadata,
     VersionDetails,
 )
 from mlflow_gc.backend.rest import first_contact
@@ -39,6 +38,7 @@ from mlflow_gc.domain.entities import (
     ReadFrom,
     RegisteredModel,
     Run,
+    ServerInfo,
     Trace,
 )
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
@@ -111,7 +111,7 @@ class RestGateway:
     def registry_is_separate(self) -> bool:
         return self._registry_uri.rstrip("/") != self._tracking_uri.rstrip("/")
 
-    def server_metadata(self) -> ServerMetadata:
+    def server_metadata(self) -> ServerInfo:
         """Address and version; the first contact, so its errors explain the connection.
 
         Raises:
@@ -125,10 +125,10 @@ class RestGateway:
         first_contact.refuse_missing_workspace(api, has_workspaces=has_workspaces)
         self._here = (api.workspace or "default") if has_workspaces else None
         api.version = api.version or first_contact.read_version(api)
-        return ServerMetadata(
+        return ServerInfo(
             tracking_uri=redact_uri(self._tracking_uri),
             registry_uri=redact_uri(self._registry_uri),
-            version=api.version,
+            mlflow_version=api.version,
             workspace=self._here,
         )
 
@@ -222,7 +222,7 @@ class RestGateway:
         self._tracking.write("POST", "experiments/restore", {"experiment_id": experiment_id})
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Contents:
-        return self._contents.read(self._tracking.optional_page, experiment_ids)
+        return self._contents.read(self._tracking, experiment_ids)
 
     # -- runs ----------------------------------------------------------------------------------
 

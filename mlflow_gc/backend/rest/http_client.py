@@ -10,19 +10,15 @@ writes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any
 
-from mlflow_gc.backend import retries
 from mlflow_gc.backend.credentials import GivenCredentials, account_of, host_credentials
 from mlflow_gc.backend.interface import Json
 from mlflow_gc.backend.rest.connections import NO_RETRIES
 from mlflow_gc.backend.rest.response_errors import checked, decode, no_response, skew_ms
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.settings import redact_uri
-
-_T = TypeVar("_T")
 
 
 class HttpClient:
@@ -55,26 +51,6 @@ class HttpClient:
         self.clock_skew_ms = 0
         self.stopped = stopped
         self._slots = slots
-
-    def request(
-        self,
-        decode: Callable[[bytes], _T],
-        method: str,
-        path: str,
-        *,
-        attempts: int,
-        **arguments: Any,
-    ) -> _T:
-        """Send a request, with retries, and return its decoded response.
-
-        The other arguments are those of :meth:`send`.
-
-        Raises:
-            ServerError: Of the last attempt; AMBIGUOUS also for a truncated response.
-        """
-        return retries.retried(
-            lambda: decode(self.send(method, path, **arguments)), self.stopped, attempts
-        )
 
     def send(
         self,

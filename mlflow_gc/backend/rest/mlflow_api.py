@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from mlflow_gc.backend.interface import Failure, Json, Page, ServerError
 from mlflow_gc.backend.rest.http_client import HttpClient
 from mlflow_gc.backend.rest.response_errors import not_mlflow
-from mlflow_gc.backend.retries import ATTEMPTS
+from mlflow_gc.backend.retries import ATTEMPTS, retried
 
 V2 = "/api/2.0/mlflow"
 V3 = "/api/3.0/mlflow"
@@ -71,11 +71,16 @@ class MlflowApi:
         """Send a read, with retries, and return its decoded response.
 
         ``workspace`` replaces that of this API; the other arguments are those of
-        :meth:`HttpClient.request`.
+        :meth:`HttpClient.send`.
+
+        Raises:
+            ServerError: Of the last attempt; AMBIGUOUS also for a truncated response.
         """
-        headers = self._headers(path, workspace or self.workspace)
-        return self.client.request(
-            decode, method, path, attempts=attempts, headers=headers, **arguments
+        client, workspace = self.client, workspace or self.workspace
+        if workspace and path not in _WITHOUT_WORKSPACE:
+            arguments["headers"] = {"X-MLFLOW-WORKSPACE": workspace}
+        return retried(
+            lambda: decode(client.send(method, path, **arguments)), client.stopped, attempts
         )
 
     def write(self, method: str, path: str, body: Json, *, attempts: int = 1) -> None:
@@ -92,10 +97,8 @@ class MlflowApi:
         """Read from an endpoint that older servers lack; None on those.
 
         A front end also returns 404 while its server restarts, which must not be taken for a
-        missing
-        endpoint: so the 404 is confirmed by a second request, and a server that is new enough must
-            have the
-        endpoint.
+        missing endpoint: so the 404 is confirmed by a second request, and a server that is new
+        enough must have the endpoint.
 
         Args:
             method: GET or POST.
@@ -177,11 +180,6 @@ class MlflowApi:
         if not isinstance(entity, dict):
             raise not_mlflow(self.client.address, f"no {key!r} in the answer")
         return entity
-
-    def _headers(self, path: str, workspace: str | None) -> dict[str, str] | None:
-        if not workspace or path in _WITHOUT_WORKSPACE:
-            return None
-        return {"X-MLFLOW-WORKSPACE": workspace}
 
     def _is_at_least(self, version: tuple[int, int]) -> bool:
         found = re.match(r"(\d+)\.(\d+)", self.version or "")

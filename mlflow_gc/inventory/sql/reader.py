@@ -123,15 +123,12 @@ class DatabaseReader:
             ServerError: the database cannot be read.
         """
         found: dict[str, Run] = {}
-        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+        for ids in self._groups(run_ids, progress):
             rows = self._snapshot.read(self._statements.histories(ids))
             of_run = {run_id: MetricHistory(*history) for run_id, *history in rows}
             for run_id in ids:
                 histories = [of_run[run_id]] if run_id in of_run else []
                 found[run_id] = with_histories(inventory.runs[run_id], histories)
-            progress("runs", len(ids))
-            self._snapshot.yield_lock()
-        self._snapshot.release()
         return replace(inventory, runs={**inventory.runs, **found})
 
     def read_contents(
@@ -143,15 +140,12 @@ class DatabaseReader:
             ServerError: the database cannot be read.
         """
         found: dict[str, Run] = {}
-        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+        for ids in self._groups(run_ids, progress):
             digests = self._contents(ids, with_inputs=bool(inventory.logged_models))
             for run_id in ids:
                 run = inventory.runs[run_id]
                 details = replace(run.details, content_digest=digests[run_id])
                 found[run_id] = replace(run, details=details)
-            progress("runs", len(ids))
-            self._snapshot.yield_lock()
-        self._snapshot.release()
         return replace(inventory, runs={**inventory.runs, **found})
 
     def read_traces(
@@ -229,6 +223,14 @@ class DatabaseReader:
             progress("experiments", len(ids))
         self._snapshot.release()
         return replace(inventory, probes={**inventory.probes, **found})
+
+    def _groups(self, run_ids: Collection[str], progress: Progress) -> Iterator[list[str]]:
+        """Yield groups of runs to read, with the progress after each."""
+        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+            yield ids
+            progress("runs", len(ids))
+            self._snapshot.yield_lock()
+        self._snapshot.release()
 
     def _in_parts(self, statement: Callable[[str, int], Select[Any]]) -> Iterator[Rows]:
         """Yield rows ordered by their first column, in chunks."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
@@ -30,12 +29,12 @@ def read_versions(
     for workspace, name, number, key, value in snapshot.read(statements.version_tags()):
         tags[workspace, name, number][key] = value or ""
     found: dict[str, dict[VersionKey, ModelVersion]] = defaultdict(dict)
-    storage_by_workspace: dict[str, dict[VersionKey, str]] = defaultdict(dict)
+    storage_of: dict[str, dict[VersionKey, str]] = defaultdict(dict)
     for row in snapshot.read(statements.versions()):
         workspace, name, number, created, updated, stage = row[:6]
         description, source, run_id, run_link, storage = row[6:]
         key = name, str(number)
-        storage_by_workspace[workspace][key] = storage or source or ""
+        storage_of[workspace][key] = storage or source or ""
         found[workspace][key] = ModelVersion(
             name=name,
             version=str(number),
@@ -51,18 +50,9 @@ def read_versions(
             hides_run=run_id is None,
         )
     for workspace, versions in found.items():
-        resolve_storage(_Storage(storage_by_workspace[workspace]), versions)
+        # As ``get_model_version_download_uri`` of MLflow does.
+        resolve_storage(lambda *key, uris=storage_of[workspace]: uris[key], versions)
     return dict(found)
-
-
-@dataclass(frozen=True)
-class _Storage:
-    """The storage of versions (``get_model_version_download_uri``)."""
-
-    by_version: Mapping[VersionKey, str]
-
-    def get_download_uri(self, name: str, version: str) -> str | None:
-        return self.by_version.get((name, version)) or None
 
 
 def read_models(
