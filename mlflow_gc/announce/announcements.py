@@ -7,14 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
-from mlflow_gc.domain.entities import Inventory, Run
+from mlflow_gc.domain.entities import Inventory
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import format_ms
 from mlflow_gc.inventory.lookup import chunks
-from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
+from mlflow_gc.retention.decision import Decisions, Reason, Verdict
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
 from mlflow_gc.retention.policy import Policy
@@ -57,15 +58,14 @@ class Announcements:
     fatal: ServerError | None = None
 
 
-@dataclass(frozen=True)
-class _Entity:
+class _Entity(NamedTuple):
     kind: str
+    key: Any
+    """In an inventory and in decisions."""
     entity_id: str
     tags: Mapping[str, str]
-    active_ms: int | None
-    decision: Decision | None
-    waits: bool
-    """Whether only the grace period protects it."""
+    active_ms: int
+    """Last activity, ms since the epoch; 0 if unknown."""
 
 
 def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Policy) -> Announcements:
@@ -80,8 +80,12 @@ def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Polic
     grace_ms = policy.grace_ms or 0
     value = format_ms(policy.as_of_ms + grace_ms)
     enforced = decide(inventory, policy)
-    for entity in _entities(inventory, decisions, enforced):
-        is_deleted = entity.decision is not None and entity.decision.verdict is Verdict.DELETE
+    for entity in _entities(inventory):
+        entries = BY_NAME[entity.kind].entries
+        decision = getattr(decisions, entries).get(entity.key)
+        is_deleted = decision is not None and decision.verdict is Verdict.DELETE
+        with_grace = getattr(enforced, entries).get(entity.key)
+        waits = with_grace is not None and with_grace.reason is Reason.GRACE
         is_announced = _is_announced(entity.tags)
         after_ms = delete_after_ms(entity.tags, policy.zone) if is_announced else None
         if is_announced and after_ms is None:
@@ -91,8 +95,8 @@ def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Polic
             announcements.changes.append(Change(entity.kind, entity.entity_id, None))
         elif is_deleted and (
             after_ms is None
-            or is_outdated(after_ms, entity.active_ms, grace_ms)
-            or (entity.waits and after_ms <= policy.as_of_ms)
+            or is_outdated(after_ms, entity.active_ms or None, grace_ms)
+            or (waits and after_ms <= policy.as_of_ms)
         ):
             announcements.changes.append(Change(entity.kind, entity.entity_id, value))
         elif is_deleted:
@@ -102,7 +106,7 @@ def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Polic
 
 def plan_withdrawals(inventory: Inventory) -> Announcements:
     """Return the withdrawal of all announcements, valid or not."""
-    announced = (e for e in _entities(inventory, Decisions(), Decisions()) if _is_announced(e.tags))
+    announced = (entity for entity in _entities(inventory) if _is_announced(entity.tags))
     return Announcements([Change(e.kind, e.entity_id, None) for e in announced])
 
 
@@ -111,42 +115,25 @@ def _is_announced(tags: Mapping[str, str]) -> bool:
     return tags.get(DELETE_AFTER, WITHDRAWN) != WITHDRAWN
 
 
-def _entities(inventory: Inventory, decisions: Decisions, enforced: Decisions) -> Iterator[_Entity]:
-    """Yield all entities that can be announced; those in the trash cannot be deleted again.
-
-    Args:
-        inventory: all entities of the server.
-        decisions: without the grace period.
-        enforced: with the grace period.
-    """
-
-    def entity(kind: str, key: Any, entity_id: str, tags: Mapping[str, str], at: int) -> _Entity:
-        decided, enforced_decision = (
-            getattr(decisions, BY_NAME[kind].entries),
-            getattr(enforced, BY_NAME[kind].entries).get(key),
-        )
-        waits = enforced_decision is not None and enforced_decision.reason is Reason.GRACE
-        return _Entity(kind, entity_id, tags, at or None, decided.get(key), waits)
-
-    def last_activity(run: Run) -> int:
-        return run.last_activity_time(inventory.experiments.get(run.experiment_id)) or 0
-
-    inside: dict[str, int] = defaultdict(int)
-    for run_id in decisions.runs:
-        run = inventory.runs[run_id]
-        inside[run.experiment_id] = max(inside[run.experiment_id], last_activity(run))
-    for i, e in inventory.experiments.items():
-        if e.lifecycle_stage == "active":
-            at = max(e.creation_time or 0, e.last_update_time or 0, inside[i])
-            yield entity("experiment", i, i, e.tags, at)
+def _entities(inventory: Inventory) -> Iterator[_Entity]:
+    """Yield all entities that can be announced; those in the trash cannot be deleted again."""
+    newest: dict[str, int] = defaultdict(int)
+    runs = []
     for i, r in inventory.runs.items():
         if r.lifecycle_stage == "active":
-            yield entity("run", i, i, r.tags, last_activity(r))
+            at = r.last_activity_time(inventory.experiments.get(r.experiment_id)) or 0
+            newest[r.experiment_id] = max(newest[r.experiment_id], at)
+            runs.append(_Entity("run", i, i, r.tags, at))
+    for i, e in inventory.experiments.items():
+        if e.lifecycle_stage == "active":
+            at = max(e.creation_time or 0, e.last_update_time or 0, newest[i])
+            yield _Entity("experiment", i, i, e.tags, at)
+    yield from runs
     for key, v in inventory.model_versions.items():
-        yield entity("model_version", key, v.key, v.tags, v.active_ms)
+        yield _Entity("model_version", key, v.key, v.tags, v.active_ms)
     for name, m in inventory.registered_models.items():
         at = max(m.creation_timestamp or 0, m.last_updated_timestamp or 0)
-        yield entity("registered_model", name, name, m.tags, at)
+        yield _Entity("registered_model", name, name, m.tags, at)
 
 
 def write_announcements(
@@ -167,23 +154,22 @@ def write_announcements(
         for batch in chunks(announcements.changes, _BATCH):
             if stop.is_set() or announcements.fatal:
                 return
-            for change, error in zip(batch, pool.map(_attempt(gateway), batch), strict=True):
+            for change, error in zip(
+                batch, pool.map(partial(_attempt, gateway), batch), strict=True
+            ):
                 on_record(_count(announcements, change, error))
 
 
-def _attempt(gateway: Gateway) -> Any:
-    def attempt(change: Change) -> ServerError | None:
-        try:
-            if change.value is None:
-                _withdraw(gateway, change)
-            else:
-                gateway.set_tag(change.kind, change.entity_id, DELETE_AFTER, change.value)
-        except ServerError as error:
-            is_gone = error.failure is Failure.REJECTED and _is_in_trash(gateway, change)
-            return ServerError(error.message, Failure.NOT_FOUND) if is_gone else error
-        return None
-
-    return attempt
+def _attempt(gateway: Gateway, change: Change) -> ServerError | None:
+    try:
+        if change.value is None:
+            _withdraw(gateway, change)
+        else:
+            gateway.set_tag(change.kind, change.entity_id, DELETE_AFTER, change.value)
+    except ServerError as error:
+        is_gone = error.failure is Failure.REJECTED and _is_in_trash(gateway, change)
+        return ServerError(error.message, Failure.NOT_FOUND) if is_gone else error
+    return None
 
 
 def _withdraw(gateway: Gateway, change: Change) -> None:
@@ -245,9 +231,7 @@ def dry_counts(
         changes: changes of a dry run.
         on_record: called with the outcome of each.
     """
-    counts: Counter[tuple[str, str]] = Counter()
+    announcements = Announcements()
     for change in changes:
-        done = "unmarked" if change.value is None else "marked"
-        counts[change.kind, done] += 1
-        on_record({"kind": change.kind, "id": change.entity_id, "outcome": done, "reason": None})
-    return counts
+        on_record(_count(announcements, change, None))
+    return announcements.counts

@@ -127,7 +127,9 @@ class Executor:
         # retained.
         runs = self._plan["runs"]
         self._recheck.check_other_shards(runs)
-        batches = batching.run_batches(runs, lambda: self._batch, last=self._evidence.makers)
+        batches = batching.run_batches(
+            runs, lambda: self._batch, last=self._evidence.dependents.makers
+        )
         for levels in self._in_turn(batches):
             self._runs(levels)
         if not self._is_dry_run:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
-from mlflow_gc.apply.experiment_names import FREED_NAME, NAME
+from mlflow_gc.apply.experiment_names import FREED_NAME
 from mlflow_gc.apply.journal.file import Session
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_evidence import PartialView, refuse_partial_view
@@ -44,24 +44,34 @@ CREATED = "creation_time"
 
 @dataclass(frozen=True)
 class Undo:
-    """The entities of a journal that can and cannot be restored.
+    """The entities of a journal that can and cannot be restored, each with its undo information.
 
     Attributes:
-        experiments: for each deleted experiment, the former content of its trash (see
-            :class:`OldTrash`), and ``name`` and ``freed_name`` if it was renamed.
-        runs: deleted runs, in the order of their deletion.
-        without_assessments: those whose assessments were lost.
-        trash_without_assessments: experiments with runs in the trash whose assessments were lost.
-        model_versions: data of deleted versions.
-        registered_models: data of deleted registered models.
+        experiments: with the former content of their trash (see :class:`OldTrash`), and ``name``
+            and ``freed_name`` if they were renamed.
+        runs: in the order of their deletion.
+        model_versions: with all data.
+        registered_models: with all data.
     """
 
     experiments: dict[str, Json] = field(default_factory=dict)
-    runs: list[str] = field(default_factory=list)
-    without_assessments: set[str] = field(default_factory=set)
-    trash_without_assessments: set[str] = field(default_factory=set)
+    runs: dict[str, Json] = field(default_factory=dict)
     model_versions: dict[str, Json] = field(default_factory=dict)
     registered_models: dict[str, Json] = field(default_factory=dict)
+
+    @property
+    def without_assessments(self) -> set[str]:
+        """The runs whose assessments were lost."""
+        return _losing(self.runs)
+
+    @property
+    def trash_without_assessments(self) -> set[str]:
+        """The experiments with runs in the trash whose assessments were lost."""
+        return _losing(self.experiments)
+
+
+def _losing(entities: Mapping[str, Json]) -> set[str]:
+    return {i for i, known in entities.items() if known.get("lost") == LOST_ASSESSMENTS}
 
 
 def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
@@ -75,16 +85,16 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
     Raises:
         UsageProblem: ``only`` names an entity that was not deleted by the journal.
     """
-    touched: dict[tuple[str, str], Json | None] = {}
+    touched: dict[tuple[str, str], Json] = {}
     for session in sessions:
         if session.header["action"] != "prune":
             continue
         intended = session.intended_undo()
         for key in sorted(session.unconfirmed()):
-            touched.setdefault(key, intended.get(key))
+            touched.setdefault(key, intended.get(key, {}))
         for record in session.records:
             if record["outcome"] == "deleted":
-                touched[record["kind"], record["id"]] = record.get("undo")
+                touched[record["kind"], record["id"]] = record.get("undo", {})
             elif record["outcome"] == "restored":  # rolled back by the prune itself
                 touched.pop((record["kind"], record["id"]), None)
             elif FREED_NAME in record.get("undo", {}):  # renamed, not deleted, not renamed back
@@ -97,29 +107,12 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
     }
     for kind, entity_id in tuple(selected):
         if kind == "experiment":
-            in_it = (touched[kind, entity_id] or {}).get("deleted_runs", ())
+            in_it = touched[kind, entity_id].get("deleted_runs", ())
             selected |= {("run", run_id) for run_id in in_it} & touched.keys()
     undo = Undo()
-    for (kind, entity_id), recorded in touched.items():
-        if (kind, entity_id) not in selected:
-            continue
-        known = recorded or {}
-        if kind == "experiment":
-            undo.experiments[entity_id] = {
-                name: value
-                for name, value in known.items()
-                if name in {"deleted_runs", "registered", "children", CREATED, NAME, FREED_NAME}
-            }
-            if known.get("lost") == LOST_ASSESSMENTS:
-                undo.trash_without_assessments.add(entity_id)
-        elif kind == "run":
-            undo.runs.append(entity_id)
-            if known.get("lost") == LOST_ASSESSMENTS:
-                undo.without_assessments.add(entity_id)
-        elif kind == "model_version":
-            undo.model_versions[entity_id] = known
-        else:
-            undo.registered_models[entity_id] = known
+    for (kind, entity_id), known in touched.items():
+        if (kind, entity_id) in selected:
+            getattr(undo, BY_NAME[kind].entries)[entity_id] = known
     return undo
 
 

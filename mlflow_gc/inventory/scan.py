@@ -77,7 +77,9 @@ def scan(
         read_runs(gateway, groups, runs, wanted, progress)
     for ids in groups:
         with part("logged models"):
-            _read_logged_models(gateway, ids, logged, progress)
+            for logged_model in pages(partial(gateway.search_logged_models, ids)):
+                logged[logged_model.model_id] = logged_model
+                progress("logged models", 1)
     with part("registered models"):
         read_registry(gateway, models, versions, progress)
     with part("runs in the trash that others are nested in"):
@@ -121,17 +123,6 @@ def read_experiments(gateway: Gateway, progress: Progress = no_progress) -> dict
         experiments[experiment.experiment_id] = experiment
         progress("experiments", 1)
     return experiments
-
-
-def _read_logged_models(
-    gateway: Gateway,
-    experiment_ids: Sequence[str],
-    logged: dict[str, LoggedModel],
-    progress: Progress,
-) -> None:
-    for model in pages(partial(gateway.search_logged_models, experiment_ids)):
-        logged[model.model_id] = model
-        progress("logged models", 1)
 
 
 def _parents_in_trash(

@@ -477,10 +477,7 @@ def _open(path: Path) -> BinaryIO:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
         file = os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600), "ab")
     except OSError as error:
-        raise GcError(
-            f"The journal {path} cannot be written: {error.strerror or error}.",
-            hint="Nothing was deleted. Name another place with --journal.",
-        ) from error
+        raise _not_writable(path, error) from error
     if sys.platform != "win32" and path.is_file():
         import fcntl
 
@@ -502,7 +499,11 @@ def _end_torn_line(file: BinaryIO, path: Path) -> None:
         if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
             file.write(b"\n")
     except OSError as error:
-        raise GcError(
-            f"The journal {path} cannot be written: {error.strerror or error}.",
-            hint="Nothing was deleted. Name another place with --journal.",
-        ) from error
+        raise _not_writable(path, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> GcError:
+    return GcError(
+        f"The journal {path} cannot be written: {error.strerror or error}.",
+        hint="Nothing was deleted. Name another place with --journal.",
+    )

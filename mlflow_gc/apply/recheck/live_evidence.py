@@ -116,11 +116,6 @@ class LiveEvidence:
         if self._planned_runs:
             self.dependents.read_all(plan["runs"])
 
-    @property
-    def makers(self) -> set[str]:
-        """Planned runs that made logged models which are still there."""
-        return self.dependents.makers
-
     def refresh(self, *, older_than_s: float = 0.0) -> None:
         """Update the protectors.
 

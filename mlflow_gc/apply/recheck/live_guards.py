@@ -6,7 +6,7 @@ The deletions of a plan are fixed; the number of other entities may have shrunk 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 
 from mlflow_gc.apply.recheck.recheck import Recheck
@@ -86,7 +86,7 @@ def _tally_now(gateway: Gateway, plan: Plan, recheck: Recheck, shares: Collectio
     counts_models = plan["summary"]["registered_models"]["scanned"] > 0
     experiments = {entry["experiment_id"] for entry in plan["experiments"]}
     search = partial(gateway.search_experiments, view="ACTIVE_ONLY")
-    active = {found.experiment_id for found in pages(search)}
+    active = {experiment.experiment_id for experiment in pages(search)}
     other_versions = Counter(
         name for name, v in recheck.evidence.registry.versions if (name, v) not in keys
     )
@@ -94,7 +94,9 @@ def _tally_now(gateway: Gateway, plan: Plan, recheck: Recheck, shares: Collectio
     # Counting runs means reading them: only in experiments that a guard needs.
     where = sorted(active) if {"total", "runs"} & {*shares} else sorted(runs)
     if {"total", "runs", "experiment"} & {*shares}:
-        other_runs.update(_experiments_of_other_runs(gateway, where, run_ids))
+        found: dict[str, Run] = {}
+        read_runs(gateway, [*chunks(where, EXPERIMENTS_A_CALL)], found, ALWAYS_WANTED)
+        other_runs.update(found[i].experiment_id for i in found.keys() - run_ids)
     others = {
         "experiments": len(active - experiments),
         "runs": other_runs.total(),
@@ -108,11 +110,3 @@ def _tally_now(gateway: Gateway, plan: Plan, recheck: Recheck, shares: Collectio
         experiments={e: Share(n, n + other_runs[e]) for e, n in sorted(runs.items())},
         registered_models={m: Share(n, n + other_versions[m]) for m, n in sorted(versions.items())},
     )
-
-
-def _experiments_of_other_runs(
-    gateway: Gateway, experiment_ids: list[str], planned: set[str]
-) -> Iterator[str]:
-    runs: dict[str, Run] = {}
-    read_runs(gateway, list(chunks(experiment_ids, EXPERIMENTS_A_CALL)), runs, ALWAYS_WANTED)
-    return (run.experiment_id for run_id, run in runs.items() if run_id not in planned)

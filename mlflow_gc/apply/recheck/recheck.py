@@ -86,7 +86,7 @@ class Recheck:
         if of_shard is self.evidence.entries:
             return
         own = {entry["run_id"] for entry in of_shard}
-        if self.evidence.makers.isdisjoint(own):
+        if self.evidence.dependents.makers.isdisjoint(own):
             return
         others = [entry for entry in self.evidence.entries if entry["run_id"] not in own]
         for entries in chunks(others, IDS_A_CALL):

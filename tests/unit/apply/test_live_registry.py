@@ -64,6 +64,9 @@ class Registry:
     def get_logged_model(self, model_id: str, *, include_deleted: bool = False) -> None:
         del model_id, include_deleted
 
+    def get_download_uri(self, name: str, version: str) -> None:
+        raise AssertionError(f"{name} {version} is no copy")
+
     def _model(self, name: str) -> dict[str, Any]:
         stamp = self.stamps[name]
         return {

@@ -74,9 +74,8 @@ def test_many_skips_are_cut_with_a_count_and_what_was_gone_is_only_counted() -> 
 
 def test_an_undo_names_what_does_not_come_back() -> None:
     undo = Undo(
-        experiments={"1": []},
-        runs=["a" * 32, "b" * 32],
-        without_assessments={"a" * 32},
+        experiments={"1": {}},
+        runs={"a" * 32: {"lost": "assessments"}, "b" * 32: {}},
         model_versions={f"fraud/{n}": {"run_id": "c" * 32, "source": "s3://x"} for n in range(25)},
         registered_models={"n" * 100: {}},
     )
