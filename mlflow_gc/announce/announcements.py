@@ -71,10 +71,7 @@ class _Entity(NamedTuple):
 def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Policy) -> Announcements:
     """Return the announcements to write and to withdraw.
 
-    Args:
-        inventory: all entities of the server.
-        decisions: made with ``checks_announcements=False``.
-        policy: with a grace period.
+    The decisions were made with ``checks_announcements=False``.
     """
     announcements = Announcements()
     grace_ms = policy.grace_ms or 0
@@ -144,11 +141,8 @@ def write_announcements(
 ) -> None:
     """Set and delete the tags; failures are counted and do not stop the others.
 
-    Args:
-        gateway: the server.
-        announcements: gets the counts and failures.
-        stop: if set, no further batch begins.
-        on_record: called with the outcome of each, in the form of a journal's record.
+    ``announcements`` gets the counts and failures.  ``on_record`` is called with the outcome of
+    each, in the form of a journal's record.
     """
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
         for batch in chunks(announcements.changes, _BATCH):
@@ -225,12 +219,7 @@ def _count(
 def dry_counts(
     changes: Sequence[Change], on_record: Callable[[Mapping[str, Any]], None] = lambda _record: None
 ) -> Counter[tuple[str, str]]:
-    """Return the counts as if all changes were made.
-
-    Args:
-        changes: changes of a dry run.
-        on_record: called with the outcome of each.
-    """
+    """Return the counts as if all changes were made; ``on_record`` is called with each outcome."""
     announcements = Announcements()
     for change in changes:
         on_record(_count(announcements, change, None))

@@ -20,9 +20,7 @@ def next_size(count: int, took_s: float) -> int:
 
     The fixed cost of a re-check (registry, new runs, permissions) is shared by all of them.
 
-    Args:
-        count: size of the previous batch.
-        took_s: duration of the deletions of the previous batch.
+    ``took_s`` is the duration of the deletions of the previous batch of ``count`` runs, in s.
     """
     fit = int(count / max(took_s, 0.001) * _BATCH_S)
     return min(max(fit, BATCH // 2), _LARGEST_BATCH)

@@ -23,13 +23,10 @@ def check_document(
     findings: Mapping[tuple[str, str], Finding],
     refusals: Sequence[str],
 ) -> Json:
-    """Return the findings of a dry run as a document (``mlflow-gc schema check``).
+    """Return the result of a dry run as a document (``mlflow-gc schema check``).
 
-    Args:
-        plan: the checked plan.
-        result: the result of the dry run.
-        findings: findings on entities that would be skipped, by kind (of a journal) and id.
-        refusals: reasons for which ``prune`` would refuse the plan as a whole.
+    ``findings`` are those on entities that would be skipped, by kind (of a journal) and id;
+    ``refusals`` say why ``prune`` would refuse the plan as a whole.
     """
     failures = {(kind, i): message for kind, i, message in result.failures}
     lists = {kind: _entities(kind, plan, findings, failures) for kind in KINDS}

@@ -40,13 +40,7 @@ def check_or_unreadable(check: Check) -> Finding:
 
 
 class Deletion:
-    """Deletes entities from several threads.
-
-    Args:
-        recorder: where outcomes are recorded.
-        limiter: limits the concurrent requests.
-        stop: set from outside to end after the requests in flight.
-    """
+    """Deletes entities from several threads, until ``stop`` is set."""
 
     def __init__(self, recorder: Recorder, limiter: AdaptiveLimiter, stop: threading.Event) -> None:
         self._recorder = recorder
@@ -69,12 +63,11 @@ class Deletion:
         check: Check,
         undo: Json | None = None,
     ) -> bool:
-        """Delete one entity; re-check before each attempt but the first, and at the end.
+        """Delete one entity, and tell whether it is deleted.
 
         This is not ``retry_until_confirmed``: the entity may be protected by now.
 
-        Returns:
-            Whether it is deleted.
+        It is re-checked before each attempt but the first, and at the end.
 
         Raises:
             ServerError: the server is gone or locked us out.

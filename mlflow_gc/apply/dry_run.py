@@ -13,11 +13,7 @@ from mlflow_gc.domain.entities import Run, Trace
 
 
 class DryRun:
-    """Wraps a gateway; later reads do not return "deleted" entities.
-
-    Args:
-        gateway: the real one.
-    """
+    """Wraps a real gateway; later reads do not return "deleted" entities."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -58,17 +58,11 @@ _T = TypeVar("_T")
 
 
 class Executor:
-    """Applies one verified plan.
+    """Applies one verified, applyable plan of this server.
 
-    Args:
-        gateway: the server, or a :class:`~mlflow_gc.apply.dry_run.DryRun` around it.
-        plan: a verified, applyable plan of this server.
-        recheck: of the same gateway and plan.
-        journal: records every attempt.
-        shared: experiments of the plan that have planned runs in other shards, too.
-        stop: set from outside to end after the requests in flight.
-        on_rollback: called when something was rolled back.
-        on_skip: called when something is not deleted.
+    A :class:`~mlflow_gc.apply.dry_run.DryRun` as gateway makes it a dry run.  In ``shared``
+    experiments other shards have planned runs, too.  ``stop`` is set from outside to end after the
+    requests in flight.
     """
 
     def __init__(

@@ -27,15 +27,7 @@ RENAMED_BACK = "renamed_back"
 
 
 class ExperimentNames:
-    """Renames planned experiments for their deletion, and back if they are not deleted.
-
-    Args:
-        gateway: the server.
-        recheck: has to know the names and times of last updates that this plan sets.
-        recorder: where outcomes are recorded.
-        limiter: limits the concurrent requests.
-        stop: ends waiting.
-    """
+    """Renames planned experiments for their deletion, and back if they are not deleted."""
 
     def __init__(
         self,
@@ -65,14 +57,9 @@ class ExperimentNames:
         self._recheck.expect_rename(experiment_id, name, moment_ms)
 
     def rename(self, experiment_id: str, undo: Json) -> bool:
-        """Free the name of an experiment; only an active one can be renamed.
+        """Free the name of an active experiment; return whether it was renamed, and record if not.
 
-        Args:
-            experiment_id: of the experiment.
-            undo: with both names, see :func:`both_names`.
-
-        Returns:
-            Whether it was renamed; if not, that is recorded.
+        ``undo`` has both names, see :func:`both_names`.
 
         Raises:
             ServerError: the server is gone or locked us out.
@@ -164,13 +151,8 @@ def rename_back(
 
     An experiment in the trash, or renamed by somebody since, is not changed.
 
-    Args:
-        gateway: the server.
-        experiment_id: of the experiment.
-        undo: the undo information of the prune; with both names if it renamed the experiment.
-        stop: ends waiting.
-        announce: called immediately before the change on the server.
-        dry_run: change nothing.
+    ``undo`` is the undo information of the prune, with both names if it renamed the experiment.
+    ``announce`` is called immediately before the change on the server.
 
     Returns:
         Why it keeps the other name, or None.

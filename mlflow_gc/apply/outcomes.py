@@ -51,12 +51,7 @@ class Result:
 
 
 class Recorder:
-    """Records outcomes.
-
-    Args:
-        journal: records every attempt.
-        earlier: sessions of the same plan, which this one continues.
-        on_skip: called when something is not deleted.
+    """Records outcomes in a journal; ``earlier`` are the sessions that this one continues.
 
     Attributes:
         journal: the same.
@@ -167,8 +162,7 @@ class Recorder:
     def runs_not_deleted(self, since: int = 0) -> dict[str, str]:
         """Return existing runs that this session did not delete, with the reason.
 
-        Args:
-            since: skip this number of records in ``journal.skipped_or_failed``.
+        The first ``since`` records of skips and failures are left out.
         """
         return {
             record["id"]: record.get("detail") or record["outcome"]

@@ -41,13 +41,8 @@ WAS_IN_TRASH = "it was in the trash before the prune"
 class Restorer:
     """Carries out a restore.
 
-    Args:
-        gateway: the server of the journal.
-        undo: the entities to restore.
-        earlier: interrupted sessions of this restore.
-        header: of the journal, with the workspace and the keep tag.
-        keep: set the keep tag on restored entities, so that the next prune does not delete them
-            again.
+    ``earlier`` are interrupted sessions of this restore.  ``keep`` sets the keep tag on restored
+    entities, so that the next prune does not delete them again.
 
     Attributes:
         is_incomplete: after :meth:`run`: whether an entity could not be restored.
@@ -108,12 +103,7 @@ class Restorer:
         return to_trash, retained
 
     def run(self, journal: Journal, *, dry_run: bool = False) -> ServerError | None:
-        """Restore; return the error that ended it early, if any.
-
-        Args:
-            journal: of this restore.
-            dry_run: read everything, change nothing.
-        """
+        """Restore; return the error that ended it early, if any."""
         self._journal, self._dry_run = journal, dry_run
         # The current state, under the lock of the journal.
         self._begun = _begun(journal.earlier)

@@ -313,11 +313,7 @@ class OldTrash:
     ) -> None:
         """Move runs to the trash unless something depends on them.
 
-        Args:
-            experiment_id: their experiment.
-            entries: the runs.
-            record: called for each of them.
-            is_unverified: whether only a journal says that they were in the trash.
+        ``record`` is called for each of them.
         """
         ids = [entry["run_id"] for entry in entries]
         entries, retained = self.still_to_trash(experiment_id, entries, is_unverified=is_unverified)
@@ -348,10 +344,7 @@ class OldTrash:
     ) -> tuple[list[RunEntry], dict[str, Finding]]:
         """Return the runs of an active experiment that are active and return to the trash now.
 
-        Args:
-            experiment_id: of the experiment.
-            entries: runs of the old trash.
-            is_unverified: whether only a journal says that they were in the trash.
+        If they are unverified, only a journal says that they were in the trash.
 
         Returns:
             The runs to move; and why the other active ones are left active, by run id.
@@ -375,11 +368,8 @@ class OldTrash:
     ) -> dict[str, Finding]:
         """Return the runs that must not be moved to the trash, with the reason.
 
-        Args:
-            entries: the runs.
-            again: whether they have just been moved there.
-            is_unverified: whether only a journal says that they were in the trash.  Otherwise
-                protections do not count that they already had then, by the journal.
+        ``again`` tells whether they have just been moved there.  Unless they are unverified,
+        protections do not count that they already had before, by the journal.
         """
         if not entries:
             return {}

@@ -28,15 +28,6 @@ class Rollback:
     """Checks deleted entities and rolls back.  Every method raises ``ServerError``.
 
     Failed checks are left to the next session, which begins with them.
-
-    Args:
-        gateway: the server.
-        plan: a verified plan.
-        recheck: of the same plan.
-        recorder: where outcomes are recorded.
-        names: of experiments that the plan renames.
-        stop: ends waiting.
-        on_rollback: called when something was rolled back.
     """
 
     def __init__(
@@ -69,9 +60,7 @@ class Rollback:
     def check_runs(self, entries: Sequence[RunEntry], skipped: Mapping[str, str]) -> None:
         """Roll back runs of a batch that something depends on, and the rest of retained trees.
 
-        Args:
-            entries: the batch.
-            skipped: planned runs that are not deleted, with the reason.
+        ``skipped`` are planned runs that are not deleted, with the reason.
         """
         deleted = self._recorder.deleted["run"] & {entry["run_id"] for entry in entries}
         if not deleted:
@@ -104,9 +93,7 @@ class Rollback:
     ) -> None:
         """Roll back experiments that somebody started to use while they were deleted.
 
-        Args:
-            entries: deleted entries of the plan's ``experiments``.
-            undo: their undo information by id.
+        ``undo`` is their undo information by id.
         """
         if not entries:
             return

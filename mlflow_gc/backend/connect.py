@@ -137,11 +137,7 @@ _HOSTED = (
 
 
 def _refuse_hosted(address: Address) -> None:
-    """Refuse a service that offers MLflow's API and is not MLflow's server.
-
-    Raises:
-        Refused: With the name of the service.
-    """
+    """Refuse a service that offers MLflow's API and is not MLflow's server."""
     for service, pattern, lack in _HOSTED:
         if re.fullmatch(pattern, address.uri, re.IGNORECASE | re.DOTALL):
             raise Refused(

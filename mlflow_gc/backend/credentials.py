@@ -100,8 +100,7 @@ def account_of(header: str | bytes | None) -> str | None:
 def unsafe(credentials: Sequence[Any]) -> list[str]:
     """Return warnings about unsafe connections, one sentence each.
 
-    Args:
-        credentials: of the tracking server, and of the registry if it is another server.
+    ``credentials`` are those of the tracking server, and of the registry if it is another server.
     """
     found = []
     hosts = []

@@ -50,9 +50,6 @@ class RestContents:
     """Reads contents over REST, and remembers the endpoints of the server.
 
     If this account may not read a kind, the experiment is treated as containing it.
-
-    Args:
-        max_parallel: maximum number of concurrent requests.
     """
 
     def __init__(self, max_parallel: int) -> None:

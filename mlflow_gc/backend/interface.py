@@ -210,10 +210,8 @@ class Gateway(Protocol):
     ) -> Page[Trace]:
         """One page of traces, oldest first; empty on servers without traces (before 2.14).
 
-        Args:
-            experiment_ids: of any lifecycle stage.
-            since_ms: minimum time of creation, ms since the epoch; None for all.
-            token: of the page.
+        Of experiments of any lifecycle stage; ``since_ms`` is the minimum time of creation, ms
+        since the epoch, None for all.
         """
 
     def contents_of(self, experiment_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
@@ -238,11 +236,9 @@ class Gateway(Protocol):
         """One run of any lifecycle stage, with its input models and the data in ``wanted``."""
 
     def metric_histories(self, run_ids: Sequence[str], key: str) -> dict[str, MetricHistory]:
-        """The history of a metric, by run.
+        """The history of a metric, by run; runs without the metric are left out.
 
-        Args:
-            run_ids: at most 100, of any lifecycle stage; runs without the metric are left out.
-            key: name of the metric.
+        Of at most 100 runs, of any lifecycle stage.
         """
 
     def get_model_version(self, name: str, version: str) -> VersionDetails | None:
@@ -281,14 +277,7 @@ class Gateway(Protocol):
         """Delete a registered model and all its versions permanently."""
 
     def set_tag(self, kind: str, entity_id: str, key: str, value: str) -> None:
-        """Set a tag.
-
-        Args:
-            kind: ``run``, ``experiment``, ``model_version`` or ``registered_model``.
-            entity_id: its id; ``name/version`` for a version, the name for a model.
-            key: of the tag.
-            value: of the tag.
-        """
+        """Set a tag of a run, experiment, model version (``name/version``) or registered model."""
 
     def delete_tag(self, kind: str, entity_id: str, key: str) -> None:
         """Delete a tag; the arguments are those of :meth:`set_tag`."""

@@ -21,12 +21,7 @@ _ATTEMPTS = 3
 
 
 def retried(send: Callable[[], _T], stopped: threading.Event, attempts: int = ATTEMPTS) -> _T:
-    """Send a request, and retry temporary failures.
-
-    Args:
-        send: sends it once.
-        stopped: ends waiting and retries.
-        attempts: maximum number of attempts.
+    """Send a request, and retry temporary failures, until ``stopped``.
 
     Raises:
         ServerError: Of the last attempt.
@@ -59,10 +54,7 @@ def retry_until_confirmed(
 ) -> None:
     """Send a write; after an ambiguous response check, and retry if it was not executed.
 
-    Args:
-        send: the write.
-        stop: ends waiting.
-        is_done: the check; not needed for idempotent writes.
+    The check, ``is_done``, is not needed for idempotent writes.  ``stop`` ends waiting.
 
     Raises:
         ServerError: It failed, or its outcome is unknown.

@@ -53,15 +53,10 @@ def runs_by_id(
     wanted: Wanted = ALWAYS_WANTED,
     size: int = IDS_A_CALL,
 ) -> Iterator[Run]:
-    """Yield runs.
+    """Yield runs of some experiments; missing runs are left out.
 
-    Args:
-        gateway: where to read.
-        run_ids: ids of the runs; missing runs are left out.
-        experiment_ids: experiments that may contain them.
-        view: ACTIVE_ONLY, DELETED_ONLY or ALL.
-        wanted: the metrics and tags to keep.
-        size: number of runs per request; more if few are expected to exist.
+    ``view`` is ACTIVE_ONLY, DELETED_ONLY or ALL; ``size`` is the number of runs per request, more
+    if few are expected to exist.
     """
     # Ids with other characters do not exist in MLflow and could end the quotes in the filter.
     for group in chunks([i for i in run_ids if _RUN_ID.fullmatch(i)], size):
@@ -85,10 +80,7 @@ def parents_above(
 
     A run in the middle of a nested tree can be deleted alone; the tree stays connected.
 
-    Args:
-        runs: the runs to start with.
-        known: ids of runs that are not in the trash and need not be read.
-        read: returns the parent of each run; missing runs are left out.
+    Runs in ``known`` are not in the trash; ``read`` returns the parent of each run that exists.
     """
     above: dict[str, str] = {}
     unread = {run.parent_run_id for run in runs if run.parent_run_id}.difference(known)
@@ -207,11 +199,8 @@ def read_logged_models_of(
     A version keeps using its model after the model is deleted, and still needs the run that made
     it.
 
-    Args:
-        gateway: where to read.
-        versions: the versions that name them.
-        logged: known logged models; grows.
-        missing: ids that do not (or no longer) exist and are not read again; grows.
+    ``logged`` grows, and so does ``missing``: ids that do not (or no longer) exist and are not read
+    again.
     """
     missing = set() if missing is None else missing
     named = {model_id for version in versions for model_id in logged_model_ids(version)}

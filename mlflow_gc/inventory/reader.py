@@ -92,10 +92,6 @@ class GatewayReader:
 def open_reader(gateway: Gateway, server: ServerInfo) -> Iterator[Reader]:
     """Open a reader for a server: its database, if configured, else its REST API.
 
-    Args:
-        gateway: to the server.
-        server: its description.
-
     Raises:
         UsageProblem: The database cannot be read directly, or the registry is elsewhere.
         ServerError: The database cannot be opened.

@@ -92,14 +92,7 @@ def read_runs(
     wanted: Wanted | None = None,
     progress: Progress = no_progress,
 ) -> None:
-    """Read the active runs of experiments.
-
-    Args:
-        gateway: where to read.
-        experiment_ids: groups of experiments; those of one group are searched together.
-        runs: by id; grows.
-        wanted: the metrics and tags to keep.
-        progress: called with the number of new runs.
+    """Read the active runs of groups of experiments; those of one group are searched together.
 
     Raises:
         ServerError: A page could not be read; ``runs`` contains the earlier ones.
@@ -132,11 +125,7 @@ class _RunScan:
         self._error: BaseException | None = None
 
     def read(self, windows: Sequence[_Window]) -> None:
-        """Read all windows and the rest of each.
-
-        Raises:
-            ServerError: A page could not be read.
-        """
+        """Read all windows and the rest of each."""
         self._waiting.extend(windows)
         if self._gateway.max_parallel == 1:
             self._work()

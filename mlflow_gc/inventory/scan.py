@@ -47,14 +47,10 @@ def scan(
 ) -> Inventory:
     """Read all experiments, active runs, registered models, versions and logged models.
 
-    Args:
-        gateway: where to read.
-        progress: called with the kind and the number of entities read.
-        wanted: the metrics and tags of runs to keep; None for all tags and no metrics.
-        workspace: of the server.
-
     A part that cannot be read completely becomes a blocking diagnostic.  Experiments have no probes
     yet: see :func:`~mlflow_gc.inventory.probe.probe`.
+
+    If ``wanted`` is None, with all tags of runs and no metrics.
 
     Raises:
         ServerError: The experiments cannot be read, the server is down, or the login failed.

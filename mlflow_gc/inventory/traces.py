@@ -44,13 +44,7 @@ def read_traces(
 
 
 def with_traces(inventory: Inventory, traces: Traces, run_ids: Iterable[str]) -> Inventory:
-    """Return the inventory with the digests of traces and assessments of runs.
-
-    Args:
-        inventory: all that was read so far.
-        traces: of all its experiments.
-        run_ids: the runs that need them.
-    """
+    """Return the inventory with the digests of traces and assessments of runs."""
     found = {run_id: traces.of(inventory.runs[run_id]) for run_id in run_ids}
     news = () if inventory.traces else tuple(traces.diagnostics())
     return replace(

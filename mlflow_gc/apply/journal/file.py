@@ -369,12 +369,7 @@ def _not_json(path: Path, number: int, error: Exception) -> GcError:
 
 
 def default_path(plan_file: Path, part: str = "") -> Path:
-    """Return the default path of the journal of a plan: next to the plan.
-
-    Args:
-        plan_file: of the plan.
-        part: the name of a separately applied part (shard).
-    """
+    """Return the default path of the journal of a plan, or of a shard: next to the plan."""
     return plan_file.with_name(f"{plan_file.name}{part}.journal.jsonl")
 
 

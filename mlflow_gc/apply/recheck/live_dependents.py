@@ -30,11 +30,7 @@ _FEW_RUNS = 50
 class Dependents:
     """Active runs that may depend on a planned one.
 
-    Args:
-        gateway: where to read logged models.
-        reader: where to read everything else.
-        policy: of the plan.
-        plan: a verified plan, or only its ``runs``, ``protected`` runs and ``server``.
+    Of the plan only ``runs``, ``protected`` runs and ``server`` are used.
 
     Attributes:
         runs: by id.  Planned runs are included only after a re-check retained them.
@@ -115,8 +111,7 @@ class Dependents:
     def parents(self, skipped: Collection[str]) -> set[str]:
         """Return the parents of all active nested runs, which are read again.
 
-        Args:
-            skipped: planned runs that were not deleted.
+        ``skipped`` are planned runs that were not deleted.
         """
         deleted = self._planned.difference(skipped)
         children = self._reader.active_runs(NESTED)
@@ -141,9 +136,7 @@ class Dependents:
     def makers_in_use(self, deleted: Collection[str], skipped: Mapping[str, str]) -> set[str]:
         """Return the deleted runs that made a model in use by an active run.
 
-        Args:
-            deleted: runs that this prune deleted.
-            skipped: planned runs that it did not delete, with the reason.
+        ``skipped`` are planned runs that this prune did not delete, with the reason.
         """
         if self.makers.isdisjoint(deleted):
             return set()

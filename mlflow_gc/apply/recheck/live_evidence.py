@@ -84,10 +84,7 @@ def refuse_partial_view(gateway: Gateway, policy: Policy) -> None:
 class LiveEvidence:
     """Reads evidence for re-checks.  Every method raises ``ServerError``.
 
-    Args:
-        gateway: where to read.
-        plan: a verified plan, or only its ``runs``, ``protected`` runs and ``server``.
-        policy: of the plan.
+    Of the plan only ``runs``, ``protected`` runs and ``server`` are used.
 
     Attributes:
         registry: registered models and their versions.
@@ -117,11 +114,7 @@ class LiveEvidence:
             self.dependents.read_all(plan["runs"])
 
     def refresh(self, *, older_than_s: float = 0.0) -> None:
-        """Update the protectors.
-
-        Args:
-            older_than_s: do nothing if it was done within this number of seconds.
-        """
+        """Update the protectors, unless that was done within ``older_than_s`` seconds."""
         with self._refreshing:
             began = time.monotonic()
             if began - self._refreshed_at < older_than_s:
@@ -189,9 +182,7 @@ class LiveEvidence:
         child with an old start time, an older run that became a child, and users of models that
         deleted runs made.
 
-        Args:
-            deleted: runs that this prune deleted.
-            skipped: planned runs that it did not delete, with the reason.
+        ``skipped`` are planned runs that this prune did not delete, with the reason.
         """
         self.reread()
         registry = self.registry
@@ -249,10 +240,7 @@ class LiveEvidence:
     ) -> ExperimentEvidence:
         """Read planned experiments, without probes yet (see :meth:`probed`).
 
-        Args:
-            entries: entries of the plan's ``experiments``.
-            renames: renames by this plan.
-            deleted_with: after their deletion: the runs that were in the trash of each before.
+        After their deletion, ``deleted_with`` are the runs that were in the trash of each before.
         """
         read_at, registry = self._fresh(), self.registry
         is_after_delete = deleted_with is not None
@@ -406,9 +394,7 @@ class LiveEvidence:
         New assessments cannot be searched, so all traces are read each time.  If that takes long,
         it is done less often: at most half of the time.
 
-        Args:
-            older_than_s: do not read them again within this number of seconds.
-            at_any_cost: read them again, however long it takes.
+        Within ``older_than_s`` seconds they are not read again; ``at_any_cost`` they always are.
         """
         with self._reading_traces:
             began = time.monotonic()

@@ -15,13 +15,7 @@ _GROUP_VALID_S = 60.0
 
 
 class LiveGroups:
-    """The runs of the current experiment.
-
-    Args:
-        reader: where to read.
-        policy: with keep rules.
-        workspace: of the server; None if it has none.
-    """
+    """The runs of the current experiment."""
 
     def __init__(self, reader: LiveReader, policy: Policy, workspace: str | None) -> None:
         self._reader = reader

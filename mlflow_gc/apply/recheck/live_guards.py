@@ -32,11 +32,7 @@ def refuse_exceeded(
     Entries that are already deleted count as existing, so that a partly applied plan can be
     completed.
 
-    Args:
-        gateway: the server.
-        plan: a verified plan.
-        recheck: of the plan.
-        local: limits of this machine, which no plan can raise.
+    ``local`` are the limits of this machine, which no plan can raise.
 
     Raises:
         Refused: With the numbers.

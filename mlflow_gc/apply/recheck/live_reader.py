@@ -28,10 +28,6 @@ _Found = TypeVar("_Found")
 class LiveReader:
     """Reads runs, experiments and logged models.  Every method raises ``ServerError``.
 
-    Args:
-        gateway: where to read.
-        wanted: the data of runs that decisions need.
-
     Attributes:
         experiment_ids: all known experiments of the server.
     """
@@ -107,10 +103,6 @@ class LiveReader:
         """Return the existing ones of some runs, with their input models.
 
         A search returns only the outputs of a run (runs/search of 3.0 to 3.17).
-
-        Args:
-            run_ids: of any lifecycle stage.
-            wanted: the metrics and tags to keep; None for all tags and no metrics.
         """
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             get_run = partial(self._gateway.get_run, wanted=wanted)

@@ -42,12 +42,7 @@ class RegistryView:
 
     The registries of the other workspaces are included: their versions may name a run of this one.
 
-    Args:
-        gateway: where to read.
-        others: the other workspaces of the server.
-
-    Raises:
-        ServerError: The registry cannot be read completely.
+    Every method that reads raises ``ServerError``.
     """
 
     def __init__(self, gateway: Gateway, others: Iterable[Gateway] = ()) -> None:
@@ -74,9 +69,6 @@ class RegistryView:
 
         This view is not changed: a version must not be missing temporarily in a concurrent
         re-check.
-
-        Raises:
-            ServerError: the registry cannot be read.
         """
         fresh = copy(self)
         fresh._others = [other.refreshed() for other in self._others]  # noqa: SLF001 - one of us
@@ -84,11 +76,7 @@ class RegistryView:
         return fresh
 
     def reread(self) -> RegistryView:
-        """Return the current registry, read again completely, regardless of timestamps.
-
-        Raises:
-            ServerError: the registry cannot be read.
-        """
+        """Return the current registry, read again completely, regardless of timestamps."""
         fresh = copy(self)
         fresh._others = [other.reread() for other in self._others]  # noqa: SLF001 - one of us
         fresh._read_all()  # noqa: SLF001
@@ -135,12 +123,7 @@ class RegistryView:
         This view is some seconds old; ``details`` is current, and names the highest version of each
         stage (2.3.0 to 3.18.0).  A higher version that was deleted meanwhile outranks nothing.
 
-        Args:
-            details: the current model.
-            ranked: whether the number of higher versions matters, too.
-
-        Raises:
-            ServerError: they cannot be read.
+        ``ranked`` tells whether the number of higher versions matters, too.
         """
         model = details.model
         known: Mapping[tuple[str, str], ModelVersion] = self.of_model(model.name)
@@ -177,11 +160,7 @@ class RegistryView:
     def read_versions_of(
         self, model: RegisteredModel
     ) -> dict[tuple[str, str], ModelVersion] | None:
-        """Read the versions of one model; None if the filter grammar cannot name it.
-
-        Raises:
-            ServerError: they cannot be read.
-        """
+        """Read the versions of one model; None if the filter grammar cannot name it."""
         # The grammar has no escapes: a name needs a kind of quotes that it does not contain.
         quote = next((q for q in "'\"" if q not in model.name), None)
         if quote is None:
@@ -206,11 +185,7 @@ class RegistryView:
         return True
 
     def _index(self, began_ms: int) -> None:
-        """Build the indexes, once per read.
-
-        Args:
-            began_ms: server time at the begin of the read, ms since the epoch.
-        """
+        """Build the indexes, once per read that began at a server time, ms since the epoch."""
         self._read_at_ms = began_ms
         resolve_storage(self._gateway.get_download_uri, self.versions)
         named = [*self.versions.values(), *self.foreign_versions]

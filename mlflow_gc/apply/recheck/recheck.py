@@ -35,10 +35,8 @@ class Recheck:
 
     Every method raises ``ServerError`` if the evidence cannot be read; then nothing may be deleted.
 
-    Args:
-        gateway: where to read.
-        plan: a verified plan; with a policy only its ``runs``, ``protected`` runs and ``server``.
-        policy: replaces the policy of the plan.
+    With a policy, which replaces that of the plan, only ``runs``, ``protected`` runs and ``server``
+    of the plan are used.
 
     Attributes:
         policy: the policy of the decisions.
@@ -62,10 +60,8 @@ class Recheck:
         MLflow has no conditional delete, so something may have become dependent on a run between
         the re-check and the deletion.
 
-        Args:
-            entries: entries of the plan's ``runs``; nested trees should be complete.
-            deleted: those that this prune deleted.
-            skipped: those that are not deleted, with the reason; their trees are retained, too.
+        Nested trees should be complete.  ``skipped`` are those that are not deleted, with the
+        reason; their trees are retained, too.
 
         Returns:
             Why a deletion has to be rolled back, by id.
@@ -80,8 +76,7 @@ class Recheck:
 
         Those that are retained protect the runs that made what they use.
 
-        Args:
-            of_shard: the planned runs of this shard; without shards those of the plan.
+        ``of_shard`` are the planned runs of this shard; without shards those of the plan.
         """
         if of_shard is self.evidence.entries:
             return
@@ -101,9 +96,7 @@ class Recheck:
     ) -> dict[str, Finding]:
         """Post-delete check of experiments, as if they were not deleted.
 
-        Args:
-            entries: entries of the plan's ``experiments``.
-            trash_before: the runs that were in the trash of each before.
+        ``trash_before`` are the runs that were in the trash of each before.
 
         Returns:
             Why a deletion has to be rolled back, by id.
@@ -121,10 +114,7 @@ class Recheck:
     def expect_rename(self, experiment_id: str, name: str, moment_ms: int) -> None:
         """Register that this plan renames an experiment, or renames it back.
 
-        Args:
-            experiment_id: of a planned experiment.
-            name: its new name, unless somebody else renames it.
-            moment_ms: server time of the change, ms since the epoch.
+        ``moment_ms`` is the server time of the change, ms since the epoch.
         """
         self._renames.setdefault(experiment_id, []).append((name, moment_ms))
 

@@ -7,11 +7,7 @@ from mlflow_gc.backend.rest.mlflow_api import V2, MlflowApi
 
 
 class Account:
-    """The account of this program on one server.
-
-    Args:
-        api: of the server.
-    """
+    """The account of this program on one server."""
 
     def __init__(self, api: MlflowApi) -> None:
         self._api = api

@@ -62,12 +62,7 @@ def read_version(api: MlflowApi) -> str | None:
 
 
 def refuse_missing_workspace(api: MlflowApi, *, has_workspaces: bool) -> None:
-    """Refuse a workspace that the server does not have.
-
-    Raises:
-        Refused: The workspace does not exist.
-        ServerError: It cannot be read.
-    """
+    """Refuse a workspace that the server does not have."""
     name = api.workspace
     if not name:
         return

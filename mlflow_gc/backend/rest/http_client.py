@@ -63,12 +63,8 @@ class HttpClient:
     ) -> bytes:
         """Send one request, once, and return the body of the response.
 
-        Args:
-            method: GET, POST or DELETE.
-            path: of the endpoint.
-            as_json: whether a web page instead of JSON is an error.
-            headers: in addition to those of MLflow's client.
-            **arguments: ``params`` or ``json``.
+        The arguments are ``params`` or ``json``; ``headers`` come in addition to those of MLflow's
+        client. With ``as_json`` a web page instead of JSON is an error.
 
         Raises:
             ServerError: The response is not 2xx.

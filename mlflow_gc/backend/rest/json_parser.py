@@ -51,9 +51,7 @@ def experiment(payload: Json) -> Experiment:
 def run(payload: Json, wanted: Wanted | None = None) -> Run:
     """Parse a ``runs/search`` or ``runs/get`` entry.
 
-    Args:
-        payload: the entry.
-        wanted: the metrics and tags to keep; None for all tags and no metrics.
+    If ``wanted`` is None, with all tags and no metrics.
 
     Raises:
         ServerError: It is not a run of MLflow.
@@ -143,9 +141,7 @@ def _shared(keys: tuple[str, ...]) -> tuple[str, ...]:
 def metric_history(entries: Iterable[Json], run_id: str = "") -> dict[str, MetricHistory]:
     """Parse entries of ``metrics/get-history`` or ``get-history-bulk``, by run.
 
-    Args:
-        entries: the entries.
-        run_id: their run, if the entries do not name it.
+    ``run_id`` is their run, if the entries do not name it.
     """
     found: dict[str, MetricHistory] = {}
     for entry in entries:

@@ -100,11 +100,7 @@ class MlflowApi:
         missing endpoint: so the 404 is confirmed by a second request, and a server that is new
         enough must have the endpoint.
 
-        Args:
-            method: GET or POST.
-            path: of the endpoint.
-            since: the first version (major, minor) that has it; None if it can be disabled.
-            **arguments: for :meth:`read`.
+        ``since`` is the first version (major, minor) that has it; None if it can be disabled.
 
         Raises:
             ServerError: The response is not that of an MLflow server.
@@ -141,12 +137,8 @@ class MlflowApi:
     ) -> _T | None:
         """Return one entity; None if it does not exist.
 
-        Args:
-            path: of the endpoint, below version 2 of the API.
-            params: identify the entity.
-            key: of the entity in the response.
-            parse: parses it.
-            workspace: replaces that of this API.
+        The path is below version 2 of the API; ``key`` is that of the entity in the response, and
+        ``workspace`` replaces that of this API.
         """
         path = f"{V2}/{path}"
         found = none_if_not_found(

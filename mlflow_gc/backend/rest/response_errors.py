@@ -196,10 +196,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
 def _meaning(status: int, code: str, content: bytes) -> tuple[Failure, str | None]:
     """Return the kind of failure of an error response, and a hint.
 
-    Args:
-        status: of HTTP.
-        code: MLflow's own; empty if there is none.
-        content: the body.
+    ``code`` is MLflow's own; empty if there is none.
     """
     if status == 403:
         return Failure.FORBIDDEN, _why_forbidden(code, content)
@@ -285,10 +282,8 @@ def _without_sql(message: str) -> str:
 def skew_ms(date: str | None, sent_ms: int, received_ms: int) -> int:
     """Return the certain clock skew (server minus this machine), in ms.
 
-    Args:
-        date: a ``Date`` header; without a valid one the skew is 0.
-        sent_ms: this machine's clock before the request.
-        received_ms: this machine's clock after the response.
+    By this machine's clock before the request and after the response; 0 without a valid ``Date``
+    header.
     """
     try:
         server_ms = int(parsedate_to_datetime(date or "").timestamp() * 1000)

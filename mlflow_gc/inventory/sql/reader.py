@@ -53,15 +53,11 @@ _NAMED = 5
 
 
 class DatabaseReader:
-    """Reads a database.
-
-    Args:
-        snapshot: a snapshot of the database.
-        server: the server that should own it, and on which entities are deleted.
+    """Reads the database of a server; every method raises ``ServerError``.
 
     Raises:
         ServerError: the database cannot be read.
-        Refused: it is of another server.
+        Refused: it is of another server than the one on which entities are deleted.
     """
 
     read_from: ReadFrom = "database"
@@ -74,11 +70,7 @@ class DatabaseReader:
         self._refuse_other_server(server)
 
     def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
-        """Read all experiments, active runs, registered models, versions and logged models.
-
-        Raises:
-            ServerError: the database cannot be read to its end.
-        """
+        """Read all experiments, active runs, registered models, versions and logged models."""
         experiments = self._experiments()
         progress("experiments", len(experiments))
         runs: dict[str, Run] = {}
@@ -117,11 +109,7 @@ class DatabaseReader:
     def read_histories(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with the times of all that was ever logged to metrics of runs.
-
-        Raises:
-            ServerError: the database cannot be read.
-        """
+        """Return the inventory with the times of all that was ever logged to metrics of runs."""
         found: dict[str, Run] = {}
         for ids in self._groups(run_ids, progress):
             rows = self._snapshot.read(self._statements.histories(ids))
@@ -134,11 +122,7 @@ class DatabaseReader:
     def read_contents(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with digests over parameters, datasets and models of runs.
-
-        Raises:
-            ServerError: the database cannot be read.
-        """
+        """Return the inventory with digests over parameters, datasets and models of runs."""
         found: dict[str, Run] = {}
         for ids in self._groups(run_ids, progress):
             digests = self._contents(ids, with_inputs=bool(inventory.logged_models))
@@ -151,11 +135,7 @@ class DatabaseReader:
     def read_traces(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
-        """Return the inventory with the traces and assessments of runs.
-
-        Raises:
-            ServerError: the database cannot be read.
-        """
+        """Return the inventory with the traces and assessments of runs."""
         traces = inventory.traces
         if traces is None:
             traces = Traces(self._loses_assessments)
@@ -180,11 +160,7 @@ class DatabaseReader:
         since_ms: int,
         progress: Progress,
     ) -> Inventory:
-        """Probe experiments that may be deleted: traces, their trash, unlisted runs.
-
-        Raises:
-            ServerError: the database cannot be read.
-        """
+        """Probe experiments that may be deleted: traces, their trash, unlisted runs."""
         found: dict[str, Probe] = {}
         traces = inventory.traces or Traces(are_lost=False)
         lost = sorted(traces.would_be_lost() - inventory.runs.keys())
@@ -318,9 +294,7 @@ class DatabaseReader:
     ) -> Iterator[RegisteredModel]:
         """Yield the registered models of other workspaces.
 
-        Args:
-            here: the workspace of the inventory.
-            versions: of the others, by workspace.
+        ``versions`` are theirs, by workspace.
         """
         names = (name for (name,) in self._snapshot.read(self._statements.workspaces_of_models()))
         for name in sorted({*names} - {here}):

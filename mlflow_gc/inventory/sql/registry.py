@@ -60,11 +60,7 @@ def read_models(
 ) -> dict[str, RegisteredModel]:
     """Read the registered models of a workspace, prompts included.
 
-    Args:
-        snapshot: of the database.
-        statements: the statements to read with.
-        workspace: the workspace of the models.
-        versions: all versions of the workspace.
+    ``versions`` are all of the workspace.
 
     Raises:
         ServerError: the database cannot be read.

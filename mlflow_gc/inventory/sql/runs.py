@@ -33,17 +33,7 @@ def read_runs(
     runs: MutableMapping[str, Run],
     progress: Callable[[str, int], None],
 ) -> list[str]:
-    """Read the active runs.
-
-    Args:
-        snapshot: of the database.
-        statements: the statements to read with.
-        wanted: the metrics and tags to keep.
-        runs: by id; grows.
-        progress: called with the number of new runs.
-
-    Returns:
-        Messages about rows that MLflow cannot read.
+    """Read the active runs into ``runs``; return messages about rows that MLflow cannot read.
 
     Raises:
         ServerError: the database cannot be read.
