@@ -14,6 +14,7 @@ from mlflow_gc.cli import (
     diff,
     journal,
     mark,
+    options,
     policy,
     prune,
     report,
@@ -81,7 +82,7 @@ def _main(
 def _add(command: Callable[..., Any]) -> None:
     codes = _EXIT_CODES.get(command.__name__)
     epilog = f"Exit codes: {codes}" if codes else None
-    app.command(epilog=epilog, context_settings=_CONTEXT)(command)
+    app.command(epilog=epilog, context_settings=_CONTEXT)(options.grouped(command))
 
 
 _add(report.report)

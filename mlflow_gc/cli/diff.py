@@ -14,17 +14,13 @@ from mlflow_gc.errors import ExitCode, UsageProblem
 def diff(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The earlier plan; - is stdin.")],
     head: Annotated[Path, typer.Argument(metavar="HEAD", help="The later plan; - is stdin.")],
-    output_format: Annotated[
-        options.DiffFormat, typer.Option("--format", help="How to print it.")
-    ] = options.DiffFormat.TEXT,
-    everything: Annotated[bool, typer.Option("--all", help="Do not cut long lists.")] = False,
+    output_format: options.DiffFormatOption = options.DiffFormat.TEXT,
+    everything: options.Everything = False,
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
 ) -> int:
     """Show what changed from one plan to another; exit 2 when anything did."""
-    import orjson
-
-    from mlflow_gc.cli.output import console, print_message, write_output
+    from mlflow_gc.cli.output import console, print_message, write_json, write_output
     from mlflow_gc.plan.diff import diff_plans
     from mlflow_gc.plan.verification import applicability, file_problems, load_plan
     from mlflow_gc.render.terminal import diff_text
@@ -43,7 +39,7 @@ def diff(
     changes = diff_plans(*plans, edited=(was_edited[0], was_edited[1]))
     later = applicability(plans[1], problems[1])
     if output_format is options.DiffFormat.JSON:
-        write_output(orjson.dumps(changes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        write_json(changes)
     elif output_format is options.DiffFormat.MARKDOWN:
         from mlflow_gc.render.common.budget import DEFAULT
         from mlflow_gc.render.markdown import diff_markdown

@@ -11,6 +11,7 @@ from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 
 
 def mark(
+    *,
     context: typer.Context,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be announced and withdrawn.")
@@ -18,60 +19,36 @@ def mark(
     clear: Annotated[
         bool, typer.Option("--clear", help="Remove all announcements, whatever is stale.")
     ] = False,
-    tracking_uri: options.TrackingUri = None,
-    registry_uri: options.RegistryUri = None,
-    workspace: options.Workspace = None,
+    server: options.Server,
     backend_store_uri: options.BackendStoreUri = None,
-    max_parallel: options.MaxParallel = None,
-    ttl: options.Ttl = None,
-    policy_file: options.PolicyFile = None,
-    no_policy: options.NoPolicy = False,
+    policy_options: options.PolicyOptions,
     accept_partial_view: options.AcceptPartialView = False,
     events: options.Events = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    no_color: options.NoColor = False,
+    output: options.Output,
 ) -> int:
     """Announce by a tag what is deleted after the grace period; untag what is no longer stale."""
     from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.domain.timestamps import format_ms
     from mlflow_gc.render.terminal import outcomes
-    from mlflow_gc.settings import resolve_connection
     from mlflow_gc.workflows.announce import announce
-    from mlflow_gc.workflows.policy import resolve_policy
     from mlflow_gc.workflows.server import open_server
 
-    reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
-    # Invalid settings are reported before anything is read.
-    connection = resolve_connection(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        backend_store_uri=backend_store_uri,
-        max_parallel=max_parallel,
-    )
-    policy = resolve_policy(
-        ttl=ttl,
-        as_of=None,
-        policy_file=policy_file,
-        no_policy=no_policy,
-        accept_partial_view=accept_partial_view,
-        verbose=verbose,
-        reporter=reporter,
-    )
+    reporter = begin(context, output, events=events, dry_run=dry_run)
+    connection = server.connection(backend_store_uri)
+    policy = policy_options.resolve(reporter, output, accept_partial_view=accept_partial_view)
     if policy.grace_ms is None and not clear:
         raise UsageProblem(
             "The policy sets no grace, so there is nothing to announce.",
             hint="Put a line such as grace: 14d into the policy file, or use --clear.",
         )
-    gateway = open_server(connection, verbose=verbose, reporter=reporter)
+    gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     announcements, signum = announce(gateway, policy, reporter, clear=clear, dry_run=dry_run)
-    if not quiet:
+    if not output.quiet:
         deletable_after = "" if clear else format_ms(policy.as_of_ms + (policy.grace_ms or 0))
         outcomes.announcements(
             announcements.counts,
-            console(no_color=no_color),
+            console(no_color=output.no_color),
             deletable_after=deletable_after,
             dry_run=dry_run,
         )

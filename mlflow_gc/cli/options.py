@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlflow_gc.render.common import budget
 
-TrackingUri = Annotated[
-    str | None,
-    typer.Option("--tracking-uri", help="Tracking server or database [MLFLOW_TRACKING_URI]."),
-]
-RegistryUri = Annotated[
-    str | None,
-    typer.Option("--registry-uri", help="Model registry [MLFLOW_REGISTRY_URI]."),
-]
-Workspace = Annotated[
-    str | None,
-    typer.Option("--workspace", help="Workspace of the server, MLflow 3.10+ [MLFLOW_WORKSPACE]."),
-]
+if TYPE_CHECKING:
+    from mlflow_gc.retention.policy import Policy
+    from mlflow_gc.settings import Connection
+    from mlflow_gc.workflows.reporter import Reporter
+
 BackendStoreUri = Annotated[
     str | None,
     typer.Option(
         "--backend-store-uri",
         metavar="URI",
         help="Database of the server, read in place of it [MLFLOW_BACKEND_STORE_URI].",
-    ),
-]
-MaxParallel = Annotated[
-    str | None,
-    typer.Option(
-        "--max-parallel",
-        metavar="N",
-        help="Maximum number of concurrent requests [MLFLOW_GC_MAX_PARALLEL, 16].",
-    ),
-]
-Ttl = Annotated[
-    str | None,
-    typer.Option(
-        "--ttl",
-        metavar="DAYS",
-        help="Age in whole days from which an entity is stale [MLFLOW_TRACKING_ENTITY_TTL].",
     ),
 ]
 AsOf = Annotated[
@@ -54,18 +35,6 @@ AsOf = Annotated[
         help="Count ages from this moment instead of now (RFC 3339, UTC).",
     ),
 ]
-PolicyFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--policy",
-        metavar="FILE",
-        help="Policy file: guards, what to keep [MLFLOW_GC_POLICY, ./mlflow-gc.yml or .yaml].",
-    ),
-]
-NoPolicy = Annotated[
-    bool,
-    typer.Option("--no-policy", help="Use no policy file, even where there is one."),
-]
 AcceptPartialView = Annotated[
     bool,
     typer.Option(
@@ -74,9 +43,6 @@ AcceptPartialView = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
-Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Print where each setting comes from.")
-]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).")]
 Events = Annotated[
     Path | None,
@@ -102,6 +68,7 @@ MarkdownBudget = Annotated[
         f"[{budget.DEFAULT}: fits a comment on GitHub].",
     ),
 ]
+Everything = Annotated[bool, typer.Option("--all", help="Do not cut long lists.")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file; - is stdin.")]
 
 
@@ -122,3 +89,135 @@ class DiffFormat(str, Enum):
     TEXT = "text"
     MARKDOWN = "markdown"
     JSON = "json"
+
+
+DiffFormatOption = Annotated[DiffFormat, typer.Option("--format", help="How to print it.")]
+
+
+@dataclass(frozen=True)
+class Server:
+    """Options about the server."""
+
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option("--tracking-uri", help="Tracking server or database [MLFLOW_TRACKING_URI]."),
+    ] = None
+    registry_uri: Annotated[
+        str | None, typer.Option("--registry-uri", help="Model registry [MLFLOW_REGISTRY_URI].")
+    ] = None
+    workspace: Annotated[
+        str | None,
+        typer.Option(
+            "--workspace", help="Workspace of the server, MLflow 3.10+ [MLFLOW_WORKSPACE]."
+        ),
+    ] = None
+    max_parallel: Annotated[
+        str | None,
+        typer.Option(
+            "--max-parallel",
+            metavar="N",
+            help="Maximum number of concurrent requests [MLFLOW_GC_MAX_PARALLEL, 16].",
+        ),
+    ] = None
+
+    def connection(self, backend_store_uri: str | None = None) -> Connection:
+        """Resolve the connection; called first, so that nothing is read with invalid settings.
+
+        Raises:
+            UsageProblem: a setting is invalid.
+        """
+        from mlflow_gc.settings import resolve_connection
+
+        return resolve_connection(**vars(self), backend_store_uri=backend_store_uri)
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """Options about the policy."""
+
+    ttl: Annotated[
+        str | None,
+        typer.Option(
+            "--ttl",
+            metavar="DAYS",
+            help="Age in whole days from which an entity is stale [MLFLOW_TRACKING_ENTITY_TTL].",
+        ),
+    ] = None
+    policy_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="Policy file: guards, what to keep [MLFLOW_GC_POLICY, ./mlflow-gc.yml or .yaml].",
+        ),
+    ] = None
+    no_policy: Annotated[
+        bool, typer.Option("--no-policy", help="Use no policy file, even where there is one.")
+    ] = False
+
+    def resolve(
+        self,
+        reporter: Reporter,
+        output: Output,
+        *,
+        as_of: str | None = None,
+        accept_partial_view: bool = False,
+    ) -> Policy:
+        """Resolve the policy.
+
+        Raises:
+            UsageProblem: an option or the policy file cannot be used.
+            GcError: the policy file cannot be read.
+        """
+        from mlflow_gc.workflows.policy import resolve_policy
+
+        return resolve_policy(
+            **vars(self),
+            as_of=as_of,
+            accept_partial_view=accept_partial_view,
+            verbose=output.verbose,
+            reporter=reporter,
+        )
+
+
+@dataclass(frozen=True)
+class Output:
+    """Options about what is printed besides the result."""
+
+    quiet: Quiet = False
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Print where each setting comes from.")
+    ] = False
+    no_color: NoColor = False
+
+
+def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command whose parameters that are one of the groups above are options of their own.
+
+    Typer reads its signature, in which each field of a group stands for itself.
+    """
+    parameters: list[inspect.Parameter] = []
+    groups = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        group = parameter.annotation
+        if not (isinstance(group, type) and is_dataclass(group)):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[parameter.name] = group
+        annotations = inspect.get_annotations(group, eval_str=True)
+        parameters += [
+            parameter.replace(
+                name=field.name, default=field.default, annotation=annotations[field.name]
+            )
+            for field in fields(group)
+        ]
+
+    @wraps(command)
+    def with_groups(**given: Any) -> Any:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        return command(**given)
+
+    with_groups.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_groups.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_groups

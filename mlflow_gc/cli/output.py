@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.render.common.escape import plain
@@ -38,13 +41,17 @@ def write_output(*document: bytes | memoryview) -> None:
     sys.stdout.buffer.flush()
 
 
-def console(*, no_color: bool, stream: TextIO | None = None) -> Console:
-    """Return a console on stdout (or ``stream``) that respects NO_COLOR and non-terminals."""
+def write_json(document: Mapping[str, Any]) -> None:
+    """Write a document as indented JSON to stdout."""
+    write_output(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def console(*, no_color: bool) -> Console:
+    """Return a console on stdout that respects NO_COLOR and non-terminals."""
     from rich.console import Console
 
-    file = stream or sys.stdout
     return Console(
-        file=file,
+        file=sys.stdout,
         no_color=no_color or bool(os.environ.get("NO_COLOR")),
         highlight=False,
         markup=False,

@@ -56,7 +56,10 @@ def init(
 
 
 @app.command()
+@options.grouped
 def explain(
+    *,
+    context: typer.Context,
     run: Annotated[
         str | None, typer.Option("--run", metavar="ID", help="Why this run is retained or deleted.")
     ] = None,
@@ -70,26 +73,17 @@ def explain(
             "--model", metavar="NAME[/VERSION]", help="The same for a registered model or version."
         ),
     ] = None,
-    tracking_uri: options.TrackingUri = None,
-    registry_uri: options.RegistryUri = None,
-    workspace: options.Workspace = None,
+    server: options.Server,
     backend_store_uri: options.BackendStoreUri = None,
-    max_parallel: options.MaxParallel = None,
-    ttl: options.Ttl = None,
+    policy_options: options.PolicyOptions,
     as_of: options.AsOf = None,
-    policy_file: options.PolicyFile = None,
-    no_policy: options.NoPolicy = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    no_color: options.NoColor = False,
+    output: options.Output,
 ) -> None:
     """Explain the policy in English, or which rule applies to one entity and why."""
     from mlflow_gc.cli.output import console
-    from mlflow_gc.cli.session import Session
+    from mlflow_gc.cli.session import begin
     from mlflow_gc.render.terminal import policies
     from mlflow_gc.retention.explain import explain as explained
-    from mlflow_gc.settings import resolve_connection
-    from mlflow_gc.workflows.policy import resolve_policy
     from mlflow_gc.workflows.report import survey
     from mlflow_gc.workflows.server import open_server
 
@@ -97,29 +91,15 @@ def explain(
     given = [flag for flag, value in options_given.items() if value is not None]
     if len(given) > 1:
         raise UsageProblem(f"{given[0]} and {given[1]} cannot be combined.")
-    connection = resolve_connection(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        backend_store_uri=backend_store_uri,
-        max_parallel=max_parallel,
-    )
-    reporter = Session().begin("explain", events=None, quiet=quiet, no_color=no_color)
-    policy = resolve_policy(
-        ttl=ttl,
-        as_of=as_of,
-        policy_file=policy_file,
-        no_policy=no_policy,
-        accept_partial_view=False,
-        verbose=verbose,
-        reporter=reporter,
-    )
-    screen = console(no_color=no_color)
+    connection = server.connection(backend_store_uri)
+    reporter = begin(context, output)
+    policy = policy_options.resolve(reporter, output, as_of=as_of)
+    screen = console(no_color=output.no_color)
     policies.source(policy.source, screen)
     if not given:
         policies.policy(policy.to_document(), screen)
         return
-    gateway = open_server(connection, verbose=verbose, reporter=reporter)
+    gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     inventory, decisions, _ = survey(gateway, policy, reporter)
     found = [
         (kind, key, explained(inventory, decisions, policy, kind, key))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def prune(
+    *,
     context: typer.Context,
     plan_file: Annotated[
         Path | None,
@@ -56,20 +57,13 @@ def prune(
             help="Output file of a plan made on the spot [prune-plan-<time>.json].",
         ),
     ] = None,
-    tracking_uri: options.TrackingUri = None,
-    registry_uri: options.RegistryUri = None,
-    workspace: options.Workspace = None,
+    server: options.Server,
     backend_store_uri: options.BackendStoreUri = None,
-    max_parallel: options.MaxParallel = None,
-    ttl: options.Ttl = None,
+    policy_options: options.PolicyOptions,
     as_of: options.AsOf = None,
-    policy_file: options.PolicyFile = None,
-    no_policy: options.NoPolicy = False,
     accept_partial_view: options.AcceptPartialView = False,
     events: options.Events = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    no_color: options.NoColor = False,
+    output: options.Output,
 ) -> int:
     """Delete what a plan lists; each entity is re-checked immediately before."""
     from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
@@ -81,22 +75,13 @@ def prune(
     from mlflow_gc.plan.verification import load_plan, verify, verify_applyable
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import outcomes, plan_text
-    from mlflow_gc.settings import resolve_connection
     from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected
-    from mlflow_gc.workflows.policy import resolve_policy
     from mlflow_gc.workflows.report import make_plan
     from mlflow_gc.workflows.reporter import Phase
     from mlflow_gc.workflows.server import open_server
 
-    reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
-    # Invalid settings are reported before anything is read.
-    connection = resolve_connection(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        backend_store_uri=backend_store_uri,
-        max_parallel=max_parallel,
-    )
+    reporter = begin(context, output, events=events, dry_run=dry_run)
+    connection = server.connection(backend_store_uri)
     local_maxima()
     made_here = plan_file is None
     part = Shard.parse(shard) if shard is not None else None
@@ -108,10 +93,10 @@ def prune(
     if plan_file is not None:
         _refuse_selecting_options(
             {
-                "--ttl": ttl,
+                "--ttl": policy_options.ttl,
                 "--as-of": as_of,
-                "--policy": policy_file,
-                "--no-policy": no_policy or None,
+                "--policy": policy_options.policy_file,
+                "--no-policy": policy_options.no_policy or None,
                 "--accept-partial-view": accept_partial_view or None,
                 "--out": out,
             }
@@ -125,14 +110,8 @@ def prune(
         plan = load_plan(plan_file)
         verify(plan, plan_file)
     else:
-        policy = resolve_policy(
-            ttl=ttl,
-            as_of=as_of,
-            policy_file=policy_file,
-            no_policy=no_policy,
-            accept_partial_view=accept_partial_view,
-            verbose=verbose,
-            reporter=reporter,
+        policy = policy_options.resolve(
+            reporter, output, as_of=as_of, accept_partial_view=accept_partial_view
         )
         if not yes and not dry_run and not sys.stdin.isatty():
             raise Refused(
@@ -143,12 +122,12 @@ def prune(
         refuse_overwriting(plan_file, SIGNATURES, "a plan")
     if journal is not None:
         refuse_no_file(journal)
-    gateway = open_server(connection, verbose=verbose, reporter=reporter)
-    screen = console(no_color=no_color)
+    gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
+    screen = console(no_color=output.no_color)
     if made_here:
         plan = make_plan(gateway, policy, reporter)
         write(pieces(plan), plan_file)
-        if not quiet or not yes:
+        if not output.quiet or not yes:
             plan_text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
     reporter.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
@@ -170,7 +149,7 @@ def prune(
         dry_run=dry_run,
         shard=part,
     )
-    if not quiet:
+    if not output.quiet:
         outcomes.outcome(
             applied.result,
             applied.skips,
@@ -179,7 +158,7 @@ def prune(
             journal=None if dry_run else written,
         )
     options_again = ["--expect", expect] if expect else []
-    if part and not quiet:
+    if part and not output.quiet:
         _print_rest(applied.result, part, plan_file, options_again)
     options_again += ["--shard", str(part)] if part else []
     if journal or written != beside:

@@ -14,26 +14,20 @@ from mlflow_gc.plan.document import counts_of
 
 
 def report(
+    *,
     context: typer.Context,
     out: Annotated[
         Path,
         typer.Option("-o", "--out", metavar="FILE", help="Output file of the plan; - is stdout."),
     ] = Path("prune-plan.json"),
-    tracking_uri: options.TrackingUri = None,
-    registry_uri: options.RegistryUri = None,
-    workspace: options.Workspace = None,
+    server: options.Server,
     backend_store_uri: options.BackendStoreUri = None,
-    max_parallel: options.MaxParallel = None,
-    ttl: options.Ttl = None,
+    policy_options: options.PolicyOptions,
     as_of: options.AsOf = None,
-    policy_file: options.PolicyFile = None,
-    no_policy: options.NoPolicy = False,
     accept_partial_view: options.AcceptPartialView = False,
     detailed_exitcode: options.DetailedExitcode = False,
     events: options.Events = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    no_color: options.NoColor = False,
+    output: options.Output,
 ) -> int:
     """Read a server and write a prune plan: every stale entity, its times, and why."""
     from mlflow_gc.cli.output import console, print_message, write_output
@@ -42,31 +36,16 @@ def report(
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import plan_text
-    from mlflow_gc.settings import resolve_connection
-    from mlflow_gc.workflows.policy import resolve_policy
     from mlflow_gc.workflows.report import make_plan
     from mlflow_gc.workflows.server import open_server
 
-    reporter = begin(context, events=events, quiet=quiet, no_color=no_color)
-    # Invalid settings are reported before anything is read.
-    connection = resolve_connection(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        backend_store_uri=backend_store_uri,
-        max_parallel=max_parallel,
-    )
+    reporter = begin(context, output, events=events)
+    connection = server.connection(backend_store_uri)
     refuse_overwriting(out, SIGNATURES, "a plan")
-    policy = resolve_policy(
-        ttl=ttl,
-        as_of=as_of,
-        policy_file=policy_file,
-        no_policy=no_policy,
-        accept_partial_view=accept_partial_view,
-        verbose=verbose,
-        reporter=reporter,
+    policy = policy_options.resolve(
+        reporter, output, as_of=as_of, accept_partial_view=accept_partial_view
     )
-    gateway = open_server(connection, verbose=verbose, reporter=reporter)
+    gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     plan = make_plan(gateway, policy, reporter)
     to_stdout = str(out) == "-"
     if to_stdout:
@@ -76,8 +55,8 @@ def report(
     reporter.plan(plan, out)
     for diagnostic in plan["diagnostics"]:
         reporter.warning(diagnostic["code"], diagnostic["message"])
-    if not to_stdout and not quiet:
-        plan_text.summary(plan, console(no_color=no_color), path=str(out))
+    if not to_stdout and not output.quiet:
+        plan_text.summary(plan, console(no_color=output.no_color), path=str(out))
     if not plan["applyable"]:
         print_message(applicability(plan).advice)
         # A forecast cannot be applied, as requested.

@@ -15,6 +15,7 @@ from mlflow_gc.invocation import command, file_argument
 
 
 def restore(
+    *,
     context: typer.Context,
     journal_file: Annotated[
         Path, typer.Argument(metavar="JOURNAL", help="The journal that a prune wrote.")
@@ -38,38 +39,26 @@ def restore(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
-    tracking_uri: options.TrackingUri = None,
-    registry_uri: options.RegistryUri = None,
-    workspace: options.Workspace = None,
-    max_parallel: options.MaxParallel = None,
+    server: options.Server,
     events: options.Events = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    no_color: options.NoColor = False,
+    output: options.Output,
 ) -> int:
     """Bring back the runs and experiments that a prune deleted."""
     from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.render.common.escape import plain
     from mlflow_gc.render.terminal import outcomes
-    from mlflow_gc.settings import resolve_connection
     from mlflow_gc.workflows.restore import Restore
     from mlflow_gc.workflows.server import open_server
 
-    reporter = begin(context, events=events, quiet=quiet, no_color=no_color, dry_run=dry_run)
-    # Invalid settings are reported before anything is read.
-    connection = resolve_connection(
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
-        workspace=workspace,
-        max_parallel=max_parallel,
-    )
+    reporter = begin(context, output, events=events, dry_run=dry_run)
+    connection = server.connection()
     undoing = Restore(journal_file, only=only or (), keep=keep, expect=expect)
     undo, header = undoing.undo, undoing.header
-    gateway = open_server(connection, verbose=verbose, reporter=reporter)
+    gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     old_trash, left_active = undoing.preview(gateway, reporter)
-    screen = console(no_color=no_color)
-    if not quiet:
+    screen = console(no_color=output.no_color)
+    if not output.quiet:
         outcomes.undo(
             undo,
             screen,
@@ -92,7 +81,7 @@ def restore(
             return ExitCode.REFUSED
     ended = undoing.run(reporter, dry_run=dry_run)
     again = ["restore", file_argument(journal_file), *(["--expect", expect] if expect else [])]
-    if not quiet:
+    if not output.quiet:
         outcomes.restored(
             ended.counts,
             ended.not_restored,

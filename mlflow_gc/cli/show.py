@@ -17,7 +17,7 @@ def show(
     output_format: Annotated[
         options.Format, typer.Option("--format", help="How to print it.")
     ] = options.Format.TEXT,
-    everything: Annotated[bool, typer.Option("--all", help="Do not cut long lists.")] = False,
+    everything: options.Everything = False,
     most_bytes: options.MarkdownBudget = None,
     detailed_exitcode: options.DetailedExitcode = False,
     _quiet: options.Quiet = False,  # accepted, but there is no progress to hide
