@@ -1,19 +1,14 @@
 """The content of the demo's server as plain data: experiments, runs, models, prompts, traces.
 
-Nothing here contacts a server.  :mod:`mlflow_gc.demo.story` creates these values and
-:mod:`mlflow_gc.demo.seeding` writes them through MLflow's API.  All times are milliseconds since
-the epoch, UTC; runs are referred to by ``key``, because the server chooses their ids.
+:mod:`mlflow_gc.demo.story` creates these values and :mod:`mlflow_gc.demo.seeding` writes them
+through MLflow's API.  All times are milliseconds since the epoch, UTC; runs are referred to by
+``key``, because the server chooses their ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-from mlflow_gc.retention.owner_tags import KEEP
-
-KEEP_TAGS: Mapping[str, str] = {KEEP: "true"}
-"""The tag with which an owner protects an entity."""
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -63,7 +58,7 @@ class RunSpec:
     end_ms: int | None
     status: str = "FINISHED"
     params: Mapping[str, str] = field(default_factory=dict)
-    metrics: tuple[MetricPoint, ...] = ()
+    metrics: Sequence[MetricPoint] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     parent: str | None = None
     logged_model: bool = False
@@ -99,7 +94,7 @@ class VersionSpec:
     run: str | None = None
     copy_of: tuple[str, int] | None = None
     stage: str | None = None
-    aliases: tuple[str, ...] = ()
+    aliases: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
 
@@ -110,7 +105,7 @@ class PromptSpec:
 
     name: str
     created_ms: int
-    templates: tuple[str, ...]
+    templates: Sequence[str]
     aliases: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -119,7 +114,7 @@ class TraceSpec:
     """A trace of an experiment; ``scored_by`` is the key of the evaluation run that scored it."""
 
     experiment: str
-    time_ms: int
+    created_ms: int
     question: str
     scored_by: str | None = None
 
@@ -128,9 +123,9 @@ class TraceSpec:
 class Scenario:
     """The content of the demo's server before the first report."""
 
-    experiments: tuple[ExperimentSpec, ...]
-    runs: tuple[RunSpec, ...]
-    models: tuple[RegisteredModelSpec, ...]
-    versions: tuple[VersionSpec, ...]
-    prompts: tuple[PromptSpec, ...]
-    traces: tuple[TraceSpec, ...]
+    experiments: list[ExperimentSpec]
+    runs: list[RunSpec]
+    models: list[RegisteredModelSpec]
+    versions: list[VersionSpec]
+    prompts: list[PromptSpec]
+    traces: list[TraceSpec]

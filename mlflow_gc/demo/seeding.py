@@ -235,7 +235,7 @@ class Seeder:
         # Over REST, because MLflow's Python functions for traces use one tracking server per
         # process and finish in a background thread that outlives the demo's server.
         trace_id = f"tr-{uuid4().hex}"
-        time = datetime.fromtimestamp(spec.time_ms / 1000, timezone.utc).isoformat()
+        time = datetime.fromtimestamp(spec.created_ms / 1000, timezone.utc).isoformat()
         experiment_id = self._ids.experiments[spec.experiment]
         info = {
             "trace_id": trace_id,

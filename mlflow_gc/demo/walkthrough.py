@@ -1,4 +1,4 @@
-"""The demo from start to end: server, data, commands, outcome, cleanup."""
+"""The demo from start to end: server, data, commands, cleanup."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ from types import FrameType
 from rich.console import Console
 from rich.text import Text
 
-from mlflow_gc.apply.journal.file import read_journal
 from mlflow_gc.demo.backdating import backdate
 from mlflow_gc.demo.colleague import interfere
 from mlflow_gc.demo.commands import Commands
 from mlflow_gc.demo.environment import demo_environment
-from mlflow_gc.demo.outcome import explain, read_server
-from mlflow_gc.demo.outcome_table import outcome_tables
 from mlflow_gc.demo.seeding import Seeder
 from mlflow_gc.demo.server import LocalServer
 from mlflow_gc.demo.story import tell
@@ -35,7 +32,6 @@ PLAN = "prune-plan.json"
 LATER_PLAN = "later-plan.json"
 # SIGHUP: the terminal was closed.
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_JOURNAL = f"{PLAN}.journal.jsonl"
 
 
 def walk_through(console: Console, status: Console, *, keep: bool) -> None:
@@ -98,7 +94,6 @@ def _seed(console: Console, status: Console, server: LocalServer) -> None:
 def _prune(console: Console, directory: Path, tracking_uri: str) -> None:
     """Report, show, interfere, and prune by the first plan."""
     commands = Commands(directory, console)
-    before = read_server(tracking_uri)
     _print(console, "First: what is stale? The report writes a plan and touches nothing.")
     commands.run("report", "-o", PLAN)
     commands.run("show", PLAN)
@@ -115,11 +110,6 @@ def _prune(console: Console, directory: Path, tracking_uri: str) -> None:
         "what changed.",
     )
     commands.run("prune", PLAN)
-    sessions = read_journal(directory / _JOURNAL)
-    records = [record for session in sessions for record in session.records]
-    outcome = explain(before, read_server(tracking_uri), plan, records)
-    console.print()
-    console.print(outcome_tables(outcome))
 
 
 def _print_next_steps(console: Console, directory: Path, server: LocalServer) -> None:
