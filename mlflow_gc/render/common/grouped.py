@@ -1,11 +1,12 @@
-"""Entities on a terminal, grouped by experiment and model; long lists are truncated."""
+"""Numbers and entities of a diff or check; entities are grouped by experiment and model."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.domain.kinds import KINDS, REGISTERED_MODEL
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import CUT_AT, NAME, counted, line
 
@@ -17,55 +18,69 @@ _MOST_GROUPS = 8
 _WIDEST = 60
 
 
-def grouped(
+Entity = Mapping[str, Any]
+"""With ``id`` and ``name``; a run with ``experiment_id`` and maybe ``experiment_name``."""
+
+
+def numbers(summary: Mapping[str, Any], keys: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield a row of counts for each kind; for registered models only if there are any."""
+    for kind, of_kind in KINDS.items():
+        counts = [summary[kind][key] for key in keys]
+        if of_kind is not REGISTERED_MODEL or any(counts):
+            yield of_kind.plural, *(f"{count:,}" for count in counts)
+
+
+def section(
     console: Console,
-    kind: str,
-    entities: Sequence[dict[str, Any]],
-    describe: Callable[[dict[str, Any]], str],
+    title: str,
+    lists: Mapping[str, Sequence[Entity]],
+    describe: Callable[[Entity], str],
     *,
     sign: str,
     style: str | None,
     everything: bool,
 ) -> None:
-    """Print entities of one kind, a line each, in groups with counts.
+    """Print entities under a title with counts, if there are any.
 
     Args:
         console: output.
-        kind: a field of a plan, such as ``runs``.
-        entities: with ``id`` and ``name``; runs with ``experiment_id`` and maybe
-            ``experiment_name``.
+        title: without counts.
+        lists: entities by kind.
         describe: returns the text about one entity.
         sign: in front of each.
         style: of each.
         everything: do not truncate.
     """
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for entity in entities:
-        groups[_group_of(kind, entity)].append(entity)
-    # The largest first: the reader may read only some lines.
-    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
-    shown = ordered if everything else ordered[:_MOST_GROUPS]
-    most = len(entities) if everything else CUT_AT // max(len(shown), 1)
-    for title, entries in shown:
-        if title:
-            line(console, f"  {title}: {counted(kind, len(entries))}")
-        indent = "    " if title else "  "
-        # A line with "and 1 more" takes the same room as the one.
-        first = entries if len(entries) == most + 1 else entries[:most]
-        for text in aligned(_cells(kind, entity, describe(entity)) for entity in first):
-            line(console, f"{indent}{sign} {text}", style)
-        if left := len(entries) - len(first):
-            line(console, f"{indent}... and {counted(kind, left)} more (--all shows them)")
-    if rest := ordered[len(shown) :]:
-        left = sum(len(entries) for _, entries in rest)
-        where = "experiments" if kind == "runs" else "models"
-        line(
-            console,
-            f"  ... and {counted(kind, left)} in {len(rest):,} more {where} (--all shows them)",
-        )
+    counts = ", ".join(counted(kind, len(lists[kind])) for kind in lists if lists[kind])
+    if not counts:
+        return
+    line(console, "")
+    line(console, f"{title}: {counts}", style)
+    for kind, entities in lists.items():
+        groups: dict[str, list[Entity]] = defaultdict(list)
+        for entity in entities:
+            groups[_group_of(kind, entity)].append(entity)
+        # The largest first: the reader may read only some lines.
+        ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+        shown = ordered if everything else ordered[:_MOST_GROUPS]
+        most = len(entities) if everything else CUT_AT // max(len(shown), 1)
+        for group, members in shown:
+            if group:
+                line(console, f"  {group}: {counted(kind, len(members))}")
+            indent = "    " if group else "  "
+            # A line with "and 1 more" takes the same room as the one.
+            first = members if len(members) == most + 1 else members[:most]
+            for text in _aligned(_cells(kind, entity, describe(entity)) for entity in first):
+                line(console, f"{indent}{sign} {text}", style)
+            if left := len(members) - len(first):
+                line(console, f"{indent}... and {counted(kind, left)} more (--all shows them)")
+        if rest := ordered[len(shown) :]:
+            left = sum(len(members) for _, members in rest)
+            where = f"{len(rest):,} more {'experiments' if kind == 'runs' else 'models'}"
+            line(console, f"  ... and {counted(kind, left)} in {where} (--all shows them)")
 
 
-def aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Return rows of cells as lines, in columns."""
     rows = list(rows)
     widths = [min(max(map(len, column)), _WIDEST) for column in zip(*rows, strict=True)]
@@ -75,7 +90,7 @@ def aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _group_of(kind: str, entity: dict[str, Any]) -> str:
+def _group_of(kind: str, entity: Entity) -> str:
     if kind == "runs":
         name = plain(entity.get("experiment_name", ""), most=NAME)
         return f"experiment {entity['experiment_id']} {name}".rstrip()
@@ -84,7 +99,7 @@ def _group_of(kind: str, entity: dict[str, Any]) -> str:
     return ""
 
 
-def _cells(kind: str, entity: dict[str, Any], description: str) -> tuple[str, ...]:
+def _cells(kind: str, entity: Entity, description: str) -> tuple[str, ...]:
     # Versions and models have no other name than their id.
     named = kind in {"experiments", "runs"}
     name = (plain(entity["name"], most=NAME),) if named else ()

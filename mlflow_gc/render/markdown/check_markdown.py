@@ -8,6 +8,7 @@ from typing import Any
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Notice, Part
+from mlflow_gc.render.common.grouped import numbers
 from mlflow_gc.render.common.lines import NAME
 from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row
 from mlflow_gc.render.terminal.check_text import CODES, NUMBERS, problems, totals_sentence, why
@@ -38,10 +39,7 @@ def _top(found: Json) -> Iterator[Part]:
         yield f"**{inline(sentence, most=_SENTENCE)}**\n\n"
     yield Notice("This text was cut to fit; check with `--all` shows everything.\n\n")
     yield head("", *(f"{number}:" for number in NUMBERS))
-    for kind in KINDS:
-        counts = found["summary"][kind]
-        if kind != "registered_models" or any(counts.values()):
-            yield row(KINDS[kind].plural, *(f"{counts[key]:,}" for key in NUMBERS))
+    yield from (row(*cells) for cells in numbers(found["summary"], NUMBERS))
     yield "\n"
 
 

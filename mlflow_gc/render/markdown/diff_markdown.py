@@ -12,11 +12,13 @@ from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import budget
 from mlflow_gc.render.common.budget import Notice, Part
 from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.common.grouped import numbers
 from mlflow_gc.render.common.lines import NAME, counted
 from mlflow_gc.render.markdown.gfm import code, folded, inline, row, unfolded
 from mlflow_gc.render.markdown.gfm import head as table_head
 from mlflow_gc.render.terminal.diff_text import (
     ADDED,
+    NUMBERS,
     REMOVED,
     STDIN,
     by_reason,
@@ -82,11 +84,7 @@ def _top(changes: dict[str, Any]) -> Iterator[Part]:
         "text**; diff with `--all` shows everything.\n\n"
     )
     yield table_head("to delete", "before:", "after:", "new:", "withdrawn:", "changed:")
-    for kind in KINDS:
-        counts = summary[kind]
-        if kind != "registered_models" or counts["base"] or counts["head"]:
-            keys = ("base", "head", "added", "removed", "changed")
-            yield row(KINDS[kind].plural, *(f"{counts[key]:,}" for key in keys))
+    yield from _lines(numbers(summary, NUMBERS))
     yield "\n"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common import policy_sentences
-from mlflow_gc.render.common.grouped import grouped
-from mlflow_gc.render.common.lines import counted, line, table
+from mlflow_gc.render.common.grouped import numbers, section
+from mlflow_gc.render.common.lines import line, table
 from mlflow_gc.render.terminal.diff_text import STDIN, change, without_echoes
 
 if TYPE_CHECKING:
@@ -35,22 +35,11 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
         path: of the plan, for the next commands.
         everything: do not truncate long lists.
     """
-    rows: list[tuple[str, ...]] = [("", *NUMBERS)]
-    for kind in KINDS:
-        counts = found["summary"][kind]
-        if kind != "registered_models" or any(counts.values()):
-            rows.append((KINDS[kind].plural, *(f"{counts[key]:,}" for key in NUMBERS)))
-    table(console, rows)
+    table(console, [("", *NUMBERS), *numbers(found["summary"], NUMBERS)])
     line(console, totals_sentence(found), "bold")
     for code, (title, sign, style) in CODES.items():
         lists = {kind: [e for e in found[kind] if e["code"] == code] for kind in KINDS}
-        counts = ", ".join(counted(kind, len(lists[kind])) for kind in lists if lists[kind])
-        if not counts:
-            continue
-        line(console, "")
-        line(console, f"{title}: {counts}", style)
-        for kind, entities in lists.items():
-            grouped(console, kind, entities, why, sign=sign, style=style, everything=everything)
+        section(console, title, lists, why, sign=sign, style=style, everything=everything)
     line(console, "")
     for sentence in problems(found):
         line(console, sentence, "bold red")
@@ -93,7 +82,7 @@ def problems(found: dict[str, Any]) -> Iterator[str]:
         yield f"prune would refuse the plan now. {refusal}"
 
 
-def why(entity: dict[str, Any]) -> str:
+def why(entity: Mapping[str, Any]) -> str:
     """Return the changes of an entity, and its protection."""
     if entity["code"] in {"gone", "already_deleted"}:
         return ""

@@ -20,7 +20,7 @@ from mlflow_gc.plan.preconditions import DIGESTS
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.grouped import grouped
+from mlflow_gc.render.common.grouped import Entity, numbers, section
 from mlflow_gc.render.common.lines import counted, line, table
 from mlflow_gc.render.common.plan_summary import fate_of_names
 
@@ -31,6 +31,7 @@ STDIN = "-"
 """The path of a plan from stdin, which no other command can read again."""
 
 _VALUE = 80
+NUMBERS = ("base", "head", "added", "removed", "changed")
 # New deletions, the riskiest first; then withdrawn ones, the most certain first.
 ADDED = {
     "protection_lost": "protected before",
@@ -173,13 +174,8 @@ def format_value(value: Any) -> str:
 
 def _numbers(changes: dict[str, Any], console: Console) -> None:
     summary = changes["summary"]
-    rows: list[tuple[str, ...]] = [("to delete", "before", "after", "new", "withdrawn", "changed")]
-    for kind in KINDS:
-        counts = summary[kind]
-        if kind != "registered_models" or counts["base"] or counts["head"]:
-            keys = ("base", "head", "added", "removed", "changed")
-            rows.append((KINDS[kind].plural, *(f"{counts[key]:,}" for key in keys)))
-    table(console, rows)
+    head = ("to delete", "before", "after", "new", "withdrawn", "changed")
+    table(console, [head, *numbers(summary, NUMBERS)])
     before, after = (sum(summary[k][side] for k in KINDS) for side in ("base", "head"))
     lost = summary["irreversible"]
     line(
@@ -214,15 +210,8 @@ def _added(changes: dict[str, Any], console: Console, *, everything: bool) -> No
                 for kind in KINDS
             }
             title = "New deletions, " + ", ".join(filter(None, (how, undo)))
-            _section(
-                console,
-                title,
-                lists,
-                why_new,
-                "-" if reversible else "!",
-                style,
-                everything=everything,
-            )
+            sign = "-" if reversible else "!"
+            section(console, title, lists, why_new, sign=sign, style=style, everything=everything)
 
 
 def _removed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
@@ -232,20 +221,20 @@ def _removed(changes: dict[str, Any], console: Console, *, everything: bool) -> 
             for kind in KINDS
         }
         title = f"No longer to delete, {how}"
-        _section(console, title, lists, why_not, "=", "green", everything=everything)
+        section(console, title, lists, why_not, sign="=", style="green", everything=everything)
 
 
 def _changed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
-    def describe(entity: dict[str, Any]) -> str:
+    def describe(entity: Entity) -> str:
         fields = without_echoes(entity["fields"])
         return "; ".join(change(field, everything=everything) for field in fields)
 
     lists = {kind: changes[kind]["changed"] for kind in KINDS}
     title = "Still to delete, but changed"
-    _section(console, title, lists, describe, "~", "yellow", everything=everything)
+    section(console, title, lists, describe, sign="~", style="yellow", everything=everything)
 
 
-def why_new(entity: dict[str, Any]) -> str:
+def why_new(entity: Entity) -> str:
     """Return why an entity is to be deleted now, in addition to the title."""
     reasons = "; ".join(entity["reasons"])
     if entity["category"] == "protection_lost":
@@ -253,7 +242,7 @@ def why_new(entity: dict[str, Any]) -> str:
     return reasons
 
 
-def why_not(entity: dict[str, Any]) -> str:
+def why_not(entity: Entity) -> str:
     """Return why an entity is no longer to be deleted, in addition to the title."""
     if entity["category"] == "protection_gained":
         return chain(entity["protection"])
@@ -263,25 +252,6 @@ def why_not(entity: dict[str, Any]) -> str:
 def chain(protection: dict[str, Any]) -> str:
     """Return the reason of a protection and its chain."""
     return ", ".join([protection["reason"], *protection["via"]])
-
-
-def _section(
-    console: Console,
-    title: str,
-    lists: dict[str, list[dict[str, Any]]],
-    describe: Any,
-    sign: str,
-    style: str,
-    *,
-    everything: bool,
-) -> None:
-    counts = ", ".join(counted(kind, len(lists[kind])) for kind in lists if lists[kind])
-    if not counts:
-        return
-    line(console, "")
-    line(console, f"{title}: {counts}", style)
-    for kind, entities in lists.items():
-        grouped(console, kind, entities, describe, sign=sign, style=style, everything=everything)
 
 
 def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -> None:

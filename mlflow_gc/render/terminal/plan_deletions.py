@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.kinds import KINDS
@@ -37,20 +37,21 @@ from mlflow_gc.render.common.plan_summary import BAD
 if TYPE_CHECKING:
     from rich.console import Console
 
-_TOP = 5
-"""Number of experiments and models in a summary."""
-_SAMPLE = 5
-"""Number of entries of each group, if there are many groups."""
+_TOP = 5  # experiments and models in a summary
+_SAMPLE = 5  # entries of each group, if there are many groups
 _BAR = 10
 _SHORTEST_NAME = 8
 
 
 def deletions(plan: Plan, console: Console, *, everything: bool) -> None:
     """Print all deletions, irreversible ones first."""
-    _versions(plan, console, everything=everything)
-    _models(plan, console, everything=everything)
-    _runs(plan, console, everything=everything)
-    _experiments(plan, console, everything=everything)
+    lossy = sum(not run["reversible"] for run in plan["runs"])
+    undo = f"{lossy:,} of them lose their assessments: IRREVERSIBLE" if lossy else "can be restored"
+    _by_group(plan, console, "model_versions", "IRREVERSIBLE", bad=True, everything=everything)
+    if plan["registered_models"]:
+        _each(plan, console, "registered_models", "IRREVERSIBLE", bad=True, everything=everything)
+    _by_group(plan, console, "runs", undo, bad=bool(lossy), everything=everything)
+    _each(plan, console, "experiments", "can be restored", bad=False, everything=everything)
 
 
 def largest(plan: Plan, console: Console) -> None:
@@ -89,48 +90,24 @@ def _bar(group: Group, console: Console) -> str:
     return "━" * max(1, _BAR * group.count // group.existing) if group.existing else ""
 
 
-def _runs(plan: Plan, console: Console, *, everything: bool) -> None:
-    lossy = sum(not run["reversible"] for run in plan["runs"])
-    undo = f"{lossy:,} of them lose their assessments: IRREVERSIBLE" if lossy else "can be restored"
-    if not _heading(console, plan, "runs", undo, bad=bool(lossy)):
+def _by_group(
+    plan: Plan, console: Console, kind: str, undo: str, *, bad: bool, everything: bool
+) -> None:
+    """Print runs by experiment, or versions by model."""
+    if not _heading(console, plan, kind, undo, bad=bad):
         return
-    whole = {entry["experiment_id"] for entry in plan["experiments"]}
-    found = groups(plan, "runs")
-    reason = _common_reason(plan["runs"], console)
-    for group in found if everything else found[:CUT_AT]:
+    where, nouns = ("experiment", "runs") if kind == "runs" else ("model", "versions")
+    whole = {entry["experiment_id"] for entry in plan["experiments"]} if kind == "runs" else ()
+    found = groups(plan, kind)
+    reason = _common_reason(deletions_of(plan, kind), console)
+    shown = found if everything else found[:CUT_AT]
+    cut_at = None if everything else CUT_AT if len(found) <= 3 else _SAMPLE
+    for group in shown:
         note = "; deleted as a whole" if group.key in whole else ""
-        _group(console, f"experiment {group.key}", group, plan["as_of"], reason, note)
-        _entries(
-            console,
-            group,
-            plan["as_of"],
-            cut_at=_cut_at(found, everything=everything),
-        )
-    left = [] if everything else found[CUT_AT:]
-    more(console, len(left), f"experiments with {sum(g.count for g in left):,} runs", indent=2)
-
-
-def _versions(plan: Plan, console: Console, *, everything: bool) -> None:
-    if not _heading(console, plan, "model_versions", "IRREVERSIBLE", bad=True):
-        return
-    found = groups(plan, "model_versions")
-    reason = _common_reason(plan["model_versions"], console)
-    for group in found if everything else found[:CUT_AT]:
-        _group(console, f"model {group.key}", group, plan["as_of"], reason)
-        _entries(
-            console,
-            group,
-            plan["as_of"],
-            cut_at=_cut_at(found, everything=everything),
-        )
-    left = [] if everything else found[CUT_AT:]
-    more(console, len(left), f"models with {sum(g.count for g in left):,} versions", indent=2)
-
-
-def _cut_at(found: Sequence[Group], *, everything: bool) -> int | None:
-    if everything:
-        return None
-    return CUT_AT if len(found) <= 3 else _SAMPLE
+        _group(console, f"{where} {group.key}", group, plan["as_of"], reason, note)
+        _entries(console, group, plan["as_of"], cut_at=cut_at)
+    left = found[len(shown) :]
+    more(console, len(left), f"{where}s with {sum(g.count for g in left):,} {nouns}", indent=2)
 
 
 def _common_reason(entries: Sequence[Fields], console: Console) -> str | None:
@@ -144,17 +121,11 @@ def _common_reason(entries: Sequence[Fields], console: Console) -> str | None:
 
 
 def _group(
-    console: Console, title: str, group: Group, as_of: str, common: str | None, note: str = ""
+    console: Console, title: str, group: Group, as_of: str, common: str | None, note: str
 ) -> None:
     """Print the line above the entries of a group: share, ages and reasons.
 
-    Args:
-        console: output.
-        title: name of the group, with its id.
-        group: its entries.
-        as_of: the time from which ages count back.
-        common: a reason that was already printed.
-        note: further text.
+    ``common`` is a reason that was already printed.
     """
     share = f" ({group.share})" if group.share else ""
     age = ages(group.kind, group.entries, as_of)
@@ -173,13 +144,7 @@ def _group(
         rows(console, [Column("dim", least=12)], [(reason,)], indent=6)
 
 
-def _entries(
-    console: Console,
-    group: Group,
-    as_of: str,
-    *,
-    cut_at: int | None,
-) -> None:
+def _entries(console: Console, group: Group, as_of: str, *, cut_at: int | None) -> None:
     """Print the entries of a group, a line each: id, age, name, and reasons if they differ."""
     same = len({why(entry) for entry in group.entries}) == 1
     shown = group.entries if cut_at is None else group.entries[:cut_at]
@@ -202,47 +167,20 @@ def _named(group: Group, entry: Fields) -> tuple[str, str]:
     return (f"{group.key}/{entry['version']}" if is_short else f"version {entry['version']}"), ""
 
 
-def _experiments(plan: Plan, console: Console, *, everything: bool) -> None:
-    if not _heading(console, plan, "experiments", "can be restored", bad=False):
-        return
-    _whole_entities(
-        console,
-        "experiments",
-        lambda entry: (entry["experiment_id"], cut(entry["name"], NAME)),
-        plan,
-        everything=everything,
-    )
-
-
-def _models(plan: Plan, console: Console, *, everything: bool) -> None:
-    if not plan["registered_models"]:
-        return
-    _heading(console, plan, "registered_models", "IRREVERSIBLE", bad=True)
-    _whole_entities(
-        console,
-        "registered_models",
-        lambda entry: (entry["name"], ""),
-        plan,
-        everything=everything,
-    )
-
-
-def _whole_entities(
-    console: Console,
-    kind: str,
-    named: Callable[[Fields], tuple[str, str]],
-    plan: Plan,
-    *,
-    everything: bool,
+def _each(
+    plan: Plan, console: Console, kind: str, undo: str, *, bad: bool, everything: bool
 ) -> None:
+    """Print experiments or registered models, a line each."""
+    if not _heading(console, plan, kind, undo, bad=bad):
+        return
     found = deletions_of(plan, kind)
     shown = found if everything else found[:CUT_AT]
     cells = []
     for entry in shown:
-        entity_id, name = named(entry)
+        name = cut(KINDS[kind].name_of(entry), NAME) if kind == "experiments" else ""
         sign, style = _sign(not entry["reversible"])
         age = _age(kind, entry, plan["as_of"])
-        cells.append(((sign, style), (entity_id, style), name, age, why(entry)))
+        cells.append(((sign, style), (KINDS[kind].id_of(entry), style), name, age, why(entry)))
     columns = [SIGN, Column(), Column(least=12), Column(right=True), Column("dim", least=12)]
     rows(console, columns, cells, indent=2)
     more(console, len(found) - len(shown), indent=2)
