@@ -57,10 +57,9 @@ def _interrupt(signum: int, _frame: FrameType | None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code, without side effects on this process.
+    """Run one command line, without the program, and return its exit code.
 
-    Args:
-        arguments: the command line after ``mlflow-gc``.
+    It has no side effects on this process.
     """
     from mlflow_gc.cli.session import Session
 
@@ -131,11 +130,7 @@ def _exit_code(arguments: list[str], session: Session) -> int:
 
 
 def _print_usage(error: Any) -> int:
-    """Print a usage error, or help if there is no command at all.
-
-    Args:
-        error: Click's ``UsageError``.
-    """
+    """Print a usage error (Click's ``UsageError``), or help if there is no command at all."""
     from mlflow_gc.cli.output import print_message
 
     context = error.ctx

@@ -50,21 +50,12 @@ _current: ContextVar[Invocation] = ContextVar("invocation", default=Invocation()
 
 
 def started(argv: Sequence[str], orig_argv: Sequence[str]) -> None:
-    """Store how the program was started.
-
-    Args:
-        argv: of :mod:`sys`.
-        orig_argv: of :mod:`sys`: with the interpreter and its options.
-    """
+    """Store how the program was started; both arguments are those of :mod:`sys`."""
     _current.set(Invocation(_program(argv, orig_argv)))
 
 
 def given(parameters: Mapping[str, Any]) -> None:
-    """Store the options of the command about the server.
-
-    Args:
-        parameters: of the command, by name; only those about the server are stored.
-    """
+    """Store the options about the server, out of all parameters of a command by name."""
     flags = {name: str(parameters[name]) for name in _CONNECTION if parameters.get(name)}
     _current.set(Invocation(_current.get().program, flags))
 

@@ -264,11 +264,7 @@ def requires_expect() -> bool:
 
 
 def resolve_maximum(setting: Setting, *, most: int | None = None) -> int | None:
-    """Return a limit for all plans on this machine, or None if not set.
-
-    Args:
-        setting: :data:`MAX_DELETIONS` or :data:`MAX_SHARE`.
-        most: the largest valid number.
+    """Return a limit for all plans on this machine, of at most ``most``; None if not set.
 
     Raises:
         UsageProblem: It is not a whole number; with its origin.

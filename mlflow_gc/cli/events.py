@@ -44,12 +44,7 @@ _WOULD = {
 
 
 class Events(Listener):
-    """Writes events to a file, immediately.
-
-    Args:
-        path: a file, a named pipe, ``/dev/stderr`` or ``/dev/fd/N``.
-        command: of this program.
-        dry_run: nothing will be changed.
+    """Writes events to a file, a named pipe, ``/dev/stderr`` or ``/dev/fd/N``, immediately.
 
     Raises:
         UsageProblem: The path is stdout.

@@ -41,12 +41,7 @@ class LogLines(Listener):
 
 
 class TerminalBar(Listener):
-    """A progress bar that is removed at the end of its phase.
-
-    Args:
-        stream: the terminal.
-        no_color: no colours.
-    """
+    """A progress bar that is removed at the end of its phase."""
 
     def __init__(self, stream: TextIO, *, no_color: bool) -> None:
         self._stream = stream

@@ -219,12 +219,6 @@ def _confirmed(plan: Plan) -> bool:
 def _exit_code(result: Result, signum: int, plan_file: Path, options_again: Sequence[str]) -> int:
     """Print the next command, and return the exit code.
 
-    Args:
-        result: of the prune.
-        signum: the signal that stopped it, or 0.
-        plan_file: for the next command.
-        options_again: options of the next command.
-
     Raises:
         GcError: It ended early.
     """

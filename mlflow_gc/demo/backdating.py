@@ -19,13 +19,7 @@ _LOCK_TIMEOUT_S = 30.0
 
 
 def backdate(database: Path, scenario: Scenario, ids: SeededIds) -> None:
-    """Replace the times that the server set by those of the scenario.
-
-    Args:
-        database: the SQLite file of the demo's running server.
-        scenario: with the times, in milliseconds since the epoch.
-        ids: the ids that the server assigned.
-    """
+    """Replace the times that the server set by those of the scenario, in its SQLite file."""
     with closing(sqlite3.connect(database, timeout=_LOCK_TIMEOUT_S)) as connection, connection:
         connection.executemany(
             "UPDATE experiments SET creation_time = ?, last_update_time = ?"

@@ -14,10 +14,6 @@ _ALIAS = "rollback"
 def interfere(tracking_uri: str, plan: Plan) -> list[str]:
     """Protect one run and one model version that the plan is about to delete.
 
-    Args:
-        tracking_uri: of the demo's server.
-        plan: of the first report.
-
     Returns:
         The changes, one sentence each; names in them are not escaped.
 

@@ -17,12 +17,7 @@ _STOP_TIMEOUT_S = 10.0
 
 
 class Commands:
-    """Runs commands in one directory.
-
-    Args:
-        directory: the working directory with plans and journals.
-        console: prints the command lines; the commands write to the same terminal.
-    """
+    """Runs commands in one directory; they write to the same terminal as the console."""
 
     def __init__(self, directory: Path, console: Console) -> None:
         self._directory = directory
@@ -30,10 +25,6 @@ class Commands:
 
     def run(self, *arguments: str, expected: Collection[ExitCode] = (ExitCode.OK,)) -> None:
         """Run ``mlflow-gc`` with the arguments and wait for its end.
-
-        Args:
-            arguments: as on the command line.
-            expected: exit codes with which the demo continues.
 
         Raises:
             GcError: the command ended with another exit code.

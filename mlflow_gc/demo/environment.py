@@ -15,9 +15,6 @@ def demo_environment(tracking_uri: str) -> Iterator[None]:
 
     The user's own MLflow settings (server, credentials, TTL, workspace) must not leak into the
     demo: at best it would fail, at worst it would prune something real.
-
-    Args:
-        tracking_uri: of the demo's server.
     """
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:

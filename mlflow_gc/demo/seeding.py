@@ -59,12 +59,7 @@ class SeededIds:
 
 
 class Seeder:
-    """Writes one scenario to one server.
-
-    Args:
-        tracking_uri: of the demo's server, which is empty.
-        progress: called with the number of runs written so far.
-    """
+    """Writes a scenario to an empty server, and reports the number of runs written so far."""
 
     def __init__(self, tracking_uri: str, progress: Callable[[int], None]) -> None:
         # mlflow takes seconds to import, and the other commands do not need it.

@@ -41,13 +41,10 @@ Entry = dict[str, Any]
 
 
 def tell(now_ms: int) -> Scenario:
-    """Create the demo's data.
+    """Create the data of the demo.
 
-    Args:
-        now_ms: the time from which ages count back, milliseconds since the epoch.
-
-    Returns:
-        The same scenario for the same ``now_ms``; otherwise shifted with it.
+    Ages count back from ``now_ms``, milliseconds since the epoch; the same time gives the same
+    scenario.
     """
     from ruamel.yaml import YAML
 

@@ -37,10 +37,8 @@ _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def walk_through(console: Console, status: Console, *, keep: bool) -> None:
     """Show the tool on a throw-away server.
 
-    Args:
-        console: output of the story; the commands of the demo write to stdout and stderr.
-        status: output of progress, on a terminal only.
-        keep: leave the server and its directory, and print how to use them.
+    The status is the output of progress, on a terminal only; ``keep`` leaves the server and its
+    directory, and prints how to use them.
 
     Raises:
         GcError: The server did not start, or a command failed.

@@ -30,12 +30,7 @@ def announce(
 ) -> tuple[Announcements, int]:
     """Announce what is deleted after the grace period; withdraw what is no longer stale.
 
-    Args:
-        gateway: the server.
-        policy: with a grace period, unless ``clear``.
-        reporter: receives the outcome of each entity.
-        clear: withdraw all announcements, whatever is stale.
-        dry_run: change nothing.
+    ``clear`` withdraws all announcements, whatever is stale.
 
     Returns:
         The announcements, and the signal that stopped it, or 0.

@@ -61,18 +61,10 @@ def apply_plan(
     check_only: bool = False,
     shard: Shard | None = None,
 ) -> Applied:
-    """Apply a plan.
+    """Apply a verified plan.
 
-    Args:
-        gateway: the server.
-        plan: a verified plan.
-        plan_file: its path, for messages.
-        journal_path: path of the journal; None if there is none yet.
-        reporter: receives the outcome of each entity.
-        phase: the phase to report.
-        dry_run: delete and write nothing.
-        check_only: for a dry run: collect refusals, and check nevertheless.
-        shard: the part of the plan to apply; None for all of it.
+    ``check_only`` collects refusals of a dry run, and checks nevertheless.  ``shard`` is the part
+    of the plan to apply.
 
     Raises:
         Refused: The plan was made for another server.
@@ -133,11 +125,8 @@ def refuse_unexpected(
 ) -> None:
     """Refuse a plan other than the approved one.
 
-    Args:
-        plan: a verified plan.
-        plan_file: its path, for messages.
-        expect: the approved ``plan_id``, or None.
-        is_required: whether this machine may require it (``MLFLOW_GC_REQUIRE_EXPECT``).
+    ``is_required`` tells whether this machine may require ``expect``
+    (``MLFLOW_GC_REQUIRE_EXPECT``).
 
     Raises:
         Refused: It has another ``plan_id``, or this machine requires one and none was given.

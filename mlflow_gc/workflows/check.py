@@ -17,13 +17,7 @@ from mlflow_gc.workflows.reporter import Phase, Reporter
 def check_plan(
     gateway: Gateway, plan: Plan, plan_file: Path, reporter: Reporter
 ) -> tuple[Json, Applied]:
-    """Re-check each entry of a plan as a prune would; nothing is deleted.
-
-    Args:
-        gateway: the server.
-        plan: a verified plan.
-        plan_file: its path; the journal of a prune is next to it.
-        reporter: receives the would-be outcome of each entity.
+    """Re-check each entry of a verified plan as a prune would; nothing is deleted.
 
     Returns:
         The check as a document (``mlflow-gc schema check``), and the result of the re-checks.

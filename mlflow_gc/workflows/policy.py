@@ -35,14 +35,7 @@ def resolve_policy(
 ) -> Policy:
     """Resolve the policy from options, environment and policy file.
 
-    Args:
-        ttl: option.
-        as_of: option.
-        policy_file: option.
-        no_policy: option: use no policy file, even if there is one.
-        accept_partial_view: option.
-        verbose: report the origin of each value.
-        reporter: receives origins, and warnings about the file.
+    ``verbose`` reports the origin of each value.
 
     Raises:
         UsageProblem: the TTL, the time or the policy file cannot be used.

@@ -51,11 +51,6 @@ def survey(
 ) -> tuple[Inventory, Decisions, ServerInfo]:
     """Read everything that decisions by this policy need, and decide.
 
-    Args:
-        gateway: the server.
-        policy: the policy to decide by.
-        reporter: receives the progress.
-
     Raises:
         ServerError: the server cannot be reached or read.
     """

@@ -146,12 +146,7 @@ class Reporter:
 
     @contextmanager
     def phase(self, phase: Phase, totals: Mapping[str, int] | None = None) -> Iterator[None]:
-        """Report a phase.
-
-        Args:
-            phase: the phase.
-            totals: total number of items by kind (``runs``), if known.
-        """
+        """Report a phase, with the total number of items by kind (``runs``), if known."""
         with self._lock:
             self._begin_counting(phase, {what: n for what, n in (totals or {}).items() if n})
             state = self._state()
@@ -171,12 +166,7 @@ class Reporter:
                 self._phase = None
 
     def advance(self, what: str, count: int = 1) -> None:
-        """Count items completed since the last call.
-
-        Args:
-            what: the kind in the plural, such as ``runs`` or ``model versions``.
-            count: number of items.
-        """
+        """Count completed items of a kind such as ``runs`` or ``model versions``."""
         with self._lock:
             self._current = what.replace(" ", "_")
             self._done[self._current] += count
@@ -201,12 +191,7 @@ class Reporter:
                 listener.note(message)
 
     def warning(self, code: str | None, message: str) -> None:
-        """Pass a warning on.
-
-        Args:
-            code: of a plan's diagnostic, or :data:`ROLLED_BACK`; None without code.
-            message: a sentence.
-        """
+        """Pass a warning on; the code is that of a plan's diagnostic, or :data:`ROLLED_BACK`."""
         with self._lock:
             for listener in self._listeners:
                 listener.warning(code, message)

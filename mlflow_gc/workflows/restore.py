@@ -49,11 +49,7 @@ class Restored:
 class Restore:
     """A restore: read from a journal, previewed on a server, carried out.
 
-    Args:
-        journal_file: the journal that a prune wrote.
-        only: kinds or ids to restore; empty for all.
-        keep: set the keep tag on restored entities.
-        expect: the required ``plan_id`` of the journal, or None for any.
+    ``only`` names the kinds or ids to restore (empty for all), ``keep`` sets the keep tag on them.
 
     Attributes:
         undo: the entities that can and cannot be restored.
@@ -101,11 +97,7 @@ class Restore:
         return self._old_trash, left_active
 
     def run(self, reporter: Reporter, *, dry_run: bool = False) -> Restored:
-        """Restore what was previewed.
-
-        Args:
-            reporter: receives the outcome of each entity.
-            dry_run: read everything, change nothing.
+        """Restore what was previewed; a dry run reads everything and changes nothing.
 
         Raises:
             GcError: the journal cannot be written.

@@ -19,10 +19,7 @@ from mlflow_gc.workflows.reporter import Phase, Reporter
 def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) -> Gateway:
     """Open the server that the settings name; it is not contacted yet.
 
-    Args:
-        connection: the settings.
-        verbose: report the origin of each value.
-        reporter: receives warnings, and a note while MLflow is imported.
+    ``verbose`` reports the origin of each value.
 
     Raises:
         GcError: a setting cannot be used.
@@ -40,12 +37,7 @@ def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) ->
 
 
 def refuse_other_server(gateway: Gateway, planned: Mapping[str, Any], file: Path) -> None:
-    """Refuse a file for another server, registry or workspace.
-
-    Args:
-        gateway: the current server.
-        planned: the ``server`` of a plan or journal.
-        file: its path, for the message.
+    """Refuse a plan or journal for another server, registry or workspace.
 
     Raises:
         Refused: It is another one.

@@ -79,11 +79,7 @@ Part = str | Notice | Block
 
 
 def fit(parts: Sequence[Part], budget: int | None) -> str:
-    """Return the document within the budget.
-
-    Args:
-        parts: in the order in which they are shown.
-        budget: maximum number of bytes of UTF-8; None for no limit.
+    """Return the document within the budget, in bytes of UTF-8; None for no limit.
 
     Raises:
         ValueError: Not even the document without entries fits.

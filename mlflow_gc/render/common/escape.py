@@ -20,9 +20,7 @@ _ALLOWED = {"\u200d"}  # joins emoji; harmless elsewhere
 def plain(text: str, *, most: int | None = None) -> str:
     """Return text safe for one cell of a terminal line: no control, no line break, no bidi.
 
-    Args:
-        text: anything.
-        most: maximum number of characters, the last one is ``…`` then; never used for ids.
+    ``most`` is the maximum number of characters, the last one is ``…`` then; never used for ids.
     """
     shown = text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
     # Azure Pipelines, TeamCity and old GitHub runners execute these in a line of a job's log, the

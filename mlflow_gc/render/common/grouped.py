@@ -42,14 +42,7 @@ def section(
 ) -> None:
     """Print entities under a title with counts, if there are any.
 
-    Args:
-        console: output.
-        title: without counts.
-        lists: entities by kind.
-        describe: returns the text about one entity.
-        sign: in front of each.
-        style: of each.
-        everything: do not truncate.
+    ``describe`` returns the text about one entity, ``sign`` is in front of each.
     """
     counts = ", ".join(counted(kind, len(lists[kind])) for kind in lists if lists[kind])
     if not counts:

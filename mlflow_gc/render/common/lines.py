@@ -35,12 +35,7 @@ def number_of(count: int, one: str, many: str) -> str:
 
 
 def counted(kind: str, count: int) -> str:
-    """Return ``1 run`` or ``1,200 runs``.
-
-    Args:
-        kind: a key of :data:`~mlflow_gc.domain.kinds.KINDS`.
-        count: number of entities.
-    """
+    """Return ``1 run`` or ``1,200 runs``; the kind is named as in a plan."""
     return number_of(count, *KINDS[kind].nouns)
 
 

@@ -161,12 +161,8 @@ def footer(
 ) -> None:
     """Print the summary, the plan's id, and the exact next commands.
 
-    Args:
-        plan: the document.
-        console: output.
-        state: its applicability; commands that would be refused are not printed.
-        path: of the plan; ``-`` if it has no name.
-        steps: commands to print, of ``show``, ``check`` and ``prune``.
+    ``steps`` are the commands to print, of ``show``, ``check``, ``prune`` and ``expect``; those
+    that would be refused are not.
     """
     to_delete = sum(_deletes(plan).values())
     lost = plan["summary"]["irreversible"]

@@ -25,11 +25,7 @@ def ages(policy: Json) -> str:
 
 
 def source(found: Json | None) -> str:
-    """Return a sentence about the policy file, or that there was none.
-
-    Args:
-        found: ``policy_source`` of a plan; None for plans before 1.1.
-    """
+    """Return a sentence about the ``policy_source`` of a plan; plans before 1.1 have none."""
     if found is None:
         return "Policy file: this plan does not say."
     if found["path"] is None:

@@ -9,12 +9,7 @@ from mlflow_gc.render.common.escape import plain
 
 
 def text(value: object, *, most: int | None = None) -> str:
-    """Return escaped text for elements and quoted attributes.
-
-    Args:
-        value: anything.
-        most: maximum number of characters; never used for ids.
-    """
+    """Return escaped text for elements and quoted attributes; ``most`` is never used for ids."""
     return escape_html(plain(str(value), most=most), quote=True)
 
 

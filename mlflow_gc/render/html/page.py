@@ -28,13 +28,7 @@ def show(
     file_name: str = "prune-plan.json",
     problems: Sequence[Applicability] = (),
 ) -> Iterator[str]:
-    """Yield a plan as one HTML file in pieces.
-
-    Args:
-        plan: the document.
-        file_name: name of the plan in the command to apply it.
-        problems: the result of :func:`mlflow_gc.plan.verification.file_problems`.
-    """
+    """Yield a plan as one HTML file in pieces; ``file_name`` is for the command to apply it."""
     found = entries(plan)
     state = applicability(plan, problems, for_others=True)
     yield from _head(plan)

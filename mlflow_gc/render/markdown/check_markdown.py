@@ -20,11 +20,9 @@ Json = dict[str, Any]
 
 
 def check(found: Json, *, most_bytes: int | None = budget.DEFAULT) -> str:
-    """Return a check as Markdown.
+    """Return the result of :func:`mlflow_gc.apply.check.check_document` as Markdown.
 
-    Args:
-        found: the result of :func:`mlflow_gc.apply.check.check_document`.
-        most_bytes: maximum size, lists are truncated to fit; None for no limit.
+    Lists are truncated to fit ``most_bytes``; None for no limit.
     """
     plan = found["plan"]
     policy = inline(policy_sentences.source(plan["policy_source"]), most=_SENTENCE)

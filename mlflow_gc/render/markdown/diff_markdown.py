@@ -53,14 +53,9 @@ def diff(
     head: str = "HEAD",
     most_bytes: int | None = budget.DEFAULT,
 ) -> str:
-    """Return the difference of two plans as Markdown.
+    """Return the result of :func:`mlflow_gc.plan.diff.diff_plans` as Markdown.
 
-    Args:
-        changes: the result of :func:`mlflow_gc.plan.diff.diff_plans`.
-        later: applicability of the later plan.
-        plan: the later plan.
-        head: path of the later plan, for the next commands.
-        most_bytes: maximum size, lists are truncated to fit; None for no limit.
+    ``plan`` is the later plan and ``head`` its path; lists are truncated to fit ``most_bytes``.
     """
     if not changes["different"]:
         return "## Changes of the prune plan\n\nNo differences.\n"

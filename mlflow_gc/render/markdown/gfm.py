@@ -27,23 +27,13 @@ _STOP = re.compile(r"(?<=[^,;:.])[,;:.]\Z")
 
 
 def code(text: str, *, most: int | None = None) -> str:
-    """Return text as inline code, unchanged, on one line.
-
-    Args:
-        text: anything.
-        most: maximum number of characters, the last one is ``…`` then; never used for ids.
-    """
+    """Return text as inline code, unchanged, on one line; ``most`` is never used for ids."""
     pieces = _PIECES.findall(_plain(text, most))
     return "".join(_BETWEEN_CODE.get(piece) or _span(piece) for piece in pieces)
 
 
 def inline(text: str, *, most: int | None = None) -> str:
-    """Return a sentence for the inside of a line: plain words as they are, all else as code.
-
-    Args:
-        text: anything.
-        most: as of :func:`code`.
-    """
+    """Return a sentence for the inside of a line: plain words as they are, all else as code."""
     tokens = _plain(text, most).split(" ")
     if "" in tokens:  # leading, trailing or repeated spaces: only code preserves them
         return code(text, most=most)

@@ -44,12 +44,9 @@ def show(
 ) -> str:
     """Return a plan as Markdown: deletions by experiment and model, and protections.
 
-    Args:
-        plan: the document.
-        most_bytes: maximum size, lists are truncated to fit, at least
-            :data:`mlflow_gc.render.common.budget.LEAST`; None for no limit.
-        file_name: name of the plan in the command to apply it.
-        problems: the result of :func:`mlflow_gc.plan.verification.file_problems`.
+    Lists are truncated to fit ``most_bytes``, at least
+    :data:`~mlflow_gc.render.common.budget.LEAST`; None for no limit.  ``file_name`` is for the
+    command to apply it.
     """
     state = applicability(plan, problems, for_others=True)
     return budget.fit(list(_parts(plan, state, file_name)), most_bytes)

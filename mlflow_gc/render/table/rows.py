@@ -50,9 +50,7 @@ COLUMNS = {
 def rows(plan: Plan, *, is_genuine: bool = True) -> Iterator[Row]:
     """Yield a row for each entity of a plan: kind by kind, deleted before protected.
 
-    Args:
-        plan: a valid plan.
-        is_genuine: whether its ``plan_id`` matches its content.
+    ``is_genuine`` tells whether the ``plan_id`` matches the content.
     """
     names = _experiment_names(plan)
     source = plan.get("policy_source")

@@ -27,13 +27,10 @@ CODES = {
 
 
 def check(found: dict[str, Any], console: Console, *, path: str, everything: bool) -> None:
-    """Print the number of matching entries of a plan, and the changes of the others.
+    """Print the result of :func:`mlflow_gc.apply.check.check_document`.
 
-    Args:
-        found: the result of :func:`mlflow_gc.apply.check.check_document`.
-        console: output.
-        path: of the plan, for the next commands.
-        everything: do not truncate long lists.
+    These are the numbers of matching entries, and the changes of the others.  ``path`` is that of
+    the plan.
     """
     table(console, [("", *NUMBERS), *numbers(found["summary"], NUMBERS)])
     line(console, totals_sentence(found), "bold")

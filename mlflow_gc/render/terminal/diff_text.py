@@ -58,16 +58,9 @@ def diff(
     head: str = "HEAD",
     everything: bool = False,
 ) -> None:
-    """Print what changed between two plans.
+    """Print the result of :func:`mlflow_gc.plan.diff.diff_plans`.
 
-    Args:
-        changes: the result of :func:`mlflow_gc.plan.diff.diff_plans`.
-        later: applicability of the later plan.
-        console: output.
-        plan: the later plan.
-        base: path of the earlier plan, for the next commands.
-        head: path of the later plan.
-        everything: do not truncate long lists.
+    ``plan`` is the later plan; ``base`` and ``head`` are the paths, for the next commands.
     """
     if not changes["different"]:
         line(console, "No differences.")

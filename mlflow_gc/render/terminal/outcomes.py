@@ -68,14 +68,7 @@ def outcome(
 def announcements(
     counts: Counter[tuple[str, str]], console: Console, *, deletable_after: str, dry_run: bool
 ) -> None:
-    """Print what was announced and withdrawn.
-
-    Args:
-        counts: by (kind, outcome), of announcements.
-        console: where to.
-        deletable_after: time of deletion of the announcements.
-        dry_run: nothing was written.
-    """
+    """Print what was announced and withdrawn, from counts by (kind, outcome)."""
     would = "would be " if dry_run else ""
     rows: list[tuple[str, ...]] = [
         ("", f"{would}announced", "announced before", f"{would}withdrawn", "failed")
@@ -112,12 +105,8 @@ def undo(
 ) -> None:
     """Print what a restore will restore, and what it cannot.
 
-    Args:
-        plan: the entities of the journal.
-        console: output.
-        plan_id: that the journal belongs to.
-        old_trash: runs that were in the trash before the prune and return to it.
-        left_active: those that do not, with the reason.
+    ``old_trash`` are the runs that were in the trash before the prune and return to it,
+    ``left_active`` those that do not, with the reason.
     """
     sizes = [
         counted(kind, len(ids))
@@ -181,15 +170,10 @@ def restored(
     keep_command: str | None = None,
     notes: Sequence[str] = (),
 ) -> None:
-    """Print the result of a restore.
+    """Print the result of a restore, from counts by (kind, outcome).
 
-    Args:
-        counts: by (kind, outcome).
-        skips: records of skips.
-        console: output.
-        journal: of the restore; None if nothing was changed.
-        keep_command: command that sets the keep tag on restored entities; None if it was set.
-        notes: entities that were not restored exactly as before.
+    ``journal`` is None if nothing was changed; ``keep_command`` sets the keep tag on restored
+    entities, None if it was set.
     """
     for kind, noun in ((k.name, k.plural) for k in (EXPERIMENT, RUN)):
         done = counts[kind, "restored"]

@@ -39,13 +39,7 @@ def show(
 ) -> None:
     """Print the deletions of a plan by experiment and model, and its protections.
 
-    Args:
-        plan: the document.
-        console: output.
-        path: of the plan.
-        everything: do not truncate long lists.
-        steps: commands to print at the end, see :func:`plan_summary.footer`.
-        problems: the result of :func:`mlflow_gc.plan.verification.file_problems`.
+    ``steps`` are the commands to print at the end, see :func:`plan_summary.footer`.
     """
     state = applicability(plan, problems)
     plan_summary.headline(plan, console, state)
