@@ -57,18 +57,18 @@ def section(
         ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
         shown = ordered if everything else ordered[:_MOST_GROUPS]
         most = len(entities) if everything else CUT_AT // max(len(shown), 1)
-        for group, members in shown:
+        for group, found in shown:
             if group:
-                line(console, f"  {group}: {counted(kind, len(members))}")
+                line(console, f"  {group}: {counted(kind, len(found))}")
             indent = "    " if group else "  "
             # A line with "and 1 more" takes the same room as the one.
-            first = members if len(members) == most + 1 else members[:most]
+            first = found if len(found) == most + 1 else found[:most]
             for text in _aligned(_cells(kind, entity, describe(entity)) for entity in first):
                 line(console, f"{indent}{sign} {text}", style)
-            if left := len(members) - len(first):
+            if left := len(found) - len(first):
                 line(console, f"{indent}... and {counted(kind, left)} more (--all shows them)")
         if rest := ordered[len(shown) :]:
-            left = sum(len(members) for _, members in rest)
+            left = sum(len(found) for _, found in rest)
             where = f"{len(rest):,} more {'experiments' if kind == 'runs' else 'models'}"
             line(console, f"  ... and {counted(kind, left)} in {where} (--all shows them)")
 
