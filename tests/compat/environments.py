@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support import mariadb, postgres
+
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".compat"
 SERVED = (
@@ -26,6 +30,7 @@ SERVED = (
 NEWEST = "newest"
 DRIVERS = {"postgresql": "psycopg2-binary", "mariadb": "pymysql"}
 """Database other than SQLite -> the package that a server needs for it."""
+_PROGRAMS = {"postgresql": postgres.binaries, "mariadb": mariadb.binary}
 LOWEST = "lowest"
 """Every package that pyproject.toml names, in the lowest version that it allows."""
 ON_DATABASES = tuple(f"{version}+{name}" for version in ("2.14.3", "3.17.2") for name in DRIVERS)
@@ -159,6 +164,8 @@ def build(server: str) -> Environment:
         NotBuilt: it cannot be had.
     """
     environment = Environment.of(server)
+    if environment.database and not _PROGRAMS[environment.database]():
+        raise NotBuilt(f"{environment.database} is not installed")
     if not (environment.directory / _READY).is_file():
         _build(environment)
     if not environment.ready:

@@ -28,6 +28,7 @@ COLUMNS = {
     "static prefix": "Static prefix",
     "other registry": "Other registry",
     "policies": "Policies",
+    "file store": "File store",
 }
 """Column, as the markers of the tests name it -> its head."""
 _WORDS = {results.PASSED: "yes", results.FAILED: "**no**", results.MISSING: "–"}

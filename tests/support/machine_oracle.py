@@ -334,7 +334,7 @@ class _Judge:
                 if other not in reached:
                     reached.add(other)
                     todo.append(other)
-                    if self.now.runs[other].active:
+                    if (run := self.now.runs.get(other)) and run.active:
                         self.keep("run", other, why)
 
     def _own_reason(self, run: Run) -> str | None:
@@ -390,10 +390,11 @@ class _Judge:
         runs = self.now.runs
         for run in runs.values():
             parent = runs.get(run.parent or "")
-            # Whether two runs are of one tree when the run between them is in the trash: vague.
-            if parent is not None and (self.lenient or (run.active and parent.active)):
-                edges[run.run_id].append((parent.run_id, "tree"))
-                edges[parent.run_id].append((run.run_id, "tree"))
+            # Whether two runs are of one tree when the run between them is in the trash, or no
+            # longer exists: vague.
+            if run.parent and (self.lenient or (run.active and parent and parent.active)):
+                edges[run.run_id].append((run.parent, "tree"))
+                edges[run.parent].append((run.run_id, "tree"))
         # MLflow 3.17's runs/search shows the models that a run put out, not those it was given:
         # that a run's model is in use cannot always be seen.
         for user, model_id in self.now.uses | self.now.outputs:
