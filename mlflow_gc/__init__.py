@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         report,
         restore,
         save_plan,
+        workspaces,
     )
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "report",
     "restore",
     "save_plan",
+    "workspaces",
 ]
 
 

@@ -89,7 +89,7 @@ def _command() -> Callable[..., object]:
 def _exit_code(arguments: list[str], session: Session) -> int:
     import typer
 
-    from mlflow_gc.cli.output import print_message
+    from mlflow_gc.cli.output import print_error, print_message
 
     # UsageError, in every version; Typer vendors Click or imports it.
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
@@ -107,10 +107,7 @@ def _exit_code(arguments: list[str], session: Session) -> int:
         return ExitCode.SIGINT
     except GcError as error:
         session.failed(error.message, error.hint)
-        first, *others = error.message.split("\n")
-        print_message(f"Error: {first}")
-        for line in (*others, *(error.hint or "").splitlines()):
-            print_message(line)
+        print_error(error.message, error.hint)
         return error.exit_code
     except Interrupted as stopped:
         session.failed("Stopped.")

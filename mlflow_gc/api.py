@@ -43,6 +43,7 @@ __all__ = [
     "report",
     "restore",
     "save_plan",
+    "workspaces",
 ]
 
 
@@ -133,6 +134,25 @@ def report(
         return make_plan(gateway, resolved, reporter)
 
 
+def workspaces(
+    server: Server | str | None = None, *, listener: Listener | None = None
+) -> list[str]:
+    """Return the names of the workspaces of a server that this account sees, sorted.
+
+    Each can be the ``workspace`` of a :class:`Server`.
+
+    Raises:
+        Refused: the server has no workspaces, or the account sees none.
+        UsageProblem: it is a database.
+        GcError: the server cannot be reached or read.
+    """
+    from mlflow_gc.workflows.server import all_workspaces
+
+    reporter = _reporter(listener)
+    with _opened(server, reporter) as gateway:
+        return all_workspaces(gateway, reporter)
+
+
 def load_plan(path: Path | str) -> Plan:
     """Read a plan, and verify that it was not edited.
 
@@ -205,7 +225,8 @@ def prune(
     file = Path(plan)
     document = load_plan(file)
     verify_applyable(document, file)
-    refuse_unexpected(document, file, expect, is_required=not dry_run)
+    approved = () if expect is None else (expect,)
+    refuse_unexpected(document, file, approved, is_required=not dry_run)
     reporter = _reporter(listener)
     path = journal_path(Path(journal) if journal else default_path(file), document["plan_id"])
     with _opened(server, reporter) as gateway:

@@ -50,13 +50,14 @@ def connect(connection: Connection) -> Gateway:
             connection.backend_store_uri.text, connection.backend_store_uri, "backend store URI"
         )
     if tracking.is_database:
-        from mlflow_gc.backend.mlflow_store import StoreGateway
+        from mlflow_gc.backend.mlflow_store import (
+            NO_WORKSPACES,
+            NO_WORKSPACES_HINT,
+            StoreGateway,
+        )
 
         if connection.workspace.text:
-            raise UsageProblem(
-                "A workspace can only be chosen on a server, not on a database URI.",
-                hint="Use the URI of the mlflow server, or leave out the workspace.",
-            )
+            raise UsageProblem(NO_WORKSPACES, hint=NO_WORKSPACES_HINT)
         for address in addresses:
             try_database(address)
         if database is None and tracking.database in DIRECTLY_READABLE and len(addresses) == 1:

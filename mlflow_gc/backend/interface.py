@@ -226,6 +226,15 @@ class Gateway(Protocol):
     def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
         """The default experiment, which a server creates at its first start; in any workspace."""
 
+    def workspaces(self) -> list[str]:
+        """The names of all workspaces that this account sees, sorted; empty without workspaces.
+
+        Only known after :meth:`server_metadata`.
+
+        Raises:
+            UsageProblem: It is a database.
+        """
+
     def other_workspaces(self) -> list[Gateway]:
         """Gateways to the other workspaces of the server, if any.
 

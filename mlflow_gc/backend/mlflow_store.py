@@ -40,9 +40,12 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
 from mlflow_gc.domain.traces import are_assessments_lost
+from mlflow_gc.errors import UsageProblem
 from mlflow_gc.settings import redact_uri, without_secrets
 
 _T = TypeVar("_T")
+NO_WORKSPACES = "A workspace can only be chosen on a server, not on a database URI."
+NO_WORKSPACES_HINT = "Use the URI of the mlflow server, or leave out the workspace."
 
 
 class StoreGateway:
@@ -259,6 +262,14 @@ class StoreGateway:
         return self._get(parse.experiment, lambda: store.get_experiment("0")) or self._get(
             parse.experiment, lambda: store.get_experiment_by_name("Default")
         )
+
+    def workspaces(self) -> list[str]:
+        """No names.
+
+        Raises:
+            UsageProblem: Always, because only a server has workspaces.
+        """
+        raise UsageProblem(NO_WORKSPACES, hint=NO_WORKSPACES_HINT)
 
     def other_workspaces(self) -> list[Gateway]:
         """No gateways: a database with other workspaces cannot be opened."""

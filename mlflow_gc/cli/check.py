@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from mlflow_gc.cli import options
@@ -11,8 +14,14 @@ from mlflow_gc.errors import ExitCode
 def check(
     *,
     context: typer.Context,
-    plan_file: options.PlanFile,
+    plan_files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PLAN...", help="A plan file; - is stdin. Several with --all-workspaces."
+        ),
+    ],
     server: options.Server,
+    all_workspaces: options.AllWorkspaces = False,
     output_format: options.DiffFormatOption = options.DiffFormat.TEXT,
     everything: options.Everything = False,
     detailed_exitcode: options.DetailedExitcode = False,
@@ -20,6 +29,7 @@ def check(
     output: options.Output,
 ) -> int:
     """Compare a plan with the server, entity by entity; nothing is deleted."""
+    from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import console, write_json, write_output
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.verification import load_plan, verify
@@ -31,8 +41,13 @@ def check(
 
     reporter = begin(context, output, events=events, dry_run=True)
     connection = server.connection()
+    if len(plan_files) > 1:
+        return workspaces.each_file(context, check, "plan_files", plan_files)
+    plan_file = plan_files[0]
     plan = load_plan(plan_file)
     verify(plan, plan_file)
+    if all_workspaces:
+        connection = workspaces.of_document(context, connection, plan["server"], plan_file)
     reporter.plan(plan, plan_file)
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     found, applied = check_plan(gateway, plan, plan_file, reporter)

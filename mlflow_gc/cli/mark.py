@@ -20,6 +20,7 @@ def mark(
         bool, typer.Option("--clear", help="Remove all announcements, whatever is stale.")
     ] = False,
     server: options.Server,
+    all_workspaces: options.AllWorkspaces = False,
     backend_store_uri: options.BackendStoreUri = None,
     policy_options: options.PolicyOptions,
     accept_partial_view: options.AcceptPartialView = False,
@@ -27,6 +28,7 @@ def mark(
     output: options.Output,
 ) -> int:
     """Announce by a tag what is deleted after the grace period; untag what is no longer stale."""
+    from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.domain.timestamps import format_ms
@@ -42,6 +44,9 @@ def mark(
             "The policy sets no grace, so there is nothing to announce.",
             hint="Put a line such as grace: 14d into the policy file, or use --clear.",
         )
+    if all_workspaces:
+        found = workspaces.names(context, connection, reporter)
+        return workspaces.each_workspace(context, mark, {name: {} for name in found})
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     announcements, signum = announce(gateway, policy, reporter, clear=clear, dry_run=dry_run)
     if not output.quiet:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from mlflow_gc.settings import Connection
     from mlflow_gc.workflows.reporter import Reporter
 
+AllWorkspaces = Annotated[
+    bool,
+    typer.Option(
+        "--all-workspaces",
+        help="Once for each workspace of the server; with files, in the workspace that each names.",
+    ),
+]
 BackendStoreUri = Annotated[
     str | None,
     typer.Option(

@@ -23,6 +23,14 @@ def print_message(message: str) -> None:
     sys.stderr.flush()
 
 
+def print_error(message: str, hint: str | None) -> None:
+    """Write an error and what to do next to stderr."""
+    first, *others = message.split("\n")
+    print_message(f"Error: {first}")
+    for line in (*others, *(hint or "").splitlines()):
+        print_message(line)
+
+
 class Messages(Listener):
     """Writes notes and warnings of a workflow to stderr."""
 

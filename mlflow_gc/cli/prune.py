@@ -23,16 +23,20 @@ if TYPE_CHECKING:
 def prune(
     *,
     context: typer.Context,
-    plan_file: Annotated[
-        Path | None,
+    plan_files: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="[PLAN]", help="A reviewed plan. Without it one is made on the spot."
+            metavar="[PLAN...]",
+            help="A reviewed plan; several with --all-workspaces. Without it one is made on the spot.",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask (without PLAN).")] = False,
     expect: Annotated[
-        str | None,
-        typer.Option(metavar="sha256:...", help="Refuse a plan with another plan_id."),
+        list[str] | None,
+        typer.Option(
+            metavar="sha256:...",
+            help="Refuse a plan with another plan_id; repeatable for several plans.",
+        ),
     ] = None,
     journal: Annotated[
         Path | None,
@@ -58,6 +62,7 @@ def prune(
         ),
     ] = None,
     server: options.Server,
+    all_workspaces: options.AllWorkspaces = False,
     backend_store_uri: options.BackendStoreUri = None,
     policy_options: options.PolicyOptions,
     as_of: options.AsOf = None,
@@ -68,6 +73,7 @@ def prune(
     """Delete what a plan lists; each entity is re-checked immediately before."""
     from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
     from mlflow_gc.apply.recheck.live_guards import local_maxima
+    from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import SIGNATURES
@@ -83,6 +89,9 @@ def prune(
     reporter = begin(context, output, events=events, dry_run=dry_run)
     connection = server.connection(backend_store_uri)
     local_maxima()
+    if plan_files and len(plan_files) > 1:
+        return workspaces.each_file(context, prune, "plan_files", plan_files)
+    plan_file = plan_files[0] if plan_files else None
     made_here = plan_file is None
     part = Shard.parse(shard) if shard is not None else None
     if part and made_here:
@@ -109,6 +118,8 @@ def prune(
             )
         plan = load_plan(plan_file)
         verify(plan, plan_file)
+        if all_workspaces:
+            connection = workspaces.of_document(context, connection, plan["server"], plan_file)
     else:
         policy = policy_options.resolve(
             reporter, output, as_of=as_of, accept_partial_view=accept_partial_view
@@ -119,6 +130,14 @@ def prune(
                 hint="Hand it a reviewed plan, or use --yes.",
             )
         plan_file = out or _name_of_its_own()
+        if all_workspaces:
+            if journal is not None:
+                raise UsageProblem("--journal is for one workspace.", hint="Leave it out.")
+            found = workspaces.names(context, connection, reporter)
+            files = {name: workspaces.path_for(plan_file, name) for name in found}
+            return workspaces.each_workspace(
+                context, prune, {name: {"out": files[name]} for name in found}
+            )
         refuse_overwriting(plan_file, SIGNATURES, "a plan")
     if journal is not None:
         refuse_no_file(journal)
@@ -131,7 +150,7 @@ def prune(
             plan_text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
     reporter.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
-    refuse_unexpected(plan, plan_file, expect, is_required=not made_here and not dry_run)
+    refuse_unexpected(plan, plan_file, expect or (), is_required=not made_here and not dry_run)
     deletes = sum(counts_of(plan, kind)["delete"] for kind in KINDS)
     if made_here and deletes and not yes and not dry_run and not _confirmed(plan):
         print_message("Nothing was deleted.")
@@ -157,7 +176,7 @@ def prune(
             plan_id=plan["plan_id"],
             journal=None if dry_run else written,
         )
-    options_again = ["--expect", expect] if expect else []
+    options_again = ["--expect", plan["plan_id"]] if expect else []
     if part and not output.quiet:
         _print_rest(applied.result, part, plan_file, options_again)
     options_again += ["--shard", str(part)] if part else []

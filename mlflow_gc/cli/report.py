@@ -9,7 +9,7 @@ import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.domain.kinds import KINDS
-from mlflow_gc.errors import ExitCode
+from mlflow_gc.errors import ExitCode, UsageProblem
 from mlflow_gc.plan.document import counts_of
 
 
@@ -21,6 +21,7 @@ def report(
         typer.Option("-o", "--out", metavar="FILE", help="Output file of the plan; - is stdout."),
     ] = Path("prune-plan.json"),
     server: options.Server,
+    all_workspaces: options.AllWorkspaces = False,
     backend_store_uri: options.BackendStoreUri = None,
     policy_options: options.PolicyOptions,
     as_of: options.AsOf = None,
@@ -30,24 +31,43 @@ def report(
     output: options.Output,
 ) -> int:
     """Read a server and write a prune plan: every stale entity, its times, and why."""
+    from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import console, print_message, write_output
     from mlflow_gc.cli.session import begin
+    from mlflow_gc.domain.timestamps import format_ms, now_ms
     from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
-    from mlflow_gc.render.terminal import plan_text
+    from mlflow_gc.render.terminal import plan_text, plans_text
     from mlflow_gc.workflows.report import make_plan
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, output, events=events)
     connection = server.connection(backend_store_uri)
+    to_stdout = str(out) == "-"
+    if all_workspaces:
+        if to_stdout:
+            raise UsageProblem(
+                "The plans of all workspaces cannot be written to stdout.", hint="Name a file."
+            )
+        found = workspaces.names(context, connection, reporter)
+        files = {name: workspaces.path_for(out, name) for name in found}
+        # One moment for all.
+        as_of = as_of or format_ms(now_ms())
+        made = plans_text.Made()
+        reporter.add(made)
+        code = workspaces.each_workspace(
+            context, report, {name: {"out": files[name], "as_of": as_of} for name in found}
+        )
+        if not output.quiet:
+            made.show(files, console(no_color=output.no_color))
+        return code
     refuse_overwriting(out, SIGNATURES, "a plan")
     policy = policy_options.resolve(
         reporter, output, as_of=as_of, accept_partial_view=accept_partial_view
     )
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     plan = make_plan(gateway, policy, reporter)
-    to_stdout = str(out) == "-"
     if to_stdout:
         write_output(*pieces(plan))
     else:

@@ -17,8 +17,12 @@ from mlflow_gc.invocation import command, file_argument
 def restore(
     *,
     context: typer.Context,
-    journal_file: Annotated[
-        Path, typer.Argument(metavar="JOURNAL", help="The journal that a prune wrote.")
+    journal_files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="JOURNAL...",
+            help="The journal that a prune wrote. Several with --all-workspaces.",
+        ),
     ],
     only: Annotated[
         list[str] | None,
@@ -40,10 +44,12 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
     server: options.Server,
+    all_workspaces: options.AllWorkspaces = False,
     events: options.Events = None,
     output: options.Output,
 ) -> int:
     """Bring back the runs and experiments that a prune deleted."""
+    from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.render.common.escape import plain
@@ -53,8 +59,13 @@ def restore(
 
     reporter = begin(context, output, events=events, dry_run=dry_run)
     connection = server.connection()
+    if len(journal_files) > 1:
+        return workspaces.each_file(context, restore, "journal_files", journal_files)
+    journal_file = journal_files[0]
     undoing = Restore(journal_file, only=only or (), keep=keep, expect=expect)
     undo, header = undoing.undo, undoing.header
+    if all_workspaces:
+        connection = workspaces.of_document(context, connection, header["server"], journal_file)
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     old_trash, left_active = undoing.preview(gateway, reporter)
     screen = console(no_color=output.no_color)

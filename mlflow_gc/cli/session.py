@@ -42,6 +42,9 @@ def begin(
         GcError: The events file cannot be written.
     """
     invocation.given(context.params)
+    session = context.ensure_object(Session)
+    if session.reporter is not None:  # the command for the next workspace
+        return session.reporter
     listeners: list[Listener] = [Messages()]
     quiet = output.quiet
     if events is not None:
@@ -55,5 +58,5 @@ def begin(
         from mlflow_gc.cli import progress_text
 
         listeners.append(progress_text.listener(no_color=output.no_color))
-    reporter = context.ensure_object(Session).reporter = Reporter(listeners)
-    return reporter
+    session.reporter = Reporter(listeners)
+    return session.reporter

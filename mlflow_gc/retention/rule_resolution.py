@@ -51,8 +51,16 @@ class RuleResolver:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Names of the rules that matched nothing so far, in the order of the policy."""
-        return tuple(r.name for r in self._policy.rules if r.name not in self._used)
+        """Names of the rules that matched nothing so far, in the order of the policy.
+
+        Rules of other workspaces are not among them.
+        """
+        here = self._workspace
+        return tuple(
+            r.name
+            for r in self._policy.rules
+            if r.name not in self._used and (here is None or r.match.applies_in(here))
+        )
 
     def of_experiment(self, experiment: Experiment) -> Rule:
         """Return the rule for an experiment as such."""

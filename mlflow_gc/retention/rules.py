@@ -169,8 +169,12 @@ class Selector:
         return (
             not self.is_of_models
             and self._name_matches(experiment.name, *_OF_EXPERIMENTS)
-            and _glob(self.workspace, workspace or "")
+            and self.applies_in(workspace)
         )
+
+    def applies_in(self, workspace: str | None) -> bool:
+        """Tell whether it can match anything in a workspace; None for a server without any."""
+        return _glob(self.workspace, workspace or "")
 
     def matches_run(self, run: Run, experiment: Experiment) -> bool:
         """Tell whether it matches a run of an experiment that :meth:`may_match_runs_in`."""
@@ -192,7 +196,7 @@ class Selector:
         return (
             not self.is_of_experiments
             and self._name_matches(name, *_OF_MODELS)
-            and _glob(self.workspace, workspace or "")
+            and self.applies_in(workspace)
             and self._tags_match(tags, model.tags if model else {})
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -121,24 +121,25 @@ def apply_plan(
 
 
 def refuse_unexpected(
-    plan: Plan, plan_file: Path, expect: str | None, *, is_required: bool
+    plan: Plan, plan_file: Path, expect: Collection[str], *, is_required: bool
 ) -> None:
     """Refuse a plan other than the approved one.
 
-    ``is_required`` tells whether this machine may require ``expect``
-    (``MLFLOW_GC_REQUIRE_EXPECT``).
+    ``expect`` are the approved ``plan_id``s of this plan and of others.  ``is_required`` tells
+    whether this machine may require one (``MLFLOW_GC_REQUIRE_EXPECT``).
 
     Raises:
         Refused: It has another ``plan_id``, or this machine requires one and none was given.
     """
-    if expect is None and is_required and requires_expect():
+    if not expect and is_required and requires_expect():
         raise Refused(
             f"The plan {plan_file} is refused without --expect: MLFLOW_GC_REQUIRE_EXPECT is set.",
             hint="Name the plan_id that was approved: --expect sha256:...",
         )
-    if expect is not None and expect != plan["plan_id"]:
+    if expect and plan["plan_id"] not in expect:
         raise Refused(
-            f"The plan {plan_file} has plan_id {plan['plan_id']}, expected was {expect}.",
+            f"The plan {plan_file} has plan_id {plan['plan_id']}, expected was "
+            f"{' or '.join(expect)}.",
             hint="This is not the plan that was approved.",
         )
 

@@ -135,6 +135,11 @@ class Reporter:
         self._phase: Phase | None = None
         self._begin_counting(None, {})
 
+    def add(self, listener: Listener) -> None:
+        """Call one more listener from now on."""
+        with self._lock:
+            self._listeners = [*self._listeners, listener]
+
     def _begin_counting(self, phase: Phase | None, totals: Mapping[str, int]) -> None:
         self._phase = phase
         self._done: Counter[str] = Counter()

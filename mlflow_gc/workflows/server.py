@@ -36,6 +36,30 @@ def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) ->
     return gateway
 
 
+def all_workspaces(gateway: Gateway, reporter: Reporter) -> list[str]:
+    """Return the names of the workspaces of a server, sorted.
+
+    Raises:
+        Refused: The server has no workspaces, or this account sees none.
+        UsageProblem: It is a database.
+        ServerError: It cannot be read.
+    """
+    with reporter.phase(Phase.CONNECT):
+        server = gateway.server_metadata()
+        found = gateway.workspaces()
+    if found:
+        return found
+    if server.workspace is None:
+        raise Refused(
+            f"The server {server.tracking_uri} has no workspaces.",
+            hint="Leave out --all-workspaces.",
+        )
+    raise Refused(
+        f"This account sees no workspace of the server {server.tracking_uri}.",
+        hint="Use an account that may, such as an administrator's.",
+    )
+
+
 def refuse_other_server(gateway: Gateway, planned: Mapping[str, Any], file: Path) -> None:
     """Refuse a plan or journal for another server, registry or workspace.
 

@@ -6,26 +6,30 @@ unique over all of them.  A plan is of one workspace.
 
 from __future__ import annotations
 
+import json
+import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import server as store
 from support import workspaces
 from support.plans import Plan
-from support.proxy import Proxy, deletions
+from support.proxy import HTML_200, Fault, Proxy, deletions
 from support.readers import SAME_BUT, assert_same, differing, read
 from support.workspaces import WorkspaceWorld
 from support.world import FRESH, World
 
+import mlflow_gc
+from mlflow_gc import Server
 from mlflow_gc.demo.server import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.cli import Cli
+    from support.cli import Cli, Outcome
     from support.oracle import Entity
 
 TEAMS = ("team-a", "team-b")
@@ -331,3 +335,233 @@ def test_the_texts_of_a_model_of_another_workspace_protect(spaces: Workspaces, w
     active = spaces.active()["team-a"]
     assert {("run", known), ("run", later)} <= active
     assert ("run", unused) not in active
+
+
+# All workspaces at once ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Three workspaces with the same names, and a run that a version of another workspace names.
+
+    Attributes:
+        spaces: the server.
+        planned: workspace -> what is stale in it.
+        across: the run, in ``team-a``.
+    """
+
+    spaces: Workspaces
+    planned: dict[str, set[Entity]]
+    across: str
+
+    def run(self, *args: object, uri: str | None = None, **env: str | None) -> Outcome:
+        """Run the program; no workspace is chosen."""
+        return self.spaces.cli(*args, env={**self.spaces.env(None, uri), **env})
+
+    def report(self, *args: object, uri: str | None = None) -> Outcome:
+        """Make plans of all workspaces."""
+        out, as_of = self.spaces.dir / "plan.json", self.spaces.worlds["default"].as_of
+        options = ("--all-workspaces", "-o", out, "--as-of", as_of)
+        return self.run("report", *options, *args, uri=uri)
+
+    def plans(self, *names: str) -> list[Plan]:
+        """The plans of workspaces, all without names."""
+        return [Plan.load(self.spaces.dir / f"plan.{name}.json") for name in names or ALL]
+
+
+@pytest.fixture
+def settled(spaces: Workspaces) -> Settled:
+    """Content in each workspace."""
+    planned = {name: _settle(world)["planned"] for name, world in spaces.worlds.items()}
+    across = spaces.worlds["team-a"].run(spaces.worlds["team-a"].experiment(age=FRESH))
+    spaces.worlds["team-b"].version("fraud", source=f"runs:/{across}/model", age=FRESH)
+    return Settled(spaces, planned, across)
+
+
+def test_all_workspaces_give_a_plan_each(settled: Settled) -> None:
+    """The same as one after the other, whatever the environment names."""
+    outcome = settled.report("--detailed-exitcode").expect(2)
+    plans = dict(zip(ALL, settled.plans(), strict=True))
+    for name, plan in plans.items():
+        assert plan.document["server"]["workspace"] == name
+        assert plan.entities == settled.planned[name]
+        assert plan.plan_id == settled.spaces.report(name, name=f"alone-{name}").plan_id
+        assert f"{plan.path}" in outcome.out
+    assert "registered_model" in plans["team-a"].protection(("run", settled.across))
+    files = sorted(str(plan.path) for plan in plans.values())
+    assert f"prune --all-workspaces {' '.join(files)}" in outcome.out.replace("'", "")
+    assert sorted(p.name for p in settled.spaces.dir.glob("plan.*")) == sorted(
+        plan.path.name for plan in plans.values()
+    )
+    assert settled.report("-q").expect(0).out == ""
+
+
+def test_plans_of_several_workspaces_are_applied_and_undone_at_once(settled: Settled) -> None:
+    """Each in its own workspace, each only if it was approved."""
+    settled.report().expect(0)
+    before = settled.spaces.active()
+    plans = settled.plans()
+    files = [plan.path for plan in plans]
+    approved = [word for plan in plans for word in ("--expect", plan.plan_id)]
+    several = ("--all-workspaces", *files)
+    settled.run("check", *several, "--detailed-exitcode").expect(0)
+    settled.run("prune", *several, MLFLOW_GC_REQUIRE_EXPECT="1").expect(5)
+    assert settled.spaces.active() == before
+    # One was not approved: the others are applied.
+    output = settled.run("prune", *several, *approved[2:], MLFLOW_GC_REQUIRE_EXPECT="1").expect(5)
+    assert f"{files[0]}: The plan" in output.err
+    after = settled.spaces.active()
+    assert after["default"] == before["default"]
+    for name in TEAMS:
+        assert before[name] - after[name] == settled.planned[name]
+    settled.run("prune", *several, *approved).expect(0)
+    assert before["default"] - settled.spaces.active()["default"] == settled.planned["default"]
+    assert settled.run("check", *several, "--detailed-exitcode").expect(2)
+    journals = [f"{file}.journal.jsonl" for file in files]
+    settled.run("restore", "--all-workspaces", *journals, "--yes").expect(0)
+    restored = settled.spaces.active()
+    assert {name: before[name] - restored[name] for name in ALL} == {
+        name: {("model_version", "fraud/1")} for name in ALL
+    }
+
+
+def test_one_plan_finds_its_workspace(settled: Settled) -> None:
+    """With the flag, instead of ``--workspace`` or the variable; its commands name it."""
+    settled.report().expect(0)
+    before = settled.spaces.active()
+    (plan,) = settled.plans("team-b")
+    output = settled.run("prune", "--all-workspaces", plan.path, MLFLOW_WORKSPACE="team-a")
+    assert "--workspace team-b" in output.expect(0).out
+    after = settled.spaces.active()
+    assert before["team-b"] - after["team-b"] == settled.planned["team-b"]
+    assert after["team-a"] == before["team-a"]
+
+
+def test_a_prune_of_all_workspaces_on_the_spot(settled: Settled) -> None:
+    """A plan and a journal for each; without a terminal and ``--yes`` nothing is read."""
+    before = settled.spaces.active()
+    with Proxy(settled.spaces.server.uri) as proxy:
+        settled.run("prune", "--all-workspaces", uri=proxy.uri).expect(5)
+        assert proxy.seen == []
+    out = settled.spaces.dir / "spot.json"
+    settled.run("prune", "--all-workspaces", "--yes", "-o", out, "--dry-run").expect(0)
+    assert settled.spaces.active() == before
+    output = settled.run("prune", "--all-workspaces", "--yes", "-o", out).expect(0)
+    after = settled.spaces.active()
+    assert {name: before[name] - after[name] for name in ALL} == settled.planned
+    for name in ALL:
+        assert (settled.spaces.dir / f"spot.{name}.json.journal.jsonl").exists()
+        assert f"Workspace {name} (" in output.err
+
+
+def test_a_workspace_that_fails_stops_no_other(settled: Settled) -> None:
+    """It is deleted after it was listed, or cannot be read; that is said, with its exit code."""
+    uri = settled.spaces.server.uri
+    with Proxy(uri) as proxy:
+        gone = Fault(
+            "deleted meanwhile", status=404, body=b'{"error_code": "RESOURCE_DOES_NOT_EXIST"}'
+        )
+        proxy.fail("GET", "workspaces/team-a$", gone, times=float("inf"))
+        output = settled.report(uri=proxy.uri).expect(5)
+        assert "Error: Workspace team-a: The server" in output.err
+        assert "workspace team-a  " in output.out
+        assert "NO PLAN WAS MADE" in output.out
+        assert [plan.entities for plan in settled.plans("default", "team-b")] == [
+            settled.planned[name] for name in ("default", "team-b")
+        ]
+        assert not (settled.spaces.dir / "plan.team-a.json").exists()
+        proxy.forget()
+        proxy.fail("GET", "workspaces/team-b$", HTML_200, times=float("inf"))
+        settled.report(uri=proxy.uri).expect(1)
+        assert settled.plans("team-a")[0].entities == settled.planned["team-a"]
+        proxy.forget()
+        proxy.refuse(0)
+        unreachable = settled.report(uri=proxy.uri).expect(1)
+        assert "(1 of" not in unreachable.err
+
+
+def test_names_of_workspaces_never_leave_the_directory(spaces: Workspaces) -> None:
+    """A server, or a store of workspaces that is a plug-in, may name them as it likes."""
+    names = [
+        "../up",
+        "/etc/up",
+        "Team",
+        "team",
+        ".",
+        "a\n::error::b",
+        "::error::c",
+        "\x1b[31m",
+        "é" * 300,
+        "x/../y",
+    ]
+    listed = Fault(
+        "hostile names",
+        status=200,
+        body=json.dumps({"workspaces": [{"name": name} for name in names]}).encode(),
+    )
+    out = spaces.dir / "inside" / "plan.json"
+    out.parent.mkdir()
+    before = sorted(spaces.dir.rglob("*"))
+    with Proxy(spaces.server.uri) as proxy:
+        proxy.fail("GET", "workspaces$", listed, times=float("inf"))
+        env = spaces.env(None, proxy.uri)
+        outcome = spaces.cli("report", "--all-workspaces", "-o", out, env=env).expect(1, 5)
+    assert sorted(spaces.dir.rglob("*")) == before
+    assert "\x1b" not in outcome.text
+    assert not re.search("^::", outcome.text, re.MULTILINE)
+    assert outcome.out.count("NO PLAN WAS MADE") == len(names)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("report", "--all-workspaces", "-o", "-"), 64, "stdout"),
+        (("report", "--all-workspaces", "--workspace", "team-a"), 64, "cannot be combined"),
+        (("check", "--all-workspaces", "--workspace", "team-a", "PLAN"), 64, "cannot be combined"),
+        (("prune", "PLAN", "PLAN"), 64, "need --all-workspaces"),
+        (("check", "PLAN", "PLAN"), 64, "need --all-workspaces"),
+        (("prune", "--all-workspaces", "--journal", "j", "PLAN", "PLAN"), 64, "--journal"),
+        (("prune", "--all-workspaces", "--ttl", "9", "PLAN", "PLAN"), 64, "--ttl"),
+        (("prune", "--all-workspaces", "--yes", "--journal", "j"), 64, "--journal"),
+    ],
+)
+def test_what_all_workspaces_cannot_be_combined_with(
+    settled: Settled, args: tuple[str, ...], code: int, said: str
+) -> None:
+    plan = settled.spaces.report("team-a").path
+    outcome = settled.run(*(plan if arg == "PLAN" else arg for arg in args)).expect(code)
+    assert said in outcome.err
+    assert outcome.err.count("Error: ") == 1
+    assert len(list(settled.spaces.dir.iterdir())) == 1
+
+
+def test_all_workspaces_of_a_server_or_database_without_any(
+    cli: Cli, spaces: Workspaces, server: LocalServer, tmp_path: Path
+) -> None:
+    args = ("report", "--all-workspaces", "-o", tmp_path / "plan.json")
+    assert "has no workspaces" in cli(*args).expect(5).err
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{server.database}"}
+    assert "not on a database URI" in cli(*args, env=env).expect(64).err
+    # With workspaces in it, a database is not opened at all.
+    uri = f"sqlite:///{spaces.server.database}"
+    assert "workspace" in cli(*args, env=spaces.env(None, uri)).expect(1, 5, 64).err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_workspaces_from_the_database_behind_their_server(settled: Settled) -> None:
+    settled.report().expect(0)
+    over_rest = settled.plans()
+    settled.report("--backend-store-uri", f"sqlite:///{settled.spaces.server.database}").expect(0)
+    for one, other in zip(over_rest, settled.plans(), strict=True):
+        assert other.document["server"]["read_from"] == "database"
+        assert one.entities == other.entities
+        assert one.document["protected"] == other.document["protected"]
+
+
+def test_the_python_api_names_all_workspaces(settled: Settled) -> None:
+    server = Server(settled.spaces.server.uri)
+    assert mlflow_gc.workspaces(server) == sorted(ALL)
+    as_of = settled.spaces.worlds["default"].as_of
+    for name in mlflow_gc.workspaces(server):
+        plan = mlflow_gc.report(replace(server, workspace=name), as_of=as_of, no_policy=True)
+        assert plan["server"]["workspace"] == name

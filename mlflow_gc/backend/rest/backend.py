@@ -158,16 +158,16 @@ class RestGateway:
     def partial_view(self) -> str | None:
         return next(filter(None, (account.partial_view() for account in self._accounts)), None)
 
-    def other_workspaces(self) -> list[Gateway]:
+    def workspaces(self) -> list[str]:
         if self._here is None:
             return []
         found = self._tracking.read("GET", f"{V3}/workspaces")
         workspaces, _ = self._tracking.entries(found, "workspaces")
-        return [
-            self._in_workspace(str(w["name"]))
-            for w in workspaces
-            if w.get("name") and w["name"] != self._here
-        ]
+        return sorted({str(w["name"]) for w in workspaces if w.get("name")})
+
+    def other_workspaces(self) -> list[Gateway]:
+        """Gateways to the other workspaces of the server, if any."""
+        return [self._in_workspace(name) for name in self.workspaces() if name != self._here]
 
     def _in_workspace(self, name: str) -> RestGateway:
         other = copy(self)

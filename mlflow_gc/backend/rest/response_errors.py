@@ -84,7 +84,7 @@ def no_response(address: str, error: Exception) -> ServerError:
             if no_tls
             else "See MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
         )
-    if isinstance(cause, requests.exceptions.InvalidHeader):
+    if isinstance(cause, (requests.exceptions.InvalidHeader, UnicodeEncodeError)):
         # The message of the library quotes the header with the token.
         return ServerError(
             f"No request to {address} can be made: a header contains a line break or another "

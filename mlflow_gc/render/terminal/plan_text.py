@@ -63,8 +63,10 @@ def question(plan: Plan) -> str:
         for kind, (_, noun) in plan_summary.kinds(plan)
     )
     irreversible = plan["summary"]["irreversible"]
+    server = plan["server"]
+    where = f"{server['tracking_uri']}, workspace {server['workspace']}"
     lines = [
-        f"Delete {counts} on {plan['server']['tracking_uri']}?",
+        f"Delete {counts} on {where if server['workspace'] else server['tracking_uri']}?",
         policy_sentences.source(plan.get("policy_source")),
         plan_summary.fate_of_names(plan),
         f"{irreversible:,} of these deletions are irreversible. Only 'yes' is accepted: ",

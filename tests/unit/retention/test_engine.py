@@ -20,7 +20,7 @@ from mlflow_gc.retention.engine import (
     experiments_to_probe,
     runs_needing_inputs,
 )
-from mlflow_gc.retention.rules import Rule
+from mlflow_gc.retention.rules import Rule, Selector
 
 KINDS = ("experiments", "runs", "model_versions")
 
@@ -31,6 +31,19 @@ def _stage(version):
 
 def _gone(decisions, kind):
     return {i for i, d in getattr(decisions, kind).items() if d.verdict is Verdict.DELETE}
+
+
+def test_rules_of_other_workspaces_are_not_unused():
+    """One policy file serves all workspaces; where there are none, such a rule is of no use."""
+    rules = (
+        Rule("here", Selector(workspace="team-a", experiment="no such experiment")),
+        Rule("elsewhere", Selector(workspace="team-b")),
+        Rule("anywhere", Selector(workspace="team-*")),
+    )
+    found = worlds.inventory(worlds.an_experiment())
+    policy = replace(POLICY, rules=rules)
+    assert decide(replace(found, workspace="team-a"), policy).unused_rules == ("here",)
+    assert decide(found, policy).unused_rules == ("here", "elsewhere", "anywhere")
 
 
 @given(worlds.inventories())
