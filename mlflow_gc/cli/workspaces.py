@@ -22,6 +22,7 @@ from mlflow_gc.cli import options
 from mlflow_gc.cli.output import print_error, print_message
 from mlflow_gc.cli.session import Session
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
+from mlflow_gc.render.common.escape import plain
 from mlflow_gc.settings import WORKSPACE, Connection, Value
 
 if TYPE_CHECKING:
@@ -151,8 +152,10 @@ def _each(
     worst = ExitCode.OK
     left = list(runs)
     once = options.grouped(command)
-    for number, (label, parameters) in enumerate(runs.items(), 1):
-        left.remove(label)
+    for number, (name, parameters) in enumerate(runs.items(), 1):
+        left.remove(name)
+        # Of a server, and a line break would begin a line of an error.
+        label = plain(name)
         if not context.params["quiet"]:
             print_message(f"{label} ({number} of {len(runs)})")
         context.params.update(parameters)

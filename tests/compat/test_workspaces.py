@@ -100,6 +100,14 @@ def test_a_plan_is_of_one_workspace(spaces: Spaces, tmp_path: Path, workspace: s
 
 
 @pytest.mark.column("workspaces")
+def test_plans_of_all_workspaces(spaces: Spaces, tmp_path: Path) -> None:
+    spaces.report(tmp_path / "plan.json", "--all-workspaces").expect(0)
+    plans = {name: Plan.load(tmp_path / f"plan.{name}.json") for name in ALL}
+    assert {name: plan.entities for name, plan in plans.items()} == spaces.deleted
+    assert "registered_model" in plans[HERE].protection(("run", spaces.across))
+
+
+@pytest.mark.column("workspaces")
 def test_a_workspace_that_is_not_named_or_not_there(spaces: Spaces, tmp_path: Path) -> None:
     spaces.report(tmp_path / "none.json").expect(0)
     assert Plan.load(tmp_path / "none.json").document["server"]["workspace"] == "default"
@@ -135,6 +143,7 @@ def test_a_workspace_of_a_server_without_any(served: Served, program: Cli, tmp_p
     """Whatever its version."""
     env = {"MLFLOW_TRACKING_URI": served.uri}
     path = tmp_path / "plan.json"
-    said = program("report", "-o", path, "--workspace", "team-a", env=env).expect(5)
-    assert "has no workspaces" in said.err
-    assert not path.exists()
+    for options in (("--workspace", "team-a"), ("--all-workspaces",)):
+        said = program("report", "-o", path, *options, env=env).expect(5)
+        assert "has no workspaces" in said.err
+        assert list(tmp_path.iterdir()) == []

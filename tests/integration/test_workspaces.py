@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
+from support import accounts, workspaces
 from support import server as store
-from support import workspaces
+from support.accounts import ADMIN, password
 from support.plans import Plan
 from support.proxy import HTML_200, Fault, Proxy, deletions
 from support.readers import SAME_BUT, assert_same, differing, read
@@ -546,6 +548,46 @@ def test_all_workspaces_of_a_server_or_database_without_any(
     uri = f"sqlite:///{spaces.server.database}"
     assert "workspace" in cli(*args, env=spaces.env(None, uri)).expect(1, 5, 64).err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_account_that_sees_only_some_workspaces(cli: Cli, tmp_path: Path) -> None:
+    """Its plans cannot be applied, and one that sees none is told so."""
+    env = accounts.settings(tmp_path, default_permission="READ")
+    options = ("--enable-workspaces", "--app-name", "basic-auth")
+    with store.local(tmp_path, *options, env=env) as server, requests.Session() as admin:
+        admin.auth = (ADMIN, password(ADMIN))
+        for path, body in (
+            ("3.0/mlflow/workspaces", {"name": "team-a"}),
+            ("3.0/mlflow/workspaces", {"name": "team-b"}),
+            ("2.0/mlflow/users/create", {"username": "some", "password": password("some")}),
+            ("2.0/mlflow/users/create", {"username": "none", "password": password("none")}),
+        ):
+            admin.post(f"{server.uri}/api/{path}", json=body, timeout=60).raise_for_status()
+        roles = admin.get(
+            f"{server.uri}/api/3.0/mlflow/roles/list", params={"workspace": "team-a"}, timeout=60
+        ).json()["roles"]
+        (role,) = (r["id"] for r in roles if (r["workspace"], r["name"]) == ("team-a", "admin"))
+        admin.post(
+            f"{server.uri}/api/3.0/mlflow/roles/assign",
+            json={"username": "some", "role_id": role},
+            timeout=60,
+        ).raise_for_status()
+
+        def report(account: str, *codes: int) -> str:
+            args = ("report", "--all-workspaces", "-o", tmp_path / f"{account}.json")
+            login = {
+                "MLFLOW_TRACKING_URI": server.uri,
+                "MLFLOW_TRACKING_USERNAME": account,
+                "MLFLOW_TRACKING_PASSWORD": password(account),
+            }
+            return cli(*args, env=login).expect(*codes).text
+
+        assert "sees no workspace" in report("none", 5)
+        assert "is not an administrator" in report("some", 5)
+        report(ADMIN, 0)
+    made = {path.name for path in tmp_path.glob("*.*.json")}
+    assert made == {"some.team-a.json", *(f"{ADMIN}.{name}.json" for name in ALL)}
+    assert Plan.load(tmp_path / "some.team-a.json").document["complete"] is False
 
 
 def test_all_workspaces_from_the_database_behind_their_server(settled: Settled) -> None:

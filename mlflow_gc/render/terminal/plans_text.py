@@ -10,7 +10,7 @@ from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan, counts_of
 from mlflow_gc.plan.verification import applicability
-from mlflow_gc.render.common.lines import Column, Span, line, rows, spans
+from mlflow_gc.render.common.lines import Column, Span, line, number_of, rows, spans
 from mlflow_gc.render.common.plan_summary import BAD
 from mlflow_gc.workflows.reporter import Listener
 
@@ -67,7 +67,7 @@ class Made(Listener):
             table.append((name, *numbers, str(path), state))
         columns = [Column(), *[Column(right=True)] * 3, Column(), Column()]
         line(console, "")
-        line(console, f"Plans of {len(files):,} workspaces", "bold")
+        line(console, f"Plans of {number_of(len(files), 'workspace', 'workspaces')}", "bold")
         rows(console, columns, table)
         to_apply = [
             file_argument(path)
