@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +18,11 @@ from support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from compat.environments import Environment
+
+PLUGIN = Path(__file__).with_name("plugin")
+"""A plug-in of MLflow, as if it were installed."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,6 @@ def world(served: Served, environment: Environment) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def program(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """The program, with the MLflow that is to be installed beside it, pointed at nothing."""
-    runner = Cli(tmp_path_factory.mktemp("cli"), python=environment.client_python)
+    runner = Cli(tmp_path_factory.mktemp("cli"), python=environment.client_python, path=(PLUGIN,))
     yield runner
     runner.close()

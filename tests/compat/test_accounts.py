@@ -7,16 +7,18 @@ of an account of which the server does not say who it is.
 from __future__ import annotations
 
 import base64
-import os
+import importlib
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 import requests
+from compat.conftest import PLUGIN
 from compat.content import adapt
-from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
 from mlflow.tracking.request_auth.registry import _request_auth_provider_registry
 from support import accounts, oracle
 from support import server as store
@@ -148,28 +150,12 @@ def _show(guarded: Guarded, hidden: set[tuple[str, str]]) -> None:
             _grant(guarded.server, account, kind, key, "MANAGE")
 
 
-class _Login(requests.auth.AuthBase):
-    """Logs in as an account that a plug-in knows."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = os.environ["COMPAT_LOGIN"]
-        return request
-
-
-class _Provider(RequestAuthProvider):
-    """A plug-in for ``MLFLOW_TRACKING_AUTH``."""
-
-    def get_name(self) -> str:
-        return "compat-login"
-
-    def get_auth(self) -> _Login:
-        return _Login()
-
-
 @pytest.fixture(scope="session", autouse=True)
 def plugin() -> Iterator[None]:
-    """The plug-in, where MLflow puts those that it finds when it is imported."""
-    _request_auth_provider_registry.register(_Provider)
+    """The plug-in in this process, where MLflow was imported without it."""
+    with patch.object(sys, "path", [str(PLUGIN), *sys.path]):
+        provider = importlib.import_module("compat_login").Provider
+    _request_auth_provider_registry.register(provider)
     yield
     _request_auth_provider_registry._registry.pop()
 

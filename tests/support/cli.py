@@ -147,14 +147,20 @@ class Cli:
         scratch: directory for captured output and the home of the program's user.
         env: what every command gets on top of the minimal environment.
         python: interpreter of another environment with what the program needs; this one when None.
+        path: where that one finds more packages.
     """
 
     def __init__(
-        self, scratch: Path, env: Mapping[str, str] | None = None, python: Path | None = None
+        self,
+        scratch: Path,
+        env: Mapping[str, str] | None = None,
+        python: Path | None = None,
+        path: tuple[Path, ...] = (),
     ) -> None:
         self.scratch = scratch
         self.env = dict(env or {})
         self._python = python
+        self._path = (ROOT, *path)
         self._warm: socket.socket | None = None
         self._warm_process: subprocess.Popen[bytes] | None = None
 
@@ -409,7 +415,7 @@ class Cli:
                 env={
                     **{k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
                     "MLFLOW_DISABLE_TELEMETRY": "true",
-                    **({"PYTHONPATH": str(ROOT)} if self._python else {}),
+                    **({"PYTHONPATH": ":".join(map(str, self._path))} if self._python else {}),
                 },
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
