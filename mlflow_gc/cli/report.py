@@ -54,13 +54,13 @@ def report(
         files = {name: workspaces.path_for(out, name) for name in found}
         # One moment for all.
         as_of = as_of or format_ms(now_ms())
-        made = plans_text.Made()
+        made = workspaces.Made()
         reporter.add(made)
         code = workspaces.each_workspace(
             context, report, {name: {"out": files[name], "as_of": as_of} for name in found}
         )
         if not output.quiet:
-            made.show(files, console(no_color=output.no_color))
+            plans_text.show(files, made.by_path, console(no_color=output.no_color))
         return code
     refuse_overwriting(out, SIGNATURES, "a plan")
     policy = policy_options.resolve(

@@ -12,21 +12,22 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 from mlflow_gc import invocation
-from mlflow_gc.backend.interface import Failure
 from mlflow_gc.cli import options
 from mlflow_gc.cli.output import print_error, print_message
 from mlflow_gc.cli.session import Session
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.terminal.plans_text import Facts
 from mlflow_gc.settings import WORKSPACE, Connection, Value
+from mlflow_gc.workflows.reporter import Listener, Reporter
 
 if TYPE_CHECKING:
-    from mlflow_gc.workflows.reporter import Reporter
+    from mlflow_gc.plan.document import Plan
 
 _WORST_LAST = (
     *(ExitCode.OK, ExitCode.SOMETHING, ExitCode.PARTIAL),
@@ -34,6 +35,17 @@ _WORST_LAST = (
 )
 _PLAIN_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 """What MLflow accepts as the name of a workspace, with at most 63 characters (3.10 to 3.18)."""
+
+
+class Made(Listener):
+    """Notes the numbers of plans that are made, by path."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[Path, Facts] = {}
+
+    def plan(self, document: Mapping[str, Any], path: Path) -> None:
+        """Note a plan."""
+        self.by_path[path] = Facts.of(cast("Plan", document))
 
 
 def names(context: typer.Context, connection: Connection, reporter: Reporter) -> list[str]:
@@ -149,6 +161,8 @@ def each_workspace(
 def _each(
     context: typer.Context, command: Callable[..., int], runs: Mapping[str, Mapping[str, Any]]
 ) -> int:
+    from mlflow_gc.workflows.server import is_unreachable
+
     worst = ExitCode.OK
     left = list(runs)
     once = options.grouped(command)
@@ -164,7 +178,7 @@ def _each(
         except UsageProblem:
             raise  # of the command line, so the same for all
         except GcError as error:
-            if getattr(error, "failure", None) is Failure.UNREACHABLE:
+            if is_unreachable(error):
                 raise
             context.ensure_object(Session).failed(f"{label}: {error.message}", error.hint)
             print_error(f"{label}: {error.message}", error.hint)

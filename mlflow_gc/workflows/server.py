@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.errors import Refused
+from mlflow_gc.backend.interface import Failure, Gateway, ServerError
+from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.settings import Connection
 from mlflow_gc.workflows.reporter import Phase, Reporter
 
@@ -34,6 +34,11 @@ def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) ->
     for warning in gateway.warnings():
         reporter.warning(None, warning)
     return gateway
+
+
+def is_unreachable(error: GcError) -> bool:
+    """Tell whether no further request to the server would be sent."""
+    return isinstance(error, ServerError) and error.failure is Failure.UNREACHABLE
 
 
 def all_workspaces(gateway: Gateway, reporter: Reporter) -> list[str]:

@@ -382,7 +382,12 @@ def settled(spaces: Workspaces) -> Settled:
 
 def test_all_workspaces_give_a_plan_each(settled: Settled) -> None:
     """The same as one after the other, whatever the environment names."""
-    outcome = settled.report("--detailed-exitcode").expect(2)
+    events = settled.spaces.dir / "events.jsonl"
+    outcome = settled.report("--detailed-exitcode", "--events", events).expect(2)
+    settled.run("validate", events).expect(0)
+    happened = [json.loads(line) for line in events.read_text().splitlines()]
+    made = [event["server"]["workspace"] for event in happened if event["event"] == "plan"]
+    assert made == list(ALL)
     plans = dict(zip(ALL, settled.plans(), strict=True))
     for name, plan in plans.items():
         assert plan.document["server"]["workspace"] == name
@@ -607,3 +612,21 @@ def test_the_python_api_names_all_workspaces(settled: Settled) -> None:
     for name in mlflow_gc.workspaces(server):
         plan = mlflow_gc.report(replace(server, workspace=name), as_of=as_of, no_policy=True)
         assert plan["server"]["workspace"] == name
+
+
+def test_deletions_are_announced_in_all_workspaces(settled: Settled) -> None:
+    policy = settled.spaces.dir / "policy.yml"
+    policy.write_text("version: 1\ngrace: 14d\n")
+    settled.run("mark", "--all-workspaces", "--policy", policy).expect(0)
+    with store.open_database(settled.spaces.server.database) as database:
+        announced = database.execute(
+            "SELECT e.workspace, t.experiment_id FROM experiment_tags t"
+            " JOIN experiments e USING (experiment_id) WHERE t.key = ?",
+            ["mlflow_gc.delete_after"],
+        ).fetchall()
+    assert {(name, ("experiment", str(key))) for name, key in announced} == {
+        (name, entity)
+        for name, planned in settled.planned.items()
+        for entity in planned
+        if entity[0] == "experiment"
+    }

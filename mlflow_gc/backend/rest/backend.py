@@ -166,7 +166,6 @@ class RestGateway:
         return sorted({str(w["name"]) for w in workspaces if w.get("name")})
 
     def other_workspaces(self) -> list[Gateway]:
-        """Gateways to the other workspaces of the server, if any."""
         return [self._in_workspace(name) for name in self.workspaces() if name != self._here]
 
     def _in_workspace(self, name: str) -> RestGateway:

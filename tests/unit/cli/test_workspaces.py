@@ -12,7 +12,7 @@ from unit.render.screens import HOSTILE, assert_harmless, lines, log
 from unit.worlds import an_experiment, inventory, plan_of
 
 from mlflow_gc.cli.workspaces import path_for
-from mlflow_gc.render.terminal.plans_text import Made
+from mlflow_gc.render.terminal.plans_text import Facts, show
 
 OUT = Path("plans/prune-plan.json")
 
@@ -42,11 +42,9 @@ def test_each_workspace_has_a_file_of_its_own_in_the_directory(names: list[str])
 
 
 def test_names_of_workspaces_are_harmless_in_the_table() -> None:
-    made, console = Made(), log()
-    plan = plan_of(inventory(an_experiment()))
+    console = log()
+    facts = Facts.of(plan_of(inventory(an_experiment())))
     files = {name: path_for(OUT, name) for name in HOSTILE}
-    for path in list(files.values())[:3]:
-        made.plan(plan, path)
-    made.show(files, console)
+    show(files, dict.fromkeys(list(files.values())[:3], facts), console)
     assert_harmless(console)
     assert len(lines(console)) == len(HOSTILE) + 3
