@@ -36,7 +36,7 @@ def check_or_unreadable(check: Check) -> Finding:
     except ServerError as error:
         if error.failure in ABORT_ON:
             raise
-        return Finding(UNREADABLE, error.message)
+        return Finding(UNREADABLE, error.explained)
 
 
 class Deletion:
@@ -118,15 +118,16 @@ class Deletion:
         return None
 
     def _give_up(self, kind: str, entity_id: str, error: ServerError) -> None:
-        if error.failure in ABORT_ON:
+        if error.failure in ABORT_ON | {Failure.UNSUPPORTED}:
             self._recorder.aborted.set()
             raise error
-        if error.failure is Failure.FORBIDDEN:
+        # The rule of a proxy applies to all; the rights of an account, to one of them.
+        if error.failure is Failure.FORBIDDEN and not error.is_foreign:
             self._recorder.journal.record(
                 kind, entity_id, "skipped", reason="forbidden", detail=error.message
             )
         else:
-            self._recorder.count_failure(kind, entity_id, error.message)
+            self._recorder.count_failure(kind, entity_id, error.message, hint=error.hint)
 
     def _wait_for_server(self) -> None:
         while (wait := self._resume_at - time.monotonic()) > 0:

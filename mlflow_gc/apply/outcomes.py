@@ -75,6 +75,7 @@ class Recorder:
         self._intended = {k: undo for s in earlier for k, undo in s.intended_undo().items()}
         self._on_skip = on_skip
         self._failed_in_a_row = 0
+        self._hints: set[str] = set()
 
     def to_delete(
         self, kind: str, entries: Sequence[E], findings: Mapping[str, Finding]
@@ -142,21 +143,32 @@ class Recorder:
         self.result.failures.append((kind, entity_id, detail))
 
     def count_failure(
-        self, kind: str, entity_id: str, detail: str, *, unconfirmed: bool = False
+        self,
+        kind: str,
+        entity_id: str,
+        detail: str,
+        *,
+        hint: str | None = None,
+        unconfirmed: bool = False,
     ) -> None:
-        """Record that a re-check or a deletion failed.
+        """Record that a re-check or a deletion failed; with the hint, if it is a new one.
 
         Raises:
             ServerError: Too many failed in a row.
         """
+        last = detail
+        if hint and hint not in self._hints:
+            self._hints.add(hint)
+            detail = f"{detail} {hint}"
         self.record_failure(kind, entity_id, detail, unconfirmed=unconfirmed)
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
             self.aborted.set()
             raise ServerError(
                 f"{MAX_FAILURES_IN_A_ROW} re-checks or deletions failed one after the other, the last with: "
-                f"{detail}",
+                f"{last}",
                 Failure.AMBIGUOUS,
+                hint=hint,
             )
 
     def runs_not_deleted(self, since: int = 0) -> dict[str, str]:

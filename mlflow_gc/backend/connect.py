@@ -105,6 +105,8 @@ def _detect_databricks_once() -> None:
 def _quieten_mlflow() -> None:
     """Suppress MLflow's logging and warnings; this program reports errors itself."""
     warnings.filterwarnings("ignore", module="mlflow")
+    # credentials.py has a warning of its own, once.
+    warnings.filterwarnings("ignore", message="Unverified HTTPS request")
     # The import sets the levels of MLflow's loggers.
     import mlflow  # noqa: F401
 

@@ -30,7 +30,7 @@ def host_credentials(uri: str, token: str | None = None) -> Any:
 
     Raises:
         ServerError: MLflow finds none but needs some.
-        UsageProblem: the token cannot be sent.
+        UsageProblem: the token cannot be sent, or settings contradict each other.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.tracking._tracking_service.utils import _get_store
@@ -39,6 +39,8 @@ def host_credentials(uri: str, token: str | None = None) -> Any:
     try:
         found = copy(_get_store(uri).get_host_creds())
     except MlflowException as error:
+        if error.error_code == "INVALID_PARAMETER_VALUE":
+            raise UsageProblem(f"The settings for {redact_uri(uri)}: {error.message}") from error
         raise ServerError(
             f"MLflow cannot use the URI {redact_uri(uri)}: {error.message}", Failure.UNREACHABLE
         ) from error

@@ -42,6 +42,8 @@ class Failure(Enum):
     UNAUTHORIZED = "not authorized"
     REJECTED = "rejected"
     UNSUPPORTED = "not supported by this server"
+    BLOCKED = "blocked on the way"
+    """Refused by a proxy or gateway in front of the server, by a rule or a limit."""
     THROTTLED = "throttled"
     UNREACHABLE = "not reachable"
     """The request was never sent."""
@@ -54,7 +56,7 @@ TEMPORARY = frozenset({Failure.THROTTLED, Failure.AMBIGUOUS, Failure.UNREACHABLE
 """Temporary: a read is retried."""
 NO_ACCESS = frozenset({Failure.UNAUTHORIZED, Failure.UNREACHABLE})
 """All further reads would fail, too, and more attempts would only hide the cause."""
-ABORT_ON = NO_ACCESS | {Failure.INVALID_RESPONSE}
+ABORT_ON = NO_ACCESS | {Failure.INVALID_RESPONSE, Failure.BLOCKED}
 """All further writes would fail, too."""
 UNCLEAR = frozenset({Failure.AMBIGUOUS, Failure.THROTTLED, Failure.INVALID_RESPONSE})
 """Whether a write was executed is unknown."""
@@ -67,6 +69,7 @@ class ServerError(GcError):
         failure: the kind of failure.
         retry_after: the ``Retry-After`` of the server in seconds, or None.
         code: MLflow's own error code (``INVALID_STATE``); empty if there is none.
+        is_foreign: whether something in front of the server responded, such as a proxy.
     """
 
     def __init__(
@@ -77,11 +80,18 @@ class ServerError(GcError):
         hint: str | None = None,
         retry_after: float | None = None,
         code: str = "",
+        is_foreign: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.failure = failure
         self.retry_after = retry_after
         self.code = code
+        self.is_foreign = is_foreign
+
+    @property
+    def explained(self) -> str:
+        """The message with its hint, for places that have room for one text."""
+        return f"{self.message} {self.hint}" if self.hint else self.message
 
 
 class VersionDetails(NamedTuple):
@@ -201,6 +211,13 @@ class Gateway(Protocol):
     @property
     def loses_assessments(self) -> bool:
         """Whether deleting a run deletes assessments that name it.
+
+        Only known after :meth:`server_metadata`.
+        """
+
+    @property
+    def has_short_trace_searches(self) -> bool:
+        """Whether experiments are in the URL of a search for traces, where few of them fit.
 
         Only known after :meth:`server_metadata`.
         """

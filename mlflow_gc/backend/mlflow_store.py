@@ -212,6 +212,11 @@ class StoreGateway:
         return bool(found)
 
     @property
+    def has_short_trace_searches(self) -> bool:
+        """Whether a search for traces takes few experiments: never."""
+        return False
+
+    @property
     def loses_assessments(self) -> bool:
         import mlflow
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,6 +18,9 @@ FIRST_WAIT_S = 0.5
 """Wait before the second attempt; doubled for each further one."""
 LONGEST_WAIT_S = 120.0
 """Maximum wait, also if the server requests a longer one."""
+SLOW_S = 10.0
+"""A request that fails only after this time has run into a time-out, here or in a proxy: it is
+repeated once."""
 _ATTEMPTS = 3
 
 
@@ -26,13 +30,18 @@ def retried(send: Callable[[], _T], stopped: threading.Event, attempts: int = AT
     Raises:
         ServerError: Of the last attempt.
     """
-    for attempt in range(1, attempts):
+    attempt = 0
+    while True:
+        attempt += 1
+        began = time.monotonic()
         try:
             return send()
         except ServerError as error:
-            if error.failure not in TEMPORARY or stopped.wait(wait_s(error, attempt)):
+            if time.monotonic() - began > SLOW_S:
+                attempts = min(attempts, 2)
+            is_last = attempt >= attempts or error.failure not in TEMPORARY
+            if is_last or stopped.wait(wait_s(error, attempt)):
                 raise
-    return send()
 
 
 def wait_s(error: ServerError, attempt: int) -> float:

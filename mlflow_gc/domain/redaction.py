@@ -65,6 +65,8 @@ def keep_environment_secret(environ: Mapping[str, str]) -> None:
     for name, value in environ.items():
         if _SECRET_NAME.search(name) and name not in _NO_VARIABLES:
             keep_secret(value)
+        elif name.lower().endswith("_proxy") and "@" in value:
+            keep_uri_secret(f"http://{value.partition('://')[2] or value}")
         elif _LOGIN_IN_TEXT.search(value):
             keep_uri_secret(value)
 

@@ -32,6 +32,8 @@ EXPERIMENTS_A_CALL = 1000
 """PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000."""
 IDS_A_CALL = 100
 """Run ids in the filter of a search."""
+IDS_IN_URL = 90
+"""The same if each is a parameter of a URL: gunicorn stops at 4,094 characters, proxies at 8 kB."""
 IDS_IN_BODY = 500
 """The same if few of them are expected to exist; sqlparse fails between 2,000 and 5,000."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # mlflow/utils/validation.py
@@ -126,7 +128,7 @@ def read_histories(
     for run_id, run in sorted(by_id.items()):
         for key in run.metric_keys:
             having[key].append(run_id)
-    requests = [(ids, key) for key in sorted(having) for ids in chunks(having[key], IDS_A_CALL)]
+    requests = [(ids, key) for key in sorted(having) for ids in chunks(having[key], IDS_IN_URL)]
     histories: dict[str, list[MetricHistory]] = {run_id: [] for run_id in by_id}
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
         for found in pool.map(lambda ids_and_key: gateway.metric_histories(*ids_and_key), requests):

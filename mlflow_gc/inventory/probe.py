@@ -8,7 +8,6 @@ from functools import partial
 
 from mlflow_gc.backend.interface import NO_ACCESS, Failure, Gateway, ServerError, pages
 from mlflow_gc.domain.entities import (
-    INCOMPLETE_SCAN,
     UNREADABLE_TRASH,
     Diagnostic,
     Inventory,
@@ -18,6 +17,7 @@ from mlflow_gc.domain.entities import (
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.inventory.lookup import IDS_IN_BODY, chunks, read_histories, runs_by_id
 from mlflow_gc.inventory.progress import Progress, no_progress
+from mlflow_gc.inventory.scan import incomplete
 
 _RUNS_AT_ONCE = 1000
 _MOST_UNREADABLE = 3
@@ -65,8 +65,7 @@ def probe(
     except ServerError as error:
         if error.failure in NO_ACCESS:
             raise
-        message = f"Not all experiments could be read. {error.message}"
-        diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
+        diagnostic = incomplete("experiments", error)
         inventory = replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
     if unreadable:
         message = (

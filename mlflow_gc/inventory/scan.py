@@ -100,6 +100,12 @@ def scan(
     )
 
 
+def incomplete(what: str, error: ServerError) -> Diagnostic:
+    """Return the diagnostic for something that could not be read completely."""
+    message = f"Not all {what} could be read. {error.explained}"
+    return Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
+
+
 @contextmanager
 def _part(diagnostics: list[Diagnostic], name: str) -> Iterator[None]:
     """Read a part; add a diagnostic if it fails, and raise only errors that end the scan."""
@@ -108,8 +114,7 @@ def _part(diagnostics: list[Diagnostic], name: str) -> Iterator[None]:
     except ServerError as error:
         if error.failure in NO_ACCESS:
             raise
-        message = f"Not all {name} could be read. {error.message}"
-        diagnostics.append(Diagnostic(INCOMPLETE_SCAN, message, blocks=True))
+        diagnostics.append(incomplete(name, error))
 
 
 def read_experiments(gateway: Gateway, progress: Progress = no_progress) -> dict[str, Experiment]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from mlflow_gc.backend.interface import REPEATS, Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Inventory, Trace
 from mlflow_gc.domain.traces import Traces
-from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
+from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, IDS_IN_URL, chunks
 from mlflow_gc.inventory.progress import Progress, no_progress
 
 
@@ -27,7 +27,8 @@ def read_traces(
         ServerError: They cannot be read for another reason than missing permissions.
     """
     traces = Traces(gateway.loses_assessments)
-    for ids in chunks(experiment_ids, EXPERIMENTS_A_CALL):
+    size = IDS_IN_URL if gateway.has_short_trace_searches else EXPERIMENTS_A_CALL
+    for ids in chunks(experiment_ids, size):
         try:
             for page in _pages(gateway, ids):
                 for trace in page:

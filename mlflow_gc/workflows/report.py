@@ -7,10 +7,11 @@ import time
 from dataclasses import replace
 
 from mlflow_gc.backend.interface import Gateway, ServerError
-from mlflow_gc.domain.entities import INCOMPLETE_SCAN, Diagnostic, Inventory, ServerInfo
+from mlflow_gc.domain.entities import Inventory, ServerInfo
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.reader import Reader, open_reader
 from mlflow_gc.inventory.registry import refused_names
+from mlflow_gc.inventory.scan import incomplete
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.plan.document import Plan
@@ -105,9 +106,7 @@ def _with_traces(reader: Reader, inventory: Inventory, reporter: Reporter) -> In
 
 
 def _incomplete(inventory: Inventory, what: str, error: ServerError) -> Inventory:
-    message = f"Not all {what} could be read. {error.message}"
-    diagnostic = Diagnostic(INCOMPLETE_SCAN, message, blocks=True)
-    return replace(inventory, diagnostics=(*inventory.diagnostics, diagnostic))
+    return replace(inventory, diagnostics=(*inventory.diagnostics, incomplete(what, error)))
 
 
 def _models_to_delete_from(decisions: Decisions) -> set[str]:

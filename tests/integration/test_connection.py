@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.exc import OperationalError
-from support.proxy import HTML, HTML_404, SERVER_ERROR, Fault, Proxy
+from support.proxy import HTML, HTML_404, NO_ENDPOINT, SERVER_ERROR, Fault, Proxy
 from support.world import FRESH
 
 from mlflow_gc.backend.address import Address
@@ -289,8 +289,8 @@ def test_a_tracking_server_before_3_0_with_a_version_of_a_logged_model(
     run = world.run(home)
     world.version(world.model("new"), source="models:/m-0123456789abcdef0123456789abcdef")
     for method in ("GET", "POST"):
-        proxy.fail(method, "logged-models", HTML_404, times=FOREVER)
-        proxy.fail(method, "/version$|server-info|api/3.0", HTML_404, times=FOREVER)
+        proxy.fail(method, "logged-models", NO_ENDPOINT, times=FOREVER)
+        proxy.fail(method, "/version$|server-info|api/3.0", NO_ENDPOINT, times=FOREVER)
     env: dict[str, str | None] = {"MLFLOW_TRACKING_URI": proxy.uri}
     plan = bench.report(env=env)
     assert plan.document["complete"] is True

@@ -21,7 +21,7 @@ from support import server as store
 from support.accounts import ADMIN, password
 from support.bench import Bench
 from support.plans import Plan, plan_digest
-from support.proxy import HTML_404, Fault, Proxy, deletions
+from support.proxy import NO_ENDPOINT, Fault, Proxy, deletions
 from support.world import FRESH, World
 
 from mlflow_gc.apply import batching
@@ -544,7 +544,7 @@ def test_a_registry_elsewhere_counts_too(
 
 def _before_3_13(proxy: Proxy) -> str:
     """Let a server look older: ``users/current`` is not there before MLflow 3.13."""
-    proxy.fail("GET", "users/current$", HTML_404, times=float("inf"))
+    proxy.fail("GET", "users/current$", NO_ENDPOINT, times=float("inf"))
     return proxy.uri
 
 

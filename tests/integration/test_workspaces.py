@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from support import accounts, workspaces
+from support import accounts, nginx, workspaces
 from support import server as store
 from support.accounts import ADMIN, password
 from support.plans import Plan
@@ -251,6 +251,23 @@ def test_a_workspace_that_does_not_exist_is_a_clear_error(spaces: Workspaces) ->
     assert "team-c" in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 4
     assert not path.exists()
+
+
+def test_a_proxy_that_loses_the_workspace_makes_no_plan(spaces: Workspaces, tmp_path: Path) -> None:
+    """The server would respond with the contents of another workspace."""
+    to = f"location / {{ proxy_pass {spaces.server.uri};"
+    with nginx.running(tmp_path / "passes", f"server {{ listen PORT; {to} }} }}") as front:
+        spaces.report("team-a", uri=front.uri)
+    for number, value in enumerate(('""', "default")):
+        header = f"proxy_set_header X-MLFLOW-WORKSPACE {value};"
+        config = f"server {{ listen PORT; {to} {header} }} }}"
+        with nginx.running(tmp_path / f"loses-{number}", config) as front:
+            for workspace in (None, "default", "team-a"):
+                path = tmp_path / "none.json"
+                env = spaces.env(workspace, front.uri)
+                outcome = spaces.cli("report", "-o", path, env=env).expect(1)
+                assert "header X-MLFLOW-WORKSPACE" in outcome.err
+                assert not path.exists()
 
 
 @pytest.mark.parametrize("by", ["flag", "variable"])

@@ -80,6 +80,14 @@ RESET_BEFORE = Fault("reset before the request reached the server", reset="befor
 RESET_AFTER = Fault("reset after the request reached the server", reset="after")
 HTML_200 = Fault("HTML page with 200", status=200, body=HTML, content_type="text/html")
 HTML_404 = Fault("HTML page with 404", status=404, body=HTML, content_type="text/html")
+NO_ENDPOINT = Fault(
+    "MLflow's own 404 for a path that it does not have",
+    status=404,
+    body=b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
+    b"<p>The requested URL was not found on the server. If you entered the URL manually please "
+    b"check your spelling and try again.</p>\n",
+    content_type="text/html; charset=utf-8",
+)
 HTML_502 = Fault("HTML page with 502", status=502, body=HTML, content_type="text/html")
 JSON_ARRAY = Fault("a JSON array instead of an object", status=200, body=b"[1, 2]")
 EMPTY_200 = Fault("an empty 200", status=200)

@@ -66,7 +66,7 @@ class Account:
         # (2.14 to 3.18).  The name comes from the credentials.
         name = self._api.client.account
         params = {"username": name} if name else {}
-        found = self._api.optional("GET", f"{V2}/users/get", params=params)
+        found = self._api.optional("GET", f"{V2}/users/get", by_server=True, params=params)
         if found is None:
             self._has_users = False
             return None

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cache, partial
+from typing import Any
 from urllib.parse import quote
 
 from mlflow_gc.backend.address import Address
@@ -51,6 +52,7 @@ _MODELS_PAGE = 1000
 # Databricks takes 10,000 only.
 _VERSIONS_PAGE = 200_000
 _SMALL_VERSIONS_PAGE = 10_000
+_TRACES_V3_SINCE = (3, 2)
 
 
 class RestGateway:
@@ -121,10 +123,13 @@ class RestGateway:
         info = first_contact.read_server_info(api) or {}
         if self.registry_is_separate:
             first_contact.move_to_root(self._registry)
+        api.version = api.version or first_contact.read_version(api)
+        first_contact.refuse_hidden_server_info(api)
         has_workspaces = bool(info.get("workspaces_enabled"))
         first_contact.refuse_missing_workspace(api, has_workspaces=has_workspaces)
+        if has_workspaces:
+            first_contact.refuse_lost_workspace(api)
         self._here = (api.workspace or "default") if has_workspaces else None
-        api.version = api.version or first_contact.read_version(api)
         return ServerInfo(
             tracking_uri=redact_uri(self._tracking_uri),
             registry_uri=redact_uri(self._registry_uri),
@@ -276,6 +281,14 @@ class RestGateway:
     def loses_assessments(self) -> bool:
         return are_assessments_lost(self._tracking.version)
 
+    @property
+    def has_short_trace_searches(self) -> bool:
+        """Whether experiments are in the URL of a search for traces, where few of them fit.
+
+        Only known after :meth:`server_metadata`.
+        """
+        return not self._tracking.is_at_least(_TRACES_V3_SINCE)
+
     def search_traces(
         self, experiment_ids: Sequence[str], *, since_ms: int | None, token: str | None = None
     ) -> Page[Trace]:
@@ -299,7 +312,9 @@ class RestGateway:
                 for e in experiment_ids
             ]
             body = {"locations": locations, **search}
-            found = self._tracking.optional("POST", f"{V3}/traces/search", since=(3, 2), json=body)
+            found = self._tracking.optional(
+                "POST", f"{V3}/traces/search", since=_TRACES_V3_SINCE, json=body
+            )
             self._has_traces_v3 = found is not None
         if found is None:  # before MLflow 3.2
             # Before MLflow 2.14 there is no such endpoint, and there are no traces.
@@ -339,7 +354,7 @@ class RestGateway:
             return None
         return parse.logged_model(self._tracking.entity(found, "model"))
 
-    def _logged_models(self, method: str, path: str, **arguments: object) -> Json | None:
+    def _logged_models(self, method: str, path: str, **arguments: Any) -> Json | None:
         # The registry may be on a newer server, whose versions name logged models.
         if not self._has_logged_models:
             return None

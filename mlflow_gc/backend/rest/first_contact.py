@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from mlflow_gc.backend.interface import Failure, Json, ServerError
-from mlflow_gc.backend.rest.mlflow_api import SERVER_INFO, V2, V3, VERSION, MlflowApi
+from mlflow_gc.backend.interface import TEMPORARY, Failure, Json, ServerError
+from mlflow_gc.backend.rest.mlflow_api import (
+    SERVER_INFO,
+    SERVER_INFO_SINCE,
+    V2,
+    V3,
+    VERSION,
+    WORKSPACE_HEADER,
+    MlflowApi,
+)
 from mlflow_gc.errors import Refused
 
 
@@ -53,12 +62,51 @@ def read_version(api: MlflowApi) -> str | None:
     try:
         raw = api.read_as(bytes, "GET", VERSION, as_json=False)
     except ServerError as error:
-        if error.failure in {Failure.NOT_FOUND, Failure.UNSUPPORTED, Failure.FORBIDDEN}:
+        # A proxy that hides it lets the API pass, or the next request tells why not.
+        if error.failure not in TEMPORARY:
             return None
         raise
     text = raw.decode(errors="replace").strip()
     # A web front end in between responds to any path with its HTML page.
     return text if 0 < len(text) < 64 and "<" not in text else None
+
+
+def refuse_hidden_server_info(api: MlflowApi) -> None:
+    """Refuse a proxy that hides the server info, which tells whether there are workspaces.
+
+    Raises:
+        ServerError: The server has, or may have, this endpoint.
+    """
+    is_older = api.version is not None and not api.is_at_least(SERVER_INFO_SINCE)
+    if not api.has_server_info and not is_older:
+        api.optional("GET", SERVER_INFO, since=SERVER_INFO_SINCE)
+
+
+def refuse_lost_workspace(api: MlflowApi) -> None:
+    """Refuse a proxy that removes or replaces the header with the workspace.
+
+    The server would respond with the contents of another workspace.
+
+    Raises:
+        ServerError: With the header.
+    """
+    try:
+        api.read(
+            "POST",
+            f"{V2}/experiments/search",
+            workspace=f"mlflow-gc-{secrets.token_hex(8)}",
+            json={"max_results": 1},
+        )
+    except ServerError as error:
+        if error.failure in TEMPORARY:
+            raise
+        return  # there is no such workspace, so the header arrived
+    raise ServerError(
+        f"A proxy before the server {api.client.address} removes or replaces the header "
+        f"{WORKSPACE_HEADER}, which names the workspace.",
+        Failure.INVALID_RESPONSE,
+        hint=f"It has to pass the header (nginx: no proxy_set_header {WORKSPACE_HEADER}).",
+    )
 
 
 def refuse_missing_workspace(api: MlflowApi, *, has_workspaces: bool) -> None:

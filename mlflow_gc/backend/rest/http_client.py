@@ -9,16 +9,39 @@ writes.
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
 from mlflow_gc.backend.credentials import GivenCredentials, account_of, host_credentials
 from mlflow_gc.backend.interface import Json
+from mlflow_gc.backend.rest.connection_errors import no_response, refuse_unusable_certificates
 from mlflow_gc.backend.rest.connections import NO_RETRIES
-from mlflow_gc.backend.rest.response_errors import checked, decode, no_response, skew_ms
+from mlflow_gc.backend.rest.response_errors import checked, decode, skew_ms
 from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.errors import UsageProblem
 from mlflow_gc.settings import redact_uri
+
+_CONNECT_S = 10.0
+"""How long to wait for a connection and for TLS; MLflow's own time-out is for the response."""
+
+
+def _timeout_s() -> float:
+    """Return how long to wait for a response, in seconds; MLflow's setting and default.
+
+    Raises:
+        UsageProblem: it is not a number.
+    """
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+
+    try:
+        return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+    except ValueError as error:
+        raise UsageProblem(
+            "MLFLOW_HTTP_REQUEST_TIMEOUT is not a number.", hint="It is in seconds."
+        ) from error
 
 
 class HttpClient:
@@ -47,10 +70,13 @@ class HttpClient:
     ) -> None:
         self.address = redact_uri(uri)
         self.credentials = host_credentials(uri, token)
+        refuse_unusable_certificates(self.credentials)
+        self._timeout_s = _timeout_s()
         self.account = ""
         self.clock_skew_ms = 0
         self.stopped = stopped
         self._slots = slots
+        self._unique = map(f"{secrets.token_hex(3)}{{}}".format, itertools.count())
 
     def send(
         self,
@@ -66,12 +92,16 @@ class HttpClient:
         The arguments are ``params`` or ``json``; ``headers`` come in addition to those of MLflow's
         client. With ``as_json`` a web page instead of JSON is an error.
 
+        Each URL is different, so that no cache on the way can respond: a plan, and each re-check,
+        needs the current state.  MLflow ignores parameters that it does not know (2.3 to 3.18).
+
         Raises:
             ServerError: The response is not 2xx.
         """
         from mlflow.exceptions import MlflowException
         from mlflow.utils.rest_utils import http_request
 
+        arguments["params"] = {"_": next(self._unique), **(arguments.get("params") or {})}
         if headers:
             arguments["extra_headers"] = headers
         with self._slots:
@@ -84,6 +114,7 @@ class HttpClient:
                     **NO_RETRIES,
                     # A followed 301 or 302 turns a POST into a GET: the delete would do nothing.
                     allow_redirects=False,
+                    timeout=(min(_CONNECT_S, self._timeout_s), self._timeout_s),
                     # MLflow replaces it with that of a plugin or of SigV4.
                     auth=GivenCredentials(),
                     **arguments,

@@ -18,6 +18,7 @@ _NOT_LET_THROUGH = {
     Failure.UNSUPPORTED,
     Failure.FORBIDDEN,
     Failure.REJECTED,
+    Failure.BLOCKED,
     Failure.INVALID_RESPONSE,
 }
 _NAN = re.compile(rb"(?<=\"value\":)\s*-?(?:NaN|Infinity)(?=[,}\s])")

@@ -16,9 +16,10 @@ V2 = "/api/2.0/mlflow"
 V3 = "/api/3.0/mlflow"
 SERVER_INFO = f"{V3}/server-info"
 VERSION = "/version"
+WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
 
 _SECOND_ATTEMPT_S = 0.1
-_SERVER_INFO_SINCE = (3, 9)
+SERVER_INFO_SINCE = (3, 9)
 # Sent before workspaces are known to exist; on other servers the header causes a 500.
 _WITHOUT_WORKSPACE = frozenset({SERVER_INFO, VERSION})
 
@@ -78,7 +79,7 @@ class MlflowApi:
         """
         client, workspace = self.client, workspace or self.workspace
         if workspace and path not in _WITHOUT_WORKSPACE:
-            arguments["headers"] = {"X-MLFLOW-WORKSPACE": workspace}
+            arguments["headers"] = {WORKSPACE_HEADER: workspace}
         return retried(
             lambda: decode(client.send(method, path, **arguments)), client.stopped, attempts
         )
@@ -92,13 +93,20 @@ class MlflowApi:
         self.read_as(self.client.decode, method, f"{V2}/{path}", attempts=attempts, json=body)
 
     def optional(
-        self, method: str, path: str, *, since: tuple[int, int] | None = None, **arguments: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        since: tuple[int, int] | None = None,
+        by_server: bool = False,
+        **arguments: Any,
     ) -> Json | None:
         """Read from an endpoint that older servers lack; None on those.
 
-        A front end also returns 404 while its server restarts, which must not be taken for a
-        missing endpoint: so the 404 is confirmed by a second request, and a server that is new
-        enough must have the endpoint.
+        A front end also returns 404 while its server restarts, or for a path that it does not pass
+        on, which must not be taken for a missing endpoint: so the 404 is confirmed by a second
+        request, and a server that is new enough must have the endpoint.  If the version is unknown,
+        the 404 must be MLflow's own, and with ``by_server`` in any case.
 
         ``since`` is the first version (major, minor) that has it; None if it can be disabled.
 
@@ -111,7 +119,9 @@ class MlflowApi:
             except ServerError as error:
                 if error.failure is not Failure.UNSUPPORTED:
                     raise
-                if is_last and since and self._is_at_least(since):
+                is_unsure = by_server or (since is not None and self.version is None)
+                is_hidden = since is not None and self.is_at_least(since)
+                if is_last and (is_hidden or (is_unsure and error.is_foreign)):
                     raise ServerError(
                         error.message, Failure.INVALID_RESPONSE, hint=error.hint
                     ) from error
@@ -173,10 +183,11 @@ class MlflowApi:
             raise not_mlflow(self.client.address, f"no {key!r} in the answer")
         return entity
 
-    def _is_at_least(self, version: tuple[int, int]) -> bool:
+    def is_at_least(self, version: tuple[int, int]) -> bool:
+        """Whether the server is known to have at least this version (major, minor)."""
         found = re.match(r"(\d+)\.(\d+)", self.version or "")
         if found is None:
-            return self.has_server_info and version <= _SERVER_INFO_SINCE
+            return self.has_server_info and version <= SERVER_INFO_SINCE
         return (int(found[1]), int(found[2])) >= version
 
 

@@ -1,4 +1,4 @@
-"""Errors from a response or its absence: the kind of failure, and a message for people."""
+"""Errors from a response: the kind of failure, and a message for people."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 
 from mlflow_gc.backend.interface import Failure, Json, ServerError
+from mlflow_gc.backend.rest.connection_errors import (
+    client_certificate_hint,
+    describe_proxy,
+    proxy_of,
+)
 from mlflow_gc.settings import redact_uri
 
 _DATE_IS_GOOD_FOR_MS = 2000  # whole seconds, and uvicorn writes the header once a second
@@ -53,105 +58,11 @@ def not_mlflow(address: str, what: str, failure: Failure = Failure.INVALID_RESPO
 
 def _excerpt(content: bytes) -> str:
     """Describe a body that is not JSON; never quote it, because it is foreign."""
-    return "it sent a web page (HTML)" if content.lstrip()[:1] == b"<" else ""
+    return "it sent a web page (HTML)" if _is_page(content) else ""
 
 
-def no_response(address: str, error: Exception) -> ServerError:
-    """Return the error for an exception of the HTTP client.
-
-    Args:
-        address: of the server, as errors tell it.
-        error: raised by ``http_request``; its cause decides.
-    """
-    import requests
-
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, requests.exceptions.Timeout) and not isinstance(
-        cause, requests.exceptions.ConnectTimeout
-    ):
-        return ServerError(
-            f"The server {address} did not answer in time.",
-            Failure.AMBIGUOUS,
-            hint="MLFLOW_HTTP_REQUEST_TIMEOUT sets how long to wait, in seconds.",
-        )
-    if isinstance(cause, requests.exceptions.SSLError):
-        no_tls = any(sign in repr(cause) for sign in _NO_TLS)
-        return ServerError(
-            f"TLS with {address} failed: {_innermost(cause)}.",
-            Failure.REJECTED,
-            hint="The server does not speak TLS on this port: use http:// in the URI, or the port "
-            "that it has for https://."
-            if no_tls
-            else "See MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
-        )
-    if isinstance(cause, (requests.exceptions.InvalidHeader, UnicodeEncodeError)):
-        # The message of the library quotes the header with the token.
-        return ServerError(
-            f"No request to {address} can be made: a header contains a line break or another "
-            "character that is not allowed there.",
-            Failure.REJECTED,
-            hint="Check MLFLOW_TRACKING_TOKEN, the workspace, and request header plugins.",
-        )
-    if isinstance(cause, requests.exceptions.ProxyError):
-        return ServerError(
-            f"The proxy on the way to {address} cannot be used: {_innermost(cause)}.",
-            Failure.UNREACHABLE,
-            hint="HTTP_PROXY and HTTPS_PROXY name it; NO_PROXY lists hosts to reach without it.",
-        )
-    if isinstance(cause, requests.exceptions.ConnectionError) and "NameResolution" in repr(cause):
-        return ServerError(
-            f"The name of the server {address} cannot be resolved: {_innermost(cause)}.",
-            Failure.UNREACHABLE,
-            hint="Check its spelling in the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), "
-            "and whether this machine is in the network (VPN, cluster) that knows the name.",
-        )
-    never_sent = isinstance(
-        cause, requests.exceptions.ConnectTimeout
-    ) or "NewConnectionError" in repr(cause)
-    if isinstance(cause, requests.exceptions.ConnectionError) and never_sent:
-        return ServerError(
-            f"The server {address} cannot be reached: {_innermost(cause)}.",
-            Failure.UNREACHABLE,
-            hint="Check the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), the network, and "
-            "whether the server runs.",
-        )
-    if isinstance(cause, requests.exceptions.RequestException):
-        return ServerError(
-            f"The connection to {address} broke: {_innermost(cause)}.",
-            Failure.AMBIGUOUS,
-            hint="A server also hangs up where http:// is used on a port for https://."
-            if address.startswith("http://")
-            # gunicorn waits for the rest of what it parses as a request.
-            else "If the server does not speak TLS on this port, use http:// in the URI.",
-        )
-    if isinstance(cause, OSError):
-        # requests opens the files when it sends, and names the missing one.
-        return ServerError(
-            f"No connection to {address} can be made: {str(cause).rstrip('.')}.",
-            Failure.REJECTED,
-            hint="MLFLOW_TRACKING_SERVER_CERT_PATH, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE name "
-            "certificates to trust, MLFLOW_TRACKING_CLIENT_CERT_PATH that of this client.",
-        )
-    return ServerError(
-        f"The call to {address} failed: {type(cause or error).__name__}.", Failure.REJECTED
-    )
-
-
-_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")
-"""OpenSSL's errors for a response that is not TLS, in several versions."""
-
-
-def _innermost(error: BaseException) -> str:
-    """Return the root of a chain of wrapped network errors, without the URL (it may hold a password)."""
-    seen: BaseException = error
-    while True:
-        inner = next((a for a in seen.args if isinstance(a, BaseException)), None)
-        inner = inner or getattr(seen, "reason", None)
-        if not isinstance(inner, BaseException):
-            break
-        seen = inner
-    text = next((str(a) for a in reversed(seen.args) if isinstance(a, str)), "") or str(seen)
-    return (text.split(": ", 1)[-1] or type(seen).__name__).rstrip(".")
+def _is_page(content: bytes) -> bool:
+    return content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
 def checked(response: Any, address: str, *, as_json: bool) -> bytes:
@@ -168,7 +79,7 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
     status = int(response.status_code)
     content: bytes = response.content
     if 200 <= status < 300:
-        if as_json and content.lstrip()[:1] == b"<":
+        if as_json and _is_page(content):
             raise not_mlflow(address, _excerpt(content))
         return content
     if 300 <= status < 400:
@@ -180,62 +91,164 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
             f"The server {address} does not accept the credentials (401).{quoted}",
             Failure.UNAUTHORIZED,
             hint="Check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD (both of them win over the token).",
+            "MLFLOW_TRACKING_PASSWORD (both of them win over the token)."
+            + _other_causes_of_401(response, address),
         )
-    failure, hint = _meaning(status, code, content)
+    is_foreign = not code and not any(sign in content for sign in _OWN_ERRORS)
+    failure, hint = _meaning(status, code) if code else _without_code(status, content)
+    message = f"The server {address} answers {status} {code or response.reason or ''}".rstrip()
+    if is_foreign:
+        message += f" to {response.request.method} {urlsplit(response.url).path}"
+    if is_foreign and address.startswith("http://"):  # a proxy for https:// only forwards bytes
+        found = describe_proxy(address, f"{status} {response.reason or ''}".rstrip())
+        if found and (status == 407 or status >= 500):
+            message, hint = found[0].rstrip("."), found[1]
     raise ServerError(
-        f"The server {address} answers {status} {code or response.reason or ''}".rstrip()
-        + f".{quoted}",
+        f"{message}.{quoted}",
         failure,
         hint=hint,
         retry_after=_retry_after(response.headers.get("Retry-After")),
         code=code,
+        is_foreign=is_foreign,
     )
 
 
-def _meaning(status: int, code: str, content: bytes) -> tuple[Failure, str | None]:
-    """Return the kind of failure of an error response, and a hint.
+def _other_causes_of_401(response: Any, address: str) -> str:
+    causes = ""
+    if "Authorization" in response.request.headers:
+        causes += " A proxy before the server has to pass the header Authorization."
+    if address.startswith("http://") and (proxy := proxy_of(address)):
+        causes += f" Or the proxy {proxy[0]} wants another login: check {proxy[1]}."
+    return causes
 
-    ``code`` is MLflow's own; empty if there is none.
+
+_OWN_ERRORS = (
+    # Werkzeug's 404 and 405, FastAPI's, and the 403 of MLflow's basic-auth app (2.3 to 3.18).
+    b"The requested URL was not found on the server.",
+    b"The method is not allowed for the requested URL.",
+    b'{"detail":"Not Found"}',
+    b'{"detail":"Method Not Allowed"}',
+    b"Permission denied",
+)
+"""Parts of the errors without a code that MLflow's own server sends."""
+
+
+def _meaning(status: int, code: str) -> tuple[Failure, str | None]:
+    """Return the kind of failure of one of MLflow's own errors, and a hint.
+
+    ``code`` is MLflow's.
     """
     if status == 403:
-        return Failure.FORBIDDEN, _why_forbidden(code, content)
+        return Failure.FORBIDDEN, "The account needs more rights on the server."
     if status == 404:
-        # MLflow's own 404 has a code; an unknown path responds with HTML.
-        has_endpoint = code and code != "ENDPOINT_NOT_FOUND"
-        hint = None if code else "Is the tracking URI that of an MLflow server?"
-        return Failure.NOT_FOUND if has_endpoint else Failure.UNSUPPORTED, hint
-    if status == 405 and not code:
-        return Failure.UNSUPPORTED, None
+        has_endpoint = code != "ENDPOINT_NOT_FOUND"
+        return Failure.NOT_FOUND if has_endpoint else Failure.UNSUPPORTED, None
     if status in {429, 503} and code != "FEATURE_DISABLED":
         return Failure.THROTTLED, None
     if status in {408, 500, 502, 504}:
         # Some refusals are a 500, too (INVALID_STATE, FEATURE_DISABLED): a retry would not help.
         is_final = code in {"INVALID_STATE", "FEATURE_DISABLED"}
         return Failure.REJECTED if is_final else Failure.AMBIGUOUS, None
-    if not code and b"HTTPS port" in content:
-        return Failure.REJECTED, "Use https:// in the tracking URI."
-    is_host_check = not code and _HOST_CHECK in content.lower()
-    return Failure.REJECTED, _HOST_HINT if is_host_check else None
+    return Failure.REJECTED, None
 
 
-_HOST_CHECK = b"invalid host header"
 _HOST_HINT = (
     "The server does not take this name for its own. Use the name that it was started with, or add "
     "this one to its --allowed-hosts."
 )
+_BY_CONTENT: tuple[tuple[bytes, Failure, str], ...] = (
+    (b"invalid host header", Failure.REJECTED, _HOST_HINT),  # MLflow 3.5 and newer
+    (b"https port", Failure.BLOCKED, "Use https:// in the tracking URI."),
+    # gunicorn, and nginx for headers.
+    (b"request line is too large", Failure.BLOCKED, "The URL is too long for the server."),
+    (
+        b"header or cookie too large",
+        Failure.BLOCKED,
+        (
+            "The token or another header is longer than a proxy before the server accepts (nginx: "
+            "large_client_header_buffers)."
+        ),
+    ),
+)
+"""Part of an error page in lower case, kind of failure, hint."""
+_BY_STATUS: dict[int, tuple[Failure, str]] = {
+    403: (
+        Failure.FORBIDDEN,
+        (
+            "This is not MLflow's own refusal: a proxy, gateway or firewall before the server does not "
+            "let the request pass. Check its rules, and the credentials that it wants."
+        ),
+    ),
+    404: (
+        Failure.UNSUPPORTED,
+        (
+            "Is the tracking URI that of an MLflow server? A proxy before it has to pass all paths "
+            "below /api/ and /ajax-api/, and /version, with the server's own error pages (nginx: "
+            "proxy_intercept_errors off)."
+        ),
+    ),
+    405: (
+        Failure.UNSUPPORTED,
+        "A proxy before the server has to allow the methods GET, POST and DELETE.",
+    ),
+    413: (
+        Failure.BLOCKED,
+        "A proxy before the server has to accept requests of 1 MB (nginx: client_max_body_size 1m).",
+    ),
+    414: (
+        Failure.BLOCKED,
+        (
+            "A proxy before the server has to accept URLs of 8 kB (nginx: large_client_header_buffers "
+            "4 8k)."
+        ),
+    ),
+    429: (
+        Failure.THROTTLED,
+        (
+            "The server, or a proxy before it, limits the rate of requests (nginx: limit_req): raise "
+            "the limit, or send fewer at once with --max-parallel 1."
+        ),
+    ),
+    502: (Failure.AMBIGUOUS, "The proxy before the server cannot reach it: check whether it runs."),
+    503: (
+        Failure.THROTTLED,
+        (
+            "The server is not ready, or a proxy before it limits the rate of requests (nginx: "
+            "limit_req): check whether it runs, or send fewer at once with --max-parallel 1."
+        ),
+    ),
+    504: (
+        Failure.AMBIGUOUS,
+        (
+            "The server takes longer than a proxy before it waits: raise the time-out of the proxy "
+            "(nginx: proxy_read_timeout 300s)."
+        ),
+    ),
+}
+_BY_STATUS[501] = (Failure.BLOCKED, _BY_STATUS[405][1])
+_BY_STATUS[431] = (Failure.BLOCKED, _BY_CONTENT[3][2])
 
 
-def _why_forbidden(code: str, content: bytes) -> str:
-    """Return the hint for a 403, which need not be MLflow's."""
-    if code:
-        return "The account needs more rights on the server."
-    if _HOST_CHECK in content.lower():  # MLflow 3.5 and newer
-        return _HOST_HINT
-    return (
-        "This is not MLflow's own refusal: a proxy, gateway or firewall before the server does not "
-        "let the request pass. Check its rules, and the credentials that it wants."
-    )
+def _without_code(status: int, content: bytes) -> tuple[Failure, str | None]:
+    """Return the kind of failure of an error that has no code of MLflow, and a hint.
+
+    It is of a proxy, or of a part of the server below MLflow's API (an unknown path or method).
+    """
+    text = content.lower()
+    if status == 403 and content.strip() == b"Permission denied":
+        return _meaning(403, "PERMISSION_DENIED")
+    for sign, failure, hint in _BY_CONTENT:
+        if sign in text:
+            return Failure.FORBIDDEN if status == 403 else failure, hint
+    if status in {400, 495, 496} and b"ssl certificate" in text:  # nginx: ssl_verify_client
+        return Failure.BLOCKED, client_certificate_hint()
+    if status == 404 and any(sign in content for sign in _OWN_ERRORS):
+        return Failure.UNSUPPORTED, "Is the tracking URI that of an MLflow server?"
+    if status == 407:
+        return Failure.BLOCKED, None
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return (Failure.AMBIGUOUS if status in {408, 500} else Failure.REJECTED), None
 
 
 def _redirected(response: Any, address: str) -> ServerError:
@@ -262,7 +275,8 @@ def _redirected(response: Any, address: str) -> ServerError:
             "expired (MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD)."
         )
-    return ServerError(f"The server {address} redirects to {target}.", Failure.REJECTED, hint=hint)
+    message = f"The server {address} redirects to {target}."
+    return ServerError(message, Failure.BLOCKED, hint=hint, is_foreign=True)
 
 
 def _error_body(content: bytes) -> tuple[str, str]:

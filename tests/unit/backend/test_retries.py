@@ -90,6 +90,15 @@ def test_no_more_attempts_than_allowed(attempts):
     assert server.requests == attempts
 
 
+def test_what_runs_into_a_time_out_is_sent_again_once(monkeypatch):
+    """A proxy that waits 30 seconds is asked for a minute, not for two and a half."""
+    monkeypatch.setattr(retries, "SLOW_S", -1.0)
+    server = Server(*[Failure.AMBIGUOUS] * 9)
+    with pytest.raises(ServerError):
+        retries.retried(server.send, threading.Event())
+    assert server.requests == 2
+
+
 def test_an_interrupt_ends_the_attempts():
     server, stopped = Server(Failure.THROTTLED), threading.Event()
     stopped.set()
