@@ -127,11 +127,7 @@ class Run:
         return self.tags.get("mlflow.parentRunId") or None
 
     def activity_times(self, experiment: Experiment | None) -> tuple[int | None, ...]:
-        """Return the times of its activity, ms since the epoch; the latest is its last activity.
-
-        Args:
-            experiment: the experiment of the run; None if it is unknown.
-        """
+        """Return the times of its activity, ms since the epoch; the latest is its last activity."""
         # A resumed run keeps its old end time (tracking/fluent.py), and logging to a finished
         # run does not change it: no single timestamp is the last activity.  The client sends all
         # of them.  A run that was imported with its original times is not older on this server
@@ -150,12 +146,7 @@ class Run:
 
 
 def with_histories(run: Run, histories: Iterable[MetricHistory]) -> Run:
-    """Return a run with the timestamps of its whole metric histories.
-
-    Args:
-        run: as a search of runs returns it.
-        histories: of all its metrics.
-    """
+    """Return a run with the timestamps of the whole histories of all its metrics."""
     read = [*histories]
     known = (run.oldest_metric_time, run.newest_metric_time)
     stamps = chain.from_iterable((history.oldest, history.newest) for history in read)

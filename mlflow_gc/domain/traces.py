@@ -72,12 +72,7 @@ class Traces:
         self._made.setdefault(run_id, _Sum()).add("trace", trace_id)
 
     def add_assessment(self, assessment: Assessment, made_by: str) -> None:
-        """Add an assessment.
-
-        Args:
-            assessment: the assessment.
-            made_by: the run that made its trace; empty if none did.
-        """
+        """Add an assessment; ``made_by`` is the run that made its trace, empty if none did."""
         item = (assessment.assessment_id, assessment.updated_ms)
         for run_id in assessment.run_ids:
             self._naming.setdefault(run_id, _Sum()).add(*item)
@@ -127,8 +122,5 @@ def named_runs(metadata: str) -> frozenset[str]:
 
     MLflow searches the metadata for key and id as one text to find what to delete; MySQL and SQL
     Server ignore case.
-
-    Args:
-        metadata: as JSON, or as text from the database.
     """
     return frozenset(found.lower() for found in _NAMED_RUN.findall(metadata))

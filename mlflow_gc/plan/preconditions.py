@@ -29,12 +29,7 @@ def time_or_none(ms: int | None) -> str | None:
 
 
 def expect_run(run: Run, experiment: Experiment | None) -> RunExpectations:
-    """Return the preconditions of a run.
-
-    Args:
-        run: the run.
-        experiment: its experiment; None if it no longer exists.
-    """
+    """Return the preconditions of a run; its experiment is None if it no longer exists."""
     expected: RunExpectations = {
         "experiment_id": run.experiment_id,
         "lifecycle_stage": run.lifecycle_stage,
@@ -64,12 +59,7 @@ def expect_run(run: Run, experiment: Experiment | None) -> RunExpectations:
 def expect_experiment(
     experiment: Experiment, assessed_runs: Mapping[str, str] | None = None
 ) -> ExperimentExpectations:
-    """Return the preconditions of an experiment.
-
-    Args:
-        experiment: the experiment.
-        assessed_runs: runs in its trash that assessments name, see :class:`Probe`.
-    """
+    """Return the preconditions of an experiment; ``assessed_runs`` as in :class:`Probe`."""
     expected: ExperimentExpectations = {
         "name": experiment.name,
         "lifecycle_stage": experiment.lifecycle_stage,
@@ -125,13 +115,7 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[d
 def text_differences(
     entry: Mapping[str, Any], tags: Mapping[str, str], description: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield differences of tags and description, which a plan contains in full (of versions).
-
-    Args:
-        entry: with ``tags`` and ``description``.
-        tags: the current tags.
-        description: the current description.
-    """
+    """Yield differences to current tags and description, which a plan contains in full."""
     if entry["description"] != description:
         yield {
             "field": "description",

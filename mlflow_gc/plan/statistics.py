@@ -21,13 +21,7 @@ AGE_BOUNDS_DAYS = (7, 30, 90, 180, 365, 730)
 
 
 def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> Statistics:
-    """Return the ``statistics`` of a plan.
-
-    Args:
-        inventory: all entities of the server.
-        decisions: on the whole inventory.
-        as_of_ms: the time from which ages count back, ms since the epoch, UTC.
-    """
+    """Return the ``statistics`` of a plan; ages count back from ``as_of_ms``."""
     facts = run_facts(inventory)
     runs, versions = inventory.runs, inventory.model_versions
 

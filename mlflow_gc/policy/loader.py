@@ -238,12 +238,7 @@ def _longest(*ages: int | None) -> int | None:
 
 
 def mistakes(file: YamlFile, name: str) -> Iterator[str]:
-    """Yield the schema violations of a file, with lines, in the order of the file.
-
-    Args:
-        file: a YAML file.
-        name: of the schema, ``policy`` or ``policy-tests``.
-    """
+    """Yield the violations of a schema (``policy``, ``policy-tests``), in the order of the file."""
     found = [
         (file.line(key_path), _rule_of(file.document, key_path), message)
         for error in schema.violations(file.document, name)
@@ -338,13 +333,7 @@ def _values(value: Any, key_path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
 def _explain(
     error: ValidationError, name: str, description: str = ""
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Yield messages, each with its key path.
-
-    Args:
-        error: of the schema.
-        name: of the schema.
-        description: of the parent schema, if the schema of the error has none.
-    """
+    """Yield messages, each with its key path; ``description`` is that of the parent schema."""
     key_path = tuple(error.absolute_path)
     parts = [str(part) for part in key_path]
     rule: dict[str, Any] = dict(error.schema) if isinstance(error.schema, Mapping) else {}

@@ -59,11 +59,7 @@ class YamlFile:
 
 
 def read_yaml(path: Path, what: str) -> YamlFile:
-    """Read a YAML file.
-
-    Args:
-        path: the file.
-        what: ``policy``, for messages.
+    """Read a YAML file; ``what`` it is, such as ``policy``, is for messages.
 
     Raises:
         GcError: it cannot be read.

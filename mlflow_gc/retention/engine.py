@@ -50,11 +50,6 @@ def decide_after_probe(inventory: Inventory, policy: Policy, decisions: Decision
     """Return decisions for an inventory whose experiments were probed since ``decide``.
 
     The result is that of ``decide``, without deciding on a million runs again.
-
-    Args:
-        inventory: the inventory of ``decide``, with more ``probes``.
-        policy: the same.
-        decisions: on the inventory without these probes.
     """
     resolver = RuleResolver(policy, inventory)
     experiments = decide_experiments(inventory, policy, resolver, decisions.runs)
@@ -109,13 +104,7 @@ def runs_needing_inputs(inventory: Inventory, decisions: Decisions) -> set[str]:
 
 
 def _may_have_read(inventory: Inventory, run: Run, since_ms: int | None) -> bool:
-    """Tell whether a run may have been active after some time; when in doubt, yes.
-
-    Args:
-        inventory: with its experiment.
-        run: the run.
-        since_ms: server time of the first model that matters; None if unknown.
-    """
+    """Tell whether a run may have been active after a server time in ms; when in doubt, yes."""
     experiment = inventory.experiments.get(run.experiment_id)
     last = run.last_activity_time(experiment)
     if since_ms is None or last is None or run.end_time is None:

@@ -61,14 +61,7 @@ class Explanation:
 def explain(
     inventory: Inventory, decisions: Decisions, policy: Policy, kind: str, key: Any
 ) -> Explanation:
-    """Explain one entity of an inventory.
-
-    Args:
-        inventory: what is known.
-        decisions: on the inventory.
-        policy: of these decisions.
-        kind: ``run``, ``experiment``, ``model_version`` or ``registered_model``.
-        key: its key in the inventory.
+    """Explain one entity of an inventory, by the name of its kind and its key in the inventory.
 
     Raises:
         KeyError: The inventory does not contain it.

@@ -98,13 +98,9 @@ class RuleResolver:
     def age_of_run(
         self, rule: Rule, run: Run, experiment: Experiment | None, *, reversible: bool
     ) -> Age:
-        """Return the age from which a run is stale.
+        """Return the age from which a run is stale, by the rule that applies to it.
 
-        Args:
-            rule: the rule that applies to it.
-            run: the run.
-            experiment: its experiment, if known.
-            reversible: whether its deletion can be undone completely.
+        ``reversible`` tells whether its deletion can be undone completely.
         """
         is_over = run.status in TERMINAL_STATUSES
         may_be_abandoned = run.status in UNFINISHED_STATUSES and rule.abandoned_ms is not None
@@ -121,12 +117,9 @@ class RuleResolver:
         return self._age(by, limit, *tags, why_not_shorter=why_not_shorter)
 
     def age_of_experiment(self, experiment: Experiment, run_count: int, *, reversible: bool) -> Age:
-        """Return the age from which an experiment is stale.
+        """Return the age from which an experiment with a number of active runs is stale.
 
-        Args:
-            experiment: the experiment.
-            run_count: number of its active runs.
-            reversible: whether deleting it loses nothing.
+        ``reversible`` tells whether deleting it loses nothing.
         """
         rule = self.of_experiment(experiment)
         limit = rule.experiment_ttl_ms if run_count else rule.empty_ms

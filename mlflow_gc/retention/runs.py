@@ -28,14 +28,7 @@ GATEWAY_TAG = "mlflow.experiment.isGateway"
 def decide_runs(
     inventory: Inventory, policy: Policy, resolver: RuleResolver, protected: Mapping[str, Decision]
 ) -> dict[str, Decision]:
-    """Decide on all active runs of an inventory.
-
-    Args:
-        inventory: all that was read.
-        policy: what is stale and what is protected.
-        resolver: of its rules for the inventory.
-        protected: decisions on runs that the caller protects.
-    """
+    """Decide on all active runs; ``protected`` are decisions on runs that the caller protects."""
     behind_registry = runs_behind_registry(inventory)
     decisions: dict[str, Decision] = {}
     groups: dict[tuple[str, str], tuple[Rule, list[Run]]] = {}
@@ -78,15 +71,9 @@ def decide_runs(
 def keep_rule_winners(
     runs: Collection[Run], experiment: Experiment, policy: Policy, inventory: Inventory
 ) -> set[str]:
-    """Return the runs of one experiment that are winners of keep rules or ``keep_last_runs``.
+    """Return the winners of keep rules or ``keep_last_runs`` among all active runs of an experiment.
 
     As long as these are unchanged, no other run of the experiment becomes a winner.
-
-    Args:
-        runs: all active runs of the experiment.
-        experiment: the experiment.
-        policy: with the rules.
-        inventory: with the workspace.
     """
     resolver = RuleResolver(policy, inventory)
     groups: dict[str, tuple[Rule, list[Run]]] = {}

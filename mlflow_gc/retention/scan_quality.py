@@ -13,13 +13,7 @@ _NOTED_FROM_MS = 60_000
 
 
 def judge_scan(evidence: Evidence, *, took_ms: int, clock_skew_ms: int) -> Iterator[Diagnostic]:
-    """Yield diagnostics on the duration of a scan and the clock skew.
-
-    Args:
-        evidence: the limits.
-        took_ms: time from the first request to the last response.
-        clock_skew_ms: the server's clock minus this machine's clock.
-    """
+    """Yield diagnostics on the duration of a scan, and the server's clock minus this machine's."""
     if took_ms > evidence.max_scan_ms:
         yield Diagnostic(
             SCAN_TOO_LONG,
