@@ -227,11 +227,8 @@ def _why_removed(
     certain, why = unlisted.of(kind, entity)
     if certain in {GONE, IN_USE}:
         return {"category": certain, "why": why}
-    return {"category": certain, "why": f"no longer stale, or gone{_unless_plain(why)}"}
-
-
-def _unless_plain(why: str) -> str:
-    return "" if why == "not stale, or gone" else f" ({why})"
+    detail = "" if why == "not stale, or gone" else f" ({why})"
+    return {"category": certain, "why": f"no longer stale, or gone{detail}"}
 
 
 def _other_name(entity: Fields, protected: Fields) -> str:

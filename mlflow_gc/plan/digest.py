@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from mlflow_gc.domain.canonical_json import canonical, digest, key_order
+from mlflow_gc.domain.canonical_json import canonical, key_order
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.lazy_entries import Entries
-
-__all__ = ["canonical", "digest", "plan_id"]
 
 _AT_ONCE = 100
 

@@ -6,6 +6,7 @@ parsed at each access: changing a parsed entry does not change the plan.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import eq
@@ -19,7 +20,31 @@ BETWEEN = b",\n"
 """The separator of two entries."""
 
 
-class Entries(Sequence[T]):
+class _Lazy(Sequence[T]):
+    """A sequence whose elements are made at each access."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _at(self, number: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        numbers = range(len(self))[index]
+        return self._at(numbers) if isinstance(numbers, int) else Chosen(self, numbers)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (_Lazy, list)):
+            return len(self) == len(other) and all(map(eq, self, other))
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Entries(_Lazy[T]):
     """Entries of a plan, one per line.
 
     Args:
@@ -52,7 +77,7 @@ class Entries(Sequence[T]):
         content: bytes,
         start: int,
         end: int,
-        is_valid: Callable[[T], bool] = lambda _: False,
+        is_valid: Callable[[T], bool] | None = None,
     ) -> Entries[T] | None:
         """Return the entries between two offsets of a file.
 
@@ -61,7 +86,7 @@ class Entries(Sequence[T]):
             start: begin of the first entry.
             end: end of the last entry.
             is_valid: called for each entry until it returns False; if never, validation can be
-                skipped.
+                skipped.  None if nothing can tell.
 
         Returns:
             None if they are not formatted as by :meth:`of`; they may still be valid JSON.
@@ -70,7 +95,7 @@ class Entries(Sequence[T]):
             ValueError: A line is not JSON, or nested too deeply.
         """
         starts = array("Q")
-        at, are_valid = start, True
+        at, are_valid = start, is_valid is not None
         while at <= end:
             starts.append(at)
             # A comma, if another entry follows.
@@ -80,7 +105,7 @@ class Entries(Sequence[T]):
             entry = orjson.loads(line)
             if orjson.dumps(entry) != line or (stop < end and content[stop] != BETWEEN[0]):
                 return None
-            are_valid = are_valid and is_valid(entry)
+            are_valid = are_valid and is_valid is not None and is_valid(entry)
             at = stop + len(BETWEEN)
         starts.append(at)
         return cls(memoryview(content), starts, are_valid=are_valid)
@@ -99,30 +124,17 @@ class Entries(Sequence[T]):
             start, end = end, self._starts[number]
             yield orjson.loads(text[start : end - len(BETWEEN)])
 
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        if isinstance(index, slice):
-            return Chosen(self, range(len(self))[index])
-        number = range(len(self))[index]
-        start, end = self._starts[number], self._starts[number + 1] - len(BETWEEN)
-        entry: T = orjson.loads(self._text[start:end])
+    def _at(self, number: int) -> T:
+        entry: T = orjson.loads(
+            self._text[self._starts[number] : self._starts[number + 1] - len(BETWEEN)]
+        )
         return entry
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, (Entries, Chosen, list)):
-            return len(self) == len(other) and all(map(eq, self, other))
-        return NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"<{len(self):,} entries>"
 
 
-class Chosen(Sequence[T]):
+class Chosen(_Lazy[T]):
     """A view of some elements of a sequence.
 
     Args:
@@ -142,21 +154,8 @@ class Chosen(Sequence[T]):
     def __iter__(self) -> Iterator[T]:
         return map(self._among.__getitem__, self._indexes)
 
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        if isinstance(index, slice):
-            return Chosen(self._among, self._indexes[index])
-        return self._among[self._indexes[index]]
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, (Entries, Chosen, list)):
-            return len(self) == len(other) and all(map(eq, self, other))
-        return NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
+    def _at(self, number: int) -> T:
+        return self._among[self._indexes[number]]
 
 
 def where(among: Sequence[T], is_wanted: Callable[[T], bool]) -> Sequence[T]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import stat
 import sys
@@ -22,7 +21,6 @@ from mlflow_gc.plan.schema import quick_validator
 MOST_BYTES = 2 * 1024**3
 """Maximum size of a document: half a million runs take about 400 MB."""
 _CHUNK = 16 * 1024**2
-_LARGE = 4 * 1024**2
 
 
 def read_bytes(path: Path, what: str, *, most: int | None = None) -> bytes:
@@ -119,19 +117,7 @@ def read_plan(path: Path) -> Any:
     """
     content = read_bytes(path, "plan")
     plan = _parse_rendered(content)
-    if plan is not None:
-        return plan
-    name = f"The plan {path}"
-    if len(content) < _LARGE or not gc.isenabled():
-        return strict_json.parse_json(content, name)
-    # Millions of long-lived values without reference cycles: the garbage collector would traverse
-    # them again and again.
-    gc.disable()
-    try:
-        return strict_json.parse_json(content, name)
-    finally:
-        gc.freeze()
-        gc.enable()
+    return plan if plan is not None else strict_json.parse_json(content, f"The plan {path}")
 
 
 def _parse_rendered(content: bytes) -> Json | None:
@@ -155,13 +141,7 @@ def _parse_rendered(content: bytes) -> Json | None:
 
 
 def _put_entries(plan: Any, content: bytes, spans: list[tuple[int, int]]) -> bool:
-    """Replace the numbers in lists by the entries; tell whether all lists match.
-
-    Args:
-        plan: with numbers instead of entries.
-        content: the file.
-        spans: begin and end of its lists of entries.
-    """
+    """Replace the numbers in lists by the entries of the file; tell whether all lists match."""
     left = set(range(len(spans)))
     for names in ((), ("protected",)):
         container = plan.get(*names) if names else plan
@@ -174,16 +154,11 @@ def _put_entries(plan: Any, content: bytes, spans: list[tuple[int, int]]) -> boo
                 return False
             left.remove(found[0])
             quick = quick_validator("plan", *names, key)
-            is_valid = quick.is_valid if quick else _unknown
-            entries = Entries.read(content, *spans[found[0]], is_valid)
+            entries = Entries.read(content, *spans[found[0]], quick and quick.is_valid)
             if entries is None:
                 return False
             container[key] = entries
     return not left
-
-
-def _unknown(_: Json) -> bool:
-    return False
 
 
 def _entity_spans(content: bytes) -> list[tuple[int, int]]:

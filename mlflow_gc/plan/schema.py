@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,11 +39,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def schema_text(name: str) -> str:
-    """Return a published schema as text.
-
-    Args:
-        name: a key of :data:`SCHEMAS`.
-    """
+    """Return a published schema, a key of :data:`SCHEMAS`, as text."""
     for folder in (_PACKAGE / "schemas", _PACKAGE.parent / "schemas"):
         file = folder / SCHEMAS[name]
         if file.is_file():
@@ -170,21 +167,15 @@ def _taken_apart(document: Any) -> tuple[Any, list[tuple[tuple[str, ...], Entrie
 
 
 def problems(document: Any, name: str, *, most: int = 5) -> list[str]:
-    """Return violations of a schema, one sentence each, worst first.
+    """Return violations of a schema, a key of :data:`SCHEMAS`, one sentence each."""
+    return [_sentence(error) for error in violations(document, name, most=most)]
 
-    Args:
-        document: parsed JSON.
-        name: a key of :data:`SCHEMAS`.
-        most: maximum number of violations.
-    """
+
+def violations(document: Any, name: str, *, most: int | None = None) -> list[ValidationError]:
+    """Return violations of a schema, for callers with their own messages; all without ``most``."""
     if is_surely_valid(document, name):
         return []
-    found: list[str] = []
-    for error in thorough_validator(name).iter_errors(document):
-        found.append(_sentence(error))
-        if len(found) >= most:
-            break
-    return found
+    return list(islice(thorough_validator(name).iter_errors(document), most))
 
 
 _LONGEST = 80
@@ -196,13 +187,6 @@ _TYPE_NAMES = {
     "boolean": "true or false",
     "null": "null",
 }
-
-
-def violations(document: Any, name: str) -> list[ValidationError]:
-    """Return all violations of a schema, for callers with their own messages."""
-    if is_surely_valid(document, name):
-        return []
-    return list(thorough_validator(name).iter_errors(document))
 
 
 def _sentence(error: ValidationError) -> str:

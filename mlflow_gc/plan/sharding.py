@@ -18,7 +18,7 @@ from typing import TypeVar
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.lazy_entries import where
-from mlflow_gc.retention.run_trees import nested_order
+from mlflow_gc.retention.run_trees import connected, nested_order
 
 _MOST = 10_000
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def _units_of_runs(plan: Plan, count: int) -> Iterable[_Unit]:
     experiment_of = {entry["run_id"]: entry["experiment_id"] for entry in plan["runs"]}
     parents = {entry["run_id"]: entry["parent_run_id"] for entry in plan["runs"]}
     trees = [[run_id for level in tree for run_id in level] for tree in nested_order(parents)]
-    groups = _connected([experiment_of[run_id] for run_id in tree] for tree in trees)
+    groups = connected([experiment_of[run_id] for run_id in tree] for tree in trees)
     trees_of: dict[str, list[list[tuple[str, str]]]] = defaultdict(list)
     for tree in trees:
         trees_of[groups[experiment_of[tree[0]]]].append([("run", run_id) for run_id in tree])
@@ -129,22 +129,6 @@ def _units_of_models(plan: Plan) -> Iterable[_Unit]:
     names.update(entry["name"] for entry in plan["registered_models"])
     for name, versions in sorted(names.items()):
         yield _Unit((("model", name),) * versions)
-
-
-def _connected(groups: Iterable[Sequence[str]]) -> dict[str, str]:
-    """Return for each id the least id of its connected component."""
-    root_of: dict[str, str] = {}
-
-    def find(node: str) -> str:
-        while root_of.setdefault(node, node) != node:
-            root_of[node] = node = root_of[root_of[node]]
-        return node
-
-    for first, *others in groups:
-        for other in (first, *others):
-            low, high = sorted((find(first), find(other)))
-            root_of[high] = low
-    return {node: find(node) for node in root_of}
 
 
 def _spread(units: Iterable[_Unit], count: int) -> list[tuple[_Unit, int]]:

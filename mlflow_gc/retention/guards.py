@@ -110,17 +110,17 @@ def exceeded(guards: Guards, tally: Tally) -> Iterator[str]:
         ("experiment", tally.experiments),
         ("registered_model", tally.registered_models),
     ):
-        yield from _groups(key, groups, guards.max_share_percent.get(key))
-
-
-def _groups(key: str, groups: Mapping[str, Share], percent: int | None) -> Iterator[str]:
-    if percent is None:
-        return
-    broken = [(name, share) for name, share in groups.items() if share.exceeds(percent)]
-    for name, share in broken[:3]:
-        yield (
-            f"guards.max_share.{key}: {key.replace('_', ' ')} {name} loses {share.deleted:,} of its "
-            f"{share.existing:,} {GROUPS[key]}, at most {percent} % may be deleted."
-        )
-    if len(broken) > 3:
-        yield f"guards.max_share.{key}: and {len(broken) - 3:,} more lose more than {percent} %."
+        percent = guards.max_share_percent.get(key)
+        if percent is None:
+            continue
+        broken = [(name, share) for name, share in groups.items() if share.exceeds(percent)]
+        for name, share in broken[:3]:
+            yield (
+                f"guards.max_share.{key}: {key.replace('_', ' ')} {name} loses "
+                f"{share.deleted:,} of its {share.existing:,} {GROUPS[key]}, at most {percent} % "
+                "may be deleted."
+            )
+        if len(broken) > 3:
+            yield (
+                f"guards.max_share.{key}: and {len(broken) - 3:,} more lose more than {percent} %."
+            )

@@ -204,12 +204,6 @@ class Policy:
         """Tell whether something last active at this time is younger than ``min_age``."""
         return ms >= self.as_of_ms - self.min_age_ms
 
-    def has_keep_tag(self, tags: Mapping[str, str]) -> bool:
-        """Tell whether tags contain a keep tag that applies."""
-        return self.keep_tag in tags and owner_tags.keep_tag_applies(
-            tags, self.keep_tag, as_of_ms=self.as_of_ms, zone=self.zone
-        )
-
     def protected_by(self, tags: Mapping[str, str], *holder: Link) -> Decision | None:
         """Return a decision if these tags protect an entity and everything in it.
 
@@ -217,7 +211,9 @@ class Policy:
             tags: of the entity, its experiment or its registered model.
             holder: the entity with these tags, if it is another one.
         """
-        if self.has_keep_tag(tags):
+        if self.keep_tag in tags and owner_tags.keep_tag_applies(
+            tags, self.keep_tag, as_of_ms=self.as_of_ms, zone=self.zone
+        ):
             return protect(
                 Reason.KEEP_TAG, *holder, Link("tag", f"{self.keep_tag}={tags[self.keep_tag]}")
             )

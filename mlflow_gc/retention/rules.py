@@ -73,13 +73,7 @@ class Selector:
         return cls(
             **{
                 name: str(document[name])
-                for name in (
-                    *_OF_EXPERIMENTS,
-                    *_OF_MODELS,
-                    "user",
-                    "run_name",
-                    "workspace",
-                )
+                for name in (*_OF_EXPERIMENTS, *_OF_MODELS, "user", "run_name", "workspace")
                 if document.get(name)
             },
             tags={str(k): str(v) for k, v in (document.get("tags") or {}).items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mlflow_gc.domain.entities import Inventory, Run
 from mlflow_gc.domain.reasons import Link
@@ -87,31 +87,39 @@ def nested_order(parents: Mapping[str, str | None]) -> Iterator[list[list[str]]]
         Trees in the order of their first run in ``parents``; a run without relatives is a tree
         of its own.  Runs in a circle of parents share one level.
     """
-    root_of: dict[str, str] = {}
-
-    def find(node: str) -> str:
-        root = node
-        while root_of.setdefault(root, root) != root:
-            root = root_of[root]
-        while root_of[node] != root:
-            root_of[node], node = root, root_of[node]
-        return root
-
     # Most of half a million runs have no relatives; no memory is used for those.
-    for run_id, parent in parents.items():
-        if parent:
-            root_of[find(run_id)] = find(parent)
-    related = {run_id: parents[run_id] for run_id in parents if run_id in root_of}
+    tree_of = connected((run_id, parent) for run_id, parent in parents.items() if parent)
+    related = {run_id: parents[run_id] for run_id in parents if run_id in tree_of}
     depths = _depths(related)
     trees: dict[str, dict[int, list[str]]] = {}
     for run_id in related:
-        levels = trees.setdefault(find(run_id), {})
+        levels = trees.setdefault(tree_of[run_id], {})
         levels.setdefault(depths[run_id], []).append(run_id)
     for run_id in parents:
         if run_id not in related:
             yield [[run_id]]
-        elif levels := trees.pop(find(run_id), {}):
+        elif levels := trees.pop(tree_of[run_id], {}):
             yield [levels[depth] for depth in sorted(levels, reverse=True)]
+
+
+def connected(groups: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Return for each id the least id of its connected component.
+
+    Args:
+        groups: ids that belong together; none of them is empty.
+    """
+    root_of: dict[str, str] = {}
+
+    def find(node: str) -> str:
+        while root_of.setdefault(node, node) != node:
+            root_of[node] = node = root_of[root_of[node]]
+        return node
+
+    for first, *others in groups:
+        for other in (first, *others):
+            low, high = sorted((find(first), find(other)))
+            root_of[high] = low
+    return {node: find(node) for node in root_of}
 
 
 def _depths(parents: Mapping[str, str | None]) -> dict[str, int]:

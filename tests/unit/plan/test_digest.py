@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit import worlds
 
-from mlflow_gc.plan.digest import canonical, digest, plan_id
+from mlflow_gc.domain.canonical_json import canonical, digest
+from mlflow_gc.plan.digest import plan_id
 
 _text = st.text(
     st.one_of(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import json
 import random
 
@@ -13,7 +12,6 @@ from unit import worlds
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.errors import GcError, Refused
-from mlflow_gc.plan import reader, strict_json
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.verification import load_plan, verify
 from mlflow_gc.plan.writer import render, write
@@ -55,30 +53,6 @@ def test_written_and_read_again_is_the_same_plan(folder, found):
 def test_reformatting_changes_nothing(tmp_path, indent, ascii_only):
     text = json.dumps(FULL, indent=indent, ensure_ascii=ascii_only, sort_keys=indent is None)
     assert _load(tmp_path / "plan.json", text.encode()) == FULL
-
-
-@pytest.mark.parametrize("is_on", [True, False])
-def test_the_garbage_collector_is_left_as_it_was(tmp_path, monkeypatch, is_on):
-    """It is off while a large plan is read, and on again after an error, too."""
-    path = tmp_path / "plan.json"
-    monkeypatch.setattr(reader, "_LARGE", 0)
-    seen = []
-    parse = strict_json.parse_json
-    monkeypatch.setattr(
-        strict_json, "parse_json", lambda *words: seen.append(gc.isenabled()) or parse(*words)
-    )
-    was_on = gc.isenabled()
-    try:
-        (gc.enable if is_on else gc.disable)()
-        # Written in another way than ours: read in one piece.
-        assert _load(path, json.dumps(FULL).encode()) == FULL
-        with pytest.raises(GcError):
-            _load(path, b"{")
-        assert gc.isenabled() == is_on
-        assert seen == [False, False]
-    finally:
-        (gc.enable if was_on else gc.disable)()
-        gc.unfreeze()
 
 
 def _places(value, path=()):
