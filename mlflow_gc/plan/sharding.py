@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -69,7 +69,7 @@ def part_of(plan: Plan, shard: Shard) -> Part:
     shards_of: dict[tuple[str, str], set[int]] = defaultdict(set)
     units = [*_units_of_runs(plan, shard.count), *_units_of_models(plan)]
     for unit, number in _spread(units, shard.count):
-        for entity in unit.ids:
+        for entity in unit:
             shards_of[entity].add(number)
     for entry in plan["runs"]:
         shards_of["experiment", entry["experiment_id"]] |= shards_of["run", entry["run_id"]]
@@ -88,19 +88,11 @@ def part_of(plan: Plan, shard: Shard) -> Part:
     return Part(part, frozenset(e for e in experiment_ids if len(shards_of["experiment", e]) > 1))
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """(kind, id) pairs that belong to the same shard, and the number of their deletions."""
-
-    ids: tuple[tuple[str, str], ...]
-
-    @property
-    def order(self) -> tuple[int, tuple[str, str]]:
-        """The sort key: largest first, then by id; independent of the order of the plan."""
-        return (-len(self.ids), min(self.ids))
+_Unit = Sequence[tuple[str, str]]
+"""(kind, id) pairs that belong to the same shard; its length is the number of their deletions."""
 
 
-def _units_of_runs(plan: Plan, count: int) -> Iterable[_Unit]:
+def _units_of_runs(plan: Plan, count: int) -> Iterator[_Unit]:
     """Yield the runs of each experiment (per nested tree if too large), and empty experiments.
 
     Experiments that share a nested tree are one unit.
@@ -115,28 +107,29 @@ def _units_of_runs(plan: Plan, count: int) -> Iterable[_Unit]:
     fair = len(plan["runs"]) / count
     for of_group in trees_of.values():
         if sum(map(len, of_group)) <= fair:
-            yield _Unit(tuple(run for tree in of_group for run in tree))
+            yield [run for tree in of_group for run in tree]
         else:
-            yield from (_Unit(tuple(tree)) for tree in of_group)
+            yield from of_group
     with_runs = {*experiment_of.values()}
     for entry in plan["experiments"]:
         if entry["experiment_id"] not in with_runs:
-            yield _Unit((("experiment", entry["experiment_id"]),))
+            yield [("experiment", entry["experiment_id"])]
 
 
-def _units_of_models(plan: Plan) -> Iterable[_Unit]:
+def _units_of_models(plan: Plan) -> Iterator[_Unit]:
     names = Counter(entry["name"] for entry in plan["model_versions"])
     names.update(entry["name"] for entry in plan["registered_models"])
     for name, versions in sorted(names.items()):
-        yield _Unit((("model", name),) * versions)
+        yield [("model", name)] * versions
 
 
 def _spread(units: Iterable[_Unit], count: int) -> list[tuple[_Unit, int]]:
     """Assign each unit to the smallest shard so far, the largest units first."""
     loads = [(0, number) for number in range(1, count + 1)]
     spread = []
-    for unit in sorted(units, key=lambda unit: unit.order):
+    # Independent of the order of the plan.
+    for unit in sorted(units, key=lambda unit: (-len(unit), min(unit))):
         load, number = heapq.heappop(loads)
         spread.append((unit, number))
-        heapq.heappush(loads, (load + len(unit.ids), number))
+        heapq.heappush(loads, (load + len(unit), number))
     return spread

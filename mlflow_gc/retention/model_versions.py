@@ -168,26 +168,18 @@ def is_prompt(tags: Mapping[str, str]) -> bool:
 
 def _highest(inventory: Inventory) -> dict[VersionKey, str]:
     """Return the versions that are the highest of their model or stage, with its name."""
-    overall: dict[str, ModelVersion] = {}
-    by_stage: dict[tuple[str, str | None], ModelVersion] = {}
-    for version in inventory.model_versions.values():
-        if version.name not in overall or version.number > overall[version.name].number:
-            overall[version.name] = version
-        stage = (version.name, version.current_stage)
-        if stage not in by_stage or version.number > by_stage[stage].number:
-            by_stage[stage] = version
-    roles = {
-        (v.name, v.version): f"highest version in stage {stage}"
-        for (_, stage), v in by_stage.items()
-    }
-    roles.update({(v.name, v.version): "highest version" for v in overall.values()})
-    roles.update(
-        {
-            (v.name, v.version): "its version is not a number; it could be the highest"
-            for v in inventory.model_versions.values()
-            if v.number < 0
-        }
-    )
+    roles: dict[VersionKey, str] = {}
+    seen: set[str | tuple[str, str | None]] = set()
+    versions = inventory.model_versions.values()
+    for version in sorted(versions, key=lambda v: v.number, reverse=True):
+        key, stage = (version.name, version.version), (version.name, version.current_stage)
+        if version.number < 0:
+            roles[key] = "its version is not a number; it could be the highest"
+        elif version.name not in seen:
+            roles[key] = "highest version"
+        elif stage not in seen:
+            roles[key] = f"highest version in stage {version.current_stage}"
+        seen |= {version.name, stage}
     return roles
 
 
