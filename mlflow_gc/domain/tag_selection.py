@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -29,13 +29,13 @@ USER_TAG = "mlflow.user"
 # ``mlflow-gc``, ``MLflow GC/keep``, ``mlflow.gc_anything``; not ``mlflow.gcp_project``.
 _OWN_NAMESPACE = re.compile(r"[\W_]*mlflow[\W_]*gc(?:[\W_]|\Z)", re.IGNORECASE)
 _NAMES = ("keep", "ttl", "deleteafter")
+_IN_FULL = tuple(f"mlflowgc{name}" for name in _NAMES)
 _PREFIXES = ("mlflowgc", "gcmlflow", "mlflow", "mlgc", "gc")
 _MEANT = frozenset(
     word for prefix in _PREFIXES for name in _NAMES for word in (prefix + name, name + prefix)
 )
 _SIMILAR = 0.86
 """Allows two wrong, missing or swapped letters of twelve."""
-_MOST_WRONG = 3
 
 
 @lru_cache(maxsize=65_536)
@@ -52,17 +52,9 @@ def is_misspelt(key: str) -> bool:
         return True
     letters = "".join(character for character in text.casefold() if character.isalnum())
     # A foreign namespace in front of the whole key.
-    if letters.endswith(tuple(f"{_PREFIXES[0]}{name}" for name in _NAMES)):
+    if letters.endswith(_IN_FULL) or letters in _MEANT:
         return True
-    return letters in _MEANT or any(
-        _is_similar(letters, f"{_PREFIXES[0]}{name}") for name in _NAMES
-    )
-
-
-def _is_similar(letters: str, name: str) -> bool:
-    if abs(len(letters) - len(name)) > _MOST_WRONG:
-        return False
-    return SequenceMatcher(None, letters, name, autojunk=False).ratio() >= _SIMILAR
+    return bool(get_close_matches(letters, _IN_FULL, n=1, cutoff=_SIMILAR))
 
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})

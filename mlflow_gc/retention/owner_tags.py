@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
+from itertools import chain
 
 from mlflow_gc.domain.entities import Diagnostic, Inventory
 from mlflow_gc.domain.reasons import Link
@@ -107,19 +108,17 @@ def is_outdated(after_ms: int, active_ms: int | None, grace_ms: int) -> bool:
 
 def malformed_tags(inventory: Inventory, keep_tag: str, zone: tzinfo) -> Iterator[Diagnostic]:
     """Yield diagnostics on invalid tags of this program; they protect their entities."""
-    found = []
-    tagged: tuple[tuple[str, Iterator[tuple[str, Mapping[str, str]]]], ...] = (
-        ("experiment", ((e.experiment_id, e.tags) for e in inventory.experiments.values())),
-        ("run", ((r.run_id, r.tags) for r in inventory.runs.values())),
-        ("registered model", ((m.name, m.tags) for m in inventory.registered_models.values())),
-        ("model version", ((v.key, v.tags) for v in inventory.model_versions.values())),
+    tagged = chain(
+        ((f"experiment {e.experiment_id}", e.tags) for e in inventory.experiments.values()),
+        ((f"run {r.run_id}", r.tags) for r in inventory.runs.values()),
+        ((f"registered model {m.name}", m.tags) for m in inventory.registered_models.values()),
+        ((f"model version {v.key}", v.tags) for v in inventory.model_versions.values()),
     )
-    for kind, entities in tagged:
-        for entity_id, tags in entities:
-            found += [
-                f"{kind} {entity_id}: {key[:_LONGEST]}={tags[key][:_LONGEST]}"
-                for key in _unreadable(tags, keep_tag, zone)
-            ]
+    found = [
+        f"{entity}: {key[:_LONGEST]}={tags[key][:_LONGEST]}"
+        for entity, tags in tagged
+        for key in _unreadable(tags, keep_tag, zone)
+    ]
     for sentence in sorted(found)[:_MOST_NAMED]:
         yield Diagnostic(MALFORMED, f"A tag cannot be parsed, so it protects. {sentence}")
     if len(found) > _MOST_NAMED:
@@ -132,8 +131,7 @@ def _unreadable(tags: Mapping[str, str], keep_tag: str, zone: tzinfo) -> Iterato
         text = tags[keep_tag].strip().lower()
         if text not in _YES | _NO and _until(text, zone) is None:
             yield keep_tag
-    override = ttl_override(tags) if TTL in tags else None
-    if override and override.is_malformed:
+    if (override := ttl_override(tags)) and override.is_malformed:
         yield TTL
     if DELETE_AFTER in tags and delete_after_ms(tags, zone) is None:
         yield DELETE_AFTER
