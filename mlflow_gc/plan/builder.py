@@ -28,11 +28,7 @@ from mlflow_gc.plan.document import (
     ModelVersionEntry,
     Plan,
     PolicyDocument,
-    ProtectedExperiment,
     ProtectedLists,
-    ProtectedModelVersion,
-    ProtectedRegisteredModel,
-    ProtectedRun,
     Protection,
     RegisteredModelEntry,
     RunEntry,
@@ -83,26 +79,6 @@ def build_plan(
     accepted = {PARTIAL_VIEW} if policy.evidence.accept_partial_view else set()
     facts = run_facts(inventory)
     deleted = _keys_in_order(inventory, decisions, Verdict.DELETE)
-    experiments = Entries.of(
-        _experiment_entry(
-            inventory.experiments[e],
-            decisions.experiments[e],
-            facts.get(e, (0, None)),
-            inventory.probes[e].assessed_runs,
-        )
-        for e in deleted["experiments"]
-    )
-    runs = Entries.of(
-        _run_entry(inventory.runs[r], inventory, decisions.runs[r]) for r in deleted["runs"]
-    )
-    versions = Entries.of(
-        _version_entry(inventory.model_versions[v], decisions.model_versions[v])
-        for v in deleted["model_versions"]
-    )
-    models = Entries.of(
-        _model_entry(inventory.registered_models[m], decisions.registered_models[m])
-        for m in deleted["registered_models"]
-    )
     plan: Plan = {
         "$schema": PLAN_SCHEMA_ID,
         "format": FORMAT,
@@ -131,10 +107,26 @@ def build_plan(
         ],
         "summary": _summary(decisions),
         "statistics": statistics(inventory, decisions, policy.as_of_ms),
-        "experiments": experiments,
-        "runs": runs,
-        "model_versions": versions,
-        "registered_models": models,
+        "experiments": Entries.of(
+            _experiment_entry(
+                inventory.experiments[e],
+                decisions.experiments[e],
+                facts.get(e, (0, None)),
+                inventory.probes[e].assessed_runs,
+            )
+            for e in deleted["experiments"]
+        ),
+        "runs": Entries.of(
+            _run_entry(inventory.runs[r], inventory, decisions.runs[r]) for r in deleted["runs"]
+        ),
+        "model_versions": Entries.of(
+            _version_entry(inventory.model_versions[v], decisions.model_versions[v])
+            for v in deleted["model_versions"]
+        ),
+        "registered_models": Entries.of(
+            _model_entry(inventory.registered_models[m], decisions.registered_models[m])
+            for m in deleted["registered_models"]
+        ),
         "protected": _protected(inventory, decisions),
     }
     plan["plan_id"] = plan_id(plan)
@@ -284,36 +276,32 @@ def _model_entry(model: RegisteredModel, decision: Decision) -> RegisteredModelE
 
 def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
     keys = _keys_in_order(inventory, decisions, Verdict.PROTECT)
-    experiments: Entries[ProtectedExperiment] = Entries.of(
-        {
-            "experiment_id": e,
-            "name": inventory.experiments[e].name,
-            **protection_of(decisions.experiments[e]),
-        }
-        for e in keys["experiments"]
-    )
-    runs: Entries[ProtectedRun] = Entries.of(
-        {
-            "run_id": r,
-            "run_name": inventory.runs[r].run_name,
-            "experiment_id": inventory.runs[r].experiment_id,
-            **protection_of(decisions.runs[r]),
-        }
-        for r in keys["runs"]
-    )
-    versions: Entries[ProtectedModelVersion] = Entries.of(
-        {"name": v[0], "version": v[1], **protection_of(decisions.model_versions[v])}
-        for v in keys["model_versions"]
-    )
-    models: Entries[ProtectedRegisteredModel] = Entries.of(
-        {"name": m, **protection_of(decisions.registered_models[m])}
-        for m in keys["registered_models"]
-    )
     return {
-        "experiments": experiments,
-        "runs": runs,
-        "model_versions": versions,
-        "registered_models": models,
+        "experiments": Entries.of(
+            {
+                "experiment_id": e,
+                "name": inventory.experiments[e].name,
+                **protection_of(decisions.experiments[e]),
+            }
+            for e in keys["experiments"]
+        ),
+        "runs": Entries.of(
+            {
+                "run_id": r,
+                "run_name": inventory.runs[r].run_name,
+                "experiment_id": inventory.runs[r].experiment_id,
+                **protection_of(decisions.runs[r]),
+            }
+            for r in keys["runs"]
+        ),
+        "model_versions": Entries.of(
+            {"name": v[0], "version": v[1], **protection_of(decisions.model_versions[v])}
+            for v in keys["model_versions"]
+        ),
+        "registered_models": Entries.of(
+            {"name": m, **protection_of(decisions.registered_models[m])}
+            for m in keys["registered_models"]
+        ),
     }
 
 
