@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlflow_gc.domain.timestamps import format_duration, parse_duration
-from mlflow_gc.policy.loader import AGES, resolve_rule
 from mlflow_gc.retention.keep_rules import ALL, Keep
 from mlflow_gc.retention.rules import (
+    AGES,
     NEVER,
     OFF,
     TERMINAL_STATUSES,
@@ -29,11 +29,11 @@ Json = Mapping[str, Any]
 def warnings(document: Json) -> Iterator[str]:
     """Yield settings of a checked document without effect, one sentence each."""
     given_defaults = document.get("defaults") or {}
-    default = resolve_rule({"name": "default", **given_defaults}, Rule.of_days(30))
+    default = Rule.from_document({"name": "default", **given_defaults}, Rule.of_days(30))
     min_age_ms = parse_duration(document["min_age"]) if "min_age" in document else 0
     before: list[Rule] = []
     for given in document.get("rules") or ():
-        rule = resolve_rule(given, default)
+        rule = Rule.from_document(given, default)
         where = f"rule {rule.name!r}"
         if shadow := next((r for r in before if r.match.covers(rule.match)), None):
             yield f"{where} never matches: {shadow.name!r} before it matches all that it could"

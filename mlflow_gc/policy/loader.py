@@ -19,20 +19,12 @@ from mlflow_gc.errors import UsageProblem
 from mlflow_gc.invocation import command
 from mlflow_gc.plan import schema
 from mlflow_gc.policy.yaml_loader import KeyPath, YamlFile, read_yaml
-from mlflow_gc.retention.keep_rules import Keep
-from mlflow_gc.retention.policy import UTC, Guards, Policy, PolicySource
-from mlflow_gc.retention.rules import AS_TTL, NEVER, Rule, Selector, parse_age, regex_problem
+from mlflow_gc.retention.policy import DURATIONS, LIMITS, UTC, Guards, Policy, PolicySource
+from mlflow_gc.retention.rules import AGES, NEVER, Rule, regex_problem
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-_DURATIONS = {
-    "min_age": "min_age_ms",
-    "expire_after": "expire_after_ms",
-    "grace": "grace_ms",
-    "shortest_ttl": "owners_shortest_ttl_ms",
-}
-_EVIDENCE = {"max_scan_duration": "max_scan_ms", "max_clock_skew": "max_clock_skew_ms"}
 _DURATION = re.compile(r"[0-9]+[smhdw]", re.ASCII)
 _LONGEST_MS = 1000 * 365 * DAY_MS
 _LONGEST_MESSAGE = 840
@@ -41,15 +33,7 @@ _NUMBER_OF_A_RULE = re.compile(r"\brules\.[0-9]+[. ]")
 # They are a different zone on each machine, or not a zone.
 _NO_ZONES = {"localtime", "posixrules", "Factory"}
 _WHOLE = {"policy": "a policy", "policy-tests": "a file of policy tests"}
-AGES = {
-    "failed_ttl": "failed_ttl_ms",
-    "zombies": "abandoned_ms",
-    "experiments": "experiments_ms",
-    "empty_experiments": "empty_ms",
-    "empty_models": "empty_model_ms",
-}
-"""Keys of a rule besides ``ttl`` that set an age, and the fields they set."""
-_DURATION_KEYS = {*_DURATIONS, *_EVIDENCE, *AGES, "ttl", "within"}
+_DURATION_KEYS = {*DURATIONS, *LIMITS, *AGES, "ttl", "within", "shortest_ttl"}
 
 
 class Mistakes(UsageProblem):
@@ -158,83 +142,22 @@ def apply_policy(
         ttl_is_default: whether the default TTL of the file counts; an option or variable that sets
             one has priority, except over ``never``.
     """
-    owners = document.get("owners") or {}
-    changes: dict[str, Any] = {
-        field: parse_age(given[key])
-        for given in (document, owners)
-        for key, field in _DURATIONS.items()
-        if key in given
-    }
-    last = document.get("keep_last") or {}
+    owners = {f"owners_{key}": value for key, value in (document.get("owners") or {}).items()}
     guards = document.get("guards") or {}
-    limits: dict[str, Any] = {
-        field: parse_duration(document[key]) for key, field in _EVIDENCE.items() if key in document
-    }
+    shares = (guards.get("max_share") or {}).items()
     defaults = dict(document.get("defaults") or {})
     if not ttl_is_default and defaults.get("ttl") != NEVER:
         defaults.pop("ttl", None)
-    default = resolve_rule({"name": "default", **defaults}, policy.default)
+    default = Rule.from_document({"name": "default", **defaults}, policy.default)
     return replace(
-        policy,
+        policy.with_settings({**document, **owners}),
         default=default,
-        rules=tuple(resolve_rule(rule, default) for rule in document.get("rules") or ()),
-        time_zone=str(document.get("time_zone", policy.time_zone)),
-        owners_may_shorten=owners.get("may_shorten", policy.owners_may_shorten),
-        owners_may_shorten_irreversible=owners.get(
-            "may_shorten_irreversible", policy.owners_may_shorten_irreversible
-        ),
-        keep_last_runs=int(last.get("runs", policy.keep_last_runs)),
-        keep_last_versions=int(last.get("model_versions", policy.keep_last_versions)),
-        delete_evaluations=document.get("evaluation_runs", "keep") == "delete",
-        free_experiment_names=document.get("free_experiment_names", policy.free_experiment_names),
+        rules=tuple(Rule.from_document(rule, default) for rule in document.get("rules") or ()),
         guards=Guards(
-            max_deletions={k: int(n) for k, n in (guards.get("max_deletions") or {}).items()},
-            max_share_percent={
-                k: int(share.rstrip("%")) for k, share in (guards.get("max_share") or {}).items()
-            },
+            max_deletions=guards.get("max_deletions") or {},
+            max_share_percent={key: int(share.rstrip("%")) for key, share in shares},
         ),
-        evidence=replace(policy.evidence, **limits),
-        **changes,
     )
-
-
-def resolve_rule(document: Mapping[str, Any], base: Rule) -> Rule:
-    """Return a rule with missing values inherited from ``base``.
-
-    A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too, and raises its
-    other inherited ages to its ``ttl``: a TTL of seven years is not meant to delete unfinished
-    runs, empty models or the experiment itself after a month.  A rule that sets ``experiments``
-    sets it for empty experiments, too: an experiment is empty once its runs are deleted.
-
-    Args:
-        document: one of the rules of a checked document, or its defaults with a name.
-        base: the rule to inherit from.
-    """
-    changes: dict[str, Any] = {}
-    if "ttl" in document:
-        ttl_ms = parse_age(document["ttl"])
-        changes = {"ttl_ms": ttl_ms, "failed_ttl_ms": ttl_ms, "empty_ms": ttl_ms}
-        raised = ["abandoned_ms", "empty_model_ms"]
-        if base.experiments_ms != AS_TTL:
-            raised += ["experiments_ms", "empty_ms"]
-        changes |= {field: _longest(getattr(base, field), ttl_ms) for field in raised}
-    if "experiments" in document:
-        changes["empty_ms"] = parse_age(document["experiments"])
-    for key, field in AGES.items():
-        if key in document:
-            changes[field] = parse_age(document[key])
-    if "statuses" in document:
-        changes["statuses"] = tuple(map(str, document["statuses"]))
-    if "keep" in document:
-        changes["keep"] = Keep.from_document(document["keep"])
-    match = Selector.from_document(document.get("match") or {})
-    return replace(base, name=str(document["name"]), match=match, **changes)
-
-
-def _longest(*ages: int | None) -> int | None:
-    """Return the longest of some ages, ms; None for never."""
-    known = [ms for ms in ages if ms is not None]
-    return max(known) if len(known) == len(ages) else None
 
 
 def mistakes(file: YamlFile, name: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timezone, tzinfo
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,22 @@ UTC = "UTC"
 # before 2015 is implausible, even if it was imported.
 _PLAUSIBLE_SINCE_MS = parse_time("2015-01-01")
 _PLAUSIBLE_AHEAD_MS = DAY_MS
+
+DURATIONS = {
+    "min_age": "min_age_ms",
+    "expire_after": "expire_after_ms",
+    "grace": "grace_ms",
+    "owners_shortest_ttl": "owners_shortest_ttl_ms",
+}
+"""Settings of plans and files that are durations, and the fields that they set."""
+LIMITS = {"max_scan_duration": "max_scan_ms", "max_clock_skew": "max_clock_skew_ms"}
+"""The same for :class:`Evidence`."""
+_PLAIN = (
+    "time_zone",
+    "owners_may_shorten",
+    "owners_may_shorten_irreversible",
+    "free_experiment_names",
+)
 
 
 @dataclass(frozen=True)
@@ -253,33 +269,38 @@ class Policy:
     @classmethod
     def from_document(cls, policy: Mapping[str, Any], *, as_of: str) -> Policy:
         """Return the policy of a plan."""
-        shortest_ttl = policy.get("owners_shortest_ttl")
+        guards = policy["guards"]
         return cls(
             as_of_ms=parse_time(as_of),
             default=Rule.from_document(policy["default"]),
             rules=tuple(Rule.from_document(rule) for rule in policy["rules"]),
-            time_zone=policy["time_zone"],
             keep_tag=policy["keep_tag"],
-            owners_may_shorten=policy["owners_may_shorten"],
-            # Plans before 1.1 have no such field; their deletions by a tag have to pass it as well.
-            owners_may_shorten_irreversible=policy.get("owners_may_shorten_irreversible", False),
-            owners_shortest_ttl_ms=(
-                parse_duration(shortest_ttl) if shortest_ttl else DEFAULT_SHORTEST_TTL_MS
-            ),
-            grace_ms=parse_age(policy["grace"]),
             expire_after_ms=parse_age(policy["expire_after"]),
-            min_age_ms=parse_duration(policy["min_age"]),
-            keep_last_runs=policy["keep_last"]["runs"],
-            keep_last_versions=policy["keep_last"]["model_versions"],
-            delete_evaluations=policy["evaluation_runs"] == "delete",
-            free_experiment_names=policy.get("free_experiment_names", False),
-            guards=Guards(
-                max_deletions=policy["guards"]["max_deletions"],
-                max_share_percent=policy["guards"]["max_share_percent"],
-            ),
-            evidence=Evidence(
-                accept_partial_view=policy["accept_partial_view"],
-                max_scan_ms=parse_duration(policy["max_scan_duration"]),
-                max_clock_skew_ms=parse_duration(policy["max_clock_skew"]),
-            ),
+            guards=Guards(guards["max_deletions"], guards["max_share_percent"]),
+            evidence=Evidence(accept_partial_view=policy["accept_partial_view"]),
+        ).with_settings(policy)
+
+    def with_settings(self, document: Mapping[str, Any]) -> Policy:
+        """Return the policy with the settings that a plan and a policy file write alike.
+
+        Args:
+            document: the policy of a plan, or a policy file.  What it lacks (plans before 1.1 some
+                settings, files any) stays as it is.
+        """
+        changes = {key: document[key] for key in _PLAIN if key in document}
+        changes |= {
+            field: parse_age(document[key]) for key, field in DURATIONS.items() if key in document
+        }
+        limits: dict[str, Any] = {
+            field: parse_duration(document[key]) for key, field in LIMITS.items() if key in document
+        }
+        last = document.get("keep_last") or {}
+        if "evaluation_runs" in document:
+            changes["delete_evaluations"] = document["evaluation_runs"] == "delete"
+        return replace(
+            self,
+            keep_last_runs=last.get("runs", self.keep_last_runs),
+            keep_last_versions=last.get("model_versions", self.keep_last_versions),
+            evidence=replace(self.evidence, **limits),
+            **changes,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from functools import cached_property, lru_cache
 from math import prod
@@ -24,6 +24,15 @@ NEVER = "never"
 OFF = "off"
 AS_TTL = -1
 """The age is the rule's TTL."""
+
+AGES = {
+    "failed_ttl": "failed_ttl_ms",
+    "zombies": "abandoned_ms",
+    "experiments": "experiments_ms",
+    "empty_experiments": "empty_ms",
+    "empty_models": "empty_model_ms",
+}
+"""Keys of a rule besides ``ttl`` that set an age, and the fields they set."""
 
 _WILD = re.compile(r"[*?\[]")
 _FINDS_ANYTHING = {".*", "^", "^.*", "$", ".*$"}
@@ -342,22 +351,45 @@ class Rule:
         return document
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Rule:
-        """Return the rule in a plan."""
-        return cls(
-            name=document["name"],
-            match=Selector.from_document(document["match"]),
-            ttl_ms=parse_age(document["ttl"]),
-            failed_ttl_ms=parse_age(document["failed_ttl"]),
-            statuses=tuple(document["statuses"]),
-            abandoned_ms=parse_age(document["zombies"]),
-            experiments_ms=parse_age(document["experiments"])
-            if "experiments" in document
-            else AS_TTL,
-            empty_ms=parse_age(document["empty_experiments"]),
-            empty_model_ms=parse_age(document["empty_models"]),
-            keep=Keep.from_document(document["keep"]),
-        )
+    def from_document(cls, document: Mapping[str, Any], base: Rule | None = None) -> Rule:
+        """Return a rule of a plan or a policy file, with missing values inherited from ``base``.
+
+        A rule that sets only ``ttl`` sets it for failed runs and empty experiments, too, and raises
+        its other inherited ages to its ``ttl``: a TTL of seven years is not meant to delete
+        unfinished runs, empty models or the experiment itself after a month.  A rule that sets
+        ``experiments`` sets it for empty experiments, too: an experiment is empty once its runs are
+        deleted.
+
+        Args:
+            document: one of the rules of a checked document, or its defaults with a name.
+            base: the rule to inherit from; a rule of a plan inherits nothing.
+        """
+        base = base or cls("")
+        changes: dict[str, Any] = {}
+        if "ttl" in document:
+            ttl_ms = parse_age(document["ttl"])
+            changes = {"ttl_ms": ttl_ms, "failed_ttl_ms": ttl_ms, "empty_ms": ttl_ms}
+            raised = ["abandoned_ms", "empty_model_ms"]
+            if base.experiments_ms != AS_TTL:
+                raised += ["experiments_ms", "empty_ms"]
+            changes |= {field: _longest(getattr(base, field), ttl_ms) for field in raised}
+        if "experiments" in document:
+            changes["empty_ms"] = parse_age(document["experiments"])
+        changes |= {
+            field: parse_age(document[key]) for key, field in AGES.items() if key in document
+        }
+        if "statuses" in document:
+            changes["statuses"] = tuple(document["statuses"])
+        if "keep" in document:
+            changes["keep"] = Keep.from_document(document["keep"])
+        match = Selector.from_document(document.get("match") or {})
+        return replace(base, name=document["name"], match=match, **changes)
+
+
+def _longest(*ages: int | None) -> int | None:
+    """Return the longest of some ages, ms; None for never."""
+    known = [ms for ms in ages if ms is not None]
+    return max(known) if len(known) == len(ages) else None
 
 
 def format_age(ms: int | None, never: str = NEVER) -> str:
