@@ -35,30 +35,23 @@ def read_bytes(path: Path, what: str, *, most: int | None = None) -> bytes:
         GcError: It cannot be read, is larger than :data:`MOST_BYTES`, or is another document of
             this program.
     """
-    content = _read(path, what, most)
-    _refuse_another_kind(content, path, what)
-    return content
-
-
-def _read(path: Path, what: str, most: int | None) -> bytes:
     try:
         if str(path) == "-":
-            if most is not None:
-                return sys.stdin.buffer.read(most)
-            return _read_stream(sys.stdin.buffer, path, what)
-        found = path.stat()
-        if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
-            raise GcError(f"The {what} {path} cannot be read: it is a device.")
-        with path.open("rb") as file:
-            if most is not None:
-                return file.read(most)
-            return _read_stream(file, path, what, expected=found.st_size)
+            content = _read_stream(sys.stdin.buffer, path, what, most)
+        else:
+            found = path.stat()
+            if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
+                raise GcError(f"The {what} {path} cannot be read: it is a device.")
+            with path.open("rb") as file:
+                content = _read_stream(file, path, what, most, expected=found.st_size)
     except FileNotFoundError:
         make = {"plan": ("report",), "policy": ("policy", "init")}.get(what)
         hint = f"Check the path, or make one: {command(*make)}" if make else "Check the path."
         raise GcError(f"There is no {what} {path}.", hint=hint) from None
     except OSError as error:
         raise GcError(f"The {what} {path} cannot be read: {error.strerror or error}.") from error
+    _refuse_another_kind(content, path, what)
+    return content
 
 
 _FORMAT = re.compile(rb'"format"\s*:\s*"mlflow-gc/([a-z-]+)"')
@@ -93,7 +86,11 @@ def _refuse_another_kind(content: bytes, path: Path, what: str) -> None:
     )
 
 
-def _read_stream(stream: BinaryIO, path: Path, what: str, *, expected: int = 0) -> bytes:
+def _read_stream(
+    stream: BinaryIO, path: Path, what: str, most: int | None, *, expected: int = 0
+) -> bytes:
+    if most is not None:
+        return stream.read(most)
     chunks: list[bytes] = []
     # A file is read in one piece: joining pieces takes twice the memory.
     size, at_once = 0, max(min(expected, MOST_BYTES) + 1, _CHUNK)

@@ -165,6 +165,14 @@ _TYPE_NAMES = {
 }
 
 
+_RULES = {
+    "pattern": "does not match {}",
+    "format": "is not a time that exists",
+    "minimum": "is less than {}",
+    "maximum": "is more than {}",
+}
+
+
 def _sentence(error: ValidationError) -> str:
     path = "/".join(_short(str(part)) for part in error.absolute_path) or "the document"
     return f"{path} {_rule(error)}"
@@ -184,21 +192,13 @@ def _rule(error: ValidationError) -> str:
     elif error.validator in {"const", "enum"}:
         values = [wanted] if error.validator == "const" else wanted
         rule = "is not " + " or ".join(_json(value) for value in values)
-    elif error.validator == "pattern":
-        rule = f"does not match {wanted}"
-    elif error.validator == "format":
-        rule = "is not a time that exists"
-    elif error.validator == "minimum":
-        rule = f"is less than {wanted}"
-    elif error.validator == "maximum":
-        rule = f"is more than {wanted}"
     elif error.validator == "additionalProperties":
         schema: Any = error.schema
         known = schema.get("properties", {})
         unknown = next(str(key) for key in cast("Any", error.instance) if key not in known)
         return f"has a name that is not known: {_json(unknown)}"
     else:
-        rule = f"breaks the rule {error.validator}"
+        rule = _RULES.get(str(error.validator), f"breaks the rule {error.validator}").format(wanted)
     return f"{rule} ({_json(error.instance)})"
 
 

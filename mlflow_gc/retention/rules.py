@@ -110,19 +110,23 @@ class Selector:
         If the texts alone do not decide (one glob or regular expression within another), the result
         is False.
         """
+        # Whether every entity that the other one matches has such a name.
+        has = {
+            "experiment": other.is_of_experiments,
+            "model": other.is_of_models,
+            "user": other.is_of_runs,
+            "run_name": other.is_of_runs,
+            "workspace": True,
+        }
         return (
             all(
-                self._covers_glob(getattr(self, name), getattr(other, name), anything=anything)
-                for name, anything in (
-                    ("experiment", other.is_of_experiments),
-                    ("model", other.is_of_models),
-                    ("user", other.is_of_runs),
-                    ("run_name", other.is_of_runs),
-                    ("workspace", True),
-                )
+                self._covers_glob(getattr(self, name), getattr(other, name), anything=has[name])
+                for name in has
             )
-            and self._covers_regex(other, *_OF_EXPERIMENTS, anything=other.is_of_experiments)
-            and self._covers_regex(other, *_OF_MODELS, anything=other.is_of_models)
+            and all(
+                self._covers_regex(other, name, anything=has[name])
+                for name in ("experiment", "model")
+            )
             and (not self.status or (other.status != () and {*other.status} <= {*self.status}))
             and all(
                 key in other.tags and self._covers_glob(glob, other.tags[key])
@@ -142,17 +146,10 @@ class Selector:
             return _glob(glob, other)
         return glob.endswith("*") and not has_wildcards(glob[:-1]) and start.startswith(glob[:-1])
 
-    def _covers_regex(self, other: Selector, glob: str, regex: str, *, anything: bool) -> bool:
-        """Tell whether a regular expression matches all names that another selector matches.
-
-        Args:
-            other: the other selector.
-            glob: the field for a glob of the name.
-            regex: the field for a regular expression of it.
-            anything: whether every entity that the other one matches has such a name.
-        """
-        pattern, name = getattr(self, regex), getattr(other, glob)
-        if pattern is None or pattern == getattr(other, regex):
+    def _covers_regex(self, other: Selector, key: str, *, anything: bool) -> bool:
+        """Tell whether a regular expression matches all names that another selector matches."""
+        pattern, name = getattr(self, f"{key}_regex"), getattr(other, key)
+        if pattern is None or pattern == getattr(other, f"{key}_regex"):
             return True
         if name is not None and not has_wildcards(name):
             return finds(pattern, name)
@@ -171,7 +168,7 @@ class Selector:
         """Tell whether runs of an experiment can match, by its name and workspace."""
         return (
             not self.is_of_models
-            and self._name_matches(experiment.name, *_OF_EXPERIMENTS)
+            and self._name_matches("experiment", experiment.name)
             and self.applies_in(workspace)
         )
 
@@ -198,14 +195,14 @@ class Selector:
         """Tell whether it matches a registered model or a version with these tags."""
         return (
             not self.is_of_experiments
-            and self._name_matches(name, *_OF_MODELS)
+            and self._name_matches("model", name)
             and self.applies_in(workspace)
             and self._tags_match(tags, model.tags if model else {})
         )
 
-    def _name_matches(self, name: str, glob: str, regex: str) -> bool:
-        pattern = getattr(self, regex)
-        return _glob(getattr(self, glob), name) and (pattern is None or finds(pattern, name))
+    def _name_matches(self, key: str, name: str) -> bool:
+        pattern = getattr(self, f"{key}_regex")
+        return _glob(getattr(self, key), name) and (pattern is None or finds(pattern, name))
 
     def _tags_match(self, own: Mapping[str, str], inherited: Mapping[str, str]) -> bool:
         return not self.tags or all(

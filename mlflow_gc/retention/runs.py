@@ -123,9 +123,7 @@ def _decide(
         return protected
     if declared or protected:
         return declared or protected or by_age
-    if by_age.verdict is not Verdict.DELETE:
-        return by_age
-    if is_evaluation(run):
+    if by_age.verdict is Verdict.DELETE and is_evaluation(run):
         return replace(
             by_age,
             reasons=(*by_age.reasons, "IRREVERSIBLE: its assessments are deleted permanently"),
