@@ -39,13 +39,7 @@ class Experiment:
 
 
 class MetricHistory(NamedTuple):
-    """All values that were logged to a metric of a run.
-
-    Attributes:
-        values: number of values.
-        oldest: timestamp of the oldest value, ms since the epoch.
-        newest: timestamp of the newest value.
-    """
+    """The number of values that were logged to a metric of a run, and their timestamps in ms."""
 
     values: int
     oldest: int
@@ -262,10 +256,7 @@ class LoggedModel:
 class Assessment(NamedTuple):
     """One assessment of a trace.
 
-    Attributes:
-        assessment_id: its id.
-        updated_ms: when it was last updated, ms since the epoch.
-        run_ids: the runs with which MLflow deletes it, in lower case; usually one.
+    ``run_ids`` are the runs with which MLflow deletes it, in lower case; usually one.
     """
 
     assessment_id: str
@@ -276,11 +267,7 @@ class Assessment(NamedTuple):
 class Trace(NamedTuple):
     """The part of a trace that concerns runs.
 
-    Attributes:
-        trace_id: its id.
-        time_ms: the time of its creation, ms since the epoch; None if unknown.
-        run_id: the run that made it; empty if none did.
-        assessments: all of its assessments.
+    ``time_ms`` is the time of its creation; ``run_id`` the run that made it, empty if none did.
     """
 
     trace_id: str

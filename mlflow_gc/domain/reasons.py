@@ -39,13 +39,7 @@ def ends_in_id(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Inactivity:
-    """The time without activity, as a reason to delete.
-
-    Attributes:
-        sign: the missing sign, such as ``no activity``.
-        days: number of whole days.
-        status: of a run; empty for other kinds.
-    """
+    """The whole days without a sign, such as ``no activity``; kinds but runs have no status."""
 
     sign: str
     days: int

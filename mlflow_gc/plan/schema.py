@@ -6,7 +6,7 @@ They are in ``schemas/`` of the repository and inside the package in a wheel.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -185,7 +185,7 @@ def _rule(error: ValidationError) -> str:
         # One error for each missing name; only the message contains the name.
         return f"lacks {error.message.split(' ', 1)[0]}"
     if error.validator == "oneOf" and error.context:
-        return _alternatives(error.context)
+        return _alternatives(error)
     if error.validator == "type":
         types = [wanted] if isinstance(wanted, str) else wanted
         rule = "is not " + " or ".join(_TYPE_NAMES.get(t, t) for t in types)
@@ -202,13 +202,19 @@ def _rule(error: ValidationError) -> str:
     return f"{rule} ({_json(error.instance)})"
 
 
-def _alternatives(errors: Sequence[ValidationError]) -> str:
-    """Return the violation of each alternative, or of the one that a constant selects."""
+def branches_of(error: ValidationError) -> list[list[ValidationError]]:
+    """Return the violations of each alternative of ``oneOf``."""
     branches: dict[Any, list[ValidationError]] = {}
-    for error in errors:
-        branches.setdefault(error.schema_path[0], []).append(error)
-    meant = [b for b in branches.values() if not any(e.validator == "const" for e in b)]
-    firsts = [branch[0] for branch in (meant if len(meant) == 1 else branches.values())]
+    for inner in error.context or ():
+        branches.setdefault(inner.schema_path[0], []).append(inner)
+    return list(branches.values())
+
+
+def _alternatives(error: ValidationError) -> str:
+    """Return the violation of each alternative, or of the one that a constant selects."""
+    branches = branches_of(error)
+    meant = [branch for branch in branches if not any(e.validator == "const" for e in branch)]
+    firsts = [branch[0] for branch in (meant if len(meant) == 1 else branches)]
     return ", and ".join(
         dict.fromkeys(
             _sentence(error) if error.relative_path else _rule(error) for error in firsts[:4]

@@ -53,12 +53,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Part:
-    """A shard's part of a plan.
-
-    Attributes:
-        plan: the plan with the entries of this shard only.
-        shared_experiments: its experiments that have runs in other shards, too.
-    """
+    """A shard's part of a plan, and its experiments that have runs in other shards, too."""
 
     plan: Plan
     shared_experiments: frozenset[str] = frozenset()

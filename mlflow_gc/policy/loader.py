@@ -288,12 +288,9 @@ def _explain(
 
 def _meant(error: ValidationError) -> list[ValidationError]:
     """Return the errors of the only alternative of ``oneOf`` with the right type."""
-    branches: dict[Any, list[ValidationError]] = {}
-    for inner in error.context or ():
-        branches.setdefault(inner.schema_path[0], []).append(inner)
     left = [
         branch
-        for branch in branches.values()
+        for branch in schema.branches_of(error)
         if not any(e.validator == "type" and not e.relative_path for e in branch)
     ]
     return left[0] if len(left) == 1 else []

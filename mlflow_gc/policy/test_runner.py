@@ -41,14 +41,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed expectation.
-
-    Attributes:
-        line: of the entity in the file, counted from 1.
-        entity: its label, for people.
-        expected: as text.
-        found: as text.
-    """
+    """A failed expectation as text, and the line of its entity in the file, counted from 1."""
 
     line: int
     entity: str
@@ -58,13 +51,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """The result of one case.
+    """The result of one case: the number of its expectations, and those that failed.
 
-    Attributes:
-        name: the name of the case.
-        checked: number of its expectations.
-        failures: failed expectations.
-        rules: names of the rules that apply to its checked entities.
+    ``rules`` are the names of the rules that apply to its checked entities.
     """
 
     name: str
@@ -75,13 +64,7 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class Suite:
-    """A file of policy tests, ready to run.
-
-    Attributes:
-        file: the parsed file.
-        policy: the policy under test.
-        warnings: settings of the policy file without effect, with its path.
-    """
+    """A file of policy tests, ready to run; warnings are about the file of the tested policy."""
 
     file: YamlFile
     policy: Policy

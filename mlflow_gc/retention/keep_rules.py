@@ -31,13 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @dataclass(frozen=True)
 class Best:
-    """Keep the runs with the best values of a metric.
-
-    Attributes:
-        metric: its name; the latest value of a run counts.
-        mode: whether the highest or the lowest is best.
-        count: number of runs; ties with the last of them are retained, too.
-    """
+    """Keep the runs with the best latest values of a metric, and ties with the last of them."""
 
     metric: str
     mode: Literal["max", "min"]

@@ -28,13 +28,7 @@ _LONGEST = 100
 
 @dataclass(frozen=True, slots=True)
 class TtlOverride:
-    """The age that a TTL tag sets.
-
-    Attributes:
-        tag: the tag, as a link.
-        ttl_ms: the age; None for never.
-        is_malformed: the value is invalid.
-    """
+    """The age that a TTL tag sets; None for never."""
 
     tag: Link
     ttl_ms: int | None = None
@@ -96,12 +90,9 @@ def delete_after_ms(tags: Mapping[str, str], zone: tzinfo) -> int | None:
 
 
 def is_outdated(after_ms: int, active_ms: int | None, grace_ms: int) -> bool:
-    """Tell whether an entity was active after its deletion was announced.
+    """Tell whether an entity was active after its deletion at ``after_ms`` was announced.
 
-    Args:
-        after_ms: the announced time of deletion, ms since the epoch.
-        active_ms: its last activity, ms since the epoch; None if unknown.
-        grace_ms: the grace period between announcement and deletion.
+    The announcement was made a grace period earlier.
     """
     return active_ms is not None and after_ms - grace_ms <= active_ms
 

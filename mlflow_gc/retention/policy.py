@@ -83,12 +83,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class PolicySource:
-    """The origin of a policy.
-
-    Attributes:
-        path: of the policy file, as given; None if there is none.
-        digest: ``sha256:<hex>`` over the bytes of the file, or None.
-    """
+    """The path of the policy file, as given, and ``sha256:<hex>`` over its bytes; None without."""
 
     path: str | None = None
     digest: str | None = None
