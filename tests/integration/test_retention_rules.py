@@ -457,7 +457,7 @@ def test_what_can_do_nothing_gets_a_warning(bench: Bench, tmp_path: Path) -> Non
         defaults: {keep: {daily: 14, weekly: 2}}
         rules:
           - {name: idle age, match: {model: m}, zombies: 5d}
-          - {name: idle keep, match: {experiment: e}, ttl: never, keep: {last: 3}}
+          - {name: idle keep, match: {experiment: e}, keep: {last: all, daily: 3}}
           - {name: all of them, match: {experiment: "*"}, ttl: 7d}
           - {name: behind it, match: {experiment: "prod/*"}, ttl: never}
         """,
@@ -468,7 +468,7 @@ def test_what_can_do_nothing_gets_a_warning(bench: Bench, tmp_path: Path) -> Non
     for words in (
         ("defaults", "keep.daily", "keep.weekly"),
         ("'idle age'", "zombies"),
-        ("'idle keep'", "keep"),
+        ("'idle keep'", "keep.last: all"),
         ("'behind it'", "never matches", "'all of them'"),
     ):
         assert sum(all(word in line for word in words) for line in warned) == 1, words
