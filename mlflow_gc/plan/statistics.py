@@ -7,14 +7,14 @@ of an experiment or model, can be counted only while the inventory is available.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from mlflow_gc.domain.entities import Inventory, Run
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.document import AgeCounts, Ages, Shares, Statistics
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
+from mlflow_gc.retention.guards import verdicts_by_group
 
 AGE_BOUNDS_DAYS = (7, 30, 90, 180, 365, 730)
 """Bounds of the age buckets in days; older and unknown ages have buckets of their own."""
@@ -45,13 +45,13 @@ def statistics(inventory: Inventory, decisions: Decisions, as_of_ms: int) -> Sta
         "age_bounds_days": list(AGE_BOUNDS_DAYS),
         "ages": cast("Ages", ages),
         "by_experiment": [
-            {"experiment_id": e, "name": inventory.experiments[e].name, **counts}
-            for e, counts in _shares((runs[r].experiment_id, d) for r, d in decisions.runs.items())
+            {"experiment_id": e, "name": inventory.experiments[e].name, **shares}
+            for e, shares in _shares((runs[r].experiment_id, d) for r, d in decisions.runs.items())
             if e in inventory.experiments
         ],
         "by_model": [
-            {"name": name, **counts}
-            for name, counts in _shares((v[0], d) for v, d in decisions.model_versions.items())
+            {"name": name, **shares}
+            for name, shares in _shares((v[0], d) for v, d in decisions.model_versions.items())
         ],
     }
 
@@ -86,18 +86,13 @@ def _ages(found: Iterable[tuple[int | None, Decision]], as_of_ms: int) -> AgeCou
     }
 
 
-def _shares(found: Iterable[tuple[str, Decision]]) -> list[tuple[str, Shares]]:
+def _shares(found: Iterable[tuple[str, Decision]]) -> Iterator[tuple[str, Shares]]:
     """Count by group, only groups with stale entities, sorted by name."""
-    counts: Counter[tuple[str, Verdict]] = Counter((group, d.verdict) for group, d in found)
-    groups = sorted({group for group, verdict in counts if verdict is not Verdict.FRESH})
-    return [
-        (
-            group,
-            {
-                "delete": counts[group, Verdict.DELETE],
-                "protected": counts[group, Verdict.PROTECT],
-                "fresh": counts[group, Verdict.FRESH],
-            },
-        )
-        for group in groups
-    ]
+    for group, counts in verdicts_by_group(found).items():
+        shares: Shares = {
+            "delete": counts[Verdict.DELETE],
+            "protected": counts[Verdict.PROTECT],
+            "fresh": counts[Verdict.FRESH],
+        }
+        if shares["delete"] or shares["protected"]:
+            yield group, shares

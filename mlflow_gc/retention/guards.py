@@ -6,8 +6,8 @@ policy, a clock or the server is not as people think.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_gc.domain.entities import Inventory
@@ -60,33 +60,35 @@ class Tally:
 
 def tally(inventory: Inventory, decisions: Decisions) -> Tally:
     """Count the deletions and the existing entities."""
-    kinds = {kind: _share(of_kind.values()) for kind, of_kind in decisions.by_kind.items()}
+    kinds = {
+        kind: _share(Counter(decision.verdict for decision in of_kind.values()))
+        for kind, of_kind in decisions.by_kind.items()
+    }
     if decisions.registered_models:
         # Decisions exist only for models without versions, a share counts all models.  If no rule
         # applies to empty models, none of them counts, not in the total either.
         empty = kinds["registered_models"]
         kinds["registered_models"] = Share(empty.deleted, len(inventory.registered_models))
+    runs, versions = decisions.runs.items(), decisions.model_versions.items()
+    by_experiment = verdicts_by_group((inventory.runs[r].experiment_id, d) for r, d in runs)
+    by_model = verdicts_by_group((name, d) for (name, _), d in versions)
     return Tally(
-        kinds=kinds,
-        experiments=_by_group(
-            (inventory.runs[run_id].experiment_id, decision)
-            for run_id, decision in decisions.runs.items()
-        ),
-        registered_models=_by_group(
-            (name, decision) for (name, _), decision in decisions.model_versions.items()
-        ),
+        kinds,
+        {group: _share(counts) for group, counts in by_experiment.items()},
+        {group: _share(counts) for group, counts in by_model.items()},
     )
 
 
-def _by_group(decided: Iterable[tuple[str, Decision]]) -> dict[str, Share]:
-    groups: dict[str, list[Decision]] = defaultdict(list)
+def verdicts_by_group(decided: Iterable[tuple[str, Decision]]) -> dict[str, Counter[Verdict]]:
+    """Count the verdicts in each group; sorted by group."""
+    groups: dict[str, Counter[Verdict]] = defaultdict(Counter)
     for group, decision in decided:
-        groups[group].append(decision)
-    return {group: _share(groups[group]) for group in sorted(groups)}
+        groups[group][decision.verdict] += 1
+    return dict(sorted(groups.items()))
 
 
-def _share(decisions: Collection[Decision]) -> Share:
-    return Share(sum(d.verdict is Verdict.DELETE for d in decisions), len(decisions))
+def _share(counts: Counter[Verdict]) -> Share:
+    return Share(counts[Verdict.DELETE], counts.total())
 
 
 def exceeded(guards: Guards, tally: Tally) -> Iterator[str]:
