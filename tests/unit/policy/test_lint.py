@@ -430,7 +430,6 @@ def test_keep_rules_that_add_to_each_other_are_not_named(keep: Document) -> None
 
 
 _TINY = {
-    "last": (1, 2, 5),
     "daily": (1, 2, 8, 15, 32, 62),
     "weekly": (1, 2, 3),
     "monthly": (1, 2, 12, 13, 24),
@@ -441,10 +440,9 @@ _TINY = {
 @st.composite
 def _swallowing(draw: Any) -> tuple[Keep, str]:
     """A keep rule that is said to swallow another one, and the name of that one."""
-    names = draw(st.permutations(["last", *CALENDAR]))[:2]
+    names = draw(st.permutations(CALENDAR))[:2]
     count = lambda name: st.sampled_from([ALL, 366, 367, 732, *_TINY[name]])  # noqa: E731
-    counts = {name: draw(count(name)) for name in names}
-    keep = Keep(counts.pop("last", 0), counts)
+    keep = Keep(calendar={name: draw(count(name)) for name in names})
     output = _rules({"match": OF_EXPERIMENTS, "keep": keep.to_document()})
     swallowed = [
         match[1] for each in output if (match := re.search(r"keeps all that keep\.(\w+)", each))
@@ -460,8 +458,7 @@ def test_what_is_said_to_be_swallowed_keeps_nothing_more(
 ) -> None:
     """On any days, in any zone, also for versions whose numbers are not in the order of days."""
     keep, swallowed = case
-    calendar = {k: n for k, n in keep.calendar.items() if k != swallowed}
-    rest = Keep(keep.last if swallowed != "last" else 0, calendar)
+    rest = Keep(calendar={k: n for k, n in keep.calendar.items() if k != swallowed})
     # The newest may be on any day of a week or year; some histories have something every day.
     newest = rng.randrange(500) * 24
     span = range(newest, newest + rng.choice([300, 2000, 900 * 24]))
