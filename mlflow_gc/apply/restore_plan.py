@@ -22,7 +22,14 @@ from mlflow_gc.domain.tag_selection import KEEP
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.inventory.lookup import IDS_A_CALL, chunks, read_contents, read_histories, runs_by_id
+from mlflow_gc.inventory.lookup import (
+    IDS_A_CALL,
+    ancestors,
+    chunks,
+    read_contents,
+    read_histories,
+    runs_by_id,
+)
 from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.document import Json, Plan, RunEntry
@@ -428,14 +435,13 @@ class OldTrash:
 
     def _is_nested_in(self, run_id: str, other_id: str) -> bool:
         """Tell whether a run is nested in another one, at any depth."""
-        seen = {run_id}
+
+        def parent_of(above_id: str) -> str | None:
+            above = self._gateway.get_run(above_id)
+            return above.parent_run_id if above else None
+
         run = self._gateway.get_run(run_id)
-        while run and run.parent_run_id and run.parent_run_id not in seen:
-            if run.parent_run_id == other_id:
-                return True
-            seen.add(run.parent_run_id)
-            run = self._gateway.get_run(run.parent_run_id)
-        return False
+        return run is not None and other_id in ancestors(run, parent_of)
 
     def _recheck(self, *, is_unverified: bool) -> Recheck:
         if is_unverified not in self._rechecks:

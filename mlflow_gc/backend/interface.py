@@ -234,7 +234,7 @@ class Gateway(Protocol):
     def contents_of(self, experiment_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """Other contents of active experiments; see experiment_contents.py."""
 
-    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
+    def get_experiment(self, experiment_id: str) -> Experiment | None:
         """One experiment of any lifecycle stage."""
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:

@@ -255,15 +255,19 @@ class StoreGateway:
             if search := getattr(self._tracking, name, None):
                 yield kind, self._call(partial(search, **arguments))
 
-    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
-        store = self._experiments_of_registry() if of_registry else self._tracking
-        return self._get(parse.experiment, lambda: store.get_experiment(experiment_id))
+    def get_experiment(self, experiment_id: str) -> Experiment | None:
+        return self._get(parse.experiment, lambda: self._tracking.get_experiment(experiment_id))
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
         return self._get(parse.experiment, lambda: self._tracking.get_experiment_by_name(name))
 
     def get_default_experiment(self, *, of_registry: bool = False) -> Experiment | None:
-        store = self._experiments_of_registry() if of_registry else self._tracking
+        from mlflow.tracking._tracking_service.utils import _get_store as get_tracking
+
+        store = self._tracking
+        if of_registry:
+            # A database with a registry has MLflow's tracking tables, too: it is one schema.
+            store = _guard(self._registry_uri, lambda: get_tracking(self._registry_uri))
         return self._get(parse.experiment, lambda: store.get_experiment("0")) or self._get(
             parse.experiment, lambda: store.get_experiment_by_name("Default")
         )
@@ -366,12 +370,6 @@ class StoreGateway:
             "registered_model": lambda: registry.delete_registered_model_tag(entity_id, key),
         }
         self._call(calls[kind])
-
-    def _experiments_of_registry(self) -> Any:
-        # A database with a registry has MLflow's tracking tables, too: it is one schema.
-        from mlflow.tracking._tracking_service.utils import _get_store as get_tracking
-
-        return _guard(self._registry_uri, lambda: get_tracking(self._registry_uri))
 
     def _call(self, call: Callable[[], _T]) -> _T:
         return _guard(self._tracking_uri, call)

@@ -93,6 +93,16 @@ def parents_above(
     return above
 
 
+def ancestors(run: Run, parent_of: Callable[[str], str | None]) -> Iterator[str]:
+    """Yield the parent of a run, its parent, and so on; a circle ends before the run itself."""
+    seen = {run.run_id}
+    parent = run.parent_run_id
+    while parent and parent not in seen:
+        yield parent
+        seen.add(parent)
+        parent = parent_of(parent)
+
+
 def read_inputs(
     gateway: Gateway,
     inventory: Inventory,

@@ -14,7 +14,13 @@ from mlflow_gc.apply.recheck.live_reader import NESTED, LiveReader
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import MODEL_CLOCK_MARGIN_MS, Inventory, LoggedModel, Run
 from mlflow_gc.domain.timestamps import now_ms
-from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks, oldest_model_ms, parents_above
+from mlflow_gc.inventory.lookup import (
+    EXPERIMENTS_A_CALL,
+    ancestors,
+    chunks,
+    oldest_model_ms,
+    parents_above,
+)
 from mlflow_gc.plan.document import Plan, RunEntry
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.engine import decide
@@ -125,12 +131,9 @@ class Dependents:
         above = self._trash_between(nested)
         found: dict[str, list[str]] = {}
         for run in sorted(nested, key=lambda run: run.run_id):
-            parent, seen = run.parent_run_id, {run.run_id}
-            while parent and parent not in seen:
+            for parent in ancestors(run, above.get):
                 if parent in run_ids:
                     found.setdefault(parent, []).append(run.run_id)
-                seen.add(parent)
-                parent = above.get(parent)
         return found
 
     def makers_in_use(self, deleted: Collection[str], skipped: Mapping[str, str]) -> set[str]:
@@ -209,7 +212,8 @@ class Dependents:
         found = self._with_inputs(runs)
         self.parents_in_trash = {**self.parents_in_trash, **self._trash_between(found)}
         for run in map(self._with_known_models, found):
-            if self._is_nested_in_planned(run) or run.model_ids:
+            above = ancestors(run, self.parents_in_trash.get)
+            if run.model_ids or not self._planned.isdisjoint(above):
                 self.runs[run.run_id] = run
             for model_id in set(run.model_ids) - self._known_models:
                 self._known_models.add(model_id)
@@ -239,15 +243,6 @@ class Dependents:
                 yield run.run_id, run.parent_run_id
 
         return parents_above(runs, self._planned.union(run.run_id for run in runs), read)
-
-    def _is_nested_in_planned(self, run: Run) -> bool:
-        """Tell whether a run is nested in a planned one, directly or through the trash."""
-        seen: set[str] = set()
-        parent = run.parent_run_id
-        while parent and parent not in self._planned and parent not in seen:
-            seen.add(parent)
-            parent = self.parents_in_trash.get(parent)
-        return parent in self._planned
 
     def _read_models_in(self, experiment_ids: Sequence[str]) -> int | None:
         """Add logged models in some experiments that planned runs made.

@@ -132,7 +132,7 @@ class LiveEvidence:
         gives new entities old timestamps.
         """
         with self._refreshing:
-            self.registry = self.registry.reread()
+            self.registry = self.registry.refreshed(completely=True)
             self._reader.read_experiment_ids()
 
     # -- runs ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ its ``latest_versions`` (2.3.0 to 3.18.0).
 Timestamps only tell how far to read the list of models, newest first, and implausible ones do not
 end the search: one model with a timestamp in the future says nothing about the others.  A server
 whose clock is behind sorts its changes among old models; if the registry has more than a page,
-those are found by :meth:`RegistryView.reread`.
+those are found by reading it completely.
 """
 
 from __future__ import annotations
@@ -64,29 +64,25 @@ class RegistryView:
         """Registered models of the other workspaces."""
         return tuple(model for other in self._others for model in other.models.values())
 
-    def refreshed(self) -> RegistryView:
+    def refreshed(self, *, completely: bool = False) -> RegistryView:
         """Return the current registry; changed models are read again.
 
-        This view is not changed: a version must not be missing temporarily in a concurrent
-        re-check.
+        If ``completely``, all are, regardless of timestamps.  This view is not changed: a version
+        must not be missing temporarily in a concurrent re-check.
         """
         fresh = copy(self)
-        fresh._others = [other.refreshed() for other in self._others]  # noqa: SLF001 - one of us
-        fresh._refresh()  # noqa: SLF001
-        return fresh
-
-    def reread(self) -> RegistryView:
-        """Return the current registry, read again completely, regardless of timestamps."""
-        fresh = copy(self)
-        fresh._others = [other.reread() for other in self._others]  # noqa: SLF001 - one of us
-        fresh._read_all()  # noqa: SLF001
+        fresh._others = [other.refreshed(completely=completely) for other in self._others]  # noqa: SLF001 - one of us
+        # No longer shared with this view.
+        fresh.models, fresh.versions = dict(self.models), dict(self.versions)
+        fresh.logged_models = dict(self.logged_models)
+        fresh._no_logged_models = set(self._no_logged_models)  # noqa: SLF001
+        if completely:
+            fresh._read_all()  # noqa: SLF001
+        else:
+            fresh._refresh()  # noqa: SLF001
         return fresh
 
     def _refresh(self) -> None:
-        # Still shared with the view that this one was copied from.
-        self.models, self.versions = dict(self.models), dict(self.versions)
-        self.logged_models = dict(self.logged_models)
-        self._no_logged_models = set(self._no_logged_models)
         began_ms = self._server_now_ms()
         since_ms = self._read_at_ms - _CLOCK_MARGIN_MS
         touched: dict[str, None] = {}
@@ -151,9 +147,6 @@ class RegistryView:
     def _read_all(self) -> None:
         began_ms = self._server_now_ms()
         self.models, self.versions = {}, {}
-        # No longer shared with the view that this one was copied from.
-        self.logged_models = dict(self.logged_models)
-        self._no_logged_models = set(self._no_logged_models)
         read_registry(self._gateway, self.models, self.versions)
         self._index(began_ms)
 

@@ -49,9 +49,7 @@ from mlflow_gc.settings import redact_uri
 _MODELS_PAGE = 1000
 # One page if possible: between pages a deletion would shift a version out of the result, and an
 # unseen version does not protect its run (docs/explanation/mlflow-facts.md#paging-is-by-offset).
-# Databricks takes 10,000 only.
 _VERSIONS_PAGE = 200_000
-_SMALL_VERSIONS_PAGE = 10_000
 _TRACES_V3_SINCE = (3, 2)
 
 
@@ -98,7 +96,6 @@ class RestGateway:
         self._histories = MetricHistories()
         self._has_logged_models = True
         self._has_traces_v3 = True
-        self._versions_page = _VERSIONS_PAGE
         self._here: str | None = None  # the workspace; set once the server is known to have some
 
     @property
@@ -201,8 +198,8 @@ class RestGateway:
             json=with_token(body, token),
         )
 
-    def get_experiment(self, experiment_id: str, *, of_registry: bool = False) -> Experiment | None:
-        return _experiment(self._registry if of_registry else self._tracking, experiment_id)
+    def get_experiment(self, experiment_id: str) -> Experiment | None:
+        return _experiment(self._tracking, experiment_id)
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
         return _experiment_by_name(self._tracking, name)
@@ -390,22 +387,16 @@ class RestGateway:
         # The default order is last_updated DESC, where any edit moves rows between pages.
         params = {
             "filter": filter_string,
-            "max_results": self._versions_page,
+            "max_results": _VERSIONS_PAGE,
             "order_by": ["name ASC", "version_number ASC"],
         }
-        try:
-            return self._registry.search(
-                "GET",
-                "model-versions/search",
-                "model_versions",
-                parse.model_version,
-                params=with_token(params, token),
-            )
-        except ServerError as error:
-            if error.failure is not Failure.REJECTED or self._versions_page != _VERSIONS_PAGE:
-                raise
-            self._versions_page = _SMALL_VERSIONS_PAGE
-            return self.search_model_versions(filter_string=filter_string, token=token)
+        return self._registry.search(
+            "GET",
+            "model-versions/search",
+            "model_versions",
+            parse.model_version,
+            params=with_token(params, token),
+        )
 
     def get_model_version(self, name: str, version: str) -> VersionDetails | None:
         return self._registry.get(

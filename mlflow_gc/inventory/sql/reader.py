@@ -256,14 +256,9 @@ class DatabaseReader:
         shown = {i for i, kind, _ in counts if kind != LABEL_SCHEMAS}
         return named(h for h in counts if h[1] != LABEL_SCHEMAS or h[0] not in shown)
 
-    def _parents_of(self, run_ids: Collection[str]) -> Sequence[tuple[str, str | None]]:
-        found: list[tuple[str, str | None]] = []
+    def _parents_of(self, run_ids: Collection[str]) -> Iterator[tuple[Any, ...]]:
         for ids in chunks(sorted(run_ids), _IDS_A_CALL):
-            found += (
-                (run_id, parent)
-                for run_id, parent in self._snapshot.read(self._statements.parents(ids))
-            )
-        return found
+            yield from self._snapshot.read(self._statements.parents(ids))
 
     def _refuse_other_server(self, server: ServerInfo) -> None:
         expected = server.identity.split()[0]
