@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from support.proxy import Proxy
 from support.readers import SAME_BUT, WANTED, assert_same, differing, read
 from support.world import FRESH, KEEP_TAG
 
-from mlflow_gc.backend.rest import backend
+from mlflow_gc.backend.rest import run_pages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,11 +57,8 @@ def test_every_entity_is_the_same_where_msgspec_is_not_installed(
 ) -> None:
     """Pages of runs are then decoded by orjson."""
     quick = read(full.world.uri, wanted=NO_METRICS)
-    monkeypatch.setitem(sys.modules, "mlflow_gc.backend.rest.run_pages", None)
-    backend._quick_runs.cache_clear()
-    assert backend._quick_runs() is None
+    monkeypatch.setattr(run_pages, "_decoder", None)
     assert_same(quick, read(full.world.uri, wanted=NO_METRICS))
-    backend._quick_runs.cache_clear()
 
 
 @pytest.mark.parametrize("args", [(), ("--policy", "policy.yml"), ("--ttl", "1")])

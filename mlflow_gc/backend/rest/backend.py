@@ -23,7 +23,7 @@ from mlflow_gc.backend.interface import (
     ServerError,
     VersionDetails,
 )
-from mlflow_gc.backend.rest import first_contact
+from mlflow_gc.backend.rest import first_contact, run_pages
 from mlflow_gc.backend.rest import json_parser as parse
 from mlflow_gc.backend.rest.account import Account
 from mlflow_gc.backend.rest.http_client import HttpClient
@@ -248,10 +248,10 @@ class RestGateway:
         }
 
         def decode(content: bytes) -> Page[Run]:
-            quick = _quick_runs()
-            if quick and wanted is not None and (page := quick(content, wanted)) is not None:
-                return page
-            found = api.client.decode(content)
+            needs_all = wanted and (wanted.metrics or wanted.contents)
+            found = None if needs_all else run_pages.decode(content)
+            if found is None:
+                found = api.client.decode(content)
             return api.page(found, "runs", partial(parse.run, wanted=wanted))
 
         return api.read_as(decode, "POST", f"{V2}/runs/search", json=with_token(body, token))
@@ -498,13 +498,3 @@ def _experiment_by_name(api: MlflowApi, name: str) -> Experiment | None:
         "experiment",
         parse.experiment,
     )
-
-
-@cache
-def _quick_runs() -> Callable[[bytes, Wanted], Page[Run] | None] | None:
-    """Return the fast decoder of plain pages of runs; None if msgspec is not installed."""
-    try:
-        from mlflow_gc.backend.rest.run_pages import decode
-    except ImportError:
-        return None
-    return decode

@@ -62,73 +62,35 @@ def run(payload: Json, wanted: Wanted | None = None) -> Run:
         raise _invalid_response("a run without run_id")
     data = payload.get("data") or {}
     metrics = data.get("metrics") or ()
-    return record(
-        run_id=run_id,
-        run_name=_text(info, "run_name"),
-        experiment_id=_key(info, "experiment_id", f"run {run_id}"),
-        user_id=_text(info, "user_id"),
-        status=_text(info, "status"),
-        lifecycle_stage=_text(info, "lifecycle_stage"),
-        start_time=_time(info, "start_time"),
-        end_time=_time(info, "end_time"),
-        metric_times=[t for m in metrics if (t := _time(m, "timestamp")) is not None],
-        metric_keys=[str(m.get("key", "")) for m in metrics],
-        artifact_uri=_text(info, "artifact_uri"),
-        tags=_tags(data),
-        model_ids=_model_ids(payload, metrics),
-        metrics=_values(metrics, wanted.metrics) if wanted and wanted.metrics else (),
-        wanted=wanted,
-        details=RunDetails(content_digest=_content_digest(payload))
-        if wanted and wanted.contents
-        else NO_DETAILS,
-    )
-
-
-def record(
-    *,
-    run_id: str,
-    run_name: str,
-    experiment_id: str,
-    user_id: str,
-    status: str,
-    lifecycle_stage: str,
-    start_time: int | None,
-    end_time: int | None,
-    metric_times: Collection[int],
-    metric_keys: Iterable[str],
-    artifact_uri: str,
-    tags: dict[str, str],
-    model_ids: Collection[str],
-    wanted: Wanted | None,
-    metrics: tuple[tuple[str, float], ...] = (),
-    details: RunDetails = NO_DETAILS,
-) -> Run:
-    """Build a run from parsed values, see :func:`run`; all times in ms."""
+    tags = _tags(data)
     # run_name is a field since 2.0; before, it was only a tag.
-    name = run_name or tags.get("mlflow.runName", "")
-    user_id = intern(user_id)
-    root, has_own_folder = artifact_root(artifact_uri, run_id)
+    name = _text(info, "run_name") or tags.get("mlflow.runName", "")
+    user_id = intern(_text(info, "user_id"))
+    root, has_own_folder = artifact_root(_text(info, "artifact_uri"), run_id)
+    metric_times = [ms for m in metrics if (ms := _time(m, "timestamp")) is not None]
     newest, oldest = max(metric_times, default=None), min(metric_times, default=None)
     return Run(
         run_id=run_id,
         run_name=name,
-        experiment_id=intern(experiment_id),
+        experiment_id=intern(_key(info, "experiment_id", f"run {run_id}")),
         user_id=user_id,
-        status=intern(status),
-        lifecycle_stage=intern(lifecycle_stage),
-        start_time=start_time,
-        end_time=end_time,
+        status=intern(_text(info, "status")),
+        lifecycle_stage=intern(_text(info, "lifecycle_stage")),
+        start_time=_time(info, "start_time"),
+        end_time=_time(info, "end_time"),
         newest_metric_time=newest,
         # Separate integers for equal times of a million runs would take 32 MB.
         oldest_metric_time=newest if oldest == newest else oldest,
         artifact_root=root,
         has_own_folder=has_own_folder,
         tags=tags if wanted is None else wanted.of(tags, user_id) or NO_TAGS,
-        model_ids=tuple(sorted(model_ids)) if model_ids else (),
-        metrics=metrics,
+        model_ids=tuple(sorted(_model_ids(payload, metrics))),
+        metrics=_values(metrics, wanted.metrics) if wanted and wanted.metrics else (),
         tags_digest="" if wanted is None else tags_digest(tags, name),
-        metric_keys=_shared(tuple(sorted(metric_keys))),
-        details=details,
+        metric_keys=_shared(tuple(sorted([str(m.get("key", "")) for m in metrics]))),
+        details=RunDetails(content_digest=_content_digest(payload))
+        if wanted and wanted.contents
+        else NO_DETAILS,
     )
 
 
