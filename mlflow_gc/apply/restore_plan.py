@@ -411,7 +411,7 @@ class OldTrash:
         if not runs:
             return {}
         found = read_histories(self._gateway, runs)
-        found = read_contents(self._gateway, found.values(), models_since_ms=0)
+        found = read_contents(self._gateway, found.values(), experiments={}, models_since_ms=0)
         traces = self._traces()
         return {run_id: traces.of(run) for run_id, run in found.items()}
 

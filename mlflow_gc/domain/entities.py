@@ -38,6 +38,9 @@ class Experiment:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+TERMINAL_STATUSES = ("FINISHED", "FAILED", "KILLED")
+
+
 class MetricHistory(NamedTuple):
     """The number of values that were logged to a metric of a run, and their timestamps in ms."""
 
@@ -137,6 +140,23 @@ class Run:
             if ms is not None and (latest is None or ms > latest):
                 latest = ms
         return latest
+
+    def may_have_read_model(self, made_ms: int, experiment: Experiment | None) -> bool:
+        """Tell whether it may have been active after a model was made; when in doubt, yes.
+
+        Args:
+            made_ms: server time of the first model that matters, ms since the epoch; 0 if unknown.
+            experiment: the experiment of the run; None if it is unknown.
+        """
+        last = self.last_activity_time(experiment)
+        if not made_ms or last is None or self.end_time is None:
+            return True
+        if self.status not in TERMINAL_STATUSES or experiment is None:
+            return True
+        # The times of a run come from its client; those of an imported run from another server.
+        created = experiment.creation_time
+        was_here = created is None or (self.start_time or 0) >= created
+        return not was_here or last + MODEL_CLOCK_MARGIN_MS >= made_ms
 
 
 def with_histories(run: Run, histories: Iterable[MetricHistory]) -> Run:
@@ -251,6 +271,14 @@ class LoggedModel:
     tags: Mapping[str, str] = field(default_factory=dict)
     metric_run_ids: tuple[str, ...] = ()
     creation_time: int | None = None
+
+
+def oldest_model_ms(models: Iterable[LoggedModel]) -> int | None:
+    """Return the creation of the oldest of some logged models, ms since the epoch, or None.
+
+    It is 0 if the time of one of them is unknown.
+    """
+    return min((model.creation_time or 0 for model in models), default=None)
 
 
 class Assessment(NamedTuple):

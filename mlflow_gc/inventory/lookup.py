@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import (
-    MODEL_CLOCK_MARGIN_MS,
+    Experiment,
     Inventory,
     LoggedModel,
     MetricHistory,
@@ -152,6 +152,7 @@ def read_contents(
     gateway: Gateway,
     runs: Iterable[Run],
     *,
+    experiments: Mapping[str, Experiment],
     models_since_ms: int | None,
     progress: Progress = no_progress,
 ) -> dict[str, Run]:
@@ -160,13 +161,19 @@ def read_contents(
     Args:
         gateway: where to read.
         runs: the runs.
+        experiments: of the runs, as far as known.
         models_since_ms: creation of the oldest logged model of the server, ms since the epoch; None
             without any.  Only ``runs/get`` returns the input models of a run, one run per request;
-            it is sent for runs that ended after that.
+            it is sent for runs that may have read a model.
         progress: called with the number of runs read.
     """
     by_id = {run.run_id: run for run in runs}
-    readers = sorted(i for i, run in by_id.items() if _may_have_read(run, models_since_ms))
+    readers = sorted(
+        i
+        for i, run in by_id.items()
+        if models_since_ms is not None
+        and run.may_have_read_model(models_since_ms, experiments.get(run.experiment_id))
+    )
     groups = chunks(sorted(by_id.keys() - {*readers}), IDS_A_CALL)
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
         get_run = partial(gateway.get_run, wanted=_CONTENTS)
@@ -180,19 +187,6 @@ def read_contents(
                 known, details=replace(known.details, content_digest=digest)
             )
     return by_id
-
-
-def _may_have_read(run: Run, models_since_ms: int | None) -> bool:
-    """Tell whether a run may have been in progress when models existed; when in doubt, yes."""
-    if models_since_ms is None:
-        return False
-    # The server sets the time of a model, another machine the end of a run.
-    return run.end_time is None or run.end_time + MODEL_CLOCK_MARGIN_MS >= models_since_ms
-
-
-def oldest_model_ms(models: Iterable[LoggedModel]) -> int | None:
-    """Return the creation of the oldest of some logged models, ms since the epoch, or None."""
-    return min((model.creation_time or 0 for model in models), default=None)
 
 
 def _contents_of(gateway: Gateway, runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:

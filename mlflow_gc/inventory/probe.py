@@ -8,6 +8,7 @@ from functools import partial
 
 from mlflow_gc.backend.interface import NO_ACCESS, Failure, Gateway, ServerError, pages
 from mlflow_gc.domain.entities import (
+    TERMINAL_STATUSES,
     UNREADABLE_TRASH,
     Diagnostic,
     Inventory,
@@ -22,9 +23,7 @@ from mlflow_gc.inventory.scan import incomplete
 _RUNS_AT_ONCE = 1000
 _MOST_UNREADABLE = 3
 """Per hundred experiments; more means that the server as a whole has a problem."""
-_UNFINISHED = " AND ".join(
-    f"attributes.status != '{status}'" for status in ("FINISHED", "FAILED", "KILLED")
-)
+_UNFINISHED = " AND ".join(f"attributes.status != '{status}'" for status in TERMINAL_STATUSES)
 
 
 def probe(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mlflow_gc.backend.address import DIRECTLY_READABLE
 from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.domain.entities import Inventory, ReadFrom, ServerInfo
+from mlflow_gc.domain.entities import Inventory, ReadFrom, ServerInfo, oldest_model_ms
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory import lookup
@@ -62,7 +62,8 @@ class GatewayReader:
         found = lookup.read_contents(
             self.gateway,
             (inventory.runs[run_id] for run_id in run_ids),
-            models_since_ms=lookup.oldest_model_ms(inventory.logged_models.values()),
+            experiments=inventory.experiments,
+            models_since_ms=oldest_model_ms(inventory.logged_models.values()),
             progress=progress,
         )
         return replace(inventory, runs={**inventory.runs, **found})

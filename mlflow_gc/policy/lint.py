@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlflow_gc.domain.entities import TERMINAL_STATUSES
 from mlflow_gc.domain.timestamps import format_duration, parse_duration
 from mlflow_gc.retention.keep_rules import ALL, Keep
 from mlflow_gc.retention.rules import (
     AGES,
     NEVER,
     OFF,
-    TERMINAL_STATUSES,
     UNFINISHED_STATUSES,
     Rule,
     Selector,

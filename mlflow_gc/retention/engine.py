@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mlflow_gc.domain.entities import MODEL_CLOCK_MARGIN_MS, Inventory, Run
+from mlflow_gc.domain.entities import Inventory, oldest_model_ms
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.experiments import decide_experiments
 from mlflow_gc.retention.model_versions import decide_model_versions
@@ -17,7 +17,6 @@ from mlflow_gc.retention.owner_tags import TTL, ttl_override
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.registered_models import decide_registered_models
 from mlflow_gc.retention.rule_resolution import RuleResolver
-from mlflow_gc.retention.rules import TERMINAL_STATUSES
 from mlflow_gc.retention.runs import decide_runs
 
 
@@ -89,28 +88,14 @@ def runs_needing_inputs(inventory: Inventory, decisions: Decisions) -> set[str]:
     were active after the model was made.
     """
     to_delete = runs_needing_details(inventory, decisions)
-    made = [
-        m.creation_time for m in inventory.logged_models.values() if m.source_run_id in to_delete
-    ]
-    if not made:
+    made_ms = oldest_model_ms(
+        m for m in inventory.logged_models.values() if m.source_run_id in to_delete
+    )
+    if made_ms is None:
         return set()
-    known = [ms for ms in made if ms is not None]
-    since_ms = min(known) if len(known) == len(made) else None
+    runs = (inventory.runs[run_id] for run_id in decisions.runs.keys() - to_delete)
     return {
-        run_id
-        for run_id in decisions.runs.keys() - to_delete
-        if _may_have_read(inventory, inventory.runs[run_id], since_ms)
+        run.run_id
+        for run in runs
+        if run.may_have_read_model(made_ms, inventory.experiments.get(run.experiment_id))
     }
-
-
-def _may_have_read(inventory: Inventory, run: Run, since_ms: int | None) -> bool:
-    """Tell whether a run may have been active after a server time in ms; when in doubt, yes."""
-    experiment = inventory.experiments.get(run.experiment_id)
-    last = run.last_activity_time(experiment)
-    if since_ms is None or last is None or run.end_time is None:
-        return True
-    if run.status not in TERMINAL_STATUSES or experiment is None:
-        return True
-    # The times of a run come from its client; those of an imported run from another server.
-    was_here = experiment.creation_time is None or (run.start_time or 0) >= experiment.creation_time
-    return not was_here or last + MODEL_CLOCK_MARGIN_MS >= since_ms

@@ -6,14 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
+from mlflow_gc.domain.entities import (
+    TERMINAL_STATUSES,
+    Experiment,
+    Inventory,
+    ModelVersion,
+    RegisteredModel,
+    Run,
+)
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.timestamps import format_duration
 from mlflow_gc.retention.decision import Decision, Reason, Verdict
 from mlflow_gc.retention.keep_rules import Candidate, winners
 from mlflow_gc.retention.owner_tags import ttl_override
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
+from mlflow_gc.retention.rules import UNFINISHED_STATUSES, Rule
 
 
 @dataclass(frozen=True, slots=True)

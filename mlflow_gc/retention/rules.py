@@ -12,13 +12,12 @@ from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
-from mlflow_gc.domain.entities import Experiment, RegisteredModel, Run
+from mlflow_gc.domain.entities import TERMINAL_STATUSES, Experiment, RegisteredModel, Run
 from mlflow_gc.domain.tag_selection import USER_TAG
 from mlflow_gc.domain.timestamps import DAY_MS, format_duration, parse_duration
 from mlflow_gc.errors import Refused
 from mlflow_gc.retention.keep_rules import Keep
 
-TERMINAL_STATUSES = ("FINISHED", "FAILED", "KILLED")
 UNFINISHED_STATUSES = ("RUNNING", "SCHEDULED")
 NEVER = "never"
 OFF = "off"

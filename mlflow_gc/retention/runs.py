@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
+from mlflow_gc.domain.entities import TERMINAL_STATUSES, Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.domain.reasons import NO_ACTIVITY, NO_SIGN_OF_LIFE, Inactivity, Link, show
 from mlflow_gc.domain.source_references import (
     by_location,
@@ -19,7 +19,7 @@ from mlflow_gc.retention.keep_rules import Candidate, newest_of_groups, winners
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver, protect_winners
-from mlflow_gc.retention.rules import TERMINAL_STATUSES, UNFINISHED_STATUSES, Rule
+from mlflow_gc.retention.rules import UNFINISHED_STATUSES, Rule
 from mlflow_gc.retention.run_trees import spread
 
 GATEWAY_TAG = "mlflow.experiment.isGateway"

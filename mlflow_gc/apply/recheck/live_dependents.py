@@ -12,13 +12,18 @@ from functools import partial
 
 from mlflow_gc.apply.recheck.live_reader import NESTED, LiveReader
 from mlflow_gc.backend.interface import Gateway, pages
-from mlflow_gc.domain.entities import MODEL_CLOCK_MARGIN_MS, Inventory, LoggedModel, Run
+from mlflow_gc.domain.entities import (
+    MODEL_CLOCK_MARGIN_MS,
+    Inventory,
+    LoggedModel,
+    Run,
+    oldest_model_ms,
+)
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.inventory.lookup import (
     EXPERIMENTS_A_CALL,
     ancestors,
     chunks,
-    oldest_model_ms,
     parents_above,
 )
 from mlflow_gc.plan.document import Plan, RunEntry

@@ -149,12 +149,16 @@ class LiveEvidence:
         for run_id in found.keys() & deleted:
             found[run_id] = replace(found[run_id], lifecycle_stage="active")
         active = {i: run for i, run in found.items() if run.lifecycle_stage == "active"}
+        experiments = self._reader.experiments({run.experiment_id for run in active.values()})
         active = read_histories(self._gateway, active.values())
         if self.dependents.has_logged_models():
-            since_ms = self.dependents.models_since_ms
-            active = read_contents(self._gateway, active.values(), models_since_ms=since_ms)
+            active = read_contents(
+                self._gateway,
+                active.values(),
+                experiments=experiments,
+                models_since_ms=self.dependents.models_since_ms,
+            )
         active = {i: traces.of(run) for i, run in active.items()}
-        experiments = self._reader.experiments({run.experiment_id for run in active.values()})
         relatives, above = self._relatives(found, experiments)
         if deleted:
             # A deleted experiment, by this plan or by somebody, is no reason to roll back its runs.

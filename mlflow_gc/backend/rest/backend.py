@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from copy import copy
-from functools import cache, partial
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
