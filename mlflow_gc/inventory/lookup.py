@@ -109,20 +109,24 @@ def read_inputs(
     run_ids: Collection[str],
     progress: Progress = no_progress,
 ) -> Inventory:
-    """Return the inventory with the logged models that runs read.
+    """Return the inventory with the logged models that runs read."""
+    runs = dict(inventory.runs)
+    for run in runs_with_inputs(gateway, run_ids):
+        runs[run.run_id] = replace(runs[run.run_id], model_ids=run.model_ids)
+        progress("runs", 1)
+    return replace(inventory, runs=runs)
 
-    A search returns only the outputs of a run, not its inputs (runs/search of 3.0 to 3.17).
+
+def runs_with_inputs(
+    gateway: Gateway, run_ids: Iterable[str], wanted: Wanted | None = None
+) -> Iterator[Run]:
+    """Yield the existing ones of some runs, of any lifecycle stage, with their input models.
+
+    A search returns only the outputs of a run (runs/search of 3.0 to 3.17).
     """
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
-        found = []
-        for run in pool.map(gateway.get_run, sorted(run_ids)):
-            progress("runs", 1)
-            if run:
-                found.append(run)
-    with_inputs = {
-        run.run_id: replace(inventory.runs[run.run_id], model_ids=run.model_ids) for run in found
-    }
-    return replace(inventory, runs={**inventory.runs, **with_inputs})
+        found = pool.map(partial(gateway.get_run, wanted=wanted), sorted(run_ids))
+        yield from filter(None, found)
 
 
 def read_histories(
@@ -176,9 +180,8 @@ def read_contents(
     )
     groups = chunks(sorted(by_id.keys() - {*readers}), IDS_A_CALL)
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
-        get_run = partial(gateway.get_run, wanted=_CONTENTS)
         of_groups = pool.map(partial(_contents_of, gateway, by_id), groups)
-        one_by_one = filter(None, pool.map(get_run, readers))
+        one_by_one = runs_with_inputs(gateway, readers, _CONTENTS)
         for run in chain(chain.from_iterable(of_groups), one_by_one):
             progress("runs", 1)
             known = by_id[run.run_id]

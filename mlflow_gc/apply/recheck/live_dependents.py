@@ -25,6 +25,7 @@ from mlflow_gc.inventory.lookup import (
     ancestors,
     chunks,
     parents_above,
+    runs_with_inputs,
 )
 from mlflow_gc.plan.document import Plan, RunEntry
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
@@ -76,7 +77,9 @@ class Dependents:
 
     def has_logged_models(self) -> bool:
         """Tell whether the server has logged models, which runs may have read."""
-        return bool(self._known_models) or self._reader.has_logged_models()
+        groups = chunks(self._reader.experiment_ids, EXPERIMENTS_A_CALL)
+        search = partial(self._gateway.search_logged_models, max_results=1)
+        return bool(self._known_models) or any(search(ids)[0] for ids in groups)
 
     def read_all(self, entries: Sequence[RunEntry]) -> None:
         """Read all dependents of all planned runs."""
@@ -106,7 +109,7 @@ class Dependents:
         """Return planned runs with their inputs; none if no planned run made a model."""
         if not self.made:
             return []
-        return self._reader.runs_with_inputs([*run_ids], self._policy.wanted)
+        return [*runs_with_inputs(self._gateway, run_ids, self._policy.wanted)]
 
     def retain(self, run: Run, decision: Decision) -> None:
         """Add a retained planned run, because it may depend on other planned ones."""
@@ -232,7 +235,7 @@ class Dependents:
         unread = others.keys() - self._inputs_read if self.made else set()
         # A run in progress may read further models.
         self._inputs_read |= {i for i in unread if others[i].status != "RUNNING"}
-        found = self._reader.runs_with_inputs(unread)
+        found = runs_with_inputs(self._gateway, unread)
         return [*{**others, **{run.run_id: run for run in found}}.values()]
 
     def _with_known_models(self, run: Run) -> Run:

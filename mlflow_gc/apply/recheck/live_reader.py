@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -99,15 +99,6 @@ class LiveReader:
         lost = [entry["run_id"] for entry in entries if entry["run_id"] not in found]
         return {**found, **{run.run_id: run for run in by_id(lost)}}
 
-    def runs_with_inputs(self, run_ids: Collection[str], wanted: Wanted | None = None) -> list[Run]:
-        """Return the existing ones of some runs, with their input models.
-
-        A search returns only the outputs of a run (runs/search of 3.0 to 3.17).
-        """
-        with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
-            get_run = partial(self._gateway.get_run, wanted=wanted)
-            return [run for run in pool.map(get_run, sorted(run_ids)) if run]
-
     def newest_logged_models(self, experiment_ids: Sequence[str]) -> Mapping[str, LoggedModel]:
         """Return the newest logged model of each experiment that has any; few do."""
         newest = partial(self._gateway.search_logged_models, newest_first=True, max_results=1)
@@ -115,11 +106,6 @@ class LiveReader:
             return {}
         found = [each for i in experiment_ids for each in newest([i])[0]]
         return {model.model_id: model for model in found}
-
-    def has_logged_models(self) -> bool:
-        """Tell whether the server holds logged models, which runs may have read."""
-        groups = chunks(self.experiment_ids, EXPERIMENTS_A_CALL)
-        return any(self._gateway.search_logged_models(ids, max_results=1)[0] for ids in groups)
 
     def _in_parallel(
         self, read: Callable[[_Group], Iterable[_Found]], groups: Sequence[_Group]
