@@ -20,8 +20,9 @@ from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.backend.rest import json_parser
 from mlflow_gc.domain.entities import MetricHistory
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
+from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.inventory import run_scanner
-from mlflow_gc.inventory.lookup import runs_by_id
+from mlflow_gc.inventory.lookup import read_contents, runs_by_id
 from mlflow_gc.inventory.probe import probe
 from mlflow_gc.inventory.registry import refused_names
 from mlflow_gc.inventory.scan import scan
@@ -428,3 +429,27 @@ def test_no_id_ends_the_quotes_of_a_filter():
     assert seen == ["attributes.run_id IN ('ab12')"]
     assert not list(runs_by_id(Records(), wrong, ["1"]))
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("run", "since", "is_asked"),
+    [
+        ({}, None, False),  # the server has no models
+        ({}, OLD + 30 * DAY_MS, False),
+        ({}, OLD, True),
+        ({}, 0, True),  # it is not known when the first model was made
+        ({"newest_metric_time": OLD + 29 * DAY_MS}, OLD + 30 * DAY_MS, True),
+        ({"status": "RUNNING"}, OLD + 30 * DAY_MS, True),
+        ({"start_time": OLD - 1}, OLD + 30 * DAY_MS, True),  # imported
+    ],
+)
+def test_a_run_is_asked_for_its_inputs_if_it_can_have_read_a_model(run, since, is_asked):
+    found = worlds.inventory(an_experiment(), a_run(worlds.RUN_IDS[0], **run))
+    fake = Fake(found)
+    asked = []
+    fake.get_run = lambda run_id, wanted: asked.append(run_id) or Fake.get_run(fake, run_id, wanted)
+    read = read_contents(
+        fake, found.runs.values(), experiments=found.experiments, models_since_ms=since
+    )
+    assert asked == [*found.runs] * is_asked
+    assert all(r.details.content_digest for r in read.values())
