@@ -241,25 +241,17 @@ class OldTrash:
         Returns:
             These runs; and why the other :meth:`candidates` are left active, by run id.
         """
-        candidates = [(run_id, i) for i in experiment_ids for run_id in self.candidates(i)]
-        found: dict[str, Run] = {}
-        for group in chunks(candidates, IDS_A_CALL):
-            ids, homes = zip(*group, strict=True)
-            runs = runs_by_id(self._gateway, ids, sorted({*homes}))
-            found.update((run.run_id, run) for run in runs)
+        run_ids = [run_id for i in experiment_ids for run_id in self.candidates(i)]
+        found = {run.run_id: run for run in runs_by_id(self._gateway, run_ids, experiment_ids)}
         retained = {
             run_id: Finding("already_active", "somebody restored it since")
             for run_id, run in found.items()
             if run.lifecycle_stage == "active"
         }
         found = self._all_of([r for i, r in found.items() if i not in retained])
-        homes_of = map(
-            self._gateway.get_experiment, sorted({r.experiment_id for r in found.values()})
-        )
-        experiments = {e.experiment_id: e for e in filter(None, homes_of)}
-        entries = [
-            _entry(run, experiments.get(run.experiment_id)) for _, run in sorted(found.items())
-        ]
+        homes = sorted({run.experiment_id for run in found.values()})
+        experiments = {i: self._gateway.get_experiment(i) for i in homes}
+        entries = [_entry(run, experiments[run.experiment_id]) for _, run in sorted(found.items())]
         if self._gateway.loses_assessments:
             retained.update(_losing_assessments(found.values()))
         retained.update(self._needed(entries))
@@ -363,11 +355,7 @@ class OldTrash:
         return [entry for entry in here if entry["run_id"] not in retained], retained
 
     def _active(self, experiment_id: str, run_ids: Sequence[str]) -> dict[str, Run]:
-        found = (
-            run
-            for ids in chunks(run_ids, IDS_A_CALL)
-            for run in runs_by_id(self._gateway, ids, [experiment_id], view="ACTIVE_ONLY")
-        )
+        found = runs_by_id(self._gateway, run_ids, [experiment_id], view="ACTIVE_ONLY")
         return {run.run_id: run for run in found}
 
     def _needed(
