@@ -20,8 +20,7 @@ from mlflow_gc.apply.recheck.checker import (
     without_own_changes,
 )
 from mlflow_gc.apply.recheck.live_dependents import Dependents
-from mlflow_gc.apply.recheck.live_groups import LiveGroups
-from mlflow_gc.apply.recheck.live_reader import LiveReader
+from mlflow_gc.apply.recheck.live_reader import LiveGroups, LiveReader
 from mlflow_gc.apply.recheck.live_registry import RegistryView
 from mlflow_gc.backend.interface import Failure, Gateway, ModelDetails, ServerError
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run, artifact_root

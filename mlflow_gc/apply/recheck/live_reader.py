@@ -1,7 +1,9 @@
-"""Searches for the current runs and experiments, with concurrent requests."""
+"""Searches for the current runs and experiments, with concurrent requests; runs to rank."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,17 +11,21 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mlflow_gc.backend.interface import Gateway, pages
-from mlflow_gc.domain.entities import Experiment, LoggedModel, Run
+from mlflow_gc.domain.entities import Experiment, Inventory, LoggedModel, Run
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, IDS_A_CALL, chunks, runs_by_id
 from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.plan.document import RunEntry
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.runs import keep_rule_winners
 
 NESTED = "tags.`mlflow.parentRunId` LIKE '%'"
 """Filter for all nested runs."""
 
 # Reading one experiment takes as long as this number of them on a page.
 _EXPERIMENTS_FOR_ONE = 50
+
+_GROUP_VALID_S = 60.0
 
 _Group = TypeVar("_Group")
 _Found = TypeVar("_Found")
@@ -118,3 +124,50 @@ class LiveReader:
         with ThreadPoolExecutor(self._gateway.max_parallel) as pool:
             for found in pool.map(lambda group: list(read(group)), groups):
                 yield from found
+
+
+class LiveGroups:
+    """The runs of the current experiment."""
+
+    def __init__(self, reader: LiveReader, policy: Policy, workspace: str | None) -> None:
+        self._reader = reader
+        self._policy = policy
+        self._workspace = workspace
+        self._reading = threading.Lock()
+        self._groups: dict[str, tuple[float, dict[str, Run]]] = {}
+
+    def of(self, experiment: Experiment) -> dict[str, Run]:
+        """Return all active runs of an experiment, by id.
+
+        All are read at most once a minute, because the plan lists the runs of an experiment
+        consecutively.  The winners of keep rules are read again each time: only if one of them is
+        deleted or changed can a planned run become a winner.
+
+        Raises:
+            ServerError: they cannot be read.
+        """
+        experiment_id = experiment.experiment_id
+        with self._reading:
+            read_at, runs = self._groups.get(experiment_id, (0.0, {}))
+            if experiment_id in self._groups and time.monotonic() - read_at <= _GROUP_VALID_S:
+                runs = self._with_winners(experiment, runs)
+            else:
+                read_at = time.monotonic()
+                runs = {run.run_id: run for run in self._reader.search([experiment_id])}
+            # Only the current experiment is kept in memory.
+            self._groups = {experiment_id: (read_at, runs)}
+            return runs
+
+    def _with_winners(self, experiment: Experiment, known: Mapping[str, Run]) -> dict[str, Run]:
+        """Return runs with the current winners of keep rules, and runs that replaced winners."""
+        runs = dict(known)
+        read: set[str] = set()
+        context = Inventory({}, {}, {}, {}, {}, workspace=self._workspace)
+        while winners := keep_rule_winners(runs.values(), experiment, self._policy, context) - read:
+            ids, where = sorted(winners), [experiment.experiment_id]
+            now = [*self._reader.runs_by_id(ids, where, view="ACTIVE_ONLY")]
+            for run_id in ids:
+                runs.pop(run_id)
+            runs.update((run.run_id, run) for run in now)
+            read |= winners
+        return runs
