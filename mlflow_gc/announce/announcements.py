@@ -15,8 +15,7 @@ from mlflow_gc.domain.entities import Inventory
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import format_ms
 from mlflow_gc.inventory.lookup import chunks
-from mlflow_gc.retention.decision import Decisions, Reason, Verdict
-from mlflow_gc.retention.engine import decide
+from mlflow_gc.retention.decision import Decisions, Verdict
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
 from mlflow_gc.retention.policy import Policy
 
@@ -76,13 +75,9 @@ def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Polic
     announcements = Announcements()
     grace_ms = policy.grace_ms or 0
     value = format_ms(policy.as_of_ms + grace_ms)
-    enforced = decide(inventory, policy)
     for entity in _entities(inventory):
-        entries = BY_NAME[entity.kind].entries
-        decision = getattr(decisions, entries).get(entity.key)
+        decision = getattr(decisions, BY_NAME[entity.kind].entries).get(entity.key)
         is_deleted = decision is not None and decision.verdict is Verdict.DELETE
-        with_grace = getattr(enforced, entries).get(entity.key)
-        waits = with_grace is not None and with_grace.reason is Reason.GRACE
         is_announced = _is_announced(entity.tags)
         after_ms = delete_after_ms(entity.tags, policy.zone) if is_announced else None
         if is_announced and after_ms is None:
@@ -91,9 +86,7 @@ def plan_announcements(inventory: Inventory, decisions: Decisions, policy: Polic
         elif not is_deleted and is_announced:
             announcements.changes.append(Change(entity.kind, entity.entity_id, None))
         elif is_deleted and (
-            after_ms is None
-            or is_outdated(after_ms, entity.active_ms or None, grace_ms)
-            or (waits and after_ms <= policy.as_of_ms)
+            after_ms is None or is_outdated(after_ms, entity.active_ms or None, grace_ms)
         ):
             announcements.changes.append(Change(entity.kind, entity.entity_id, value))
         elif is_deleted:
