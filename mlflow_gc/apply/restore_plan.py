@@ -229,7 +229,7 @@ class OldTrash:
             evidence=evidence or Evidence(),
         )
         self._rechecks: dict[bool, Recheck] = {}
-        self._intended: dict[str, Sequence[RunEntry]] = {}
+        self._intended: dict[str, list[RunEntry]] = {}
 
     def candidates(self, experiment_id: str) -> list[str]:
         """Return the runs of an experiment that have to be in the trash after its restore."""
@@ -282,10 +282,8 @@ class OldTrash:
             ServerError: One of the steps failed; it can be repeated.
         """
         is_unverified = False
-        if self._is_active(experiment_id):
-            is_unverified = experiment_id not in self._intended
-            entries = self._intended.get(experiment_id, begun)
-        else:
+        retained: dict[str, Finding] = {}
+        if not self._is_active(experiment_id):
             entries, retained = self.to_trash([experiment_id])
             self._intended[experiment_id] = entries
             intend(entries)
@@ -294,8 +292,14 @@ class OldTrash:
                 self._stop,
                 partial(self._is_active, experiment_id),
             )
-            for run_id, finding in retained.items():
-                record(run_id, finding)
+        elif experiment_id in self._intended:
+            entries = self._intended[experiment_id]
+        else:
+            is_unverified = True
+            # All at once first: the batches may divide a nested tree.
+            entries, retained = self.still_to_trash(experiment_id, begun, is_unverified=True)
+        for run_id, finding in retained.items():
+            record(run_id, finding)
         for batch in chunks(entries, IDS_A_CALL):
             if self._stop.is_set():
                 return False

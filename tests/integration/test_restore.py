@@ -318,13 +318,20 @@ def test_the_old_trash_with_an_active_child_returns_to_the_trash(bench: Bench) -
     assert bench.state().active == before.active
 
 
-def _cut_off(bench: Bench, proxy: Proxy) -> tuple[str, Path]:
-    """A restore that could not move the old trash back; returns a run of that, and the journal."""
+def _cut_off(bench: Bench, proxy: Proxy, others: int = 0) -> tuple[str, Path]:
+    """A restore that could not move the old trash back; returns a run of that, and the journal.
+
+    Args:
+        others: number of further runs of the old trash, all nested in the returned one.
+    """
     world = bench.world
     home = world.experiment()
     world.run(home)
-    old = world.run(home)
-    world.delete_run(old)
+    old = max(trashed := [world.run(home), *world.bulk_runs(home, others)])
+    for run_id in trashed:
+        if run_id != old:
+            world.tag_run(run_id, "mlflow.parentRunId", old)
+        world.delete_run(run_id)
     world.date_experiment(home, updated=world.ago(OLD))
     plan = bench.report()
     assert plan.experiments == {home}
@@ -364,6 +371,16 @@ def test_a_resumed_restore_obeys_tags(bench: Bench, proxy: Proxy, tag: str, valu
     bench.world.tag_run(old, tag, value)
     bench.cli("restore", journal, "--yes").expect(0)
     assert ("run", old) in bench.state().active
+
+
+def test_a_resumed_restore_retains_a_tree_as_a_whole(bench: Bench, proxy: Proxy) -> None:
+    """Also one that is larger than a batch: the tagged run comes last."""
+    before = bench.state().active
+    old, journal = _cut_off(bench, proxy, others=100)
+    bench.world.tag_run(old, KEEP_TAG, "true")
+    brought_back = bench.state().active - before
+    bench.cli("restore", journal, "--yes").expect(0)
+    assert brought_back <= bench.state().active
 
 
 @pytest.mark.parametrize(("value", "is_active"), [("2099-01-01", True), ("2020-01-01", False)])
