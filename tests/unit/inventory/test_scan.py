@@ -22,7 +22,7 @@ from mlflow_gc.domain.entities import MetricHistory
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.inventory import run_scanner
-from mlflow_gc.inventory.lookup import read_contents, runs_by_id
+from mlflow_gc.inventory.lookup import ancestors, read_contents, runs_by_id
 from mlflow_gc.inventory.probe import probe
 from mlflow_gc.inventory.registry import refused_names
 from mlflow_gc.inventory.scan import scan
@@ -453,3 +453,19 @@ def test_a_run_is_asked_for_its_inputs_if_it_can_have_read_a_model(run, since, i
     )
     assert asked == [*found.runs] * is_asked
     assert all(r.details.content_digest for r in read.values())
+
+
+@pytest.mark.parametrize(
+    ("parents", "above"),
+    [
+        ({}, ["b"]),
+        ({"b": "c", "c": "d"}, ["b", "c", "d"]),
+        ({"b": "c", "c": "b"}, ["b", "c"]),
+        ({"b": "a"}, ["b"]),
+        ({"b": ""}, ["b"]),
+    ],
+)
+def test_what_a_run_is_nested_in_at_any_depth(parents, above):
+    run = a_run("a", tags={"mlflow.parentRunId": "b"})
+    assert [*ancestors(run, parents.get)] == above
+    assert [*ancestors(a_run("a"), parents.get)] == []
