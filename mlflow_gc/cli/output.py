@@ -54,6 +54,13 @@ def write_json(document: Mapping[str, Any]) -> None:
     write_output(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
+def confirmed(question: str) -> bool:
+    """Ask on the terminal; only the whole word ``yes`` confirms."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == "yes"
+
+
 def console(*, no_color: bool) -> Console:
     """Return a console on stdout that respects NO_COLOR and non-terminals."""
     from rich.console import Console

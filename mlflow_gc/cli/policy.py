@@ -82,6 +82,7 @@ def explain(
     """Explain the policy in English, or which rule applies to one entity and why."""
     from mlflow_gc.cli.output import console
     from mlflow_gc.cli.session import begin
+    from mlflow_gc.render.common.lines import line
     from mlflow_gc.render.terminal import policies
     from mlflow_gc.retention.explain import explain as explained
     from mlflow_gc.workflows.report import survey
@@ -95,9 +96,8 @@ def explain(
     reporter = begin(context, output)
     policy = policy_options.resolve(reporter, output, as_of=as_of)
     screen = console(no_color=output.no_color)
-    policies.source(policy.source, screen)
+    policies.policy(policy, screen, whole=not given)
     if not given:
-        policies.policy(policy.to_document(), screen)
         return
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     inventory, decisions, _ = survey(gateway, policy, reporter)
@@ -107,7 +107,9 @@ def explain(
     ]
     for kind, key, explanation in found:
         policies.explanation(inventory, policy, kind, key, explanation, screen)
-    policies.warnings([d.message for d in inventory.diagnostics if d.blocks], screen)
+    for diagnostic in inventory.diagnostics:
+        if diagnostic.blocks:
+            line(screen, f"Warning: {diagnostic.message}", "yellow")
 
 
 def _find(

@@ -13,7 +13,7 @@ from mlflow_gc.cli import options
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
-from mlflow_gc.plan.document import Plan, counts_of
+from mlflow_gc.plan.document import counts_of
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.outcomes import Result
@@ -74,7 +74,7 @@ def prune(
     from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
     from mlflow_gc.apply.recheck.live_guards import local_maxima
     from mlflow_gc.cli import workspaces
-    from mlflow_gc.cli.output import console, print_message
+    from mlflow_gc.cli.output import confirmed, console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.sharding import Shard
@@ -152,7 +152,8 @@ def prune(
     verify_applyable(plan, plan_file)
     refuse_unexpected(plan, plan_file, expect or (), is_required=not made_here and not dry_run)
     deletes = sum(counts_of(plan, kind)["delete"] for kind in KINDS)
-    if made_here and deletes and not yes and not dry_run and not _confirmed(plan):
+    must_ask = made_here and deletes and not yes and not dry_run
+    if must_ask and not confirmed(plan_text.question(plan)):
         print_message("Nothing was deleted.")
         return ExitCode.REFUSED
     of_part = f".shard-{part.number}-of-{part.count}" if part else ""
@@ -224,15 +225,6 @@ def _refuse_selecting_options(given: Mapping[str, object]) -> None:
                 f"{flag} cannot be combined with a PLAN: the plan is the selection.",
                 hint="Leave it out, or leave out the PLAN.",
             )
-
-
-def _confirmed(plan: Plan) -> bool:
-    """Prompt for confirmation; only the whole word ``yes`` confirms."""
-    from mlflow_gc.render.terminal import plan_text
-
-    sys.stderr.write(plan_text.question(plan))
-    sys.stderr.flush()
-    return sys.stdin.readline().strip() == "yes"
 
 
 def _exit_code(result: Result, signum: int, plan_file: Path, options_again: Sequence[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +49,7 @@ def restore(
 ) -> int:
     """Bring back the runs and experiments that a prune deleted."""
     from mlflow_gc.cli import workspaces
-    from mlflow_gc.cli.output import console, print_message
+    from mlflow_gc.cli.output import confirmed, console, print_message
     from mlflow_gc.cli.session import begin
     from mlflow_gc.render.common.escape import plain
     from mlflow_gc.render.terminal import outcomes
@@ -85,9 +84,7 @@ def restore(
             )
         back = f", and put {len(old_trash):,} runs back into the trash," if old_trash else ""
         uri = plain(header["server"]["tracking_uri"])
-        sys.stderr.write(f"Restore them{back} on {uri}? Only 'yes': ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip() != "yes":
+        if not confirmed(f"Restore them{back} on {uri}? Only 'yes': "):
             print_message("Nothing was restored.")
             return ExitCode.REFUSED
     ended = undoing.run(reporter, dry_run=dry_run)
@@ -104,15 +101,10 @@ def restore(
     if ended.fatal:
         raise ended.fatal
     if ended.signum:
-        print_message(
-            f"Stopped in order. To go on: {command(*again, *_options_again(only, keep=keep))}"
-        )
+        again += [argument for name in only or () for argument in ("--only", name)]
+        again += ["--keep"] if keep else []
+        print_message(f"Stopped in order. To go on: {command(*again)}")
         return 128 + ended.signum
     # Model versions, which MLflow cannot restore, count only if they were named.
     lost = bool(only) and bool(undo.model_versions or undo.registered_models)
     return ExitCode.PARTIAL if ended.is_incomplete or lost else ExitCode.OK
-
-
-def _options_again(only: Sequence[str] | None, *, keep: bool) -> list[str]:
-    named = [argument for name in only or () for argument in ("--only", name)]
-    return [*named, *(["--keep"] if keep else [])]

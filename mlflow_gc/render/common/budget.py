@@ -20,12 +20,6 @@ A document is a sequence of parts, put together by :func:`fit`:
   as there is room for. Its ``weight`` says how large its share of the room is against the others';
   what a block does not need is given to the others.
 
-For example::
-
-    entries = (f"- {name}\n" for name in names) block = Block("Names\n\n", entries, len(names),
-    "\n", lambda n, of: f"{n} of {of} names.\n") text = fit(["# Title\n\n", Notice("This text was
-    cut.\n\n"), block], budget=DEFAULT)
-
 Entries are complete lines, rendered as needed: the tail of a long list is never rendered. If not
 everything fits, an entry of more than an eighth of the budget is left out and counted as not shown,
 so that one huge name cannot displace all others. Strings, openings, closings and notes have to fit

@@ -181,33 +181,13 @@ def _fitted(
     return fitted
 
 
-ALL_SHOWS = "--all shows them"
-IN_JOURNAL = "the journal names them"
-
-
 def more(
-    console: Console, count: int, noun: str = "", *, indent: int, where: str = ALL_SHOWS
+    console: Console, count: int, noun: str = "", *, indent: int, where: str = "--all shows them"
 ) -> None:
     """Print the number of omitted entries of a list, and where they are."""
     if count:
         of_what = f" {noun}" if noun else ""
         line(console, f"{' ' * indent}... and {count:,} more{of_what} ({where})", "dim")
-
-
-def listing(
-    console: Console,
-    entries: Sequence[tuple[str, ...]],
-    *,
-    everything: bool,
-    indent: int = 2,
-    cut_at: int = CUT_AT,
-    where: str = ALL_SHOWS,
-) -> None:
-    """Print aligned rows of texts; a long list is truncated with a count."""
-    shown = entries if everything else entries[:cut_at]
-    columns = [SIGN, *[Column()] * max(map(len, shown), default=0)]
-    rows(console, columns, [("-", *entry) for entry in shown], indent=indent)
-    more(console, len(entries) - len(shown), indent=indent, where=where)
 
 
 def table(console: Console, lines: Iterable[tuple[str, ...]]) -> None:

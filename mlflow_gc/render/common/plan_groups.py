@@ -71,11 +71,25 @@ def percent(part: int, whole: int) -> str:
     return f"{rounded} %"
 
 
+def experiment_names(plan: Plan) -> dict[str, str]:
+    """Return the name of each experiment that occurs in the plan, by id."""
+    names = {e["experiment_id"]: e["name"] for e in statistics(plan).get("by_experiment", ())}
+    names |= {r["experiment_id"]: r["experiment_name"] for r in plan["runs"]}
+    for experiments in (plan["protected"]["experiments"], plan["experiments"]):
+        names |= {e["experiment_id"]: e["name"] for e in experiments}
+    return names
+
+
+def statistics(plan: Plan) -> Fields:
+    """Return the statistics of a plan; empty for older versions."""
+    found: Fields = plan.get("statistics") or {}
+    return found
+
+
 def groups(plan: Plan, kind: str) -> list[Group]:
     """Return the runs by experiment, or the versions by model; the largest group first."""
     id_field = "experiment_id" if kind == "runs" else "name"
-    statistics: Fields = {**plan.get("statistics", {})}
-    shares = statistics.get("by_experiment" if kind == "runs" else "by_model", ())
+    shares = statistics(plan).get("by_experiment" if kind == "runs" else "by_model", ())
     existing = {s[id_field]: s["delete"] + s["protected"] + s["fresh"] for s in shares}
     entries: Sequence[Fields] = deletions_of(plan, kind)
     # Their indexes in the plan: irreversible deletions first.
@@ -97,11 +111,6 @@ def groups(plan: Plan, kind: str) -> list[Group]:
     return sorted(made, key=lambda group: -group.count)
 
 
-def last_active(kind: str, entry: Fields) -> str | None:
-    """Return the last activity of an entry, as text."""
-    return KINDS[kind].last_activity(entry)
-
-
 def age_days(time: str | None, as_of: str) -> int | None:
     """Return the age in whole days, rounded down."""
     return None if time is None else (parse_time(as_of) - parse_time(time)) // DAY_MS
@@ -109,7 +118,7 @@ def age_days(time: str | None, as_of: str) -> int | None:
 
 def ages(kind: str, entries: Iterable[Fields], as_of: str) -> str:
     """Return ``31 to 298 days``, from the youngest entry to the oldest; empty if unknown."""
-    times = [time for entry in entries if (time := last_active(kind, entry))]
+    times = [time for entry in entries if (time := KINDS[kind].last_activity(entry))]
     if not times:
         return ""
     # Times of one format sort as texts.

@@ -7,15 +7,9 @@ from itertools import pairwise
 
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.plan.document import Plan
+from mlflow_gc.render.common.plan_groups import statistics
 from mlflow_gc.render.html.bars import COLOURS, FILLS, legend
-from mlflow_gc.render.html.entries import (
-    Entry,
-    Fate,
-    age_bounds_days,
-    age_group,
-    milliseconds,
-    statistics,
-)
+from mlflow_gc.render.html.entries import Entry, Fate, age_bounds_days, age_group, milliseconds
 from mlflow_gc.render.html.markup import filter_link, text
 
 _WIDTH, _HEIGHT = 384, 190

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from mlflow_gc.plan.document import Plan
+from mlflow_gc.render.common.plan_groups import experiment_names, statistics
 from mlflow_gc.render.html.bars import Bar, chart
-from mlflow_gc.render.html.entries import Entry, Fate, experiment_names, statistics
+from mlflow_gc.render.html.entries import Entry, Fate
 from mlflow_gc.render.html.markup import filter_link, percent
 from mlflow_gc.render.html.reasons import protection_text
 

@@ -13,14 +13,9 @@ import orjson
 
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.escape import plain
+from mlflow_gc.render.common.plan_groups import experiment_names
 from mlflow_gc.render.html.ages import spans
-from mlflow_gc.render.html.entries import (
-    KINDS,
-    Entry,
-    age_bounds_days,
-    experiment_names,
-    milliseconds,
-)
+from mlflow_gc.render.html.entries import KINDS, Entry, age_bounds_days, milliseconds
 from mlflow_gc.render.html.links import Links, encode
 from mlflow_gc.render.html.reasons import protection_text
 

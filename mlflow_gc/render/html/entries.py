@@ -13,6 +13,7 @@ from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
+from mlflow_gc.render.common.plan_groups import statistics
 from mlflow_gc.render.html.reasons import reason_group
 
 KINDS = tuple(BY_NAME)
@@ -139,21 +140,6 @@ def milliseconds(moment: str | None) -> int | None:
         return parse_time(moment)
     except ValueError:  # the schema checks the form, not the calendar: 2026-02-31
         return None
-
-
-def experiment_names(plan: Plan) -> dict[str, str]:
-    """Return the name of each experiment that occurs in the plan, by id."""
-    names = {e["experiment_id"]: e["name"] for e in statistics(plan).get("by_experiment", ())}
-    names |= {r["experiment_id"]: r["experiment_name"] for r in plan["runs"]}
-    for experiments in (plan["protected"]["experiments"], plan["experiments"]):
-        names |= {e["experiment_id"]: e["name"] for e in experiments}
-    return names
-
-
-def statistics(plan: Plan) -> Mapping[str, Any]:
-    """Return the statistics of a plan; empty for older versions."""
-    found: Mapping[str, Any] = plan.get("statistics") or {}
-    return found
 
 
 def age_bounds_days(plan: Plan) -> tuple[int, ...]:

@@ -16,6 +16,14 @@ from urllib.parse import quote, urlsplit
 
 _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
+_ROUTES = {
+    "experiment": "experiments/{place}",
+    "run": "experiments/{place}/runs/{own}",
+    "registered_model": "models/{place}",
+    "model_version": "models/{place}/versions/{own}",
+    "prompt": "prompts/{place}",
+}
+
 
 @dataclass(frozen=True)
 class Links:
@@ -46,28 +54,16 @@ class Links:
             f"?workspace={_quoted(workspace)}" if workspace else "",
         )
 
-    def experiment(self, experiment_id: str) -> str:
-        """Return the URL of an experiment, or empty."""
-        return self._at(self.tracking, f"experiments/{encode(experiment_id)}")
+    def address(self, kind: str, place: str, own: str = "") -> str:
+        """Return the URL of an entity, or empty.
 
-    def run(self, experiment_id: str, run_id: str) -> str:
-        """Return the URL of a run, or empty."""
-        route = f"experiments/{encode(experiment_id)}/runs/{encode(run_id)}"
-        return self._at(self.tracking, route)
-
-    def model(self, name: str) -> str:
-        """Return the URL of a registered model, or empty."""
-        return self._at(self.registry, f"models/{encode(name)}")
-
-    def model_version(self, name: str, version: str) -> str:
-        """Return the URL of a model version, or empty."""
-        return self._at(self.registry, f"models/{encode(name)}/versions/{encode(version)}")
-
-    def prompt(self, name: str) -> str:
-        """Return the URL of a prompt, which is a registered model, or empty."""
-        return self._at(self.registry, f"prompts/{encode(name)}")
-
-    def _at(self, base: str, route: str) -> str:
+        Args:
+            kind: of the entity; ``prompt`` for a registered model or version that is one.
+            place: id of an experiment, or name of a registered model.
+            own: id of a run in the experiment, or version of the model.
+        """
+        base = self.tracking if kind in {"experiment", "run"} else self.registry
+        route = _ROUTES[kind].format(place=encode(place), own=encode(own))
         return f"{base}{route}{self.suffix}" if base else ""
 
 

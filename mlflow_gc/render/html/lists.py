@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.lines import listed, number_of
+from mlflow_gc.render.common.plan_groups import experiment_names
 from mlflow_gc.render.html.charts import ranked
-from mlflow_gc.render.html.entries import Entry, Fate, experiment_names
+from mlflow_gc.render.html.entries import Entry, Fate
 from mlflow_gc.render.html.links import Links
 from mlflow_gc.render.html.markup import filter_link, text
 from mlflow_gc.render.html.reasons import protection_text
@@ -47,7 +48,8 @@ def _row(entry: Entry, names: Mapping[str, str], links: Links) -> str:
     own = f"version {entry.id}" if entry.kind == "model_version" else entry.id
     last = entry.document.get("last_activity_time") or entry.document.get("last_updated_timestamp")
     where = names.get(entry.place, "") if entry.kind == "run" else ""
-    address = address_of(entry, links)
+    kind = "prompt" if entry.why == ("prompt",) else entry.kind
+    address = links.address(kind, entry.place, entry.id)
     shown = text(entry.name, most=_NAME)
     link = f'<a href="{text(address)}" rel="noopener noreferrer">{shown}</a>'
     cells = (
@@ -59,19 +61,6 @@ def _row(entry: Entry, names: Mapping[str, str], links: Links) -> str:
         f"<td>{text('; '.join(entry.why))}</td>",
     )
     return f"<tr>{''.join(cells)}</tr>"
-
-
-def address_of(entry: Entry, links: Links) -> str:
-    """Return the URL of an entity in MLflow's UI, or empty."""
-    if entry.kind == "experiment":
-        return links.experiment(entry.id)
-    if entry.kind == "run":
-        return links.run(entry.place, entry.id)
-    if entry.why == ("prompt",):
-        return links.prompt(entry.name)
-    if entry.kind == "model_version":
-        return links.model_version(entry.name, entry.id)
-    return links.model(entry.name)
 
 
 def protected(found: Sequence[Entry]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from mlflow_gc.render.common.budget import Notice, Part
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.grouped import numbers
 from mlflow_gc.render.common.lines import NAME, counted
-from mlflow_gc.render.markdown.gfm import code, folded, inline, row, unfolded
+from mlflow_gc.render.markdown.gfm import code, folded, inline, row, table
 from mlflow_gc.render.markdown.gfm import head as table_head
 from mlflow_gc.render.terminal.diff_text import (
     ADDED,
@@ -107,7 +107,7 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
     if found:
         yield "**Server, policy and warnings**\n\n"
         about = ("changed", "before", "after")
-        yield unfolded(about, _lines(found), len(found), nouns="changes", weight=_HEAVY)
+        yield table(about, _lines(found), len(found), nouns="changes", weight=_HEAVY)
     for kind, title in _KINDS.items():
         lists = changes[kind]
         counts = [

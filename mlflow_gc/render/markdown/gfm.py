@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from mlflow_gc.render.common.budget import Block
@@ -73,31 +74,25 @@ def folded(
     nouns: str,
     weight: int = 1,
 ) -> Block:
-    """Return a table that is collapsed under its title.
+    """Return a table that is collapsed under its title, which is trusted: it becomes HTML."""
+    block = table(columns, rows, total, nouns=nouns, weight=weight)
+    opening = f"<details>\n<summary>{title}</summary>\n\n{block.opening}"
+    return replace(block, opening=opening, closing="\n</details>\n\n")
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[str], total: int, *, nouns: str, weight: int = 1
+) -> Block:
+    """Return a table, or a list.
 
     Args:
-        title: trusted text: it becomes HTML.
         columns: as of :func:`head`; none for a list.
         rows: results of :func:`row`, or lines of a list.
         total: number of rows.
         nouns: their kind, for the note of a truncated table.
         weight: see :class:`mlflow_gc.render.common.budget.Block`.
     """
-    opening = f"<details>\n<summary>{title}</summary>\n\n" + (head(*columns) if columns else "")
-    return Block(opening, rows, total, "\n</details>\n\n", shown(nouns), weight)
-
-
-def unfolded(
-    columns: Sequence[str],
-    rows: Iterable[str],
-    total: int,
-    *,
-    nouns: str,
-    weight: int = 1,
-) -> Block:
-    """Return a table that is not collapsed; arguments as of :func:`folded`."""
-    opening = head(*columns) if columns else ""
-    return Block(opening, rows, total, "\n", shown(nouns), weight)
+    return Block(head(*columns) if columns else "", rows, total, "\n", shown(nouns), weight)
 
 
 def shown(nouns: str) -> Callable[[int, int], str]:

@@ -22,7 +22,7 @@ from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
 from mlflow_gc.render.common.lines import counted, number_of
 from mlflow_gc.render.common.plan_summary import fate_of_names, what_server_lacks
-from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row, shown, unfolded
+from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row, shown, table
 
 _URI = 100
 _NAME = 60
@@ -195,7 +195,7 @@ def _groups(
     first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
     if first:
         nouns = f"{group_noun}s"
-        yield unfolded(columns, map(line, first), len(first), nouns=nouns, weight=_GROUPS)
+        yield table(columns, map(line, first), len(first), nouns=nouns, weight=_GROUPS)
     if others:
         title = number_of(len(others), f"more {group_noun}", f"more {group_noun}s")
         yield folded(title, columns, map(line, others), len(others), nouns=f"more {group_noun}s")
@@ -234,7 +234,8 @@ def _experiment(experiment_id: str, name: str) -> str:
 def _rows(kind: str, entities: Sequence[Fields]) -> Iterator[str]:
     cells = _TABLES[kind][1]
     for entity in entities:
-        yield row(*cells(entity), inline("; ".join(entity["reasons"]), most=_SENTENCE))
+        day = inline((KINDS[kind].last_activity(entity) or "unknown")[:10])
+        yield row(*cells(entity), day, inline("; ".join(entity["reasons"]), most=_SENTENCE))
 
 
 def _run_cells(run: Fields) -> Sequence[str]:
@@ -242,35 +243,26 @@ def _run_cells(run: Fields) -> Sequence[str]:
         f"{code(run['run_id'])}<br>{code(run['run_name'], most=_NAME)}",
         _experiment(run["experiment_id"], run["experiment_name"]),
         code(run["user_id"], most=_NAME),
-        _day("runs", run),
     )
 
 
 def _experiment_cells(experiment: Fields) -> Sequence[str]:
     named = _experiment(experiment["experiment_id"], experiment["name"])
-    return named, f"{experiment['run_count']:,}", _day("experiments", experiment)
+    return named, f"{experiment['run_count']:,}"
 
 
-def _version_cells(version: Fields) -> Sequence[str]:
-    named = f"{code(version['name'])} {code(version['version'])}"
-    return named, code(version["description"], most=_NAME), _day("model_versions", version)
-
-
-def _model_cells(model: Fields) -> Sequence[str]:
-    described = code(model["description"], most=_NAME)
-    return code(model["name"]), described, _day("registered_models", model)
+def _model_cells(entity: Fields) -> Sequence[str]:
+    """Return the cells of a registered model, or of a model version."""
+    named = [code(entity["name"]), *([code(entity["version"])] if "version" in entity else [])]
+    return " ".join(named), code(entity["description"], most=_NAME)
 
 
 _TABLES: dict[str, tuple[Sequence[str], Callable[[Fields], Sequence[str]]]] = {
-    "model_versions": (("version", "description", "last activity", "why"), _version_cells),
+    "model_versions": (("version", "description", "last activity", "why"), _model_cells),
     "registered_models": (("model", "description", "last activity", "why"), _model_cells),
     "experiments": (("experiment", "runs:", "last activity", "why"), _experiment_cells),
     "runs": (("run", "experiment", "user", "last activity", "why"), _run_cells),
 }
-
-
-def _day(kind: str, entity: Fields) -> str:
-    return inline((KINDS[kind].last_activity(entity) or "unknown")[:10])
 
 
 def _protected(plan: Plan) -> Iterator[Block]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Fields, Plan, deletions_of, protected_of
+from mlflow_gc.render.common.plan_groups import experiment_names
 
 Row = dict[str, Any]
 """Values are text, whole numbers, booleans, or None if unknown."""
@@ -52,7 +52,7 @@ def rows(plan: Plan, *, is_genuine: bool = True) -> Iterator[Row]:
 
     ``is_genuine`` tells whether the ``plan_id`` matches the content.
     """
-    names = _experiment_names(plan)
+    names = experiment_names(plan)
     source = plan.get("policy_source")
     common = dict.fromkeys(COLUMNS) | {
         # An edited file contains the id of another plan, which must not be approved.
@@ -105,14 +105,3 @@ def _age_days(time: str | None, as_of: str) -> int | None:
         with suppress(ValueError):  # the schema accepts the 31st of February
             return (parse_time(as_of) - parse_time(time)) // DAY_MS
     return None
-
-
-def _experiment_names(plan: Plan) -> dict[str, str]:
-    """Return all known names: protected runs lack the name of their experiment."""
-    listed = chain(
-        plan.get("statistics", {}).get("by_experiment", ()),
-        plan["protected"]["experiments"],
-        plan["experiments"],
-    )
-    of_runs = {run["experiment_id"]: run["experiment_name"] for run in plan["runs"]}
-    return of_runs | {entry["experiment_id"]: entry["name"] for entry in listed}

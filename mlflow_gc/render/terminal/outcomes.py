@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import ALL, EXPERIMENT, RUN
+from mlflow_gc.domain.kinds import ALL, EXPERIMENT, REGISTERED_MODEL, RUN
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common.lines import (
     CUT_AT,
-    IN_JOURNAL,
+    SIGN,
+    Column,
     counted,
     line,
-    listing,
+    more,
+    rows,
     spans,
     table,
 )
@@ -37,15 +39,8 @@ def outcome(
 ) -> None:
     """Print the result of a prune: counts, reasons of skips, and the command to undo it."""
     verb = "deleted" if journal else "would be deleted"
-    rows: list[tuple[str, ...]] = [("", verb, "skipped", "failed")]
-    for kind, noun in ((k.name, k.plural) for k in ALL):
-        outcomes: Counter[str] = Counter()
-        for (of_kind, name), count in result.counts.items():
-            if of_kind == kind:
-                outcomes[name.split(":", 1)[0]] += count
-        if outcomes or kind != "registered_model":
-            rows.append((noun, *(f"{outcomes[o]:,}" for o in ("deleted", "skipped", "failed"))))
-    table(console, rows)
+    numbers = _numbers(result.counts, ("deleted", "skipped", "failed"))
+    table(console, [("", verb, "skipped", "failed"), *numbers])
     if put_back := result.total("restored"):
         line(
             console,
@@ -65,20 +60,26 @@ def outcome(
         spans(console, [("Undo:   ", "dim"), (undo, "cyan")])
 
 
+def _numbers(
+    counts: Counter[tuple[str, str]], outcomes: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row of counts for each kind; for registered models only if there are any."""
+    for kind in ALL:
+        of_kind: Counter[str] = Counter()
+        for (name, outcome), count in counts.items():
+            if name == kind.name:
+                of_kind[outcome.partition(":")[0]] += count
+        if of_kind or kind is not REGISTERED_MODEL:
+            yield kind.plural, *(f"{of_kind[outcome]:,}" for outcome in outcomes)
+
+
 def announcements(
     counts: Counter[tuple[str, str]], console: Console, *, deletable_after: str, dry_run: bool
 ) -> None:
     """Print what was announced and withdrawn, from counts by (kind, outcome)."""
     would = "would be " if dry_run else ""
-    rows: list[tuple[str, ...]] = [
-        ("", f"{would}announced", "announced before", f"{would}withdrawn", "failed")
-    ]
-    for kind, noun in ((k.name, k.plural) for k in ALL):
-        of_kind = {what: n for (k, what), n in counts.items() if k == kind}
-        if of_kind or kind != "registered_model":
-            keys = ("marked", "unchanged", "unmarked", "failed")
-            rows.append((noun, *(f"{of_kind.get(key, 0):,}" for key in keys)))
-    table(console, rows)
+    head = ("", f"{would}announced", "announced before", f"{would}withdrawn", "failed")
+    table(console, [head, *_numbers(counts, ("marked", "unchanged", "unmarked", "failed"))])
     if deletable_after and any(what == "marked" for _, what in counts):
         line(
             console,
@@ -120,13 +121,13 @@ def undo(
             "Back to the trash, where they were before the prune: "
             f"{counted('runs', len(old_trash))} of these experiments.",
         )
-        listing(console, [(run_id,) for run_id in old_trash], everything=False, where=IN_JOURNAL)
+        _listing(console, [(run_id,) for run_id in old_trash])
     if left_active:
         line(
             console,
             f"Left active, although in the trash before: {counted('runs', len(left_active))}.",
         )
-        listing(console, [*left_active.items()], everything=False, where=IN_JOURNAL)
+        _listing(console, [*left_active.items()])
     if plan.without_assessments:
         line(
             console,
@@ -144,21 +145,24 @@ def undo(
     if plan.registered_models:
         models = counted("registered_models", len(plan.registered_models))
         line(console, f"{models} cannot be restored:", BAD)
-        names = [(name,) for name in plan.registered_models]
-        listing(console, names, everything=False, where=IN_JOURNAL)
+        _listing(console, [(name,) for name in plan.registered_models])
     if not plan.model_versions:
         return
     versions = counted("model_versions", len(plan.model_versions))
     line(console, f"{versions} cannot be restored:", BAD)
-    listing(
-        console,
-        [
-            (key, f"run {known.get('run_id') or 'none'}", str(known.get("source", "")))
-            for key, known in plan.model_versions.items()
-        ],
-        everything=False,
-        where=IN_JOURNAL,
-    )
+    versions_lost = [
+        (key, f"run {known.get('run_id') or 'none'}", str(known.get("source", "")))
+        for key, known in plan.model_versions.items()
+    ]
+    _listing(console, versions_lost)
+
+
+def _listing(console: Console, entries: Sequence[tuple[str, ...]]) -> None:
+    """Print aligned rows of texts; a long list is truncated with a count."""
+    shown = entries[:CUT_AT]
+    columns = [SIGN, *[Column()] * max(map(len, shown), default=0)]
+    rows(console, columns, [("-", *entry) for entry in shown], indent=2)
+    more(console, len(entries) - len(shown), indent=2, where="the journal names them")
 
 
 def restored(

@@ -28,7 +28,6 @@ from mlflow_gc.render.common.plan_groups import (
     age_days,
     ages,
     groups,
-    last_active,
     why,
     whys,
 )
@@ -187,7 +186,7 @@ def _each(
 
 
 def _age(kind: str, entry: Fields, as_of: str) -> str:
-    days = age_days(last_active(kind, entry), as_of)
+    days = age_days(KINDS[kind].last_activity(entry), as_of)
     return "" if days is None else f"{days:,} d"
 
 

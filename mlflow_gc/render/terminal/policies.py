@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.domain.reasons import in_days
@@ -19,17 +19,14 @@ if TYPE_CHECKING:
     from mlflow_gc.domain.entities import Inventory
     from mlflow_gc.policy.test_runner import CaseResult
     from mlflow_gc.retention.explain import Explanation
-    from mlflow_gc.retention.policy import Policy, PolicySource
+    from mlflow_gc.retention.policy import Policy
 
 
-def source(found: PolicySource, console: Console) -> None:
-    """Print the source of a policy."""
-    line(console, policy_sentences.source({"path": found.path, "digest": found.digest}))
-
-
-def policy(document: dict[str, Any], console: Console) -> None:
-    """Print a whole policy in English."""
-    for sentence in policy_sentences.explain(document):
+def policy(policy: Policy, console: Console, *, whole: bool) -> None:
+    """Print the source of a policy, and the whole of it in English."""
+    source = {"path": policy.source.path, "digest": policy.source.digest}
+    line(console, policy_sentences.source(source))
+    for sentence in policy_sentences.explain(policy.to_document()) if whole else ():
         line(console, sentence)
 
 
@@ -59,12 +56,6 @@ def explanation(
         rows.append(("verdict", f"keep: {', '.join([found.code, *found.via])}"))
     for name, value in rows:
         line(console, f"  {name:<12} {plain(value)}")
-
-
-def warnings(messages: Iterable[str], console: Console) -> None:
-    """Print warnings, a line each."""
-    for message in messages:
-        line(console, f"Warning: {message}", "yellow")
 
 
 def policy_tests(

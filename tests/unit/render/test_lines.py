@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from unit.render.screens import HOSTILE, assert_harmless, lines, log, shown, terminal, width
 
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.lines import Column, counted, cut, listing, more, rows, table
+from mlflow_gc.render.common.lines import Column, counted, cut, more, rows, table
 
 texts = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60))
 
@@ -103,15 +103,12 @@ def test_styles_are_there_on_a_terminal_only() -> None:
     assert "\x1b[31m" not in grey.file.getvalue()
 
 
-def test_a_long_list_is_cut_with_a_count() -> None:
+def test_a_cut_list_says_how_much_is_missing() -> None:
     console = log()
-    listing(console, [(str(n),) for n in range(25)], everything=False)
-    assert lines(console)[-2:] == ["  - 19", "  ... and 5 more (--all shows them)"]
-    whole = log()
-    listing(whole, [(str(n),) for n in range(25)], everything=True)
-    assert lines(whole)[-1] == "  - 24"
-    more(whole, 0, indent=2)
-    assert lines(whole)[-1] == "  - 24"
+    more(console, 0, indent=2)
+    assert console.file.getvalue() == ""
+    more(console, 5, "runs", indent=2)
+    assert lines(console) == ["  ... and 5 more runs (--all shows them)"]
 
 
 def test_numbers_stand_at_the_right() -> None:

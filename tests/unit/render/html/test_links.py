@@ -27,33 +27,34 @@ def links(
 def test_where_things_are():
     here = links("https://mlflow.example.com/ml/")
     base = "https://mlflow.example.com/ml/#/"
-    assert here.experiment("7") == f"{base}experiments/7"
-    assert here.run("7", "abc") == f"{base}experiments/7/runs/abc"
-    assert here.model("fraud") == f"{base}models/fraud"
-    assert here.model_version("fraud", "3") == f"{base}models/fraud/versions/3"
-    assert here.prompt("sum up") == f"{base}prompts/sum%20up"
+    assert here.address("experiment", "7") == f"{base}experiments/7"
+    assert here.address("run", "7", "abc") == f"{base}experiments/7/runs/abc"
+    assert here.address("registered_model", "fraud") == f"{base}models/fraud"
+    assert here.address("model_version", "fraud", "3") == f"{base}models/fraud/versions/3"
+    assert here.address("prompt", "sum up") == f"{base}prompts/sum%20up"
 
 
 def test_where_no_version_is_there_are_no_pages():
     """At the root of a server with a static prefix (up to 3.10), and on Databricks."""
     here = links("http://mlflow:5000", version=None)
-    assert here.run("7", "abc") == here.model("fraud") == ""
+    assert here.address("run", "7", "abc") == here.address("registered_model", "fraud") == ""
     elsewhere = links("http://mlflow:5000", registry="http://registry", version=None)
-    assert elsewhere.run("7", "abc") == ""
-    assert elsewhere.model("fraud") == "http://registry/#/models/fraud"
+    assert elsewhere.address("run", "7", "abc") == ""
+    assert elsewhere.address("registered_model", "fraud") == "http://registry/#/models/fraud"
 
 
 def test_a_workspace_is_named_at_the_end():
     here = links("http://mlflow:5000", workspace="team 1%")
     assert (
-        here.run("7", "abc") == "http://mlflow:5000/#/experiments/7/runs/abc?workspace=team%201%25"
+        here.address("run", "7", "abc")
+        == "http://mlflow:5000/#/experiments/7/runs/abc?workspace=team%201%25"
     )
 
 
 def test_models_are_where_the_registry_is():
     here = links("sqlite:///mlflow.db", registry="http://registry:5000")
-    assert here.run("7", "abc") == ""
-    assert here.model("fraud") == "http://registry:5000/#/models/fraud"
+    assert here.address("run", "7", "abc") == ""
+    assert here.address("registered_model", "fraud") == "http://registry:5000/#/models/fraud"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,12 @@ def test_models_are_where_the_registry_is():
 )
 def test_what_is_no_web_page_gets_no_link(uri):
     here = links(uri)
-    assert {here.tracking, here.registry, here.run("1", "a"), here.model("m")} == {""}
+    assert {
+        here.tracking,
+        here.registry,
+        here.address("run", "1", "a"),
+        here.address("registered_model", "m"),
+    } == {""}
 
 
 @pytest.mark.parametrize(
