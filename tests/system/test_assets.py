@@ -14,6 +14,8 @@ from support import ROOT
 
 from mlflow_gc.render.html.page import SCRIPTS, STYLE, asset
 
+TEMPLATES = ("page.html", "charts.html", "table.html")
+
 
 @pytest.mark.smoke
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
@@ -43,4 +45,4 @@ def test_the_wheel_holds_the_assets():
         )
         (wheel,) = Path(directory).glob("*.whl")
         names = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"mlflow_gc/render/html/{name}" for name in (STYLE, "table.html", *SCRIPTS)} <= names
+    assert {f"mlflow_gc/render/html/{name}" for name in (STYLE, *TEMPLATES, *SCRIPTS)} <= names

@@ -4,50 +4,141 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.plan_groups import experiment_names, statistics
-from mlflow_gc.render.html.bars import Bar, chart
 from mlflow_gc.render.html.entries import Entry, Fate
-from mlflow_gc.render.html.markup import filter_link, percent
+from mlflow_gc.render.html.numbers import filter_link, percent
 from mlflow_gc.render.html.reasons import protection_text
+
+_MOST = 8
+_SHORT = len("of 1,234")
+
+FILLS = {
+    "irreversible": {"fill": "#c0262d"},
+    "deleted": {"fill": "#3b63b8"},
+    "protected": {"fill": "#4f8c7d"},
+    "fresh": {"fill": "none", "stroke": "#868e99"},
+}
+"""Colour classes, with their fill if a viewer blocks the style sheet."""
+
+COLOURS = {
+    "irreversible": "deleted permanently",
+    "deleted": "deleted, can be restored",
+    "protected": "protected",
+    "fresh": "fresh (not stale)",
+}
+"""Texts of colour classes."""
 
 NOBODY = "-"
 """The owner of runs without one, in a link."""
 
+Parts = Sequence[tuple[str, int]]
+"""(Colour class, length) pairs, from left to right."""
 
-def charts(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
-    """Yield the non-empty charts by experiment, model, owner and reason."""
-    yield from chart(
-        "Which experiments lose runs?",
-        "Runs to delete, of all active runs of the experiment.",
-        ("Experiment", "Runs to delete"),
-        list(_by_experiment(plan, found)),
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of a chart.
+
+    Attributes:
+        label: its name.
+        link: the fragment that selects its entities.
+        count: its number.
+        parts: of the bar.
+        note: text after the number.
+    """
+
+    label: str
+    link: str
+    count: int
+    parts: Parts
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the first bars."""
+
+    title: str
+    subtitle: str
+    columns: tuple[str, str]
+    bars: Sequence[Bar]
+
+    @property
+    def shown(self) -> Sequence[Bar]:
+        """The drawn bars."""
+        return self.bars[:_MOST]
+
+    @property
+    def rest(self) -> Sequence[Bar]:
+        """The others."""
+        return self.bars[_MOST:]
+
+    @property
+    def colours(self) -> set[str]:
+        """The colour classes in use."""
+        return {name for bar in self.bars for name, length in bar.parts if length}
+
+    @property
+    def longest(self) -> int:
+        """The length of the longest bar."""
+        return max(sum(length for _, length in bar.parts) for bar in self.shown)
+
+    @property
+    def note_width(self) -> str:
+        """The class for the width of the notes; empty without any."""
+        most = max(len(bar.note) for bar in self.bars)
+        return "" if not most else " short-notes" if most <= _SHORT else " long-notes"
+
+
+def segments(parts: Parts, whole: int) -> Iterator[tuple[str, float, float]]:
+    """Yield the colour class, start and width of each part of a bar, in percent."""
+    start = 0.0
+    for name, length in parts:
+        if length and whole:
+            # Non-zero parts are always visible.
+            width = max(length * 100 / whole, 0.4)
+            yield name, start, min(width, 100 - start)
+            start = min(start + width, 99.6)
+
+
+def charts(plan: Plan, found: Sequence[Entry]) -> list[Chart]:
+    """Return the non-empty charts by experiment, model, owner and reason."""
+    made = (
+        Chart(
+            "Which experiments lose runs?",
+            "Runs to delete, of all active runs of the experiment.",
+            ("Experiment", "Runs to delete"),
+            list(_by_experiment(plan, found)),
+        ),
+        Chart(
+            "Which models lose versions?",
+            "Versions to delete, compared with those that are retained.",
+            ("Registered model", "Versions to delete"),
+            list(_by_model(plan, found)),
+        ),
+        Chart(
+            "Whose runs are deleted?",
+            "By the user that MLflow recorded.",
+            ("Owner", "Runs to delete"),
+            list(_by_owner(found)),
+        ),
+        Chart(
+            "Why are they deleted?",
+            "All kinds; one with several reasons counts for each.",
+            ("Reason", "Entities to delete"),
+            list(_by_reason(found)),
+        ),
+        Chart(
+            "What protects the others?",
+            "All kinds; stale entities that are retained.",
+            ("Reason", "Protected entities"),
+            list(_by_protection(found)),
+        ),
     )
-    yield from chart(
-        "Which models lose versions?",
-        "Versions to delete, compared with those that are retained.",
-        ("Registered model", "Versions to delete"),
-        list(_by_model(plan, found)),
-    )
-    yield from chart(
-        "Whose runs are deleted?",
-        "By the user that MLflow recorded.",
-        ("Owner", "Runs to delete"),
-        list(_by_owner(found)),
-    )
-    yield from chart(
-        "Why are they deleted?",
-        "All kinds; one with several reasons counts for each.",
-        ("Reason", "Entities to delete"),
-        list(_by_reason(found)),
-    )
-    yield from chart(
-        "What protects the others?",
-        "All kinds; stale entities that are retained.",
-        ("Reason", "Protected entities"),
-        list(_by_protection(found)),
-    )
+    return [chart for chart in made if chart.bars]
 
 
 def _by_experiment(plan: Plan, found: Iterable[Entry]) -> Iterator[Bar]:

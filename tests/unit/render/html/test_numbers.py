@@ -12,14 +12,15 @@ from unit.worlds import AS_OF
 
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
 from mlflow_gc.render.common.lines import listed, number_of
-from mlflow_gc.render.html.ages import ages, spans
-from mlflow_gc.render.html.bars import Bar, chart
-from mlflow_gc.render.html.charts import charts
+from mlflow_gc.render.html.ages import spans
+from mlflow_gc.render.html.charts import Bar, Chart, segments
 from mlflow_gc.render.html.entries import Fate, age_group, entries
-from mlflow_gc.render.html.markup import filter_link, percent
+from mlflow_gc.render.html.numbers import filter_link, percent
+from mlflow_gc.render.html.page import environment, show
 
 PLAN = busy_plan(600, AS_OF)
 FOUND = entries(PLAN)
+PAGE = "".join(show(PLAN))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_words():
     assert listed([]) == ""
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
-    assert filter_link(q="a&b=\u202e<", kind="run") == "#q=a%26b%3D%5Cu202e%3C&amp;kind=run"
+    assert filter_link(q="a&b=\u202e<", kind="run") == "#q=a%26b%3D%5Cu202e%3C&kind=run"
 
 
 def test_what_cannot_be_undone_comes_first():
@@ -65,15 +66,16 @@ def test_ages_are_counted_as_the_plan_counts_them():
 
 
 def test_the_chart_of_ages_holds_every_number():
-    page = "".join(ages(PLAN, FOUND))
     runs = PLAN["statistics"]["ages"]["runs"]
-    table = page[page.index("Runs by age") :]
+    table = PAGE[PAGE.index("Runs by age") :]
     rows = re.findall(r'<th scope="row">([^<]+)</th>((?:<td class="number">[\d,]+</td>)+)', table)
     for n, (span, cells) in enumerate(rows[:7]):
         assert span == spans(AGE_BOUNDS_DAYS)[n]
         numbers = [int(c.replace(",", "")) for c in re.findall(r">([\d,]+)<", cells)]
         assert numbers == [runs["delete"][n], runs["protected"][n], runs["fresh"][n]]
-    heights = [float(h) for h in re.findall(r'<rect class="deleted"[^>]* height="([\d.]+)"', page)]
+    heights = [
+        float(h) for h in re.findall(r'<rect class="deleted"[^>]* height="([\d.]+)"/></a>', PAGE)
+    ]
     assert min(heights) > 1, "what is there can be seen"
 
 
@@ -85,34 +87,31 @@ def test_spans():
 
 
 def test_charts_count_the_entries():
-    page = "".join(charts(PLAN, FOUND))
     owners = Counter(run["user_id"] for run in PLAN["runs"])
     for owner, number in owners.items():
-        assert f">{owner or 'not recorded'}</a>" in page
-        assert f'<td class="number">{number:,}</td>' in page
+        assert f">{owner or 'not recorded'}</a>" in PAGE
+        assert f'<td class="number">{number:,}</td>' in PAGE
     experiments = Counter(run["experiment_id"] for run in PLAN["runs"])
     own, number = experiments.most_common(1)[0]
     (share,) = [e for e in PLAN["statistics"]["by_experiment"] if e["experiment_id"] == own]
     total = share["delete"] + share["protected"] + share["fresh"]
-    assert f"of {total:,} · {percent(number, total)}" in page
-    assert "What protects the others?" in page
+    assert f"of {total:,} · {percent(number, total)}" in PAGE
+    assert "What protects the others?" in PAGE
 
 
 def test_bars_stay_inside_the_picture():
-    bars = [
-        Bar("most", "#", 10**9, (("deleted", 10**9), ("irreversible", 1), ("protected", 1))),
-        Bar("least", "#", 1, (("deleted", 1),)),
-    ]
-    page = "".join(chart("t", "s", ("a", "b"), bars))
-    for x, width in re.findall(r' x="([\d.]+)%" y="1" width="([\d.]+)%"', page):
-        assert 0.3 < float(width) <= 100
-        assert float(x) + float(width) <= 100.01
-    assert list(chart("t", "s", ("a", "b"), [])) == []
+    parts = (("deleted", 10**9), ("irreversible", 1), ("protected", 1))
+    for length in (1, 10**9):
+        for _, start, width in segments(parts, length):
+            assert width > 0.3
+            assert start + width <= 100.01
+    assert list(segments(parts, 0)) == list(segments((("deleted", 0),), 1)) == []
 
 
 def test_a_long_chart_says_what_is_left_out():
     bars = [Bar(str(n), "#", 10, (("deleted", 10),)) for n in range(11)]
-    assert "3 more with 30 in all" in "".join(chart("t", "s", ("a", "b"), bars))
+    draw = environment().get_template("charts.html").module
+    assert "3 more with 30 in all" in draw.chart(Chart("t", "s", ("a", "b"), bars))
 
 
 def test_tiles_say_what_the_summary_says():
