@@ -155,8 +155,7 @@ class Reporter:
         with self._lock:
             self._begin_counting(phase, {what: n for what, n in (totals or {}).items() if n})
             state = self._state()
-            for listener in self._listeners:
-                listener.begin(state)
+            self._each(lambda listener: listener.begin(state))
         over = threading.Event()
         if self._ticks and self._listeners:
             threading.Thread(target=self._tick_until, args=(over,), daemon=True).start()
@@ -165,9 +164,8 @@ class Reporter:
         finally:
             over.set()
             with self._lock:
-                state = self._state()
-                for listener in self._listeners:
-                    listener.end(state)
+                end = self._state()
+                self._each(lambda listener: listener.end(end))
                 self._phase = None
 
     def advance(self, what: str, count: int = 1) -> None:
@@ -186,47 +184,39 @@ class Reporter:
                     self.advance(what)
                 if outcome in {"skipped", "failed"}:
                     self._outcomes[outcome] += 1
-            for listener in self._listeners:
-                listener.entity(record)
+            self._each(lambda listener: listener.entity(record))
 
     def note(self, message: str) -> None:
         """Pass a note on, one sentence."""
-        with self._lock:
-            for listener in self._listeners:
-                listener.note(message)
+        self._each(lambda listener: listener.note(message))
 
     def warning(self, code: str | None, message: str) -> None:
         """Pass a warning on; the code is that of a plan's diagnostic, or :data:`ROLLED_BACK`."""
-        with self._lock:
-            for listener in self._listeners:
-                listener.warning(code, message)
+        self._each(lambda listener: listener.warning(code, message))
 
     def plan(self, document: Mapping[str, Any], path: Path) -> None:
         """Report a plan that was made or read."""
-        with self._lock:
-            for listener in self._listeners:
-                listener.plan(document, path)
+        self._each(lambda listener: listener.plan(document, path))
 
     def journal(self, path: Path, plan_id: str) -> None:
         """Report the path of the journal."""
-        with self._lock:
-            for listener in self._listeners:
-                listener.journal(path, plan_id)
+        self._each(lambda listener: listener.journal(path, plan_id))
 
     def finish(self, exit_code: int, error: tuple[str, str | None] | None) -> None:
         """Report the end of the command, with its error and hint, if any."""
+        self._each(lambda listener: listener.finish(exit_code, error))
+
+    def _each(self, call: Callable[[Listener], None]) -> None:
         with self._lock:
             for listener in self._listeners:
-                listener.finish(exit_code, error)
+                call(listener)
 
     def tick(self) -> None:
         """Call the listeners with the progress."""
         with self._lock:
-            if self._phase is None:
-                return
-            state = self._state()
-            for listener in self._listeners:
-                listener.update(state)
+            if self._phase is not None:
+                state = self._state()
+                self._each(lambda listener: listener.update(state))
 
     def _state(self) -> State:
         now, done = self._clock(), sum(self._done.values())
