@@ -333,13 +333,8 @@ def _opened(server: Server | str | None, reporter: Reporter) -> Iterator[Gateway
 
     keep_environment_secret(os.environ)
     named = Server(server) if isinstance(server, str) else server or Server()
-    connection = resolve_connection(
-        tracking_uri=named.tracking_uri,
-        registry_uri=named.registry_uri,
-        workspace=named.workspace,
-        backend_store_uri=named.backend_store_uri,
-        max_parallel=None if named.max_parallel is None else str(named.max_parallel),
-    )
+    max_parallel = None if named.max_parallel is None else str(named.max_parallel)
+    connection = resolve_connection(**{**vars(named), "max_parallel": max_parallel})
     frozen_before = gc.get_freeze_count()
     try:
         yield open_server(connection, verbose=False, reporter=reporter)

@@ -197,8 +197,7 @@ class Connection:
 
     ``tracking_uri`` None means MLflow's own default; ``registry_uri`` None the tracking URI;
     ``backend_store_uri`` None means that a plan is read over the tracking URI; ``max_parallel`` is
-    a whole
-    number of at least 1.
+    a whole number of at least 1.
     """
 
     tracking_uri: Value
@@ -323,10 +322,8 @@ def redact_uri(uri: str) -> str:
 
     ``postgresql://me:pw@db/mlflow?sslpassword=x`` becomes ``postgresql://db/mlflow``.  The part
     before an ``@`` is kept if it is not a login (``abfss://container@account/path``).  If the end
-    of the
-    login is ambiguous, or a ``:`` may begin a port or a password, everything after the scheme is
-    hidden:
-    ``http://***``.
+    of the login is ambiguous, or a ``:`` may begin a port or a password, everything after the
+    scheme is hidden: ``http://***``.
     """
     if "://" not in uri and _SIGNS_OF_SECRETS.isdisjoint(uri):
         return uri

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -17,19 +20,19 @@ from rich.text import Text
 
 from mlflow_gc.demo.backdating import backdate
 from mlflow_gc.demo.colleague import interfere
-from mlflow_gc.demo.commands import Commands
 from mlflow_gc.demo.environment import demo_environment
 from mlflow_gc.demo.seeding import Seeder
 from mlflow_gc.demo.server import LocalServer
 from mlflow_gc.demo.story import tell
 from mlflow_gc.domain.timestamps import now_ms
-from mlflow_gc.errors import ExitCode
-from mlflow_gc.invocation import command
+from mlflow_gc.errors import ExitCode, GcError
+from mlflow_gc.invocation import command, program
 from mlflow_gc.plan.verification import load_plan
 from mlflow_gc.render.common.escape import plain
 
 PLAN = "prune-plan.json"
 LATER_PLAN = "later-plan.json"
+_STOP_TIMEOUT_S = 10.0
 # SIGHUP: the terminal was closed.
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -91,23 +94,58 @@ def _seed(console: Console, status: Console, server: LocalServer) -> None:
 
 def _prune(console: Console, directory: Path, tracking_uri: str) -> None:
     """Report, show, interfere, and prune by the first plan."""
-    commands = Commands(directory, console)
+    run = partial(_run, console, directory)
     _print(console, "First: what is stale? The report writes a plan and touches nothing.")
-    commands.run("report", "-o", PLAN)
-    commands.run("show", PLAN)
+    run("report", "-o", PLAN)
+    run("show", PLAN)
     plan = load_plan(directory / PLAN)
     _print(console, "While that plan is under review, a colleague")
     for deed in interfere(tracking_uri, plan):
         console.print(Text(f"  - {plain(deed)}"))
     _print(console, "A second report shows what that changed (2: there are differences).")
-    commands.run("report", "-o", LATER_PLAN)
-    commands.run("diff", PLAN, LATER_PLAN, expected=(ExitCode.SOMETHING,))
+    run("report", "-o", LATER_PLAN)
+    run("diff", PLAN, LATER_PLAN, expected=ExitCode.SOMETHING)
     _print(
         console,
         "The first plan is applied nevertheless: prune re-checks each entity, and skips "
         "what changed.",
     )
-    commands.run("prune", PLAN)
+    run("prune", PLAN)
+
+
+def _run(console: Console, directory: Path, *arguments: str, expected: int = ExitCode.OK) -> None:
+    """Run ``mlflow-gc`` as a user would, with its command line printed before its output.
+
+    Raises:
+        GcError: the command ended with another exit code than expected.
+    """
+    line = command(*arguments)
+    console.print()
+    console.print(Text(f"$ {line}", style="bold cyan"), soft_wrap=True)
+    # The command writes to the same terminal or pipe without our buffer.
+    console.file.flush()
+    process = subprocess.Popen(
+        [*program(), *arguments],
+        cwd=directory,
+        # Options of the demo apply to its commands, too.
+        env={**os.environ, **({"NO_COLOR": "1"} if console.no_color else {})},
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+    if code != expected:
+        message = f"`{line}` ended with exit code {code}."
+        raise GcError(message, hint="Its own message stands above.")
+    if code != ExitCode.OK:
+        console.print(Text(f"(exit code {code})", style="dim"))
 
 
 def _print_next_steps(console: Console, directory: Path, server: LocalServer) -> None:

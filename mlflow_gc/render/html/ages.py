@@ -25,13 +25,7 @@ Counts = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Panel:
-    """The ages of one kind: what the picture in ``charts.html`` shows.
-
-    Attributes:
-        kind: of the entities.
-        counts: their numbers.
-        bounds_days: the bounds of the spans.
-    """
+    """The ages of entities of one kind: what the picture in ``charts.html`` shows."""
 
     kind: Kind
     counts: Counts

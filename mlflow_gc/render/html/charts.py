@@ -40,15 +40,7 @@ Parts = Sequence[tuple[str, int]]
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of a chart.
-
-    Attributes:
-        label: its name.
-        link: the fragment that selects its entities.
-        count: its number.
-        parts: of the bar.
-        note: text after the number.
-    """
+    """One line of a chart, with the fragment that selects its entities as link."""
 
     label: str
     link: str

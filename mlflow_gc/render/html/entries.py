@@ -9,7 +9,7 @@ from enum import IntEnum
 from sys import intern
 from typing import Any
 
-from mlflow_gc.domain.kinds import BY_NAME
+from mlflow_gc.domain.kinds import ALL, BY_NAME, MODEL_VERSION, REGISTERED_MODEL, Kind
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
@@ -86,50 +86,42 @@ def entries(plan: Plan) -> list[Entry]:
 
 
 def _entries(plan: Plan) -> Iterator[Entry]:
-    for kind in KINDS:
-        entries = BY_NAME[kind].entries
-        deleted, protected = deletions_of(plan, entries), protected_of(plan, entries)
+    for kind in ALL:
+        deleted = deletions_of(plan, kind.entries)
         for index, deletion in enumerate(deleted):
             fate = Fate.RESTORABLE if deletion["reversible"] else Fate.IRREVERSIBLE
             yield _entry(kind, fate, deletion, deletion["reasons"], (), (deleted, index))
+        protected = protected_of(plan, kind.entries)
         for index, stale in enumerate(protected):
             why, via = (stale["reason"],), stale["via"]
             yield _entry(kind, Fate.PROTECTED, stale, why, via, (protected, index))
 
 
 def _entry(
-    kind: str,
+    kind: Kind,
     fate: Fate,
     document: Mapping[str, Any],
     why: Sequence[str],
     via: Sequence[str],
     position: tuple[Sequence[Mapping[str, Any]], int],
 ) -> Entry:
-    if kind == "run":
-        own, name, place = document["run_id"], document["run_name"], document["experiment_id"]
-    elif kind == "experiment":
-        own, name, place = document["experiment_id"], document["name"], document["experiment_id"]
-    else:
-        own, name, place = document.get("version", ""), document["name"], document["name"]
+    name = kind.name_of(document)
+    is_of_model = kind in {MODEL_VERSION, REGISTERED_MODEL}
     return Entry(
-        kind=kind,
+        kind=kind.name,
         fate=fate,
-        id=own,
+        id=document.get("version", "") if is_of_model else kind.id_of(document),
         name=name,
         # Each entry is parsed separately: without interning, common texts of half a million entries
         # would be stored as often.
-        place=intern(place),
+        place=intern(name if is_of_model else document["experiment_id"]),
         owner=intern(document.get("user_id", "")),
         status=intern(document.get("status", "")),
-        last_ms=_last_ms(kind, document),
+        last_ms=milliseconds(kind.last_activity(document)),
         why=tuple(map(intern, why)),
         via=tuple(map(intern, via)),
         position=position,
     )
-
-
-def _last_ms(kind: str, document: Mapping[str, Any]) -> int | None:
-    return milliseconds(BY_NAME[kind].last_activity(document))
 
 
 def milliseconds(moment: str | None) -> int | None:
