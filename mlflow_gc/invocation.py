@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,20 +70,16 @@ def _program(argv: Sequence[str], orig_argv: Sequence[str]) -> tuple[str, ...]:
     if Path(script).name != NAME:
         return (NAME,)  # from within another program
     found = shutil.which(NAME)
-    # By name if a shell finds the same program, else by path.
-    return (NAME,) if found and _is_same(found, script) else (_absolute(script),)
+    with suppress(OSError):
+        # By name if a shell finds the same program, else by path.
+        if found and Path(found).samefile(script):
+            return (NAME,)
+    return (_absolute(script),)
 
 
 def _absolute(word: str) -> str:
     """Return an absolute path; a name without a path is resolved by the shell."""
     return os.path.abspath(word) if os.sep in word else word  # noqa: PTH100 - keeps symbolic links
-
-
-def _is_same(one: str, other: str) -> bool:
-    try:
-        return Path(one).samefile(other)
-    except OSError:
-        return False
 
 
 def command(

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from mlflow_gc.demo.scenario import (
-    ExperimentSpec,
     PromptSpec,
     RunSpec,
     Scenario,
@@ -85,7 +84,9 @@ class Seeder:
         try:
             self._ids.experiments = {"Default": "0"}
             for experiment in scenario.experiments:
-                self._experiment(experiment)
+                self._ids.experiments[experiment.name] = self._client.create_experiment(
+                    experiment.name, tags=dict(experiment.tags)
+                )
             self._runs(scenario.runs)
             for model in scenario.models:
                 self._client.create_registered_model(
@@ -103,11 +104,6 @@ class Seeder:
         except (MlflowException, OSError) as error:
             raise GcError(f"The demo's data could not be written to its server: {error}") from error
         return self._ids
-
-    def _experiment(self, spec: ExperimentSpec) -> None:
-        self._ids.experiments[spec.name] = self._client.create_experiment(
-            spec.name, tags=dict(spec.tags)
-        )
 
     def _runs(self, runs: Iterable[RunSpec]) -> None:
         waiting = list(runs)

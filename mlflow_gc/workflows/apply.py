@@ -80,7 +80,11 @@ def apply_plan(
         with _collected(refusals, check_only):
             _refuse_lost_evidence(gateway, plan, plan_file)
         with _collected(refusals, check_only):
-            _refuse_skewed_clocks(gateway, policy)
+            if is_skewed(gateway.clock_skew_ms(), policy.evidence):
+                raise Refused(
+                    describe_skew(gateway.clock_skew_ms(), policy.evidence),
+                    hint="Set the clock of one of the machines, and make a new plan.",
+                )
     if dry_run:
         gateway = cast("Gateway", DryRun(gateway))
 
@@ -177,17 +181,4 @@ def _refuse_lost_evidence(gateway: Gateway, plan: Plan, plan_file: Path) -> None
             "protect cannot be seen.",
             hint="Look for what changed: an older version of MLflow, or a proxy that hides a part of "
             f"its API. Then make a new plan: {command('report')}",
-        )
-
-
-def _refuse_skewed_clocks(gateway: Gateway, policy: Policy) -> None:
-    """Refuse to delete with too large a clock skew.
-
-    Raises:
-        Refused: With the reason and advice.
-    """
-    if is_skewed(gateway.clock_skew_ms(), policy.evidence):
-        raise Refused(
-            describe_skew(gateway.clock_skew_ms(), policy.evidence),
-            hint="Set the clock of one of the machines, and make a new plan.",
         )

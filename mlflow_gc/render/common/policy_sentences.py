@@ -11,6 +11,11 @@ from mlflow_gc.retention.rules import NEVER, OFF
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _BUCKETS = {"daily": "days", "weekly": "ISO weeks", "monthly": "months", "yearly": "years"}
 
+_SCOPES = {
+    "runs": {"status", "user", "run_name"},
+    "models": {"model", "model_regex"},
+    "experiments": {"experiment", "experiment_regex"},
+}
 _DIGEST = len("sha256:") + 12
 
 Json = Mapping[str, Any]
@@ -94,16 +99,20 @@ def _ttl_tags(policy: Json) -> Iterator[str]:
 
 def subject(match: Json) -> str:
     """Return what a selector matches, as text."""
-    of_models = any(key in match for key in ("model", "model_regex"))
-    if _is_of_runs(match):
-        what = "runs" + _listed([*_of_the_run(match), *_in_experiments(match)])
-    elif of_models:
+    scope, experiments = _scope(match), list(_names(match, "experiment"))
+    if scope == "runs":
+        within = [f"in experiments {listed(experiments)}"] if experiments else []
+        what = "runs" + _listed([*_of_the_run(match), *within])
+    elif scope == "models":
         what = f"registered models{_listed(list(_names(match, 'model')))}, and their versions"
-    elif _is_of_experiments(match):
-        what = f"experiments{_listed(list(_names(match, 'experiment')))}, and their runs"
+    elif scope == "experiments":
+        what = f"experiments{_listed(experiments)}, and their runs"
     else:
         what = "experiments, runs, registered models and their versions"
-    anywhere = [*_tags(match)]
+    anywhere = [
+        f"with a tag {key}" if value == "*" else f"with the tag {key}={value}"
+        for key, value in match.get("tags", {}).items()
+    ]
     if "workspace" in match:
         anywhere.append(f"in workspace {match['workspace']}")
     return what + (f"; {listed(anywhere)}" if anywhere else "")
@@ -115,12 +124,12 @@ def span(text: str) -> str:
     return number_of(number, unit, f"{unit}s")
 
 
-def _is_of_runs(match: Json) -> bool:
-    return any(key in match for key in ("status", "user", "run_name"))
-
-
-def _is_of_experiments(match: Json) -> bool:
-    return any(key in match for key in ("experiment", "experiment_regex"))
+def _scope(match: Json) -> str:
+    """Return what a selector is about: runs, models, experiments, or all of them."""
+    for scope, keys in _SCOPES.items():
+        if not match.keys().isdisjoint(keys):
+            return scope
+    return ""
 
 
 def _names(match: Json, kind: str) -> Iterator[str]:
@@ -139,32 +148,20 @@ def _of_the_run(match: Json) -> Iterator[str]:
         yield f"of user {match['user']}"
 
 
-def _in_experiments(match: Json) -> Iterator[str]:
-    names = list(_names(match, "experiment"))
-    if names:
-        yield f"in experiments {listed(names)}"
-
-
-def _tags(match: Json) -> Iterator[str]:
-    for key, value in match.get("tags", {}).items():
-        yield f"with a tag {key}" if value == "*" else f"with the tag {key}={value}"
-
-
 def _rule(rule: Json, match: Json) -> Iterator[str]:
     """Yield the ages of a rule, for the kinds that it can match, and its keep rules."""
-    of_models = any(key in match for key in ("model", "model_regex"))
-    of_runs = _is_of_runs(match)
+    scope = _scope(match)
     times: list[tuple[str, str]] = []
-    if not of_models:
+    if scope != "models":
         times += _times_of_runs(rule, match)
-    if not of_models and not of_runs:
+    if scope in {"", "experiments"}:
         own = rule.get("experiments", rule["ttl"])
         if own == rule["empty_experiments"]:
             times.append(("experiments (once all their runs are deleted)", own))
         else:
             times.append(("experiments with runs (once all of these are deleted)", own))
             times.append(("experiments without runs", rule["empty_experiments"]))
-    if not of_runs and not _is_of_experiments(match):
+    if scope in {"", "models"}:
         times.append(("model versions", rule["ttl"]))
         times.append(("registered models without versions", rule["empty_models"]))
     by_age: dict[str, list[str]] = {}
@@ -177,8 +174,7 @@ def _rule(rule: Json, match: Json) -> Iterator[str]:
         yield f"{age}: {', '.join(whats)}"
     keeps = list(_keeps(rule["keep"]))
     if keeps:
-        is_mixed = not of_models and not of_runs and not _is_of_experiments(match)
-        group = "model" if of_models else "experiment and model" if is_mixed else "experiment"
+        group = {"": "experiment and model", "models": "model"}.get(scope, "experiment")
         yield f"Always retained, per {group}:"
         yield from (f"  {line}" for line in keeps)
 
@@ -201,7 +197,9 @@ def _keeps(keep: Json) -> Iterator[str]:
     if "last" in keep:
         yield "all" if keep["last"] == "all" else f"the newest {keep['last']:,}"
     counted = [
-        _so_many(keep[name], noun) for name, noun in _BUCKETS.items() if _is_number(keep, name)
+        _so_many(keep[name], noun)
+        for name, noun in _BUCKETS.items()
+        if isinstance(keep.get(name), int)
     ]
     if counted:
         yield f"the newest of each of the last {listed(counted)} that have something"
@@ -212,10 +210,6 @@ def _keeps(keep: Json) -> Iterator[str]:
     for best in keep.get("best", ()):
         end = "highest" if best["mode"] == "max" else "lowest"
         yield f"the {best['count']:,} with the {end} {best['metric']} (runs only)"
-
-
-def _is_number(keep: Json, name: str) -> bool:
-    return isinstance(keep.get(name), int)
 
 
 def _so_many(number: Any, noun: str) -> str:
