@@ -12,7 +12,9 @@ from mlflow_gc.render.html.entries import Entry, Fate
 from mlflow_gc.render.html.numbers import filter_link, percent
 from mlflow_gc.render.html.reasons import protection_text
 
-_MOST = 8
+MOST_BARS = 8
+"""Number of bars that are drawn."""
+
 _SHORT = len("of 1,234")
 
 FILLS = {
@@ -51,22 +53,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of the first bars."""
+    """A chart of its first bars."""
 
     title: str
     subtitle: str
     columns: tuple[str, str]
     bars: Sequence[Bar]
-
-    @property
-    def shown(self) -> Sequence[Bar]:
-        """The drawn bars."""
-        return self.bars[:_MOST]
-
-    @property
-    def rest(self) -> Sequence[Bar]:
-        """The others."""
-        return self.bars[_MOST:]
 
     @property
     def colours(self) -> set[str]:
@@ -75,8 +67,8 @@ class Chart:
 
     @property
     def longest(self) -> int:
-        """The length of the longest bar."""
-        return max(sum(length for _, length in bar.parts) for bar in self.shown)
+        """The length of the longest drawn bar."""
+        return max(sum(length for _, length in bar.parts) for bar in self.bars[:MOST_BARS])
 
     @property
     def note_width(self) -> str:

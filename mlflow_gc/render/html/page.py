@@ -21,7 +21,7 @@ from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.plan_groups import statistics
 from mlflow_gc.render.html.ages import ages, short, y
-from mlflow_gc.render.html.charts import COLOURS, FILLS, charts, segments
+from mlflow_gc.render.html.charts import COLOURS, FILLS, MOST_BARS, charts, segments
 from mlflow_gc.render.html.data import embedded
 from mlflow_gc.render.html.entries import entries, milliseconds
 from mlflow_gc.render.html.lists import FIRST_ROWS, first_rows, protected
@@ -77,6 +77,7 @@ def environment() -> Environment:
         "colours": COLOURS,
         "fills": FILLS,
         "filter_link": filter_link,
+        "most_bars": MOST_BARS,
         "percent": percent,
         "scripts": SCRIPTS,
         "segments": segments,
