@@ -21,6 +21,7 @@ from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
 from mlflow_gc.render.common.lines import counted, number_of
+from mlflow_gc.render.common.plan_groups import statistics
 from mlflow_gc.render.common.plan_summary import fate_of_names, what_server_lacks
 from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row, shown, table
 
@@ -72,8 +73,8 @@ def _parts(plan: Plan, state: Applicability, file_name: str) -> Iterator[Part]:
     yield _facts(plan, state, file_name)
     yield _numbers(plan)
     yield from _deleted(plan, reversible=False)
-    yield from _by_model(plan)
-    yield from _by_experiment(plan)
+    yield from _groups(plan, "model_versions")
+    yield from _groups(plan, "runs")
     yield from _deleted(plan, reversible=True)
     yield from _protected(plan)
     yield from _policy(plan["policy"])
@@ -152,29 +153,12 @@ def _numbers(plan: Plan) -> str:
     return "".join(lines) + "\n"
 
 
-def _by_experiment(plan: Plan) -> Iterator[Block]:
+def _groups(plan: Plan, kind: str) -> Iterator[Block]:
+    """Yield a table of the largest groups, and a collapsed one of the others."""
+    key, noun = ("experiment_id", "experiment") if kind == "runs" else ("name", "model")
     names = {run["experiment_id"]: run["experiment_name"] for run in plan["runs"]}
     whole = {experiment["experiment_id"] for experiment in plan["experiments"]}
-
-    def cell(experiment_id: str) -> str:
-        named = _experiment(experiment_id, names[experiment_id])
-        return f"{named} is deleted as a whole" if experiment_id in whole else named
-
-    young = plan.get("statistics", {}).get("by_experiment", ())
-    fresh = {entry["experiment_id"]: entry["fresh"] for entry in young}
-    yield from _groups(plan, "runs", "experiment_id", cell, fresh)
-
-
-def _by_model(plan: Plan) -> Iterator[Block]:
-    young = plan.get("statistics", {}).get("by_model", ())
-    fresh = {entry["name"]: entry["fresh"] for entry in young}
-    yield from _groups(plan, "model_versions", "name", code, fresh)
-
-
-def _groups(
-    plan: Plan, kind: str, key: str, cell: Callable[[str], str], fresh: Mapping[str, int]
-) -> Iterator[Block]:
-    """Yield a table of the largest groups, and a collapsed one of the others."""
+    fresh = {entry[key]: entry["fresh"] for entry in statistics(plan).get(f"by_{noun}", ())}
     deleted: Sequence[Fields] = deletions_of(plan, kind)
     stale: Sequence[Fields] = protected_of(plan, kind)
     deleted_counts = Counter(entity[key] for entity in deleted)
@@ -186,19 +170,21 @@ def _groups(
     def line(group: str) -> str:
         young = f"{fresh[group]:,}" if group in fresh else ""
         counts = (f"{deleted_counts[group]:,}", f"{protected_counts[group]:,}", young)
-        return row(cell(group), *counts, newest[group][:10])
+        named = code(group)
+        if kind == "runs":
+            named = _experiment(group, names[group])
+            named += " is deleted as a whole" if group in whole else ""
+        return row(named, *counts, newest[group][:10])
 
-    group_noun = {"runs": "experiment", "model_versions": "model"}[kind]
     many = KINDS[kind].plural
-    columns = (group_noun, f"{many} to delete:", "protected:", "fresh:", "newest to delete")
+    columns = (noun, f"{many} to delete:", "protected:", "fresh:", "newest to delete")
     groups = sorted(deleted_counts, key=lambda group: (-deleted_counts[group], group))
     first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
     if first:
-        nouns = f"{group_noun}s"
-        yield table(columns, map(line, first), len(first), nouns=nouns, weight=_GROUPS)
+        yield table(columns, map(line, first), len(first), nouns=f"{noun}s", weight=_GROUPS)
     if others:
-        title = number_of(len(others), f"more {group_noun}", f"more {group_noun}s")
-        yield folded(title, columns, map(line, others), len(others), nouns=f"more {group_noun}s")
+        title = number_of(len(others), f"more {noun}", f"more {noun}s")
+        yield folded(title, columns, map(line, others), len(others), nouns=f"more {noun}s")
 
 
 def _deleted(plan: Plan, *, reversible: bool) -> Iterator[Block]:

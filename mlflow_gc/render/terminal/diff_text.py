@@ -80,9 +80,7 @@ def diff(
     if names := names_of_experiments(changes, plan):
         line(console, names)
     _legend(changes, console)
-    _added(changes, console, everything=everything)
-    _removed(changes, console, everything=everything)
-    _changed(changes, console, everything=everything)
+    _entities(changes, console, everything=everything)
     _protected(changes, console, everything=everything)
     _next(changes, later, console, head, plan)
 
@@ -191,40 +189,31 @@ def _legend(changes: dict[str, Any], console: Console) -> None:
         line(console, "    ".join(shown), "dim")
 
 
-def _added(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
-    for undo, style, reversible in (("CANNOT BE UNDONE", "bold red", False), ("", "red", True)):
+def _entities(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
+    for undo, sign, style in ((", CANNOT BE UNDONE", "!", "bold red"), ("", "-", "red")):
         for category, how in ADDED.items():
-            lists = {
-                kind: [
-                    entity
-                    for entity in changes[kind]["added"]
-                    if entity["category"] == category and entity["reversible"] is reversible
-                ]
-                for kind in KINDS
-            }
-            title = "New deletions, " + ", ".join(filter(None, (how, undo)))
-            sign = "-" if reversible else "!"
+            lists = _lists(changes, "added", category=category, reversible=not undo)
+            title = f"New deletions, {how}{undo}"
             section(console, title, lists, why_new, sign=sign, style=style, everything=everything)
-
-
-def _removed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
     for category, how in REMOVED.items():
-        lists = {
-            kind: [e for e in changes[kind]["removed"] if e["category"] == category]
-            for kind in KINDS
-        }
+        lists = _lists(changes, "removed", category=category)
         title = f"No longer to delete, {how}"
         section(console, title, lists, why_not, sign="=", style="green", everything=everything)
 
-
-def _changed(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
     def describe(entity: Entity) -> str:
         fields = without_echoes(entity["fields"])
         return "; ".join(change(field, everything=everything) for field in fields)
 
-    lists = {kind: changes[kind]["changed"] for kind in KINDS}
-    title = "Still to delete, but changed"
+    title, lists = "Still to delete, but changed", _lists(changes, "changed")
     section(console, title, lists, describe, sign="~", style="yellow", everything=everything)
+
+
+def _lists(changes: dict[str, Any], key: str, **values: Any) -> dict[str, list[Entity]]:
+    """Return the entities that have these values, by kind."""
+    return {
+        kind: [entity for entity in changes[kind][key] if values.items() <= entity.items()]
+        for kind in KINDS
+    }
 
 
 def why_new(entity: Entity) -> str:
