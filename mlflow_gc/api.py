@@ -220,7 +220,6 @@ def prune(
     from mlflow_gc.apply.journal.file import default_path, journal_path
     from mlflow_gc.plan.verification import verify_applyable
     from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected
-    from mlflow_gc.workflows.reporter import Phase
 
     file = Path(plan)
     document = load_plan(file)
@@ -236,7 +235,6 @@ def prune(
             file,
             journal_path=path,
             reporter=reporter,
-            phase=Phase.CHECK if dry_run else Phase.PRUNE,
             dry_run=dry_run,
         )
     result = applied.result

@@ -83,7 +83,6 @@ def prune(
     from mlflow_gc.render.terminal import outcomes, plan_text
     from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected
     from mlflow_gc.workflows.report import make_plan
-    from mlflow_gc.workflows.reporter import Phase
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, output, events=events, dry_run=dry_run)
@@ -165,7 +164,6 @@ def prune(
         plan_file,
         journal_path=written,
         reporter=reporter,
-        phase=Phase.CHECK if dry_run else Phase.PRUNE,
         dry_run=dry_run,
         shard=part,
     )

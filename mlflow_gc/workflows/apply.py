@@ -56,7 +56,6 @@ def apply_plan(
     *,
     journal_path: Path | None,
     reporter: Reporter,
-    phase: Phase = Phase.PRUNE,
     dry_run: bool = False,
     check_only: bool = False,
     shard: Shard | None = None,
@@ -106,9 +105,8 @@ def apply_plan(
         ) as journal:
             if journal_path is not None and not dry_run:
                 reporter.journal(journal_path, plan["plan_id"])
-            with reporter.phase(
-                phase, {kind: len(deletions_of(part.plan, kind)) for kind in KINDS}
-            ):
+            totals = {kind: len(deletions_of(part.plan, kind)) for kind in KINDS}
+            with reporter.phase(Phase.CHECK if dry_run else Phase.PRUNE, totals):
                 result = Executor(
                     gateway,
                     part.plan,

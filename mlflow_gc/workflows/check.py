@@ -11,7 +11,7 @@ from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan.document import Json, Plan
 from mlflow_gc.plan.verification import verify_applyable
 from mlflow_gc.workflows.apply import Applied, apply_plan
-from mlflow_gc.workflows.reporter import Phase, Reporter
+from mlflow_gc.workflows.reporter import Reporter
 
 
 def check_plan(
@@ -37,7 +37,6 @@ def check_plan(
         plan_file,
         journal_path=journal,
         reporter=reporter,
-        phase=Phase.CHECK,
         dry_run=True,
         check_only=True,
     )
