@@ -22,7 +22,7 @@ def check(
     ],
     server: options.Server,
     all_workspaces: options.AllWorkspaces = False,
-    output_format: options.DiffFormatOption = options.DiffFormat.TEXT,
+    output_format: options.DiffFormat = "text",
     everything: options.Everything = False,
     detailed_exitcode: options.DetailedExitcode = False,
     events: options.Events = None,
@@ -51,9 +51,9 @@ def check(
     reporter.plan(plan, plan_file)
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     found, applied = check_plan(gateway, plan, plan_file, reporter)
-    if output_format is options.DiffFormat.JSON:
+    if output_format == "json":
         write_json(found)
-    elif output_format is options.DiffFormat.MARKDOWN:
+    elif output_format == "markdown":
         most_bytes = None if everything else DEFAULT
         write_output(check_markdown.check(found, most_bytes=most_bytes).encode())
     elif not output.quiet:

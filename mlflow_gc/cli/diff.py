@@ -14,7 +14,7 @@ from mlflow_gc.errors import ExitCode, UsageProblem
 def diff(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="The earlier plan; - is stdin.")],
     head: Annotated[Path, typer.Argument(metavar="HEAD", help="The later plan; - is stdin.")],
-    output_format: options.DiffFormatOption = options.DiffFormat.TEXT,
+    output_format: options.DiffFormat = "text",
     everything: options.Everything = False,
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
@@ -38,9 +38,9 @@ def diff(
     was_edited = [any(not problem.is_genuine for problem in found) for found in problems]
     changes = diff_plans(*plans, edited=(was_edited[0], was_edited[1]))
     later = applicability(plans[1], problems[1])
-    if output_format is options.DiffFormat.JSON:
+    if output_format == "json":
         write_json(changes)
-    elif output_format is options.DiffFormat.MARKDOWN:
+    elif output_format == "markdown":
         from mlflow_gc.render.common.budget import DEFAULT
         from mlflow_gc.render.markdown import diff_markdown
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -79,26 +78,13 @@ Everything = Annotated[bool, typer.Option("--all", help="Do not cut long lists."
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file; - is stdin.")]
 
 
-class Format(str, Enum):
-    """Output formats of show."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-    HTML = "html"
-    JSON = "json"
-    CSV = "csv"
-    NDJSON = "ndjson"
-
-
-class DiffFormat(str, Enum):
-    """Output formats of diff and check."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-    JSON = "json"
-
-
-DiffFormatOption = Annotated[DiffFormat, typer.Option("--format", help="How to print it.")]
+Format = Annotated[
+    Literal["text", "markdown", "html", "json", "csv", "ndjson"],
+    typer.Option("--format", help="How to print it."),
+]
+DiffFormat = Annotated[
+    Literal["text", "markdown", "json"], typer.Option("--format", help="How to print it.")
+]
 
 
 @dataclass(frozen=True)

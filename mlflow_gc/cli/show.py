@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from mlflow_gc.cli import options
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.errors import ExitCode, UsageProblem
@@ -14,9 +10,7 @@ from mlflow_gc.plan.document import deletions_of
 
 def show(
     plan_file: options.PlanFile,
-    output_format: Annotated[
-        options.Format, typer.Option("--format", help="How to print it.")
-    ] = options.Format.TEXT,
+    output_format: options.Format = "text",
     everything: options.Everything = False,
     most_bytes: options.MarkdownBudget = None,
     detailed_exitcode: options.DetailedExitcode = False,
@@ -29,7 +23,7 @@ def show(
     from mlflow_gc.plan.writer import pieces
     from mlflow_gc.render.terminal import plan_text
 
-    if most_bytes is not None and (everything or output_format is not options.Format.MARKDOWN):
+    if most_bytes is not None and (everything or output_format != "markdown"):
         raise UsageProblem(
             "--budget applies to --format markdown without --all.",
             hint="The other formats, and --all, cut nothing to fit a size.",
@@ -40,23 +34,23 @@ def show(
         print_message(f"Warning: {' '.join(problem.details)} prune will refuse this plan.")
     # A path of this machine is meaningless for readers elsewhere.
     name = plan_file.name if str(plan_file) != "-" else "prune-plan.json"
-    if output_format is options.Format.JSON:
+    if output_format == "json":
         write_output(*pieces(plan))
-    elif output_format is options.Format.MARKDOWN:
+    elif output_format == "markdown":
         from mlflow_gc.render.common import budget
         from mlflow_gc.render.markdown import plan_markdown
 
         limit = None if everything else most_bytes or budget.DEFAULT
         write_output(plan_markdown.show(plan, limit, file_name=name, problems=problems).encode())
-    elif output_format is options.Format.HTML:
+    elif output_format == "html":
         from mlflow_gc.render import html
 
         for text_piece in html.show(plan, file_name=name, problems=problems):
             write_output(text_piece.encode())
-    elif output_format in (options.Format.CSV, options.Format.NDJSON):
+    elif output_format in {"csv", "ndjson"}:
         from mlflow_gc.render.table import spreadsheet
 
-        is_csv = output_format is options.Format.CSV
+        is_csv = output_format == "csv"
         pieces_of = spreadsheet.csv_pieces if is_csv else spreadsheet.ndjson_pieces
         for piece in pieces_of(plan, is_genuine=all(problem.is_genuine for problem in problems)):
             write_output(piece)
