@@ -13,8 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mlflow_gc.domain.redaction import HIDDEN
@@ -34,31 +34,22 @@ _ON_A_SERVER = frozenset({"report", "prune", "check", "restore", "mark"})
 _CONNECTION = {"tracking_uri": TRACKING_URI, "registry_uri": REGISTRY_URI, "workspace": WORKSPACE}
 
 
-@dataclass(frozen=True)
-class Invocation:
-    """One start of the program.
+_started_by: ContextVar[tuple[str, ...]] = ContextVar("started_by", default=(NAME,))
+"""The command line that started this program, without its arguments."""
 
-    Attributes:
-        program: the command line that started it, without its arguments.
-        flags: options of this command about the server, by name of the parameter.
-    """
-
-    program: tuple[str, ...] = (NAME,)
-    flags: Mapping[str, str] = field(default_factory=dict)
-
-
-_current: ContextVar[Invocation] = ContextVar("invocation", default=Invocation())  # noqa: B039
+_flags: ContextVar[Mapping[str, str]] = ContextVar("flags", default=MappingProxyType({}))
+"""Options of this command about the server, by name of the parameter."""
 
 
 def started(argv: Sequence[str], orig_argv: Sequence[str]) -> None:
     """Store how the program was started; both arguments are those of :mod:`sys`."""
-    _current.set(Invocation(_program(argv, orig_argv)))
+    _started_by.set(_program(argv, orig_argv))
+    _flags.set({})
 
 
 def given(parameters: Mapping[str, Any]) -> None:
     """Store the options about the server, out of all parameters of a command by name."""
-    flags = {name: str(parameters[name]) for name in _CONNECTION if parameters.get(name)}
-    _current.set(Invocation(_current.get().program, flags))
+    _flags.set({name: str(parameters[name]) for name in _CONNECTION if parameters.get(name)})
 
 
 def _program(argv: Sequence[str], orig_argv: Sequence[str]) -> tuple[str, ...]:
@@ -92,13 +83,12 @@ def command(
         server: of the plan or journal of the command; None without such a document.
         for_others: for readers on other machines, on which paths of this one do not exist.
     """
-    current = _current.get()
-    own = current.program
+    own = _started_by.get()
     if for_others:
         own = ("python", "-m", _MODULE) if own[-1] == _MODULE else (NAME,)
     line = [*own, *arguments]
     if arguments and arguments[0] in _ON_A_SERVER:
-        line += _connection(current.flags, server)
+        line += _connection(_flags.get(), server)
     return shlex.join(line)
 
 
@@ -115,7 +105,7 @@ def file_argument(path: Path | str) -> str:
 
 def program() -> list[str]:
     """Return the command line that starts this program again, from any directory."""
-    started_by = _current.get().program
+    started_by = _started_by.get()
     if started_by == (NAME,) and not shutil.which(NAME):
         return [sys.executable, "-m", _MODULE]
     return list(started_by)

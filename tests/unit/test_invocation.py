@@ -24,9 +24,13 @@ ID = "sha256:abc"
 @pytest.fixture(autouse=True)
 def alone():
     """What a test tells about the start of the program ends with it."""
-    token = invocation._current.set(invocation.Invocation())
+    tokens = [
+        (variable, variable.set(value))
+        for variable, value in ((invocation._started_by, ("mlflow-gc",)), (invocation._flags, {}))
+    ]
     yield
-    invocation._current.reset(token)
+    for variable, token in tokens:
+        variable.reset(token)
 
 
 @pytest.mark.parametrize(

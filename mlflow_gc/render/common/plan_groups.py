@@ -12,6 +12,7 @@ from mlflow_gc.domain.reasons import without_age
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Fields, Plan, deletions_of
 from mlflow_gc.plan.lazy_entries import Chosen
+from mlflow_gc.render.common.lines import number_of
 
 _WHYS = 3
 
@@ -44,14 +45,10 @@ class Group:
     @property
     def of_how_many(self) -> str:
         """Return ``7 of 13 versions``, or ``7 versions``."""
-        noun = "runs" if self.kind == "runs" else "versions"
-        most = self.count if self.existing is None else self.existing
-        noun = noun[:-1] if most == 1 else noun
-        return (
-            f"{self.count:,} {noun}"
-            if self.existing is None
-            else (f"{self.count:,} of {most:,} {noun}")
-        )
+        noun = "run" if self.kind == "runs" else "version"
+        if self.existing is None:
+            return number_of(self.count, noun, f"{noun}s")
+        return f"{self.count:,} of {number_of(self.existing, noun, f'{noun}s')}"
 
     @property
     def share(self) -> str:
