@@ -1,8 +1,7 @@
 """The rows of a plan as CSV for spreadsheets and as JSON lines for programs.
 
-CSV is made for spreadsheet programs: it begins with a byte order mark, without which Excel assumes
-a legacy encoding, and text of a server is never evaluated as a formula.  JSON lines contain every
-value unchanged.
+CSV is made for spreadsheet programs: text of a server is never evaluated as a formula.  JSON lines
+contain every value unchanged.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -32,22 +31,19 @@ _RISKY = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 def csv_pieces(plan: Plan, *, is_genuine: bool = True) -> Iterator[bytes]:
     """Yield a plan as CSV: RFC 4180, a header, UTF-8 with a byte order mark."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, dialect="excel", strict=True)
-    writer.writerow(COLUMNS)
+    # Without the byte order mark Excel assumes a legacy encoding.
+    yield ("\ufeff" + _csv([COLUMNS])).encode()
     all_rows = rows(plan, is_genuine=is_genuine)
-    byte_order_mark = "\ufeff"
-    while True:
-        writer.writerows(
-            [_cell(row[name]) for name in COLUMNS] for row in islice(all_rows, _AT_ONCE)
-        )
-        piece = buffer.getvalue()
-        if not piece:
-            return
-        yield (byte_order_mark + piece).encode()
-        byte_order_mark = ""
-        buffer.seek(0)
-        buffer.truncate()
+    while piece := _csv(
+        [_cell(row[name]) for name in COLUMNS] for row in islice(all_rows, _AT_ONCE)
+    ):
+        yield piece.encode()
+
+
+def _csv(lines: Iterable[Iterable[Any]]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, dialect="excel", strict=True).writerows(lines)
+    return buffer.getvalue()
 
 
 def ndjson_pieces(plan: Plan, *, is_genuine: bool = True) -> Iterator[bytes]:

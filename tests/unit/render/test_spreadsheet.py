@@ -150,7 +150,8 @@ def test_pandas_reads_it_without_being_told_anything(tmp_path):
 
 def test_long_plans_come_in_pieces():
     plan = longer(_plan(an_experiment(), a_run()), 5_000)
-    for pieces in (list(csv_pieces(plan)), list(ndjson_pieces(plan))):
+    # The first piece of CSV is its header.
+    for pieces in (list(csv_pieces(plan))[1:], list(ndjson_pieces(plan))):
         assert len(pieces) == 10
         assert max(map(len, pieces)) < 2 * min(map(len, pieces))
 
