@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from mlflow_gc.demo.scenario import (
-    PromptSpec,
     RunSpec,
     Scenario,
     TraceSpec,
@@ -95,7 +94,10 @@ class Seeder:
             for version in scenario.versions:
                 self._version(version)
             for prompt in scenario.prompts:
-                self._prompt(prompt)
+                for template in prompt.templates:
+                    self._client.register_prompt(prompt.name, template)
+                for alias, number in prompt.aliases.items():
+                    self._client.set_prompt_alias(prompt.name, alias, number)
             self._traces(scenario.traces)
             # Last, because a deleted experiment accepts no more runs.
             for experiment in scenario.experiments:
@@ -206,12 +208,6 @@ class Seeder:
             return f"s3://models/{run_id}/artifacts/model", None, None
         self._client.log_text(run_id, f"flavors: {{}}\nrun_id: {run_id}\n", "model/MLmodel")
         return f"runs:/{run_id}/model", run_id, None
-
-    def _prompt(self, spec: PromptSpec) -> None:
-        for template in spec.templates:
-            self._client.register_prompt(spec.name, template)
-        for alias, number in spec.aliases.items():
-            self._client.set_prompt_alias(spec.name, alias, number)
 
     def _traces(self, traces: Iterable[TraceSpec]) -> None:
         try:

@@ -32,11 +32,6 @@ class Panel:
     bounds_days: Sequence[int]
 
     @property
-    def title(self) -> str:
-        """The kind."""
-        return self.kind.plural.capitalize()
-
-    @property
     def colours(self) -> list[str]:
         """The colour classes in use."""
         return [colour for colour, numbers in self.counts.items() if any(numbers)]
@@ -46,16 +41,6 @@ class Panel:
         """The spans with a column: its number and text.  Unknown ages only if there are any."""
         names = spans(self.bounds_days)
         return list(enumerate(names if self.total(len(names) - 1) else names[:-1]))
-
-    @property
-    def has_unknown(self) -> bool:
-        """Whether some ages are unknown."""
-        return len(self.spans) > len(self.bounds_days) + 1
-
-    @property
-    def ticks(self) -> list[str]:
-        """The bounds as text."""
-        return [_age(days) for days in self.bounds_days]
 
     @property
     def width(self) -> float:
@@ -111,8 +96,8 @@ def ages(plan: Plan, found: Sequence[Entry]) -> list[Panel]:
 
 def spans(bounds: Sequence[int]) -> list[str]:
     """Return the spans of ages as text, youngest first, unknown age last."""
-    inner = [f"{_age(a)} to {_age(b)}" for a, b in pairwise(bounds)]
-    return [f"under {_age(bounds[0])}", *inner, f"over {_age(bounds[-1])}", "unknown age"]
+    inner = [f"{age(a)} to {age(b)}" for a, b in pairwise(bounds)]
+    return [f"under {age(bounds[0])}", *inner, f"over {age(bounds[-1])}", "unknown age"]
 
 
 def _counts(plan: Plan, found: Sequence[Entry], kind: Kind, bounds: Sequence[int]) -> Counts:
@@ -153,7 +138,8 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if number % 1 == 0 else f"{number:,.1f}"
 
 
-def _age(days: int) -> str:
+def age(days: int) -> str:
+    """Return ``30 d`` or ``1 y``."""
     if days % 365 == 0:
         return f"{days // 365} y"
     return f"{days} d"

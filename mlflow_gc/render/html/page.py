@@ -20,7 +20,7 @@ from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.plan_groups import statistics
-from mlflow_gc.render.html.ages import ages, short, y
+from mlflow_gc.render.html.ages import age, ages, short, y
 from mlflow_gc.render.html.charts import COLOURS, FILLS, MOST_BARS, charts, segments
 from mlflow_gc.render.html.data import embedded
 from mlflow_gc.render.html.entries import entries, milliseconds
@@ -73,6 +73,7 @@ def environment() -> Environment:
     made.filters["count"] = "{:,}".format
     made.filters["cut"] = lambda text, most: plain(text, most=most)
     made.globals |= {
+        "age": age,
         "asset": lambda name: Markup(asset(name)),  # noqa: S704 - our own files
         "colours": COLOURS,
         "fills": FILLS,

@@ -45,7 +45,7 @@ def parts(
         "notes": list(filter(None, (fate_of_names(plan), what_server_lacks(plan)))),
         "links": Links.of(server),
         "policy_source": policy_sentences.source(plan.get("policy_source")),
-        "age": None if ttl == NEVER else policy_sentences.span(ttl),
+        "stale_after": None if ttl == NEVER else policy_sentences.span(ttl),
         "messages": [diagnostic["message"] for diagnostic in plan["diagnostics"]],
         "new_plan": command("report", for_others=True),
         "apply": command(*apply, server=server, for_others=True) if may_apply else None,
