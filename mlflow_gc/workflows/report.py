@@ -69,7 +69,10 @@ def survey(
         gc.freeze()
         with reporter.phase(Phase.DECIDE):
             decisions = decide(inventory, policy)
-        if refused := refused_names(gateway, _models_to_delete_from(decisions)):
+        versions, models = decisions.model_versions.items(), decisions.registered_models.items()
+        losing = {name for (name, _), found in versions if found.verdict is Verdict.DELETE}
+        losing |= {name for name, found in models if found.verdict is Verdict.DELETE}
+        if refused := refused_names(gateway, losing):
             inventory = replace(inventory, refused_names=refused)
             decisions = decide(inventory, policy)
         inventory, decisions = _with_details(reader, inventory, decisions, policy, reporter)
@@ -107,17 +110,6 @@ def _with_traces(reader: Reader, inventory: Inventory, reporter: Reporter) -> In
 
 def _incomplete(inventory: Inventory, what: str, error: ServerError) -> Inventory:
     return replace(inventory, diagnostics=(*inventory.diagnostics, incomplete(what, error)))
-
-
-def _models_to_delete_from(decisions: Decisions) -> set[str]:
-    """Return the registered models that are deleted or lose versions."""
-    names = {
-        name for (name, _), d in decisions.model_versions.items() if d.verdict is Verdict.DELETE
-    }
-    names |= {
-        name for name, d in decisions.registered_models.items() if d.verdict is Verdict.DELETE
-    }
-    return names
 
 
 def _with_details(

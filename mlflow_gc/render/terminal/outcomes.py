@@ -115,46 +115,37 @@ def undo(
     ]
     line(console, f"Restore {' and '.join(sizes)}.", "bold")
     line(console, f"Plan {plan_id}")
+    for sentence, style, entries in _undone(plan, old_trash, left_active or {}):
+        line(console, sentence, style)
+        _listing(console, entries)
+
+
+def _undone(
+    plan: Undo, old_trash: Sequence[str], left_active: Mapping[str, str]
+) -> Iterator[tuple[str, str | None, Sequence[tuple[str, ...]]]]:
+    """Yield what is not restored as it was: a sentence, its style, and the entities to list."""
     if old_trash:
-        line(
-            console,
-            "Back to the trash, where they were before the prune: "
-            f"{counted('runs', len(old_trash))} of these experiments.",
-        )
-        _listing(console, [(run_id,) for run_id in old_trash])
+        runs = counted("runs", len(old_trash))
+        back = f"Back to the trash, where they were before the prune: {runs} of these experiments."
+        yield back, None, [(run_id,) for run_id in old_trash]
     if left_active:
-        line(
-            console,
-            f"Left active, although in the trash before: {counted('runs', len(left_active))}.",
-        )
-        _listing(console, [*left_active.items()])
-    if plan.without_assessments:
-        line(
-            console,
-            f"{len(plan.without_assessments):,} of the runs are restored without their assessments: "
-            "MLflow deleted these permanently.",
-            BAD,
-        )
-    if plan.trash_without_assessments:
-        line(
-            console,
-            "Runs in the trash of these experiments have lost their assessments permanently: "
-            f"{counted('experiments', len(plan.trash_without_assessments))}.",
-            BAD,
-        )
-    if plan.registered_models:
-        models = counted("registered_models", len(plan.registered_models))
-        line(console, f"{models} cannot be restored:", BAD)
-        _listing(console, [(name,) for name in plan.registered_models])
-    if not plan.model_versions:
-        return
-    versions = counted("model_versions", len(plan.model_versions))
-    line(console, f"{versions} cannot be restored:", BAD)
-    versions_lost = [
-        (key, f"run {known.get('run_id') or 'none'}", str(known.get("source", "")))
-        for key, known in plan.model_versions.items()
-    ]
-    _listing(console, versions_lost)
+        runs = counted("runs", len(left_active))
+        yield f"Left active, although in the trash before: {runs}.", None, [*left_active.items()]
+    if lost := len(plan.without_assessments):
+        without = f"{lost:,} of the runs are restored without their assessments"
+        yield f"{without}: MLflow deleted these permanently.", BAD, ()
+    if lost := len(plan.trash_without_assessments):
+        where = "Runs in the trash of these experiments have lost their assessments permanently"
+        yield f"{where}: {counted('experiments', lost)}.", BAD, ()
+    if models := plan.registered_models:
+        lost_models = f"{counted('registered_models', len(models))} cannot be restored:"
+        yield lost_models, BAD, [(name,) for name in models]
+    if versions := plan.model_versions:
+        facts = [
+            (key, f"run {known.get('run_id') or 'none'}", str(known.get("source", "")))
+            for key, known in versions.items()
+        ]
+        yield f"{counted('model_versions', len(versions))} cannot be restored:", BAD, facts
 
 
 def _listing(console: Console, entries: Sequence[tuple[str, ...]]) -> None:
