@@ -57,7 +57,8 @@ def table(rows: dict[str, str]) -> str:
     """Return the whole table, the oldest version first."""
     head = ["Server", *COLUMNS.values(), "Run, with client"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    servers = sorted(rows, key=lambda name: (not name[-1].isdigit(), environments.number(name)))
+    # Databases and clients below, each the oldest version first.
+    servers = sorted(rows, key=lambda name: ("@" in name, "+" in name, environments.number(name)))
     return "\n".join([*lines, *(rows[server] for server in servers)])
 
 
