@@ -392,7 +392,7 @@ def test_delete_refused(bench: Bench, tmp_path: Path, answer: str) -> None:
     with nginx.running(tmp_path / "nginx", _http(_to(bench.world.uri, rule))) as front:
         env: dict[str, str | None] = {"MLFLOW_TRACKING_URI": front.uri}
         outcome, _journal = bench.prune(plan, env=env, codes=(1,))
-        sent = [line for line in front.requests() if line[0] == "DELETE"]
+        sent = front.requests_with("DELETE")
     assert len(sent) == 1
     assert ("model_version", "fraud detector/1") in bench.state().active
     assert "To go on" in outcome.err

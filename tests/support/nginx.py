@@ -66,6 +66,14 @@ class Nginx:
         lines = (self.directory / "access.log").read_text().splitlines()
         return [line.split(" ", 3) for line in lines]
 
+    def requests_with(self, method: str) -> list[list[str]]:
+        """Those with a method, once there is one: nginx logs a request when its connection is free."""
+        deadline = time.monotonic() + _START_S
+        while not (found := [line for line in self.requests() if line[0] == method]):
+            assert time.monotonic() < deadline, f"no {method}"
+            time.sleep(0.01)
+        return found
+
 
 def program() -> str:
     """The path of nginx; the test is skipped without one."""
