@@ -206,6 +206,12 @@ def test_all_of_it_is_shown_and_the_layout_holds(
     plan = hostile_plan(SERVERS["web"])
     with opened(browser, written(plan, "layout"), width=width) as page:
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        beyond = page.evaluate(
+            """[...document.querySelectorAll('td .badge')].filter(badge =>
+                   badge.getBoundingClientRect().right
+                   > badge.closest('td').getBoundingClientRect().right).length"""
+        )
+        assert beyond == 0, "what happens to an entity covers its name"
         page.get_by_label("Search").fill("hostile id end")
         page.get_by_label("What happens").select_option("deleted")
         words = page.locator("table.entities").inner_text()
