@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.proxy import HTML_404, deletions
+from support.proxy import NO_ENDPOINT, deletions
 from support.world import FRESH
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _hide(proxy: Proxy, *names: str) -> dict[str, str]:
     hidden = [ENDPOINTS[name] for name in names]
     hidden += [("GET", "2.0/mlflow/traces$")] if "traces" in names else []
     for method, path in (*SAYS_ITS_VERSION, *hidden):
-        proxy.fail(method, path, HTML_404, times=float("inf"))
+        proxy.fail(method, path, NO_ENDPOINT, times=float("inf"))
     return {"MLFLOW_TRACKING_URI": proxy.uri}
 
 
