@@ -60,11 +60,12 @@ def survey(
     began = time.monotonic()
     with reporter.phase(Phase.CONNECT):
         server = read_server_info(gateway)
-        server = replace(server, capabilities=gateway.capabilities())
     with open_reader(gateway, server) as reader:
         server = replace(server, read_from=reader.read_from)
         with reporter.phase(Phase.SCAN):
             inventory = reader.scan(reporter.advance, wanted=policy.wanted)
+        # After the scan, which has asked whose account it is.
+        server = replace(server, capabilities=gateway.capabilities())
         # Millions of long-lived records: the garbage collector would traverse them again and again.
         gc.freeze()
         with reporter.phase(Phase.DECIDE):

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import pty
-import select
 import signal
 import socket
 import subprocess
@@ -26,7 +25,7 @@ from unittest.mock import patch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-from support import ROOT, zygote
+from support import ROOT, is_readable, zygote
 
 TIMEOUT_S = 240.0
 
@@ -314,7 +313,7 @@ class Cli:
         while True:
             remaining = deadline - time.monotonic()
             assert remaining > 0, f"no end on the terminal: {shown.decode(errors='replace')}"
-            if not select.select([terminal], [], [], min(remaining, 1.0))[0]:
+            if not is_readable(terminal, min(remaining, 1.0)):
                 continue
             try:
                 data = os.read(terminal, 65_536)
@@ -389,13 +388,13 @@ class Cli:
         read_end, write_end = os.pipe()
         socket.send_fds(connection, [request], [*files, write_end])
         os.close(write_end)
-        # Unbuffered: select() must see a return code that came together with the process id.
+        # Unbuffered: is_readable() must see a return code that came together with the process id.
         status = os.fdopen(read_end, "rb", buffering=0)
         pid = int(status.readline())
 
         def wait(timeout: float) -> int:
             with status:
-                if not select.select([status], [], [], timeout)[0]:
+                if not is_readable(status, timeout):
                     raise TimeoutError
                 return int(status.readline())
 

@@ -12,7 +12,6 @@ import http.client
 import json
 import random
 import re
-import select
 import socket
 import struct
 import threading
@@ -24,6 +23,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from support import is_readable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -497,7 +498,7 @@ class _QuietServer(ThreadingHTTPServer):
     def is_idle(self) -> bool:
         """Whether no connection is open or waits to be accepted."""
         with self.connections.lock:
-            waiting = self.fileno() >= 0 and select.select([self], [], [], 0)[0]
+            waiting = self.fileno() >= 0 and is_readable(self, 0)
             return not waiting and self.connections.open == 0
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -636,7 +637,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _outlast(self) -> None:
         # The client sends nothing more before an answer: readable means that it closed.
-        gone, _, _ = select.select([self.connection], [], [], _PATIENCE_S)
+        gone = is_readable(self.connection, _PATIENCE_S)
         assert gone, "the client waits longer than the test"
         self.close_connection = True
 

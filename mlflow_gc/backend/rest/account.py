@@ -13,6 +13,7 @@ class Account:
         self._api = api
         self._has_users = True
         self._has_current_user = True
+        self._known: tuple[Json | None] | None = None
 
     def partial_view(self) -> str | None:
         """Return why it may not see everything, or None if it does.
@@ -21,6 +22,7 @@ class Account:
         that app lacks the endpoints and hides nothing.  Anything else in doubt is a partial view.
         """
         user = self._user()
+        self._known = (user,)
         if user is None or user.get("is_admin") is True:
             return None
         client = self._api.client
@@ -36,8 +38,12 @@ class Account:
         )
 
     def exists(self) -> bool:
-        """Tell whether the server has accounts; when in doubt, it does."""
-        return self._user() is not None
+        """Tell whether the server has accounts; when in doubt, it does.
+
+        By the same response as :meth:`partial_view`, if there was one.
+        """
+        (user,) = self._known or (self._user(),)
+        return user is not None
 
     def _user(self) -> Json | None:
         """Return the server's record of this account; empty if it is of no use.
