@@ -33,7 +33,9 @@ DRIVERS = {"postgresql": "psycopg2-binary", "mariadb": "pymysql"}
 _PROGRAMS = {"postgresql": postgres.binaries, "mariadb": mariadb.binary}
 LOWEST = "lowest"
 """Every package that pyproject.toml names, in the lowest version that it allows."""
-ON_DATABASES = tuple(f"{version}+{name}" for version in ("2.14.3", "3.17.2") for name in DRIVERS)
+ON_DATABASES = tuple(
+    f"{version}+{name}" for version in ("2.14.3", "3.17.2", NEWEST) for name in DRIVERS
+)
 FOR_CLIENTS = tuple(
     f"{version}@{client}" for version in ("2.14.3", "3.17.2") for client in (LOWEST, NEWEST)
 )
@@ -131,7 +133,10 @@ def pins(version: str) -> list[str]:
 def wanted(words: list[str]) -> list[str]:
     """Return the servers that these words name, the newest on the registry by its number."""
     words = words or [*SERVED, NEWEST, *ON_DATABASES, *FOR_CLIENTS]
-    return list(dict.fromkeys(newest() if word == NEWEST else word for word in words))
+    found = (
+        word.replace(NEWEST, newest(), 1) if word.startswith(NEWEST) else word for word in words
+    )
+    return list(dict.fromkeys(found))
 
 
 def newest() -> str:

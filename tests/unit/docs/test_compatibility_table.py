@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compat import environments, table
-from compat.environments import number, pins
+from compat.environments import number, pins, wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,3 +84,10 @@ def test_versions_compare_by_number():
     assert pins("2.3.2") == ["flask<3", "werkzeug<3", "setuptools<81", "sqlalchemy<2.1"]
     assert pins("3.6.0") == ["sqlalchemy<2.1"]
     assert pins("3.17.2") == []
+
+
+def test_the_newest_server_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest client keeps its name: it is a set of packages."""
+    monkeypatch.setattr(environments, "newest", lambda: "3.99.0")
+    words = ["newest", "newest+mariadb", "2.14.3@newest", "3.99.0"]
+    assert wanted(words) == ["3.99.0", "3.99.0+mariadb", "2.14.3@newest"]
