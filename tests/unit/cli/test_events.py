@@ -129,6 +129,8 @@ def test_a_line_does_no_harm_in_a_terminal_or_a_log(
     file = Events(path, "prune", dry_run=False)
     file.entity(_record("skipped", id=evil + text, reason="changed", detail=text + evil))
     raw = path.read_bytes()
+    # Thousands of cases would use up what a process may have open.
+    file.finish(0, None)
     assert all(32 <= byte < 127 or byte == 10 for byte in raw)
     assert b"##" not in raw
     assert raw.count(b"\n") == 2
