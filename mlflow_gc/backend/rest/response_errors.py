@@ -159,8 +159,9 @@ _HOST_HINT = (
 _BY_CONTENT: tuple[tuple[bytes, Failure, str], ...] = (
     (b"invalid host header", Failure.REJECTED, _HOST_HINT),  # MLflow 3.5 and newer
     (b"https port", Failure.BLOCKED, "Use https:// in the tracking URI."),
-    # gunicorn, and nginx for headers.
-    (b"request line is too large", Failure.BLOCKED, "The URL is too long for the server."),
+    # gunicorn; a matter of this URL alone, such as one with a long name of a model.
+    (b"request line is too large", Failure.REJECTED, "The URL is too long for the server."),
+    # nginx.
     (
         b"header or cookie too large",
         Failure.BLOCKED,
@@ -196,7 +197,8 @@ _BY_STATUS: dict[int, tuple[Failure, str]] = {
         "A proxy before the server has to accept requests of 1 MB (nginx: client_max_body_size 1m).",
     ),
     414: (
-        Failure.BLOCKED,
+        # Of this URL alone, such as one with a long name of a model.
+        Failure.REJECTED,
         (
             "A proxy before the server has to accept URLs of 8 kB (nginx: large_client_header_buffers "
             "4 8k)."
