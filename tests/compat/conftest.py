@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from compat import environments, results
 from compat.content import adapt
-from support import mariadb, postgres
 from support import server as store
 from support.cli import Cli
+from support.databases import DATABASES
 from support.world import World
 
 if TYPE_CHECKING:
@@ -49,11 +49,8 @@ class Served:
         if not isinstance(self.database, str):
             store.empty(self.database)
             return World(self.uri, self.database, as_of_ms)
-        if self.kind == "postgresql":
-            postgres.empty(self.database)
-            return postgres.PostgresWorld(self.uri, self.database, as_of_ms)
-        mariadb.empty(self.database)
-        return mariadb.MariadbWorld(self.uri, self.database, as_of_ms)
+        DATABASES[self.kind].empty(self.database)
+        return DATABASES[self.kind].world(self.uri, self.database, as_of_ms)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -65,12 +62,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what starts a server of its own, on SQLite, where another database is wanted."""
-    items[:] = [item for item in items if not _is_on_sqlite_anyway(item)]
-
-
-def _is_on_sqlite_anyway(item: pytest.Item) -> bool:
-    server = getattr(item, "callspec", None) and item.callspec.params.get("environment")  # type: ignore[attr-defined]
-    return bool(server) and "+" in server and "served" not in getattr(item, "fixturenames", ())
+    items[:] = [
+        item
+        for item in items
+        if "+" not in results.server_of(item) or "served" in getattr(item, "fixturenames", ())
+    ]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -101,17 +97,14 @@ def served(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -
     with contextlib.ExitStack() as stack:
         uri = None
         if environment.database:
-            uri = stack.enter_context(_database(environment.database))
+            database = DATABASES[environment.database]
+            programs = database.programs()
+            assert programs is not None, f"{database.title} is not installed"
+            uri = stack.enter_context(database.running(programs))
         running = stack.enter_context(
             store.of_version(environment.python, directory, backend_store_uri=uri)
         )
         yield Served(running.uri, uri or running.database, environment.database)
-
-
-def _database(kind: str) -> contextlib.AbstractContextManager[str]:
-    programs = postgres.binaries() if kind == "postgresql" else mariadb.binary()
-    assert programs is not None, f"{kind} is not installed"
-    return (postgres if kind == "postgresql" else mariadb).running(programs)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support import mariadb, postgres
+from support.databases import DATABASES
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".compat"
@@ -28,13 +28,10 @@ SERVED = (
     *("3.1.4", "3.6.0", "3.10.1", "3.13.0", "3.17.2"),
 )
 NEWEST = "newest"
-DRIVERS = {"postgresql": "psycopg2-binary", "mariadb": "pymysql"}
-"""Database other than SQLite -> the package that a server needs for it."""
-_PROGRAMS = {"postgresql": postgres.binaries, "mariadb": mariadb.binary}
 LOWEST = "lowest"
 """Every package that pyproject.toml names, in the lowest version that it allows."""
 ON_DATABASES = tuple(
-    f"{version}+{name}" for version in ("2.14.3", "3.17.2", NEWEST) for name in DRIVERS
+    f"{version}+{name}" for version in ("2.14.3", "3.17.2", NEWEST) for name in DATABASES
 )
 FOR_CLIENTS = tuple(
     f"{version}@{client}" for version in ("2.14.3", "3.17.2") for client in (LOWEST, NEWEST)
@@ -80,8 +77,10 @@ class Environment:
     def ready(self) -> bool:
         """Whether it is built, with the driver of the database."""
         site = self.directory / "lib" / f"python{_PYTHON}" / "site-packages"
-        driver = DRIVERS.get(self.database, "").removesuffix("-binary")
-        return (self.directory / _READY).is_file() and (not driver or (site / driver).is_dir())
+        if not (self.directory / _READY).is_file():
+            return False
+        needed = self.database and DATABASES[self.database].driver.removesuffix("-binary")
+        return not needed or (site / needed).is_dir()
 
     @property
     def client_python(self) -> Path | None:
@@ -169,12 +168,12 @@ def build(server: str) -> Environment:
         NotBuilt: it cannot be had.
     """
     environment = Environment.of(server)
-    if environment.database and not _PROGRAMS[environment.database]():
+    if environment.database and not DATABASES[environment.database].programs():
         raise NotBuilt(f"{environment.database} is not installed")
     if not (environment.directory / _READY).is_file():
         _build(environment)
     if not environment.ready:
-        driver = DRIVERS[environment.database]
+        driver = DATABASES[environment.database].driver
         _uv("pip", "install", "--quiet", "--python", str(environment.python), driver)
     if environment.client:
         _build_client(environment.client)

@@ -24,11 +24,16 @@ _found: dict[str, dict[str, str]] = defaultdict(dict)
 """Version -> column -> the worst of its tests."""
 
 
+def server_of(item: pytest.Item) -> str:
+    """Return the server that a test is about, as ``make compat`` names it; "" for none."""
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return str(params.get("environment", ""))
+
+
 def note(item: pytest.Item, report: pytest.TestReport) -> None:
     """Note with a report which cell of the table it is about."""
     marker = item.get_closest_marker(COLUMN)
-    version = getattr(item, "callspec", None) and item.callspec.params.get("environment")  # type: ignore[attr-defined]
-    if marker and version:
+    if marker and (version := server_of(item)):
         report.user_properties.append((COLUMN, [version, *marker.args]))
 
 

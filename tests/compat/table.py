@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from compat import environments, results
+from support.databases import DATABASES
 
 PAGE = environments.ROOT / "docs" / "compatibility.md"
 BEGIN, END = "<!-- written by make compat: begin -->", "<!-- written by make compat: end -->"
@@ -32,7 +33,6 @@ COLUMNS = {
 }
 """Column, as the markers of the tests name it -> its head."""
 _WORDS = {results.PASSED: "yes", results.FAILED: "**no**", results.MISSING: "–"}
-_NAMES = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
 _NOT_TRIED = "not tried"
 _ROW = re.compile(
     r"^\| (?P<version>\d[\d.]*)(?: \(assembled\))?(?: on (?P<database>\w+))?"
@@ -48,7 +48,7 @@ def row(document: dict[str, object], note: str) -> str:
     server = environments.Environment.of(str(document["version"]))
     cells = [_WORDS.get(columns.get(name, ""), _NOT_TRIED) for name in COLUMNS]
     name = server.version + (" (assembled)" if note else "")
-    name += f" on {_NAMES[server.database]}" if server.database else ""
+    name += f" on {DATABASES[server.database].title}" if server.database else ""
     name += f", {server.client} client" if server.client else ""
     return "| " + " | ".join([name, *cells, f"{document['date']}, {server.client_version}"]) + " |"
 

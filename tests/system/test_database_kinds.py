@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
-from support import ROOT, estate, mariadb, postgres
+from support import ROOT, estate
 from support.bench import Bench
+from support.databases import DATABASES, Database
 from support.plans import Plan
 from support.readers import SAME_BUT, assert_same, differing, read
 from support.world import FRESH, KEEP_TAG
@@ -23,12 +24,11 @@ from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.settings import BACKEND_STORE_URI, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from support.cli import Cli
-    from support.world import World
 
 
 FLAG = "--backend-store-uri"
@@ -40,20 +40,23 @@ class Kind:
     """A server on a database.
 
     Attributes:
-        name: ``postgresql`` or ``mariadb``.
+        database: its kind.
         server: of MLflow.
         uri: of the database, with user and password.
-        rows: opens a cursor on it.
-        empty: brings it back to that of a fresh server.
-        world: makes its content.
     """
 
-    name: str
+    database: Database
     server: LocalServer
     uri: str
-    rows: Callable[[str], AbstractContextManager[Any]]
-    empty: Callable[[str], None]
-    world: Callable[[str, str, int], World]
+
+    @property
+    def name(self) -> str:
+        """``postgresql`` or ``mariadb``."""
+        return self.database.name
+
+    def rows(self, uri: str) -> AbstractContextManager[Any]:
+        """Open a cursor on a database of this kind."""
+        return self.database.rows(uri)
 
     @property
     def address(self) -> Address:
@@ -70,27 +73,22 @@ def kind(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Kind]:
     """The server of this module, on each of the databases that are installed."""
-    directory = tmp_path_factory.mktemp("kind")
-    if request.param == "postgresql":
-        programs, running = postgres.binaries(), postgres.running
-        tools = postgres.rows, postgres.empty, postgres.PostgresWorld
-    else:
-        programs, running = mariadb.binary(), mariadb.running
-        tools = mariadb.rows, mariadb.empty, mariadb.MariadbWorld
+    database = DATABASES[request.param]
+    programs = database.programs()
     if programs is None:
-        pytest.skip(f"{request.param} is not installed")
+        pytest.skip(f"{database.title} is not installed")
     with (
-        running(programs) as uri,
-        LocalServer(directory, backend_store_uri=uri) as server,
+        database.running(programs) as uri,
+        LocalServer(tmp_path_factory.mktemp("kind"), backend_store_uri=uri) as server,
     ):
-        yield Kind(request.param, server, uri, *tools)
+        yield Kind(database, server, uri)
 
 
 @pytest.fixture
 def bench(kind: Kind, cli: Cli, tmp_path: Path, as_of_ms: int) -> Iterator[Bench]:
     """The server, emptied for this test."""
-    kind.empty(kind.uri)
-    world = kind.world(kind.server.uri, kind.uri, as_of_ms)
+    kind.database.empty(kind.uri)
+    world = kind.database.world(kind.server.uri, kind.uri, as_of_ms)
     yield Bench(world, cli, tmp_path)
     world.close()
 
