@@ -23,12 +23,10 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.source_references import logged_model_ids
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
+from mlflow_gc.inventory.progress import Progress, no_progress
 
 _T = TypeVar("_T")
 _CONTENTS = Wanted(contents=True)
-
-Progress = Callable[[str, int], None]
-"""Called with the kind ("runs") and the number of new ones since the last call."""
 
 EXPERIMENTS_A_CALL = 1000
 """PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000."""
@@ -39,10 +37,6 @@ IDS_IN_URL = 90
 IDS_IN_BODY = 500
 """The same if few of them are expected to exist; sqlparse fails between 2,000 and 5,000."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # mlflow/utils/validation.py
-
-
-def no_progress(_what: str, _count: int) -> None:
-    """Ignore progress."""
 
 
 def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

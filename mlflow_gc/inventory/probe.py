@@ -16,14 +16,8 @@ from mlflow_gc.domain.entities import (
     Run,
 )
 from mlflow_gc.domain.traces import Traces
-from mlflow_gc.inventory.lookup import (
-    IDS_IN_BODY,
-    Progress,
-    chunks,
-    no_progress,
-    read_histories,
-    runs_by_id,
-)
+from mlflow_gc.inventory.lookup import IDS_IN_BODY, chunks, read_histories, runs_by_id
+from mlflow_gc.inventory.progress import Progress, no_progress
 from mlflow_gc.inventory.scan import incomplete
 
 _RUNS_AT_ONCE = 1000

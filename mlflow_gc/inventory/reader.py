@@ -13,8 +13,8 @@ from mlflow_gc.domain.entities import Inventory, ReadFrom, ServerInfo, oldest_mo
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory import lookup
-from mlflow_gc.inventory.lookup import Progress
 from mlflow_gc.inventory.probe import probe
+from mlflow_gc.inventory.progress import Progress
 from mlflow_gc.inventory.scan import scan
 from mlflow_gc.inventory.traces import read_traces, with_traces
 

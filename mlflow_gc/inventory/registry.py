@@ -9,7 +9,7 @@ from functools import partial
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError, pages
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
 from mlflow_gc.domain.source_references import copied_from, names_other_version
-from mlflow_gc.inventory.lookup import Progress, no_progress
+from mlflow_gc.inventory.progress import Progress, no_progress
 
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"

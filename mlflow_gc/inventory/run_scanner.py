@@ -21,7 +21,7 @@ from mlflow_gc.backend.adaptive_concurrency import AdaptiveLimiter
 from mlflow_gc.backend.interface import REPEATS, Failure, Gateway, ServerError
 from mlflow_gc.domain.entities import Run
 from mlflow_gc.domain.tag_selection import Wanted
-from mlflow_gc.inventory.lookup import Progress, no_progress
+from mlflow_gc.inventory.progress import Progress, no_progress
 
 RUNS_A_PAGE = 2000
 _FIRST_RUNS = 200

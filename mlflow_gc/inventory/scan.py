@@ -28,13 +28,12 @@ from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.inventory.lookup import (
     EXPERIMENTS_A_CALL,
     IDS_IN_BODY,
-    Progress,
     chunks,
-    no_progress,
     parents_above,
     read_logged_models_of,
     runs_by_id,
 )
+from mlflow_gc.inventory.progress import Progress, no_progress
 from mlflow_gc.inventory.registry import read_registry
 from mlflow_gc.inventory.run_scanner import read_runs
 

@@ -280,10 +280,6 @@ class RestGateway:
 
     @property
     def has_short_trace_searches(self) -> bool:
-        """Whether experiments are in the URL of a search for traces, where few of them fit.
-
-        Only known after :meth:`server_metadata`.
-        """
         return not self._tracking.is_at_least(_TRACES_V3_SINCE)
 
     def search_traces(

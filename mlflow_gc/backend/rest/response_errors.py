@@ -156,20 +156,18 @@ _HOST_HINT = (
     "The server does not take this name for its own. Use the name that it was started with, or add "
     "this one to its --allowed-hosts."
 )
+_HEADER_HINT = (
+    "The token or another header is longer than a proxy before the server accepts (nginx: "
+    "large_client_header_buffers)."
+)
+_METHODS_HINT = "A proxy before the server has to allow the methods GET, POST and DELETE."
 _BY_CONTENT: tuple[tuple[bytes, Failure, str], ...] = (
     (b"invalid host header", Failure.REJECTED, _HOST_HINT),  # MLflow 3.5 and newer
     (b"https port", Failure.BLOCKED, "Use https:// in the tracking URI."),
     # gunicorn; a matter of this URL alone, such as one with a long name of a model.
     (b"request line is too large", Failure.REJECTED, "The URL is too long for the server."),
     # nginx.
-    (
-        b"header or cookie too large",
-        Failure.BLOCKED,
-        (
-            "The token or another header is longer than a proxy before the server accepts (nginx: "
-            "large_client_header_buffers)."
-        ),
-    ),
+    (b"header or cookie too large", Failure.BLOCKED, _HEADER_HINT),
 )
 """Part of an error page in lower case, kind of failure, hint."""
 _BY_STATUS: dict[int, tuple[Failure, str]] = {
@@ -188,10 +186,7 @@ _BY_STATUS: dict[int, tuple[Failure, str]] = {
             "proxy_intercept_errors off)."
         ),
     ),
-    405: (
-        Failure.UNSUPPORTED,
-        "A proxy before the server has to allow the methods GET, POST and DELETE.",
-    ),
+    405: (Failure.UNSUPPORTED, _METHODS_HINT),
     413: (
         Failure.BLOCKED,
         "A proxy before the server has to accept requests of 1 MB (nginx: client_max_body_size 1m).",
@@ -211,6 +206,8 @@ _BY_STATUS: dict[int, tuple[Failure, str]] = {
             "the limit, or send fewer at once with --max-parallel 1."
         ),
     ),
+    431: (Failure.BLOCKED, _HEADER_HINT),
+    501: (Failure.BLOCKED, _METHODS_HINT),
     502: (Failure.AMBIGUOUS, "The proxy before the server cannot reach it: check whether it runs."),
     503: (
         Failure.THROTTLED,
@@ -227,8 +224,6 @@ _BY_STATUS: dict[int, tuple[Failure, str]] = {
         ),
     ),
 }
-_BY_STATUS[501] = (Failure.BLOCKED, _BY_STATUS[405][1])
-_BY_STATUS[431] = (Failure.BLOCKED, _BY_CONTENT[3][2])
 
 
 def _without_code(status: int, content: bytes) -> tuple[Failure, str | None]:

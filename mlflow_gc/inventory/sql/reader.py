@@ -34,7 +34,8 @@ from mlflow_gc.domain.source_references import logged_model_ids
 from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted
 from mlflow_gc.domain.traces import Traces, are_assessments_lost, named_runs
 from mlflow_gc.errors import Refused
-from mlflow_gc.inventory.lookup import Progress, chunks, parents_above
+from mlflow_gc.inventory.lookup import chunks, parents_above
+from mlflow_gc.inventory.progress import Progress
 from mlflow_gc.inventory.sql.registry import read_models, read_versions
 from mlflow_gc.inventory.sql.runs import read_runs
 from mlflow_gc.inventory.sql.snapshot import ROWS_AT_ONCE, Rows, Snapshot
