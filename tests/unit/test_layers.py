@@ -12,6 +12,7 @@ STORY = [
     "retention",
     "plan",
     "policy",
+    "storage",
     "backend",
     "inventory",
     "apply",

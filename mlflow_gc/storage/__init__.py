@@ -1,0 +1,1 @@
+"""The files of artifact stores: listing and deleting them, key by key."""
