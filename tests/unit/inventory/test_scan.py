@@ -160,7 +160,8 @@ class Fake:
         stages["ALL"] = ["active", "deleted"]
         rows = [
             r
-            for r in self.runs.values()
+            # At once: another thread may add runs meanwhile.
+            for r in tuple(self.runs.values())
             if r.experiment_id in experiment_ids and r.lifecycle_stage in stages[view]
         ]
         if filter_string.startswith("attributes.status != "):
