@@ -21,12 +21,13 @@ class StoreError(GcError):
 class StoredFile(NamedTuple):
     """A file of a store.
 
-    ``modified_ms`` is ms since the epoch, UTC, by the clock of the store.
+    ``modified_ms`` is ms since the epoch, UTC, by the clock of the store; None if the store does not
+    say it, as a server that passes files on: such a file is of unknown age, not an old one.
     """
 
     path: str
     size_bytes: int
-    modified_ms: int
+    modified_ms: int | None
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,15 @@ class Store(Protocol):
         """Yield all files below a folder, in chunks, by one flat listing.
 
         A folder that does not exist has no files.  Symbolic links are files of size 0 and are not
-        followed.
+        followed.  The folder ``""`` is a whole bucket, container or server.
         """
 
     def files_of(self, folders: Sequence[str]) -> Iterator[tuple[str, Sequence[StoredFile]]]:
-        """Yield each of some folders, in the order given, with all files below it.
+        """Yield each of some folders once, in the order given, with all files below it.
 
-        Costs no more requests than one listing of each, and no more than one flat listing of what
-        lies between them.
+        Costs no more requests than one listing of each, and, where a store can begin a listing at
+        any path (S3, Google Cloud Storage), no more than one flat listing of what lies between
+        them.  Folders in sorted order are not kept in memory.
         """
 
     def is_there(self, folder: str) -> bool:
@@ -76,7 +78,10 @@ class Store(Protocol):
         """
 
     def linked_parent(self, folder: str) -> str | None:
-        """Return the first part of the path to a folder that is a symbolic link, or None."""
+        """Return the first part of the path to a folder that is a symbolic link, or None.
+
+        What lies behind a link is listed, and never deleted.
+        """
 
     def delete(self, paths: Sequence[str]) -> Mapping[str, str]:
         """Delete files, and return an error message for each path that could not be deleted.
