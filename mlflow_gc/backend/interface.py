@@ -27,6 +27,7 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
 from mlflow_gc.errors import GcError
+from mlflow_gc.storage.interface import Store
 
 Json = dict[str, Any]
 _T = TypeVar("_T")
@@ -257,6 +258,9 @@ class Gateway(Protocol):
 
         Only known after :meth:`server_metadata`.
         """
+
+    def artifacts(self) -> Store | None:
+        """The artifact store that the server passes files on to; None over a database."""
 
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
         """One run of any lifecycle stage, with its input models and the data in ``wanted``."""

@@ -284,6 +284,9 @@ class StoreGateway:
         """No gateways: a database with other workspaces cannot be opened."""
         return []
 
+    def artifacts(self) -> None:
+        return None
+
     def get_run(self, run_id: str, wanted: Wanted | None = None) -> Run | None:
         parsed = partial(parse.run, wanted=wanted)
         return self._get(parsed, lambda: self._tracking.get_run(run_id))

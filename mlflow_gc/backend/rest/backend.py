@@ -26,6 +26,7 @@ from mlflow_gc.backend.interface import (
 from mlflow_gc.backend.rest import first_contact, run_pages
 from mlflow_gc.backend.rest import json_parser as parse
 from mlflow_gc.backend.rest.account import Account
+from mlflow_gc.backend.rest.artifacts import ServerArtifacts
 from mlflow_gc.backend.rest.http_client import HttpClient
 from mlflow_gc.backend.rest.metric_histories import MetricHistories
 from mlflow_gc.backend.rest.mlflow_api import V2, V3, MlflowApi, none_if_not_found, with_token
@@ -176,6 +177,9 @@ class RestGateway:
         other._tracking = self._tracking.in_workspace(name)  # noqa: SLF001
         other._registry = self._registry.in_workspace(name)  # noqa: SLF001
         return other
+
+    def artifacts(self) -> ServerArtifacts:
+        return ServerArtifacts(self._tracking, self._max_parallel)
 
     # -- experiments ---------------------------------------------------------------------------
 

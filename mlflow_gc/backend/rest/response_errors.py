@@ -161,7 +161,13 @@ _HEADER_HINT = (
     "large_client_header_buffers)."
 )
 _METHODS_HINT = "A proxy before the server has to allow the methods GET, POST and DELETE."
+_ARTIFACTS_HINT = (
+    "The server runs with --no-serve-artifacts. Say where its artifacts are: "
+    "--artifacts-destination."
+)
 _BY_CONTENT: tuple[tuple[bytes, Failure, str], ...] = (
+    # A 503 that no retry changes.
+    (b"to enable artifacts server functionality", Failure.UNSUPPORTED, _ARTIFACTS_HINT),
     (b"invalid host header", Failure.REJECTED, _HOST_HINT),  # MLflow 3.5 and newer
     (b"https port", Failure.BLOCKED, "Use https:// in the tracking URI."),
     # gunicorn; a matter of this URL alone, such as one with a long name of a model.
