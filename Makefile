@@ -71,16 +71,17 @@ venv-lowest: $(STAMP)  ## put the lowest allowed versions of the dependencies in
 		-o $(VENV)/lowest.txt >/dev/null
 	$(UV) pip install --quiet --python $(BIN)/python -r $(VENV)/lowest.txt
 
-# Independent schema validator for the tests; they say why they skip where it is missing.
-AJV := tests/ajv/node_modules/.stamp
+# An independent schema validator, and Azure's storage; the tests say why they skip where they are
+# missing.
+NPM := tests/ajv/node_modules/.stamp tests/azurite/node_modules/.stamp
 
-$(AJV): tests/ajv/package-lock.json
+%/node_modules/.stamp: %/package-lock.json
 	@if ! command -v npm >/dev/null; then \
-		echo "npm is not installed: the tests that need ajv will be skipped" >&2; \
-	elif npm ci --prefix tests/ajv --ignore-scripts --no-audit --no-fund --loglevel=error; then \
+		echo "npm is not installed: the tests that need $* will be skipped" >&2; \
+	elif npm ci --prefix $* --ignore-scripts --no-audit --no-fund --loglevel=error; then \
 		touch $@; \
 	else \
-		echo "npm ci failed: the tests that need ajv will be skipped" >&2; \
+		echo "npm ci failed: the tests that need $* will be skipped" >&2; \
 		test -z "$${CI:-}"; \
 	fi
 
@@ -104,7 +105,7 @@ PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(if $(COVERAGE),$(BIN)/coverage run -m,
 WORKERS ?= auto
 
 .PHONY: test
-test: $(STAMP) $(AJV)  ## what a change must pass: all tiers, few cases (PYTEST_ARGS="-k journal" for some)
+test: $(STAMP) $(NPM)  ## what a change must pass: all tiers, few cases (PYTEST_ARGS="-k journal" for some)
 	@$(if $(COVERAGE),$(BIN)/coverage erase)
 	$(PYTEST) --depth quick $(PYTEST_ARGS)
 	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
@@ -114,7 +115,7 @@ test-unit: $(STAMP)  ## the unit tests alone, in less than a minute: the loop wh
 	$(PYTEST) --depth quick $(or $(PYTEST_ARGS),tests/unit)
 
 .PHONY: test-all
-test-all: $(STAMP) $(AJV)  ## everything, with many cases: nightly and before a release (an hour)
+test-all: $(STAMP) $(NPM)  ## everything, with many cases: nightly and before a release (an hour)
 	$(PYTEST) --depth deep $(PYTEST_ARGS)
 
 # One process for each version: its servers are started once, and serve one test after the other.
@@ -201,7 +202,7 @@ wheel: $(STAMP)  ## the Python wheel, in DIST
 # ---------------------------------------------------------------------------- house-keeping
 .PHONY: clean
 clean:  ## remove everything make and the tools built
-	rm -rf .venv .compat tests/ajv/node_modules build dist htmlcov .coverage .coverage.* \
+	rm -rf .venv .compat tests/*/node_modules build dist htmlcov .coverage .coverage.* \
 		.mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

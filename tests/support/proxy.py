@@ -542,7 +542,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise
 
     # The names that http.server looks for.
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
 
     def _answer(self, seen: Seen, fault: Fault | None) -> None:
         if fault is not None and fault.reset == "before":
