@@ -28,6 +28,8 @@ DAY_MS = 86_400_000
 SHAPES = ("spread", "one", "tiny", "nested", "same-moment", "protected", "mlflow3")
 STALE_DAYS = 30
 TRIALS = 20
+LONG = 100
+"""Values of each metric of a run of the shape ``long``."""
 STEPS = 20
 _CHUNK = 20_000
 
@@ -76,7 +78,7 @@ def load(database_uri: str, runs: int, shape: str = "spread") -> int:
 
     Shapes: ``spread`` over a hundredth as many experiments; ``one`` experiment; ``tiny`` ones with
     5 runs each; ``nested`` in chains of ten; ``same-moment``, all began and ended in one
-    millisecond; ``protected``, each behind a model version; ``mlflow3``, sweeps of a parent and 19
+    millisecond; ``protected``, each behind a model version; ``long``, with 100 values of each metric; ``mlflow3``, sweeps of a parent and 19
     trials, of which each has 20 values of each metric and a logged model, every tenth one left a trace
     and one of each sweep read the model of the trial before.
     """
@@ -132,7 +134,7 @@ def load(database_uri: str, runs: int, shape: str = "spread") -> int:
                     "latest_metrics", f"metric_{m}", rng.random(), start + 60_000, 7, "f", run_id
                 )
                 # The last one is the one above.
-                first = 8 - STEPS if shape == "mlflow3" else 7
+                first = {"mlflow3": 8 - STEPS, "long": 8 - LONG}.get(shape, 7)
                 for step in range(first, 8):
                     at = start + 60_000 + step - 7
                     copy.add("metrics", f"metric_{m}", rng.random(), at, step, "f", run_id)

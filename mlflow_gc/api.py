@@ -40,7 +40,9 @@ __all__ = [
     "diff",
     "load_plan",
     "prune",
+    "purge",
     "report",
+    "report_trash",
     "restore",
     "save_plan",
     "workspaces",
@@ -132,6 +134,55 @@ def report(
     )
     with _opened(server, reporter) as gateway:
         return make_plan(gateway, resolved, reporter)
+
+
+def report_trash(
+    server: Server | str | None = None,
+    *,
+    policy: Path | str | None = None,
+    no_policy: bool = False,
+    older_than_days: int | None = None,
+    as_of: str | None = None,
+    artifacts_destination: str | None = None,
+    listener: Listener | None = None,
+) -> Plan:
+    """Read the trash of a server and return a purge plan: what to delete permanently.
+
+    Args:
+        server: the server or its URI; its ``backend_store_uri`` is required.
+        policy: the policy file, as for :func:`report`.
+        no_policy: use no policy file, even if there is one.
+        older_than_days: time in the trash in whole days; by default that of the policy, else 30.
+        as_of: count from this time instead of now (RFC 3339, UTC).
+        artifacts_destination: where the server keeps artifacts that it passes on.
+        listener: receives the progress.
+
+    Raises:
+        UsageProblem: an argument, a setting or the policy cannot be used.
+        GcError: the server or its database cannot be reached or read.
+    """
+    from mlflow_gc.workflows.policy import resolve_policy, with_trash_options
+    from mlflow_gc.workflows.purge import make_purge_plan, open_stores
+
+    reporter = _reporter(listener)
+    resolved = with_trash_options(
+        resolve_policy(
+            ttl=None,
+            as_of=as_of,
+            policy_file=None if policy is None else Path(policy),
+            no_policy=no_policy,
+            accept_partial_view=False,
+            verbose=False,
+            reporter=reporter,
+        ),
+        older_than=None if older_than_days is None else str(older_than_days),
+        keep_files=False,
+        keep_rows=False,
+    )
+    with _opened(server, reporter) as gateway:
+        return make_purge_plan(
+            gateway, resolved, open_stores(gateway, artifacts_destination), reporter
+        )
 
 
 def workspaces(
@@ -243,6 +294,67 @@ def prune(
     return Outcome(
         dict(result.counts),
         applied.skips,
+        journal=None if dry_run else path,
+        is_complete=not (result.is_partial or result.interrupted),
+    )
+
+
+def purge(
+    plan: Path | str,
+    server: Server | str | None = None,
+    *,
+    expect: str | None = None,
+    journal: Path | str | None = None,
+    artifacts_destination: str | None = None,
+    dry_run: bool = False,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Delete permanently what a saved purge plan lists: rows and files.
+
+    Args:
+        plan: the file.
+        server: the server or its URI; its ``backend_store_uri`` is required.
+        expect: the approved ``plan_id``; any other one is refused.
+        journal: path of the journal; by default next to the plan.
+        artifacts_destination: where the server keeps artifacts that it passes on.
+        dry_run: do everything but the deletions.
+        listener: receives the progress.
+
+    Raises:
+        Refused: the plan may not be applied, or not here, and nothing was touched.
+        UsageProblem: an argument or a setting cannot be used.
+        GcError: It ended early; the journal has what was done, and the same call continues.
+    """
+    from mlflow_gc.apply.journal.file import default_path, journal_path
+    from mlflow_gc.apply.purge.purger import Budget
+    from mlflow_gc.plan.verification import verify_applyable
+    from mlflow_gc.workflows.apply import refuse_unexpected
+    from mlflow_gc.workflows.purge import apply_purge, open_stores
+
+    file = Path(plan)
+    document = load_plan(file)
+    verify_applyable(document, file)
+    approved = () if expect is None else (expect,)
+    refuse_unexpected(document, file, approved, is_required=not dry_run)
+    reporter = _reporter(listener)
+    path = journal_path(Path(journal) if journal else default_path(file), document["plan_id"])
+    with _opened(server, reporter) as gateway:
+        purged = apply_purge(
+            gateway,
+            document,
+            file,
+            open_stores(gateway, artifacts_destination),
+            reporter,
+            journal_path=path,
+            budget=Budget(),
+            dry_run=dry_run,
+        )
+    result = purged.result
+    if result.fatal:
+        raise result.fatal
+    return Outcome(
+        dict(result.counts),
+        purged.skips,
         journal=None if dry_run else path,
         is_complete=not (result.is_partial or result.interrupted),
     )

@@ -77,6 +77,13 @@ BACKEND_STORE_URI = Setting(
     "the server is read over its API",
 )
 
+ARTIFACTS_DESTINATION = Setting(
+    "MLFLOW_ARTIFACTS_DESTINATION",
+    "--artifacts-destination",
+    "where the tracking server keeps the artifacts that it passes on",
+    "its files are listed and deleted over the server",
+)
+
 DEFAULT_MAX_PARALLEL = 16
 _MOST_PARALLEL = 256
 MAX_PARALLEL = Setting(

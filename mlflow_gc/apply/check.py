@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import GONE, Finding
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.builder import protection_of
 from mlflow_gc.plan.document import Json, Plan, deletions_of
@@ -29,7 +29,7 @@ def check_document(
     ``refusals`` say why ``prune`` would refuse the plan as a whole.
     """
     failures = {(kind, i): message for kind, i, message in result.failures}
-    lists = {kind: _entities(kind, plan, findings, failures) for kind in KINDS}
+    lists = {kind: _entities(kind, plan, findings, failures) for kind in kinds_of(plan)}
     ended = "interrupted" if result.interrupted else "failed" if result.fatal else "completed"
     return {
         "$schema": CHECK_SCHEMA_ID,
@@ -46,7 +46,7 @@ def check_document(
         "ended": ended,
         "differs": any(lists.values()),
         "refusals": list(refusals),
-        "summary": {kind: _counts(kind, lists[kind], result) for kind in KINDS},
+        "summary": {kind: _counts(kind, lists[kind], result) for kind in lists},
         **lists,
     }
 

@@ -17,7 +17,7 @@ from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment, Run
-from mlflow_gc.domain.kinds import ALL, BY_NAME
+from mlflow_gc.domain.kinds import BY_NAME, PRUNED
 from mlflow_gc.domain.tag_selection import KEEP
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.domain.traces import Traces
@@ -131,7 +131,7 @@ def _refuse_unknown(
     Raises:
         UsageProblem: With the record of the journal instead.
     """
-    kinds = {name for kind in ALL for name in (kind.name, kind.entries)}
+    kinds = {name for kind in PRUNED for name in (kind.name, kind.entries)}
     unknown = sorted(set(only) - kinds - {entity_id for _, entity_id in touched})
     if not unknown:
         return

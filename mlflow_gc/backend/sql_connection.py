@@ -48,12 +48,14 @@ _PIP_NAME = {
 }
 
 
-def try_database(address: Address) -> None:
+def try_database(address: Address, *, any_version: bool = False) -> None:
     """Connect once, and check that the database has the schema of the installed MLflow.
 
     MLflow's own store retries ten times in a hundred seconds, whatever the reason; and it creates
     missing tables, or migrates a database that an older server uses (``_initialize_tables`` in
     mlflow/store/db/utils.py).  A report must do neither.
+
+    With ``any_version`` the schema may be that of another version.
 
     Raises:
         UsageProblem: The URI is not supported by any driver.
@@ -68,7 +70,7 @@ def try_database(address: Address) -> None:
 
     def attempt() -> None:
         try:
-            _check_tables(address)
+            _check_tables(address, any_version=any_version)
         except Exception as error:  # noqa: BLE001 - raised in the waiting thread
             raised.append(error)
 
@@ -122,15 +124,15 @@ def _parsed(address: Address) -> URL:
     return url
 
 
-def _check_tables(address: Address) -> None:
+def _check_tables(address: Address, *, any_version: bool) -> None:
     with open_engine(address).connect() as connection:
-        _refuse_other_schema(connection, address)
+        _refuse_other_schema(connection, address, any_version=any_version)
 
 
-def open_engine(address: Address) -> Engine:
+def open_engine(address: Address, *, read_only: bool = True) -> Engine:
     """Return an engine without a connection pool.
 
-    A SQLite file is opened read-only.
+    A SQLite file is opened read-only, or not created at least.
 
     Raises:
         UsageProblem: The URI is not supported by any driver.  ImportError: Its driver is not
@@ -146,7 +148,7 @@ def open_engine(address: Address) -> Engine:
 
     url = _parsed(address)
     if url.get_backend_name() == "sqlite":
-        url = _read_only(url)
+        url = _existing_file(url, "ro" if read_only else "rw")
     option = _TIMEOUT_OPTION.get(url.get_dialect().driver)
     options: dict[str, Any] = {option: _CONNECT_S} if option and option not in url.query else {}
     if url.get_backend_name() == "mysql":
@@ -160,14 +162,14 @@ def open_engine(address: Address) -> Engine:
     return create_engine(url, poolclass=NullPool, connect_args=options)
 
 
-def _read_only(url: URL) -> URL:
-    """Return the URL that opens a SQLite file read-only."""
+def _existing_file(url: URL, mode: str) -> URL:
+    """Return the URL that opens an existing SQLite file: ``ro`` or ``rw``."""
     # SQLite's own URIs; SQLAlchemy passes unknown query parameters on.
     file = f"file:{quote(str(Path(url.database or '').absolute()))}"
-    return url.set(database=file).update_query_dict({"uri": "true", "mode": "ro"})
+    return url.set(database=file).update_query_dict({"uri": "true", "mode": mode})
 
 
-def _refuse_other_schema(connection: Connection, address: Address) -> None:
+def _refuse_other_schema(connection: Connection, address: Address, *, any_version: bool) -> None:
     import mlflow
     from alembic.migration import MigrationContext
     from mlflow.store.db.utils import _get_latest_schema_revision
@@ -178,6 +180,8 @@ def _refuse_other_schema(connection: Connection, address: Address) -> None:
             f"{address.name} contains no data of MLflow.", Failure.REJECTED, hint=_WRONG_URI_HINT
         )
     expected = _get_latest_schema_revision()
+    if any_version:
+        return
     if found != (expected,):
         raise Refused(
             f"{address.name} has the schema {', '.join(found)}; MLflow {mlflow.__version__}, which "

@@ -17,6 +17,7 @@ from mlflow_gc.cli import (
     options,
     policy,
     prune,
+    purge,
     report,
     restore,
     schema,
@@ -35,6 +36,8 @@ _EXIT_CODES = {
     f"5 it was written, but cannot be applied; {_STOPPED}",
     "prune": "0 done, also when there was nothing to delete; 1 error; 3 some entities could not be "
     f"deleted; 5 refused before anything was touched; {_STOPPED}",
+    "purge": "0 done, also when there was nothing to delete or a limit ended it; 1 error; 3 some "
+    f"entities could not be deleted; 5 refused before anything was touched; {_STOPPED}",
     "show": "0 done; 1 error; 2 the plan deletes something (--detailed-exitcode); 5 unknown "
     "version of the format; 64 usage error.",
     "diff": "0 no differences; 1 error; 2 differences; 5 unknown version of the format; 64 usage "
@@ -87,6 +90,7 @@ def _add(command: Callable[..., Any]) -> None:
 
 _add(report.report)
 _add(prune.prune)
+_add(purge.purge)
 _add(show.show)
 _add(diff.diff)
 _add(check.check)

@@ -174,6 +174,59 @@ class PolicyOptions:
 
 
 @dataclass(frozen=True)
+class TrashOptions:
+    """Options about the trash, where a purge plan is built."""
+
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than",
+            metavar="DAYS",
+            help="Time in the trash in whole days [purge_after of the policy, 30].",
+        ),
+    ] = None
+    keep_files: Annotated[
+        bool, typer.Option("--keep-files", help="Delete only rows of the database.")
+    ] = False
+    keep_rows: Annotated[
+        bool, typer.Option("--keep-rows", help="Delete only files; the rows stay in the trash.")
+    ] = False
+
+    def given(self) -> dict[str, object]:
+        """Return the options that were given, by their flags."""
+        return {
+            "--older-than": self.older_than,
+            "--keep-files": self.keep_files or None,
+            "--keep-rows": self.keep_rows or None,
+        }
+
+    def applied_to(self, policy: Policy) -> Policy:
+        """Return the policy with these options.
+
+        Raises:
+            UsageProblem: one of them cannot be used.
+        """
+        from mlflow_gc.workflows.policy import with_trash_options
+
+        return with_trash_options(
+            policy,
+            older_than=self.older_than,
+            keep_files=self.keep_files,
+            keep_rows=self.keep_rows,
+        )
+
+
+ArtifactsDestination = Annotated[
+    str | None,
+    typer.Option(
+        "--artifacts-destination",
+        metavar="URI",
+        help="Where the server keeps artifacts that it passes on [MLFLOW_ARTIFACTS_DESTINATION].",
+    ),
+]
+
+
+@dataclass(frozen=True)
 class Output:
     """Options about what is printed besides the result."""
 

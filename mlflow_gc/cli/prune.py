@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import PRUNE, kinds_of
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import counts_of
@@ -78,7 +78,7 @@ def prune(
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.sharding import Shard
-    from mlflow_gc.plan.verification import load_plan, verify, verify_applyable
+    from mlflow_gc.plan.verification import load_plan, refuse_action, verify, verify_applyable
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import outcomes, plan_text
     from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected
@@ -99,7 +99,7 @@ def prune(
             hint=f"Make the plan first: {command('report')}",
         )
     if plan_file is not None:
-        _refuse_selecting_options(
+        refuse_selecting_options(
             {
                 "--ttl": policy_options.ttl,
                 "--as-of": as_of,
@@ -117,6 +117,7 @@ def prune(
             )
         plan = load_plan(plan_file)
         verify(plan, plan_file)
+        refuse_action(plan, plan_file, PRUNE)
         if all_workspaces:
             connection = workspaces.of_document(context, connection, plan["server"], plan_file)
     else:
@@ -128,7 +129,7 @@ def prune(
                 "Without a PLAN prune asks before it deletes, and this is not an interactive terminal.",
                 hint="Hand it a reviewed plan, or use --yes.",
             )
-        plan_file = out or _name_of_its_own()
+        plan_file = out or name_of_its_own("prune-plan")
         if all_workspaces:
             if journal is not None:
                 raise UsageProblem("--journal is for one workspace.", hint="Leave it out.")
@@ -150,7 +151,7 @@ def prune(
     reporter.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
     refuse_unexpected(plan, plan_file, expect or (), is_required=not made_here and not dry_run)
-    deletes = sum(counts_of(plan, kind)["delete"] for kind in KINDS)
+    deletes = sum(counts_of(plan, kind)["delete"] for kind in kinds_of(plan))
     must_ask = made_here and deletes and not yes and not dry_run
     if must_ask and not confirmed(plan_text.question(plan)):
         print_message("Nothing was deleted.")
@@ -181,10 +182,10 @@ def prune(
     options_again += ["--shard", str(part)] if part else []
     if journal or written != beside:
         options_again += ["--journal", file_argument(written)]
-    return _exit_code(applied.result, applied.signum, plan_file, options_again)
+    return exit_code(applied.result, applied.signum, plan_file, options_again)
 
 
-def _name_of_its_own() -> Path:
+def name_of_its_own(stem: str) -> Path:
     """Return a unique file name for a plan without a saved file.
 
     A nightly job runs in the same directory, and the journal of last night must not be overwritten.
@@ -192,7 +193,7 @@ def _name_of_its_own() -> Path:
     from mlflow_gc.domain.timestamps import format_ms, now_ms
 
     moment_ms = now_ms()
-    while (name := Path(f"prune-plan-{format_ms(moment_ms).replace(':', '')}.json")).exists():
+    while (name := Path(f"{stem}-{format_ms(moment_ms).replace(':', '')}.json")).exists():
         moment_ms += 1
     return name
 
@@ -211,7 +212,7 @@ def _print_rest(result: Result, part: Shard, plan_file: Path, options_again: Seq
     )
 
 
-def _refuse_selecting_options(given: Mapping[str, object]) -> None:
+def refuse_selecting_options(given: Mapping[str, object]) -> None:
     """Refuse options that select entities together with a PLAN.
 
     Raises:
@@ -225,7 +226,14 @@ def _refuse_selecting_options(given: Mapping[str, object]) -> None:
             )
 
 
-def _exit_code(result: Result, signum: int, plan_file: Path, options_again: Sequence[str]) -> int:
+def exit_code(
+    result: Result,
+    signum: int,
+    plan_file: Path,
+    options_again: Sequence[str],
+    *,
+    command_name: str = PRUNE,
+) -> int:
     """Print the next command, and return the exit code.
 
     Raises:
@@ -233,7 +241,7 @@ def _exit_code(result: Result, signum: int, plan_file: Path, options_again: Sequ
     """
     from mlflow_gc.cli.output import print_message
 
-    again = f"To go on: {command('prune', file_argument(plan_file), *options_again)}"
+    again = f"To go on: {command(command_name, file_argument(plan_file), *options_again)}"
     for kind, entity_id, message in result.failures[:20]:
         print_message(f"Failed: {kind} {entity_id}: {message}")
     if len(result.failures) > 20:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.errors import ExitCode, UsageProblem
 from mlflow_gc.plan.document import counts_of
 
@@ -26,6 +27,20 @@ def report(
     policy_options: options.PolicyOptions,
     as_of: options.AsOf = None,
     accept_partial_view: options.AcceptPartialView = False,
+    trash: Annotated[
+        bool,
+        typer.Option(
+            "--trash", help="Write a purge plan: what to delete permanently from the trash."
+        ),
+    ] = False,
+    trash_options: options.TrashOptions,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --trash: only what the prune with this journal deleted."
+        ),
+    ] = None,
+    artifacts_destination: options.ArtifactsDestination = None,
     detailed_exitcode: options.DetailedExitcode = False,
     events: options.Events = None,
     output: options.Output,
@@ -39,12 +54,15 @@ def report(
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import plan_text, plans_text
+    from mlflow_gc.workflows.purge import deleted_by, make_purge_plan, open_stores
     from mlflow_gc.workflows.report import make_plan
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, output, events=events)
     connection = server.connection(backend_store_uri)
     to_stdout = str(out) == "-"
+    if not trash:
+        _refuse_without_trash({"--journal": journal, **trash_options.given()})
     if all_workspaces:
         if to_stdout:
             raise UsageProblem(
@@ -67,7 +85,16 @@ def report(
         reporter, output, as_of=as_of, accept_partial_view=accept_partial_view
     )
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
-    plan = make_plan(gateway, policy, reporter)
+    if trash:
+        plan = make_purge_plan(
+            gateway,
+            trash_options.applied_to(policy),
+            open_stores(gateway, artifacts_destination),
+            reporter,
+            only=None if journal is None else deleted_by(journal),
+        )
+    else:
+        plan = make_plan(gateway, policy, reporter)
     if to_stdout:
         write_output(*pieces(plan))
     else:
@@ -82,5 +109,16 @@ def report(
         # A forecast cannot be applied, as requested.
         if as_of is None or not is_only_a_forecast(plan):
             return ExitCode.REFUSED
-    deletes = sum(counts_of(plan, kind)["delete"] for kind in KINDS)
+    deletes = sum(counts_of(plan, kind)["delete"] for kind in kinds_of(plan))
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK
+
+
+def _refuse_without_trash(given: Mapping[str, object]) -> None:
+    """Refuse options that only a purge plan has.
+
+    Raises:
+        UsageProblem: One of them was given.
+    """
+    for flag, value in given.items():
+        if value is not None:
+            raise UsageProblem(f"{flag} is for a purge plan.", hint="Add --trash, or leave it out.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_gc.cli import options
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.errors import ExitCode, UsageProblem
 from mlflow_gc.plan.document import deletions_of
 
@@ -62,5 +62,5 @@ def show(
             everything=everything,
             problems=problems,
         )
-    deletes = any(deletions_of(plan, kind) for kind in KINDS)
+    deletes = any(deletions_of(plan, kind) for kind in kinds_of(plan))
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

@@ -106,12 +106,48 @@ REGISTERED_MODEL = Kind(
     is_reused=True,
     is_recoverable=False,
 )
+LOGGED_MODEL = Kind(
+    name="logged_model",
+    identity=("model_id",),
+    display_name="name",
+    created="creation_timestamp",
+    active=("creation_timestamp", "last_updated_timestamp"),
+    is_reused=False,
+    # Only by SQL.
+    is_recoverable=False,
+)
+FILE = Kind(
+    name="file",
+    identity=("uri",),
+    display_name="uri",
+    created="last_modified_time",
+    active=("last_modified_time",),
+    is_reused=True,
+    is_recoverable=False,
+)
+"""A folder with the files of a run, logged model or trace that no longer exists."""
 
-ALL = (EXPERIMENT, RUN, MODEL_VERSION, REGISTERED_MODEL)
-"""In the order of the lists of a plan."""
+PRUNED = (EXPERIMENT, RUN, MODEL_VERSION, REGISTERED_MODEL)
+"""The kinds in a plan of ``prune``, in its order."""
+
+PURGED = (EXPERIMENT, RUN, LOGGED_MODEL, FILE)
+"""The kinds in a plan of ``purge``, in its order."""
+
+ALL = (*PRUNED, LOGGED_MODEL, FILE)
+"""In the order of the lists of a plan; those of the other action are empty."""
 
 KINDS = {kind.entries: kind for kind in ALL}
-"""By the field of a plan that lists them, in its order."""
+"""By the field of a plan that lists them."""
+
+PRUNE, PURGE = "prune", "purge"
+"""The actions of a plan."""
+
+
+def kinds_of(document: Mapping[str, Any]) -> dict[str, Kind]:
+    """Return the kinds that a plan (or a document about plans) lists, by their fields, in order."""
+    found = PURGED if document.get("action") == PURGE else PRUNED
+    return {kind.entries: kind for kind in found}
+
 
 BY_NAME = {kind.name: kind for kind in ALL}
 """By ``Kind.name``."""

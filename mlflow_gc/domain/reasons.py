@@ -71,10 +71,11 @@ NO_ACTIVITY = "no activity"
 NO_SIGN_OF_LIFE = "no sign of life"
 """For an unfinished run."""
 NOT_CHANGED = "not changed"
+IN_TRASH = "in the trash"
 NOT_UPDATED = "not updated"
 
 _AGE = re.compile(
-    rf"(^|, )({NO_ACTIVITY}|{NO_SIGN_OF_LIFE}|{NOT_CHANGED}|{NOT_UPDATED}) for [\d,]+ days?$"
+    rf"(^|, )({NO_ACTIVITY}|{NO_SIGN_OF_LIFE}|{NOT_CHANGED}|{NOT_UPDATED}|{IN_TRASH}) for [\d,]+ days?$"
 )
 
 

@@ -18,6 +18,7 @@ from mlflow_gc.domain.entities import (
     Run,
     ServerInfo,
 )
+from mlflow_gc.domain.kinds import PRUNE
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.digest import plan_id
@@ -83,6 +84,7 @@ def build_plan(
         "$schema": PLAN_SCHEMA_ID,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
+        "action": PRUNE,
         "plan_id": "",
         "created_at": format_ms(now_ms()),
         "as_of": format_ms(policy.as_of_ms),
@@ -127,6 +129,9 @@ def build_plan(
             _model_entry(inventory.registered_models[m], decisions.registered_models[m])
             for m in deleted["registered_models"]
         ),
+        "logged_models": [],
+        "traces": [],
+        "files": [],
         "protected": _protected(inventory, decisions),
     }
     plan["plan_id"] = plan_id(plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.plan.document import DiagnosticEntry, Fields, Json, Plan, deletions_of, protected_of
 from mlflow_gc.plan.schema import DIFF_SCHEMA_ID
 from mlflow_gc.plan.unlisted import GONE, IN_USE, Unlisted
@@ -31,8 +31,9 @@ def diff_plans(base: Plan, head: Plan, *, edited: tuple[bool, bool] = (False, Fa
         edited: whether their ``plan_id`` does not match their content.
     """
     old, new = _Side(base), _Side(head)
-    entities = {kind: _diff_kind(kind, old, new) for kind in KINDS}
-    protected = {kind: _diff_protected(kind, old, new) for kind in KINDS}
+    kinds = kinds_of(head)
+    entities = {kind: _diff_kind(kind, old, new) for kind in kinds}
+    protected = {kind: _diff_protected(kind, old, new) for kind in kinds}
     server = _fields(base["server"], head["server"], _server_fields_left_out(base, head))
     policy = _fields(base["policy"], head["policy"], _NOT_COMPARED_POLICY)
     state = [
@@ -61,12 +62,12 @@ def diff_plans(base: Plan, head: Plan, *, edited: tuple[bool, bool] = (False, Fa
         "state": state,
         "diagnostics": diagnostics,
         "summary": {
-            **{kind: _counts(kind, base, head, entities[kind], protected[kind]) for kind in KINDS},
+            **{kind: _counts(kind, base, head, entities[kind], protected[kind]) for kind in kinds},
             "irreversible": {
-                "base": sum(old.deleted[kind].irreversible for kind in KINDS),
-                "head": sum(new.deleted[kind].irreversible for kind in KINDS),
-                "added": _irreversible(entities[kind]["added"] for kind in KINDS),
-                "removed": _irreversible(entities[kind]["removed"] for kind in KINDS),
+                "base": sum(old.deleted[kind].irreversible for kind in kinds),
+                "head": sum(new.deleted[kind].irreversible for kind in kinds),
+                "added": _irreversible(entities[kind]["added"] for kind in kinds),
+                "removed": _irreversible(entities[kind]["removed"] for kind in kinds),
             },
         },
         **entities,

@@ -28,6 +28,7 @@ class ExperimentExpectations(TypedDict):
     artifact_location: str
     tags_digest: str
     trash_assessments_digest: NotRequired[str]
+    deleted_time: NotRequired[str | None]
 
 
 class RunExpectations(TypedDict):
@@ -45,6 +46,7 @@ class RunExpectations(TypedDict):
     content_digest: NotRequired[str]
     traces_digest: NotRequired[str]
     assessments_digest: NotRequired[str]
+    deleted_time: NotRequired[str | None]
 
 
 class ModelVersionExpectations(TypedDict):
@@ -67,13 +69,41 @@ class RegisteredModelExpectations(TypedDict):
     tags_digest: str
 
 
+class LoggedModelExpectations(TypedDict):
+    """Preconditions of a logged model in the trash."""
+
+    experiment_id: str
+    lifecycle_stage: str
+    deleted_time: str | None
+    source_run_id: str
+    artifact_uri: str
+
+
+class FileExpectations(TypedDict):
+    """Preconditions of a folder of orphaned files."""
+
+    file_count: int
+    size_bytes: int
+    last_modified_time: str | None
+
+
 class _Deletion(TypedDict):
     reversible: bool
     reasons: list[str]
+    size_bytes: NotRequired[int]
+    file_count: NotRequired[int]
+
+
+class _FromTrash(_Deletion):
+    """In plans for ``purge``."""
+
+    deleted_time: NotRequired[str | None]
+    artifact_uri: NotRequired[str]
+    row_count: NotRequired[int]
 
 
 @final
-class ExperimentEntry(_Deletion):
+class ExperimentEntry(_FromTrash):
     """An experiment to delete."""
 
     experiment_id: str
@@ -86,7 +116,7 @@ class ExperimentEntry(_Deletion):
 
 
 @final
-class RunEntry(_Deletion):
+class RunEntry(_FromTrash):
     """A run to delete."""
 
     run_id: str
@@ -130,7 +160,47 @@ class RegisteredModelEntry(_Deletion):
     expect: RegisteredModelExpectations
 
 
-Entry = ExperimentEntry | RunEntry | ModelVersionEntry | RegisteredModelEntry
+@final
+class LoggedModelEntry(_Deletion):
+    """A logged model to delete permanently."""
+
+    model_id: str
+    name: str
+    experiment_id: str
+    experiment_name: str
+    status: str
+    source_run_id: str
+    creation_timestamp: str | None
+    last_updated_timestamp: str | None
+    deleted_time: str | None
+    artifact_uri: str
+    row_count: int
+    expect: LoggedModelExpectations
+
+
+@final
+class FileEntry(TypedDict):
+    """A folder with the files of an entity that no longer exists."""
+
+    reversible: bool
+    reasons: list[str]
+    size_bytes: int
+    file_count: int
+    uri: str
+    entity: str
+    experiment_id: str | None
+    last_modified_time: str | None
+    expect: FileExpectations
+
+
+Entry = (
+    ExperimentEntry
+    | RunEntry
+    | ModelVersionEntry
+    | RegisteredModelEntry
+    | LoggedModelEntry
+    | FileEntry
+)
 """Something to delete."""
 E = TypeVar("E", bound=Entry)
 """Entries of one kind."""
@@ -175,8 +245,29 @@ class ProtectedRegisteredModel(Protection):
     name: str
 
 
+@final
+class ProtectedLoggedModel(Protection):
+    """A logged model in the trash that is retained."""
+
+    model_id: str
+    name: str
+    experiment_id: str
+
+
+@final
+class ProtectedFile(Protection):
+    """A folder of orphaned files that is retained."""
+
+    uri: str
+
+
 ProtectedEntry = (
-    ProtectedExperiment | ProtectedRun | ProtectedModelVersion | ProtectedRegisteredModel
+    ProtectedExperiment
+    | ProtectedRun
+    | ProtectedModelVersion
+    | ProtectedRegisteredModel
+    | ProtectedLoggedModel
+    | ProtectedFile
 )
 """Something that is stale and retained."""
 
@@ -188,6 +279,8 @@ class ProtectedLists(TypedDict):
     runs: Sequence[ProtectedRun]
     model_versions: Sequence[ProtectedModelVersion]
     registered_models: Sequence[ProtectedRegisteredModel]
+    logged_models: NotRequired[Sequence[ProtectedLoggedModel]]
+    files: NotRequired[Sequence[ProtectedFile]]
 
 
 class Tool(TypedDict):
@@ -241,14 +334,30 @@ class Counts(TypedDict):
     delete: int
 
 
+class Freed(TypedDict):
+    """What a purge frees.
+
+    ``retained_bytes`` of ``file_bytes`` remain as old versions.  ``database_bytes`` is an estimate.
+    """
+
+    file_bytes: int
+    files: int
+    rows: int
+    database_bytes: int
+    retained_bytes: int
+
+
 class Summary(TypedDict):
-    """Counts by kind; number of irreversible deletions."""
+    """Counts by kind; number of irreversible deletions.  The last three only in purge plans."""
 
     experiments: Counts
     runs: Counts
     model_versions: Counts
     registered_models: Counts
     irreversible: int
+    logged_models: NotRequired[Counts]
+    files: NotRequired[Counts]
+    freed: NotRequired[Freed]
 
 
 class AgeCounts(TypedDict):
@@ -312,6 +421,16 @@ class GuardsDocument(TypedDict):
     max_share_percent: dict[str, int]
 
 
+class PurgeDocument(TypedDict):
+    """The settings of a purge (:class:`mlflow_gc.retention.policy.PurgeSettings`)."""
+
+    max_bytes: int | None
+    max_share_percent: int
+    unknown_since: str | None
+    keep: str
+    orphans_after: str | None
+
+
 class PolicyDocument(TypedDict):
     """The policy that was applied, with all its defaults.  Durations are as in a policy file."""
 
@@ -336,16 +455,18 @@ class PolicyDocument(TypedDict):
     owners_may_shorten_irreversible: NotRequired[bool]
     owners_shortest_ttl: NotRequired[str]
     grace: str
+    purge: NotRequired[PurgeDocument]
 
 
 _Schema = TypedDict("_Schema", {"$schema": str})
 
 
 class Plan(_Schema):
-    """A prune plan."""
+    """A prune plan, or a purge plan.  Plans before 1.1 lack the action and the last lists."""
 
     format: str
     format_version: str
+    action: NotRequired[str]
     plan_id: str
     created_at: str
     as_of: str
@@ -363,19 +484,26 @@ class Plan(_Schema):
     runs: Sequence[RunEntry]
     model_versions: Sequence[ModelVersionEntry]
     registered_models: Sequence[RegisteredModelEntry]
+    logged_models: NotRequired[Sequence[LoggedModelEntry]]
+    traces: NotRequired[Sequence[Json]]
+    files: NotRequired[Sequence[FileEntry]]
     protected: ProtectedLists
+
+
+_NONE: Counts = {"scanned": 0, "stale": 0, "protected": 0, "delete": 0}
 
 
 def deletions_of(plan: Plan, kind: str) -> Sequence[Entry]:
     """Return the deletions of one kind, by the field of the plan."""
-    return cast("Sequence[Entry]", cast("Mapping[str, Any]", plan)[kind])
+    return cast("Sequence[Entry]", cast("Mapping[str, Any]", plan).get(kind, ()))
 
 
 def protected_of(plan: Plan, kind: str) -> Sequence[ProtectedEntry]:
     """Return the protected entities of one kind, by the field of the plan."""
-    return cast("Sequence[ProtectedEntry]", cast("Mapping[str, Any]", plan["protected"])[kind])
+    protected = cast("Mapping[str, Any]", plan["protected"])
+    return cast("Sequence[ProtectedEntry]", protected.get(kind, ()))
 
 
 def counts_of(plan: Plan, kind: str) -> Counts:
     """Return the counts of one kind, by the field of the plan."""
-    return cast("Counts", cast("Mapping[str, Any]", plan["summary"])[kind])
+    return cast("Counts", cast("Mapping[str, Any]", plan["summary"]).get(kind, _NONE))

@@ -16,6 +16,8 @@ from mlflow_gc.domain.tag_selection import OWN_TAGS, tags_digest
 from mlflow_gc.domain.timestamps import format_ms, is_writable
 from mlflow_gc.plan.document import (
     ExperimentExpectations,
+    FileExpectations,
+    LoggedModelExpectations,
     ModelVersionExpectations,
     RegisteredModelExpectations,
     RunExpectations,
@@ -153,13 +155,16 @@ def _show(value: Any) -> str:
     return "not set" if value in {None, ""} else str(value)
 
 
+DELETED_TIME = "deleted_time"
 KNOWN_KEYS = {
-    kind: frozenset(expectations.__annotations__)
+    kind: frozenset(expectations.__annotations__) - {DELETED_TIME}
     for kind, expectations in (
         ("experiments", ExperimentExpectations),
         ("runs", RunExpectations),
         ("model_versions", ModelVersionExpectations),
         ("registered_models", RegisteredModelExpectations),
+        ("logged_models", LoggedModelExpectations),
+        ("files", FileExpectations),
     )
 }
-"""The known preconditions, by the field of the plan."""
+"""The known preconditions, by the field of the plan; ``purge`` also knows DELETED_TIME."""

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from mlflow_gc.domain.entities import CLOCK_SKEW, INCOMPLETE_SCAN, PARTIAL_VIEW, SCAN_TOO_LONG
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, PRUNE, PURGE, kinds_of
 from mlflow_gc.domain.timestamps import now_ms, parse_time
 from mlflow_gc.errors import GcError, Refused, UsageProblem
-from mlflow_gc.invocation import command
+from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.builder import FORECAST, FORMAT, FORMAT_VERSION, GUARD
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.document import Plan, counts_of, deletions_of, protected_of
-from mlflow_gc.plan.preconditions import KNOWN_KEYS, time_or_none
+from mlflow_gc.plan.preconditions import DELETED_TIME, KNOWN_KEYS, time_or_none
 from mlflow_gc.plan.reader import read_plan
 from mlflow_gc.retention.guards import COUNTED, GROUPS
 from mlflow_gc.retention.policy import Policy
@@ -75,6 +75,20 @@ def check_format(document: Any, path: Path, format_name: str, version: str, what
         )
 
 
+def refuse_action(plan: Plan, path: Path, action: str) -> None:
+    """Refuse a plan for another command.
+
+    Raises:
+        Refused: With the command for it.
+    """
+    found = plan.get("action", PRUNE)
+    if found != action:
+        raise Refused(
+            f"{path} is a {found} plan, and {action} applies {action} plans only.",
+            hint=f"Nothing was deleted. To apply it: {command(found, file_argument(path))}",
+        )
+
+
 def edited(plan: Plan) -> str | None:
     """Return a sentence if the ``plan_id`` of a plan does not match its content, or None."""
     actual = plan_id(plan)
@@ -87,7 +101,7 @@ def inconsistencies(plan: Plan) -> list[str]:
     """Return contradictions in a plan, one sentence each."""
     found: list[str] = []
     irreversible = 0
-    for kind in KINDS:
+    for kind in kinds_of(plan):
         ids: set[str] = set()
         for entity in deletions_of(plan, kind):
             entity_id = KINDS[kind].id_of(entity)
@@ -124,6 +138,7 @@ def inconsistencies(plan: Plan) -> list[str]:
 
 def unknown_expectations(plan: Plan) -> list[str]:
     """Return preconditions, guards and rules that this version cannot check."""
+    also = {DELETED_TIME} if plan.get("action") == PURGE else set()
     guards: Mapping[str, Any] = {**plan["policy"]["guards"]}
     limits = {f"guards: {key!r}" for key in set(guards) - {"max_deletions", "max_share_percent"}}
     for name, known in (("max_deletions", COUNTED), ("max_share_percent", COUNTED | GROUPS.keys())):
@@ -134,10 +149,10 @@ def unknown_expectations(plan: Plan) -> list[str]:
             limits.add(f"rule {rule['name']!r}")
     return sorted(limits) + [
         f"{kind}: {KINDS[kind].id_of(entity)} expects {key!r}"
-        for kind in KINDS
+        for kind in kinds_of(plan)
         for entity in deletions_of(plan, kind)
-        if not entity["expect"].keys() <= KNOWN_KEYS[kind]
-        for key in sorted(entity["expect"].keys() - KNOWN_KEYS[kind])
+        if not entity["expect"].keys() <= KNOWN_KEYS[kind] | also
+        for key in sorted(entity["expect"].keys() - KNOWN_KEYS[kind] - also)
     ]
 
 

@@ -14,13 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from mlflow_gc.domain.timestamps import DAY_MS, parse_duration
+from mlflow_gc.domain.timestamps import DAY_MS, parse_duration, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.invocation import command
 from mlflow_gc.plan import schema
 from mlflow_gc.policy.yaml_loader import KeyPath, YamlFile, read_yaml
-from mlflow_gc.retention.policy import DURATIONS, LIMITS, UTC, Guards, Policy, PolicySource
-from mlflow_gc.retention.rules import AGES, NEVER, Rule, regex_problem
+from mlflow_gc.retention.policy import (
+    DURATIONS,
+    LIMITS,
+    UTC,
+    Guards,
+    Policy,
+    PolicySource,
+    PurgeSettings,
+)
+from mlflow_gc.retention.rules import AGES, NEVER, Rule, parse_age, regex_problem
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -157,7 +165,25 @@ def apply_policy(
             max_deletions=guards.get("max_deletions") or {},
             max_share_percent={key: int(share.rstrip("%")) for key, share in shares},
         ),
+        purge=_purge_settings(document.get("purge") or {}),
     )
+
+
+_BYTES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
+
+
+def _purge_settings(document: Mapping[str, Any]) -> PurgeSettings:
+    found = PurgeSettings()
+    if size := document.get("max_bytes"):
+        number, unit = str(size).split()
+        found = replace(found, max_bytes=int(number) * _BYTES[unit])
+    if share := document.get("max_share"):
+        found = replace(found, max_share_percent=int(share.rstrip("%")))
+    if since := document.get("unknown_since"):
+        found = replace(found, unknown_since_ms=parse_time(str(since)))
+    if "orphans_after" in document:
+        found = replace(found, orphans_after_ms=parse_age(document["orphans_after"]))
+    return found
 
 
 def mistakes(file: YamlFile, name: str) -> Iterator[str]:

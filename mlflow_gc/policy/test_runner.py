@@ -19,7 +19,7 @@ from mlflow_gc.domain.entities import (
     RegisteredModel,
     Run,
 )
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, PRUNED
 from mlflow_gc.domain.timestamps import DAY_MS, parse_duration, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.policy.lint import warnings
@@ -125,8 +125,8 @@ class _Case:
         self._checks: list[tuple[str, Any, Json, int, str]] = []
         has_announcements = any(
             DELETE_AFTER in entity.get("tags", {})
-            for name in KINDS
-            for entity in document.get(name, ())
+            for kind in PRUNED
+            for entity in document.get(kind.entries, ())
         )
         # A case without announcements tests the policy without the grace period.
         self._policy = replace(suite.policy, checks_announcements=has_announcements)
@@ -201,8 +201,8 @@ class _Case:
                     is_there = (model["name"], str(version)) in self._versions
                     named.append(((*key_path, "aliases", alias), label, is_there))
         rules = {rule.name for rule in self._policy.all_rules()}
-        for name in KINDS:
-            for key_path, entity in self._given(name):
+        for kind in PRUNED:
+            for key_path, entity in self._given(kind.entries):
                 if "rule" in entity:
                     rule = entity["rule"]
                     named.append(((*key_path, "rule"), f"rule {rule!r}", rule in rules))

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import PRUNED
 from mlflow_gc.domain.reasons import DeleteReason, Link
 
 
@@ -96,6 +96,17 @@ class Reason(str, Enum):
     """It was not announced, or its grace period is not over."""
     MIN_AGE = "min_age"
     """Younger than the policy's `min_age`."""
+    ACTIVE = "active"
+    """In a purge plan: something active needs it."""
+    NEEDED_FILES = "needed_files"
+    """In a purge plan: something that is retained has its files within those of the entity, or around
+    them."""
+    UNKNOWN_LAYOUT = "unknown_layout"
+    """In a purge plan: its files are not in a folder of its own."""
+    UNKNOWN_DELETION_TIME = "unknown_deletion_time"
+    """In a purge plan: MLflow did not store when it was deleted."""
+    UNREACHABLE_STORE = "unreachable_store"
+    """In a purge plan: its artifact store cannot be read, or looks as if it were not mounted."""
     CHANGED = "changed"
     """Only during a prune: it changed since the plan was made."""
 
@@ -164,4 +175,4 @@ class Decisions:
     @property
     def by_kind(self) -> dict[str, Mapping[Any, Decision]]:
         """The decisions on each kind, by the field of a plan that lists it."""
-        return {kind: getattr(self, kind) for kind in KINDS}
+        return {kind.entries: getattr(self, kind.entries) for kind in PRUNED}

@@ -114,13 +114,18 @@ def _content(experiment_id: str, facts: _Facts, cutoff_ms: int, policy: Policy) 
     return _probed(facts.probes.get(experiment_id), cutoff_ms, policy)
 
 
-def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
-    if protected_by := policy.protected_by(experiment.tags):
-        return protected_by
+def is_default(experiment: Experiment) -> bool:
+    """Tell whether it is the experiment that MLflow falls back to."""
     # Runs without an experiment are created there and fail if it does not exist.  In a workspace
     # its id may differ from 0, so the name counts, too
     # (docs/explanation/mlflow-facts.md#default-experiment-can-be-deleted).
-    if experiment.experiment_id == "0" or experiment.name == "Default":
+    return experiment.experiment_id == "0" or experiment.name == "Default"
+
+
+def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
+    if protected_by := policy.protected_by(experiment.tags):
+        return protected_by
+    if is_default(experiment):
         return protect(Reason.DEFAULT_EXPERIMENT)
     if is_gateway(experiment):
         return protect(Reason.GATEWAY)

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_gc.domain.entities import Inventory
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import PRUNED
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Guards
 
-COUNTED = {"total", *KINDS}
+COUNTED = {"total", *(kind.entries for kind in PRUNED)}
 """The keys of limits."""
 
 GROUPS = {"experiment": "runs", "registered_model": "versions"}

@@ -67,6 +67,52 @@ class Guards:
 
 
 @dataclass(frozen=True)
+class PurgeSettings:
+    """What only ``purge`` needs.
+
+    Attributes:
+        max_bytes: maximum size of the files that one plan deletes; None for no limit.
+        max_share_percent: maximum share of all runs, logged models and experiments, in the trash
+            and outside, that one plan deletes.  Below 100 by default: a plan that deletes
+            everything is a mistake.
+        unknown_since_ms: from when runs without a deletion time count as deleted; None retains
+            them.
+        keep: ``nothing``, or what is not deleted: ``files`` or ``rows``.
+        orphans_after_ms: age from which orphaned files are deleted; None for never.
+    """
+
+    max_bytes: int | None = None
+    max_share_percent: int = 99
+    unknown_since_ms: int | None = None
+    keep: str = "nothing"
+    orphans_after_ms: int | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the form used in purge plans."""
+        since = self.unknown_since_ms
+        orphans = self.orphans_after_ms
+        return {
+            "max_bytes": self.max_bytes,
+            "max_share_percent": self.max_share_percent,
+            "unknown_since": None if since is None else format_ms(since),
+            "keep": self.keep,
+            "orphans_after": None if orphans is None else format_duration(orphans),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> PurgeSettings:
+        """Return the settings of a purge plan."""
+        since, orphans = document["unknown_since"], document["orphans_after"]
+        return cls(
+            max_bytes=document["max_bytes"],
+            max_share_percent=document["max_share_percent"],
+            unknown_since_ms=None if since is None else parse_time(since),
+            keep=document["keep"],
+            orphans_after_ms=None if orphans is None else parse_duration(orphans),
+        )
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The requirements on a scan for its plan to be applicable.
 
@@ -117,6 +163,7 @@ class Policy:
         guards: limits on what one plan may delete.
         evidence: requirements on the scan.
         source: origin; no effect on decisions.
+        purge: settings of ``purge``; no effect on ``prune``.
     """
 
     as_of_ms: int
@@ -139,6 +186,7 @@ class Policy:
     guards: Guards = field(default_factory=Guards)
     evidence: Evidence = field(default_factory=Evidence)
     source: PolicySource = PolicySource()
+    purge: PurgeSettings = PurgeSettings()
 
     def __post_init__(self) -> None:
         """Refuse times that no plan can write."""
@@ -273,6 +321,9 @@ class Policy:
             expire_after_ms=parse_age(policy["expire_after"]),
             guards=Guards(guards["max_deletions"], guards["max_share_percent"]),
             evidence=Evidence(accept_partial_view=policy["accept_partial_view"]),
+            purge=PurgeSettings.from_document(policy["purge"])
+            if "purge" in policy
+            else PurgeSettings(),
         ).with_settings(policy)
 
     def with_settings(self, document: Mapping[str, Any]) -> Policy:

@@ -30,8 +30,11 @@ AGES = {
     "experiments": "experiments_ms",
     "empty_experiments": "empty_ms",
     "empty_models": "empty_model_ms",
+    "purge_after": "purge_after_ms",
 }
 """Keys of a rule besides ``ttl`` that set an age, and the fields they set."""
+
+DEFAULT_PURGE_AFTER_MS = 30 * DAY_MS
 
 _WILD = re.compile(r"[*?\[]")
 _FINDS_ANYTHING = {".*", "^", "^.*", "$", ".*$"}
@@ -287,6 +290,7 @@ class Rule:
             never, :data:`AS_TTL` for the TTL of finished runs.
         empty_ms: age from which an experiment without runs is stale.
         empty_model_ms: age from which a registered model without versions is stale; None for never.
+        purge_after_ms: time in the trash after which ``purge`` deletes permanently; None for never.
         keep: keep rules.
     """
 
@@ -299,6 +303,7 @@ class Rule:
     experiments_ms: int | None = AS_TTL
     empty_ms: int | None = 30 * DAY_MS
     empty_model_ms: int | None = None
+    purge_after_ms: int | None = DEFAULT_PURGE_AFTER_MS
     keep: Keep = field(default_factory=Keep)
 
     def ttl_of(self, run: Run) -> int | None:
@@ -339,11 +344,14 @@ class Rule:
             "experiments": format_age(self.experiments_ms),
             "empty_experiments": format_age(self.empty_ms),
             "empty_models": format_age(self.empty_model_ms, OFF),
+            "purge_after": format_age(self.purge_after_ms),
             "keep": self.keep.to_document(),
         }
+        # Versions before 1.1 refuse a rule with an unknown key.
         if self.experiments_ms == AS_TTL:
-            # Versions before 1.1 refuse a rule with an unknown key.
             del document["experiments"]
+        if self.purge_after_ms == DEFAULT_PURGE_AFTER_MS:
+            del document["purge_after"]
         return document
 
     @classmethod
@@ -369,6 +377,9 @@ class Rule:
             if base.experiments_ms != AS_TTL:
                 raised += ["experiments_ms", "empty_ms"]
             changes |= {field: _longest(getattr(base, field), ttl_ms) for field in raised}
+            if ttl_ms is None:
+                # What is to be retained for ever is not deleted from the trash either.
+                changes["purge_after_ms"] = None
         if "experiments" in document:
             changes["empty_ms"] = parse_age(document["experiments"])
         changes |= {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from mlflow_gc.domain.timestamps import format_ms, now_ms, parse_time
+from mlflow_gc.domain.timestamps import DAY_MS, format_ms, now_ms, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.policy.lint import warnings
 from mlflow_gc.policy.loader import (
@@ -77,6 +78,39 @@ def resolve_policy(
         )
     resolved = apply_policy(document, policy, ttl_is_default=origin.origin == "default")
     return replace(resolved, source=source)
+
+
+def with_trash_options(
+    policy: Policy, *, older_than: str | None, keep_files: bool, keep_rows: bool
+) -> Policy:
+    """Return the policy with options about the trash.
+
+    Args:
+        policy: of a file, or the default.
+        older_than: days in the trash; replaces the default ``purge_after``, except ``never``.
+        keep_files: delete only rows.
+        keep_rows: delete only files.
+
+    Raises:
+        UsageProblem: the days are not a whole number, or the options contradict each other.
+    """
+    if keep_files and keep_rows:
+        raise UsageProblem(
+            "--keep-files and --keep-rows cannot be combined: nothing would be deleted.",
+            hint="Leave one of them out.",
+        )
+    if keep_files or keep_rows:
+        left = "files" if keep_files else "rows"
+        policy = replace(policy, purge=replace(policy.purge, keep=left))
+    if older_than is None or policy.default.purge_after_ms is None:
+        return policy
+    if not re.fullmatch(r"[0-9]{1,5}", older_than, re.ASCII):
+        raise UsageProblem(
+            f"--older-than {older_than[:40]!r} is not a whole number of days.",
+            hint="Give whole days, for example 30; 0 is everything in the trash.",
+        )
+    default = replace(policy.default, purge_after_ms=int(older_than) * DAY_MS)
+    return replace(policy, default=default)
 
 
 def _policy_path(

@@ -32,6 +32,8 @@ class Phase(Enum):
     COMPARE = ("compare", "Comparing plan and server", "Comparing plan and server")
     PRUNE = ("prune", "Deleting", "Done:")
     CHECK = ("check", "Checking", "Checked")
+    MEASURE = ("measure", "Listing files", "Listed files of")
+    PURGE = ("purge", "Deleting permanently", "Done:")
     RESTORE = ("restore", "Restoring", "Done:")
     MARK = ("mark", "Announcing", "Done:")
 

@@ -19,6 +19,7 @@ from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore import Restorer
 from mlflow_gc.apply.restore_plan import plan_undo
 from mlflow_gc.backend.interface import Gateway, ServerError
+from mlflow_gc.domain.kinds import PURGE
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan.document import Json, RunEntry
 from mlflow_gc.workflows.reporter import Phase, Reporter
@@ -141,6 +142,11 @@ def _read(path: Path, expect: str | None) -> list[Session]:
     sessions = read_journal(path)
     if not sessions:
         raise GcError(f"The journal {path} is empty: there is nothing to restore.")
+    if sessions[0].header["action"] == PURGE:
+        raise Refused(
+            f"{path} is the journal of a purge: what it names was deleted permanently.",
+            hint="No command brings it back.",
+        )
     if all(session.header["action"] == "restore" for session in sessions):
         raise GcError(
             f"{path} is the journal of a restore: it records what was restored.",

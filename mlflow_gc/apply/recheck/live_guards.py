@@ -12,7 +12,7 @@ from functools import partial
 from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import Run
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
@@ -71,9 +71,9 @@ def local_maxima() -> Guards:
 
 
 def _tally_now(gateway: Gateway, plan: Plan, recheck: Recheck, shares: Collection[str]) -> Tally:
-    planned = {kind: len(deletions_of(plan, kind)) for kind in KINDS}
+    planned = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
     if not shares:
-        return Tally({kind: Share(planned[kind], planned[kind]) for kind in KINDS})
+        return Tally({kind: Share(planned[kind], planned[kind]) for kind in kinds_of(plan)})
     runs = Counter(entry["experiment_id"] for entry in plan["runs"])
     versions = Counter(entry["name"] for entry in plan["model_versions"])
     run_ids = {entry["run_id"] for entry in plan["runs"]}
@@ -102,7 +102,7 @@ def _tally_now(gateway: Gateway, plan: Plan, recheck: Recheck, shares: Collectio
         else 0,
     }
     return Tally(
-        kinds={kind: Share(planned[kind], planned[kind] + others[kind]) for kind in KINDS},
+        kinds={kind: Share(planned[kind], planned[kind] + others[kind]) for kind in kinds_of(plan)},
         experiments={e: Share(n, n + other_runs[e]) for e, n in sorted(runs.items())},
         registered_models={m: Share(n, n + other_versions[m]) for m, n in sorted(versions.items())},
     )

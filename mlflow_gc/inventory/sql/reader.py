@@ -67,7 +67,7 @@ class DatabaseReader:
         self._workspace = server.workspace
         self._statements = Statements(server.workspace)
         self._loses_assessments = are_assessments_lost(server.mlflow_version)
-        self._refuse_other_server(server)
+        refuse_other_server(snapshot, server)
 
     def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
         """Read all experiments, active runs, registered models, versions and logged models."""
@@ -260,22 +260,6 @@ class DatabaseReader:
         for ids in chunks(sorted(run_ids), _IDS_A_CALL):
             yield from self._snapshot.read(self._statements.parents(ids))
 
-    def _refuse_other_server(self, server: ServerInfo) -> None:
-        expected = server.identity.split()[0]
-        found = "none"
-        for by_name in (False, True):
-            rows = self._snapshot.read(self._statements.default_experiment(by_name=by_name))
-            if rows:
-                found = f"tracking:{fingerprint(_experiment(rows[0], NO_TAGS))}"
-                break
-        if found != expected:
-            raise Refused(
-                f"{self._snapshot.name} is not of the server {server.tracking_uri} "
-                f"(fingerprint {found}, there {expected}).",
-                hint="Name the database that the server was started with, or leave it out. For an "
-                "account that may not read experiment 0 it cannot be determined.",
-            )
-
     def _experiments(self) -> dict[str, Experiment]:
         tags = _tags(self._snapshot.read(self._statements.experiment_tags()))
         found = (
@@ -326,6 +310,29 @@ class DatabaseReader:
             ) in rows
             if stage != "deleted" or model_id in named
         }
+
+
+def refuse_other_server(snapshot: Snapshot, server: ServerInfo) -> None:
+    """Refuse a database that is not that of a server.
+
+    Raises:
+        Refused: With both fingerprints.
+    """
+    expected = server.identity.split()[0]
+    found = "none"
+    statements = Statements(server.workspace)
+    for by_name in (False, True):
+        rows = snapshot.read(statements.default_experiment(by_name=by_name))
+        if rows:
+            found = f"tracking:{fingerprint(_experiment(rows[0], NO_TAGS))}"
+            break
+    if found != expected:
+        raise Refused(
+            f"{snapshot.name} is not of the server {server.tracking_uri} "
+            f"(fingerprint {found}, there {expected}).",
+            hint="Name the database that the server was started with, or leave it out. For an "
+            "account that may not read experiment 0 it cannot be determined.",
+        )
 
 
 def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:

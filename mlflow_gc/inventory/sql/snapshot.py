@@ -18,7 +18,7 @@ from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.backend.sql_connection import driver_message, explained, open_engine
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import Connection, MetaData, Select
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -121,6 +121,19 @@ class Snapshot:
         with self._explaining():
             result = self._connection.execute(statement, execution_options=options)
             yield from cast("Iterator[Rows]", result.partitions())
+
+    def reflect(self) -> MetaData:
+        """Return the tables of the database as they are there.
+
+        Raises:
+            ServerError: The database refuses it or the connection is lost.
+        """
+        from sqlalchemy import MetaData
+
+        metadata = MetaData()
+        with self._explaining():
+            metadata.reflect(self._connection)
+        return metadata
 
     def yield_lock(self) -> None:
         """Release the lock for waiting writers, if it was held for some seconds.

@@ -25,6 +25,8 @@ Entity = Mapping[str, Any]
 def numbers(summary: Mapping[str, Any], keys: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yield a row of counts for each kind; for registered models only if there are any."""
     for kind, of_kind in KINDS.items():
+        if kind not in summary:
+            continue
         counts = [summary[kind][key] for key in keys]
         if of_kind is not REGISTERED_MODEL or any(counts):
             yield of_kind.plural, *(f"{count:,}" for count in counts)

@@ -34,6 +34,16 @@ def number_of(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
+def size_of(size_bytes: int) -> str:
+    """Return ``340 bytes`` or ``12.4 GB``: a size in the units of the SI."""
+    size, unit = float(size_bytes), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
+        if size < 1000 or unit == "PB":
+            break
+        size /= 1000
+    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+
+
 def counted(kind: str, count: int) -> str:
     """Return ``1 run`` or ``1,200 runs``; the kind is named as in a plan."""
     return number_of(count, *KINDS[kind].nouns)

@@ -7,7 +7,18 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.entities import Capabilities
-from mlflow_gc.domain.kinds import EXPERIMENT, KINDS, MODEL_VERSION, REGISTERED_MODEL, RUN
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    FILE,
+    KINDS,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    PRUNE,
+    PURGE,
+    REGISTERED_MODEL,
+    RUN,
+    kinds_of,
+)
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan, counts_of, deletions_of
 from mlflow_gc.plan.freed_names import frees_names
@@ -21,7 +32,9 @@ from mlflow_gc.render.common.lines import (
     line,
     listed,
     more,
+    number_of,
     rows,
+    size_of,
     spans,
 )
 from mlflow_gc.render.common.plan_groups import ages, percent
@@ -36,7 +49,7 @@ _WARNING = "yellow"
 def headline(plan: Plan, console: Console, state: Applicability) -> None:
     """Print the server of a plan, its applicability, and the number of deletions."""
     server = plan["server"]
-    line(console, f"Prune plan for {server['tracking_uri']}", "bold")
+    line(console, f"{title_of(plan)} for {server['tracking_uri']}", "bold")
     if server["registry_uri"] != server["tracking_uri"]:
         line(console, f"Registry {server['registry_uri']}")
     if server["workspace"]:
@@ -51,16 +64,64 @@ def headline(plan: Plan, console: Console, state: Applicability) -> None:
         return
     sizes = [counted(kind, n) for kind, n in deletes.items()]
     line(console, f"Deletes {listed(sizes)}.", "bold")
-    if lost := plan["summary"]["irreversible"]:
+    if is_purge(plan):
+        line(console, "All of it is deleted permanently; no command brings it back.", BAD)
+    elif lost := plan["summary"]["irreversible"]:
         # The counts of an edited plan may differ from its lists.
         of_what = f" ({named})" if (named := _what_is_irreversible(plan)) else ""
         line(console, f"{lost:,} of the deletions cannot be undone{of_what}.", BAD)
-    if rest := sum(deletes.values()) - lost:
+    lost = plan["summary"]["irreversible"]
+    if not is_purge(plan) and (rest := sum(deletes.values()) - lost):
         what = "The others move" if lost else "They move" if rest > 1 else "It moves"
         them = "it" if rest == 1 and not lost else "them"
         line(console, f"{what} to MLflow's trash; mlflow-gc restore brings {them} back.", "dim")
     if names := fate_of_names(plan):
         line(console, names)
+    if freed := what_is_freed(plan):
+        line(console, freed)
+
+
+def is_purge(plan: Plan) -> bool:
+    """Tell whether a plan deletes permanently from the trash."""
+    return plan.get("action") == PURGE
+
+
+def title_of(plan: Plan) -> str:
+    """Return ``Prune plan`` or ``Purge plan``."""
+    return "Purge plan" if is_purge(plan) else "Prune plan"
+
+
+def action_of(plan: Plan) -> str:
+    """Return the command that applies a plan."""
+    return PURGE if is_purge(plan) else PRUNE
+
+
+def ages_of(plan: Plan) -> str:
+    """Return the default age of the policy from which something is deleted, in one line."""
+    policy = plan["policy"]
+    if is_purge(plan):
+        return policy_sentences.times_in_trash(policy)
+    return policy_sentences.ages(policy)
+
+
+def what_is_freed(plan: Plan) -> str | None:
+    """Return a sentence about the space that a purge frees; None for other plans."""
+    freed = plan["summary"].get("freed")
+    if freed is None or not is_purge(plan):
+        return None
+    parts = []
+    if freed["files"]:
+        when = "when the store deletes their old versions" if freed["retained_bytes"] else "at once"
+        files = number_of(freed["files"], "file", "files")
+        parts.append(f"{size_of(freed['file_bytes'])} in {files} {when}")
+    if freed["rows"]:
+        rows_ = number_of(freed["rows"], "row", "rows")
+        about = f" (about {size_of(freed['database_bytes'])})" if freed["database_bytes"] else ""
+        parts.append(
+            f"{rows_} of the database{about}, which reuses the space; its maintenance returns it to the "
+            "disk"
+        )
+    return f"Frees {'; and '.join(parts)}." if parts else "Frees no file and no row."
 
 
 def fate_of_names(plan: Plan) -> str | None:
@@ -68,7 +129,7 @@ def fate_of_names(plan: Plan) -> str | None:
 
     ``set_experiment`` and ``experiments/create`` of a name in the trash fail (MLflow 2.3 to 3.18).
     """
-    if not plan["experiments"]:
+    if not plan["experiments"] or is_purge(plan):
         return None
     if frees_names(plan):
         return (
@@ -123,7 +184,7 @@ def totals(plan: Plan, console: Console) -> None:
 
 def basis(plan: Plan, console: Console) -> None:
     """Print the policy, ``as_of``, and facts about the scan."""
-    line(console, f"As of {plan['as_of']}, {policy_sentences.ages(plan['policy'])}.")
+    line(console, f"As of {plan['as_of']}, {ages_of(plan)}.")
     for sentence in policy_sentences.limits(plan["policy"]):
         line(console, sentence)
     if lacks := what_server_lacks(plan):
@@ -166,7 +227,7 @@ def footer(
     """
     to_delete = sum(_deletes(plan).values())
     lost = plan["summary"]["irreversible"]
-    protected = sum(counts_of(plan, kind)["protected"] for kind in KINDS)
+    protected = sum(counts_of(plan, kind)["protected"] for kind in kinds_of(plan))
     parts: list[Span] = [("Plan: ", "bold"), (f"{to_delete:,} to delete", "bold")]
     if lost:
         parts += [(" (", "bold"), (f"{lost:,} permanently", BAD), (")", "bold")]
@@ -188,12 +249,15 @@ def footer(
             to_delete and "show" not in steps
         ):  # readers of the plan; the command itself prints it to others
             line(console, state.advice)
+    action = action_of(plan)
     commands = {
         "show": ("Review:", ("show", file)),
         "check": ("Check:", ("check", file)),
-        "prune": ("Apply:", ("prune", file)),
-        "expect": ("In CI:", ("prune", file, "--expect", plan["plan_id"])),
+        "prune": ("Apply:", (action, file)),
+        "expect": ("In CI:", (action, file, "--expect", plan["plan_id"])),
     }
+    if is_purge(plan):
+        commands["check"] = ("Check:", (action, file, "--dry-run"))
     for step in steps:
         if step == "show" or (state.may_be_applied and to_delete):
             name, arguments = commands[step]
@@ -203,20 +267,20 @@ def footer(
 
 def kinds(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield kinds with their nouns; registered models only if the policy applies to them."""
-    for kind, of_kind in KINDS.items():
+    for kind, of_kind in kinds_of(plan).items():
         if of_kind is not REGISTERED_MODEL or counts_of(plan, kind)["scanned"]:
             yield kind, of_kind.nouns
 
 
 def _deletes(plan: Plan) -> dict[str, int]:
-    order = (RUN, EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL)
+    order = (RUN, EXPERIMENT, LOGGED_MODEL, FILE, MODEL_VERSION, REGISTERED_MODEL)
     return {kind.entries: n for kind in order if (n := len(deletions_of(plan, kind.entries)))}
 
 
 def _what_is_irreversible(plan: Plan) -> str:
     nouns = [
         KINDS[kind].nouns[len(deletions_of(plan, kind)) != 1]
-        for kind in KINDS
+        for kind in kinds_of(plan)
         if deletions_of(plan, kind) and not KINDS[kind].is_recoverable
     ]
     if any(not run["reversible"] for run in plan["runs"]):

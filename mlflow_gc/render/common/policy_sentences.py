@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_gc.render.common.lines import listed, number_of
-from mlflow_gc.retention.rules import NEVER, OFF
+from mlflow_gc.retention.rules import DEFAULT_PURGE_AFTER_MS, NEVER, OFF, format_age
 
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _BUCKETS = {"daily": "days", "weekly": "ISO weeks", "monthly": "months", "yearly": "years"}
@@ -27,6 +27,14 @@ def ages(policy: Json) -> str:
     if ttl == NEVER:
         return "TTL never: by default nothing is stale"
     return f"TTL {span(ttl)}: last activity before {policy['cutoff']}"
+
+
+def times_in_trash(policy: Json) -> str:
+    """Return the default time in the trash after which something is purged, in one line."""
+    after = policy["default"].get("purge_after", format_age(DEFAULT_PURGE_AFTER_MS))
+    if after == NEVER:
+        return "purge_after never: by default nothing is purged"
+    return f"in the trash for longer than {span(after)}"
 
 
 def source(found: Json | None) -> str:

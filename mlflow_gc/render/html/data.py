@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.plan_groups import experiment_names
 from mlflow_gc.render.html.ages import spans
-from mlflow_gc.render.html.entries import KINDS, Entry, age_bounds_days, milliseconds
+from mlflow_gc.render.html.entries import Entry, age_bounds_days, milliseconds
 from mlflow_gc.render.html.links import Links, encode
 from mlflow_gc.render.html.reasons import protection_text
 
@@ -26,6 +27,9 @@ _ELSEWHERE = {
     | {"run_id", "run_name", "experiment_id", "experiment_name", "user_id", "status"},
     "model_version": _EVERYWHERE | {"name", "version"},
     "registered_model": _EVERYWHERE | {"name"},
+    "logged_model": _EVERYWHERE
+    | {"model_id", "name", "experiment_id", "experiment_name", "status"},
+    "file": _EVERYWHERE | {"uri", "experiment_id"},
 }
 """Fields with their own column."""
 
@@ -46,7 +50,7 @@ def embedded(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
         "asOf": milliseconds(plan["as_of"]),
         "bounds": age_bounds_days(plan),
         "spans": spans(age_bounds_days(plan)),
-        "kinds": KINDS,
+        "kinds": columns.kinds,
         "links": {
             "tracking": links.tracking,
             "registry": links.registry,
@@ -107,6 +111,7 @@ class _Columns:
     """Rows, column by column, and the interned values that they reference."""
 
     def __init__(self, plan: Plan) -> None:
+        self.kinds = [kind.name for kind in kinds_of(plan).values()]
         self._experiments = experiment_names(plan)
         self._strings = _Interned(plain)
         self._places = _Interned(self._place)
@@ -120,7 +125,7 @@ class _Columns:
         """Append a row."""
         string = self._strings.of
         row = {
-            "kind": KINDS.index(entry.kind),
+            "kind": self.kinds.index(entry.kind),
             "fate": int(entry.fate),
             "id": plain(entry.id),
             "name": string(entry.name),

@@ -9,15 +9,12 @@ from enum import IntEnum
 from sys import intern
 from typing import Any
 
-from mlflow_gc.domain.kinds import ALL, BY_NAME, MODEL_VERSION, REGISTERED_MODEL, Kind
+from mlflow_gc.domain.kinds import MODEL_VERSION, REGISTERED_MODEL, Kind, kinds_of
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
 from mlflow_gc.render.common.plan_groups import statistics
 from mlflow_gc.render.html.reasons import reason_group
-
-KINDS = tuple(BY_NAME)
-"""Kinds of entities, in the order of a plan's lists."""
 
 
 class Fate(IntEnum):
@@ -33,7 +30,7 @@ class Entry:
     """One entity of a plan.  All text is as the server sent it.
 
     Attributes:
-        kind: one of :data:`KINDS`.
+        kind: name of its kind.
         fate: what happens to it.
         id: run id, experiment id or version; empty for a registered model.
         name: of the run, the experiment or the model.
@@ -86,7 +83,7 @@ def entries(plan: Plan) -> list[Entry]:
 
 
 def _entries(plan: Plan) -> Iterator[Entry]:
-    for kind in ALL:
+    for kind in kinds_of(plan).values():
         deleted = deletions_of(plan, kind.entries)
         for index, deletion in enumerate(deleted):
             fate = Fate.RESTORABLE if deletion["reversible"] else Fate.IRREVERSIBLE
@@ -114,7 +111,7 @@ def _entry(
         name=name,
         # Each entry is parsed separately: without interning, common texts of half a million entries
         # would be stored as often.
-        place=intern(name if is_of_model else document["experiment_id"]),
+        place=intern(name if is_of_model else document.get("experiment_id") or ""),
         owner=intern(document.get("user_id", "")),
         status=intern(document.get("status", "")),
         last_ms=milliseconds(kind.last_activity(document)),

@@ -45,6 +45,11 @@ _TEXTS = {
     "malformed_tag": "a tag of its owner cannot be understood",
     "grace": "not announced, or not for long enough",
     "min_age": "younger than the policy's minimum age",
+    "active": "something active needs it",
+    "needed_files": "files of something that is retained are within its folder, or around it",
+    "unknown_layout": "its files are not in a folder of its own",
+    "unknown_deletion_time": "MLflow did not store when it was deleted",
+    "unreachable_store": "its artifact store cannot be read, or looks as if it were not mounted",
 }
 
 

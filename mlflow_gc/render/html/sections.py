@@ -7,7 +7,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mlflow_gc.domain.kinds import ALL, EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL, RUN
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    FILE,
+    MODEL_VERSION,
+    PURGED,
+    REGISTERED_MODEL,
+    RUN,
+    kinds_of,
+)
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan, counts_of, deletions_of
@@ -15,7 +23,15 @@ from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import listed, number_of
-from mlflow_gc.render.common.plan_summary import fate_of_names, what_server_lacks
+from mlflow_gc.render.common.plan_summary import (
+    action_of,
+    ages_of,
+    fate_of_names,
+    is_purge,
+    title_of,
+    what_is_freed,
+    what_server_lacks,
+)
 from mlflow_gc.render.html.entries import Entry, Fate
 from mlflow_gc.render.html.links import Links
 from mlflow_gc.render.html.numbers import filter_link
@@ -28,10 +44,11 @@ def parts(
 ) -> dict[str, Any]:
     """Return the values for ``page.html`` that are about the plan as a whole."""
     server = plan["server"]
-    deletions = {kind: len(deletions_of(plan, kind.entries)) for kind in ALL}
+    deletions = {kind: len(deletions_of(plan, kind.entries)) for kind in kinds_of(plan).values()}
     lost = [entry.kind for entry in found if entry.fate is Fate.IRREVERSIBLE]
     ttl = plan["policy"]["default"]["ttl"]
-    apply = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
+    purges = is_purge(plan)
+    apply = (action_of(plan), file_argument(file_name), "--expect", plan["plan_id"])
     may_apply = state.may_be_applied and any(deletions.values())
     return {
         "address": server["tracking_uri"].removeprefix("https://").removeprefix("http://"),
@@ -39,12 +56,17 @@ def parts(
         "total": sum(deletions.values()),
         "lost": len(lost),
         "lost_kinds": listed(
-            [number_of(n, *kind.nouns) for kind in ALL if (n := lost.count(kind.name))]
+            [number_of(n, *kind.nouns) for kind in deletions if (n := lost.count(kind.name))]
         ),
-        "loses_assessments": RUN.name in lost,
-        "notes": list(filter(None, (fate_of_names(plan), what_server_lacks(plan)))),
+        "purges": purges,
+        "title": title_of(plan),
+        "loses_assessments": RUN.name in lost and not purges,
+        "notes": list(
+            filter(None, (fate_of_names(plan), what_is_freed(plan), what_server_lacks(plan)))
+        ),
         "links": Links.of(server),
         "policy_source": policy_sentences.source(plan.get("policy_source")),
+        "ages": ages_of(plan),
         "stale_after": None if ttl == NEVER else policy_sentences.span(ttl),
         "messages": [diagnostic["message"] for diagnostic in plan["diagnostics"]],
         "new_plan": command("report", for_others=True),
@@ -55,10 +77,11 @@ def parts(
 
 def _tiles(plan: Plan, lost: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the numbers of each kind: to delete, their share, protected, irreversible."""
-    for kind in (RUN, EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL):
+    kinds = PURGED if is_purge(plan) else (RUN, EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL)
+    for kind in kinds:
         counts = counts_of(plan, kind.entries)
         deleted, protected = counts["delete"], counts["protected"]
-        if kind is REGISTERED_MODEL and not counts["scanned"] and not deleted:
+        if kind in {REGISTERED_MODEL, FILE} and not counts["scanned"] and not deleted:
             continue
         irreversible = min(lost.count(kind.name), deleted)
         yield {

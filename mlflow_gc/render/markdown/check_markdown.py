@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Notice, Part
 from mlflow_gc.render.common.grouped import numbers
@@ -42,7 +42,7 @@ def _top(found: Json) -> Iterator[Part]:
 
 
 def _tables(found: Json) -> Iterator[Part]:
-    for kind, of_kind in KINDS.items():
+    for kind, of_kind in kinds_of(found).items():
         if entities := found[kind]:
             where = ("experiment",) if kind == "runs" else ()
             yield folded(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.verification import Applicability
@@ -66,7 +66,7 @@ def diff(
 
 def _top(changes: dict[str, Any]) -> Iterator[Part]:
     summary = changes["summary"]
-    before, after = (sum(summary[k][side] for k in KINDS) for side in ("base", "head"))
+    before, after = (sum(summary[k][side] for k in kinds_of(changes)) for side in ("base", "head"))
     yield (
         f"## Changes of the prune plan: {before:,} → {after:,} deletions ({after - before:+,})\n\n"
     )
@@ -128,7 +128,9 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
     protected = list(_protected(changes))
     if protected:
         keys = ("added", "removed", "changed")
-        count = sum(changes["summary"][k]["protected"][key] for k in KINDS for key in keys)
+        count = sum(
+            changes["summary"][k]["protected"][key] for k in kinds_of(changes) for key in keys
+        )
         title = f"Protected (to delete in neither plan): {count:,} changed"
         columns = ("", "how many", "because", "for example")
         yield folded(title, columns, _lines(protected), len(protected), nouns="reasons")
@@ -178,7 +180,7 @@ def _cells(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
 
 def _protected(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for key, sign in (("added", "more"), ("removed", "fewer"), ("changed", "otherwise")):
-        for kind in KINDS:
+        for kind in kinds_of(changes):
             for reason, entities in by_reason(changes["protected"][kind][key]).items():
                 example = entities[0]
                 via = ", ".join(example["via"])

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import (
     Fields,
@@ -22,7 +22,15 @@ from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
 from mlflow_gc.render.common.lines import counted, number_of
 from mlflow_gc.render.common.plan_groups import statistics
-from mlflow_gc.render.common.plan_summary import fate_of_names, what_server_lacks
+from mlflow_gc.render.common.plan_summary import (
+    action_of,
+    ages_of,
+    fate_of_names,
+    is_purge,
+    title_of,
+    what_is_freed,
+    what_server_lacks,
+)
 from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row, shown, table
 
 _URI = 100
@@ -54,7 +62,7 @@ def show(
 
 
 def _parts(plan: Plan, state: Applicability, file_name: str) -> Iterator[Part]:
-    yield f"## Prune plan of {code(plan['server']['tracking_uri'], most=_URI)}\n\n"
+    yield f"## {title_of(plan)} of {code(plan['server']['tracking_uri'], most=_URI)}\n\n"
     if not state.may_be_applied:
         yield f"**CANNOT BE APPLIED: {inline(state.why, most=_SENTENCE)}.**\n\n"
         known = {diagnostic["message"] for diagnostic in plan["diagnostics"]}
@@ -81,13 +89,17 @@ def _parts(plan: Plan, state: Applicability, file_name: str) -> Iterator[Part]:
 
 
 def _headline(plan: Plan) -> str:
-    counts = {kind: len(deletions_of(plan, kind)) for kind in KINDS}
+    counts = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
     total = sum(counts.values())
     if not total:
         return "**Nothing to delete.**\n\n"
     by_kind = {
-        kind: sum(not entity["reversible"] for entity in deletions_of(plan, kind)) for kind in KINDS
+        kind: sum(not entity["reversible"] for entity in deletions_of(plan, kind))
+        for kind in kinds_of(plan)
     }
+    if is_purge(plan):
+        lead = f"**Deletes permanently from the trash: {_listed(counts)}.**"
+        return f"{lead} {what_is_freed(plan) or ''}\n\n"
     irreversible = sum(by_kind.values())
     everything = f"{number_of(total, 'deletion', 'deletions')}: {_listed(counts)}."
     if not irreversible:
@@ -109,7 +121,7 @@ def _diagnostics(diagnostics: Sequence[Fields]) -> Block:
 
 
 def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
-    server, policy = plan["server"], plan["policy"]
+    server = plan["server"]
     # An edited file contains the id of another plan.
     lines = [f"Plan {code(plan['plan_id'])}"] if state.is_genuine else []
     if state.may_be_applied:
@@ -117,7 +129,7 @@ def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
             f"Valid until {plan['expires_at']}." if plan["expires_at"] else "It does not expire."
         )
         lines.append(inline(until))
-    lines.append(inline(f"As of {plan['as_of']}, {policy_sentences.ages(policy)}", most=_SENTENCE))
+    lines.append(inline(f"As of {plan['as_of']}, {ages_of(plan)}", most=_SENTENCE))
     lines.append(inline(policy_sentences.source(plan.get("policy_source")), most=_URI))
     if names := fate_of_names(plan):
         lines.append(inline(names, most=_SENTENCE))
@@ -127,8 +139,8 @@ def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
         lines.append(f"Workspace {code(server['workspace'], most=_URI)}")
     if lacks := what_server_lacks(plan):
         lines.append(inline(lacks, most=_SENTENCE))
-    if state.may_be_applied and any(deletions_of(plan, kind) for kind in KINDS):
-        line = ("prune", file_argument(file_name), "--expect", plan["plan_id"])
+    if state.may_be_applied and any(deletions_of(plan, kind) for kind in kinds_of(plan)):
+        line = (action_of(plan), file_argument(file_name), "--expect", plan["plan_id"])
         apply = command(*line, server=server, for_others=True)
         if len(apply) <= _COMMAND:  # a part of a command is useless
             lines.append(f"To apply exactly this: {code(apply)}")
@@ -137,7 +149,7 @@ def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
 
 def _numbers(plan: Plan) -> str:
     lines = [head("", "scanned:", "stale:", "protected:", "to delete:", "irreversible:")]
-    for kind in KINDS:
+    for kind in kinds_of(plan):
         counts = counts_of(plan, kind)
         if kind == "registered_models" and not counts["scanned"]:
             continue
@@ -253,11 +265,13 @@ _TABLES: dict[str, tuple[Sequence[str], Callable[[Fields], Sequence[str]]]] = {
 
 def _protected(plan: Plan) -> Iterator[Block]:
     """Yield protected entities: the number for each reason, with an example."""
-    counts = Counter((kind, e["reason"]) for kind in KINDS for e in protected_of(plan, kind))
+    counts = Counter(
+        (kind, e["reason"]) for kind in kinds_of(plan) for e in protected_of(plan, kind)
+    )
     if not counts:
         return
     examples: dict[tuple[str, str], ProtectedEntry] = {}
-    for kind in KINDS:
+    for kind in kinds_of(plan):
         for entity in protected_of(plan, kind):
             examples.setdefault((kind, entity["reason"]), entity)
 

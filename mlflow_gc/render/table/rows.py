@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Fields, Plan, deletions_of, protected_of
 from mlflow_gc.render.common.plan_groups import experiment_names
@@ -59,7 +59,7 @@ def rows(plan: Plan, *, is_genuine: bool = True) -> Iterator[Row]:
         "plan_id": plan["plan_id"] if is_genuine else None,
         "policy_file": source["path"] if source else None,
     }
-    for kind in KINDS:
+    for kind in kinds_of(plan):
         for entity in deletions_of(plan, kind):
             details = _of_deletion(kind, entity, plan["as_of"])
             yield common | {"action": "delete"} | _names(kind, entity, names) | details

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.grouped import numbers, section
@@ -35,7 +35,7 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
     table(console, [("", *NUMBERS), *numbers(found["summary"], NUMBERS)])
     line(console, totals_sentence(found), "bold")
     for code, (title, sign, style) in CODES.items():
-        lists = {kind: [e for e in found[kind] if e["code"] == code] for kind in KINDS}
+        lists = {kind: [e for e in found[kind] if e["code"] == code] for kind in kinds_of(found)}
         section(console, title, lists, why, sign=sign, style=style, everything=everything)
     line(console, "")
     for sentence in problems(found):
@@ -55,7 +55,8 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
 def totals_sentence(found: dict[str, Any]) -> str:
     """Return the totals of all kinds as a sentence."""
     totals = {
-        key: sum(found["summary"][kind][key] for kind in KINDS) for key in (*NUMBERS, "protected")
+        key: sum(found["summary"][kind][key] for kind in kinds_of(found))
+        for key in (*NUMBERS, "protected")
     }
     protected = f" ({totals['protected']:,} of them protected)" if totals["protected"] else ""
     return (
@@ -68,7 +69,7 @@ def count_deletable(found: dict[str, Any]) -> int:
     """Return the number of entities that a prune would delete now."""
     if found["refusals"] or found["ended"] != "completed":
         return 0
-    return sum(found["summary"][kind]["matching"] for kind in KINDS)
+    return sum(found["summary"][kind]["matching"] for kind in kinds_of(found))
 
 
 def problems(found: dict[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan
@@ -167,7 +167,7 @@ def _numbers(changes: dict[str, Any], console: Console) -> None:
     summary = changes["summary"]
     head = ("to delete", "before", "after", "new", "withdrawn", "changed")
     table(console, [head, *numbers(summary, NUMBERS)])
-    before, after = (sum(summary[k][side] for k in KINDS) for side in ("base", "head"))
+    before, after = (sum(summary[k][side] for k in kinds_of(changes)) for side in ("base", "head"))
     lost = summary["irreversible"]
     line(
         console,
@@ -180,10 +180,12 @@ def _numbers(changes: dict[str, Any], console: Console) -> None:
 def _legend(changes: dict[str, Any], console: Console) -> None:
     """Print the meaning of the signs in front of the lines."""
     signs = {
-        "- new deletion": any(e["reversible"] for k in KINDS for e in changes[k]["added"]),
+        "- new deletion": any(
+            e["reversible"] for k in kinds_of(changes) for e in changes[k]["added"]
+        ),
         "! new deletion, irreversible": bool(changes["summary"]["irreversible"]["added"]),
-        "= no longer to delete": any(changes[kind]["removed"] for kind in KINDS),
-        "~ changed": any(changes[kind]["changed"] for kind in KINDS),
+        "= no longer to delete": any(changes[kind]["removed"] for kind in kinds_of(changes)),
+        "~ changed": any(changes[kind]["changed"] for kind in kinds_of(changes)),
     }
     if shown := [sign for sign, is_used in signs.items() if is_used]:
         line(console, "    ".join(shown), "dim")
@@ -212,7 +214,7 @@ def _lists(changes: dict[str, Any], key: str, **values: Any) -> dict[str, list[E
     """Return the entities that have these values, by kind."""
     return {
         kind: [entity for entity in changes[kind][key] if values.items() <= entity.items()]
-        for kind in KINDS
+        for kind in kinds_of(changes)
     }
 
 
@@ -239,7 +241,8 @@ def chain(protection: dict[str, Any]) -> str:
 def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
     lists = changes["protected"]
     counts = {
-        key: sum(len(lists[kind][key]) for kind in KINDS) for key in ("added", "removed", "changed")
+        key: sum(len(lists[kind][key]) for kind in kinds_of(changes))
+        for key in ("added", "removed", "changed")
     }
     if not any(counts.values()):
         return
@@ -251,7 +254,7 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
         "bold",
     )
     for key, sign in (("added", "more"), ("removed", "fewer"), ("changed", "other")):
-        for kind in KINDS:
+        for kind in kinds_of(changes):
             for reason, entities in by_reason(lists[kind][key]).items():
                 shown = entities if everything else entities[:1]
                 lead = "" if everything or len(entities) == 1 else "for example "
@@ -306,6 +309,6 @@ def _next(
         return
     file = file_argument(head)
     line(console, f"Review: {command('show', file)}")
-    if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in KINDS):
+    if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in kinds_of(changes)):
         arguments = ("prune", file, "--expect", about["plan_id"])
         line(console, f"Apply:  {command(*arguments, server=plan and plan['server'])}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import ALL, EXPERIMENT, REGISTERED_MODEL, RUN
+from mlflow_gc.domain.kinds import EXPERIMENT, FILE, PRUNED, PURGED, REGISTERED_MODEL, RUN, Kind
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common.lines import (
     CUT_AT,
@@ -16,7 +16,9 @@ from mlflow_gc.render.common.lines import (
     counted,
     line,
     more,
+    number_of,
     rows,
+    size_of,
     spans,
     table,
 )
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from mlflow_gc.apply.outcomes import Result
     from mlflow_gc.apply.restore_plan import Undo
+    from mlflow_gc.workflows.purge import Purged
 
 
 def outcome(
@@ -60,16 +63,44 @@ def outcome(
         spans(console, [("Undo:   ", "dim"), (undo, "cyan")])
 
 
+def purged(found: Purged, console: Console, *, journal: Path | None) -> None:
+    """Print the result of a purge; ``journal`` is None for a dry run."""
+    would = "would be " if journal is None else ""
+    head = ("", f"{would}deleted", "skipped", "failed")
+    outcomes = ("deleted", "skipped", "failed")
+    table(console, [head, *_numbers(found.result.counts, outcomes, PURGED)])
+    for record in found.skips[:CUT_AT]:
+        line(console, f"  {record['kind']} {record['id']}: {record.get('detail') or ''}")
+    omitted = max(len(found.skips) - CUT_AT, 0)
+    more(console, omitted, indent=2, where="the journal names all")
+    if found.left:
+        line(console, f"{found.left:,} are left: the limit of this run is reached.")
+    if journal is None:
+        line(console, "Dry run: nothing was deleted and no journal was written.")
+        return
+    freed = found.freed
+    files = number_of(freed.files, "file", "files")
+    line(
+        console, f"Deleted {size_of(freed.file_bytes)} in {files}, and {freed.rows:,} rows.", "bold"
+    )
+    if found.maintenance:
+        line(console, "The database reuses the space of the rows. To return it to the disk:")
+        for statement in found.maintenance:
+            line(console, f"  {statement}")
+        line(console, "Each locks its table while it runs.")
+    line(console, f"Journal {journal}")
+
+
 def _numbers(
-    counts: Counter[tuple[str, str]], outcomes: Sequence[str]
+    counts: Counter[tuple[str, str]], outcomes: Sequence[str], kinds: Sequence[Kind] = PRUNED
 ) -> Iterator[tuple[str, ...]]:
     """Yield a row of counts for each kind; for registered models only if there are any."""
-    for kind in ALL:
+    for kind in kinds:
         of_kind: Counter[str] = Counter()
         for (name, outcome), count in counts.items():
             if name == kind.name:
                 of_kind[outcome.partition(":")[0]] += count
-        if of_kind or kind is not REGISTERED_MODEL:
+        if of_kind or kind not in {REGISTERED_MODEL, FILE}:
             yield kind.plural, *(f"{of_kind[outcome]:,}" for outcome in outcomes)
 
 

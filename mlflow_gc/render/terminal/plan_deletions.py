@@ -31,7 +31,7 @@ from mlflow_gc.render.common.plan_groups import (
     why,
     whys,
 )
-from mlflow_gc.render.common.plan_summary import BAD
+from mlflow_gc.render.common.plan_summary import BAD, is_purge
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +44,11 @@ _SHORTEST_NAME = 8
 
 def deletions(plan: Plan, console: Console, *, everything: bool) -> None:
     """Print all deletions, irreversible ones first."""
+    if is_purge(plan):
+        _by_group(plan, console, "runs", "IRREVERSIBLE", bad=True, everything=everything)
+        for kind in ("logged_models", "experiments", "files"):
+            _each(plan, console, kind, "IRREVERSIBLE", bad=True, everything=everything)
+        return
     lossy = sum(not run["reversible"] for run in plan["runs"])
     undo = f"{lossy:,} of them lose their assessments: IRREVERSIBLE" if lossy else "can be restored"
     _by_group(plan, console, "model_versions", "IRREVERSIBLE", bad=True, everything=everything)

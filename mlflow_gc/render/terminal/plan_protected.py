@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.domain.reasons import ends_in_id
 from mlflow_gc.plan.document import Plan, ProtectedEntry, protected_of
 from mlflow_gc.render.common.escape import plain
@@ -30,13 +30,13 @@ _LINK = " <- "
 
 def protected(plan: Plan, console: Console, *, everything: bool) -> None:
     """Print protected entities: a line for each reason, with an example."""
-    total = sum(len(protected_of(plan, kind)) for kind in KINDS)
+    total = sum(len(protected_of(plan, kind)) for kind in kinds_of(plan))
     line(console, "")
     example = " (one example for each reason)" if total and not everything else ""
     spans(console, [(f"Protected, stale but retained: {total:,}", "bold"), (example, "dim")])
     cells: list[tuple[str, ...]] = []
     chains = []
-    for kind in KINDS:
+    for kind in kinds_of(plan):
         by_reason: dict[str, list[ProtectedEntry]] = defaultdict(list)
         for entry in protected_of(plan, kind):
             by_reason[entry["reason"]].append(entry)

@@ -65,10 +65,12 @@ def question(plan: Plan) -> str:
     irreversible = plan["summary"]["irreversible"]
     server = plan["server"]
     where = f"{server['tracking_uri']}, workspace {server['workspace']}"
+    what = "Delete permanently" if plan_summary.is_purge(plan) else "Delete"
     lines = [
-        f"Delete {counts} on {where if server['workspace'] else server['tracking_uri']}?",
+        f"{what} {counts} on {where if server['workspace'] else server['tracking_uri']}?",
         policy_sentences.source(plan.get("policy_source")),
         plan_summary.fate_of_names(plan),
+        plan_summary.what_is_freed(plan),
         f"{irreversible:,} of these deletions are irreversible. Only 'yes' is accepted: ",
     ]
     return "\n" + "\n".join(plain(noun) for noun in lines if noun)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan, counts_of
 from mlflow_gc.plan.verification import applicability
@@ -32,9 +32,9 @@ class Facts(NamedTuple):
     def of(cls, plan: Plan) -> Facts:
         """Return the facts about a plan."""
         return cls(
-            sum(counts_of(plan, kind)["delete"] for kind in KINDS),
+            sum(counts_of(plan, kind)["delete"] for kind in kinds_of(plan)),
             plan["summary"]["irreversible"],
-            sum(counts_of(plan, kind)["protected"] for kind in KINDS),
+            sum(counts_of(plan, kind)["protected"] for kind in kinds_of(plan)),
             applicability(plan).may_be_applied,
         )
 

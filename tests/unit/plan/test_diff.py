@@ -8,13 +8,15 @@ from unit import worlds
 from unit.worlds import POLICY, RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.domain.entities import Diagnostic
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.retention.keep_rules import Keep
 from mlflow_gc.retention.policy import Guards
 from mlflow_gc.retention.rules import Rule, Selector
+
+KINDS = kinds_of({})
 
 ONE, TWO, THREE = RUN_IDS[:3]
 

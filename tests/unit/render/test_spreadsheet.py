@@ -16,10 +16,12 @@ from unit import worlds
 from unit.render.hostile_plans import hostile_plans, longer, with_all_kinds
 from unit.worlds import OLD, RUN_IDS, a_model, a_run, a_version, an_experiment
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms
 from mlflow_gc.render.table.rows import COLUMNS, rows
 from mlflow_gc.render.table.spreadsheet import csv_pieces, ndjson_pieces
+
+KINDS = kinds_of({})
 
 STARTS = "=+-@\uff1d\uff0b\uff0d\uff20"
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")

@@ -1,0 +1,1 @@
+"""Deleting permanently what a purge plan lists: files, then rows, in one transaction per batch."""

@@ -1,0 +1,184 @@
+"""The database in which a purge deletes: one transaction checks and deletes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mlflow_gc.backend.address import Address
+from mlflow_gc.backend.interface import Failure, ServerError
+from mlflow_gc.backend.sql_connection import driver_message, explained, open_engine
+from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
+from mlflow_gc.inventory.sql.tables import Statement, Tables
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Select
+
+_BUSY_MS = 20_000
+"""How long SQLite waits for other writers; as long as MLflow's own writers."""
+_LOCK_S = 30
+"""How long the others wait for a row that somebody else has locked."""
+_TABLES = {
+    RUN.name: ("runs", "run_uuid"),
+    LOGGED_MODEL.name: ("logged_models", "model_id"),
+    EXPERIMENT.name: ("experiments", "experiment_id"),
+}
+
+
+class Transaction:
+    """One transaction; what it locked stays as it is until its end."""
+
+    def __init__(self, connection: Connection, tables: Tables, address: Address) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._address = address
+
+    def read(self, statement: Select[Any]) -> Sequence[Sequence[Any]]:
+        """Return all rows of a statement.
+
+        Raises:
+            ServerError: the database refuses it, or the connection is lost.
+        """
+        with _explaining(self._address):
+            return self._connection.execute(statement).all()
+
+    def lock(self, kind: str, ids: Collection[str]) -> None:
+        """Lock the rows of some entities: nobody restores them from now on.
+
+        Raises:
+            ServerError: somebody else has locked one of them.
+        """
+        from sqlalchemy import select
+
+        table, key = _TABLES[kind]
+        column = self._tables[table].c[key]
+        values = [int(i) for i in ids] if kind == EXPERIMENT.name else sorted(ids)
+        # SQLite has no FOR UPDATE: BEGIN IMMEDIATE has locked the whole file.
+        self.read(select(column).where(column.in_(values)).order_by(column).with_for_update())
+
+    def execute(self, statements: Iterator[Statement]) -> int:
+        """Execute statements that delete; return the number of rows.
+
+        Raises:
+            ServerError: one is refused; the transaction is rolled back.
+        """
+        with _explaining(self._address):
+            done = [(s.is_delete, self._connection.execute(s).rowcount) for s in statements]
+        return sum(count for is_deletion, count in done if is_deletion)
+
+
+class Database:
+    """A database of MLflow, open for deletions.
+
+    Args:
+        address: of a kind in ``DIRECTLY_READABLE``.
+
+    Raises:
+        ServerError: it cannot be opened.
+    """
+
+    def __init__(self, address: Address) -> None:
+        from sqlalchemy import MetaData
+
+        self._address = address
+        try:
+            self._engine = _opened(address)
+            self._connection = self._engine.connect()
+            metadata = MetaData()
+            metadata.reflect(self._connection)
+            self._connection.rollback()
+        except Exception as error:
+            raise explained(error, address) from error
+        self.tables = Tables(metadata)
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``."""
+        dialect = self._connection.dialect
+        return "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a transaction, commit it at the end; roll it back after an exception.
+
+        Raises:
+            ServerError: it cannot begin or commit.
+        """
+        connection = self._connection
+        with _explaining(self._address):
+            for statement in _BEGIN[self.dialect]:
+                connection.exec_driver_sql(statement)
+        try:
+            yield Transaction(connection, self.tables, self._address)
+            with _explaining(self._address):
+                connection.commit()
+        finally:
+            if connection.in_transaction():
+                connection.rollback()
+
+    def maintain(self, statement: str) -> None:
+        """Execute a statement outside of a transaction, such as VACUUM.
+
+        Raises:
+            ServerError: the database refuses it.
+        """
+        with _explaining(self._address), self._engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(statement)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+        self._engine.dispose()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+_BEGIN = {
+    # Each needs to see what others commit while it waits for a lock.
+    "postgresql": (f"SET LOCAL lock_timeout = '{_LOCK_S}s'",),
+    "mysql": (f"SET SESSION innodb_lock_wait_timeout = {_LOCK_S}",),
+    "mariadb": (f"SET SESSION innodb_lock_wait_timeout = {_LOCK_S}",),
+    # Only with the pragma do MLflow's foreign keys count
+    # (PRAGMA foreign_keys in mlflow/store/db/utils.py).
+    "sqlite": (
+        "PRAGMA foreign_keys = ON",
+        f"PRAGMA busy_timeout = {_BUSY_MS}",
+        "BEGIN IMMEDIATE",
+    ),
+}
+
+
+def _opened(address: Address) -> Engine:
+    engine = open_engine(address, read_only=False)
+    if address.database != "sqlite":
+        return engine.execution_options(isolation_level="READ COMMITTED")
+    from sqlalchemy import event
+
+    @event.listens_for(engine, "connect")
+    def begin_by_hand(connection: Any, _record: object) -> None:
+        # pysqlite would begin its own transactions, and only before the first write.
+        connection.isolation_level = None
+
+    return engine
+
+
+@contextmanager
+def _explaining(address: Address) -> Iterator[None]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        message = driver_message(error, address)
+        raise ServerError(
+            f"{address.name} refused: {message}.",
+            Failure.AMBIGUOUS,
+            hint="The account needs the rights to SELECT, UPDATE and DELETE in all of MLflow's tables."
+            if "denied" in message
+            else None,
+        ) from error

@@ -1,0 +1,408 @@
+"""Applying a purge plan: runs, then logged models, then experiments, batch by batch.
+
+For each batch: an intent in the journal, a lock on the rows, a decision on evidence that is read
+under the lock, the rows, the files, the commit.  Nobody can restore what is locked.  A crash rolls the
+rows back: they are in the trash, and the same plan finishes them.  Files that are gone before a crash
+cannot come back, so a run that is restored after one may lack them; its intent is in the journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.outcomes import OnSkip, Recorder, Result
+from mlflow_gc.apply.purge.database import Database
+from mlflow_gc.apply.recheck.checker import Finding
+from mlflow_gc.backend.interface import Failure, ServerError
+from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
+from mlflow_gc.domain.trash import Trash
+from mlflow_gc.errors import Refused
+from mlflow_gc.inventory.sql.tables import Statement
+from mlflow_gc.inventory.sql.trash import TrashReader
+from mlflow_gc.plan.document import Entry, Json, Plan, deletions_of
+from mlflow_gc.plan.preconditions import drift
+from mlflow_gc.plan.purge_builder import (
+    expect_trashed_experiment,
+    expect_trashed_model,
+    expect_trashed_run,
+)
+from mlflow_gc.retention.decision import Verdict
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.trash import decide_trash, folders_of_traces
+from mlflow_gc.storage.interface import Store, StoreError
+from mlflow_gc.storage.stores import ArtifactStores, Place
+
+BATCH = 100
+"""Entities that are locked at once: half a second for typical runs on PostgreSQL."""
+_MOST_FILES = 5_000
+"""Files that are deleted while the rows of their entities are locked."""
+_ORDER = (RUN, LOGGED_MODEL, EXPERIMENT)
+_MOST_PATHS = 1_000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits on one session; what is left is done by the next one.
+
+    Attributes:
+        max_bytes: most bytes of files to delete; None for no limit.
+        max_seconds: longest duration; None for no limit.
+    """
+
+    max_bytes: int | None = None
+    max_seconds: float | None = None
+
+
+@dataclass
+class Freed:
+    """What was freed so far."""
+
+    file_bytes: int = 0
+    files: int = 0
+    rows: int = 0
+
+
+@dataclass
+class _Batch:
+    """One batch: entries, re-checks, failures, files (number, bytes) by id; number of rows."""
+
+    kind: str
+    entries: Mapping[str, Entry]
+    findings: dict[str, Finding] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    rows: int = 0
+
+
+class _FilesFailed(Exception):
+    """Some files could not be deleted: the rows of their entities must stay."""
+
+
+class Purger:
+    """Applies one verified purge plan of this server.
+
+    Args:
+        database: of the server.
+        plan: the plan.
+        policy: of the plan.
+        stores: of the artifacts.
+        journal: of the purge.
+        budget: limits on this session.
+        dry_run: decide under the same locks, and delete nothing.
+        stop: set from outside to end after the batch in progress.
+        on_skip: called with each finding.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        plan: Plan,
+        policy: Policy,
+        stores: ArtifactStores,
+        journal: Journal,
+        *,
+        budget: Budget,
+        dry_run: bool,
+        stop: threading.Event,
+        on_skip: OnSkip = lambda _kind, _id, _finding: None,
+    ) -> None:
+        self._database = database
+        self._plan = plan
+        self._policy = policy
+        self._stores = stores
+        self._journal = journal
+        self._budget = budget
+        self._dry_run = dry_run
+        self._stop = stop
+        earlier = () if dry_run else journal.earlier
+        self._recorder = Recorder(journal, earlier, on_skip)
+        self._intended = {
+            (intent["kind"], i)
+            for session in journal.earlier
+            for intent in session.intents
+            for i in intent["ids"]
+        }
+        self._planned = {
+            (kind.name, kind.id_of(entry))
+            for kind in _ORDER
+            for entry in deletions_of(plan, kind.entries)
+        }
+        self._unconfirmed = {key for s in journal.earlier for key in s.unconfirmed()}
+        self._reader = TrashReader(database.tables, plan["server"]["workspace"], policy.wanted)
+        self._began = time.monotonic()
+        self.freed = Freed()
+        self.left = 0
+
+    def run(self) -> Result:
+        """Apply the plan until it is done, something fails, or the user stops it.
+
+        Raises:
+            Refused: an artifact store does not look as it did when the plan was made.
+            GcError: the journal cannot be written.
+        """
+        result = self._recorder.result
+        try:
+            self._refuse_other_stores()
+            for kind in _ORDER:
+                for batch in _batches(deletions_of(self._plan, kind.entries)):
+                    if self._stop.is_set():
+                        result.interrupted = True
+                        break
+                    if self._is_spent():
+                        self.left += len(batch)
+                        continue
+                    self._purge(kind.name, {kind.id_of(entry): entry for entry in batch})
+        except StoreError as error:
+            result.fatal = ServerError(error.message, Failure.UNREACHABLE, hint=error.hint)
+        except ServerError as error:
+            result.fatal = error
+        ended = "failed" if result.fatal else "completed"
+        self._journal.close("interrupted" if result.interrupted or self.left else ended)
+        return result
+
+    def _is_spent(self) -> bool:
+        most, seconds = self._budget.max_bytes, self._budget.max_seconds
+        return (most is not None and self.freed.file_bytes >= most) or (
+            seconds is not None and time.monotonic() - self._began >= seconds
+        )
+
+    def _refuse_other_stores(self) -> None:
+        """Refuse to begin if a store has none of the files that the plan lists.
+
+        Raises:
+            Refused: It looks as if it were not mounted.
+            StoreError: It cannot be read.
+        """
+        if self._policy.purge.keep == "files":
+            return
+        seen: set[tuple[str, str]] = set()
+        for kind in (RUN, LOGGED_MODEL):
+            for entry in deletions_of(self._plan, kind.entries):
+                place = self._stores.find(str(cast("Json", entry)["artifact_uri"]))
+                root = root_of(place.folder)
+                if (place.store.uri, root) in seen or not entry.get("file_count"):
+                    continue
+                seen.add((place.store.uri, root))
+                if not place.store.is_there(root):
+                    raise Refused(
+                        f"{place.store.uri} holds nothing below {root!r}, and held files when the plan "
+                        "was made.",
+                        hint="Nothing was deleted. Is the volume mounted, and is this the right "
+                        "--artifacts-destination?",
+                    )
+
+    # -- one batch -------------------------------------------------------------------------------
+
+    def _purge(self, kind: str, entries: Mapping[str, Entry]) -> None:
+        batch = _Batch(kind, entries)
+        if not self._dry_run:
+            self._journal.intend(kind, sorted(entries))
+        while True:
+            # Again without those whose files could not be deleted.
+            with contextlib.suppress(_FilesFailed):
+                self._delete(batch)
+                break
+        self._record(batch)
+
+    def _delete(self, batch: _Batch) -> None:
+        """Delete a batch in one transaction.
+
+        Raises:
+            _FilesFailed: the rows are rolled back.
+        """
+        failed_before = len(batch.failures)
+        with self._database.transaction() as transaction:
+            transaction.lock(batch.kind, batch.entries)
+            # A dry run has not deleted what it would have deleted by now.
+            without = self._planned if self._dry_run else ()
+            trash = self._reader.trash(
+                transaction.read, {batch.kind: batch.entries}, without=without
+            )
+            batch.findings = self._check(batch, trash)
+            ids = [
+                i
+                for i, finding in batch.findings.items()
+                if finding.code is None and i not in batch.failures
+            ]
+            if self._dry_run or not ids:
+                return
+            if self._policy.purge.keep != "rows":
+                batch.rows = transaction.execute(self._statements(batch.kind, ids))
+            if self._policy.purge.keep != "files":
+                self._delete_files(ids, trash, batch)
+            if len(batch.failures) > failed_before:
+                raise _FilesFailed
+
+    def _check(self, batch: _Batch, trash: Trash) -> dict[str, Finding]:
+        """Return the finding of the re-check of each entity."""
+        decisions = decide_trash(trash, self._policy, planned=self._planned).by_key
+        found: dict[str, Finding] = {}
+        for i, entry in batch.entries.items():
+            current = _expected(batch.kind, i, trash)
+            decision = decisions.get((batch.kind, i))
+            if current is None or decision is None:
+                found[i] = Finding("gone", "it no longer exists")
+            elif changes := drift(entry["expect"], current):
+                found[i] = Finding("changed", ", ".join(changes))
+            elif decision.verdict is Verdict.PROTECT:
+                reason = decision.reason.value if decision.reason else ""
+                detail = f"{reason}: {' <- '.join(decision.chain)}"
+                found[i] = Finding("protected", detail, protection=decision)
+            elif decision.verdict is Verdict.FRESH:
+                found[i] = Finding("changed", "the policy of the plan retains it now")
+            else:
+                found[i] = Finding()
+        return found
+
+    def _statements(self, kind: str, ids: Sequence[str]) -> Iterator[Statement]:
+        tables = self._database.tables
+        if kind == RUN.name:
+            return tables.delete_runs(ids)
+        if kind == LOGGED_MODEL.name:
+            return tables.delete_models(ids)
+        return tables.delete_experiments([int(i) for i in ids])
+
+    def _record(self, batch: _Batch) -> None:
+        self.freed.rows += batch.rows
+        for i in batch.entries:
+            finding, key = batch.findings[i], (batch.kind, i)
+            if i in batch.failures:
+                self._recorder.count_failure(*key, batch.failures[i])
+            elif finding.code is None:
+                count, size = batch.files.get(i, (0, 0))
+                self.freed.files += count
+                self.freed.file_bytes += size
+                detail = f"{count:,} files ({size:,} bytes)"
+                self._recorder.record_deleted(*key, detail=detail, undo=None)
+            elif finding.code == "gone" and key in self._unconfirmed:
+                detail = "by an earlier session that was cut off"
+                self._recorder.record_deleted(*key, detail=detail, undo=None)
+            else:
+                self._recorder.record_skip(*key, finding)
+        self._journal.sync()
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def _delete_files(self, ids: Sequence[str], trash: Trash, batch: _Batch) -> None:
+        """Delete the files of entities, key by key, and note what failed.
+
+        Raises:
+            StoreError: a store is not reachable, or looks as if it were not mounted.
+        """
+        owners: dict[Place, str] = {}
+        for i in ids:
+            for uri in _folders(batch.kind, i, trash):
+                owners[self._stores.find(uri)] = i
+        found: Counter[str] = Counter()
+        for store in {place.store for place in owners}:
+            of_store = {place.folder: i for place, i in owners.items() if place.store is store}
+            for folder, i in of_store.items():
+                if linked := store.linked_parent(folder):
+                    batch.failures[i] = f"{linked} is a symbolic link; its files are left alone"
+            pending: dict[str, tuple[str, int]] = {}
+            safe = sorted(folder for folder, i in of_store.items() if i not in batch.failures)
+            for folder, files in store.files_of(safe):
+                for file in files:
+                    if not file.path.startswith(f"{folder}/"):
+                        raise StoreError(f"{store.uri} lists {file.path!r} below {folder!r}.")
+                    pending[file.path] = of_store[folder], file.size_bytes
+                    found[of_store[folder]] += 1
+                if len(pending) >= _MOST_PATHS:
+                    _send(store, pending, batch)
+            self._refuse_empty(store, of_store, found, batch)
+            _send(store, pending, batch)
+            for folder, i in of_store.items():
+                if i not in batch.failures:
+                    store.delete_empty_folders(folder.rsplit("/", 1)[0])
+        if batch.kind == EXPERIMENT.name:
+            self._delete_empty_folders(ids, trash)
+
+    def _refuse_empty(
+        self, store: Store, of_store: Mapping[str, str], found: Mapping[str, int], batch: _Batch
+    ) -> None:
+        """Stop if a store has nothing at all where the plan lists files.
+
+        Raises:
+            StoreError: It looks as if it were not mounted.
+        """
+        missing = {
+            folder
+            for folder, i in of_store.items()
+            if batch.entries[i].get("file_count")
+            and not found[i]
+            and (batch.kind, i) not in self._intended
+        }
+        for root in {root_of(folder) for folder in missing}:
+            if not store.is_there(root):
+                raise StoreError(
+                    f"{store.uri} holds nothing below {root!r}, where the plan lists files.",
+                    hint="Is the volume mounted? Rows of this batch were not deleted.",
+                )
+
+    def _delete_empty_folders(self, ids: Sequence[str], trash: Trash) -> None:
+        for i in ids:
+            uri = trash.inventory.experiments[i].artifact_location
+            if uri.rstrip("/").endswith(f"/{i}"):
+                place = self._stores.find(uri)
+                if not place.store.linked_parent(place.folder):
+                    place.store.delete_empty_folders(place.folder)
+
+
+def _send(store: Store, pending: dict[str, tuple[str, int]], batch: _Batch) -> None:
+    """Delete files, and count those of each entity; ``pending`` is empty afterwards."""
+    for path, message in store.delete([*pending]).items():
+        entity_id, _ = pending.pop(path)
+        batch.failures.setdefault(entity_id, f"its file {path!r} could not be deleted: {message}")
+    for entity_id, size in pending.values():
+        count, total = batch.files.get(entity_id, (0, 0))
+        batch.files[entity_id] = count + 1, total + size
+    pending.clear()
+
+
+def _expected(kind: str, entity_id: str, trash: Trash) -> Mapping[str, Any] | None:
+    """Return the current values of the preconditions of an entity; None if it does not exist."""
+    if kind == RUN.name:
+        run = trash.inventory.runs.get(entity_id)
+        return expect_trashed_run(run, trash) if run else None
+    if kind == LOGGED_MODEL.name:
+        model = trash.models.get(entity_id)
+        return expect_trashed_model(model) if model else None
+    if entity_id not in trash.inventory.experiments:
+        return None
+    return expect_trashed_experiment(entity_id, trash)
+
+
+def _folders(kind: str, entity_id: str, trash: Trash) -> list[str]:
+    """Return the URIs of the folders whose files are deleted with an entity."""
+    if kind == RUN.name:
+        return [trash.inventory.runs[entity_id].artifact_uri]
+    if kind == LOGGED_MODEL.name:
+        return [trash.models[entity_id].artifact_uri]
+    return folders_of_traces(entity_id, trash)
+
+
+def root_of(folder: str) -> str:
+    """Return the folder in which an artifact store keeps its experiments, as far as known."""
+    parts = folder.split("/")
+    return "/".join(parts[:-4] if parts[-3:-2] == ["models"] else parts[:-3]) or "/".join(parts[:1])
+
+
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Yield entries in the order of the plan, bounded in number and in files."""
+    batch: list[Entry] = []
+    files = 0
+    for entry in entries:
+        files += int(entry.get("file_count") or 0)
+        if batch and (len(batch) == BATCH or files > _MOST_FILES):
+            yield batch
+            batch, files = [], int(entry.get("file_count") or 0)
+        batch.append(entry)
+    if batch:
+        yield batch

@@ -1,0 +1,96 @@
+"""What is in the trash, and what may still need it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.source_references import location, parent_locations
+
+Key = tuple[str, str]
+"""The name of a kind and an id: ``("run", "4b3f…")``."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrashedModel:
+    """A logged model in the trash; times are ms since the epoch, UTC."""
+
+    model_id: str
+    name: str
+    experiment_id: str
+    artifact_uri: str
+    status: str
+    source_run_id: str
+    lifecycle_stage: str
+    creation_time: int | None
+    last_updated_time: int | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Locations:
+    """The folders of entities, to find those within and around others.
+
+    Equal folders may have unequal URIs: they are compared as
+    :func:`~mlflow_gc.domain.source_references.location`.
+    """
+
+    def __init__(self, owned: Iterable[tuple[Key, str]] = ()) -> None:
+        found: dict[str, set[Key]] = {}
+        for owner, uri in owned:
+            if uri:
+                found.setdefault(location(uri), set()).add(owner)
+        self._owners = found
+        self._sorted = sorted(found)
+
+    def within(self, uri: str) -> set[Key]:
+        """Return the owners of a folder, and of every folder below it."""
+        folder = location(uri)
+        found = set(self._owners.get(folder, ()))
+        below = f"{folder}/"
+        index = bisect_left(self._sorted, below)
+        while index < len(self._sorted) and self._sorted[index].startswith(below):
+            found |= self._owners[self._sorted[index]]
+            index += 1
+        return found
+
+    def around(self, uri: str) -> set[Key]:
+        """Return the owners of the folders above a folder."""
+        above = (self._owners.get(folder, ()) for folder in parent_locations(uri)[1:])
+        return {owner for owners in above for owner in owners}
+
+
+@dataclass(frozen=True)
+class Trash:
+    """Everything that decisions on the trash need.
+
+    Attributes:
+        inventory: its ``runs`` are those in the trash, or those that were named; its ``experiments`` are all; its
+            registry is complete.
+        models: logged models in the trash, or those that were named, by id.
+        deleted_ms: when each was deleted, ms since the epoch, UTC; None if MLflow did not store it.
+        rows: number of the rows of each in the database.
+        needed_by: what something active needs, with the chain to it.
+        children: runs of any stage by the run in which they are nested.
+        active_runs: the active ones of these.
+        needed_experiments: experiments that must stay, with the chain to the reason.
+        contents: what else is deleted with an experiment, for people.
+        locations: folders that are not in the usual place below their experiment.
+        totals: number of existing entities, active ones included, by the field of a plan.
+        trace_locations: folders of the traces of experiments in the trash.
+    """
+
+    inventory: Inventory
+    models: Mapping[str, TrashedModel] = field(default_factory=dict)
+    deleted_ms: Mapping[Key, int | None] = field(default_factory=dict)
+    rows: Mapping[Key, int] = field(default_factory=dict)
+    needed_by: Mapping[Key, tuple[Link, ...]] = field(default_factory=dict)
+    children: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    active_runs: frozenset[str] = frozenset()
+    needed_experiments: Mapping[str, tuple[Link, ...]] = field(default_factory=dict)
+    contents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    locations: Locations = field(default_factory=Locations)
+    totals: Mapping[str, int] = field(default_factory=dict)
+    trace_locations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

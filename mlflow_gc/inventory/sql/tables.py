@@ -1,0 +1,265 @@
+"""The tables of a database as they are there, whatever version of MLflow made them.
+
+MLflow's own definitions fit one version.  Which rows belong to an entity follows from the foreign
+keys of the database, and from the few tables that MLflow connects by ids alone
+(docs/explanation/mlflow-facts.md#purged-runs-leave-rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sqlalchemy import ColumnElement, and_, delete, null, select, update
+
+if TYPE_CHECKING:
+    from sqlalchemy import Delete, MetaData, Table, Update
+
+Statement: TypeAlias = "Delete | Update"
+
+# Tables with a foreign key to what ``purge`` deletes, up to MLflow 3.18: their rows are deleted with
+# it.  Rows of other tables protect what they refer to.
+_OF_RUNS = {
+    "metrics": "run_uuid",
+    "latest_metrics": "run_uuid",
+    "params": "run_uuid",
+    "tags": "run_uuid",
+    "logged_model_metrics": "run_id",
+}
+_OF_MODELS = {
+    "logged_model_metrics": "model_id",
+    "logged_model_params": "model_id",
+    "logged_model_tags": "model_id",
+}
+_OF_EXPERIMENTS = frozenset(
+    {
+        "assessments",
+        "datasets",
+        "experiment_tags",
+        "issue_categories",
+        "issues",
+        "label_schemas",
+        "online_scoring_configs",
+        "review_queue_items",
+        "review_queue_label_schemas",
+        "review_queue_users",
+        "review_queues",
+        "scorer_versions",
+        "scorers",
+        "span_metrics",
+        "spans",
+        "trace_info",
+        "trace_metrics",
+        "trace_request_metadata",
+        "trace_tags",
+    }
+)
+# They are not deleted with an experiment: it waits until it has none.
+_SEPARATE = frozenset({"runs", "logged_models", "endpoints", "guardrails", *_OF_RUNS, *_OF_MODELS})
+_KNOWN = {
+    "runs": {*_OF_RUNS, "issues"},
+    "logged_models": set(_OF_MODELS),
+    "experiments": _OF_EXPERIMENTS | _SEPARATE,
+}
+
+
+@dataclass(frozen=True)
+class _Child:
+    """Rows that belong to experiments.
+
+    Attributes:
+        table: their table.
+        owner: the column with the id of the experiment, of this table or one above.
+        joins: the conditions that lead from the table to that column.
+        above: the same as pairs of columns, from the table upwards.
+    """
+
+    table: Table
+    owner: ColumnElement[Any]
+    joins: tuple[ColumnElement[bool], ...]
+    above: tuple[tuple[ColumnElement[Any], ColumnElement[Any]], ...]
+
+    def among(self, ids: Collection[int]) -> ColumnElement[bool]:
+        """Return the condition on the rows of some experiments."""
+        condition = self.owner.in_(ids)
+        # From the experiment down to the table.
+        for column, referred in reversed(self.above):
+            condition = column.in_(select(referred).where(condition))
+        return condition
+
+
+class Tables:
+    """The tables of one database.
+
+    Args:
+        metadata: reflected from it.
+    """
+
+    def __init__(self, metadata: MetaData) -> None:
+        self._tables = {table.name: table for table in metadata.tables.values()}
+        self.names = frozenset(self._tables)
+        self._children = list(self._descend("experiments"))
+
+    def __getitem__(self, name: str) -> Table:
+        """Return a table.
+
+        Raises:
+            KeyError: The database has none of that name.
+        """
+        return self._tables[name]
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether there is a table."""
+        return name in self._tables
+
+    def columns(self, table: str, *names: str) -> list[ColumnElement[Any]]:
+        """Return columns that older versions lack; NULL in their place."""
+        found = self._tables[table].c
+        return [found[name] if name in found else null().label(name) for name in names]
+
+    def unknown_children(self, parent: str) -> Iterator[tuple[str, ColumnElement[Any]]]:
+        """Yield the tables of newer versions that refer to a table, and their column."""
+        for table in self._tables.values():
+            for key in table.foreign_key_constraints:
+                if key.referred_table.name == parent and table.name not in _KNOWN[parent]:
+                    yield table.name, next(iter(key.columns))
+
+    # -- the rows of entities, by owner and condition --------------------------------------------
+
+    def rows_of_runs(
+        self, ids: Collection[str]
+    ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
+        """Yield the run id and the condition of all rows of runs but their own."""
+        for name, column in _OF_RUNS.items():
+            if name in self:
+                yield self[name].c[column], self[name].c[column].in_(ids)
+        for owner, condition in self._inputs_of_runs(ids):
+            yield owner, condition
+            if "input_tags" in self:
+                tags, inputs = self["input_tags"].c, self["inputs"].c
+                yield owner, and_(tags.input_uuid == inputs.input_uuid, condition)
+        yield from self._associations("run", ids)
+
+    def rows_of_models(
+        self, ids: Collection[str]
+    ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
+        """Yield the id and the condition of all rows of logged models but their own."""
+        for name, column in _OF_MODELS.items():
+            if name in self:
+                owner = self[name].c[column]
+                yield owner, owner.in_(ids)
+        if "inputs" in self:
+            i = self["inputs"].c
+            yield i.destination_id, self._inputs_to_models(ids)
+        yield from self._associations("model", ids)
+
+    def rows_of_experiments(
+        self, ids: Collection[int]
+    ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
+        """Yield the id and the condition of all rows of experiments but their own."""
+        counted = set()
+        for child in self._children:
+            if child.table.name not in counted:
+                counted.add(child.table.name)
+                yield child.owner, and_(child.owner.in_(ids), *child.joins)
+        yield from self._associations("experiment", [str(i) for i in ids])
+
+    # -- deleting them ---------------------------------------------------------------------------
+
+    def delete_runs(self, ids: Collection[str]) -> Iterator[Statement]:
+        """Yield the statements that delete runs with all their rows, in their order."""
+        for _, condition in self._inputs_of_runs(ids):
+            if "input_tags" in self:
+                uuids = select(self["inputs"].c.input_uuid).where(condition)
+                yield delete(self["input_tags"]).where(self["input_tags"].c.input_uuid.in_(uuids))
+            yield delete(self["inputs"]).where(condition)
+        for _, condition in self._associations("run", ids):
+            yield delete(self["entity_associations"]).where(condition)
+        for name, column in _OF_RUNS.items():
+            if name in self:
+                yield delete(self[name]).where(self[name].c[column].in_(ids))
+        if "issues" in self:
+            issues = self["issues"]
+            yield update(issues).where(issues.c.source_run_id.in_(ids)).values(source_run_id=None)
+        yield delete(self["runs"]).where(self["runs"].c.run_uuid.in_(ids))
+
+    def delete_models(self, ids: Collection[str]) -> Iterator[Statement]:
+        """Yield the statements that delete logged models with all their rows."""
+        if "inputs" in self:
+            yield delete(self["inputs"]).where(self._inputs_to_models(ids))
+        for _, condition in self._associations("model", ids):
+            yield delete(self["entity_associations"]).where(condition)
+        for name, column in _OF_MODELS.items():
+            if name in self:
+                yield delete(self[name]).where(self[name].c[column].in_(ids))
+        yield delete(self["logged_models"]).where(self["logged_models"].c.model_id.in_(ids))
+
+    def delete_experiments(self, ids: Collection[int]) -> Iterator[Statement]:
+        """Yield the statements that delete experiments without runs and logged models."""
+        if "trace_info" in self and "entity_associations" in self:
+            traces = select(self["trace_info"].c.request_id).where(
+                self["trace_info"].c.experiment_id.in_(ids)
+            )
+            a = self["entity_associations"].c
+            for end in ("source", "destination"):
+                condition = and_(a[f"{end}_type"] == "trace", a[f"{end}_id"].in_(traces))
+                yield delete(self["entity_associations"]).where(condition)
+        for _, condition in self._associations("experiment", [str(i) for i in ids]):
+            yield delete(self["entity_associations"]).where(condition)
+        for child in reversed(self._children):
+            yield delete(child.table).where(child.among(ids))
+        yield delete(self["experiments"]).where(self["experiments"].c.experiment_id.in_(ids))
+
+    # -- how they are connected ------------------------------------------------------------------
+
+    def _inputs_of_runs(
+        self, ids: Collection[str]
+    ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
+        if "inputs" in self:
+            i = self["inputs"].c
+            yield i.destination_id, and_(i.destination_type == "RUN", i.destination_id.in_(ids))
+            sources = i.source_type.in_(["RUN_INPUT", "RUN_OUTPUT"])
+            yield i.source_id, and_(sources, i.source_id.in_(ids))
+
+    def _inputs_to_models(self, ids: Collection[str]) -> ColumnElement[bool]:
+        i = self["inputs"].c
+        kinds = i.destination_type.in_(["MODEL_INPUT", "MODEL_OUTPUT"])
+        return and_(kinds, i.destination_id.in_(ids))
+
+    def _associations(
+        self, kind: str, ids: Collection[str]
+    ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
+        if "entity_associations" in self:
+            a = self["entity_associations"].c
+            for end in ("source", "destination"):
+                owner = a[f"{end}_id"]
+                yield owner, and_(a[f"{end}_type"] == kind, owner.in_(ids))
+
+    def _descend(
+        self,
+        parent: str,
+        owner: ColumnElement[Any] | None = None,
+        joins: Sequence[ColumnElement[bool]] = (),
+        above: Sequence[tuple[ColumnElement[Any], ColumnElement[Any]]] = (),
+    ) -> Iterator[_Child]:
+        """Yield the tables whose rows belong to experiments, those above before those below."""
+        below = []
+        for table in sorted(self._tables.values(), key=lambda table: table.name):
+            if table.name not in _OF_EXPERIMENTS:
+                continue
+            for key in table.foreign_key_constraints:
+                if key.referred_table.name != parent or key.ondelete == "SET NULL":
+                    continue
+                pairs = [(element.parent, element.column) for element in key.elements]
+                if owner is None:
+                    child = _Child(table, pairs[0][0], (), ())
+                else:
+                    # The first column of a key of several (trace_id, span_id) already leads to
+                    # the owner.
+                    of = and_(*(column == referred for column, referred in pairs))
+                    child = _Child(table, owner, (*joins, of), (pairs[0], *above))
+                below.append(child)
+        yield from below
+        for child in below:
+            yield from self._descend(child.table.name, child.owner, child.joins, child.above)

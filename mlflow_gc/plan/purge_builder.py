@@ -1,0 +1,367 @@
+"""Build the plan of a ``purge`` from decisions on the trash."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import mlflow_gc
+from mlflow_gc.domain.entities import Diagnostic, Run, ServerInfo
+from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, PURGE, PURGED, RUN
+from mlflow_gc.domain.redaction import hide
+from mlflow_gc.domain.timestamps import format_ms, now_ms
+from mlflow_gc.domain.trash import Key, Trash, TrashedModel
+from mlflow_gc.plan.builder import (
+    FORECAST,
+    FORMAT,
+    FORMAT_VERSION,
+    GUARD,
+    UNUSED_RULE,
+    protection_of,
+)
+from mlflow_gc.plan.digest import plan_id
+from mlflow_gc.plan.document import (
+    CapabilitiesDocument,
+    Counts,
+    ExperimentEntry,
+    Freed,
+    LoggedModelEntry,
+    Plan,
+    PolicyDocument,
+    Protection,
+    RunEntry,
+)
+from mlflow_gc.plan.lazy_entries import Entries
+from mlflow_gc.plan.preconditions import expect_experiment, expect_run, time_or_none
+from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
+from mlflow_gc.retention.decision import Decision, Verdict
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.trash import TrashDecisions
+from mlflow_gc.settings import redact_uri
+
+_NONE: Counts = {"scanned": 0, "stale": 0, "protected": 0, "delete": 0}
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of the files of an entity, and their number."""
+
+    size_bytes: int = 0
+    file_count: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured besides the trash itself.
+
+    Attributes:
+        sizes: of the files of entities that were measured.
+        row_bytes: estimated size of one row with its share of the indexes, in bytes.
+        retaining: whether a store keeps deleted files as old versions.
+        diagnostics: findings on the stores.
+    """
+
+    sizes: Mapping[Key, Size] = field(default_factory=dict)
+    row_bytes: float = 0
+    retaining: bool = False
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def build_purge_plan(
+    trash: Trash, decisions: TrashDecisions, policy: Policy, server: ServerInfo, measured: Measured
+) -> Plan:
+    """Return the plan document; the same arguments give the same one, except for ``created_at``."""
+    deleted = {kind.name: decisions.of(kind.name, Verdict.DELETE) for kind in PURGED}
+    freed = _freed(deleted, trash, policy, measured)
+    refusals = [*_refusals(deleted, trash, policy, freed)]
+    notes = [
+        Diagnostic(UNUSED_RULE, f"The rule {name!r} matches nothing in the trash.")
+        for name in decisions.unused_rules
+    ]
+    diagnostics = (*measured.diagnostics, *refusals, *notes)
+    complete = not any(d.blocks for d in measured.diagnostics)
+    run_counts = Counter(run.experiment_id for run in trash.inventory.runs.values())
+    summary = {kind.entries: _counts(kind.name, decisions) for kind in PURGED}
+    plan: Plan = {
+        "$schema": PLAN_SCHEMA_ID,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "action": PURGE,
+        "plan_id": "",
+        "created_at": format_ms(now_ms()),
+        "as_of": format_ms(policy.as_of_ms),
+        "expires_at": time_or_none(policy.expires_at_ms),
+        "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
+        "server": {
+            "tracking_uri": server.tracking_uri,
+            "registry_uri": server.registry_uri,
+            "mlflow_version": server.mlflow_version,
+            "workspace": server.workspace,
+            "identity": server.identity,
+            "read_from": server.read_from,
+            "capabilities": cast("CapabilitiesDocument", asdict(server.capabilities)),
+        },
+        "policy": cast(
+            "PolicyDocument", {**policy.to_document(), "purge": policy.purge.to_document()}
+        ),
+        "policy_source": {"path": policy.source.path, "digest": policy.source.digest},
+        "complete": complete,
+        "applyable": complete and not refusals,
+        "diagnostics": [{"code": d.code, "message": hide(d.message)} for d in diagnostics],
+        "summary": cast(
+            "Any",
+            {
+                "experiments": summary["experiments"],
+                "runs": summary["runs"],
+                "model_versions": _NONE,
+                "registered_models": _NONE,
+                "logged_models": summary["logged_models"],
+                "files": summary["files"],
+                "irreversible": sum(map(len, deleted.values())),
+                "freed": freed,
+            },
+        ),
+        "experiments": Entries.of(
+            _experiment(i, run_counts[i], trash, decisions)
+            for i in sorted(deleted[EXPERIMENT.name], key=_number)
+        ),
+        "runs": Entries.of(
+            _run(trash.inventory.runs[i], trash, decisions, measured)
+            for i in sorted(deleted[RUN.name], key=lambda i: _place(trash.inventory.runs[i]))
+        ),
+        "model_versions": [],
+        "registered_models": [],
+        "logged_models": Entries.of(
+            _model(trash.models[i], trash, decisions, measured)
+            for i in sorted(deleted[LOGGED_MODEL.name])
+        ),
+        "traces": [],
+        "files": [],
+        "protected": {
+            "experiments": Entries.of(
+                {"experiment_id": i, "name": trash.inventory.experiments[i].name, **why}
+                for i, why in _protected(EXPERIMENT.name, decisions)
+            ),
+            "runs": Entries.of(
+                {
+                    "run_id": i,
+                    "run_name": trash.inventory.runs[i].run_name,
+                    "experiment_id": trash.inventory.runs[i].experiment_id,
+                    **why,
+                }
+                for i, why in _protected(RUN.name, decisions)
+            ),
+            "model_versions": [],
+            "registered_models": [],
+            "logged_models": Entries.of(
+                {
+                    "model_id": i,
+                    "name": trash.models[i].name,
+                    "experiment_id": trash.models[i].experiment_id,
+                    **why,
+                }
+                for i, why in _protected(LOGGED_MODEL.name, decisions)
+            ),
+            "files": [],
+        },
+    }
+    plan["plan_id"] = plan_id(plan)
+    return plan
+
+
+def expect_trashed_model(model: TrashedModel) -> dict[str, Any]:
+    """Return the preconditions of a logged model in the trash."""
+    return {
+        "experiment_id": model.experiment_id,
+        "lifecycle_stage": model.lifecycle_stage,
+        "deleted_time": time_or_none(model.last_updated_time),
+        "source_run_id": model.source_run_id,
+        "artifact_uri": redact_uri(model.artifact_uri),
+    }
+
+
+def expect_trashed_run(run: Run, trash: Trash) -> dict[str, Any]:
+    """Return the preconditions of a run in the trash."""
+    experiment = trash.inventory.experiments.get(run.experiment_id)
+    deleted = time_or_none(trash.deleted_ms[RUN.name, run.run_id])
+    return {**expect_run(run, experiment), "deleted_time": deleted}
+
+
+def expect_trashed_experiment(experiment_id: str, trash: Trash) -> dict[str, Any]:
+    """Return the preconditions of an experiment in the trash."""
+    experiment = trash.inventory.experiments[experiment_id]
+    deleted = time_or_none(experiment.last_update_time)
+    return {**expect_experiment(experiment), "deleted_time": deleted}
+
+
+def _freed(
+    deleted: Mapping[str, Sequence[str]], trash: Trash, policy: Policy, measured: Measured
+) -> Freed:
+    keys = [(kind, i) for kind, ids in deleted.items() for i in ids]
+    sizes = [measured.sizes.get(key, Size()) for key in keys if policy.purge.keep != "files"]
+    rows = 0 if policy.purge.keep == "rows" else sum(trash.rows.get(key, 0) for key in keys)
+    size = sum(found.size_bytes for found in sizes)
+    return {
+        "file_bytes": size,
+        "files": sum(found.file_count for found in sizes),
+        "rows": rows,
+        "database_bytes": round(rows * measured.row_bytes),
+        "retained_bytes": size if measured.retaining else 0,
+    }
+
+
+def _refusals(
+    deleted: Mapping[str, Sequence[str]], trash: Trash, policy: Policy, freed: Freed
+) -> Iterator[Diagnostic]:
+    if policy.as_of_ms > now_ms():
+        yield Diagnostic(
+            FORECAST,
+            f"as_of {format_ms(policy.as_of_ms)} lies in the future: this plan shows what would "
+            "be old enough then and cannot be applied.",
+            blocks=True,
+        )
+    counts = {kind.entries: len(deleted[kind.name]) for kind in PURGED}
+    total, existing = sum(counts.values()), sum(trash.totals.values())
+    for key, most in policy.guards.max_deletions.items():
+        count = total if key == "total" else counts.get(key, 0)
+        if count > most:
+            noun = "entities" if key == "total" else key.replace("_", " ")
+            yield Diagnostic(
+                GUARD,
+                f"guards.max_deletions.{key}: the plan deletes {count:,} {noun}, at most {most:,} "
+                "may be deleted.",
+                blocks=True,
+            )
+    share = policy.purge.max_share_percent
+    if total * 100 > share * existing:
+        yield Diagnostic(
+            GUARD,
+            f"purge.max_share: the plan deletes {total:,} of {existing:,} runs, logged models and "
+            f"experiments, at most {share} % may be deleted.",
+            blocks=True,
+        )
+    largest = policy.purge.max_bytes
+    if largest is not None and freed["file_bytes"] > largest:
+        yield Diagnostic(
+            GUARD,
+            f"purge.max_bytes: the plan deletes {freed['file_bytes']:,} bytes, at most {largest:,} "
+            "may be deleted.",
+            blocks=True,
+        )
+
+
+def _counts(kind: str, decisions: TrashDecisions) -> Counts:
+    found = Counter(d.verdict for (k, _), d in decisions.by_key.items() if k == kind)
+    protected, deleted = found[Verdict.PROTECT], found[Verdict.DELETE]
+    return {
+        "scanned": found.total(),
+        "stale": protected + deleted,
+        "protected": protected,
+        "delete": deleted,
+    }
+
+
+def _number(experiment_id: str) -> tuple[int, str]:
+    return (int(experiment_id) if experiment_id.isdecimal() else -1, experiment_id)
+
+
+def _place(run: Run) -> tuple[tuple[int, str], str]:
+    # In the order of a flat listing of the artifact store.
+    return _number(run.experiment_id), run.run_id
+
+
+def _sizes(key: Key, measured: Measured) -> dict[str, int]:
+    found = measured.sizes.get(key)
+    return {} if found is None else asdict(found)
+
+
+def _decided(kind: str, entity_id: str, decisions: TrashDecisions) -> Decision:
+    return decisions.by_key[kind, entity_id]
+
+
+def _run(run: Run, trash: Trash, decisions: TrashDecisions, measured: Measured) -> RunEntry:
+    key = RUN.name, run.run_id
+    expected = expect_trashed_run(run, trash)
+    experiment = trash.inventory.experiments[run.experiment_id]
+    return cast(
+        "RunEntry",
+        {
+            "run_id": run.run_id,
+            "run_name": run.run_name,
+            "experiment_id": run.experiment_id,
+            "experiment_name": experiment.name,
+            "user_id": run.user_id,
+            "status": run.status,
+            "start_time": expected["start_time"],
+            "end_time": expected["end_time"],
+            "last_activity_time": expected["last_activity_time"],
+            "parent_run_id": run.parent_run_id,
+            "deleted_time": expected["deleted_time"],
+            "artifact_uri": expected["artifact_uri"],
+            "row_count": trash.rows[key],
+            **_sizes(key, measured),
+            "reversible": False,
+            "reasons": list(_decided(*key, decisions).why),
+            "expect": expected,
+        },
+    )
+
+
+def _model(
+    model: TrashedModel, trash: Trash, decisions: TrashDecisions, measured: Measured
+) -> LoggedModelEntry:
+    key = LOGGED_MODEL.name, model.model_id
+    expected = expect_trashed_model(model)
+    experiment = trash.inventory.experiments[model.experiment_id]
+    return cast(
+        "LoggedModelEntry",
+        {
+            "model_id": model.model_id,
+            "name": model.name,
+            "experiment_id": model.experiment_id,
+            "experiment_name": experiment.name,
+            "status": model.status,
+            "source_run_id": model.source_run_id,
+            "creation_timestamp": time_or_none(model.creation_time),
+            "last_updated_timestamp": time_or_none(model.last_updated_time),
+            "deleted_time": expected["deleted_time"],
+            "artifact_uri": expected["artifact_uri"],
+            "row_count": trash.rows[key],
+            **_sizes(key, measured),
+            "reversible": False,
+            "reasons": list(_decided(*key, decisions).why),
+            "expect": expected,
+        },
+    )
+
+
+def _experiment(
+    experiment_id: str, run_count: int, trash: Trash, decisions: TrashDecisions
+) -> ExperimentEntry:
+    key = EXPERIMENT.name, experiment_id
+    experiment = trash.inventory.experiments[experiment_id]
+    expected = expect_trashed_experiment(experiment_id, trash)
+    return cast(
+        "ExperimentEntry",
+        {
+            "experiment_id": experiment_id,
+            "name": experiment.name,
+            "creation_time": time_or_none(experiment.creation_time),
+            "last_update_time": time_or_none(experiment.last_update_time),
+            "last_activity_time": None,
+            "run_count": run_count,
+            "deleted_time": expected["deleted_time"],
+            "artifact_uri": expected["artifact_location"],
+            "row_count": trash.rows[key],
+            "reversible": False,
+            "reasons": list(_decided(*key, decisions).why),
+            "expect": expected,
+        },
+    )
+
+
+def _protected(kind: str, decisions: TrashDecisions) -> Iterator[tuple[str, Protection]]:
+    for i in sorted(decisions.of(kind, Verdict.PROTECT)):
+        yield i, protection_of(decisions.by_key[kind, i])

@@ -1,0 +1,288 @@
+"""What ``purge`` deletes permanently from the trash, and what protects it.
+
+The same decision is made for a plan and, on evidence that is read again, inside the transaction that
+deletes an entity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mlflow_gc.domain.entities import Experiment, Run
+from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
+from mlflow_gc.domain.reasons import IN_TRASH, Inactivity, Link
+from mlflow_gc.domain.source_references import by_location, folders_of, location, logged_model_ids
+from mlflow_gc.domain.trash import Key, Trash, TrashedModel
+from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.experiments import is_default
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rule_resolution import RuleResolver
+from mlflow_gc.retention.runs import runs_behind_registry
+
+_DELETED = "deleted"
+
+
+@dataclass(frozen=True)
+class TrashDecisions:
+    """The decisions on everything in the trash, by kind and id."""
+
+    by_key: Mapping[Key, Decision] = field(default_factory=dict)
+    unused_rules: tuple[str, ...] = ()
+
+    def of(self, kind: str, verdict: Verdict) -> list[str]:
+        """Return the ids of one kind (``Kind.name``) with a verdict."""
+        return [i for (k, i), d in self.by_key.items() if k == kind and d.verdict is verdict]
+
+
+def decide_trash(
+    trash: Trash,
+    policy: Policy,
+    *,
+    planned: Collection[Key] = (),
+    only: Collection[Key] | None = None,
+    withheld: Mapping[Key, Decision] | None = None,
+) -> TrashDecisions:
+    """Decide on everything in the trash.
+
+    Args:
+        trash: the evidence.
+        policy: its ``purge_after``, tags and rules.
+        planned: what the plan deletes, if ``trash`` is only a part of it.
+        only: what may be deleted; None for everything.
+        withheld: protections that the artifact stores cause.
+    """
+    resolver = RuleResolver(policy, trash.inventory)
+    found: dict[Key, Decision] = {}
+    behind = runs_behind_registry(trash.inventory)
+    nested = _protected_trees(trash)
+    for run_id, run in trash.inventory.runs.items():
+        key = RUN.name, run_id
+        needed = behind.get(run_id) or nested.get(run_id) or _needed(trash, key)
+        found[key] = _decide_run(run, trash, policy, resolver, needed)
+    registered = _models_behind_registry(trash)
+    for model_id, model in trash.models.items():
+        key = LOGGED_MODEL.name, model_id
+        needed = registered.get(model_id) or _needed(trash, key)
+        found[key] = _decide_model(model, trash, policy, resolver, needed)
+    experiments = {i for kind, i in trash.deleted_ms if kind == EXPERIMENT.name}
+    for i in experiments:
+        found[EXPERIMENT.name, i] = _decide_experiment(
+            trash.inventory.experiments[i], trash, policy, resolver
+        )
+    for key, decision in found.items():
+        if decision.verdict is Verdict.DELETE:
+            if only is not None and key not in only:
+                found[key] = FRESH
+            elif withheld and key in withheld:
+                found[key] = withheld[key]
+    _retain_neighbours(trash, found, planned)
+    _retain_homes(trash, found)
+    return TrashDecisions(found, resolver.unused)
+
+
+def _decide_run(
+    run: Run, trash: Trash, policy: Policy, resolver: RuleResolver, needed: Decision | None
+) -> Decision:
+    if run.lifecycle_stage != _DELETED:
+        return FRESH
+    experiment = trash.inventory.experiments.get(run.experiment_id)
+    rule = resolver.of_run(run, experiment)
+    deleted_ms = trash.deleted_ms[RUN.name, run.run_id]
+    is_unknown = not policy.is_plausible(deleted_ms)
+    if is_unknown:
+        deleted_ms = policy.purge.unknown_since_ms
+    if not _is_old(deleted_ms, rule.purge_after_ms, policy, is_unknown=is_unknown):
+        return FRESH
+    if deleted_ms is None:
+        return protect(Reason.UNKNOWN_DELETION_TIME, Link(note="MLflow stored no deletion time"))
+    tagged = policy.protected_by(run.tags) or _of_experiment(experiment, policy)
+    if protection := tagged or needed:
+        return protection
+    if not _is_own_folder(run.artifact_uri, run.run_id):
+        return protect(Reason.UNKNOWN_LAYOUT, Link(note=f"its files are at {run.artifact_uri}"))
+    return _delete(deleted_ms, policy)
+
+
+def _decide_model(
+    model: TrashedModel,
+    trash: Trash,
+    policy: Policy,
+    resolver: RuleResolver,
+    needed: Decision | None,
+) -> Decision:
+    if model.lifecycle_stage != _DELETED:
+        return FRESH
+    experiment = trash.inventory.experiments.get(model.experiment_id)
+    rule = resolver.of_experiment(experiment) if experiment else policy.default
+    deleted_ms = trash.deleted_ms[LOGGED_MODEL.name, model.model_id]
+    if not policy.is_plausible(deleted_ms):
+        return protect(Reason.UNKNOWN_DELETION_TIME, Link(note="its last update is implausible"))
+    if not _is_old(deleted_ms, rule.purge_after_ms, policy):
+        return FRESH
+    tagged = policy.protected_by(model.tags) or _of_experiment(experiment, policy)
+    if protection := tagged or needed:
+        return protection
+    if not _is_own_folder(model.artifact_uri, model.model_id):
+        return protect(Reason.UNKNOWN_LAYOUT, Link(note=f"its files are at {model.artifact_uri}"))
+    return _delete(deleted_ms, policy)
+
+
+def _decide_experiment(
+    experiment: Experiment, trash: Trash, policy: Policy, resolver: RuleResolver
+) -> Decision:
+    if experiment.lifecycle_stage != _DELETED:
+        return FRESH
+    rule = resolver.of_experiment(experiment)
+    deleted_ms = experiment.last_update_time
+    if not policy.is_plausible(deleted_ms):
+        return protect(Reason.UNKNOWN_DELETION_TIME, Link(note="its last update is implausible"))
+    if not _is_old(deleted_ms, rule.purge_after_ms, policy):
+        return FRESH
+    if protection := policy.protected_by(experiment.tags):
+        return protection
+    if is_default(experiment):
+        return protect(Reason.DEFAULT_EXPERIMENT, Link(note="MLflow falls back to it"))
+    if via := trash.needed_experiments.get(experiment.experiment_id):
+        return protect(Reason.ACTIVE, *via)
+    decision = _delete(deleted_ms, policy)
+    contents = trash.contents.get(experiment.experiment_id, ())
+    return delete(*decision.reasons, *(f"with {text}" for text in contents), reversible=False)
+
+
+def _is_old(
+    deleted_ms: int | None, after_ms: int | None, policy: Policy, *, is_unknown: bool = False
+) -> bool:
+    """Tell whether something has been in the trash for long enough; strictly longer."""
+    if after_ms is None:
+        return False
+    if deleted_ms is None:
+        return is_unknown
+    return deleted_ms < policy.as_of_ms - after_ms and not policy.is_too_young(deleted_ms)
+
+
+def _delete(deleted_ms: int | None, policy: Policy) -> Decision:
+    since = policy.as_of_ms if deleted_ms is None else deleted_ms
+    return delete(Inactivity.since(since, policy.as_of_ms, IN_TRASH), reversible=False)
+
+
+def _of_experiment(experiment: Experiment | None, policy: Policy) -> Decision | None:
+    if experiment is None:
+        return protect(Reason.NOT_SEEN, Link(note="its experiment was not read"))
+    holder = Link("experiment", experiment.experiment_id)
+    return policy.protected_by(experiment.tags, holder)
+
+
+def _needed(trash: Trash, key: Key) -> Decision | None:
+    via = trash.needed_by.get(key)
+    return protect(Reason.ACTIVE, *via) if via else None
+
+
+def _is_own_folder(uri: str, entity_id: str) -> bool:
+    """Tell whether a folder is that of one entity alone: its id is the last but one segment."""
+    parts = location(uri).split("/")
+    return len(parts) > 4 and parts[-2:] == [entity_id, "artifacts"]
+
+
+def folders_of_traces(experiment_id: str, trash: Trash) -> list[str]:
+    """Return the folders of the traces of an experiment that are theirs alone."""
+    found = []
+    for uri in trash.trace_locations.get(experiment_id, ()):
+        trace_id = location(uri).split("/")[-2:][0]
+        key = "trace", trace_id
+        if not (trace_id.startswith("tr-") and _is_own_folder(uri, trace_id)):
+            continue
+        others = trash.locations.within(uri) | trash.locations.around(uri)
+        if not {other for other in others if other != key and other[0] != EXPERIMENT.name}:
+            found.append(uri)
+    return found
+
+
+def _protected_trees(trash: Trash) -> dict[str, Decision]:
+    """Return the runs in whose nested tree, at any depth, a run is active."""
+    found: dict[str, Decision] = {}
+
+    def active_below(run_id: str, seen: set[str]) -> str | None:
+        for child in trash.children.get(run_id, ()):
+            if child in trash.active_runs:
+                return child
+            if child not in seen:
+                seen.add(child)
+                if below := active_below(child, seen):
+                    return below
+        return None
+
+    for run_id in trash.inventory.runs:
+        if active := active_below(run_id, {run_id}):
+            found[run_id] = protect(Reason.TREE, Link("run", active, "is nested in it and active"))
+    return found
+
+
+def _models_behind_registry(trash: Trash) -> dict[str, Decision]:
+    """Return the logged models that a model version names, with the chain to it."""
+    found: dict[str, Decision] = {}
+    own = trash.inventory.model_versions.values()
+    models_at = by_location((i, m.artifact_uri) for i, m in trash.models.items())
+    for version in (*own, *trash.inventory.foreign_versions):
+        at = {i for folder in folders_of(version) for i in models_at.get(folder, ())}
+        for model_id in (logged_model_ids(version) & trash.models.keys()) | at:
+            found[model_id] = protect(Reason.REGISTERED_MODEL, Link("model_version", version.key))
+    return found
+
+
+def _retain_homes(trash: Trash, found: dict[Key, Decision]) -> None:
+    """Retain experiments in which something in the trash is retained."""
+    left: dict[str, Link] = {}
+    for (kind, i), decision in found.items():
+        if kind in {RUN.name, LOGGED_MODEL.name} and decision.verdict is not Verdict.DELETE:
+            home = _home(trash, kind, i)
+            left.setdefault(home, Link(kind, i, "in its trash is retained"))
+    for (kind, i), decision in list(found.items()):
+        if kind == EXPERIMENT.name and decision.verdict is Verdict.DELETE and i in left:
+            found[kind, i] = protect(Reason.LIVE_RUN, left[i])
+
+
+def _home(trash: Trash, kind: str, entity_id: str) -> str:
+    if kind == RUN.name:
+        return trash.inventory.runs[entity_id].experiment_id
+    return trash.models[entity_id].experiment_id
+
+
+def _retain_neighbours(trash: Trash, found: dict[Key, Decision], planned: Collection[Key]) -> None:
+    """Retain what has the files of something retained within its folder, or around it.
+
+    What the same plan deletes does not count, unless it is retained itself.
+    """
+    conflicts = {
+        key: set(_conflicts(trash, *key))
+        for key, decision in found.items()
+        if decision.verdict is Verdict.DELETE and key[0] in {RUN.name, LOGGED_MODEL.name}
+    }
+    while True:
+        deleted = {key for key, decision in found.items() if decision.verdict is Verdict.DELETE}
+        deleted |= set(planned) - found.keys()
+        retained = {
+            key: min(others - deleted)
+            for key, others in conflicts.items()
+            if others - deleted and found[key].verdict is Verdict.DELETE
+        }
+        if not retained:
+            return
+        for key, (kind, other) in retained.items():
+            via = Link(kind, other, "has its files there")
+            found[key] = protect(Reason.NEEDED_FILES, via)
+
+
+def _conflicts(trash: Trash, kind: str, entity_id: str) -> Iterator[Key]:
+    """Yield the entities whose files lie within the folder of one, or whose folder is around it."""
+    if kind == RUN.name:
+        uri = trash.inventory.runs[entity_id].artifact_uri
+    else:
+        uri = trash.models[entity_id].artifact_uri
+    for other in trash.locations.within(uri):
+        if other != (kind, entity_id):
+            yield other
+    for other in trash.locations.around(uri):
+        # Everything of an experiment lies below its folder.
+        if other != (kind, entity_id) and other[0] != EXPERIMENT.name:
+            yield other

@@ -1,0 +1,357 @@
+"""From the trash of a server to a purge plan, and applying one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mlflow_gc.apply.journal.file import Journal, read_journal
+from mlflow_gc.apply.outcomes import Result
+from mlflow_gc.apply.purge.database import Database
+from mlflow_gc.apply.purge.purger import Budget, Freed, Purger
+from mlflow_gc.backend.address import DIRECTLY_READABLE, Address
+from mlflow_gc.backend.interface import Gateway
+from mlflow_gc.backend.sql_connection import try_database
+from mlflow_gc.domain.entities import Diagnostic, ServerInfo
+from mlflow_gc.domain.kinds import LOGGED_MODEL, PURGE, RUN, kinds_of
+from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.trash import Key, Trash
+from mlflow_gc.errors import GcError, Refused, UsageProblem
+from mlflow_gc.inventory.sql.reader import refuse_other_server as refuse_other_database
+from mlflow_gc.inventory.sql.snapshot import Snapshot
+from mlflow_gc.inventory.sql.tables import Tables
+from mlflow_gc.inventory.sql.trash import TrashReader
+from mlflow_gc.plan import schema
+from mlflow_gc.plan.document import Json, Plan, deletions_of
+from mlflow_gc.plan.purge_builder import Measured, Size, build_purge_plan
+from mlflow_gc.plan.verification import refuse_action
+from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.trash import decide_trash
+from mlflow_gc.settings import ARTIFACTS_DESTINATION, resolve
+from mlflow_gc.storage.interface import Store, StoreError
+from mlflow_gc.storage.stores import ArtifactStores
+from mlflow_gc.workflows.reporter import Phase, Reporter
+from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
+
+KEPT_VERSIONS = "kept_versions"
+"""Diagnostic code: a store keeps deleted files as old versions."""
+
+UNFINISHED_UPLOADS = "unfinished_uploads"
+"""Diagnostic code: a store holds parts of uploads that no listing shows."""
+
+
+def make_purge_plan(
+    gateway: Gateway,
+    policy: Policy,
+    stores: ArtifactStores,
+    reporter: Reporter,
+    *,
+    only: Collection[Key] | None = None,
+) -> Plan:
+    """Read the trash of a server and return the purge plan.
+
+    Args:
+        gateway: the server, with its database.
+        policy: with the time in the trash after which something is purged.
+        stores: of the artifacts.
+        reporter: is told the progress.
+        only: what may be deleted; None for everything.
+
+    Raises:
+        UsageProblem: no database was named, or it cannot be read directly.
+        Refused: it is of another server, or its model registry is elsewhere.
+        ServerError: it cannot be read.
+        GcError: it has something that a plan cannot express.
+    """
+    from mlflow_gc.backend.server_identity import read_server_info
+
+    with reporter.phase(Phase.CONNECT):
+        server = read_server_info(gateway)
+        server = replace(server, read_from="database", capabilities=gateway.capabilities())
+        address = database_of(gateway)
+    with reporter.phase(Phase.SCAN):
+        trash = read_trash(address, server, policy)
+    decisions = decide_trash(trash, policy, only=only)
+    measured = Measured()
+    if policy.purge.keep != "files":
+        chosen = {
+            (kind, i): _uri((kind, i), trash)
+            for kind in (RUN.name, LOGGED_MODEL.name)
+            for i in decisions.of(kind, Verdict.DELETE)
+        }
+        with reporter.phase(Phase.MEASURE, {"files": len(chosen)}):
+            withheld, measured = _measure(chosen, stores, reporter)
+        if withheld:
+            decisions = decide_trash(trash, policy, only=only, withheld=withheld)
+    plan = build_purge_plan(trash, decisions, policy, server, measured)
+    if found := schema.problems(plan, "plan"):
+        raise GcError(
+            "The trash has something that a plan cannot express. " + "; ".join(found),
+            hint="Nothing was written. This is a defect of mlflow-gc: please report it.",
+        )
+    return plan
+
+
+def database_of(gateway: Gateway) -> Address:
+    """Return the database of a server.
+
+    Raises:
+        UsageProblem: None was named, or it cannot be read directly.
+        Refused: The model registry is elsewhere, so what protects cannot be seen.
+    """
+    address = gateway.database
+    if address is None:
+        raise UsageProblem(
+            "The trash can only be read and purged in the database of the server: MLflow's API does "
+            "neither list deleted logged models nor delete anything permanently.",
+            hint="Name it with --backend-store-uri or MLFLOW_BACKEND_STORE_URI, as the server was "
+            "started; docs/how-to/purge.md shows how to run it beside the server in Kubernetes.",
+        )
+    if address.database not in DIRECTLY_READABLE:
+        raise UsageProblem(
+            f"{address.name} is not a database that can be read directly.",
+            hint="It begins with sqlite://, postgresql:// or mysql:// (which is for MariaDB, too).",
+        )
+    if gateway.registry_is_separate:
+        raise Refused(
+            "The model registry is on another server, so this database does not show which runs its "
+            "model versions need.",
+            hint="Purge where tracking server and registry share a database.",
+        )
+    return address
+
+
+def read_trash(address: Address, server: ServerInfo, policy: Policy) -> Trash:
+    """Read the trash and what may still need it, in one snapshot.
+
+    Raises:
+        ServerError: the database cannot be read.
+        Refused: it is of another server.
+    """
+    try_database(address, any_version=True)
+    with Snapshot(address) as snapshot:
+        refuse_other_database(snapshot, server)
+        tables = Tables(snapshot.reflect())
+        return TrashReader(tables, server.workspace, policy.wanted).trash(snapshot.read)
+
+
+def open_stores(gateway: Gateway, artifacts_destination: str | None) -> ArtifactStores:
+    """Return the artifact stores of a server; none is contacted yet.
+
+    ``artifacts_destination`` is the value of the option.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    found = resolve(ARTIFACTS_DESTINATION, artifacts_destination)
+    return ArtifactStores(artifacts_destination=found.text, server=gateway.artifacts())
+
+
+def deleted_by(journal: Path) -> set[Key]:
+    """Return what a prune deleted, by its journal; restored entities are left out.
+
+    Raises:
+        GcError: It is not a journal, or cannot be read.
+    """
+    found: set[Key] = set()
+    for session in read_journal(journal):
+        for record in session.records:
+            key = (record["kind"], record["id"])
+            if record["outcome"] == "deleted":
+                found.add(key)
+            elif record["outcome"] == "restored":
+                found.discard(key)
+    return found
+
+
+def _uri(key: Key, trash: Trash) -> str:
+    kind, entity_id = key
+    if kind == RUN.name:
+        return trash.inventory.runs[entity_id].artifact_uri
+    return trash.models[entity_id].artifact_uri
+
+
+def _measure(
+    chosen: Mapping[Key, str], stores: ArtifactStores, reporter: Reporter
+) -> tuple[dict[Key, Decision], Measured]:
+    """List the files of entities; return what the stores protect, and the sizes."""
+    withheld: dict[Key, Decision] = {}
+    by_store: dict[Store, dict[str, Key]] = defaultdict(dict)
+    for key, uri in chosen.items():
+        try:
+            place = stores.find(uri)
+        except StoreError as error:
+            withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
+            continue
+        by_store[place.store][place.folder] = key
+    sizes: dict[Key, Size] = {}
+    diagnostics: list[Diagnostic] = []
+    retaining = False
+    for store, of_store in by_store.items():
+        try:
+            safe = dict(_safe(store, of_store, withheld))
+            for folder, files in store.files_of(sorted(safe)):
+                size = sum(file.size_bytes for file in files)
+                known = sizes.get(safe[folder], Size())
+                sizes[safe[folder]] = Size(known.size_bytes + size, known.file_count + len(files))
+                reporter.advance("files", 1)
+            notes = store.notes(next(iter(of_store)).split("/", 1)[0])
+        except StoreError as error:
+            for key in of_store.values():
+                withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
+            continue
+        if notes.keeps_versions:
+            retaining = True
+            diagnostics.append(
+                Diagnostic(
+                    KEPT_VERSIONS,
+                    f"{store.uri} keeps deleted files as old versions: their space is returned when "
+                    "its lifecycle rule deletes these.",
+                )
+            )
+        if notes.unfinished_uploads:
+            diagnostics.append(
+                Diagnostic(
+                    UNFINISHED_UPLOADS,
+                    f"{store.uri} holds {notes.unfinished_uploads:,} unfinished uploads "
+                    f"({notes.unfinished_bytes:,} bytes) that no purge deletes.",
+                )
+            )
+    return withheld, Measured(sizes=sizes, retaining=retaining, diagnostics=tuple(diagnostics))
+
+
+def _safe(
+    store: Store, of_store: Mapping[str, Key], withheld: dict[Key, Decision]
+) -> Iterator[tuple[str, Key]]:
+    """Yield the folders that may be listed; note why the others protect."""
+    from mlflow_gc.apply.purge.purger import root_of
+
+    is_there: dict[str, bool] = {}
+    for folder, key in of_store.items():
+        if linked := store.linked_parent(folder):
+            why = f"{linked} is a symbolic link"
+            withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=why))
+            continue
+        root = root_of(folder)
+        if root not in is_there:
+            is_there[root] = store.is_there(root)
+        if not is_there[root]:
+            why = f"{store.uri} holds nothing below {root!r}, as if it were not mounted"
+            withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=why))
+            continue
+        yield folder, key
+
+
+@dataclass
+class Purged:
+    """The result of applying a purge plan.
+
+    Attributes:
+        result: counts and errors.
+        freed: files and rows.
+        skips: every entity that was not deleted, as the journal's record.
+        left: entities that a budget left to the next run.
+        signum: the signal that stopped it, or 0.
+        maintenance: commands that return the space of the rows to the disk, with what they do.
+    """
+
+    result: Result
+    freed: Freed
+    skips: list[Json] = field(default_factory=list)
+    left: int = 0
+    signum: int = 0
+    maintenance: tuple[str, ...] = ()
+
+
+def apply_purge(
+    gateway: Gateway,
+    plan: Plan,
+    plan_file: Path,
+    stores: ArtifactStores,
+    reporter: Reporter,
+    *,
+    journal_path: Path | None,
+    budget: Budget,
+    dry_run: bool = False,
+    vacuum: bool = False,
+) -> Purged:
+    """Apply a verified purge plan.
+
+    Raises:
+        Refused: The plan was made for another server, or a store looks as if it were not mounted.
+        GcError: The database cannot be opened, or the journal cannot be written.
+    """
+    refuse_action(plan, plan_file, PURGE)
+    with reporter.phase(Phase.CONNECT):
+        refuse_other_server(gateway, plan["server"], plan_file)
+        policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
+        address = database_of(gateway)
+        try_database(address, any_version=True)
+        from mlflow_gc.backend.server_identity import read_server_info
+
+        with Snapshot(address) as snapshot:
+            refuse_other_database(snapshot, read_server_info(gateway))
+    with (
+        _opened(address) as database,
+        graceful_stop(gateway, reporter, dry_run=dry_run) as (
+            stop,
+            signals,
+        ),
+    ):
+        with Journal(
+            journal_path,
+            plan,
+            action="purge",
+            dry_run=dry_run,
+            clock_skew_ms=gateway.clock_skew_ms(),
+            on_record=reporter.entity,
+        ) as journal:
+            if journal_path is not None and not dry_run:
+                reporter.journal(journal_path, plan["plan_id"])
+            totals = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
+            purger = Purger(
+                database, plan, policy, stores, journal, budget=budget, dry_run=dry_run, stop=stop
+            )
+            with reporter.phase(Phase.CHECK if dry_run else Phase.PURGE, totals):
+                result = purger.run()
+        if vacuum and not dry_run and purger.freed.rows:
+            _vacuum(database, reporter)
+        commands = () if vacuum or not purger.freed.rows else tuple(maintenance(database.dialect))
+    return Purged(
+        result,
+        purger.freed,
+        journal.skipped_or_failed,
+        purger.left,
+        signals[0] if signals else 0,
+        commands,
+    )
+
+
+@contextmanager
+def _opened(address: Address) -> Iterator[Database]:
+    with Database(address) as database:
+        yield database
+
+
+_LARGE = ("metrics", "spans", "params", "latest_metrics", "tags")
+
+
+def maintenance(dialect: str) -> Iterator[str]:
+    """Yield the statements that return the space of deleted rows to the disk."""
+    if dialect == "sqlite":
+        yield "VACUUM"
+    elif dialect == "postgresql":
+        yield from (f"VACUUM (FULL, ANALYZE) {table}" for table in _LARGE)
+    else:
+        yield from (f"OPTIMIZE TABLE {table}" for table in _LARGE)
+
+
+def _vacuum(database: Database, reporter: Reporter) -> None:
+    for statement in maintenance(database.dialect):
+        if statement.rsplit(" ", 1)[-1] in database.tables or statement == "VACUUM":
+            reporter.note(statement)
+            database.maintain(statement)

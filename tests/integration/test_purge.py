@@ -1,0 +1,427 @@
+"""``report --trash`` and ``purge``: exactly what the plan lists goes for good, rows and files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.trash import Trash, ids, protected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.bench import Bench
+
+REFUSED, PARTIAL, USAGE = 5, 3, 64
+
+
+@pytest.fixture
+def trash(bench: Bench) -> Trash:
+    database = bench.world.database
+    return Trash(bench, database.parent / "artifacts", f"sqlite:///{database}")
+
+
+def _own_rows(gone: dict[str, list[tuple[object, ...]]], *ids: str) -> bool:
+    return all(any(i in map(str, row) for i in ids) for rows in gone.values() for row in rows)
+
+
+# Exactly this ------------------------------------------------------------------------------------
+
+
+def test_exactly_what_the_plan_lists_goes(trash: Trash) -> None:
+    """Every other row of every table, and every other file, stays."""
+    world = trash.world
+    experiment = world.experiment()
+    old = [trash.run(experiment) for _ in range(3)]
+    young = trash.run(experiment, deleted=10)
+    active = trash.run(experiment, deleted=None)
+    world.read_dataset(active, "customers")
+    reader = trash.run(experiment, deleted=None)
+    world.read_dataset(reader, "orders")
+    trash.delete(reader)
+    model = trash.model(experiment)
+    used = trash.model(experiment, deleted=None)
+    plan = trash.report()
+    assert plan.runs == {*old, reader}
+    assert ids(plan, "logged_models", "model_id") == {model}
+    assert plan.document["summary"]["freed"]["files"] == 9
+    assert {entry["file_count"] for entry in plan.document["runs"]} == {2}
+    before = trash.state()
+    trash.purge(plan)
+    after = trash.state()
+    gone = after.rows_gone_since(before)
+    assert {row[0] for row in gone["runs"]} == {*old, reader}
+    assert {row[0] for row in gone["logged_models"]} == {model}
+    assert {"params", "tags", "metrics", "latest_metrics", "inputs"} <= gone.keys()
+    assert sum(map(len, gone.values())) == plan.document["summary"]["freed"]["rows"]
+    assert not any(
+        young in map(str, row) or used in map(str, row) for rs in gone.values() for row in rs
+    )
+    files = after.files_gone_since(before)
+    assert len(files) == 9
+    assert all(any(i in path for i in (*old, reader, model)) for path in files)
+    assert not (trash.root / experiment / old[0]).exists()
+    trash.purge(plan)
+    assert trash.state() == after
+
+
+def test_an_experiment_goes_with_its_traces_and_tags(trash: Trash) -> None:
+    world = trash.world
+    experiment, other = world.experiment(tags={"team": "a"}), world.experiment(tags={"team": "b"})
+    run, stays = trash.run(experiment, deleted=None), trash.run(other, deleted=None)
+    trace, other_trace = world.source_trace(experiment, run), world.source_trace(other, stays)
+    for home, trace_id in ((experiment, trace), (other, other_trace)):
+        trash.put(f"{home}/traces/{trace_id}/artifacts/traces.json")
+    world.scorer(experiment)
+    world.scorer(other)
+    trash.drop_experiment(experiment)
+    plan = trash.report()
+    assert plan.experiments == {experiment}
+    before = trash.state()
+    trash.purge(plan)
+    after = trash.state()
+    gone = after.rows_gone_since(before)
+    assert len(gone["trace_info"]) == len(gone["scorers"]) == len(gone["experiments"]) == 1
+    assert not _own_rows(gone, other, stays, other_trace)
+    kept = [path for path in after.files if other_trace in path or stays in path]
+    assert len(kept) == 3
+    assert not [path for path in after.files if trace in path or run in path]
+    assert not (trash.root / experiment).exists()
+
+
+def test_siblings_with_a_common_prefix_stay(trash: Trash) -> None:
+    world = trash.world
+    experiment = world.experiment()
+    run = trash.run(experiment)
+    trash.put(f"{experiment}0/{run}/artifacts/a")
+    trash.put(f"{experiment}/{run}.bak/artifacts/a")
+    trash.put(f"{experiment}/{run}/artifacts2/a")
+    trash.put(f"{experiment}/{run}/notes.txt")
+    before = trash.state()
+    trash.purge(trash.report())
+    gone = trash.state().files_gone_since(before)
+    assert gone == {f"{experiment}/{run}/artifacts/folder/{n}.bin" for n in range(2)}
+
+
+# What protects -----------------------------------------------------------------------------------
+
+
+def _version(trash: Trash, run: str) -> None:
+    trash.world.model("fraud")
+    trash.world.version("fraud", source=f"runs:/{run}/model", run_id=run)
+
+
+def _version_by_source(trash: Trash, run: str) -> None:
+    uri = trash.world.call("GET", f"runs/get?run_id={run}", {})["run"]["info"]["artifact_uri"]
+    trash.world.model("fraud")
+    trash.world.version("fraud", source=f"{uri}//model/")
+
+
+def _child(trash: Trash, run: str) -> None:
+    middle = trash.run(_home(trash, run), parent=run)
+    trash.run(_home(trash, run), parent=middle, deleted=None)
+
+
+def _made_a_model(trash: Trash, run: str) -> None:
+    trash.model(_home(trash, run), run, deleted=None)
+
+
+def _measured_a_model(trash: Trash, run: str) -> None:
+    trash.world.restore_run(run)
+    trash.world.measure_model(run, trash.model(_home(trash, run), deleted=None))
+    trash.delete(run)
+
+
+def _nested_location(trash: Trash, run: str) -> None:
+    uri = f"mlflow-artifacts:/{_home(trash, run)}/{run}/artifacts/./sub"
+    body = {"name": f"nested-{run}", "artifact_location": uri}
+    trash.world.call("POST", "experiments/create", body)
+
+
+def _keep_tag(trash: Trash, run: str) -> None:
+    trash.world.restore_run(run)
+    trash.world.tag_run(run, "mlflow_gc.keep", "")
+    trash.delete(run)
+
+
+def _keep_tag_on_experiment(trash: Trash, run: str) -> None:
+    trash.world.tag_experiment(_home(trash, run), "mlflow_gc.keep", "")
+
+
+def _home(trash: Trash, run: str) -> str:
+    info = trash.world.call("GET", f"runs/get?run_id={run}", {})["run"]["info"]
+    return str(info["experiment_id"])
+
+
+PROTECTIONS: dict[str, tuple[Callable[[Trash, str], None], str]] = {
+    "a version by run id": (_version, "registered_model"),
+    "a version by its source": (_version_by_source, "registered_model"),
+    "an active run nested in it": (_child, "tree"),
+    "a model that it made": (_made_a_model, "active"),
+    "a model that it measured": (_measured_a_model, "active"),
+    "a location in its folder": (_nested_location, "needed_files"),
+    "a keep tag": (_keep_tag, "keep_tag"),
+    "a keep tag on the experiment": (_keep_tag_on_experiment, "keep_tag"),
+}
+
+
+@pytest.mark.parametrize("what", PROTECTIONS)
+def test_what_is_needed_is_not_planned_and_not_purged(trash: Trash, what: str) -> None:
+    """Before the plan it protects; after the plan the re-check under the lock sees it."""
+    protect, reason = PROTECTIONS[what]
+    experiment = trash.world.experiment()
+    run, other = trash.run(experiment), trash.run(trash.world.experiment())
+    plan = trash.report(name="before.json")
+    assert plan.runs == {run, other}
+    protect(trash, run)
+    later = trash.report(name="after.json")
+    assert run not in later.runs
+    assert protected(later, "runs", "run_id")[run] == reason
+    before = trash.state()
+    outcome = trash.purge(plan)
+    gone = trash.state().rows_gone_since(before)
+    assert {row[0] for row in gone["runs"]} == {other}
+    assert not [f for f in trash.state().files_gone_since(before) if run in f]
+    assert reason in outcome.out or "changed" in outcome.out or "was" in outcome.out
+
+
+def test_a_restored_run_survives_with_its_files(trash: Trash) -> None:
+    run = trash.run(trash.world.experiment())
+    plan = trash.report()
+    trash.world.restore_run(run)
+    before = trash.state()
+    trash.purge(plan)
+    assert trash.state() == before
+
+
+def test_a_run_that_was_deleted_again_waits(trash: Trash) -> None:
+    run = trash.run(trash.world.experiment())
+    plan = trash.report()
+    trash.world.restore_run(run)
+    trash.world.delete_run(run)
+    before = trash.state()
+    assert "deleted_time was" in trash.purge(plan).out
+    assert trash.state() == before
+
+
+def test_a_run_without_a_deletion_time_waits_for_the_policy(trash: Trash) -> None:
+    run = trash.run(trash.world.experiment())
+    trash.world.sql("UPDATE runs SET deleted_time = NULL WHERE run_uuid = ?", run)
+    plan = trash.report()
+    assert protected(plan, "runs", "run_id") == {run: "unknown_deletion_time"}
+    policy = trash.bench.dir / "policy.yml"
+    policy.write_text('version: 1\npurge:\n  unknown_since: "2020-01-01"\n')
+    plan = trash.report("--policy", policy)
+    assert plan.runs == {run}
+    trash.purge(plan)
+    assert not [r for r in trash.state().rows["runs"] if r[0] == run]
+
+
+def test_a_model_that_a_version_or_an_active_run_needs_is_retained(trash: Trash) -> None:
+    world = trash.world
+    experiment = world.experiment()
+    named, read, free = (trash.model(experiment, deleted=None) for _ in range(3))
+    world.model("fraud")
+    world.version("fraud", source=f"models:/{named}")
+    reader = trash.run(experiment, deleted=None)
+    world.use_model(reader, read)
+    for model in (named, read, free):
+        world.delete_logged_model(model)
+        world.sql(
+            "UPDATE logged_models SET last_updated_timestamp_ms = ? WHERE model_id = ?",
+            world.ago(100),
+            model,
+        )
+    plan = trash.report()
+    assert ids(plan, "logged_models", "model_id") == {free}
+    reasons = protected(plan, "logged_models", "model_id")
+    assert reasons == {named: "registered_model", read: "active"}
+
+
+def test_an_experiment_waits_for_what_is_in_it(trash: Trash) -> None:
+    """A younger run in the trash, and an active logged model."""
+    world = trash.world
+    young, busy = world.experiment(), world.experiment()
+    trash.run(young, deleted=None)
+    trash.model(busy, deleted=None)
+    for experiment in (young, busy):
+        trash.drop_experiment(experiment)
+    run = trash.run(world.experiment(), deleted=None)
+    world.sql("UPDATE runs SET experiment_id = ? WHERE run_uuid = ?", int(young), run)
+    trash.delete(run, 5)
+    plan = trash.report()
+    assert plan.experiments == set()
+    assert protected(plan, "experiments", "experiment_id") == {young: "live_run", busy: "active"}
+
+
+# Stores ------------------------------------------------------------------------------------------
+
+
+def test_an_artifact_root_that_looks_unmounted_stops_everything(trash: Trash) -> None:
+    run = trash.run(trash.world.experiment())
+    plan = trash.report()
+    moved = trash.root.rename(trash.root.with_name("elsewhere"))
+    trash.root.mkdir()
+    before = trash.state()
+    assert "mounted" in trash.purge(plan, codes=(REFUSED,)).err
+    assert trash.state() == before
+    later = trash.report()
+    assert protected(later, "runs", "run_id") == {run: "unreachable_store"}
+    trash.root.rmdir()
+    moved.rename(trash.root)
+
+
+def test_files_behind_a_symbolic_link_are_left_alone(trash: Trash) -> None:
+    experiment = trash.world.experiment()
+    run, other = trash.run(experiment), trash.run(experiment)
+    plan = trash.report()
+    folder = trash.root / experiment / run
+    folder.rename(trash.bench.dir / "elsewhere")
+    folder.symlink_to(trash.bench.dir / "elsewhere")
+    outcome = trash.purge(plan, codes=(PARTIAL,))
+    assert "symbolic link" in outcome.text
+    assert (trash.bench.dir / "elsewhere" / "artifacts" / "folder" / "0.bin").exists()
+    assert {r[0] for r in trash.state().rows["runs"]} == {run}
+    assert other not in str(trash.state().files)
+    assert protected(trash.report(), "runs", "run_id") == {run: "unreachable_store"}
+
+
+def test_a_link_within_the_files_goes_and_its_target_stays(trash: Trash) -> None:
+    experiment = trash.world.experiment()
+    run = trash.run(experiment)
+    target = trash.bench.dir / "precious.txt"
+    target.write_text("x")
+    (trash.root / experiment / run / "artifacts" / "link").symlink_to(target)
+    (trash.root / experiment / run / "artifacts" / "folder-link").symlink_to(trash.bench.dir)
+    trash.purge(trash.report())
+    assert target.exists()
+    assert not (trash.root / experiment / run).exists()
+
+
+def test_files_or_rows_alone(trash: Trash) -> None:
+    run = trash.run(trash.world.experiment())
+    before = trash.state()
+    trash.purge(trash.report("--keep-rows"))
+    assert trash.state().rows == before.rows
+    assert len(trash.state().files_gone_since(before)) == 2
+    trash.put("x")
+    before = trash.state()
+    trash.purge(trash.report("--keep-files"))
+    assert trash.state().files == before.files
+    assert {row[0] for row in trash.state().rows_gone_since(before)["runs"]} == {run}
+
+
+# Plans -------------------------------------------------------------------------------------------
+
+
+def test_each_command_refuses_the_plan_of_the_other(trash: Trash) -> None:
+    trash.run(trash.world.experiment())
+    plan = trash.report()
+    server = ("--tracking-uri", trash.world.uri)
+    outcome = trash.bench.cli("prune", plan.path, *server).expect(REFUSED)
+    assert "mlflow-gc purge" in outcome.err or "mlflow_gc purge" in outcome.err
+    prune = trash.bench.report(*server, name="prune.json")
+    before = trash.state()
+    outcome = trash.bench.cli("purge", prune.path, *trash.options).expect(REFUSED)
+    assert "gc prune" in outcome.err
+    assert trash.state() == before
+
+
+def test_an_edited_plan_is_refused(trash: Trash) -> None:
+    trash.run(trash.world.experiment())
+    active = trash.run(trash.world.experiment(), deleted=None)
+    plan = trash.report()
+
+    def aim(document: dict[str, object]) -> None:
+        document["runs"][0]["run_id"] = active  # type: ignore[index]
+
+    before = trash.state()
+    unsigned = plan.edited(trash.bench.dir / "edited.json", aim, sign=False)
+    trash.purge(unsigned, codes=(REFUSED,))
+    signed = plan.edited(trash.bench.dir / "signed.json", aim, sign=True)
+    trash.purge(signed)
+    assert trash.state() == before
+
+
+def test_guards_count_entities_bytes_and_shares(trash: Trash) -> None:
+    experiment = trash.world.experiment()
+    for _ in range(3):
+        trash.run(experiment)
+    policy = trash.bench.dir / "policy.yml"
+    for guard, name in (
+        ("guards:\n  max_deletions: {runs: 2}", "guards.max_deletions.runs"),
+        ("purge: {max_bytes: 59 B}", "purge.max_bytes"),
+        ("purge: {max_share: 50%}", "purge.max_share"),
+    ):
+        policy.write_text(f"version: 1\n{guard}\n")
+        plan = trash.report("--policy", policy, codes=(REFUSED,))
+        assert name in json.dumps(plan.document["diagnostics"])
+        before = trash.state()
+        trash.purge(plan, codes=(REFUSED,))
+        assert trash.state() == before
+    policy.write_text("version: 1\npurge: {max_bytes: 60 B, max_share: 60%}\n")
+    trash.report("--policy", policy)
+
+
+def test_a_journal_limits_the_plan_to_what_one_prune_deleted(trash: Trash) -> None:
+    world = trash.world
+    trash.run(world.experiment())
+    pruned = world.run(world.experiment(age=3))
+    server = ("--tracking-uri", trash.world.uri)
+    plan = trash.bench.report(*server, name="prune.json")
+    assert pruned in plan.runs
+    trash.bench.prune(plan, *server)
+    journal = trash.bench.journal_path(plan)
+    world.sql("UPDATE runs SET deleted_time = ? WHERE run_uuid = ?", world.ago(50), pruned)
+    later = trash.report("--journal", journal)
+    assert later.runs == {pruned}
+
+
+def test_rules_of_the_policy_set_the_time_in_the_trash(trash: Trash) -> None:
+    world = trash.world
+    run, forever = (trash.run(world.experiment(name)) for name in ("sandbox/a", "audit/b"))
+    policy = trash.bench.dir / "policy.yml"
+    policy.write_text(
+        "version: 1\n"
+        "defaults: {purge_after: 200d}\n"
+        "rules:\n"
+        "  - {name: sandboxes, match: {experiment: sandbox/*}, purge_after: 90d}\n"
+        "  - {name: audit, match: {experiment: audit/*}, ttl: never}\n"
+    )
+    assert trash.report("--policy", policy).runs == {run}
+    assert trash.report("--older-than", "90").runs == {run, forever}
+    assert trash.report("--older-than", "100").runs == set(), "strictly longer"
+
+
+def test_without_a_database_it_says_what_is_missing(trash: Trash) -> None:
+    path = trash.bench.dir / "plan.json"
+    server = ("--tracking-uri", trash.world.uri)
+    outcome = trash.bench.cli("report", "--trash", "-o", path, *server).expect(USAGE)
+    assert "--backend-store-uri" in outcome.err
+    assert not path.exists()
+
+
+def test_on_the_spot_with_limits(trash: Trash) -> None:
+    """What a limit leaves is done by the next run."""
+    experiment = trash.world.experiment()
+    for _ in range(250):
+        trash.run(experiment, files=1)
+    trash.world.bulk_runs(experiment, 20)
+    args = ("purge", "--yes", *trash.options, "--as-of", trash.world.as_of)
+    outcome = trash.bench.cli(*args, "--max-bytes", "5 B").expect(0)
+    assert "150 are left" in outcome.out
+    trash.bench.cli(*args).expect(0)
+    assert len(trash.state().rows["runs"]) == 20
+
+
+def test_a_dry_run_changes_nothing_and_says_the_same(trash: Trash) -> None:
+    experiment = trash.world.experiment()
+    trash.run(experiment, deleted=None)
+    trash.drop_experiment(experiment)
+    plan = trash.report()
+    before = trash.state()
+    outcome = trash.purge(plan, "--dry-run")
+    assert trash.state() == before
+    assert "skipped" in outcome.out
+    assert "is in it" not in outcome.out

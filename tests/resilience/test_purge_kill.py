@@ -1,0 +1,71 @@
+"""SIGKILL anywhere in a purge: the same plan finishes it, and nothing else is touched."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support import depth
+from support.durability import Snapshot
+from support.plans import Journal
+from support.trash import Trash
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.bench import Bench
+
+TIMES = 3 if depth.chosen.smoke else max(20, round(500 * depth.chosen.share))
+
+
+def _journal(trash: Trash) -> Path:
+    return trash.bench.dir / "purge.json.journal.jsonl"
+
+
+@pytest.mark.smoke
+def test_a_purge_killed_at_any_moment_is_finished_by_the_next(bench: Bench) -> None:
+    """In the end exactly what the plan lists is gone, rows and files, and the journal names it."""
+    database = bench.world.database
+    trash = Trash(bench, database.parent / "artifacts", f"sqlite:///{database}")
+    homes = [bench.world.experiment() for _ in range(3)]
+    for number in range(60):
+        trash.run(homes[number % 3], files=5)
+    for _ in range(5):
+        trash.model(homes[0])
+    survivor = trash.run(homes[0], deleted=3)
+    trash.drop_experiment(homes[2])
+    plan = trash.report()
+    before, rows = trash.state(), Snapshot(database)
+    files = trash.root.with_name("saved")
+    shutil.copytree(trash.root, files)
+    began = time.monotonic()
+    bench.cli.start("purge", plan.path, *trash.options).wait()
+    longest = time.monotonic() - began
+    expected = trash.state()
+    assert expected.rows_gone_since(before)
+    assert any(survivor in path for path in expected.files)
+    planned = [*plan.document["runs"], *plan.document["experiments"]]
+    rng, cut = random.Random(depth.seed), 0
+    for _ in range(TIMES):
+        rows.put_back()
+        shutil.rmtree(trash.root)
+        shutil.copytree(files, trash.root)
+        _journal(trash).unlink()
+        running = bench.cli.start("purge", plan.path, *trash.options)
+        time.sleep(rng.uniform(0, longest))
+        running.kill(signal.SIGKILL)
+        running.wait()
+        middle = trash.state()
+        middle.rows_gone_since(before)
+        cut += before != middle != expected
+        trash.purge(plan)
+        assert trash.state() == expected
+        journal = Journal.load(_journal(trash), torn=True)
+        deleted = {line["id"] for line in journal.lines if line.get("outcome") == "deleted"}
+        assert deleted >= {e.get("run_id") or e["experiment_id"] for e in planned}
+    rows.close()
+    assert cut or TIMES < 50, "no kill came in the middle"

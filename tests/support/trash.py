@@ -1,0 +1,166 @@
+"""A trash with rows and files, and an oracle that compares every table and every file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import MetaData, create_engine, select
+from sqlalchemy.pool import NullPool
+
+from support.plans import Plan
+
+if TYPE_CHECKING:
+    from support.bench import Bench
+    from support.cli import Outcome
+    from support.world import World
+
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class State:
+    """Every row of every table, and the size of every file by its path."""
+
+    rows: Rows
+    files: dict[str, int]
+
+    def rows_gone_since(self, before: State) -> Rows:
+        """The rows of ``before`` that are no longer there; nothing else may have changed."""
+        gone = {}
+        for table, rows in before.rows.items():
+            left = list(self.rows[table])
+            missing = []
+            for row in rows:
+                if row in left:
+                    left.remove(row)
+                else:
+                    missing.append(row)
+            assert not left, f"new or changed rows in {table}: {left[:3]}"
+            if missing:
+                gone[table] = missing
+        return gone
+
+    def files_gone_since(self, before: State) -> set[str]:
+        """The files of ``before`` that are no longer there; nothing else may have changed."""
+        assert self.files.items() <= before.files.items()
+        return before.files.keys() - self.files.keys()
+
+
+class Trash:
+    """The trash of the server of a bench.
+
+    Args:
+        bench: the data and the program.
+        root: the folder in which the server keeps artifacts.
+        database_uri: of the server, with user and password.
+    """
+
+    def __init__(self, bench: Bench, root: Path, database_uri: str) -> None:
+        self.bench = bench
+        self.world: World = bench.world
+        self.root = root
+        self.database_uri = database_uri
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir()
+        self.put("other/file.txt")
+
+    @property
+    def options(self) -> tuple[object, ...]:
+        """Where database and artifacts are."""
+        server = ("--tracking-uri", self.world.uri, "--backend-store-uri", self.database_uri)
+        return (*server, "--artifacts-destination", self.root)
+
+    def put(self, path: str, size: int = 10) -> str:
+        """Write a file below the artifact root."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x" * size)
+        return path
+
+    def run(
+        self, experiment: str, *, deleted: float | None = 100.0, files: int = 2, **more: Any
+    ) -> str:
+        """A run with parameters, metrics and files that was deleted so many days ago."""
+        run_id = self.world.run(experiment, metrics={"loss": self.world.ago(200)}, **more)
+        self.world.param(run_id)
+        for number in range(files):
+            self.put(f"{experiment}/{run_id}/artifacts/folder/{number}.bin")
+        if deleted is not None:
+            self.delete(run_id, deleted)
+        return run_id
+
+    def delete(self, run_id: str, days: float = 100.0) -> None:
+        """Move a run to the trash, so many days ago."""
+        self.world.delete_run(run_id)
+        moment = self.world.ago(days)
+        self.world.sql("UPDATE runs SET deleted_time = ? WHERE run_uuid = ?", moment, run_id)
+
+    def model(
+        self, experiment: str, run_id: str | None = None, *, deleted: float | None = 100.0
+    ) -> str:
+        """A logged model with a file that was deleted so many days ago."""
+        model_id = self.world.logged_model(experiment, run_id)
+        self.put(f"{experiment}/models/{model_id}/artifacts/MLmodel")
+        if deleted is not None:
+            self.world.delete_logged_model(model_id)
+            self.world.sql(
+                "UPDATE logged_models SET last_updated_timestamp_ms = ? WHERE model_id = ?",
+                self.world.ago(deleted),
+                model_id,
+            )
+        return model_id
+
+    def drop_experiment(self, experiment: str, days: float = 100.0) -> None:
+        """Move an experiment to the trash, so many days ago."""
+        self.world.delete_experiment(experiment)
+        self.world.date_experiment(experiment, updated=self.world.ago(days))
+        self.world.sql(
+            "UPDATE runs SET deleted_time = ? WHERE experiment_id = ?",
+            self.world.ago(days),
+            int(experiment),
+        )
+
+    def report(
+        self, *args: object, codes: tuple[int, ...] = (0,), name: str = "purge.json"
+    ) -> Plan:
+        """Run ``report --trash`` and read its plan."""
+        path = self.bench.dir / name
+        as_of = ("--as-of", self.world.as_of)
+        command = ("report", "--trash", "-o", path, *as_of, *self.options, *args)
+        self.bench.cli(*command).expect(*codes)
+        return Plan.load(path)
+
+    def purge(self, plan: Plan, *args: object, codes: tuple[int, ...] = (0,)) -> Outcome:
+        """Run ``purge PLAN``."""
+        return self.bench.cli("purge", plan.path, *self.options, *args).expect(*codes)
+
+    def state(self) -> State:
+        """What is in the database and in the artifact root now."""
+        engine = create_engine(self.database_uri, poolclass=NullPool)
+        metadata = MetaData()
+        with engine.connect() as connection:
+            metadata.reflect(connection)
+            rows = {
+                table.name: sorted(map(tuple, connection.execute(select(table))), key=repr)
+                for table in metadata.sorted_tables
+            }
+        files = {}
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                path = Path(folder, name)
+                files[str(path.relative_to(self.root))] = path.lstat().st_size
+        return State(rows, files)
+
+
+def ids(plan: Plan, kind: str, key: str) -> set[str]:
+    """The ids that a plan deletes of one kind."""
+    return {entry[key] for entry in plan.document[kind]}
+
+
+def protected(plan: Plan, kind: str, key: str) -> dict[str, str]:
+    """The reasons by id of what a plan protects of one kind."""
+    return {entry[key]: entry["reason"] for entry in plan.document["protected"][kind]}

@@ -1,0 +1,95 @@
+"""Purge on databases that are no file: the tests on SQLite, and what only many writers can do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from integration.test_purge import (  # noqa: F401 - collected here, too
+    test_a_dry_run_changes_nothing_and_says_the_same,
+    test_a_model_that_a_version_or_an_active_run_needs_is_retained,
+    test_a_restored_run_survives_with_its_files,
+    test_a_run_that_was_deleted_again_waits,
+    test_an_experiment_goes_with_its_traces_and_tags,
+    test_an_experiment_waits_for_what_is_in_it,
+    test_exactly_what_the_plan_lists_goes,
+    test_what_is_needed_is_not_planned_and_not_purged,
+)
+from support.bench import Bench
+from support.databases import DATABASES, Database
+from support.trash import Trash
+
+from mlflow_gc.demo.server import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.cli import Cli
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("postgresql", marks=pytest.mark.postgres), "mariadb"],
+)
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Database, LocalServer, str]]:
+    """A server on each of the databases that are installed."""
+    database = DATABASES[request.param]
+    programs = database.programs()
+    if programs is None:
+        pytest.skip(f"{database.title} is not installed")
+    with (
+        database.running(programs) as uri,
+        LocalServer(tmp_path_factory.mktemp("purge"), backend_store_uri=uri) as server,
+    ):
+        yield database, server, uri
+
+
+@pytest.fixture
+def trash(
+    served: tuple[Database, LocalServer, str], cli: Cli, tmp_path: Path, as_of_ms: int
+) -> Iterator[Trash]:
+    database, server, uri = served
+    database.empty(uri)
+    world = database.world(server.uri, uri, as_of_ms)
+    yield Trash(Bench(world, cli, tmp_path), server.directory / "artifacts", uri)
+    world.close()
+
+
+def test_nobody_restores_what_is_being_purged(trash: Trash) -> None:
+    """A restore waits for the lock, and then finds nothing: no run without its files."""
+    experiment = trash.world.experiment()
+    runs = [trash.run(experiment, files=40) for _ in range(30)]
+    plan = trash.report()
+    restored: set[str] = set()
+    stop = threading.Event()
+
+    def interfere() -> None:
+        while not stop.is_set():
+            for run in runs[::3]:
+                answer = trash.world.http.post(
+                    f"{trash.world.uri}/api/2.0/mlflow/runs/restore",
+                    json={"run_id": run},
+                    timeout=60,
+                )
+                if answer.ok:
+                    restored.add(run)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=interfere)
+    thread.start()
+    try:
+        trash.purge(plan)
+    finally:
+        stop.set()
+        thread.join()
+    state = trash.state()
+    left = {row[0] for row in state.rows["runs"]}
+    assert left == restored
+    for run in runs:
+        files = [path for path in state.files if run in path]
+        assert len(files) == (40 if run in left else 0)
