@@ -11,7 +11,7 @@ from pathlib import Path
 from mlflow_gc.apply.journal.file import Journal, read_journal
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.purge.database import Database
-from mlflow_gc.apply.purge.purger import Budget, Freed, Purger
+from mlflow_gc.apply.purge.purger import Budget, Freed, Purger, root_of
 from mlflow_gc.backend.address import DIRECTLY_READABLE, Address
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.sql_connection import try_database
@@ -199,12 +199,12 @@ def _measure(
                 known = sizes.get(safe[folder], Size())
                 sizes[safe[folder]] = Size(known.size_bytes + size, known.file_count + len(files))
                 reporter.advance("files", 1)
-            notes = store.notes(next(iter(of_store)).split("/", 1)[0])
+            notes = [store.notes(root) for root in sorted({root_of(f) for f in of_store})]
         except StoreError as error:
             for key in of_store.values():
                 withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
             continue
-        if notes.keeps_versions:
+        if any(note.keeps_versions for note in notes):
             retaining = True
             diagnostics.append(
                 Diagnostic(
@@ -213,12 +213,13 @@ def _measure(
                     "its lifecycle rule deletes these.",
                 )
             )
-        if notes.unfinished_uploads:
+        if uploads := sum(note.unfinished_uploads for note in notes):
+            size = sum(note.unfinished_bytes for note in notes)
             diagnostics.append(
                 Diagnostic(
                     UNFINISHED_UPLOADS,
-                    f"{store.uri} holds {notes.unfinished_uploads:,} unfinished uploads "
-                    f"({notes.unfinished_bytes:,} bytes) that no purge deletes.",
+                    f"{store.uri} holds {uploads:,} unfinished uploads ({size:,} bytes) that no purge "
+                    "deletes.",
                 )
             )
     return withheld, Measured(sizes=sizes, retaining=retaining, diagnostics=tuple(diagnostics))
@@ -228,8 +229,6 @@ def _safe(
     store: Store, of_store: Mapping[str, Key], withheld: dict[Key, Decision]
 ) -> Iterator[tuple[str, Key]]:
     """Yield the folders that may be listed; note why the others protect."""
-    from mlflow_gc.apply.purge.purger import root_of
-
     is_there: dict[str, bool] = {}
     for folder, key in of_store.items():
         if linked := store.linked_parent(folder):

@@ -1,0 +1,147 @@
+"""Purge on every kind of artifact store: exactly the planned files, and rows only with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from support import object_stores as real
+from support.plans import Plan
+from support.trash import Trash, protected
+
+from integration.test_artifact_stores import (  # noqa: F401 - fixtures
+    BROKEN,
+    HTML_PAGE,
+    _impatience,
+    azurite,
+    fake_gcs,
+    moto,
+    open_estate,
+    refusing,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.bench import Bench
+    from support.cli import Outcome
+
+ERROR, PARTIAL, REFUSED = 1, 3, 5
+
+
+@dataclass
+class Stored:
+    """A trash whose files are on a store."""
+
+    trash: Trash
+    estate: real.Estate
+
+    def run(self, experiment: str, *files: str, deleted: float | None = 100) -> str:
+        run = self.trash.run(experiment, files=0, deleted=deleted)
+        self.estate.put(*(f"{experiment}/{run}/artifacts/{name}" for name in files))
+        return run
+
+    def _call(self, *args: object, codes: tuple[int, ...]) -> Outcome:
+        uri = self.trash.database_uri
+        options = ["--tracking-uri", self.trash.world.uri, "--backend-store-uri", uri]
+        if not isinstance(self.estate, real.Proxied):
+            options += ["--artifacts-destination", self.estate.uri]
+        return self.trash.bench.cli(*args, *options, env=self.estate.settings).expect(*codes)
+
+    def report(self, name: str = "purge.json") -> Plan:
+        path = self.trash.bench.dir / name
+        self._call("report", "--trash", "-o", path, "--as-of", self.trash.world.as_of, codes=(0,))
+        return Plan.load(path)
+
+    def purge(self, plan: Plan, codes: tuple[int, ...] = (0,)) -> Outcome:
+        return self._call("purge", plan.path, codes=codes)
+
+    @property
+    def runs(self) -> set[str]:
+        return {str(row[0]) for row in self.trash.state().rows["runs"]}
+
+
+@pytest.fixture(params=["s3", "gcs", "azure", "server"])
+def stored(request: pytest.FixtureRequest, bench: Bench, tmp_path: Path) -> Stored:
+    database = bench.world.database
+    trash = Trash(bench, database.parent / "artifacts", f"sqlite:///{database}")
+    estate = open_estate(request.param, request, tmp_path)
+    if isinstance(estate, real.Proxied):
+        # The folder from which the server itself passes files on.
+        estate.folder = trash.root
+    return Stored(trash, estate)
+
+
+def test_exactly_the_planned_files_go(stored: Stored) -> None:
+    """Siblings with a common prefix stay, and so do those of the other runs."""
+    experiment = stored.trash.world.experiment()
+    runs = [stored.run(experiment, "a", "b/c d", "ü") for _ in range(5)]
+    empty = stored.run(experiment)
+    young, active = (stored.run(experiment, "a", deleted=d) for d in (3, None))
+    stored.estate.put(
+        f"{experiment}0/a", f"{experiment}/{runs[0]}2/artifacts/a", f"{experiment}.bak/a"
+    )
+    before = stored.estate.paths()
+    plan = stored.report()
+    assert plan.runs == {*runs, empty}
+    assert {entry["file_count"] for entry in plan.document["runs"]} <= {3, 0}
+    assert plan.document["summary"]["freed"]["files"] == 15
+    assert plan.document["summary"]["freed"]["file_bytes"] == 75
+    stored.purge(plan)
+    gone = {path for path in before if any(f"/{run}/" in path for run in runs)}
+    assert len(gone) == 15
+    assert stored.estate.paths() == before - gone
+    assert stored.runs == {young, active}
+
+
+@pytest.mark.parametrize("fault", [HTML_PAGE, BROKEN], ids=str)
+def test_a_store_that_answers_nonsense_loses_no_row(stored: Stored, fault: object) -> None:
+    run = stored.run(stored.trash.world.experiment(), "a")
+    plan = stored.report()
+    assert stored.estate.proxy
+    if isinstance(stored.estate, real.Proxied):
+        pytest.skip("its proxy is not the way that the program takes here")
+    stored.estate.proxy.fail("GET", "", fault, times=float("inf"))  # type: ignore[arg-type]
+    before = stored.trash.state()
+    outcome = stored.purge(plan, codes=(ERROR, REFUSED))
+    assert "Traceback" not in outcome.text
+    assert stored.trash.state() == before
+    later = stored.report("later.json")
+    assert protected(later, "runs", "run_id") == {run: "unreachable_store"}
+    stored.estate.proxy.forget()
+    stored.purge(plan)
+    assert stored.runs == set()
+
+
+@pytest.mark.parametrize("stored", ["s3", "azure"], indirect=True)
+def test_rows_stay_where_a_file_stays(stored: Stored) -> None:
+    """One object that the store refuses to delete; the others go, and the next purge finishes."""
+    experiment = stored.trash.world.experiment()
+    runs = [stored.run(experiment, "a", "b") for _ in range(3)]
+    plan = stored.report()
+    locked = f"{experiment}/{runs[1]}/artifacts/b"
+    if isinstance(stored.estate, real.Azure):
+        stored.estate.lease(locked)
+    else:
+        assert stored.estate.proxy
+        fault = refusing(f"root/{locked}")
+        stored.estate.proxy.fail("POST", "", fault, times=float("inf"))
+        stored.estate.proxy.fail("DELETE", "", fault, times=float("inf"))
+    outcome = stored.purge(plan, codes=(PARTIAL,))
+    assert runs[1] in outcome.text
+    assert runs[1] in stored.runs
+    assert locked in stored.estate.paths()
+
+
+@pytest.mark.parametrize("stored", ["s3"], indirect=True)
+def test_a_bucket_with_versions_is_said_to_free_nothing_yet(stored: Stored) -> None:
+    stored.run(stored.trash.world.experiment(), "a")
+    assert isinstance(stored.estate, real.S3)
+    stored.estate.client.put_bucket_versioning(
+        Bucket=stored.estate.bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+    plan = stored.report()
+    assert [d["code"] for d in plan.document["diagnostics"]] == ["kept_versions"]
+    freed = plan.document["summary"]["freed"]
+    assert freed["retained_bytes"] == freed["file_bytes"] == 5
