@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,12 +11,14 @@ from mlflow_gc.apply.journal.file import Journal, read_journal
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.purge.purger import Budget, Freed, Purger, root_of
+from mlflow_gc.apply.recheck.live_guards import local_maxima
 from mlflow_gc.backend.address import DIRECTLY_READABLE, Address
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.sql_connection import try_database
 from mlflow_gc.domain.entities import Diagnostic, ServerInfo
 from mlflow_gc.domain.kinds import LOGGED_MODEL, PURGE, RUN, kinds_of
 from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.domain.trash import Key, Trash
 from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.inventory.sql.reader import refuse_other_server as refuse_other_database
@@ -29,6 +30,7 @@ from mlflow_gc.plan.document import Json, Plan, deletions_of
 from mlflow_gc.plan.purge_builder import Measured, Size, build_purge_plan
 from mlflow_gc.plan.verification import refuse_action
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
+from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.trash import decide_trash
 from mlflow_gc.settings import ARTIFACTS_DESTINATION, resolve
@@ -295,12 +297,13 @@ def apply_purge(
         with Snapshot(address) as snapshot:
             refuse_other_database(snapshot, read_server_info(gateway))
     with (
-        _opened(address) as database,
+        Database(address) as database,
         graceful_stop(gateway, reporter, dry_run=dry_run) as (
             stop,
             signals,
         ),
     ):
+        _refuse_exceeded(plan, database)
         with Journal(
             journal_path,
             plan,
@@ -330,10 +333,21 @@ def apply_purge(
     )
 
 
-@contextmanager
-def _opened(address: Address) -> Iterator[Database]:
-    with Database(address) as database:
-        yield database
+def _refuse_exceeded(plan: Plan, database: Database) -> None:
+    """Refuse a plan that deletes more than this machine allows.
+
+    Raises:
+        Refused: With the numbers.
+    """
+    planned = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
+    with database.transaction() as transaction:
+        existing = TrashReader(database.tables, None, ALWAYS_WANTED).totals(transaction.read)
+    kinds = {kind: Share(count, existing.get(kind, count)) for kind, count in planned.items()}
+    if sentences := list(exceeded(local_maxima(), Tally(kinds))):
+        raise Refused(
+            " ".join(sentences),
+            hint="MLFLOW_GC_MAX_DELETIONS and MLFLOW_GC_MAX_SHARE of this machine limit every plan.",
+        )
 
 
 _LARGE = ("metrics", "spans", "params", "latest_metrics", "tags")

@@ -364,6 +364,23 @@ def test_guards_count_entities_bytes_and_shares(trash: Trash) -> None:
     trash.report("--policy", policy)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("MLFLOW_GC_MAX_DELETIONS", "1"), ("MLFLOW_GC_MAX_SHARE", "40")]
+)
+def test_a_machine_limits_every_plan(trash: Trash, setting: str, value: str) -> None:
+    experiment = trash.world.experiment()
+    for _ in range(2):
+        trash.run(experiment)
+    plan = trash.report()
+    before = trash.state()
+    command = ("purge", plan.path, *trash.options)
+    outcome = trash.bench.cli(*command, env={setting: value}).expect(REFUSED)
+    assert setting in outcome.err
+    assert trash.state() == before
+    trash.bench.cli(*command, env={"MLFLOW_GC_REQUIRE_EXPECT": "1"}).expect(REFUSED)
+    trash.bench.cli(*command, "--expect", plan.plan_id, env={setting: "99"}).expect(0)
+
+
 def test_a_journal_limits_the_plan_to_what_one_prune_deleted(trash: Trash) -> None:
     world = trash.world
     trash.run(world.experiment())

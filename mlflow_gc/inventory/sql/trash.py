@@ -110,7 +110,7 @@ class TrashReader:
             ),
             contents=self._contents(experiment_ids),
             locations=self._locations(runs, models, registry[1], registry[3]),
-            totals=self._totals() if only is None else {},
+            totals=self.totals(read) if only is None else {},
             trace_locations=self._trace_locations(experiment_ids),
         )
 
@@ -660,11 +660,12 @@ class TrashReader:
                             found[kind, str(entity_id)] += count
         return found
 
-    def _totals(self) -> dict[str, int]:
+    def totals(self, read: Read) -> dict[str, int]:
+        """Return the number of existing entities, by the field of a plan; see :meth:`trash`."""
         from sqlalchemy import func, select
 
         return {
-            kind.entries: self._read(select(func.count()).select_from(self._tables[table]))[0][0]
+            kind.entries: read(select(func.count()).select_from(self._tables[table]))[0][0]
             if table in self._tables
             else 0
             for kind, table in (
