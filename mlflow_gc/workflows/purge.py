@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,6 +39,9 @@ from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
 from mlflow_gc.workflows.reporter import Phase, Reporter
 from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
+
+_PROBES = 100
+"""Most experiments whose folder is looked for in an artifact root."""
 
 KEPT_VERSIONS = "kept_versions"
 """Diagnostic code: a store keeps deleted files as old versions."""
@@ -86,7 +90,8 @@ def make_purge_plan(
             for i in decisions.of(kind, Verdict.DELETE)
         }
         with reporter.phase(Phase.MEASURE, {"files": len(chosen)}):
-            withheld, measured = _measure(chosen, stores, reporter)
+            homes = [e.artifact_location for e in trash.inventory.experiments.values()]
+            withheld, measured = _measure(chosen, homes, stores, reporter)
         if withheld:
             decisions = decide_trash(trash, policy, only=only, withheld=withheld)
     plan = build_purge_plan(trash, decisions, policy, server, measured)
@@ -178,9 +183,13 @@ def _uri(key: Key, trash: Trash) -> str:
 
 
 def _measure(
-    chosen: Mapping[Key, str], stores: ArtifactStores, reporter: Reporter
+    chosen: Mapping[Key, str], homes: Iterable[str], stores: ArtifactStores, reporter: Reporter
 ) -> tuple[dict[Key, Decision], Measured]:
-    """List the files of entities; return what the stores protect, and the sizes."""
+    """List the files of entities; return what the stores protect, and the sizes.
+
+    ``homes`` are the artifact locations of all experiments.
+    """
+    roots = _roots(homes, stores)
     withheld: dict[Key, Decision] = {}
     by_store: dict[Store, dict[str, Key]] = defaultdict(dict)
     for key, uri in chosen.items():
@@ -195,7 +204,7 @@ def _measure(
     retaining = False
     for store, of_store in by_store.items():
         try:
-            safe = dict(_safe(store, of_store, withheld))
+            safe = dict(_safe(store, of_store, roots, withheld))
             for folder, files in store.files_of(sorted(safe)):
                 size = sum(file.size_bytes for file in files)
                 known = sizes.get(safe[folder], Size())
@@ -227,10 +236,27 @@ def _measure(
     return withheld, Measured(sizes=sizes, retaining=retaining, diagnostics=tuple(diagnostics))
 
 
+def _roots(homes: Iterable[str], stores: ArtifactStores) -> dict[tuple[str, str], list[str]]:
+    """Return the folders of experiments by store and the folder in which they are."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for uri in homes:
+        with suppress(StoreError):  # it protects what is in it by itself
+            place = stores.find(uri)
+            found[place.store.uri, place.folder.rpartition("/")[0]].append(place.folder)
+    return found
+
+
 def _safe(
-    store: Store, of_store: Mapping[str, Key], withheld: dict[Key, Decision]
+    store: Store,
+    of_store: Mapping[str, Key],
+    roots: Mapping[tuple[str, str], Sequence[str]],
+    withheld: dict[Key, Decision],
 ) -> Iterator[tuple[str, Key]]:
-    """Yield the folders that may be listed; note why the others protect."""
+    """Yield the folders that may be listed; note why the others protect.
+
+    An artifact root that has a folder of none of its experiments is not mounted, or is that of
+    another server.
+    """
     is_there: dict[str, bool] = {}
     for folder, key in of_store.items():
         if linked := store.linked_parent(folder):
@@ -239,9 +265,11 @@ def _safe(
             continue
         root = root_of(folder)
         if root not in is_there:
-            is_there[root] = store.is_there(root)
+            # Those with the highest ids are the last that were made.
+            folders = roots.get((store.uri, root), ())[-_PROBES:]
+            is_there[root] = any(store.is_there(folder) for folder in folders)
         if not is_there[root]:
-            why = f"{store.uri} holds nothing below {root!r}, as if it were not mounted"
+            why = f"{store.uri} has no files of any experiment below {root!r}; is it mounted?"
             withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=why))
             continue
         yield folder, key

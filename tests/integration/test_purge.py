@@ -272,6 +272,23 @@ def test_an_artifact_root_that_looks_unmounted_stops_everything(trash: Trash) ->
     moved.rename(trash.root)
 
 
+def test_the_artifacts_of_another_server_are_not_taken_for_none(trash: Trash) -> None:
+    """Rows stay when their files are looked for in the wrong place."""
+    run = trash.run(trash.world.experiment())
+    plan = trash.report()
+    elsewhere = trash.bench.dir / "elsewhere"
+    (elsewhere / "999" / "x").mkdir(parents=True)
+    (elsewhere / "999" / "x" / "file").write_text("x")
+    before = trash.state()
+    wrong = ("--artifacts-destination", elsewhere)
+    assert "--artifacts-destination" in trash.purge(plan, *wrong, codes=(PARTIAL,)).text
+    assert trash.state() == before
+    later = trash.report(*wrong, name="later.json")
+    assert protected(later, "runs", "run_id") == {run: "unreachable_store"}
+    trash.purge(plan)
+    assert not trash.state().rows["runs"]
+
+
 def test_files_behind_a_symbolic_link_are_left_alone(trash: Trash) -> None:
     experiment = trash.world.experiment()
     run, other = trash.run(experiment), trash.run(experiment)

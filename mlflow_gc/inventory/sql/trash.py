@@ -285,7 +285,7 @@ class TrashReader:
             v.source,
             v.run_id,
             *self._tables.columns("model_versions", "run_link", "storage_location", "workspace"),
-        ).where(v.current_stage != "Deleted_Internal")
+        ).where(v.current_stage.is_distinct_from("Deleted_Internal"))
         for name, number, created, updated, stage, text, source, run_id, link, at, ws in self._read(
             rows
         ):
@@ -367,12 +367,12 @@ class TrashReader:
         found: dict[str, LoggedModel] = {}
         for ids in _chunks(runs):
             made = select(m.model_id, m.experiment_id, m.source_run_id, m.artifact_location).where(
-                m.source_run_id.in_(ids), m.lifecycle_stage != _DELETED
+                m.source_run_id.in_(ids), m.lifecycle_stage.is_distinct_from(_DELETED)
             )
             measured = (
                 select(m.model_id, m.experiment_id, k.run_id, m.artifact_location)
                 .select_from(k.model_id.table.join(m.model_id.table, m.model_id == k.model_id))
-                .where(k.run_id.in_(ids), m.lifecycle_stage != _DELETED)
+                .where(k.run_id.in_(ids), m.lifecycle_stage.is_distinct_from(_DELETED))
                 .distinct()
             )
             for statement in (made, measured):
@@ -412,7 +412,7 @@ class TrashReader:
                         i.source_type == "RUN_INPUT",
                         i.destination_type == "MODEL_INPUT",
                         i.destination_id.in_(ids),
-                        r.lifecycle_stage != _DELETED,
+                        r.lifecycle_stage.is_distinct_from(_DELETED),
                     )
                 )
                 for model_id, run_id in self._read(rows):
@@ -483,7 +483,7 @@ class TrashReader:
                 c = self._tables[table].c
                 rows = select(c.experiment_id, c[key]).where(c.experiment_id.in_(numbers))
                 if active_only:
-                    rows = rows.where(c.lifecycle_stage != _DELETED)
+                    rows = rows.where(c.lifecycle_stage.is_distinct_from(_DELETED))
                 for home, entity_id in self._read(rows):
                     if (kind, entity_id) not in without:
                         yield str(home), (Link(kind, entity_id, "is in it"),)
