@@ -33,11 +33,13 @@ class Served:
         uri: of the server.
         database: its SQLite file, or the SQLAlchemy URI of its database.
         kind: of the database; "" for SQLite.
+        artifacts: the folder in which it keeps artifacts.
     """
 
     uri: str
     database: Path | str
     kind: str
+    artifacts: Path
 
     @property
     def database_uri(self) -> str:
@@ -104,7 +106,8 @@ def served(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -
         running = stack.enter_context(
             store.of_version(environment.python, directory, backend_store_uri=uri)
         )
-        yield Served(running.uri, uri or running.database, environment.database)
+        artifacts = running.directory / "artifacts"
+        yield Served(running.uri, uri or running.database, environment.database, artifacts)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ COLUMNS = {
     "re-check": "Re-check",
     "database": "Database",
     "basic auth": "Basic auth",
+    "purge": "Purge",
     "workspaces": "Workspaces",
     "static prefix": "Static prefix",
     "other registry": "Other registry",
