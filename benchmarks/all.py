@@ -26,6 +26,7 @@ BENCHMARKS = {
     "delete": ("delete.py",),
     "growth": ("growth.py",),
     "startup": ("startup.py",),
+    "usage": ("usage.py",),
     "decide": ("decide.py",),
     "documents-100000": ("documents.py", "100000"),
     "documents-500000": ("documents.py", "500000"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         report_trash,
         restore,
         save_plan,
+        usage,
         workspaces,
     )
 
@@ -47,6 +48,7 @@ __all__ = [
     "report_trash",
     "restore",
     "save_plan",
+    "usage",
     "workspaces",
 ]
 

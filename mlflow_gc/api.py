@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow_gc.domain.redaction import keep_environment_secret
 from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.plan.document import Plan
-from mlflow_gc.settings import resolve_connection
+from mlflow_gc.settings import Connection, resolve_connection
 from mlflow_gc.workflows.reporter import Listener, Reporter
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ __all__ = [
     "report_trash",
     "restore",
     "save_plan",
+    "usage",
     "workspaces",
 ]
 
@@ -96,6 +97,8 @@ def report(
     ttl_days: int | None = None,
     as_of: str | None = None,
     accept_partial_view: bool = False,
+    sizes: bool = False,
+    artifacts_destination: str | None = None,
     listener: Listener | None = None,
 ) -> Plan:
     """Read a server and return a prune plan: every stale entity, its times, and why.
@@ -109,6 +112,8 @@ def report(
         as_of: count ages from this time instead of now (RFC 3339, UTC); such a plan is a forecast
             and cannot be applied.
         accept_partial_view: accept that the account does not see everything.
+        sizes: list the files of what is deleted; they decide nothing.
+        artifacts_destination: where the server keeps the files that it passes on, for their sizes.
         listener: receives the progress.
 
     Returns:
@@ -120,6 +125,7 @@ def report(
         GcError: the server cannot be reached or read.
     """
     from mlflow_gc.workflows.policy import resolve_policy
+    from mlflow_gc.workflows.purge import open_stores
     from mlflow_gc.workflows.report import make_plan
 
     reporter = _reporter(listener)
@@ -133,7 +139,36 @@ def report(
         reporter=reporter,
     )
     with _opened(server, reporter) as gateway:
-        return make_plan(gateway, resolved, reporter)
+        stores = open_stores(gateway, artifacts_destination) if sizes else None
+        return make_plan(gateway, resolved, reporter, stores=stores)
+
+
+def usage(
+    server: Server | str | None = None,
+    *,
+    artifacts_destination: str | None = None,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Measure what takes space on a server, and how much of it a purge would free.
+
+    Args:
+        server: the server with the URI of its database, or the database.
+        artifacts_destination: where the server keeps the files that it passes on.
+        listener: receives the progress.
+
+    Returns:
+        A document (``mlflow-gc schema usage``).
+
+    Raises:
+        Refused: the database is of another server.
+        UsageProblem: a setting cannot be used.
+        GcError: the database cannot be read.
+    """
+    from mlflow_gc.workflows.usage import measure_usage
+
+    return measure_usage(
+        _connection(server), _reporter(listener), artifacts_destination=artifacts_destination
+    )
 
 
 def report_trash(
@@ -432,6 +467,13 @@ def _reporter(listener: Listener | None) -> Reporter:
     return Reporter([listener] if listener else ())
 
 
+def _connection(server: Server | str | None) -> Connection:
+    keep_environment_secret(os.environ)
+    named = Server(server) if isinstance(server, str) else server or Server()
+    max_parallel = None if named.max_parallel is None else str(named.max_parallel)
+    return resolve_connection(**{**vars(named), "max_parallel": max_parallel})
+
+
 @contextmanager
 def _opened(server: Server | str | None, reporter: Reporter) -> Iterator[Gateway]:
     """Open a server, and clean up afterwards.
@@ -441,10 +483,7 @@ def _opened(server: Server | str | None, reporter: Reporter) -> Iterator[Gateway
     """
     from mlflow_gc.workflows.server import open_server
 
-    keep_environment_secret(os.environ)
-    named = Server(server) if isinstance(server, str) else server or Server()
-    max_parallel = None if named.max_parallel is None else str(named.max_parallel)
-    connection = resolve_connection(**{**vars(named), "max_parallel": max_parallel})
+    connection = _connection(server)
     frozen_before = gc.get_freeze_count()
     try:
         yield open_server(connection, verbose=False, reporter=reporter)

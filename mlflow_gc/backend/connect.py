@@ -81,6 +81,32 @@ def connect(connection: Connection) -> Gateway:
     )
 
 
+def database_of(connection: Connection) -> Address | None:
+    """Return the database behind the server that the settings name; None if they name none.
+
+    Raises:
+        UsageProblem: It cannot be read directly.
+    """
+    _quieten_mlflow()
+    import mlflow
+
+    if connection.backend_store_uri.text:
+        address = Address.of(
+            connection.backend_store_uri.text, connection.backend_store_uri, "backend store URI"
+        )
+    else:
+        tracking_uri = connection.tracking_uri.text or mlflow.get_tracking_uri()
+        address = Address.of(tracking_uri, connection.tracking_uri, "tracking URI")
+        if not address.is_database:
+            return None
+    if address.database not in DIRECTLY_READABLE:
+        raise UsageProblem(
+            f"{address.name} is not a database that can be read directly.",
+            hint="It begins with sqlite://, postgresql:// or mysql:// (which is for MariaDB, too).",
+        )
+    return address
+
+
 def _detect_databricks_once() -> None:
     """Detect once whether this is a Databricks notebook, job or cluster.
 

@@ -51,6 +51,8 @@ _PIP_NAME = {
 def try_database(address: Address, *, any_version: bool = False) -> None:
     """Connect once, and check that the database has the schema of the installed MLflow.
 
+    ``any_version`` accepts the schema of any version of MLflow.
+
     MLflow's own store retries ten times in a hundred seconds, whatever the reason; and it creates
     missing tables, or migrates a database that an older server uses (``_initialize_tables`` in
     mlflow/store/db/utils.py).  A report must do neither.

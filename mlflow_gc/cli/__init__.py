@@ -22,6 +22,7 @@ from mlflow_gc.cli import (
     restore,
     schema,
     show,
+    usage,
     validate,
 )
 
@@ -48,6 +49,8 @@ _EXIT_CODES = {
     f"was touched; {_STOPPED}",
     "mark": "0 done; 1 error; 3 some entities could not be tagged; 5 refused before anything was "
     f"touched; {_STOPPED}",
+    "usage": f"0 done, also if a store could not be listed; 1 error; 5 refused: the database is of "
+    f"another server; {_STOPPED}",
     "validate": "0 all files are valid; 1 one is not; 5 one was edited, contradicts itself or has "
     "an unknown version; 64 usage error.",
 }
@@ -96,6 +99,7 @@ _add(diff.diff)
 _add(check.check)
 _add(restore.restore)
 _add(mark.mark)
+_add(usage.usage)
 _add(validate.validate)
 _add(schema.schema)
 app.add_typer(policy.app, name="policy", context_settings=_CONTEXT)

@@ -48,6 +48,13 @@ AcceptPartialView = Annotated[
         help="Continue although the server may hide from this account what protects something.",
     ),
 ]
+Sizes = Annotated[
+    bool,
+    typer.Option(
+        "--sizes",
+        help="List the files of what is deleted, and say how much a later purge would free.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no summary.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).")]
 Events = Annotated[
@@ -80,6 +87,10 @@ PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file; - i
 
 Format = Annotated[
     Literal["text", "markdown", "html", "json", "csv", "ndjson"],
+    typer.Option("--format", help="How to print it."),
+]
+UsageFormat = Annotated[
+    Literal["text", "markdown", "html", "json"],
     typer.Option("--format", help="How to print it."),
 ]
 DiffFormat = Annotated[

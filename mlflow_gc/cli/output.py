@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
@@ -61,12 +61,12 @@ def confirmed(question: str) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def console(*, no_color: bool) -> Console:
-    """Return a console on stdout that respects NO_COLOR and non-terminals."""
+def console(*, no_color: bool, file: IO[str] | None = None) -> Console:
+    """Return a console on stdout, or a file, that respects NO_COLOR and non-terminals."""
     from rich.console import Console
 
     return Console(
-        file=sys.stdout,
+        file=file or sys.stdout,
         no_color=no_color or bool(os.environ.get("NO_COLOR")),
         highlight=False,
         markup=False,

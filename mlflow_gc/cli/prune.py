@@ -65,6 +65,8 @@ def prune(
     all_workspaces: options.AllWorkspaces = False,
     backend_store_uri: options.BackendStoreUri = None,
     policy_options: options.PolicyOptions,
+    sizes: options.Sizes = False,
+    artifacts_destination: options.ArtifactsDestination = None,
     as_of: options.AsOf = None,
     accept_partial_view: options.AcceptPartialView = False,
     events: options.Events = None,
@@ -82,6 +84,7 @@ def prune(
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import outcomes, plan_text
     from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected
+    from mlflow_gc.workflows.purge import open_stores
     from mlflow_gc.workflows.report import make_plan
     from mlflow_gc.workflows.server import open_server
 
@@ -107,6 +110,7 @@ def prune(
                 "--no-policy": policy_options.no_policy or None,
                 "--accept-partial-view": accept_partial_view or None,
                 "--out": out,
+                "--sizes": sizes or None,
             }
         )
         if backend_store_uri is not None:
@@ -142,9 +146,10 @@ def prune(
     if journal is not None:
         refuse_no_file(journal)
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
+    stores = open_stores(gateway, artifacts_destination) if sizes else None
     screen = console(no_color=output.no_color)
     if made_here:
-        plan = make_plan(gateway, policy, reporter)
+        plan = make_plan(gateway, policy, reporter, stores=stores)
         write(pieces(plan), plan_file)
         if not output.quiet or not yes:
             plan_text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))

@@ -25,6 +25,7 @@ def report(
     all_workspaces: options.AllWorkspaces = False,
     backend_store_uri: options.BackendStoreUri = None,
     policy_options: options.PolicyOptions,
+    sizes: options.Sizes = False,
     as_of: options.AsOf = None,
     accept_partial_view: options.AcceptPartialView = False,
     trash: Annotated[
@@ -85,16 +86,17 @@ def report(
         reporter, output, as_of=as_of, accept_partial_view=accept_partial_view
     )
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
-    if trash:
+    stores = open_stores(gateway, artifacts_destination) if sizes or trash else None
+    if trash and stores:
         plan = make_purge_plan(
             gateway,
             trash_options.applied_to(policy),
-            open_stores(gateway, artifacts_destination),
+            stores,
             reporter,
             only=None if journal is None else deleted_by(journal),
         )
     else:
-        plan = make_plan(gateway, policy, reporter)
+        plan = make_plan(gateway, policy, reporter, stores=stores)
     if to_stdout:
         write_output(*pieces(plan))
     else:

@@ -11,7 +11,8 @@ from mlflow_gc.errors import UsageProblem
 
 def schema(
     name: Annotated[
-        str, typer.Argument(help="plan, journal, diff, check, events, policy or policy-tests.")
+        str,
+        typer.Argument(help="plan, journal, diff, check, usage, events, policy or policy-tests."),
     ],
 ) -> None:
     """Print a JSON Schema (2020-12)."""

@@ -18,7 +18,7 @@ from mlflow_gc.domain.entities import (
     Run,
     ServerInfo,
 )
-from mlflow_gc.domain.kinds import PRUNE
+from mlflow_gc.domain.kinds import EXPERIMENT, PRUNE, RUN
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.digest import plan_id
@@ -64,17 +64,30 @@ UNUSED_RULE = "unused_rule"
 GUARD = "guard"
 """Diagnostic code: the plan deletes more than a guard allows."""
 
+SIZES_UNKNOWN = "sizes_unknown"
+"""Diagnostic code: files of entities to delete could not be listed."""
+
+Sizes = Mapping[tuple[str, str], tuple[int, int]]
+"""Number of files and bytes, by kind and id."""
+
 FORECAST = "forecast"
 """Diagnostic code: ``as_of`` lies in the future."""
 
 
 def build_plan(
-    inventory: Inventory, decisions: Decisions, policy: Policy, server: ServerInfo
+    inventory: Inventory,
+    decisions: Decisions,
+    policy: Policy,
+    server: ServerInfo,
+    *,
+    sizes: Sizes | None = None,
 ) -> Plan:
     """Return the plan document.
 
     The same inventory, policy and server give the same document, except for ``created_at``.
+    ``sizes`` are those of the files of runs and experiments to delete; they decide nothing.
     """
+    sizes = sizes or {}
     missing = {d.code for d in inventory.diagnostics if d.blocks}
     refusals = list(_refusals(inventory, decisions, policy))
     accepted = {PARTIAL_VIEW} if policy.evidence.accept_partial_view else set()
@@ -115,11 +128,13 @@ def build_plan(
                 decisions.experiments[e],
                 facts.get(e, (0, None)),
                 inventory.probes[e].assessed_runs,
+                sizes.get((EXPERIMENT.name, e)),
             )
             for e in deleted["experiments"]
         ),
         "runs": Entries.of(
-            _run_entry(inventory.runs[r], inventory, decisions.runs[r]) for r in deleted["runs"]
+            _run_entry(inventory.runs[r], inventory, decisions.runs[r], sizes.get((RUN.name, r)))
+            for r in deleted["runs"]
         ),
         "model_versions": Entries.of(
             _version_entry(inventory.model_versions[v], decisions.model_versions[v])
@@ -212,9 +227,10 @@ def _experiment_entry(
     decision: Decision,
     facts: tuple[int, int | None],
     assessed_runs: Mapping[str, str],
+    size: tuple[int, int] | None,
 ) -> ExperimentEntry:
     count, newest = facts
-    return {
+    entry: ExperimentEntry = {
         "experiment_id": experiment.experiment_id,
         "name": experiment.name,
         "creation_time": time_or_none(experiment.creation_time),
@@ -225,12 +241,16 @@ def _experiment_entry(
         "reasons": list(decision.why),
         "expect": expect_experiment(experiment, assessed_runs),
     }
+    _add_size(entry, size)
+    return entry
 
 
-def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> RunEntry:
+def _run_entry(
+    run: Run, inventory: Inventory, decision: Decision, size: tuple[int, int] | None
+) -> RunEntry:
     experiment = inventory.experiments[run.experiment_id]
     expected = expect_run(run, experiment)
-    return {
+    entry: RunEntry = {
         "run_id": run.run_id,
         "run_name": run.run_name,
         "experiment_id": run.experiment_id,
@@ -245,6 +265,13 @@ def _run_entry(run: Run, inventory: Inventory, decision: Decision) -> RunEntry:
         "reasons": list(decision.why),
         "expect": expected,
     }
+    _add_size(entry, size)
+    return entry
+
+
+def _add_size(entry: ExperimentEntry | RunEntry, size: tuple[int, int] | None) -> None:
+    if size is not None:
+        entry["file_count"], entry["size_bytes"] = size
 
 
 def _version_entry(version: ModelVersion, decision: Decision) -> ModelVersionEntry:

@@ -13,8 +13,8 @@ from mlflow_gc.plan.unlisted import GONE, IN_USE, Unlisted
 FORMAT = "mlflow-gc/plan-diff"
 FORMAT_VERSION = "1.1"
 
-# Texts and times that always differ and have no effect.
-_NOT_COMPARED = frozenset({"reasons"})
+# Texts, times and sizes that have no effect.
+_NOT_COMPARED = frozenset({"reasons", "size_bytes", "file_count"})
 _NOT_COMPARED_POLICY = frozenset({"cutoff"})
 _NOT_COMPARED_SERVER = frozenset({"read_from"})
 

@@ -87,11 +87,16 @@ class FileExpectations(TypedDict):
     last_modified_time: str | None
 
 
-class _Deletion(TypedDict):
-    reversible: bool
-    reasons: list[str]
+class EntrySize(TypedDict):
+    """The files of an entry; missing without ``--sizes``, or if they could not be listed."""
+
     size_bytes: NotRequired[int]
     file_count: NotRequired[int]
+
+
+class _Deletion(EntrySize):
+    reversible: bool
+    reasons: list[str]
 
 
 class _FromTrash(_Deletion):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _BASE = "urn:mlflow-gc:schemas"
 PLAN_SCHEMA_ID = f"{_BASE}:prune-plan.v1.schema.json"
 DIFF_SCHEMA_ID = f"{_BASE}:plan-diff.v1.schema.json"
+USAGE_SCHEMA_ID = f"{_BASE}:usage.v1.schema.json"
 CHECK_SCHEMA_ID = f"{_BASE}:plan-check.v1.schema.json"
 
 SCHEMAS = {
@@ -31,6 +32,7 @@ SCHEMAS = {
     "journal": "journal.v1.schema.json",
     "diff": "plan-diff.v1.schema.json",
     "check": "plan-check.v1.schema.json",
+    "usage": "usage.v1.schema.json",
     "events": "events.v1.schema.json",
     "policy": "retention-policy.v1.schema.json",
     "policy-tests": "policy-tests.v1.schema.json",

@@ -13,7 +13,7 @@ from mlflow_gc.inventory.reader import Reader, open_reader
 from mlflow_gc.inventory.registry import refused_names
 from mlflow_gc.inventory.scan import incomplete
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.builder import build_plan
+from mlflow_gc.plan.builder import Sizes, build_plan
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.retention.decision import Decisions, Verdict
 from mlflow_gc.retention.engine import (
@@ -26,19 +26,28 @@ from mlflow_gc.retention.engine import (
 )
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.scan_quality import judge_scan
+from mlflow_gc.storage.stores import ArtifactStores
 from mlflow_gc.workflows.reporter import Phase, Reporter
+from mlflow_gc.workflows.sizes import measure_deletions
 
 
-def make_plan(gateway: Gateway, policy: Policy, reporter: Reporter) -> Plan:
-    """Scan a server and return the plan.
+def make_plan(
+    gateway: Gateway, policy: Policy, reporter: Reporter, *, stores: ArtifactStores | None = None
+) -> Plan:
+    """Scan a server and return the plan, with the sizes of files in ``stores``, if given.
 
     Raises:
         ServerError: the server cannot be reached or read.
         GcError: It has data that a plan cannot express.
     """
     inventory, decisions, server = survey(gateway, policy, reporter)
+    sizes: Sizes = {}
+    if stores is not None:
+        with reporter.phase(Phase.MEASURE):
+            sizes, unknown = measure_deletions(inventory, decisions, stores, reporter.advance)
+        inventory = replace(inventory, diagnostics=(*inventory.diagnostics, *unknown))
     with reporter.phase(Phase.DECIDE):
-        plan = build_plan(inventory, decisions, policy, server)
+        plan = build_plan(inventory, decisions, policy, server, sizes=sizes)
     if found := schema.problems(plan, "plan"):
         raise GcError(
             "The server has something that a plan cannot express. " + "; ".join(found),

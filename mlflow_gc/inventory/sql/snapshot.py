@@ -18,7 +18,7 @@ from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.backend.sql_connection import driver_message, explained, open_engine
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, MetaData, Select
+    from sqlalchemy import Connection, Executable, MetaData, Select
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -100,7 +100,25 @@ class Snapshot:
         """Whether several cursors can be open at once."""
         return self._dialect == "postgresql"
 
-    def read(self, statement: Select[Any]) -> Rows:
+    @property
+    def kind(self) -> str:
+        """``postgresql``, ``mysql``, ``mariadb`` or ``sqlite``."""
+        return "mariadb" if self._is_mariadb else self._dialect
+
+    def columns(self) -> dict[str, set[str]]:
+        """Return the names of the columns by table, as they are.
+
+        Raises:
+            ServerError: The database refuses it or the connection is lost.
+        """
+        from sqlalchemy import inspect
+
+        with self._explaining():
+            found = inspect(self._connection).get_multi_columns()
+            self.release()
+        return {name: {str(c["name"]) for c in columns} for (_, name), columns in found.items()}
+
+    def read(self, statement: Executable) -> Rows:
         """Return all rows of a statement.
 
         Raises:
@@ -187,9 +205,7 @@ class Snapshot:
             raise explained(error, self._address) from error
 
     def _begin(self) -> None:
-        # MySQL and MariaDB share URIs; the first connection tells which it is.
-        is_mariadb = getattr(self._connection.dialect, "is_mariadb", False)
-        for statement in _BEGIN["mariadb" if is_mariadb else self._dialect]:
+        for statement in _BEGIN[self.kind]:
             self._connection.exec_driver_sql(statement)
         if self._dialect == "sqlite":
             # The first read takes the lock; only then the version is that of the file.
@@ -197,6 +213,11 @@ class Snapshot:
             if self._scalar("PRAGMA journal_mode") != "wal":
                 self._locked_since = time.monotonic()
             self._version = self._scalar("PRAGMA data_version")
+
+    @property
+    def _is_mariadb(self) -> bool:
+        # MySQL and MariaDB share URIs; the first connection tells which it is.
+        return bool(getattr(self._connection.dialect, "is_mariadb", False))
 
     def _scalar(self, statement: str) -> object:
         return self._connection.exec_driver_sql(statement).scalar()

@@ -20,7 +20,7 @@ from mlflow_gc.domain.kinds import (
     kinds_of,
 )
 from mlflow_gc.invocation import command, file_argument
-from mlflow_gc.plan.document import Plan, counts_of, deletions_of
+from mlflow_gc.plan.document import EntrySize, Plan, counts_of, deletions_of
 from mlflow_gc.plan.freed_names import frees_names
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
@@ -75,10 +75,8 @@ def headline(plan: Plan, console: Console, state: Applicability) -> None:
         what = "The others move" if lost else "They move" if rest > 1 else "It moves"
         them = "it" if rest == 1 and not lost else "them"
         line(console, f"{what} to MLflow's trash; mlflow-gc restore brings {them} back.", "dim")
-    if names := fate_of_names(plan):
-        line(console, names)
-    if freed := what_is_freed(plan):
-        line(console, freed)
+    for sentence in filter(None, (sizes_sentence(plan), fate_of_names(plan), what_is_freed(plan))):
+        line(console, sentence)
 
 
 def is_purge(plan: Plan) -> bool:
@@ -122,6 +120,19 @@ def what_is_freed(plan: Plan) -> str | None:
             "disk"
         )
     return f"Frees {'; and '.join(parts)}." if parts else "Frees no file and no row."
+
+
+def sizes_sentence(plan: Plan) -> str | None:
+    """Return a sentence about the files of what is deleted; None if they were not listed."""
+    entries: list[EntrySize] = [*plan["experiments"], *plan["runs"]]
+    known = [entry for entry in entries if "size_bytes" in entry]
+    if not known or is_purge(plan):
+        return None
+    total = sum(entry.get("size_bytes", 0) for entry in known)
+    count = sum(entry.get("file_count", 0) for entry in known)
+    some = "" if len(known) == len(entries) else f" of {len(known):,} of {len(entries):,} entries"
+    at_least = "At least " if some else ""
+    return f"{at_least}{size_of(total)} in {number_of(count, 'file', 'files')}{some}, freed by a later purge."
 
 
 def fate_of_names(plan: Plan) -> str | None:

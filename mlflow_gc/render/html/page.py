@@ -99,14 +99,15 @@ def asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def content_security_policy() -> str:
+def content_security_policy(
+    scripts: Sequence[str] = SCRIPTS, styles: Sequence[str] = (STYLE,)
+) -> str:
     """Return the policy: run and show the content of the page, load and send nothing."""
-    scripts = " ".join(_digest(asset(name)) for name in SCRIPTS)
     return "; ".join(
         (
             "default-src 'none'",
-            f"script-src {scripts}",
-            f"style-src {_digest(asset(STYLE))}",
+            f"script-src {' '.join(_digest(asset(name)) for name in scripts)}",
+            f"style-src {' '.join(_digest(asset(name)) for name in styles)}",
             "base-uri 'none'",
             "form-action 'none'",
             # Text cannot become markup or code, not even through a bug in our own scripts.

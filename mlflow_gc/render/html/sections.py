@@ -28,6 +28,7 @@ from mlflow_gc.render.common.plan_summary import (
     ages_of,
     fate_of_names,
     is_purge,
+    sizes_sentence,
     title_of,
     what_is_freed,
     what_server_lacks,
@@ -62,7 +63,15 @@ def parts(
         "title": title_of(plan),
         "loses_assessments": RUN.name in lost and not purges,
         "notes": list(
-            filter(None, (fate_of_names(plan), what_is_freed(plan), what_server_lacks(plan)))
+            filter(
+                None,
+                (
+                    sizes_sentence(plan),
+                    fate_of_names(plan),
+                    what_is_freed(plan),
+                    what_server_lacks(plan),
+                ),
+            )
         ),
         "links": Links.of(server),
         "policy_source": policy_sentences.source(plan.get("policy_source")),

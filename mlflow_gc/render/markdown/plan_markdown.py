@@ -27,6 +27,7 @@ from mlflow_gc.render.common.plan_summary import (
     ages_of,
     fate_of_names,
     is_purge,
+    sizes_sentence,
     title_of,
     what_is_freed,
     what_server_lacks,
@@ -131,8 +132,11 @@ def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
         lines.append(inline(until))
     lines.append(inline(f"As of {plan['as_of']}, {ages_of(plan)}", most=_SENTENCE))
     lines.append(inline(policy_sentences.source(plan.get("policy_source")), most=_URI))
-    if names := fate_of_names(plan):
-        lines.append(inline(names, most=_SENTENCE))
+    lines += [
+        inline(sentence, most=_SENTENCE)
+        for sentence in (sizes_sentence(plan), fate_of_names(plan))
+        if sentence
+    ]
     if server["registry_uri"] != server["tracking_uri"]:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:

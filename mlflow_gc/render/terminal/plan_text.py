@@ -69,6 +69,7 @@ def question(plan: Plan) -> str:
     lines = [
         f"{what} {counts} on {where if server['workspace'] else server['tracking_uri']}?",
         policy_sentences.source(plan.get("policy_source")),
+        plan_summary.sizes_sentence(plan),
         plan_summary.fate_of_names(plan),
         plan_summary.what_is_freed(plan),
         f"{irreversible:,} of these deletions are irreversible. Only 'yes' is accepted: ",

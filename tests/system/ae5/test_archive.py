@@ -157,6 +157,7 @@ def test_commands_have_the_names_and_lines_of_the_guide(project: dict[str, Any])
     assert lines == {
         "Report": "python -m mlflow_gc report",
         "Prune": "python -m mlflow_gc prune --yes",
+        "Usage": "python -m mlflow_gc usage",
     }
     assert {command["env_spec"] for command in project["commands"].values()} == {"Runtime"}
 

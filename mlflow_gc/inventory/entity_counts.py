@@ -1,0 +1,72 @@
+"""The entities of a server over its API, for what takes space where no database can be read.
+
+A server does not tell the ids of deleted logged models, nor those of other workspaces, and traces are
+not read.  So files of an id that is not found are unknown, never orphans.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mlflow_gc.backend.interface import Gateway, pages
+from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
+from mlflow_gc.inventory.progress import Progress
+from mlflow_gc.inventory.sql.usage import DatabaseUsage, Group, month
+from mlflow_gc.inventory.stored_files import Owner, StoredFiles
+from mlflow_gc.retention.freed_space import (
+    ACTIVE,
+    EXPERIMENT,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    REGISTERED_MODEL,
+    RUN,
+    TRASH,
+)
+
+_STAGES = {"ACTIVE_ONLY": ACTIVE, "DELETED_ONLY": TRASH}
+
+
+def read_entities(gateway: Gateway, files: StoredFiles, progress: Progress) -> DatabaseUsage:
+    """Return the entities of a server, without rows and bytes, and add the locations of files.
+
+    Raises:
+        ServerError: The server cannot be read.
+    """
+    found = DatabaseUsage("")
+    located: dict[str, str] = {}
+    for view, stage in _STAGES.items():
+        for experiment in pages(partial(gateway.search_experiments, view=view)):
+            i = experiment.experiment_id
+            created = month(experiment.creation_time)
+            found.groups[EXPERIMENT][i] = Group(EXPERIMENT, stage, experiment=i, month=created)
+            found.names[EXPERIMENT, i] = experiment.name
+            located[i] = experiment.artifact_location.rstrip("/")
+            files.add_experiment(i, experiment.artifact_location)
+            progress("experiments", 1)
+    for ids in chunks(sorted(located), EXPERIMENTS_A_CALL):
+        for view, stage in _STAGES.items():
+            for run in pages(partial(gateway.search_runs, ids, view=view)):
+                i, run_id = run.experiment_id, run.run_id
+                # A server does not tell when a run was deleted, so it may be too young to be purged.
+                group = Group(RUN, stage, False, i, run.user_id, month(run.start_time))
+                found.groups[RUN][run_id] = group
+                if run.artifact_uri.rstrip("/") != f"{located[i]}/{run_id}/artifacts":
+                    files.add(Owner(RUN, run_id), run.artifact_uri)
+                progress("runs", 1)
+        for model in pages(partial(gateway.search_logged_models, ids)):
+            i, model_id = model.experiment_id, model.model_id
+            made = month(model.creation_time)
+            group = Group(LOGGED_MODEL, ACTIVE, experiment=i, month=made, item=model_id)
+            found.groups[LOGGED_MODEL][model_id] = group
+            if model.artifact_uri.rstrip("/") != f"{located[i]}/models/{model_id}/artifacts":
+                files.add(Owner(LOGGED_MODEL, model_id), model.artifact_uri)
+            progress("logged models", 1)
+    for registered in pages(gateway.search_registered_models):
+        group = Group(REGISTERED_MODEL, ACTIVE, item=registered.name)
+        found.groups[REGISTERED_MODEL][registered.name] = group
+        progress("registered models", 1)
+    for version in pages(gateway.search_model_versions):
+        group = Group(MODEL_VERSION, ACTIVE, item=version.name)
+        found.groups[MODEL_VERSION][version.name, version.version] = group
+        progress("model versions", 1)
+    return found

@@ -1,0 +1,540 @@
+"""What takes space in the database of a server: entities, rows and bytes of tables and indexes.
+
+The tables are read as they are found, not as the installed MLflow defines them, so that databases of
+older and newer servers work: a table or column that is missing counts as nothing.  Each table is
+counted by one statement, grouped by the id of its entity; no statement is for one entity.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, column, func, literal_column, select, table, text
+
+from mlflow_gc.backend.server_identity import fingerprint
+from mlflow_gc.domain.entities import Experiment
+from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.inventory.sql.snapshot import Snapshot
+from mlflow_gc.inventory.stored_files import Owner, StoredFiles
+from mlflow_gc.retention.freed_space import (
+    ACTIVE,
+    DATASET,
+    EXPERIMENT,
+    LINK,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    ORPHANED,
+    OTHER,
+    PROMPT,
+    REGISTERED_MODEL,
+    RUN,
+    STALE,
+    TOMBSTONE,
+    TRACE,
+    TRASH,
+)
+
+_DELETED_VERSION = "Deleted_Internal"
+"""The stage of a deleted model version, whose row MLflow keeps (STAGE_DELETED_INTERNAL)."""
+_PROMPT_TAG = "mlflow.prompt.is_prompt"
+_TRACE_LOCATIONS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
+_DAY_MS = 86_400_000
+
+_PARTS = (
+    # Table, kind of its entity, and the columns with the id of the entity.
+    ("metrics", RUN, ("run_uuid",)),
+    ("latest_metrics", RUN, ("run_uuid",)),
+    ("params", RUN, ("run_uuid",)),
+    ("tags", RUN, ("run_uuid",)),
+    ("logged_model_metrics", LOGGED_MODEL, ("model_id",)),
+    ("logged_model_params", LOGGED_MODEL, ("model_id",)),
+    ("logged_model_tags", LOGGED_MODEL, ("model_id",)),
+    ("spans", TRACE, ("trace_id",)),
+    ("span_metrics", TRACE, ("trace_id",)),
+    ("assessments", TRACE, ("trace_id",)),
+    ("trace_tags", TRACE, ("request_id",)),
+    ("trace_request_metadata", TRACE, ("request_id",)),
+    ("trace_metrics", TRACE, ("request_id",)),
+    ("model_version_tags", MODEL_VERSION, ("workspace", "name", "version")),
+    ("registered_model_tags", REGISTERED_MODEL, ("workspace", "name")),
+    ("registered_model_aliases", REGISTERED_MODEL, ("workspace", "name")),
+    ("evaluation_dataset_records", DATASET, ("dataset_id",)),
+    ("evaluation_dataset_tags", DATASET, ("dataset_id",)),
+)
+_TABLES = {RUN: "runs", LOGGED_MODEL: "logged_models", TRACE: "trace_info"}
+"""The tables with the ids of what has files; an account may not see all of them."""
+_ENDS = {
+    # The types of both ends of a link; an end of another type is taken to exist.
+    "DATASET": DATASET, "RUN": RUN, "RUN_INPUT": RUN, "RUN_OUTPUT": RUN,
+    "MODEL_INPUT": LOGGED_MODEL, "MODEL_OUTPUT": LOGGED_MODEL,
+    "experiment": EXPERIMENT, "run": RUN, "trace": TRACE, "evaluation_dataset": DATASET,
+}  # fmt: skip
+
+
+class Group(NamedTuple):
+    """What entities have in common that are counted together.
+
+    Attributes:
+        kind: of ``freed_space.KINDS``.
+        stage: of ``freed_space.STAGES``.
+        is_retained: purge does not delete it, although it is in the trash.
+        experiment: the id of the experiment, or empty.
+        owner: the user of the run, or empty.
+        month: of the start or creation, ``2026-05``; empty if unknown.
+        item: the id of a logged model, the name of a registered model; else empty.
+    """
+
+    kind: str
+    stage: str
+    is_retained: bool = False
+    experiment: str = ""
+    owner: str = ""
+    month: str = ""
+    item: str = ""
+
+
+@dataclass
+class Table:
+    """A table of the database; bytes are None where the database does not tell."""
+
+    rows: int = 0
+    table_bytes: int | None = None
+    index_bytes: int | None = None
+
+
+@dataclass
+class DatabaseUsage:
+    """What takes space in a database.
+
+    Attributes:
+        kind: ``postgresql``, ``mysql``, ``mariadb`` or ``sqlite``.
+        tables: by name.
+        rows: number of rows by table and group.
+        groups: by kind and id, the group of each entity.
+        complete: the kinds of which every id is known, of all workspaces and stages.
+        names: names of experiments and logged models by kind and id.
+        total_bytes: of the database, also what is not in a table.
+        reusable_bytes: inside the database, free for new rows; None if unknown.
+        sizes_are_estimates: also the sizes of whole tables.
+        unreadable: tables whose rows the account may not read.
+        untimed_runs: number of runs in the trash without time of deletion.
+    """
+
+    kind: str
+    tables: dict[str, Table] = field(default_factory=dict)
+    rows: dict[str, Counter[Group]] = field(default_factory=lambda: defaultdict(Counter))
+    groups: dict[str, dict[Any, Group]] = field(default_factory=lambda: defaultdict(dict))
+    complete: set[str] = field(default_factory=set)
+    names: dict[tuple[str, str], str] = field(default_factory=dict)
+    total_bytes: int = 0
+    reusable_bytes: int | None = None
+    sizes_are_estimates: bool = False
+    unreadable: list[str] = field(default_factory=list)
+    untimed_runs: int = 0
+
+    def home_of(self, kind: str, entity_id: str) -> str | None:
+        """Return the experiment id of an entity; empty if unknown, None if it is in no table."""
+        if (group := self.groups[kind].get(entity_id)) is not None:
+            return group.experiment
+        return None if kind in self.complete else ""
+
+
+class UsageReader:
+    """Reads the database of a server; every method raises ``ServerError``.
+
+    Args:
+        snapshot: the open database, of any version of MLflow.
+        not_purged: ids by kind that purge does not delete, although they are in the trash.
+        stale: ids by kind that a prune would delete; versions are ``(name, version)``.
+
+    Raises:
+        GcError: It contains no data of MLflow.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        not_purged: Mapping[str, Collection[str]] | None = None,
+        stale: Mapping[str, Collection[object]] | None = None,
+    ) -> None:
+        self._snapshot = snapshot
+        self._usage = DatabaseUsage(snapshot.kind)
+        columns = snapshot.columns()
+        self._usage.tables = {name: Table() for name in columns}
+        self._usage.unreadable = sorted(columns.keys() & self._forbidden())
+        self._columns = {
+            name: columns[name] for name in columns if name not in self._usage.unreadable
+        }
+        self._not_purged = not_purged or {}
+        self._stale = stale or {}
+        self._interned: dict[Group, Group] = {}
+        self._deleted_experiments: set[str] = set()
+        if "alembic_version" not in self._columns or "experiments" not in self._columns:
+            raise GcError(f"{snapshot.name} contains no data of MLflow.")
+
+    def refuse_other_server(self, identity: str, uri: str) -> None:
+        """Refuse the database of another server than that with a fingerprint.
+
+        Raises:
+            Refused: It is of another server.
+        """
+        wanted = ("experiment_id", "name", "lifecycle_stage", "creation_time", "artifact_location")
+        rows = self._snapshot.read(
+            self._select("experiments", wanted).where(column("experiment_id") == 0)
+        )
+        found = {
+            f"tracking:{fingerprint(Experiment(str(i), name, stage, place or '', created or None, None, {}))}"
+            for i, name, stage, created, place in rows
+        }
+        if (expected := identity.split(maxsplit=1)[0]) not in found:
+            raise Refused(
+                f"{self._snapshot.name} is not of the server {uri} "
+                f"(fingerprint {', '.join(found) or 'none'}, there {expected}).",
+                hint="Name the database that the server was started with, or leave out the URI of the "
+                "server.",
+            )
+
+    def read(self, files: StoredFiles) -> DatabaseUsage:
+        """Count everything, and add all locations of files."""
+        usage = self._usage
+        counted = {"alembic_version"}
+        self._read_sizes()
+        self._entities(files)
+        usage.complete = {kind for kind, name in _TABLES.items() if name in self._columns}
+        counted |= {"experiments", "runs", "logged_models", "trace_info", "datasets"}
+        counted |= {"evaluation_datasets", "registered_models", "model_versions"}
+        self._links()
+        counted |= {"inputs", "input_tags", "entity_associations"}
+        known = {name for name, _, _ in _PARTS}
+        parts = [*_PARTS] + [
+            # Scorers, issues, review queues, and what later versions will add.
+            (name, EXPERIMENT, ("experiment_id",))
+            for name, columns in self._columns.items()
+            if name not in known | counted and "experiment_id" in columns
+        ]
+        for name, kind, ids in parts:
+            self._part(name, kind, ids)
+            counted.add(name)
+        for name in [*(self._columns.keys() - counted), "alembic_version"]:
+            ((rows,),) = self._snapshot.read(select(func.count()).select_from(table(name)))
+            self._add(name, Group(OTHER, ACTIVE), rows)
+        for name, rows_of in usage.rows.items():
+            usage.tables[name].rows = rows_of.total()
+        self._estimate_sizes()
+        return usage
+
+    def _forbidden(self) -> set[str]:
+        if self._usage.kind != "postgresql":
+            return set()  # MySQL and MariaDB do not show them, SQLite has no accounts
+        rows = self._sql(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "
+            "AND pg_table_is_visible(oid) AND NOT has_table_privilege(oid, 'SELECT')"
+        )
+        return {name for (name,) in rows}
+
+    # -- entities ----------------------------------------------------------------------------------
+
+    def _entities(self, files: StoredFiles) -> None:
+        usage, layout = self._usage, {}
+        for i, name, stage, place, created in self._stream(
+            "experiments",
+            ("experiment_id", "name", "lifecycle_stage", "artifact_location", "creation_time"),
+        ):
+            experiment = str(i)
+            group = Group(EXPERIMENT, _stage(stage), experiment=experiment, month=month(created))
+            self._entity("experiments", experiment, group)
+            usage.names[EXPERIMENT, experiment] = name
+            if stage == "deleted":
+                self._deleted_experiments.add(experiment)
+            if place:
+                files.add_experiment(experiment, place)
+                layout[experiment] = place.rstrip("/")
+        for run, i, stage, owner, start, deleted, uri in self._stream(
+            "runs",
+            (
+                "run_uuid", "experiment_id", "lifecycle_stage", "user_id", "start_time",
+                "deleted_time", "artifact_uri",
+            ),
+        ):  # fmt: skip
+            has_no_time = stage == "deleted" and deleted is None
+            usage.untimed_runs += has_no_time
+            group = Group(RUN, _stage(stage), has_no_time, str(i), owner or "", month(start))
+            self._entity("runs", run, group)
+            if uri and uri.rstrip("/") != f"{layout.get(str(i))}/{run}/artifacts":
+                files.add(Owner(RUN, run), uri)
+        for model, i, stage, created, source, name, uri in self._stream(
+            "logged_models",
+            (
+                "model_id", "experiment_id", "lifecycle_stage", "creation_timestamp_ms",
+                "source_run_id", "name", "artifact_location",
+            ),
+        ):  # fmt: skip
+            made_by = usage.groups[RUN].get(source)
+            owner = made_by.owner if made_by else ""
+            group = Group(LOGGED_MODEL, _stage(stage), False, str(i), owner, month(created), model)
+            self._entity("logged_models", model, group)
+            usage.names[LOGGED_MODEL, model] = name
+            if uri and uri.rstrip("/") != f"{layout.get(str(i))}/models/{model}/artifacts":
+                files.add(Owner(LOGGED_MODEL, model), uri)
+        for trace, i, started in self._stream(
+            "trace_info", ("request_id", "experiment_id", "timestamp_ms")
+        ):
+            # A trace has no life cycle of its own.
+            stage = TRASH if str(i) in self._deleted_experiments else ACTIVE
+            self._entity(
+                "trace_info", trace, Group(TRACE, stage, False, str(i), "", month(started))
+            )
+        for name, ids, created in (
+            ("datasets", ("dataset_uuid", "experiment_id"), None),
+            ("evaluation_datasets", ("dataset_id",), "created_time"),
+        ):
+            for dataset, *more in self._stream(name, (*ids, *filter(None, [created]))):
+                i = str(more[0]) if name == "datasets" else ""
+                stage = TRASH if i in self._deleted_experiments else ACTIVE
+                made = month(more[-1]) if created else ""
+                self._entity(name, dataset, Group(DATASET, stage, False, i, "", made))
+        self._registry()
+        if "trace_tags" in self._columns:
+            places = self._select("trace_tags", ("request_id", "value"))
+            known = usage.groups[TRACE]
+            for rows in self._snapshot.stream(places.where(column("key").in_(_TRACE_LOCATIONS))):
+                for trace, uri in rows:
+                    i = self._usage.home_of(TRACE, trace)
+                    if (
+                        uri
+                        and trace in known
+                        and uri.rstrip("/") != f"{layout.get(i or '')}/traces/{trace}/artifacts"
+                    ):
+                        files.add(Owner(TRACE, trace), uri)
+
+    def _registry(self) -> None:
+        prompts = set()
+        if "registered_model_tags" in self._columns:
+            tags = self._select("registered_model_tags", ("workspace", "name"))
+            prompts = {
+                tuple(row)
+                for row in self._snapshot.read(
+                    tags.where(column("key") == _PROMPT_TAG, func.lower(column("value")) == "true")
+                )
+            }
+        for workspace, name, created in self._stream(
+            "registered_models", ("workspace", "name", "creation_time")
+        ):
+            key = workspace, name
+            kind = PROMPT if key in prompts else REGISTERED_MODEL
+            group = Group(kind, ACTIVE, month=month(created), item=name)
+            self._entity("registered_models", key, group, REGISTERED_MODEL, name)
+        for workspace, name, version, stage, created, owner in self._stream(
+            "model_versions",
+            ("workspace", "name", "version", "current_stage", "creation_time", "user_id"),
+        ):
+            key = workspace, name
+            is_prompt = key in prompts
+            group = Group(
+                PROMPT if is_prompt else MODEL_VERSION,
+                TOMBSTONE if stage == _DELETED_VERSION else ACTIVE,
+                owner=owner or "",
+                month=month(created),
+                item=name,
+            )
+            of_plan = name, str(version)
+            self._entity("model_versions", (*key, version), group, MODEL_VERSION, of_plan)
+
+    def _entity(
+        self,
+        table_name: str,
+        key: Any,
+        group: Group,
+        kind: str | None = None,
+        of_plan: object = None,
+    ) -> None:
+        """Count an entity under its key in the database, which may differ from that in a plan."""
+        kind = kind or group.kind
+        if group.stage == TRASH and key in self._not_purged.get(kind, ()):
+            group = group._replace(is_retained=True)
+        elif group.stage == ACTIVE and (of_plan or key) in self._stale.get(kind, ()):
+            group = group._replace(stage=STALE)
+        group = self._interned.setdefault(group, group)
+        self._usage.groups[kind][key] = group
+        self._add(table_name, group, 1)
+
+    # -- what belongs to entities ------------------------------------------------------------------
+
+    def _part(self, name: str, kind: str, ids: tuple[str, ...]) -> None:
+        if not set(ids) - {"workspace"} <= self._columns.get(name, set()):
+            return
+        groups = self._usage.groups[kind]
+        statement = self._select(name, ids).add_columns(func.count())
+        # MySQL and SQLite would group by the text of a literal.
+        by: list[ColumnElement[Any]] = [column(i) for i in ids if i in self._columns[name]]
+        for rows in self._snapshot.stream(statement.group_by(*by)):
+            for *key, number in rows:
+                found = (
+                    str(key[0]) if kind == EXPERIMENT else key[0] if len(key) == 1 else tuple(key)
+                )
+                group = groups.get(found) or Group(kind, ORPHANED)
+                self._add(name, group, number)
+        self._snapshot.release()
+
+    def _links(self) -> None:
+        ends = ("source_type", "source_id", "destination_type", "destination_id")
+        for name in ("inputs", "entity_associations"):
+            for link in self._stream(name, ends):
+                self._add(name, self._link(*link), 1)
+        if not {"inputs", "input_tags"} <= self._columns.keys():
+            return
+        ((total,),) = self._snapshot.read(select(func.count()).select_from(table("input_tags")))
+        links, tags = (
+            table(name, column("input_uuid"), *map(column, ends))
+            for name in ("inputs", "input_tags")
+        )
+        of_link = [links.c[end] for end in ends]
+        joined = select(*of_link, func.count()).select_from(
+            links.join(tags, links.c.input_uuid == tags.c.input_uuid)
+        )
+        for rows in self._snapshot.stream(joined.group_by(*of_link)):
+            for *row, number in rows:
+                self._add("input_tags", self._link(*row), number)
+                total -= number
+        self._add("input_tags", Group(LINK, ORPHANED), total)
+        self._snapshot.release()
+
+    def _link(self, *ends: Any) -> Group:
+        """Return the group of a link: that of its run, if both of its ends exist."""
+        stage, experiment, owner, started = ACTIVE, "", "", ""
+        for end_type, end_id in (ends[:2], ends[2:]):
+            if (kind := _ENDS.get(end_type)) is None:
+                continue
+            group = self._usage.groups[kind].get(end_id)
+            if group is None:
+                return Group(LINK, ORPHANED)
+            if group.stage == TRASH:
+                stage = TRASH
+            if kind == RUN:
+                experiment, owner, started = group.experiment, group.owner, group.month
+        return Group(LINK, stage, False, experiment, owner, started)
+
+    def _add(self, table_name: str, group: Group, number: int) -> None:
+        if number:
+            self._usage.rows[table_name][group] += number
+
+    # -- statements --------------------------------------------------------------------------------
+
+    def _select(self, name: str, columns: Collection[str]) -> Select[Any]:
+        """Return a statement for columns of a table; NULL for those it lacks."""
+        here = self._columns.get(name, set())
+        wanted: list[ColumnElement[Any]] = [
+            column(c) if c in here else literal_column("NULL").label(c) for c in columns
+        ]
+        return select(*wanted).select_from(table(name))
+
+    def _stream(self, name: str, columns: Collection[str]) -> Iterator[tuple[Any, ...]]:
+        if name not in self._columns:
+            return
+        for rows in self._snapshot.stream(self._select(name, columns)):
+            yield from rows
+        self._snapshot.release()
+
+    # -- sizes -------------------------------------------------------------------------------------
+
+    def _read_sizes(self) -> None:
+        usage, tables = self._usage, self._usage.tables
+        if usage.kind == "postgresql":
+            for name, of_table, of_indexes in self._sql(
+                "SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class "
+                "WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid)"
+            ):
+                if name in tables:
+                    tables[name].table_bytes, tables[name].index_bytes = of_table, of_indexes
+            ((usage.total_bytes,),) = self._sql("SELECT pg_database_size(current_database())")
+        elif usage.kind == "sqlite":
+            self._read_sqlite_sizes()
+        else:
+            usage.sizes_are_estimates, usage.reusable_bytes = True, 0
+            for name, of_table, of_indexes, free in self._sql(
+                "SELECT table_name, data_length, index_length, data_free "
+                "FROM information_schema.tables WHERE table_schema = database()"
+            ):
+                if name in tables:
+                    tables[name].table_bytes = int(of_table or 0)
+                    tables[name].index_bytes = int(of_indexes or 0)
+                    usage.reusable_bytes += int(free or 0)
+            usage.total_bytes = usage.reusable_bytes + sum(
+                (t.table_bytes or 0) + (t.index_bytes or 0) for t in tables.values()
+            )
+
+    def _read_sqlite_sizes(self) -> None:
+        usage = self._usage
+        (((pages,),), ((free,),), ((size,),)) = (
+            self._sql(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")
+        )
+        usage.total_bytes, usage.reusable_bytes = pages * size, free * size
+        objects = self._sql("SELECT name, type, tbl_name FROM sqlite_master")
+        try:
+            sizes: dict[str, int] = dict(
+                self._sql("SELECT name, pgsize FROM dbstat WHERE aggregate = TRUE")
+            )
+        except GcError:  # SQLite was built without this table
+            usage.sizes_are_estimates = True
+            return
+        for name, what, of_table in objects:
+            if (found := usage.tables.get(of_table)) is not None and name in sizes:
+                if what == "table":
+                    found.table_bytes = sizes[name] + (found.table_bytes or 0)
+                    found.index_bytes = found.index_bytes or 0
+                else:
+                    found.index_bytes = sizes[name] + (found.index_bytes or 0)
+        self._snapshot.release()
+
+    def _estimate_sizes(self) -> None:
+        """Divide what is used by the number of rows, where the database tells no sizes."""
+        usage = self._usage
+        if all(t.table_bytes is not None for t in usage.tables.values()):
+            return
+        rows = sum(t.rows for t in usage.tables.values()) or 1
+        used = usage.total_bytes - (usage.reusable_bytes or 0)
+        for t in usage.tables.values():
+            t.table_bytes, t.index_bytes = used * t.rows // rows, 0
+
+    def _sql(self, statement: str) -> Any:
+        return self._snapshot.read(text(statement))
+
+
+def bytes_by_group(usage: DatabaseUsage) -> dict[Group, tuple[int, float, float]]:
+    """Return, by group, the rows and the bytes of tables and of indexes.
+
+    Each row of a table counts the same.  What empty tables take has no entity.
+    """
+    found: dict[Group, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+    for name, t in usage.tables.items():
+        rows_of = usage.rows.get(name) or {Group(OTHER, ACTIVE): 0}
+        for group, rows in rows_of.items():
+            share = rows / t.rows if t.rows else 1.0
+            of_group = found[group]
+            of_group[0] += rows
+            of_group[1] += share * (t.table_bytes or 0)
+            of_group[2] += share * (t.index_bytes or 0)
+    return {group: (int(n), a, b) for group, (n, a, b) in found.items()}
+
+
+def _stage(lifecycle_stage: str | None) -> str:
+    return TRASH if lifecycle_stage == "deleted" else ACTIVE
+
+
+def month(moment_ms: Any) -> str:
+    """Return the month of a time in ms since the epoch, as ``2026-05``; empty if unknown."""
+    return _month_of_day(int(moment_ms) // _DAY_MS) if moment_ms else ""
+
+
+@cache
+def _month_of_day(day: int) -> str:
+    try:
+        return time.strftime("%Y-%m", time.gmtime(day * 86_400))
+    except (OverflowError, ValueError, OSError):
+        return ""

@@ -1,0 +1,191 @@
+"""What a usage document says, as sentences and tables that all views of it show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from mlflow_gc.render.common.lines import size_of
+
+Json = dict[str, Any]
+
+KINDS = {
+    "experiment": "experiments",
+    "run": "runs",
+    "logged_model": "logged models",
+    "trace": "traces",
+    "dataset": "datasets",
+    "registered_model": "registered models",
+    "model_version": "model versions",
+    "prompt": "prompts",
+    "link": "links",
+    "file": "files",
+    "other": "other tables",
+}
+STAGES = {
+    "active": "active",
+    "stale": "stale",
+    "trash": "trash",
+    "orphaned": "orphaned",
+    "tombstone": "tombstone",
+    "unknown": "unknown",
+}
+_MAINTENANCE = {
+    "postgresql": "VACUUM FULL",
+    "mysql": "OPTIMIZE TABLE",
+    "mariadb": "OPTIMIZE TABLE",
+    "sqlite": "VACUUM",
+}
+_MONTHS = 24
+_NAME = 40
+
+
+class Table(NamedTuple):
+    """A table; the first ``names`` columns are text from the server, the others numbers."""
+
+    title: str
+    head: Sequence[str]
+    names: int
+    rows: Sequence[Sequence[str]]
+
+
+def size(size_bytes: int | None) -> str:
+    """Return a size for people; ``-`` if it is unknown."""
+    return "-" if size_bytes is None else size_of(size_bytes)
+
+
+def sentences(found: Json) -> Iterator[str]:
+    """Yield the totals."""
+    database, totals = found["database"], found["totals"]
+    later = "old versions of files"
+    if database is None:
+        yield "Database: not measured."
+    else:
+        later = f"{_MAINTENANCE[database['kind']]} of the database, {later}"
+        yield from _of_database(database)
+    if found["files_measured"]:
+        yield f"Files: {size(totals['file_bytes'])} in {totals['files']:,} files."
+    else:
+        yield "Files: not measured."
+    yield (
+        f"Purge would free {size(totals['freed_at_once_bytes'])} at once and "
+        f"{size(totals['freed_later_bytes'])} later ({later}); {size(totals['not_freed_bytes'])} stay."
+    )
+    if stale := [row for row in found["rows"] if row["stage"] == "stale"]:
+        taken = sum(row["table_bytes"] + row["index_bytes"] + row["file_bytes"] for row in stale)
+        yield f"A prune by the policy would move or delete {size(taken)} of what is active."
+
+
+def _of_database(database: Json) -> Iterator[str]:
+    about = "about " if database["sizes_are_estimates"] else ""
+    yield (
+        f"Database: {about}{size(database['total_bytes'])} ({size(database['table_bytes'])} tables, "
+        f"{size(database['index_bytes'])} indexes)."
+    )
+    if database["reusable_bytes"]:
+        yield (
+            f"{size(database['reusable_bytes'])} of the database are free for new rows and not "
+            "returned to the disk."
+        )
+
+
+def basis(found: Json) -> Iterator[str]:
+    """Yield what is exact and what is estimated."""
+    if found["database"] is None:
+        yield "Counts and files are exact."
+        return
+    kind = found["database"]["kind"]
+    exact = "estimated by the database" if found["database"]["sizes_are_estimates"] else "exact"
+    yield (
+        f"Counts, rows and files are exact; bytes of whole tables and indexes are {exact} ({kind}), "
+        "their shares are estimates: each row of a table counts the same."
+    )
+
+
+def tables(found: Json) -> Iterator[Table]:
+    """Yield the tables, except for those without rows."""
+    largest = found["largest"]
+    yield Table(
+        "By kind and stage",
+        (
+            "kind", "stage", "count", "rows", "tables", "indexes", "files", "file bytes",
+            "freed at once", "freed later", "not freed",
+        ),
+        2,
+        [*_rows(found), _row(found, {"count": None, **found["totals"]}, "total", "")],
+    )  # fmt: skip
+    for title, key, names in (
+        ("Largest experiments", "experiments", ("name", "experiment_id")),
+        ("Largest logged models", "logged_models", ("name", "model_id")),
+        ("Largest registered models", "registered_models", ("name",)),
+        ("Largest owners of runs", "owners", ("user_id",)),
+    ):
+        if largest[key]:
+            space = _SPACE if "files" in largest[key][0] else _SPACE[:2]
+            yield Table(
+                title,
+                (*(name.replace("_", " ") for name in names), *space),
+                len(names),
+                [
+                    (*(entry[name] or "" for name in names), *_space(found, entry))
+                    for entry in largest[key]
+                ],
+            )
+    growth = found["growth"][-_MONTHS:]
+    if growth:
+        yield Table(
+            "Growth: by month of start or creation",
+            ("month", *_SPACE),
+            1,
+            [(month["month"] or "unknown", *_space(found, month)) for month in growth],
+        )
+
+
+_SPACE = ("rows", "database", "files", "file bytes")
+
+
+_DATABASE = ("rows", "table_bytes", "index_bytes", "database_bytes")
+_FILES = ("files", "file_bytes")
+
+
+def _known(found: Json, entry: Json) -> Json:
+    """Return an entry without the numbers of what was not measured."""
+    no_database = {} if found["database"] else dict.fromkeys(_DATABASE)
+    no_files = {} if found["files_measured"] else dict.fromkeys(_FILES)
+    return {**entry, **no_database, **no_files}
+
+
+def _space(found: Json, entry: Json) -> tuple[str, ...]:
+    known = _known(found, entry)
+    database = _number(known["rows"]), size(known["database_bytes"])
+    if "files" not in entry:
+        return database
+    return (*database, _number(known["files"]), size(known["file_bytes"]))
+
+
+def _rows(found: Json) -> Iterator[tuple[str, ...]]:
+    before = None
+    for row in found["rows"]:
+        kind = "" if row["kind"] == before else KINDS[row["kind"]]
+        before = row["kind"]
+        yield _row(found, row, kind, STAGES[row["stage"]])
+
+
+def _row(found: Json, row: Json, *names: str) -> tuple[str, ...]:
+    known = _known(found, row)
+    return (
+        *names,
+        f"{row['count']:,}" if row["count"] else "",
+        _number(known["rows"]),
+        size(known["table_bytes"]),
+        size(known["index_bytes"]),
+        _number(known["files"]),
+        size(known["file_bytes"]),
+        size(row["freed_at_once_bytes"]),
+        size(row["freed_later_bytes"]),
+        size(row["not_freed_bytes"]),
+    )
+
+
+def _number(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"

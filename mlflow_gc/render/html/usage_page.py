@@ -1,0 +1,147 @@
+"""What takes space on a server, as one self-contained HTML file.
+
+The map needs no script: each of its panels is a place in the page, and a style shows the one that
+the address names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow_gc.render.common.usage_tables import (
+    KINDS,
+    STAGES,
+    basis,
+    sentences,
+    size,
+    tables,
+)
+from mlflow_gc.render.html.page import STYLE, content_security_policy, environment
+from mlflow_gc.render.html.treemap import Box, squarified
+
+_STYLES = (STYLE, "usage.css")
+_SCRIPTS = ("report.js",)
+_AREA = Box(0, 0, 1000, 360)
+_LABELLED = (70, 34)
+"""Width and height from which a rectangle has room for its name."""
+_CHARACTER = 9.5
+
+
+@dataclass
+class Node:
+    """A part of the map.
+
+    Attributes:
+        place: its fragment of the address.
+        label: its name.
+        bytes: in database and files together.
+        colour: its stage, if it is of one.
+        inner: its parts, the largest first.
+        path: the nodes above it, the whole first.
+    """
+
+    place: str
+    label: str
+    bytes: int
+    colour: str = ""
+    inner: list[Node] = field(default_factory=list)
+    path: tuple[Node, ...] = ()
+
+    @property
+    def boxes(self) -> list[tuple[Node, Box, str]]:
+        """The rectangles of the parts, with the text that fits in."""
+        inner = [node for node in self.inner if node.bytes]
+        boxes = squarified([node.bytes for node in inner], _AREA)
+        return [
+            (node, box, _fitting(node.label, box)) for node, box in zip(inner, boxes, strict=True)
+        ]
+
+    def panels(self) -> Iterator[Node]:
+        """Yield this and all parts that have parts."""
+        if self.inner:
+            yield self
+        for node in self.inner:
+            yield from node.panels()
+
+
+def _fitting(label: str, box: Box) -> str:
+    if box.width < _LABELLED[0] or box.height < _LABELLED[1]:
+        return ""
+    most = int((box.width - 16) / _CHARACTER)
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def show(found: dict[str, Any]) -> str:
+    """Return a usage document (``mlflow-gc schema usage``) as one HTML file."""
+    server = found["server"]
+    return (
+        environment()
+        .get_template("usage.html")
+        .render(
+            found=found,
+            address=server["tracking_uri"] or server["database"],
+            content_security_policy=content_security_policy(_SCRIPTS, _STYLES),
+            styles=_STYLES,
+            scripts=_SCRIPTS,
+            panels=list(_tree(found).panels()),
+            stages={**STAGES, "mixed": "several stages"},
+            sentences=list(sentences(found)),
+            basis=list(basis(found)),
+            tables=list(tables(found)),
+            size=size,
+        )
+    )
+
+
+def _tree(found: dict[str, Any]) -> Node:
+    """Return the whole: experiments, their kinds, their stages."""
+    largest = found["largest"]
+    rest: Counter[tuple[str, str]] = Counter()
+    for row in found["rows"]:
+        rest[row["kind"], row["stage"]] = (
+            row["table_bytes"] + row["index_bytes"] + row["file_bytes"]
+        )
+    whole = Node("map", "Everything", 0)
+    others = largest["other_experiments"]
+    groups = [(f"e{e['experiment_id']}", e["name"], e["parts"]) for e in largest["experiments"]]
+    groups.append(("others", f"{others['count']:,} other experiments", others["parts"]))
+    for place, label, found_parts in groups:
+        parts = {
+            (part["kind"], part["stage"]): part["database_bytes"] + part["file_bytes"]
+            for part in found_parts
+        }
+        rest.subtract(parts)
+        _add(whole, place, label, parts)
+    # Shares of tables are rounded.
+    _add(whole, "none", "Not in an experiment", {k: max(n, 0) for k, n in rest.items() if n > 1})
+    _finish(whole, ())
+    return whole
+
+
+def _add(whole: Node, place: str, label: str, parts: dict[tuple[str, str], int]) -> None:
+    node = Node(place, label, 0)
+    for (kind, stage), number in parts.items():
+        if not number:
+            continue
+        of_kind = next((n for n in node.inner if n.label == KINDS[kind]), None)
+        if of_kind is None:
+            of_kind = Node(f"{place}-{kind}", KINDS[kind], 0)
+            node.inner.append(of_kind)
+        of_kind.inner.append(Node(f"{place}-{kind}-{stage}", STAGES[stage], number, stage))
+    if node.inner:
+        whole.inner.append(node)
+
+
+def _finish(node: Node, path: tuple[Node, ...]) -> None:
+    """Sum up, sort, and connect."""
+    node.path = path
+    for inner in node.inner:
+        _finish(inner, (*path, node))
+    if node.inner:
+        node.bytes = sum(inner.bytes for inner in node.inner)
+        node.inner.sort(key=lambda inner: -inner.bytes)
+        colours = {inner.colour for inner in node.inner}
+        node.colour = colours.pop() if len(colours) == 1 else ""

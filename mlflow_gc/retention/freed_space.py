@@ -1,0 +1,64 @@
+"""How much of the space that something takes a purge returns, and when."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+EXPERIMENT, RUN, LOGGED_MODEL, TRACE = "experiment", "run", "logged_model", "trace"
+MODEL_VERSION, REGISTERED_MODEL = "model_version", "registered_model"
+PROMPT, DATASET, LINK, FILE, OTHER = "prompt", "dataset", "link", "file", "other"
+KINDS = (
+    EXPERIMENT, RUN, LOGGED_MODEL, TRACE, DATASET, REGISTERED_MODEL, MODEL_VERSION, PROMPT, LINK,
+    FILE, OTHER,
+)  # fmt: skip
+"""The kinds, in the order of lists; links are those between runs, datasets and models."""
+
+ACTIVE, STALE, TRASH, ORPHANED, TOMBSTONE, UNKNOWN = (
+    "active", "stale", "trash", "orphaned", "tombstone", "unknown",
+)  # fmt: skip
+STAGES = (ACTIVE, STALE, TRASH, ORPHANED, TOMBSTONE, UNKNOWN)
+"""The stages, in the order of lists.
+
+A tombstone is the row that MLflow keeps of a deleted model version; files of an unknown layout have
+the stage ``unknown``.
+"""
+
+
+class Freed(NamedTuple):
+    """Bytes by when they are returned: their sum is what is taken now.
+
+    Attributes:
+        at_once: returned by ``purge`` itself.
+        later: by the maintenance of the database (``VACUUM FULL``, ``OPTIMIZE TABLE``, ``VACUUM``),
+            or once a store removes old versions of files.
+        not_freed: stays.
+    """
+
+    at_once: int
+    later: int
+    not_freed: int
+
+
+def freed(
+    kind: str,
+    stage: str,
+    *,
+    database_bytes: int,
+    file_bytes: int,
+    version_bytes: int,
+    is_retained: bool,
+) -> Freed:
+    """Return what a purge of everything that it may delete returns of some space.
+
+    Args:
+        kind: of :data:`KINDS`.
+        stage: of :data:`STAGES`.
+        database_bytes: of tables and indexes.
+        file_bytes: of files.
+        version_bytes: those of them that remain as old versions in their store.
+        is_retained: purge does not delete it: it is protected, or of unknown age.
+    """
+    is_purged = stage == TRASH or (stage == ORPHANED and kind in {LINK, FILE})
+    if is_retained or not is_purged:
+        return Freed(0, 0, database_bytes + file_bytes)
+    return Freed(file_bytes - version_bytes, database_bytes + version_bytes, 0)
