@@ -43,6 +43,8 @@ COLUMNS = {
     "description": "description of a model version or registered model to delete",
     "plan_id": "digest of the plan: what gets approved; empty if the file was edited",
     "policy_file": "the policy file that the plan was made with; empty for the defaults",
+    "size_bytes": "bytes of the files of a run or experiment to delete; empty unless --sizes",
+    "file_count": "their number",
 }
 """All columns in their order, with descriptions."""
 
@@ -97,6 +99,8 @@ def _of_deletion(kind: str, entity: Fields, as_of: str) -> Row:
         "source_run_id": entity.get("run_id") if kind == "model_versions" else None,
         "source": entity.get("source"),
         "description": entity.get("description"),
+        "size_bytes": entity.get("size_bytes"),
+        "file_count": entity.get("file_count"),
     }
 
 
