@@ -164,10 +164,20 @@ def usage(
         UsageProblem: a setting cannot be used.
         GcError: the database cannot be read.
     """
+    from mlflow_gc.workflows.policy import resolve_policy
     from mlflow_gc.workflows.usage import measure_usage
 
+    reporter = _reporter(listener)
+    policy = resolve_policy(
+        ttl=None,
+        as_of=None,
+        policy_file=None,
+        accept_partial_view=False,
+        verbose=False,
+        reporter=reporter,
+    )
     return measure_usage(
-        _connection(server), _reporter(listener), artifacts_destination=artifacts_destination
+        _connection(server), reporter, policy=policy, artifacts_destination=artifacts_destination
     )
 
 

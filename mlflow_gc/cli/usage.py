@@ -45,12 +45,13 @@ def usage(
     reporter = begin(context, output)
     connection = server.connection(backend_store_uri)
     refuse_overwriting(out, (FORMAT,), "such a document")
-    policy = policy_options.resolve(reporter, output) if stale else None
+    policy = policy_options.resolve(reporter, output)
     found = measure_usage(
         connection,
         reporter,
         artifacts_destination=artifacts_destination,
         policy=policy,
+        stale=stale,
         verbose=output.verbose,
     )
     if output_format == "json":

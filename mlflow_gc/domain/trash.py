@@ -30,6 +30,26 @@ class TrashedModel:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class OrphanedFiles:
+    """The files in the folder of an entity that is in no table.
+
+    Attributes:
+        uri: of the folder, without secrets.
+        entity: the name of its kind and its id: ``run 4b3f…``.
+        size_bytes: of the files.
+        file_count: their number.
+        newest_ms: when the newest was written, ms since the epoch, UTC; None if the store does not
+            say that.
+    """
+
+    uri: str
+    entity: str
+    size_bytes: int
+    file_count: int
+    newest_ms: int | None
+
+
 class Locations:
     """The folders of entities, to find those within and around others.
 

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import mlflow_gc
 from mlflow_gc.domain.entities import Diagnostic, Run, ServerInfo
-from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, PURGE, PURGED, RUN
+from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LOGGED_MODEL, PURGE, PURGED, RUN
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
-from mlflow_gc.domain.trash import Key, Trash, TrashedModel
+from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash, TrashedModel
 from mlflow_gc.plan.builder import (
     FORECAST,
     FORMAT,
@@ -26,6 +26,8 @@ from mlflow_gc.plan.document import (
     CapabilitiesDocument,
     Counts,
     ExperimentEntry,
+    FileEntry,
+    FileExpectations,
     Freed,
     LoggedModelEntry,
     Plan,
@@ -61,12 +63,14 @@ class Measured:
         row_bytes: estimated size of one row with its share of the indexes, in bytes.
         retaining: whether a store keeps deleted files as old versions.
         diagnostics: findings on the stores.
+        orphans: files of entities that are in no table, by their URI.
     """
 
     sizes: Mapping[Key, Size] = field(default_factory=dict)
     row_bytes: float = 0
     retaining: bool = False
     diagnostics: tuple[Diagnostic, ...] = ()
+    orphans: Mapping[str, OrphanedFiles] = field(default_factory=dict)
 
 
 def build_purge_plan(
@@ -138,7 +142,9 @@ def build_purge_plan(
             for i in sorted(deleted[LOGGED_MODEL.name])
         ),
         "traces": [],
-        "files": [],
+        "files": Entries.of(
+            _orphan(measured.orphans[i], decisions) for i in sorted(deleted[FILE.name])
+        ),
         "protected": {
             "experiments": Entries.of(
                 {"experiment_id": i, "name": trash.inventory.experiments[i].name, **why}
@@ -164,7 +170,7 @@ def build_purge_plan(
                 }
                 for i, why in _protected(LOGGED_MODEL.name, decisions)
             ),
-            "files": [],
+            "files": Entries.of({"uri": i, **why} for i, why in _protected(FILE.name, decisions)),
         },
     }
     plan["plan_id"] = plan_id(plan)
@@ -201,6 +207,8 @@ def _freed(
 ) -> Freed:
     keys = [(kind, i) for kind, ids in deleted.items() for i in ids]
     sizes = [measured.sizes.get(key, Size()) for key in keys if policy.purge.keep != "files"]
+    orphans = [measured.orphans[i] for i in deleted[FILE.name]]
+    sizes += [Size(orphan.size_bytes, orphan.file_count) for orphan in orphans]
     rows = 0 if policy.purge.keep == "rows" else sum(trash.rows.get(key, 0) for key in keys)
     size = sum(found.size_bytes for found in sizes)
     return {
@@ -235,7 +243,7 @@ def _refusals(
                 blocks=True,
             )
     share = policy.purge.max_share_percent
-    if total * 100 > share * existing:
+    if (total := total - counts[FILE.entries]) * 100 > share * existing:
         yield Diagnostic(
             GUARD,
             f"purge.max_share: the plan deletes {total:,} of {existing:,} runs, logged models and "
@@ -260,6 +268,30 @@ def _counts(kind: str, decisions: TrashDecisions) -> Counts:
         "stale": protected + deleted,
         "protected": protected,
         "delete": deleted,
+    }
+
+
+def _orphan(orphan: OrphanedFiles, decisions: TrashDecisions) -> FileEntry:
+    expected = expect_files(orphan)
+    return {
+        "uri": orphan.uri,
+        "entity": orphan.entity,
+        "experiment_id": None,
+        "last_modified_time": expected["last_modified_time"],
+        "size_bytes": orphan.size_bytes,
+        "file_count": orphan.file_count,
+        "reversible": False,
+        "reasons": list(_decided(FILE.name, orphan.uri, decisions).why),
+        "expect": expected,
+    }
+
+
+def expect_files(orphan: OrphanedFiles) -> FileExpectations:
+    """Return the preconditions of orphaned files."""
+    return {
+        "file_count": orphan.file_count,
+        "size_bytes": orphan.size_bytes,
+        "last_modified_time": time_or_none(orphan.newest_ms),
     }
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
-from mlflow_gc.domain.reasons import IN_TRASH, Inactivity, Link
+from mlflow_gc.domain.reasons import IN_TRASH, NOT_CHANGED, Inactivity, Link
 from mlflow_gc.domain.source_references import by_location, folders_of, location, logged_model_ids
-from mlflow_gc.domain.trash import Key, Trash, TrashedModel
+from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash, TrashedModel
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.experiments import is_default
 from mlflow_gc.retention.policy import Policy
@@ -79,6 +79,21 @@ def decide_trash(
     _retain_neighbours(trash, found, planned)
     _retain_homes(trash, found)
     return TrashDecisions(found, resolver.unused)
+
+
+def decide_orphan(orphan: OrphanedFiles, policy: Policy) -> Decision:
+    """Decide on the files of an entity that is in no table."""
+    after_ms = policy.purge.orphans_after_ms
+    if after_ms is None:
+        return FRESH
+    if not policy.is_plausible(orphan.newest_ms) or orphan.newest_ms is None:
+        return protect(
+            Reason.UNKNOWN_TIME, Link(note="the store does not say when they were written")
+        )
+    if orphan.newest_ms >= policy.as_of_ms - after_ms:
+        return FRESH
+    reason = Inactivity.since(orphan.newest_ms, policy.as_of_ms, NOT_CHANGED)
+    return delete(reason, f"{orphan.entity} is in no table", reversible=False)
 
 
 def _decide_run(

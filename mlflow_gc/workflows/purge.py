@@ -17,24 +17,27 @@ from mlflow_gc.backend.address import DIRECTLY_READABLE, Address
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.sql_connection import try_database
 from mlflow_gc.domain.entities import Diagnostic, ServerInfo
-from mlflow_gc.domain.kinds import LOGGED_MODEL, PURGE, RUN, kinds_of
+from mlflow_gc.domain.kinds import FILE, LOGGED_MODEL, PURGE, RUN, kinds_of
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
-from mlflow_gc.domain.trash import Key, Trash
+from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.inventory.sql.reader import refuse_other_server as refuse_other_database
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.tables import Tables
 from mlflow_gc.inventory.sql.trash import TrashReader
+from mlflow_gc.inventory.sql.usage import DatabaseUsage, UsageReader, bytes_by_group
+from mlflow_gc.inventory.stored_files import StoredFiles
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.document import Json, Plan, deletions_of
 from mlflow_gc.plan.purge_builder import Measured, Size, build_purge_plan
 from mlflow_gc.plan.verification import refuse_action
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
+from mlflow_gc.retention.freed_space import TRASH
 from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.trash import decide_trash
-from mlflow_gc.settings import ARTIFACTS_DESTINATION, resolve
+from mlflow_gc.retention.trash import decide_orphan, decide_trash
+from mlflow_gc.settings import ARTIFACTS_DESTINATION, redact_uri, resolve
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
 from mlflow_gc.workflows.reporter import Phase, Reporter
@@ -80,7 +83,8 @@ def make_purge_plan(
         server = replace(server, read_from="database", capabilities=gateway.capabilities())
         address = database_of(gateway)
     with reporter.phase(Phase.SCAN):
-        trash = read_trash(address, server, policy)
+        files = StoredFiles(stores)
+        trash, database = read_trash(address, server, policy, files)
     decisions = decide_trash(trash, policy, only=only)
     measured = Measured()
     if policy.purge.keep != "files":
@@ -94,6 +98,13 @@ def make_purge_plan(
             withheld, measured = _measure(chosen, homes, stores, reporter)
         if withheld:
             decisions = decide_trash(trash, policy, only=only, withheld=withheld)
+        if policy.purge.orphans_after_ms is not None and only is None:
+            with reporter.phase(Phase.MEASURE):
+                orphans = _orphans(files, database, reporter)
+            of_files = {(FILE.name, i): decide_orphan(o, policy) for i, o in orphans.items()}
+            decisions = replace(decisions, by_key={**decisions.by_key, **of_files})
+            measured = replace(measured, orphans=orphans)
+    measured = replace(measured, row_bytes=_row_bytes(database))
     plan = build_purge_plan(trash, decisions, policy, server, measured)
     if found := schema.problems(plan, "plan"):
         raise GcError(
@@ -132,8 +143,12 @@ def database_of(gateway: Gateway) -> Address:
     return address
 
 
-def read_trash(address: Address, server: ServerInfo, policy: Policy) -> Trash:
-    """Read the trash and what may still need it, in one snapshot.
+def read_trash(
+    address: Address, server: ServerInfo, policy: Policy, files: StoredFiles
+) -> tuple[Trash, DatabaseUsage]:
+    """Read the trash, what may still need it, and what takes space, in one snapshot.
+
+    ``files`` gets all locations.
 
     Raises:
         ServerError: the database cannot be read.
@@ -143,7 +158,37 @@ def read_trash(address: Address, server: ServerInfo, policy: Policy) -> Trash:
     with Snapshot(address) as snapshot:
         refuse_other_database(snapshot, server)
         tables = Tables(snapshot.reflect())
-        return TrashReader(tables, server.workspace, policy.wanted).trash(snapshot.read)
+        trash = TrashReader(tables, server.workspace, policy.wanted).trash(snapshot.read)
+        return trash, UsageReader(snapshot).read(files)
+
+
+def _row_bytes(database: DatabaseUsage) -> float:
+    """Return the mean size of the rows in the trash, with their indexes, in bytes."""
+    found = [sizes for group, sizes in bytes_by_group(database).items() if group.stage == TRASH]
+    return sum(a + b for _, a, b in found) / (sum(rows for rows, _, _ in found) or 1)
+
+
+def _orphans(
+    files: StoredFiles, database: DatabaseUsage, reporter: Reporter
+) -> dict[str, OrphanedFiles]:
+    """List everything, and return the files of entities that are in no table, by folder."""
+    found: dict[str, OrphanedFiles] = {}
+    for owner, place, file in files.orphan_files(database.home_of):
+        parts = file.path.split("/")
+        folder = "/".join(parts[: parts.index(owner.id) + 1])
+        uri = redact_uri(f"{place.store.uri.rstrip('/')}/{folder}")
+        known = found.get(uri)
+        newest = file.modified_ms
+        if known is None:
+            reporter.advance("files", 1)
+            entity = f"{owner.kind} {owner.id}"
+            found[uri] = OrphanedFiles(uri, entity, file.size_bytes, 1, newest)
+            continue
+        both = None if None in {newest, known.newest_ms} else max(newest or 0, known.newest_ms or 0)
+        found[uri] = OrphanedFiles(
+            uri, known.entity, known.size_bytes + file.size_bytes, known.file_count + 1, both
+        )
+    return found
 
 
 def open_stores(gateway: Gateway, artifacts_destination: str | None) -> ArtifactStores:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import mlflow_gc
 from mlflow_gc.backend.address import Address
+from mlflow_gc.backend.interface import ServerError
 from mlflow_gc.domain.kinds import KINDS as KINDS_OF_PLAN
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.entity_counts import read_entities
 from mlflow_gc.inventory.sql.snapshot import Snapshot
+from mlflow_gc.inventory.sql.tables import Tables
+from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.usage import DatabaseUsage, Group, UsageReader, bytes_by_group
 from mlflow_gc.inventory.stored_files import UNKNOWN as UNKNOWN_LAYOUT
 from mlflow_gc.inventory.stored_files import Owner, Size, StoredFiles
@@ -35,6 +38,7 @@ from mlflow_gc.retention.freed_space import (
     freed,
 )
 from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.trash import decide_trash
 from mlflow_gc.settings import ARTIFACTS_DESTINATION, Connection, resolve
 from mlflow_gc.storage.stores import ArtifactStores
 from mlflow_gc.workflows.report import survey
@@ -82,9 +86,9 @@ def measure_usage(
     connection: Connection,
     reporter: Reporter,
     *,
+    policy: Policy,
     artifacts_destination: str | None = None,
-    policy: Policy | None = None,
-    not_purged: Mapping[str, Collection[str]] | None = None,
+    stale: bool = False,
     verbose: bool = False,
 ) -> Json:
     """Measure a server by its database, of any version of MLflow, and its artifact stores.
@@ -94,9 +98,10 @@ def measure_usage(
     Args:
         connection: of a database, or of a server; a server beside a database has to be that of it.
         reporter: receives the progress.
+        policy: what a purge by it would not delete is not freed.
         artifacts_destination: where the server keeps the files that it passes on.
-        policy: tell what a prune by it would delete apart; this reads the server like a report.
-        not_purged: ids by kind that purge does not delete, although they are in the trash.
+        stale: tell what a prune by the policy would delete apart; this reads the server like a
+            report.
         verbose: report the origin of each setting.
 
     Returns:
@@ -116,7 +121,7 @@ def measure_usage(
     destination = resolve(ARTIFACTS_DESTINATION, artifacts_destination)
     files = StoredFiles(ArtifactStores(artifacts_destination=destination.text))
     if address is None:
-        if policy:
+        if stale:
             raise UsageProblem(
                 "--stale needs the database of the server.",
                 hint="Name it with --backend-store-uri, or use report.",
@@ -132,15 +137,35 @@ def measure_usage(
     with reporter.phase(Phase.CONNECT):
         try_database(address, any_version=True)
         server = _server(connection, reporter, verbose=verbose)
-    stale = _stale(connection, policy, reporter) if policy else None
+    not_purged = _not_purged(address, policy)
+    to_prune = _stale(connection, policy, reporter) if stale else None
     with Snapshot(address) as snapshot, reporter.phase(Phase.SCAN):
-        reader = UsageReader(snapshot, not_purged=not_purged, stale=stale)
+        reader = UsageReader(snapshot, not_purged=not_purged, stale=to_prune)
         if server is not None:
             reader.refuse_other_server(*server)
         database = reader.read(files)
     with reporter.phase(Phase.MEASURE):
         sizes = files.measure(database.home_of, reporter.advance)
     return _document(_Measured(database, files, sizes), address, server and server[1])
+
+
+def _not_purged(address: Address, policy: Policy) -> dict[str, set[str]]:
+    """Return what a purge would not delete from the trash, by kind.
+
+    Empty if this account may not read what may need it; the document names such tables.
+    """
+    try:
+        # In a transaction of its own, which a table that may not be read ends.
+        with Snapshot(address) as snapshot:
+            reader = TrashReader(Tables(snapshot.reflect()), None, policy.wanted)
+            trash = reader.trash(snapshot.read, counts_rows=False)
+    except (ServerError, KeyError):  # or a table is missing, which only a test has
+        return {}
+    found: dict[str, set[str]] = defaultdict(set)
+    for (kind, entity_id), decision in decide_trash(trash, policy).by_key.items():
+        if decision.verdict is not Verdict.DELETE:
+            found[kind].add(entity_id)
+    return found
 
 
 def _stale(

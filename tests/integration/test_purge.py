@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -327,6 +328,58 @@ def test_files_or_rows_alone(trash: Trash) -> None:
     trash.purge(trash.report("--keep-files"))
     assert trash.state().files == before.files
     assert {row[0] for row in trash.state().rows_gone_since(before)["runs"]} == {run}
+
+
+# Orphans -----------------------------------------------------------------------------------------
+
+
+def test_files_of_entities_in_no_table_go_when_they_are_old(trash: Trash) -> None:
+    """What the purge of MLflow leaves; anything that MLflow does not lay out so stays."""
+    world = trash.world
+    experiment = world.experiment()
+    active = trash.run(experiment, deleted=None)
+    gone, young = trash.run(experiment, files=3), trash.run(experiment)
+    for run in (gone, young):
+        world.purge_run(run)
+    model, trace = f"m-{'a' * 32}", f"tr-{'b' * 32}"
+    trash.put(f"{experiment}/models/{model}/artifacts/MLmodel")
+    trash.put(f"{experiment}/traces/{trace}/artifacts/traces.json")
+    others = {
+        trash.put(f"{experiment}/{'c' * 31}/artifacts/a"),
+        trash.put(f"{experiment}/folder/{'d' * 32}/a"),
+        trash.put(f"{'e' * 32}/artifacts/a"),
+        trash.put(f"{experiment}/notes.txt"),
+    }
+    for path in trash.root.rglob("*"):
+        if young not in str(path) and path.is_file():
+            os.utime(path, (1_600_000_000, 1_600_000_000))
+    policy = trash.bench.dir / "policy.yml"
+    policy.write_text("version: 1\npurge: {orphans_after: 30d}\n")
+    assert not trash.report(name="without.json").document["files"]
+    plan = trash.report("--policy", policy)
+    entities = {entry["entity"] for entry in plan.document["files"]}
+    assert entities == {f"run {gone}", f"logged_model {model}", f"trace {trace}"}
+    assert plan.document["summary"]["freed"]["files"] == 5
+    before = trash.state()
+    # Somebody imported a run with this id meanwhile.
+    back = trash.run(experiment, deleted=None, files=0)
+    world.sql("UPDATE tags SET run_uuid = ? WHERE run_uuid = ?", "x" * 32, back)
+    world.sql("DELETE FROM tags WHERE run_uuid = ?", "x" * 32)
+    for table in ("params", "metrics", "latest_metrics"):
+        world.sql(f"DELETE FROM {table} WHERE run_uuid = ?", back)
+    world.sql("UPDATE runs SET run_uuid = ? WHERE run_uuid = ?", gone, back)
+    trash.purge(plan)
+    after = trash.state()
+    deleted = after.files_gone_since(before)
+    assert len(deleted) == 2
+    assert all(model in path or trace in path for path in deleted)
+    world.purge_run(gone)
+    trash.purge(plan)
+    after = trash.state()
+    assert not [path for path in after.files if gone in path]
+    assert others < after.files.keys()
+    assert [path for path in after.files if active in path]
+    assert [path for path in after.files if young in path]
 
 
 # Plans -------------------------------------------------------------------------------------------

@@ -14,7 +14,10 @@ import pytest
 from support.databases import DATABASES
 from support.world import FRESH
 
+from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.plan import schema
+from mlflow_gc.retention.policy import Policy
+from mlflow_gc.retention.rules import Rule
 from mlflow_gc.settings import resolve_connection
 from mlflow_gc.workflows.reporter import Reporter
 from mlflow_gc.workflows.usage import measure_usage
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from support.bench import Bench
     from support.cli import Cli
 
+LONG_AGO = 1_600_000_000_000
 FILES_PER_RUN = {"model.bin": 3_000, "deep/er/notes.txt": 11}
 ROWS_OF_RUNS = ("runs", "metrics", "latest_metrics", "params", "tags")
 HOSTILE = "<script>alert(1)</script>\x1b[31m | `x`"
@@ -78,6 +82,12 @@ def _fill(filled: Filled, execute: Callable[[str], None]) -> None:
         f" VALUES ('u1', 'DATASET', 'none', 'RUN', '{run_id}')"
     )
     execute("INSERT INTO input_tags (input_uuid, name, value) VALUES ('u1', 'a', 'b')")
+    # Long enough in the trash for a purge.
+    execute(f"UPDATE runs SET deleted_time = {LONG_AGO} WHERE lifecycle_stage = 'deleted'")
+    execute(
+        f"UPDATE logged_models SET last_updated_timestamp_ms = {LONG_AGO}"
+        " WHERE lifecycle_stage = 'deleted'"
+    )
 
 
 def _write(path: Path, size: int) -> None:
@@ -270,11 +280,16 @@ def test_stale_is_what_report_would_delete(bench: Bench) -> None:
 
 
 def test_what_purge_would_not_delete_is_not_freed(filled: Filled, found: Any) -> None:
-    """The caller knows what is protected, or too young."""
+    """It is too young."""
     trash = [run for run, stage in filled.runs.items() if stage == "trash"]
-    protected = measure_usage(
-        resolve_connection(tracking_uri=filled.uri), Reporter(), not_purged={"run": trash[:1]}
-    )
+    young = f"WHERE run_uuid = '{trash[0]}'"
+    filled.query(f"UPDATE runs SET deleted_time = {now_ms()} {young}")
+    try:
+        policy = Policy(as_of_ms=now_ms(), default=Rule.of_days(30))
+        connection = resolve_connection(tracking_uri=filled.uri)
+        protected = measure_usage(connection, Reporter(), policy=policy)
+    finally:
+        filled.query(f"UPDATE runs SET deleted_time = {LONG_AGO} {young}")
     before, after = (_row(document, "run", "trash") for document in (found, protected))
     files = sum(FILES_PER_RUN.values())
     assert before["freed_at_once_bytes"] - after["freed_at_once_bytes"] == files

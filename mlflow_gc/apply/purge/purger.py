@@ -21,14 +21,15 @@ from mlflow_gc.apply.outcomes import OnSkip, Recorder, Result
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.backend.interface import Failure, ServerError
-from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
-from mlflow_gc.domain.trash import Trash
+from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LOGGED_MODEL, RUN
+from mlflow_gc.domain.trash import OrphanedFiles, Trash
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.sql.tables import Statement
 from mlflow_gc.inventory.sql.trash import TrashReader
-from mlflow_gc.plan.document import Entry, Json, Plan, deletions_of
+from mlflow_gc.plan.document import Entry, FileEntry, Json, Plan, deletions_of
 from mlflow_gc.plan.preconditions import drift
 from mlflow_gc.plan.purge_builder import (
+    expect_files,
     expect_trashed_experiment,
     expect_trashed_model,
     expect_trashed_run,
@@ -159,6 +160,14 @@ class Purger:
                         self.left += len(batch)
                         continue
                     self._purge(kind.name, {kind.id_of(entry): entry for entry in batch})
+            for entry in self._plan.get("files", ()):
+                if self._stop.is_set():
+                    result.interrupted = True
+                    break
+                if self._is_spent():
+                    self.left += 1
+                    continue
+                self._purge_orphan(entry)
         except StoreError as error:
             result.fatal = ServerError(error.message, Failure.UNREACHABLE, hint=error.hint)
         except ServerError as error:
@@ -239,6 +248,49 @@ class Purger:
                 self._delete_files(ids, trash, batch)
             if len(batch.failures) > failed_before:
                 raise _FilesFailed
+
+    def _purge_orphan(self, entry: FileEntry) -> None:
+        """Delete the files of an entity that is in no table, if they are as planned."""
+        kind, uri = FILE.name, entry["uri"]
+        _, _, entity_id = entry["entity"].partition(" ")
+        if not self._dry_run:
+            self._journal.intend(kind, [uri])
+        place = self._stores.find(uri)
+        with self._database.transaction() as transaction:
+            is_known = self._reader.knows(transaction.read, entity_id)
+        # MLflow alone makes such ids, and each is in its folder: what is listed below it is its own.
+        is_own = place.folder.rpartition("/")[2] == entity_id
+        if is_known or not is_own:
+            why = "an entity has this id" if is_known else "it is not the folder of one entity"
+            self._recorder.record_skip(kind, uri, Finding("protected", why))
+            return
+        if linked := place.store.linked_parent(place.folder):
+            self._recorder.count_failure(kind, uri, f"{linked} is a symbolic link")
+            return
+        files = [file for chunk in place.store.files(place.folder) for file in chunk]
+        stamps = [file.modified_ms for file in files]
+        newest = None if None in stamps else max(filter(None, stamps), default=None)
+        size = sum(file.size_bytes for file in files)
+        current = expect_files(OrphanedFiles(uri, "", size, len(files), newest))
+        changes = drift(entry["expect"], current)
+        is_rest = (kind, uri) in self._unconfirmed and len(files) <= entry["file_count"]
+        if changes and not is_rest:
+            code, why = ("changed", ", ".join(changes)) if files else ("gone", "no file is there")
+            self._recorder.record_skip(kind, uri, Finding(code, why))
+            return
+        errors = {} if self._dry_run else place.store.delete([file.path for file in files])
+        if errors:
+            path, message = next(iter(errors.items()))
+            detail = f"its file {path!r} could not be deleted: {message}"
+            self._recorder.count_failure(kind, uri, detail)
+            return
+        if not self._dry_run:
+            place.store.delete_empty_folders(place.folder)
+            self.freed.files += len(files)
+            self.freed.file_bytes += size
+        detail = f"{len(files):,} files ({size:,} bytes)"
+        self._recorder.record_deleted(kind, uri, detail=detail, undo=None)
+        self._journal.sync()
 
     def _check(self, batch: _Batch, trash: Trash) -> dict[str, Finding]:
         """Return the finding of the re-check of each entity."""

@@ -63,7 +63,12 @@ class TrashReader:
         self._wanted = wanted
 
     def trash(
-        self, read: Read, only: Only | None = None, *, without: Collection[Key] = ()
+        self,
+        read: Read,
+        only: Only | None = None,
+        *,
+        without: Collection[Key] = (),
+        counts_rows: bool = True,
     ) -> Trash:
         """Return the whole trash, or the entities with some ids, in whatever stage they are.
 
@@ -71,6 +76,7 @@ class TrashReader:
             read: executes a statement; raises what the caller expects.
             only: the ids; everything that is still in one of their experiments protects it.
             without: what does not.
+            counts_rows: whether to count the rows of the whole trash, which takes the longest.
         """
         self._read = read
         experiments = self._experiments()
@@ -101,7 +107,7 @@ class TrashReader:
             ),
             models=models,
             deleted_ms=deleted,
-            rows=self._rows(runs, models, experiment_ids) if only is None else {},
+            rows=self._rows(runs, models, experiment_ids) if counts_rows and only is None else {},
             needed_by=dict(self._needed(runs, models, makers)),
             children=children,
             active_runs=active,
@@ -659,6 +665,21 @@ class TrashReader:
                         if (kind, str(entity_id)) in found:
                             found[kind, str(entity_id)] += count
         return found
+
+    def knows(self, read: Read, entity_id: str) -> bool:
+        """Tell whether a run, logged model or trace of any workspace has an id."""
+        from sqlalchemy import select
+
+        for table, key in (
+            ("runs", "run_uuid"),
+            ("logged_models", "model_id"),
+            ("trace_info", "request_id"),
+        ):
+            if table in self._tables:
+                column = self._tables[table].c[key]
+                if read(select(column).where(column == entity_id)):
+                    return True
+        return False
 
     def totals(self, read: Read) -> dict[str, int]:
         """Return the number of existing entities, by the field of a plan; see :meth:`trash`."""
