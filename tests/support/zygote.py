@@ -160,8 +160,14 @@ def _preload() -> None:
     from mlflow_gc.backend import retries
 
     for module in pkgutil.walk_packages(mlflow_gc.__path__, "mlflow_gc."):
-        if not module.name.endswith("__main__"):  # Python warns of running what is imported
+        if module.name.endswith("__main__"):  # Python warns of running what is imported
+            continue
+        try:
             importlib.import_module(module.name)
+        except ModuleNotFoundError:
+            # The clients of artifact stores are extras, which not every environment has.
+            if not module.name.startswith("mlflow_gc.storage."):
+                raise
     retries.FIRST_WAIT_S = FIRST_WAIT_S
 
 
