@@ -330,6 +330,7 @@ class Purged:
         skips: every entity that was not deleted, as the journal's record.
         left: entities that a budget left to the next run.
         signum: the signal that stopped it, or 0.
+        database_bytes: size of the database before and after, with the maintenance if it was requested.
         maintenance: commands that return the space of the rows to the disk, with what they do.
     """
 
@@ -338,6 +339,7 @@ class Purged:
     skips: list[Json] = field(default_factory=list)
     left: int = 0
     signum: int = 0
+    database_bytes: tuple[int, int] = (0, 0)
     maintenance: tuple[str, ...] = ()
 
 
@@ -377,6 +379,7 @@ def apply_purge(
         ),
     ):
         _refuse_exceeded(plan, database)
+        before = database.size_bytes()
         with Journal(
             journal_path,
             plan,
@@ -395,6 +398,7 @@ def apply_purge(
                 result = purger.run()
         if vacuum and not dry_run and purger.freed.rows:
             _vacuum(database, reporter)
+        after = database.size_bytes()
         commands = () if vacuum or not purger.freed.rows else tuple(maintenance(database.dialect))
     return Purged(
         result,
@@ -402,6 +406,7 @@ def apply_purge(
         journal.skipped_or_failed,
         purger.left,
         signals[0] if signals else 0,
+        (before, after),
         commands,
     )
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.trash import Trash, ids, protected
 
+from mlflow_gc.render.common.lines import size_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -500,6 +502,32 @@ def test_on_the_spot_with_limits(trash: Trash) -> None:
     assert "150 are left" in outcome.out
     trash.bench.cli(*args).expect(0)
     assert len(trash.state().rows["runs"]) == 20
+
+
+def test_what_the_database_returns_is_said(trash: Trash) -> None:
+    """At once nothing, and with ``--vacuum`` what the file lost."""
+    experiment = trash.world.experiment()
+    runs = [trash.run(experiment) for _ in range(40)]
+    for n in range(30):
+        values = [(f"p{n}", "x" * 400, run) for run in runs]
+        trash.world.sql_for_each(
+            "INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)", values
+        )
+    trash.world.bulk_runs(experiment, 20)
+    size = trash.world.database.stat().st_size
+    for run in runs[20:]:
+        trash.world.restore_run(run)
+    outcome = trash.purge(trash.report())
+    assert trash.world.database.stat().st_size == size
+    assert f"takes {size_of(size)} now" in outcome.out
+    assert "VACUUM" in outcome.out
+    for run in runs[20:]:
+        trash.delete(run)
+    outcome = trash.purge(trash.report(name="rest.json"), "--vacuum")
+    small = trash.world.database.stat().st_size
+    assert small < size - 40 * 30 * 400
+    assert f"took {size_of(size)} before, and takes {size_of(small)} now" in outcome.out
+    assert "To return it" not in outcome.out
 
 
 def test_a_dry_run_changes_nothing_and_says_the_same(trash: Trash) -> None:

@@ -117,6 +117,17 @@ class Database:
             if connection.in_transaction():
                 connection.rollback()
 
+    def size_bytes(self) -> int:
+        """Return the size of the whole database, also of what it can use again.
+
+        Raises:
+            ServerError: the database refuses it.
+        """
+        with _explaining(self._address):
+            found = self._connection.exec_driver_sql(_SIZE[self.dialect]).scalar()
+            self._connection.rollback()
+        return int(found or 0)
+
     def maintain(self, statement: str) -> None:
         """Execute a statement outside of a transaction, such as VACUUM.
 
@@ -138,6 +149,16 @@ class Database:
         self.close()
 
 
+_SIZE_OF_TABLES = (
+    "SELECT sum(data_length + index_length + data_free) FROM information_schema.tables"
+    " WHERE table_schema = database()"
+)
+_SIZE = {
+    "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    "postgresql": "SELECT pg_database_size(current_database())",
+    "mysql": _SIZE_OF_TABLES,
+    "mariadb": _SIZE_OF_TABLES,
+}
 _BEGIN = {
     # Each needs to see what others commit while it waits for a lock.
     "postgresql": (f"SET LOCAL lock_timeout = '{_LOCK_S}s'",),

@@ -83,8 +83,11 @@ def purged(found: Purged, console: Console, *, journal: Path | None) -> None:
     line(
         console, f"Deleted {size_of(freed.file_bytes)} in {files}, and {freed.rows:,} rows.", "bold"
     )
+    before, after = map(size_of, found.database_bytes)
+    if freed.rows:
+        line(console, f"The database took {before} before, and takes {after} now.")
     if found.maintenance:
-        line(console, "The database reuses the space of the rows. To return it to the disk:")
+        line(console, "It uses the space of the rows again. To return it to the disk:")
         for statement in found.maintenance:
             line(console, f"  {statement}")
         line(console, "Each locks its table while it runs.")
