@@ -21,9 +21,9 @@ from mlflow_gc.render.common.escape import plain
 # programs read Markdown: the only tags in a document are ours.
 _BETWEEN_CODE = {"|": "&#124;", "<": "&lt;"}
 _PIECES = re.compile(r"[|<]|[^|<]+")
-# Letters of one word, a small number or a day: no markup, no name, no commit id. And not "www":
-# cmark-gfm takes it for a URL before a full stop.
-_WORD = re.compile(r"(?!(?i:www)\b)(?:[A-Za-z]{1,30}|[0-9]{1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2})[,;:.]?")
+# Letters of one word, a small number or a day: no markup, no name, no commit id. And nothing that ends
+# in "www": cmark-gfm takes that for a URL before a full stop.
+_WORD = re.compile(r"(?![A-Za-z]*(?i:www)\b)(?:[A-Za-z]{1,30}|[0-9]{1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2})[,;:.]?")
 _STOP = re.compile(r"(?<=[^,;:.])[,;:.]\Z")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from unit.render.markdown_reader import assert_inert, parse, tables, visible
 
@@ -52,6 +52,7 @@ def test_in_a_cell_any_text_is_that_text(write, one, other):
 @pytest.mark.parametrize(
     "place", ["## Of {}\n", "- So: {}\n", "- **So {}.**\n", "So: {}, and {}.\n"]
 )
+@example("Awww")
 @given(texts)
 def test_inside_of_a_line_any_text_is_that_text(write, place, text):
     tokens = parse(place.format(write(text), write(text)))
