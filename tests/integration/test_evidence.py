@@ -346,6 +346,33 @@ def test_a_clock_that_is_years_off_is_refused_in_one_sentence(
     estate.cli("validate", plan.path).expect(0)
 
 
+# Other JSON in place of a list
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "registered-models/search$"),
+        ("GET", "model-versions/search$"),
+        ("POST", "experiments/search$"),
+        ("POST", "runs/search$"),
+        ("POST", "logged-models/search$"),
+        ("POST", "traces/search$"),
+        ("POST", "datasets/search$"),
+    ],
+)
+def test_json_of_a_gateway_is_not_an_empty_list(
+    estate: Bench, proxy: Proxy, method: str, path: str
+) -> None:
+    """MLflow's empty page is ``{}``: a message with status 200 must not look like one."""
+    proxy.fail(method, path, Fault("200", status=200, body=b'{"message": "deploying"}'), times=99)
+    estate.world.experiment()
+    env = {"MLFLOW_TRACKING_URI": proxy.uri}
+    outcome = estate.cli("report", "-o", "wrong.json", env=env)
+    assert outcome.code in {1, REFUSED}
+    assert "does not speak MLflow's API" in outcome.err
+
+
 # The length of the scan
 
 

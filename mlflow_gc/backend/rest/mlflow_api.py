@@ -168,8 +168,14 @@ class MlflowApi:
         return [parse(entry) for entry in entries], token
 
     def entries(self, found: Json, key: str) -> Page[Json]:
-        """Return the entries of a page as JSON."""
+        """Return the entries of a page as JSON.
+
+        MLflow leaves out an empty list, and then sends nothing else.  What a gateway sends in its
+        place, such as ``{"message": ...}`` with status 200, is not an empty page.
+        """
         entries, token = found.get(key, []), found.get("next_page_token")
+        if key not in found and found.keys() - {"next_page_token"}:
+            raise not_mlflow(self.client.address, f"no {key!r} in the answer")
         if not isinstance(entries, list) or not isinstance(token, (str, type(None))):
             raise not_mlflow(self.client.address, f"{key!r} is not a list")
         if not all(isinstance(entry, dict) for entry in entries):

@@ -71,4 +71,5 @@ def decode(content: bytes) -> Json | None:
         found: Json = _decoder.decode(content)
     except msgspec.MsgspecError:
         return None
-    return found
+    # Something other than runs, which is left out here, must not look like an empty page.
+    return found if "runs" in found else None
