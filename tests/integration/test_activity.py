@@ -22,6 +22,8 @@ BULK = "/ajax-api/.*/get-history-bulk"
 NOT_THERE = Fault(
     "no such page", status=404, body=b"<html>Not found</html>", content_type="text/html"
 )
+OTHER_JSON = Fault("other JSON", status=200, body=b'{"message": "deploying"}')
+EMPTY_PAGE = Fault("an empty page", status=200, body=b"{}")
 
 
 def _plans(bench: Bench) -> tuple[Plan, Plan]:
@@ -90,13 +92,16 @@ def test_a_value_at_a_lower_step_is_noticed_by_prune_and_check(bench: Bench) -> 
     assert journal.skips == {("run", busy): "changed", ("run", older): "changed"}
 
 
-def test_a_server_whose_pages_are_elsewhere_is_asked_run_by_run(bench: Bench, proxy: Proxy) -> None:
-    """With a prefix, or behind something that lets only the API through."""
+@pytest.mark.parametrize("fault", [NOT_THERE, OTHER_JSON, EMPTY_PAGE])
+def test_a_server_whose_pages_are_elsewhere_is_asked_run_by_run(
+    bench: Bench, proxy: Proxy, fault: Fault
+) -> None:
+    """With a prefix, or behind something that lets only the API through or answers itself."""
     world = bench.world
     home = world.experiment(age=FRESH)
     old, busy = (_trained(world, home) for _ in range(2))
     world.metric(busy, world.ago(FRESH), step=1)
-    proxy.fail("GET", BULK, NOT_THERE, times=float("inf"))
+    proxy.fail("GET", BULK, fault, times=float("inf"))
     plan = bench.report(env={"MLFLOW_TRACKING_URI": proxy.uri})
     assert plan.runs == {old}
     # Two at once were on their way.

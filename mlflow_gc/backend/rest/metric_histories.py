@@ -49,7 +49,10 @@ class MetricHistories:
                 break
             found = json_parser.metric_history(entries)
             if len(entries) < _ENTRIES_A_PAGE:
-                return histories | found
+                histories |= found
+                # These runs have the metric, so the response is not the server's.
+                left = [run_id for run_id in left if run_id not in histories]
+                break
             # Sorted by run: only the last one may be incomplete.
             cut_off = str(entries[-1]["run_id"])
             histories |= found
