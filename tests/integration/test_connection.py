@@ -338,6 +338,27 @@ def test_no_links_where_no_pages_are(bench: Bench, proxy: Proxy) -> None:
     assert f"{proxy.uri}/#/" not in bench.cli("show", plan.path, "--format", "html").out
 
 
+@pytest.mark.parametrize("body", [b'{"message": "deploying"}', b"{}"])
+def test_other_json_is_no_server_info(bench: Bench, proxy: Proxy, body: bytes) -> None:
+    """Taken for it, it would say that there are no other workspaces, whose versions protect."""
+    answer = Fault("other JSON", status=200, body=body)
+    proxy.fail("GET", "server-info$", answer, times=FOREVER)
+    outcome = bench.cli("report", env={"MLFLOW_TRACKING_URI": proxy.uri}).expect(1)
+    assert "does not speak MLflow's API" in outcome.err
+
+
+@pytest.mark.parametrize("text", ["1.27.0", "2.1.0", '{"version":"3.1.0"}', "v1", "ok"])
+def test_the_version_of_something_in_between_is_not_the_servers(
+    bench: Bench, proxy: Proxy, text: str
+) -> None:
+    """Before 3.11 no assessments are lost with a run: a wrong version would let them be."""
+    bench.world.run(bench.world.experiment())
+    answer = Fault(text, status=200, body=text.encode(), content_type="text/plain")
+    proxy.fail("GET", "/version$", answer, times=FOREVER)
+    plan = bench.report(env={"MLFLOW_TRACKING_URI": proxy.uri})
+    assert plan.document["server"]["mlflow_version"] is None
+
+
 # Exit codes ---------------------------------------------------------------------------------------
 
 

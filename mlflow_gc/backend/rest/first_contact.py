@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -15,7 +16,11 @@ from mlflow_gc.backend.rest.mlflow_api import (
     WORKSPACE_HEADER,
     MlflowApi,
 )
+from mlflow_gc.backend.rest.response_errors import not_mlflow
 from mlflow_gc.errors import Refused
+
+_OLDEST = (2, 0)
+"""No server that this program works with is older."""
 
 
 def read_server_info(api: MlflowApi) -> Json | None:
@@ -31,7 +36,11 @@ def read_server_info(api: MlflowApi) -> Json | None:
 
 
 def _server_info(api: MlflowApi) -> Json | None:
-    return api.optional("GET", SERVER_INFO, attempts=2)
+    info = api.optional("GET", SERVER_INFO, attempts=2)
+    if info is not None and not info.keys() & {"store_type", "workspaces_enabled"}:
+        # Taken for MLflow's, it would say that there are no workspaces.
+        raise not_mlflow(api.client.address, f"no 'store_type' in the answer to {SERVER_INFO}")
+    return info
 
 
 def move_to_root(api: MlflowApi) -> bool:
@@ -67,8 +76,12 @@ def read_version(api: MlflowApi) -> str | None:
             return None
         raise
     text = raw.decode(errors="replace").strip()
-    # A web front end in between responds to any path with its HTML page.
-    return text if 0 < len(text) < 64 and "<" not in text else None
+    # What is in between may respond with an HTML page, or with a version of its own.
+    found = re.fullmatch(r"(\d+)\.(\d+)[\w.+-]{0,56}", text)
+    if found is None:
+        return None
+    least = SERVER_INFO_SINCE if api.has_server_info else _OLDEST
+    return text if (int(found[1]), int(found[2])) >= least else None
 
 
 def refuse_hidden_server_info(api: MlflowApi) -> None:
