@@ -147,21 +147,24 @@ _HOSTED = (
         "Databricks",
         (
             r"(databricks|databricks-uc|uc)(:.*)?"
-            r"|https?://[^/]*\.(databricks\.(com|us)|azuredatabricks\.net|databricks\.azure\.[a-z]+)(:\d+)?(/.*)?"
+            r"|https?://[^/]*\.(databricks\.(com|us)|azuredatabricks\.net|databricks\.azure\.[a-z]+)\.?(:\d+)?(/.*)?"
         ),
         "its trash and its model registry (Unity Catalog) are not those of MLflow's server",
     ),
     (
         "Azure Machine Learning",
-        r"azureml:.*|https?://[^/]*\.api\.azureml\.[a-z]+(:\d+)?(/.*)?",
+        (
+            r"azureml:.*|https?://[^/]*\.((api|experiments)\.azureml\.[a-z]+|api\.ml\.azure\.[a-z]+)"
+            r"\.?(:\d+)?(/.*)?"
+        ),
         "its runs are jobs of Azure, and its model registry is not that of MLflow's server",
     ),
     (
         "Amazon SageMaker",
-        r"arn:aws[a-z-]*:sagemaker:.*|https?://[^/]*\.experiments\.sagemaker\.aws(:\d+)?(/.*)?",
+        r"arn:aws[a-z-]*:sagemaker:.*|https?://[^/]*\.experiments\.sagemaker\.aws\.?(:\d+)?(/.*)?",
         "its permissions are those of IAM, so it cannot say whether an account sees everything",
     ),
-    ("GitLab", r"https?://.*/api/v4/projects/[^/]+/ml/mlflow/?", "it cannot delete runs"),
+    ("GitLab", r"https?://.*/api/v4/projects/[^/]+/ml/mlflow(/.*)?", "it cannot delete runs"),
 )
 
 
