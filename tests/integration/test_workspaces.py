@@ -270,6 +270,26 @@ def test_a_proxy_that_loses_the_workspace_makes_no_plan(spaces: Workspaces, tmp_
                 assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["registered-models/", "model-versions/", "runs/", "logged-models/", "traces/"],
+)
+def test_a_proxy_that_loses_the_workspace_for_some_paths_makes_no_plan(
+    spaces: Workspaces, tmp_path: Path, path: str
+) -> None:
+    """The versions of another workspace protect nothing in this one."""
+    to = f"proxy_pass {spaces.server.uri};"
+    lost = f'location ~ /mlflow/{path} {{ {to} proxy_set_header X-MLFLOW-WORKSPACE ""; }}'
+    config = f"server {{ listen PORT; location / {{ {to} }} {lost} }}"
+    with nginx.running(tmp_path / "loses", config) as front:
+        plan = tmp_path / "none.json"
+        env = spaces.env("team-a", front.uri)
+        outcome = spaces.cli("report", "-o", plan, env=env).expect(1)
+        assert "header X-MLFLOW-WORKSPACE" in outcome.err
+        assert path in outcome.err
+        assert not plan.exists()
+
+
 @pytest.mark.parametrize("by", ["flag", "variable"])
 def test_a_workspace_on_a_server_without_workspaces_is_a_clear_error(
     cli: Cli, tmp_path: Path, by: str

@@ -126,7 +126,7 @@ class RestGateway:
         has_workspaces = bool(info.get("workspaces_enabled"))
         first_contact.refuse_missing_workspace(api, has_workspaces=has_workspaces)
         if has_workspaces:
-            first_contact.refuse_lost_workspace(api)
+            first_contact.refuse_lost_workspace(api, has_registry=not self.registry_is_separate)
         self._here = (api.workspace or "default") if has_workspaces else None
         return ServerInfo(
             tracking_uri=redact_uri(self._tracking_uri),

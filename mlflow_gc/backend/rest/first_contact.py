@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mlflow_gc.backend.interface import TEMPORARY, Failure, Json, ServerError
@@ -19,6 +20,7 @@ from mlflow_gc.backend.rest.mlflow_api import (
 from mlflow_gc.backend.rest.response_errors import not_mlflow
 from mlflow_gc.errors import Refused
 
+_EXPERIMENT_0 = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}
 _OLDEST = (2, 0)
 """No server that this program works with is older."""
 
@@ -95,28 +97,47 @@ def refuse_hidden_server_info(api: MlflowApi) -> None:
         api.optional("GET", SERVER_INFO, since=SERVER_INFO_SINCE)
 
 
-def refuse_lost_workspace(api: MlflowApi) -> None:
+def refuse_lost_workspace(api: MlflowApi, *, has_registry: bool) -> None:
     """Refuse a proxy that removes or replaces the header with the workspace.
 
-    The server would respond with the contents of another workspace.
+    The server would respond with the contents of another workspace.  A proxy has rules for paths,
+    so this reads each kind of entity that protects something.
+
+    Args:
+        api: of the tracking server.
+        has_registry: whether the registry is on the same server.
 
     Raises:
         ServerError: With the header.
     """
+    of_registry = (f"{V2}/registered-models/search", f"{V2}/model-versions/search")
+    one: Json = {"max_results": 1}
+    of_experiment: Json = {"experiment_ids": ["0"], **one}
+    lists = [
+        ("POST", f"{V2}/experiments/search", {"json": one}),
+        ("POST", f"{V2}/runs/search", {"json": of_experiment}),
+        ("POST", f"{V2}/logged-models/search", {"json": of_experiment}),
+        ("POST", f"{V3}/traces/search", {"json": {"locations": [_EXPERIMENT_0], **one}}),
+        *(("GET", path, {"params": one}) for path in of_registry if has_registry),
+    ]
+    nowhere = f"mlflow-gc-{secrets.token_hex(8)}"
+    with ThreadPoolExecutor(len(lists)) as pool:
+        [*pool.map(lambda search: _refuse_answer(api, nowhere, *search), lists)]
+
+
+def _refuse_answer(
+    api: MlflowApi, nowhere: str, method: str, path: str, arguments: dict[str, Json]
+) -> None:
+    """Refuse an answer from a workspace that does not exist."""
     try:
-        api.read(
-            "POST",
-            f"{V2}/experiments/search",
-            workspace=f"mlflow-gc-{secrets.token_hex(8)}",
-            json={"max_results": 1},
-        )
+        api.read(method, path, workspace=nowhere, **arguments)
     except ServerError as error:
         if error.failure in TEMPORARY:
             raise
         return  # there is no such workspace, so the header arrived
     raise ServerError(
         f"A proxy before the server {api.client.address} removes or replaces the header "
-        f"{WORKSPACE_HEADER}, which names the workspace.",
+        f"{WORKSPACE_HEADER}, which names the workspace, in requests to {path}.",
         Failure.INVALID_RESPONSE,
         hint=f"It has to pass the header (nginx: no proxy_set_header {WORKSPACE_HEADER}).",
     )
