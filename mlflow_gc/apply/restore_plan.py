@@ -45,6 +45,9 @@ LOST_ASSESSMENTS = "assessments"
 """Value of ``lost`` in a journal: assessments that were deleted permanently."""
 
 
+KINDS = frozenset(name for kind in PRUNED for name in (kind.name, kind.entries))
+"""What ``--only`` takes besides ids."""
+
 CREATED = "creation_time"
 """Field of the undo information that identifies an experiment: ids are assigned again."""
 
@@ -92,20 +95,7 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
     Raises:
         UsageProblem: ``only`` names an entity that was not deleted by the journal.
     """
-    touched: dict[tuple[str, str], Json] = {}
-    for session in sessions:
-        if session.header["action"] != "prune":
-            continue
-        intended = session.intended_undo()
-        for key in sorted(session.unconfirmed()):
-            touched.setdefault(key, intended.get(key, {}))
-        for record in session.records:
-            if record["outcome"] == "deleted":
-                touched[record["kind"], record["id"]] = record.get("undo", {})
-            elif record["outcome"] == "restored":  # rolled back by the prune itself
-                touched.pop((record["kind"], record["id"]), None)
-            elif FREED_NAME in record.get("undo", {}):  # renamed, not deleted, not renamed back
-                touched.setdefault((record["kind"], record["id"]), record["undo"])
+    touched = deleted_by(sessions)
     _refuse_unknown(sessions, only, touched)
     selected = {
         (kind, entity_id)
@@ -123,6 +113,25 @@ def plan_undo(sessions: Sequence[Session], only: Collection[str] = ()) -> Undo:
     return undo
 
 
+def deleted_by(sessions: Sequence[Session]) -> dict[tuple[str, str], Json]:
+    """Return, by kind and id, the undo information of what a prune deleted or was about to."""
+    touched: dict[tuple[str, str], Json] = {}
+    for session in sessions:
+        if session.header["action"] != "prune":
+            continue
+        intended = session.intended_undo()
+        for key in sorted(session.unconfirmed()):
+            touched.setdefault(key, intended.get(key, {}))
+        for record in session.records:
+            if record["outcome"] == "deleted":
+                touched[record["kind"], record["id"]] = record.get("undo", {})
+            elif record["outcome"] == "restored":  # rolled back by the prune itself
+                touched.pop((record["kind"], record["id"]), None)
+            elif FREED_NAME in record.get("undo", {}):  # renamed, not deleted, not renamed back
+                touched.setdefault((record["kind"], record["id"]), record["undo"])
+    return touched
+
+
 def _refuse_unknown(
     sessions: Sequence[Session], only: Collection[str], touched: Collection[tuple[str, str]]
 ) -> None:
@@ -131,8 +140,7 @@ def _refuse_unknown(
     Raises:
         UsageProblem: With the record of the journal instead.
     """
-    kinds = {name for kind in PRUNED for name in (kind.name, kind.entries)}
-    unknown = sorted(set(only) - kinds - {entity_id for _, entity_id in touched})
+    unknown = sorted(set(only) - KINDS - {entity_id for _, entity_id in touched})
     if not unknown:
         return
     records = {r["id"]: r for s in sessions if s.header["action"] == "prune" for r in s.records}

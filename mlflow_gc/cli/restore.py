@@ -53,13 +53,16 @@ def restore(
     from mlflow_gc.cli.session import begin
     from mlflow_gc.render.common.escape import plain
     from mlflow_gc.render.terminal import outcomes
-    from mlflow_gc.workflows.restore import Restore
+    from mlflow_gc.workflows.restore import Restore, only_of_each
     from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, output, events=events, dry_run=dry_run)
     connection = server.connection()
     if len(journal_files) > 1:
-        return workspaces.each_file(context, restore, "journal_files", journal_files)
+        chosen = {
+            file: {"only": names} for file, names in only_of_each(journal_files, only or ()).items()
+        }
+        return workspaces.each_file(context, restore, "journal_files", chosen, chosen)
     journal_file = journal_files[0]
     undoing = Restore(journal_file, only=only or (), keep=keep, expect=expect)
     undo, header = undoing.undo, undoing.header
@@ -89,6 +92,7 @@ def restore(
             return ExitCode.REFUSED
     ended = undoing.run(reporter, dry_run=dry_run)
     again = ["restore", file_argument(journal_file), *(["--expect", expect] if expect else [])]
+    again += [argument for name in only or () for argument in ("--only", name)]
     if not output.quiet:
         outcomes.restored(
             ended.counts,
@@ -101,7 +105,6 @@ def restore(
     if ended.fatal:
         raise ended.fatal
     if ended.signum:
-        again += [argument for name in only or () for argument in ("--only", name)]
         again += ["--keep"] if keep else []
         print_message(f"Stopped in order. To go on: {command(*again)}")
         return 128 + ended.signum

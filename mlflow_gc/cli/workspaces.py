@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
@@ -111,7 +112,11 @@ def _in_workspace(
 
 
 def each_file(
-    context: typer.Context, command: Callable[..., int], parameter: str, files: Iterable[Path]
+    context: typer.Context,
+    command: Callable[..., int],
+    parameter: str,
+    files: Iterable[Path],
+    changes: Mapping[Path, Mapping[str, Any]] = MappingProxyType({}),
 ) -> int:
     """Run a command on each of several files; return the worst exit code.
 
@@ -120,6 +125,7 @@ def each_file(
         command: its function.
         parameter: its parameter with the files.
         files: plans or journals, each of any workspace.
+        changes: the parameters that differ, by file.
 
     Raises:
         UsageProblem: They cannot be processed at once.
@@ -133,7 +139,9 @@ def each_file(
     for name in ("journal", "expect"):
         if isinstance(context.params.get(name), (str, Path)):
             raise UsageProblem(f"--{name} is for one file.", hint="Leave it out.")
-    return _each(context, command, {f"File {file}": {parameter: [file]} for file in files})
+    return _each(
+        context, command, {f"File {f}": {parameter: [f], **changes.get(f, {})} for f in files}
+    )
 
 
 def each_workspace(

@@ -17,10 +17,10 @@ from mlflow_gc.apply.journal.file import (
 )
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore import Restorer
-from mlflow_gc.apply.restore_plan import plan_undo
+from mlflow_gc.apply.restore_plan import KINDS, deleted_by, plan_undo
 from mlflow_gc.backend.interface import Gateway, ServerError
 from mlflow_gc.domain.kinds import PURGE
-from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.plan.document import Json, RunEntry
 from mlflow_gc.workflows.reporter import Phase, Reporter
 from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
@@ -130,6 +130,27 @@ class Restore:
             signals[0] if signals else 0,
             fatal,
         )
+
+
+def only_of_each(files: Sequence[Path], only: Sequence[str]) -> dict[Path, list[str]]:
+    """Return what to restore from each of several journals; journals without any are left out.
+
+    ``only`` names kinds or ids; if it is empty, all journals are returned.
+
+    Raises:
+        GcError: A journal is empty, of a restore, or cannot be read.
+        UsageProblem: ``only`` names an entity that none of them deleted.
+    """
+    if not only:
+        return {file: [] for file in files}
+    known = {f: KINDS | {i for _, i in deleted_by(_read(f, None))} for f in files}
+    if unknown := sorted(set(only).difference(*known.values())):
+        raise UsageProblem(
+            f"Nothing was restored: none of the {len(known)} journals deleted {', '.join(unknown[:5])}.",
+            hint='Name a kind (runs, experiments), or ids that one of them records as "deleted".',
+        )
+    found = {file: [name for name in only if name in names] for file, names in known.items()}
+    return {file: names for file, names in found.items() if names}
 
 
 def _read(path: Path, expect: str | None) -> list[Session]:

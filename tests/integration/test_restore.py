@@ -600,6 +600,21 @@ def test_keep_retains_what_is_back(bench: Bench) -> None:
     assert again.protection(("run", inside))
 
 
+def test_the_command_that_keeps_names_what_is_back(bench: Bench) -> None:
+    """Without ``--only`` it would bring back all the rest."""
+    home = bench.world.experiment(age=FRESH)
+    wanted, other = (bench.world.run(home) for _ in range(2))
+    plan = bench.report()
+    bench.prune(plan)
+    restore = ("restore", bench.journal_path(plan), "--only", wanted, "--yes")
+    outcome = bench.cli(*restore).expect(0)
+    (line,) = [text for text in outcome.out.splitlines() if text.startswith("Keep:")]
+    bench.cli(*shlex.split(line.removeprefix("Keep:"))[1:], "--yes").expect(0)
+    state = bench.state()
+    assert ("run", wanted) in state.active
+    assert ("run", other) not in state.active
+
+
 def test_expect_refuses_the_journal_of_another_plan(bench: Bench) -> None:
     """As for prune: exit 5, and nothing is touched."""
     plan, journal, _, _ = _pruned(bench)

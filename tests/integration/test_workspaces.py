@@ -469,6 +469,24 @@ def test_plans_of_several_workspaces_are_applied_and_undone_at_once(settled: Set
     }
 
 
+def test_some_ids_are_restored_from_several_journals(settled: Settled) -> None:
+    """An id is of one journal; one that is in none changes nothing."""
+    settled.report().expect(0)
+    files = [plan.path for plan in settled.plans(*TEAMS)]
+    settled.run("prune", "--all-workspaces", *files).expect(0)
+    after = settled.spaces.active()
+    journals = [f"{file}.journal.jsonl" for file in files]
+    restore = ("restore", "--all-workspaces", *journals, "--yes")
+    planned = settled.planned["team-b"]
+    home = next(i for kind, i in planned if kind == "experiment")
+    output = settled.run(*restore, "--only", home, "--only", "0" * 32).expect(64)
+    assert "none of the 2 journals" in output.err
+    assert settled.spaces.active() == after
+    settled.run(*restore, "--only", home).expect(0)
+    back = {entity for entity in planned if entity[0] != "model_version"}
+    assert settled.spaces.active() == {**after, "team-b": after["team-b"] | back}
+
+
 def test_one_plan_finds_its_workspace(settled: Settled) -> None:
     """With the flag, instead of ``--workspace`` or the variable; its commands name it."""
     settled.report().expect(0)
