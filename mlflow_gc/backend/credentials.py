@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import configparser
 from collections.abc import Sequence
 from copy import copy
 from ipaddress import ip_address
@@ -43,6 +44,15 @@ def host_credentials(uri: str, token: str | None = None) -> Any:
             raise UsageProblem(f"The settings for {redact_uri(uri)}: {error.message}") from error
         raise ServerError(
             f"MLflow cannot use the URI {redact_uri(uri)}: {error.message}", Failure.UNREACHABLE
+        ) from error
+    except (configparser.Error, OSError, UnicodeError) as error:
+        # The messages of configparser quote the value, which may be the password.
+        of_value = isinstance(error, configparser.InterpolationError)
+        raise UsageProblem(
+            f"MLflow's file ~/.mlflow/credentials cannot be read ({type(error).__name__}).",
+            hint="A % in a password is written as %% there."
+            if of_value
+            else "It begins with a line [mlflow]; mlflow login writes one.",
         ) from error
     keep_uri_secret(uri)
     keep_secret(found.token, found.password, getattr(found, "client_secret", None))

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from mlflow_gc.backend.credentials import GivenCredentials, account_of, host_credentials, unsafe
+from mlflow_gc.errors import UsageProblem
 
 
 def _basic(user: str, password: str, encoding: str = "utf-8") -> str:
@@ -102,3 +103,24 @@ def test_what_is_unsafe_is_said(creds, words):
     (output,) = unsafe(creds)
     assert words in output
     assert "canary" not in output
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("[mlflow]\nmlflow_tracking_username = a\nmlflow_tracking_password = se%41cret\n", "%%"),
+        ("mlflow_tracking_password = secret\n", "[mlflow]"),
+        ("[mlflow]\nsecret\n", "[mlflow]"),
+        ("[mlflow]\nmlflow_tracking_password = \udcfcsecret\n", "[mlflow]"),
+    ],
+)
+def test_a_credentials_file_that_cannot_be_read_is_named(monkeypatch, tmp_path, text, remedy):
+    """Without a part of the password, which the message of the parser quotes."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow/credentials").write_text(text, errors="surrogateescape")
+    with pytest.raises(UsageProblem, match=r"~/\.mlflow/credentials") as caught:
+        host_credentials("http://127.0.0.1:9")
+    assert remedy in str(caught.value.hint)
+    assert "secret" not in caught.value.message
+    assert "41cret" not in caught.value.message
