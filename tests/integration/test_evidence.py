@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow_gc.demo.server import LocalServer
 
 REFUSED = 5
+OTHER_JSON = Fault("other JSON", status=200, body=b'{"message": "deploying"}')
 
 Headers = list[tuple[str, str]]
 
@@ -365,7 +366,7 @@ def test_json_of_a_gateway_is_not_an_empty_list(
     estate: Bench, proxy: Proxy, method: str, path: str
 ) -> None:
     """MLflow's empty page is ``{}``: a message with status 200 must not look like one."""
-    proxy.fail(method, path, Fault("200", status=200, body=b'{"message": "deploying"}'), times=99)
+    proxy.fail(method, path, OTHER_JSON, times=99)
     estate.world.experiment()
     env = {"MLFLOW_TRACKING_URI": proxy.uri}
     outcome = estate.cli("report", "-o", "wrong.json", env=env)
@@ -423,16 +424,17 @@ def test_both_problems_are_reported_and_the_worse_one_decides(
 # A scan that breaks off
 
 
+@pytest.mark.parametrize("fault", [HTML_200, OTHER_JSON])
 @pytest.mark.parametrize("path", ["logged-models/search$", "model-versions/get-download-uri$"])
-def test_html_in_the_evidence_about_models_makes_an_incomplete_plan(
-    bench: Bench, proxy: Proxy, path: str
+def test_a_page_in_the_evidence_about_models_makes_an_incomplete_plan(
+    bench: Bench, proxy: Proxy, path: str, fault: Fault
 ) -> None:
     """Logged models, and where the files of a copy lie, protect runs like versions do."""
     world = bench.world
     run = world.run(world.experiment(age=FRESH))
     _orphaned_copy(bench, run)
     method = "GET" if path.startswith("model-versions") else "POST"
-    proxy.fail(method, path, HTML_200, times=float("inf"))
+    proxy.fail(method, path, fault, times=float("inf"))
     quick = {"MLFLOW_TRACKING_URI": proxy.uri}
     plan = bench.report(env=quick, codes=(REFUSED,))
     assert proxy.requests(method, path)

@@ -30,6 +30,7 @@ from mlflow_gc.backend.rest.artifacts import ServerArtifacts
 from mlflow_gc.backend.rest.http_client import HttpClient
 from mlflow_gc.backend.rest.metric_histories import MetricHistories
 from mlflow_gc.backend.rest.mlflow_api import V2, V3, MlflowApi, none_if_not_found, with_token
+from mlflow_gc.backend.rest.response_errors import not_mlflow
 from mlflow_gc.backend.retries import ATTEMPTS
 from mlflow_gc.domain.entities import (
     Capabilities,
@@ -409,7 +410,11 @@ class RestGateway:
     def get_download_uri(self, name: str, version: str) -> str | None:
         path, params = f"{V2}/model-versions/get-download-uri", {"name": name, "version": version}
         found = none_if_not_found(lambda: self._registry.read("GET", path, params=params))
-        return str((found or {}).get("artifact_uri") or "") or None
+        if found is None:
+            return None
+        if "artifact_uri" not in found:
+            raise not_mlflow(self._registry.client.address, "no 'artifact_uri' in the answer")
+        return str(found["artifact_uri"] or "") or None
 
     def get_registered_model(self, name: str) -> ModelDetails | None:
         return self._registry.get(
