@@ -154,7 +154,18 @@ class MlflowApi:
         found = none_if_not_found(
             lambda: self.read("GET", path, params=params, workspace=workspace)
         )
-        return None if found is None else parse(self.entity(found, key))
+        return None if found is None else parse(self._requested(self.entity(found, key), params))
+
+    def _requested(self, entity: Json, params: Mapping[str, str]) -> Json:
+        """Return an entity; a cache that ignores the query responds with another one."""
+        fields = entity.get("info", entity)
+        for name, wanted in params.items():
+            found = fields.get(name) if isinstance(fields, dict) else None
+            # Some databases ignore case.
+            if found is not None and str(found).casefold() != wanted.casefold():
+                what = f"{name} is {str(found)!r} in the answer, not {wanted!r}"
+                raise not_mlflow(self.client.address, what)
+        return entity
 
     def search(
         self, method: str, path: str, key: str, parse: Callable[[Json], _T], **arguments: Any

@@ -26,3 +26,21 @@ def test_other_json_is_not_an_empty_page(answer):
     with pytest.raises(ServerError, match="no 'runs'") as caught:
         api().entries(answer, "runs")
     assert caught.value.failure is Failure.INVALID_RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("answer", "params"),
+    [
+        ({"info": {"run_id": "a"}}, {"run_id": "b"}),
+        ({"name": "m", "version": 1}, {"name": "m", "version": "2"}),
+        ({"experiment_id": "1", "name": "x"}, {"experiment_id": "2"}),
+    ],
+)
+def test_another_entity_is_not_the_one_that_was_asked_for(monkeypatch, answer, params):
+    """A cache that ignores the query of a URL responds with what it was asked before."""
+    server = api()
+    monkeypatch.setattr(server, "read", lambda *_args, **_options: {"it": answer})
+    with pytest.raises(ServerError, match="in the answer, not"):
+        server.get("any/get", params, "it", dict)
+    same = {**params, **{n: str(v) for n, v in answer.get("info", answer).items()}}
+    assert server.get("any/get", same, "it", dict) == answer
