@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import warnings
 from urllib.parse import urlsplit
@@ -68,6 +69,7 @@ def connect(connection: Connection) -> Gateway:
 
     for address in addresses:
         _refuse_no_server(address)
+    _refuse_unusable_settings()
     max_parallel = int(connection.max_parallel.text or 1)
     open_session(max_parallel)
     _detect_databricks_once()
@@ -105,6 +107,27 @@ def database_of(connection: Connection) -> Address | None:
             hint="It begins with sqlite://, postgresql:// or mysql:// (which is for MariaDB, too).",
         )
     return address
+
+
+def _refuse_unusable_settings() -> None:
+    """Refuse settings of MLflow's HTTP client that it cannot parse; each request would fail.
+
+    Raises:
+        UsageProblem: With the variable.
+    """
+    from mlflow import environment_variables
+
+    for variable in vars(environment_variables).values():
+        name = str(getattr(variable, "name", ""))
+        if name.startswith(("MLFLOW_HTTP_", "MLFLOW_TRACKING_")) and name in os.environ:
+            try:
+                variable.get()
+            except ValueError as error:
+                wanted = "true or false" if isinstance(variable.default, bool) else "a number"
+                raise UsageProblem(
+                    f"The value of {name} cannot be used.",
+                    hint=f"It is {wanted}; without it MLflow's default applies.",
+                ) from error
 
 
 def _detect_databricks_once() -> None:

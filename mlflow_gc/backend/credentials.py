@@ -35,7 +35,6 @@ def host_credentials(uri: str, token: str | None = None) -> Any:
     """
     from mlflow.exceptions import MlflowException
     from mlflow.tracking._tracking_service.utils import _get_store
-    from requests.utils import get_netrc_auth
 
     try:
         found = copy(_get_store(uri).get_host_creds())
@@ -65,10 +64,22 @@ def host_credentials(uri: str, token: str | None = None) -> Any:
             "be sent in a header.",
             hint="Set MLFLOW_TRACKING_TOKEN to the token alone, on one line.",
         )
-    for user, password in ((found.username, found.password), get_netrc_auth(uri) or (None, None)):
+    for user, password in ((found.username, found.password), _netrc_login(uri) or (None, None)):
         if user and password:
             keep_secret(password, login_header(user, password))
     return found
+
+
+def _netrc_login(uri: str) -> tuple[str, str] | None:
+    from requests.utils import get_netrc_auth
+
+    try:
+        return get_netrc_auth(uri)
+    except UnicodeError as error:  # requests ignores other errors in it
+        raise UsageProblem(
+            "The .netrc (or the file that NETRC names) is not a text in UTF-8.",
+            hint="Write it in UTF-8.",
+        ) from error
 
 
 def _one_line(text: str | None) -> str | None:

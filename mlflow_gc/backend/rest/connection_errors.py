@@ -144,6 +144,14 @@ def no_response(address: str, error: Exception) -> ServerError:
 
     failed = requests.exceptions
     cause = error.__cause__ or error.__context__
+    missing = next((e for e in (error, cause) if isinstance(e, ImportError)), None)
+    if missing is not None:
+        return ServerError(
+            f"MLflow needs the Python package {missing.name} for the login at {address}.",
+            Failure.REJECTED,
+            hint="Install it beside mlflow-gc, or remove the setting that asks for this login "
+            "(MLFLOW_TRACKING_AUTH, MLFLOW_TRACKING_AWS_SIGV4).",
+        )
     is_proxy_error = isinstance(
         cause, (failed.ProxyError, failed.InvalidProxyURL, failed.InvalidURL)
     )

@@ -32,16 +32,19 @@ def _timeout_s() -> float:
     """Return how long to wait for a response, in seconds; MLflow's setting and default.
 
     Raises:
-        UsageProblem: it is not a number.
+        UsageProblem: it is not a number above 0.
     """
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
     try:
-        return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get())
-    except ValueError as error:
+        seconds = float(MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+    except ValueError:
+        seconds = 0
+    if seconds <= 0:
         raise UsageProblem(
-            "MLFLOW_HTTP_REQUEST_TIMEOUT is not a number.", hint="It is in seconds."
-        ) from error
+            "MLFLOW_HTTP_REQUEST_TIMEOUT is not a number above 0.", hint="It is in seconds."
+        )
+    return seconds
 
 
 class HttpClient:
@@ -119,7 +122,7 @@ class HttpClient:
                     auth=GivenCredentials(),
                     **arguments,
                 )
-            except MlflowException as error:
+            except (MlflowException, ImportError) as error:
                 raise no_response(self.address, error) from error
         self._learn_from(response, sent_ms)
         return checked(response, self.address, as_json=as_json)

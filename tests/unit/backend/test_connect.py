@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from mlflow_gc.backend.connect import connect
+from mlflow_gc.backend.interface import ServerError
+from mlflow_gc.errors import UsageProblem
 from mlflow_gc.settings import resolve_connection
 
 
@@ -35,3 +39,37 @@ def test_a_version_of_mlflow_without_it_does_no_harm(monkeypatch):
 
     monkeypatch.delattr(module, "DatabricksRequestHeaderProvider")
     connect(resolve_connection(tracking_uri="http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("MLFLOW_HTTP_POOL_MAXSIZE", "x", "a number"),
+        ("MLFLOW_HTTP_POOL_CONNECTIONS", "many", "a number"),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "5s", "a number"),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "0", "seconds"),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "-1", "seconds"),
+        ("MLFLOW_TRACKING_INSECURE_TLS", "maybe", "true or false"),
+        ("MLFLOW_TRACKING_AWS_SIGV4", "maybe", "true or false"),
+    ],
+)
+def test_a_setting_that_mlflow_cannot_parse_is_named(monkeypatch, name, value, wanted):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageProblem, match=name) as caught:
+        connect(resolve_connection(tracking_uri="http://127.0.0.1:9"))
+    assert wanted in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MLFLOW_TRACKING_AWS_SIGV4", "true"), ("MLFLOW_TRACKING_AUTH", "kubernetes")],
+)
+def test_a_login_that_needs_a_package_names_it(monkeypatch, name, value):
+    # None in sys.modules is a package that is not installed.
+    for package in ("requests_auth_aws_sigv4", "kubernetes"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setenv(name, value)
+    gateway = connect(resolve_connection(tracking_uri="http://127.0.0.1:9"))
+    with pytest.raises(ServerError, match="needs the Python package") as caught:
+        gateway.server_metadata()
+    assert name in str(caught.value.hint)

@@ -124,3 +124,11 @@ def test_a_credentials_file_that_cannot_be_read_is_named(monkeypatch, tmp_path, 
     assert remedy in str(caught.value.hint)
     assert "secret" not in caught.value.message
     assert "41cret" not in caught.value.message
+
+
+def test_a_netrc_that_is_no_text_is_named(monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_bytes(b"machine 127.0.0.1 login b\xfcb password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with pytest.raises(UsageProblem, match=r"\.netrc") as caught:
+        host_credentials("http://127.0.0.1:9")
+    assert "secret" not in caught.value.message
