@@ -270,6 +270,25 @@ def test_a_proxy_that_loses_the_workspace_makes_no_plan(spaces: Workspaces, tmp_
                 assert not path.exists()
 
 
+def test_a_proxy_with_a_default_of_its_own_does_not_change_the_workspace(
+    spaces: Workspaces, tmp_path: Path
+) -> None:
+    """Without ``--workspace`` a plan is of ``default``, not of what a proxy sets."""
+    for world in spaces.worlds.values():
+        _settle(world)
+    direct = spaces.report(None, name="direct")
+    given = "$http_x_mlflow_workspace"
+    config = (
+        f'map {given} $workspace {{ "" team-b; default {given}; }}'
+        f" server {{ listen PORT; location / {{ proxy_pass {spaces.server.uri};"
+        " proxy_set_header X-MLFLOW-WORKSPACE $workspace; } }"
+    )
+    with nginx.running(tmp_path / "sets", config) as front:
+        plan = spaces.report(None, uri=front.uri, name="through")
+    assert plan.document["server"]["workspace"] == "default"
+    assert plan.entities == direct.entities
+
+
 @pytest.mark.parametrize(
     "path",
     ["registered-models/", "model-versions/", "runs/", "logged-models/", "traces/"],
