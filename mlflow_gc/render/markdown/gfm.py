@@ -23,7 +23,9 @@ _BETWEEN_CODE = {"|": "&#124;", "<": "&lt;"}
 _PIECES = re.compile(r"[|<]|[^|<]+")
 # Letters of one word, a small number or a day: no markup, no name, no commit id. And nothing that ends
 # in "www": cmark-gfm takes that for a URL before a full stop.
-_WORD = re.compile(r"(?![A-Za-z]*(?i:www)\b)(?:[A-Za-z]{1,30}|[0-9]{1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2})[,;:.]?")
+_WORD = re.compile(
+    r"(?![A-Za-z]*(?i:www)\b)(?:[A-Za-z]{1,30}|[0-9]{1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2})[,;:.]?"
+)
 _STOP = re.compile(r"(?<=[^,;:.])[,;:.]\Z")
 
 
