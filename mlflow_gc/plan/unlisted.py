@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+from mlflow_gc.domain.kinds import PURGE
 from mlflow_gc.plan.document import Plan
 
 GONE = "gone"
@@ -32,6 +33,7 @@ class Unlisted:
         by_experiment = statistics["by_experiment"] if statistics else []
         by_model = statistics["by_model"] if statistics else []
         self._complete: bool = plan["complete"]
+        self._is_purge = plan.get("action") == PURGE
         # The numbers of fresh runs and versions.  Only experiments and models with stale entities
         # are included.
         self._experiments = {e["experiment_id"]: e for e in by_experiment}
@@ -54,6 +56,8 @@ class Unlisted:
         """
         if not self._complete:
             return UNKNOWN, "the scan was incomplete"
+        if self._is_purge:
+            return UNKNOWN, "not long enough in the trash, restored, or purged"
         if kind == "runs":
             # A run never changes its experiment, and all active runs of the experiment are known.
             if self._fresh_runs.get(entity["experiment_id"]) == 0:

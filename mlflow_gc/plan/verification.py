@@ -187,6 +187,11 @@ class Applicability:
         return f"{', '.join(first)} and {last}" if first else last
 
 
+def _new_plan(plan: Plan, *, for_others: bool) -> str:
+    trash = ["--trash"] if plan.get("action") == PURGE else []
+    return f"Make and review a new plan: {command('report', *trash, for_others=for_others)}"
+
+
 def file_problems(plan: Plan, *, for_others: bool = False) -> list[Applicability]:
     """Return why a file was not written by a report, or is not understood; empty if fine.
 
@@ -195,7 +200,7 @@ def file_problems(plan: Plan, *, for_others: bool = False) -> list[Applicability
         for_others: the advice is for people on other machines.
     """
     found = []
-    new = f"Make and review a new plan: {command('report', for_others=for_others)}"
+    new = _new_plan(plan, for_others=for_others)
     if message := edited(plan):
         advice = f"Only reviewed plans are applied as they are. {new}"
         found.append(Applicability(("it was edited",), (message,), advice, is_genuine=False))
@@ -234,7 +239,7 @@ def applicability(
     codes = {diagnostic["code"] for diagnostic in plan["diagnostics"]}
     now = now_ms()
     reasons = []
-    new = advice = f"Make and review a new plan: {command('report', for_others=for_others)}"
+    new = advice = _new_plan(plan, for_others=for_others)
     # A date that does not exist is treated as expired, and as not yet reached.
     if plan["expires_at"] is not None and _moment(plan["expires_at"], otherwise=now) <= now:
         reasons.append(f"it expired at {plan['expires_at']}")

@@ -115,7 +115,7 @@ class _Columns:
         self._experiments = experiment_names(plan)
         self._strings = _Interned(plain)
         self._places = _Interned(self._place)
-        self._whys = _Interned(self._why)
+        self._reasons = _Interned(self._why)
         self._groups = _Interned(self._group)
         self._shapes = _Interned(lambda fields: [[how, plain(name)] for how, name in fields])
         names = "kind fate id name place owner status last why via more"
@@ -133,7 +133,7 @@ class _Columns:
             "owner": string(entry.owner),
             "status": string(entry.status),
             "last": entry.last_ms,
-            "why": self._whys.of((entry.is_deleted, entry.why, entry.groups)),
+            "why": self._reasons.of((entry.is_deleted, entry.why, entry.groups)),
             "via": [string(step) for step in entry.via],
             "more": self._more(entry),
         }
@@ -145,7 +145,7 @@ class _Columns:
         return {
             "strings": self._strings.found,
             "places": self._places.found,
-            "whys": self._whys.found,
+            "reasons": self._reasons.found,
             "groups": self._groups.found,
             "shapes": self._shapes.found,
         }
@@ -171,7 +171,6 @@ class _Columns:
     def _group(key: tuple[bool, str]) -> dict[str, Any]:
         is_deleted, group = key
         return {
-            "goes": is_deleted,
             "key": plain(group),
             "words": plain(group) if is_deleted else protection_text(group),
         }

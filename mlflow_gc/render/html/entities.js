@@ -6,6 +6,8 @@ const KINDS = {
   run: "Run",
   model_version: "Model version",
   registered_model: "Registered model",
+  logged_model: "Logged model",
+  file: "Files",
 };
 const FATES = ["Deleted permanently", "Deleted", "Protected"];
 const FATE_FILTERS = {
@@ -26,7 +28,7 @@ function readEntities(data) {
   const nameOf = (row) => data.strings[data.name[row]];
   const ownerOf = (row) => data.strings[data.owner[row]];
   const placeOf = (row) => data.places[data.place[row]];
-  const whyOf = (row) => data.whys[data.why[row]];
+  const whyOf = (row) => data.reasons[data.why[row]];
   const viaOf = (row) => data.via[row].map((step) => data.strings[step]);
   const isProtected = (row) => data.fate[row] === 2;
 
@@ -110,6 +112,10 @@ function readEntities(data) {
         return address(data.links.tracking, `experiments/${place}/runs/${own}`);
       case "experiment":
         return address(data.links.tracking, `experiments/${place}`);
+      case "logged_model":
+        return address(data.links.tracking, `experiments/${place}/models/${own}`);
+      case "file":
+        return "";
       default:
         if (isProtected(row) && data.groups[whyOf(row).groups[0]].key === "prompt") {
           return address(data.links.registry, `prompts/${place}`);
@@ -165,7 +171,7 @@ function readEntities(data) {
       return Float64Array.from(data.place, (place) => found[place]);
     }
     if (name === "why") {
-      const found = ranks(data.whys.map((why) => why.words.join("; ")));
+      const found = ranks(data.reasons.map((why) => why.words.join("; ")));
       return Float64Array.from(data.why, (why) => found[why]);
     }
     const found = ranks(data.strings);
@@ -211,11 +217,11 @@ function readEntities(data) {
     }
     if (state.reason) {
       const groups = new Set(data.groups.flatMap((g, n) => (g.key === state.reason ? [n] : [])));
-      const whys = new Set();
-      data.whys.forEach((why, n) => {
-        if (why.groups.some((group) => groups.has(group))) whys.add(n);
+      const reasons = new Set();
+      data.reasons.forEach((why, n) => {
+        if (why.groups.some((group) => groups.has(group))) reasons.add(n);
       });
-      found.push((row) => whys.has(data.why[row]));
+      found.push((row) => reasons.has(data.why[row]));
     }
     if (state.age) {
       const group = Number(state.age);

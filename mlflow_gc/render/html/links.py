@@ -22,6 +22,7 @@ _ROUTES = {
     "registered_model": "models/{place}",
     "model_version": "models/{place}/versions/{own}",
     "prompt": "prompts/{place}",
+    "logged_model": "experiments/{place}/models/{own}",
 }
 
 
@@ -62,7 +63,9 @@ class Links:
             place: id of an experiment, or name of a registered model.
             own: id of a run in the experiment, or version of the model.
         """
-        base = self.tracking if kind in {"experiment", "run"} else self.registry
+        if kind not in _ROUTES:
+            return ""
+        base = self.tracking if _ROUTES[kind].startswith("experiments/") else self.registry
         route = _ROUTES[kind].format(place=encode(place), own=encode(own))
         return f"{base}{route}{self.suffix}" if base else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS, kinds_of
+from mlflow_gc.domain.kinds import KINDS, PRUNE, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.verification import Applicability
@@ -37,6 +37,8 @@ from mlflow_gc.render.terminal.diff_text import (
 _KINDS = {
     "model_versions": "Model versions (irreversible)",
     "registered_models": "Registered models (irreversible)",
+    "logged_models": "Logged models (irreversible)",
+    "files": "Orphaned files (irreversible)",
     "runs": "Runs",
     "experiments": "Experiments",
 }
@@ -95,7 +97,7 @@ def _bottom(changes: dict[str, Any], later: Applicability, head: str, plan: Plan
     if not later.may_be_applied:
         lines.append(f"**{inline(refused(later), most=_SENTENCE)}**")
     elif head != STDIN:
-        line = ("prune", file_argument(head), "--expect", after["plan_id"])
+        line = (changes.get("action", PRUNE), file_argument(head), "--expect", after["plan_id"])
         lines.append(
             f"Apply: {code(command(*line, server=plan and plan['server'], for_others=True))}"
         )
@@ -109,7 +111,8 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
         about = ("changed", "before", "after")
         yield table(about, _lines(found), len(found), nouns="changes", weight=_HEAVY)
     for kind, title in _KINDS.items():
-        lists = changes[kind]
+        if (lists := changes.get(kind)) is None:
+            continue
         counts = [
             f"{len(lists[key]):,} {what}"
             for key, what in (("added", "new"), ("removed", "withdrawn"), ("changed", "changed"))

@@ -80,7 +80,13 @@ def _names(kind: str, entity: Fields, experiment_names: dict[str, str]) -> Row:
         of = entity["experiment_id"]
         experiment = {"experiment_id": of, "experiment_name": experiment_names.get(of)}
         return row | {"name": entity["run_name"]} | experiment
-    name = entity["name"]
+    name = KINDS[kind].name_of(entity)
+    if kind == "logged_models":
+        of = entity["experiment_id"]
+        experiment = {"experiment_id": of, "experiment_name": experiment_names.get(of)}
+        return row | {"name": name} | experiment
+    if kind == "files":
+        return row | {"name": name}
     return row | {"name": name, "model": name, "version": entity.get("version")}
 
 

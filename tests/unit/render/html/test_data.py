@@ -58,7 +58,7 @@ def check(plan):
         assert expected == shown(entity["expect"])
         apart = {"expect", "reasons", "reversible"}
         assert fields == {k: shown(v) for k, v in entity.items() if k not in apart}
-        assert data["whys"][data["why"][row]]["words"] == shown(entity["reasons"])
+        assert data["reasons"][data["why"][row]]["words"] == shown(entity["reasons"])
         assert data["fate"][row] == int(entity["reversible"])
         assert data["kinds"][data["kind"][row]] == kind
     protected = [(k, e) for k in data["kinds"] for e in plan["protected"][f"{k}s"]]
@@ -66,7 +66,7 @@ def check(plan):
         assert data["fate"][row] == 2
         via = [data["strings"][step] for step in data["via"][row]]
         assert via == shown(entity["via"])
-        (group,) = data["whys"][data["why"][row]]["groups"]
+        (group,) = data["reasons"][data["why"][row]]["groups"]
         assert data["groups"][group]["key"] == entity["reason"]
 
 
