@@ -300,7 +300,7 @@ def refusing(*keys: str, carried_out: bool = False) -> Fault:
     return Fault("refused", 200, body.encode(), content_type=kind, carried_out=carried_out)
 
 
-@pytest.mark.parametrize("kind", ["local", "s3", "gcs"])
+@pytest.mark.parametrize("kind", ["local", "s3", pytest.param("gcs", marks=pytest.mark.deep)])
 def test_more_files_than_one_page_of_a_real_store(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

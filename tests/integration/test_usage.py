@@ -120,7 +120,10 @@ def _database(kind: str, tmp_path: Path) -> Iterator[tuple[str, Callable[[str], 
         yield uri, query_server
 
 
-@pytest.fixture(scope="module", params=["sqlite", *DATABASES])
+@pytest.fixture(
+    scope="module",
+    params=["sqlite", *(pytest.param(name, marks=pytest.mark.deep) for name in DATABASES)],
+)
 def filled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Filled]:
