@@ -125,8 +125,8 @@ def report(
         GcError: the server cannot be reached or read.
     """
     from mlflow_gc.workflows.policy import resolve_policy
-    from mlflow_gc.workflows.purge import open_stores
     from mlflow_gc.workflows.report import make_plan
+    from mlflow_gc.workflows.server import open_stores
 
     reporter = _reporter(listener)
     resolved = resolve_policy(
@@ -207,7 +207,8 @@ def report_trash(
         GcError: the server or its database cannot be reached or read.
     """
     from mlflow_gc.workflows.policy import resolve_policy, with_trash_options
-    from mlflow_gc.workflows.purge import make_purge_plan, open_stores
+    from mlflow_gc.workflows.purge import make_purge_plan
+    from mlflow_gc.workflows.server import open_stores
 
     reporter = _reporter(listener)
     resolved = with_trash_options(
@@ -374,7 +375,8 @@ def purge(
     from mlflow_gc.apply.purge.purger import Budget
     from mlflow_gc.plan.verification import verify_applyable
     from mlflow_gc.workflows.apply import refuse_unexpected
-    from mlflow_gc.workflows.purge import apply_purge, open_stores
+    from mlflow_gc.workflows.purge import apply_purge
+    from mlflow_gc.workflows.server import open_stores
 
     file = Path(plan)
     document = load_plan(file)

@@ -84,9 +84,8 @@ def prune(
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import outcomes, plan_text
     from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected
-    from mlflow_gc.workflows.purge import open_stores
     from mlflow_gc.workflows.report import make_plan
-    from mlflow_gc.workflows.server import open_server
+    from mlflow_gc.workflows.server import open_server, open_stores
 
     reporter = begin(context, output, events=events, dry_run=dry_run)
     connection = server.connection(backend_store_uri)

@@ -92,8 +92,8 @@ def purge(
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import outcomes, plan_text
     from mlflow_gc.workflows.apply import refuse_unexpected
-    from mlflow_gc.workflows.purge import apply_purge, make_purge_plan, open_stores
-    from mlflow_gc.workflows.server import open_server
+    from mlflow_gc.workflows.purge import apply_purge, make_purge_plan
+    from mlflow_gc.workflows.server import open_server, open_stores
 
     reporter = begin(context, output, events=events, dry_run=dry_run)
     connection = server.connection(backend_store_uri)

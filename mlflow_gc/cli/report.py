@@ -55,9 +55,8 @@ def report(
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
     from mlflow_gc.render.terminal import plan_text, plans_text
-    from mlflow_gc.workflows.purge import deleted_by, make_purge_plan, open_stores
     from mlflow_gc.workflows.report import make_plan
-    from mlflow_gc.workflows.server import open_server
+    from mlflow_gc.workflows.server import open_server, open_stores
 
     reporter = begin(context, output, events=events)
     connection = server.connection(backend_store_uri)
@@ -88,6 +87,8 @@ def report(
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     stores = open_stores(gateway, artifacts_destination) if sizes or trash else None
     if trash and stores:
+        from mlflow_gc.workflows.purge import deleted_by, make_purge_plan
+
         plan = make_purge_plan(
             gateway,
             trash_options.applied_to(policy),

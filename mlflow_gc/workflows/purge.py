@@ -37,7 +37,7 @@ from mlflow_gc.retention.freed_space import TRASH
 from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.trash import decide_orphan, decide_trash
-from mlflow_gc.settings import ARTIFACTS_DESTINATION, redact_uri, resolve
+from mlflow_gc.settings import redact_uri
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
 from mlflow_gc.workflows.reporter import Phase, Reporter
@@ -189,18 +189,6 @@ def _orphans(
             uri, known.entity, known.size_bytes + file.size_bytes, known.file_count + 1, both
         )
     return found
-
-
-def open_stores(gateway: Gateway, artifacts_destination: str | None) -> ArtifactStores:
-    """Return the artifact stores of a server; none is contacted yet.
-
-    ``artifacts_destination`` is the value of the option.
-
-    Raises:
-        StoreError: it cannot be used.
-    """
-    found = resolve(ARTIFACTS_DESTINATION, artifacts_destination)
-    return ArtifactStores(artifacts_destination=found.text, server=gateway.artifacts())
 
 
 def deleted_by(journal: Path) -> set[Key]:

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
 from mlflow_gc.errors import GcError, Refused
-from mlflow_gc.settings import Connection
+from mlflow_gc.settings import ARTIFACTS_DESTINATION, Connection, resolve
 from mlflow_gc.workflows.reporter import Phase, Reporter
+
+if TYPE_CHECKING:
+    from mlflow_gc.storage.stores import ArtifactStores
 
 
 def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) -> Gateway:
@@ -34,6 +37,20 @@ def open_server(connection: Connection, *, verbose: bool, reporter: Reporter) ->
     for warning in gateway.warnings():
         reporter.warning(None, warning)
     return gateway
+
+
+def open_stores(gateway: Gateway, artifacts_destination: str | None) -> ArtifactStores:
+    """Return the artifact stores of a server; none is contacted yet.
+
+    ``artifacts_destination`` is the value of the option.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    from mlflow_gc.storage.stores import ArtifactStores
+
+    found = resolve(ARTIFACTS_DESTINATION, artifacts_destination)
+    return ArtifactStores(artifacts_destination=found.text, server=gateway.artifacts())
 
 
 def is_unreachable(error: GcError) -> bool:

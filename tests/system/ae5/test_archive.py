@@ -158,6 +158,7 @@ def test_commands_have_the_names_and_lines_of_the_guide(project: dict[str, Any])
         "Report": "python -m mlflow_gc report",
         "Prune": "python -m mlflow_gc prune --yes",
         "Usage": "python -m mlflow_gc usage",
+        "Purge": "python -m mlflow_gc purge --yes",
     }
     assert {command["env_spec"] for command in project["commands"].values()} == {"Runtime"}
 
