@@ -26,9 +26,10 @@ def main() -> None:
         parts = _put_files(site.database_uri, root)
         server = ("--tracking-uri", site.tracking_uri, "--backend-store-uri", site.database_uri)
         _delete(site.database_uri, parts[0])
-        gc = measure.run(
-            sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", site.database_uri
-        )
+        store = ("--backend-store-uri", site.database_uri, "--tracking-uri", site.tracking_uri)
+        gc = measure.run(sys.executable, "-m", "mlflow", "gc", *store)
+        if gc.code or _count(site.database_uri) != 2 * RUNS:
+            sys.exit(f"mlflow gc did not delete the runs ({gc.code}): {gc.out[-2000:]}")
         measure.row("mlflow gc", gc, RUNS)
         _delete(site.database_uri, parts[1])
         report = measure.gc(
@@ -74,6 +75,12 @@ def _put_files(database_uri: str, root: Path) -> list[list[str]]:
             (folder / f"{number}.bin").write_bytes(b"x" * 2_000)
     ids = [str(run_id) for run_id, _ in rows]
     return [ids[:RUNS], ids[RUNS : 2 * RUNS], ids[2 * RUNS :]]
+
+
+def _count(database_uri: str) -> int:
+    with seeding.postgres.rows(database_uri) as cursor:
+        cursor.execute("SELECT count(*) FROM runs")
+        return int(cursor.fetchone()[0])
 
 
 def _delete(database_uri: str, run_ids: list[str]) -> None:
