@@ -27,6 +27,7 @@ BENCHMARKS = {
     "growth": ("growth.py",),
     "startup": ("startup.py",),
     "usage": ("usage.py",),
+    "purge": ("purge.py",),
     "decide": ("decide.py",),
     "documents-100000": ("documents.py", "100000"),
     "documents-500000": ("documents.py", "500000"),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import measure
 import psycopg2
-from support import postgres
+from seeding import postgres
 
 RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
 EXPERIMENTS = 20
