@@ -179,11 +179,11 @@ def _summary(decisions: Decisions) -> Summary:
         for of_kind in decisions.by_kind.values()
         for decision in of_kind.values()
     )
-    counts = {kind: _counts(of_kind.values()) for kind, of_kind in decisions.by_kind.items()}
+    counts = {kind: count_verdicts(of_kind.values()) for kind, of_kind in decisions.by_kind.items()}
     return cast("Summary", {**counts, "irreversible": irreversible})
 
 
-def _counts(decisions: Iterable[Decision]) -> Counts:
+def count_verdicts(decisions: Iterable[Decision]) -> Counts:
     """Count verdicts.  ``stale`` is deleted plus protected; unknown ages are included."""
     found = Counter(d.verdict for d in decisions)
     protected, deleted = found[Verdict.PROTECT], found[Verdict.DELETE]
@@ -206,19 +206,19 @@ def _keys_in_order(
         kind: sorted(key for key, d in of_kind.items() if d.verdict is verdict)
         for kind, of_kind in decisions.by_kind.items()
     }
-    keys["experiments"].sort(key=_experiment_order)
+    keys["experiments"].sort(key=experiment_order)
     keys["model_versions"].sort(key=lambda version: inventory.model_versions[version].order)
     runs = inventory.runs
     experiment_ids = {runs[run_id].experiment_id for run_id in keys["runs"]}
-    positions = {e: n for n, e in enumerate(sorted(experiment_ids, key=_experiment_order))}
+    positions = {e: n for n, e in enumerate(sorted(experiment_ids, key=experiment_order))}
     # Sorting is stable.  One sort by all keys would build a tuple for each of half a million runs.
     keys["runs"].sort(key=lambda run_id: runs[run_id].start_time or 0)
     keys["runs"].sort(key=lambda run_id: positions[runs[run_id].experiment_id])
     return keys
 
 
-def _experiment_order(experiment_id: str) -> tuple[int, str]:
-    # Ids are numbers in all of MLflow's own stores: 10 sorts after 9.
+def experiment_order(experiment_id: str) -> tuple[int, str]:
+    """Return the sort key of an experiment: by number, as in all of MLflow's own stores."""
     return (int(experiment_id) if experiment_id.isdecimal() else -1, experiment_id)
 
 

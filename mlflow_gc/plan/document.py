@@ -495,7 +495,8 @@ class Plan(_Schema):
     protected: ProtectedLists
 
 
-_NONE: Counts = {"scanned": 0, "stale": 0, "protected": 0, "delete": 0}
+NO_COUNTS: Counts = {"scanned": 0, "stale": 0, "protected": 0, "delete": 0}
+"""Of a kind that a plan says nothing about."""
 
 
 def deletions_of(plan: Plan, kind: str) -> Sequence[Entry]:
@@ -511,4 +512,4 @@ def protected_of(plan: Plan, kind: str) -> Sequence[ProtectedEntry]:
 
 def counts_of(plan: Plan, kind: str) -> Counts:
     """Return the counts of one kind, by the field of the plan."""
-    return cast("Counts", cast("Mapping[str, Any]", plan["summary"]).get(kind, _NONE))
+    return cast("Counts", cast("Mapping[str, Any]", plan["summary"]).get(kind, NO_COUNTS))

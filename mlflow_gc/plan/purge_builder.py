@@ -19,12 +19,14 @@ from mlflow_gc.plan.builder import (
     FORMAT_VERSION,
     GUARD,
     UNUSED_RULE,
+    count_verdicts,
+    experiment_order,
     protection_of,
 )
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.document import (
+    NO_COUNTS,
     CapabilitiesDocument,
-    Counts,
     ExperimentEntry,
     FileEntry,
     FileExpectations,
@@ -42,8 +44,6 @@ from mlflow_gc.retention.decision import Decision, Verdict
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.trash import TrashDecisions
 from mlflow_gc.settings import redact_uri
-
-_NONE: Counts = {"scanned": 0, "stale": 0, "protected": 0, "delete": 0}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ def build_purge_plan(
     diagnostics = (*measured.diagnostics, *refusals, *notes)
     complete = not any(d.blocks for d in measured.diagnostics)
     run_counts = Counter(run.experiment_id for run in trash.inventory.runs.values())
-    summary = {kind.entries: _counts(kind.name, decisions) for kind in PURGED}
+    summary = {
+        kind.entries: count_verdicts(d for (k, _), d in decisions.by_key.items() if k == kind.name)
+        for kind in PURGED
+    }
     plan: Plan = {
         "$schema": PLAN_SCHEMA_ID,
         "format": FORMAT,
@@ -119,8 +122,8 @@ def build_purge_plan(
             {
                 "experiments": summary["experiments"],
                 "runs": summary["runs"],
-                "model_versions": _NONE,
-                "registered_models": _NONE,
+                "model_versions": NO_COUNTS,
+                "registered_models": NO_COUNTS,
                 "logged_models": summary["logged_models"],
                 "files": summary["files"],
                 "irreversible": sum(map(len, deleted.values())),
@@ -129,7 +132,7 @@ def build_purge_plan(
         ),
         "experiments": Entries.of(
             _experiment(i, run_counts[i], trash, decisions)
-            for i in sorted(deleted[EXPERIMENT.name], key=_number)
+            for i in sorted(deleted[EXPERIMENT.name], key=experiment_order)
         ),
         "runs": Entries.of(
             _run(trash.inventory.runs[i], trash, decisions, measured)
@@ -260,17 +263,6 @@ def _refusals(
         )
 
 
-def _counts(kind: str, decisions: TrashDecisions) -> Counts:
-    found = Counter(d.verdict for (k, _), d in decisions.by_key.items() if k == kind)
-    protected, deleted = found[Verdict.PROTECT], found[Verdict.DELETE]
-    return {
-        "scanned": found.total(),
-        "stale": protected + deleted,
-        "protected": protected,
-        "delete": deleted,
-    }
-
-
 def _orphan(orphan: OrphanedFiles, decisions: TrashDecisions) -> FileEntry:
     expected = expect_files(orphan)
     return {
@@ -295,13 +287,9 @@ def expect_files(orphan: OrphanedFiles) -> FileExpectations:
     }
 
 
-def _number(experiment_id: str) -> tuple[int, str]:
-    return (int(experiment_id) if experiment_id.isdecimal() else -1, experiment_id)
-
-
 def _place(run: Run) -> tuple[tuple[int, str], str]:
     # In the order of a flat listing of the artifact store.
-    return _number(run.experiment_id), run.run_id
+    return experiment_order(run.experiment_id), run.run_id
 
 
 def _sizes(key: Key, measured: Measured) -> dict[str, int]:

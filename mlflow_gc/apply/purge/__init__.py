@@ -1,1 +1,1 @@
-"""Deleting permanently what a purge plan lists: files, then rows, in one transaction per batch."""
+"""Deleting permanently what a purge plan lists: rows and files, in one transaction per batch."""
