@@ -22,7 +22,7 @@ from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.errors import GcError, Refused, UsageProblem
-from mlflow_gc.inventory.sql.reader import refuse_other_server as refuse_other_database
+from mlflow_gc.inventory.sql.identity import refuse_other_server as refuse_other_database
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.tables import Tables
 from mlflow_gc.inventory.sql.trash import TrashReader
@@ -156,9 +156,9 @@ def read_trash(
     """
     try_database(address, any_version=True)
     with Snapshot(address) as snapshot:
-        refuse_other_database(snapshot, server)
+        refuse_other_database(snapshot, server.identity, server.tracking_uri, server.workspace)
         tables = Tables(snapshot.reflect())
-        trash = TrashReader(tables, server.workspace, policy.wanted).trash(snapshot.read)
+        trash = TrashReader(tables, snapshot.read, server.workspace, policy.wanted).trash()
         return trash, UsageReader(snapshot).read(files)
 
 
@@ -358,7 +358,8 @@ def apply_purge(
         from mlflow_gc.backend.server_identity import read_server_info
 
         with Snapshot(address) as snapshot:
-            refuse_other_database(snapshot, read_server_info(gateway))
+            server = read_server_info(gateway)
+            refuse_other_database(snapshot, server.identity, server.tracking_uri, server.workspace)
     with (
         Database(address) as database,
         graceful_stop(gateway, reporter, dry_run=dry_run) as (
@@ -406,8 +407,8 @@ def _refuse_exceeded(plan: Plan, database: Database) -> None:
         Refused: With the numbers.
     """
     planned = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
-    with database.transaction() as transaction:
-        existing = TrashReader(database.tables, None, ALWAYS_WANTED).totals(transaction.read)
+    with database.transaction():
+        existing = TrashReader(database.tables, database.read, None, ALWAYS_WANTED).totals()
     kinds = {kind: Share(count, existing.get(kind, count)) for kind, count in planned.items()}
     if sentences := list(exceeded(local_maxima(), Tally(kinds))):
         raise Refused(

@@ -15,6 +15,7 @@ from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.entity_counts import read_entities
+from mlflow_gc.inventory.sql.identity import refuse_other_server
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.tables import Tables
 from mlflow_gc.inventory.sql.trash import TrashReader
@@ -142,7 +143,7 @@ def measure_usage(
     with Snapshot(address) as snapshot, reporter.phase(Phase.SCAN):
         reader = UsageReader(snapshot, not_purged=not_purged, stale=to_prune)
         if server is not None:
-            reader.refuse_other_server(*server)
+            refuse_other_server(snapshot, *server)
         database = reader.read(files)
     with reporter.phase(Phase.MEASURE):
         sizes = files.measure(database.home_of, reporter.advance)
@@ -157,8 +158,9 @@ def _not_purged(address: Address, policy: Policy) -> dict[str, set[str]]:
     try:
         # In a transaction of its own, which a table that may not be read ends.
         with Snapshot(address) as snapshot:
-            reader = TrashReader(Tables(snapshot.reflect()), None, policy.wanted)
-            trash = reader.trash(snapshot.read, counts_rows=False)
+            tables = Tables(snapshot.reflect())
+            reader = TrashReader(tables, snapshot.read, None, policy.wanted)
+            trash = reader.trash(counts_rows=False)
     except (ServerError, KeyError):  # or a table is missing, which only a test has
         return {}
     found: dict[str, set[str]] = defaultdict(set)

@@ -13,7 +13,7 @@ from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
 from mlflow_gc.inventory.sql.tables import Statement, Tables
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Select
+    from sqlalchemy import Engine, Select
 
 _BUSY_MS = 20_000
 """How long SQLite waits for other writers; as long as MLflow's own writers."""
@@ -24,48 +24,6 @@ _TABLES = {
     LOGGED_MODEL.name: ("logged_models", "model_id"),
     EXPERIMENT.name: ("experiments", "experiment_id"),
 }
-
-
-class Transaction:
-    """One transaction; what it locked stays as it is until its end."""
-
-    def __init__(self, connection: Connection, tables: Tables, address: Address) -> None:
-        self._connection = connection
-        self._tables = tables
-        self._address = address
-
-    def read(self, statement: Select[Any]) -> Sequence[Sequence[Any]]:
-        """Return all rows of a statement.
-
-        Raises:
-            ServerError: the database refuses it, or the connection is lost.
-        """
-        with _explaining(self._address):
-            return self._connection.execute(statement).all()
-
-    def lock(self, kind: str, ids: Collection[str]) -> None:
-        """Lock the rows of some entities: nobody restores them from now on.
-
-        Raises:
-            ServerError: somebody else has locked one of them.
-        """
-        from sqlalchemy import select
-
-        table, key = _TABLES[kind]
-        column = self._tables[table].c[key]
-        values = [int(i) for i in ids] if kind == EXPERIMENT.name else sorted(ids)
-        # SQLite has no FOR UPDATE: BEGIN IMMEDIATE has locked the whole file.
-        self.read(select(column).where(column.in_(values)).order_by(column).with_for_update())
-
-    def execute(self, statements: Iterator[Statement]) -> int:
-        """Execute statements that delete; return the number of rows.
-
-        Raises:
-            ServerError: one is refused; the transaction is rolled back.
-        """
-        with _explaining(self._address):
-            done = [(s.is_delete, self._connection.execute(s).rowcount) for s in statements]
-        return sum(count for is_deletion, count in done if is_deletion)
 
 
 class Database:
@@ -99,7 +57,7 @@ class Database:
         return "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self) -> Iterator[None]:
         """Begin a transaction, commit it at the end; roll it back after an exception.
 
         Raises:
@@ -110,12 +68,45 @@ class Database:
             for statement in _BEGIN[self.dialect]:
                 connection.exec_driver_sql(statement)
         try:
-            yield Transaction(connection, self.tables, self._address)
+            yield
             with _explaining(self._address):
                 connection.commit()
         finally:
             if connection.in_transaction():
                 connection.rollback()
+
+    def read(self, statement: Select[Any]) -> Sequence[Sequence[Any]]:
+        """Return all rows of a statement in the current transaction.
+
+        Raises:
+            ServerError: the database refuses it, or the connection is lost.
+        """
+        with _explaining(self._address):
+            return self._connection.execute(statement).all()
+
+    def lock(self, kind: str, ids: Collection[str]) -> None:
+        """Lock the rows of some entities: nobody restores them before the end of the transaction.
+
+        Raises:
+            ServerError: somebody else has locked one of them.
+        """
+        from sqlalchemy import select
+
+        table, key = _TABLES[kind]
+        column = self.tables[table].c[key]
+        values = [int(i) for i in ids] if kind == EXPERIMENT.name else sorted(ids)
+        # SQLite has no FOR UPDATE: BEGIN IMMEDIATE has locked the whole file.
+        self.read(select(column).where(column.in_(values)).order_by(column).with_for_update())
+
+    def execute(self, statements: Iterator[Statement]) -> int:
+        """Execute statements that delete; return the number of rows.
+
+        Raises:
+            ServerError: one is refused; the transaction is rolled back.
+        """
+        with _explaining(self._address):
+            done = [(s.is_delete, self._connection.execute(s).rowcount) for s in statements]
+        return sum(count for is_deletion, count in done if is_deletion)
 
     def size_bytes(self) -> int:
         """Return the size of the whole database, also of what it can use again.

@@ -136,7 +136,9 @@ class Purger:
             for entry in deletions_of(plan, kind.entries)
         }
         self._unconfirmed = {key for s in journal.earlier for key in s.unconfirmed()}
-        self._reader = TrashReader(database.tables, plan["server"]["workspace"], policy.wanted)
+        self._reader = TrashReader(
+            database.tables, database.read, plan["server"]["workspace"], policy.wanted
+        )
         self._began = time.monotonic()
         self.freed = Freed()
         self.left = 0
@@ -227,13 +229,11 @@ class Purger:
             _FilesFailed: the rows are rolled back.
         """
         failed_before = len(batch.failures)
-        with self._database.transaction() as transaction:
-            transaction.lock(batch.kind, batch.entries)
+        with self._database.transaction():
+            self._database.lock(batch.kind, batch.entries)
             # A dry run has not deleted what it would have deleted by now.
             without = self._planned if self._dry_run else ()
-            trash = self._reader.trash(
-                transaction.read, {batch.kind: batch.entries}, without=without
-            )
+            trash = self._reader.trash({batch.kind: batch.entries}, without=without)
             batch.findings = self._check(batch, trash)
             ids = [
                 i
@@ -243,7 +243,7 @@ class Purger:
             if self._dry_run or not ids:
                 return
             if self._policy.purge.keep != "rows":
-                batch.rows = transaction.execute(self._statements(batch.kind, ids))
+                batch.rows = self._database.execute(self._statements(batch.kind, ids))
             if self._policy.purge.keep != "files":
                 self._delete_files(ids, trash, batch)
             if len(batch.failures) > failed_before:
@@ -256,8 +256,8 @@ class Purger:
         if not self._dry_run:
             self._journal.intend(kind, [uri])
         place = self._stores.find(uri)
-        with self._database.transaction() as transaction:
-            is_known = self._reader.knows(transaction.read, entity_id)
+        with self._database.transaction():
+            is_known = self._reader.knows(entity_id)
         # MLflow alone makes such ids, and each is in its folder: what is listed below it is its own.
         is_own = place.folder.rpartition("/")[2] == entity_id
         if is_known or not is_own:

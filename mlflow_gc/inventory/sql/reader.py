@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.backend.experiment_contents import LABEL_SCHEMAS, Contents, named
-from mlflow_gc.backend.server_identity import fingerprint
 from mlflow_gc.domain.entities import (
     INCOMPLETE_SCAN,
     Assessment,
@@ -31,11 +30,11 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.run_content import content_digest
 from mlflow_gc.domain.source_references import logged_model_ids
-from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted
+from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.traces import Traces, are_assessments_lost, named_runs
-from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.lookup import chunks, parents_above
 from mlflow_gc.inventory.progress import Progress
+from mlflow_gc.inventory.sql.identity import refuse_other_server
 from mlflow_gc.inventory.sql.registry import read_models, read_versions
 from mlflow_gc.inventory.sql.runs import read_runs
 from mlflow_gc.inventory.sql.snapshot import ROWS_AT_ONCE, Rows, Snapshot
@@ -67,7 +66,7 @@ class DatabaseReader:
         self._workspace = server.workspace
         self._statements = Statements(server.workspace)
         self._loses_assessments = are_assessments_lost(server.mlflow_version)
-        refuse_other_server(snapshot, server)
+        refuse_other_server(snapshot, server.identity, server.tracking_uri, server.workspace)
 
     def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
         """Read all experiments, active runs, registered models, versions and logged models."""
@@ -310,29 +309,6 @@ class DatabaseReader:
             ) in rows
             if stage != "deleted" or model_id in named
         }
-
-
-def refuse_other_server(snapshot: Snapshot, server: ServerInfo) -> None:
-    """Refuse a database that is not that of a server.
-
-    Raises:
-        Refused: With both fingerprints.
-    """
-    expected = server.identity.split()[0]
-    found = "none"
-    statements = Statements(server.workspace)
-    for by_name in (False, True):
-        rows = snapshot.read(statements.default_experiment(by_name=by_name))
-        if rows:
-            found = f"tracking:{fingerprint(_experiment(rows[0], NO_TAGS))}"
-            break
-    if found != expected:
-        raise Refused(
-            f"{snapshot.name} is not of the server {server.tracking_uri} "
-            f"(fingerprint {found}, there {expected}).",
-            hint="Name the database that the server was started with, or leave it out. For an "
-            "account that may not read experiment 0 it cannot be determined.",
-        )
 
 
 def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:

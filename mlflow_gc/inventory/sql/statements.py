@@ -81,12 +81,6 @@ class Statements:
             _experiments.last_update_time,
         ).where(*self._here)
 
-    def default_experiment(self, *, by_name: bool) -> Rows:
-        """The default experiment of a server; in no other workspace."""
-        if by_name:
-            return self.experiments().where(_experiments.name == "Default")
-        return Statements(None).experiments().where(_experiments.experiment_id == 0)
-
     def experiment_tags(self) -> Rows:
         """Id, key, value."""
         return select(

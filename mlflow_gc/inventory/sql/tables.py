@@ -7,16 +7,20 @@ keys of the database, and from the few tables that MLflow connects by ids alone
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import ColumnElement, and_, delete, null, select, update
 
 if TYPE_CHECKING:
-    from sqlalchemy import Delete, MetaData, Table, Update
+    from sqlalchemy import Delete, MetaData, Select, Table, Update
 
 Statement: TypeAlias = "Delete | Update"
+Read: TypeAlias = Callable[["Select[Any]"], Sequence[Sequence[Any]]]
+"""Returns all rows of a statement."""
+
+_IDS_AT_ONCE = 1000  # PostgreSQL drivers stop at 65,535 parameters, SQLite at 32,766
 
 # Tables with a foreign key to what ``purge`` deletes, up to MLflow 3.18: their rows are deleted with
 # it.  Rows of other tables protect what they refer to.
@@ -263,3 +267,10 @@ class Tables:
         yield from below
         for child in below:
             yield from self._descend(child.table.name, child.owner, child.joins, child.above)
+
+
+def chunks(ids: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield sorted ids, as many as one statement may name."""
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), _IDS_AT_ONCE):
+        yield ordered[start : start + _IDS_AT_ONCE]

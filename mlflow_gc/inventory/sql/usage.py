@@ -16,9 +16,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, column, func, literal_column, select, table, text
 
-from mlflow_gc.backend.server_identity import fingerprint
-from mlflow_gc.domain.entities import Experiment
-from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.stored_files import Owner, StoredFiles
 from mlflow_gc.retention.freed_space import (
@@ -177,28 +175,6 @@ class UsageReader:
         self._deleted_experiments: set[str] = set()
         if "alembic_version" not in self._columns or "experiments" not in self._columns:
             raise GcError(f"{snapshot.name} contains no data of MLflow.")
-
-    def refuse_other_server(self, identity: str, uri: str) -> None:
-        """Refuse the database of another server than that with a fingerprint.
-
-        Raises:
-            Refused: It is of another server.
-        """
-        wanted = ("experiment_id", "name", "lifecycle_stage", "creation_time", "artifact_location")
-        rows = self._snapshot.read(
-            self._select("experiments", wanted).where(column("experiment_id") == 0)
-        )
-        found = {
-            f"tracking:{fingerprint(Experiment(str(i), name, stage, place or '', created or None, None, {}))}"
-            for i, name, stage, created, place in rows
-        }
-        if (expected := identity.split(maxsplit=1)[0]) not in found:
-            raise Refused(
-                f"{self._snapshot.name} is not of the server {uri} "
-                f"(fingerprint {', '.join(found) or 'none'}, there {expected}).",
-                hint="Name the database that the server was started with, or leave out the URI of the "
-                "server.",
-            )
 
     def read(self, files: StoredFiles) -> DatabaseUsage:
         """Count everything, and add all locations of files."""

@@ -1,0 +1,142 @@
+"""Reading experiments, and runs and logged models in whatever stage they are, from reflected tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import select
+
+from mlflow_gc.domain.entities import Experiment, Run, artifact_root
+from mlflow_gc.domain.tag_selection import Wanted, tags_digest
+from mlflow_gc.domain.trash import TrashedModel
+from mlflow_gc.inventory.sql.tables import Read, Tables, chunks
+
+_NAME = "mlflow.runName"
+
+
+class EntityReader:
+    """Reads entities by their ids.
+
+    Args:
+        tables: of the database.
+        read: executes a statement.
+        workspace: of the experiments; None for all, as on a server without workspaces.
+        wanted: data of runs that the policy needs.
+    """
+
+    def __init__(self, tables: Tables, read: Read, workspace: str | None, wanted: Wanted) -> None:
+        self._tables = tables
+        self._read = read
+        self._workspace = workspace
+        self._wanted = wanted
+
+    def experiments(self) -> dict[str, Experiment]:
+        """Return the experiments of the workspace, by id."""
+        e = self._tables["experiments"].c
+        t = self._tables["experiment_tags"].c
+        tags: dict[str, dict[str, str]] = defaultdict(dict)
+        for i, key, value in self._read(select(t.experiment_id, t.key, t.value)):
+            tags[str(i)][key] = value or ""
+        rows = select(
+            e.experiment_id,
+            e.name,
+            e.lifecycle_stage,
+            e.artifact_location,
+            *self._tables.columns("experiments", "creation_time", "last_update_time"),
+        )
+        if self._workspace is not None and "workspace" in e:
+            rows = rows.where(e.workspace == self._workspace)
+        return {
+            str(i): Experiment(
+                experiment_id=str(i),
+                name=name or "",
+                lifecycle_stage=stage or "",
+                artifact_location=place or "",
+                creation_time=created or None,
+                last_update_time=updated or None,
+                tags=dict(sorted(tags.get(str(i), {}).items())),
+            )
+            for i, name, stage, place, created, updated in self._read(rows)
+        }
+
+    def runs(self, run_ids: Sequence[str]) -> tuple[dict[str, Run], dict[str, int | None]]:
+        """Return runs, and when they were deleted (Unix ms), by id."""
+        r, t = self._tables["runs"].c, self._tables["tags"].c
+        runs: dict[str, Run] = {}
+        deleted: dict[str, int | None] = {}
+        for ids in chunks(run_ids):
+            tags: dict[str, dict[str, str]] = defaultdict(dict)
+            of_runs = select(t.run_uuid, t.key, t.value).where(t.run_uuid.in_(ids))
+            for run_id, key, value in self._read(of_runs):
+                tags[run_id][key] = value or ""
+            rows = select(
+                r.run_uuid,
+                r.experiment_id,
+                r.user_id,
+                r.status,
+                r.lifecycle_stage,
+                r.start_time,
+                r.end_time,
+                r.artifact_uri,
+                *self._tables.columns("runs", "name", "deleted_time"),
+            ).where(r.run_uuid.in_(ids))
+            for run_id, home, user, status, stage, start, end, uri, name, when in self._read(rows):
+                root, has_own_folder = artifact_root(uri or "", run_id)
+                own = tags.get(run_id, {})
+                run_name = name or own.get(_NAME, "")
+                deleted[run_id] = when or None
+                runs[run_id] = Run(
+                    run_id=run_id,
+                    run_name=run_name,
+                    experiment_id=str(home),
+                    user_id=user or "",
+                    status=status or "",
+                    lifecycle_stage=stage or "",
+                    start_time=start,
+                    end_time=end or None,
+                    newest_metric_time=None,
+                    oldest_metric_time=None,
+                    artifact_root=root,
+                    has_own_folder=has_own_folder,
+                    tags=self._wanted.of(own, user or ""),
+                    tags_digest=tags_digest(own, run_name),
+                )
+        return runs, deleted
+
+    def models(self, model_ids: Sequence[str]) -> Iterator[TrashedModel]:
+        """Yield logged models."""
+        if not model_ids:
+            return
+        m, t = self._tables["logged_models"].c, self._tables["logged_model_tags"].c
+        for ids in chunks(model_ids):
+            tags: dict[str, dict[str, str]] = defaultdict(dict)
+            of_models = select(t.model_id, t.tag_key, t.tag_value).where(t.model_id.in_(ids))
+            for model_id, key, value in self._read(of_models):
+                tags[model_id][key] = value or ""
+            rows = select(
+                m.model_id,
+                m.name,
+                m.experiment_id,
+                m.artifact_location,
+                m.status,
+                m.source_run_id,
+                m.lifecycle_stage,
+                m.creation_timestamp_ms,
+                m.last_updated_timestamp_ms,
+            ).where(m.model_id.in_(ids))
+            for model_id, name, home, uri, status, maker, stage, created, updated in self._read(
+                rows
+            ):
+                yield TrashedModel(
+                    model_id=model_id,
+                    name=name or "",
+                    experiment_id=str(home),
+                    artifact_uri=uri or "",
+                    status=str(status),
+                    source_run_id=maker or "",
+                    lifecycle_stage=stage or "",
+                    creation_time=created,
+                    last_updated_time=updated or None,
+                    tags=dict(sorted(tags.get(model_id, {}).items())),
+                )

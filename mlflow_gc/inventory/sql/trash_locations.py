@@ -1,0 +1,105 @@
+"""Reading the folders that may lie in, or around, those of entities in the trash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cached_property
+
+from sqlalchemy import or_, select
+
+from mlflow_gc.domain.entities import ModelVersion, Run
+from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
+from mlflow_gc.domain.source_references import location
+from mlflow_gc.domain.trash import Key, Locations, TrashedModel
+from mlflow_gc.inventory.sql.tables import Read, Tables, chunks
+
+ARTIFACTS = "mlflow.artifactLocation"
+ARCHIVE = "mlflow.trace.archiveLocation"
+_FOLDER = re.compile(r"/([0-9a-f]{32}|m-[0-9a-f]{32}|tr-[0-9a-f]{32})/artifacts/")
+
+
+class LocationReader:
+    """Reads locations of artifacts.
+
+    Args:
+        tables: of the database.
+        read: executes a statement.
+    """
+
+    def __init__(self, tables: Tables, read: Read) -> None:
+        self._tables = tables
+        self._read = read
+
+    def locations(
+        self,
+        runs: Mapping[str, Run],
+        models: Mapping[str, TrashedModel],
+        versions: Iterable[ModelVersion],
+    ) -> Locations:
+        """Return the folders that may lie in, or around, those of some entities.
+
+        Runs, logged models and traces in their usual place below their experiment are represented by
+        the folder of the experiment.
+        """
+        e = self._tables["experiments"].c
+        owned: list[tuple[Key, str]] = [
+            ((EXPERIMENT.name, str(i)), uri or "")
+            for i, uri in self._read(select(e.experiment_id, e.artifact_location))
+        ]
+        for version in versions:
+            key = ("model_version", version.key)
+            owned += [(key, uri) for uri in (version.source, version.storage) if "/" in uri]
+        owned += self._unusual_folders
+        folders = [run.artifact_uri for run in runs.values() if not run.has_own_folder]
+        roots = {run.artifact_root for run in runs.values() if run.has_own_folder}
+        folders += [*roots, *(model.artifact_uri for model in models.values())]
+        inside = {i for uri in folders for i in _FOLDER.findall(f"{location(uri)}/")}
+        owned += self._existing(inside)
+        return Locations(owned)
+
+    @cached_property
+    def _unusual_folders(self) -> list[tuple[Key, str]]:
+        """Folders that are not in the usual place below their experiment.
+
+        Read once: the server sets them when it creates something, in the usual place.
+        """
+        return [
+            *self._unusual("runs", "run_uuid", "artifact_uri", RUN.name),
+            *self._unusual("logged_models", "model_id", "artifact_location", LOGGED_MODEL.name),
+            *self._unusual_traces(),
+        ]
+
+    def _unusual(self, table: str, key: str, uri: str, kind: str) -> Iterator[tuple[Key, str]]:
+        """Yield the folders that do not end in ``/<id>/artifacts``."""
+        if table not in self._tables:
+            return
+        c = self._tables[table].c
+        usual = c[uri].like("%/" + c[key] + "/artifacts")
+        for entity_id, place in self._read(select(c[key], c[uri]).where(~usual)):
+            yield (kind, entity_id), place or ""
+
+    def _unusual_traces(self) -> Iterator[tuple[Key, str]]:
+        if "trace_tags" not in self._tables:
+            return
+        t = self._tables["trace_tags"].c
+        usual = t.value.like("%/" + t.request_id + "/artifacts")
+        rows = select(t.request_id, t.value).where(
+            or_((t.key == ARTIFACTS) & ~usual, t.key == ARCHIVE)
+        )
+        for trace_id, place in self._read(rows):
+            yield ("trace", trace_id), place or ""
+
+    def _existing(self, ids: Collection[str]) -> Iterator[tuple[Key, str]]:
+        """Yield the folders of the runs, logged models and traces with some ids."""
+        for table, key, uri, kind in (
+            ("runs", "run_uuid", "artifact_uri", RUN.name),
+            ("logged_models", "model_id", "artifact_location", LOGGED_MODEL.name),
+        ):
+            if table in self._tables:
+                c = self._tables[table].c
+                for chunk in chunks(ids):
+                    for entity_id, place in self._read(
+                        select(c[key], c[uri]).where(c[key].in_(chunk))
+                    ):
+                        yield (kind, entity_id), place or ""
