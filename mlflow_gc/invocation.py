@@ -1,7 +1,8 @@
 """How this program was started, and the next commands that it prints for people.
 
 A printed command can be pasted: it names the program as it was started, and the server, registry
-and workspace unless the environment of the reader already does.
+and workspace unless the environment of the reader already does.  Where ``MLFLOW_GC_DIR`` is set, files
+outlive the container of the command, and its environment does not: then they are always named.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from typing import Any
 
 from mlflow_gc.domain.redaction import HIDDEN
 from mlflow_gc.settings import (
+    ARTIFACTS_DESTINATION,
+    BACKEND_STORE_URI,
+    DIRECTORY,
     REGISTRY_URI,
     TRACKING_TOKEN,
     TRACKING_URI,
@@ -30,8 +34,13 @@ from mlflow_gc.settings import (
 
 NAME = "mlflow-gc"
 _MODULE = "mlflow_gc"
-_ON_A_SERVER = frozenset({"report", "prune", "check", "restore", "mark"})
+_ON_A_SERVER = frozenset({"report", "prune", "purge", "check", "restore", "mark"})
 _CONNECTION = {"tracking_uri": TRACKING_URI, "registry_uri": REGISTRY_URI, "workspace": WORKSPACE}
+_STORAGE = {
+    "backend_store_uri": BACKEND_STORE_URI,
+    "artifacts_destination": ARTIFACTS_DESTINATION,
+}
+"""What only a purge needs."""
 
 
 _started_by: ContextVar[tuple[str, ...]] = ContextVar("started_by", default=(NAME,))
@@ -49,7 +58,13 @@ def started(argv: Sequence[str], orig_argv: Sequence[str]) -> None:
 
 def given(parameters: Mapping[str, Any]) -> None:
     """Store the options about the server, out of all parameters of a command by name."""
-    _flags.set({name: str(parameters[name]) for name in _CONNECTION if parameters.get(name)})
+    _flags.set(
+        {
+            name: str(parameters[name])
+            for name in {**_CONNECTION, **_STORAGE}
+            if parameters.get(name)
+        }
+    )
 
 
 def _program(argv: Sequence[str], orig_argv: Sequence[str]) -> tuple[str, ...]:
@@ -89,6 +104,8 @@ def command(
     line = [*own, *arguments]
     if arguments and arguments[0] in _ON_A_SERVER:
         line += _connection(_flags.get(), server)
+    if arguments and arguments[0] == "purge":
+        line += _storage(_flags.get())
     return shlex.join(line)
 
 
@@ -114,12 +131,33 @@ def program() -> list[str]:
 def _connection(flags: Mapping[str, str], server: Mapping[str, Any] | None) -> list[str]:
     line: list[str] = []
     for name, setting in _CONNECTION.items():
-        value = flags.get(name) or _of_document(name, setting, server)
+        value = flags.get(name) or _of_job(setting) or _of_document(name, setting, server)
         # Secrets are never part of a command; they are resolved as before.
         value = value and (value if name == "workspace" else redact_uri(value))
         if value and HIDDEN not in value:
             line += [str(setting.flag), value]
     return line
+
+
+def _storage(flags: Mapping[str, str]) -> list[str]:
+    line: list[str] = []
+    for name, setting in _STORAGE.items():
+        value = flags.get(name) or _of_job(setting)
+        # Without its login the address of a database is of no use.
+        if value and redact_uri(value) == value:
+            line += [str(setting.flag), value]
+    return line
+
+
+def _of_job(setting: Setting) -> str | None:
+    """Return a value that only the environment of this job has, or None.
+
+    An address with a login is left out: without the login it would hide the secret that has it.
+    """
+    value = os.environ.get(setting.variable, "").strip()
+    if not value or redact_uri(value) != value or resolve(DIRECTORY).text is None:
+        return None
+    return value
 
 
 def _of_document(name: str, setting: Setting, server: Mapping[str, Any] | None) -> str | None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,6 +93,12 @@ MAX_PARALLEL = Setting(
     "--max-parallel",
     "maximum number of concurrent requests; below that, the limiter adapts to the server",
     str(DEFAULT_MAX_PARALLEL),
+)
+DIRECTORY = Setting(
+    "MLFLOW_GC_DIR",
+    None,
+    "folder of the plans that are written without --out, and of the journals beside them",
+    "the working directory",
 )
 REQUIRE_EXPECT = Setting(
     "MLFLOW_GC_REQUIRE_EXPECT",
@@ -267,6 +275,44 @@ def requires_expect() -> bool:
     """
     value = resolve(REQUIRE_EXPECT)
     return value.text is not None and value.text.strip().lower() not in {"0", "false", "no"}
+
+
+def resolve_directory() -> tuple[Path | None, Value]:
+    """Resolve the folder of plans and journals, with its origin; an absolute path, None if not set.
+
+    The folder is created if its parent exists, and a file is written there once and removed: on a
+    network file system only that shows who may write.
+
+    Raises:
+        UsageProblem: It cannot be used; with its origin.
+    """
+    value = resolve(DIRECTORY)
+    if value.text is None:
+        return None, value
+    # Printed commands name it, and work in any directory.
+    folder = Path(os.path.abspath(value.text.strip()))  # noqa: PTH100 - keeps symbolic links
+    shown = f"The folder {folder} of {DIRECTORY.variable} (from {value.origin})"
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir()
+        if not folder.is_dir():
+            raise UsageProblem(
+                f"{shown} is not a folder.",
+                hint=f"Set {DIRECTORY.variable} to a folder, or unset it.",
+            )
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileNotFoundError:
+        raise UsageProblem(
+            f"{shown} cannot be created: {folder.parent} does not exist.",
+            hint="Mount its volume, or create the folder above it.",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UsageProblem(
+            f"{shown} is not writable: {getattr(error, 'strerror', None) or error}.",
+            hint=f"Change its permissions, or set {DIRECTORY.variable} to another folder.",
+        ) from error
+    return folder, value
 
 
 def resolve_maximum(setting: Setting, *, most: int | None = None) -> int | None:

@@ -58,7 +58,7 @@ def prune(
             "-o",
             "--out",
             metavar="FILE",
-            help="Output file of a plan made on the spot [prune-plan-<time>.json].",
+            help="Output file of a plan made on the spot [prune-plan-<time>.json, in MLFLOW_GC_DIR if set].",
         ),
     ] = None,
     server: options.Server,
@@ -77,6 +77,7 @@ def prune(
     from mlflow_gc.apply.recheck.live_guards import local_maxima
     from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import confirmed, console, print_message
+    from mlflow_gc.cli.plan_file import default_plan_file
     from mlflow_gc.cli.session import begin
     from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.sharding import Shard
@@ -132,7 +133,7 @@ def prune(
                 "Without a PLAN prune asks before it deletes, and this is not an interactive terminal.",
                 hint="Hand it a reviewed plan, or use --yes.",
             )
-        plan_file = out or name_of_its_own("prune-plan")
+        plan_file = out or default_plan_file("prune-plan", reporter, output)
         if all_workspaces:
             if journal is not None:
                 raise UsageProblem("--journal is for one workspace.", hint="Leave it out.")
@@ -187,19 +188,6 @@ def prune(
     if journal or written != beside:
         options_again += ["--journal", file_argument(written)]
     return exit_code(applied.result, applied.signum, plan_file, options_again)
-
-
-def name_of_its_own(stem: str) -> Path:
-    """Return a unique file name for a plan without a saved file.
-
-    A nightly job runs in the same directory, and the journal of last night must not be overwritten.
-    """
-    from mlflow_gc.domain.timestamps import format_ms, now_ms
-
-    moment_ms = now_ms()
-    while (name := Path(f"{stem}-{format_ms(moment_ms).replace(':', '')}.json")).exists():
-        moment_ms += 1
-    return name
 
 
 def _print_rest(result: Result, part: Shard, plan_file: Path, options_again: Sequence[str]) -> None:

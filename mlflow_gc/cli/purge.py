@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.cli.prune import exit_code, name_of_its_own, refuse_selecting_options
+from mlflow_gc.cli.prune import exit_code, refuse_selecting_options
 from mlflow_gc.errors import Refused, UsageProblem
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def purge(
             "-o",
             "--out",
             metavar="FILE",
-            help="Output file of a plan made on the spot [purge-plan-<time>.json].",
+            help="Output file of a plan made on the spot [purge-plan-<time>.json, in MLFLOW_GC_DIR if set].",
         ),
     ] = None,
     server: options.Server,
@@ -82,6 +82,7 @@ def purge(
     """Delete permanently what a purge plan lists in the trash: rows and files."""
     from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
     from mlflow_gc.cli.output import confirmed, console, print_message
+    from mlflow_gc.cli.plan_file import default_plan_file
     from mlflow_gc.cli.session import begin
     from mlflow_gc.domain.kinds import PURGE, kinds_of
     from mlflow_gc.errors import ExitCode
@@ -120,7 +121,7 @@ def purge(
                 "Without a PLAN purge asks before it deletes, and this is not an interactive terminal.",
                 hint="Hand it a reviewed plan, or use --yes.",
             )
-        plan_file = out or name_of_its_own("purge-plan")
+        plan_file = out or default_plan_file("purge-plan", reporter, output)
         refuse_overwriting(plan_file, SIGNATURES, "a plan")
     if journal is not None:
         refuse_no_file(journal)

@@ -18,9 +18,15 @@ def report(
     *,
     context: typer.Context,
     out: Annotated[
-        Path,
-        typer.Option("-o", "--out", metavar="FILE", help="Output file of the plan; - is stdout."),
-    ] = Path("prune-plan.json"),
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Output file of the plan; - is stdout "
+            "[prune-plan.json, or in MLFLOW_GC_DIR prune-plan-<time>.json].",
+        ),
+    ] = None,
     server: options.Server,
     all_workspaces: options.AllWorkspaces = False,
     backend_store_uri: options.BackendStoreUri = None,
@@ -49,6 +55,7 @@ def report(
     """Read a server and write a prune plan: every stale entity, its times, and why."""
     from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import console, print_message, write_output
+    from mlflow_gc.cli.plan_file import default_plan_file
     from mlflow_gc.cli.session import begin
     from mlflow_gc.domain.timestamps import format_ms, now_ms
     from mlflow_gc.plan.builder import SIGNATURES
@@ -63,6 +70,9 @@ def report(
     to_stdout = str(out) == "-"
     if not trash:
         _refuse_without_trash({"--journal": journal, **trash_options.given()})
+    if out is None:
+        stem = "purge-plan" if trash else "prune-plan"
+        out = default_plan_file(stem, reporter, output, otherwise="prune-plan.json")
     if all_workspaces:
         if to_stdout:
             raise UsageProblem(

@@ -115,6 +115,54 @@ def test_a_plan_names_what_the_environment_does_not(env, server, flags, monkeypa
     assert shlex.split(line) == ["mlflow-gc", "check", "p.json", *flags]
 
 
+@pytest.mark.parametrize(
+    ("env", "flags"),
+    [
+        ({"MLFLOW_TRACKING_URI": ""}, []),
+        ({"MLFLOW_TRACKING_URI": "http://mlflow:5000/"}, ["--tracking-uri", "http://mlflow:5000/"]),
+        ({"MLFLOW_TRACKING_URI": "http://a", "MLFLOW_TRACKING_TOKEN": "t"}, ["--tracking-uri", "http://a"]),
+        ({"MLFLOW_TRACKING_URI": "http://me:pw@mlflow:5000"}, []),
+        ({"MLFLOW_TRACKING_URI": " ", "MLFLOW_TRACKING_TOKEN": "t"}, []),
+        ({"MLFLOW_TRACKING_URI": "", "MLFLOW_TRACKING_TOKEN": "t", "MLFLOW_WORKSPACE": "a"}, ["--workspace", "a"]),
+    ],
+)  # fmt: skip
+def test_a_folder_for_other_containers_needs_commands_for_them(
+    env: dict[str, str], flags: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """The variables of this job are not set in the container where the command is pasted."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert shlex.split(invocation.command("restore", "j")) == ["mlflow-gc", "restore", "j"]
+    monkeypatch.setenv("MLFLOW_GC_DIR", str(tmp_path))
+    assert shlex.split(invocation.command("restore", "j")) == ["mlflow-gc", "restore", "j", *flags]
+    assert invocation.command("show", "p.json") == "mlflow-gc show p.json"
+
+
+def test_a_purge_is_continued_on_the_same_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """As far as that can be printed."""
+    given = {
+        "tracking_uri": "http://mlflow:5000",
+        "backend_store_uri": "sqlite:///mlflow.db",
+        "artifacts_destination": "s3://bucket/path",
+    }
+    invocation.given(given)
+    on_server = ["--tracking-uri", "http://mlflow:5000"]
+    on_storage = ["--backend-store-uri", "sqlite:///mlflow.db"]
+    on_storage += ["--artifacts-destination", "s3://bucket/path"]
+    line = shlex.split(invocation.command("purge", "p.json"))
+    assert line == ["mlflow-gc", "purge", "p.json", *on_server, *on_storage]
+    line = shlex.split(invocation.command("prune", "p.json"))
+    assert line == ["mlflow-gc", "prune", "p.json", *on_server]
+    invocation.given({"backend_store_uri": "postgresql://me:s3cret@db/mlflow"})
+    assert invocation.command("purge", "p.json") == "mlflow-gc purge p.json"
+    invocation.given({})
+    monkeypatch.setenv("MLFLOW_GC_DIR", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "sqlite:///mlflow.db")
+    line = shlex.split(invocation.command("purge", "p.json"))
+    assert line == ["mlflow-gc", "purge", "p.json", "--backend-store-uri", "sqlite:///mlflow.db"]
+
+
 def test_paths_are_arguments():
     assert invocation.file_argument("-rf.json") == "./-rf.json"
     assert invocation.file_argument("-") == "PLAN"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_gc import settings
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.settings import (
     ENTITY_TTL,
@@ -15,6 +17,7 @@ from mlflow_gc.settings import (
     redact_uri,
     resolve,
     resolve_connection,
+    resolve_directory,
     resolve_ttl_days,
     without_secrets,
 )
@@ -104,6 +107,55 @@ def test_ttl_junk_is_a_usage_error_that_names_its_origin(tmp_path, text):
 def test_an_empty_ttl_flag_is_a_usage_error(tmp_path):
     with pytest.raises(UsageProblem):
         resolve_ttl_days("", environ={}, secrets_directory=tmp_path)
+
+
+DIRECTORY = "MLFLOW_GC_DIR"
+
+
+def test_folder_of_plans_and_journals(monkeypatch, tmp_path):
+    """It is created below an existing one, and its path is absolute."""
+    monkeypatch.chdir(tmp_path)
+    assert resolve_directory()[0] is None
+    monkeypatch.setenv(DIRECTORY, " ")
+    assert resolve_directory()[0] is None
+    for _ in range(2):
+        monkeypatch.setenv(DIRECTORY, "volume\n")
+        folder, value = resolve_directory()
+        assert folder == tmp_path / "volume"
+        assert folder.is_dir()
+        assert [*folder.iterdir()] == []
+        assert value.origin == f"environment {DIRECTORY}"
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "none/below", "bad\0name", "/proc/self"])
+def test_folder_that_cannot_be_used_is_a_usage_error_that_names_its_origin(
+    monkeypatch, tmp_path, name
+):
+    (tmp_path / "file").write_text("x")
+    path = str(tmp_path / name)
+    if "\0" in name:
+        # No variable of the environment can hold it, but a secret file can.
+        monkeypatch.setattr(settings, "_found", lambda s, *_: settings.Value(s, path, "secret"))
+        with pytest.raises(UsageProblem, match=DIRECTORY):
+            resolve_directory()
+        return
+    monkeypatch.setenv(DIRECTORY, path)
+    with pytest.raises(UsageProblem, match=f"environment {DIRECTORY}") as caught:
+        resolve_directory()
+    assert caught.value.hint
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_folder_that_is_read_only(monkeypatch, tmp_path):
+    """Root may write everywhere: only trying shows who may write on a volume."""
+
+    def refuse(**_where):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(settings.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    with pytest.raises(UsageProblem, match="not writable: Read-only file system"):
+        resolve_directory()
 
 
 def test_parallel_requests(monkeypatch):
