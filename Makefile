@@ -11,8 +11,9 @@ COVERAGE ?=
 # Where `make ae5-archive` and `make wheel` put their files.
 DIST ?= dist
 
-# Everything the archive for Anaconda Enterprise 5 holds; of docs only what people read.
-ARCHIVE_FILES := anaconda-project.yml pyproject.toml README.md LICENSE CHANGELOG.md \
+# Everything the archive for Anaconda Enterprise 5 holds; of docs only what people read.  README.ae5.md is
+# its README.md: that of the repository speaks of files and commands that are not in it.
+ARCHIVE_FILES := anaconda-project.yml pyproject.toml README.ae5.md LICENSE CHANGELOG.md \
 	docs ':!docs/_*' ':!docs/conf.py' mlflow_gc schemas
 # GNU tar; on a Mac: make TAR=gtar
 TAR ?= tar
@@ -189,7 +190,7 @@ ae5-archive:  ## the project archive for Anaconda Enterprise 5, in DIST
 	@git ls-files -z --cached --others --exclude-standard -- $(ARCHIVE_FILES) > "$(ARCHIVE).files"
 	@LC_ALL=C sort -z "$(ARCHIVE).files" \
 		| $(TAR) --create --null --no-recursion --files-from=- --format=ustar \
-			--transform='s,^,mlflow-gc-$(VERSION)/,' --mtime=@$(SOURCE_DATE_EPOCH) \
+			--transform='s,^README.ae5.md$$,README.md,;s,^,mlflow-gc-$(VERSION)/,' --mtime=@$(SOURCE_DATE_EPOCH) \
 			--owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --file="$(ARCHIVE).tar"
 	@gzip -9n < "$(ARCHIVE).tar" > "$(ARCHIVE).tar.gz"
 	@rm "$(ARCHIVE).files" "$(ARCHIVE).tar"

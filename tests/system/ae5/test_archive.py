@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -40,6 +41,7 @@ VARIABLES = [
     "MLFLOW_REGISTRY_URI",
     "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_ENTITY_TTL",
+    "MLFLOW_GC_DIR",
 ]
 
 
@@ -140,12 +142,30 @@ def test_names_no_folder_of_the_machine_that_built_it(unpacked: Path):
             assert found is None, f"{path.relative_to(unpacked)} has {found}"
 
 
-def test_every_relative_link_of_the_guide_resolves(unpacked: Path):
-    guide = unpacked / "docs" / "install_guide.md"
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", guide.read_text(encoding="utf-8"))
-    for link in links:
-        if "://" not in link:
-            assert (guide.parent / link).exists(), f"{link} leads nowhere"
+@pytest.mark.smoke
+def test_every_relative_link_resolves_within_the_archive(unpacked: Path):
+    pages = [*unpacked.rglob("*.md"), *unpacked.rglob("*.ipynb")]
+    assert unpacked / "README.md" in pages
+    broken = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"(?s)```.*?```", "", text)):
+            leads_to = (page.parent / link).resolve()
+            if "://" not in link and not (leads_to.exists() and unpacked in leads_to.parents):
+                broken.append(f"{page.relative_to(unpacked)}: {link}")
+    assert broken == []
+
+
+@pytest.mark.smoke
+def test_its_readme_speaks_of_what_is_in_it(unpacked: Path, project: dict[str, Any]):
+    readme = (unpacked / "README.md").read_text(encoding="utf-8")
+    assert "Anaconda Enterprise 5" in readme.splitlines()[0]
+    # There is no Makefile, and no test, in it.
+    assert not re.search(r"\bmake\b|\btests/|\.venv", readme)
+    assert [name for name in project["commands"] if f"| `{name}` |" not in readme] == []
+    paths = re.findall(r"^\| `([\w./-]+)` \|", readme.partition("| Path |")[2], re.MULTILINE)
+    assert len(paths) == 5
+    assert [path for path in paths if not (unpacked / path).exists()] == []
 
 
 # ---------------------------------------------------------------------------- the project file
@@ -272,7 +292,13 @@ class Job:
     def run(
         self, name: str, secrets: Secrets | None = None, **settings: str
     ) -> subprocess.CompletedProcess[str]:
-        command = ["bash", "-c", self._project["commands"][name]["unix"]]
+        return self.shell(self._project["commands"][name]["unix"], secrets, **settings)
+
+    def shell(
+        self, line: str, secrets: Secrets | None = None, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a line like one of the project's, or in a terminal of a session."""
+        command = ["bash", "-c", line]
         done = subprocess.run(
             secrets.around(command) if secrets else command,
             cwd=self.folder,
@@ -338,6 +364,48 @@ def test_prune_asks_nothing_and_keeps_plan_and_journal(job: Job, site: Site):
     (journal,) = job.folder.glob("*.journal.jsonl")
     records = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     assert any(site.days40 in json.dumps(record) for record in records[1:])
+
+
+@pytest.mark.smoke
+def test_a_night_is_undone_the_next_morning_from_another_container(
+    archive: Path, job: Job, project: dict[str, Any], site: Site, tmp_path: Path
+):
+    """All that is left of the night is its log and the volume."""
+    volume = tmp_path / "volume" / "gc"
+    volume.parent.mkdir()
+    night = job.run("Prune", MLFLOW_TRACKING_URI=site.uri, MLFLOW_GC_DIR=str(volume))
+    assert night.returncode == 0, night.stderr
+    assert site.live() == {site.days20}
+    assert not [*job.folder.glob("*plan*")]
+    shutil.rmtree(job.folder)
+    (undo,) = re.findall(r"^Undo: +(.*)$", night.stdout, re.MULTILINE)
+    assert undo.startswith(f"python -m mlflow_gc restore {volume}/prune-plan-")
+    (tmp_path / "morning").mkdir()
+    morning = Job(unpack(archive, tmp_path / "morning"), project)
+    done = morning.shell(f"{undo} --yes")
+    assert done.returncode == 0, done.stderr
+    assert site.live() == {site.days20, site.days40}
+    # And the night after that overwrites nothing.
+    before = {path: path.read_bytes() for path in volume.iterdir()}
+    again = morning.run("Prune", MLFLOW_TRACKING_URI=site.uri, MLFLOW_GC_DIR=str(volume))
+    assert again.returncode == 0, again.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert len([*volume.glob("*.json")]) == 2
+
+
+def test_a_folder_of_a_secret_that_is_not_mounted_ends_the_job(
+    job: Job, site: Site, secrets: Secrets, tmp_path: Path
+):
+    secrets["MLFLOW_GC_DIR"] = f"{tmp_path}/volume/gc\n"
+    done = job.run("Prune", secrets, MLFLOW_TRACKING_URI=site.uri)
+    assert done.returncode == 64
+    assert "MLFLOW_GC_DIR (from secret file" in done.stderr
+    assert site.live() == {site.days20, site.days40}
+    (tmp_path / "volume").mkdir()
+    done = job.run("Prune", secrets, MLFLOW_TRACKING_URI=site.uri)
+    assert done.returncode == 0, done.stderr
+    assert site.live() == {site.days20}
+    assert len([*(tmp_path / "volume" / "gc").iterdir()]) == 2
 
 
 def test_a_variable_of_the_job_sets_the_ttl(job: Job, site: Site):

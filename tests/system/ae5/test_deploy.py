@@ -65,7 +65,9 @@ class Administrator:
         self.state.write_text(json.dumps(EMPTY), encoding="utf-8")
         ae5 = folder / "bin" / "ae5"
         ae5.parent.mkdir()
-        ae5.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{FAKE}" "$@"\n', encoding="utf-8")
+        ae5.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{FAKE}" "$@"\n', encoding="utf-8"
+        )
         ae5.chmod(0o755)
 
     def archive(self, project: str = PROJECT) -> Path:
