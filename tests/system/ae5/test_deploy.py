@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,8 @@ from typing import Any
 
 import pytest
 from support import ROOT
-from support.fake_ae5 import EMPTY
+from support.fake_ae5 import EMPTY, parser
+from support.pages import blocks
 
 HOW_TO = ROOT / "docs" / "how-to"
 SCRIPT = HOW_TO / "ae5_deploy.sh"
@@ -261,6 +264,19 @@ def test_a_wrong_password_ends_it(administrator: Administrator, monkeypatch: pyt
     assert done.returncode == 1
     assert "Invalid username or password" in done.stdout
     assert not administrator.cluster()["secrets"]
+
+
+@pytest.mark.smoke
+def test_the_guide_uses_only_what_ae5_tools_has():
+    lines = []
+    for block in blocks(ROOT / "docs" / "install_guide.md"):
+        joined = re.sub(r"\\\n\s*", "", block.text)
+        lines += [line.strip() for line in joined.splitlines() if line.strip().startswith("ae5 ")]
+    assert len(lines) > 10
+    for line in lines:
+        parser().parse_args(shlex.split(line, comments=True)[1:])
+    with pytest.raises(SystemExit):
+        parser().parse_args(shlex.split("job create --command Prune x -variable A=b"))
 
 
 # ---------------------------------------------------------------------------- the script alone
