@@ -90,8 +90,11 @@ NPM := tests/ajv/node_modules/.stamp tests/azurite/node_modules/.stamp
 lock: $(STAMP)  ## resolve the dependencies again (LOCK_FLAGS=--upgrade for newer ones)
 	@$(COMPILE) pyproject.toml -o requirements.txt
 	@$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) pyproject.toml --all-extras --group image -c requirements.txt -c requirements-dev.txt \
+		$$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package=\1/p' requirements.txt) -o requirements-image.txt
 
-# One lock for every supported Python; it names no index, so it works with any mirror.
+# One lock for every supported Python; it names no index, so it works with any mirror.  That of the
+# image holds only what it has on top of requirements.txt.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 \
 	--generate-hashes --no-annotate --custom-compile-command "make lock" $(LOCK_FLAGS)
 
