@@ -27,7 +27,15 @@ done
 packages=$("$directory/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 printf '%s\n' "$root" >"$packages/mlflow-gc.pth"
 program=$directory/bin/mlflow-gc
-# shellcheck disable=SC2016  # for the shell that runs it
-printf '#!/bin/sh\nexec "%s/bin/python" -I -m mlflow_gc "$@"\n' "$(cd "$directory" && pwd)" >"$program"
+# For sh, a command that starts Python; for Python, a string and a program.  The first line of a
+# script cannot name an interpreter with a space in its path.
+cat >"$program" <<END
+#!/bin/sh
+'''exec' "$(cd "$directory" && pwd)/bin/python" -I "\$0" "\$@"
+'''
+import runpy
+
+runpy.run_module("mlflow_gc", run_name="__main__")
+END
 chmod +x "$program"
 "$program" --version
