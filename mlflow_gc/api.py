@@ -408,26 +408,44 @@ def purge(
 
 
 def check(
-    plan: Path | str, server: Server | str | None = None, *, listener: Listener | None = None
+    plan: Path | str,
+    server: Server | str | None = None,
+    *,
+    artifacts_destination: str | None = None,
+    listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Compare a saved plan with the server, entity by entity; nothing is deleted.
 
+    Args:
+        plan: the file.
+        server: the server or its URI; for a purge plan its ``backend_store_uri`` is required.
+        artifacts_destination: for a purge plan: where the server keeps artifacts that it passes on.
+        listener: receives the progress.
+
     Returns:
-        What a prune would do with each entry, as a document (``mlflow-gc schema check``).
+        What a prune or purge would do with each entry, as a document (``mlflow-gc schema check``).
 
     Raises:
         Refused: the plan was edited, or made for another server.
         GcError: the server cannot be reached or read.
     """
-    from mlflow_gc.workflows.check import check_plan
+    from mlflow_gc.domain.kinds import PURGE
+    from mlflow_gc.workflows.check import check_plan, check_purge_plan
+    from mlflow_gc.workflows.server import open_stores
 
     file = Path(plan)
     document = load_plan(file)
     reporter = _reporter(listener)
     with _opened(server, reporter) as gateway:
-        found, applied = check_plan(gateway, document, file, reporter)
-    if applied.result.fatal:
-        raise applied.result.fatal
+        if document.get("action") == PURGE:
+            stores = open_stores(gateway, artifacts_destination)
+            found, purged = check_purge_plan(gateway, document, file, stores, reporter)
+            fatal = purged.result.fatal
+        else:
+            found, applied = check_plan(gateway, document, file, reporter)
+            fatal = applied.result.fatal
+    if fatal:
+        raise fatal
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import GONE, Finding
-from mlflow_gc.domain.kinds import KINDS, kinds_of
+from mlflow_gc.domain.kinds import KINDS, PURGE, kinds_of
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.builder import protection_of
 from mlflow_gc.plan.document import Json, Plan, deletions_of
@@ -26,15 +26,19 @@ def check_document(
     """Return the result of a dry run as a document (``mlflow-gc schema check``).
 
     ``findings`` are those on entities that would be skipped, by kind (of a journal) and id;
-    ``refusals`` say why ``prune`` would refuse the plan as a whole.
+    ``refusals`` say why ``prune`` or ``purge`` would refuse the plan as a whole.
     """
     failures = {(kind, i): message for kind, i, message in result.failures}
-    lists = {kind: _entities(kind, plan, findings, failures) for kind in kinds_of(plan)}
+    is_purge = plan.get("action") == PURGE
+    # The published lists are those of a prune plan; a purge plan has more.
+    kinds = KINDS if is_purge else kinds_of(plan)
+    lists = {kind: _entities(kind, plan, findings, failures) for kind in kinds}
     ended = "interrupted" if result.interrupted else "failed" if result.fatal else "completed"
     return {
         "$schema": CHECK_SCHEMA_ID,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
+        **({"action": PURGE} if is_purge else {}),
         "plan": {
             "plan_id": plan["plan_id"],
             "as_of": plan["as_of"],

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode
+
+if TYPE_CHECKING:
+    from mlflow_gc.workflows.apply import Applied
+    from mlflow_gc.workflows.purge import Purged
 
 
 def check(
@@ -21,6 +25,8 @@ def check(
         ),
     ],
     server: options.Server,
+    backend_store_uri: options.BackendStoreUri = None,
+    artifacts_destination: options.ArtifactsDestination = None,
     all_workspaces: options.AllWorkspaces = False,
     output_format: options.DiffFormat = "text",
     everything: options.Everything = False,
@@ -32,15 +38,16 @@ def check(
     from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import console, write_json, write_output
     from mlflow_gc.cli.session import begin
+    from mlflow_gc.domain.kinds import PURGE
     from mlflow_gc.plan.verification import load_plan, verify
     from mlflow_gc.render.common.budget import DEFAULT
     from mlflow_gc.render.markdown import check_markdown
     from mlflow_gc.render.terminal import check_text
-    from mlflow_gc.workflows.check import check_plan
-    from mlflow_gc.workflows.server import open_server
+    from mlflow_gc.workflows.check import check_plan, check_purge_plan
+    from mlflow_gc.workflows.server import open_server, open_stores
 
     reporter = begin(context, output, events=events, dry_run=True)
-    connection = server.connection()
+    connection = server.connection(backend_store_uri)
     if len(plan_files) > 1:
         return workspaces.each_file(context, check, "plan_files", plan_files)
     plan_file = plan_files[0]
@@ -50,7 +57,12 @@ def check(
         connection = workspaces.of_document(context, connection, plan["server"], plan_file)
     reporter.plan(plan, plan_file)
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
-    found, applied = check_plan(gateway, plan, plan_file, reporter)
+    applied: Applied | Purged
+    if plan.get("action") == PURGE:
+        stores = open_stores(gateway, artifacts_destination)
+        found, applied = check_purge_plan(gateway, plan, plan_file, stores, reporter)
+    else:
+        found, applied = check_plan(gateway, plan, plan_file, reporter)
     if output_format == "json":
         write_json(found)
     elif output_format == "markdown":

@@ -78,9 +78,9 @@ def apply_plan(
         refuse_other_server(gateway, plan["server"], plan_file)
         policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
         refuse_partial_view(gateway, policy)
-        with _collected(refusals, check_only):
+        with collected(refusals, check_only):
             _refuse_lost_evidence(gateway, plan, plan_file)
-        with _collected(refusals, check_only):
+        with collected(refusals, check_only):
             if is_skewed(gateway.clock_skew_ms(), policy.evidence):
                 raise Refused(
                     describe_skew(gateway.clock_skew_ms(), policy.evidence),
@@ -92,7 +92,7 @@ def apply_plan(
     with graceful_stop(gateway, reporter, dry_run=dry_run) as (stop, signals):
         with reporter.phase(Phase.COMPARE):
             recheck = Recheck(gateway, plan)
-        with _collected(refusals, check_only):
+        with collected(refusals, check_only):
             refuse_exceeded(gateway, plan, recheck, maxima)
         # Protection is decided with the whole plan.
         part = part_of(plan, shard) if shard else Part(plan)
@@ -149,7 +149,7 @@ def refuse_unexpected(
 
 
 @contextmanager
-def _collected(refusals: list[Refused], wanted: bool) -> Iterator[None]:
+def collected(refusals: list[Refused], wanted: bool) -> Iterator[None]:
     """Collect a refusal instead of raising it."""
     try:
         yield

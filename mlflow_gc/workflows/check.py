@@ -1,4 +1,4 @@
-"""Comparing a plan with the server: what a prune would do with each entry."""
+"""Comparing a plan with the server: what a prune or purge would do with each entry."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from pathlib import Path
 
 from mlflow_gc.apply.check import check_document
 from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
+from mlflow_gc.apply.purge.purger import Budget
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.errors import GcError, Refused
+from mlflow_gc.domain.kinds import PRUNE, PURGE
 from mlflow_gc.plan.document import Json, Plan
 from mlflow_gc.plan.verification import verify_applyable
+from mlflow_gc.storage.stores import ArtifactStores
 from mlflow_gc.workflows.apply import Applied, apply_plan
+from mlflow_gc.workflows.purge import Purged, apply_purge
 from mlflow_gc.workflows.reporter import Reporter
 
 
@@ -26,7 +30,7 @@ def check_plan(
         Refused: the plan was made for another server.
         GcError: the evidence cannot be read.
     """
-    journal, refusals = _own_journal(plan, plan_file)
+    journal, refusals = _own_journal(plan, plan_file, PRUNE)
     try:
         verify_applyable(plan, plan_file)
     except Refused as refusal:
@@ -44,11 +48,44 @@ def check_plan(
     return check_document(plan, applied.result, applied.findings, refusals), applied
 
 
-def _own_journal(plan: Plan, plan_file: Path) -> tuple[Path | None, list[str]]:
-    """Return the path of a prune's journal, or why it would refuse an existing file."""
+def check_purge_plan(
+    gateway: Gateway, plan: Plan, plan_file: Path, stores: ArtifactStores, reporter: Reporter
+) -> tuple[Json, Purged]:
+    """Re-check each entry of a verified purge plan as a purge would; nothing is deleted.
+
+    Returns:
+        The check as a document (``mlflow-gc schema check``), and the result of the re-checks.
+
+    Raises:
+        UsageProblem: no database was named, or it cannot be read directly.
+        Refused: the plan was made for another server.
+        GcError: the evidence cannot be read.
+    """
+    journal, refusals = _own_journal(plan, plan_file, PURGE)
+    try:
+        verify_applyable(plan, plan_file)
+    except Refused as refusal:
+        refusals.append(refusal.message)
+    purged = apply_purge(
+        gateway,
+        plan,
+        plan_file,
+        stores,
+        reporter,
+        journal_path=journal,
+        budget=Budget(),
+        dry_run=True,
+        check_only=True,
+    )
+    refusals += [refusal.message for refusal in purged.refusals]
+    return check_document(plan, purged.result, purged.findings, refusals), purged
+
+
+def _own_journal(plan: Plan, plan_file: Path, action: str) -> tuple[Path | None, list[str]]:
+    """Return the path of the journal of a prune or purge, or why it would refuse an existing file."""
     try:
         path = journal_path(default_path(plan_file), plan["plan_id"])
-        earlier_sessions(path, plan["plan_id"], "prune")
+        earlier_sessions(path, plan["plan_id"], action)
     except GcError as error:
         return None, [error.message]
     return path, []

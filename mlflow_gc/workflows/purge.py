@@ -12,6 +12,7 @@ from mlflow_gc.apply.journal.file import Journal, read_journal
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.purge.purger import Budget, Freed, Purger, root_of
+from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_guards import local_maxima
 from mlflow_gc.backend.address import DIRECTLY_READABLE, Address
 from mlflow_gc.backend.interface import Gateway
@@ -40,6 +41,7 @@ from mlflow_gc.retention.trash import decide_orphan, decide_trash
 from mlflow_gc.settings import redact_uri
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
+from mlflow_gc.workflows.apply import collected
 from mlflow_gc.workflows.reporter import Phase, Reporter
 from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
 
@@ -320,6 +322,8 @@ class Purged:
         signum: the signal that stopped it, or 0.
         database_bytes: size of the database before and after, with the maintenance if it was requested.
         maintenance: commands that return the space of the rows to the disk, with what they do.
+        findings: on entities that were not deleted, by kind (of a journal) and id.
+        refusals: why a purge would refuse the plan; only if ``check_only``.
     """
 
     result: Result
@@ -329,6 +333,8 @@ class Purged:
     signum: int = 0
     database_bytes: tuple[int, int] = (0, 0)
     maintenance: tuple[str, ...] = ()
+    findings: Mapping[Key, Finding] = field(default_factory=dict)
+    refusals: Sequence[Refused] = ()
 
 
 def apply_purge(
@@ -342,14 +348,19 @@ def apply_purge(
     budget: Budget,
     dry_run: bool = False,
     vacuum: bool = False,
+    check_only: bool = False,
 ) -> Purged:
     """Apply a verified purge plan.
+
+    ``check_only`` collects refusals of a dry run, and checks nevertheless.
 
     Raises:
         Refused: The plan was made for another server, or a store looks as if it were not mounted.
         GcError: The database cannot be opened, or the journal cannot be written.
     """
     refuse_action(plan, plan_file, PURGE)
+    refusals: list[Refused] = []
+    findings: dict[Key, Finding] = {}
     with reporter.phase(Phase.CONNECT):
         refuse_other_server(gateway, plan["server"], plan_file)
         policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
@@ -361,13 +372,14 @@ def apply_purge(
             server = read_server_info(gateway)
             refuse_other_database(snapshot, server.identity, server.tracking_uri, server.workspace)
     with (
-        Database(address) as database,
+        Database(address, read_only=check_only) as database,
         graceful_stop(gateway, reporter, dry_run=dry_run) as (
             stop,
             signals,
         ),
     ):
-        _refuse_exceeded(plan, database)
+        with collected(refusals, check_only):
+            _refuse_exceeded(plan, database)
         before = database.size_bytes()
         with Journal(
             journal_path,
@@ -381,8 +393,18 @@ def apply_purge(
                 reporter.journal(journal_path, plan["plan_id"])
             totals = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
             purger = Purger(
-                database, plan, policy, stores, journal, budget=budget, dry_run=dry_run, stop=stop
+                database,
+                plan,
+                policy,
+                stores,
+                journal,
+                budget=budget,
+                dry_run=dry_run,
+                stop=stop,
+                on_skip=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
             )
+            with collected(refusals, check_only):
+                purger.refuse_other_stores()
             with reporter.phase(Phase.CHECK if dry_run else Phase.PURGE, totals):
                 result = purger.run()
         if vacuum and not dry_run and purger.freed.rows:
@@ -397,6 +419,8 @@ def apply_purge(
         signals[0] if signals else 0,
         (before, after),
         commands,
+        findings,
+        refusals,
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from support import depth
 from support.trash import Trash, ids, protected
 
+from mlflow_gc.plan import schema
 from mlflow_gc.render.common.lines import size_of
 
 if TYPE_CHECKING:
@@ -541,3 +543,63 @@ def test_a_dry_run_changes_nothing_and_says_the_same(trash: Trash) -> None:
     assert trash.state() == before
     assert "skipped" in outcome.out
     assert "is in it" not in outcome.out
+
+
+# check -------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_a_purge_would_do(trash: Trash) -> None:
+    """As ``purge --dry-run`` decides, read-only, in the form of a check of a prune plan."""
+    experiment = trash.world.experiment()
+    stays, restored, needed, gone = (trash.run(experiment) for _ in range(4))
+    plan = trash.report()
+    assert "check" in trash.bench.cli("show", plan.path).out
+    check = ("check", plan.path, *trash.options)
+    outcome = trash.bench.cli(*check, "--detailed-exitcode").expect(0)
+    assert "Total: 4 matching, 0 changed, 0 gone, 0 failed." in outcome.out
+    assert "gc purge" in outcome.out
+    trash.world.restore_run(restored)
+    _version(trash, needed)
+    trash.world.purge_run(gone)
+    before = trash.state()
+    outcome = trash.bench.cli(*check, "--format", "json", "--detailed-exitcode").expect(2)
+    found = outcome.json()
+    assert not schema.problems(found, "check")
+    assert found["action"] == "purge"
+    assert found["summary"]["runs"] == {
+        **{"matching": 1, "changed": 2, "protected": 1, "gone": 1, "failed": 0}
+    }
+    assert {e["id"]: e["code"] for e in found["runs"]} == {
+        restored: "changed",
+        needed: "protected",
+        gone: "gone",
+    }
+    assert (
+        trash.bench.cli(*check, "--format", "markdown")
+        .expect(0)
+        .out.startswith("## Check of the purge plan")
+    )
+    assert trash.state() == before
+    assert not trash.bench.journal_path(plan).exists()
+    dry = trash.purge(plan, "--dry-run")
+    assert all(run in dry.out for run in (restored, needed, gone))
+    trash.purge(plan)
+    left = {row[0] for row in trash.state().rows["runs"]}
+    assert left == {restored, needed}
+    assert stays not in left
+
+
+def test_check_names_why_purge_would_refuse(trash: Trash) -> None:
+    """It checks the entries nevertheless."""
+    trash.run(trash.world.experiment())
+    plan = trash.report()
+    check = ("check", plan.path, *trash.options)
+    outcome = trash.bench.cli(*check, env={"MLFLOW_GC_MAX_DELETIONS": "0"}).expect(0)
+    assert "purge would refuse the plan now" in outcome.out
+    assert "1 matching" in outcome.out
+    shutil.rmtree(trash.root)
+    outcome = trash.bench.cli(*check).expect(0)
+    assert "holds nothing below" in outcome.out
+    server = ("--tracking-uri", trash.world.uri)
+    outcome = trash.bench.cli("check", plan.path, *server).expect(USAGE)
+    assert "--backend-store-uri" in outcome.err

@@ -31,17 +31,19 @@ class Database:
 
     Args:
         address: of a kind in ``DIRECTLY_READABLE``.
+        read_only: nothing is locked, and nothing can be deleted.
 
     Raises:
         ServerError: it cannot be opened.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, read_only: bool = False) -> None:
         from sqlalchemy import MetaData
 
         self._address = address
+        self._read_only = read_only
         try:
-            self._engine = _opened(address)
+            self._engine = _opened(address, read_only=read_only)
             self._connection = self._engine.connect()
             metadata = MetaData()
             metadata.reflect(self._connection)
@@ -65,7 +67,7 @@ class Database:
         """
         connection = self._connection
         with _explaining(self._address):
-            for statement in _BEGIN[self.dialect]:
+            for statement in (_BEGIN_READ_ONLY if self._read_only else _BEGIN)[self.dialect]:
                 connection.exec_driver_sql(statement)
         try:
             yield
@@ -92,6 +94,8 @@ class Database:
         """
         from sqlalchemy import select
 
+        if self._read_only:
+            return
         table, key = _TABLES[kind]
         column = self.tables[table].c[key]
         values = [int(i) for i in ids] if kind == EXPERIMENT.name else sorted(ids)
@@ -165,8 +169,16 @@ _BEGIN = {
 }
 
 
-def _opened(address: Address) -> Engine:
-    engine = open_engine(address, read_only=False)
+_BEGIN_READ_ONLY = {
+    "postgresql": ("SET TRANSACTION READ ONLY",),
+    "mysql": ("START TRANSACTION READ ONLY",),
+    "mariadb": ("START TRANSACTION READ ONLY",),
+    "sqlite": (f"PRAGMA busy_timeout = {_BUSY_MS}", "BEGIN"),
+}
+
+
+def _opened(address: Address, *, read_only: bool) -> Engine:
+    engine = open_engine(address, read_only=read_only)
     if address.database != "sqlite":
         return engine.execution_options(isolation_level="READ COMMITTED")
     from sqlalchemy import event

@@ -147,12 +147,10 @@ class Purger:
         """Apply the plan until it is done, something fails, or the user stops it.
 
         Raises:
-            Refused: an artifact store does not look as it did when the plan was made.
             GcError: the journal cannot be written.
         """
         result = self._recorder.result
         try:
-            self._refuse_other_stores()
             for kind in _ORDER:
                 for batch in _batches(deletions_of(self._plan, kind.entries)):
                     if self._stop.is_set():
@@ -184,7 +182,7 @@ class Purger:
             seconds is not None and time.monotonic() - self._began >= seconds
         )
 
-    def _refuse_other_stores(self) -> None:
+    def refuse_other_stores(self) -> None:
         """Refuse to begin if a store has none of the files that the plan lists.
 
         Raises:

@@ -267,8 +267,6 @@ def footer(
         "prune": ("Apply:", (action, file)),
         "expect": ("In CI:", (action, file, "--expect", plan["plan_id"])),
     }
-    if is_purge(plan):
-        commands["check"] = ("Check:", (action, file, "--dry-run"))
     for step in steps:
         if step == "show" or (state.may_be_applied and to_delete):
             name, arguments = commands[step]

@@ -8,10 +8,17 @@ from typing import Any
 from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Notice, Part
-from mlflow_gc.render.common.grouped import numbers
 from mlflow_gc.render.common.lines import NAME
 from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row
-from mlflow_gc.render.terminal.check_text import CODES, NUMBERS, problems, totals_sentence, why
+from mlflow_gc.render.terminal.check_text import (
+    CODES,
+    NUMBERS,
+    action_of,
+    numbers_of,
+    problems,
+    totals_sentence,
+    why,
+)
 
 _ADDRESS = 200
 _SENTENCE = 600
@@ -31,13 +38,14 @@ def check(found: Json, *, most_bytes: int | None = budget.DEFAULT) -> str:
 
 
 def _top(found: Json) -> Iterator[Part]:
-    yield f"## Check of the prune plan of {code(found['plan']['tracking_uri'], most=_ADDRESS)}\n\n"
+    address = code(found["plan"]["tracking_uri"], most=_ADDRESS)
+    yield f"## Check of the {action_of(found)} plan of {address}\n\n"
     yield f"{totals_sentence(found)}\n\n"
     for sentence in problems(found):
         yield f"**{inline(sentence, most=_SENTENCE)}**\n\n"
     yield Notice("This text was cut to fit; check with `--all` shows everything.\n\n")
     yield head("", *(f"{number}:" for number in NUMBERS))
-    yield from (row(*cells) for cells in numbers(found["summary"], NUMBERS))
+    yield from (row(*cells) for cells in numbers_of(found))
     yield "\n"
 
 

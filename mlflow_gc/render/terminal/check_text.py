@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import kinds_of
+from mlflow_gc.domain.kinds import PRUNE, PURGE, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.grouped import numbers, section
@@ -32,7 +32,7 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
     These are the numbers of matching entries, and the changes of the others.  ``path`` is that of
     the plan.
     """
-    table(console, [("", *NUMBERS), *numbers(found["summary"], NUMBERS)])
+    table(console, [("", *NUMBERS), *numbers_of(found)])
     line(console, totals_sentence(found), "bold")
     for code, (title, sign, style) in CODES.items():
         lists = {kind: [e for e in found[kind] if e["code"] == code] for kind in kinds_of(found)}
@@ -47,9 +47,21 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
     if matching := count_deletable(found):
         noun = "entity" if matching == 1 else "entities"
         line(console, f"Apply what still matches, {matching:,} {noun}:")
-        line(console, f"  {command('prune', file_argument(path))}")
+        line(console, f"  {command(action_of(found), file_argument(path))}")
     elif found["refusals"] or found["differs"]:
-        line(console, f"Make a new plan: {command('report')}")
+        trash = ("--trash",) if action_of(found) == PURGE else ()
+        line(console, f"Make a new plan: {command('report', *trash)}")
+
+
+def action_of(found: Mapping[str, Any]) -> str:
+    """Return the command that applies the plan of a check."""
+    action: str = found.get("action", PRUNE)
+    return action
+
+
+def numbers_of(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield a row of numbers for each kind that the plan lists."""
+    yield from numbers({kind: found["summary"][kind] for kind in kinds_of(found)}, NUMBERS)
 
 
 def totals_sentence(found: dict[str, Any]) -> str:
@@ -66,7 +78,7 @@ def totals_sentence(found: dict[str, Any]) -> str:
 
 
 def count_deletable(found: dict[str, Any]) -> int:
-    """Return the number of entities that a prune would delete now."""
+    """Return the number of entities that would be deleted now."""
     if found["refusals"] or found["ended"] != "completed":
         return 0
     return sum(found["summary"][kind]["matching"] for kind in kinds_of(found))
@@ -77,7 +89,7 @@ def problems(found: dict[str, Any]) -> Iterator[str]:
     if found["ended"] != "completed":
         yield "The check did not finish: not all entries were checked."
     for refusal in found["refusals"]:
-        yield f"prune would refuse the plan now. {refusal}"
+        yield f"{action_of(found)} would refuse the plan now. {refusal}"
 
 
 def why(entity: Mapping[str, Any]) -> str:
