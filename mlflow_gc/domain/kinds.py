@@ -126,14 +126,24 @@ FILE = Kind(
     is_recoverable=False,
 )
 """A folder with the files of a run, logged model or trace that no longer exists."""
+LINK = Kind(
+    name="link",
+    identity=("table", "source", "destination"),
+    display_name="missing",
+    created="created_time",
+    active=("created_time",),
+    is_reused=True,
+    is_recoverable=False,
+)
+"""A row that links two entities, of which one at least no longer exists."""
 
 PRUNED = (EXPERIMENT, RUN, MODEL_VERSION, REGISTERED_MODEL)
 """The kinds in a plan of ``prune``, in its order."""
 
-PURGED = (EXPERIMENT, RUN, LOGGED_MODEL, FILE)
-"""The kinds in a plan of ``purge``, in its order."""
+PURGED = (EXPERIMENT, RUN, MODEL_VERSION, LOGGED_MODEL, FILE, LINK)
+"""The kinds in a plan of ``purge``, in its order; of model versions only the tombstones."""
 
-ALL = (*PRUNED, LOGGED_MODEL, FILE)
+ALL = (*PRUNED, LOGGED_MODEL, FILE, LINK)
 """In the order of the lists of a plan; those of the other action are empty."""
 
 KINDS = {kind.entries: kind for kind in ALL}

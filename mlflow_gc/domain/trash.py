@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.entities import Inventory, ModelVersion
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.source_references import location, parent_locations
 
@@ -48,6 +48,32 @@ class OrphanedFiles:
     size_bytes: int
     file_count: int
     newest_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DanglingLink:
+    """A row that links two entities, of which one at least is in no table.
+
+    Attributes:
+        table: ``inputs`` or ``entity_associations``.
+        source: its type and id, as MLflow writes them: ``RUN_OUTPUT 4b3f…``.
+        destination: the same.
+        missing: the ends that do not exist.
+        created_ms: when the link was made, ms since the epoch, UTC; None in tables without a time.
+        row_count: its row, and those of its tags.
+    """
+
+    table: str
+    source: str
+    destination: str
+    missing: tuple[str, ...]
+    created_ms: int | None
+    row_count: int
+
+    @property
+    def id(self) -> str:
+        """Its id in plans and journals."""
+        return f"{self.table}/{self.source}/{self.destination}"
 
 
 class Locations:
@@ -100,6 +126,9 @@ class Trash:
         locations: folders that are not in the usual place below their experiment.
         totals: number of existing entities, active ones included, by the field of a plan.
         trace_locations: folders of the traces of experiments in the trash.
+        tombstones: the rows that MLflow keeps of deleted model versions, by ``name/version``.
+        highest_versions: the highest number of each model that has tombstones, these included.
+        links: links with an end that does not exist, by id.
     """
 
     inventory: Inventory
@@ -114,3 +143,6 @@ class Trash:
     locations: Locations = field(default_factory=Locations)
     totals: Mapping[str, int] = field(default_factory=dict)
     trace_locations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tombstones: Mapping[str, ModelVersion] = field(default_factory=dict)
+    highest_versions: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, DanglingLink] = field(default_factory=dict)

@@ -138,7 +138,7 @@ class RunEntry(_FromTrash):
 
 
 @final
-class ModelVersionEntry(_Deletion):
+class ModelVersionEntry(_FromTrash):
     """A model version to delete, with all data that the server deletes with it."""
 
     name: str
@@ -198,6 +198,26 @@ class FileEntry(TypedDict):
     expect: FileExpectations
 
 
+class LinkExpectations(TypedDict):
+    """Preconditions of a link."""
+
+    missing: list[str]
+    row_count: int
+
+
+@final
+class LinkEntry(_Deletion):
+    """A link with an end that does not exist, with its tags."""
+
+    table: str
+    source: str
+    destination: str
+    missing: str
+    created_time: str | None
+    row_count: int
+    expect: LinkExpectations
+
+
 Entry = (
     ExperimentEntry
     | RunEntry
@@ -205,6 +225,7 @@ Entry = (
     | RegisteredModelEntry
     | LoggedModelEntry
     | FileEntry
+    | LinkEntry
 )
 """Something to delete."""
 E = TypeVar("E", bound=Entry)
@@ -353,7 +374,7 @@ class Freed(TypedDict):
 
 
 class Summary(TypedDict):
-    """Counts by kind; number of irreversible deletions.  The last three only in purge plans."""
+    """Counts by kind; number of irreversible deletions.  The last four only in purge plans."""
 
     experiments: Counts
     runs: Counts
@@ -362,6 +383,7 @@ class Summary(TypedDict):
     irreversible: int
     logged_models: NotRequired[Counts]
     files: NotRequired[Counts]
+    links: NotRequired[Counts]
     freed: NotRequired[Freed]
 
 
@@ -434,6 +456,7 @@ class PurgeDocument(TypedDict):
     unknown_since: str | None
     keep: str
     orphans_after: str | None
+    tombstones: NotRequired[bool]
 
 
 class PolicyDocument(TypedDict):
@@ -492,6 +515,7 @@ class Plan(_Schema):
     logged_models: NotRequired[Sequence[LoggedModelEntry]]
     traces: NotRequired[Sequence[Json]]
     files: NotRequired[Sequence[FileEntry]]
+    links: NotRequired[Sequence[LinkEntry]]
     protected: ProtectedLists
 
 

@@ -17,6 +17,7 @@ from mlflow_gc.domain.timestamps import format_ms, is_writable
 from mlflow_gc.plan.document import (
     ExperimentExpectations,
     FileExpectations,
+    LinkExpectations,
     LoggedModelExpectations,
     ModelVersionExpectations,
     RegisteredModelExpectations,
@@ -165,6 +166,7 @@ KNOWN_KEYS = {
         ("registered_models", RegisteredModelExpectations),
         ("logged_models", LoggedModelExpectations),
         ("files", FileExpectations),
+        ("links", LinkExpectations),
     )
 }
 """The known preconditions, by the field of the plan; ``purge`` also knows DELETED_TIME."""

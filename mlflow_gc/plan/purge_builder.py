@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import mlflow_gc
-from mlflow_gc.domain.entities import Diagnostic, Run, ServerInfo
-from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LOGGED_MODEL, PURGE, PURGED, RUN
+from mlflow_gc.domain.entities import Diagnostic, ModelVersion, Run, ServerInfo
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    FILE,
+    LINK,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    PURGE,
+    PURGED,
+    RUN,
+)
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
-from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash, TrashedModel
+from mlflow_gc.domain.trash import DanglingLink, Key, OrphanedFiles, Trash, TrashedModel
 from mlflow_gc.plan.builder import (
     FORECAST,
     FORMAT,
@@ -31,14 +40,22 @@ from mlflow_gc.plan.document import (
     FileEntry,
     FileExpectations,
     Freed,
+    LinkEntry,
+    LinkExpectations,
     LoggedModelEntry,
+    ModelVersionEntry,
     Plan,
     PolicyDocument,
     Protection,
     RunEntry,
 )
 from mlflow_gc.plan.lazy_entries import Entries
-from mlflow_gc.plan.preconditions import expect_experiment, expect_run, time_or_none
+from mlflow_gc.plan.preconditions import (
+    expect_experiment,
+    expect_model_version,
+    expect_run,
+    time_or_none,
+)
 from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
 from mlflow_gc.retention.decision import Decision, Verdict
 from mlflow_gc.retention.policy import Policy
@@ -122,10 +139,11 @@ def build_purge_plan(
             {
                 "experiments": summary["experiments"],
                 "runs": summary["runs"],
-                "model_versions": NO_COUNTS,
+                "model_versions": summary["model_versions"],
                 "registered_models": NO_COUNTS,
                 "logged_models": summary["logged_models"],
                 "files": summary["files"],
+                "links": summary["links"],
                 "irreversible": sum(map(len, deleted.values())),
                 "freed": freed,
             },
@@ -138,7 +156,10 @@ def build_purge_plan(
             _run(trash.inventory.runs[i], trash, decisions, measured)
             for i in sorted(deleted[RUN.name], key=lambda i: _place(trash.inventory.runs[i]))
         ),
-        "model_versions": [],
+        "model_versions": Entries.of(
+            _tombstone(trash.tombstones[i], trash, decisions)
+            for i in _in_order(deleted[MODEL_VERSION.name], trash)
+        ),
         "registered_models": [],
         "logged_models": Entries.of(
             _model(trash.models[i], trash, decisions, measured)
@@ -148,6 +169,7 @@ def build_purge_plan(
         "files": Entries.of(
             _orphan(measured.orphans[i], decisions) for i in sorted(deleted[FILE.name])
         ),
+        "links": Entries.of(_link(trash.links[i], decisions) for i in sorted(deleted[LINK.name])),
         "protected": {
             "experiments": Entries.of(
                 {"experiment_id": i, "name": trash.inventory.experiments[i].name, **why}
@@ -162,7 +184,10 @@ def build_purge_plan(
                 }
                 for i, why in _protected(RUN.name, decisions)
             ),
-            "model_versions": [],
+            "model_versions": Entries.of(
+                {"name": trash.tombstones[i].name, "version": trash.tombstones[i].version, **why}
+                for i, why in _protected(MODEL_VERSION.name, decisions)
+            ),
             "registered_models": [],
             "logged_models": Entries.of(
                 {
@@ -246,7 +271,8 @@ def _refusals(
                 blocks=True,
             )
     share = policy.purge.max_share_percent
-    if (total := total - counts[FILE.entries]) * 100 > share * existing:
+    total = sum(counts[kind.entries] for kind in (EXPERIMENT, RUN, LOGGED_MODEL))
+    if total * 100 > share * existing:
         yield Diagnostic(
             GUARD,
             f"purge.max_share: the plan deletes {total:,} of {existing:,} runs, logged models and "
@@ -261,6 +287,51 @@ def _refusals(
             "may be deleted.",
             blocks=True,
         )
+
+
+def _in_order(ids: Iterable[str], trash: Trash) -> list[str]:
+    of = trash.tombstones
+    return sorted(ids, key=lambda i: (of[i].name, int(of[i].version)))
+
+
+def _tombstone(version: ModelVersion, trash: Trash, decisions: TrashDecisions) -> ModelVersionEntry:
+    key = MODEL_VERSION.name, f"{version.name}/{version.version}"
+    expected = expect_model_version(version, ())
+    return {
+        "name": version.name,
+        "version": version.version,
+        "creation_timestamp": expected["creation_timestamp"],
+        "last_updated_timestamp": expected["last_updated_timestamp"],
+        "current_stage": version.current_stage,
+        "run_id": version.run_id,
+        "source": expected["source"],
+        "description": version.description,
+        "tags": dict(version.tags),
+        "deleted_time": expected["last_updated_timestamp"],
+        "row_count": trash.rows[key],
+        "reversible": False,
+        "reasons": list(_decided(*key, decisions).why),
+        "expect": expected,
+    }
+
+
+def _link(link: DanglingLink, decisions: TrashDecisions) -> LinkEntry:
+    return {
+        "table": link.table,
+        "source": link.source,
+        "destination": link.destination,
+        "missing": ", ".join(link.missing),
+        "created_time": time_or_none(link.created_ms),
+        "row_count": link.row_count,
+        "reversible": False,
+        "reasons": list(_decided(LINK.name, link.id, decisions).why),
+        "expect": expect_link(link),
+    }
+
+
+def expect_link(link: DanglingLink) -> LinkExpectations:
+    """Return the preconditions of a link."""
+    return {"missing": list(link.missing), "row_count": link.row_count}
 
 
 def _orphan(orphan: OrphanedFiles, decisions: TrashDecisions) -> FileEntry:

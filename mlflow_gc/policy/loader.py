@@ -183,6 +183,8 @@ def _purge_settings(document: Mapping[str, Any]) -> PurgeSettings:
         found = replace(found, unknown_since_ms=parse_time(str(since)))
     if "orphans_after" in document:
         found = replace(found, orphans_after_ms=parse_age(document["orphans_after"]))
+    if "tombstones" in document:
+        found = replace(found, tombstones=bool(document["tombstones"]))
     return found
 
 

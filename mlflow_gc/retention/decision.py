@@ -34,7 +34,8 @@ class Reason(str, Enum):
     STAGE = "stage"
     """The version is in a stage."""
     HIGHEST_VERSION = "highest_version"
-    """The highest version of its model, or of a stage: `models:/m/latest` means it."""
+    """The highest version of its model, or of a stage: `models:/m/latest` means it. In a purge plan: MLflow
+    would use its number again."""
     COPIED = "copied"
     """Another version was copied from it."""
     PROMPT = "prompt"
@@ -107,6 +108,9 @@ class Reason(str, Enum):
     """In a purge plan: MLflow did not store when it was deleted."""
     UNREACHABLE_STORE = "unreachable_store"
     """In a purge plan: its artifact store cannot be read, or looks as if it were not mounted."""
+    TOMBSTONE = "tombstone"
+    """In a purge plan: the row that MLflow keeps of a deleted model version, which
+    `purge: {tombstones: true}` deletes."""
     CHANGED = "changed"
     """Only during a prune: it changed since the plan was made."""
 

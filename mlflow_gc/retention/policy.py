@@ -78,7 +78,8 @@ class PurgeSettings:
         unknown_since_ms: from when runs without a deletion time count as deleted; None retains
             them.
         keep: ``nothing``, or what is not deleted: ``files`` or ``rows``.
-        orphans_after_ms: age from which orphaned files are deleted; None for never.
+        orphans_after_ms: age from which orphaned files and rows are deleted; None for never.
+        tombstones: delete also the rows that MLflow keeps of deleted model versions.
     """
 
     max_bytes: int | None = None
@@ -86,6 +87,7 @@ class PurgeSettings:
     unknown_since_ms: int | None = None
     keep: str = "nothing"
     orphans_after_ms: int | None = None
+    tombstones: bool = False
 
     def to_document(self) -> dict[str, Any]:
         """Return the form used in purge plans."""
@@ -97,6 +99,7 @@ class PurgeSettings:
             "unknown_since": None if since is None else format_ms(since),
             "keep": self.keep,
             "orphans_after": None if orphans is None else format_duration(orphans),
+            "tombstones": self.tombstones,
         }
 
     @classmethod
@@ -109,6 +112,7 @@ class PurgeSettings:
             unknown_since_ms=None if since is None else parse_time(since),
             keep=document["keep"],
             orphans_after_ms=None if orphans is None else parse_duration(orphans),
+            tombstones=document.get("tombstones", False),
         )
 
 

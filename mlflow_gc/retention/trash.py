@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_gc.domain.entities import Experiment, Run
-from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
+from mlflow_gc.domain.entities import Experiment, ModelVersion, Run
+from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
 from mlflow_gc.domain.reasons import IN_TRASH, NOT_CHANGED, Inactivity, Link
 from mlflow_gc.domain.source_references import by_location, folders_of, location, logged_model_ids
-from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash, TrashedModel
+from mlflow_gc.domain.trash import DanglingLink, Key, OrphanedFiles, Trash, TrashedModel
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.experiments import is_default
 from mlflow_gc.retention.policy import Policy
@@ -21,6 +21,7 @@ from mlflow_gc.retention.rule_resolution import RuleResolver
 from mlflow_gc.retention.runs import runs_behind_registry
 
 _DELETED = "deleted"
+_ENDS = frozenset({RUN.name, LOGGED_MODEL.name})
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ def decide_trash(
         found[EXPERIMENT.name, i] = _decide_experiment(
             trash.inventory.experiments[i], trash, policy, resolver
         )
+    for i, version in trash.tombstones.items():
+        found[MODEL_VERSION.name, i] = _decide_tombstone(version, trash, policy, resolver)
+    for i, link in trash.links.items():
+        found[LINK.name, i] = _decide_link(link, policy)
     for key, decision in found.items():
         if decision.verdict is Verdict.DELETE:
             if only is not None and key not in only:
@@ -78,6 +83,7 @@ def decide_trash(
                 found[key] = withheld[key]
     _retain_neighbours(trash, found, planned)
     _retain_homes(trash, found)
+    _leave_to_their_ends(trash, found)
     return TrashDecisions(found, resolver.unused)
 
 
@@ -163,6 +169,60 @@ def _decide_experiment(
     decision = _delete(deleted_ms, policy)
     contents = trash.contents.get(experiment.experiment_id, ())
     return delete(*decision.reasons, *(f"with {text}" for text in contents), reversible=False)
+
+
+def _decide_tombstone(
+    version: ModelVersion, trash: Trash, policy: Policy, resolver: RuleResolver
+) -> Decision:
+    rule = resolver.of_model(version)
+    # MLflow sets the last update when it deletes a version, and nothing can update it afterwards.
+    deleted_ms = version.last_updated_timestamp
+    if policy.purge.keep == "rows":
+        return FRESH
+    if not policy.is_plausible(deleted_ms):
+        return protect(Reason.UNKNOWN_DELETION_TIME, Link(note="its last update is implausible"))
+    if not _is_old(deleted_ms, rule.purge_after_ms, policy):
+        return FRESH
+    if not policy.purge.tombstones:
+        return protect(Reason.TOMBSTONE, Link(note="the policy does not set purge: tombstones"))
+    model = trash.inventory.registered_models.get(version.name)
+    if model is None:
+        return protect(Reason.UNKNOWN_MODEL, Link("registered_model", version.name))
+    holder = Link("registered_model", version.name)
+    tagged = policy.protected_by(version.tags) or policy.protected_by(model.tags, holder)
+    if protection := tagged or _needed(trash, (MODEL_VERSION.name, _version_id(version))):
+        return protection
+    # MLflow gives a new version the highest number plus one, tombstones included
+    # (docs/explanation/mlflow-facts.md#ids-are-reused).
+    if int(version.version) >= trash.highest_versions.get(version.name, 0):
+        note = "MLflow would give its number to another version"
+        return protect(Reason.HIGHEST_VERSION, Link(note=note))
+    return _delete(deleted_ms, policy)
+
+
+def _version_id(version: ModelVersion) -> str:
+    return f"{version.name}/{version.version}"
+
+
+def _decide_link(link: DanglingLink, policy: Policy) -> Decision:
+    after_ms = policy.purge.orphans_after_ms
+    if after_ms is None or policy.purge.keep == "rows":
+        return FRESH
+    # A trace may be stored after the link to it; links of runs are made after both of their ends,
+    # and have no time.
+    made_ms = link.created_ms
+    if made_ms is not None and not made_ms < policy.as_of_ms - after_ms:
+        return FRESH
+    return delete(*(f"{end} is in no table" for end in link.missing), reversible=False)
+
+
+def _leave_to_their_ends(trash: Trash, found: dict[Key, Decision]) -> None:
+    """Leave links out that are deleted with a run or logged model."""
+    deleted = {i for (kind, i), d in found.items() if kind in _ENDS and d.verdict is Verdict.DELETE}
+    for i, link in trash.links.items():
+        ends = {end.partition(" ")[2] for end in (link.source, link.destination)}
+        if ends & deleted:
+            found[LINK.name, i] = FRESH
 
 
 def _is_old(

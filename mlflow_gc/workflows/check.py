@@ -8,8 +8,8 @@ from mlflow_gc.apply.check import check_document
 from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
 from mlflow_gc.apply.purge.purger import Budget
 from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.domain.kinds import PRUNE, PURGE
+from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan.document import Json, Plan
 from mlflow_gc.plan.verification import verify_applyable
 from mlflow_gc.storage.stores import ArtifactStores

@@ -16,6 +16,7 @@ from mlflow_gc.render.common.lines import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.bench import Bench
 
@@ -387,6 +388,148 @@ def test_files_of_entities_in_no_table_go_when_they_are_old(trash: Trash) -> Non
     assert [path for path in after.files if young in path]
 
 
+def _orphaning_policy(trash: Trash, more: str = "") -> Path:
+    policy = trash.bench.dir / "policy.yml"
+    policy.write_text(f"version: 1\npurge: {{orphans_after: 30d{more}}}\n")
+    return policy
+
+
+def test_links_to_what_no_longer_exists_are_deleted(trash: Trash) -> None:
+    """What ``mlflow gc`` leaves in inputs, input_tags and entity_associations; no other row."""
+    world = trash.world
+    home, dropped = world.experiment(), world.experiment()
+    active, lost = (trash.run(home, deleted=None) for _ in range(2))
+    for run in (active, lost):
+        world.read_dataset(run, f"data-{run}")
+        model = world.logged_model(home, run)
+        world.put_out_model(run, model)
+    world.tag_input(lost, "mlflow.data.context", "train")
+    in_trash = trash.run(home, deleted=None)
+    world.read_dataset(in_trash, "customers")
+    trash.delete(in_trash)
+    world.evaluation_dataset(home)
+    orphan = world.evaluation_dataset(dropped)
+    world.sql("UPDATE entity_associations SET created_time = ?", world.ago(90))
+    young = world.evaluation_dataset(dropped)
+    world.sql(
+        "UPDATE entity_associations SET created_time = ? WHERE source_id = ?", world.ago(3), young
+    )
+    insert = "INSERT INTO entity_associations VALUES (?, ?, ?, ?, ?, ?)"
+    for kind in ("prompt_version", "skill"):
+        world.sql(insert, f"a-{kind}", kind, "p/1", kind, "q/1", world.ago(90))
+    world.purge_run(lost)
+    world.sql("DELETE FROM experiment_tags WHERE experiment_id = ?", int(dropped))
+    world.sql("DELETE FROM experiments WHERE experiment_id = ?", int(dropped))
+    assert not trash.report(name="without.json").document["links"]
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    links = plan.document["links"]
+    assert {entry["missing"] for entry in links} == {f"run {lost}", f"experiment {dropped}"}
+    assert sum(entry["row_count"] for entry in links) == 4
+    before = trash.state()
+    dry = trash.purge(plan, "--dry-run")
+    assert trash.state() == before
+    assert "links" in dry.out
+    trash.purge(plan)
+    after = trash.state()
+    gone = after.rows_gone_since(before)
+    of_links = {t: gone[t] for t in ("inputs", "input_tags", "entity_associations")}
+    ours = [row for row in of_links["inputs"] if lost in map(str, row)]
+    assert len(ours) == 2
+    assert [row for row in of_links["inputs"] if row not in ours] == [
+        row for row in of_links["inputs"] if in_trash in map(str, row)
+    ]
+    assert len(of_links["input_tags"]) == 1
+    assert [row[2] for row in of_links["entity_associations"]] == [orphan]
+    assert sum(map(len, gone.values())) == plan.document["summary"]["freed"]["rows"]
+    assert len([row for row in after.rows["inputs"] if active in map(str, row)]) == 2
+    assert len(after.rows["entity_associations"]) == 4
+    trash.purge(plan)
+    assert trash.state() == after
+
+
+def test_a_link_whose_end_is_back_stays(trash: Trash) -> None:
+    """The re-check looks under the lock; only what the plan lists is deleted."""
+    world = trash.world
+    home = world.experiment()
+    back, lost, later = (trash.run(home, deleted=None, files=0) for _ in range(3))
+    for run in (back, lost, later):
+        world.read_dataset(run, f"data-{run}")
+    saved = [row for row in trash.state().rows["runs"] if row[0] == back]
+    for run in (back, lost):
+        world.purge_run(run)
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    assert {entry["missing"] for entry in plan.document["links"]} == {f"run {back}", f"run {lost}"}
+    marks = ", ".join("?" * len(saved[0]))
+    world.sql(f"INSERT INTO runs VALUES ({marks})", *saved[0])
+    world.purge_run(later)
+    before = trash.state()
+    outcome = trash.purge(plan)
+    gone = trash.state().rows_gone_since(before)
+    assert gone.keys() == {"inputs"}
+    assert len(gone["inputs"]) == 1
+    assert lost in map(str, gone["inputs"][0])
+    assert back in outcome.out
+
+
+def test_tombstones_are_listed_and_deleted_only_when_asked(trash: Trash) -> None:
+    """Never the highest number: MLflow would give it to another version."""
+    world = trash.world
+    for name in ("fraud", "churn", "kept"):
+        world.model(name, tags={"mlflow_gc.keep": ""} if name == "kept" else None)
+        for _ in range(4):
+            world.version(name, tags={"a": "b"})
+    deleted = [*(f"fraud/{n}" for n in (1, 2, 4)), "churn/1", "churn/2", "kept/1"]
+    for version in deleted:
+        world.delete_version(version)
+    updated = "UPDATE model_versions SET last_updated_time = ? WHERE name = ? AND version = ?"
+    for version in deleted:
+        world.sql(updated, world.ago(3 if version == "churn/2" else 90), *version.split("/"))
+    of = "name"
+    plan = trash.report(name="without.json")
+    assert not plan.document["model_versions"]
+    listed = [f"{e['name']}/{e['version']}" for e in plan.document["protected"]["model_versions"]]
+    assert listed == ["churn/1", "fraud/1", "fraud/2", "fraud/4", "kept/1"]
+    assert set(protected(plan, "model_versions", of).values()) == {"tombstone"}
+    policy = trash.bench.dir / "policy.yml"
+    policy.write_text("version: 1\npurge: {tombstones: true}\n")
+    plan = trash.report("--policy", policy)
+    assert [f"{e['name']}/{e['version']}" for e in plan.document["model_versions"]] == [
+        *("churn/1", "fraud/1", "fraud/2"),
+    ]
+    assert protected(plan, "model_versions", of) == {"fraud": "highest_version", "kept": "keep_tag"}
+    shown = trash.bench.cli("show", plan.path).expect(0).out
+    assert "rows that MLflow keeps of deleted versions" in shown
+    before = trash.state()
+    trash.purge(plan)
+    after = trash.state()
+    gone = after.rows_gone_since(before)
+    assert gone.keys() == {"model_versions", "model_version_tags"}
+    assert len(gone["model_versions"]) == len(gone["model_version_tags"]) == 3
+    assert world.version("fraud") == "fraud/5"
+    trash.purge(plan)
+    assert trash.state().rows["model_versions"] != after.rows["model_versions"]
+
+
+def test_a_tombstone_that_became_the_highest_number_stays(trash: Trash) -> None:
+    """The plan lists it, and the re-check sees that the versions above it are gone."""
+    world = trash.world
+    world.model("fraud")
+    for _ in range(3):
+        world.version("fraud")
+    world.delete_version("fraud/1")
+    world.delete_version("fraud/2")
+    world.sql("UPDATE model_versions SET last_updated_time = ? WHERE version < 3", world.ago(90))
+    policy = trash.bench.dir / "policy.yml"
+    policy.write_text("version: 1\npurge: {tombstones: true}\n")
+    plan = trash.report("--policy", policy)
+    assert len(plan.document["model_versions"]) == 2
+    world.sql("DELETE FROM model_versions WHERE version = 3")
+    outcome = trash.purge(plan)
+    assert "highest_version" in outcome.out
+    assert [row for row in trash.state().rows["model_versions"] if "Deleted_Internal" in row]
+    assert len(trash.state().rows["model_versions"]) == 1
+
+
 # Plans -------------------------------------------------------------------------------------------
 
 
@@ -567,7 +710,11 @@ def test_check_says_what_a_purge_would_do(trash: Trash) -> None:
     assert not schema.problems(found, "check")
     assert found["action"] == "purge"
     assert found["summary"]["runs"] == {
-        **{"matching": 1, "changed": 2, "protected": 1, "gone": 1, "failed": 0}
+        "matching": 1,
+        "changed": 2,
+        "protected": 1,
+        "gone": 1,
+        "failed": 0,
     }
     assert {e["id"]: e["code"] for e in found["runs"]} == {
         restored: "changed",

@@ -288,6 +288,14 @@ class World:
         body = {"run_id": run_id, "datasets": [{"dataset": dataset, "tags": []}]}
         self.call("POST", "runs/log-inputs", body)
 
+    def tag_input(self, run_id: str, key: str, value: str) -> None:
+        """Tag the datasets that a run reads, as ``mlflow.log_input`` with a context does."""
+        self.sql(
+            "INSERT INTO input_tags (input_uuid, name, value)"
+            " SELECT input_uuid, ?, ? FROM inputs WHERE destination_id = ?",
+            *(key, value, run_id),
+        )
+
     def tag_run(self, run_id: str, key: str, value: str) -> None:
         """Set a run tag."""
         self.call("POST", "runs/set-tag", {"run_id": run_id, "key": key, "value": value})

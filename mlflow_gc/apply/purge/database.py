@@ -13,7 +13,7 @@ from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
 from mlflow_gc.inventory.sql.tables import Statement, Tables
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Select
+    from sqlalchemy import ColumnElement, Engine, Select
 
 _BUSY_MS = 20_000
 """How long SQLite waits for other writers; as long as MLflow's own writers."""
@@ -92,15 +92,24 @@ class Database:
         Raises:
             ServerError: somebody else has locked one of them.
         """
+        table, key = _TABLES[kind]
+        column = self.tables[table].c[key]
+        values = [int(i) for i in ids] if kind == EXPERIMENT.name else sorted(ids)
+        self.lock_rows(table, column.in_(values))
+
+    def lock_rows(self, table: str, condition: ColumnElement[bool]) -> None:
+        """Lock the rows of a table that meet a condition.
+
+        Raises:
+            ServerError: somebody else has locked one of them.
+        """
         from sqlalchemy import select
 
         if self._read_only:
             return
-        table, key = _TABLES[kind]
-        column = self.tables[table].c[key]
-        values = [int(i) for i in ids] if kind == EXPERIMENT.name else sorted(ids)
+        key = [*self.tables[table].primary_key.columns]
         # SQLite has no FOR UPDATE: BEGIN IMMEDIATE has locked the whole file.
-        self.read(select(column).where(column.in_(values)).order_by(column).with_for_update())
+        self.read(select(*key).where(condition).order_by(*key).with_for_update())
 
     def execute(self, statements: Iterator[Statement]) -> int:
         """Execute statements that delete; return the number of rows.

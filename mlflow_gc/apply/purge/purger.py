@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,15 +21,17 @@ from mlflow_gc.apply.outcomes import OnSkip, Recorder, Result
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.backend.interface import Failure, ServerError
-from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LOGGED_MODEL, RUN
+from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
 from mlflow_gc.domain.trash import OrphanedFiles, Trash
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.sql.tables import Statement
 from mlflow_gc.inventory.sql.trash import TrashReader
-from mlflow_gc.plan.document import Entry, FileEntry, Json, Plan, deletions_of
-from mlflow_gc.plan.preconditions import drift
+from mlflow_gc.inventory.sql.trash_leftovers import numbers_of
+from mlflow_gc.plan.document import Entry, FileEntry, Json, LinkEntry, Plan, deletions_of
+from mlflow_gc.plan.preconditions import drift, expect_model_version
 from mlflow_gc.plan.purge_builder import (
     expect_files,
+    expect_link,
     expect_trashed_experiment,
     expect_trashed_model,
     expect_trashed_run,
@@ -44,7 +46,9 @@ BATCH = 100
 """Entities that are locked at once: half a second for typical runs on PostgreSQL."""
 _MOST_FILES = 5_000
 """Files that are deleted while the rows of their entities are locked."""
-_ORDER = (RUN, LOGGED_MODEL, EXPERIMENT)
+# Links first: the rows of an end that the same plan deletes would be deleted with it.
+_ORDER = (LINK, RUN, LOGGED_MODEL, EXPERIMENT, MODEL_VERSION)
+_WITH_FILES = frozenset({RUN.name, LOGGED_MODEL.name, EXPERIMENT.name})
 _MOST_PATHS = 1_000
 
 
@@ -228,7 +232,7 @@ class Purger:
         """
         failed_before = len(batch.failures)
         with self._database.transaction():
-            self._database.lock(batch.kind, batch.entries)
+            self._lock(batch)
             # A dry run has not deleted what it would have deleted by now.
             without = self._planned if self._dry_run else ()
             trash = self._reader.trash({batch.kind: batch.entries}, without=without)
@@ -241,11 +245,26 @@ class Purger:
             if self._dry_run or not ids:
                 return
             if self._policy.purge.keep != "rows":
-                batch.rows = self._database.execute(self._statements(batch.kind, ids))
-            if self._policy.purge.keep != "files":
+                batch.rows = self._database.execute(
+                    self._statements(batch.kind, ids, batch.entries)
+                )
+            if self._policy.purge.keep != "files" and batch.kind in _WITH_FILES:
                 self._delete_files(ids, trash, batch)
             if len(batch.failures) > failed_before:
                 raise _FilesFailed
+
+    def _lock(self, batch: _Batch) -> None:
+        tables = self._database.tables
+        if batch.kind == LINK.name:
+            for table, keys in _link_keys(batch.entries.values()).items():
+                self._database.lock_rows(table, tables.is_link(table, keys))
+        elif batch.kind == MODEL_VERSION.name:
+            # Also the highest number of each model, which must stay.
+            names = {str(cast("Json", entry)["name"]) for entry in batch.entries.values()}
+            column = tables["model_versions"].c.name
+            self._database.lock_rows("model_versions", column.in_(sorted(names)))
+        else:
+            self._database.lock(batch.kind, batch.entries)
 
     def _purge_orphan(self, entry: FileEntry) -> None:
         """Delete the files of an entity that is in no table, if they are as planned."""
@@ -311,12 +330,19 @@ class Purger:
                 found[i] = Finding()
         return found
 
-    def _statements(self, kind: str, ids: Sequence[str]) -> Iterator[Statement]:
+    def _statements(
+        self, kind: str, ids: Sequence[str], entries: Mapping[str, Entry]
+    ) -> Iterator[Statement]:
         tables = self._database.tables
         if kind == RUN.name:
             return tables.delete_runs(ids)
         if kind == LOGGED_MODEL.name:
             return tables.delete_models(ids)
+        if kind == MODEL_VERSION.name:
+            workspace = self._plan["server"]["workspace"]
+            return tables.delete_tombstones(numbers_of(ids), workspace)
+        if kind == LINK.name:
+            return tables.delete_links(_link_keys(entries[i] for i in ids))
         return tables.delete_experiments([int(i) for i in ids])
 
     def _record(self, batch: _Batch) -> None:
@@ -391,6 +417,16 @@ class Purger:
                     place.store.delete_empty_folders(place.folder)
 
 
+def _link_keys(entries: Iterable[Entry]) -> dict[str, list[tuple[str, ...]]]:
+    """Return the keys of links, by table."""
+    found: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for entry in cast("Iterable[LinkEntry]", entries):
+        source, _, source_id = entry["source"].partition(" ")
+        destination, _, destination_id = entry["destination"].partition(" ")
+        found[entry["table"]].append((source, source_id, destination, destination_id))
+    return found
+
+
 def _send(store: Store, pending: dict[str, tuple[str, int]], batch: _Batch) -> None:
     """Delete files, and count those of each entity; ``pending`` is empty afterwards."""
     for path, message in store.delete([*pending]).items():
@@ -410,6 +446,12 @@ def _expected(kind: str, entity_id: str, trash: Trash) -> Mapping[str, Any] | No
     if kind == LOGGED_MODEL.name:
         model = trash.models.get(entity_id)
         return expect_trashed_model(model) if model else None
+    if kind == MODEL_VERSION.name:
+        version = trash.tombstones.get(entity_id)
+        return expect_model_version(version, ()) if version else None
+    if kind == LINK.name:
+        link = trash.links.get(entity_id)
+        return expect_link(link) if link else None
     if entity_id not in trash.inventory.experiments:
         return None
     return expect_trashed_experiment(entity_id, trash)

@@ -7,11 +7,11 @@ keys of the database, and from the few tables that MLflow connects by ids alone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, delete, null, select, update
+from sqlalchemy import ColumnElement, and_, delete, null, or_, select, true, tuple_, update
 
 if TYPE_CHECKING:
     from sqlalchemy import Delete, MetaData, Select, Table, Update
@@ -62,10 +62,18 @@ _OF_EXPERIMENTS = frozenset(
 # They are not deleted with an experiment: it waits until it has none.
 _SEPARATE = frozenset({"runs", "logged_models", "endpoints", "guardrails", *_OF_RUNS, *_OF_MODELS})
 _KNOWN = {
+    "model_versions": {"model_version_tags"},
     "runs": {*_OF_RUNS, "issues"},
     "logged_models": set(_OF_MODELS),
     "experiments": _OF_EXPERIMENTS | _SEPARATE,
 }
+
+TOMBSTONE = "Deleted_Internal"
+"""The stage of the row that MLflow keeps of a deleted model version."""
+LINKS = ("inputs", "entity_associations")
+"""The tables whose rows link two entities by their types and ids."""
+LINK_KEY = ("source_type", "source_id", "destination_type", "destination_id")
+"""The primary key of these tables."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +222,54 @@ class Tables:
         for child in reversed(self._children):
             yield delete(child.table).where(child.among(ids))
         yield delete(self["experiments"]).where(self["experiments"].c.experiment_id.in_(ids))
+
+    def delete_tombstones(
+        self, numbers: Mapping[str, Collection[int]], workspace: str | None
+    ) -> Iterator[Statement]:
+        """Yield the statements that delete tombstones, by model, with their tags."""
+        is_one = self.is_version("model_versions", numbers, workspace)
+        yield delete(self["model_version_tags"]).where(
+            self.is_version("model_version_tags", numbers, workspace)
+        )
+        yield delete(self["model_versions"]).where(
+            is_one, self["model_versions"].c.current_stage == TOMBSTONE
+        )
+
+    def delete_links(self, keys: Mapping[str, Collection[Sequence[str]]]) -> Iterator[Statement]:
+        """Yield the statements that delete links, by table, with their tags."""
+        for table, of_table in keys.items():
+            is_one = self.is_link(table, of_table)
+            if table == "inputs" and "input_tags" in self:
+                uuids = select(self["inputs"].c.input_uuid).where(is_one)
+                yield delete(self["input_tags"]).where(self["input_tags"].c.input_uuid.in_(uuids))
+            yield delete(self[table]).where(is_one)
+
+    def is_version(
+        self, table: str, numbers: Mapping[str, Collection[int]], workspace: str | None
+    ) -> ColumnElement[bool]:
+        """Return the condition on rows of some model versions, by name and number."""
+        c = self[table].c
+        each = (and_(c.name == name, c.version.in_(of)) for name, of in numbers.items())
+        return and_(or_(*each), self.of_workspace(table, workspace))
+
+    def is_link(self, table: str, keys: Collection[Sequence[str]]) -> ColumnElement[bool]:
+        """Return the condition on links with some keys (``LINK_KEY``)."""
+        return tuple_(*(self[table].c[name] for name in LINK_KEY)).in_([tuple(k) for k in keys])
+
+    def of_version(self) -> ColumnElement[bool]:
+        """Return the condition that joins the tags of model versions with these."""
+        v, t = self["model_versions"].c, self["model_version_tags"].c
+        same = [v.name == t.name, v.version == t.version]
+        if "workspace" in v and "workspace" in t:
+            same.append(v.workspace == t.workspace)
+        return and_(*same)
+
+    def of_workspace(self, table: str, workspace: str | None) -> ColumnElement[bool]:
+        """Return the condition on the rows of a workspace; all for None, or without a column."""
+        c = self[table].c
+        if workspace is None or "workspace" not in c:
+            return true()
+        return c.workspace == workspace
 
     # -- how they are connected ------------------------------------------------------------------
 

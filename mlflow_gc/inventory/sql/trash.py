@@ -11,13 +11,15 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import func, select
 
-from mlflow_gc.domain.entities import Experiment, Inventory, LoggedModel, Run
-from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
+from mlflow_gc.domain.entities import Experiment, Inventory, LoggedModel, ModelVersion, Run
+from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
+from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import Wanted
-from mlflow_gc.domain.trash import Key, Trash, TrashedModel
+from mlflow_gc.domain.trash import DanglingLink, Key, Trash, TrashedModel
 from mlflow_gc.inventory.sql.tables import Read, Tables, chunks
 from mlflow_gc.inventory.sql.trash_entities import EntityReader
 from mlflow_gc.inventory.sql.trash_evidence import EvidenceReader
+from mlflow_gc.inventory.sql.trash_leftovers import LeftoverReader
 from mlflow_gc.inventory.sql.trash_locations import LocationReader
 from mlflow_gc.inventory.sql.trash_registry import read_registry
 
@@ -44,6 +46,7 @@ class TrashReader:
         self._entities = EntityReader(tables, read, workspace, wanted)
         self._evidence = EvidenceReader(tables, read)
         self._locations = LocationReader(tables, read)
+        self._leftovers = LeftoverReader(tables, read, workspace)
 
     def trash(
         self,
@@ -71,10 +74,18 @@ class TrashReader:
             deleted[LOGGED_MODEL.name, model.model_id] = model.last_updated_time
         for i in experiment_ids:
             deleted[EXPERIMENT.name, i] = experiments[i].last_update_time
+        tombstones, links = self._left(only)
+        for i, version in tombstones.items():
+            deleted[MODEL_VERSION.name, i] = version.last_updated_timestamp
         registry = read_registry(self._tables, self._read, self._workspace)
         evidence = self._evidence
         children, active = evidence.children(runs)
         makers = evidence.made(runs)
+        rows: dict[Key, int] = {}
+        if counts_rows and only is None:
+            rows = self._rows(runs, models, experiment_ids)
+            rows |= {(MODEL_VERSION.name, i): 1 + len(v.tags) for i, v in tombstones.items()}
+            rows |= {(LINK.name, i): link.row_count for i, link in links.items()}
         versions = [*registry.versions.values(), *registry.foreign_versions]
         return Trash(
             inventory=Inventory(
@@ -92,8 +103,8 @@ class TrashReader:
             ),
             models=models,
             deleted_ms=deleted,
-            rows=self._rows(runs, models, experiment_ids) if counts_rows and only is None else {},
-            needed_by=dict(evidence.needed(runs, models, makers)),
+            rows=rows,
+            needed_by={**dict(evidence.needed(runs, models, makers)), **self._needed(tombstones)},
             children=children,
             active_runs=active,
             needed_experiments=dict(
@@ -105,7 +116,26 @@ class TrashReader:
             locations=self._locations.locations(runs, models, versions),
             totals=self.totals() if only is None else {},
             trace_locations=evidence.trace_locations(experiment_ids),
+            tombstones=tombstones,
+            highest_versions=self._leftovers.highest_versions(
+                {v.name for v in tombstones.values()}
+            ),
+            links=links,
         )
+
+    def _left(self, only: Only | None) -> tuple[dict[str, ModelVersion], dict[str, DanglingLink]]:
+        """Return tombstones and dangling links: all, or those with some ids."""
+        read = self._leftovers
+        if only is None:
+            return read.tombstones(None), read.links(None)
+        versions, links = only.get(MODEL_VERSION.name), only.get(LINK.name)
+        return read.tombstones(versions) if versions else {}, read.links(links) if links else {}
+
+    def _needed(self, tombstones: Collection[str]) -> dict[Key, tuple[Link, ...]]:
+        """Return what protects tombstones: tables that this version does not know."""
+        tables = [*self._leftovers.needed_tombstones()] if tombstones else []
+        via = tuple(Link(note=f"the table {table} may refer to it") for table in tables)
+        return {(MODEL_VERSION.name, i): via for i in tombstones} if via else {}
 
     def _ids(
         self, experiments: Mapping[str, Experiment], only: Only | None

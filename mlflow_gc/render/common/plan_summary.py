@@ -11,6 +11,7 @@ from mlflow_gc.domain.kinds import (
     EXPERIMENT,
     FILE,
     KINDS,
+    LINK,
     LOGGED_MODEL,
     MODEL_VERSION,
     PRUNE,
@@ -275,14 +276,15 @@ def footer(
 
 
 def kinds(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield kinds with their nouns; registered models only if the policy applies to them."""
+    """Yield kinds with their nouns; kinds that are rare only if there are any."""
+    rare = {REGISTERED_MODEL, LINK} | ({MODEL_VERSION} if is_purge(plan) else set())
     for kind, of_kind in kinds_of(plan).items():
-        if of_kind is not REGISTERED_MODEL or counts_of(plan, kind)["scanned"]:
+        if of_kind not in rare or counts_of(plan, kind)["scanned"]:
             yield kind, of_kind.nouns
 
 
 def _deletes(plan: Plan) -> dict[str, int]:
-    order = (RUN, EXPERIMENT, LOGGED_MODEL, FILE, MODEL_VERSION, REGISTERED_MODEL)
+    order = (RUN, EXPERIMENT, LOGGED_MODEL, FILE, MODEL_VERSION, REGISTERED_MODEL, LINK)
     return {kind.entries: n for kind in order if (n := len(deletions_of(plan, kind.entries)))}
 
 

@@ -8,6 +8,7 @@ const KINDS = {
   registered_model: "Registered model",
   logged_model: "Logged model",
   file: "Files",
+  link: "Link",
 };
 const FATES = ["Deleted permanently", "Deleted", "Protected"];
 const FATE_FILTERS = {

@@ -50,6 +50,7 @@ _TEXTS = {
     "unknown_layout": "its files are not in a folder of its own",
     "unknown_deletion_time": "MLflow did not store when it was deleted",
     "unreachable_store": "its artifact store cannot be read, or looks as if it were not mounted",
+    "tombstone": "the row that MLflow keeps of a deleted model version",
 }
 
 

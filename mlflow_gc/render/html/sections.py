@@ -10,6 +10,7 @@ from markupsafe import Markup
 from mlflow_gc.domain.kinds import (
     EXPERIMENT,
     FILE,
+    LINK,
     MODEL_VERSION,
     PURGED,
     REGISTERED_MODEL,
@@ -87,10 +88,11 @@ def parts(
 def _tiles(plan: Plan, lost: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the numbers of each kind: to delete, their share, protected, irreversible."""
     kinds = PURGED if is_purge(plan) else (RUN, EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL)
+    rare = {REGISTERED_MODEL, FILE, LINK} | ({MODEL_VERSION} if is_purge(plan) else set())
     for kind in kinds:
         counts = counts_of(plan, kind.entries)
         deleted, protected = counts["delete"], counts["protected"]
-        if kind in {REGISTERED_MODEL, FILE} and not counts["scanned"] and not deleted:
+        if kind in rare and not counts["scanned"] and not deleted:
             continue
         irreversible = min(lost.count(kind.name), deleted)
         yield {

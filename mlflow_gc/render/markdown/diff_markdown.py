@@ -39,6 +39,7 @@ _KINDS = {
     "registered_models": "Registered models (irreversible)",
     "logged_models": "Logged models (irreversible)",
     "files": "Orphaned files (irreversible)",
+    "links": "Links to nothing (irreversible)",
     "runs": "Runs",
     "experiments": "Experiments",
 }

@@ -85,7 +85,7 @@ def _names(kind: str, entity: Fields, experiment_names: dict[str, str]) -> Row:
         of = entity["experiment_id"]
         experiment = {"experiment_id": of, "experiment_name": experiment_names.get(of)}
         return row | {"name": name} | experiment
-    if kind == "files":
+    if kind in {"files", "links"}:
         return row | {"name": name}
     return row | {"name": name, "model": name, "version": entity.get("version")}
 

@@ -7,7 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import EXPERIMENT, FILE, PRUNED, PURGED, REGISTERED_MODEL, RUN, Kind
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    FILE,
+    LINK,
+    MODEL_VERSION,
+    PRUNED,
+    PURGED,
+    REGISTERED_MODEL,
+    RUN,
+    Kind,
+)
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common.lines import (
     CUT_AT,
@@ -97,13 +107,14 @@ def purged(found: Purged, console: Console, *, journal: Path | None) -> None:
 def _numbers(
     counts: Counter[tuple[str, str]], outcomes: Sequence[str], kinds: Sequence[Kind] = PRUNED
 ) -> Iterator[tuple[str, ...]]:
-    """Yield a row of counts for each kind; for registered models only if there are any."""
+    """Yield a row of counts for each kind; for kinds that are rare only if there are any."""
+    rare = {REGISTERED_MODEL, FILE, LINK} | ({MODEL_VERSION} if kinds is PURGED else set())
     for kind in kinds:
         of_kind: Counter[str] = Counter()
         for (name, outcome), count in counts.items():
             if name == kind.name:
                 of_kind[outcome.partition(":")[0]] += count
-        if of_kind or kind not in {REGISTERED_MODEL, FILE}:
+        if of_kind or kind not in rare:
             yield kind.plural, *(f"{of_kind[outcome]:,}" for outcome in outcomes)
 
 

@@ -48,6 +48,11 @@ def deletions(plan: Plan, console: Console, *, everything: bool) -> None:
         _by_group(plan, console, "runs", "IRREVERSIBLE", bad=True, everything=everything)
         for kind in ("logged_models", "experiments", "files"):
             _each(plan, console, kind, "IRREVERSIBLE", bad=True, everything=everything)
+        if plan["model_versions"]:
+            undo = "IRREVERSIBLE: the rows that MLflow keeps of deleted versions"
+            _by_group(plan, console, "model_versions", undo, bad=True, everything=everything)
+        if plan.get("links"):
+            _each(plan, console, "links", "IRREVERSIBLE", bad=True, everything=everything)
         return
     lossy = sum(not run["reversible"] for run in plan["runs"])
     undo = f"{lossy:,} of them lose their assessments: IRREVERSIBLE" if lossy else "can be restored"
