@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 from integration.test_purge import (  # noqa: F401 - collected here, too
     test_a_dry_run_changes_nothing_and_says_the_same,
+    test_a_link_whose_end_is_back_stays,
     test_a_model_that_a_version_or_an_active_run_needs_is_retained,
     test_a_restored_run_survives_with_its_files,
     test_a_run_that_was_deleted_again_waits,
+    test_a_tombstone_that_became_the_highest_number_stays,
     test_an_experiment_goes_with_its_traces_and_tags,
     test_an_experiment_waits_for_what_is_in_it,
+    test_check_says_what_a_purge_would_do,
     test_exactly_what_the_plan_lists_goes,
+    test_links_to_what_no_longer_exists_are_deleted,
+    test_tombstones_are_listed_and_deleted_only_when_asked,
     test_what_is_needed_is_not_planned_and_not_purged,
 )
 from support.bench import Bench
