@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow_gc.apply.check import check_document
 from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
-from mlflow_gc.apply.purge.purger import Budget
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.domain.kinds import PRUNE, PURGE
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan.document import Json, Plan
 from mlflow_gc.plan.verification import verify_applyable
-from mlflow_gc.storage.stores import ArtifactStores
 from mlflow_gc.workflows.apply import Applied, apply_plan
-from mlflow_gc.workflows.purge import Purged, apply_purge
 from mlflow_gc.workflows.reporter import Reporter
+
+if TYPE_CHECKING:
+    from mlflow_gc.storage.stores import ArtifactStores
+    from mlflow_gc.workflows.purge import Purged
 
 
 def check_plan(
@@ -61,6 +63,10 @@ def check_purge_plan(
         Refused: the plan was made for another server.
         GcError: the evidence cannot be read.
     """
+    # They load SQLAlchemy, which the check of a prune plan does not need.
+    from mlflow_gc.apply.purge.purger import Budget
+    from mlflow_gc.workflows.purge import apply_purge
+
     journal, refusals = _own_journal(plan, plan_file, PURGE)
     try:
         verify_applyable(plan, plan_file)

@@ -11,6 +11,7 @@ from pathlib import Path
 from mlflow_gc.apply.journal.file import Journal, read_journal
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.purge.database import Database
+from mlflow_gc.apply.purge.maintenance import Maintenance, maintenance
 from mlflow_gc.apply.purge.purger import Budget, Freed, Purger, root_of
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_guards import local_maxima
@@ -321,7 +322,8 @@ class Purged:
         left: entities that a budget left to the next run.
         signum: the signal that stopped it, or 0.
         database_bytes: size of the database before and after, with the maintenance if it was requested.
-        maintenance: commands that return the space of the rows to the disk, with what they do.
+        maintenance: statements that return the space of the rows to the disk, unless they were
+            executed.
         findings: on entities that were not deleted, by kind (of a journal) and id.
         refusals: why a purge would refuse the plan; only if ``check_only``.
     """
@@ -332,7 +334,7 @@ class Purged:
     left: int = 0
     signum: int = 0
     database_bytes: tuple[int, int] = (0, 0)
-    maintenance: tuple[str, ...] = ()
+    maintenance: Sequence[Maintenance] = ()
     findings: Mapping[Key, Finding] = field(default_factory=dict)
     refusals: Sequence[Refused] = ()
 
@@ -407,10 +409,13 @@ def apply_purge(
                 purger.refuse_other_stores()
             with reporter.phase(Phase.CHECK if dry_run else Phase.PURGE, totals):
                 result = purger.run()
-        if vacuum and not dry_run and purger.freed.rows:
-            _vacuum(database, reporter)
         after = database.size_bytes()
-        commands = () if vacuum or not purger.freed.rows else tuple(maintenance(database.dialect))
+        statements = [*maintenance(database, purger.freed.by_table)]
+        if vacuum:
+            for one in statements:
+                reporter.note(f"{one.statement} (up to about {one.duration})")
+                database.maintain(one.statement)
+            after, statements = database.size_bytes(), []
     return Purged(
         result,
         purger.freed,
@@ -418,7 +423,7 @@ def apply_purge(
         purger.left,
         signals[0] if signals else 0,
         (before, after),
-        commands,
+        statements,
         findings,
         refusals,
     )
@@ -439,23 +444,3 @@ def _refuse_exceeded(plan: Plan, database: Database) -> None:
             " ".join(sentences),
             hint="MLFLOW_GC_MAX_DELETIONS and MLFLOW_GC_MAX_SHARE of this machine limit every plan.",
         )
-
-
-_LARGE = ("metrics", "spans", "params", "latest_metrics", "tags")
-
-
-def maintenance(dialect: str) -> Iterator[str]:
-    """Yield the statements that return the space of deleted rows to the disk."""
-    if dialect == "sqlite":
-        yield "VACUUM"
-    elif dialect == "postgresql":
-        yield from (f"VACUUM (FULL, ANALYZE) {table}" for table in _LARGE)
-    else:
-        yield from (f"OPTIMIZE TABLE {table}" for table in _LARGE)
-
-
-def _vacuum(database: Database, reporter: Reporter) -> None:
-    for statement in maintenance(database.dialect):
-        if statement.rsplit(" ", 1)[-1] in database.tables or statement == "VACUUM":
-            reporter.note(statement)
-            database.maintain(statement)

@@ -666,7 +666,8 @@ def test_what_the_database_returns_is_said(trash: Trash) -> None:
     outcome = trash.purge(trash.report())
     assert trash.world.database.stat().st_size == size
     assert f"takes {size_of(size)} now" in outcome.out
-    assert "VACUUM" in outcome.out
+    assert f"VACUUM  {size_of(size)}  up to about 1 s" in outcome.out
+    assert "nobody can write" in outcome.out
     for run in runs[20:]:
         trash.delete(run)
     outcome = trash.purge(trash.report(name="rest.json"), "--vacuum")

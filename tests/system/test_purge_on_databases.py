@@ -65,6 +65,28 @@ def trash(
     world.close()
 
 
+def test_tables_that_lost_rows_are_named_for_maintenance(trash: Trash) -> None:
+    """And only these; ``--vacuum`` executes what it would name."""
+    experiment = trash.world.experiment()
+    for _ in range(3):
+        trash.run(experiment)
+    trash.run(experiment, deleted=None)
+    statement = "VACUUM (FULL, ANALYZE)" if "postgresql" in trash.database_uri else "OPTIMIZE TABLE"
+    outcome = trash.purge(trash.report())
+    named = {
+        line.split(statement)[1].split()[0]
+        for line in outcome.out.splitlines()
+        if statement in line
+    }
+    assert named == {"runs", "metrics", "latest_metrics", "params", "tags"}
+    assert "up to about 1 s" in outcome.out
+    assert "While one runs, nobody can" in outcome.out
+    trash.run(experiment)
+    outcome = trash.purge(trash.report(name="second.json"), "--vacuum")
+    assert "To return it" not in outcome.out
+    assert outcome.err.count(statement) == 5
+
+
 def test_nobody_restores_what_is_being_purged(trash: Trash) -> None:
     """A restore waits for the lock, and then finds nothing: no run without its files."""
     experiment = trash.world.experiment()

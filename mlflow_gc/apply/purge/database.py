@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Delete, MetaData, select
 
 from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.interface import Failure, ServerError
@@ -38,8 +41,6 @@ class Database:
     """
 
     def __init__(self, address: Address, *, read_only: bool = False) -> None:
-        from sqlalchemy import MetaData
-
         self._address = address
         self._read_only = read_only
         try:
@@ -103,23 +104,25 @@ class Database:
         Raises:
             ServerError: somebody else has locked one of them.
         """
-        from sqlalchemy import select
-
         if self._read_only:
             return
         key = [*self.tables[table].primary_key.columns]
         # SQLite has no FOR UPDATE: BEGIN IMMEDIATE has locked the whole file.
         self.read(select(*key).where(condition).order_by(*key).with_for_update())
 
-    def execute(self, statements: Iterator[Statement]) -> int:
-        """Execute statements that delete; return the number of rows.
+    def execute(self, statements: Iterator[Statement]) -> Counter[str]:
+        """Execute statements that delete; return the number of rows by table.
 
         Raises:
             ServerError: one is refused; the transaction is rolled back.
         """
         with _explaining(self._address):
-            done = [(s.is_delete, self._connection.execute(s).rowcount) for s in statements]
-        return sum(count for is_deletion, count in done if is_deletion)
+            done = [(s, self._connection.execute(s).rowcount) for s in statements]
+        found: Counter[str] = Counter()
+        for statement, count in done:
+            if isinstance(statement, Delete):
+                found[str(statement.table)] += count
+        return found
 
     def size_bytes(self) -> int:
         """Return the size of the whole database, also of what it can use again.
@@ -131,6 +134,19 @@ class Database:
             found = self._connection.exec_driver_sql(_SIZE[self.dialect]).scalar()
             self._connection.rollback()
         return int(found or 0)
+
+    def table_sizes(self) -> dict[str, int]:
+        """Return the sizes of the tables with their indexes, in bytes; of SQLite none.
+
+        Raises:
+            ServerError: the database refuses it.
+        """
+        if self.dialect == "sqlite":
+            return {}
+        with _explaining(self._address):
+            found = self._connection.exec_driver_sql(_SIZES[self.dialect]).all()
+            self._connection.rollback()
+        return {str(name): int(size or 0) for name, size in found}
 
     def maintain(self, statement: str) -> None:
         """Execute a statement outside of a transaction, such as VACUUM.
@@ -162,6 +178,16 @@ _SIZE = {
     "postgresql": "SELECT pg_database_size(current_database())",
     "mysql": _SIZE_OF_TABLES,
     "mariadb": _SIZE_OF_TABLES,
+}
+_SIZES_OF_TABLES = (
+    "SELECT table_name, data_length + index_length + data_free FROM information_schema.tables"
+    " WHERE table_schema = database()"
+)
+_SIZES = {
+    "postgresql": "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
+    " WHERE relkind = 'r' AND pg_table_is_visible(oid)",
+    "mysql": _SIZES_OF_TABLES,
+    "mariadb": _SIZES_OF_TABLES,
 }
 _BEGIN = {
     # Each needs to see what others commit while it waits for a lock.

@@ -67,23 +67,28 @@ class Budget:
 
 @dataclass
 class Freed:
-    """What was freed so far."""
+    """What was freed so far; ``by_table`` are rows of the database."""
 
     file_bytes: int = 0
     files: int = 0
-    rows: int = 0
+    by_table: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self.by_table.total()
 
 
 @dataclass
 class _Batch:
-    """One batch: entries, re-checks, failures, files (number, bytes) by id; number of rows."""
+    """One batch: entries, re-checks, failures, files (number, bytes) by id; rows by table."""
 
     kind: str
     entries: Mapping[str, Entry]
     findings: dict[str, Finding] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
-    rows: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
 
 
 class _FilesFailed(Exception):
@@ -346,7 +351,7 @@ class Purger:
         return tables.delete_experiments([int(i) for i in ids])
 
     def _record(self, batch: _Batch) -> None:
-        self.freed.rows += batch.rows
+        self.freed.by_table += batch.rows
         for i in batch.entries:
             finding, key = batch.findings[i], (batch.kind, i)
             if i in batch.failures:

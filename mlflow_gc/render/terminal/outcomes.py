@@ -98,9 +98,13 @@ def purged(found: Purged, console: Console, *, journal: Path | None) -> None:
         line(console, f"The database took {before} before, and takes {after} now.")
     if found.maintenance:
         line(console, "It uses the space of the rows again. To return it to the disk:")
-        for statement in found.maintenance:
-            line(console, f"  {statement}")
-        line(console, "Each locks its table while it runs.")
+        cells = [
+            (one.statement, size_of(one.size_bytes), f"up to about {one.duration}")
+            for one in found.maintenance
+        ]
+        rows(console, [Column(), Column(right=True), Column()], cells, indent=2)
+        (locks,) = {one.locks for one in found.maintenance}
+        line(console, f"While one runs, {locks}.")
     line(console, f"Journal {journal}")
 
 
