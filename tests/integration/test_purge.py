@@ -11,6 +11,7 @@ import pytest
 from support import depth
 from support.trash import Trash, ids, protected
 
+from integration import test_events as events
 from mlflow_gc.plan import schema
 from mlflow_gc.render.common.lines import size_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.bench import Bench
+    from support.plans import Plan
 
 REFUSED, PARTIAL, USAGE = 5, 3, 64
 
@@ -27,6 +29,10 @@ REFUSED, PARTIAL, USAGE = 5, 3, 64
 def trash(bench: Bench) -> Trash:
     database = bench.world.database
     return Trash(bench, database.parent / "artifacts", f"sqlite:///{database}")
+
+
+def _journal(plan: Plan) -> Path:
+    return plan.path.with_name(f"{plan.path.name}.journal.jsonl")
 
 
 def _own_rows(gone: dict[str, list[tuple[object, ...]]], *ids: str) -> bool:
@@ -728,7 +734,7 @@ def test_check_says_what_a_purge_would_do(trash: Trash) -> None:
         .out.startswith("## Check of the purge plan")
     )
     assert trash.state() == before
-    assert not trash.bench.journal_path(plan).exists()
+    assert not _journal(plan).exists()
     dry = trash.purge(plan, "--dry-run")
     assert all(run in dry.out for run in (restored, needed, gone))
     trash.purge(plan)
@@ -751,3 +757,45 @@ def test_check_names_why_purge_would_refuse(trash: Trash) -> None:
     server = ("--tracking-uri", trash.world.uri)
     outcome = trash.bench.cli("check", plan.path, *server).expect(USAGE)
     assert "--backend-store-uri" in outcome.err
+
+
+# Events ------------------------------------------------------------------------------------------
+
+
+def test_events_tell_what_a_purge_does(trash: Trash) -> None:
+    """The plan, the journal, each entity, and the end; nothing of a dry run counts as deleted."""
+    world = trash.world
+    experiment = world.experiment()
+    run, restored = trash.run(experiment), trash.run(experiment)
+    model, lost = trash.model(experiment), trash.run(experiment, deleted=None, files=0)
+    world.read_dataset(lost)
+    world.purge_run(lost)
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    world.restore_run(restored)
+    path = trash.bench.dir / "events.jsonl"
+    trash.purge(plan, "--dry-run", "--events", path)
+    dry = events.read(path)
+    assert dry[0]["dry_run"]
+    assert dry[-1]["counts"]["run"] == {"skipped:changed": 1, "would_delete": 1}
+    check = ("check", plan.path, *trash.options, "--events", path)
+    trash.bench.cli(*check).expect(0)
+    assert events.read(path)[-1]["counts"] == dry[-1]["counts"]
+    trash.purge(plan, "--events", path)
+    told = events.read(path)
+    assert told[0]["command"] == "purge"
+    assert events.of(told, "plan")[0]["plan_id"] == plan.plan_id
+    assert events.of(told, "plan")[0]["summary"] == plan.document["summary"]
+    (journal,) = events.of(told, "journal")
+    assert journal["file"] == str(_journal(plan))
+    outcomes = {(e["kind"], e["id"]): e["outcome"] for e in events.of(told, "entity")}
+    assert [entry["missing"] for entry in plan.document["links"]] == [f"run {lost}"]
+    assert {key: outcome for key, outcome in outcomes.items() if key[0] != "link"} == {
+        ("run", run): "deleted",
+        ("run", restored): "skipped",
+        ("logged_model", model): "deleted",
+    }
+    assert [o for (kind, _), o in outcomes.items() if kind == "link"] == ["deleted"]
+    assert told[-1]["exit_code"] == 0
+    assert told[-1]["counts"]["link"] == {"deleted": 1}
+    done = [e["done"] for e in events.of(told, "progress")]
+    assert done[-1]["runs"] == 2
