@@ -40,7 +40,8 @@ def usage(
     from mlflow_gc.render.html import usage_page
     from mlflow_gc.render.markdown import usage_markdown
     from mlflow_gc.render.terminal import usage_text
-    from mlflow_gc.workflows.usage import FORMAT, measure_usage
+    from mlflow_gc.workflows.usage import measure_usage
+    from mlflow_gc.workflows.usage_document import FORMAT
 
     reporter = begin(context, output)
     connection = server.connection(backend_store_uri)

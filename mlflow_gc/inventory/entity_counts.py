@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from mlflow_gc.backend.interface import Gateway, pages
+from mlflow_gc.inventory.file_sample import FileSample
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.inventory.progress import Progress
 from mlflow_gc.inventory.sql.usage import DatabaseUsage, Group, month
@@ -26,14 +27,28 @@ from mlflow_gc.retention.freed_space import (
 _STAGES = {"ACTIVE_ONLY": ACTIVE, "DELETED_ONLY": TRASH}
 
 
-def read_entities(gateway: Gateway, files: StoredFiles, progress: Progress) -> DatabaseUsage:
+def read_entities(
+    gateway: Gateway, files: StoredFiles, sample: FileSample, progress: Progress
+) -> DatabaseUsage:
     """Return the entities of a server, without rows and bytes, and add the locations of files.
+
+    Args:
+        gateway: the server.
+        files: gets the locations in stores that can be reached from here.
+        sample: gets those behind the server.
+        progress: receives the progress.
 
     Raises:
         ServerError: The server cannot be read.
     """
     found = DatabaseUsage("")
     located: dict[str, str] = {}
+
+    def locate(owner: Owner, experiment: str, stage: str, uri: str, folder: str) -> None:
+        is_elsewhere = uri.rstrip("/") != f"{located[experiment]}/{folder}/artifacts"
+        if not sample.add(owner, experiment, stage, uri) and is_elsewhere:
+            files.add(owner, uri)
+
     for view, stage in _STAGES.items():
         for experiment in pages(partial(gateway.search_experiments, view=view)):
             i = experiment.experiment_id
@@ -41,7 +56,8 @@ def read_entities(gateway: Gateway, files: StoredFiles, progress: Progress) -> D
             found.groups[EXPERIMENT][i] = Group(EXPERIMENT, stage, experiment=i, month=created)
             found.names[EXPERIMENT, i] = experiment.name
             located[i] = experiment.artifact_location.rstrip("/")
-            files.add_experiment(i, experiment.artifact_location)
+            if not sample.covers(experiment.artifact_location):
+                files.add_experiment(i, experiment.artifact_location)
             progress("experiments", 1)
     for ids in chunks(sorted(located), EXPERIMENTS_A_CALL):
         for view, stage in _STAGES.items():
@@ -50,16 +66,15 @@ def read_entities(gateway: Gateway, files: StoredFiles, progress: Progress) -> D
                 # A server does not tell when a run was deleted, so it may be too young to be purged.
                 group = Group(RUN, stage, False, i, run.user_id, month(run.start_time))
                 found.groups[RUN][run_id] = group
-                if run.artifact_uri.rstrip("/") != f"{located[i]}/{run_id}/artifacts":
-                    files.add(Owner(RUN, run_id), run.artifact_uri)
+                locate(Owner(RUN, run_id), i, stage, run.artifact_uri, run_id)
                 progress("runs", 1)
         for model in pages(partial(gateway.search_logged_models, ids)):
             i, model_id = model.experiment_id, model.model_id
             made = month(model.creation_time)
             group = Group(LOGGED_MODEL, ACTIVE, experiment=i, month=made, item=model_id)
             found.groups[LOGGED_MODEL][model_id] = group
-            if model.artifact_uri.rstrip("/") != f"{located[i]}/models/{model_id}/artifacts":
-                files.add(Owner(LOGGED_MODEL, model_id), model.artifact_uri)
+            folder = f"models/{model_id}"
+            locate(Owner(LOGGED_MODEL, model_id), i, ACTIVE, model.artifact_uri, folder)
             progress("logged models", 1)
     for registered in pages(gateway.search_registered_models):
         group = Group(REGISTERED_MODEL, ACTIVE, item=registered.name)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.databases import DATABASES
+from support.proxy import Fault, Proxy
 from support.world import FRESH
 
 from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.inventory import file_sample
 from mlflow_gc.plan import schema
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
@@ -427,3 +429,85 @@ def test_a_server_alone_tells_entities_and_files(bench: Bench, output_format: st
     assert _row(found, "logged_model", "active")["count"] == 1
     assert found["largest"]["logged_models"][0]["model_id"] == model
     assert not [row for row in found["rows"] if row["stage"] == "orphaned"]
+
+
+# Behind a server, without its database ----------------------------------------------------------
+
+
+def _serve(bench: Bench, sizes: list[int], *, deleted: int = 0) -> list[str]:
+    """Make runs whose files the server passes on, each with one file of a size."""
+    world = bench.world
+    home = world.experiment("served")
+    runs = world.bulk_runs(home, len(sizes))
+    world.sql("UPDATE experiments SET artifact_location = 'mlflow-artifacts:/usage/' || name")
+    world.sql(
+        "UPDATE runs SET artifact_uri = 'mlflow-artifacts:/usage/served/' || run_uuid || '/artifacts'"
+    )
+    root = world.database.parent / "artifacts" / "usage" / "served"
+    shutil.rmtree(root, ignore_errors=True)
+    for number, (run, size) in enumerate(zip(runs, sizes, strict=True)):
+        _write(root / run / "artifacts" / "model" / "a.bin", size)
+        if number < deleted:
+            world.delete_run(run)
+    return runs
+
+
+def test_a_few_files_behind_a_server_are_exact(bench: Bench) -> None:
+    _serve(bench, [100, 200, 300, 400], deleted=1)
+    found = bench.cli("usage", "--format", "json").expect(0).json()
+    assert schema.problems(found, "usage") == []
+    assert found["complete"]
+    assert found["sample"] == {"listed": 4, "entities": 4, "margin_bytes": 0, "requests": 8}
+    assert found["totals"]["file_bytes"] == 1000
+    trash = _row(found, "run", "trash")
+    assert (trash["files"], trash["freed_at_once_bytes"]) == (1, 100)
+    assert "estimate" not in json.dumps(found["rows"])
+    text = bench.cli("usage").expect(0).out
+    assert "all of them were listed" in text
+    assert "±" not in text
+
+
+@pytest.mark.parametrize("output_format", ["json", "text", "markdown", "html"])
+def test_many_files_behind_a_server_are_estimated_with_their_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, output_format: str
+) -> None:
+    monkeypatch.setattr(file_sample, "REQUESTS", 40)
+    sizes = [1_000 + 7 * n for n in range(120)]
+    _serve(bench, sizes, deleted=20)
+    args = ("usage", "--format", output_format)
+    out = bench.cli(*args).expect(0).out
+    if output_format != "json":
+        assert "±" in out
+        assert "of 120 runs" in out
+        return
+    found = json.loads(out)
+    assert schema.problems(found, "usage") == []
+    assert not found["complete"]
+    sample = found["sample"]
+    assert 10 < sample["listed"] < 120 == sample["entities"]
+    assert sample["requests"] <= 40 + 100
+    totals = found["totals"]
+    assert totals["files"] == 120
+    assert abs(totals["file_bytes"] - sum(sizes)) < totals["estimate"]["margin_bytes"]
+    assert totals["estimate"]["margin_bytes"] < 0.3 * sum(sizes)
+    trash = _row(found, "run", "trash")
+    assert abs(trash["freed_at_once_bytes"] - sum(sizes[:20])) < trash["estimate"]["margin_bytes"]
+    (served,) = (e for e in found["largest"]["experiments"] if e["name"] == "served")
+    assert served["estimate"]["entities"] == 120
+    again = bench.cli(*args).expect(0).json()
+    assert again["totals"] == totals
+
+
+def test_a_server_that_passes_nothing_on_is_said_once(bench: Bench, proxy: Proxy) -> None:
+    _serve(bench, [1] * 30)
+    body = b"To enable artifacts server functionality, run `mlflow server` with `--serve-artifacts`."
+    refuses = Fault("no artifacts", status=503, body=body, content_type="text/plain")
+    proxy.fail("GET", "mlflow-artifacts", refuses, times=float("inf"))
+    outcome = bench.cli("usage", "--tracking-uri", proxy.uri, "--format", "json").expect(0)
+    found = outcome.json()
+    (message,) = (d["message"] for d in found["diagnostics"] if d["code"] == "files_unknown")
+    assert "30 of 30" in message
+    assert "--artifacts-destination" in message
+    assert not found["files_measured"]
+    assert not found["complete"]
+    assert _row(found, "run", "active")["count"] == 30

@@ -35,13 +35,16 @@ def number_of(count: int, one: str, many: str) -> str:
 
 
 def size_of(size_bytes: int) -> str:
-    """Return ``340 bytes`` or ``12.4 GB``: a size in the units of the SI."""
-    size, unit = float(size_bytes), "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
-        if size < 1000 or unit == "PB":
-            break
+    """Return ``1 byte``, ``340 bytes`` or ``12.4 GB``: a size in the units of the SI."""
+    if size_bytes < 1000:
+        return number_of(size_bytes, "byte", "bytes")
+    size = float(size_bytes)
+    for unit in ("kB", "MB", "GB", "TB", "PB"):
         size /= 1000
-    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+        # What would be rounded to 1,000.0 is one of the next unit.
+        if round(size, 1) < 1000:
+            break
+    return f"{size:,.1f} {unit}"
 
 
 def counted(kind: str, count: int) -> str:

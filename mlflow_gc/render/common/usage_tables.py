@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from mlflow_gc.render.common.lines import size_of
+from mlflow_gc.render.common.lines import number_of, size_of
 
 Json = dict[str, Any]
 
@@ -37,7 +37,6 @@ _MAINTENANCE = {
     "sqlite": "VACUUM",
 }
 _MONTHS = 24
-_NAME = 40
 
 
 class Table(NamedTuple):
@@ -63,10 +62,7 @@ def sentences(found: Json) -> Iterator[str]:
     else:
         later = f"{_MAINTENANCE[database['kind']]} of the database, {later}"
         yield from _of_database(database)
-    if found["files_measured"]:
-        yield f"Files: {size(totals['file_bytes'])} in {totals['files']:,} files."
-    else:
-        yield "Files: not measured."
+    yield _of_files(found)
     yield (
         f"Purge would free {size(totals['freed_at_once_bytes'])} at once and "
         f"{size(totals['freed_later_bytes'])} later ({later}); {size(totals['not_freed_bytes'])} stay."
@@ -74,6 +70,19 @@ def sentences(found: Json) -> Iterator[str]:
     if stale := [row for row in found["rows"] if row["stage"] == "stale"]:
         taken = sum(row["table_bytes"] + row["index_bytes"] + row["file_bytes"] for row in stale)
         yield f"A prune by the policy would move or delete {size(taken)} of what is active."
+
+
+def _of_files(found: Json) -> str:
+    if not found["files_measured"]:
+        return "Files: not measured."
+    totals, sample = found["totals"], found["sample"]
+    files = number_of(totals["files"], "file", "files")
+    if "estimate" not in totals:
+        return f"Files: {size(totals['file_bytes'])} in {files}."
+    return (
+        f"Files: about {_file_bytes(totals)} in about {files} (from {sample['listed']:,} of "
+        f"{sample['entities']:,} runs and logged models behind the server)."
+    )
 
 
 def _of_database(database: Json) -> Iterator[str]:
@@ -92,7 +101,16 @@ def _of_database(database: Json) -> Iterator[str]:
 def basis(found: Json) -> Iterator[str]:
     """Yield what is exact and what is estimated."""
     if found["database"] is None:
-        yield "Counts and files are exact."
+        if "estimate" in found["totals"]:
+            yield (
+                "Counts are exact. Files are estimated from a sample, wherever ± is shown, as 95 % "
+                "intervals; a few very large runs or logged models may be missing from it. Exact "
+                "numbers need a listing of the store: --artifacts-destination."
+            )
+        elif found["sample"]:
+            yield "Counts and files of runs and logged models are exact: all of them were listed."
+        else:
+            yield "Counts and files are exact."
         return
     kind = found["database"]["kind"]
     exact = "estimated by the database" if found["database"]["sizes_are_estimates"] else "exact"
@@ -142,8 +160,6 @@ def tables(found: Json) -> Iterator[Table]:
 
 
 _SPACE = ("rows", "database", "files", "file bytes")
-
-
 _DATABASE = ("rows", "table_bytes", "index_bytes", "database_bytes")
 _FILES = ("files", "file_bytes")
 
@@ -160,7 +176,7 @@ def _space(found: Json, entry: Json) -> tuple[str, ...]:
     database = _number(known["rows"]), size(known["database_bytes"])
     if "files" not in entry:
         return database
-    return (*database, _number(known["files"]), size(known["file_bytes"]))
+    return (*database, _number(known["files"]), _file_bytes(known))
 
 
 def _rows(found: Json) -> Iterator[tuple[str, ...]]:
@@ -180,7 +196,7 @@ def _row(found: Json, row: Json, *names: str) -> tuple[str, ...]:
         size(known["table_bytes"]),
         size(known["index_bytes"]),
         _number(known["files"]),
-        size(known["file_bytes"]),
+        _file_bytes(known),
         size(row["freed_at_once_bytes"]),
         size(row["freed_later_bytes"]),
         size(row["not_freed_bytes"]),
@@ -189,3 +205,9 @@ def _row(found: Json, row: Json, *names: str) -> tuple[str, ...]:
 
 def _number(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
+
+
+def _file_bytes(entry: Json) -> str:
+    """Return the size of files, with how exact it is if it is an estimate."""
+    estimate = entry.get("estimate")
+    return size(entry["file_bytes"]) + (f" ± {size_of(estimate['margin_bytes'])}" if estimate else "")
