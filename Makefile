@@ -159,6 +159,10 @@ docs: $(STAMP)  ## the documentation site, in build/docs; a warning is an error
 		&& echo build/docs/index.html; \
 	fi
 
+.PHONY: reference
+reference: $(STAMP)  ## write the tables of docs/reference from the code
+	@$(BIN)/python docs/_record/reference.py
+
 # Both run the program on a throw-away demo server and write into docs/; look at the difference.
 .PHONY: tutorial
 tutorial: $(STAMP)  ## paste the output of today's program into docs/tutorial.md

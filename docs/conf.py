@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
-
 import mlflow_gc
 
 project = "mlflow-gc"
@@ -14,7 +9,7 @@ author = "The mlflow-gc authors"
 copyright = "the mlflow-gc authors, Apache License 2.0"  # noqa: A001 - Sphinx's name
 release = version = mlflow_gc.__version__
 
-extensions = ["myst_parser", "sphinx_copybutton", "code_reference"]
+extensions = ["myst_parser", "sphinx_copybutton"]
 exclude_patterns = ["_*"]
 nitpicky = True
 # Quotes and double dashes are those of commands.

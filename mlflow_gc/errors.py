@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
     PARTIAL = 3
     """A prune, restore or mark ended and some entities failed or were forbidden."""
     REFUSED = 5
-    """Refused before anything was touched, or a plan that cannot be applied, for whatever cause."""
+    """Refused before anything was changed, or a plan that cannot be applied, for whatever cause."""
     USAGE = 64
     """A flag, argument, variable or file cannot be used as it is."""
     SIGINT = 130

@@ -13,30 +13,16 @@ _SILENT = {"script", "style", "svg"}
 
 
 @dataclass
-class Entry:
-    """An entry of a reference: its line, and what stands below."""
-
-    term: str = ""
-    words: str = ""
-
-    def tidy(self) -> Entry:
-        """Return it without line breaks."""
-        return Entry(" ".join(self.term.split()), " ".join(self.words.split()))
-
-
-@dataclass
 class Page:
     """One page.
 
     Attributes:
         ids: what a link can end in.
         addresses: (tag, address) of all that it links to and loads.
-        entries: those of a reference, by their ids.
     """
 
     ids: set[str] = field(default_factory=set)
     addresses: list[tuple[str, str]] = field(default_factory=list)
-    entries: dict[str, Entry] = field(default_factory=dict)
     words: str = ""
 
 
@@ -44,8 +30,6 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.page = Page()
-        self._entry: Entry | None = None
-        self._in_term = False
         self._silent = 0
 
     def handle_starttag(self, tag, attrs):
@@ -55,26 +39,14 @@ class _Reader(HTMLParser):
         for name, value in known.items():
             if (tag, name) in _ADDRESSES:
                 self.page.addresses.append((tag, value))
-        if tag == "dt" and "sig" in known.get("class", ""):
-            self._entry = self.page.entries[known["id"]] = Entry()
-            self._in_term = True
         self._silent += tag in _SILENT
 
     def handle_endtag(self, tag):
-        if tag == "dt":
-            self._in_term = False
-        elif tag == "dd":
-            self._entry = None
         self._silent -= tag in _SILENT
 
     def handle_data(self, data):
-        if self._silent:
-            return
-        self.page.words += data
-        if self._entry is not None and self._in_term:
-            self._entry.term += data
-        elif self._entry is not None:
-            self._entry.words += data
+        if not self._silent:
+            self.page.words += data
 
 
 class Site:
@@ -95,7 +67,6 @@ class Site:
         reader.feed((self.folder / name).read_text(encoding="utf-8"))
         page = reader.page
         page.words = " ".join(page.words.split())
-        page.entries = {key: entry.tidy() for key, entry in page.entries.items()}
         return page
 
     def broken_links(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The reference is complete: every command, option, setting, code and field is on the site.
+"""The reference is complete: every command, option, setting, code and field is on its pages.
 
 What is expected is read here a second time, from ``--help`` of the program as a process and from
 the files of the schemas, so that the generator cannot agree with itself.
@@ -16,13 +16,37 @@ from typing import Any
 
 import pytest
 from support import ROOT
-from support.site import Site
 
 from mlflow_gc import errors, settings
 from mlflow_gc.apply.journal.file import SKIP_CODES
 from mlflow_gc.retention.decision import Reason
 
+REFERENCE = ROOT / "docs" / "reference"
+pytestmark = pytest.mark.smoke
+
 SCHEMAS = sorted((ROOT / "schemas").glob("*.json"))
+
+
+def plain(markdown: str) -> str:
+    """Markdown as a reader sees it: no code marks, escapes and addresses."""
+    shown = re.sub(r"(?<!\\)\[(.*?)(?<!\\)\]\([^)]*\)", r"\1", markdown)
+    return re.sub(r"\\(.)", r"\1", shown.replace("`", "")).strip()
+
+
+def sections(page: str) -> dict[str, tuple[str, list[list[str]]]]:
+    """The sections of a page by heading: all words, and the rows of the tables without heads."""
+    found = {}
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    for part in re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = part.partition("\n")
+        lines = body.splitlines()
+        cells = [
+            [plain(cell) for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            for number, line in enumerate(lines)
+            if line.startswith("| ") and "| ---" not in "".join(lines[number : number + 2])
+        ]
+        found[plain(title)] = " ".join(plain(body).split()), cells
+    return found
 
 
 # ---------------------------------------------------------------------------- commands
@@ -65,53 +89,50 @@ def helps() -> dict[tuple[str, ...], str]:
     return dict(all_commands())
 
 
-def test_every_command_has_a_section_with_what_it_is_for(site: Site, helps):
-    page = site.page("reference/commands.html")
+def test_every_command_has_a_section_with_what_it_is_for(helps):
+    page = sections("commands.md")
     assert ("policy", "explain") in helps
+    assert {" ".join(["mlflow-gc", *command]) for command in helps} == set(page) - {
+        "Commands and options"
+    }
     for command, text in helps.items():
-        assert ("-".join(command) or "mlflow-gc") in page.ids
         described = text.split("\n\n")[1].strip()
-        assert " ".join(described.split()) in page.words
+        assert plain(" ".join(described.split())) in page[" ".join(["mlflow-gc", *command])][0]
 
 
-def test_every_option_and_argument_has_an_entry_with_its_help(site: Site, helps):
-    entries = site.page("reference/commands.html").entries
-    seen = 0
+def test_every_option_and_argument_has_a_row_with_its_help(helps):
+    page = sections("commands.md")
     for command, text in helps.items():
-        prefix = "-".join(command) or "mlflow-gc"
-        for line in [*part(text, "Options"), *part(text, "Arguments")]:
+        _, rows = page[" ".join(["mlflow-gc", *command])]
+        expected = [*part(text, "Options"), *part(text, "Arguments")]
+        assert len(rows) == len(expected)
+        for line in expected:
             names, words = re.split(r"  +", line, maxsplit=1)
             flags = re.findall(r"(?<![\w-])--[\w-]+", names)
-            name = flags[0] if flags else names.split()[0].strip("[].")
-            anchor = f"{prefix}-{name.strip('-').lower()}"
-            assert anchor in entries, (command, line)
-            entry = entries[anchor]
-            assert name in entry.term
+            name = flags[0] if flags else names.split()[0]
+            (row,) = [r for r in rows if name.strip("[]") in re.split("[ ,]+", r[0])]
             # What stands in brackets is said in other words.
-            assert re.sub(r"\s*\[[^\]]*\]\.?", "", words).rstrip(".") in entry.words
+            assert re.sub(r"\s*\[[^\]]*\]\.?", "", words).rstrip(".") in row[1]
             for fact in re.findall(r"\[(?:default: )?([^\]]*)\]", words):
                 for piece in fact.split(", "):
-                    assert piece in f"{entry.term} {entry.words}", (anchor, piece)
-            seen += 1
-    assert seen == len(entries)
+                    assert piece in row[1].replace("Required", "required"), (command, piece)
 
 
 # ---------------------------------------------------------------------------- settings and codes
 
 
-def test_every_setting_has_an_entry_with_flag_and_meaning(site: Site):
-    entries = site.page("reference/settings.html").entries
+def test_every_setting_has_a_row_with_flag_and_meaning():
+    _, rows = sections("settings.md")["Settings"]
     declared = [s for s in vars(settings).values() if isinstance(s, settings.Setting)]
-    assert {s.variable for s in declared} == set(entries)
-    for setting in declared:
-        entry = entries[setting.variable].words
-        assert setting.meaning[1:] in entry
-        assert setting.default in entry
-        assert (setting.flag or "No flag") in entry
+    assert [row[0] for row in rows] == [s.variable for s in declared]
+    for setting, (_, flag, meaning, default) in zip(declared, rows, strict=True):
+        assert plain(setting.meaning[1:]) in meaning
+        assert default == plain(setting.default)
+        assert flag.startswith(setting.flag or "No flag")
 
 
-def test_the_order_in_which_settings_are_looked_for_is_there(site: Site):
-    words = " ".join(site.page("reference/settings.html").words.split())
+def test_the_order_in_which_settings_are_looked_for_is_there():
+    words, _ = sections("settings.md")["Settings"]
     assert "flag, then non-empty environment variable, then AE5 secret file, then default" in words
     assert str(settings.SECRETS_DIRECTORY) in words
 
@@ -124,38 +145,36 @@ def table_codes(page: str, heading: str) -> set[str]:
     return {word for cell in cells for word in re.findall(r"[\w]+", cell)}
 
 
-def entries_of(site: Site, prefix: str) -> set[str]:
-    entries = site.page("reference/codes.html").entries
-    for key, entry in entries.items():
-        assert len(entry.words.split()) > 3, f"{key} is not explained"
-    return {key.removeprefix(f"{prefix}-") for key in entries if key.startswith(f"{prefix}-")}
+def codes_of(page: str, heading: str) -> set[str]:
+    rows = sections(page)[heading][1]
+    for code, meaning in rows:
+        assert len(meaning.split()) > 2, f"{code} is not explained"
+    return {code for code, _ in rows}
 
 
-def test_every_exit_code_is_explained_here_and_in_the_hand_written_page(site: Site):
-    entries = site.page("reference/exit-codes.html").entries
+def test_every_exit_code_is_explained_here_and_in_the_hand_written_page():
     codes = {str(int(code)) for code in errors.ExitCode}
-    assert {key.removeprefix("exit-") for key in entries} == codes
-    assert all(entry.words for entry in entries.values())
+    assert codes_of("exit-codes.md", "Exit codes") == codes
     assert codes == table_codes("reference.md", "Exit codes") - {"Code"}
 
 
-def test_every_reason_is_explained_here_and_in_the_hand_written_page(site: Site):
-    assert entries_of(site, "reason") == {str(r.value) for r in Reason}
+def test_every_reason_is_explained_here_and_in_the_hand_written_page():
+    assert codes_of("codes.md", "Reasons") == {str(r.value) for r in Reason}
     by_hand = table_codes("decisions.md", "What protects a stale entity") - {"Reason"}
     assert by_hand == {str(r.value) for r in Reason} - {Reason.CHANGED.value}
 
 
-def test_every_skip_code_is_one_of_the_schema_and_explained(site: Site):
+def test_every_skip_code_is_one_of_the_schema_and_explained():
     schema = json.loads((ROOT / "schemas" / "journal.v1.schema.json").read_text(encoding="utf-8"))
     allowed = schema["$defs"]["record"]["properties"]["reason"]["enum"]
     assert set(SKIP_CODES) == set(allowed) - {None}
-    assert entries_of(site, "skip") == set(SKIP_CODES)
+    assert codes_of("codes.md", "Skip codes") == set(SKIP_CODES)
     assert table_codes("decisions.md", "The re-check") - {"Code"} <= set(SKIP_CODES)
 
 
-def test_every_diagnostic_is_explained_here_and_in_the_hand_written_page(site: Site):
+def test_every_diagnostic_is_explained_here_and_in_the_hand_written_page():
     by_hand = table_codes("decisions.md", "What a plan needs to be applyable")
-    assert entries_of(site, "diagnostic") == by_hand - {"Diagnostic", "in", "the", "plan"}
+    assert codes_of("codes.md", "Diagnostics") == by_hand - {"Diagnostic", "in", "the", "plan"}
 
 
 # ---------------------------------------------------------------------------- schemas
@@ -177,31 +196,30 @@ def described(schema: Any) -> Iterator[tuple[str, str]]:
                 yield from described(value)
 
 
-def page_of(site: Site, schema: Path) -> str:
-    """The page that names the file of the schema."""
-    (name,) = (
-        name
-        for name in site.names
-        if name.startswith("reference/schemas/") and schema.name in site.page(name).words
+def rows_of(schema: Path) -> list[list[str]]:
+    """The fields on the page that names the file of the schema."""
+    (page,) = (
+        f"schemas/{file.name}"
+        for file in (REFERENCE / "schemas").iterdir()
+        if f"`{schema.name}`" in file.read_text(encoding="utf-8")
     )
-    return name
+    return [row for _, rows in sections(page).values() for row in rows]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.name)
-def test_every_field_of_a_schema_has_an_entry_with_its_description(site: Site, schema: Path):
-    document = json.loads(schema.read_text(encoding="utf-8"))
-    page = site.page(page_of(site, schema))
-    fields = list(described(document))
-    assert len(page.entries) == len(fields)
+def test_every_field_of_a_schema_has_a_row_with_its_description(schema: Path):
+    fields = list(described(json.loads(schema.read_text(encoding="utf-8"))))
+    rows = rows_of(schema)
+    assert len(rows) == len(fields)
     for name, words in fields:
-        assert any(
-            re.search(rf"(^|\.){re.escape(name)} ", entry.term) and words in entry.words
-            for entry in page.entries.values()
-        ), (name, words)
+        assert any(row[0].rpartition(".")[2] == name and plain(words) in row[2] for row in rows), (
+            name,
+            words,
+        )
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.name)
-def test_a_page_says_as_often_as_the_schema_that_a_field_is_required(site: Site, schema: Path):
+def test_a_page_says_as_often_as_the_schema_that_a_field_is_required(schema: Path):
     text = schema.read_text(encoding="utf-8")
 
     def required(part: Any) -> int:
@@ -212,16 +230,15 @@ def test_a_page_says_as_often_as_the_schema_that_a_field_is_required(site: Site,
         own = len(set(part.get("required", ())) & set(part.get("properties", ())))
         return own + sum(required(value) for key, value in part.items() if key != "required")
 
-    page = site.page(page_of(site, schema))
-    marked = sum(" required" in entry.term for entry in page.entries.values())
+    marked = sum(row[1].endswith(", required") for row in rows_of(schema))
     assert marked == required(json.loads(text))
 
 
-def test_types_are_written_as_text(site: Site):
-    entries = site.page("reference/schemas/plan.html").entries
-    assert "time or null required" in entries["expires_at"].term
-    assert "always mlflow-gc/prune-plan required" in entries["format"].term
-    assert "list of run" in entries["runs"].term
-    assert "integer or null, at least 1" in entries["policy-ttl_days"].term
-    assert "keep or delete" in entries["policy-evaluation_runs"].term
-    assert "Pattern: ^sha256:[0-9a-f]{64}$" in entries["plan_id"].words
+def test_types_are_written_as_text():
+    rows = {row[0]: row[1:] for row in rows_of(ROOT / "schemas" / "prune-plan.v1.schema.json")}
+    assert rows["expires_at"][0] == "time or null, required"
+    assert rows["format"][0] == "always mlflow-gc/prune-plan, required"
+    assert rows["runs"][0] == "list of run, required"
+    assert "integer or null, at least 1" in rows["policy.ttl_days"][0]
+    assert "keep or delete" in rows["policy.evaluation_runs"][0]
+    assert "Pattern: ^sha256:[0-9a-f]{64}$" in rows["plan_id"][1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,16 +23,6 @@ class Field:
     schema: Schema
     required: bool
 
-    @property
-    def name(self) -> str:
-        """The last name of the path."""
-        return self.path.rpartition(".")[2]
-
-    @property
-    def parents(self) -> str:
-        """What stands before the name, with its dot."""
-        return self.path[: len(self.path) - len(self.name)]
-
 
 @dataclass(frozen=True)
 class Part:
@@ -52,16 +41,16 @@ class Part:
     fields: tuple[Field, ...]
 
     @property
-    def anchor(self) -> str:
-        """Its id on the page; definitions and fields may have the same name."""
+    def title(self) -> str:
+        """Its heading, in Markdown; definitions and fields may have the same name."""
         if not self.name:
-            return "top-level"
-        return f"type-{self.name}" if self.definition else f"{anchor_of(self.name)}-fields"
+            return "Top level"
+        return f"Type `{self.name}`" if self.definition else f"Fields of `{self.name}`"
 
-
-def anchor_of(path: str) -> str:
-    """Return a field's id: ``policy.rules[].name`` is ``policy-rules-name``."""
-    return re.sub(r"[^\w-]", "", path.replace(".", "-"))
+    @property
+    def anchor(self) -> str:
+        """What a code host and Sphinx make of the heading."""
+        return self.title.lower().replace(" ", "-").replace("`", "")
 
 
 def parts(schema: Schema) -> Iterator[Part]:
@@ -113,21 +102,13 @@ def definition_of(schema: Schema, root: Schema) -> tuple[str, Schema] | None:
 
 
 def users_of(name: str, root: Schema) -> list[tuple[str, str]]:
-    """Return (path, anchor) of every field that is of a definition."""
-    found = []
-    for part in parts(root):
-        for field in part.fields:
-            if part.name and f"#/$defs/{name}" in _references(field.schema):
-                found.append(_place(part, field))
-            elif not part.name and f"#/$defs/{name}" in _references(field.schema):
-                found.append((field.path, anchor_of(field.path)))
-    return found
-
-
-def _place(part: Part, field: Field) -> tuple[str, str]:
-    if part.definition:
-        return f"{part.name}.{field.path}", f"{part.anchor}-{anchor_of(field.path)}"
-    return field.path, anchor_of(field.path)
+    """Return (path, anchor of its part) of every field that is of a definition."""
+    return [
+        (f"{part.name}.{field.path}" if part.definition else field.path, part.anchor)
+        for part in parts(root)
+        for field in part.fields
+        if f"#/$defs/{name}" in _references(field.schema)
+    ]
 
 
 def _references(schema: Schema) -> set[str]:
