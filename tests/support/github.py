@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from support import ROOT
+from support import REPOSITORY, ROOT
 from support.expressions import condition, interpolate
 
 SUMMARY_LIMIT = 1024 * 1024
@@ -318,7 +318,7 @@ class Runner:
         self, step: dict[str, Any], inputs: dict[str, str], env: dict[str, str], job: Job
     ) -> Step:
         name = step["uses"].partition("@")[0]
-        if name in {"OWNER/mlflow-gc", "./"}:
+        if name in {REPOSITORY, "./"}:
             inner = self._composite(ROOT, inputs, env)
             job.steps += inner.steps
             return Step(name, 0, outputs=inner.outputs)

@@ -1,4 +1,4 @@
-"""``uses: OWNER/mlflow-gc``: a plan, its comparison, the run's page, one comment."""
+"""``uses: mlflow-gc/mlflow-gc``: a plan, its comparison, the run's page, one comment."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from support import ROOT
+from support import REPOSITORY, ROOT
 from support.pages import PAGES, Block, blocks
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def run(*words: object) -> None:
 
 
 def filled_in(block: Block, directory: Path) -> Path:
-    """Write a workflow of the documentation with a name and a commit in place of the blanks."""
+    """Write a workflow of the documentation with a commit in place of our tag, as its page asks."""
     file = directory / ".github" / "workflows" / Path(block.file).name
     file.parent.mkdir(parents=True)
-    text = block.text.replace("OWNER", "example-org").replace("REVISION", A_COMMIT)
+    text = block.text.replace(f"{REPOSITORY}@v0.1.0", f"{REPOSITORY}@{A_COMMIT}")
     file.write_text(text)
     return file
 
@@ -133,7 +133,7 @@ def test_steps_are_sound(text: str, tmp_path: Path) -> None:
             script = tmp_path / "step.sh"
             script.write_text(f"#!/usr/bin/env bash\n{step['run']}\n")
             run("shellcheck", script)
-        elif step["uses"] not in {"./", "OWNER/mlflow-gc@REVISION"}:
+        elif step["uses"] not in {"./", f"{REPOSITORY}@v0.1.0"}:
             assert re.search(rf"{step['uses']} # v\d+\.\d+\.\d+\n", text), step["uses"]
             assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step["uses"])
 
