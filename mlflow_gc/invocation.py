@@ -34,7 +34,9 @@ from mlflow_gc.settings import (
 
 NAME = "mlflow-gc"
 _MODULE = "mlflow_gc"
-_ON_A_SERVER = frozenset({"report", "prune", "purge", "check", "restore", "mark"})
+_ON_A_SERVER = frozenset(
+    {"report", "prune", "purge", "check", "restore", "mark", "usage", "policy"}
+)
 _CONNECTION = {"tracking_uri": TRACKING_URI, "registry_uri": REGISTRY_URI, "workspace": WORKSPACE}
 _STORAGE = {
     "backend_store_uri": BACKEND_STORE_URI,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.entities import Capabilities
@@ -21,7 +22,7 @@ from mlflow_gc.domain.kinds import (
     kinds_of,
 )
 from mlflow_gc.invocation import command, file_argument
-from mlflow_gc.plan.document import EntrySize, Plan, counts_of, deletions_of
+from mlflow_gc.plan.document import EntrySize, Plan, counts_of, deletions_of, protected_of
 from mlflow_gc.plan.freed_names import frees_names
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
@@ -59,11 +60,11 @@ def headline(plan: Plan, console: Console, state: Applicability) -> None:
         line(console, f"CANNOT BE APPLIED: {state.why}.", BAD)
     line(console, policy_sentences.source(plan.get("policy_source")))
     line(console, "")
-    deletes = _deletes(plan)
-    if not deletes:
+    found = deletes(plan)
+    if not found:
         line(console, "Nothing to delete.", "bold")
         return
-    sizes = [counted(kind, n) for kind, n in deletes.items()]
+    sizes = [counted(kind, n) for kind, n in found.items()]
     line(console, f"Deletes {listed(sizes)}.", "bold")
     if is_purge(plan):
         line(console, "All of it is deleted permanently; no command brings it back.", BAD)
@@ -72,7 +73,7 @@ def headline(plan: Plan, console: Console, state: Applicability) -> None:
         of_what = f" ({named})" if (named := _what_is_irreversible(plan)) else ""
         line(console, f"{lost:,} of the deletions cannot be undone{of_what}.", BAD)
     lost = plan["summary"]["irreversible"]
-    if not is_purge(plan) and (rest := sum(deletes.values()) - lost):
+    if not is_purge(plan) and (rest := sum(found.values()) - lost):
         what = "The others move" if lost else "They move" if rest > 1 else "It moves"
         them = "it" if rest == 1 and not lost else "them"
         line(console, f"{what} to MLflow's trash; mlflow-gc restore brings {them} back.", "dim")
@@ -125,15 +126,22 @@ def what_is_freed(plan: Plan) -> str | None:
 
 def sizes_sentence(plan: Plan) -> str | None:
     """Return a sentence about the files of what is deleted; None if they were not listed."""
-    entries: list[EntrySize] = [*plan["experiments"], *plan["runs"]]
-    known = [entry for entry in entries if "size_bytes" in entry]
-    if not known or is_purge(plan):
+    if is_purge(plan):
         return None
-    total = sum(entry.get("size_bytes", 0) for entry in known)
-    count = sum(entry.get("file_count", 0) for entry in known)
-    some = "" if len(known) == len(entries) else f" of {len(known):,} of {len(entries):,} entries"
+    total = files = measured = entries = 0
+    # One at a time: as dictionaries the entries of a large plan take much more memory.
+    entry: EntrySize
+    for entry in chain(plan["experiments"], plan["runs"]):
+        entries += 1
+        if "size_bytes" in entry:
+            measured += 1
+            total += entry["size_bytes"]
+            files += entry.get("file_count", 0)
+    if not measured:
+        return None
+    some = "" if measured == entries else f" of {measured:,} of {entries:,} entries"
     at_least = "At least " if some else ""
-    return f"{at_least}{size_of(total)} in {number_of(count, 'file', 'files')}{some}, freed by a later purge."
+    return f"{at_least}{size_of(total)} in {number_of(files, 'file', 'files')}{some}, freed by a later purge."
 
 
 def fate_of_names(plan: Plan) -> str | None:
@@ -216,7 +224,7 @@ def diagnostics(plan: Plan, console: Console, state: Applicability, *, everythin
 
 def legend(plan: Plan, console: Console) -> None:
     """Print the meaning of the signs in front of the lines."""
-    parts: list[Span] = [("- will be deleted", None)] if _deletes(plan) else []
+    parts: list[Span] = [("- will be deleted", None)] if deletes(plan) else []
     if plan["summary"]["irreversible"]:
         parts.append(("! will be deleted, irreversible", BAD))
     if parts:
@@ -234,10 +242,10 @@ def footer(
 ) -> None:
     """Print the summary, the plan's id, and the exact next commands.
 
-    ``steps`` are the commands to print, of ``show``, ``check``, ``prune`` and ``expect``; those
-    that would be refused are not.
+    ``steps`` are the commands to print, of ``show``, ``check``, ``prune`` and ``expect``, and of
+    ``explain``, ``ttl`` and ``usage`` if nothing is deleted; those that would be refused are not.
     """
-    to_delete = sum(_deletes(plan).values())
+    to_delete = sum(deletes(plan).values())
     lost = plan["summary"]["irreversible"]
     protected = sum(counts_of(plan, kind)["protected"] for kind in kinds_of(plan))
     parts: list[Span] = [("Plan: ", "bold"), (f"{to_delete:,} to delete", "bold")]
@@ -268,11 +276,30 @@ def footer(
         "prune": ("Apply:", (action, file)),
         "expect": ("In CI:", (action, file, "--expect", plan["plan_id"])),
     }
+    if not to_delete:
+        commands |= dict(_questions(plan))
     for step in steps:
-        if step == "show" or (state.may_be_applied and to_delete):
+        if step not in commands:
+            continue
+        if step in {"show", "explain", "ttl", "usage"} or (state.may_be_applied and to_delete):
             name, arguments = commands[step]
             written = command(*arguments, server=plan["server"])
             spans(console, [(f"{name:<8} ", "dim"), (written, "cyan")])
+
+
+def _questions(plan: Plan) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
+    """Yield the commands that say why a plan deletes nothing, and what other ages would delete."""
+    if is_purge(plan):
+        return
+    flags = {"runs": "--run", "model_versions": "--model", "experiments": "--experiment"}
+    for kind, flag in flags.items():
+        if found := protected_of(plan, kind):
+            entity_id = KINDS[kind].id_of(found[0])
+            yield "explain", ("Explain:", ("policy", "explain", flag, entity_id))
+            break
+    if (days := plan["policy"]["ttl_days"] or 0) > 1:
+        yield "ttl", ("Younger:", ("report", "--ttl", f"{days // 2}"))
+    yield "usage", ("Space:", ("usage",))
 
 
 def kinds(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -283,7 +310,8 @@ def kinds(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
             yield kind, of_kind.nouns
 
 
-def _deletes(plan: Plan) -> dict[str, int]:
+def deletes(plan: Plan) -> dict[str, int]:
+    """Return the number of deletions of each kind that has some."""
     order = (RUN, EXPERIMENT, LOGGED_MODEL, FILE, MODEL_VERSION, REGISTERED_MODEL, LINK)
     return {kind.entries: n for kind in order if (n := len(deletions_of(plan, kind.entries)))}
 

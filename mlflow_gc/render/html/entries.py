@@ -14,7 +14,7 @@ from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
 from mlflow_gc.render.common.plan_groups import statistics
-from mlflow_gc.render.html.reasons import reason_group
+from mlflow_gc.render.common.reasons import reason_group
 
 
 class Fate(IntEnum):

@@ -10,11 +10,11 @@ from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.lines import listed, number_of
 from mlflow_gc.render.common.plan_groups import experiment_names
+from mlflow_gc.render.common.reasons import protection_text
 from mlflow_gc.render.html.charts import ranked
 from mlflow_gc.render.html.entries import Entry, Fate
 from mlflow_gc.render.html.links import Links
 from mlflow_gc.render.html.numbers import filter_link
-from mlflow_gc.render.html.reasons import protection_text
 
 FIRST_ROWS = 50
 """Number of rows of a list in the plain table."""

@@ -35,7 +35,8 @@ def squarified(sizes: Sequence[int], area: Box) -> Iterator[Box]:
         is_wide = area.width >= area.height
         offset = 0.0
         for each in row:
-            length = each / thickness if thickness else 0.0
+            # A row much thinner than the area loses digits; it must not exceed its side.
+            length = min(each / thickness, side - offset) if thickness else 0.0
             yield (
                 Box(area.x, area.y + offset, thickness, length)
                 if is_wide

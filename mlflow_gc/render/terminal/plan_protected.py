@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.domain.reasons import ends_in_id
-from mlflow_gc.plan.document import Plan, ProtectedEntry, protected_of
+from mlflow_gc.plan.document import Plan, ProtectedEntry, counts_of, protected_of
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
     NAME,
@@ -21,11 +21,37 @@ from mlflow_gc.render.common.lines import (
     spans,
     width_of,
 )
+from mlflow_gc.render.common.plan_summary import ages_of, is_purge
+from mlflow_gc.render.common.reasons import protection_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _LINK = " <- "
+
+
+def why_nothing_is_deleted(plan: Plan, console: Console) -> None:
+    """Print what a plan without deletions protects, by reason, and that the rest is not stale."""
+    line(console, "")
+    purge = is_purge(plan)
+    if not purge and not any(
+        counts_of(plan, kind)["scanned"] for kind in ("runs", "model_versions")
+    ):
+        line(console, "This server has no runs and no model versions. Is it the one you mean?")
+        return
+    found = Counter(
+        (kind, entry["reason"]) for kind in kinds_of(plan) for entry in protected_of(plan, kind)
+    )
+    nothing = "Nothing else" if found else "Nothing"
+    if found:
+        line(console, "In the trash, but protected:" if purge else "Stale, but protected:")
+        cells = [
+            (*counted(kind, count).split(" ", 1), f"{protection_text(reason)} ({reason})")
+            for (kind, reason), count in found.most_common()
+        ]
+        rows(console, [Column(right=True), Column(), Column("green")], cells, indent=2)
+    age = ages_of(plan)
+    line(console, f"{nothing} is {age}." if purge else f"{nothing} is stale ({age}).")
 
 
 def protected(plan: Plan, console: Console, *, everything: bool) -> None:

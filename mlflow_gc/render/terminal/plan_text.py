@@ -23,8 +23,10 @@ def summary(plan: Plan, console: Console, *, path: str) -> None:
     line(console, "")
     plan_summary.totals(plan, console)
     plan_deletions.largest(plan, console)
+    if not plan_summary.deletes(plan):
+        plan_protected.why_nothing_is_deleted(plan, console)
     line(console, "")
-    steps = ("show", "check", "prune", "expect")
+    steps = ("show", "check", "prune", "expect", "explain", "ttl", "usage")
     plan_summary.footer(plan, console, state, path=path, steps=steps)
 
 

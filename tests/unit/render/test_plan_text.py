@@ -281,6 +281,54 @@ def test_nothing_to_delete() -> None:
     assert "Plan: 0 to delete, 0 protected." in found
 
 
+def nothing(*entities: Any, **changes: Any) -> list[str]:
+    """The summary of a plan without deletions, below its numbers."""
+    plan = worlds.plan_of(worlds.inventory(*entities), replace(POLICY, **changes))
+    assert not plan["runs"]
+    assert not plan["experiments"]
+    console = log()
+    plan_text.summary(plan, console, path="plan.json")
+    found = lines(console)
+    number = next(n for n, line in enumerate(found) if line.startswith("model versions"))
+    return found[number + 2 :]
+
+
+def test_nothing_to_delete_says_what_is_protected_and_what_to_ask_next() -> None:
+    found = nothing(
+        an_experiment("1"),
+        _run(1, "1", 300, tags={"mlflow_gc.keep": "true"}),
+        _run(2, "1", 200, tags={"mlflow_gc.keep": "true"}),
+        _run(3, "1", 100, status="RUNNING"),
+        _run(4, "1", 1),
+    )
+    del found[-7:-4]  # file, plan_id, valid
+    assert found == [
+        "Stale, but protected:",
+        "  2  runs  its owner set the keep tag (keep_tag)",
+        "  1  run   status RUNNING or SCHEDULED (not_terminal)",
+        "Nothing else is stale (TTL 30 days: last activity before 2026-04-01T10:02:11.123Z).",
+        "",
+        "Plan: 0 to delete, 3 protected.",
+        "Review:  mlflow-gc show plan.json",
+        "Explain: mlflow-gc policy explain --run 00000000000000000000000000000001",
+        "Younger: mlflow-gc report --ttl 15",
+        "Space:   mlflow-gc usage",
+    ]
+
+
+def test_nothing_to_delete_where_nothing_is_stale_names_the_age() -> None:
+    found = nothing(an_experiment("1"), _run(1, "1", 3))
+    assert found[0].startswith("Nothing is stale (TTL 30 days: last activity before 2026-04-01")
+    assert not [line for line in found if line.startswith("Explain:")], (
+        "there is nothing to explain"
+    )
+
+
+def test_nothing_to_delete_on_an_empty_server_asks_whether_it_is_the_right_one() -> None:
+    found = nothing()
+    assert found[0] == "This server has no runs and no model versions. Is it the one you mean?"
+
+
 def test_an_exceeded_guard_is_the_first_and_the_last_thing_to_see() -> None:
     plan = small(guards=Guards(max_deletions={"runs": 1}))
     console = terminal(80)

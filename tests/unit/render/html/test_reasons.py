@@ -6,7 +6,7 @@ import pytest
 from unit.busy_server import busy_plan
 from unit.worlds import AS_OF
 
-from mlflow_gc.render.html.reasons import protection_text, reason_group
+from mlflow_gc.render.common.reasons import protection_text, reason_group
 from mlflow_gc.retention.decision import Reason
 
 
