@@ -186,7 +186,9 @@ class FileSample:
 
     def _batches(self) -> Iterator[list[tuple[_Stratum, Owner, str]]]:
         """Yield what to list next, until there is nothing or the requests are used up."""
-        first = [[(s, *entity) for s in self._strata for entity in s.next(1)] for _ in range(FEWEST)]
+        first = [
+            [(s, *entity) for s in self._strata for entity in s.next(1)] for _ in range(FEWEST)
+        ]
         # A server that passes nothing on gets one request.
         for round_ in (first[0][:1], first[0][1:], *first[1:]):
             if self.requests < REQUESTS:
@@ -209,7 +211,8 @@ class FileSample:
 
     def _list(self, folder: str) -> tuple[Size, int] | StoreError:
         """Return the size of what is below a folder, and the number of its folders."""
-        assert self._server is not None
+        if self._server is None:
+            raise TypeError("no server lists this folder")
         size, folders = Size(), {folder}
         try:
             for chunk in self._server.files(folder):

@@ -94,17 +94,24 @@ class EntrySize(TypedDict):
     file_count: NotRequired[int]
 
 
-class _Deletion(EntrySize):
+class _Reasoned(TypedDict):
     reversible: bool
     reasons: list[str]
 
 
-class _FromTrash(_Deletion):
+class _Deletion(_Reasoned, EntrySize):
+    pass
+
+
+class _RowsFromTrash(_Deletion):
     """In plans for ``purge``."""
 
     deleted_time: NotRequired[str | None]
-    artifact_uri: NotRequired[str]
     row_count: NotRequired[int]
+
+
+class _FromTrash(_RowsFromTrash):
+    artifact_uri: NotRequired[str]
 
 
 @final
@@ -138,7 +145,7 @@ class RunEntry(_FromTrash):
 
 
 @final
-class ModelVersionEntry(_FromTrash):
+class ModelVersionEntry(_RowsFromTrash):
     """A model version to delete, with all data that the server deletes with it."""
 
     name: str
@@ -206,7 +213,7 @@ class LinkExpectations(TypedDict):
 
 
 @final
-class LinkEntry(_Deletion):
+class LinkEntry(_Reasoned):
     """A link with an end that does not exist, with its tags."""
 
     table: str

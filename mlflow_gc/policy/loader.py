@@ -217,6 +217,12 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
         is_duration = isinstance(value, str) and _DURATION.fullmatch(value)
         if key_path[-1] in _DURATION_KEYS and is_duration and parse_duration(value) > _LONGEST_MS:
             yield f"{file.where(key_path)}: {key_path[-1]}: {value} is more than 1,000 years."
+    if since := (document.get("purge") or {}).get("unknown_since"):
+        try:
+            parse_time(str(since))
+        except ValueError:
+            where = file.where(("purge", "unknown_since"))
+            yield f"{where}: purge.unknown_since: {_shown(str(since))} is not a date such as 2026-05-01."
     if not _is_time_zone(zone := str(document.get("time_zone", UTC))):
         message = f"time_zone: {zone!r} is not an IANA time zone"
         if not available_timezones():

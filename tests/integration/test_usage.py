@@ -500,7 +500,9 @@ def test_many_files_behind_a_server_are_estimated_with_their_error(
 
 def test_a_server_that_passes_nothing_on_is_said_once(bench: Bench, proxy: Proxy) -> None:
     _serve(bench, [1] * 30)
-    body = b"To enable artifacts server functionality, run `mlflow server` with `--serve-artifacts`."
+    body = (
+        b"To enable artifacts server functionality, run `mlflow server` with `--serve-artifacts`."
+    )
     refuses = Fault("no artifacts", status=503, body=body, content_type="text/plain")
     proxy.fail("GET", "mlflow-artifacts", refuses, times=float("inf"))
     outcome = bench.cli("usage", "--tracking-uri", proxy.uri, "--format", "json").expect(0)

@@ -57,9 +57,9 @@ def _peak(*words: str) -> int:
     ("words", "plans"),
     depth.some(
         [
-            (("validate", "PLAN"), 1),
             (("diff", "PLAN", "PLAN"), 2),
             (("show", "PLAN"), 1),
+            (("validate", "PLAN"), 1),
             (("show", "PLAN", "--format", "json"), 1),
             (("show", "PLAN", "--format", "ndjson"), 1),
             (("show", "PLAN", "--format", "markdown"), 1),

@@ -29,7 +29,7 @@ from support.proxy import Fault
 from support.trash import State, Trash, ids, protected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from support.bench import Bench
@@ -413,7 +413,9 @@ def _home(trash: Trash, run: str) -> str:
 
 def _seed_that_begins_with(first: str, second: str) -> str:
     """Return a seed of hashes with which a set of two strings begins with one of them."""
-    program = "import sys; print(*(next(iter({a, b})) for a, b in (sys.argv[1:3], sys.argv[2:0:-1])))"
+    program = (
+        "import sys; print(*(next(iter({a, b})) for a, b in (sys.argv[1:3], sys.argv[2:0:-1])))"
+    )
     for seed in map(str, range(100)):
         found = subprocess.run(
             [sys.executable, "-c", program, first, second],
@@ -494,7 +496,9 @@ class InBucket(Both):
         run = self.trash.run(experiment, files=0)
         folder = f"{experiment}/{run}/artifacts"
         self.world.sql(
-            "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", f"{self.estate.uri}/{folder}", run
+            "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?",
+            f"{self.estate.uri}/{folder}",
+            run,
         )
         self.estate.put(*(f"{folder}/{name}" for name in files))
         return run
@@ -568,7 +572,6 @@ def test_a_bucket_with_versions(s3: InBucket) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_login_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_login_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.startswith(("AWS_", "AZURE_"))]:
         monkeypatch.delenv(variable)
-    yield

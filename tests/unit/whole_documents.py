@@ -143,7 +143,7 @@ def _checked(world: str, plan: Json) -> Iterator[tuple[str, bytes]]:
     findings = {
         (KINDS[kind].name, KINDS[kind].id_of(entry)): finding
         for kind in KINDS
-        for entry in plan[kind]
+        for entry in plan.get(kind, ())
         if (finding := next(fates)) is not None
     }
     found = check_document(plan, Result(), findings, ["the plan has expired"])
@@ -174,7 +174,7 @@ def _journal(path: Path, plan: Json) -> bytes:
     outcomes = itertools.cycle(("deleted", "skipped", "failed"))
     with Journal(path, plan) as journal:
         for kind in KINDS:
-            ids = [KINDS[kind].id_of(entry) for entry in plan[kind]]
+            ids = [KINDS[kind].id_of(entry) for entry in plan.get(kind, ())]
             if ids:
                 journal.intend(KINDS[kind].name, ids, {"experiment_id": "1"})
             for entity_id, outcome in zip(ids, outcomes, strict=False):

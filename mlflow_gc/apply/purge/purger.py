@@ -482,10 +482,11 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     files = 0
     for entry in entries:
-        files += int(entry.get("file_count") or 0)
+        count = cast("int", entry.get("file_count", 0))
+        files += count
         if batch and (len(batch) == BATCH or files > _MOST_FILES):
             yield batch
-            batch, files = [], int(entry.get("file_count") or 0)
+            batch, files = [], count
         batch.append(entry)
     if batch:
         yield batch

@@ -38,13 +38,13 @@ def size_of(size_bytes: int) -> str:
     """Return ``1 byte``, ``340 bytes`` or ``12.4 GB``: a size in the units of the SI."""
     if size_bytes < 1000:
         return number_of(size_bytes, "byte", "bytes")
-    size = float(size_bytes)
-    for unit in ("kB", "MB", "GB", "TB", "PB"):
+    units = ["kB", "MB", "GB", "TB", "PB"]
+    size = size_bytes / 1000
+    # What would be rounded to 1,000.0 is one of the next unit.
+    while round(size, 1) >= 1000 and len(units) > 1:
         size /= 1000
-        # What would be rounded to 1,000.0 is one of the next unit.
-        if round(size, 1) < 1000:
-            break
-    return f"{size:,.1f} {unit}"
+        del units[0]
+    return f"{size:,.1f} {units[0]}"
 
 
 def counted(kind: str, count: int) -> str:

@@ -210,4 +210,6 @@ def _number(number: int | None) -> str:
 def _file_bytes(entry: Json) -> str:
     """Return the size of files, with how exact it is if it is an estimate."""
     estimate = entry.get("estimate")
-    return size(entry["file_bytes"]) + (f" ± {size_of(estimate['margin_bytes'])}" if estimate else "")
+    return size(entry["file_bytes"]) + (
+        f" ± {size_of(estimate['margin_bytes'])}" if estimate else ""
+    )

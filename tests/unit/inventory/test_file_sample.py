@@ -32,7 +32,7 @@ class FakeServer:
     def files(self, folder: str) -> Iterator[Sequence[StoredFile]]:
         with self._lock:
             self.listed.append(folder)
-        if error := self.errors.get(folder.split("/")[0]):
+        if error := self.errors.get(folder.split("/", maxsplit=1)[0]):
             raise error
         run = folder.split("/")[1]
         for n in range(self.deep):

@@ -214,7 +214,11 @@ def test_every_file_of_a_root_is_counted_once_and_no_orphan_is_known(
     files = _files(store, **{name: f"s3://bucket/{place}" for name, place in places.items()})
     sizes = files.measure(_home_of)
     # "" is the whole bucket.
-    listed = [p for p in paths if any(f"/{p}".startswith(f"/{at}/".replace("//", "/")) for at in store.listed)]
+    listed = [
+        p
+        for p in paths
+        if any(f"/{p}".startswith(f"/{at}/".replace("//", "/")) for at in store.listed)
+    ]
     assert sum(size.files for size in sizes.values()) == len(listed)
     for owner, _, file in files.orphan_files(_home_of):
         assert _home_of(owner.kind, owner.id) is None

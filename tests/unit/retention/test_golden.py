@@ -253,6 +253,7 @@ def test_a_re_check_of_the_plan_alone_never_deletes_more(path):
 
 OF_PURGE = {
     *("active", "needed_files", "unknown_layout", "unknown_deletion_time", "unreachable_store"),
+    "tombstone",
 }
 
 

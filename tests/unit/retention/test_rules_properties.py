@@ -623,13 +623,18 @@ def _longer(inherited: str, ttl: str) -> str:
     return "off" if inherited == "off" else max(inherited, ttl, key=parse_duration)
 
 
+def _list(value: Any) -> list[Any]:
+    """One or several, as the policy file allows both; never the letters of one."""
+    return value if isinstance(value, list) else [value] if value else []
+
+
 def _output_of_run(document: Document, found: Inventory, run: Run, home: Experiment) -> Said:
     return _output(
         document,
         lambda match: (
             _about(match, "experiment", "run")
             and _named(match, "experiment", home.name)
-            and run.status in (match.get("status") or run.status)
+            and run.status in (_list(match.get("status")) or [run.status])
             and _glob(match.get("user", "*"), run.tags.get("mlflow.user", run.user_id))
             and _glob(match.get("run_name", "*"), run.run_name)
             and _glob(match.get("workspace", "*"), found.workspace or "")
