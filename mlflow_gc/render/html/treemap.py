@@ -31,11 +31,11 @@ def squarified(sizes: Sequence[int], area: Box) -> Iterator[Box]:
         ):
             end += 1
         row = areas[start:end]
-        thickness = sum(row) / side if side else 0.0
+        # What is left beside something much larger has lost digits; it must not exceed the area.
+        thickness = min(sum(row) / side, max(area.width, area.height)) if side else 0.0
         is_wide = area.width >= area.height
         offset = 0.0
         for each in row:
-            # A row much thinner than the area loses digits; it must not exceed its side.
             length = min(each / thickness, side - offset) if thickness else 0.0
             yield (
                 Box(area.x, area.y + offset, thickness, length)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlflow_gc.render.html.treemap import Box, squarified
@@ -14,6 +14,7 @@ AREA = Box(0, 0, 1000, 360)
 
 
 @given(st.lists(st.integers(1, 10**15), min_size=1, max_size=25))
+@example([1, 87_349_018_600])
 def test_areas_are_proportional_and_apart(sizes: list[int]) -> None:
     sizes.sort(reverse=True)
     boxes = list(squarified(sizes, AREA))
