@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +24,10 @@ _WORD = re.compile(r"[A-Za-z]+(?:['’][a-z]+)?")
 
 @cache
 def _dictionary() -> Dictionary:
-    return Dictionary.from_files("en_US")
+    with warnings.catch_warnings():
+        # It leaves its files to be closed when they are collected.
+        warnings.simplefilter("ignore", ResourceWarning)
+        return Dictionary.from_files("en_US")
 
 
 @cache
