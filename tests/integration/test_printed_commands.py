@@ -69,6 +69,19 @@ def test_from_report_to_undo(start: str, world: World, tmp_path: Path) -> None:
     assert {("run", run) for run in runs} <= _active(world)
 
 
+def test_what_to_ask_when_nothing_is_deleted(world: World, tmp_path: Path) -> None:
+    """Each question is a line that can be pasted, with the server that was given as a flag."""
+    world.run(world.experiment(age=FRESH), tags={"mlflow_gc.keep": "true"})
+    start = [*STARTS["script"], "report", "--tracking-uri", world.uri]
+    report = paste(shlex.join(start), tmp_path)
+    assert "Nothing to delete." in report.stdout
+    assert "its owner set the keep tag (keep_tag)" in report.stdout
+    for label, answer in (("Explain", "keep_tag"), ("Younger", "Plan:"), ("Space", world.uri)):
+        asked = paste(offered(label, report.stdout), tmp_path)
+        assert asked.returncode == 0, asked.stderr
+        assert answer in asked.stdout
+
+
 def _active(world: World) -> set[tuple[str, str]]:
     from support import oracle
 
