@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -459,7 +460,7 @@ def test_killed_between_files_and_rows(both: Both, proxy: Proxy) -> None:
     plan = both.trash.report()
     kept = both.keep()
     process = both.start_gc(uri=proxy.uri)
-    killed = Fault("killed", carried_out=True, then=process.kill)
+    killed = Fault("killed", then=process.kill)
     proxy.fail("DELETE", run, killed)
     process.communicate(timeout=240)
     assert (both.runs(), both.files(run)) == ({run}, set())
@@ -467,11 +468,14 @@ def test_killed_between_files_and_rows(both: Both, proxy: Proxy) -> None:
 
     proxy.forget()
     uris = ("--tracking-uri", proxy.uri, "--backend-store-uri", both.trash.database_uri)
-    running = both.trash.bench.cli.start
-    started: list[object] = []
-    proxy.fail("DELETE", run, Fault("killed", then=lambda: os.kill(started[0].pid, 9)))  # type: ignore[attr-defined]
-    started.append(running("purge", plan.path, *uris))
-    started[0].wait()  # type: ignore[attr-defined]
+    came = threading.Event()
+    proxy.before("DELETE", run, came.set)
+    # Never answered: the program is killed while it waits.
+    proxy.fail("DELETE", run, Fault("silence", outlast=True))
+    running = both.trash.bench.cli.start("purge", plan.path, *uris)
+    assert came.wait(60)
+    running.kill(signal.SIGKILL)
+    running.wait()
     assert both.runs() == {run}
     journal = Journal.load(plan.path.with_name("purge.json.journal.jsonl"), torn=True)
     assert run in str([line for line in journal.lines if "ids" in line])
@@ -494,13 +498,16 @@ class InBucket(Both):
         """A run in the trash with files on the store."""
         experiment = self.world.experiment()
         run = self.trash.run(experiment, files=0)
-        folder = f"{experiment}/{run}/artifacts"
+        home, folder = f"{self.estate.uri}/{experiment}", f"{experiment}/{run}/artifacts"
         self.world.sql(
-            "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?",
-            f"{self.estate.uri}/{folder}",
-            run,
+            "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+            home,
+            int(experiment),
         )
-        self.estate.put(*(f"{folder}/{name}" for name in files))
+        self.world.sql(
+            "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", f"{home}/{run}/artifacts", run
+        )
+        self.estate.put(f"{experiment}/notes.txt", *(f"{folder}/{name}" for name in files))
         return run
 
     def files(self, run: str) -> set[str]:
@@ -516,7 +523,9 @@ class InBucket(Both):
     def report(self) -> Plan:
         path = self.trash.bench.dir / "purge.json"
         self._call("report", "--trash", "-o", path, "--as-of", self.world.as_of, codes=(0,))
-        return Plan.load(path)
+        plan = Plan.load(path)
+        assert plan.runs == self.runs()
+        return plan
 
     def purge(self, plan: Plan, codes: tuple[int, ...] = (0,)) -> Outcome:
         return self._call("purge", plan.path, codes=codes)
@@ -557,18 +566,18 @@ def test_an_object_that_the_store_refuses_to_delete(s3: InBucket) -> None:
 
 
 def test_a_bucket_with_versions(s3: InBucket) -> None:
-    s3.run("model.bin")
     assert isinstance(s3.estate, real.S3)
     bucket = {"Bucket": s3.estate.bucket}
     versioning = {"Status": "Enabled"}
     s3.estate.client.put_bucket_versioning(**bucket, VersioningConfiguration=versioning)
-    s3.run("model.bin")
+    run = s3.run("model.bin")
     plan = s3.report()
     assert [d["code"] for d in plan.document["diagnostics"]] == ["kept_versions"]
     output = s3.gc()
-    assert output.count("permanently deleted") == 2
+    assert f"{run} has been permanently deleted" in output
     assert "version" not in output.lower()
-    assert s3.estate.client.list_object_versions(**bucket)["Versions"]
+    left = s3.estate.client.list_object_versions(**bucket)["Versions"]
+    assert [found for found in left if run in found["Key"]]
 
 
 @pytest.fixture(autouse=True)
