@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 BIN = Path(sys.executable).parent
 PAGE = ROOT / "docs" / "how-to" / "cron.md"
 
-pytestmark = pytest.mark.smoke
-
 
 def rewritten(text: str, places: dict[str, Path]) -> str:
     """Put scratch directories in place of those of the page; each has to be there."""
@@ -125,6 +123,7 @@ def subject(code: int, result: str) -> str:
     return f"mlflow-gc: {result} on {os.uname().nodename} (exit code {code})"
 
 
+@pytest.mark.smoke
 def test_a_night(night: Night) -> None:
     """It prunes, purges what has been in the trash for long, and mails both summaries."""
     world = night.bench.world
@@ -158,6 +157,7 @@ def test_a_night(night: Night) -> None:
     assert shape.fullmatch(example.split()[-1])
 
 
+@pytest.mark.smoke
 def test_a_refusal_is_in_the_subject_and_nothing_is_purged(night: Night) -> None:
     """An exceeded guard: neither command deletes anything."""
     world = night.bench.world
