@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import partial
 
 from mlflow_gc.backend.interface import Gateway, pages
+from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, month
 from mlflow_gc.inventory.file_sample import FileSample
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.inventory.progress import Progress
-from mlflow_gc.inventory.sql.usage import DatabaseUsage, Group, month
 from mlflow_gc.inventory.stored_files import Owner, StoredFiles
 from mlflow_gc.retention.freed_space import (
     ACTIVE,

@@ -24,11 +24,12 @@ from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.errors import GcError, Refused, UsageProblem
+from mlflow_gc.inventory.database_usage import DatabaseUsage, bytes_by_group
 from mlflow_gc.inventory.sql.identity import refuse_other_server as refuse_other_database
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.tables import Tables
 from mlflow_gc.inventory.sql.trash import TrashReader
-from mlflow_gc.inventory.sql.usage import DatabaseUsage, UsageReader, bytes_by_group
+from mlflow_gc.inventory.sql.usage import UsageReader
 from mlflow_gc.inventory.stored_files import StoredFiles
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.document import Json, Plan, deletions_of

@@ -11,8 +11,8 @@ import mlflow_gc
 from mlflow_gc.backend.address import Address
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
+from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, bytes_by_group
 from mlflow_gc.inventory.file_sample import FileSample, Spread, margin
-from mlflow_gc.inventory.sql.usage import DatabaseUsage, Group, bytes_by_group
 from mlflow_gc.inventory.stored_files import UNKNOWN as UNKNOWN_LAYOUT
 from mlflow_gc.inventory.stored_files import Owner, Size, StoredFiles
 from mlflow_gc.plan.document import Json

@@ -7,17 +7,15 @@ counted by one statement, grouped by the id of its entity; no statement is for o
 
 from __future__ import annotations
 
-import time
-from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, column, func, literal_column, select, table, text
+from sqlalchemy import ColumnElement, Select, column, func, literal_column, select, table
 
 from mlflow_gc.errors import GcError
+from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, Table, month
 from mlflow_gc.inventory.sql.snapshot import Snapshot
+from mlflow_gc.inventory.sql.table_sizes import read_sizes, unreadable_tables
 from mlflow_gc.inventory.stored_files import Owner, StoredFiles
 from mlflow_gc.retention.freed_space import (
     ACTIVE,
@@ -41,7 +39,6 @@ _DELETED_VERSION = "Deleted_Internal"
 """The stage of a deleted model version, whose row MLflow keeps (STAGE_DELETED_INTERNAL)."""
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
 _TRACE_LOCATIONS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
-_DAY_MS = 86_400_000
 
 _PARTS = (
     # Table, kind of its entity, and the columns with the id of the entity.
@@ -74,74 +71,6 @@ _ENDS = {
 }  # fmt: skip
 
 
-class Group(NamedTuple):
-    """What entities have in common that are counted together.
-
-    Attributes:
-        kind: of ``freed_space.KINDS``.
-        stage: of ``freed_space.STAGES``.
-        is_retained: purge does not delete it, although it is in the trash.
-        experiment: the id of the experiment, or empty.
-        owner: the user of the run, or empty.
-        month: of the start or creation, ``2026-05``; empty if unknown.
-        item: the id of a logged model, the name of a registered model; else empty.
-    """
-
-    kind: str
-    stage: str
-    is_retained: bool = False
-    experiment: str = ""
-    owner: str = ""
-    month: str = ""
-    item: str = ""
-
-
-@dataclass
-class Table:
-    """A table of the database; bytes are None where the database does not tell."""
-
-    rows: int = 0
-    table_bytes: int | None = None
-    index_bytes: int | None = None
-
-
-@dataclass
-class DatabaseUsage:
-    """What takes space in a database.
-
-    Attributes:
-        kind: ``postgresql``, ``mysql``, ``mariadb`` or ``sqlite``.
-        tables: by name.
-        rows: number of rows by table and group.
-        groups: by kind and id, the group of each entity.
-        complete: the kinds of which every id is known, of all workspaces and stages.
-        names: names of experiments and logged models by kind and id.
-        total_bytes: of the database, also what is not in a table.
-        reusable_bytes: inside the database, free for new rows; None if unknown.
-        sizes_are_estimates: also the sizes of whole tables.
-        unreadable: tables whose rows the account may not read.
-        untimed_runs: number of runs in the trash without time of deletion.
-    """
-
-    kind: str
-    tables: dict[str, Table] = field(default_factory=dict)
-    rows: dict[str, Counter[Group]] = field(default_factory=lambda: defaultdict(Counter))
-    groups: dict[str, dict[Any, Group]] = field(default_factory=lambda: defaultdict(dict))
-    complete: set[str] = field(default_factory=set)
-    names: dict[tuple[str, str], str] = field(default_factory=dict)
-    total_bytes: int = 0
-    reusable_bytes: int | None = None
-    sizes_are_estimates: bool = False
-    unreadable: list[str] = field(default_factory=list)
-    untimed_runs: int = 0
-
-    def home_of(self, kind: str, entity_id: str) -> str | None:
-        """Return the experiment id of an entity; empty if unknown, None if it is in no table."""
-        if (group := self.groups[kind].get(entity_id)) is not None:
-            return group.experiment
-        return None if kind in self.complete else ""
-
-
 class UsageReader:
     """Reads the database of a server; every method raises ``ServerError``.
 
@@ -165,7 +94,7 @@ class UsageReader:
         self._usage = DatabaseUsage(snapshot.kind)
         columns = snapshot.columns()
         self._usage.tables = {name: Table() for name in columns}
-        self._usage.unreadable = sorted(columns.keys() & self._forbidden())
+        self._usage.unreadable = sorted(columns.keys() & unreadable_tables(snapshot))
         self._columns = {
             name: columns[name] for name in columns if name not in self._usage.unreadable
         }
@@ -180,7 +109,6 @@ class UsageReader:
         """Count everything, and add all locations of files."""
         usage = self._usage
         counted = {"alembic_version"}
-        self._read_sizes()
         self._entities(files)
         usage.complete = {kind for kind, name in _TABLES.items() if name in self._columns}
         counted |= {"experiments", "runs", "logged_models", "trace_info", "datasets"}
@@ -202,17 +130,8 @@ class UsageReader:
             self._add(name, Group(OTHER, ACTIVE), rows)
         for name, rows_of in usage.rows.items():
             usage.tables[name].rows = rows_of.total()
-        self._estimate_sizes()
+        read_sizes(self._snapshot, usage)
         return usage
-
-    def _forbidden(self) -> set[str]:
-        if self._usage.kind != "postgresql":
-            return set()  # MySQL and MariaDB do not show them, SQLite has no accounts
-        rows = self._sql(
-            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "
-            "AND pg_table_is_visible(oid) AND NOT has_table_privilege(oid, 'SELECT')"
-        )
-        return {name for (name,) in rows}
 
     # -- entities ----------------------------------------------------------------------------------
 
@@ -417,100 +336,6 @@ class UsageReader:
             yield from rows
         self._snapshot.release()
 
-    # -- sizes -------------------------------------------------------------------------------------
-
-    def _read_sizes(self) -> None:
-        usage, tables = self._usage, self._usage.tables
-        if usage.kind == "postgresql":
-            for name, of_table, of_indexes in self._sql(
-                "SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class "
-                "WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid)"
-            ):
-                if name in tables:
-                    tables[name].table_bytes, tables[name].index_bytes = of_table, of_indexes
-            ((usage.total_bytes,),) = self._sql("SELECT pg_database_size(current_database())")
-        elif usage.kind == "sqlite":
-            self._read_sqlite_sizes()
-        else:
-            usage.sizes_are_estimates, usage.reusable_bytes = True, 0
-            for name, of_table, of_indexes, free in self._sql(
-                "SELECT table_name, data_length, index_length, data_free "
-                "FROM information_schema.tables WHERE table_schema = database()"
-            ):
-                if name in tables:
-                    tables[name].table_bytes = int(of_table or 0)
-                    tables[name].index_bytes = int(of_indexes or 0)
-                    usage.reusable_bytes += int(free or 0)
-            usage.total_bytes = usage.reusable_bytes + sum(
-                (t.table_bytes or 0) + (t.index_bytes or 0) for t in tables.values()
-            )
-
-    def _read_sqlite_sizes(self) -> None:
-        usage = self._usage
-        (((pages,),), ((free,),), ((size,),)) = (
-            self._sql(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")
-        )
-        usage.total_bytes, usage.reusable_bytes = pages * size, free * size
-        objects = self._sql("SELECT name, type, tbl_name FROM sqlite_master")
-        try:
-            sizes: dict[str, int] = dict(
-                self._sql("SELECT name, pgsize FROM dbstat WHERE aggregate = TRUE")
-            )
-        except GcError:  # SQLite was built without this table
-            usage.sizes_are_estimates = True
-            return
-        for name, what, of_table in objects:
-            if (found := usage.tables.get(of_table)) is not None and name in sizes:
-                if what == "table":
-                    found.table_bytes = sizes[name] + (found.table_bytes or 0)
-                    found.index_bytes = found.index_bytes or 0
-                else:
-                    found.index_bytes = sizes[name] + (found.index_bytes or 0)
-        self._snapshot.release()
-
-    def _estimate_sizes(self) -> None:
-        """Divide what is used by the number of rows, where the database tells no sizes."""
-        usage = self._usage
-        if all(t.table_bytes is not None for t in usage.tables.values()):
-            return
-        rows = sum(t.rows for t in usage.tables.values()) or 1
-        used = usage.total_bytes - (usage.reusable_bytes or 0)
-        for t in usage.tables.values():
-            t.table_bytes, t.index_bytes = used * t.rows // rows, 0
-
-    def _sql(self, statement: str) -> Any:
-        return self._snapshot.read(text(statement))
-
-
-def bytes_by_group(usage: DatabaseUsage) -> dict[Group, tuple[int, float, float]]:
-    """Return, by group, the rows and the bytes of tables and of indexes.
-
-    Each row of a table counts the same.  What empty tables take has no entity.
-    """
-    found: dict[Group, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
-    for name, t in usage.tables.items():
-        rows_of = usage.rows.get(name) or {Group(OTHER, ACTIVE): 0}
-        for group, rows in rows_of.items():
-            share = rows / t.rows if t.rows else 1.0
-            of_group = found[group]
-            of_group[0] += rows
-            of_group[1] += share * (t.table_bytes or 0)
-            of_group[2] += share * (t.index_bytes or 0)
-    return {group: (int(n), a, b) for group, (n, a, b) in found.items()}
-
 
 def _stage(lifecycle_stage: str | None) -> str:
     return TRASH if lifecycle_stage == "deleted" else ACTIVE
-
-
-def month(moment_ms: Any) -> str:
-    """Return the month of a time in ms since the epoch, as ``2026-05``; empty if unknown."""
-    return _month_of_day(int(moment_ms) // _DAY_MS) if moment_ms else ""
-
-
-@cache
-def _month_of_day(day: int) -> str:
-    try:
-        return time.strftime("%Y-%m", time.gmtime(day * 86_400))
-    except (OverflowError, ValueError, OSError):
-        return ""
