@@ -21,7 +21,7 @@ _BYTES_A_SECOND = {
     # lost most of its rows takes less, a slower disk more.
     "sqlite": 90_000_000,
     "postgresql": 90_000_000,
-    "mysql": 20_000_000,
+    "mysql": 40_000_000,
 }
 
 

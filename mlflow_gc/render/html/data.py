@@ -30,6 +30,7 @@ _ELSEWHERE = {
     "logged_model": _EVERYWHERE
     | {"model_id", "name", "experiment_id", "experiment_name", "status"},
     "file": _EVERYWHERE | {"uri", "experiment_id"},
+    "link": _EVERYWHERE | {"table", "source", "destination", "missing"},
 }
 """Fields with their own column."""
 

@@ -116,6 +116,7 @@ function readEntities(data) {
       case "logged_model":
         return address(data.links.tracking, `experiments/${place}/models/${own}`);
       case "file":
+      case "link":
         return "";
       default:
         if (isProtected(row) && data.groups[whyOf(row).groups[0]].key === "prompt") {

@@ -20,13 +20,14 @@ FIRST_ROWS = 50
 """Number of rows of a list in the plain table."""
 
 _EXAMPLES = 20
+_FIRST = ("registered_model", "model_version", "run", "experiment")
 
 
 def first_rows(plan: Plan, found: Sequence[Entry]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the title and the first entities to delete of each kind, as rows."""
     names = experiment_names(plan)
     links = Links.of(plan["server"])
-    for kind in ("registered_model", "model_version", "run", "experiment"):
+    for kind in (*_FIRST, *(k for k in BY_NAME if k not in _FIRST)):
         to_delete = [entry for entry in found if entry.kind == kind and entry.is_deleted]
         if not to_delete:
             continue

@@ -20,7 +20,7 @@ from mlflow_gc.plan.lazy_entries import Chosen, where
 from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
-from mlflow_gc.render.common.lines import counted, number_of
+from mlflow_gc.render.common.lines import counted, number_of, size_of
 from mlflow_gc.render.common.plan_groups import statistics
 from mlflow_gc.render.common.plan_summary import (
     action_of,
@@ -259,11 +259,27 @@ def _model_cells(entity: Fields) -> Sequence[str]:
     return " ".join(named), code(entity["description"], most=_NAME)
 
 
+def _logged_cells(model: Fields) -> Sequence[str]:
+    named = f"{code(model['model_id'])}<br>{code(model['name'], most=_NAME)}"
+    return named, _experiment(model["experiment_id"], model["experiment_name"])
+
+
+def _file_cells(folder: Fields) -> Sequence[str]:
+    return code(folder["uri"]), f"{folder['file_count']:,}", size_of(folder["size_bytes"])
+
+
+def _link_cells(link: Fields) -> Sequence[str]:
+    return code(KINDS["links"].id_of(link)), f"{link['row_count']:,}"
+
+
 _TABLES: dict[str, tuple[Sequence[str], Callable[[Fields], Sequence[str]]]] = {
     "model_versions": (("version", "description", "last activity", "why"), _model_cells),
     "registered_models": (("model", "description", "last activity", "why"), _model_cells),
     "experiments": (("experiment", "runs:", "last activity", "why"), _experiment_cells),
     "runs": (("run", "experiment", "user", "last activity", "why"), _run_cells),
+    "logged_models": (("logged model", "experiment", "last activity", "why"), _logged_cells),
+    "files": (("folder", "files:", "size", "last written", "why"), _file_cells),
+    "links": (("link", "rows:", "made", "why"), _link_cells),
 }
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from unit.retention.test_trash import FIRST, MODEL, OLD, POLICY, SECOND, _model, _run, _trash
 from unit.worlds import SERVER, a_model, a_version, an_experiment
 
-from mlflow_gc.domain.trash import OrphanedFiles
+from mlflow_gc.domain.trash import DanglingLink, OrphanedFiles
 from mlflow_gc.plan import schema, verification
 from mlflow_gc.plan.diff import diff_plans
 from mlflow_gc.plan.purge_builder import Measured, Size, build_purge_plan
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 HOSTILE = "a\x1b[31m`|<script>alert(1)</script>\n::error::"
 FOREVER = replace(POLICY, expire_after_ms=None)
+LINK = DanglingLink(
+    "inputs", f"DATASET {HOSTILE}", f"RUN {'e' * 32}", (f"run {'e' * 32}",), None, 2
+)
+TOMBSTONE = replace(
+    a_version("1", name=HOSTILE), current_stage="Deleted_Internal", last_updated_timestamp=OLD
+)
 ORPHAN = f"s3://bucket/1/{'f' * 32}"
 
 
@@ -41,8 +47,20 @@ def purge_plan(**more: Any) -> Plan:
     entities = (dead, _run(FIRST, run_name=HOSTILE), _run(SECOND, experiment_id="2"))
     trash = _trash(*entities, models={MODEL: replace(_model(), name=HOSTILE)}, **more)
     rows = dict.fromkeys(trash.deleted_ms, 1_000)
-    policy = replace(FOREVER, purge=PurgeSettings(orphans_after_ms=1))
-    trash = replace(trash, rows=rows, totals={"runs": 1000})
+    policy = replace(FOREVER, purge=PurgeSettings(orphans_after_ms=1, tombstones=True))
+    trash = replace(
+        trash,
+        rows={**rows, ("model_version", f"{HOSTILE}/1"): 3, ("link", LINK.id): 2},
+        totals={"runs": 1000},
+        tombstones={f"{HOSTILE}/1": TOMBSTONE},
+        highest_versions={HOSTILE: 2},
+        links={LINK.id: LINK},
+    )
+    inventory = replace(
+        trash.inventory,
+        registered_models={**trash.inventory.registered_models, HOSTILE: a_model(HOSTILE)},
+    )
+    trash = replace(trash, inventory=inventory)
     orphan = OrphanedFiles(ORPHAN, f"run {'f' * 32}", 7, 1, OLD)
     decisions = decide_trash(trash, policy)
     found = {**decisions.by_key, ("file", ORPHAN): decide_orphan(orphan, policy)}
@@ -62,7 +80,8 @@ def test_it_is_a_valid_plan_that_survives_its_file(tmp_path: Path) -> None:
     assert not schema.problems(plan, "plan")
     counts = {kind: plan["summary"][kind]["delete"] for kind in ("runs", "experiments")}  # type: ignore[literal-required]
     assert counts == {"runs": 2, "experiments": 1}
-    assert len(plan["logged_models"]) == len(plan["files"]) == 1
+    kinds = ("logged_models", "files", "model_versions", "links")
+    assert [len(plan[kind]) for kind in kinds] == [1, 1, 1, 1]  # type: ignore[literal-required]
     path = tmp_path / "plan.json"
     path.write_bytes(render(plan))
     again = load_plan(path)
@@ -83,14 +102,20 @@ def test_each_view_says_what_is_freed_and_how_to_apply_it() -> None:
         assert "12.4 GB" in view
         assert "\x1b[31m" not in view
     assert not [view for view in views[1:] if "<script>alert" in view]
-    assert "4,000 rows of the database (about 1.6 MB)" in views[0]
+    assert "of an older version" not in views[2]
+    assert "run … is in no table" in views[2]
+    for view in views:
+        assert MODEL in view
+        assert ORPHAN in view
+        assert "e" * 32 in view
+    assert "4,005 rows of the database (about 1.6 MB)" in views[0]
 
 
 def test_the_table_has_every_entity() -> None:
     plan = purge_plan()
     lines = b"".join(spreadsheet.ndjson_pieces(plan)).splitlines()
     kinds = {json.loads(line)["kind"] for line in lines}
-    assert kinds == {"run", "experiment", "logged_model", "file"}
+    assert kinds == {"run", "experiment", "logged_model", "file", "model_version", "link"}
 
 
 def test_two_of_them_are_compared() -> None:
