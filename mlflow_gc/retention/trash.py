@@ -193,7 +193,7 @@ def _decide_tombstone(
     if protection := tagged or _needed(trash, (MODEL_VERSION.name, _version_id(version))):
         return protection
     # MLflow gives a new version the highest number plus one, tombstones included
-    # (docs/explanation/mlflow-facts.md#ids-are-reused).
+    # (docs/explanation/mlflow-facts.md#deleted-versions-keep-their-row).
     if int(version.version) >= trash.highest_versions.get(version.name, 0):
         note = "MLflow would give its number to another version"
         return protect(Reason.HIGHEST_VERSION, Link(note=note))
@@ -208,8 +208,8 @@ def _decide_link(link: DanglingLink, policy: Policy) -> Decision:
     after_ms = policy.purge.orphans_after_ms
     if after_ms is None or policy.purge.keep == "rows":
         return FRESH
-    # A trace may be stored after the link to it; links of runs are made after both of their ends,
-    # and have no time.
+    # A trace may be stored after the link to it
+    # (docs/explanation/mlflow-facts.md#links-may-be-written-before-what-they-name).
     made_ms = link.created_ms
     if made_ms is not None and not made_ms < policy.as_of_ms - after_ms:
         return FRESH
