@@ -39,6 +39,7 @@ from mlflow_gc.inventory.sql.registry import read_models, read_versions
 from mlflow_gc.inventory.sql.runs import read_runs
 from mlflow_gc.inventory.sql.snapshot import ROWS_AT_ONCE, Rows, Snapshot
 from mlflow_gc.inventory.sql.statements import Statements
+from mlflow_gc.inventory.sql.tables import tags_of
 from mlflow_gc.inventory.traces import with_traces
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ class DatabaseReader:
             yield from self._snapshot.read(self._statements.parents(ids))
 
     def _experiments(self) -> dict[str, Experiment]:
-        tags = _tags(self._snapshot.read(self._statements.experiment_tags()))
+        tags = tags_of(self._snapshot.read(self._statements.experiment_tags()))
         found = (
             _experiment(row, tags.get(row[0], {}))
             for row in self._snapshot.read(self._statements.experiments())
@@ -282,7 +283,7 @@ class DatabaseReader:
     def _logged_models(self, versions: Iterable[ModelVersion]) -> dict[str, LoggedModel]:
         """Return logged models that exist or that a version names (see :func:`read_logged_models_of`)."""
         named = {model_id for version in versions for model_id in logged_model_ids(version)}
-        tags = _tags(self._snapshot.read(self._statements.logged_model_tags()))
+        tags = tags_of(self._snapshot.read(self._statements.logged_model_tags()))
         measured_by: dict[str, list[str]] = {}
         for model_id, run_id in self._snapshot.read(self._statements.logged_model_metrics()):
             measured_by.setdefault(model_id, []).append(run_id)
@@ -323,14 +324,6 @@ def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:
         last_update_time=updated or None,
         tags=tags,
     )
-
-
-def _tags(rows: Rows) -> dict[Any, dict[str, str]]:
-    """Return tags by entity, sorted by key; NULL is an empty value."""
-    found: dict[Any, dict[str, str]] = {}
-    for owner, key, value in rows:
-        found.setdefault(owner, {})[key] = value or ""
-    return {owner: dict(sorted(tags.items())) for owner, tags in found.items()}
 
 
 def _newest(rows: Rows) -> dict[str, tuple[str, int]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
 from mlflow_gc.inventory.registry import resolve_storage
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.statements import Statements
+from mlflow_gc.inventory.sql.tables import tags_of
 
 VersionKey = tuple[str, str]
 
@@ -25,9 +25,7 @@ def read_versions(
     Raises:
         ServerError: the database cannot be read.
     """
-    tags: dict[Any, dict[str, str]] = defaultdict(dict)
-    for workspace, name, number, key, value in snapshot.read(statements.version_tags()):
-        tags[workspace, name, number][key] = value or ""
+    tags = tags_of(snapshot.read(statements.version_tags()))
     found: dict[str, dict[VersionKey, ModelVersion]] = defaultdict(dict)
     storage_of: dict[str, dict[VersionKey, str]] = defaultdict(dict)
     for row in snapshot.read(statements.versions()):
@@ -46,7 +44,7 @@ def read_versions(
             run_id=run_id or "",
             run_link=run_link or "",
             model_id="",
-            tags=dict(sorted(tags.get((workspace, name, number), {}).items())),
+            tags=tags.get((workspace, name, number), {}),
             hides_run=run_id is None,
         )
     for workspace, versions in found.items():
@@ -68,16 +66,14 @@ def read_models(
     highest: dict[str, int] = {}
     for version in versions:
         highest[version.name] = max(highest.get(version.name, 0), version.number)
-    tags: dict[str, dict[str, str]] = defaultdict(dict)
-    for name, key, value in snapshot.read(statements.model_tags(workspace)):
-        tags[name][key] = value or ""
+    tags = tags_of(snapshot.read(statements.model_tags(workspace)))
     aliases: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, alias, number in snapshot.read(statements.aliases(workspace)):
         aliases[name][str(number)].append(alias)
     return {
         name: RegisteredModel(
             name=name,
-            tags=dict(sorted(tags.get(name, {}).items())),
+            tags=tags.get(name, {}),
             aliases={v: tuple(sorted(names)) for v, names in sorted(aliases.get(name, {}).items())},
             # MLflow omits a 0 here, but not there.
             last_updated_timestamp=updated or None,

@@ -330,3 +330,19 @@ def chunks(ids: Iterable[Any]) -> Iterator[list[Any]]:
     ordered = sorted(ids)
     for start in range(0, len(ordered), _IDS_AT_ONCE):
         yield ordered[start : start + _IDS_AT_ONCE]
+
+
+def tags_of(rows: Iterable[Sequence[Any]]) -> dict[Any, dict[str, str]]:
+    """Return tags by entity, sorted by key; NULL is an empty value.
+
+    Args:
+        rows: the columns that identify the entity, then key and value.
+
+    Returns:
+        By the identifying column, or by a tuple of several.
+    """
+    found: dict[Any, dict[str, str]] = {}
+    for *owner, key, value in rows:
+        of = owner[0] if len(owner) == 1 else tuple(owner)
+        found.setdefault(of, {})[key] = value or ""
+    return {owner: dict(sorted(tags.items())) for owner, tags in found.items()}

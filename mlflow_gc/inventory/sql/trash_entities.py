@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import select
@@ -10,7 +9,7 @@ from sqlalchemy import select
 from mlflow_gc.domain.entities import Experiment, Run, artifact_root
 from mlflow_gc.domain.tag_selection import Wanted, tags_digest
 from mlflow_gc.domain.trash import TrashedModel
-from mlflow_gc.inventory.sql.tables import Read, Tables, chunks
+from mlflow_gc.inventory.sql.tables import Read, Tables, chunks, tags_of
 
 _NAME = "mlflow.runName"
 
@@ -35,9 +34,7 @@ class EntityReader:
         """Return the experiments of the workspace, by id."""
         e = self._tables["experiments"].c
         t = self._tables["experiment_tags"].c
-        tags: dict[str, dict[str, str]] = defaultdict(dict)
-        for i, key, value in self._read(select(t.experiment_id, t.key, t.value)):
-            tags[str(i)][key] = value or ""
+        tags = tags_of(self._read(select(t.experiment_id, t.key, t.value)))
         rows = select(
             e.experiment_id,
             e.name,
@@ -55,7 +52,7 @@ class EntityReader:
                 artifact_location=place or "",
                 creation_time=created or None,
                 last_update_time=updated or None,
-                tags=dict(sorted(tags.get(str(i), {}).items())),
+                tags=tags.get(i, {}),
             )
             for i, name, stage, place, created, updated in self._read(rows)
         }
@@ -66,10 +63,8 @@ class EntityReader:
         runs: dict[str, Run] = {}
         deleted: dict[str, int | None] = {}
         for ids in chunks(run_ids):
-            tags: dict[str, dict[str, str]] = defaultdict(dict)
             of_runs = select(t.run_uuid, t.key, t.value).where(t.run_uuid.in_(ids))
-            for run_id, key, value in self._read(of_runs):
-                tags[run_id][key] = value or ""
+            tags = tags_of(self._read(of_runs))
             rows = select(
                 r.run_uuid,
                 r.experiment_id,
@@ -110,10 +105,8 @@ class EntityReader:
             return
         m, t = self._tables["logged_models"].c, self._tables["logged_model_tags"].c
         for ids in chunks(model_ids):
-            tags: dict[str, dict[str, str]] = defaultdict(dict)
             of_models = select(t.model_id, t.tag_key, t.tag_value).where(t.model_id.in_(ids))
-            for model_id, key, value in self._read(of_models):
-                tags[model_id][key] = value or ""
+            tags = tags_of(self._read(of_models))
             rows = select(
                 m.model_id,
                 m.name,
@@ -138,5 +131,5 @@ class EntityReader:
                     lifecycle_stage=stage or "",
                     creation_time=created,
                     last_updated_time=updated or None,
-                    tags=dict(sorted(tags.get(model_id, {}).items())),
+                    tags=tags.get(model_id, {}),
                 )

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from mlflow_gc.domain.entities import ModelVersion
 from mlflow_gc.domain.trash import DanglingLink
-from mlflow_gc.inventory.sql.tables import LINKS, TOMBSTONE, Read, Tables, chunks
+from mlflow_gc.inventory.sql.tables import LINKS, TOMBSTONE, Read, Tables, chunks, tags_of
 
 _LINK = re.compile(r"(?P<table>[a-z_]+)/(?P<source_type>\w+) (?P<source_id>.*?)/\w+ .*", re.DOTALL)
 
@@ -87,9 +87,7 @@ class LeftoverReader:
         if only is not None:
             names = {i.rpartition("/")[0] for i in only}
             rows, tagged = rows.where(v.name.in_(names)), tagged.where(t.name.in_(names))
-        tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
-        for name, number, key, value in self._read(tagged):
-            tags[name, number][key] = value or ""
+        tags = tags_of(self._read(tagged))
         found = {}
         for name, number, created, updated, source, run_id in self._read(rows):
             version = ModelVersion(
@@ -103,7 +101,7 @@ class LeftoverReader:
                 run_id=run_id or "",
                 run_link="",
                 model_id="",
-                tags=dict(sorted(tags.get((name, number), {}).items())),
+                tags=tags.get((name, number), {}),
                 storage="",
             )
             if only is None or f"{name}/{number}" in only:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
-from mlflow_gc.inventory.sql.tables import Read, Tables
+from mlflow_gc.inventory.sql.tables import TOMBSTONE, Read, Tables, tags_of
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,10 @@ def read_registry(tables: Tables, read: Read, workspace: str | None) -> Registry
     """Read the registry of all workspaces; ``workspace`` None is that of a server without any."""
     here = workspace or "default"
     v, t = tables["model_versions"].c, tables["model_version_tags"].c
-    tags: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
-    rows = select(
-        t.name,
-        t.version,
-        t.key,
-        t.value,
-        *tables.columns("model_version_tags", "workspace"),
+    of_versions = select(
+        *tables.columns("model_version_tags", "workspace"), t.name, t.version, t.key, t.value
     )
-    for name, number, key, value, ws in read(rows):
-        tags[ws or here, name, str(number)][key] = value or ""
+    tags = tags_of((ws or here, *others) for ws, *others in read(of_versions))
     own: dict[tuple[str, str], ModelVersion] = {}
     foreign: list[ModelVersion] = []
     rows = select(
@@ -55,7 +49,7 @@ def read_registry(tables: Tables, read: Read, workspace: str | None) -> Registry
         v.source,
         v.run_id,
         *tables.columns("model_versions", "run_link", "storage_location", "workspace"),
-    ).where(v.current_stage.is_distinct_from("Deleted_Internal"))
+    ).where(v.current_stage.is_distinct_from(TOMBSTONE))
     for name, number, created, updated, stage, text, source, run_id, link, at, ws in read(rows):
         version = ModelVersion(
             name=name,
@@ -68,7 +62,7 @@ def read_registry(tables: Tables, read: Read, workspace: str | None) -> Registry
             run_id=run_id or "",
             run_link=link or "",
             model_id="",
-            tags=tags.get((ws or here, name, str(number)), {}),
+            tags=tags.get((ws or here, name, number), {}),
             storage=at or "",
         )
         if (ws or here) == here:
@@ -93,11 +87,11 @@ def _read_models(
         )
         for name, alias, number, ws in read(rows):
             aliases[ws or here, name][str(number)].append(alias)
-    tags: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     t = tables["registered_model_tags"].c
-    rows = select(t.name, t.key, t.value, *tables.columns("registered_model_tags", "workspace"))
-    for name, key, value, ws in read(rows):
-        tags[ws or here, name][key] = value or ""
+    of_models = select(
+        *tables.columns("registered_model_tags", "workspace"), t.name, t.key, t.value
+    )
+    tags = tags_of((ws or here, *others) for ws, *others in read(of_models))
     own: dict[str, RegisteredModel] = {}
     others: list[RegisteredModel] = []
     m = tables["registered_models"].c

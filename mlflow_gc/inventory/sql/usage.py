@@ -16,6 +16,7 @@ from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, Table, month
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.table_sizes import read_sizes, unreadable_tables
+from mlflow_gc.inventory.sql.tables import TOMBSTONE as DELETED_VERSION
 from mlflow_gc.inventory.stored_files import Owner, StoredFiles
 from mlflow_gc.retention.freed_space import (
     ACTIVE,
@@ -35,7 +36,6 @@ from mlflow_gc.retention.freed_space import (
     TRASH,
 )
 
-_DELETED_VERSION = "Deleted_Internal"
 """The stage of a deleted model version, whose row MLflow keeps (STAGE_DELETED_INTERNAL)."""
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
 _TRACE_LOCATIONS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
@@ -233,7 +233,7 @@ class UsageReader:
             is_prompt = key in prompts
             group = Group(
                 PROMPT if is_prompt else MODEL_VERSION,
-                TOMBSTONE if stage == _DELETED_VERSION else ACTIVE,
+                TOMBSTONE if stage == DELETED_VERSION else ACTIVE,
                 owner=owner or "",
                 month=month(created),
                 item=name,
