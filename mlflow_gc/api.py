@@ -429,23 +429,17 @@ def check(
         Refused: the plan was edited, or made for another server.
         GcError: the server cannot be reached or read.
     """
-    from mlflow_gc.domain.kinds import PURGE
-    from mlflow_gc.workflows.check import check_plan, check_purge_plan
-    from mlflow_gc.workflows.server import open_stores
+    from mlflow_gc.workflows.check import check_plan
 
     file = Path(plan)
     document = load_plan(file)
     reporter = _reporter(listener)
     with _opened(server, reporter) as gateway:
-        if document.get("action") == PURGE:
-            stores = open_stores(gateway, artifacts_destination)
-            found, purged = check_purge_plan(gateway, document, file, stores, reporter)
-            fatal = purged.result.fatal
-        else:
-            found, applied = check_plan(gateway, document, file, reporter)
-            fatal = applied.result.fatal
-    if fatal:
-        raise fatal
+        found, applied = check_plan(
+            gateway, document, file, reporter, artifacts_destination=artifacts_destination
+        )
+    if applied.result.fatal:
+        raise applied.result.fatal
     return found
 
 

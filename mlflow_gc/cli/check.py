@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode
-
-if TYPE_CHECKING:
-    from mlflow_gc.workflows.apply import Applied
-    from mlflow_gc.workflows.purge import Purged
 
 
 def check(
@@ -38,13 +34,12 @@ def check(
     from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import console, write_json, write_output
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.domain.kinds import PURGE
     from mlflow_gc.plan.verification import load_plan, verify
     from mlflow_gc.render.common.budget import DEFAULT
     from mlflow_gc.render.markdown import check_markdown
     from mlflow_gc.render.terminal import check_text
-    from mlflow_gc.workflows.check import check_plan, check_purge_plan
-    from mlflow_gc.workflows.server import open_server, open_stores
+    from mlflow_gc.workflows.check import check_plan
+    from mlflow_gc.workflows.server import open_server
 
     reporter = begin(context, output, events=events, dry_run=True)
     connection = server.connection(backend_store_uri)
@@ -57,12 +52,9 @@ def check(
         connection = workspaces.of_document(context, connection, plan["server"], plan_file)
     reporter.plan(plan, plan_file)
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
-    applied: Applied | Purged
-    if plan.get("action") == PURGE:
-        stores = open_stores(gateway, artifacts_destination)
-        found, applied = check_purge_plan(gateway, plan, plan_file, stores, reporter)
-    else:
-        found, applied = check_plan(gateway, plan, plan_file, reporter)
+    found, applied = check_plan(
+        gateway, plan, plan_file, reporter, artifacts_destination=artifacts_destination
+    )
     if output_format == "json":
         write_json(found)
     elif output_format == "markdown":

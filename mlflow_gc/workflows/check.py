@@ -14,77 +14,72 @@ from mlflow_gc.plan.document import Json, Plan
 from mlflow_gc.plan.verification import verify_applyable
 from mlflow_gc.workflows.apply import Applied, apply_plan
 from mlflow_gc.workflows.reporter import Reporter
+from mlflow_gc.workflows.server import open_stores
 
 if TYPE_CHECKING:
-    from mlflow_gc.storage.stores import ArtifactStores
     from mlflow_gc.workflows.purge import Purged
 
 
 def check_plan(
-    gateway: Gateway, plan: Plan, plan_file: Path, reporter: Reporter
-) -> tuple[Json, Applied]:
-    """Re-check each entry of a verified plan as a prune would; nothing is deleted.
+    gateway: Gateway,
+    plan: Plan,
+    plan_file: Path,
+    reporter: Reporter,
+    *,
+    artifacts_destination: str | None = None,
+) -> tuple[Json, Applied | Purged]:
+    """Re-check each entry of a verified plan as a prune or purge would; nothing is deleted.
+
+    Args:
+        gateway: the server; for a purge plan with its database.
+        plan: the plan.
+        plan_file: its file.
+        reporter: receives the progress.
+        artifacts_destination: for a purge plan: where the server keeps artifacts that it passes on.
 
     Returns:
         The check as a document (``mlflow-gc schema check``), and the result of the re-checks.
 
     Raises:
+        UsageProblem: a purge plan, and no database was named, or it cannot be read directly.
         Refused: the plan was made for another server.
         GcError: the evidence cannot be read.
     """
-    journal, refusals = _own_journal(plan, plan_file, PRUNE)
+    is_purge = plan.get("action") == PURGE
+    journal, refusals = _own_journal(plan, plan_file, PURGE if is_purge else PRUNE)
     try:
         verify_applyable(plan, plan_file)
     except Refused as refusal:
         refusals.append(refusal.message)
-    applied = apply_plan(
-        gateway,
-        plan,
-        plan_file,
-        journal_path=journal,
-        reporter=reporter,
-        dry_run=True,
-        check_only=True,
-    )
+    applied: Applied | Purged
+    if is_purge:
+        # They load SQLAlchemy, which the check of a prune plan does not need.
+        from mlflow_gc.apply.purge.purger import Budget
+        from mlflow_gc.workflows.purge import apply_purge
+
+        applied = apply_purge(
+            gateway,
+            plan,
+            plan_file,
+            open_stores(gateway, artifacts_destination),
+            reporter,
+            journal_path=journal,
+            budget=Budget(),
+            dry_run=True,
+            check_only=True,
+        )
+    else:
+        applied = apply_plan(
+            gateway,
+            plan,
+            plan_file,
+            journal_path=journal,
+            reporter=reporter,
+            dry_run=True,
+            check_only=True,
+        )
     refusals += [refusal.message for refusal in applied.refusals]
     return check_document(plan, applied.result, applied.findings, refusals), applied
-
-
-def check_purge_plan(
-    gateway: Gateway, plan: Plan, plan_file: Path, stores: ArtifactStores, reporter: Reporter
-) -> tuple[Json, Purged]:
-    """Re-check each entry of a verified purge plan as a purge would; nothing is deleted.
-
-    Returns:
-        The check as a document (``mlflow-gc schema check``), and the result of the re-checks.
-
-    Raises:
-        UsageProblem: no database was named, or it cannot be read directly.
-        Refused: the plan was made for another server.
-        GcError: the evidence cannot be read.
-    """
-    # They load SQLAlchemy, which the check of a prune plan does not need.
-    from mlflow_gc.apply.purge.purger import Budget
-    from mlflow_gc.workflows.purge import apply_purge
-
-    journal, refusals = _own_journal(plan, plan_file, PURGE)
-    try:
-        verify_applyable(plan, plan_file)
-    except Refused as refusal:
-        refusals.append(refusal.message)
-    purged = apply_purge(
-        gateway,
-        plan,
-        plan_file,
-        stores,
-        reporter,
-        journal_path=journal,
-        budget=Budget(),
-        dry_run=True,
-        check_only=True,
-    )
-    refusals += [refusal.message for refusal in purged.refusals]
-    return check_document(plan, purged.result, purged.findings, refusals), purged
 
 
 def _own_journal(plan: Plan, plan_file: Path, action: str) -> tuple[Path | None, list[str]]:
