@@ -152,6 +152,12 @@ KINDS = {kind.entries: kind for kind in ALL}
 PRUNE, PURGE = "prune", "purge"
 """The actions of a plan."""
 
+RARE = {
+    PRUNE: frozenset({REGISTERED_MODEL, LINK}),
+    PURGE: frozenset({REGISTERED_MODEL, LINK, MODEL_VERSION}),
+}
+"""By action, the kinds that views show only where there are any."""
+
 
 def kinds_of(document: Mapping[str, Any]) -> dict[str, Kind]:
     """Return the kinds that a plan (or a document about plans) lists, by their fields, in order."""

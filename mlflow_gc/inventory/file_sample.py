@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from zlib import crc32
 
 from mlflow_gc.backend.interface import Failure, ServerError
@@ -153,10 +154,13 @@ class FileSample:
 
     def measure(self, progress: Progress = no_progress) -> None:
         """List a sample."""
+        if self._server is None:
+            return
+        listing = partial(_listed, self._server)
         self._strata = [_Stratum(entities) for entities in self._pooled()]
         with ThreadPoolExecutor(self._max_parallel) as pool:
             for batch in self._batches():
-                listed = list(pool.map(self._list, (folder for _, _, folder in batch)))
+                listed = list(pool.map(listing, (folder for _, _, folder in batch)))
                 for (stratum, owner, _), found in zip(batch, listed, strict=True):
                     if isinstance(found, StoreError):
                         self.requests += 1
@@ -209,26 +213,6 @@ class FileSample:
                 return
             yield batch
 
-    def _list(self, folder: str) -> tuple[Size, int] | StoreError:
-        """Return the size of what is below a folder, and the number of its folders."""
-        if self._server is None:
-            raise TypeError("no server lists this folder")
-        size, folders = Size(), {folder}
-        try:
-            for chunk in self._server.files(folder):
-                for file in chunk:
-                    size.files += 1
-                    size.bytes += file.size_bytes
-                above = chunk[0].path.rpartition("/")[0]
-                while above not in folders and len(above) > len(folder):
-                    folders.add(above)
-                    above = above.rpartition("/")[0]
-                if len(folders) >= FOLDERS:
-                    break
-        except StoreError as error:
-            return error
-        return size, len(folders)
-
     def unlisted(self) -> Iterator[tuple[Owner, Spread]]:
         """Yield the entities that were not listed, with what is expected of them.
 
@@ -260,6 +244,25 @@ class FileSample:
                 f"Some runs and logged models ({len(self.longest):,} of those listed) have {FOLDERS} "
                 "folders or more, of which not all were listed: they are larger than shown."
             )
+
+
+def _listed(server: Store, folder: str) -> tuple[Size, int] | StoreError:
+    """Return the size of what is below a folder, and the number of its folders."""
+    size, folders = Size(), {folder}
+    try:
+        for chunk in server.files(folder):
+            for file in chunk:
+                size.files += 1
+                size.bytes += file.size_bytes
+            above = chunk[0].path.rpartition("/")[0]
+            while above not in folders and len(above) > len(folder):
+                folders.add(above)
+                above = above.rpartition("/")[0]
+            if len(folders) >= FOLDERS:
+                break
+    except StoreError as error:
+        return error
+    return size, len(folders)
 
 
 def _is_of_all(error: StoreError) -> bool:

@@ -17,6 +17,7 @@ from mlflow_gc.domain.kinds import (
     MODEL_VERSION,
     PRUNE,
     PURGE,
+    RARE,
     REGISTERED_MODEL,
     RUN,
     kinds_of,
@@ -304,9 +305,8 @@ def _questions(plan: Plan) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
 
 def kinds(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield kinds with their nouns; kinds that are rare only if there are any."""
-    rare = {REGISTERED_MODEL, LINK} | ({MODEL_VERSION} if is_purge(plan) else set())
     for kind, of_kind in kinds_of(plan).items():
-        if of_kind not in rare or counts_of(plan, kind)["scanned"]:
+        if of_kind not in RARE[action_of(plan)] or counts_of(plan, kind)["scanned"]:
             yield kind, of_kind.nouns
 
 

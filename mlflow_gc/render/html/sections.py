@@ -10,9 +10,9 @@ from markupsafe import Markup
 from mlflow_gc.domain.kinds import (
     EXPERIMENT,
     FILE,
-    LINK,
     MODEL_VERSION,
     PURGED,
+    RARE,
     REGISTERED_MODEL,
     RUN,
     kinds_of,
@@ -88,7 +88,7 @@ def parts(
 def _tiles(plan: Plan, lost: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the numbers of each kind: to delete, their share, protected, irreversible."""
     kinds = PURGED if is_purge(plan) else (RUN, EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL)
-    rare = {REGISTERED_MODEL, FILE, LINK} | ({MODEL_VERSION} if is_purge(plan) else set())
+    rare = RARE[action_of(plan)] | {FILE}
     for kind in kinds:
         counts = counts_of(plan, kind.entries)
         deleted, protected = counts["delete"], counts["protected"]

@@ -7,17 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import (
-    EXPERIMENT,
-    FILE,
-    LINK,
-    MODEL_VERSION,
-    PRUNED,
-    PURGED,
-    REGISTERED_MODEL,
-    RUN,
-    Kind,
-)
+from mlflow_gc.domain.kinds import EXPERIMENT, FILE, PRUNE, PRUNED, PURGE, PURGED, RARE, RUN, Kind
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common.lines import (
     CUT_AT,
@@ -112,7 +102,7 @@ def _numbers(
     counts: Counter[tuple[str, str]], outcomes: Sequence[str], kinds: Sequence[Kind] = PRUNED
 ) -> Iterator[tuple[str, ...]]:
     """Yield a row of counts for each kind; for kinds that are rare only if there are any."""
-    rare = {REGISTERED_MODEL, FILE, LINK} | ({MODEL_VERSION} if kinds is PURGED else set())
+    rare = RARE[PURGE if kinds is PURGED else PRUNE] | {FILE}
     for kind in kinds:
         of_kind: Counter[str] = Counter()
         for (name, outcome), count in counts.items():
