@@ -69,7 +69,7 @@ _KNOWN = {
 }
 
 TOMBSTONE = "Deleted_Internal"
-"""The stage of the row that MLflow keeps of a deleted model version."""
+"""The stage of the row that MLflow keeps of a deleted model version (STAGE_DELETED_INTERNAL)."""
 LINKS = ("inputs", "entity_associations")
 """The tables whose rows link two entities by their types and ids."""
 LINK_KEY = ("source_type", "source_id", "destination_type", "destination_id")

@@ -36,7 +36,6 @@ from mlflow_gc.retention.freed_space import (
     TRASH,
 )
 
-"""The stage of a deleted model version, whose row MLflow keeps (STAGE_DELETED_INTERNAL)."""
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
 _TRACE_LOCATIONS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
 
