@@ -389,3 +389,4 @@ def test_no_credentials_in_events(bench: Bench, tmp_path: Path) -> None:
     bench.cli("report", "-o", tmp_path / "p.json", "--events", path, env=env).expect(0)
     assert of(read(path), "plan")
     assert b"canary" not in path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -357,6 +357,7 @@ def test_it_writes_a_file_and_overwrites_only_its_own(
             outcome = offline_cli(*args, "--format", output_format, "-o", path).expect(0)
             assert outcome.out == ""
         assert path.read_text()
+        assert path.stat().st_mode & 0o777 == 0o600
     other = tmp_path / "policy.yml"
     other.write_text("version: 1\n")
     offline_cli(*args, "-o", other).expect(1)

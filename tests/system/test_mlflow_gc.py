@@ -7,13 +7,14 @@ before the purge.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import requests
@@ -23,6 +24,7 @@ from integration.test_artifact_stores import (  # noqa: F401 - fixtures
     open_estate,
     refusing,
 )
+from support import ROOT
 from support import object_stores as real
 from support.durability import Snapshot
 from support.plans import Journal, Plan
@@ -30,7 +32,7 @@ from support.proxy import Fault
 from support.trash import State, Trash, ids, protected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from support.bench import Bench
@@ -38,6 +40,20 @@ if TYPE_CHECKING:
     from support.proxy import Proxy
 
 PARTIAL, REFUSED, CLICK_USAGE = 3, 5, 2
+PAGE = ROOT / "docs" / "explanation" / "lifecycle.md"
+MEASURED = "Speed and memory"
+"""The row that benchmarks/purge.py measures."""
+_titles: set[str] = set()
+
+_Test = TypeVar("_Test", bound="Callable[..., None]")
+
+
+def row(title: str) -> Callable[[_Test], _Test]:
+    """Name the row of the page that a test runs."""
+    _titles.add(title)
+    return lambda test: test
+
+
 OLD = ("--older-than", "30d")
 
 
@@ -114,6 +130,14 @@ def both(bench: Bench) -> Both:
     return Both(_trash(bench))
 
 
+@pytest.mark.smoke
+def test_each_row_of_the_page_is_run() -> None:
+    table = PAGE.read_text(encoding="utf-8").split("| | `mlflow gc` |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| ([^|]+?) \|", table, re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert {*rows} == {*_titles, MEASURED}
+
+
 # Rows about one state: each program runs once ------------------------------------------------------
 
 
@@ -164,6 +188,7 @@ def contest(shared_bench: Bench) -> Contest:
     tags = [{"key": "mlflow.data.context", "value": "training"}]
     inputs = [{"dataset": dataset, "tags": tags}]
     world.call("POST", "runs/log-inputs", {"run_id": reader, "datasets": inputs})
+    world.put_out_model(reader, trash.model(home))
     trash.delete(reader)
 
     served = names["served"] = trash.run(home)
@@ -195,6 +220,7 @@ def contest(shared_bench: Bench) -> Contest:
         names[f"run of {name}"] = trash.run(names[name], deleted=None)
     trace = names["trace"] = world.source_trace(names["traced"], names["run of traced"])
     trash.put(f"{names['traced']}/traces/{trace}/artifacts/traces.json")
+    world.evaluation_dataset(names["traced"])
     names["model"] = trash.model(names["modelled"], deleted=None)
     for name in ("traced", "revived", "modelled"):
         trash.drop_experiment(names[name])
@@ -222,6 +248,7 @@ def any_file(folder: Path) -> bool:
 
 
 @pytest.mark.smoke
+@row("A run behind a model version")
 def test_a_run_behind_a_version_in_production(contest: Contest) -> None:
     assert contest.is_left(contest.gc, "served") == (False, False)
     (version,) = contest.gc.rows["model_versions"]
@@ -232,6 +259,7 @@ def test_a_run_behind_a_version_in_production(contest: Contest) -> None:
     assert protected(contest.plan, "runs", "run_id")[contest.names["served"]] == "registered_model"
 
 
+@row("An active run in a deleted experiment")
 def test_an_active_run_of_a_deleted_experiment(contest: Contest) -> None:
     for name in ("revived", "run of revived"):
         assert not contest.is_left(contest.gc, name)[0]
@@ -241,6 +269,7 @@ def test_an_active_run_of_a_deleted_experiment(contest: Contest) -> None:
     assert reasons[contest.names["revived"]] == "active"
 
 
+@row("Nested artifact locations")
 def test_a_location_within_the_folder_of_a_run(contest: Contest) -> None:
     assert contest.is_left(contest.before, "guest") == (True, True)
     assert contest.is_left(contest.gc, "guest") == (True, False)
@@ -248,12 +277,14 @@ def test_a_location_within_the_folder_of_a_run(contest: Contest) -> None:
     assert protected(contest.plan, "runs", "run_id")[contest.names["host"]] == "needed_files"
 
 
+@row("A folder that is a symbolic link")
 def test_a_folder_behind_a_symbolic_link(contest: Contest) -> None:
     assert contest.outside == (False, True)
     reasons = protected(contest.plan, "runs", "run_id")
     assert reasons[contest.names["moved"]] == "unreachable_store"
 
 
+@row("A run without a deletion time")
 def test_a_run_without_a_deletion_time(contest: Contest) -> None:
     assert contest.is_left(contest.gc, "undated") == (True, True)
     assert contest.is_left(contest.ours, "undated") == (True, True)
@@ -261,21 +292,24 @@ def test_a_run_without_a_deletion_time(contest: Contest) -> None:
     assert reasons[contest.names["undated"]] == "unknown_deletion_time"
 
 
+@row("Inputs, their tags, links to models and datasets")
 def test_inputs_and_their_tags(contest: Contest) -> None:
     assert contest.is_left(contest.gc, "reader") == (False, False)
     assert contest.is_left(contest.ours, "reader") == (False, False)
-    for table in ("inputs", "input_tags"):
-        assert len(contest.before.rows[table]) == 1
-        assert len(contest.gc.rows[table]) == 1
-        assert len(contest.ours.rows[table]) == 0
+    for table, count in (("inputs", 2), ("input_tags", 1), ("entity_associations", 1)):
+        assert len(contest.before.rows[table]) == count
+        assert len(contest.gc.rows[table]) == count
+        assert not contest.ours.rows[table]
 
 
+@row("Folders that are empty")
 def test_empty_folders(contest: Contest) -> None:
     folder = f"{contest.names['home']}/{contest.names['reader']}"
     assert folder in contest.gc_folders
     assert folder not in contest.our_folders
 
 
+@row("Files of the traces of a deleted experiment")
 def test_files_of_the_traces_of_an_experiment(contest: Contest) -> None:
     trace = contest.names["trace"]
     assert not [row for row in contest.gc.rows["trace_info"] if trace in row]
@@ -284,6 +318,7 @@ def test_files_of_the_traces_of_an_experiment(contest: Contest) -> None:
     assert not [path for path in contest.ours.files if trace in path]
 
 
+@row("An active logged model in a deleted experiment")
 def test_an_active_logged_model_of_a_deleted_experiment(contest: Contest) -> None:
     assert contest.is_left(contest.gc, "model") == (False, True), "an orphan"
     assert contest.is_left(contest.ours, "model") == (True, True)
@@ -291,6 +326,7 @@ def test_an_active_logged_model_of_a_deleted_experiment(contest: Contest) -> Non
     assert reasons[contest.names["modelled"]] == "active"
 
 
+@row("Files whose run, model or trace no longer exists")
 def test_files_whose_run_is_in_no_table(contest: Contest) -> None:
     assert contest.is_left(contest.before, "lost") == (False, True)
     assert contest.is_left(contest.gc, "lost") == (False, True)
@@ -300,6 +336,7 @@ def test_files_whose_run_is_in_no_table(contest: Contest) -> None:
 # Rows about a moment, or an error ------------------------------------------------------------------
 
 
+@row("What it would delete")
 def test_what_would_be_deleted(both: Both) -> None:
     run = both.trash.run(both.world.experiment())
     before = both.trash.state()
@@ -310,6 +347,7 @@ def test_what_would_be_deleted(both: Both) -> None:
     assert both.trash.state() == before
 
 
+@row("Scope")
 def test_the_scope(both: Both) -> None:
     """One run is meant; another experiment and a model come to the trash before it is deleted."""
     trash, world = both.trash, both.world
@@ -332,6 +370,7 @@ def test_the_scope(both: Both) -> None:
     assert [row[0] for row in after.rows["logged_models"]] == [model]
 
 
+@row("A run that is restored meanwhile")
 def test_a_run_that_is_restored_meanwhile(both: Both, proxy: Proxy) -> None:
     """At the moment when its files are deleted; or between the plan and the purge."""
     run = both.trash.run(both.world.experiment())
@@ -347,6 +386,7 @@ def test_a_run_that_is_restored_meanwhile(both: Both, proxy: Proxy) -> None:
     assert len(both.files(run)) == 2
 
 
+@row("A run that is restored meanwhile")
 def test_a_run_that_somebody_restores_while_it_is_locked(both: Both, proxy: Proxy) -> None:
     """The restore waits until the purge is done, and finds nothing: no run without its files."""
     run = both.trash.run(both.world.experiment())
@@ -369,6 +409,7 @@ def test_a_run_that_somebody_restores_while_it_is_locked(both: Both, proxy: Prox
     assert both.files(run) == set()
 
 
+@row("A volume that is not mounted")
 def test_a_volume_that_is_not_mounted(both: Both) -> None:
     run, root = both.trash.run(both.world.experiment()), both.trash.root
     plan = both.trash.report()
@@ -388,6 +429,7 @@ def test_a_volume_that_is_not_mounted(both: Both) -> None:
     volume.rename(root)
 
 
+@row("An error with the files of one run")
 def test_an_error_with_one_run(both: Both) -> None:
     """gc takes the runs in the order of a set of their ids, which the seed of hashes decides."""
     trash = both.trash
@@ -430,6 +472,7 @@ def _seed_that_begins_with(first: str, second: str) -> str:
     raise AssertionError("no seed")
 
 
+@row("A younger run in an old experiment")
 def test_a_younger_run_in_an_old_experiment(both: Both) -> None:
     """gc with an age stops at it; the purge leaves experiment and run, and does the others."""
     trash, world = both.trash, both.world
@@ -454,6 +497,7 @@ def test_a_younger_run_in_an_old_experiment(both: Both) -> None:
     assert other not in left
 
 
+@row("Killed between files and rows")
 def test_killed_between_files_and_rows(both: Both, proxy: Proxy) -> None:
     """Both leave the rows in the trash; the journal of the purge names the run."""
     run = both.trash.run(both.world.experiment())
@@ -541,6 +585,7 @@ def azure(request: pytest.FixtureRequest, bench: Bench, tmp_path: Path) -> InBuc
     return InBucket(_trash(bench), open_estate("azure", request, tmp_path))
 
 
+@row("Azure: a run without files")
 def test_a_run_without_files_on_azure(azure: InBucket) -> None:
     run = azure.run()
     plan = azure.report()
@@ -550,6 +595,7 @@ def test_a_run_without_files_on_azure(azure: InBucket) -> None:
     assert azure.runs() == set()
 
 
+@row("S3: an object that must not be deleted")
 def test_an_object_that_the_store_refuses_to_delete(s3: InBucket) -> None:
     run = s3.run("model.bin")
     (path,) = s3.files(run)
@@ -565,6 +611,7 @@ def test_an_object_that_the_store_refuses_to_delete(s3: InBucket) -> None:
     assert (s3.runs(), s3.files(run)) == ({run}, {path})
 
 
+@row("S3: a bucket that keeps versions")
 def test_a_bucket_with_versions(s3: InBucket) -> None:
     assert isinstance(s3.estate, real.S3)
     bucket = {"Bucket": s3.estate.bucket}

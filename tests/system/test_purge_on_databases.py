@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -120,3 +121,42 @@ def test_nobody_restores_what_is_being_purged(trash: Trash) -> None:
     for run in runs:
         files = [path for path in state.files if run in path]
         assert len(files) == (40 if run in left else 0)
+
+
+def test_three_rights_are_sufficient(
+    served: tuple[Database, LocalServer, str], trash: Trash
+) -> None:
+    """SELECT alone makes the plan; without UPDATE or DELETE nothing is deleted, rows nor files."""
+    database, _, uri = served
+    account = re.sub(r"//[^@]*@", "//purger:purger-canary@", uri)
+    experiment = trash.world.experiment()
+    run = trash.run(experiment, deleted=None)
+    trash.drop_experiment(experiment)
+    before = trash.state()
+    with database.rows(uri) as cursor:
+        login = (
+            "CREATE ROLE purger LOGIN PASSWORD"
+            if database.name == "postgresql"
+            else "CREATE USER purger IDENTIFIED BY"
+        )
+        cursor.execute(f"{login} 'purger-canary'")
+
+    def grant(right: str) -> None:
+        with database.rows(uri) as cursor:
+            for table in before.rows:
+                cursor.execute(f"GRANT {right} ON {table} TO purger")
+
+    trash.database_uri = account
+    grant("SELECT")
+    plan = trash.report()
+    assert plan.runs == {run}
+    for right in ("UPDATE", "DELETE"):
+        outcome = trash.purge(plan, codes=(1,))
+        assert "rights to SELECT, UPDATE and DELETE" in outcome.err
+        assert "canary" not in outcome.text
+        assert trash.state() == before
+        grant(right)
+    trash.purge(plan)
+    after = trash.state()
+    assert not after.rows["runs"]
+    assert not [path for path in after.files if run in path]
