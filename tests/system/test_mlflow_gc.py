@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 PARTIAL, REFUSED, CLICK_USAGE = 3, 5, 2
 PAGE = ROOT / "docs" / "explanation" / "lifecycle.md"
+TOMBSTONE = "Deleted_Internal"
+"""The stage of a version that was deleted."""
 MEASURED = "Speed and memory"
 """The row that benchmarks/purge.py measures."""
 _titles: set[str] = set()
@@ -226,8 +228,18 @@ def contest(shared_bench: Bench) -> Contest:
         trash.drop_experiment(names[name])
     world.restore_run(names["run of revived"])
 
+    world.model("recommender")
+    deleted = world.version("recommender")
+    world.version("recommender")
+    world.delete_version(deleted)
+    world.sql(
+        "UPDATE model_versions SET last_updated_time = ? WHERE current_stage = ?",
+        world.ago(100),
+        TOMBSTONE,
+    )
+
     policy = trash.bench.dir / "policy.yml"
-    policy.write_text("version: 1\npurge: {orphans_after: 30d}\n")
+    policy.write_text("version: 1\npurge: {orphans_after: 30d, tombstones: true}\n")
     kept, files = both.keep(), shutil.copytree(elsewhere, trash.bench.dir / "kept-elsewhere")
     before = trash.state()
     both.gc(*OLD)
@@ -251,7 +263,7 @@ def any_file(folder: Path) -> bool:
 @row("A run behind a model version")
 def test_a_run_behind_a_version_in_production(contest: Contest) -> None:
     assert contest.is_left(contest.gc, "served") == (False, False)
-    (version,) = contest.gc.rows["model_versions"]
+    (version,) = [r for r in contest.gc.rows["model_versions"] if "fraud" in r]
     assert "Production" in version
     assert "READY" in version
     assert contest.names["served"] in version
@@ -324,6 +336,16 @@ def test_an_active_logged_model_of_a_deleted_experiment(contest: Contest) -> Non
     assert contest.is_left(contest.ours, "model") == (True, True)
     reasons = protected(contest.plan, "experiments", "experiment_id")
     assert reasons[contest.names["modelled"]] == "active"
+
+
+@row("Rows of deleted model versions")
+def test_rows_of_deleted_model_versions(contest: Contest) -> None:
+    counts = [
+        sum(TOMBSTONE in version for version in state.rows["model_versions"])
+        for state in (contest.before, contest.gc, contest.ours)
+    ]
+    assert counts == [1, 1, 0]
+    assert len(contest.ours.rows["model_versions"]) == 2
 
 
 @row("Files whose run, model or trace no longer exists")
