@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from support.cli import Outcome
     from support.proxy import Proxy
 
+# Ten seconds for each row on an idle machine, and both programs start anew each time.
+pytestmark = pytest.mark.timeout(900)
+
 PARTIAL, REFUSED, CLICK_USAGE = 3, 5, 2
 PAGE = ROOT / "docs" / "explanation" / "lifecycle.md"
 TOMBSTONE = "Deleted_Internal"
