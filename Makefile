@@ -163,10 +163,14 @@ docs: $(STAMP)  ## the documentation site, in build/docs; a warning is an error
 reference: $(STAMP)  ## write the tables of docs/reference from the code
 	@$(BIN)/python docs/_record/reference.py
 
-# Both run the program on a throw-away demo server and write into docs/; look at the difference.
+# These run the program on a throw-away demo server and write into docs/; look at the difference.
 .PHONY: tutorial
 tutorial: $(STAMP)  ## paste the output of today's program into docs/tutorial.md
 	@$(BIN)/python docs/_record/tutorial.py
+
+.PHONY: recording
+recording: $(STAMP)  ## record the moving picture of a terminal in docs/images again
+	@$(BIN)/python docs/_record/recording.py
 
 .PHONY: screenshots
 screenshots: $(STAMP)  ## take the pictures in docs/images again (needs Chromium)

@@ -7,31 +7,21 @@ the data of ``mlflow-gc demo``.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from terminal import as_page, run_on_terminal
+from recording import PLAN, demo, program
 
-from mlflow_gc.demo.backdating import backdate
 from mlflow_gc.demo.colleague import interfere
-from mlflow_gc.demo.environment import demo_environment
-from mlflow_gc.demo.seeding import Seeder
-from mlflow_gc.demo.server import LocalServer
-from mlflow_gc.demo.story import tell
-from mlflow_gc.domain.timestamps import now_ms
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 IMAGES = Path(__file__).parents[1] / "images"
-PLAN = "prune-plan.json"
 _MOST_BYTES = 190_000
 # Text needs few; the first number that makes the file small enough is taken.
 _COLOURS = (128, 64, 32, 16)
@@ -49,23 +39,14 @@ def main() -> None:
     if chromium is None:
         sys.exit("Chromium is needed to take pictures.")
     IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mlflow-gc-pictures-") as scratch:
-        folder = Path(scratch)
-        with (
-            LocalServer(folder / "server") as server,
-            demo_environment(server.uri),
-            sync_playwright() as playwright,
-        ):
-            scenario = tell(now_ms())
-            ids = Seeder(server.uri, lambda _: None).seed(scenario)
-            backdate(server.database, scenario, ids)
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            Studio(browser, folder).take_all(server.uri)
-            browser.close()
+    with demo() as (folder, uri), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        Studio(browser, folder).take_all(uri)
+        browser.close()
 
 
 class Studio:
-    """Takes pictures of terminals and pages.
+    """Takes pictures of pages.
 
     Args:
         browser: draws them.
@@ -78,43 +59,17 @@ class Studio:
 
     def take_all(self, tracking_uri: str) -> None:
         """Take the pictures in the order in which things happen."""
-        self._terminal("report", ["report", "-o", PLAN])
-        self._terminal("show", ["show", PLAN], first=30)
-        self._report_page(["show", PLAN, "--format", "html"])
+        program("report", "-o", PLAN, "-q", folder=self._folder)
+        self._report_page()
         plan = json.loads((self._folder / PLAN).read_text(encoding="utf-8"))
         interfere(tracking_uri, plan)
-        self._terminal("check", ["check", PLAN])
-        run_on_terminal(
-            _program("report", "-o", "later-plan.json", "-q"), codes=[0], **self._where()
-        )
-        self._terminal("diff", ["diff", PLAN, "later-plan.json"], codes=[2])
+        program("report", "-o", "later-plan.json", "-q", folder=self._folder)
         self._tagged_run(tracking_uri)
-        self._terminal("prune", ["prune", PLAN])
 
-    def _where(self) -> dict[str, Any]:
-        environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {"folder": self._folder, "environment": environment}
-
-    def _terminal(
-        self,
-        name: str,
-        arguments: Sequence[str],
-        *,
-        first: int | None = None,
-        codes: Sequence[int] = (0,),
-    ) -> None:
-        written = run_on_terminal(_program(*arguments), codes=codes, **self._where())
-        page = self._page(width=1200, height=100, scheme="dark")
-        page.set_content(as_page(f"mlflow-gc {' '.join(arguments)}", written, first=first))
-        self._save(page.locator("body").screenshot(path=self._raw(name)), name)
-        page.close()
-
-    def _report_page(self, arguments: Sequence[str]) -> None:
+    def _report_page(self) -> None:
         report = self._folder / "report.html"
-        report.write_text(
-            run_on_terminal(_program(*arguments), codes=[0], **self._where()), encoding="utf-8"
-        )
+        page_text = program("show", PLAN, "--format", "html", folder=self._folder)
+        report.write_text(page_text, encoding="utf-8")
         for scheme in ("light", "dark"):
             name = f"html-report-{scheme}"
             page = self._page(width=1200, height=860, scheme=scheme)
@@ -168,11 +123,6 @@ class Studio:
             else:
                 sys.exit(f"{target} has {size:,} bytes: too many for a repository.")
         sys.stderr.write(f"{target.relative_to(IMAGES.parents[1])}: {size:,} bytes\n")
-
-
-def _program(*arguments: str) -> list[str]:
-    # By its name, so that the commands that it prints name no path of this machine.
-    return ["mlflow-gc", *arguments]
 
 
 if __name__ == "__main__":

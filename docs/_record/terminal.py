@@ -1,11 +1,10 @@
-"""Run a command on a terminal, and make a picture of what stands there."""
+"""Run commands on a terminal, and make a moving picture of what stands there."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import html
-import io
 import os
 import pty
 import re
@@ -14,9 +13,12 @@ import struct
 import subprocess
 import termios
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
@@ -37,21 +39,35 @@ _THEME = TerminalTheme(
     ],
 )  # fmt: skip
 
-_PAGE = """<!doctype html>
-<meta charset="utf-8">
+_CELL, _LINE, _EDGE = 8.43, 19, 16  # in pixels, at the font size below
+
+_SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" \
+font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="14" fill="{foreground}">
 <style>
-  body {{ margin: 0; background: #161b22; width: max-content; }}
-  pre {{
-    /* A terminal breaks what is too long for its last column. */
-    font: 14px/1.35 "DejaVu Sans Mono", monospace; width: {columns}ch; padding: 14px 18px;
-    margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; word-break: break-all;
-    color: {foreground}; font-variant-ligatures: none;
-  }}
-  .prompt {{ color: #7ee787; }}
+{styles}
+@media (prefers-reduced-motion: reduce) {{ g {{ animation: none !important; }} }}
 </style>
-<pre><span class="prompt">$ </span><b>{command}</b>
-{code}</pre>
+<rect width="100%" height="100%" rx="6" fill="{background}"/>
+{groups}
+</svg>
 """
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of a recording, on the screen from one second of it to another.
+
+    Attributes:
+        lines: with their colours.
+        row: of its first line.
+        begin: seconds from the start of the recording.
+        end: seconds from the start of the recording.
+    """
+
+    lines: tuple[Text, ...]
+    row: int
+    begin: float
+    end: float
 
 
 def run_on_terminal(
@@ -100,24 +116,60 @@ def _read(terminal: int) -> bytes:
         raise
 
 
-def as_page(command: str, written: str, *, first: int | None = None) -> str:
-    """Return a page that looks like the terminal.
-
-    Args:
-        command: what was typed.
-        written: what came back, with colours.
-        first: show only so many lines, as a window that is no higher would; None for all.
-    """
-    lines = written.rstrip("\n").split("\n")[:first]
-    text = Text("\n").join(Text.from_ansi(line) for line in lines)
-    console = Console(record=True, file=io.StringIO(), width=10_000)
-    console.print(text, soft_wrap=True)
-    inner = console.export_html(theme=_THEME, inline_styles=True, code_format="{code}")
-    # A link would be another colour in a browser, and nobody can click on a picture.
-    inner = re.sub(r"</?a\b[^>]*>", "", inner)
-    return _PAGE.format(
-        command=html.escape(command),
-        code=inner,
-        columns=COLUMNS,
-        foreground=_THEME.foreground_color.hex,
+def lines_on_terminal(written: str) -> tuple[Text, ...]:
+    """Return what was written, line by line; a terminal breaks lines at its last column."""
+    texts = map(Text.from_ansi, written.rstrip("\n").split("\n"))
+    return tuple(
+        piece for text in texts for piece in text.divide(range(COLUMNS, len(text), COLUMNS))
     )
+
+
+def as_svg(blocks: Sequence[Block]) -> str:
+    """Return a picture that repeats the recording; where nothing moves, it is the first screen."""
+    length = max(block.end for block in blocks)
+    rows = max(block.row + len(block.lines) for block in blocks)
+    styles, groups = [], []
+    for number, block in enumerate(blocks):
+        begin, end = (f"{100 * at / length:.2f}%" for at in (block.begin, block.end))
+        at_first = "visible" if block.end == blocks[0].end else "hidden"
+        styles.append(
+            f"@keyframes k{number} {{ 0% {{ visibility: hidden; }} {begin} {{ visibility: visible; }} "
+            f"{end} {{ visibility: hidden; }} 100% {{ visibility: hidden; }} }}\n"
+            f"#b{number} {{ visibility: {at_first}; animation: k{number} {length}s step-end infinite; }}"
+        )
+        lines = [_svg_line(line, block.row + row) for row, line in enumerate(block.lines)]
+        groups.append(f'<g id="b{number}">\n{"".join(filter(None, lines))}</g>')
+    return _SVG.format(
+        width=round(COLUMNS * _CELL + 2 * _EDGE),
+        height=rows * _LINE + 2 * _EDGE,
+        foreground=_THEME.foreground_color.hex,
+        background=_THEME.background_color.hex,
+        styles="\n".join(styles),
+        groups="\n".join(groups),
+    )
+
+
+def _svg_line(line: Text, row: int) -> str:
+    column, spans = 0, []
+    console = Console(color_system="truecolor", force_terminal=True, width=10_000)
+    for part in line.render(console):
+        style = part.style or Style()
+        facts = []
+        if style.color is not None and not style.color.is_default:
+            facts.append(f' fill="{style.color.get_truecolor(_THEME).hex}"')
+        facts += [' font-weight="bold"'] if style.bold else []
+        facts += [' opacity="0.6"'] if style.dim else []
+        # A place for each word of a table: no viewer has to keep blanks, or to know this font.
+        for word in re.finditer(r"\S+(?: \S+)*", part.text):
+            x = _EDGE + (column + cell_len(part.text[: word.start()])) * _CELL
+            text = html.escape(word[0], quote=False)
+            spans.append(f'<tspan x="{x:.1f}"{"".join(facts)}>{text}</tspan>')
+        column += cell_len(part.text)
+    y = _EDGE + row * _LINE + 14
+    return f'<text y="{y}">{"".join(spans)}</text>\n' if spans else ""
+
+
+def lines_of(svg: str) -> list[str]:
+    """Return the lines of text in a picture, without their places and colours."""
+    found = re.findall(r"<text [^>]*>(.*)</text>", svg)
+    return [html.unescape(" ".join(re.findall("<tspan.*?>(.*?)</tspan>", line))) for line in found]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import gzip
 import os
+import shutil
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
+
+from support import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +53,24 @@ def commit(directory: Path, files: dict[str, str]) -> None:
         file.write_text(text)
     git(directory, "add", "--all")
     git(directory, "commit", "--quiet", "--allow-empty", "--message", "A change")
+
+
+def snapshot(directory: Path) -> Path:
+    """A repository with what the work tree has of the package: what the next release will have."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    needed = ("mlflow_gc/", "schemas/", "pyproject.toml", "README.md", "LICENSE", ".pre-commit")
+    for name in listed.split("\0"):
+        if name.startswith(needed) and (ROOT / name).is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, directory / name)
+    git(directory, "init", "--quiet", "--initial-branch=main")
+    commit(directory, {})
+    return directory
 
 
 class GitServer:

@@ -42,7 +42,6 @@ def why_nothing_is_deleted(plan: Plan, console: Console) -> None:
     found = Counter(
         (kind, entry["reason"]) for kind in kinds_of(plan) for entry in protected_of(plan, kind)
     )
-    nothing = "Nothing else" if found else "Nothing"
     if found:
         line(console, "In the trash, but protected:" if purge else "Stale, but protected:")
         cells = [
@@ -50,8 +49,10 @@ def why_nothing_is_deleted(plan: Plan, console: Console) -> None:
             for (kind, reason), count in found.most_common()
         ]
         rows(console, [Column(right=True), Column(), Column("green")], cells, indent=2)
-    age = ages_of(plan)
-    line(console, f"{nothing} is {age}." if purge else f"{nothing} is stale ({age}).")
+    nothing = "Nothing else" if found else "Nothing"
+    # A sentence as a whole can be searched for.
+    stale = "Nothing else is stale" if found else "Nothing is stale"
+    line(console, f"{nothing} is {ages_of(plan)}." if purge else f"{stale} ({ages_of(plan)}).")
 
 
 def protected(plan: Plan, console: Console, *, everything: bool) -> None:

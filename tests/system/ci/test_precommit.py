@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,7 +14,7 @@ import yaml
 from support import ROOT
 from support.pages import block_for
 from support.plans import Plan
-from support.repository import commit, git, repository
+from support.repository import git, repository, snapshot
 from support.world import FRESH
 
 if TYPE_CHECKING:
@@ -36,20 +35,7 @@ cases:
 @pytest.fixture(scope="module")
 def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with what the work tree has: the hooks that the next release will have."""
-    clone = tmp_path_factory.mktemp("hooks") / "mlflow-gc"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout.decode()
-    needed = ("mlflow_gc/", "schemas/", "pyproject.toml", "README.md", "LICENSE", ".pre-commit")
-    for name in listed.split("\0"):
-        if name.startswith(needed) and (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, clone / name)
-    git(clone, "init", "--quiet", "--initial-branch=main")
-    commit(clone, {})
+    clone = snapshot(tmp_path_factory.mktemp("hooks") / "mlflow-gc")
     git(clone, "tag", "v0.1.0")
     return clone
 
