@@ -66,7 +66,9 @@ def record() -> str:
         report, plan = typed("report")
         interfere(uri, json.loads((folder / PLAN).read_text(encoding="utf-8")))
         prune, outcome = typed("prune", PLAN)
-        restore, restored = typed("restore", f"{PLAN}.journal.jsonl", "--yes")
+        restore, whole = typed("restore", f"{PLAN}.journal.jsonl", "--yes")
+    # Between them it names each model version that it cannot bring back.
+    restored = (*whole[:6], Text("    ..."), *whole[-6:])
     cleared = _TYPED + _LONG
     pruned = cleared + _TYPED
     typing = pruned + _SHORT
@@ -76,7 +78,7 @@ def record() -> str:
         [
             Block((report,), 0, 0, cleared),
             Block(plan, 1, _TYPED, cleared),
-            Block((Text(_COMMENT, "bright_black"), prune), 0, cleared, end),
+            Block((Text.assemble((_COMMENT, "bright_black")), prune), 0, cleared, end),
             Block(outcome, 2, pruned, end),
             Block((restore,), row, typing, end),
             Block(restored, row + 1, typing + _TYPED, end),
