@@ -50,7 +50,7 @@ def test_the_quickstart_works_on_a_server(bench: Bench) -> None:
         done = bench.cli(*words, cwd=bench.dir).expect(0)
     assert "3 deleted" in done.out
     assert not runs & bench.state().active
-    code, _ = bench.cli.ask(*undo, answer="yes", prompt="'yes'", cwd=bench.dir)
+    code, _ = bench.cli.ask(*undo, answer="yes\n", prompt="Only 'yes': ", cwd=bench.dir)
     assert code == 0
     assert runs <= bench.state().active
 
@@ -97,6 +97,7 @@ def test_it_installs_from_a_repository(line: str, url: str, tmp_path: Path) -> N
     done = _run(command, env)
     if not command.startswith("uvx --from"):
         assert re.search(str(home), _run("command -v mlflow-gc", env))
+        assert "prune-plan.v1" in _run("mlflow-gc schema plan", env), "it brings its schemas along"
         done = _run("mlflow-gc --version", env)
     assert done.split()[-2:] == ["mlflow-gc", __version__]
 
