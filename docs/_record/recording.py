@@ -67,8 +67,8 @@ def record() -> str:
         interfere(uri, json.loads((folder / PLAN).read_text(encoding="utf-8")))
         prune, outcome = typed("prune", PLAN)
         restore, whole = typed("restore", f"{PLAN}.journal.jsonl", "--yes")
-    # Between them it names each model version that it cannot bring back.
-    restored = (*whole[:6], Text("    ..."), *whole[-6:])
+    # Between them it names each model version that it cannot bring back, in any order.
+    restored = (*whole[:5], Text("  ..."), *whole[-6:])
     cleared = _TYPED + _LONG
     pruned = cleared + _TYPED
     typing = pruned + _SHORT
