@@ -65,7 +65,8 @@ def sentences(found: Json) -> Iterator[str]:
     yield _of_files(found)
     yield (
         f"Purge would free {size(totals['freed_at_once_bytes'])} at once and "
-        f"{size(totals['freed_later_bytes'])} later ({later}); {size(totals['not_freed_bytes'])} stay."
+        f"{size(totals['freed_later_bytes'])} later ({later}); {size(totals['not_freed_bytes'])} "
+        "are not freed."
     )
     if stale := [row for row in found["rows"] if row["stage"] == "stale"]:
         taken = sum(row["table_bytes"] + row["index_bytes"] + row["file_bytes"] for row in stale)
@@ -145,7 +146,7 @@ def tables(found: Json) -> Iterator[Table]:
                 (*(name.replace("_", " ") for name in names), *space),
                 len(names),
                 [
-                    (*(entry[name] or "" for name in names), *_space(found, entry))
+                    (*(entry[name] or "(no name)" for name in names), *_space(found, entry))
                     for entry in largest[key]
                 ],
             )

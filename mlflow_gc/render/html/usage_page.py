@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from mlflow_gc.render.common.lines import cut, number_of
 from mlflow_gc.render.common.usage_tables import (
     KINDS,
     STAGES,
@@ -27,7 +28,19 @@ _SCRIPTS = ("report.js",)
 _AREA = Box(0, 0, 1000, 360)
 _LABELLED = (70, 34)
 """Width and height from which a rectangle has room for its name."""
+_LABELLED_ON_PHONE = (200, 90)
+"""The same where the map is half as wide, and its letters twice as large."""
 _CHARACTER = 9.5
+
+
+class Part(NamedTuple):
+    """A rectangle of the map, divided by stage."""
+
+    node: Node
+    box: Box
+    text: str
+    is_small: bool
+    slices: list[tuple[str, Box]]
 
 
 @dataclass
@@ -38,7 +51,7 @@ class Node:
         place: its fragment of the address.
         label: its name.
         bytes: in database and files together.
-        colour: its stage, if it is of one.
+        stages: the same by stage.
         inner: its parts, the largest first.
         path: the nodes above it, the whole first.
     """
@@ -46,18 +59,17 @@ class Node:
     place: str
     label: str
     bytes: int
-    colour: str = ""
+    stages: Counter[str] = field(default_factory=Counter)
     inner: list[Node] = field(default_factory=list)
     path: tuple[Node, ...] = ()
 
     @property
-    def boxes(self) -> list[tuple[Node, Box, str]]:
-        """The rectangles of the parts, with the text that fits in."""
+    def boxes(self) -> Iterator[Part]:
+        """The rectangles of the parts."""
         inner = [node for node in self.inner if node.bytes]
-        boxes = squarified([node.bytes for node in inner], _AREA)
-        return [
-            (node, box, _fitting(node.label, box)) for node, box in zip(inner, boxes, strict=True)
-        ]
+        for node, box in zip(inner, squarified([node.bytes for node in inner], _AREA), strict=True):
+            is_small = box.width < _LABELLED_ON_PHONE[0] or box.height < _LABELLED_ON_PHONE[1]
+            yield Part(node, box, _fitting(node.label, box), is_small, list(_slices(node, box)))
 
     def panels(self) -> Iterator[Node]:
         """Yield this and all parts that have parts."""
@@ -67,11 +79,25 @@ class Node:
             yield from node.panels()
 
 
+def _slices(node: Node, box: Box) -> Iterator[tuple[str, Box]]:
+    """Yield a part of a rectangle for each stage, from left to right or from top to bottom."""
+    start = 0.0
+    for stage in STAGES:
+        if not (share := node.stages[stage] / node.bytes):
+            continue
+        yield (
+            stage,
+            Box(box.x + start * box.width, box.y, share * box.width, box.height)
+            if box.width >= box.height
+            else Box(box.x, box.y + start * box.height, box.width, share * box.height),
+        )
+        start += share
+
+
 def _fitting(label: str, box: Box) -> str:
     if box.width < _LABELLED[0] or box.height < _LABELLED[1]:
         return ""
-    most = int((box.width - 16) / _CHARACTER)
-    return label if len(label) <= most else label[: most - 1] + "…"
+    return cut(label, int((box.width - 16) / _CHARACTER))
 
 
 def show(found: dict[str, Any]) -> str:
@@ -87,7 +113,11 @@ def show(found: dict[str, Any]) -> str:
             styles=_STYLES,
             scripts=_SCRIPTS,
             panels=list(_tree(found).panels()),
-            stages={**STAGES, "mixed": "several stages"},
+            stages={
+                stage: name
+                for stage, name in STAGES.items()
+                if any(row["stage"] == stage for row in found["rows"])
+            },
             sentences=list(sentences(found)),
             basis=list(basis(found)),
             tables=list(tables(found)),
@@ -106,8 +136,12 @@ def _tree(found: dict[str, Any]) -> Node:
         )
     whole = Node("map", "Everything", 0)
     others = largest["other_experiments"]
-    groups = [(f"e{e['experiment_id']}", e["name"], e["parts"]) for e in largest["experiments"]]
-    groups.append(("others", f"{others['count']:,} other experiments", others["parts"]))
+    groups = [
+        (f"e{e['experiment_id']}", e["name"] or "(no name)", e["parts"])
+        for e in largest["experiments"]
+    ]
+    label = number_of(others["count"], "other experiment", "other experiments")
+    groups.append(("others", label, others["parts"]))
     for place, label, found_parts in groups:
         parts = {
             (part["kind"], part["stage"]): part["database_bytes"] + part["file_bytes"]
@@ -130,7 +164,8 @@ def _add(whole: Node, place: str, label: str, parts: dict[tuple[str, str], int])
         if of_kind is None:
             of_kind = Node(f"{place}-{kind}", KINDS[kind], 0)
             node.inner.append(of_kind)
-        of_kind.inner.append(Node(f"{place}-{kind}-{stage}", STAGES[stage], number, stage))
+        of_stage = Node(f"{place}-{kind}-{stage}", STAGES[stage], number, Counter({stage: number}))
+        of_kind.inner.append(of_stage)
     if node.inner:
         whole.inner.append(node)
 
@@ -143,5 +178,5 @@ def _finish(node: Node, path: tuple[Node, ...]) -> None:
     if node.inner:
         node.bytes = sum(inner.bytes for inner in node.inner)
         node.inner.sort(key=lambda inner: -inner.bytes)
-        colours = {inner.colour for inner in node.inner}
-        node.colour = colours.pop() if len(colours) == 1 else ""
+        for inner in node.inner:
+            node.stages.update(inner.stages)

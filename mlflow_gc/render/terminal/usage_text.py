@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.render.common.lines import NAME, Column, Span, line, rows, spans
+from mlflow_gc.render.common.lines import NAME, Column, Span, cut, line, rows, spans
 from mlflow_gc.render.common.usage_tables import basis, sentences, tables
 
 if TYPE_CHECKING:
@@ -27,7 +27,11 @@ def show(found: dict[str, Any], console: Console) -> None:
         columns = [Column(least=NAME // 2)] * table.names
         columns += [Column(right=True)] * (len(table.head) - table.names)
         head: list[str | Span] = [(name, "dim") for name in table.head]
-        rows(console, columns, [head, *table.rows])
+        cells = [
+            [*(cut(cell, NAME) for cell in row[: table.names]), *row[table.names :]]
+            for row in table.rows
+        ]
+        rows(console, columns, [head, *cells])
     line(console, "")
     for sentence in basis(found):
         line(console, sentence, "dim")
