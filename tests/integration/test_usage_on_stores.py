@@ -23,17 +23,17 @@ DEEP = pytest.mark.deep
 SIZES = (1, 1_000, 70_000)
 
 
-def _put(stored: Stored, experiment: str, *, deleted: float | None) -> dict[str, int]:
+def _put(at: Stored, experiment: str, *, deleted: float | None) -> dict[str, int]:
     """Make a run with files of several sizes; return them by path."""
-    run = stored.run(experiment, deleted=deleted)
+    run = at.run(experiment, deleted=deleted)
     files = {f"{experiment}/{run}/artifacts/f{size}/a b": size for size in SIZES}
     for path, size in files.items():
-        stored.estate.put(path, content=b"x" * size)
+        at.estate.put(path, content=b"x" * size)
     return files
 
 
-def _usage(stored: Stored) -> Any:
-    trash, estate = stored.trash, stored.estate
+def _usage(at: Stored) -> Any:
+    trash, estate = at.trash, at.estate
     options = ["--tracking-uri", trash.world.uri, "--backend-store-uri", trash.database_uri]
     outcome: Outcome = trash.bench.cli(
         "usage", "--format", "json", "--artifacts-destination", estate.uri, *options,
@@ -77,7 +77,9 @@ def test_a_store_that_keeps_versions_frees_later(stored: Stored) -> None:  # noq
     if isinstance(stored.estate, real.S3):
         versioning = {"Status": "Enabled"}
         bucket = stored.estate.bucket
-        stored.estate.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=versioning)
+        stored.estate.client.put_bucket_versioning(
+            Bucket=bucket, VersioningConfiguration=versioning
+        )
     else:
         assert isinstance(stored.estate, real.Gcs)
         stored.estate.keep_versions()

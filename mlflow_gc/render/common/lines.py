@@ -25,6 +25,7 @@ NAME = 40
 Span = tuple[str, "str | None"]
 """Text with its style."""
 
+_UNITS = ("kB", "MB", "GB", "TB", "PB")
 # Maximum number of combining accents per character; more would overflow into other lines.
 _CHARACTERS_A_CELL = 4
 
@@ -34,17 +35,19 @@ def number_of(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
-def size_of(size_bytes: int) -> str:
-    """Return ``1 byte``, ``340 bytes`` or ``12.4 GB``: a size in the units of the SI."""
-    if size_bytes < 1000:
+def size_of(size_bytes: int, *, like: int | None = None) -> str:
+    """Return ``1 byte``, ``340 bytes`` or ``12.4 GB``: a size in the units of the SI.
+
+    ``like`` is another size, in whose unit it is returned.
+    """
+    scale = size_bytes if like is None else like
+    if scale < 1000:
         return number_of(size_bytes, "byte", "bytes")
-    units = ["kB", "MB", "GB", "TB", "PB"]
-    size = size_bytes / 1000
+    power = 1
     # What would be rounded to 1,000.0 is one of the next unit.
-    while round(size, 1) >= 1000 and len(units) > 1:
-        size /= 1000
-        del units[0]
-    return f"{size:,.1f} {units[0]}"
+    while round(scale / 1000**power, 1) >= 1000 and power < len(_UNITS):
+        power += 1
+    return f"{size_bytes / 1000**power:,.1f} {_UNITS[power - 1]}"
 
 
 def counted(kind: str, count: int) -> str:

@@ -60,11 +60,13 @@ def sentences(found: Json) -> Iterator[str]:
     if database is None:
         yield "Database: not measured."
     else:
-        later = f"{_MAINTENANCE[database['kind']]} of the database, {later}"
+        # It also packs what is retained: docs/how-to/usage.md.
+        later = f"{_MAINTENANCE[database['kind']]} of the database, which may return more; {later}"
         yield from _of_database(database)
     yield _of_files(found)
+    about = "about " if "estimate" in totals else ""
     yield (
-        f"Purge would free {size(totals['freed_at_once_bytes'])} at once and "
+        f"Purge would free {about}{size(totals['freed_at_once_bytes'])} at once and "
         f"{size(totals['freed_later_bytes'])} later ({later}); {size(totals['not_freed_bytes'])} "
         "are not freed."
     )
@@ -210,7 +212,7 @@ def _number(number: int | None) -> str:
 
 def _file_bytes(entry: Json) -> str:
     """Return the size of files, with how exact it is if it is an estimate."""
-    estimate = entry.get("estimate")
-    return size(entry["file_bytes"]) + (
-        f" ± {size_of(estimate['margin_bytes'])}" if estimate else ""
-    )
+    taken, estimate = entry["file_bytes"], entry.get("estimate")
+    if not estimate:
+        return size(taken)
+    return f"{size(taken)} ± {size_of(estimate['margin_bytes'], like=taken)}"

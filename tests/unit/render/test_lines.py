@@ -54,6 +54,11 @@ def test_sizes_have_the_unit_in_which_they_are_short(size: int, expected: str) -
     assert size_of(size) == expected
 
 
+def test_a_margin_has_the_unit_of_its_size() -> None:
+    assert size_of(900_000_000, like=12_400_000_000) == "0.9 GB"
+    assert size_of(1_400_000, like=900) == "1,400,000 bytes"
+
+
 def test_accents_without_end_are_no_way_into_other_lines() -> None:
     assert len(cut("a" + "\u0300" * 10_000, 10)) <= 41
 
