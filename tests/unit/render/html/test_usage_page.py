@@ -3,62 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+
+from unit.render.usage_documents import HOSTILE, usage_document
 
 from mlflow_gc.render.html import usage_page
-
-HOSTILE = "<script>alert(1)</script>"
-
-
-def _space(file_bytes: int, **more: Any) -> dict[str, Any]:
-    return {"rows": 1, "database_bytes": 0, "files": 1, "file_bytes": file_bytes, **more}
-
-
-def _document(**names: int) -> dict[str, Any]:
-    """Return a document of experiments of some bytes, half of them in the trash."""
-    experiments = [
-        {
-            "experiment_id": str(n),
-            "name": "" if name == "nameless" else name,
-            **_space(taken),
-            "parts": [
-                {"kind": "run", "stage": "active", **_space(taken - taken // 2)},
-                {"kind": "run", "stage": "trash", **_space(taken // 2)},
-            ],
-        }
-        for n, (name, taken) in enumerate(names.items())
-    ]
-    totals = {
-        "rows": 1, "table_bytes": 0, "index_bytes": 0, "files": 1,
-        "file_bytes": sum(names.values()), "freed_at_once_bytes": 0, "freed_later_bytes": 0,
-        "not_freed_bytes": 0,
-    }  # fmt: skip
-    rows = [
-        {**totals, "kind": "run", "stage": stage, "count": 1, "file_bytes": sum(found)}
-        for stage, found in (
-            ("active", [n - n // 2 for n in names.values()]),
-            ("trash", [n // 2 for n in names.values()]),
-        )
-        if names
-    ]
-    return {
-        "format": "mlflow-gc/usage",
-        "tool": {"name": "mlflow-gc", "version": "0"},
-        "measured_at": "2026-01-01T00:00:00.000Z",
-        "server": {"tracking_uri": "http://server", "database": None},
-        "diagnostics": [],
-        "database": None,
-        "files_measured": True,
-        "sample": None,
-        "rows": rows,
-        "totals": totals,
-        "largest": {
-            "experiments": experiments,
-            "other_experiments": {"count": 0, **_space(0), "parts": []},
-            "logged_models": [], "registered_models": [], "owners": [],
-        },
-        "growth": [],
-    }  # fmt: skip
 
 
 def _map(page: str, place: str) -> str:
@@ -69,7 +17,7 @@ def _map(page: str, place: str) -> str:
 
 
 def test_each_part_shows_its_stages() -> None:
-    panel = _map(usage_page.show(_document(a=800, b=200)), "map")
+    panel = _map(usage_page.show(usage_document(a=800, b=200)), "map")
     widths = {
         stage: [float(w) for w in re.findall(rf'stage-{stage}".*?width="([0-9.]+)"', panel)]
         for stage in ("active", "trash")
@@ -79,7 +27,7 @@ def test_each_part_shows_its_stages() -> None:
 
 
 def test_every_part_leads_to_what_is_in_it() -> None:
-    page = usage_page.show(_document(a=800, b=200))
+    page = usage_page.show(usage_document(a=800, b=200))
     assert 'href="#e0"' in _map(page, "map")
     assert 'href="#e0-run"' in _map(page, "e0")
     assert "trash" in _map(page, "e0-run")
@@ -88,7 +36,9 @@ def test_every_part_leads_to_what_is_in_it() -> None:
 
 
 def test_names_are_escaped_cut_and_never_empty() -> None:
-    page = usage_page.show(_document(**{HOSTILE: 5, "nameless": 4, "模型" * 90: 3, "a" * 200: 2}))
+    page = usage_page.show(
+        usage_document(**{HOSTILE: 5, "nameless": 4, "模型" * 90: 3, "a" * 200: 2})
+    )
     assert HOSTILE not in page
     assert "(no name)</text>" in page
     labels = re.findall(r'<text x="8" y="1.4em">(.*?)</text>', _map(page, "map"))
@@ -97,18 +47,20 @@ def test_names_are_escaped_cut_and_never_empty() -> None:
 
 
 def test_the_legend_has_what_is_on_the_map() -> None:
-    page = usage_page.show(_document(a=10))
+    page = usage_page.show(usage_document(a=10))
     legend = re.search(r'<ul class="legend">.*?</ul>', page, re.DOTALL)
     assert legend
     assert re.findall(r"</svg>([a-z]+)</li>", legend[0]) == ["active", "trash"]
 
 
 def test_a_server_without_anything_has_a_page() -> None:
-    assert "Where is it?" in usage_page.show(_document())
+    assert "Where is it?" in usage_page.show(usage_document())
 
 
 def test_three_hundred_experiments_fit_into_the_area() -> None:
-    page = usage_page.show(_document(**{f"e{n}": 10**9 // (n + 1) ** 3 + 1 for n in range(300)}))
+    page = usage_page.show(
+        usage_document(**{f"e{n}": 10**9 // (n + 1) ** 3 + 1 for n in range(300)})
+    )
     boxes = re.findall(
         r'class="box" fill="none" x="([0-9.]+)" y="([0-9.]+)" width="([0-9.]+)" height="([0-9.]+)"',
         _map(page, "map"),
