@@ -493,10 +493,13 @@ def test_many_files_behind_a_server_are_estimated_with_their_error(
     assert sample["requests"] <= 40 + 100
     totals = found["totals"]
     assert totals["files"] == 120
-    assert abs(totals["file_bytes"] - sum(sizes)) < totals["estimate"]["margin_bytes"]
-    assert totals["estimate"]["margin_bytes"] < 0.3 * sum(sizes)
+    # Whichever runs are listed: ids are random here (how good an interval is, has a test of its own).
+    assert 20 * sizes[0] + 100 * sizes[20] <= totals["file_bytes"]
+    assert totals["file_bytes"] <= 20 * sizes[19] + 100 * sizes[-1]
+    assert 0 < totals["estimate"]["margin_bytes"] < 0.3 * sum(sizes)
     trash = _row(found, "run", "trash")
-    assert abs(trash["freed_at_once_bytes"] - sum(sizes[:20])) < trash["estimate"]["margin_bytes"]
+    assert 20 * sizes[0] <= trash["freed_at_once_bytes"] <= 20 * sizes[19]
+    assert trash["estimate"]["entities"] == 20
     (served,) = (e for e in found["largest"]["experiments"] if e["name"] == "served")
     assert served["estimate"]["entities"] == 120
     again = bench.cli(*args).expect(0).json()
