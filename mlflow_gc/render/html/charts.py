@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.plan_groups import experiment_names, statistics
+from mlflow_gc.render.common.plan_summary import is_purge
 from mlflow_gc.render.common.reasons import protection_text
 from mlflow_gc.render.html.entries import Entry, Fate
 from mlflow_gc.render.html.numbers import filter_link, percent
@@ -93,13 +94,17 @@ def charts(plan: Plan, found: Sequence[Entry]) -> list[Chart]:
     made = (
         Chart(
             "Which experiments lose runs?",
-            "Runs to delete, of all active runs of the experiment.",
+            "Runs to delete, by experiment."
+            if is_purge(plan)
+            else "Runs to delete, of all active runs of the experiment.",
             ("Experiment", "Runs to delete"),
             list(_by_experiment(plan, found)),
         ),
         Chart(
             "Which models lose versions?",
-            "Versions to delete, compared with those that are retained.",
+            "Rows of versions that were deleted before."
+            if is_purge(plan)
+            else "Versions to delete, compared with those that are retained.",
             ("Registered model", "Versions to delete"),
             list(_by_model(plan, found)),
         ),
