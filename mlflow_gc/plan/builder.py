@@ -18,7 +18,16 @@ from mlflow_gc.domain.entities import (
     Run,
     ServerInfo,
 )
-from mlflow_gc.domain.kinds import EXPERIMENT, PRUNE, RUN
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    PRUNE,
+    PURGE,
+    REGISTERED_MODEL,
+    RUN,
+    Kind,
+)
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.digest import plan_id
@@ -28,11 +37,13 @@ from mlflow_gc.plan.document import (
     ExperimentEntry,
     ModelVersionEntry,
     Plan,
+    PlanHead,
     PolicyDocument,
     ProtectedLists,
     Protection,
     RegisteredModelEntry,
     RunEntry,
+    RunExpectations,
     Summary,
 )
 from mlflow_gc.plan.lazy_entries import Entries
@@ -88,16 +99,78 @@ def build_plan(
     ``sizes`` are those of the files of runs and experiments to delete; they decide nothing.
     """
     sizes = sizes or {}
-    missing = {d.code for d in inventory.diagnostics if d.blocks}
     refusals = list(_refusals(inventory, decisions, policy))
-    accepted = {PARTIAL_VIEW} if policy.evidence.accept_partial_view else set()
+    malformed = malformed_tags(inventory, policy.keep_tag, policy.zone)
+    notes = [*unused_rules(decisions.unused_rules, "on this server"), *malformed]
     facts = run_facts(inventory)
     deleted = _keys_in_order(inventory, decisions, Verdict.DELETE)
-    plan: Plan = {
+    plan = cast(
+        "Plan",
+        {
+            **plan_head(PRUNE, policy, server, inventory.diagnostics, refusals, notes),
+            "summary": _summary(decisions),
+            "statistics": statistics(inventory, decisions, policy.as_of_ms),
+            "experiments": Entries.of(
+                _experiment_entry(
+                    inventory.experiments[e],
+                    decisions.experiments[e],
+                    facts.get(e, (0, None)),
+                    inventory.probes[e].assessed_runs,
+                    sizes.get((EXPERIMENT.name, e)),
+                )
+                for e in deleted["experiments"]
+            ),
+            "runs": Entries.of(
+                _run_entry(
+                    inventory.runs[r], inventory, decisions.runs[r], sizes.get((RUN.name, r))
+                )
+                for r in deleted["runs"]
+            ),
+            "model_versions": Entries.of(
+                _version_entry(inventory.model_versions[v], decisions.model_versions[v])
+                for v in deleted["model_versions"]
+            ),
+            "registered_models": Entries.of(
+                _model_entry(inventory.registered_models[m], decisions.registered_models[m])
+                for m in deleted["registered_models"]
+            ),
+            "logged_models": [],
+            "traces": [],
+            "files": [],
+            "protected": _protected(inventory, decisions),
+        },
+    )
+    plan["plan_id"] = plan_id(plan)
+    return plan
+
+
+def plan_head(
+    action: str,
+    policy: Policy,
+    server: ServerInfo,
+    findings: Iterable[Diagnostic],
+    refusals: Iterable[Diagnostic],
+    notes: Iterable[Diagnostic],
+) -> PlanHead:
+    """Return what a plan says before its entries; its id is set when they are known.
+
+    Args:
+        action: ``prune`` or ``purge``.
+        policy: the policy.
+        server: the server.
+        findings: what was found while reading; what blocks makes the plan incomplete.
+        refusals: why it cannot be applied, although it is complete.
+        notes: what people should know besides.
+    """
+    findings, refusals = list(findings), list(refusals)
+    missing = {d.code for d in findings if d.blocks}
+    accepted = {PARTIAL_VIEW} if policy.evidence.accept_partial_view else set()
+    purge = {"purge": policy.purge.to_document()} if action == PURGE else {}
+    return {
         "$schema": PLAN_SCHEMA_ID,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "action": PRUNE,
+        "action": action,
         "plan_id": "",
         "created_at": format_ms(now_ms()),
         "as_of": format_ms(policy.as_of_ms),
@@ -112,65 +185,36 @@ def build_plan(
             "read_from": server.read_from,
             "capabilities": cast("CapabilitiesDocument", asdict(server.capabilities)),
         },
-        "policy": cast("PolicyDocument", policy.to_document()),
+        "policy": cast("PolicyDocument", {**policy.to_document(), **purge}),
         "policy_source": {"path": policy.source.path, "digest": policy.source.digest},
         "complete": not missing,
         "applyable": missing <= accepted and not refusals,
         "diagnostics": [
-            {"code": d.code, "message": hide(d.message)}
-            for d in (*inventory.diagnostics, *refusals, *_notes(inventory, decisions, policy))
+            {"code": d.code, "message": hide(d.message)} for d in (*findings, *refusals, *notes)
         ],
-        "summary": _summary(decisions),
-        "statistics": statistics(inventory, decisions, policy.as_of_ms),
-        "experiments": Entries.of(
-            _experiment_entry(
-                inventory.experiments[e],
-                decisions.experiments[e],
-                facts.get(e, (0, None)),
-                inventory.probes[e].assessed_runs,
-                sizes.get((EXPERIMENT.name, e)),
-            )
-            for e in deleted["experiments"]
-        ),
-        "runs": Entries.of(
-            _run_entry(inventory.runs[r], inventory, decisions.runs[r], sizes.get((RUN.name, r)))
-            for r in deleted["runs"]
-        ),
-        "model_versions": Entries.of(
-            _version_entry(inventory.model_versions[v], decisions.model_versions[v])
-            for v in deleted["model_versions"]
-        ),
-        "registered_models": Entries.of(
-            _model_entry(inventory.registered_models[m], decisions.registered_models[m])
-            for m in deleted["registered_models"]
-        ),
-        "logged_models": [],
-        "traces": [],
-        "files": [],
-        "protected": _protected(inventory, decisions),
     }
-    plan["plan_id"] = plan_id(plan)
-    return plan
 
 
-def _refusals(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
-    """Yield diagnostics, besides those of the scan, with which a plan cannot be applied."""
+def forecast(policy: Policy, what: str) -> Iterator[Diagnostic]:
+    """Yield why a plan as of a later time cannot be applied; ``what`` the entities would be then."""
     if policy.as_of_ms > now_ms():
         yield Diagnostic(
             FORECAST,
             f"as_of {format_ms(policy.as_of_ms)} lies in the future: this plan shows what would "
-            "be stale then and cannot be applied.",
+            f"be {what} then and cannot be applied.",
             blocks=True,
         )
+
+
+def unused_rules(names: Iterable[str], where: str) -> Iterator[Diagnostic]:
+    """Yield a note for each rule that matches nothing."""
+    return (Diagnostic(UNUSED_RULE, f"The rule {n!r} matches nothing {where}.") for n in names)
+
+
+def _refusals(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
+    yield from forecast(policy, "stale")
     for sentence in exceeded(policy.guards, tally(inventory, decisions)):
         yield Diagnostic(GUARD, sentence, blocks=True)
-
-
-def _notes(inventory: Inventory, decisions: Decisions, policy: Policy) -> Iterator[Diagnostic]:
-    """Yield diagnostics that do not block the plan."""
-    for name in decisions.unused_rules:
-        yield Diagnostic(UNUSED_RULE, f"The rule {name!r} matches nothing on this server.")
-    yield from malformed_tags(inventory, policy.keep_tag, policy.zone)
 
 
 def _summary(decisions: Decisions) -> Summary:
@@ -230,19 +274,28 @@ def _experiment_entry(
     size: tuple[int, int] | None,
 ) -> ExperimentEntry:
     count, newest = facts
-    entry: ExperimentEntry = {
+    return cast(
+        "ExperimentEntry",
+        {
+            **experiment_fields(experiment, count, newest),
+            **verdict_fields(decision, expect_experiment(experiment, assessed_runs)),
+            **_size_fields(size),
+        },
+    )
+
+
+def experiment_fields(
+    experiment: Experiment, run_count: int, newest_ms: int | None
+) -> dict[str, Any]:
+    """Return what entries of both actions say about an experiment; ``newest_ms`` is of its runs."""
+    return {
         "experiment_id": experiment.experiment_id,
         "name": experiment.name,
         "creation_time": time_or_none(experiment.creation_time),
         "last_update_time": time_or_none(experiment.last_update_time),
-        "last_activity_time": time_or_none(newest),
-        "run_count": count,
-        "reversible": decision.reversible,
-        "reasons": list(decision.why),
-        "expect": expect_experiment(experiment, assessed_runs),
+        "last_activity_time": time_or_none(newest_ms),
+        "run_count": run_count,
     }
-    _add_size(entry, size)
-    return entry
 
 
 def _run_entry(
@@ -250,7 +303,21 @@ def _run_entry(
 ) -> RunEntry:
     experiment = inventory.experiments[run.experiment_id]
     expected = expect_run(run, experiment)
-    entry: RunEntry = {
+    return cast(
+        "RunEntry",
+        {
+            **run_fields(run, experiment, expected),
+            **verdict_fields(decision, expected),
+            **_size_fields(size),
+        },
+    )
+
+
+def run_fields(
+    run: Run, experiment: Experiment, expected: RunExpectations | dict[str, Any]
+) -> dict[str, Any]:
+    """Return what entries of both actions say about a run with these preconditions."""
+    return {
         "run_id": run.run_id,
         "run_name": run.run_name,
         "experiment_id": run.experiment_id,
@@ -261,20 +328,38 @@ def _run_entry(
         "end_time": expected["end_time"],
         "last_activity_time": expected["last_activity_time"],
         "parent_run_id": run.parent_run_id,
+    }
+
+
+def verdict_fields(decision: Decision, expected: object) -> dict[str, Any]:
+    """Return why an entry is deleted, and its preconditions."""
+    return {
         "reversible": decision.reversible,
         "reasons": list(decision.why),
         "expect": expected,
     }
-    _add_size(entry, size)
-    return entry
 
 
-def _add_size(entry: ExperimentEntry | RunEntry, size: tuple[int, int] | None) -> None:
-    if size is not None:
-        entry["file_count"], entry["size_bytes"] = size
+def _size_fields(size: tuple[int, int] | None) -> dict[str, int]:
+    return {} if size is None else {"file_count": size[0], "size_bytes": size[1]}
 
 
 def _version_entry(version: ModelVersion, decision: Decision) -> ModelVersionEntry:
+    return cast(
+        "ModelVersionEntry",
+        {
+            **version_fields(version),
+            **verdict_fields(decision, expect_model_version(version, ())),
+        },
+    )
+
+
+def version_fields(version: ModelVersion) -> dict[str, Any]:
+    """Return what entries of both actions say about a model version.
+
+    The server deletes its source, description and tags with it: the plan is the only record
+    (docs/explanation/mlflow-facts.md#deleted-versions-are-gone).
+    """
     return {
         "name": version.name,
         "version": version.version,
@@ -282,59 +367,54 @@ def _version_entry(version: ModelVersion, decision: Decision) -> ModelVersionEnt
         "last_updated_timestamp": time_or_none(version.last_updated_timestamp),
         "current_stage": version.current_stage,
         "run_id": version.run_id,
-        # The server deletes these with the version: the plan is the only record
-        # (docs/explanation/mlflow-facts.md#deleted-versions-are-gone).
         "source": redact_uri(version.source),
         "description": version.description,
         "tags": dict(sorted(version.tags.items())),
-        "reversible": decision.reversible,
-        "reasons": list(decision.why),
-        "expect": expect_model_version(version, ()),
     }
 
 
 def _model_entry(model: RegisteredModel, decision: Decision) -> RegisteredModelEntry:
-    return {
-        "name": model.name,
-        "creation_timestamp": time_or_none(model.creation_timestamp),
-        "last_updated_timestamp": time_or_none(model.last_updated_timestamp),
-        "description": model.description,
-        "tags": dict(sorted(model.tags.items())),
-        "reversible": decision.reversible,
-        "reasons": list(decision.why),
-        "expect": expect_registered_model(model),
-    }
+    return cast(
+        "RegisteredModelEntry",
+        {
+            "name": model.name,
+            "creation_timestamp": time_or_none(model.creation_timestamp),
+            "last_updated_timestamp": time_or_none(model.last_updated_timestamp),
+            "description": model.description,
+            "tags": dict(sorted(model.tags.items())),
+            **verdict_fields(decision, expect_registered_model(model)),
+        },
+    )
 
 
 def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
     keys = _keys_in_order(inventory, decisions, Verdict.PROTECT)
-    return {
-        "experiments": Entries.of(
-            {
-                "experiment_id": e,
-                "name": inventory.experiments[e].name,
-                **protection_of(decisions.experiments[e]),
-            }
-            for e in keys["experiments"]
-        ),
-        "runs": Entries.of(
-            {
-                "run_id": r,
-                "run_name": inventory.runs[r].run_name,
-                "experiment_id": inventory.runs[r].experiment_id,
-                **protection_of(decisions.runs[r]),
-            }
-            for r in keys["runs"]
-        ),
-        "model_versions": Entries.of(
-            {"name": v[0], "version": v[1], **protection_of(decisions.model_versions[v])}
-            for v in keys["model_versions"]
-        ),
-        "registered_models": Entries.of(
-            {"name": m, **protection_of(decisions.registered_models[m])}
-            for m in keys["registered_models"]
-        ),
+    entities: Mapping[Kind, Mapping[Any, Any]] = {
+        EXPERIMENT: inventory.experiments,
+        RUN: inventory.runs,
+        MODEL_VERSION: inventory.model_versions,
+        REGISTERED_MODEL: inventory.registered_models,
     }
+    lists = {}
+    for kind, of_kind in entities.items():
+        ids, of_ids = keys[kind.entries], decisions.by_kind[kind.entries]
+        lists[kind] = zip(map(of_kind.__getitem__, ids), map(of_ids.__getitem__, ids), strict=True)
+    return protected_lists(lists)
+
+
+def protected_lists(
+    protected: Mapping[Kind, Iterable[tuple[object, Decision]]],
+) -> ProtectedLists:
+    """Return the lists of protected entities; each entity comes with its decision."""
+    lists = {}
+    for kind, of_kind in protected.items():
+        home = ("experiment_id",) if kind in (RUN, LOGGED_MODEL) else ()
+        fields = dict.fromkeys((*kind.identity, kind.display_name, *home))
+        lists[kind.entries] = Entries.of(
+            {**{f: getattr(entity, f) for f in fields}, **protection_of(decision)}
+            for entity, decision in of_kind
+        )
+    return cast("ProtectedLists", lists)
 
 
 def protection_of(decision: Decision) -> Protection:

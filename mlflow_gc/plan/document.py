@@ -496,8 +496,8 @@ class PolicyDocument(TypedDict):
 _Schema = TypedDict("_Schema", {"$schema": str})
 
 
-class Plan(_Schema):
-    """A prune plan, or a purge plan.  Plans before 1.1 lack the action and the last lists."""
+class PlanHead(_Schema):
+    """What a plan says before its entries.  Plans before 1.1 lack the action."""
 
     format: str
     format_version: str
@@ -513,6 +513,11 @@ class Plan(_Schema):
     complete: bool
     applyable: bool
     diagnostics: list[DiagnosticEntry]
+
+
+class Plan(PlanHead):
+    """A prune plan, or a purge plan.  Plans before 1.1 lack the last lists."""
+
     summary: Summary
     statistics: NotRequired[Statistics]
     experiments: Sequence[ExperimentEntry]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
-import mlflow_gc
 from mlflow_gc.domain.entities import Diagnostic, ModelVersion, Run, ServerInfo
 from mlflow_gc.domain.kinds import (
     EXPERIMENT,
@@ -17,25 +16,27 @@ from mlflow_gc.domain.kinds import (
     MODEL_VERSION,
     PURGE,
     PURGED,
+    REGISTERED_MODEL,
     RUN,
+    Kind,
 )
-from mlflow_gc.domain.redaction import hide
-from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.domain.trash import DanglingLink, Key, OrphanedFiles, Trash, TrashedModel
 from mlflow_gc.plan.builder import (
-    FORECAST,
-    FORMAT,
-    FORMAT_VERSION,
     GUARD,
-    UNUSED_RULE,
     count_verdicts,
+    experiment_fields,
     experiment_order,
-    protection_of,
+    forecast,
+    plan_head,
+    protected_lists,
+    run_fields,
+    unused_rules,
+    verdict_fields,
+    version_fields,
 )
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.document import (
     NO_COUNTS,
-    CapabilitiesDocument,
     ExperimentEntry,
     FileEntry,
     FileExpectations,
@@ -45,9 +46,8 @@ from mlflow_gc.plan.document import (
     LoggedModelEntry,
     ModelVersionEntry,
     Plan,
-    PolicyDocument,
-    Protection,
     RunEntry,
+    Summary,
 )
 from mlflow_gc.plan.lazy_entries import Entries
 from mlflow_gc.plan.preconditions import (
@@ -56,8 +56,8 @@ from mlflow_gc.plan.preconditions import (
     expect_run,
     time_or_none,
 )
-from mlflow_gc.plan.schema import PLAN_SCHEMA_ID
-from mlflow_gc.retention.decision import Decision, Verdict
+from mlflow_gc.retention.decision import Verdict
+from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.trash import TrashDecisions
 from mlflow_gc.settings import redact_uri
@@ -96,111 +96,75 @@ def build_purge_plan(
     """Return the plan document; the same arguments give the same one, except for ``created_at``."""
     deleted = {kind.name: decisions.of(kind.name, Verdict.DELETE) for kind in PURGED}
     freed = _freed(deleted, trash, policy, measured)
-    refusals = [*_refusals(deleted, trash, policy, freed)]
-    notes = [
-        Diagnostic(UNUSED_RULE, f"The rule {name!r} matches nothing in the trash.")
-        for name in decisions.unused_rules
-    ]
-    diagnostics = (*measured.diagnostics, *refusals, *notes)
-    complete = not any(d.blocks for d in measured.diagnostics)
     run_counts = Counter(run.experiment_id for run in trash.inventory.runs.values())
-    summary = {
-        kind.entries: count_verdicts(d for (k, _), d in decisions.by_key.items() if k == kind.name)
-        for kind in PURGED
+    entities: Mapping[Kind, Mapping[str, object]] = {
+        EXPERIMENT: trash.inventory.experiments,
+        RUN: trash.inventory.runs,
+        MODEL_VERSION: trash.tombstones,
+        REGISTERED_MODEL: {},
+        LOGGED_MODEL: trash.models,
+        FILE: measured.orphans,
     }
-    plan: Plan = {
-        "$schema": PLAN_SCHEMA_ID,
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "action": PURGE,
-        "plan_id": "",
-        "created_at": format_ms(now_ms()),
-        "as_of": format_ms(policy.as_of_ms),
-        "expires_at": time_or_none(policy.expires_at_ms),
-        "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
-        "server": {
-            "tracking_uri": server.tracking_uri,
-            "registry_uri": server.registry_uri,
-            "mlflow_version": server.mlflow_version,
-            "workspace": server.workspace,
-            "identity": server.identity,
-            "read_from": server.read_from,
-            "capabilities": cast("CapabilitiesDocument", asdict(server.capabilities)),
-        },
-        "policy": cast(
-            "PolicyDocument", {**policy.to_document(), "purge": policy.purge.to_document()}
-        ),
-        "policy_source": {"path": policy.source.path, "digest": policy.source.digest},
-        "complete": complete,
-        "applyable": complete and not refusals,
-        "diagnostics": [{"code": d.code, "message": hide(d.message)} for d in diagnostics],
-        "summary": cast(
-            "Any",
-            {
-                "experiments": summary["experiments"],
-                "runs": summary["runs"],
-                "model_versions": summary["model_versions"],
-                "registered_models": NO_COUNTS,
-                "logged_models": summary["logged_models"],
-                "files": summary["files"],
-                "links": summary["links"],
-                "irreversible": sum(map(len, deleted.values())),
-                "freed": freed,
-            },
-        ),
-        "experiments": Entries.of(
-            _experiment(i, run_counts[i], trash, decisions)
-            for i in sorted(deleted[EXPERIMENT.name], key=experiment_order)
-        ),
-        "runs": Entries.of(
-            _run(trash.inventory.runs[i], trash, decisions, measured)
-            for i in sorted(deleted[RUN.name], key=lambda i: _place(trash.inventory.runs[i]))
-        ),
-        "model_versions": Entries.of(
-            _tombstone(trash.tombstones[i], trash, decisions)
-            for i in _in_order(deleted[MODEL_VERSION.name], trash)
-        ),
-        "registered_models": [],
-        "logged_models": Entries.of(
-            _model(trash.models[i], trash, decisions, measured)
-            for i in sorted(deleted[LOGGED_MODEL.name])
-        ),
-        "traces": [],
-        "files": Entries.of(
-            _orphan(measured.orphans[i], decisions) for i in sorted(deleted[FILE.name])
-        ),
-        "links": Entries.of(_link(trash.links[i], decisions) for i in sorted(deleted[LINK.name])),
-        "protected": {
+    plan = cast(
+        "Plan",
+        {
+            **plan_head(
+                PURGE,
+                policy,
+                server,
+                measured.diagnostics,
+                _refusals(deleted, trash, policy, freed),
+                unused_rules(decisions.unused_rules, "in the trash"),
+            ),
+            "summary": cast(
+                "Summary",
+                {
+                    "registered_models": NO_COUNTS,
+                    **{
+                        kind.entries: count_verdicts(
+                            d for (k, _), d in decisions.by_key.items() if k == kind.name
+                        )
+                        for kind in PURGED
+                    },
+                    "irreversible": sum(map(len, deleted.values())),
+                    "freed": freed,
+                },
+            ),
             "experiments": Entries.of(
-                {"experiment_id": i, "name": trash.inventory.experiments[i].name, **why}
-                for i, why in _protected(EXPERIMENT.name, decisions)
+                _experiment(i, run_counts[i], trash, decisions)
+                for i in sorted(deleted[EXPERIMENT.name], key=experiment_order)
             ),
             "runs": Entries.of(
-                {
-                    "run_id": i,
-                    "run_name": trash.inventory.runs[i].run_name,
-                    "experiment_id": trash.inventory.runs[i].experiment_id,
-                    **why,
-                }
-                for i, why in _protected(RUN.name, decisions)
+                _run(trash.inventory.runs[i], trash, decisions, measured)
+                for i in sorted(deleted[RUN.name], key=lambda i: _place(trash.inventory.runs[i]))
             ),
             "model_versions": Entries.of(
-                {"name": trash.tombstones[i].name, "version": trash.tombstones[i].version, **why}
-                for i, why in _protected(MODEL_VERSION.name, decisions)
+                _tombstone(trash.tombstones[i], trash, decisions)
+                for i in _in_order(deleted[MODEL_VERSION.name], trash)
             ),
             "registered_models": [],
             "logged_models": Entries.of(
-                {
-                    "model_id": i,
-                    "name": trash.models[i].name,
-                    "experiment_id": trash.models[i].experiment_id,
-                    **why,
-                }
-                for i, why in _protected(LOGGED_MODEL.name, decisions)
+                _model(trash.models[i], trash, decisions, measured)
+                for i in sorted(deleted[LOGGED_MODEL.name])
             ),
-            "files": Entries.of({"uri": i, **why} for i, why in _protected(FILE.name, decisions)),
+            "traces": [],
+            "files": Entries.of(
+                _orphan(measured.orphans[i], decisions) for i in sorted(deleted[FILE.name])
+            ),
+            "links": Entries.of(
+                _link(trash.links[i], decisions) for i in sorted(deleted[LINK.name])
+            ),
+            "protected": protected_lists(
+                {
+                    kind: [
+                        (of_kind[i], decisions.by_key[kind.name, i])
+                        for i in sorted(decisions.of(kind.name, Verdict.PROTECT))
+                    ]
+                    for kind, of_kind in entities.items()
+                }
+            ),
         },
-    }
+    )
     plan["plan_id"] = plan_id(plan)
     return plan
 
@@ -251,25 +215,13 @@ def _freed(
 def _refusals(
     deleted: Mapping[str, Sequence[str]], trash: Trash, policy: Policy, freed: Freed
 ) -> Iterator[Diagnostic]:
-    if policy.as_of_ms > now_ms():
-        yield Diagnostic(
-            FORECAST,
-            f"as_of {format_ms(policy.as_of_ms)} lies in the future: this plan shows what would "
-            "be old enough then and cannot be applied.",
-            blocks=True,
-        )
+    yield from forecast(policy, "old enough")
     counts = {kind.entries: len(deleted[kind.name]) for kind in PURGED}
-    total, existing = sum(counts.values()), sum(trash.totals.values())
-    for key, most in policy.guards.max_deletions.items():
-        count = total if key == "total" else counts.get(key, 0)
-        if count > most:
-            noun = "entities" if key == "total" else key.replace("_", " ")
-            yield Diagnostic(
-                GUARD,
-                f"guards.max_deletions.{key}: the plan deletes {count:,} {noun}, at most {most:,} "
-                "may be deleted.",
-                blocks=True,
-            )
+    # The shares of the guards are those of what a prune deletes from what is active.
+    guards = replace(policy.guards, max_share_percent={})
+    for sentence in exceeded(guards, Tally({k: Share(n, n) for k, n in counts.items()})):
+        yield Diagnostic(GUARD, sentence, blocks=True)
+    existing = sum(trash.totals.values())
     share = policy.purge.max_share_percent
     total = sum(counts[kind.entries] for kind in (EXPERIMENT, RUN, LOGGED_MODEL))
     if total * 100 > share * existing:
@@ -297,36 +249,30 @@ def _in_order(ids: Iterable[str], trash: Trash) -> list[str]:
 def _tombstone(version: ModelVersion, trash: Trash, decisions: TrashDecisions) -> ModelVersionEntry:
     key = MODEL_VERSION.name, f"{version.name}/{version.version}"
     expected = expect_model_version(version, ())
-    return {
-        "name": version.name,
-        "version": version.version,
-        "creation_timestamp": expected["creation_timestamp"],
-        "last_updated_timestamp": expected["last_updated_timestamp"],
-        "current_stage": version.current_stage,
-        "run_id": version.run_id,
-        "source": expected["source"],
-        "description": version.description,
-        "tags": dict(version.tags),
-        "deleted_time": expected["last_updated_timestamp"],
-        "row_count": trash.rows[key],
-        "reversible": False,
-        "reasons": list(_decided(*key, decisions).why),
-        "expect": expected,
-    }
+    return cast(
+        "ModelVersionEntry",
+        {
+            **version_fields(version),
+            "deleted_time": expected["last_updated_timestamp"],
+            "row_count": trash.rows[key],
+            **verdict_fields(decisions.by_key[key], expected),
+        },
+    )
 
 
 def _link(link: DanglingLink, decisions: TrashDecisions) -> LinkEntry:
-    return {
-        "table": link.table,
-        "source": link.source,
-        "destination": link.destination,
-        "missing": ", ".join(link.missing),
-        "created_time": time_or_none(link.created_ms),
-        "row_count": link.row_count,
-        "reversible": False,
-        "reasons": list(_decided(LINK.name, link.id, decisions).why),
-        "expect": expect_link(link),
-    }
+    return cast(
+        "LinkEntry",
+        {
+            "table": link.table,
+            "source": link.source,
+            "destination": link.destination,
+            "missing": ", ".join(link.missing),
+            "created_time": time_or_none(link.created_ms),
+            "row_count": link.row_count,
+            **verdict_fields(decisions.by_key[LINK.name, link.id], expect_link(link)),
+        },
+    )
 
 
 def expect_link(link: DanglingLink) -> LinkExpectations:
@@ -336,17 +282,18 @@ def expect_link(link: DanglingLink) -> LinkExpectations:
 
 def _orphan(orphan: OrphanedFiles, decisions: TrashDecisions) -> FileEntry:
     expected = expect_files(orphan)
-    return {
-        "uri": orphan.uri,
-        "entity": orphan.entity,
-        "experiment_id": None,
-        "last_modified_time": expected["last_modified_time"],
-        "size_bytes": orphan.size_bytes,
-        "file_count": orphan.file_count,
-        "reversible": False,
-        "reasons": list(_decided(FILE.name, orphan.uri, decisions).why),
-        "expect": expected,
-    }
+    return cast(
+        "FileEntry",
+        {
+            "uri": orphan.uri,
+            "entity": orphan.entity,
+            "experiment_id": None,
+            "last_modified_time": expected["last_modified_time"],
+            "size_bytes": orphan.size_bytes,
+            "file_count": orphan.file_count,
+            **verdict_fields(decisions.by_key[FILE.name, orphan.uri], expected),
+        },
+    )
 
 
 def expect_files(orphan: OrphanedFiles) -> FileExpectations:
@@ -368,10 +315,6 @@ def _sizes(key: Key, measured: Measured) -> dict[str, int]:
     return {} if found is None else asdict(found)
 
 
-def _decided(kind: str, entity_id: str, decisions: TrashDecisions) -> Decision:
-    return decisions.by_key[kind, entity_id]
-
-
 def _run(run: Run, trash: Trash, decisions: TrashDecisions, measured: Measured) -> RunEntry:
     key = RUN.name, run.run_id
     expected = expect_trashed_run(run, trash)
@@ -379,23 +322,12 @@ def _run(run: Run, trash: Trash, decisions: TrashDecisions, measured: Measured) 
     return cast(
         "RunEntry",
         {
-            "run_id": run.run_id,
-            "run_name": run.run_name,
-            "experiment_id": run.experiment_id,
-            "experiment_name": experiment.name,
-            "user_id": run.user_id,
-            "status": run.status,
-            "start_time": expected["start_time"],
-            "end_time": expected["end_time"],
-            "last_activity_time": expected["last_activity_time"],
-            "parent_run_id": run.parent_run_id,
+            **run_fields(run, experiment, expected),
             "deleted_time": expected["deleted_time"],
             "artifact_uri": expected["artifact_uri"],
             "row_count": trash.rows[key],
             **_sizes(key, measured),
-            "reversible": False,
-            "reasons": list(_decided(*key, decisions).why),
-            "expect": expected,
+            **verdict_fields(decisions.by_key[key], expected),
         },
     )
 
@@ -421,9 +353,7 @@ def _model(
             "artifact_uri": expected["artifact_uri"],
             "row_count": trash.rows[key],
             **_sizes(key, measured),
-            "reversible": False,
-            "reasons": list(_decided(*key, decisions).why),
-            "expect": expected,
+            **verdict_fields(decisions.by_key[key], expected),
         },
     )
 
@@ -437,22 +367,10 @@ def _experiment(
     return cast(
         "ExperimentEntry",
         {
-            "experiment_id": experiment_id,
-            "name": experiment.name,
-            "creation_time": time_or_none(experiment.creation_time),
-            "last_update_time": time_or_none(experiment.last_update_time),
-            "last_activity_time": None,
-            "run_count": run_count,
+            **experiment_fields(experiment, run_count, None),
             "deleted_time": expected["deleted_time"],
             "artifact_uri": expected["artifact_location"],
             "row_count": trash.rows[key],
-            "reversible": False,
-            "reasons": list(_decided(*key, decisions).why),
-            "expect": expected,
+            **verdict_fields(decisions.by_key[key], expected),
         },
     )
-
-
-def _protected(kind: str, decisions: TrashDecisions) -> Iterator[tuple[str, Protection]]:
-    for i in sorted(decisions.of(kind, Verdict.PROTECT)):
-        yield i, protection_of(decisions.by_key[kind, i])
