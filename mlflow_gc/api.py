@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from mlflow_gc.workflows.reporter import Listener, Reporter
 
 if TYPE_CHECKING:
     from mlflow_gc.backend.interface import Gateway
+    from mlflow_gc.workflows.apply import Applied
 
 __all__ = [
     "GcError",
@@ -135,7 +136,6 @@ def report(
         policy_file=None if policy is None else Path(policy),
         no_policy=no_policy,
         accept_partial_view=accept_partial_view,
-        verbose=False,
         reporter=reporter,
     )
     with _opened(server, reporter) as gateway:
@@ -168,16 +168,11 @@ def usage(
     from mlflow_gc.workflows.usage import measure_usage
 
     reporter = _reporter(listener)
-    policy = resolve_policy(
-        ttl=None,
-        as_of=None,
-        policy_file=None,
-        accept_partial_view=False,
-        verbose=False,
-        reporter=reporter,
-    )
     return measure_usage(
-        _connection(server), reporter, policy=policy, artifacts_destination=artifacts_destination
+        _connection(server),
+        reporter,
+        policy=resolve_policy(reporter=reporter),
+        artifacts_destination=artifacts_destination,
     )
 
 
@@ -213,11 +208,9 @@ def report_trash(
     reporter = _reporter(listener)
     resolved = with_trash_options(
         resolve_policy(
-            ttl=None,
             as_of=as_of,
             policy_file=None if policy is None else Path(policy),
             no_policy=no_policy,
-            accept_partial_view=False,
             verbose=False,
             reporter=reporter,
         ),
@@ -314,35 +307,14 @@ def prune(
         UsageProblem: an argument or a setting cannot be used.
         GcError: It ended early; the journal has what was done, and the same call continues.
     """
-    from mlflow_gc.apply.journal.file import default_path, journal_path
-    from mlflow_gc.plan.verification import verify_applyable
-    from mlflow_gc.workflows.apply import apply_plan, refuse_unexpected
+    from mlflow_gc.workflows.apply import apply_plan
 
-    file = Path(plan)
-    document = load_plan(file)
-    verify_applyable(document, file)
-    approved = () if expect is None else (expect,)
-    refuse_unexpected(document, file, approved, is_required=not dry_run)
-    reporter = _reporter(listener)
-    path = journal_path(Path(journal) if journal else default_path(file), document["plan_id"])
-    with _opened(server, reporter) as gateway:
-        applied = apply_plan(
-            gateway,
-            document,
-            file,
-            journal_path=path,
-            reporter=reporter,
-            dry_run=dry_run,
+    def apply(gateway: Gateway, document: Plan, path: Path, reporter: Reporter) -> Applied:
+        return apply_plan(
+            gateway, document, Path(plan), journal_path=path, reporter=reporter, dry_run=dry_run
         )
-    result = applied.result
-    if result.fatal:
-        raise result.fatal
-    return Outcome(
-        dict(result.counts),
-        applied.skips,
-        journal=None if dry_run else path,
-        is_complete=not (result.is_partial or result.interrupted),
-    )
+
+    return _apply(apply, Path(plan), server, expect, journal, listener, dry_run=dry_run)
 
 
 def purge(
@@ -371,14 +343,39 @@ def purge(
         UsageProblem: an argument or a setting cannot be used.
         GcError: It ended early; the journal has what was done, and the same call continues.
     """
-    from mlflow_gc.apply.journal.file import default_path, journal_path
     from mlflow_gc.apply.purge.purger import Budget
-    from mlflow_gc.plan.verification import verify_applyable
-    from mlflow_gc.workflows.apply import refuse_unexpected
     from mlflow_gc.workflows.purge import apply_purge
     from mlflow_gc.workflows.server import open_stores
 
-    file = Path(plan)
+    def apply(gateway: Gateway, document: Plan, path: Path, reporter: Reporter) -> Applied:
+        return apply_purge(
+            gateway,
+            document,
+            Path(plan),
+            open_stores(gateway, artifacts_destination),
+            reporter,
+            journal_path=path,
+            budget=Budget(),
+            dry_run=dry_run,
+        )
+
+    return _apply(apply, Path(plan), server, expect, journal, listener, dry_run=dry_run)
+
+
+def _apply(
+    apply: Callable[[Gateway, Plan, Path, Reporter], Applied],
+    file: Path,
+    server: Server | str | None,
+    expect: str | None,
+    journal: Path | str | None,
+    listener: Listener | None,
+    *,
+    dry_run: bool,
+) -> Outcome:
+    from mlflow_gc.apply.journal.file import default_path, journal_path
+    from mlflow_gc.plan.verification import verify_applyable
+    from mlflow_gc.workflows.apply import refuse_unexpected
+
     document = load_plan(file)
     verify_applyable(document, file)
     approved = () if expect is None else (expect,)
@@ -386,22 +383,13 @@ def purge(
     reporter = _reporter(listener)
     path = journal_path(Path(journal) if journal else default_path(file), document["plan_id"])
     with _opened(server, reporter) as gateway:
-        purged = apply_purge(
-            gateway,
-            document,
-            file,
-            open_stores(gateway, artifacts_destination),
-            reporter,
-            journal_path=path,
-            budget=Budget(),
-            dry_run=dry_run,
-        )
-    result = purged.result
+        applied = apply(gateway, document, path, reporter)
+    result = applied.result
     if result.fatal:
         raise result.fatal
     return Outcome(
         dict(result.counts),
-        purged.skips,
+        applied.skips,
         journal=None if dry_run else path,
         is_complete=not (result.is_partial or result.interrupted),
     )

@@ -159,6 +159,14 @@ class PolicyOptions:
         bool, typer.Option("--no-policy", help="Use no policy file, even where there is one.")
     ] = False
 
+    def given(self) -> dict[str, object]:
+        """Return the options that were given, by their flags."""
+        return {
+            "--ttl": self.ttl,
+            "--policy": self.policy_file,
+            "--no-policy": self.no_policy or None,
+        }
+
     def resolve(
         self,
         reporter: Reporter,
@@ -235,6 +243,30 @@ ArtifactsDestination = Annotated[
         help="Where the server keeps artifacts that it passes on [MLFLOW_ARTIFACTS_DESTINATION].",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Options about applying a plan."""
+
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask (without PLAN).")] = False
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--expect",
+            metavar="sha256:...",
+            help="Refuse a plan with another plan_id; repeatable for several plans.",
+        ),
+    ] = None
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            "--journal", metavar="FILE", help="File of the journal [<plan>.journal.jsonl]."
+        ),
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but the deletes.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True)

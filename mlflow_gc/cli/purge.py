@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.cli.prune import exit_code, refuse_selecting_options
-from mlflow_gc.errors import Refused, UsageProblem
+from mlflow_gc.errors import UsageProblem
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.purge.purger import Budget
+    from mlflow_gc.backend.interface import Gateway
+    from mlflow_gc.plan.document import Plan
+    from mlflow_gc.retention.policy import Policy
+    from mlflow_gc.workflows.purge import Purged
 
 _SIZE = re.compile(r"([0-9]{1,12})\s*(B|kB|MB|GB|TB)?")
 _TIME = re.compile(r"([0-9]{1,9})([smh])")
@@ -25,25 +27,15 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 def purge(
     *,
     context: typer.Context,
-    plan_file: Annotated[
-        Path | None,
+    plan_files: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="[PLAN]",
-            help="A reviewed purge plan (report --trash). Without it one is made on the spot.",
+            metavar="[PLAN...]",
+            help="A reviewed purge plan (report --trash); several with --all-workspaces. Without it one "
+            "is made on the spot.",
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask (without PLAN).")] = False,
-    expect: Annotated[
-        list[str] | None,
-        typer.Option(metavar="sha256:...", help="Refuse a plan with another plan_id."),
-    ] = None,
-    journal: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File of the journal [<plan>.journal.jsonl]."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Do everything but the deletes.")
-    ] = False,
+    given: options.Apply,
     max_bytes: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +63,7 @@ def purge(
         ),
     ] = None,
     server: options.Server,
+    all_workspaces: options.AllWorkspaces = False,
     backend_store_uri: options.BackendStoreUri = None,
     artifacts_destination: options.ArtifactsDestination = None,
     trash: options.TrashOptions,
@@ -80,86 +73,48 @@ def purge(
     output: options.Output,
 ) -> int:
     """Delete permanently what a purge plan lists in the trash: rows and files."""
-    from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
-    from mlflow_gc.cli.output import confirmed, console, print_message
-    from mlflow_gc.cli.plan_file import default_plan_file
+    from mlflow_gc.cli.apply import Action, run
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.domain.kinds import PURGE, kinds_of
-    from mlflow_gc.errors import ExitCode
-    from mlflow_gc.invocation import file_argument
-    from mlflow_gc.plan.builder import SIGNATURES
-    from mlflow_gc.plan.document import counts_of
-    from mlflow_gc.plan.verification import load_plan, refuse_action, verify, verify_applyable
-    from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
-    from mlflow_gc.render.terminal import outcomes, plan_text
-    from mlflow_gc.workflows.apply import refuse_unexpected
     from mlflow_gc.workflows.purge import apply_purge, make_purge_plan
-    from mlflow_gc.workflows.server import open_server, open_stores
+    from mlflow_gc.workflows.server import open_stores
 
-    reporter = begin(context, output, events=events, dry_run=dry_run)
+    reporter = begin(context, output, events=events, dry_run=given.dry_run)
     connection = server.connection(backend_store_uri)
     budget = _budget(max_bytes, max_time)
-    made_here = plan_file is None
-    if plan_file is not None:
-        refuse_selecting_options(
-            {
-                "--ttl": policy_options.ttl,
-                "--as-of": as_of,
-                "--policy": policy_options.policy_file,
-                "--no-policy": policy_options.no_policy or None,
-                "--out": out,
-                **trash.given(),
-            }
+
+    def policy() -> Policy:
+        return trash.applied_to(policy_options.resolve(reporter, output, as_of=as_of))
+
+    def make(gateway: Gateway, policy: Policy) -> Plan:
+        stores = open_stores(gateway, artifacts_destination)
+        return make_purge_plan(gateway, policy, stores, reporter)
+
+    def apply(gateway: Gateway, plan: Plan, plan_file: Path, journal: Path) -> Purged:
+        return apply_purge(
+            gateway,
+            plan,
+            plan_file,
+            open_stores(gateway, artifacts_destination),
+            reporter,
+            journal_path=journal,
+            budget=budget,
+            dry_run=given.dry_run,
+            vacuum=vacuum,
         )
-        plan = load_plan(plan_file)
-        verify(plan, plan_file)
-        refuse_action(plan, plan_file, PURGE)
-    else:
-        policy = trash.applied_to(policy_options.resolve(reporter, output, as_of=as_of))
-        if not yes and not dry_run and not sys.stdin.isatty():
-            raise Refused(
-                "Without a PLAN purge asks before it deletes, and this is not an interactive terminal.",
-                hint="Hand it a reviewed plan, or use --yes.",
-            )
-        plan_file = out or default_plan_file("purge-plan", reporter, output)
-        refuse_overwriting(plan_file, SIGNATURES, "a plan")
-    if journal is not None:
-        refuse_no_file(journal)
-    gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
-    stores = open_stores(gateway, artifacts_destination)
-    screen = console(no_color=output.no_color)
-    if made_here:
-        plan = make_purge_plan(gateway, policy, stores, reporter)
-        write(pieces(plan), plan_file)
-        if not output.quiet or not yes:
-            plan_text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
-    reporter.plan(plan, plan_file)
-    verify_applyable(plan, plan_file)
-    refuse_unexpected(plan, plan_file, expect or (), is_required=not made_here and not dry_run)
-    deletes = sum(counts_of(plan, kind)["delete"] for kind in kinds_of(plan))
-    must_ask = made_here and deletes and not yes and not dry_run
-    if must_ask and not confirmed(plan_text.question(plan)):
-        print_message("Nothing was deleted.")
-        return ExitCode.REFUSED
-    beside = default_path(plan_file)
-    written = journal_path(journal or beside, plan["plan_id"])
-    purged = apply_purge(
-        gateway,
-        plan,
-        plan_file,
-        stores,
+
+    selecting = {**policy_options.given(), "--as-of": as_of, **trash.given()}
+    action = Action(purge, selecting, policy, make, apply)
+    return run(
+        action,
+        context,
         reporter,
-        journal_path=written,
-        budget=budget,
-        dry_run=dry_run,
-        vacuum=vacuum,
+        connection,
+        given,
+        plan_files=plan_files or (),
+        all_workspaces=all_workspaces,
+        out=out,
+        output=output,
     )
-    if not output.quiet:
-        outcomes.purged(purged, screen, journal=None if dry_run else written)
-    options_again = ["--expect", plan["plan_id"]] if expect else []
-    if journal or written != beside:
-        options_again += ["--journal", file_argument(written)]
-    return exit_code(purged.result, purged.signum, plan_file, options_again, command_name=PURGE)
 
 
 def _budget(max_bytes: str | None, max_time: str | None) -> Budget:

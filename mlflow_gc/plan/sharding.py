@@ -34,6 +34,11 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
+    @property
+    def suffix(self) -> str:
+        """Of the name of its journal, before the ending."""
+        return f".shard-{self.number}-of-{self.count}"
+
     @classmethod
     def parse(cls, text: str) -> Shard:
         """Return the shard for a text such as ``3/16``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mlflow_gc.apply.check import check_document
 from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
@@ -16,9 +15,6 @@ from mlflow_gc.workflows.apply import Applied, apply_plan
 from mlflow_gc.workflows.reporter import Reporter
 from mlflow_gc.workflows.server import open_stores
 
-if TYPE_CHECKING:
-    from mlflow_gc.workflows.purge import Purged
-
 
 def check_plan(
     gateway: Gateway,
@@ -27,7 +23,7 @@ def check_plan(
     reporter: Reporter,
     *,
     artifacts_destination: str | None = None,
-) -> tuple[Json, Applied | Purged]:
+) -> tuple[Json, Applied]:
     """Re-check each entry of a verified plan as a prune or purge would; nothing is deleted.
 
     Args:
@@ -51,13 +47,12 @@ def check_plan(
         verify_applyable(plan, plan_file)
     except Refused as refusal:
         refusals.append(refusal.message)
-    applied: Applied | Purged
     if is_purge:
         # They load SQLAlchemy, which the check of a prune plan does not need.
         from mlflow_gc.apply.purge.purger import Budget
         from mlflow_gc.workflows.purge import apply_purge
 
-        applied = apply_purge(
+        applied: Applied = apply_purge(
             gateway,
             plan,
             plan_file,

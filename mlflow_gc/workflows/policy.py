@@ -26,13 +26,13 @@ from mlflow_gc.workflows.reporter import Reporter
 
 def resolve_policy(
     *,
-    ttl: str | None,
-    as_of: str | None,
-    policy_file: Path | None,
-    no_policy: bool = False,
-    accept_partial_view: bool,
-    verbose: bool,
     reporter: Reporter,
+    ttl: str | None = None,
+    as_of: str | None = None,
+    policy_file: Path | None = None,
+    no_policy: bool = False,
+    accept_partial_view: bool = False,
+    verbose: bool = False,
 ) -> Policy:
     """Resolve the policy from options, environment and policy file.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow_gc.apply.journal.file import Journal, read_journal
-from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.purge.maintenance import Maintenance, maintenance
 from mlflow_gc.apply.purge.purger import Budget, Freed, Purger, root_of
@@ -32,7 +31,7 @@ from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.usage import UsageReader
 from mlflow_gc.inventory.stored_files import StoredFiles
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.document import Json, Plan, deletions_of
+from mlflow_gc.plan.document import Plan, deletions_of
 from mlflow_gc.plan.purge_builder import Measured, Size, build_purge_plan
 from mlflow_gc.plan.verification import refuse_action
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
@@ -43,7 +42,7 @@ from mlflow_gc.retention.trash import decide_orphan, decide_trash
 from mlflow_gc.settings import redact_uri
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
-from mlflow_gc.workflows.apply import collected
+from mlflow_gc.workflows.apply import Applied, collected
 from mlflow_gc.workflows.reporter import Phase, Reporter
 from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
 
@@ -312,32 +311,22 @@ def _safe(
         yield folder, key
 
 
-@dataclass
-class Purged:
+@dataclass(kw_only=True)
+class Purged(Applied):
     """The result of applying a purge plan.
 
     Attributes:
-        result: counts and errors.
         freed: files and rows.
-        skips: every entity that was not deleted, as the journal's record.
         left: entities that a budget left to the next run.
-        signum: the signal that stopped it, or 0.
         database_bytes: size of the database before and after, with the maintenance if it was requested.
         maintenance: statements that return the space of the rows to the disk, unless they were
             executed.
-        findings: on entities that were not deleted, by kind (of a journal) and id.
-        refusals: why a purge would refuse the plan; only if ``check_only``.
     """
 
-    result: Result
     freed: Freed
-    skips: list[Json] = field(default_factory=list)
     left: int = 0
-    signum: int = 0
     database_bytes: tuple[int, int] = (0, 0)
     maintenance: Sequence[Maintenance] = ()
-    findings: Mapping[Key, Finding] = field(default_factory=dict)
-    refusals: Sequence[Refused] = ()
 
 
 def apply_purge(
@@ -419,14 +408,14 @@ def apply_purge(
             after, statements = database.size_bytes(), []
     return Purged(
         result,
-        purger.freed,
         journal.skipped_or_failed,
-        purger.left,
         signals[0] if signals else 0,
-        (before, after),
-        statements,
         findings,
         refusals,
+        freed=purger.freed,
+        left=purger.left,
+        database_bytes=(before, after),
+        maintenance=statements,
     )
 
 

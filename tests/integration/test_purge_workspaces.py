@@ -95,6 +95,34 @@ def test_the_trash_of_another_workspace_is_left_alone(
     assert all(f"workspaces/{HERE}/" in path for path in files)
 
 
+@pytest.mark.parametrize("reviewed", [False, True], ids=["made on the spot", "reviewed"])
+def test_all_workspaces_are_purged_one_after_the_other(
+    both: tuple[WorkspaceTrash, WorkspaceTrash], tmp_path: Path, *, reviewed: bool
+) -> None:
+    here, there = both
+    runs = [trash.run(trash.world.experiment()) for trash in both]
+    kept = here.run(here.world.experiment())
+    there.world.model("fraud")
+    there.world.version("fraud", run_id=kept)
+    before = here.state()
+    files = [tmp_path / f"plan.{name}.json" for name in (HERE, THERE)]
+    chosen: tuple[object, ...] = (
+        "--yes",
+        "-o",
+        tmp_path / "plan.json",
+        "--as-of",
+        here.world.as_of,
+    )
+    if reviewed:
+        chosen = tuple(files)
+        for trash, file in zip(both, files, strict=True):
+            trash.report(name=file.name)
+    # The last two name a workspace.
+    here.bench.cli("purge", *here.options[:-2], "--all-workspaces", *chosen).expect(0)
+    assert {row[0] for row in here.state().rows_gone_since(before)["runs"]} == {*runs}
+    assert all(file.with_name(f"{file.name}.journal.jsonl").exists() for file in files)
+
+
 def test_a_version_in_another_workspace_protects(
     both: tuple[WorkspaceTrash, WorkspaceTrash],
 ) -> None:
