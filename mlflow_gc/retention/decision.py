@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -151,11 +151,8 @@ FRESH = Decision(Verdict.FRESH)
 
 def protect(reason: Reason, *via: Link | str) -> Decision:
     """Return a decision to protect; text in ``via`` becomes a link that names nothing."""
-    return Decision(Verdict.PROTECT, reason, _links(via))
-
-
-def _links(via: Sequence[Link | str]) -> tuple[Link, ...]:
-    return tuple(Link(note=link) if isinstance(link, str) else link for link in via)
+    links = (Link(note=link) if isinstance(link, str) else link for link in via)
+    return Decision(Verdict.PROTECT, reason, tuple(links))
 
 
 @lru_cache(maxsize=100_000)

@@ -18,10 +18,11 @@ from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delet
 from mlflow_gc.retention.experiments import is_default
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver
+from mlflow_gc.retention.rules import Rule
 from mlflow_gc.retention.runs import runs_behind_registry
 
 _DELETED = "deleted"
-_ENDS = frozenset({RUN.name, LOGGED_MODEL.name})
+_WITH_FILES = frozenset({RUN.name, LOGGED_MODEL.name})
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,7 @@ def decide_orphan(orphan: OrphanedFiles, policy: Policy) -> Decision:
     if after_ms is None:
         return FRESH
     if not policy.is_plausible(orphan.newest_ms) or orphan.newest_ms is None:
-        return protect(
-            Reason.UNKNOWN_TIME, Link(note="the store does not say when they were written")
-        )
+        return protect(Reason.UNKNOWN_TIME, "the store does not say when they were written")
     if orphan.newest_ms >= policy.as_of_ms - after_ms:
         return FRESH
     reason = Inactivity.since(orphan.newest_ms, policy.as_of_ms, NOT_CHANGED)
@@ -116,13 +115,9 @@ def _decide_run(
     if not _is_old(deleted_ms, rule.purge_after_ms, policy, is_unknown=is_unknown):
         return FRESH
     if deleted_ms is None:
-        return protect(Reason.UNKNOWN_DELETION_TIME, Link(note="MLflow stored no deletion time"))
-    tagged = policy.protected_by(run.tags) or _of_experiment(experiment, policy)
-    if protection := tagged or needed:
-        return protection
-    if not _is_own_folder(run.artifact_uri, run.run_id):
-        return protect(Reason.UNKNOWN_LAYOUT, Link(note=f"its files are at {run.artifact_uri}"))
-    return _delete(deleted_ms, policy)
+        return protect(Reason.UNKNOWN_DELETION_TIME, "MLflow stored no deletion time")
+    protection = _in_experiment(run, run.run_id, experiment, needed, policy)
+    return protection or _delete(deleted_ms, policy)
 
 
 def _decide_model(
@@ -137,16 +132,30 @@ def _decide_model(
     experiment = trash.inventory.experiments.get(model.experiment_id)
     rule = resolver.of_experiment(experiment) if experiment else policy.default
     deleted_ms = trash.deleted_ms[LOGGED_MODEL.name, model.model_id]
-    if not policy.is_plausible(deleted_ms):
-        return protect(Reason.UNKNOWN_DELETION_TIME, Link(note="its last update is implausible"))
-    if not _is_old(deleted_ms, rule.purge_after_ms, policy):
-        return FRESH
-    tagged = policy.protected_by(model.tags) or _of_experiment(experiment, policy)
-    if protection := tagged or needed:
+    protection = _not_purged_yet(deleted_ms, rule, policy) or _in_experiment(
+        model, model.model_id, experiment, needed, policy
+    )
+    return protection or _delete(deleted_ms, policy)
+
+
+def _in_experiment(
+    entity: Run | TrashedModel,
+    entity_id: str,
+    experiment: Experiment | None,
+    needed: Decision | None,
+    policy: Policy,
+) -> Decision | None:
+    """Return what protects a run or logged model of any age; ``needed`` is by something else."""
+    if experiment is None:
+        of_experiment: Decision | None = protect(Reason.NOT_SEEN, "its experiment was not read")
+    else:
+        holder = Link("experiment", experiment.experiment_id)
+        of_experiment = policy.protected_by(experiment.tags, holder)
+    if protection := policy.protected_by(entity.tags) or of_experiment or needed:
         return protection
-    if not _is_own_folder(model.artifact_uri, model.model_id):
-        return protect(Reason.UNKNOWN_LAYOUT, Link(note=f"its files are at {model.artifact_uri}"))
-    return _delete(deleted_ms, policy)
+    if not _is_own_folder(entity.artifact_uri, entity_id):
+        return protect(Reason.UNKNOWN_LAYOUT, f"its files are at {entity.artifact_uri}")
+    return None
 
 
 def _decide_experiment(
@@ -156,14 +165,12 @@ def _decide_experiment(
         return FRESH
     rule = resolver.of_experiment(experiment)
     deleted_ms = experiment.last_update_time
-    if not policy.is_plausible(deleted_ms):
-        return protect(Reason.UNKNOWN_DELETION_TIME, Link(note="its last update is implausible"))
-    if not _is_old(deleted_ms, rule.purge_after_ms, policy):
-        return FRESH
+    if early := _not_purged_yet(deleted_ms, rule, policy):
+        return early
     if protection := policy.protected_by(experiment.tags):
         return protection
     if is_default(experiment):
-        return protect(Reason.DEFAULT_EXPERIMENT, Link(note="MLflow falls back to it"))
+        return protect(Reason.DEFAULT_EXPERIMENT, "MLflow falls back to it")
     if via := trash.needed_experiments.get(experiment.experiment_id):
         return protect(Reason.ACTIVE, *via)
     decision = _delete(deleted_ms, policy)
@@ -179,29 +186,22 @@ def _decide_tombstone(
     deleted_ms = version.last_updated_timestamp
     if policy.purge.keep == "rows":
         return FRESH
-    if not policy.is_plausible(deleted_ms):
-        return protect(Reason.UNKNOWN_DELETION_TIME, Link(note="its last update is implausible"))
-    if not _is_old(deleted_ms, rule.purge_after_ms, policy):
-        return FRESH
+    if early := _not_purged_yet(deleted_ms, rule, policy):
+        return early
     if not policy.purge.tombstones:
-        return protect(Reason.TOMBSTONE, Link(note="the policy does not set purge: tombstones"))
+        return protect(Reason.TOMBSTONE, "the policy does not set purge: tombstones")
     model = trash.inventory.registered_models.get(version.name)
-    if model is None:
-        return protect(Reason.UNKNOWN_MODEL, Link("registered_model", version.name))
     holder = Link("registered_model", version.name)
+    if model is None:
+        return protect(Reason.UNKNOWN_MODEL, holder)
     tagged = policy.protected_by(version.tags) or policy.protected_by(model.tags, holder)
-    if protection := tagged or _needed(trash, (MODEL_VERSION.name, _version_id(version))):
+    if protection := tagged or _needed(trash, (MODEL_VERSION.name, version.key)):
         return protection
     # MLflow gives a new version the highest number plus one, tombstones included
     # (docs/explanation/mlflow-facts.md#deleted-versions-keep-their-row).
     if int(version.version) >= trash.highest_versions.get(version.name, 0):
-        note = "MLflow would give its number to another version"
-        return protect(Reason.HIGHEST_VERSION, Link(note=note))
+        return protect(Reason.HIGHEST_VERSION, "MLflow would give its number to another version")
     return _delete(deleted_ms, policy)
-
-
-def _version_id(version: ModelVersion) -> str:
-    return f"{version.name}/{version.version}"
 
 
 def _decide_link(link: DanglingLink, policy: Policy) -> Decision:
@@ -218,7 +218,9 @@ def _decide_link(link: DanglingLink, policy: Policy) -> Decision:
 
 def _leave_to_their_ends(trash: Trash, found: dict[Key, Decision]) -> None:
     """Leave links out that are deleted with a run or logged model."""
-    deleted = {i for (kind, i), d in found.items() if kind in _ENDS and d.verdict is Verdict.DELETE}
+    deleted = {
+        i for (kind, i), d in found.items() if kind in _WITH_FILES and d.verdict is Verdict.DELETE
+    }
     for i, link in trash.links.items():
         ends = {end.partition(" ")[2] for end in (link.source, link.destination)}
         if ends & deleted:
@@ -236,16 +238,16 @@ def _is_old(
     return deleted_ms < policy.as_of_ms - after_ms and not policy.is_too_young(deleted_ms)
 
 
+def _not_purged_yet(deleted_ms: int | None, rule: Rule, policy: Policy) -> Decision | None:
+    """Return why something is retained whose last update was its deletion, by that time alone."""
+    if not policy.is_plausible(deleted_ms):
+        return protect(Reason.UNKNOWN_DELETION_TIME, "its last update is implausible")
+    return None if _is_old(deleted_ms, rule.purge_after_ms, policy) else FRESH
+
+
 def _delete(deleted_ms: int | None, policy: Policy) -> Decision:
     since = policy.as_of_ms if deleted_ms is None else deleted_ms
     return delete(Inactivity.since(since, policy.as_of_ms, IN_TRASH), reversible=False)
-
-
-def _of_experiment(experiment: Experiment | None, policy: Policy) -> Decision | None:
-    if experiment is None:
-        return protect(Reason.NOT_SEEN, Link(note="its experiment was not read"))
-    holder = Link("experiment", experiment.experiment_id)
-    return policy.protected_by(experiment.tags, holder)
 
 
 def _needed(trash: Trash, key: Key) -> Decision | None:
@@ -309,18 +311,16 @@ def _retain_homes(trash: Trash, found: dict[Key, Decision]) -> None:
     """Retain experiments in which something in the trash is retained."""
     left: dict[str, Link] = {}
     for (kind, i), decision in found.items():
-        if kind in {RUN.name, LOGGED_MODEL.name} and decision.verdict is not Verdict.DELETE:
-            home = _home(trash, kind, i)
+        if kind in _WITH_FILES and decision.verdict is not Verdict.DELETE:
+            home = _run_or_model(trash, kind, i).experiment_id
             left.setdefault(home, Link(kind, i, "in its trash is retained"))
     for (kind, i), decision in list(found.items()):
         if kind == EXPERIMENT.name and decision.verdict is Verdict.DELETE and i in left:
             found[kind, i] = protect(Reason.LIVE_RUN, left[i])
 
 
-def _home(trash: Trash, kind: str, entity_id: str) -> str:
-    if kind == RUN.name:
-        return trash.inventory.runs[entity_id].experiment_id
-    return trash.models[entity_id].experiment_id
+def _run_or_model(trash: Trash, kind: str, entity_id: str) -> Run | TrashedModel:
+    return trash.inventory.runs[entity_id] if kind == RUN.name else trash.models[entity_id]
 
 
 def _retain_neighbours(trash: Trash, found: dict[Key, Decision], planned: Collection[Key]) -> None:
@@ -331,7 +331,7 @@ def _retain_neighbours(trash: Trash, found: dict[Key, Decision], planned: Collec
     conflicts = {
         key: set(_conflicts(trash, *key))
         for key, decision in found.items()
-        if decision.verdict is Verdict.DELETE and key[0] in {RUN.name, LOGGED_MODEL.name}
+        if decision.verdict is Verdict.DELETE and key[0] in _WITH_FILES
     }
     while True:
         deleted = {key for key, decision in found.items() if decision.verdict is Verdict.DELETE}
@@ -350,10 +350,7 @@ def _retain_neighbours(trash: Trash, found: dict[Key, Decision], planned: Collec
 
 def _conflicts(trash: Trash, kind: str, entity_id: str) -> Iterator[Key]:
     """Yield the entities whose files lie within the folder of one, or whose folder is around it."""
-    if kind == RUN.name:
-        uri = trash.inventory.runs[entity_id].artifact_uri
-    else:
-        uri = trash.models[entity_id].artifact_uri
+    uri = _run_or_model(trash, kind, entity_id).artifact_uri
     for other in trash.locations.within(uri):
         if other != (kind, entity_id):
             yield other
