@@ -159,9 +159,15 @@ RARE = {
 """By action, the kinds that views show only where there are any."""
 
 
+def action_of(document: Mapping[str, Any]) -> str:
+    """Return the action of a plan (or a document about plans); plans before 1.1 do not name it."""
+    action: str = document.get("action", PRUNE)
+    return action
+
+
 def kinds_of(document: Mapping[str, Any]) -> dict[str, Kind]:
     """Return the kinds that a plan (or a document about plans) lists, by their fields, in order."""
-    found = PURGED if document.get("action") == PURGE else PRUNED
+    found = PURGED if action_of(document) == PURGE else PRUNED
     return {kind.entries: kind for kind in found}
 
 

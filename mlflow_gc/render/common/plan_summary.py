@@ -15,11 +15,11 @@ from mlflow_gc.domain.kinds import (
     LINK,
     LOGGED_MODEL,
     MODEL_VERSION,
-    PRUNE,
     PURGE,
     RARE,
     REGISTERED_MODEL,
     RUN,
+    action_of,
     kinds_of,
 )
 from mlflow_gc.invocation import command, file_argument
@@ -78,23 +78,18 @@ def headline(plan: Plan, console: Console, state: Applicability) -> None:
         what = "The others move" if lost else "They move" if rest > 1 else "It moves"
         them = "it" if rest == 1 and not lost else "them"
         line(console, f"{what} to MLflow's trash; mlflow-gc restore brings {them} back.", "dim")
-    for sentence in filter(None, (sizes_sentence(plan), fate_of_names(plan), what_is_freed(plan))):
+    for sentence in consequences(plan):
         line(console, sentence)
 
 
 def is_purge(plan: Plan) -> bool:
     """Tell whether a plan deletes permanently from the trash."""
-    return plan.get("action") == PURGE
+    return action_of(plan) == PURGE
 
 
 def title_of(plan: Plan) -> str:
     """Return ``Prune plan`` or ``Purge plan``."""
     return "Purge plan" if is_purge(plan) else "Prune plan"
-
-
-def action_of(plan: Plan) -> str:
-    """Return the command that applies a plan."""
-    return PURGE if is_purge(plan) else PRUNE
 
 
 def ages_of(plan: Plan) -> str:
@@ -103,6 +98,12 @@ def ages_of(plan: Plan) -> str:
     if is_purge(plan):
         return policy_sentences.times_in_trash(policy)
     return policy_sentences.ages(policy)
+
+
+def consequences(plan: Plan) -> list[str]:
+    """Return sentences about space and names after a plan was applied."""
+    sentences = (sizes_sentence(plan), fate_of_names(plan), what_is_freed(plan))
+    return [sentence for sentence in sentences if sentence]
 
 
 def what_is_freed(plan: Plan) -> str | None:

@@ -15,6 +15,7 @@ from mlflow_gc.domain.kinds import (
     RARE,
     REGISTERED_MODEL,
     RUN,
+    action_of,
     kinds_of,
 )
 from mlflow_gc.errors import UsageProblem
@@ -25,13 +26,10 @@ from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import listed, number_of
 from mlflow_gc.render.common.plan_summary import (
-    action_of,
     ages_of,
-    fate_of_names,
+    consequences,
     is_purge,
-    sizes_sentence,
     title_of,
-    what_is_freed,
     what_server_lacks,
 )
 from mlflow_gc.render.html.entries import Entry, Fate
@@ -63,17 +61,7 @@ def parts(
         "purges": purges,
         "title": title_of(plan),
         "loses_assessments": RUN.name in lost and not purges,
-        "notes": list(
-            filter(
-                None,
-                (
-                    sizes_sentence(plan),
-                    fate_of_names(plan),
-                    what_is_freed(plan),
-                    what_server_lacks(plan),
-                ),
-            )
-        ),
+        "notes": [*consequences(plan), *filter(None, [what_server_lacks(plan)])],
         "links": Links.of(server),
         "policy_source": policy_sentences.source(plan.get("policy_source")),
         "ages": ages_of(plan),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mlflow_gc.domain.kinds import kinds_of
+from mlflow_gc.domain.kinds import action_of, kinds_of
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Notice, Part
 from mlflow_gc.render.common.lines import NAME
@@ -13,7 +13,6 @@ from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row
 from mlflow_gc.render.terminal.check_text import (
     CODES,
     NUMBERS,
-    action_of,
     numbers_of,
     problems,
     totals_sentence,

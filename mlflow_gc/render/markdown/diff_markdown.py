@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS, PRUNE, kinds_of
+from mlflow_gc.domain.kinds import KINDS, action_of, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.verification import Applicability
@@ -98,7 +98,7 @@ def _bottom(changes: dict[str, Any], later: Applicability, head: str, plan: Plan
     if not later.may_be_applied:
         lines.append(f"**{inline(refused(later), most=_SENTENCE)}**")
     elif head != STDIN:
-        line = (changes.get("action", PRUNE), file_argument(head), "--expect", after["plan_id"])
+        line = (action_of(changes), file_argument(head), "--expect", after["plan_id"])
         lines.append(
             f"Apply: {code(command(*line, server=plan and plan['server'], for_others=True))}"
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 
-from mlflow_gc.domain.kinds import KINDS, kinds_of
+from mlflow_gc.domain.kinds import KINDS, action_of, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import (
     Fields,
@@ -21,13 +21,11 @@ from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
 from mlflow_gc.render.common.lines import counted, number_of, size_of
-from mlflow_gc.render.common.plan_groups import statistics
+from mlflow_gc.render.common.plan_groups import Group, groups, statistics
 from mlflow_gc.render.common.plan_summary import (
-    action_of,
     ages_of,
-    fate_of_names,
+    consequences,
     is_purge,
-    sizes_sentence,
     title_of,
     what_is_freed,
     what_server_lacks,
@@ -132,11 +130,9 @@ def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
         lines.append(inline(until))
     lines.append(inline(f"As of {plan['as_of']}, {ages_of(plan)}", most=_SENTENCE))
     lines.append(inline(policy_sentences.source(plan.get("policy_source")), most=_URI))
-    lines += [
-        inline(sentence, most=_SENTENCE)
-        for sentence in (sizes_sentence(plan), fate_of_names(plan))
-        if sentence
-    ]
+    # The headline of a purge plan says what it frees.
+    sentences = [] if is_purge(plan) else consequences(plan)
+    lines += [inline(sentence, most=_SENTENCE) for sentence in sentences]
     if server["registry_uri"] != server["tracking_uri"]:
         lines.append(f"Model registry {code(server['registry_uri'], most=_URI)}")
     if server["workspace"]:
@@ -172,30 +168,25 @@ def _numbers(plan: Plan) -> str:
 def _groups(plan: Plan, kind: str) -> Iterator[Block]:
     """Yield a table of the largest groups, and a collapsed one of the others."""
     key, noun = ("experiment_id", "experiment") if kind == "runs" else ("name", "model")
-    names = {run["experiment_id"]: run["experiment_name"] for run in plan["runs"]}
     whole = {experiment["experiment_id"] for experiment in plan["experiments"]}
     fresh = {entry[key]: entry["fresh"] for entry in statistics(plan).get(f"by_{noun}", ())}
-    deleted: Sequence[Fields] = deletions_of(plan, kind)
     stale: Sequence[Fields] = protected_of(plan, kind)
-    deleted_counts = Counter(entity[key] for entity in deleted)
-    protected_counts = Counter(entity[key] for entity in stale)
-    newest: dict[str, str] = defaultdict(str)
-    for entity in deleted:
-        newest[entity[key]] = max(newest[entity[key]], KINDS[kind].last_activity(entity) or "")
+    protected = Counter(entity[key] for entity in stale)
 
-    def line(group: str) -> str:
-        young = f"{fresh[group]:,}" if group in fresh else ""
-        counts = (f"{deleted_counts[group]:,}", f"{protected_counts[group]:,}", young)
-        named = code(group)
+    def line(group: Group) -> str:
+        young = f"{fresh[group.key]:,}" if group.key in fresh else ""
+        counts = (f"{group.count:,}", f"{protected[group.key]:,}", young)
+        named = code(group.key)
         if kind == "runs":
-            named = _experiment(group, names[group])
-            named += " is deleted as a whole" if group in whole else ""
-        return row(named, *counts, newest[group][:10])
+            named = _experiment(group.key, group.name)
+            named += " is deleted as a whole" if group.key in whole else ""
+        newest = max(KINDS[kind].last_activity(entry) or "" for entry in group.entries)
+        return row(named, *counts, newest[:10])
 
     many = KINDS[kind].plural
     columns = (noun, f"{many} to delete:", "protected:", "fresh:", "newest to delete")
-    groups = sorted(deleted_counts, key=lambda group: (-deleted_counts[group], group))
-    first, others = groups[:_OPEN_GROUPS], groups[_OPEN_GROUPS:]
+    found = sorted(groups(plan, kind), key=lambda group: (-group.count, group.key))
+    first, others = found[:_OPEN_GROUPS], found[_OPEN_GROUPS:]
     if first:
         yield table(columns, map(line, first), len(first), nouns=f"{noun}s", weight=_GROUPS)
     if others:
@@ -302,12 +293,12 @@ def _protected(plan: Plan) -> Iterator[Block]:
         protected = counted(kind, counts[group])
         return row(code(reason), protected, example, _chain(entity["via"]))
 
-    groups = sorted(counts, key=lambda group: (-counts[group], group))
+    ranked = sorted(counts, key=lambda group: (-counts[group], group))
     yield folded(
         f"Protected, stale but retained: {counts.total():,}",
         ("reason", "protected", "example", "because of"),
-        map(line, groups),
-        len(groups),
+        map(line, ranked),
+        len(ranked),
         nouns="reasons",
         weight=_GROUPS,
     )

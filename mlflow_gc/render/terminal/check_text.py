@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import PRUNE, PURGE, kinds_of
+from mlflow_gc.domain.kinds import PURGE, action_of, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.grouped import numbers, section
@@ -51,12 +51,6 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
     elif found["refusals"] or found["differs"]:
         trash = ("--trash",) if action_of(found) == PURGE else ()
         line(console, f"Make a new plan: {command('report', *trash)}")
-
-
-def action_of(found: Mapping[str, Any]) -> str:
-    """Return the command that applies the plan of a check."""
-    action: str = found.get("action", PRUNE)
-    return action
 
 
 def numbers_of(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:

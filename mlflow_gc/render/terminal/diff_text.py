@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlflow_gc.domain.kinds import PRUNE, kinds_of
+from mlflow_gc.domain.kinds import action_of, kinds_of
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan
@@ -310,5 +310,5 @@ def _next(
     file = file_argument(head)
     line(console, f"Review: {command('show', file)}")
     if later.may_be_applied and any(changes["summary"][kind]["head"] for kind in kinds_of(changes)):
-        arguments = (changes.get("action", PRUNE), file, "--expect", about["plan_id"])
+        arguments = (action_of(changes), file, "--expect", about["plan_id"])
         line(console, f"Apply:  {command(*arguments, server=plan and plan['server'])}")

@@ -71,9 +71,7 @@ def question(plan: Plan) -> str:
     lines = [
         f"{what} {counts} on {where if server['workspace'] else server['tracking_uri']}?",
         policy_sentences.source(plan.get("policy_source")),
-        plan_summary.sizes_sentence(plan),
-        plan_summary.fate_of_names(plan),
-        plan_summary.what_is_freed(plan),
+        *plan_summary.consequences(plan),
         f"{irreversible:,} of these deletions are irreversible. Only 'yes' is accepted: ",
     ]
-    return "\n" + "\n".join(plain(noun) for noun in lines if noun)
+    return "\n" + "\n".join(map(plain, lines))
