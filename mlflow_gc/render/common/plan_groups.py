@@ -108,9 +108,20 @@ def groups(plan: Plan, kind: str) -> list[Group]:
     return sorted(made, key=lambda group: -group.count)
 
 
+def milliseconds(moment: str | None) -> int | None:
+    """Return a time of a plan in ms since the epoch; None if missing or invalid."""
+    if not moment:
+        return None
+    try:
+        return parse_time(moment)
+    except ValueError:  # the schema checks the form, not the calendar: 2026-02-31
+        return None
+
+
 def age_days(time: str | None, as_of: str) -> int | None:
-    """Return the age in whole days, rounded down."""
-    return None if time is None else (parse_time(as_of) - parse_time(time)) // DAY_MS
+    """Return the age in whole days, rounded down; None if unknown."""
+    then, now = milliseconds(time), milliseconds(as_of)
+    return None if then is None or now is None else (now - then) // DAY_MS
 
 
 def ages(kind: str, entries: Iterable[Fields], as_of: str) -> str:
@@ -120,6 +131,8 @@ def ages(kind: str, entries: Iterable[Fields], as_of: str) -> str:
         return ""
     # Times of one format sort as texts.
     youngest, oldest = age_days(max(times), as_of), age_days(min(times), as_of)
+    if youngest is None or oldest is None:
+        return ""
     if youngest == oldest:
         return f"{oldest:,} day{'' if oldest == 1 else 's'}"
     return f"{youngest:,} to {oldest:,} days"

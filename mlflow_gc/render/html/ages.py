@@ -10,9 +10,9 @@ from typing import NamedTuple
 from mlflow_gc.domain.kinds import EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL, RUN, Kind
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.lines import number_of
-from mlflow_gc.render.common.plan_groups import statistics
+from mlflow_gc.render.common.plan_groups import milliseconds, statistics
 from mlflow_gc.render.html.charts import COLOURS
-from mlflow_gc.render.html.entries import Entry, Fate, age_bounds_days, age_group, milliseconds
+from mlflow_gc.render.html.entries import Entry, Fate, age_bounds_days, age_group
 from mlflow_gc.render.html.numbers import filter_link
 
 # The area of the columns, in the picture of charts.html.
@@ -103,17 +103,16 @@ def spans(bounds: Sequence[int]) -> list[str]:
 def _counts(plan: Plan, found: Sequence[Entry], kind: Kind, bounds: Sequence[int]) -> Counts:
     """Return deletions from the entries, and retained entities from the statistics of a plan."""
     as_of = milliseconds(plan["as_of"])
-    to_delete = {"irreversible": [0] * (len(bounds) + 2), "deleted": [0] * (len(bounds) + 2)}
+    none = [0] * (len(bounds) + 2)
+    counts = {"irreversible": none.copy(), "deleted": none.copy()}
     for entry in found:
         if entry.kind == kind.name and entry.is_deleted:
             colour = "irreversible" if entry.fate is Fate.IRREVERSIBLE else "deleted"
-            to_delete[colour][age_group(entry.last_ms, as_of, bounds)] += 1
+            counts[colour][age_group(entry.last_ms, as_of, bounds)] += 1
     retained = statistics(plan).get("ages", {}).get(kind.entries, {})
-    groups = len(bounds) + 2
-    return to_delete | {
-        colour: [*retained.get(name, ()), *[0] * groups][:groups]
-        for colour, name in (("protected", "protected"), ("fresh", "fresh"))
-    }
+    for colour in ("protected", "fresh"):
+        counts[colour] = [*retained.get(colour, ()), *none][: len(none)]
+    return counts
 
 
 def y(share: float) -> float:

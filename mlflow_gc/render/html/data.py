@@ -14,10 +14,10 @@ import orjson
 from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.plan_groups import experiment_names
+from mlflow_gc.render.common.plan_groups import experiment_names, milliseconds
 from mlflow_gc.render.common.reasons import protection_text
 from mlflow_gc.render.html.ages import spans
-from mlflow_gc.render.html.entries import Entry, age_bounds_days, milliseconds
+from mlflow_gc.render.html.entries import Entry, age_bounds_days
 from mlflow_gc.render.html.links import Links, encode
 
 _EVERYWHERE = {"reversible", "reasons", "reason", "via", "expect"}

@@ -10,10 +10,10 @@ from sys import intern
 from typing import Any
 
 from mlflow_gc.domain.kinds import MODEL_VERSION, REGISTERED_MODEL, Kind, kinds_of
-from mlflow_gc.domain.timestamps import DAY_MS, parse_time
+from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
-from mlflow_gc.render.common.plan_groups import statistics
+from mlflow_gc.render.common.plan_groups import milliseconds, statistics
 from mlflow_gc.render.common.reasons import reason_group
 
 
@@ -119,16 +119,6 @@ def _entry(
         via=tuple(map(intern, via)),
         position=position,
     )
-
-
-def milliseconds(moment: str | None) -> int | None:
-    """Return a time of a plan in ms since the epoch; None if missing or invalid."""
-    if not moment:
-        return None
-    try:
-        return parse_time(moment)
-    except ValueError:  # the schema checks the form, not the calendar: 2026-02-31
-        return None
 
 
 def age_bounds_days(plan: Plan) -> tuple[int, ...]:

@@ -7,13 +7,11 @@ are only added at the end.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 from mlflow_gc.domain.kinds import KINDS, kinds_of
-from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Fields, Plan, deletions_of, protected_of
-from mlflow_gc.render.common.plan_groups import experiment_names
+from mlflow_gc.render.common.plan_groups import age_days, experiment_names
 
 Row = dict[str, Any]
 """Values are text, whole numbers, booleans, or None if unknown."""
@@ -71,23 +69,14 @@ def rows(plan: Plan, *, is_genuine: bool = True) -> Iterator[Row]:
 
 
 def _names(kind: str, entity: Fields, experiment_names: dict[str, str]) -> Row:
-    row: Row = {"kind": KINDS[kind].name, "id": KINDS[kind].id_of(entity)}
-    if kind == "experiments":
-        name = entity["name"]
-        experiment = {"experiment_id": entity["experiment_id"], "experiment_name": name}
-        return row | {"name": name} | experiment
-    if kind == "runs":
-        of = entity["experiment_id"]
-        experiment = {"experiment_id": of, "experiment_name": experiment_names.get(of)}
-        return row | {"name": entity["run_name"]} | experiment
     name = KINDS[kind].name_of(entity)
-    if kind == "logged_models":
+    row: Row = {"kind": KINDS[kind].name, "id": KINDS[kind].id_of(entity), "name": name}
+    if kind in {"experiments", "runs", "logged_models"}:
         of = entity["experiment_id"]
-        experiment = {"experiment_id": of, "experiment_name": experiment_names.get(of)}
-        return row | {"name": name} | experiment
-    if kind in {"files", "links"}:
-        return row | {"name": name}
-    return row | {"name": name, "model": name, "version": entity.get("version")}
+        return row | {"experiment_id": of, "experiment_name": experiment_names.get(of)}
+    if kind in {"model_versions", "registered_models"}:
+        return row | {"model": name, "version": entity.get("version")}
+    return row
 
 
 def _of_deletion(kind: str, entity: Fields, as_of: str) -> Row:
@@ -97,7 +86,7 @@ def _of_deletion(kind: str, entity: Fields, as_of: str) -> Row:
         "status": entity.get("status"),
         "created": entity[KINDS[kind].created],
         "last_activity": latest,
-        "age_days": _age_days(latest, as_of),
+        "age_days": age_days(latest, as_of),
         "reversible": entity["reversible"],
         "why": "; ".join(entity["reasons"]),
         "run_count": entity.get("run_count"),
@@ -108,10 +97,3 @@ def _of_deletion(kind: str, entity: Fields, as_of: str) -> Row:
         "size_bytes": entity.get("size_bytes"),
         "file_count": entity.get("file_count"),
     }
-
-
-def _age_days(time: str | None, as_of: str) -> int | None:
-    if time is not None:
-        with suppress(ValueError):  # the schema accepts the 31st of February
-            return (parse_time(as_of) - parse_time(time)) // DAY_MS
-    return None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, RARE, action_of
 from mlflow_gc.plan.document import Fields, Plan, deletions_of
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
@@ -44,23 +44,33 @@ _SHORTEST_NAME = 8
 
 def deletions(plan: Plan, console: Console, *, everything: bool) -> None:
     """Print all deletions, irreversible ones first."""
+    for kind, undo in _sections(plan):
+        if KINDS[kind] in RARE[action_of(plan)] and not deletions_of(plan, kind):
+            continue
+        line(console, "")
+        if not deletions_of(plan, kind):
+            line(console, f"Delete no {KINDS[kind].plural}", "bold")
+            continue
+        style = BAD if "IRREVERSIBLE" in undo else "bold"
+        line(console, f"Delete {counted(kind, len(deletions_of(plan, kind)))} ({undo})", style)
+        show = _by_group if kind in {"runs", "model_versions"} else _each
+        show(plan, console, kind, everything=everything)
+
+
+def _sections(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield kinds in the order in which they are shown, and whether they can be restored."""
     if is_purge(plan):
-        _by_group(plan, console, "runs", "IRREVERSIBLE", bad=True, everything=everything)
-        for kind in ("logged_models", "experiments", "files"):
-            _each(plan, console, kind, "IRREVERSIBLE", bad=True, everything=everything)
-        if plan["model_versions"]:
-            undo = "IRREVERSIBLE: the rows that MLflow keeps of deleted versions"
-            _by_group(plan, console, "model_versions", undo, bad=True, everything=everything)
-        if plan.get("links"):
-            _each(plan, console, "links", "IRREVERSIBLE", bad=True, everything=everything)
+        for kind in ("runs", "logged_models", "experiments", "files"):
+            yield kind, "IRREVERSIBLE"
+        yield "model_versions", "IRREVERSIBLE: the rows that MLflow keeps of deleted versions"
+        yield "links", "IRREVERSIBLE"
         return
+    yield "model_versions", "IRREVERSIBLE"
+    yield "registered_models", "IRREVERSIBLE"
     lossy = sum(not run["reversible"] for run in plan["runs"])
-    undo = f"{lossy:,} of them lose their assessments: IRREVERSIBLE" if lossy else "can be restored"
-    _by_group(plan, console, "model_versions", "IRREVERSIBLE", bad=True, everything=everything)
-    if plan["registered_models"]:
-        _each(plan, console, "registered_models", "IRREVERSIBLE", bad=True, everything=everything)
-    _by_group(plan, console, "runs", undo, bad=bool(lossy), everything=everything)
-    _each(plan, console, "experiments", "can be restored", bad=False, everything=everything)
+    assessments = f"{lossy:,} of them lose their assessments: IRREVERSIBLE"
+    yield "runs", assessments if lossy else "can be restored"
+    yield "experiments", "can be restored"
 
 
 def largest(plan: Plan, console: Console) -> None:
@@ -99,12 +109,8 @@ def _bar(group: Group, console: Console) -> str:
     return "━" * max(1, _BAR * group.count // group.existing) if group.existing else ""
 
 
-def _by_group(
-    plan: Plan, console: Console, kind: str, undo: str, *, bad: bool, everything: bool
-) -> None:
+def _by_group(plan: Plan, console: Console, kind: str, *, everything: bool) -> None:
     """Print runs by experiment, or versions by model."""
-    if not _heading(console, plan, kind, undo, bad=bad):
-        return
     where, nouns = ("experiment", "runs") if kind == "runs" else ("model", "versions")
     whole = {entry["experiment_id"] for entry in plan["experiments"]} if kind == "runs" else ()
     found = groups(plan, kind)
@@ -176,12 +182,8 @@ def _named(group: Group, entry: Fields) -> tuple[str, str]:
     return (f"{group.key}/{entry['version']}" if is_short else f"version {entry['version']}"), ""
 
 
-def _each(
-    plan: Plan, console: Console, kind: str, undo: str, *, bad: bool, everything: bool
-) -> None:
-    """Print experiments or registered models, a line each."""
-    if not _heading(console, plan, kind, undo, bad=bad):
-        return
+def _each(plan: Plan, console: Console, kind: str, *, everything: bool) -> None:
+    """Print entities of other kinds, a line each."""
     found = deletions_of(plan, kind)
     shown = found if everything else found[:CUT_AT]
     cells = []
@@ -202,14 +204,3 @@ def _age(kind: str, entry: Fields, as_of: str) -> str:
 
 def _sign(irreversible: bool) -> tuple[str, str | None]:
     return ("!", BAD) if irreversible else ("-", None)
-
-
-def _heading(console: Console, plan: Plan, kind: str, undo: str, *, bad: bool) -> bool:
-    """Print the heading of a section; return whether anything follows."""
-    count = len(deletions_of(plan, kind))
-    line(console, "")
-    if not count:
-        line(console, f"Delete no {KINDS[kind].plural}", "bold")
-        return False
-    line(console, f"Delete {counted(kind, count)} ({undo})", BAD if bad else "bold")
-    return True
