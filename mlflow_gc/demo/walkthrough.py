@@ -32,7 +32,6 @@ from mlflow_gc.render.common.escape import plain
 
 PLAN = "prune-plan.json"
 LATER_PLAN = "later-plan.json"
-_STOP_TIMEOUT_S = 10.0
 # SIGHUP: the terminal was closed.
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -124,23 +123,14 @@ def _run(console: Console, directory: Path, *arguments: str, expected: int = Exi
     console.print(Text(f"$ {line}", style="bold cyan"), soft_wrap=True)
     # The command writes to the same terminal or pipe without our buffer.
     console.file.flush()
-    process = subprocess.Popen(
+    # If the demo is stopped, this kills the command: what it was doing is removed, too.
+    code = subprocess.call(
         [*program(), *arguments],
         cwd=directory,
         # Options of the demo apply to its commands, too.
         env={**os.environ, **({"NO_COLOR": "1"} if console.no_color else {})},
         stdin=subprocess.DEVNULL,
     )
-    try:
-        code = process.wait()
-    except BaseException:
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
     if code != expected:
         message = f"`{line}` ended with exit code {code}."
         raise GcError(message, hint="Its own message stands above.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
 from functools import cached_property
 from heapq import nlargest, nsmallest
@@ -57,7 +57,7 @@ class Keep:
     @cached_property
     def is_empty(self) -> bool:
         """Whether it keeps nothing."""
-        return not (self.last or any(self.calendar.values()) or self.within_ms or self.best)
+        return not (self.needs_group or self.within_ms)
 
     @property
     def needs_group(self) -> bool:
@@ -73,9 +73,7 @@ class Keep:
         if self.within_ms:
             document["within"] = format_duration(self.within_ms)
         if self.best:
-            document["best"] = [
-                {"metric": b.metric, "mode": b.mode, "count": b.count} for b in self.best
-            ]
+            document["best"] = [asdict(best) for best in self.best]
         return document
 
     @classmethod

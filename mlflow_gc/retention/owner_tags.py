@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from itertools import chain
 
 from mlflow_gc.domain.entities import Diagnostic, Inventory
@@ -18,7 +18,6 @@ __all__ = ["DELETE_AFTER", "KEEP", "MALFORMED", "TTL"]
 MALFORMED = "malformed_tag"
 """Diagnostic code: an invalid tag of this program; the tagged entity is retained."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _YES = {"true", "yes", "1"}
 _NO = {"false", "no", "0"}
@@ -142,6 +141,4 @@ def _until(text: str, zone: tzinfo) -> int | None:
 
 def _midnight(day: date, zone: tzinfo) -> int:
     """Return the begin of a day, ms since the epoch."""
-    return (datetime(day.year, day.month, day.day, tzinfo=zone) - _EPOCH) // timedelta(
-        milliseconds=1
-    )
+    return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1000

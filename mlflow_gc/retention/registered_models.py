@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlflow_gc.domain.entities import Inventory, RegisteredModel
 from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link, show
-from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.decision import FRESH, Decision, Reason, delete, protect
 from mlflow_gc.retention.model_versions import is_prompt, refused_name
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver
@@ -17,18 +17,17 @@ def decide_registered_models(
     """Decide on all registered models without versions."""
     populated = {name for name, _ in inventory.model_versions}
     decisions = {
-        name: _decide(model, resolver, policy)
+        name: _decide(model, inventory, resolver, policy)
         for name, model in inventory.registered_models.items()
         if name not in populated and not model.highest_version
     }
-    for name, decision in decisions.items():
-        if decision.verdict is Verdict.DELETE and name in inventory.refused_names:
-            decisions[name] = refused_name(name)
     is_on = any(rule.empty_model_ms is not None for rule in policy.all_rules())
     return decisions if is_on else {}
 
 
-def _decide(model: RegisteredModel, resolver: RuleResolver, policy: Policy) -> Decision:
+def _decide(
+    model: RegisteredModel, inventory: Inventory, resolver: RuleResolver, policy: Policy
+) -> Decision:
     age = resolver.age_of_model(model)
     if age.ms is None:
         return FRESH
@@ -55,5 +54,7 @@ def _decide(model: RegisteredModel, resolver: RuleResolver, policy: Policy) -> D
         return protect(Reason.MIN_AGE, show("last change", newest))
     if waiting := in_grace(model.tags, newest, policy):
         return waiting
+    if model.name in inventory.refused_names:
+        return refused_name(model.name)
     inactivity = Inactivity.since(newest, policy.as_of_ms, NOT_UPDATED)
     return delete("has no versions", inactivity, age.by, reversible=False)

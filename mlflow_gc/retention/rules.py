@@ -38,7 +38,6 @@ DEFAULT_PURGE_AFTER_MS = 30 * DAY_MS
 
 _WILD = re.compile(r"[*?\[]")
 _FINDS_ANYTHING = {".*", "^", "^.*", "$", ".*$"}
-# MLflow's UI shows it as the user; clients that set none send "unknown" as user_id.
 _OF_EXPERIMENTS = ("experiment", "experiment_regex")
 _OF_RUNS = ("status", "user", "run_name")
 _OF_MODELS = ("model", "model_regex")
@@ -180,6 +179,7 @@ class Selector:
 
     def matches_run(self, run: Run, experiment: Experiment) -> bool:
         """Tell whether it matches a run of an experiment that :meth:`may_match_runs_in`."""
+        # MLflow's UI shows the tag as the user; clients that set none send "unknown" as user_id.
         return (
             (not self.status or run.status in self.status)
             and (self.user is None or _glob(self.user, run.tags.get(USER_TAG) or run.user_id))

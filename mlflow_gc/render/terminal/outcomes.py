@@ -209,9 +209,9 @@ def restored(
     ``journal`` is None if nothing was changed; ``keep_command`` sets the keep tag on restored
     entities, None if it was set.
     """
-    for kind, noun in ((k.name, k.plural) for k in (EXPERIMENT, RUN)):
-        done = counts[kind, "restored"]
-        line(console, f"{noun}: {done:,} {'restored' if journal else 'would be restored'}")
+    for kind in (EXPERIMENT, RUN):
+        done = counts[kind.name, "restored"]
+        line(console, f"{kind.plural}: {done:,} {'restored' if journal else 'would be restored'}")
     if back := counts["run", "deleted"]:
         would = "put" if journal else "would be put"
         line(console, f"runs: {back:,} {would} back into the trash, where they were before")
