@@ -40,7 +40,7 @@ def pages() -> dict[Path, str]:
         "commands": _commands,
         "settings": _settings,
         "exit-codes": lambda: _codes(_docs_of(_file_of(ExitCode), "ExitCode"), ExitCode),
-        "reasons": lambda: _codes(_docs_of(_file_of(Reason), "Reason"), Reason),
+        "reasons": _reasons,
         "skip-codes": lambda: _table_of_codes(SKIP_CODES),
         "diagnostics": lambda: _table_of_codes(_diagnostics()),
     }
@@ -71,6 +71,10 @@ def _docs_of(file: Path, scope: str = "") -> dict[str, str]:
 
 def _codes(docs: Mapping[str, str], members: Any) -> str:
     return _table_of_codes({str(member.value): docs[member.name] for member in members})
+
+
+def _reasons() -> str:
+    return _table_of_codes({r.value: f"{r.sentence[:1].upper()}{r.sentence[1:]}." for r in Reason})
 
 
 def _table_of_codes(codes: Mapping[str, str]) -> str:

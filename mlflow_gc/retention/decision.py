@@ -23,96 +23,70 @@ class Verdict(Enum):
 
 
 class Reason(str, Enum):
-    """Why an entity is protected; the codes in a plan under ``protected``."""
+    """Why an entity is protected: the codes in a plan under ``protected``, with what views say."""
 
-    KEEP_TAG = "keep_tag"
-    """It, its experiment or its registered model has the tag `mlflow_gc.keep`."""
-    REGISTERED_MODEL = "registered_model"
-    """A registered model version names the run, by `run_id` or by its source."""
-    ALIAS = "alias"
-    """The version has an alias."""
-    STAGE = "stage"
-    """The version is in a stage."""
-    HIGHEST_VERSION = "highest_version"
-    """The highest version of its model, or of a stage: `models:/m/latest` means it. In a purge plan: MLflow
-    would use its number again."""
-    COPIED = "copied"
-    """Another version was copied from it."""
-    PROMPT = "prompt"
-    """A prompt: its text would be deleted with it."""
-    REFUSED_NAME = "refused_name"
-    """The server refuses every call that names the registered model, the deletion too: newer MLflow
-    allows no `/` or `:` in such names, and older ones did."""
-    UNKNOWN_MODEL = "unknown_model"
-    """The registered model was not listed, so its aliases are unknown."""
-    DEFAULT_EXPERIMENT = "default_experiment"
-    """The experiment that MLflow itself falls back to."""
-    GATEWAY = "gateway"
-    """The experiment of MLflow's AI gateway."""
-    TREE = "tree"
-    """A run of the same nested tree is retained; a tree is deleted as a whole or not at all."""
-    MODEL_IN_USE = "model_in_use"
-    """It made a logged model that a retained run uses."""
-    GENAI_EVALUATE = "genai_evaluate"
-    """Assessments name it, or a run in the trash of the experiment, and would be lost permanently; or it
-    is a run of `mlflow.genai.evaluate`."""
-    TRACES_UNREAD = "traces_unread"
-    """This account may not read traces, so whether assessments would be lost is unknown."""
-    EXPERIMENT_DELETED = "experiment_deleted"
-    """The experiment of the run is in the trash already."""
-    NOT_TERMINAL = "not_terminal"
-    """RUNNING or SCHEDULED: a resumed run and an abandoned one look alike."""
-    UNKNOWN_TIME = "unknown_time"
-    """A timestamp is missing or implausible."""
-    LIVE_RUN = "live_run"
-    """The experiment contains a run that is retained."""
-    HAS_LOGGED_MODELS = "has_logged_models"
-    """The experiment contains logged models that purging it would delete."""
-    HAS_TRACES = "has_traces"
-    """The experiment contains traces that purging it would delete."""
-    HAS_CONTENTS = "has_contents"
-    """The experiment contains scorers, issues, review queues, label schemas or evaluation
-    datasets that purging it would delete."""
-    RECENT_TRASH = "recent_trash"
-    """A run in the trash of the experiment was active after the cutoff."""
-    NOT_SEEN = "not_seen"
-    """The scan could not read it."""
-    KEEP_LAST = "keep_last"
-    """Among the newest of its group."""
-    KEEP_BEST = "keep_best"
-    """Among the runs of its group with the best value of a metric."""
-    KEEP_DAILY = "keep_daily"
-    """The newest of its group on its day."""
-    KEEP_WEEKLY = "keep_weekly"
-    """The newest of its group in its week."""
-    KEEP_MONTHLY = "keep_monthly"
-    """The newest of its group in its month."""
-    KEEP_YEARLY = "keep_yearly"
-    """The newest of its group in its year."""
-    KEEP_WITHIN = "keep_within"
-    """Active recently enough for the keep rule `within`."""
-    MALFORMED_TAG = "malformed_tag"
-    """It, its experiment or its registered model has an invalid tag of this program."""
-    GRACE = "grace"
-    """It was not announced, or its grace period is not over."""
-    MIN_AGE = "min_age"
-    """Younger than the policy's `min_age`."""
-    ACTIVE = "active"
-    """In a purge plan: something active needs it."""
-    NEEDED_FILES = "needed_files"
-    """In a purge plan: something that is retained has its files within those of the entity, or around
-    them."""
-    UNKNOWN_LAYOUT = "unknown_layout"
-    """In a purge plan: its files are not in a folder of its own."""
-    UNKNOWN_DELETION_TIME = "unknown_deletion_time"
-    """In a purge plan: MLflow did not store when it was deleted."""
-    UNREACHABLE_STORE = "unreachable_store"
-    """In a purge plan: its artifact store cannot be read, or looks as if it were not mounted."""
-    TOMBSTONE = "tombstone"
-    """In a purge plan: the row that MLflow keeps of a deleted model version, which
-    `purge: {tombstones: true}` deletes."""
-    CHANGED = "changed"
-    """Only during a prune: it changed since the plan was made."""
+    _value_: str
+    sentence: str
+
+    def __new__(cls, code: str, sentence: str = "") -> Reason:
+        """Return a member; its value is the code alone."""
+        reason = str.__new__(cls, code)
+        reason._value_ = code
+        reason.sentence = sentence
+        return reason
+
+    KEEP_TAG = "keep_tag", "its owner set the keep tag"
+    REGISTERED_MODEL = "registered_model", "a registered model version needs it"
+    ALIAS = "alias", "it has an alias"
+    STAGE = "stage", "it is in a stage"
+    HIGHEST_VERSION = "highest_version", "the highest version of its model or stage"
+    COPIED = "copied", "another version was copied from it"
+    PROMPT = "prompt", "a prompt; its text would be deleted with it"
+    REFUSED_NAME = "refused_name", "the server refuses the name of its registered model"
+    UNKNOWN_MODEL = "unknown_model", "its registered model was not listed"
+    DEFAULT_EXPERIMENT = "default_experiment", "MLflow's default experiment"
+    GATEWAY = "gateway", "MLflow's gateway needs it"
+    TREE = "tree", "nested with a run that is retained"
+    MODEL_IN_USE = "model_in_use", "it made a model that a retained run uses"
+    GENAI_EVALUATE = "genai_evaluate", "assessments would be lost with it"
+    TRACES_UNREAD = "traces_unread", "its traces could not be read"
+    EXPERIMENT_DELETED = "experiment_deleted", "its experiment is already in the trash"
+    NOT_TERMINAL = "not_terminal", "status RUNNING or SCHEDULED"
+    UNKNOWN_TIME = "unknown_time", "its timestamps are missing or implausible"
+    LIVE_RUN = "live_run", "it holds a run that is retained"
+    HAS_LOGGED_MODELS = "has_logged_models", "it holds logged models"
+    HAS_TRACES = "has_traces", "it holds traces"
+    HAS_CONTENTS = (
+        "has_contents",
+        "it holds scorers, issues, review queues, label schemas or evaluation datasets",
+    )
+    RECENT_TRASH = "recent_trash", "a run in its trash was active not long ago"
+    NOT_SEEN = "not_seen", "the scan could not read it"
+    KEEP_LAST = "keep_last", "one of the newest, by a keep rule"
+    KEEP_BEST = "keep_best", "one of the best, by a keep rule"
+    KEEP_DAILY = "keep_daily", "the newest of a day, by a keep rule"
+    KEEP_WEEKLY = "keep_weekly", "the newest of a week, by a keep rule"
+    KEEP_MONTHLY = "keep_monthly", "the newest of a month, by a keep rule"
+    KEEP_YEARLY = "keep_yearly", "the newest of a year, by a keep rule"
+    KEEP_WITHIN = "keep_within", "recently active, by a keep rule"
+    MALFORMED_TAG = "malformed_tag", "a tag of its owner cannot be understood"
+    GRACE = "grace", "not announced, or not for long enough"
+    MIN_AGE = "min_age", "younger than the policy's minimum age"
+    # Only in purge plans; there HIGHEST_VERSION means that MLflow would use its number again.
+    ACTIVE = "active", "something active needs it"
+    NEEDED_FILES = (
+        "needed_files",
+        "files of something that is retained are within its folder, or around it",
+    )
+    UNKNOWN_LAYOUT = "unknown_layout", "its files are not in a folder of its own"
+    UNKNOWN_DELETION_TIME = "unknown_deletion_time", "MLflow did not store when it was deleted"
+    UNREACHABLE_STORE = (
+        "unreachable_store",
+        "its artifact store cannot be read, or looks as if it were not mounted",
+    )
+    TOMBSTONE = "tombstone", "the row that MLflow keeps of a deleted model version"
+    # Only during a prune.
+    CHANGED = "changed", "it changed since the plan was made"
 
 
 @dataclass(frozen=True, slots=True)

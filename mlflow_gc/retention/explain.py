@@ -47,7 +47,7 @@ class Explanation:
         if self.is_deleted:
             return ""
         if self.decision.reason:
-            return self.decision.reason.value
+            return str(self.decision.reason.value)
         return NEVER if self.age.ms is None and not self.age.malformed else "fresh"
 
     @property
