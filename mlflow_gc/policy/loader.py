@@ -28,7 +28,7 @@ from mlflow_gc.retention.policy import (
     PolicySource,
     PurgeSettings,
 )
-from mlflow_gc.retention.rules import AGES, NEVER, Rule, parse_age, regex_problem
+from mlflow_gc.retention.rules import AGES, NEVER, SCOPES, Rule, parse_age, regex_problem
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -236,10 +236,8 @@ def _contradictions(file: YamlFile) -> Iterator[str]:
             yield f"{where}: a second rule is named {name!r}."
         names.add(name)
         match = rule.get("match") or {}
-        of_models = sorted({"model", "model_regex"} & set(match))
-        others = sorted(
-            {"experiment", "experiment_regex", "status", "user", "run_name"} & set(match)
-        )
+        of_models = sorted({*SCOPES["models"]} & set(match))
+        others = sorted({*SCOPES["experiments"], *SCOPES["runs"]} & set(match))
         if of_models and others:
             yield (
                 f"{where}: rule {name!r} can never match: {of_models[0]} applies to "

@@ -38,9 +38,12 @@ DEFAULT_PURGE_AFTER_MS = 30 * DAY_MS
 
 _WILD = re.compile(r"[*?\[]")
 _FINDS_ANYTHING = {".*", "^", "^.*", "$", ".*$"}
-_OF_EXPERIMENTS = ("experiment", "experiment_regex")
-_OF_RUNS = ("status", "user", "run_name")
-_OF_MODELS = ("model", "model_regex")
+SCOPES = {
+    "runs": ("status", "user", "run_name"),
+    "models": ("model", "model_regex"),
+    "experiments": ("experiment", "experiment_regex"),
+}
+"""Keys of a selector that restrict it to such entities; those of experiments allow their runs, too."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,9 @@ class Selector:
     def from_document(cls, document: Mapping[str, Any]) -> Selector:
         """Return the selector in a plan or a policy file."""
         status = document.get("status") or ()
+        texts = cls.__dataclass_fields__.keys() - {"tags", "status"}
         return cls(
-            **{
-                name: str(document[name])
-                for name in (*_OF_EXPERIMENTS, *_OF_MODELS, "user", "run_name", "workspace")
-                if document.get(name)
-            },
+            **{name: str(document[name]) for name in texts if document.get(name)},
             tags={str(k): str(v) for k, v in (document.get("tags") or {}).items()},
             status=tuple([status] if isinstance(status, str) else map(str, status)),
         )
@@ -93,17 +93,17 @@ class Selector:
     @cached_property
     def is_of_models(self) -> bool:
         """Whether it can only match registered models and their versions."""
-        return any(getattr(self, name) for name in _OF_MODELS)
+        return any(getattr(self, name) for name in SCOPES["models"])
 
     @cached_property
     def is_of_runs(self) -> bool:
         """Whether it can only match runs."""
-        return any(getattr(self, name) for name in _OF_RUNS)
+        return any(getattr(self, name) for name in SCOPES["runs"])
 
     @cached_property
     def is_of_experiments(self) -> bool:
         """Whether it can only match experiments and runs."""
-        return self.is_of_runs or any(getattr(self, name) for name in _OF_EXPERIMENTS)
+        return self.is_of_runs or any(getattr(self, name) for name in SCOPES["experiments"])
 
     def covers(self, other: Selector) -> bool:
         """Tell whether it certainly matches everything that another one can match.

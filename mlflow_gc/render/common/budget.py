@@ -28,6 +28,7 @@ without any entries: the builder of a document has to keep them short.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -79,9 +80,7 @@ def fit(parts: Sequence[Part], budget: int | None) -> str:
         ValueError: Not even the document without entries fits.
     """
     blocks = [part for part in parts if isinstance(part, Block)]
-    if budget is None:
-        lists = [_Cut(block, list(block.entries), complete=True) for block in blocks]
-        return _document(parts, lists)
+    budget = sys.maxsize if budget is None else budget
     fixed = sum(size(part) for part in parts if isinstance(part, str))
     frames = sum(size(block.opening) + size(block.closing) for block in blocks)
     room = budget - fixed - frames

@@ -92,6 +92,17 @@ def title_of(plan: Plan) -> str:
     return "Purge plan" if is_purge(plan) else "Prune plan"
 
 
+def apply_command(plan: Plan, state: Applicability, file_name: str) -> str | None:
+    """Return the command that applies this plan and no other, for its readers.
+
+    None if it would be refused or delete nothing.
+    """
+    if not state.may_be_applied or not deletes(plan):
+        return None
+    arguments = (action_of(plan), file_argument(file_name), "--expect", plan["plan_id"])
+    return command(*arguments, server=plan["server"], for_others=True)
+
+
 def ages_of(plan: Plan) -> str:
     """Return the default age of the policy from which something is deleted, in one line."""
     policy = plan["policy"]

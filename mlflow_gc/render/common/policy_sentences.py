@@ -6,16 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_gc.render.common.lines import listed, number_of
-from mlflow_gc.retention.rules import DEFAULT_PURGE_AFTER_MS, NEVER, OFF, format_age
+from mlflow_gc.retention.rules import DEFAULT_PURGE_AFTER_MS, NEVER, OFF, SCOPES, format_age
 
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _BUCKETS = {"daily": "days", "weekly": "ISO weeks", "monthly": "months", "yearly": "years"}
 
-_SCOPES = {
-    "runs": {"status", "user", "run_name"},
-    "models": {"model", "model_regex"},
-    "experiments": {"experiment", "experiment_regex"},
-}
 _DIGEST = len("sha256:") + 12
 
 Json = Mapping[str, Any]
@@ -134,7 +129,7 @@ def span(text: str) -> str:
 
 def _scope(match: Json) -> str:
     """Return what a selector is about: runs, models, experiments, or all of them."""
-    for scope, keys in _SCOPES.items():
+    for scope, keys in SCOPES.items():
         if not match.keys().isdisjoint(keys):
             return scope
     return ""

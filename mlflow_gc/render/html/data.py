@@ -7,11 +7,12 @@ scripts can show it as it is; link targets are percent-encoded separately.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
-from mlflow_gc.domain.kinds import kinds_of
+from mlflow_gc.domain.kinds import BY_NAME, kinds_of
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.plan_groups import experiment_names, milliseconds
@@ -20,19 +21,20 @@ from mlflow_gc.render.html.ages import spans
 from mlflow_gc.render.html.entries import Entry, age_bounds_days
 from mlflow_gc.render.html.links import Links, encode
 
-_EVERYWHERE = {"reversible", "reasons", "reason", "via", "expect"}
-_ELSEWHERE = {
-    "experiment": _EVERYWHERE | {"experiment_id", "name"},
-    "run": _EVERYWHERE
-    | {"run_id", "run_name", "experiment_id", "experiment_name", "user_id", "status"},
-    "model_version": _EVERYWHERE | {"name", "version"},
-    "registered_model": _EVERYWHERE | {"name"},
-    "logged_model": _EVERYWHERE
-    | {"model_id", "name", "experiment_id", "experiment_name", "status"},
-    "file": _EVERYWHERE | {"uri", "experiment_id"},
-    "link": _EVERYWHERE | {"table", "source", "destination", "missing"},
-}
-"""Fields with their own column."""
+_ELSEWHERE = frozenset(
+    [
+        "reversible",
+        "reasons",
+        "reason",
+        "via",
+        "expect",
+        "experiment_id",
+        "experiment_name",
+        "user_id",
+        "status",
+    ]
+)
+"""Fields with their own column, besides the identity and the name of each kind."""
 
 # Kinds of further fields; the second kind of expectation equals the field of the same name.
 _FIELD, _EXPECTED, _EXPECTED_AS_IS = 0, 1, 2
@@ -46,18 +48,13 @@ def embedded(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     columns = _Columns(plan)
     for entry in found:
         columns.add(entry)
-    links = Links.of(plan["server"])
     head = {
         "asOf": milliseconds(plan["as_of"]),
         "bounds": age_bounds_days(plan),
         "spans": spans(age_bounds_days(plan)),
         "kinds": columns.kinds,
-        "links": {
-            "tracking": links.tracking,
-            "registry": links.registry,
-            "suffix": links.suffix,
-        },
-        **columns.interned(),
+        "links": asdict(Links.of(plan["server"])),
+        **{name: interned.found for name, interned in columns.interned.items()},
     }
     separator = "{"
     for name, value in head.items():
@@ -114,42 +111,34 @@ class _Columns:
     def __init__(self, plan: Plan) -> None:
         self.kinds = [kind.name for kind in kinds_of(plan).values()]
         self._experiments = experiment_names(plan)
-        self._strings = _Interned(plain)
-        self._places = _Interned(self._place)
-        self._reasons = _Interned(self._why)
-        self._groups = _Interned(self._group)
-        self._shapes = _Interned(lambda fields: [[how, plain(name)] for how, name in fields])
+        self.interned = {
+            "strings": _Interned(plain),
+            "places": _Interned(self._place),
+            "reasons": _Interned(self._why),
+            "groups": _Interned(self._group),
+            "shapes": _Interned(lambda fields: [[how, plain(name)] for how, name in fields]),
+        }
         names = "kind fate id name place owner status last why via more"
         self.rows = {name: _Column() for name in names.split()}
 
     def add(self, entry: Entry) -> None:
         """Append a row."""
-        string = self._strings.of
+        string = self.interned["strings"].of
         row = {
             "kind": self.kinds.index(entry.kind),
             "fate": int(entry.fate),
             "id": plain(entry.id),
             "name": string(entry.name),
-            "place": self._places.of((entry.is_of_model, entry.place)),
+            "place": self.interned["places"].of((entry.is_of_model, entry.place)),
             "owner": string(entry.owner),
             "status": string(entry.status),
             "last": entry.last_ms,
-            "why": self._reasons.of((entry.is_deleted, entry.why, entry.groups)),
+            "why": self.interned["reasons"].of((entry.is_deleted, entry.why, entry.groups)),
             "via": [string(step) for step in entry.via],
             "more": self._more(entry),
         }
         for name, value in row.items():
             self.rows[name].add(value)
-
-    def interned(self) -> dict[str, Any]:
-        """Return the interned values."""
-        return {
-            "strings": self._strings.found,
-            "places": self._places.found,
-            "reasons": self._reasons.found,
-            "groups": self._groups.found,
-            "shapes": self._shapes.found,
-        }
 
     def _place(self, key: tuple[bool, str]) -> dict[str, Any]:
         is_model, own = key
@@ -165,7 +154,7 @@ class _Columns:
         is_deleted, why, groups = key
         return {
             "words": [plain(reason) if is_deleted else protection_text(reason) for reason in why],
-            "groups": [self._groups.of((is_deleted, group)) for group in groups],
+            "groups": [self.interned["groups"].of((is_deleted, group)) for group in groups],
         }
 
     @staticmethod
@@ -179,7 +168,8 @@ class _Columns:
     def _more(self, entry: Entry) -> list[Any]:
         """Return the other fields of the plan's entry: their names, then their values."""
         document = entry.document
-        elsewhere = _ELSEWHERE[entry.kind]
+        kind = BY_NAME[entry.kind]
+        elsewhere = _ELSEWHERE.union(kind.identity, [kind.display_name])
         fields, values = [], []
         for name, value in document.items():
             if name not in elsewhere:
@@ -191,7 +181,7 @@ class _Columns:
             else:
                 fields.append((_EXPECTED, name))
                 values.append(_shown(value))
-        return [self._shapes.of(tuple(fields)), *values]
+        return [self.interned["shapes"].of(tuple(fields)), *values]
 
 
 class _Interned:

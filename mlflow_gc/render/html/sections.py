@@ -19,7 +19,7 @@ from mlflow_gc.domain.kinds import (
     kinds_of,
 )
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.invocation import command
 from mlflow_gc.plan.document import Plan, counts_of, deletions_of
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
@@ -27,6 +27,7 @@ from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import listed, number_of
 from mlflow_gc.render.common.plan_summary import (
     ages_of,
+    apply_command,
     consequences,
     is_purge,
     title_of,
@@ -48,8 +49,6 @@ def parts(
     lost = [entry.kind for entry in found if entry.fate is Fate.IRREVERSIBLE]
     ttl = plan["policy"]["default"]["ttl"]
     purges = is_purge(plan)
-    apply = (action_of(plan), file_argument(file_name), "--expect", plan["plan_id"])
-    may_apply = state.may_be_applied and any(deletions.values())
     return {
         "address": server["tracking_uri"].removeprefix("https://").removeprefix("http://"),
         "to_delete": listed([number_of(n, *kind.nouns) for kind, n in deletions.items() if n]),
@@ -68,7 +67,7 @@ def parts(
         "stale_after": None if ttl == NEVER else policy_sentences.span(ttl),
         "messages": [diagnostic["message"] for diagnostic in plan["diagnostics"]],
         "new_plan": command("report", for_others=True),
-        "apply": command(*apply, server=server, for_others=True) if may_apply else None,
+        "apply": apply_command(plan, state, file_name),
         "tiles": list(_tiles(plan, lost)),
     }
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 
-from mlflow_gc.domain.kinds import KINDS, action_of, kinds_of
+from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import (
     Fields,
@@ -24,6 +24,7 @@ from mlflow_gc.render.common.lines import counted, number_of, size_of
 from mlflow_gc.render.common.plan_groups import Group, groups, statistics
 from mlflow_gc.render.common.plan_summary import (
     ages_of,
+    apply_command,
     consequences,
     is_purge,
     title_of,
@@ -139,11 +140,9 @@ def _facts(plan: Plan, state: Applicability, file_name: str) -> str:
         lines.append(f"Workspace {code(server['workspace'], most=_URI)}")
     if lacks := what_server_lacks(plan):
         lines.append(inline(lacks, most=_SENTENCE))
-    if state.may_be_applied and any(deletions_of(plan, kind) for kind in kinds_of(plan)):
-        line = (action_of(plan), file_argument(file_name), "--expect", plan["plan_id"])
-        apply = command(*line, server=server, for_others=True)
-        if len(apply) <= _COMMAND:  # a part of a command is useless
-            lines.append(f"To apply exactly this: {code(apply)}")
+    apply = apply_command(plan, state, file_name)
+    if apply and len(apply) <= _COMMAND:  # a part of a command is useless
+        lines.append(f"To apply exactly this: {code(apply)}")
     return "".join(f"- {line}\n" for line in lines) + "\n"
 
 
