@@ -21,19 +21,10 @@ from mlflow_gc.render.html.ages import spans
 from mlflow_gc.render.html.entries import Entry, age_bounds_days
 from mlflow_gc.render.html.links import Links, encode
 
-_ELSEWHERE = frozenset(
-    [
-        "reversible",
-        "reasons",
-        "reason",
-        "via",
-        "expect",
-        "experiment_id",
-        "experiment_name",
-        "user_id",
-        "status",
-    ]
-)
+_ELSEWHERE = {
+    *("reversible", "reasons", "reason", "via", "expect"),
+    *("experiment_id", "experiment_name", "user_id", "status"),
+}
 """Fields with their own column, besides the identity and the name of each kind."""
 
 # Kinds of further fields; the second kind of expectation equals the field of the same name.

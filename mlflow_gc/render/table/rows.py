@@ -16,35 +16,13 @@ from mlflow_gc.render.common.plan_groups import age_days, experiment_names
 Row = dict[str, Any]
 """Values are text, whole numbers, booleans, or None if unknown."""
 
-COLUMNS = {
-    "action": "delete: the plan deletes it; keep: it is stale, but protected",
-    "kind": "experiment, run, model_version or registered_model",
-    "id": "experiment id, run id, name/version of a model version, name of a registered model",
-    "name": "name of the experiment, run or registered model",
-    "experiment_id": "id of the experiment, or of the run's",
-    "experiment_name": "its name",
-    "model": "name of the registered model",
-    "version": "number of the model version",
-    "owner": "user of a run to delete",
-    "status": "status of a run to delete",
-    "created": "creation time of an entity to delete; of a run its start",
-    "last_activity": "of an entity to delete: the latest of its times",
-    "age_days": "whole days from last_activity to as_of of the plan",
-    "reversible": "whether MLflow can restore an entity to delete",
-    "reason": "code of the reason that protects it",
-    "why": "why it is deleted; several reasons are separated by semicolons",
-    "via": "chain that leads to what protects it, nearest first, separated by commas",
-    "run_count": "active runs of an experiment to delete",
-    "parent_run_id": "the run in which a run to delete is nested",
-    "source_run_id": "the run that a model version to delete came from, as its creator said",
-    "source": "where the files of a model version to delete are",
-    "description": "description of a model version or registered model to delete",
-    "plan_id": "digest of the plan: what gets approved; empty if the file was edited",
-    "policy_file": "the policy file that the plan was made with; empty for the defaults",
-    "size_bytes": "bytes of the files of a run or experiment to delete; empty unless --sizes",
-    "file_count": "their number",
-}
-"""All columns in their order, with descriptions."""
+COLUMNS = (
+    *("action", "kind", "id", "name", "experiment_id", "experiment_name", "model", "version"),
+    *("owner", "status", "created", "last_activity", "age_days", "reversible", "reason", "why"),
+    *("via", "run_count", "parent_run_id", "source_run_id", "source", "description"),
+    *("plan_id", "policy_file", "size_bytes", "file_count"),
+)
+"""All columns in their order; docs/reference.md describes them."""
 
 
 def rows(plan: Plan, *, is_genuine: bool = True) -> Iterator[Row]:

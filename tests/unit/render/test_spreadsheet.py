@@ -255,6 +255,5 @@ def test_times_that_no_calendar_has_have_no_age():
 def test_the_columns_are_documented():
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     section = text[text.index("### CSV and JSON lines") :]
-    listed = re.findall(r"^\| `(\w+)` \| (.+?) \|$", section, re.MULTILINE)[: len(COLUMNS)]
-    assert dict(listed) == COLUMNS
-    assert [name for name, _ in listed] == list(COLUMNS)
+    section = section[: section.index("CSV is for spreadsheets")]
+    assert tuple(re.findall(r"^\| `(\w+)` \| .+ \|$", section, re.MULTILINE)) == COLUMNS
