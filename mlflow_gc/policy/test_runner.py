@@ -186,30 +186,25 @@ class _Case:
         Raises:
             UsageProblem: with the line.
         """
-        named: list[tuple[KeyPath, str, bool]] = []
         for name, field in (("runs", "parent"), ("model_versions", "run")):
             for key_path, entity in self._given(name):
-                if field in entity:
-                    run_id = entity[field]
-                    named.append(((*key_path, field), f"run {run_id!r}", run_id in self._runs))
+                if field in entity and entity[field] not in self._runs:
+                    label = f"{field}: this case has no run {entity[field]!r}"
+                    raise self._problem((*key_path, field), label)
         # An alias may dangle if the model has no versions; that is worth a test.
         populated = {name for name, _ in self._versions}
         for key_path, model in self._given("registered_models"):
+            name = model["name"]
             for alias, version in model.get("aliases", {}).items():
-                if model["name"] in populated:
-                    label = f"version {version} of {model['name']!r}"
-                    is_there = (model["name"], str(version)) in self._versions
-                    named.append(((*key_path, "aliases", alias), label, is_there))
+                if name in populated and (name, str(version)) not in self._versions:
+                    label = f"{alias}: this case has no version {version} of {name!r}"
+                    raise self._problem((*key_path, "aliases", alias), label)
         rules = {rule.name for rule in self._policy.all_rules()}
         for kind in PRUNED:
             for key_path, entity in self._given(kind.entries):
-                if "rule" in entity:
-                    rule = entity["rule"]
-                    named.append(((*key_path, "rule"), f"rule {rule!r}", rule in rules))
-        for key_path, label, is_there in named:
-            if not is_there:
-                where = "the policy" if key_path[-1] == "rule" else "this case"
-                raise self._problem(key_path, f"{key_path[-1]}: {where} has no {label}")
+                if "rule" in entity and entity["rule"] not in rules:
+                    label = f"rule: the policy has no rule {entity['rule']!r}"
+                    raise self._problem((*key_path, "rule"), label)
 
     def _experiment(self, given: Json, key_path: KeyPath) -> tuple[str, str]:
         name = given["name"]
@@ -240,16 +235,14 @@ class _Case:
             raise self._problem(key_path, f"a second run has the id {run_id!r}")
         at = self._ago(given, key_path)
         status = given.get("status", "FINISHED")
-        times = {
-            field: _time(self._file, (*key_path, field), given[field])
-            if field in given
-            else default
-            for field, default in (
-                ("start_time", at),
-                ("end_time", None if status in {"RUNNING", "SCHEDULED"} else at),
-                ("last_metric_time", None),
-            )
+        times: dict[str, int | None] = {
+            "start_time": at,
+            "end_time": None if status in {"RUNNING", "SCHEDULED"} else at,
+            "last_metric_time": None,
         }
+        for field in times:
+            if field in given:
+                times[field] = _time(self._file, (*key_path, field), given[field])
         tags = dict(given.get("tags", {}))
         if "parent" in given:
             tags["mlflow.parentRunId"] = given["parent"]
