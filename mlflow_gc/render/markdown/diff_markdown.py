@@ -21,12 +21,13 @@ from mlflow_gc.render.terminal.diff_text import (
     NUMBERS,
     REMOVED,
     STDIN,
-    by_reason,
     change,
     comparison_warnings,
     format_value,
     names_of_experiments,
     policy_files,
+    protected_changes,
+    protected_counts,
     refused,
     why_new,
     why_not,
@@ -131,10 +132,7 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
             )
     protected = list(_protected(changes))
     if protected:
-        keys = ("added", "removed", "changed")
-        count = sum(
-            changes["summary"][k]["protected"][key] for k in kinds_of(changes) for key in keys
-        )
+        count = sum(protected_counts(changes).values())
         title = f"Protected (to delete in neither plan): {count:,} changed"
         columns = ("", "how many", "because", "for example")
         yield folded(title, columns, _lines(protected), len(protected), nouns="reasons")
@@ -183,14 +181,8 @@ def _cells(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _protected(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    for key, sign in (("added", "more"), ("removed", "fewer"), ("changed", "otherwise")):
-        for kind in kinds_of(changes):
-            for reason, entities in by_reason(changes["protected"][kind][key]).items():
-                example = entities[0]
-                via = ", ".join(example["via"])
-                yield (
-                    sign,
-                    counted(kind, len(entities)),
-                    code(reason),
-                    inline(f"{example['id']}{': ' + via if via else ''}"),
-                )
+    signs = {"added": "more", "removed": "fewer", "changed": "otherwise"}
+    for key, kind, reason, entities in protected_changes(changes):
+        via = ", ".join(entities[0]["via"])
+        example = inline(f"{entities[0]['id']}{': ' + via if via else ''}")
+        yield signs[key], counted(kind, len(entities)), code(reason), example

@@ -239,11 +239,7 @@ def chain(protection: dict[str, Any]) -> str:
 
 
 def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
-    lists = changes["protected"]
-    counts = {
-        key: sum(len(lists[kind][key]) for kind in kinds_of(changes))
-        for key in ("added", "removed", "changed")
-    }
+    counts = protected_counts(changes)
     if not any(counts.values()):
         return
     line(console, "")
@@ -253,24 +249,33 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
         f"{counts['removed']:,} fewer, {counts['changed']:,} for another reason",
         "bold",
     )
-    for key, sign in (("added", "more"), ("removed", "fewer"), ("changed", "other")):
+    signs = {"added": "more", "removed": "fewer", "changed": "other"}
+    for key, kind, reason, entities in protected_changes(changes):
+        lead = "" if everything or len(entities) == 1 else "for example "
+        what = counted(kind, len(entities))
+        for entity in entities if everything else entities[:1]:
+            why = _describe_protection(entity)
+            line(console, f"  {signs[key]:<5}  {what:<20}  {reason:<22}  {lead}{why}")
+            what = ""
+
+
+def protected_counts(changes: dict[str, Any]) -> dict[str, int]:
+    """Return how many protected entities of all kinds are added, removed and changed."""
+    counts = [changes["summary"][kind]["protected"] for kind in kinds_of(changes)]
+    return {key: sum(count[key] for count in counts) for key in ("added", "removed", "changed")}
+
+
+def protected_changes(
+    changes: dict[str, Any],
+) -> Iterator[tuple[str, str, str, list[dict[str, Any]]]]:
+    """Yield protected entities by change, kind, and reason or ``old reason -> new reason``."""
+    for key in ("added", "removed", "changed"):
         for kind in kinds_of(changes):
-            for reason, entities in by_reason(lists[kind][key]).items():
-                shown = entities if everything else entities[:1]
-                lead = "" if everything or len(entities) == 1 else "for example "
-                what = counted(kind, len(entities))
-                for entity in shown:
-                    why = _describe_protection(entity)
-                    line(console, f"  {sign:<5}  {what:<20}  {reason:<22}  {lead}{why}")
-                    what = ""
-
-
-def by_reason(entities: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return protected entities by reason, or by ``old reason -> new reason``."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for entity in entities:
-        found[_reason(entity)].append(entity)
-    return found
+            by_reason: dict[str, list[dict[str, Any]]] = defaultdict(list)
+            for entity in changes["protected"][kind][key]:
+                by_reason[_reason(entity)].append(entity)
+            for reason, entities in by_reason.items():
+                yield key, kind, reason, entities
 
 
 def _reason(entity: dict[str, Any]) -> str:
