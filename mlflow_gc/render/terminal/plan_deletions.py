@@ -44,33 +44,33 @@ _SHORTEST_NAME = 8
 
 def deletions(plan: Plan, console: Console, *, everything: bool) -> None:
     """Print all deletions, irreversible ones first."""
-    for kind, undo in _sections(plan):
+    for kind, bad, undo in _sections(plan):
         if KINDS[kind] in RARE[action_of(plan)] and not deletions_of(plan, kind):
             continue
         line(console, "")
         if not deletions_of(plan, kind):
             line(console, f"Delete no {KINDS[kind].plural}", "bold")
             continue
-        style = BAD if "IRREVERSIBLE" in undo else "bold"
-        line(console, f"Delete {counted(kind, len(deletions_of(plan, kind)))} ({undo})", style)
+        count = counted(kind, len(deletions_of(plan, kind)))
+        line(console, f"Delete {count} ({undo})", BAD if bad else "bold")
         show = _by_group if kind in {"runs", "model_versions"} else _each
         show(plan, console, kind, everything=everything)
 
 
-def _sections(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield kinds in the order in which they are shown, and whether they can be restored."""
+def _sections(plan: Plan) -> Iterator[tuple[str, bool, str]]:
+    """Yield kinds in the order in which they are shown, and whether they are lost, also as text."""
     if is_purge(plan):
         for kind in ("runs", "logged_models", "experiments", "files"):
-            yield kind, "IRREVERSIBLE"
-        yield "model_versions", "IRREVERSIBLE: the rows that MLflow keeps of deleted versions"
-        yield "links", "IRREVERSIBLE"
+            yield kind, True, "IRREVERSIBLE"
+        yield "model_versions", True, "IRREVERSIBLE: the rows that MLflow keeps of deleted versions"
+        yield "links", True, "IRREVERSIBLE"
         return
-    yield "model_versions", "IRREVERSIBLE"
-    yield "registered_models", "IRREVERSIBLE"
+    yield "model_versions", True, "IRREVERSIBLE"
+    yield "registered_models", True, "IRREVERSIBLE"
     lossy = sum(not run["reversible"] for run in plan["runs"])
     assessments = f"{lossy:,} of them lose their assessments: IRREVERSIBLE"
-    yield "runs", assessments if lossy else "can be restored"
-    yield "experiments", "can be restored"
+    yield "runs", bool(lossy), assessments if lossy else "can be restored"
+    yield "experiments", False, "can be restored"
 
 
 def largest(plan: Plan, console: Console) -> None:
