@@ -215,7 +215,8 @@ def _open(path: Path) -> int:
             # A descriptor opened by the shell is used as it is; opening it again would truncate a
             # log.
             return os.dup(descriptor)
-        refuse_overwriting(path, (FORMAT,), "an events file")
+        if path.exists():
+            refuse_overwriting(path, (FORMAT,), "an events file")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
         # It contains names, as a plan does.
         return os.open(path, flags, 0o600)

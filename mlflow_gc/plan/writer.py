@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -83,6 +84,9 @@ def write(content: Iterable[bytes | memoryview], path: Path, *, is_private: bool
                 file.writelines(content)
             return
         target = Path(os.path.realpath(path))
+        if target.exists() and not path.exists():
+            # "missing/../notes", or a link to it: the system finds no such file, realpath does.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         beside = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
         handle = os.open(beside, flags, 0o600 if is_private else 0o666)
@@ -114,9 +118,16 @@ def refuse_overwriting(path: Path, signatures: Collection[str], what: str) -> No
         what: the kind of file that may be replaced, for messages.
 
     Raises:
-        GcError: It has other content, or cannot be read.
+        GcError: It has other content, or cannot be read; or its folder is missing.
     """
-    if str(path) == "-" or not path.is_file():
+    if str(path) == "-":
+        return
+    if not path.parent.is_dir():
+        raise GcError(
+            f"The file {path} cannot be written: the folder {path.parent} does not exist.",
+            hint="Nothing was changed. Create the folder, or name another file.",
+        )
+    if not path.is_file():
         return
     try:
         with path.open("rb") as file:

@@ -90,3 +90,22 @@ def test_only_what_it_made_itself_is_overwritten(tmp_path, content, fine):
     else:
         with pytest.raises(GcError, match="is not a plan"):
             refuse_overwriting(path, SIGNATURES, "a plan")
+
+
+@pytest.mark.parametrize("name", ["missing/plan.json", "missing/../file"])
+def test_a_missing_folder_is_said_before_anything_is_read(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(GcError, match="does not exist"):
+        refuse_overwriting(tmp_path / name, SIGNATURES, "a plan")
+
+
+@pytest.mark.parametrize("name", ["missing/plan.json", "missing/../file", "link"])
+def test_a_missing_folder_hides_no_file(tmp_path, name):
+    """The system does not find missing/../file; its text, resolved, names a file of somebody else."""
+    path = tmp_path / "file"
+    path.write_bytes(b"precious")
+    (tmp_path / "link").symlink_to("missing/../file")
+    with pytest.raises(GcError, match="cannot be written"):
+        write([b"plan"], tmp_path / name)
+    assert path.read_bytes() == b"precious"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link"]
