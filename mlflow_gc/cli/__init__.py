@@ -54,6 +54,18 @@ _EXIT_CODES = {
     "validate": "0 all files are valid; 1 one is not; 5 one was edited, contradicts itself or has "
     "an unknown version; 64 usage error.",
 }
+# For the list of commands, which cuts a longer sentence.
+_SUMMARIES = {
+    "report": "Read a server and write a prune plan; nothing is deleted.",
+    "prune": "Delete what a plan lists, after re-checking each entity.",
+    "purge": "Delete permanently what a purge plan lists in the trash.",
+    "diff": "Show what changed from one plan to another.",
+    "check": "Compare a plan with the server; nothing is deleted.",
+    "mark": "Announce by a tag what is deleted after the grace period.",
+    "usage": "Measure what takes space and how much could be freed.",
+    "validate": "Check plans, journals, policy files and events.",
+    "demo": "Try the tool on a throw-away local MLflow server.",
+}
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
@@ -86,9 +98,13 @@ def _main(
 
 
 def _add(command: Callable[..., Any]) -> None:
-    codes = _EXIT_CODES.get(command.__name__)
-    epilog = f"Exit codes: {codes}" if codes else None
-    app.command(epilog=epilog, context_settings=_CONTEXT)(options.grouped(command))
+    name = command.__name__
+    codes = _EXIT_CODES.get(name)
+    app.command(
+        epilog=f"Exit codes: {codes}" if codes else None,
+        short_help=_SUMMARIES.get(name),
+        context_settings=_CONTEXT,
+    )(options.grouped(command))
 
 
 _add(report.report)
