@@ -30,6 +30,15 @@ def policy(policy: Policy, console: Console, *, whole: bool) -> None:
         line(console, sentence)
 
 
+def last_active(active_ms: int, as_of_ms: int) -> str:
+    """Return a time, ms since the epoch, and its distance to another in days, rounded down."""
+    distance, side = as_of_ms - active_ms, "before"
+    if distance < 0:
+        # The clock of whoever logged it was wrong, or `--as-of` names the past.
+        distance, side = -distance, "after"
+    return f"{format_ms(active_ms)}, {in_days(distance // DAY_MS)} {side}"
+
+
 def explanation(
     inventory: Inventory, policy: Policy, kind: str, key: Any, found: Explanation, console: Console
 ) -> None:
@@ -42,8 +51,7 @@ def explanation(
     if found.age.ignored:
         rows.append(("ignored", found.age.ignored))
     if found.active_ms is not None:
-        ago = in_days((policy.as_of_ms - found.active_ms) // DAY_MS)
-        rows.append(("last active", f"{format_ms(found.active_ms)}, {ago} before"))
+        rows.append(("last active", last_active(found.active_ms, policy.as_of_ms)))
     if DELETE_AFTER in found.tags:
         rows.append(("announced", f"{DELETE_AFTER}={found.tags[DELETE_AFTER]}"))
     if found.is_deleted:
