@@ -17,7 +17,8 @@ from pathlib import Path
 
 from mlflow_gc.errors import GcError
 
-_START_TIMEOUT_S = 120.0
+# The first start after an installation compiles MLflow, which a busy machine does slowly.
+_START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 10.0
 _LOG_TAIL_CHARS = 2000
 
@@ -143,11 +144,17 @@ class LocalServer:
             # Ctrl-C, too: `with` calls __exit__ only after __enter__ returned.
             self.stop()
             raise
+        ended = self._process.poll() is not None
         self.stop()
-        tail = self.log_path.read_text(errors="replace")[-_LOG_TAIL_CHARS:]
+        what = (
+            "ended before it responded"
+            if ended
+            else f"did not respond within {self._patience_s:.0f} seconds"
+        )
+        tail = self.log_path.read_text(errors="replace")[-_LOG_TAIL_CHARS:].rstrip()
         raise GcError(
-            "The local MLflow server did not start.",
-            hint=f"The end of its log ({self.log_path}):\n{tail}",
+            f"The local MLflow server {what}.",
+            hint=f"The end of its log:\n{tail}" if tail else "It printed nothing.",
         )
 
     def stop(self) -> None:
