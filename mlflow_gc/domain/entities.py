@@ -260,7 +260,8 @@ class LoggedModel:
 
     ``last_updated_time`` is the later of its creation and its last update.
     ``metric_run_ids`` are the runs that logged metrics for it; a run response names a model only
-    if the newest value of a metric belongs to that model.
+    if the newest value of a metric belongs to that model.  ``name`` is read over REST only, and for
+    people.
     """
 
     model_id: str
@@ -271,6 +272,7 @@ class LoggedModel:
     tags: Mapping[str, str] = field(default_factory=dict)
     metric_run_ids: tuple[str, ...] = ()
     creation_time: int | None = None
+    name: str = ""
 
 
 def oldest_model_ms(models: Iterable[LoggedModel]) -> int | None:

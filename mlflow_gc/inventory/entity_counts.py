@@ -73,6 +73,7 @@ def read_entities(
             made = month(model.creation_time)
             group = Group(LOGGED_MODEL, ACTIVE, experiment=i, month=made, item=model_id)
             found.groups[LOGGED_MODEL][model_id] = group
+            found.names[LOGGED_MODEL, model_id] = model.name
             folder = f"models/{model_id}"
             locate(Owner(LOGGED_MODEL, model_id), i, ACTIVE, model.artifact_uri, folder)
             progress("logged models", 1)

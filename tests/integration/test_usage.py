@@ -428,7 +428,8 @@ def test_a_server_alone_tells_entities_and_files(bench: Bench, output_format: st
     assert (trash["count"], trash["freed_at_once_bytes"]) == (1, 10)
     assert _row(found, "file", "unknown")["not_freed_bytes"] == 7
     assert _row(found, "logged_model", "active")["count"] == 1
-    assert found["largest"]["logged_models"][0]["model_id"] == model
+    (largest,) = found["largest"]["logged_models"]
+    assert (largest["model_id"], largest["name"]) == (model, "model")
     assert not [row for row in found["rows"] if row["stage"] == "orphaned"]
 
 

@@ -223,6 +223,7 @@ def logged_model(payload: Json) -> LoggedModel:
         tags=_tags(info),
         metric_run_ids=tuple(sorted({str(m["run_id"]) for m in metrics if m.get("run_id")})),
         creation_time=_time(info, "creation_timestamp_ms"),
+        name=_text(info, "name"),
     )
 
 
