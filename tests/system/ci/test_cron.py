@@ -58,6 +58,8 @@ class Night:
             "postgresql://...": f"sqlite:///{self.bench.world.database}",
             "s3://bucket/root": str(artifacts),
             "/etc/mlflow-gc.yml": str(root / "mlflow-gc.yml"),
+            # A shell reads it: without quotes the job would end here.
+            "MLFLOW_TRACKING_TOKEN='...'": "MLFLOW_TRACKING_TOKEN='a&b$c'",
         }.items():
             assert line in settings
             settings = settings.replace(line, value)
