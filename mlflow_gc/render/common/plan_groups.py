@@ -124,9 +124,14 @@ def age_days(time: str | None, as_of: str) -> int | None:
     return None if then is None or now is None else (now - then) // DAY_MS
 
 
+def aged_from(kind: str, entry: Fields) -> str | None:
+    """Return the time that an age counts from: the last activity, in the trash the deletion."""
+    return entry.get("deleted_time") or KINDS[kind].last_activity(entry)
+
+
 def ages(kind: str, entries: Iterable[Fields], as_of: str) -> str:
     """Return ``31 to 298 days``, from the youngest entry to the oldest; empty if unknown."""
-    times = [time for entry in entries if (time := KINDS[kind].last_activity(entry))]
+    times = [time for entry in entries if (time := aged_from(kind, entry))]
     if not times:
         return ""
     # Times of one format sort as texts.

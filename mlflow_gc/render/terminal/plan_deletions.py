@@ -26,6 +26,7 @@ from mlflow_gc.render.common.lines import (
 from mlflow_gc.render.common.plan_groups import (
     Group,
     age_days,
+    aged_from,
     ages,
     groups,
     why,
@@ -144,7 +145,8 @@ def _group(
     """
     share = f" ({group.share})" if group.share else ""
     age = ages(group.kind, group.entries, as_of)
-    facts = f": {group.of_how_many}{share}" + (f", {age} old" if age else "") + note
+    old = "in the trash" if group.entries[0].get("deleted_time") else "old"
+    facts = f": {group.of_how_many}{share}" + (f", {age} {old}" if age else "") + note
     reason = "" if common is not None else whys(group.entries)
     room = width_of(console)
     taken = 3 + cell_width(plain(title)) + cell_width(facts)
@@ -198,7 +200,7 @@ def _each(plan: Plan, console: Console, kind: str, *, everything: bool) -> None:
 
 
 def _age(kind: str, entry: Fields, as_of: str) -> str:
-    days = age_days(KINDS[kind].last_activity(entry), as_of)
+    days = age_days(aged_from(kind, entry), as_of)
     return "" if days is None else f"{days:,} d"
 
 

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
-from unit.retention.test_trash import FIRST, MODEL, OLD, POLICY, SECOND, _model, _run, _trash
+from unit.retention.test_trash import (
+    AS_OF,
+    FIRST,
+    MODEL,
+    OLD,
+    POLICY,
+    SECOND,
+    _model,
+    _run,
+    _trash,
+)
 from unit.worlds import SERVER, a_model, a_version, an_experiment
 
+from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.domain.trash import DanglingLink, OrphanedFiles
 from mlflow_gc.plan import schema, verification
 from mlflow_gc.plan.diff import diff_plans
@@ -109,6 +120,18 @@ def test_each_view_says_what_is_freed_and_how_to_apply_it() -> None:
         assert ORPHAN in view
         assert "e" * 32 in view
     assert "4,005 rows of the database (about 1.6 MB)" in views[0]
+
+
+def test_ages_count_from_the_deletion() -> None:
+    """The time that decides, not the last activity of a run."""
+    plan = purge_plan(stamps={("run", FIRST): AS_OF - 45 * DAY_MS})
+    (first,) = [run for run in plan["runs"] if run["run_id"] == FIRST]
+    assert first["deleted_time"] != first["last_activity_time"]
+    lines = _text(plan).splitlines()
+    assert [line for line in lines if "1 run, 45 days in the trash" in line]
+    assert [line for line in lines if f"! {FIRST}  45 d" in line]
+    (runs,) = [line for line in lines if line.startswith("runs ")]
+    assert runs.endswith("31 to 45 days")
 
 
 def test_the_table_has_every_entity() -> None:
