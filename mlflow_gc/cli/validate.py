@@ -41,6 +41,7 @@ def _validate(path: Path) -> str:
     """Return a description of a valid file, or raise an error."""
     from mlflow_gc.apply.journal.file import read_journal
     from mlflow_gc.plan.verification import load_plan, verify
+    from mlflow_gc.render.common.lines import number_of
 
     if path.suffix in {".yml", ".yaml"}:
         return _validate_yaml(path)
@@ -49,7 +50,10 @@ def _validate(path: Path) -> str:
     if _begins_with(path, b'"mlflow-gc/journal"'):
         sessions = read_journal(path)
         records = sum(len(session.records) for session in sessions)
-        return f"valid journal, {len(sessions)} sessions, {records} records"
+        return (
+            f"valid journal, {number_of(len(sessions), 'session', 'sessions')}, "
+            f"{number_of(records, 'record', 'records')}"
+        )
     plan = load_plan(path)
     verify(plan, path)
     return f"valid plan {plan['plan_id']}"
