@@ -127,8 +127,8 @@ def database_of(gateway: Gateway) -> Address:
     address = gateway.database
     if address is None:
         raise UsageProblem(
-            "The trash can only be read and purged in the database of the server: MLflow's API does "
-            "neither list deleted logged models nor delete anything permanently.",
+            "The trash can only be read and purged in the database of the server: MLflow's API "
+            "neither lists deleted logged models nor deletes anything permanently.",
             hint="Name it with --backend-store-uri or MLFLOW_BACKEND_STORE_URI, as the server was "
             "started; docs/how-to/purge.md shows how to run it beside the server in Kubernetes.",
         )

@@ -640,6 +640,7 @@ def test_without_a_database_it_says_what_is_missing(trash: Trash) -> None:
     server = ("--tracking-uri", trash.world.uri)
     outcome = trash.bench.cli("report", "--trash", "-o", path, *server).expect(USAGE)
     assert "--backend-store-uri" in outcome.err
+    assert "neither lists deleted logged models nor deletes anything permanently" in outcome.err
     assert not path.exists()
 
 
