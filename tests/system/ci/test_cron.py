@@ -47,6 +47,12 @@ class Night:
         """What the job writes to."""
         return self.bench.dir / "lib" / "plans"
 
+    @property
+    def places(self) -> dict[str, Path]:
+        """Directories of the page, and those of this job."""
+        root = self.bench.dir
+        return {"/opt/mlflow-gc/bin": BIN, "/etc": root, "/var/lib/mlflow-gc": root / "lib"}
+
     def set_up(self) -> None:
         """Write the script and what it needs."""
         root = self.bench.dir
@@ -66,12 +72,7 @@ class Night:
         (root / "mlflow-gc.env").write_text(settings)
         (root / "mlflow-gc.yml").write_text("version: 1\n")
         (script,) = [b.text for b in blocks(PAGE) if b.text.startswith("#!/bin/sh")]
-        places = {
-            "/opt/mlflow-gc/bin": BIN,
-            "/usr/sbin": root / "sbin",
-            "/etc": root,
-            "/var/lib/mlflow-gc": root / "lib",
-        }
+        places = self.places | {"/usr/sbin": root / "sbin"}
         (root / "nightly").write_text(rewritten(script, places))
         (root / "sbin").mkdir()
         self.sendmail('cat > "$0.mail"')
@@ -83,9 +84,13 @@ class Night:
         program.chmod(0o755)
 
     def run(self, *before: str) -> subprocess.CompletedProcess[str]:
-        """Run it as cron does: a bare environment, no terminal."""
+        """Run it as cron does."""
+        return self.bare(*before, "sh", str(self.bench.dir / "nightly"))
+
+    def bare(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a bare environment, without a terminal."""
         return subprocess.run(
-            [*before, "sh", str(self.bench.dir / "nightly")],
+            command,
             cwd=self.bench.dir,
             env={
                 "PATH": "/usr/bin:/bin",
@@ -157,6 +162,21 @@ def test_a_night(night: Night) -> None:
     shape = re.compile(r"prune-plan-[\dT.-]+Z\.json\.journal\.jsonl")
     assert shape.fullmatch(journal.name)
     assert shape.fullmatch(example.split()[-1])
+
+
+@pytest.mark.smoke
+def test_the_mail_undoes_the_night(night: Night) -> None:
+    """Its command, pasted into a shell that has what the page says."""
+    world = night.bench.world
+    world.bulk_runs(world.experiment(age=FRESH), 3)
+    before = night.bench.state().active
+    assert night.run().returncode == 0
+    assert before - night.bench.state().active
+    (shell,) = [b.text for b in blocks(PAGE) if b.text.startswith("cd /var/lib/mlflow-gc/plans")]
+    (undo,) = re.findall(r"^Undo: +(.+)$", night.mail().get_content(), re.MULTILINE)
+    done = night.bare("sh", "-c", f"{rewritten(shell, night.places)}\n{undo} --yes")
+    assert done.returncode == 0, done.stderr
+    assert night.bench.state().active >= before
 
 
 @pytest.mark.smoke
