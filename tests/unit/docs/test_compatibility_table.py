@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from compat import environments, table
 from compat.environments import number, pins, wanted
+from support import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,3 +93,16 @@ def test_the_newest_server_is_named_by_its_number(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(environments, "newest", lambda: "3.99.0")
     words = ["newest", "newest+mariadb", "2.14.3@newest", "3.99.0"]
     assert wanted(words) == ["3.99.0", "3.99.0+mariadb", "2.14.3@newest"]
+
+
+def test_the_comparison_names_the_servers_of_the_table() -> None:
+    """From the oldest to the newest that passed: the first row is of prune, the second of purge."""
+    compared = (ROOT / "docs" / "explanation" / "compared.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| Servers \| MLflow ([\d.]+) to ([\d.]+)", compared, re.MULTILINE)
+    page = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    written = page.partition(table.BEGIN)[2].partition(table.END)[0]
+    found = rows(written)
+    for column, servers in zip(("prune", "purge"), named, strict=True):
+        place = 1 + [*table.COLUMNS].index(column)
+        passed = {number(row[0].split()[0].strip(",")) for row in found if row[place] == "yes"}
+        assert tuple(number(each)[:2] for each in servers) == (min(passed)[:2], max(passed)[:2])
