@@ -87,12 +87,18 @@ def checked(response: Any, address: str, *, as_json: bool) -> bytes:
     code, message = _error_body(content)
     quoted = f" Its message: {message}" if message else ""
     if status == 401:
+        is_sent = "Authorization" in response.request.headers
+        what = (
+            "does not accept the credentials (401)."
+            if is_sent
+            else "needs credentials (401), and neither a token nor a password was sent."
+        )
         raise ServerError(
-            f"The server {address} does not accept the credentials (401).{quoted}",
+            f"The server {address} {what}{quoted}",
             Failure.UNAUTHORIZED,
-            hint="Check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD (both of them win over the token)."
-            + _other_causes_of_401(response, address),
+            hint=f"{'Check' if is_sent else 'Set'} MLFLOW_TRACKING_TOKEN, or "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (both of them win over the "
+            f"token).{_other_causes_of_401(response, address)}",
         )
     is_foreign = not code and not any(sign in content for sign in _OWN_ERRORS)
     failure, hint = _meaning(status, code) if code else _without_code(status, content)
