@@ -20,6 +20,7 @@ from mlflow_gc.domain.kinds import (
     RUN,
     Kind,
 )
+from mlflow_gc.domain.quantities import sizes_of
 from mlflow_gc.domain.trash import DanglingLink, Key, OrphanedFiles, Trash, TrashedModel
 from mlflow_gc.plan.builder import (
     GUARD,
@@ -233,10 +234,10 @@ def _refusals(
         )
     largest = policy.purge.max_bytes
     if largest is not None and freed["file_bytes"] > largest:
+        size, most = sizes_of(freed["file_bytes"], largest)
         yield Diagnostic(
             GUARD,
-            f"purge.max_bytes: the plan deletes {freed['file_bytes']:,} bytes, at most {largest:,} "
-            "may be deleted.",
+            f"purge.max_bytes: the plan deletes {size}, at most {most} may be deleted.",
             blocks=True,
         )
 

@@ -19,6 +19,7 @@ from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.sql_connection import try_database
 from mlflow_gc.domain.entities import Diagnostic, ServerInfo
 from mlflow_gc.domain.kinds import FILE, LOGGED_MODEL, PURGE, RUN, kinds_of
+from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
@@ -265,8 +266,8 @@ def _measure(
             diagnostics.append(
                 Diagnostic(
                     UNFINISHED_UPLOADS,
-                    f"{store.uri} holds {uploads:,} unfinished uploads ({size:,} bytes) that no purge "
-                    "deletes.",
+                    f"{store.uri} holds {number_of(uploads, 'unfinished upload', 'unfinished uploads')} "
+                    f"({size_of(size)}), which no purge deletes.",
                 )
             )
     return withheld, Measured(sizes=sizes, retaining=retaining, diagnostics=tuple(diagnostics))

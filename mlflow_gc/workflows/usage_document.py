@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow_gc
 from mlflow_gc.backend.address import Address
+from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, bytes_by_group
@@ -398,12 +399,11 @@ def _diagnostics(found: Measured) -> Iterable[Json]:
                 f"{root.uri} keeps old versions of deleted files: their space is returned when its "
                 "lifecycle rules remove them.",
             )
-        if root.notes.unfinished_uploads:
+        if uploads := root.notes.unfinished_uploads:
             yield of(
                 "unfinished_uploads",
-                f"{root.uri} has unfinished uploads, which no listing shows. Their number is "
-                f"{root.notes.unfinished_uploads:,}, their size in bytes "
-                f"{root.notes.unfinished_bytes:,}.",
+                f"{root.uri} has {number_of(uploads, 'unfinished upload', 'unfinished uploads')} "
+                f"({size_of(root.notes.unfinished_bytes)}), which no listing shows and no purge deletes.",
             )
         for sentence in root.notes.unknown:
             yield of("store_notes", f"{root.uri}: {hide(sentence)}")

@@ -12,8 +12,8 @@ from support import depth
 from support.trash import Trash, ids, protected
 
 from integration import test_events as events
+from mlflow_gc.domain.quantities import size_of
 from mlflow_gc.plan import schema
-from mlflow_gc.render.common.lines import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,6 +22,7 @@ from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
+from mlflow_gc.domain.quantities import files_of, number_of
 from mlflow_gc.domain.trash import OrphanedFiles, Trash
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.sql.tables import Statement
@@ -310,7 +311,7 @@ class Purger:
             place.store.delete_empty_folders(place.folder)
             self.freed.files += len(files)
             self.freed.file_bytes += size
-        detail = f"{len(files):,} files ({size:,} bytes)"
+        detail = files_of(len(files), size)
         self._recorder.record_deleted(kind, uri, detail=detail, undo=None)
         self._journal.sync()
 
@@ -360,7 +361,7 @@ class Purger:
                 count, size = batch.files.get(i, (0, 0))
                 self.freed.files += count
                 self.freed.file_bytes += size
-                detail = f"{count:,} files ({size:,} bytes)"
+                detail = files_of(count, size)
                 self._recorder.record_deleted(*key, detail=detail, undo=None)
             elif finding.code == "gone" and key in self._unconfirmed:
                 detail = "by an earlier session that was cut off"
@@ -403,7 +404,7 @@ class Purger:
                 deleted = i in batch.files or (batch.kind, i) in self._intended
                 if planned and not found[i] and not deleted:
                     batch.failures[i] = (
-                        f"the plan lists {planned} files of it, and none of them is there; is this the "
+                        f"the plan lists {number_of(planned, 'file', 'files')} of it, and none is there; is this the "
                         "right --artifacts-destination?"
                     )
             _send(store, pending, batch)

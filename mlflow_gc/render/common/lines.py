@@ -11,6 +11,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.render.common.escape import plain
 
 if TYPE_CHECKING:
@@ -25,29 +26,8 @@ NAME = 40
 Span = tuple[str, "str | None"]
 """Text with its style."""
 
-_UNITS = ("kB", "MB", "GB", "TB", "PB")
 # Maximum number of combining accents per character; more would overflow into other lines.
 _CHARACTERS_A_CELL = 4
-
-
-def number_of(count: int, one: str, many: str) -> str:
-    """Return ``1 run`` or ``1,204 runs``: a count with the singular or the plural."""
-    return f"{count:,} {one if count == 1 else many}"
-
-
-def size_of(size_bytes: int, *, like: int | None = None) -> str:
-    """Return ``1 byte``, ``340 bytes`` or ``12.4 GB``: a size in the units of the SI.
-
-    ``like`` is another size, in whose unit it is returned.
-    """
-    scale = size_bytes if like is None else like
-    if scale < 1000:
-        return number_of(size_bytes, "byte", "bytes")
-    power = 1
-    # What would be rounded to 1,000.0 is one of the next unit.
-    while round(scale / 1000**power, 1) >= 1000 and power < len(_UNITS):
-        power += 1
-    return f"{size_bytes / 1000**power:,.1f} {_UNITS[power - 1]}"
 
 
 def counted(kind: str, count: int) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.domain.reasons import without_age
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.document import Fields, Plan, deletions_of
 from mlflow_gc.plan.lazy_entries import Chosen
-from mlflow_gc.render.common.lines import number_of
 
 _WHYS = 3
 

@@ -22,6 +22,7 @@ from mlflow_gc.domain.kinds import (
     action_of,
     kinds_of,
 )
+from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import EntrySize, Plan, counts_of, deletions_of, protected_of
 from mlflow_gc.plan.freed_names import frees_names
@@ -35,9 +36,7 @@ from mlflow_gc.render.common.lines import (
     line,
     listed,
     more,
-    number_of,
     rows,
-    size_of,
     spans,
 )
 from mlflow_gc.render.common.plan_groups import ages, percent

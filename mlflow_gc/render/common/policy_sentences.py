@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.render.common.lines import listed, number_of
+from mlflow_gc.domain.quantities import number_of
+from mlflow_gc.render.common.lines import listed
 from mlflow_gc.retention.rules import DEFAULT_PURGE_AFTER_MS, NEVER, OFF, SCOPES, format_age
 
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from mlflow_gc.render.common.lines import number_of, size_of
+from mlflow_gc.domain.quantities import number_of, size_of
 
 Json = dict[str, Any]
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from mlflow_gc.domain.kinds import EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL, RUN, Kind
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.document import Plan
-from mlflow_gc.render.common.lines import number_of
 from mlflow_gc.render.common.plan_groups import milliseconds, statistics
 from mlflow_gc.render.html.charts import COLOURS
 from mlflow_gc.render.html.entries import Entry, Fate, age_bounds_days, age_group

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_gc.domain.kinds import BY_NAME
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.document import Plan
-from mlflow_gc.render.common.lines import listed, number_of
+from mlflow_gc.render.common.lines import listed
 from mlflow_gc.render.common.plan_groups import experiment_names
 from mlflow_gc.render.common.reasons import protection_text
 from mlflow_gc.render.html.charts import ranked

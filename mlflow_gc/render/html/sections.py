@@ -18,13 +18,14 @@ from mlflow_gc.domain.kinds import (
     action_of,
     kinds_of,
 )
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.invocation import command
 from mlflow_gc.plan.document import Plan, counts_of, deletions_of
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.lines import listed, number_of
+from mlflow_gc.render.common.lines import listed
 from mlflow_gc.render.common.plan_summary import (
     ages_of,
     apply_command,

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mlflow_gc.render.common.lines import cut, number_of
+from mlflow_gc.domain.quantities import number_of
+from mlflow_gc.render.common.lines import cut
 from mlflow_gc.render.common.usage_tables import (
     KINDS,
     STAGES,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 
 from mlflow_gc.domain.kinds import KINDS, kinds_of
+from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import (
     Fields,
@@ -20,7 +21,7 @@ from mlflow_gc.plan.lazy_entries import Chosen, where
 from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
-from mlflow_gc.render.common.lines import counted, number_of, size_of
+from mlflow_gc.render.common.lines import counted
 from mlflow_gc.render.common.plan_groups import Group, groups, statistics
 from mlflow_gc.render.common.plan_summary import (
     ages_of,

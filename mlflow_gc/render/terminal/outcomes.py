@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.domain.kinds import EXPERIMENT, FILE, PRUNE, PRUNED, PURGE, PURGED, RARE, RUN, Kind
+from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common.lines import (
     CUT_AT,
@@ -16,9 +17,7 @@ from mlflow_gc.render.common.lines import (
     counted,
     line,
     more,
-    number_of,
     rows,
-    size_of,
     spans,
     table,
 )
@@ -80,9 +79,8 @@ def purged(found: Purged, console: Console, *, journal: Path | None) -> None:
         return
     freed = found.freed
     files = number_of(freed.files, "file", "files")
-    line(
-        console, f"Deleted {size_of(freed.file_bytes)} in {files}, and {freed.rows:,} rows.", "bold"
-    )
+    row_count = number_of(freed.rows, "row", "rows")
+    line(console, f"Deleted {size_of(freed.file_bytes)} in {files}, and {row_count}.", "bold")
     before, after = map(size_of, found.database_bytes)
     if freed.rows:
         line(console, f"The database took {before} before, and takes {after} now.")

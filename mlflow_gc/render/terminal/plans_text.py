@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mlflow_gc.domain.kinds import kinds_of
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan, counts_of
 from mlflow_gc.plan.verification import applicability
-from mlflow_gc.render.common.lines import Column, Span, line, number_of, rows, spans
+from mlflow_gc.render.common.lines import Column, Span, line, rows, spans
 from mlflow_gc.render.common.plan_summary import BAD
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from unit.render.screens import HOSTILE, assert_harmless, lines, log, shown, terminal, width
 
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.lines import Column, counted, cut, more, rows, size_of, table
+from mlflow_gc.render.common.lines import Column, counted, cut, more, rows, table
 
 texts = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=60))
 
@@ -35,28 +35,6 @@ def test_a_cut_text_fills_no_more_than_asked_for(text: str, most: int) -> None:
 )
 def test_examples_of_cutting(text: str, most: int, expected: str) -> None:
     assert cut(text, most) == expected
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        (0, "0 bytes"),
-        (1, "1 byte"),
-        (999, "999 bytes"),
-        (1_000, "1.0 kB"),
-        (999_949, "999.9 kB"),
-        (999_950, "1.0 MB"),
-        (12_400_000_000, "12.4 GB"),
-        (2_000_000 * 10**15, "2,000,000.0 PB"),
-    ],
-)
-def test_sizes_have_the_unit_in_which_they_are_short(size: int, expected: str) -> None:
-    assert size_of(size) == expected
-
-
-def test_a_margin_has_the_unit_of_its_size() -> None:
-    assert size_of(900_000_000, like=12_400_000_000) == "0.9 GB"
-    assert size_of(1_400_000, like=900) == "1,400,000 bytes"
 
 
 def test_accents_without_end_are_no_way_into_other_lines() -> None:

@@ -10,8 +10,9 @@ from unit.busy_server import busy_plan
 from unit.render.html.reading import read
 from unit.worlds import AS_OF
 
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
-from mlflow_gc.render.common.lines import listed, number_of
+from mlflow_gc.render.common.lines import listed
 from mlflow_gc.render.html.ages import spans
 from mlflow_gc.render.html.charts import Bar, Chart, segments
 from mlflow_gc.render.html.entries import Fate, age_group, entries
