@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -694,6 +695,36 @@ def test_a_dry_run_changes_nothing_and_says_the_same(trash: Trash) -> None:
     assert trash.state() == before
     assert "skipped" in outcome.out
     assert "is in it" not in outcome.out
+
+
+# Its page ----------------------------------------------------------------------------------------
+
+
+def test_every_link_of_its_page_leads_to_what_mlflow_shows(trash: Trash) -> None:
+    """MLflow's own pages of deleted versions and logged models show an error: no link to them."""
+    world = trash.world
+    experiment = world.experiment()
+    run, model = trash.run(experiment), trash.model(experiment)
+    world.model("fraud")
+    world.version("fraud")
+    world.delete_version("fraud/1")
+    world.sql("UPDATE model_versions SET last_updated_time = ?", world.ago(90))
+    plan = trash.report()
+    assert protected(plan, "model_versions", "name") == {"fraud": "tombstone"}
+    page = trash.bench.cli("show", plan.path, "--format", "html").out
+    links = set(re.findall(rf'href="{world.uri}/#/([^"]+)"', page))
+    assert f"experiments/{experiment}/runs/{run}" in links
+    assert not [link for link in links if "/models/m-" in link or "/versions/" in link]
+    (without,) = re.findall(r'"without":(\[[^\]]*\])', page)
+    gone = {
+        "model_version": "model-versions/get?name=fraud&version=1",
+        "logged_model": f"logged-models/{model}",
+    }
+    assert set(json.loads(without)) == gone.keys()
+    api = f"{world.uri}/api/2.0/mlflow"
+    assert {world.http.get(f"{api}/{path}").status_code for path in gone.values()} == {404}
+    for path in (f"runs/get?run_id={run}", f"experiments/get?experiment_id={experiment}"):
+        assert world.http.get(f"{api}/{path}").ok
 
 
 # check -------------------------------------------------------------------------------------------

@@ -39,12 +39,13 @@ def embedded(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     columns = _Columns(plan)
     for entry in found:
         columns.add(entry)
+    links = Links.of(plan)
     head = {
         "asOf": milliseconds(plan["as_of"]),
         "bounds": age_bounds_days(plan),
         "spans": spans(age_bounds_days(plan)),
         "kinds": columns.kinds,
-        "links": asdict(Links.of(plan["server"])),
+        "links": {**asdict(links), "without": sorted(links.without)},
         **{name: interned.found for name, interned in columns.interned.items()},
     }
     separator = "{"

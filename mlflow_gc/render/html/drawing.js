@@ -82,7 +82,7 @@ function drawDetails(entities, row) {
   const links = element("p", { class: "links" });
   const own = linkInto(entities.addressOf(row), `Open ${kind.toLowerCase()} in MLflow ↗`);
   if (own) links.append(own);
-  if (own && ["run", "model_version"].includes(entities.kindOf(row))) {
+  if (["run", "model_version"].includes(entities.kindOf(row))) {
     const what = entities.placeOf(row).model ? "model" : "experiment";
     links.append(linkInto(entities.addressOfPlace(row), `Open its ${what} ↗`) || "");
   }

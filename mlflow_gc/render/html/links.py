@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from mlflow_gc.domain.kinds import PURGE
+
 _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 _ROUTES = {
@@ -26,6 +28,13 @@ _ROUTES = {
 }
 
 
+_WITHOUT_PAGE = {
+    # The row that MLflow keeps of a deleted version, and a deleted logged model, are not found by the
+    # endpoints that their pages call (docs/explanation/mlflow-facts.md#deleted-entities-without-pages).
+    PURGE: frozenset({"model_version", "logged_model"}),
+}
+
+
 @dataclass(frozen=True)
 class Links:
     """The base URLs of the web UI of a server.
@@ -34,15 +43,18 @@ class Links:
         tracking: prefix of the route of an experiment or run; empty for no links.
         registry: prefix of the route of a model; empty for no links.
         suffix: suffix of a route.
+        without: kinds that have no page.
     """
 
     tracking: str
     registry: str
     suffix: str = ""
+    without: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, server: Mapping[str, Any]) -> Links:
-        """Return the links for the ``server`` of a plan."""
+    def of(cls, plan: Mapping[str, Any]) -> Links:
+        """Return the links for a plan."""
+        server = plan["server"]
         workspace, tracking, registry = (
             server[key] for key in ("workspace", "tracking_uri", "registry_uri")
         )
@@ -53,6 +65,7 @@ class Links:
             _pages(tracking) if has_pages else "",
             _pages(registry) if has_pages or registry != tracking else "",
             f"?workspace={_quoted(workspace)}" if workspace else "",
+            _WITHOUT_PAGE.get(plan.get("action", ""), frozenset()),
         )
 
     def address(self, kind: str, place: str, own: str = "") -> str:
@@ -63,7 +76,7 @@ class Links:
             place: id of an experiment, or name of a registered model.
             own: id of a run in the experiment, or version of the model.
         """
-        if kind not in _ROUTES:
+        if kind not in _ROUTES or kind in self.without:
             return ""
         base = self.tracking if _ROUTES[kind].startswith("experiments/") else self.registry
         route = _ROUTES[kind].format(place=encode(place), own=encode(own))

@@ -27,7 +27,7 @@ _FIRST = ("registered_model", "model_version", "run", "experiment")
 def first_rows(plan: Plan, found: Sequence[Entry]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the title and the first entities to delete of each kind, as rows."""
     names = experiment_names(plan)
-    links = Links.of(plan["server"])
+    links = Links.of(plan)
     for kind in (*_FIRST, *(k for k in BY_NAME if k not in _FIRST)):
         to_delete = [entry for entry in found if entry.kind == kind and entry.is_deleted]
         if not to_delete:

@@ -62,7 +62,7 @@ def parts(
         "title": title_of(plan),
         "loses_assessments": RUN.name in lost and not purges,
         "notes": [*consequences(plan), *filter(None, [what_server_lacks(plan)])],
-        "links": Links.of(server),
+        "links": Links.of(plan),
         "policy_source": policy_sentences.source(plan.get("policy_source")),
         "ages": ages_of(plan),
         "stale_after": None if ttl == NEVER else policy_sentences.span(ttl),

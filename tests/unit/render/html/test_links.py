@@ -13,15 +13,23 @@ def links(
     registry: str | None = None,
     workspace: str | None = None,
     version: str | None = "3.17.2",
+    action: str = "prune",
 ) -> Links:
-    return Links.of(
-        {
-            "tracking_uri": uri,
-            "registry_uri": registry or uri,
-            "workspace": workspace,
-            "mlflow_version": version,
-        }
-    )
+    server = {
+        "tracking_uri": uri,
+        "registry_uri": registry or uri,
+        "workspace": workspace,
+        "mlflow_version": version,
+    }
+    return Links.of({"action": action, "server": server})
+
+
+def test_what_is_in_the_trash_has_no_page_unless_mlflow_shows_it():
+    here = links("https://mlflow.example.com", action="purge")
+    assert here.address("experiment", "7")
+    assert here.address("run", "7", "ab12")
+    assert not here.address("model_version", "fraud", "3")
+    assert not here.address("logged_model", "7", "m-1")
 
 
 def test_where_things_are():
