@@ -126,7 +126,7 @@ def test_nobody_restores_what_is_being_purged(trash: Trash) -> None:
 def test_three_rights_are_sufficient(
     served: tuple[Database, LocalServer, str], trash: Trash
 ) -> None:
-    """SELECT alone makes the plan; without UPDATE or DELETE nothing is deleted, rows nor files."""
+    """SELECT alone makes the plan and checks it; without UPDATE or DELETE nothing is deleted."""
     database, _, uri = served
     account = re.sub(r"//[^@]*@", "//purger:purger-canary@", uri)
     experiment = trash.world.experiment()
@@ -150,6 +150,14 @@ def test_three_rights_are_sufficient(
     grant("SELECT")
     plan = trash.report()
     assert plan.runs == {run}
+    check = ("check", plan.path, "--detailed-exitcode", *trash.options)
+    checked = trash.bench.cli(*check).expect(0)
+    assert "2 matching, 0 changed" in checked.out
+    trash.world.sql("UPDATE runs SET deleted_time = deleted_time + 1")
+    changed = trash.bench.cli(*check, "--format", "json").expect(2).json()
+    assert {e["id"]: e["code"] for e in changed["runs"]} == {run: "changed"}
+    trash.world.sql("UPDATE runs SET deleted_time = deleted_time - 1")
+    assert trash.state() == before
     for right in ("UPDATE", "DELETE"):
         outcome = trash.purge(plan, codes=(1,))
         assert "rights to SELECT, UPDATE and DELETE" in outcome.err
