@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.retention.freed_space import ACTIVE, OTHER
+
+UNKNOWN_LINKS = "unknown_links"
+"""Diagnostic code: links have ends of a type that this program does not know, and stay."""
 
 _DAY_MS = 86_400_000
 
@@ -19,7 +23,7 @@ class Group(NamedTuple):
     Attributes:
         kind: of ``freed_space.KINDS``.
         stage: of ``freed_space.STAGES``.
-        is_retained: purge does not delete it, although it is in the trash.
+        is_retained: purge does not delete it, although it deletes such things.
         experiment: the id of the experiment, or empty.
         owner: the user of the run, or empty.
         month: of the start or creation, ``2026-05``; empty if unknown.
@@ -59,7 +63,8 @@ class DatabaseUsage:
         reusable_bytes: inside the database, free for new rows; None if unknown.
         sizes_are_estimates: also the sizes of whole tables.
         unreadable: tables whose rows the account may not read.
-        untimed_runs: number of runs in the trash without time of deletion.
+        untimed_runs: number of runs in the trash that stay, as they have no time of deletion.
+        unknown_ends: number of links with an end of a type that this program does not know, by type.
     """
 
     kind: str
@@ -73,12 +78,25 @@ class DatabaseUsage:
     sizes_are_estimates: bool = False
     unreadable: list[str] = field(default_factory=list)
     untimed_runs: int = 0
+    unknown_ends: Counter[str] = field(default_factory=Counter)
 
     def home_of(self, kind: str, entity_id: str) -> str | None:
         """Return the experiment id of an entity; empty if unknown, None if it is in no table."""
         if (group := self.groups[kind].get(entity_id)) is not None:
             return group.experiment
         return None if kind in self.complete else ""
+
+    @property
+    def unknown_links(self) -> str | None:
+        """A sentence about links with ends of unknown types; None if there are none."""
+        if not self.unknown_ends:
+            return None
+        types = ", ".join(map(repr, sorted(self.unknown_ends)))
+        links = number_of(self.unknown_ends.total(), "link has", "links have")
+        return (
+            f"{links} an end of a type that this program does not know ({types}): it is taken to exist, "
+            "and purge deletes such a link with its other end only."
+        )
 
 
 def bytes_by_group(usage: DatabaseUsage) -> dict[Group, tuple[int, float, float]]:

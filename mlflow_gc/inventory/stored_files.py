@@ -59,17 +59,28 @@ UNKNOWN = Owner()
 
 @dataclass
 class Size:
-    """A number of files and their bytes; those on stores that keep versions are freed later."""
+    """A number of files and their bytes; those on stores that keep versions are freed later.
+
+    Attributes:
+        newest_ms: when the newest was written, ms since the epoch, UTC; None if one is without a time.
+    """
 
     files: int = 0
     bytes: int = 0
     later_bytes: int = 0
+    newest_ms: int | None = 0
 
     def add(self, other: Size) -> None:
         """Add another size."""
         self.files += other.files
         self.bytes += other.bytes
         self.later_bytes += other.later_bytes
+        self.newest_ms = newest(self.newest_ms, other.newest_ms)
+
+
+def newest(one_ms: int | None, other_ms: int | None) -> int | None:
+    """Return the later of two times; None if one of them is unknown."""
+    return None if one_ms is None or other_ms is None else max(one_ms, other_ms)
 
 
 @dataclass
@@ -159,6 +170,7 @@ class StoredFiles:
                 size = sizes[owner] = Size()
             size.files += 1
             size.bytes += file.size_bytes
+            size.newest_ms = newest(size.newest_ms, file.modified_ms)
             if root.notes.keeps_versions:
                 size.later_bytes += file.size_bytes
         return sizes

@@ -132,7 +132,7 @@ def build_purge_plan(
                 },
             ),
             "experiments": Entries.of(
-                _experiment(i, run_counts[i], trash, decisions)
+                _experiment(i, run_counts[i], trash, decisions, measured)
                 for i in sorted(deleted[EXPERIMENT.name], key=experiment_order)
             ),
             "runs": Entries.of(
@@ -360,7 +360,11 @@ def _model(
 
 
 def _experiment(
-    experiment_id: str, run_count: int, trash: Trash, decisions: TrashDecisions
+    experiment_id: str,
+    run_count: int,
+    trash: Trash,
+    decisions: TrashDecisions,
+    measured: Measured,
 ) -> ExperimentEntry:
     key = EXPERIMENT.name, experiment_id
     experiment = trash.inventory.experiments[experiment_id]
@@ -372,6 +376,8 @@ def _experiment(
             "deleted_time": expected["deleted_time"],
             "artifact_uri": expected["artifact_location"],
             "row_count": trash.rows[key],
+            # Of its traces.
+            **_sizes(key, measured),
             **verdict_fields(decisions.by_key[key], expected),
         },
     )

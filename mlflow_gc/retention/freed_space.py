@@ -48,7 +48,7 @@ def freed(
     version_bytes: int,
     is_retained: bool,
 ) -> Freed:
-    """Return what a purge of everything that it may delete returns of some space.
+    """Return what a purge returns of some space.
 
     Args:
         kind: of :data:`KINDS`.
@@ -56,9 +56,10 @@ def freed(
         database_bytes: of tables and indexes.
         file_bytes: of files.
         version_bytes: those of them that remain as old versions in their store.
-        is_retained: purge does not delete it: it is protected, or of unknown age.
+        is_retained: purge does not delete it: it is protected, too young, of unknown age, or the
+            policy does not name it.
     """
-    is_purged = stage == TRASH or (stage == ORPHANED and kind in {LINK, FILE})
+    is_purged = stage in {TRASH, TOMBSTONE} or (stage == ORPHANED and kind in {LINK, FILE})
     if is_retained or not is_purged:
         return Freed(0, 0, database_bytes + file_bytes)
     return Freed(file_bytes - version_bytes, database_bytes + version_bytes, 0)

@@ -11,26 +11,26 @@ from pathlib import Path
 from mlflow_gc.apply.journal.file import Journal, read_journal
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.purge.maintenance import Maintenance, maintenance
-from mlflow_gc.apply.purge.purger import Budget, Freed, Purger, root_of
+from mlflow_gc.apply.purge.purger import Budget, Freed, Purger, folders_of, root_of
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_guards import local_maxima
 from mlflow_gc.backend.address import DIRECTLY_READABLE, Address
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.sql_connection import try_database
 from mlflow_gc.domain.entities import Diagnostic, ServerInfo
-from mlflow_gc.domain.kinds import FILE, LOGGED_MODEL, PURGE, RUN, kinds_of
+from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LOGGED_MODEL, PURGE, RUN, kinds_of
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.errors import GcError, Refused, UsageProblem
-from mlflow_gc.inventory.database_usage import DatabaseUsage, bytes_by_group
+from mlflow_gc.inventory.database_usage import UNKNOWN_LINKS, DatabaseUsage, bytes_by_group
 from mlflow_gc.inventory.sql.identity import refuse_other_server as refuse_other_database
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.tables import Tables
 from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.usage import UsageReader
-from mlflow_gc.inventory.stored_files import StoredFiles
+from mlflow_gc.inventory.stored_files import StoredFiles, newest
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.document import Plan, deletions_of
 from mlflow_gc.plan.purge_builder import Measured, Size, build_purge_plan
@@ -39,7 +39,7 @@ from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.freed_space import TRASH
 from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.trash import decide_orphan, decide_trash
+from mlflow_gc.retention.trash import TrashDecisions, decide_orphan, decide_trash
 from mlflow_gc.settings import redact_uri
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
@@ -92,11 +92,7 @@ def make_purge_plan(
     decisions = decide_trash(trash, policy, only=only)
     measured = Measured()
     if policy.purge.keep != "files":
-        chosen = {
-            (kind, i): _uri((kind, i), trash)
-            for kind in (RUN.name, LOGGED_MODEL.name)
-            for i in decisions.of(kind, Verdict.DELETE)
-        }
+        chosen = folders_to_delete(trash, decisions)
         with reporter.phase(Phase.MEASURE, {"files": len(chosen)}):
             homes = [e.artifact_location for e in trash.inventory.experiments.values()]
             withheld, measured = _measure(chosen, homes, stores, reporter)
@@ -109,6 +105,9 @@ def make_purge_plan(
             decisions = replace(decisions, by_key={**decisions.by_key, **of_files})
             measured = replace(measured, orphans=orphans)
     measured = replace(measured, row_bytes=_row_bytes(database))
+    if policy.purge.orphans_after_ms is not None and (sentence := database.unknown_links):
+        note = Diagnostic(UNKNOWN_LINKS, sentence)
+        measured = replace(measured, diagnostics=(*measured.diagnostics, note))
     plan = build_purge_plan(trash, decisions, policy, server, measured)
     if found := schema.problems(plan, "plan"):
         raise GcError(
@@ -182,15 +181,17 @@ def _orphans(
         folder = "/".join(parts[: parts.index(owner.id) + 1])
         uri = redact_uri(f"{place.store.uri.rstrip('/')}/{folder}")
         known = found.get(uri)
-        newest = file.modified_ms
         if known is None:
             reporter.advance("files", 1)
             entity = f"{owner.kind} {owner.id}"
-            found[uri] = OrphanedFiles(uri, entity, file.size_bytes, 1, newest)
+            found[uri] = OrphanedFiles(uri, entity, file.size_bytes, 1, file.modified_ms)
             continue
-        both = None if None in {newest, known.newest_ms} else max(newest or 0, known.newest_ms or 0)
         found[uri] = OrphanedFiles(
-            uri, known.entity, known.size_bytes + file.size_bytes, known.file_count + 1, both
+            uri,
+            known.entity,
+            known.size_bytes + file.size_bytes,
+            known.file_count + 1,
+            newest(known.newest_ms, file.modified_ms),
         )
     return found
 
@@ -212,44 +213,71 @@ def deleted_by(journal: Path) -> set[Key]:
     return found
 
 
-def _uri(key: Key, trash: Trash) -> str:
-    kind, entity_id = key
-    if kind == RUN.name:
-        return trash.inventory.runs[entity_id].artifact_uri
-    return trash.models[entity_id].artifact_uri
+def folders_to_delete(trash: Trash, decisions: TrashDecisions) -> dict[Key, list[str]]:
+    """Return the URIs of the folders whose files are deleted with each entity."""
+    return {
+        (kind, i): folders_of(kind, i, trash)
+        for kind in (RUN.name, LOGGED_MODEL.name, EXPERIMENT.name)
+        for i in decisions.of(kind, Verdict.DELETE)
+    }
+
+
+def placed(
+    chosen: Mapping[Key, Sequence[str]], homes: Iterable[str], stores: ArtifactStores
+) -> tuple[dict[Store, dict[str, Key]], dict[Key, Decision]]:
+    """Find the folders of entities; nothing is listed.
+
+    Args:
+        chosen: the URIs of the folders of each.
+        homes: the artifact locations of all experiments.
+        stores: of the artifacts.
+
+    Returns:
+        The entities by store and folder, and what the stores protect.
+    """
+    roots = _roots(homes, stores)
+    withheld: dict[Key, Decision] = {}
+    by_store: dict[Store, dict[str, Key]] = defaultdict(dict)
+    for key, uris in chosen.items():
+        try:
+            for place in map(stores.find, uris):
+                by_store[place.store][place.folder] = key
+        except StoreError as error:
+            withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
+    safe: dict[Store, dict[str, Key]] = {}
+    for store, of_store in by_store.items():
+        try:
+            safe[store] = dict(_safe(store, of_store, roots, withheld))
+        except StoreError as error:
+            for key in of_store.values():
+                withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
+    return safe, withheld
 
 
 def _measure(
-    chosen: Mapping[Key, str], homes: Iterable[str], stores: ArtifactStores, reporter: Reporter
+    chosen: Mapping[Key, Sequence[str]],
+    homes: Iterable[str],
+    stores: ArtifactStores,
+    reporter: Reporter,
 ) -> tuple[dict[Key, Decision], Measured]:
     """List the files of entities; return what the stores protect, and the sizes.
 
     ``homes`` are the artifact locations of all experiments.
     """
-    roots = _roots(homes, stores)
-    withheld: dict[Key, Decision] = {}
-    by_store: dict[Store, dict[str, Key]] = defaultdict(dict)
-    for key, uri in chosen.items():
-        try:
-            place = stores.find(uri)
-        except StoreError as error:
-            withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
-            continue
-        by_store[place.store][place.folder] = key
+    by_store, withheld = placed(chosen, homes, stores)
     sizes: dict[Key, Size] = {}
     diagnostics: list[Diagnostic] = []
     retaining = False
-    for store, of_store in by_store.items():
+    for store, safe in by_store.items():
         try:
-            safe = dict(_safe(store, of_store, roots, withheld))
             for folder, files in store.files_of(sorted(safe)):
                 size = sum(file.size_bytes for file in files)
                 known = sizes.get(safe[folder], Size())
                 sizes[safe[folder]] = Size(known.size_bytes + size, known.file_count + len(files))
                 reporter.advance("files", 1)
-            notes = [store.notes(root) for root in sorted({root_of(f) for f in of_store})]
+            notes = [store.notes(root) for root in sorted({root_of(f) for f in safe})]
         except StoreError as error:
-            for key in of_store.values():
+            for key in safe.values():
                 withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
             continue
         if any(note.keeps_versions for note in notes):
@@ -304,6 +332,8 @@ def _safe(
         if root not in is_there:
             # Those with the highest ids are the last that were made.
             folders = roots.get((store.uri, root), ())[-_PROBES:]
+            if not folders and key[0] == EXPERIMENT.name:
+                folders = [root]  # of archived traces, where no experiment is located
             is_there[root] = any(store.is_there(folder) for folder in folders)
         if not is_there[root]:
             why = f"{store.uri} has no files of any experiment below {root!r}; is it mounted?"

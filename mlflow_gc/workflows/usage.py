@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.interface import Gateway, ServerError
 from mlflow_gc.domain.kinds import KINDS as KINDS_OF_PLAN
+from mlflow_gc.domain.trash import OrphanedFiles
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.entity_counts import read_entities
 from mlflow_gc.inventory.file_sample import FileSample
@@ -17,13 +18,14 @@ from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.tables import Tables
 from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.usage import UsageReader
-from mlflow_gc.inventory.stored_files import StoredFiles
+from mlflow_gc.inventory.stored_files import Owner, Size, StoredFiles
 from mlflow_gc.plan.document import Json
 from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.trash import decide_trash
+from mlflow_gc.retention.trash import decide_orphan, decide_trash
 from mlflow_gc.settings import ARTIFACTS_DESTINATION, Connection, resolve
 from mlflow_gc.storage.stores import ArtifactStores
+from mlflow_gc.workflows.purge import folders_to_delete, placed
 from mlflow_gc.workflows.report import survey
 from mlflow_gc.workflows.reporter import Phase, Reporter
 from mlflow_gc.workflows.server import open_server
@@ -76,20 +78,25 @@ def measure_usage(
         gateway = open_server(connection, verbose=verbose, reporter=reporter)
         return _measure_server(gateway, destination, reporter)
     # Not over the server, which lists one folder in a request.
-    files = StoredFiles(ArtifactStores(artifacts_destination=destination))
+    stores = ArtifactStores(artifacts_destination=destination)
+    files = StoredFiles(stores)
     with reporter.phase(Phase.CONNECT):
         try_database(address, any_version=True)
         server = _server(connection, reporter, verbose=verbose)
-    not_purged = _not_purged(address, policy)
+    with reporter.phase(Phase.SCAN):
+        purged = _purged(address, policy, stores)
     to_prune = _stale(connection, policy, reporter) if stale else None
     with Snapshot(address) as snapshot, reporter.phase(Phase.SCAN):
-        reader = UsageReader(snapshot, not_purged=not_purged, stale=to_prune)
+        reader = UsageReader(snapshot, purged=purged or {}, stale=to_prune)
         if server is not None:
             refuse_other_server(snapshot, *server)
         database = reader.read(files)
     with reporter.phase(Phase.MEASURE):
         sizes = files.measure(database.home_of, reporter.advance)
-    return usage_document(Measured(database, files, sizes), address, server and server[1])
+    found = Measured(
+        database, files, sizes, retained=_retained(sizes, policy), is_decided=purged is not None
+    )
+    return usage_document(found, address, server and server[1])
 
 
 def _measure_server(gateway: Gateway, destination: str | None, reporter: Reporter) -> Json:
@@ -105,13 +112,13 @@ def _measure_server(gateway: Gateway, destination: str | None, reporter: Reporte
     with reporter.phase(Phase.MEASURE):
         sizes = files.measure(entities.home_of, reporter.advance)
         sample.measure(reporter.advance)
-    return usage_document(Measured(entities, files, sizes, sample), None, uri)
+    return usage_document(Measured(entities, files, sizes, sample=sample), None, uri)
 
 
-def _not_purged(address: Address, policy: Policy) -> dict[str, set[str]]:
-    """Return what a purge would not delete from the trash, by kind.
+def _purged(address: Address, policy: Policy, stores: ArtifactStores) -> dict[str, set[str]] | None:
+    """Return the ids by kind of what a purge would delete now, by its own rule.
 
-    Empty if this account may not read what may need it; the document names such tables.
+    None if this account may not read what may need it; the document names such tables.
     """
     try:
         # In a transaction of its own, which a table that may not be read ends.
@@ -120,12 +127,30 @@ def _not_purged(address: Address, policy: Policy) -> dict[str, set[str]]:
             reader = TrashReader(tables, snapshot.read, None, policy.wanted)
             trash = reader.trash(counts_rows=False)
     except (ServerError, KeyError):  # or a table is missing, which only a test has
-        return {}
+        return None
+    decisions = decide_trash(trash, policy)
+    homes = [e.artifact_location for e in trash.inventory.experiments.values()]
+    _, withheld = placed(folders_to_delete(trash, decisions), homes, stores)
+    if withheld:
+        decisions = decide_trash(trash, policy, withheld=withheld)
     found: dict[str, set[str]] = defaultdict(set)
-    for (kind, entity_id), decision in decide_trash(trash, policy).by_key.items():
-        if decision.verdict is not Verdict.DELETE:
+    for (kind, entity_id), decision in decisions.by_key.items():
+        if decision.verdict is Verdict.DELETE:
             found[kind].add(entity_id)
     return found
+
+
+def _retained(sizes: Mapping[Owner, Size], policy: Policy) -> set[Owner]:
+    """Return the owners of orphaned files that a purge would not delete."""
+    return {
+        owner
+        for owner, size in sizes.items()
+        if owner.is_orphan
+        and decide_orphan(
+            OrphanedFiles("", "", size.bytes, size.files, size.newest_ms), policy
+        ).verdict
+        is not Verdict.DELETE
+    }
 
 
 def _stale(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,12 @@ from mlflow_gc.backend.address import Address
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
-from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, bytes_by_group
+from mlflow_gc.inventory.database_usage import (
+    UNKNOWN_LINKS,
+    DatabaseUsage,
+    Group,
+    bytes_by_group,
+)
 from mlflow_gc.inventory.file_sample import FileSample, Spread, margin
 from mlflow_gc.inventory.stored_files import UNKNOWN as UNKNOWN_LAYOUT
 from mlflow_gc.inventory.stored_files import Owner, Size, StoredFiles
@@ -93,12 +98,16 @@ class Measured:
         database: entities, and the rows and bytes of a database.
         files: of stores that were listed as a whole.
         sizes: of those files by owner.
+        retained: owners of orphaned files that purge does not delete.
+        is_decided: whether it is known what purge deletes.
         sample: of files behind a server; None with a database.
     """
 
     database: DatabaseUsage
     files: StoredFiles
     sizes: Mapping[Owner, Size]
+    retained: Collection[Owner] = ()
+    is_decided: bool = True
     sample: FileSample | None = None
 
     @property
@@ -217,7 +226,7 @@ def _by_group(found: Measured) -> dict[Group, Sums]:
         if owner == UNKNOWN_LAYOUT:
             group, count = Group(FILE, UNKNOWN), 0
         elif owner.is_orphan:
-            group, count = Group(FILE, ORPHANED), 1
+            group, count = Group(FILE, ORPHANED, owner in found.retained), 1
         else:
             group, count = database.groups[owner.kind][owner.id], 0
         of(group).add(Sums(count, 0, 0, 0, size.files, size.bytes, size.later_bytes))
@@ -413,12 +422,20 @@ def _diagnostics(found: Measured) -> Iterable[Json]:
             "The account may not read these tables, so their bytes are those of other tables: "
             f"{', '.join(database.unreadable)}.",
         )
+    if not found.is_decided:
+        yield of(
+            "purge_unknown",
+            "The account may not read everything that may need something in the trash, so nothing is "
+            "promised to be freed.",
+        )
     if database.untimed_runs:
         yield of(
             "no_deletion_time",
-            f"{database.untimed_runs:,} runs in the trash have no time of deletion, so purge does not "
-            "delete them.",
+            f"{number_of(database.untimed_runs, 'run', 'runs')} in the trash without a time of "
+            "deletion: purge deletes nothing of them, unless the policy says from when to count.",
         )
+    if sentence := database.unknown_links:
+        yield of(UNKNOWN_LINKS, hide(sentence))
     if database.sizes_are_estimates:
         yield of(
             "sizes_are_estimates",

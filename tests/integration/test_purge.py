@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import depth
@@ -102,6 +102,36 @@ def test_an_experiment_goes_with_its_traces_and_tags(trash: Trash) -> None:
     assert len(kept) == 3
     assert not [path for path in after.files if trace in path or run in path]
     assert not (trash.root / experiment).exists()
+
+
+def test_files_of_traces_count_in_the_plan_and_its_guards(trash: Trash) -> None:
+    """They are deleted with their experiment; without their store it stays."""
+    world = trash.world
+    experiment = world.experiment()
+    trace = world.source_trace(experiment, trash.run(experiment))
+    trash.put(f"{experiment}/traces/{trace}/artifacts/traces.json", 7_000)
+    trash.drop_experiment(experiment)
+    policy = trash.bench.dir / "policy.yml"
+    policy.write_text("version: 1\npurge: {max_bytes: 7 kB}\n")
+    refused = trash.report("--policy", policy, codes=(REFUSED,))
+    assert "7,020 bytes" in refused.document["diagnostics"][0]["message"]
+    plan = trash.report()
+    (entry,) = plan.document["experiments"]
+    assert (entry["size_bytes"], entry["file_count"]) == (7_000, 1)
+    assert plan.document["summary"]["freed"]["file_bytes"] == 7_020
+    root = trash.root.rename(trash.root.with_name("unmounted"))
+    trash.root.mkdir()
+    before = trash.state()
+    without = trash.report(name="without.json")
+    assert protected(without, "experiments", "experiment_id") == {experiment: "unreachable_store"}
+    trash.purge(plan, codes=(REFUSED,))
+    assert trash.state() == before
+    trash.root.rmdir()
+    root.rename(trash.root)
+    trash.purge(plan)
+    after = trash.state()
+    assert not after.rows["trace_info"]
+    assert not [path for path in after.files if experiment in path.split("/")]
 
 
 def test_siblings_with_a_common_prefix_stay(trash: Trash) -> None:
@@ -535,6 +565,91 @@ def test_a_tombstone_that_became_the_highest_number_stays(trash: Trash) -> None:
     assert "highest_version" in outcome.out
     assert [row for row in trash.state().rows["model_versions"] if "Deleted_Internal" in row]
     assert len(trash.state().rows["model_versions"]) == 1
+
+
+# What usage promises -----------------------------------------------------------------------------
+
+
+def _of_everything(trash: Trash) -> None:
+    """What purge deletes, what it retains, and what only a policy deletes, of each kind."""
+    world = trash.world
+    home, old, young = (world.experiment() for _ in range(3))
+    for deleted in (100.0, 3.0, None):
+        trash.model(home, deleted=deleted)
+        run = trash.run(home, deleted=None)
+        world.read_dataset(run, f"data-{run}")
+        if deleted:
+            trash.delete(run, deleted)
+    needed = trash.run(home, deleted=None)
+    world.read_dataset(needed, "customers")
+    trash.delete(needed)
+    _version(trash, needed)
+    untimed = trash.run(home)
+    world.sql("UPDATE runs SET deleted_time = NULL WHERE run_uuid = ?", untimed)
+    for experiment, days in ((old, 100), (young, 3)):
+        run = trash.run(experiment, deleted=None)
+        world.read_dataset(run, f"data-{run}")
+        trace = world.source_trace(experiment, run)
+        trash.put(f"{experiment}/traces/{trace}/artifacts/traces.json", 700 + days)
+        trash.drop_experiment(experiment, days)
+    lost = trash.run(home, deleted=None, files=0)
+    world.read_dataset(lost, f"data-{lost}")
+    world.purge_run(lost)
+    for letter, days in (("e", 100), ("f", 3)):
+        path = trash.root / trash.put(f"{home}/{letter * 32}/artifacts/left.bin", 500 + days)
+        moment = world.ago(days) / 1000
+        os.utime(path, (moment, moment))
+    for _ in range(2):
+        world.version("fraud", tags={"a": "b"})
+    world.delete_version("fraud/2")
+    updated = "UPDATE model_versions SET last_updated_time = ? WHERE version = 2"
+    world.sql(updated, world.ago(90))
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "version: 1",
+        "version: 1\npurge: {orphans_after: 30d, tombstones: true, unknown_since: 2020-01-01}",
+    ],
+    ids=["default", "everything"],
+)
+def test_what_usage_promises_is_what_purge_frees(trash: Trash, policy: str) -> None:
+    """By the same rule: neither more nor less, of each kind and stage."""
+    _of_everything(trash)
+    file = trash.bench.dir / "policy.yml"
+    file.write_text(policy)
+
+    def usage() -> tuple[Any, dict[tuple[str, str], Any]]:
+        args = ("--policy", file, "--format", "json", *trash.options)
+        found = trash.bench.cli("usage", *args).expect(0).json()
+        return found, {(row["kind"], row["stage"]): row for row in found["rows"]}
+
+    found, rows = usage()
+    plan = trash.report("--policy", file)
+    freed = plan.document["summary"]["freed"]
+    assert found["totals"]["freed_at_once_bytes"] == freed["file_bytes"]
+    before = trash.state()
+    trash.purge(plan)
+    after = trash.state()
+    gone = after.files_gone_since(before)
+    assert sum(before.files[path] for path in gone) == freed["file_bytes"]
+    assert len(gone) == freed["files"]
+    assert sum(map(len, after.rows_gone_since(before).values())) == freed["rows"]
+    later, left = usage()
+    assert later["totals"]["freed_at_once_bytes"] == later["totals"]["freed_later_bytes"] == 0
+    for key, row in rows.items():
+        rest = left.get(key, {"count": 0, "rows": 0, "file_bytes": 0})
+        is_freed = row["freed_at_once_bytes"] or row["freed_later_bytes"]
+        assert (rest["rows"] < row["rows"] or rest["file_bytes"] < row["file_bytes"]) == bool(
+            is_freed
+        ), key
+        assert bool(rest["rows"] or rest["file_bytes"]) == bool(row["not_freed_bytes"]), key
+    assert rows["trace", "trash"]["freed_at_once_bytes"] == 800
+    assert rows["trace", "trash"]["not_freed_bytes"] > 703
+    assert bool(rows["file", "orphaned"]["freed_at_once_bytes"]) == ("orphans_after" in policy)
+    assert bool(rows["link", "orphaned"]["freed_later_bytes"]) == ("orphans_after" in policy)
+    assert bool(rows["model_version", "tombstone"]["freed_later_bytes"]) == ("tombstones" in policy)
 
 
 # Plans -------------------------------------------------------------------------------------------

@@ -215,18 +215,45 @@ def test_the_bytes_of_the_database_are_those_it_tells_itself(filled: Filled, fou
 
 
 def test_trash_is_freed_and_nothing_else(found: Any) -> None:
+    """Without a policy nothing that is orphaned."""
     for row in found["rows"]:
         taken = row["table_bytes"] + row["index_bytes"] + row["file_bytes"]
         freed = row["freed_at_once_bytes"], row["freed_later_bytes"], row["not_freed_bytes"]
         assert sum(freed) == taken
-        is_freed = row["stage"] == "trash" or (row["stage"], row["kind"]) in {
-            ("orphaned", "link"), ("orphaned", "file"),
-        }  # fmt: skip
         assert freed == (
-            (row["file_bytes"], taken - row["file_bytes"], 0) if is_freed else (0, 0, taken)
+            (row["file_bytes"], taken - row["file_bytes"], 0)
+            if row["stage"] == "trash"
+            else (0, 0, taken)
         )
     assert _row(found, "link", "orphaned")["rows"] == 2
     assert _row(found, "model_version", "tombstone")["count"] == 1
+
+
+def test_links_with_ends_of_every_type(filled: Filled, offline_cli: Cli, found: Any) -> None:
+    """Those that MLflow writes and names; one of another type is taken to exist, and said."""
+    run = next(run for run, stage in filled.runs.items() if stage == "active")
+    model, lost = "m-" + "0" * 32, "e" * 32
+    ends = {"model": model, "run": lost, "skill": "s/1", "prompt_version": "p/1"}
+    insert = (
+        "INSERT INTO entity_associations (association_id, source_type, source_id, destination_type,"
+        " destination_id, created_time) VALUES ('{0}', '{0}', '{1}', 'run', '{2}', 1)"
+    )
+    for kind, i in ends.items():
+        filled.query(insert.format(kind, i, run))
+    try:
+        outcome = offline_cli("usage", "--tracking-uri", filled.uri, "--format", "json").expect(0)
+    finally:
+        filled.query("DELETE FROM entity_associations")
+    after = json.loads(outcome.out)
+    counts = [
+        {row["stage"]: row["count"] for row in document["rows"] if row["kind"] == "link"}
+        for document in (found, after)
+    ]
+    assert counts[1] == {**counts[0], "active": 2, "orphaned": counts[0]["orphaned"] + 2}
+    (message,) = (d["message"] for d in after["diagnostics"] if d["code"] == "unknown_links")
+    assert "1 link has" in message
+    assert "'skill'" in message
+    assert "prompt_version" not in message
 
 
 def test_the_largest_are_named(found: Any) -> None:
@@ -336,6 +363,9 @@ def test_tables_that_an_account_may_not_read_are_named(
     partly = json.loads(outcome.out)
     (message,) = (d["message"] for d in partly["diagnostics"] if d["code"] == "unreadable_tables")
     assert "params" in message
+    # What may need something in the trash cannot be read, so nothing is promised.
+    assert "purge_unknown" in {d["code"] for d in partly["diagnostics"]}
+    assert partly["totals"]["freed_at_once_bytes"] == partly["totals"]["freed_later_bytes"] == 0
     assert "metrics" not in message.replace("latest_metrics", "").replace("_metrics", "")
     # What such a table may know is no orphan: 77 and 78 bytes of models, 9 of no layout.
     assert _row(partly, "file", "unknown")["file_bytes"] == 77 + 78 + 9

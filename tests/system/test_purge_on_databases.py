@@ -22,6 +22,7 @@ from integration.test_purge import (  # noqa: F401 - collected here, too
     test_links_to_what_no_longer_exists_are_deleted,
     test_tombstones_are_listed_and_deleted_only_when_asked,
     test_what_is_needed_is_not_planned_and_not_purged,
+    test_what_usage_promises_is_what_purge_frees,
 )
 from support.bench import Bench
 from support.databases import DATABASES, Database

@@ -202,11 +202,14 @@ class Purger:
         if self._policy.purge.keep == "files":
             return
         seen: set[tuple[str, str]] = set()
-        for kind in (RUN, LOGGED_MODEL):
+        for kind in (RUN, LOGGED_MODEL, EXPERIMENT):
             for entry in deletions_of(self._plan, kind.entries):
+                if not entry.get("file_count"):
+                    continue
                 place = self._stores.find(str(cast("Json", entry)["artifact_uri"]))
-                root = root_of(place.folder)
-                if (place.store.uri, root) in seen or not entry.get("file_count"):
+                of_experiment = kind is EXPERIMENT
+                root = place.folder.rpartition("/")[0] if of_experiment else root_of(place.folder)
+                if (place.store.uri, root) in seen:
                     continue
                 seen.add((place.store.uri, root))
                 if not place.store.is_there(root):
@@ -380,7 +383,7 @@ class Purger:
         """
         owners: dict[Place, str] = {}
         for i in ids:
-            for uri in _folders(batch.kind, i, trash):
+            for uri in folders_of(batch.kind, i, trash):
                 owners[self._stores.find(uri)] = i
         found: Counter[str] = Counter()
         for store in {place.store for place in owners}:
@@ -399,7 +402,7 @@ class Purger:
                 if len(pending) >= _MOST_PATHS:
                     _send(store, pending, batch)
             for i in set(of_store.values()) - batch.failures.keys():
-                planned = batch.entries[i].get("file_count")
+                planned = cast("int", batch.entries[i].get("file_count", 0))
                 # Or they were deleted before: by an attempt, or a session, that was cut off.
                 deleted = i in batch.files or (batch.kind, i) in self._intended
                 if planned and not found[i] and not deleted:
@@ -463,7 +466,7 @@ def _expected(kind: str, entity_id: str, trash: Trash) -> Mapping[str, Any] | No
     return expect_trashed_experiment(entity_id, trash)
 
 
-def _folders(kind: str, entity_id: str, trash: Trash) -> list[str]:
+def folders_of(kind: str, entity_id: str, trash: Trash) -> list[str]:
     """Return the URIs of the folders whose files are deleted with an entity."""
     if kind == RUN.name:
         return [trash.inventory.runs[entity_id].artifact_uri]
@@ -473,9 +476,9 @@ def _folders(kind: str, entity_id: str, trash: Trash) -> list[str]:
 
 
 def root_of(folder: str) -> str:
-    """Return the folder that contains the folder of the experiment of a run or logged model."""
+    """Return the folder that contains the folder of the experiment of a run, model or trace."""
     parts = folder.split("/")
-    return "/".join(parts[:-4] if parts[-3:-2] == ["models"] else parts[:-3])
+    return "/".join(parts[:-4] if parts[-3:-2] in (["models"], ["traces"]) else parts[:-3])
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

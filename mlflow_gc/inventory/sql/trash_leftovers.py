@@ -31,9 +31,7 @@ from mlflow_gc.inventory.sql.tables import LINKS, TOMBSTONE, Read, Tables, chunk
 
 _LINK = re.compile(r"(?P<table>[a-z_]+)/(?P<source_type>\w+) (?P<source_id>.*?)/\w+ .*", re.DOTALL)
 
-# The tables of the ends of a link, by MLflow's type of the end.  An end of another type, or of a
-# type whose table a version does not have, is taken to exist.
-_ENDS = {
+ENDS = {
     "DATASET": ("datasets", "dataset_uuid"),
     "RUN": ("runs", "run_uuid"),
     "RUN_INPUT": ("runs", "run_uuid"),
@@ -46,6 +44,12 @@ _ENDS = {
     "experiment": ("experiments", "experiment_id"),
     "evaluation_dataset": ("evaluation_datasets", "dataset_id"),
 }
+"""The table and key of the ends of a link, by MLflow's type of the end.
+
+An end of another type, or of a type whose table a version does not have, is taken to exist.
+"""
+RETAINED_ENDS = frozenset({"prompt_version"})
+"""Types of MLflow that are taken to exist, too: the name of a prompt version is used again."""
 _NAMES = {
     "datasets": "dataset",
     "runs": "run",
@@ -156,7 +160,7 @@ class LeftoverReader:
                 table,
                 f"{ends[0]} {ends[1]}",
                 f"{ends[2]} {ends[3]}",
-                tuple(f"{_NAMES[_ENDS[kind][0]]} {i}" for kind, i, is_lost in kinds if is_lost),
+                tuple(f"{_NAMES[ENDS[kind][0]]} {i}" for kind, i, is_lost in kinds if is_lost),
                 created or None,
                 1 + tags,
             )
@@ -219,7 +223,7 @@ class LeftoverReader:
 
     def _ends(self) -> Iterator[tuple[str, str, ColumnElement[str]]]:
         """Yield the known types of ends, with the table and its key as text."""
-        for name, (table, column) in _ENDS.items():
+        for name, (table, column) in ENDS.items():
             if table in self._tables:
                 key = self._tables[table].c[column]
                 yield name, table, cast(key, String) if table == "experiments" else key

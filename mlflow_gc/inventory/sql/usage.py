@@ -17,6 +17,7 @@ from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, Table, mont
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.table_sizes import read_sizes, unreadable_tables
 from mlflow_gc.inventory.sql.tables import TOMBSTONE as DELETED_VERSION
+from mlflow_gc.inventory.sql.trash_leftovers import ENDS, RETAINED_ENDS
 from mlflow_gc.inventory.stored_files import Owner, StoredFiles
 from mlflow_gc.retention.freed_space import (
     ACTIVE,
@@ -62,12 +63,15 @@ _PARTS = (
 )
 _TABLES = {RUN: "runs", LOGGED_MODEL: "logged_models", TRACE: "trace_info"}
 """The tables with the ids of what has files; an account may not see all of them."""
-_ENDS = {
-    # The types of both ends of a link; an end of another type is taken to exist.
-    "DATASET": DATASET, "RUN": RUN, "RUN_INPUT": RUN, "RUN_OUTPUT": RUN,
-    "MODEL_INPUT": LOGGED_MODEL, "MODEL_OUTPUT": LOGGED_MODEL,
-    "experiment": EXPERIMENT, "run": RUN, "trace": TRACE, "evaluation_dataset": DATASET,
-}  # fmt: skip
+_KINDS = {
+    "datasets": DATASET,
+    "runs": RUN,
+    "logged_models": LOGGED_MODEL,
+    "trace_info": TRACE,
+    "experiments": EXPERIMENT,
+    "evaluation_datasets": DATASET,
+}
+"""The kind of the entities of each table in which an end of a link may be."""
 
 
 class UsageReader:
@@ -75,7 +79,7 @@ class UsageReader:
 
     Args:
         snapshot: the open database, of any version of MLflow.
-        not_purged: ids by kind that purge does not delete, although they are in the trash.
+        purged: ids by kind that a purge would delete, as in a plan; None if it was not decided.
         stale: ids by kind that a prune would delete; versions are ``(name, version)``.
 
     Raises:
@@ -86,7 +90,7 @@ class UsageReader:
         self,
         snapshot: Snapshot,
         *,
-        not_purged: Mapping[str, Collection[str]] | None = None,
+        purged: Mapping[str, Collection[str]] | None = None,
         stale: Mapping[str, Collection[object]] | None = None,
     ) -> None:
         self._snapshot = snapshot
@@ -97,7 +101,7 @@ class UsageReader:
         self._columns = {
             name: columns[name] for name in columns if name not in self._usage.unreadable
         }
-        self._not_purged = not_purged or {}
+        self._purged = purged
         self._stale = stale or {}
         self._interned: dict[Group, Group] = {}
         self._deleted_experiments: set[str] = set()
@@ -157,8 +161,8 @@ class UsageReader:
             ),
         ):  # fmt: skip
             has_no_time = stage == "deleted" and deleted is None
-            usage.untimed_runs += has_no_time
-            group = Group(RUN, _stage(stage), has_no_time, str(i), owner or "", month(start))
+            usage.untimed_runs += has_no_time and self._is_retained(RUN, run)
+            group = Group(RUN, _stage(stage), False, str(i), owner or "", month(start))
             self._entity("runs", run, group)
             if uri and uri.rstrip("/") != f"{layout.get(str(i))}/{run}/artifacts":
                 files.add(Owner(RUN, run), uri)
@@ -250,13 +254,22 @@ class UsageReader:
     ) -> None:
         """Count an entity under its key in the database, which may differ from that in a plan."""
         kind = kind or group.kind
-        if group.stage == TRASH and key in self._not_purged.get(kind, ()):
-            group = group._replace(is_retained=True)
+        if group.stage == TOMBSTONE:
+            group = group._replace(is_retained=self._is_retained(kind, "/".join(map(str, key[1:]))))
+        elif group.stage == TRASH:
+            # Traces and datasets are in the trash with their experiment.
+            of_experiment = kind in {TRACE, DATASET}
+            owner = (EXPERIMENT, group.experiment) if of_experiment else (kind, key)
+            group = group._replace(is_retained=self._is_retained(*owner))
         elif group.stage == ACTIVE and (of_plan or key) in self._stale.get(kind, ()):
             group = group._replace(stage=STALE)
         group = self._interned.setdefault(group, group)
         self._usage.groups[kind][key] = group
         self._add(table_name, group, 1)
+
+    def _is_retained(self, kind: str, entity_id: str) -> bool:
+        """Tell whether purge does not delete something that it could delete."""
+        return self._purged is not None and entity_id not in self._purged.get(kind, ())
 
     # -- what belongs to entities ------------------------------------------------------------------
 
@@ -278,9 +291,11 @@ class UsageReader:
 
     def _links(self) -> None:
         ends = ("source_type", "source_id", "destination_type", "destination_id")
+        known = ENDS.keys() | RETAINED_ENDS
         for name in ("inputs", "entity_associations"):
             for link in self._stream(name, ends):
-                self._add(name, self._link(*link), 1)
+                self._add(name, self._link(name, *link), 1)
+                self._usage.unknown_ends.update({link[0], link[2]} - known)
         if not {"inputs", "input_tags"} <= self._columns.keys():
             return
         ((total,),) = self._snapshot.read(select(func.count()).select_from(table("input_tags")))
@@ -294,25 +309,39 @@ class UsageReader:
         )
         for rows in self._snapshot.stream(joined.group_by(*of_link)):
             for *row, number in rows:
-                self._add("input_tags", self._link(*row), number)
+                self._add("input_tags", self._link("inputs", *row), number)
                 total -= number
-        self._add("input_tags", Group(LINK, ORPHANED), total)
+        # Of no link, and no purge deletes them.
+        self._add("input_tags", Group(LINK, ORPHANED, is_retained=True), total)
         self._snapshot.release()
 
-    def _link(self, *ends: Any) -> Group:
+    def _link(self, table_name: str, *ends: Any) -> Group:
         """Return the group of a link: that of its run, if both of its ends exist."""
-        stage, experiment, owner, started = ACTIVE, "", "", ""
+        experiment, owner, started = "", "", ""
+        in_trash: list[Group] = []
+        is_lost = False
         for end_type, end_id in (ends[:2], ends[2:]):
-            if (kind := _ENDS.get(end_type)) is None:
-                continue
+            home, _ = ENDS.get(end_type, ("", ""))
+            if home not in self._columns:
+                continue  # it is taken to exist, as by purge
+            kind = _KINDS[home]
             group = self._usage.groups[kind].get(end_id)
             if group is None:
-                return Group(LINK, ORPHANED)
+                is_lost = True
+                continue
             if group.stage == TRASH:
-                stage = TRASH
+                in_trash.append(group)
             if kind == RUN:
                 experiment, owner, started = group.experiment, group.owner, group.month
-        return Group(LINK, stage, False, experiment, owner, started)
+        # It is deleted with any of its ends.
+        is_retained = all(group.is_retained for group in in_trash)
+        if is_lost:
+            link_id = "{}/{} {}/{} {}".format(table_name, *ends)
+            is_retained &= self._is_retained(LINK, link_id)
+            return Group(LINK, ORPHANED, is_retained)
+        if in_trash:
+            return Group(LINK, TRASH, is_retained, experiment, owner, started)
+        return Group(LINK, ACTIVE, False, experiment, owner, started)
 
     def _add(self, table_name: str, group: Group, number: int) -> None:
         if number:
