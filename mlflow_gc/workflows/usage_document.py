@@ -43,6 +43,9 @@ FORMAT_VERSION = "1.0"
 LARGEST = 20
 """Number of experiments, models and owners that are listed."""
 
+NEXT_LARGEST = 200
+"""Number of experiments after these that are named, so that a click finds them on the map."""
+
 _SUMMED = (
     "rows", "table_bytes", "index_bytes", "files", "file_bytes", "freed_at_once_bytes",
     "freed_later_bytes", "not_freed_bytes",
@@ -304,6 +307,11 @@ def _space(sums: Sums) -> Json:
 def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
     experiments = _summed(groups, lambda g: g.experiment or None)
     first, others = _split(experiments)
+    following = _ranked(experiments)[LARGEST:][:NEXT_LARGEST]
+    stages: dict[str, dict[str, Sums]] = {i: {} for i, _ in following}
+    for group, sums in groups.items():
+        if group.experiment in stages:
+            stages[group.experiment].setdefault(group.stage, Sums()).add(sums)
     parts: dict[str, dict[tuple[str, str], Sums]] = {}
     known = {i for i, _ in first}
     for group, sums in groups.items():
@@ -329,6 +337,19 @@ def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
             "count": len(experiments) - len(first),
             **_space(others),
             "parts": _parts(parts.get("", {})),
+            "experiments": [
+                {
+                    "experiment_id": i,
+                    "name": database.names.get((EXPERIMENT, i), ""),
+                    **_space(sums),
+                    "stages": {
+                        stage: found.database_bytes + round(found.file_bytes)
+                        for stage in STAGES
+                        if (found := stages[i].get(stage))
+                    },
+                }
+                for i, sums in following
+            ],
         },
         "logged_models": [
             {
@@ -349,13 +370,18 @@ def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
 
 def _split(sums_of: Mapping[str, Sums]) -> tuple[list[tuple[str, Sums]], Sums]:
     """Return the largest, and the sum of the others."""
-    ranked = sorted(
-        sums_of.items(), key=lambda item: (-item[1].database_bytes - item[1].file_bytes, item[0])
-    )
+    ranked = _ranked(sums_of)
     others = Sums()
     for _, sums in ranked[LARGEST:]:
         others.add(sums)
     return ranked[:LARGEST], others
+
+
+def _ranked(sums_of: Mapping[str, Sums]) -> list[tuple[str, Sums]]:
+    """Return what takes space, the largest first."""
+    return sorted(
+        sums_of.items(), key=lambda item: (-item[1].database_bytes - item[1].file_bytes, item[0])
+    )
 
 
 def _parts(found: Mapping[tuple[str, str], Sums]) -> list[Json]:

@@ -264,6 +264,47 @@ def test_the_largest_are_named(found: Any) -> None:
     assert {month["month"] for month in found["growth"]} >= {"2026-02"}
 
 
+def test_each_of_three_hundred_experiments_is_on_the_map(offline_cli: Cli, tmp_path: Path) -> None:
+    """The largest with what is in them, those after them by themselves; the page stays small."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with _database("sqlite", tmp_path) as (uri, query):
+        SqlAlchemyStore(uri, str(tmp_path / "root"))
+        for n in range(1, 300):
+            home, run = tmp_path / "root" / str(n), f"{n:032x}"
+            query(
+                "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage,"
+                f" creation_time) VALUES ({n}, 'project-{n}', '{home}', 'active', {LONG_AGO})"
+            )
+            query(
+                "INSERT INTO runs (run_uuid, experiment_id, user_id, lifecycle_stage, status,"
+                f" start_time, artifact_uri) VALUES ('{run}', {n}, 'user', 'active', 'FINISHED',"
+                f" {LONG_AGO}, '{home}/{run}/artifacts')"
+            )
+            _write(home / run / "artifacts" / "model.bin", 100_000 + 100 * n)
+        server = ("--tracking-uri", uri)
+        document = offline_cli("usage", *server, "--format", "json").expect(0).json()
+        page = offline_cli("usage", *server, "--format", "html").expect(0).out
+    assert schema.problems(document, "usage") == []
+    largest = document["largest"]
+    others = largest["other_experiments"]
+    assert (len(largest["experiments"]), len(others["experiments"]), others["count"]) == (
+        20,
+        200,
+        280,
+    )
+    names = [e["name"] for e in largest["experiments"] + others["experiments"]]
+    assert names == [f"project-{n}" for n in range(299, 79, -1)]
+    assert all(
+        sum(e["stages"].values()) == e["database_bytes"] + e["file_bytes"]
+        for e in others["experiments"]
+    )
+    panel = page[page.index('id="others"') :]
+    assert ">project-100<" in panel
+    assert "80 smaller experiments" in panel
+    assert len(page.encode()) < 400_000
+
+
 @pytest.mark.parametrize("output_format", ["text", "markdown", "html"])
 def test_views_show_the_totals_and_escape_names(
     filled: Filled, offline_cli: Cli, output_format: str

@@ -142,7 +142,8 @@ def _tree(found: dict[str, Any]) -> Node:
         for e in largest["experiments"]
     ]
     label = number_of(others["count"], "other experiment", "other experiments")
-    groups.append(("others", label, others["parts"]))
+    if not others.get("experiments"):
+        groups.append(("others", label, others["parts"]))
     for place, label, found_parts in groups:
         parts = {
             (part["kind"], part["stage"]): part["database_bytes"] + part["file_bytes"]
@@ -150,10 +151,32 @@ def _tree(found: dict[str, Any]) -> Node:
         }
         rest.subtract(parts)
         _add(whole, place, label, parts)
+    if others.get("experiments"):
+        whole.inner.append(_others(others, label))
+        for part in others["parts"]:
+            rest[part["kind"], part["stage"]] -= part["database_bytes"] + part["file_bytes"]
     # Shares of tables are rounded.
     _add(whole, "none", "Not in an experiment", {k: max(n, 0) for k, n in rest.items() if n > 1})
     _finish(whole, ())
     return whole
+
+
+def _others(others: dict[str, Any], label: str) -> Node:
+    """Return the experiments after the largest: each is one part, the smallest are one together."""
+    node = Node("others", label, 0)
+    left: Counter[str] = Counter()
+    for part in others["parts"]:
+        left[part["stage"]] += part["database_bytes"] + part["file_bytes"]
+    for each in others["experiments"]:
+        stages = Counter(each["stages"])
+        left.subtract(stages)
+        place, name = f"e{each['experiment_id']}", each["name"] or "(no name)"
+        node.inner.append(Node(place, name, stages.total(), stages))
+    if number := others["count"] - len(others["experiments"]):
+        rest = Counter({stage: max(size, 0) for stage, size in left.items()})
+        name = number_of(number, "smaller experiment", "smaller experiments")
+        node.inner.append(Node("others-rest", name, rest.total(), rest))
+    return node
 
 
 def _add(whole: Node, place: str, label: str, parts: dict[tuple[str, str], int]) -> None:

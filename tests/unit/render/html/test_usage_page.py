@@ -57,6 +57,34 @@ def test_a_server_without_anything_has_a_page() -> None:
     assert "Where is it?" in usage_page.show(usage_document())
 
 
+def test_experiments_after_the_largest_are_reached_by_a_click() -> None:
+    """Each by itself; only the smallest of very many are one part."""
+    document = usage_document(a=8000, b=4000)
+    document["largest"]["other_experiments"] = {
+        "count": 12,
+        "rows": 1,
+        "database_bytes": 0,
+        "files": 1,
+        "file_bytes": 1_000,
+        "parts": [
+            {"kind": "run", "stage": stage, "database_bytes": 0, "file_bytes": size}
+            for stage, size in (("active", 700), ("trash", 300))
+        ],
+        "experiments": [
+            {"experiment_id": "7", "name": HOSTILE, "stages": {"active": 400, "trash": 200}},
+            {"experiment_id": "8", "name": "", "stages": {"active": 100}},
+        ],
+    }
+    page = usage_page.show(document)
+    assert HOSTILE not in page
+    assert 'href="#others"' in _map(page, "map")
+    panel = _map(page, "others")
+    found = re.findall(r"<title>(.*?): (\d+) bytes, ", panel)
+    assert [size for _, size in found] == ["600", "300", "100"]
+    assert [name for name, _ in found[1:]] == ["10 smaller experiments", "(no name)"]
+    assert panel.count('class="stage-trash"') == 2
+
+
 def test_three_hundred_experiments_fit_into_the_area() -> None:
     page = usage_page.show(
         usage_document(**{f"e{n}": 10**9 // (n + 1) ** 3 + 1 for n in range(300)})
