@@ -104,6 +104,55 @@ def test_an_experiment_goes_with_its_traces_and_tags(trash: Trash) -> None:
     assert not (trash.root / experiment).exists()
 
 
+def test_rows_without_a_foreign_key_go_with_their_experiment(trash: Trash) -> None:
+    """Sums by day, which an experiment with the same id would show, and bindings of its scorers."""
+    world = trash.world
+    experiment, other = world.experiment(), world.experiment()
+    scorers = {}
+    for home in (experiment, other):
+        world.scorer(home)
+        rollup = (
+            "sql_trace_metric_daily_rollups (experiment_id, rollup_day, metric_name, grouping_set"
+        )
+        world.sql(
+            f"INSERT INTO {rollup}, sample_count) VALUES (?, '2026-01-01', 'latency', 'all', 7)",
+            int(home),
+        )
+        world.sql(
+            "INSERT INTO sql_trace_rollup_rebuild_queue VALUES (?, '2026-01-01', 'assessment')",
+            int(home),
+        )
+    rows = trash.state().rows["scorers"]
+    for home in (experiment, other):
+        (scorers[home],) = [row for row in rows if int(home) in row]
+    # Its endpoint logs to the other experiment, which stays for that.
+    world.sql(
+        "INSERT INTO endpoints (endpoint_id, name, created_at, last_updated_at, experiment_id,"
+        " usage_tracking) VALUES ('ep', 'chat', 1, 1, ?, ?)",
+        *(int(other), True),
+    )
+    for home in (experiment, other):
+        (scorer,) = (str(value) for value in scorers[home] if len(str(value)) > 30)
+        world.sql(
+            "INSERT INTO endpoint_bindings (endpoint_id, resource_type, resource_id, created_at,"
+            " last_updated_at) VALUES ('ep', 'scorer', ?, 1, 1)",
+            scorer,
+        )
+        trash.drop_experiment(home)
+    plan = trash.report()
+    assert plan.experiments == {experiment}
+    assert protected(plan, "experiments", "experiment_id") == {other: "active"}
+    before = trash.state()
+    trash.purge(plan)
+    gone = trash.state().rows_gone_since(before)
+    tables = ("sql_trace_metric_daily_rollups", "sql_trace_rollup_rebuild_queue")
+    assert [len(gone[table]) for table in (*tables, "endpoint_bindings", "scorers")] == [1] * 4
+    assert sum(map(len, gone.values())) == plan.document["summary"]["freed"]["rows"]
+    assert not _own_rows({table: gone[table] for table in tables}, other)
+    world.sql("DELETE FROM endpoint_bindings")
+    world.sql("DELETE FROM endpoints")
+
+
 def test_files_of_traces_count_in_the_plan_and_its_guards(trash: Trash) -> None:
     """They are deleted with their experiment; without their store it stays."""
     world = trash.world

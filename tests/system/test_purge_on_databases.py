@@ -20,6 +20,7 @@ from integration.test_purge import (  # noqa: F401 - collected here, too
     test_check_says_what_a_purge_would_do,
     test_exactly_what_the_plan_lists_goes,
     test_links_to_what_no_longer_exists_are_deleted,
+    test_rows_without_a_foreign_key_go_with_their_experiment,
     test_tombstones_are_listed_and_deleted_only_when_asked,
     test_what_is_needed_is_not_planned_and_not_purged,
     test_what_usage_promises_is_what_purge_frees,

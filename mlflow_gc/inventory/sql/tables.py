@@ -68,6 +68,15 @@ _KNOWN = {
     "experiments": _OF_EXPERIMENTS | _SEPARATE,
 }
 
+_ROLLUPS = (
+    # Sums of traces by experiment and day, without a foreign key: an experiment that gets the id of
+    # a deleted one would show them (docs/explanation/mlflow-facts.md#ids-are-reused).
+    "sql_assessment_daily_rollups",
+    "sql_span_cost_daily_rollups",
+    "sql_trace_metric_daily_rollups",
+    "sql_trace_rollup_rebuild_queue",
+)
+
 TOMBSTONE = "Deleted_Internal"
 """The stage of the row that MLflow keeps of a deleted model version (STAGE_DELETED_INTERNAL)."""
 LINKS = ("inputs", "entity_associations")
@@ -175,6 +184,12 @@ class Tables:
             if child.table.name not in counted:
                 counted.add(child.table.name)
                 yield child.owner, and_(child.owner.in_(ids), *child.joins)
+        for table in self._rollups():
+            yield table.c.experiment_id, table.c.experiment_id.in_(ids)
+        if self._has_bindings:
+            s, b = self["scorers"].c, self["endpoint_bindings"].c
+            of_scorer = and_(b.resource_type == "scorer", b.resource_id == s.scorer_id)
+            yield s.experiment_id, and_(s.experiment_id.in_(ids), of_scorer)
         yield from self._associations("experiment", [str(i) for i in ids])
 
     # -- deleting them ---------------------------------------------------------------------------
@@ -219,6 +234,13 @@ class Tables:
                 yield delete(self["entity_associations"]).where(condition)
         for _, condition in self._associations("experiment", [str(i) for i in ids]):
             yield delete(self["entity_associations"]).where(condition)
+        for table in self._rollups():
+            yield delete(table).where(table.c.experiment_id.in_(ids))
+        if self._has_bindings:
+            s, b = self["scorers"].c, self["endpoint_bindings"].c
+            scorers = select(s.scorer_id).where(s.experiment_id.in_(ids))
+            of_scorers = and_(b.resource_type == "scorer", b.resource_id.in_(scorers))
+            yield delete(self["endpoint_bindings"]).where(of_scorers)
         for child in reversed(self._children):
             yield delete(child.table).where(child.among(ids))
         yield delete(self["experiments"]).where(self["experiments"].c.experiment_id.in_(ids))
@@ -272,6 +294,14 @@ class Tables:
         return c.workspace == workspace
 
     # -- how they are connected ------------------------------------------------------------------
+
+    def _rollups(self) -> Iterator[Table]:
+        return (self[name] for name in _ROLLUPS if name in self)
+
+    @property
+    def _has_bindings(self) -> bool:
+        """Whether endpoints of the gateway may be bound to scorers, without a foreign key."""
+        return {"endpoint_bindings", "scorers"} <= self.names
 
     def _inputs_of_runs(
         self, ids: Collection[str]
