@@ -104,6 +104,11 @@ def make_purge_plan(
             of_files = {(FILE.name, i): decide_orphan(o, policy) for i, o in orphans.items()}
             decisions = replace(decisions, by_key={**decisions.by_key, **of_files})
             measured = replace(measured, orphans=orphans)
+            keeping = [root.uri for root in files.roots if root.notes.keeps_versions]
+            if keeping and not measured.retaining:
+                notes = map(_keeps_versions, keeping)
+                diagnostics = (*measured.diagnostics, *notes)
+                measured = replace(measured, retaining=True, diagnostics=diagnostics)
     measured = replace(measured, row_bytes=_row_bytes(database))
     if policy.purge.orphans_after_ms is not None and (sentence := database.unknown_links):
         note = Diagnostic(UNKNOWN_LINKS, sentence)
@@ -282,13 +287,7 @@ def _measure(
             continue
         if any(note.keeps_versions for note in notes):
             retaining = True
-            diagnostics.append(
-                Diagnostic(
-                    KEPT_VERSIONS,
-                    f"{store.uri} keeps deleted files as old versions: their space is returned when "
-                    "its lifecycle rule deletes these.",
-                )
-            )
+            diagnostics.append(_keeps_versions(store.uri))
         if uploads := sum(note.unfinished_uploads for note in notes):
             size = sum(note.unfinished_bytes for note in notes)
             diagnostics.append(
@@ -299,6 +298,14 @@ def _measure(
                 )
             )
     return withheld, Measured(sizes=sizes, retaining=retaining, diagnostics=tuple(diagnostics))
+
+
+def _keeps_versions(uri: str) -> Diagnostic:
+    return Diagnostic(
+        KEPT_VERSIONS,
+        f"{uri} keeps deleted files as old versions: their space is returned when its lifecycle rule "
+        "deletes these.",
+    )
 
 
 def _roots(homes: Iterable[str], stores: ArtifactStores) -> dict[tuple[str, str], list[str]]:

@@ -460,8 +460,8 @@ def _diagnostics(found: Measured) -> Iterable[Json]:
             f"{number_of(database.untimed_runs, 'run', 'runs')} in the trash without a time of "
             "deletion: purge deletes nothing of them, unless the policy says from when to count.",
         )
-    if sentence := database.unknown_links:
-        yield of(UNKNOWN_LINKS, hide(sentence))
+    if links := database.unknown_links:
+        yield of(UNKNOWN_LINKS, hide(links))
     if database.sizes_are_estimates:
         yield of(
             "sizes_are_estimates",

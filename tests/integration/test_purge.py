@@ -226,10 +226,10 @@ def _measured_a_model(trash: Trash, run: str) -> None:
     trash.delete(run)
 
 
-def _nested_location(trash: Trash, run: str) -> None:
+def _nested_location(trash: Trash, run: str) -> str:
     uri = f"mlflow-artifacts:/{_home(trash, run)}/{run}/artifacts/./sub"
     body = {"name": f"nested-{run}", "artifact_location": uri}
-    trash.world.call("POST", "experiments/create", body)
+    return str(trash.world.call("POST", "experiments/create", body)["experiment_id"])
 
 
 def _keep_tag(trash: Trash, run: str) -> None:
@@ -247,7 +247,7 @@ def _home(trash: Trash, run: str) -> str:
     return str(info["experiment_id"])
 
 
-PROTECTIONS: dict[str, tuple[Callable[[Trash, str], None], str]] = {
+PROTECTIONS: dict[str, tuple[Callable[[Trash, str], object], str]] = {
     "a version by run id": (_version, "registered_model"),
     "a version by its source": (_version_by_source, "registered_model"),
     "an active run nested in it": (_child, "tree"),
@@ -277,6 +277,21 @@ def test_what_is_needed_is_not_planned_and_not_purged(trash: Trash, what: str) -
     assert {row[0] for row in gone["runs"]} == {other}
     assert not [f for f in trash.state().files_gone_since(before) if run in f]
     assert reason in outcome.out or "changed" in outcome.out or "was" in outcome.out
+
+
+def test_files_stay_where_an_experiment_was_located_before(trash: Trash) -> None:
+    """Somebody moved it by SQL: its active runs are still within the folder of another one."""
+    world = trash.world
+    run = trash.run(world.experiment())
+    nested = _nested_location(trash, run)
+    world.run(nested)
+    world.sql(
+        "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+        *(f"mlflow-artifacts:/{nested}", int(nested)),
+    )
+    plan = trash.report()
+    assert not plan.runs
+    assert protected(plan, "runs", "run_id") == {run: "needed_files"}
 
 
 def test_a_restored_run_survives_with_its_files(trash: Trash) -> None:

@@ -21,6 +21,7 @@ from integration.test_artifact_stores import (  # noqa: F401 - fixtures
     open_estate,
     refusing,
 )
+from mlflow_gc.domain.timestamps import DAY_MS, format_ms, now_ms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +51,12 @@ class Stored:
             options += ["--artifacts-destination", self.estate.uri]
         return self.trash.bench.cli(*args, *options, env=self.estate.settings).expect(*codes)
 
-    def report(self, name: str = "purge.json") -> Plan:
+    def report(
+        self, name: str = "purge.json", *args: object, codes: tuple[int, ...] = (0,)
+    ) -> Plan:
         path = self.trash.bench.dir / name
-        self._call("report", "--trash", "-o", path, "--as-of", self.trash.world.as_of, codes=(0,))
+        args = args or ("--as-of", self.trash.world.as_of)
+        self._call("report", "--trash", "-o", path, *args, codes=codes)
         return Plan.load(path)
 
     def purge(self, plan: Plan, codes: tuple[int, ...] = (0,)) -> Outcome:
@@ -136,6 +140,32 @@ def test_rows_stay_where_a_file_stays(stored: Stored) -> None:
     assert runs[1] in outcome.text
     assert runs[1] in stored.runs
     assert locked in stored.estate.paths()
+
+
+@pytest.mark.parametrize("stored", ["s3"], indirect=True)
+def test_what_a_bucket_retains_is_said(stored: Stored) -> None:
+    """Parts of uploads that nobody finished; and old versions of files, also of orphaned ones."""
+    experiment = stored.trash.world.experiment()
+    stored.run(experiment, "a")
+    assert isinstance(stored.estate, real.S3)
+    client, bucket = stored.estate.client, stored.estate.bucket
+    key = f"root/{experiment}/big"
+    upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"12345678")
+    (note,) = stored.report().document["diagnostics"]
+    assert note["code"] == "unfinished_uploads"
+    assert "1 unfinished upload (8 bytes)" in note["message"]
+    client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    stored.purge(stored.report())
+    stored.estate.put(f"{experiment}/{'f' * 32}/artifacts/left")
+    policy = stored.trash.bench.dir / "policy.yml"
+    policy.write_text("version: 1\npurge: {orphans_after: 1d}\n")
+    later = ("--policy", policy, "--as-of", format_ms(now_ms() + 2 * DAY_MS))
+    plan = stored.report("orphans.json", *later, codes=(0, REFUSED))
+    freed = plan.document["summary"]["freed"]
+    assert freed["file_bytes"] == freed["retained_bytes"] == 5
+    assert "kept_versions" in {d["code"] for d in plan.document["diagnostics"]}
 
 
 @pytest.mark.parametrize("stored", ["s3"], indirect=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, false, func, or_, select
 
 from mlflow_gc.domain.entities import ModelVersion, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
@@ -65,27 +66,46 @@ class LocationReader:
         Read once: the server sets them when it creates something, in the usual place.
         """
         return [
-            *self._unusual("runs", "run_uuid", "artifact_uri", RUN.name),
-            *self._unusual("logged_models", "model_id", "artifact_location", LOGGED_MODEL.name),
+            *self._unusual("runs", "run_uuid", "artifact_uri", RUN.name, "/"),
+            *self._unusual(
+                "logged_models", "model_id", "artifact_location", LOGGED_MODEL.name, "/models/"
+            ),
             *self._unusual_traces(),
         ]
 
-    def _unusual(self, table: str, key: str, uri: str, kind: str) -> Iterator[tuple[Key, str]]:
-        """Yield the folders that do not end in ``/<id>/artifacts``."""
+    def _unusual(
+        self, table: str, key: str, uri: str, kind: str, between: str
+    ) -> Iterator[tuple[Key, str]]:
+        """Yield the folders that are not ``<location><between><id>/artifacts`` of their experiment.
+
+        Somebody who moves a store may have changed one and not the other.
+        """
         if table not in self._tables:
             return
-        c = self._tables[table].c
-        usual = c[uri].like("%/" + c[key] + "/artifacts")
-        for entity_id, place in self._read(select(c[key], c[uri]).where(~usual)):
+        c, e = self._tables[table].c, self._tables["experiments"].c
+        of_experiment = e.experiment_id == c.experiment_id
+        rows = (
+            select(c[key], c[uri])
+            .select_from(c[key].table.outerjoin(e.experiment_id.table, of_experiment))
+            .where(~_is_usual(c[uri], e.artifact_location, between, c[key]))
+        )
+        for entity_id, place in self._read(rows):
             yield (kind, entity_id), place or ""
 
     def _unusual_traces(self) -> Iterator[tuple[Key, str]]:
-        if "trace_tags" not in self._tables:
+        if not {"trace_tags", "trace_info"} <= self._tables.names:
             return
-        t = self._tables["trace_tags"].c
-        usual = t.value.like("%/" + t.request_id + "/artifacts")
-        rows = select(t.request_id, t.value).where(
-            or_((t.key == ARTIFACTS) & ~usual, t.key == ARCHIVE)
+        t, i = self._tables["trace_tags"].c, self._tables["trace_info"].c
+        e = self._tables["experiments"].c
+        usual = _is_usual(t.value, e.artifact_location, "/traces/", t.request_id)
+        rows = (
+            select(t.request_id, t.value)
+            .select_from(
+                t.request_id.table.outerjoin(
+                    i.request_id.table, i.request_id == t.request_id
+                ).outerjoin(e.experiment_id.table, e.experiment_id == i.experiment_id)
+            )
+            .where(or_((t.key == ARTIFACTS) & ~usual, t.key == ARCHIVE))
         )
         for trace_id, place in self._read(rows):
             yield ("trace", trace_id), place or ""
@@ -103,3 +123,17 @@ class LocationReader:
                         select(c[key], c[uri]).where(c[key].in_(chunk))
                     ):
                         yield (kind, entity_id), place or ""
+
+
+def _is_usual(
+    uri: ColumnElement[Any],
+    home: ColumnElement[Any],
+    between: str,
+    entity_id: ColumnElement[Any],
+) -> ColumnElement[bool]:
+    """Return the condition that a folder is where MLflow puts it; false for NULL."""
+    own = between + entity_id + "/artifacts"
+    # MLflow puts a slash in between unless the location ends in one.
+    after_slash = between[1:] + entity_id + "/artifacts"
+    is_after_slash = home.like("%/") & (uri == home + after_slash)
+    return func.coalesce(or_(uri == home + own, is_after_slash), false())
