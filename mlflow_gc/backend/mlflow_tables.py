@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mlflow.entities.model_registry.model_version_stages import STAGE_DELETED_INTERNAL
+# The tables of the registry are part of the same metadata once this is imported.
 from mlflow.store.model_registry.dbmodels import models as registry
 from mlflow.store.tracking.dbmodels import models as tracking
 
-__all__ = ["STAGE_DELETED_INTERNAL", "registry", "tracking"]
+__all__ = ["registry", "tracking"]

@@ -7,11 +7,12 @@ written here; deletions and the re-check of each entity use MLflow's API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlflow_gc.backend.experiment_contents import LABEL_SCHEMAS, Contents, named
+from mlflow_gc.backend.mlflow_tables import tracking
 from mlflow_gc.domain.entities import (
     INCOMPLETE_SCAN,
     Assessment,
@@ -23,7 +24,6 @@ from mlflow_gc.domain.entities import (
     ModelVersion,
     Probe,
     ReadFrom,
-    RegisteredModel,
     Run,
     ServerInfo,
     with_histories,
@@ -34,19 +34,17 @@ from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.traces import Traces, are_assessments_lost, named_runs
 from mlflow_gc.inventory.lookup import chunks, parents_above
 from mlflow_gc.inventory.progress import Progress
+from mlflow_gc.inventory.sql.experiments import read_experiments
 from mlflow_gc.inventory.sql.identity import refuse_other_server
-from mlflow_gc.inventory.sql.registry import read_models, read_versions
+from mlflow_gc.inventory.sql.registry import read_registry
 from mlflow_gc.inventory.sql.runs import read_runs
 from mlflow_gc.inventory.sql.snapshot import ROWS_AT_ONCE, Rows, Snapshot
 from mlflow_gc.inventory.sql.statements import Statements
-from mlflow_gc.inventory.sql.tables import tags_of
+from mlflow_gc.inventory.sql.tables import Tables, tags_of
 from mlflow_gc.inventory.traces import with_traces
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
-
-DEFAULT_WORKSPACE = "default"
-"""The workspace of the model registry of a server without workspaces."""
 
 _IDS_A_CALL = 1000  # PostgreSQL drivers stop at 65,535 parameters, SQLite at 32,766
 _NAMED = 5
@@ -71,32 +69,29 @@ class DatabaseReader:
 
     def scan(self, progress: Progress, *, wanted: Wanted | None = None) -> Inventory:
         """Read all experiments, active runs, registered models, versions and logged models."""
-        experiments = self._experiments()
+        tables, read = Tables(tracking.SqlExperiment.metadata), self._snapshot.read
+        experiments = read_experiments(tables, read, self._workspace)
         progress("experiments", len(experiments))
         runs: dict[str, Run] = {}
         unreadable = read_runs(self._snapshot, self._statements, wanted, runs, progress)
-        here = self._workspace or DEFAULT_WORKSPACE
-        versions = read_versions(self._snapshot, self._statements)
-        own = versions.pop(here, {})
-        foreign = tuple(v for name in sorted(versions) for v in versions[name].values())
-        logged = self._logged_models([*own.values(), *foreign])
+        registry = read_registry(tables, read, self._workspace)
+        logged = self._logged_models([*registry.versions.values(), *registry.foreign_versions])
         progress("logged models", len(logged))
-        models = read_models(self._snapshot, self._statements, here, own.values())
-        progress("registered models", len(models))
-        progress("model versions", len(own))
+        progress("registered models", len(registry.models))
+        progress("model versions", len(registry.versions))
         above = parents_above(runs.values(), runs, self._parents_of)
         self._snapshot.release()
         return Inventory(
             experiments=experiments,
             runs=runs,
             parents_in_trash=above,
-            registered_models=models,
-            model_versions=own,
+            registered_models=registry.models,
+            model_versions=registry.versions,
             logged_models=logged,
             diagnostics=tuple(_unreadable_rows(experiments.values(), unreadable)),
             workspace=self._workspace,
-            foreign_versions=foreign,
-            foreign_models=tuple(self._models_elsewhere(here, versions)),
+            foreign_versions=registry.foreign_versions,
+            foreign_models=registry.foreign_models,
         )
 
     def read_inputs(
@@ -260,26 +255,6 @@ class DatabaseReader:
         for ids in chunks(sorted(run_ids), _IDS_A_CALL):
             yield from self._snapshot.read(self._statements.parents(ids))
 
-    def _experiments(self) -> dict[str, Experiment]:
-        tags = tags_of(self._snapshot.read(self._statements.experiment_tags()))
-        found = (
-            _experiment(row, tags.get(row[0], {}))
-            for row in self._snapshot.read(self._statements.experiments())
-        )
-        return {experiment.experiment_id: experiment for experiment in found}
-
-    def _models_elsewhere(
-        self, here: str, versions: Mapping[str, Mapping[tuple[str, str], ModelVersion]]
-    ) -> Iterator[RegisteredModel]:
-        """Yield the registered models of other workspaces.
-
-        ``versions`` are theirs, by workspace.
-        """
-        names = (name for (name,) in self._snapshot.read(self._statements.workspaces_of_models()))
-        for name in sorted({*names} - {here}):
-            of_it = versions.get(name, {}).values()
-            yield from read_models(self._snapshot, self._statements, name, of_it).values()
-
     def _logged_models(self, versions: Iterable[ModelVersion]) -> dict[str, LoggedModel]:
         """Return logged models that exist or that a version names (see :func:`read_logged_models_of`)."""
         named = {model_id for version in versions for model_id in logged_model_ids(version)}
@@ -310,20 +285,6 @@ class DatabaseReader:
             ) in rows
             if stage != "deleted" or model_id in named
         }
-
-
-def _experiment(row: tuple[Any, ...], tags: Mapping[str, str]) -> Experiment:
-    experiment_id, name, lifecycle_stage, artifact_location, created, updated = row
-    return Experiment(
-        experiment_id=str(experiment_id),
-        name=name,
-        lifecycle_stage=lifecycle_stage,
-        artifact_location=artifact_location or "",
-        # MLflow omits a 0, too.
-        creation_time=created or None,
-        last_update_time=updated or None,
-        tags=tags,
-    )
 
 
 def _newest(rows: Rows) -> dict[str, tuple[str, int]]:

@@ -13,13 +13,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
 
 from mlflow_gc.backend import experiment_contents
-from mlflow_gc.backend.mlflow_tables import STAGE_DELETED_INTERNAL, registry, tracking
+from mlflow_gc.backend.mlflow_tables import tracking
 from mlflow_gc.domain.traces import SOURCE_RUN
 
 _ACTIVE, _DELETED = "active", "deleted"
 
 _experiments = tracking.SqlExperiment.__table__.c
-_experiment_tags = tracking.SqlExperimentTag.__table__.c
 _runs = tracking.SqlRun.__table__.c
 _tags = tracking.SqlTag.__table__.c
 _metrics = tracking.SqlLatestMetric.__table__.c
@@ -34,11 +33,6 @@ _input_tags = tracking.SqlInputTag.__table__.c
 _traces = tracking.SqlTraceInfo.__table__.c
 _trace_metadata = tracking.SqlTraceMetadata.__table__.c
 _assessments = tracking.SqlAssessments.__table__.c
-_models = registry.SqlRegisteredModel.__table__.c
-_model_tags = registry.SqlRegisteredModelTag.__table__.c
-_aliases = registry.SqlRegisteredModelAlias.__table__.c
-_versions = registry.SqlModelVersion.__table__.c
-_version_tags = registry.SqlModelVersionTag.__table__.c
 
 Rows = Select[Any]
 
@@ -69,23 +63,6 @@ class Statements:
             self._here.append(_experiments.workspace == workspace)
 
     # -- experiments ---------------------------------------------------------------------------
-
-    def experiments(self) -> Rows:
-        """Experiments of both lifecycle stages."""
-        return select(
-            _experiments.experiment_id,
-            _experiments.name,
-            _experiments.lifecycle_stage,
-            _experiments.artifact_location,
-            _experiments.creation_time,
-            _experiments.last_update_time,
-        ).where(*self._here)
-
-    def experiment_tags(self) -> Rows:
-        """Id, key, value."""
-        return select(
-            _experiment_tags.experiment_id, _experiment_tags.key, _experiment_tags.value
-        ).where(self._is_here(_experiment_tags.experiment_id))
 
     def with_traces(self, experiment_ids: Collection[int]) -> Rows:
         """Ids of the experiments with traces."""
@@ -368,62 +345,6 @@ class Statements:
     def logged_model_metrics(self) -> Rows:
         """Id, id of a run that logged metrics for it."""
         return select(_logged_metrics.model_id, _logged_metrics.run_id).distinct()
-
-    # -- the model registry, of all workspaces ---------------------------------------------------
-
-    @staticmethod
-    def workspaces_of_models() -> Rows:
-        """Names of the workspaces that have registered models."""
-        return select(_models.workspace).distinct()
-
-    @staticmethod
-    def models(workspace: str) -> Rows:
-        """Registered models of a workspace, prompts included."""
-        return select(
-            _models.name, _models.creation_time, _models.last_updated_time, _models.description
-        ).where(_models.workspace == workspace)
-
-    @staticmethod
-    def model_tags(workspace: str) -> Rows:
-        """Name, key, value."""
-        return select(_model_tags.name, _model_tags.key, _model_tags.value).where(
-            _model_tags.workspace == workspace
-        )
-
-    @staticmethod
-    def aliases(workspace: str) -> Rows:
-        """Name, alias, version."""
-        return select(_aliases.name, _aliases.alias, _aliases.version).where(
-            _aliases.workspace == workspace
-        )
-
-    @staticmethod
-    def versions() -> Rows:
-        """Existing model versions, prompts included, with their storage."""
-        return select(
-            _versions.workspace,
-            _versions.name,
-            _versions.version,
-            _versions.creation_time,
-            _versions.last_updated_time,
-            _versions.current_stage,
-            _versions.description,
-            _versions.source,
-            _versions.run_id,
-            _versions.run_link,
-            _versions.storage_location,
-        ).where(_versions.current_stage != STAGE_DELETED_INTERNAL)
-
-    @staticmethod
-    def version_tags() -> Rows:
-        """Workspace, name, version, key, value."""
-        return select(
-            _version_tags.workspace,
-            _version_tags.name,
-            _version_tags.version,
-            _version_tags.key,
-            _version_tags.value,
-        )
 
 
 def _count_by(owner: ColumnElement[Any], owners: Collection[Any]) -> Rows:

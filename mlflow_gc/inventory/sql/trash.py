@@ -16,12 +16,13 @@ from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.trash import DanglingLink, Key, Trash, TrashedModel
+from mlflow_gc.inventory.sql.experiments import read_experiments
+from mlflow_gc.inventory.sql.registry import read_registry
 from mlflow_gc.inventory.sql.tables import Read, Tables, chunks
 from mlflow_gc.inventory.sql.trash_entities import EntityReader
 from mlflow_gc.inventory.sql.trash_evidence import EvidenceReader
 from mlflow_gc.inventory.sql.trash_leftovers import LeftoverReader
 from mlflow_gc.inventory.sql.trash_locations import LocationReader
-from mlflow_gc.inventory.sql.trash_registry import read_registry
 
 _DELETED = "deleted"
 
@@ -43,7 +44,7 @@ class TrashReader:
         self._tables = tables
         self._read = read
         self._workspace = workspace
-        self._entities = EntityReader(tables, read, workspace, wanted)
+        self._entities = EntityReader(tables, read, wanted)
         self._evidence = EvidenceReader(tables, read)
         self._locations = LocationReader(tables, read)
         self._leftovers = LeftoverReader(tables, read, workspace)
@@ -65,7 +66,7 @@ class TrashReader:
         Raises:
             ServerError: the database cannot be read.
         """
-        experiments = self._entities.experiments()
+        experiments = read_experiments(self._tables, self._read, self._workspace)
         run_ids, model_ids, experiment_ids = self._ids(experiments, only)
         runs, run_deleted = self._entities.runs(run_ids)
         models = {m.model_id: m for m in self._entities.models(model_ids)}
@@ -77,7 +78,7 @@ class TrashReader:
         tombstones, links = self._left(only)
         for i, version in tombstones.items():
             deleted[MODEL_VERSION.name, i] = version.last_updated_timestamp
-        registry = read_registry(self._tables, self._read, self._workspace)
+        registry = read_registry(self._tables, self._read, self._workspace, with_storage=True)
         evidence = self._evidence
         children, active = evidence.children(runs)
         makers = evidence.made(runs)

@@ -1,4 +1,4 @@
-"""Reading experiments, and runs and logged models in whatever stage they are, from reflected tables."""
+"""Reading runs and logged models, in whatever stage they are, from reflected tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import select
 
-from mlflow_gc.domain.entities import Experiment, Run, artifact_root
+from mlflow_gc.domain.entities import Run, artifact_root
 from mlflow_gc.domain.tag_selection import Wanted, tags_digest
 from mlflow_gc.domain.trash import TrashedModel
 from mlflow_gc.inventory.sql.tables import Read, Tables, chunks, tags_of
@@ -20,42 +20,13 @@ class EntityReader:
     Args:
         tables: of the database.
         read: executes a statement.
-        workspace: of the experiments; None for all, as on a server without workspaces.
         wanted: data of runs that the policy needs.
     """
 
-    def __init__(self, tables: Tables, read: Read, workspace: str | None, wanted: Wanted) -> None:
+    def __init__(self, tables: Tables, read: Read, wanted: Wanted) -> None:
         self._tables = tables
         self._read = read
-        self._workspace = workspace
         self._wanted = wanted
-
-    def experiments(self) -> dict[str, Experiment]:
-        """Return the experiments of the workspace, by id."""
-        e = self._tables["experiments"].c
-        t = self._tables["experiment_tags"].c
-        tags = tags_of(self._read(select(t.experiment_id, t.key, t.value)))
-        rows = select(
-            e.experiment_id,
-            e.name,
-            e.lifecycle_stage,
-            e.artifact_location,
-            *self._tables.columns("experiments", "creation_time", "last_update_time"),
-        )
-        if self._workspace is not None and "workspace" in e:
-            rows = rows.where(e.workspace == self._workspace)
-        return {
-            str(i): Experiment(
-                experiment_id=str(i),
-                name=name or "",
-                lifecycle_stage=stage or "",
-                artifact_location=place or "",
-                creation_time=created or None,
-                last_update_time=updated or None,
-                tags=tags.get(i, {}),
-            )
-            for i, name, stage, place, created, updated in self._read(rows)
-        }
 
     def runs(self, run_ids: Sequence[str]) -> tuple[dict[str, Run], dict[str, int | None]]:
         """Return runs, and when they were deleted (Unix ms), by id."""

@@ -9,7 +9,11 @@ from sqlalchemy import Select, Table
 from sqlalchemy.sql import visitors
 from support import ROOT
 
+from mlflow_gc.backend.mlflow_tables import tracking
+from mlflow_gc.inventory.sql.experiments import read_experiments
+from mlflow_gc.inventory.sql.registry import read_registry
 from mlflow_gc.inventory.sql.statements import ByRun, Statements
+from mlflow_gc.inventory.sql.tables import Tables
 
 PAGE = ROOT / "docs/how-to/database.md"
 ARGUMENTS = {
@@ -34,6 +38,9 @@ def _asked() -> list[Select]:
             answer = method(**{key: ARGUMENTS[key] for key in wanted})
             answers = answer.values() if isinstance(answer, dict) else answer
             found += answers if isinstance(answer, dict | tuple) else [answer]
+    tables = Tables(tracking.SqlRun.metadata)
+    for read in (read_experiments, read_registry):
+        read(tables, lambda statement: found.append(statement) or [], "default")
     return [each.rows if isinstance(each, ByRun) else each for each in found]
 
 
