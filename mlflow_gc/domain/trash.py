@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_gc.domain.entities import Inventory, ModelVersion
+from mlflow_gc.domain.entities import Inventory, LoggedModel, ModelVersion
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.source_references import location, parent_locations
 
@@ -15,19 +15,12 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class TrashedModel:
-    """A logged model in the trash; times are ms since the epoch, UTC."""
+class TrashedModel(LoggedModel):
+    """A logged model in the trash, with what a purge plan shows of it."""
 
-    model_id: str
-    name: str
-    experiment_id: str
-    artifact_uri: str
-    status: str
-    source_run_id: str
-    lifecycle_stage: str
-    creation_time: int | None
-    last_updated_time: int | None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    status: str = ""
+    lifecycle_stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

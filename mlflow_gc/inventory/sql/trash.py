@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import func, select
 
-from mlflow_gc.domain.entities import Experiment, Inventory, LoggedModel, ModelVersion, Run
+from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import Wanted
@@ -94,10 +94,7 @@ class TrashReader:
                 runs=runs,
                 registered_models=registry.models,
                 model_versions=registry.versions,
-                logged_models={
-                    **{i: _logged(m) for i, m in models.items()},
-                    **{m.model_id: m for m in makers},
-                },
+                logged_models={**models, **{m.model_id: m for m in makers}},
                 foreign_models=registry.foreign_models,
                 foreign_versions=registry.foreign_versions,
                 workspace=self._workspace,
@@ -205,15 +202,3 @@ class TrashReader:
                 (LOGGED_MODEL, "logged_models"),
             )
         }
-
-
-def _logged(model: TrashedModel) -> LoggedModel:
-    return LoggedModel(
-        model_id=model.model_id,
-        experiment_id=model.experiment_id,
-        source_run_id=model.source_run_id,
-        artifact_uri=model.artifact_uri,
-        last_updated_time=model.last_updated_time,
-        tags=model.tags,
-        creation_time=model.creation_time,
-    )

@@ -43,7 +43,7 @@ def _trash(*entities: Any, deleted: int | None = OLD, **more: Any) -> Trash:
 def _model(**fields: Any) -> TrashedModel:
     uri = f"s3://bucket/1/models/{MODEL}/artifacts"
     values = {"artifact_uri": uri, "experiment_id": "1", **fields}
-    return TrashedModel(MODEL, "m", status="2", source_run_id="", lifecycle_stage="deleted",
+    return TrashedModel(MODEL, name="m", status="2", source_run_id="", lifecycle_stage="deleted",
                         creation_time=OLD, last_updated_time=OLD, **values)  # fmt: skip
 
 
