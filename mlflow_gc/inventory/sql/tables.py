@@ -355,6 +355,21 @@ class Tables:
             yield from self._descend(child.table.name, child.owner, child.joins, child.above)
 
 
+class TableReader:
+    """Reads from the tables of a database.
+
+    Args:
+        tables: of the database.
+        read: executes a statement; raises what the caller expects.
+        workspace: of what is read; None for all, as on a server without workspaces.
+    """
+
+    def __init__(self, tables: Tables, read: Read, workspace: str | None = None) -> None:
+        self._tables = tables
+        self._read = read
+        self._workspace = workspace
+
+
 def chunks(ids: Iterable[Any]) -> Iterator[list[Any]]:
     """Yield sorted ids, as many as one statement may name."""
     ordered = sorted(ids)

@@ -18,7 +18,7 @@ from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.trash import DanglingLink, Key, Trash, TrashedModel
 from mlflow_gc.inventory.sql.experiments import read_experiments
 from mlflow_gc.inventory.sql.registry import read_registry
-from mlflow_gc.inventory.sql.tables import Read, Tables, chunks
+from mlflow_gc.inventory.sql.tables import Read, TableReader, Tables, chunks
 from mlflow_gc.inventory.sql.trash_entities import EntityReader
 from mlflow_gc.inventory.sql.trash_evidence import EvidenceReader
 from mlflow_gc.inventory.sql.trash_leftovers import LeftoverReader
@@ -30,21 +30,13 @@ Only = Mapping[str, Collection[str]]
 """Ids to read, by name of their kind."""
 
 
-class TrashReader:
-    """Reads the trash of one workspace.
-
-    Args:
-        tables: of the database.
-        read: executes a statement; raises what the caller expects.
-        workspace: of the experiments; None for all, as on a server without workspaces.
-        wanted: data of runs that the policy needs.
-    """
+class TrashReader(TableReader):
+    """Reads the trash of one workspace; of runs also the data in ``wanted``."""
 
     def __init__(self, tables: Tables, read: Read, workspace: str | None, wanted: Wanted) -> None:
-        self._tables = tables
-        self._read = read
-        self._workspace = workspace
-        self._entities = EntityReader(tables, read, wanted)
+        super().__init__(tables, read, workspace)
+        self._wanted = wanted
+        self._entities = EntityReader(tables, read)
         self._evidence = EvidenceReader(tables, read)
         self._locations = LocationReader(tables, read)
         self._leftovers = LeftoverReader(tables, read, workspace)
@@ -68,7 +60,7 @@ class TrashReader:
         """
         experiments = read_experiments(self._tables, self._read, self._workspace)
         run_ids, model_ids, experiment_ids = self._ids(experiments, only)
-        runs, run_deleted = self._entities.runs(run_ids)
+        runs, run_deleted = self._entities.runs(run_ids, self._wanted)
         models = {m.model_id: m for m in self._entities.models(model_ids)}
         deleted: dict[Key, int | None] = {(RUN.name, i): ms for i, ms in run_deleted.items()}
         for model in models.values():
@@ -130,9 +122,9 @@ class TrashReader:
         return read.tombstones(versions) if versions else {}, read.links(links) if links else {}
 
     def _needed(self, tombstones: Collection[str]) -> dict[Key, tuple[Link, ...]]:
-        """Return what protects tombstones: tables that this version does not know."""
-        tables = [*self._leftovers.needed_tombstones()] if tombstones else []
-        via = tuple(Link(note=f"the table {table} may refer to it") for table in tables)
+        """Return what protects all tombstones: tables that this version does not know."""
+        tables = self._tables.unknown_children("model_versions")
+        via = tuple(Link(note=f"the table {table} may refer to it") for table, _ in tables)
         return {(MODEL_VERSION.name, i): via for i in tombstones} if via else {}
 
     def _ids(

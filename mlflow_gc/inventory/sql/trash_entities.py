@@ -9,27 +9,18 @@ from sqlalchemy import select
 from mlflow_gc.domain.entities import Run, artifact_root
 from mlflow_gc.domain.tag_selection import Wanted, tags_digest
 from mlflow_gc.domain.trash import TrashedModel
-from mlflow_gc.inventory.sql.tables import Read, Tables, chunks, tags_of
+from mlflow_gc.inventory.sql.tables import TableReader, chunks, tags_of
 
 _NAME = "mlflow.runName"
 
 
-class EntityReader:
-    """Reads entities by their ids.
+class EntityReader(TableReader):
+    """Reads entities by their ids."""
 
-    Args:
-        tables: of the database.
-        read: executes a statement.
-        wanted: data of runs that the policy needs.
-    """
-
-    def __init__(self, tables: Tables, read: Read, wanted: Wanted) -> None:
-        self._tables = tables
-        self._read = read
-        self._wanted = wanted
-
-    def runs(self, run_ids: Sequence[str]) -> tuple[dict[str, Run], dict[str, int | None]]:
-        """Return runs, and when they were deleted (Unix ms), by id."""
+    def runs(
+        self, run_ids: Sequence[str], wanted: Wanted
+    ) -> tuple[dict[str, Run], dict[str, int | None]]:
+        """Return runs, with the data in ``wanted``, and when they were deleted (Unix ms), by id."""
         r, t = self._tables["runs"].c, self._tables["tags"].c
         runs: dict[str, Run] = {}
         deleted: dict[str, int | None] = {}
@@ -65,7 +56,7 @@ class EntityReader:
                     oldest_metric_time=None,
                     artifact_root=root,
                     has_own_folder=has_own_folder,
-                    tags=self._wanted.of(own, user or ""),
+                    tags=wanted.of(own, user or ""),
                     tags_digest=tags_digest(own, run_name),
                 )
         return runs, deleted

@@ -11,24 +11,15 @@ from mlflow_gc.domain.entities import LoggedModel, Run
 from mlflow_gc.domain.kinds import LOGGED_MODEL, RUN
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.trash import Key, TrashedModel
-from mlflow_gc.inventory.sql.tables import Read, Tables, chunks
+from mlflow_gc.inventory.sql.tables import TableReader, chunks
 from mlflow_gc.inventory.sql.trash_locations import ARCHIVE, ARTIFACTS
 
 _PARENT = "mlflow.parentRunId"
 _DELETED = "deleted"
 
 
-class EvidenceReader:
-    """Reads what refers to entities, and what is deleted with them.
-
-    Args:
-        tables: of the database.
-        read: executes a statement.
-    """
-
-    def __init__(self, tables: Tables, read: Read) -> None:
-        self._tables = tables
-        self._read = read
+class EvidenceReader(TableReader):
+    """Reads what refers to entities, and what is deleted with them."""
 
     def made(self, runs: Mapping[str, Run]) -> list[LoggedModel]:
         """Return the active logged models that runs made, or logged metrics for."""
@@ -42,8 +33,8 @@ class EvidenceReader:
             )
             measured = (
                 select(m.model_id, m.experiment_id, k.run_id, m.artifact_location)
-                .select_from(k.model_id.table.join(m.model_id.table, m.model_id == k.model_id))
-                .where(k.run_id.in_(ids), m.lifecycle_stage.is_distinct_from(_DELETED))
+                .where(m.model_id == k.model_id, k.run_id.in_(ids))
+                .where(m.lifecycle_stage.is_distinct_from(_DELETED))
                 .distinct()
             )
             for statement in (made, measured):
@@ -73,17 +64,12 @@ class EvidenceReader:
         if models and "inputs" in self._tables:
             r, i = self._tables["runs"].c, self._tables["inputs"].c
             for ids in chunks(models):
-                rows = (
-                    select(i.destination_id, i.source_id)
-                    .select_from(
-                        i.source_id.table.join(r.run_uuid.table, r.run_uuid == i.source_id)
-                    )
-                    .where(
-                        i.source_type == "RUN_INPUT",
-                        i.destination_type == "MODEL_INPUT",
-                        i.destination_id.in_(ids),
-                        r.lifecycle_stage.is_distinct_from(_DELETED),
-                    )
+                rows = select(i.destination_id, i.source_id).where(
+                    i.source_type == "RUN_INPUT",
+                    i.destination_type == "MODEL_INPUT",
+                    i.destination_id.in_(ids),
+                    i.source_id == r.run_uuid,
+                    r.lifecycle_stage.is_distinct_from(_DELETED),
                 )
                 for model_id, run_id in self._read(rows):
                     yield (LOGGED_MODEL.name, model_id), (Link("run", run_id, "reads it"),)
@@ -116,10 +102,8 @@ class EvidenceReader:
             seen |= waiting
             below: set[str] = set()
             for ids in chunks(waiting):
-                rows = (
-                    select(t.value, t.run_uuid, r.lifecycle_stage)
-                    .select_from(t.run_uuid.table.join(r.run_uuid.table, r.run_uuid == t.run_uuid))
-                    .where(t.key == _PARENT, t.value.in_(ids))
+                rows = select(t.value, t.run_uuid, r.lifecycle_stage).where(
+                    t.key == _PARENT, t.value.in_(ids), t.run_uuid == r.run_uuid
                 )
                 for parent, child, stage in self._read(rows):
                     found[parent].add(child)
@@ -157,10 +141,8 @@ class EvidenceReader:
                 yield str(home), (Link(note=f"the gateway endpoint {endpoint} logs to it"),)
         if {"guardrails", "scorers"} <= self._tables.names:
             g, s = self._tables["guardrails"].c, self._tables["scorers"].c
-            rows = (
-                select(s.experiment_id, s.scorer_name)
-                .select_from(g.scorer_id.table.join(s.scorer_id.table, g.scorer_id == s.scorer_id))
-                .where(s.experiment_id.in_(numbers))
+            rows = select(s.experiment_id, s.scorer_name).where(
+                g.scorer_id == s.scorer_id, s.experiment_id.in_(numbers)
             )
             for home, scorer in self._read(rows):
                 yield str(home), (Link(note=f"a guardrail uses its scorer {scorer}"),)
@@ -197,15 +179,10 @@ class EvidenceReader:
         found: dict[str, list[str]] = defaultdict(list)
         if {"trace_info", "trace_tags"} <= self._tables.names and experiment_ids:
             i, t = self._tables["trace_info"].c, self._tables["trace_tags"].c
-            rows = (
-                select(i.experiment_id, t.value)
-                .select_from(
-                    t.request_id.table.join(i.request_id.table, i.request_id == t.request_id)
-                )
-                .where(
-                    i.experiment_id.in_([int(n) for n in experiment_ids]),
-                    t.key.in_([ARTIFACTS, ARCHIVE]),
-                )
+            rows = select(i.experiment_id, t.value).where(
+                i.experiment_id.in_([int(n) for n in experiment_ids]),
+                i.request_id == t.request_id,
+                t.key.in_([ARTIFACTS, ARCHIVE]),
             )
             for home, uri in self._read(rows):
                 if uri:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from mlflow_gc.domain.entities import ModelVersion
 from mlflow_gc.domain.trash import DanglingLink
-from mlflow_gc.inventory.sql.tables import LINKS, TOMBSTONE, Read, Tables, chunks, tags_of
+from mlflow_gc.inventory.sql.tables import LINKS, TOMBSTONE, TableReader, chunks, tags_of
 
 _LINK = re.compile(r"(?P<table>[a-z_]+)/(?P<source_type>\w+) (?P<source_id>.*?)/\w+ .*", re.DOTALL)
 
@@ -60,19 +60,8 @@ _NAMES = {
 }
 
 
-class LeftoverReader:
-    """Reads what is left of deleted entities.
-
-    Args:
-        tables: of the database.
-        read: executes a statement.
-        workspace: of what is left; None for all, as on a server without workspaces.
-    """
-
-    def __init__(self, tables: Tables, read: Read, workspace: str | None) -> None:
-        self._tables = tables
-        self._read = read
-        self._workspace = workspace
+class LeftoverReader(TableReader):
+    """Reads what is left of deleted entities."""
 
     # -- tombstones ------------------------------------------------------------------------------
 
@@ -83,10 +72,8 @@ class LeftoverReader:
         rows = select(
             v.name, v.version, v.creation_time, v.last_updated_time, v.source, v.run_id
         ).where(v.current_stage == TOMBSTONE, own[0])
-        tagged = (
-            select(t.name, t.version, t.key, t.value)
-            .select_from(t.name.table.join(v.name.table, self._tables.of_version()))
-            .where(v.current_stage == TOMBSTONE, own[1])
+        tagged = select(t.name, t.version, t.key, t.value).where(
+            self._tables.of_version(), v.current_stage == TOMBSTONE, own[1]
         )
         if only is not None:
             names = {i.rpartition("/")[0] for i in only}
@@ -122,11 +109,6 @@ class LeftoverReader:
             )
             found |= {name: int(number) for name, number in self._read(rows.group_by(v.name))}
         return found
-
-    def needed_tombstones(self) -> Iterator[str]:
-        """Yield tables of newer versions that refer to model versions: they protect all of them."""
-        for table, _ in self._tables.unknown_children("model_versions"):
-            yield table
 
     def _of_workspace(self, table: str) -> ColumnElement[bool]:
         return self._tables.of_workspace(table, self._workspace)

@@ -13,24 +13,15 @@ from mlflow_gc.domain.entities import ModelVersion, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
 from mlflow_gc.domain.source_references import location
 from mlflow_gc.domain.trash import Key, Locations, TrashedModel
-from mlflow_gc.inventory.sql.tables import Read, Tables, chunks
+from mlflow_gc.inventory.sql.tables import TableReader, chunks
 
 ARTIFACTS = "mlflow.artifactLocation"
 ARCHIVE = "mlflow.trace.archiveLocation"
 _FOLDER = re.compile(r"/([0-9a-f]{32}|m-[0-9a-f]{32}|tr-[0-9a-f]{32})/artifacts/")
 
 
-class LocationReader:
-    """Reads locations of artifacts.
-
-    Args:
-        tables: of the database.
-        read: executes a statement.
-    """
-
-    def __init__(self, tables: Tables, read: Read) -> None:
-        self._tables = tables
-        self._read = read
+class LocationReader(TableReader):
+    """Reads locations of artifacts."""
 
     def locations(
         self,
