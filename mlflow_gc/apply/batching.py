@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from mlflow_gc.inventory.lookup import chunks
 from mlflow_gc.plan.document import E, ExperimentEntry, RunEntry
 from mlflow_gc.retention.run_trees import nested_order
 
@@ -28,8 +29,7 @@ def next_size(count: int, took_s: float) -> int:
 
 def batches(entries: Sequence[E]) -> Iterator[list[E]]:
     """Yield batches of entries of any kind."""
-    for start in range(0, len(entries), BATCH):
-        yield list(entries[start : start + BATCH])
+    return chunks(entries, BATCH)
 
 
 def experiment_batches(entries: Iterable[ExperimentEntry]) -> Iterator[list[ExperimentEntry]]:

@@ -319,6 +319,16 @@ TRACES_A_PAGE = 500
 REPEATS = "The server answers a search with the same page again and again."
 
 
+def none_if_not_found(read: Callable[[], _T]) -> _T | None:
+    """Return the result of a read, or None for a missing entity."""
+    try:
+        return read()
+    except ServerError as error:
+        if error.failure is Failure.NOT_FOUND:
+            return None
+        raise
+
+
 def pages(search: Callable[..., Page[_T]]) -> Iterator[_T]:
     """Yield every entity of a paged search; ``search`` takes the page's token as ``token=``.
 

@@ -24,6 +24,7 @@ from mlflow_gc.backend.interface import (
     Page,
     ServerError,
     VersionDetails,
+    none_if_not_found,
 )
 from mlflow_gc.backend.rest import json_parser as parse
 from mlflow_gc.domain.entities import (
@@ -305,13 +306,8 @@ class StoreGateway:
         )
 
     def get_download_uri(self, name: str, version: str) -> str | None:
-        try:
-            uri = self._call(lambda: self._registry.get_model_version_download_uri(name, version))
-        except ServerError as error:
-            if error.failure is Failure.NOT_FOUND:
-                return None
-            raise
-        return str(uri or "") or None
+        read = partial(self._registry.get_model_version_download_uri, name, version)
+        return str(none_if_not_found(lambda: self._call(read)) or "") or None
 
     def get_registered_model(self, name: str) -> ModelDetails | None:
         return self._get(parse.model_details, lambda: self._registry.get_registered_model(name))
@@ -382,12 +378,7 @@ class StoreGateway:
         return [parsed(_payload(entity)) for entity in found], found.token or None
 
     def _get(self, parsed: Callable[[Json], _T], call: Callable[[], Any]) -> _T | None:
-        try:
-            entity = self._call(call)
-        except ServerError as error:
-            if error.failure is Failure.NOT_FOUND:
-                return None
-            raise
+        entity = none_if_not_found(lambda: self._call(call))
         return None if entity is None else parsed(_payload(entity))
 
 

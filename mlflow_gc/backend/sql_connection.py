@@ -57,8 +57,6 @@ def try_database(address: Address, *, any_version: bool = False) -> None:
     missing tables, or migrates a database that an older server uses (``_initialize_tables`` in
     mlflow/store/db/utils.py).  A report must do neither.
 
-    With ``any_version`` the schema may be that of another version.
-
     Raises:
         UsageProblem: The URI is not supported by any driver.
         ServerError: No response, login refused, or no data of MLflow.

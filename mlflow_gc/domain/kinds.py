@@ -18,9 +18,8 @@ class Kind:
         name: singular, in journals, events and messages: ``model_version``.
         identity: the fields of an entry that identify it; together they are its id.
         display_name: the field with its name.
-        created: the field with the time of its creation.
-        active: the fields with the times of its activity, the creation included; two plans are
-            compared by the last of them.
+        active: the fields with the times of its activity, that of its creation first; two plans
+            are compared by the last of them.
         is_reused: whether the id of a deleted entity can be assigned again.
         is_recoverable: whether MLflow can restore it from the trash.
     """
@@ -28,7 +27,6 @@ class Kind:
     name: str
     identity: tuple[str, ...]
     display_name: str
-    created: str
     active: tuple[str, ...]
     is_reused: bool
     is_recoverable: bool
@@ -53,6 +51,11 @@ class Kind:
         """The singular and the plural."""
         return self.singular, self.plural
 
+    @property
+    def created(self) -> str:
+        """The field with the time of its creation."""
+        return self.active[0]
+
     def id_of(self, entry: Mapping[str, Any]) -> str:
         """Return the id of an entry of a plan: a run id, an experiment id or ``name/version``."""
         return "/".join([str(entry[field]) for field in self.identity])
@@ -72,7 +75,6 @@ EXPERIMENT = Kind(
     name="experiment",
     identity=("experiment_id",),
     display_name="name",
-    created="creation_time",
     active=("creation_time", "last_update_time", "last_activity_time"),
     # SQLite assigns ids again after ``mlflow gc``.
     is_reused=True,
@@ -82,7 +84,6 @@ RUN = Kind(
     name="run",
     identity=("run_id",),
     display_name="run_name",
-    created="start_time",
     active=("start_time", "last_activity_time"),
     is_reused=False,
     is_recoverable=True,
@@ -91,7 +92,6 @@ MODEL_VERSION = Kind(
     name="model_version",
     identity=("name", "version"),
     display_name="name",
-    created="creation_timestamp",
     active=("creation_timestamp", "last_updated_timestamp"),
     # The versions of a model that is created again begin at 1.
     is_reused=True,
@@ -101,7 +101,6 @@ REGISTERED_MODEL = Kind(
     name="registered_model",
     identity=("name",),
     display_name="name",
-    created="creation_timestamp",
     active=("creation_timestamp", "last_updated_timestamp"),
     is_reused=True,
     is_recoverable=False,
@@ -110,7 +109,6 @@ LOGGED_MODEL = Kind(
     name="logged_model",
     identity=("model_id",),
     display_name="name",
-    created="creation_timestamp",
     active=("creation_timestamp", "last_updated_timestamp"),
     is_reused=False,
     # Only by SQL.
@@ -120,7 +118,6 @@ FILE = Kind(
     name="file",
     identity=("uri",),
     display_name="uri",
-    created="last_modified_time",
     active=("last_modified_time",),
     is_reused=True,
     is_recoverable=False,
@@ -130,7 +127,6 @@ LINK = Kind(
     name="link",
     identity=("table", "source", "destination"),
     display_name="missing",
-    created="created_time",
     active=("created_time",),
     is_reused=True,
     is_recoverable=False,

@@ -14,7 +14,6 @@ from typing import TypeVar
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import (
     Experiment,
-    Inventory,
     LoggedModel,
     MetricHistory,
     ModelVersion,
@@ -101,20 +100,6 @@ def ancestors(run: Run, parent_of: Callable[[str], str | None]) -> Iterator[str]
         yield parent
         seen.add(parent)
         parent = parent_of(parent)
-
-
-def read_inputs(
-    gateway: Gateway,
-    inventory: Inventory,
-    run_ids: Collection[str],
-    progress: Progress = no_progress,
-) -> Inventory:
-    """Return the inventory with the logged models that runs read."""
-    runs = dict(inventory.runs)
-    for run in runs_with_inputs(gateway, run_ids):
-        runs[run.run_id] = replace(runs[run.run_id], model_ids=run.model_ids)
-        progress("runs", 1)
-    return replace(inventory, runs=runs)
 
 
 def runs_with_inputs(

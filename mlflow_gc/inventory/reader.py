@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mlflow_gc.backend.address import DIRECTLY_READABLE
 from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.domain.entities import Inventory, ReadFrom, ServerInfo, oldest_model_ms
+from mlflow_gc.domain.entities import Inventory, ReadFrom, Run, ServerInfo, oldest_model_ms
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory import lookup
@@ -45,7 +45,11 @@ class GatewayReader:
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
         """Return the inventory with the logged models that runs read."""
-        return lookup.read_inputs(self.gateway, inventory, run_ids, progress)
+        found: dict[str, Run] = {}
+        for run in lookup.runs_with_inputs(self.gateway, run_ids):
+            found[run.run_id] = replace(inventory.runs[run.run_id], model_ids=run.model_ids)
+            progress("runs", 1)
+        return replace(inventory, runs={**inventory.runs, **found})
 
     def read_histories(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress

@@ -22,6 +22,7 @@ from mlflow_gc.backend.interface import (
     Page,
     ServerError,
     VersionDetails,
+    none_if_not_found,
 )
 from mlflow_gc.backend.rest import first_contact, run_pages
 from mlflow_gc.backend.rest import json_parser as parse
@@ -29,7 +30,7 @@ from mlflow_gc.backend.rest.account import Account
 from mlflow_gc.backend.rest.artifacts import ServerArtifacts
 from mlflow_gc.backend.rest.http_client import HttpClient
 from mlflow_gc.backend.rest.metric_histories import MetricHistories
-from mlflow_gc.backend.rest.mlflow_api import V2, V3, MlflowApi, none_if_not_found, with_token
+from mlflow_gc.backend.rest.mlflow_api import V2, V3, MlflowApi, with_token
 from mlflow_gc.backend.rest.response_errors import not_mlflow
 from mlflow_gc.backend.retries import ATTEMPTS
 from mlflow_gc.domain.entities import (

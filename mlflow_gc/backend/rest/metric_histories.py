@@ -6,9 +6,16 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from mlflow_gc.backend.interface import Failure, Json, Page, ServerError, pages
+from mlflow_gc.backend.interface import (
+    Failure,
+    Json,
+    Page,
+    ServerError,
+    none_if_not_found,
+    pages,
+)
 from mlflow_gc.backend.rest import json_parser
-from mlflow_gc.backend.rest.mlflow_api import V2, MlflowApi, none_if_not_found, with_token
+from mlflow_gc.backend.rest.mlflow_api import V2, MlflowApi, with_token
 from mlflow_gc.domain.entities import MetricHistory
 
 _BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"

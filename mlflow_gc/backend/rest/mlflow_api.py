@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any, TypeVar
 
-from mlflow_gc.backend.interface import Failure, Json, Page, ServerError
+from mlflow_gc.backend.interface import Failure, Json, Page, ServerError, none_if_not_found
 from mlflow_gc.backend.rest.http_client import HttpClient
 from mlflow_gc.backend.rest.response_errors import not_mlflow
 from mlflow_gc.backend.retries import ATTEMPTS, retried
@@ -206,13 +206,3 @@ class MlflowApi:
         if found is None:
             return self.has_server_info and version <= SERVER_INFO_SINCE
         return (int(found[1]), int(found[2])) >= version
-
-
-def none_if_not_found(read: Callable[[], _T]) -> _T | None:
-    """Return the result of a read, or None for a missing entity."""
-    try:
-        return read()
-    except ServerError as error:
-        if error.failure is Failure.NOT_FOUND:
-            return None
-        raise

@@ -32,7 +32,7 @@ from mlflow_gc.domain.run_content import content_digest
 from mlflow_gc.domain.source_references import logged_model_ids
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.traces import Traces, are_assessments_lost, named_runs
-from mlflow_gc.inventory.lookup import chunks, parents_above
+from mlflow_gc.inventory.lookup import parents_above
 from mlflow_gc.inventory.progress import Progress
 from mlflow_gc.inventory.sql.experiments import read_experiments
 from mlflow_gc.inventory.sql.identity import refuse_other_server
@@ -40,13 +40,12 @@ from mlflow_gc.inventory.sql.registry import read_registry
 from mlflow_gc.inventory.sql.runs import read_runs
 from mlflow_gc.inventory.sql.snapshot import ROWS_AT_ONCE, Rows, Snapshot
 from mlflow_gc.inventory.sql.statements import Statements
-from mlflow_gc.inventory.sql.tables import Tables, tags_of
+from mlflow_gc.inventory.sql.tables import Tables, chunks, tags_of
 from mlflow_gc.inventory.traces import with_traces
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
-_IDS_A_CALL = 1000  # PostgreSQL drivers stop at 65,535 parameters, SQLite at 32,766
 _NAMED = 5
 
 
@@ -158,11 +157,11 @@ class DatabaseReader:
         """Probe experiments that may be deleted: traces, their trash, unlisted runs."""
         found: dict[str, Probe] = {}
         traces = inventory.traces or Traces(are_lost=False)
-        lost = sorted(traces.would_be_lost() - inventory.runs.keys())
-        for ids in chunks(sorted(experiment_ids), _IDS_A_CALL):
+        lost = traces.would_be_lost() - inventory.runs.keys()
+        for ids in chunks(experiment_ids):
             numbers = [int(i) for i in ids]
             assessed: dict[str, dict[str, str]] = {}
-            for run_ids in chunks(lost, _IDS_A_CALL):
+            for run_ids in chunks(lost):
                 for run_id, home in self._snapshot.read(
                     self._statements.deleted_runs(run_ids, numbers)
                 ):
@@ -197,7 +196,7 @@ class DatabaseReader:
 
     def _groups(self, run_ids: Collection[str], progress: Progress) -> Iterator[list[str]]:
         """Yield groups of runs to read, with the progress after each."""
-        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+        for ids in chunks(run_ids):
             yield ids
             progress("runs", len(ids))
             self._snapshot.yield_lock()
@@ -252,7 +251,7 @@ class DatabaseReader:
         return named(h for h in counts if h[1] != LABEL_SCHEMAS or h[0] not in shown)
 
     def _parents_of(self, run_ids: Collection[str]) -> Iterator[tuple[Any, ...]]:
-        for ids in chunks(sorted(run_ids), _IDS_A_CALL):
+        for ids in chunks(run_ids):
             yield from self._snapshot.read(self._statements.parents(ids))
 
     def _logged_models(self, versions: Iterable[ModelVersion]) -> dict[str, LoggedModel]:

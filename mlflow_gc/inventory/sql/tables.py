@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import ColumnElement, and_, delete, null, or_, select, true, tuple_, update
 
+from mlflow_gc.inventory import lookup
+
 if TYPE_CHECKING:
     from sqlalchemy import Delete, MetaData, Select, Table, Update
 
@@ -371,10 +373,8 @@ class TableReader:
 
 
 def chunks(ids: Iterable[Any]) -> Iterator[list[Any]]:
-    """Yield sorted ids, as many as one statement may name."""
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), _IDS_AT_ONCE):
-        yield ordered[start : start + _IDS_AT_ONCE]
+    """Return groups of sorted ids, as many as one statement may name."""
+    return lookup.chunks(sorted(ids), _IDS_AT_ONCE)
 
 
 def tags_of(rows: Iterable[Sequence[Any]]) -> dict[Any, dict[str, str]]:
