@@ -9,12 +9,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from mlflow_gc.domain.quantities import number_of
+from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.retention.freed_space import ACTIVE, OTHER
 
 UNKNOWN_LINKS = "unknown_links"
 """Diagnostic code: links have ends of a type that this program does not know, and stay."""
-
-_DAY_MS = 86_400_000
 
 
 class Group(NamedTuple):
@@ -118,7 +117,7 @@ def bytes_by_group(usage: DatabaseUsage) -> dict[Group, tuple[int, float, float]
 
 def month(moment_ms: Any) -> str:
     """Return the month of a time in ms since the epoch, as ``2026-05``; empty if unknown."""
-    return _month_of_day(int(moment_ms) // _DAY_MS) if moment_ms else ""
+    return _month_of_day(int(moment_ms) // DAY_MS) if moment_ms else ""
 
 
 @cache

@@ -69,6 +69,8 @@ _BEGIN = {
 class Snapshot:
     """A connection to a database in one read-only transaction.
 
+    Every method raises ``ServerError`` if the database refuses it or the connection is lost.
+
     Args:
         address: of a database that was tried (``try_database``), of a kind in
             ``DIRECTLY_READABLE``.
@@ -106,11 +108,7 @@ class Snapshot:
         return "mariadb" if self._is_mariadb else self._dialect
 
     def columns(self) -> dict[str, set[str]]:
-        """Return the names of the columns by table, as they are.
-
-        Raises:
-            ServerError: The database refuses it or the connection is lost.
-        """
+        """Return the names of the columns by table, as they are."""
         from sqlalchemy import inspect
 
         with self._explaining():
@@ -119,33 +117,21 @@ class Snapshot:
         return {name: {str(c["name"]) for c in columns} for (_, name), columns in found.items()}
 
     def read(self, statement: Executable) -> Rows:
-        """Return all rows of a statement.
-
-        Raises:
-            ServerError: The database refuses it or the connection is lost.
-        """
+        """Return all rows of a statement."""
         with self._explaining():
             if not self._connection.in_transaction():
                 self._begin()
             return cast("Rows", self._connection.execute(statement).all())
 
     def stream(self, statement: Select[Any]) -> Iterator[Rows]:
-        """Yield the rows of a statement in chunks as they arrive.
-
-        Raises:
-            ServerError: The database refuses it or the connection is lost.
-        """
+        """Yield the rows of a statement in chunks as they arrive."""
         options = {"stream_results": True, "yield_per": ROWS_AT_ONCE}
         with self._explaining():
             result = self._connection.execute(statement, execution_options=options)
             yield from cast("Iterator[Rows]", result.partitions())
 
     def reflect(self) -> MetaData:
-        """Return the tables of the database as they are there.
-
-        Raises:
-            ServerError: The database refuses it or the connection is lost.
-        """
+        """Return the tables of the database as they are there."""
         from sqlalchemy import MetaData
 
         metadata = MetaData()
