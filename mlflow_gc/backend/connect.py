@@ -12,7 +12,7 @@ from mlflow_gc.backend.address import DIRECTLY_READABLE, Address, first_line
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError
 from mlflow_gc.backend.sql_connection import try_database
 from mlflow_gc.errors import Refused, UsageProblem
-from mlflow_gc.settings import Connection, without_secrets
+from mlflow_gc.settings import Connection, Value, without_secrets
 
 
 def connect(connection: Connection) -> Gateway:
@@ -24,16 +24,8 @@ def connect(connection: Connection) -> Gateway:
         ServerError: A database cannot be opened.  A server is not contacted yet.
     """
     _quieten_mlflow()
-    import mlflow
-
-    tracking_uri = connection.tracking_uri.text or mlflow.get_tracking_uri()
-    registry_uri = connection.registry_uri.text or tracking_uri
-    tracking = Address.of(tracking_uri, connection.tracking_uri, "tracking URI")
-    registry = (
-        Address.of(registry_uri, connection.registry_uri, "registry URI")
-        if connection.registry_uri.text
-        else tracking
-    )
+    tracking = _tracking(connection)
+    registry = _given(connection.registry_uri, "registry URI") or tracking
     addresses = dict.fromkeys((tracking, registry))
     for address in addresses:
         _refuse_hosted(address)
@@ -44,12 +36,8 @@ def connect(connection: Connection) -> Gateway:
             "and a database.",
             hint="Give two servers or two databases.",
         )
-    database = None
-    if connection.backend_store_uri.text:
-        # Only reports use it.
-        database = Address.of(
-            connection.backend_store_uri.text, connection.backend_store_uri, "backend store URI"
-        )
+    # Only reports use it.
+    database = _given(connection.backend_store_uri, "backend store URI")
     if tracking.is_database:
         from mlflow_gc.backend.mlflow_store import (
             NO_WORKSPACES,
@@ -90,15 +78,9 @@ def database_of(connection: Connection) -> Address | None:
         UsageProblem: It cannot be read directly.
     """
     _quieten_mlflow()
-    import mlflow
-
-    if connection.backend_store_uri.text:
-        address = Address.of(
-            connection.backend_store_uri.text, connection.backend_store_uri, "backend store URI"
-        )
-    else:
-        tracking_uri = connection.tracking_uri.text or mlflow.get_tracking_uri()
-        address = Address.of(tracking_uri, connection.tracking_uri, "tracking URI")
+    address = _given(connection.backend_store_uri, "backend store URI")
+    if address is None:
+        address = _tracking(connection)
         if not address.is_database:
             return None
     if address.database not in DIRECTLY_READABLE:
@@ -107,6 +89,17 @@ def database_of(connection: Connection) -> Address | None:
             hint="It begins with sqlite://, postgresql:// or mysql:// (which is for MariaDB, too).",
         )
     return address
+
+
+def _given(setting: Value, what: str) -> Address | None:
+    return Address.of(setting.text, setting, what) if setting.text else None
+
+
+def _tracking(connection: Connection) -> Address:
+    import mlflow
+
+    setting = connection.tracking_uri
+    return Address.of(setting.text or mlflow.get_tracking_uri(), setting, "tracking URI")
 
 
 def _refuse_unusable_settings() -> None:
