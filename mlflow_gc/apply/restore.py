@@ -123,14 +123,8 @@ class Restorer:
             ("registered_model", self._undo.registered_models),
         ):
             for key in keys:
-                self._journal.record(
-                    kind,
-                    key,
-                    "skipped",
-                    reason="irreversible",
-                    detail=f"MLflow cannot restore a {kind.replace('_', ' ')}; the journal contains "
-                    "what is known",
-                )
+                what = f"a {kind.replace('_', ' ')}; the journal contains what is known"
+                self._skip(kind, key, "irreversible", f"MLflow cannot restore {what}")
         interrupted = "interrupted" if self._stop.is_set() else "completed"
         self._journal.close("failed" if fatal else interrupted)
         return fatal

@@ -18,7 +18,8 @@ from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.apply.restore_plan import OldTrash
 from mlflow_gc.backend.interface import ABORT_ON, Gateway, ServerError
 from mlflow_gc.backend.retries import retry_until_confirmed
-from mlflow_gc.plan.document import ExperimentEntry, Json, Plan, RunEntry
+from mlflow_gc.domain.kinds import EXPERIMENT, RUN
+from mlflow_gc.plan.document import ExperimentEntry, Json, Plan, RunEntry, deletions_of
 
 OnRollback = Callable[[str], None]
 """Called with a sentence about each rollback."""
@@ -49,12 +50,10 @@ class Rollback:
         self._stop = stop
         self._on_rollback = on_rollback
         self._lossy = {
-            *(("run", e["run_id"]) for e in plan["runs"] if not e["reversible"]),
-            *(
-                ("experiment", e["experiment_id"])
-                for e in plan["experiments"]
-                if not e["reversible"]
-            ),
+            (kind.name, kind.id_of(entry))
+            for kind in (EXPERIMENT, RUN)
+            for entry in deletions_of(plan, kind.entries)
+            if not entry["reversible"]
         }
 
     def check_runs(self, entries: Sequence[RunEntry], skipped: Mapping[str, str]) -> None:

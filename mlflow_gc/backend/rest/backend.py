@@ -129,10 +129,8 @@ class RestGateway:
         first_contact.refuse_missing_workspace(api, has_workspaces=has_workspaces)
         if has_workspaces:
             first_contact.refuse_lost_workspace(api, has_registry=not self.registry_is_separate)
-        if has_workspaces:
             # Named in each request: a proxy may set another one where none is named.
-            api.workspace = api.workspace or "default"
-        self._here = api.workspace if has_workspaces else None
+            self._here = api.workspace = api.workspace or "default"
         return ServerInfo(
             tracking_uri=redact_uri(self._tracking_uri),
             registry_uri=redact_uri(self._registry_uri),
