@@ -39,13 +39,16 @@ def embedded(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
     columns = _Columns(plan)
     for entry in found:
         columns.add(entry)
-    links = Links.of(plan)
+    links: dict[str, Any] = asdict(Links.of(plan))
+    # Only pages of purge plans have any.
+    if without := sorted(links.pop("without")):
+        links["without"] = without
     head = {
         "asOf": milliseconds(plan["as_of"]),
         "bounds": age_bounds_days(plan),
         "spans": spans(age_bounds_days(plan)),
         "kinds": columns.kinds,
-        "links": {**asdict(links), "without": sorted(links.without)},
+        "links": links,
         **{name: interned.found for name, interned in columns.interned.items()},
     }
     separator = "{"

@@ -108,7 +108,7 @@ function readEntities(data) {
   function addressOf(row) {
     const place = code(placeOf(row));
     const own = encodeURIComponent(data.id[row]);
-    if (data.links.without.includes(kindOf(row))) return "";
+    if (data.links.without?.includes(kindOf(row))) return "";
     switch (kindOf(row)) {
       case "run":
         return address(data.links.tracking, `experiments/${place}/runs/${own}`);

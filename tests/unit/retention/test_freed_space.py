@@ -1,4 +1,4 @@
-"""What is promised to be freed: the trash and orphans, at once or later, and nothing else."""
+"""What is promised to be freed: the trash, tombstones and orphans, at once or later, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import pytest
 
 from mlflow_gc.retention.freed_space import KINDS, STAGES, Freed, freed
 
-FREED = {*((kind, "trash") for kind in KINDS), ("link", "orphaned"), ("file", "orphaned")}
+FREED = {
+    *((kind, stage) for kind in KINDS for stage in ("trash", "tombstone")),
+    ("link", "orphaned"),
+    ("file", "orphaned"),
+}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1189,7 +1189,9 @@ def test_random_worlds_are_decided_by_each_part_of_the_policy():
     matters: Counter[str] = Counter()
     words_of_rules = ("newest", "day", "week", "month", "year", "within", "best")
 
-    @settings(max_examples=400, derandomize=True, phases=_PHASES)  # the same at any depth
+    # The same at any depth.  The worlds of a seed change with the code, whose constants Hypothesis
+    # uses: of 400, sometimes only one has a rare combination.
+    @settings(max_examples=1_200, derandomize=True, phases=_PHASES)
     @given(cases())
     def count(case):
         found, document, _ = case
