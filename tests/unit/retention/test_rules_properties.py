@@ -684,7 +684,7 @@ def _age(
 
     Args:
         document: the policy.
-        said: what its rule says, before owners are heard.
+        output: what its rule says, before owners are heard.
         tags: of the thing, then of what it is in.
         only_more: whether no owner may ask for less, whatever the policy says.
         irreversible: whether the deletion could not be undone.
@@ -836,7 +836,11 @@ def test_experiments_go_only_when_older_than_the_age_that_the_policy_says(case):
         runs = _active_runs(found, experiment_id)
         _, output = _output_of_experiment(document, found, experiment)
         own = output.get("experiments", output["ttl"])
-        age = _age(document, own if runs else output["empty_experiments"], experiment.tags)
+        # Deleting it deletes the runs in its trash again, with their assessments.
+        probe = found.probes.get(experiment_id, Probe())
+        irreversible = bool(probe.assessed_runs)
+        own = own if runs else output["empty_experiments"]
+        age = _age(document, own, experiment.tags, irreversible=irreversible)
         own = [experiment.creation_time, experiment.last_update_time]
         times = [*own, *(t for run in runs for t in _run_times(run, experiment))]
         models = [
