@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -59,8 +60,13 @@ def _interrupt(signum: int, _frame: FrameType | None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line, without the program, and return its exit code.
 
-    It has no side effects on this process.
+    It has no side effects on this process: what commands print about the options of this one ends
+    with it.
     """
+    return copy_context().run(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     from mlflow_gc.cli.session import Session
 
     invocation.started(sys.argv, sys.orig_argv)

@@ -15,6 +15,7 @@ from support.plans import Plan
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from mlflow_gc.__main__ import run
+from mlflow_gc.invocation import command
 
 if TYPE_CHECKING:
     from support.bench import Bench
@@ -34,6 +35,7 @@ def process_state() -> dict[str, Any]:
         "connections": (HTTPConnectionPool.ConnectionCls, HTTPSConnectionPool.ConnectionCls),
         "excepthook": sys.excepthook,
         "umask": os.umask(os.umask(0o022)),
+        "printed command": command("prune", "prune-plan.json"),
     }
 
 
@@ -53,7 +55,7 @@ def test_nothing_is_left_behind(here: Bench) -> None:
     runs = stale(here.world)
     assert run(["report", "--as-of", here.world.as_of]) == 0  # what is imported once is imported
     before, threads = process_state(), set(threading.enumerate())
-    assert run(["report", "--as-of", here.world.as_of]) == 0
+    assert run(["report", "--as-of", here.world.as_of, "--tracking-uri", here.world.uri]) == 0
     assert Plan.load(here.dir / "prune-plan.json").runs == runs
     assert run(["prune", "prune-plan.json"]) == 0
     assert run(["restore", "prune-plan.json.journal.jsonl", "--yes"]) == 0

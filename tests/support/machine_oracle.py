@@ -258,6 +258,10 @@ def judge(
                     judge.retained[entity] = "not in the plan"
                 elif now.entity(entity) != before.entity(entity):
                     judge.retained[entity] = "changed since the plan"
+            if lenient and now.models.keys() - before.models.keys():
+                # Worlds date models and runs as they like.  What runs read is asked of those that may
+                # have read the oldest model, and an older one may have come.
+                judge.retained |= {("run", run): "read a model unnoticed" for run, _ in now.uses}
         judge.versions()
         judge.runs()
         judge.experiments()

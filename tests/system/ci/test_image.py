@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ from support.world import FRESH
 from mlflow_gc import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.world import World
 
 BIN = Path(sys.executable).parent
@@ -138,15 +142,19 @@ def test_what_a_build_sees(path: str, sent: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built() -> Iterator[Path]:
     """What the Dockerfile makes, in a directory: some hundred packages."""
-    root = tmp_path_factory.mktemp("image")
-    image.build(root)
-    # pytest's directories are those of their owner.
-    for folder in (root, *root.parents[:2]):
-        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("image", "pytest")):
-            folder.chmod(0o755)
-    return root
+    with folder_for_anybody("image") as root:
+        image.build(root)
+        yield root
+
+
+@contextmanager
+def folder_for_anybody(name: str, mode: int = 0o755) -> Iterator[Path]:
+    """A new folder outside those of pytest, each session of which locks others out of all of them."""
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as made:
+        Path(made).chmod(mode)
+        yield Path(made)
 
 
 def as_anybody() -> list[str]:
@@ -189,13 +197,13 @@ def content(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.timeout(2400)
-def test_the_image_reports_and_prunes(built: Path, world: World, tmp_path: Path) -> None:
+def test_the_image_reports_and_prunes(built: Path, world: World) -> None:
     """Nothing but the volume is written; all drivers and clients are there."""
-    plans = tmp_path / "plans"
-    plans.mkdir()
-    if as_anybody():
-        plans.chmod(0o777)
-        tmp_path.chmod(0o755)
+    with folder_for_anybody("plans", 0o777) as plans:
+        _report_and_prune(built, plans, world)
+
+
+def _report_and_prune(built: Path, plans: Path, world: World) -> None:
     before = content(built)
     assert start(built, plans, "--version").stdout == f"mlflow-gc {__version__}\n"
     assert json.loads(start(built, plans, "schema", "plan").stdout)["title"]
