@@ -128,8 +128,12 @@ class AzureStore(ObjectStore):
             )
         return [key for key, exists in zip(reported, there, strict=True) if exists]
 
-    def delete_empty_folders(self, folder: str) -> None:
+    def delete_empty_folders(self, *folders: str) -> None:
         """Delete the empty folders of a Data Lake, the deepest first; one that is not empty stays."""
+        for folder in folders:
+            self._delete_empty_folders(folder)
+
+    def _delete_empty_folders(self, folder: str) -> None:
         prefix = self.prefix(folder)
         with self._errors():
             names = [

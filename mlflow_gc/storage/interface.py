@@ -92,8 +92,8 @@ class Store(Protocol):
             StoreError: Nothing can be deleted: the connection, the login, or the store is gone.
         """
 
-    def delete_empty_folders(self, folder: str) -> None:
-        """Delete a folder and those below it, if they are empty; object stores have none."""
+    def delete_empty_folders(self, *folders: str) -> None:
+        """Delete folders and those below them, if they are empty; object stores have none."""
 
     def notes(self, folder: str) -> StoreNotes:
         """Return what keeps the store from returning the space of files below a folder."""

@@ -12,15 +12,16 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import groupby
-from pathlib import Path
+from os.path import commonprefix
 
 from mlflow_gc.storage.interface import StoredFile, StoreError, StoreNotes
 from mlflow_gc.storage.paths import checked, why_refused
 
 _CHUNK = 1000
 _GONE = (FileNotFoundError, NotADirectoryError)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class LocalStore:
@@ -66,45 +67,49 @@ class LocalStore:
             raise _cannot(folder, error) from error
 
     def linked_parent(self, folder: str) -> str | None:
-        path = Path("/", checked(folder, self.uri))
+        path = ""
         try:
-            links = (each for each in (*reversed(path.parents), path) if each.is_symlink())
-            return str(next(links, "")) or None
+            for part in checked(folder, self.uri).split("/"):
+                path = f"{path}/{part}"
+                if stat.S_ISLNK(os.lstat(path).st_mode):
+                    return path
+        except _GONE:
+            return None
         except OSError as error:
             raise _cannot(folder, error) from error
+        return None
 
     def delete(self, paths: Sequence[str]) -> Mapping[str, str]:
         errors = {
             path: f"Not deleted: the path {why}." for path in paths if (why := why_refused(path))
         }
         usable = sorted({path for path in paths if path not in errors}, key=_split)
-        for parent, group in groupby(usable, key=lambda path: _split(path)[0]):
-            inside = list(group)
-            try:
-                with _opened(parent) as directory:
-                    for path in inside:
-                        try:
-                            os.unlink(_split(path)[1], dir_fd=directory)
-                        except FileNotFoundError:
-                            continue
-                        except OSError as error:
-                            errors[path] = _text(error)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                errors |= dict.fromkeys(inside, _text(error))
+        with _Folders() as folders:
+            for parent, group in groupby(usable, key=lambda path: _split(path)[0]):
+                inside = list(group)
+                try:
+                    directory = folders.open(parent)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    errors |= dict.fromkeys(inside, _text(error))
+                    continue
+                for path in inside:
+                    try:
+                        os.unlink(_split(path)[1], dir_fd=directory)
+                    except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        errors[path] = _text(error)
         return errors
 
-    def delete_empty_folders(self, folder: str) -> None:
-        parent, name = _split(checked(folder, self.uri))
-        # A folder that is not empty, or whose parent may not be changed, stays.
-        with suppress(OSError), _opened(parent) as directory:
-            inner = os.fwalk(name, topdown=False, follow_symlinks=False, dir_fd=directory)
-            for _, names, _, opened in inner:
-                for each in names:
-                    with suppress(OSError):
-                        os.rmdir(each, dir_fd=opened)
-            os.rmdir(name, dir_fd=directory)
+    def delete_empty_folders(self, *folders: str) -> None:
+        with _Folders() as opened:
+            for folder in sorted(folders):
+                parent, name = _split(checked(folder, self.uri))
+                # A folder that is not empty, or whose parent may not be changed, stays.
+                with suppress(OSError):
+                    _delete_empty(name, opened.open(parent))
 
     def notes(self, folder: str) -> StoreNotes:
         checked(folder, self.uri)
@@ -122,22 +127,64 @@ def _stored(path: str, status: os.stat_result) -> StoredFile:
     return StoredFile(path, size, status.st_mtime_ns // 1_000_000)
 
 
-@contextmanager
-def _opened(folder: str) -> Iterator[int]:
-    """Open a folder part by part, without following a link.
+def _delete_empty(name: str, parent: int) -> None:
+    """Delete a folder and those below it, if they are empty.
 
     Raises:
-        OSError: It does not exist, or a part of its path is a link.
+        OSError: It is not empty, or it is a link.
     """
-    directory = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    # Most have nothing below them: that costs one call to the operating system.
+    with suppress(OSError):
+        os.rmdir(name, dir_fd=parent)
+        return
+    directory = os.open(name, _FOLDER, dir_fd=parent)
     try:
-        for part in filter(None, folder.split("/")):
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
-            os.close(directory)
-            directory = inner
-        yield directory
+        with os.scandir(directory) as entries:
+            inner = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for each in inner:
+            with suppress(OSError):
+                _delete_empty(each, directory)
     finally:
         os.close(directory)
+    os.rmdir(name, dir_fd=parent)
+
+
+class _Folders:
+    """Opens folders part by part, without following a link.
+
+    The parts that the next folder shares with the last one stay open: neighbours cost one part each.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._opened = [os.open("/", _FOLDER)]
+
+    def open(self, folder: str) -> int:
+        """Open a folder, until the next one is opened.
+
+        Raises:
+            OSError: It does not exist, or a part of its path is a link.
+        """
+        parts = [part for part in folder.split("/") if part]
+        shared = len(commonprefix([parts, self._parts]))  # noqa: RUF071 - of lists
+        self._close(shared)
+        for part in parts[shared:]:
+            self._opened.append(os.open(part, _FOLDER, dir_fd=self._opened[-1]))
+            self._parts.append(part)
+        return self._opened[-1]
+
+    def _close(self, shared: int) -> None:
+        """Close all parts of the path but the first ones, whose number is ``shared``."""
+        del self._parts[shared:]
+        while len(self._opened) > shared + 1:
+            os.close(self._opened.pop())
+
+    def __enter__(self) -> _Folders:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._close(0)
+        os.close(self._opened.pop())
 
 
 def _text(error: OSError) -> str:

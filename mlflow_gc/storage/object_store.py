@@ -185,7 +185,7 @@ class ObjectStore(ABC):
         wanted = set(keys)
         return [file.path for page in self._scan(keys) for file in page if file.path in wanted]
 
-    def delete_empty_folders(self, folder: str) -> None:  # noqa: B027 - there are no folders
+    def delete_empty_folders(self, *folders: str) -> None:  # noqa: B027 - there are no folders
         pass
 
     def linked_parent(self, folder: str) -> str | None:  # noqa: ARG002 - of the interface

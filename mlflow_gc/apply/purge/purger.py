@@ -411,9 +411,8 @@ class Purger:
                         "right --artifacts-destination?"
                     )
             _send(store, pending, batch)
-            for folder, i in of_store.items():
-                if i not in batch.failures:
-                    store.delete_empty_folders(folder.rsplit("/", 1)[0])
+            done = [folder for folder, i in of_store.items() if i not in batch.failures]
+            store.delete_empty_folders(*(folder.rsplit("/", 1)[0] for folder in done))
         if batch.kind == EXPERIMENT.name:
             self._delete_empty_folders(ids, trash)
 

@@ -127,7 +127,7 @@ class ServerArtifacts:
     def linked_parent(self, folder: str) -> str | None:  # noqa: ARG002 - of the interface
         return None
 
-    def delete_empty_folders(self, folder: str) -> None:
+    def delete_empty_folders(self, *folders: str) -> None:
         """Do nothing: the server deletes a folder with whatever is in it by then."""
 
     def notes(self, folder: str) -> StoreNotes:  # noqa: ARG002 - of the interface

@@ -77,6 +77,24 @@ def test_a_link_that_appears_after_the_listing_is_not_followed(root: Path) -> No
     assert (root / "disk" / "file").exists()
 
 
+def test_a_link_beside_other_folders_is_not_followed(root: Path) -> None:
+    """Folders stay open for their neighbours; none is taken for another one."""
+    artifacts = root / "run" / "artifacts"
+    for folder in ("a/deep", "c/deep", "disk/deep"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "file").touch()
+    (root / "b").symlink_to(root / "disk")
+    files = [name(root / each / "deep" / "file") for each in "abc"]
+    files.append(name(artifacts / "model" / "file"))
+    assert STORE.delete(files).keys() == {files[1]}
+    assert (root / "disk" / "deep" / "file").exists()
+    assert not [path for path in (*files[::2], files[3]) if Path("/", path).exists()]
+    (root / "disk" / "deep" / "file").unlink()
+    STORE.delete_empty_folders(*(name(root / each) for each in ("b", "a", "none", "c")))
+    assert {path.name for path in root.iterdir()} == {"run", "disk", "b"}
+    assert (root / "disk" / "deep").is_dir()
+
+
 def test_folders_that_are_not_empty_stay(root: Path) -> None:
     (root / "run" / "artifacts" / "empty" / "deeper").mkdir(parents=True)
     STORE.delete_empty_folders(name(root / "run"))
