@@ -170,18 +170,20 @@ def _existing_file(url: URL, mode: str) -> URL:
 
 
 def _refuse_other_schema(connection: Connection, address: Address, *, any_version: bool) -> None:
-    import mlflow
     from alembic.migration import MigrationContext
-    from mlflow.store.db.utils import _get_latest_schema_revision
 
     found = MigrationContext.configure(connection).get_current_heads()
     if not found:
         raise ServerError(
             f"{address.name} contains no data of MLflow.", Failure.REJECTED, hint=_WRONG_URI_HINT
         )
-    expected = _get_latest_schema_revision()
     if any_version:
         return
+    # Importing MLflow's tables and reading its migrations takes a second.
+    import mlflow
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    expected = _get_latest_schema_revision()
     if found != (expected,):
         raise Refused(
             f"{address.name} has the schema {', '.join(found)}; MLflow {mlflow.__version__}, which "
