@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -61,6 +62,7 @@ class ArtifactStores:
         self, *, artifacts_destination: str | None = None, server: Store | None = None
     ) -> None:
         self._open: dict[str, Store] = {}
+        self._opening = threading.Lock()
         self._local = LocalStore()
         self._proxied = Place(server, "") if server else None
         if artifacts_destination:
@@ -118,9 +120,10 @@ class ArtifactStores:
         return Place(store, "/".join(filter(None, (root, path))))
 
     def _opened(self, name: str, open_store: Callable[[], Store]) -> Store:
-        if name not in self._open:
-            self._open[name] = open_store()
-        return self._open[name]
+        with self._opening:
+            if name not in self._open:
+                self._open[name] = open_store()
+            return self._open[name]
 
 
 def _local_path(uri: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import MetaData, create_engine, select
+from sqlalchemy import MetaData, create_engine, insert, select
 from sqlalchemy.pool import NullPool
 
 from support.plans import Plan
@@ -92,6 +93,33 @@ class Trash:
         if deleted is not None:
             self.delete(run_id, deleted)
         return run_id
+
+    def copies(self, run_id: str, number: int) -> list[str]:
+        """So many runs with the rows and files of another one, written all at once."""
+        found = [secrets.token_hex(16) for _ in range(number)]
+        engine = create_engine(self.database_uri, poolclass=NullPool)
+        metadata = MetaData()
+        with engine.begin() as connection:
+            metadata.reflect(connection)
+            # Runs first: the other tables refer to them.
+            for table in metadata.sorted_tables:
+                if "run_uuid" not in table.c:
+                    continue
+                rows = connection.execute(select(table).where(table.c.run_uuid == run_id)).all()
+                copied = [
+                    {
+                        key: value.replace(run_id, copy) if isinstance(value, str) else value
+                        for key, value in row._mapping.items()
+                    }
+                    for copy in found
+                    for row in rows
+                ]
+                if copied:
+                    connection.execute(insert(table), copied)
+        for folder in self.root.glob(f"*/{run_id}"):
+            for copy in found:
+                shutil.copytree(folder, folder.with_name(copy))
+        return found
 
     def delete(self, run_id: str, days: float = 100.0) -> None:
         """Move a run to the trash, so many days ago."""

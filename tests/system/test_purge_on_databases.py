@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -25,10 +27,13 @@ from integration.test_purge import (  # noqa: F401 - collected here, too
     test_what_is_needed_is_not_planned_and_not_purged,
     test_what_usage_promises_is_what_purge_frees,
 )
+from support import depth
 from support.bench import Bench
 from support.databases import DATABASES, Database
+from support.plans import Journal
 from support.trash import Trash
 
+from mlflow_gc.apply.purge.purger import BATCH
 from mlflow_gc.demo.server import LocalServer
 
 if TYPE_CHECKING:
@@ -36,6 +41,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.cli import Cli
+
+
+RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @pytest.fixture(
@@ -92,15 +100,16 @@ def test_tables_that_lost_rows_are_named_for_maintenance(trash: Trash) -> None:
 
 def test_nobody_restores_what_is_being_purged(trash: Trash) -> None:
     """A restore waits for the lock, and then finds nothing: no run without its files."""
-    experiment = trash.world.experiment()
-    runs = [trash.run(experiment, files=40) for _ in range(30)]
+    active = _active(trash)
+    run = trash.run(trash.world.experiment(), files=5)
+    runs = [run, *trash.copies(run, 2 * BATCH + 40)]
     plan = trash.report()
     restored: set[str] = set()
     stop = threading.Event()
 
     def interfere() -> None:
         while not stop.is_set():
-            for run in runs[::3]:
+            for run in runs[::8]:
                 answer = trash.world.http.post(
                     f"{trash.world.uri}/api/2.0/mlflow/runs/restore",
                     json={"run_id": run},
@@ -118,17 +127,105 @@ def test_nobody_restores_what_is_being_purged(trash: Trash) -> None:
         stop.set()
         thread.join()
     state = trash.state()
-    left = {row[0] for row in state.rows["runs"]}
+    left = {row[0] for row in state.rows["runs"]} - active
     assert left == restored
     for run in runs:
         files = [path for path in state.files if run in path]
-        assert len(files) == (40 if run in left else 0)
+        assert len(files) == (5 if run in left else 0)
+
+
+def test_what_fails_in_one_batch_stops_no_other(trash: Trash) -> None:
+    """A run whose files cannot be deleted stays, with its rows; the batches beside it go."""
+    active = _active(trash)
+    run = trash.run(trash.world.experiment())
+    copies = trash.copies(run, 3 * BATCH)
+    plan = trash.report()
+    kept = {copies[0], copies[-1]}
+    for each in kept:
+        folder = next(trash.root.glob(f"*/{each}"))
+        folder.rename(trash.bench.dir / each)
+        folder.symlink_to(trash.bench.dir / each)
+    before = trash.state()
+    assert "symbolic link" in trash.purge(plan, codes=(3,)).text
+    after = trash.state()
+    assert {row[0] for row in after.rows["runs"]} == kept | active
+    assert len(after.files_gone_since(before)) == 2 * (3 * BATCH + 1 - len(kept))
+    after.rows_gone_since(before)
+
+
+@pytest.mark.timeout(900)
+def test_a_purge_killed_with_several_batches_in_progress_is_finished_by_the_next(
+    trash: Trash,
+) -> None:
+    """In the end exactly what the plan lists is gone; no row is left without its files."""
+    active = _active(trash)
+    home = trash.world.experiment()
+    run = trash.run(home, files=3)
+    survivor = trash.run(home, deleted=3)
+    planned = {run, *trash.copies(run, 6 * BATCH)}
+    plan = trash.report()
+    assert plan.runs == planned
+    before = trash.state()
+    journal = trash.bench.dir / "purge.json.journal.jsonl"
+    rng, most = random.Random(depth.seed), 0
+    for _ in range(4):
+        running = trash.bench.cli.start("purge", plan.path, *trash.options)
+        deadline = time.monotonic() + 120
+        # Each session writes intents, also for what is gone.
+        while not _pending(journal):
+            assert time.monotonic() < deadline, "no batch is begun"
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.2))
+        pending = _pending(journal)
+        running.kill(signal.SIGKILL)
+        running.wait()
+        most = max(most, len(pending))
+        state = trash.state()
+        state.rows_gone_since(before)
+        # What has no rows has no files: rows are committed last.
+        left = {row[0] for row in state.rows["runs"]}
+        assert not [f for f in state.files if (found := RUN_ID.search(f)) and found[0] not in left]
+    trash.purge(plan)
+    after = trash.state()
+    assert {row[0] for row in before.rows["runs"]} - planned == {survivor, *active}
+    assert {row[0] for row in after.rows["runs"]} == {survivor, *active}
+    gone = after.files_gone_since(before)
+    assert len(gone) == 3 * len(planned)
+    assert not [path for path in gone if survivor in path]
+    lines = Journal.load(journal, torn=True).lines
+    assert {line["id"] for line in lines if line.get("outcome") == "deleted"} == planned
+    if "postgresql" in trash.database_uri:
+        assert most > BATCH, "no kill came while two batches were in progress"
+
+
+def _active(trash: Trash) -> set[str]:
+    """Some active runs: no plan may delete nearly everything."""
+    run = trash.run(trash.world.experiment(), deleted=None)
+    return {run, *trash.copies(run, 20)}
+
+
+def _pending(journal: Path) -> set[str]:
+    """The runs that the last session intends to delete, and has not recorded."""
+    pending: set[str] = set()
+    if not journal.exists():
+        return pending
+    for line in Journal.load(journal, torn=True).lines:
+        if line["type"] == "header":
+            pending = set()
+        elif line["type"] == "intent":
+            pending |= set(line["ids"])
+        elif line["type"] == "record":
+            pending.discard(line["id"])
+    return pending
 
 
 def test_three_rights_are_sufficient(
     served: tuple[Database, LocalServer, str], trash: Trash
 ) -> None:
-    """SELECT alone makes the plan and checks it; without UPDATE or DELETE nothing is deleted."""
+    """SELECT alone makes the plan and checks it; without UPDATE or DELETE nothing is deleted.
+
+    One connection at a time is sufficient, too.
+    """
     database, _, uri = served
     account = re.sub(r"//[^@]*@", "//purger:purger-canary@", uri)
     experiment = trash.world.experiment()
@@ -166,6 +263,10 @@ def test_three_rights_are_sufficient(
         assert "canary" not in outcome.text
         assert trash.state() == before
         grant(right)
+    if database.name == "postgresql":
+        # Without a second connection it deletes one batch after the other.
+        with database.rows(uri) as cursor:
+            cursor.execute("ALTER ROLE purger CONNECTION LIMIT 1")
     trash.purge(plan)
     after = trash.state()
     assert not after.rows["runs"]

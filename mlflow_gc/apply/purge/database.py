@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Delete, MetaData, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.interface import Failure, ServerError
@@ -52,6 +54,26 @@ class Database:
         except Exception as error:
             raise explained(error, address) from error
         self.tables = Tables(metadata)
+
+    @contextmanager
+    def second(self) -> Iterator[Database | None]:
+        """Open a second connection, for transactions beside those of the first.
+
+        None where they would wait for each other: SQLite has one writer, and InnoDB also locks
+        rows that a statement only reads on its way.  None, too, if the database has no connection left.
+        """
+        if self.dialect != "postgresql":
+            yield None
+            return
+        try:
+            connection = self._engine.connect()
+        except SQLAlchemyError:
+            yield None
+            return
+        with connection:
+            other = copy(self)
+            other._connection = connection  # noqa: SLF001 - of the same class
+            yield other
 
     @property
     def dialect(self) -> str:
@@ -228,8 +250,6 @@ def _opened(address: Address, *, read_only: bool) -> Engine:
 
 @contextmanager
 def _explaining(address: Address) -> Iterator[None]:
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
     except SQLAlchemyError as error:

@@ -4,6 +4,10 @@ For each batch: an intent in the journal, a lock on the rows, a decision on evid
 under the lock, the rows, the files, the commit.  Nobody can restore what is locked.  A crash rolls the
 rows back: they are in the trash, and the same plan finishes them.  Files that are gone before a crash
 cannot come back, so a run that is restored after one may lack them; its intent is in the journal.
+
+On PostgreSQL two workers do this at the same time, each with its own connection: while one deletes files,
+the database deletes the rows of the other one's batch.  They take batches of one kind only, and
+finish them before the next kind begins.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,7 +26,7 @@ from mlflow_gc.apply.outcomes import OnSkip, Recorder, Result
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.backend.interface import Failure, ServerError
-from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
+from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LINK, LOGGED_MODEL, MODEL_VERSION, RUN, Kind
 from mlflow_gc.domain.quantities import files_of, number_of
 from mlflow_gc.domain.trash import OrphanedFiles, Trash
 from mlflow_gc.errors import Refused
@@ -49,6 +54,8 @@ _MOST_FILES = 5_000
 """Files that are deleted while the rows of their entities are locked."""
 # Links first: the rows of an end that the same plan deletes would be deleted with it.
 _ORDER = (LINK, RUN, LOGGED_MODEL, EXPERIMENT, MODEL_VERSION)
+_PARALLEL = frozenset({RUN, LOGGED_MODEL})
+"""Kinds of which two entities share no row, so that two batches do not wait for each other."""
 _WITH_FILES = frozenset({RUN.name, LOGGED_MODEL.name, EXPERIMENT.name})
 _MOST_PATHS = 1_000
 
@@ -92,6 +99,16 @@ class _Batch:
     rows: Counter[str] = field(default_factory=Counter)
 
 
+class _Worker:
+    """Deletes one batch after the other in transactions of its own connection."""
+
+    def __init__(self, database: Database, plan: Plan, policy: Policy) -> None:
+        self.database = database
+        self.reader = TrashReader(
+            database.tables, database.read, plan["server"]["workspace"], policy.wanted
+        )
+
+
 class _FilesFailed(Exception):
     """Some files could not be deleted: the rows of their entities must stay."""
 
@@ -124,7 +141,6 @@ class Purger:
         stop: threading.Event,
         on_skip: OnSkip = lambda _kind, _id, _finding: None,
     ) -> None:
-        self._database = database
         self._plan = plan
         self._policy = policy
         self._stores = stores
@@ -146,9 +162,10 @@ class Purger:
             for entry in deletions_of(plan, kind.entries)
         }
         self._unconfirmed = {key for s in journal.earlier for key in s.unconfirmed()}
-        self._reader = TrashReader(
-            database.tables, database.read, plan["server"]["workspace"], policy.wanted
-        )
+        self._first = _Worker(database, plan, policy)
+        self._lock = threading.Lock()
+        """Held while a batch is taken, and while its outcome is recorded."""
+        self._failed = threading.Event()
         self._began = time.monotonic()
         self.freed = Freed()
         self.left = 0
@@ -161,15 +178,14 @@ class Purger:
         """
         result = self._recorder.result
         try:
-            for kind in _ORDER:
-                for batch in _batches(deletions_of(self._plan, kind.entries)):
-                    if self._stop.is_set():
-                        result.interrupted = True
-                        break
-                    if self._is_spent():
-                        self.left += len(batch)
-                        continue
-                    self._purge(kind.name, {kind.id_of(entry): entry for entry in batch})
+            with self._first.database.second() as second:
+                workers = [self._first]
+                # One batch after the other exceeds a limit on bytes by one batch at most.
+                if second is not None and self._budget.max_bytes is None:
+                    workers.append(_Worker(second, self._plan, self._policy))
+                for kind in _ORDER:
+                    batches = _batches(deletions_of(self._plan, kind.entries))
+                    self._purge_all(kind, batches, workers if kind in _PARALLEL else workers[:1])
             for entry in self._plan.get("files", ()):
                 if self._stop.is_set():
                     result.interrupted = True
@@ -185,6 +201,40 @@ class Purger:
         ended = "failed" if result.fatal else "completed"
         self._journal.close("interrupted" if result.interrupted or self.left else ended)
         return result
+
+    def _purge_all(
+        self, kind: Kind, batches: Iterator[list[Entry]], workers: Sequence[_Worker]
+    ) -> None:
+        """Delete the batches of one kind; if one worker fails, the others end after their batch."""
+
+        def work(worker: _Worker) -> None:
+            try:
+                while batch := self._take(batches):
+                    self._purge(worker, kind.name, {kind.id_of(entry): entry for entry in batch})
+            except BaseException:
+                self._failed.set()
+                raise
+
+        if len(workers) == 1:
+            work(workers[0])
+            return
+        with ThreadPoolExecutor(len(workers)) as pool:
+            for done in [pool.submit(work, worker) for worker in workers]:
+                done.result()
+
+    def _take(self, batches: Iterator[list[Entry]]) -> list[Entry] | None:
+        """Return the next batch; None if there is none, or if no more may be begun."""
+        with self._lock:
+            for batch in batches:
+                if self._stop.is_set():
+                    self._recorder.result.interrupted = True
+                    return None
+                if self._failed.is_set():
+                    return None
+                if not self._is_spent():
+                    return batch
+                self.left += len(batch)
+        return None
 
     def _is_spent(self) -> bool:
         most, seconds = self._budget.max_bytes, self._budget.max_seconds
@@ -222,29 +272,29 @@ class Purger:
 
     # -- one batch -------------------------------------------------------------------------------
 
-    def _purge(self, kind: str, entries: Mapping[str, Entry]) -> None:
+    def _purge(self, worker: _Worker, kind: str, entries: Mapping[str, Entry]) -> None:
         batch = _Batch(kind, entries)
         if not self._dry_run:
             self._journal.intend(kind, sorted(entries))
         while True:
             # Again without those whose files could not be deleted.
             with contextlib.suppress(_FilesFailed):
-                self._delete(batch)
+                self._delete(worker, batch)
                 break
         self._record(batch)
 
-    def _delete(self, batch: _Batch) -> None:
+    def _delete(self, worker: _Worker, batch: _Batch) -> None:
         """Delete a batch in one transaction.
 
         Raises:
             _FilesFailed: the rows are rolled back.
         """
         failed_before = len(batch.failures)
-        with self._database.transaction():
-            self._lock(batch)
+        with worker.database.transaction():
+            _lock(worker.database, batch)
             # A dry run has not deleted what it would have deleted by now.
             without = self._planned if self._dry_run else ()
-            trash = self._reader.trash({batch.kind: batch.entries}, without=without)
+            trash = worker.reader.trash({batch.kind: batch.entries}, without=without)
             batch.findings = self._check(batch, trash)
             ids = [
                 i
@@ -254,26 +304,13 @@ class Purger:
             if self._dry_run or not ids:
                 return
             if self._policy.purge.keep != "rows":
-                batch.rows = self._database.execute(
+                batch.rows = worker.database.execute(
                     self._statements(batch.kind, ids, batch.entries)
                 )
             if self._policy.purge.keep != "files" and batch.kind in _WITH_FILES:
                 self._delete_files(ids, trash, batch)
             if len(batch.failures) > failed_before:
                 raise _FilesFailed
-
-    def _lock(self, batch: _Batch) -> None:
-        tables = self._database.tables
-        if batch.kind == LINK.name:
-            for table, keys in _link_keys(batch.entries.values()).items():
-                self._database.lock_rows(table, tables.is_link(table, keys))
-        elif batch.kind == MODEL_VERSION.name:
-            # Also the highest number of each model, which must stay.
-            names = {str(cast("Json", entry)["name"]) for entry in batch.entries.values()}
-            column = tables["model_versions"].c.name
-            self._database.lock_rows("model_versions", column.in_(sorted(names)))
-        else:
-            self._database.lock(batch.kind, batch.entries)
 
     def _purge_orphan(self, entry: FileEntry) -> None:
         """Delete the files of an entity that is in no table, if they are as planned."""
@@ -282,8 +319,8 @@ class Purger:
         if not self._dry_run:
             self._journal.intend(kind, [uri])
         place = self._stores.find(uri)
-        with self._database.transaction():
-            is_known = self._reader.knows(entity_id)
+        with self._first.database.transaction():
+            is_known = self._first.reader.knows(entity_id)
         # MLflow alone makes such ids, and each is in its folder: what is listed below it is its own.
         is_own = place.folder.rpartition("/")[2] == entity_id
         if is_known or not is_own:
@@ -342,7 +379,7 @@ class Purger:
     def _statements(
         self, kind: str, ids: Sequence[str], entries: Mapping[str, Entry]
     ) -> Iterator[Statement]:
-        tables = self._database.tables
+        tables = self._first.database.tables
         if kind == RUN.name:
             return tables.delete_runs(ids)
         if kind == LOGGED_MODEL.name:
@@ -355,6 +392,11 @@ class Purger:
         return tables.delete_experiments([int(i) for i in ids])
 
     def _record(self, batch: _Batch) -> None:
+        with self._lock:
+            self._record_each(batch)
+        self._journal.sync()
+
+    def _record_each(self, batch: _Batch) -> None:
         self.freed.by_table += batch.rows
         for i in batch.entries:
             finding, key = batch.findings[i], (batch.kind, i)
@@ -371,7 +413,6 @@ class Purger:
                 self._recorder.record_deleted(*key, detail=detail, undo=None)
             else:
                 self._recorder.record_skip(*key, finding)
-        self._journal.sync()
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -423,6 +464,20 @@ class Purger:
                 place = self._stores.find(uri)
                 if not place.store.linked_parent(place.folder):
                     place.store.delete_empty_folders(place.folder)
+
+
+def _lock(database: Database, batch: _Batch) -> None:
+    """Lock the rows of a batch."""
+    if batch.kind == LINK.name:
+        for table, keys in _link_keys(batch.entries.values()).items():
+            database.lock_rows(table, database.tables.is_link(table, keys))
+    elif batch.kind == MODEL_VERSION.name:
+        # Also the highest number of each model, which must stay.
+        names = {str(cast("Json", entry)["name"]) for entry in batch.entries.values()}
+        column = database.tables["model_versions"].c.name
+        database.lock_rows("model_versions", column.in_(sorted(names)))
+    else:
+        database.lock(batch.kind, batch.entries)
 
 
 def _link_keys(entries: Iterable[Entry]) -> dict[str, list[tuple[str, ...]]]:
