@@ -1,80 +1,178 @@
 """Purging: rows and files of runs in the trash, against ``mlflow gc`` and bare bulk deletes.
 
-    python benchmarks/purge.py [RUNS]      (default 2000)
+    python benchmarks/purge.py [RUNS] [local|s3]      (default 2000, and both)
 
-Each deletes the same number of runs (15 parameters, 10 metrics of 100 steps, 3 local files) of one
-PostgreSQL, one after the other in this one run.
+Each deletes the same number of runs (15 parameters, 10 metrics of 100 steps, 3 files) of one
+PostgreSQL, one after the other in this one run: with local files, then with those in S3 (moto).
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
+import boto3
 import measure
 import seeding
+from support import object_stores
 
 RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
+PLACES = sys.argv[2:] or ["local", "s3"]
 FILES = 3
+PARTS = ("gc", "purge", "bulk")
+CONTENT = b"x" * 2_000
+
+
+class Files(ABC):
+    """Where the files are: a folder or bucket for each of the parts, so that all list as much."""
+
+    title: str
+
+    @abstractmethod
+    def root(self, part: str) -> str:
+        """The artifact root of the runs of one part."""
+
+    @abstractmethod
+    def put(self, uri: str) -> None:
+        """Write the files of a run."""
+
+    @abstractmethod
+    def left(self, part: str) -> int:
+        """The number of files in a part."""
+
+
+class Local(Files):
+    """A folder of this machine."""
+
+    title = "local files"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def root(self, part: str) -> str:
+        return str(self._folder / part)
+
+    def put(self, uri: str) -> None:
+        folder = Path(uri)
+        folder.mkdir(parents=True)
+        for number in range(FILES):
+            (folder / f"{number}.bin").write_bytes(CONTENT)
+
+    def left(self, part: str) -> int:
+        return sum(path.is_file() for path in Path(self.root(part)).rglob("*"))
+
+
+class S3(Files):
+    """A bucket of a moto server."""
+
+    title = "files in S3 (moto)"
+
+    def __init__(self) -> None:
+        self._client: Any = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
+        for part in PARTS:
+            self._client.create_bucket(Bucket=f"part-{part}")
+
+    def root(self, part: str) -> str:
+        return f"s3://part-{part}/root"
+
+    def put(self, uri: str) -> None:
+        bucket, _, folder = uri.removeprefix("s3://").partition("/")
+        for number in range(FILES):
+            key = f"{folder}/{number}.bin"
+            self._client.put_object(Bucket=bucket, Key=key, Body=CONTENT)
+
+    def left(self, part: str) -> int:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=f"part-{part}")
+        return sum(page["KeyCount"] for page in pages)
+
+
+@contextlib.contextmanager
+def local(directory: Path) -> Iterator[Files]:
+    """A folder."""
+    yield Local(directory / "artifacts")
+
+
+@contextlib.contextmanager
+def s3(directory: Path) -> Iterator[Files]:
+    """A server for S3, and the settings for it."""
+    with object_stores.moto(directory) as uri:
+        os.environ |= {
+            "MLFLOW_S3_ENDPOINT_URL": uri,
+            "AWS_ACCESS_KEY_ID": "access",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        yield S3()
+
+
+PROVIDERS: dict[str, Callable[[Path], AbstractContextManager[Files]]] = {"local": local, "s3": s3}
 
 
 def main() -> None:
     print(measure.machine())
-    with seeding.site(3 * RUNS, "long") as site, tempfile.TemporaryDirectory() as name:
-        root, plan = Path(name, "artifacts"), Path(name, "plan.json")
-        parts = _put_files(site.database_uri, root)
-        server = ("--tracking-uri", site.tracking_uri, "--backend-store-uri", site.database_uri)
-        _delete(site.database_uri, parts[0])
-        store = ("--backend-store-uri", site.database_uri, "--tracking-uri", site.tracking_uri)
-        gc = measure.run(sys.executable, "-m", "mlflow", "gc", *store)
-        if gc.code or _count(site.database_uri) != 2 * RUNS:
-            sys.exit(f"mlflow gc did not delete the runs ({gc.code}): {gc.out[-2000:]}")
-        measure.row("mlflow gc", gc, RUNS)
-        _delete(site.database_uri, parts[1])
-        report = measure.gc(
-            "report", "--trash", "--older-than", "30", "-q", "-o", str(plan), *server
-        )
-        measure.row("report --trash", report, RUNS)
-        purge = measure.gc("purge", str(plan), "-q", *server)
-        measure.row("purge PLAN", purge, RUNS, gc)
-        _delete(site.database_uri, parts[2])
-        ids = Path(name, "ids")
-        ids.write_text("\n".join(parts[2]))
-        bare = measure.script("purge_bulk", site.database_uri, str(root), str(ids))
-        measure.row("bulk SQL and unlink, without MLflow", bare, RUNS)
-        empty = measure.run(sys.executable, "-c", "import mlflow")
-        measure.row("import mlflow", empty, 1)
-        print(f"purge / mlflow gc, with its start: {gc.wall / purge.wall:.1f} times as fast")
-        without = (gc.wall - empty.wall) / (purge.wall - empty.wall)
-        print(f"purge / mlflow gc, without the import: {without:.1f} times as fast")
-        print(f"purge / bulk: {(purge.wall - empty.wall) / bare.wall:.2f} times its time")
-        print(f"memory above the import: {purge.peak_mb - empty.peak_mb:.0f} MB")
-        left = [run for part in parts for run in part if list(root.glob(f"*/{run}/artifacts/*"))]
-        print(f"# runs with files left: {len(left)}")
+    for place in PLACES:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            PROVIDERS[place](Path(name)) as files,
+            seeding.site(len(PARTS) * RUNS, "long") as site,
+        ):
+            _compare(site, files, Path(name))
 
 
-def _put_files(database_uri: str, root: Path) -> list[list[str]]:
-    """Move the artifacts of all runs to a local folder; return their ids in three parts."""
+def _compare(site: seeding.Site, files: Files, directory: Path) -> None:
+    plan = directory / "plan.json"
+    ids = _put_files(site.database_uri, files)
+    server = ("--tracking-uri", site.tracking_uri, "--backend-store-uri", site.database_uri)
+    print(f"# {RUNS:,} runs, {files.title}", flush=True)
+    _delete(site.database_uri, ids, "gc", files)
+    gc = measure.run(sys.executable, "-m", "mlflow", "gc", *server)
+    if gc.code or _count(site.database_uri) != 2 * RUNS:
+        sys.exit(f"mlflow gc did not delete the runs ({gc.code}): {gc.out[-2000:]}")
+    measure.row("mlflow gc", gc, RUNS)
+    _delete(site.database_uri, ids, "purge", files)
+    report = measure.gc("report", "--trash", "--older-than", "30", "-q", "-o", str(plan), *server)
+    measure.row("report --trash", report, RUNS)
+    purge = measure.gc("purge", str(plan), "-q", *server)
+    measure.row("purge PLAN", purge, RUNS, gc)
+    _delete(site.database_uri, ids, "bulk", files)
+    listed = directory / "ids"
+    listed.write_text("\n".join(ids["bulk"]))
+    bare = measure.script("purge_bulk", site.database_uri, str(listed))
+    measure.row("bulk deletes, without MLflow", bare, RUNS)
+    empty = measure.run(sys.executable, "-c", "import mlflow")
+    measure.row("import mlflow", empty, 1)
+    print(f"purge / mlflow gc, with its start: {gc.wall / purge.wall:.1f} times as fast")
+    without = (gc.wall - empty.wall) / (purge.wall - empty.wall)
+    print(f"purge / mlflow gc, without the import: {without:.1f} times as fast")
+    print(f"purge / bulk: {(purge.wall - empty.wall) / bare.wall:.2f} times its time")
+    print(f"memory above the import: {purge.peak_mb - empty.peak_mb:.0f} MB")
+    print(f"# files left: {sum(files.left(part) for part in PARTS)}", flush=True)
+
+
+def _put_files(database_uri: str, files: Files) -> dict[str, list[str]]:
+    """Give each part of the runs its artifact root and files; return the ids by part."""
     with seeding.postgres.rows(database_uri) as cursor:
-        cursor.execute(
-            "UPDATE experiments SET artifact_location = replace(artifact_location, "
-            "'mlflow-artifacts:', %s)",
-            (str(root),),
-        )
-        cursor.execute(
-            "UPDATE runs SET artifact_uri = replace(artifact_uri, 'mlflow-artifacts:', %s)",
-            (str(root),),
-        )
-        cursor.execute("SELECT run_uuid, artifact_uri FROM runs ORDER BY run_uuid")
-        rows = cursor.fetchall()
-    for _, uri in rows:
-        folder = Path(uri)
-        folder.mkdir(parents=True)
-        for number in range(FILES):
-            (folder / f"{number}.bin").write_bytes(b"x" * 2_000)
-    ids = [str(run_id) for run_id, _ in rows]
-    return [ids[:RUNS], ids[RUNS : 2 * RUNS], ids[2 * RUNS :]]
+        cursor.execute("SELECT run_uuid FROM runs ORDER BY run_uuid")
+        everything = [str(run_id) for (run_id,) in cursor.fetchall()]
+        ids = {part: everything[n * RUNS : (n + 1) * RUNS] for n, part in enumerate(PARTS)}
+        for part, of_part in ids.items():
+            cursor.execute(
+                "UPDATE runs SET artifact_uri = replace(artifact_uri, 'mlflow-artifacts:', %s)"
+                " WHERE run_uuid = ANY(%s)",
+                (files.root(part), of_part),
+            )
+        cursor.execute("SELECT artifact_uri FROM runs")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(files.put, (uri for (uri,) in cursor.fetchall())))
+    return ids
 
 
 def _count(database_uri: str) -> int:
@@ -83,16 +181,18 @@ def _count(database_uri: str) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _delete(database_uri: str, run_ids: list[str]) -> None:
-    """Move runs to the trash, long ago."""
+def _delete(database_uri: str, ids: dict[str, list[str]], part: str, files: Files) -> None:
+    """Move the runs of a part to the trash, long ago; their experiments have its artifact root."""
     with seeding.postgres.rows(database_uri) as cursor:
         cursor.execute(
-            "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = start_time"
-            " WHERE run_uuid = ANY(%s)",
-            (run_ids,),
+            "UPDATE experiments SET artifact_location = %s || '/' || experiment_id"
+            " WHERE experiment_id <> 0",
+            (files.root(part),),
         )
         cursor.execute(
-            "UPDATE runs SET deleted_time = 1700000000000 WHERE deleted_time IS NOT NULL"
+            "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = 1700000000000"
+            " WHERE run_uuid = ANY(%s)",
+            (ids[part],),
         )
 
 
