@@ -748,6 +748,50 @@ def test_an_edited_plan_is_refused(trash: Trash) -> None:
     assert trash.state() == before
 
 
+def test_approval_and_expiry_are_those_of_a_prune(trash: Trash) -> None:
+    """Nothing is deleted without them; the plan is the selection."""
+    run = trash.run(trash.world.experiment())
+    policy = trash.bench.dir / "policy.yml"
+    policy.write_text("version: 1\nexpire_after: 1d\n")
+    plan = trash.report("--policy", policy)
+    late = trash.report("--policy", policy, "--as-of", "2026-01-01", name="late.json")
+    before = trash.state()
+    other = "sha256:" + "0" * 64
+    assert "plan_id" in trash.purge(plan, "--expect", other, codes=(REFUSED,)).err
+    required = {"MLFLOW_GC_REQUIRE_EXPECT": "1"}
+    command = ("purge", plan.path, *trash.options)
+    assert "--expect" in trash.bench.cli(*command, env=required).expect(REFUSED).err
+    trash.purge(plan, "--older-than", "1", codes=(USAGE,))
+    trash.purge(plan, "--policy", policy, codes=(USAGE,))
+    assert "expired" in trash.purge(late, codes=(REFUSED,)).err
+    refused = trash.bench.cli("purge", *trash.options).expect(REFUSED)
+    assert "not an interactive terminal" in refused.err
+    for answer in ("y\n", "YES\n", "\n"):
+        code, shown = trash.bench.cli.ask(
+            "purge", *trash.options, answer=answer, prompt="yes", cwd=trash.bench.dir
+        )
+        assert code == REFUSED
+        assert "1 run on" in shown or "1 run," in shown
+    assert trash.state() == before
+    expected = ("--expect", plan.document["plan_id"])
+    trash.bench.cli(*command, *expected, env=required).expect(0)
+    assert run not in str(trash.state().rows["runs"])
+
+
+def test_a_model_that_somebody_changed_in_the_trash_waits(trash: Trash) -> None:
+    """MLflow has no deletion time of logged models: any update starts the time again."""
+    world = trash.world
+    model = trash.model(world.experiment())
+    plan = trash.report()
+    assert ids(plan, "logged_models", "model_id") == {model}
+    body = {"model_id": model, "status": "LOGGED_MODEL_READY"}
+    world.call("PATCH", f"logged-models/{model}", body)
+    before = trash.state()
+    assert "deleted_time was" in trash.purge(plan).out
+    assert trash.state() == before
+    assert not trash.report(name="later.json").document["logged_models"]
+
+
 def test_guards_count_entities_bytes_and_shares(trash: Trash) -> None:
     experiment = trash.world.experiment()
     for _ in range(3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.document import Plan, counts_of
 from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import plan_summary, policy_sentences
@@ -61,8 +62,8 @@ def show(
 def question(plan: Plan) -> str:
     """Return the confirmation prompt of a prune without a saved plan."""
     counts = ", ".join(
-        f"{counts_of(plan, kind)['delete']:,} {noun}"
-        for kind, (_, noun) in plan_summary.kinds(plan)
+        number_of(counts_of(plan, kind)["delete"], *nouns)
+        for kind, nouns in plan_summary.kinds(plan)
     )
     irreversible = plan["summary"]["irreversible"]
     server = plan["server"]
