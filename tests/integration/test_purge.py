@@ -138,6 +138,19 @@ def test_rows_without_a_foreign_key_go_with_their_experiment(trash: Trash) -> No
             " last_updated_at) VALUES ('ep', 'scorer', ?, 1, 1)",
             scorer,
         )
+    # Its traces are in a queue of the other one, and linked to a run and to a prompt.
+    run = trash.run(experiment, deleted=None)
+    trace = world.source_trace(experiment, run)
+    world.review_queue(other)
+    world.sql(
+        "INSERT INTO review_queue_items (queue_id, item_type, item_id, status, creation_time_ms,"
+        " last_update_time_ms) SELECT queue_id, 'trace', ?, 'pending', 1, 1 FROM review_queues",
+        trace,
+    )
+    link = "INSERT INTO entity_associations VALUES (?, 'trace', ?, ?, ?, 1)"
+    world.sql(link, "a1", trace, "run", run)
+    world.sql(link, "a2", trace, "prompt_version", "p/1")
+    for home in (experiment, other):
         trash.drop_experiment(home)
     plan = trash.report()
     assert plan.experiments == {experiment}
@@ -147,6 +160,8 @@ def test_rows_without_a_foreign_key_go_with_their_experiment(trash: Trash) -> No
     gone = trash.state().rows_gone_since(before)
     tables = ("sql_trace_metric_daily_rollups", "sql_trace_rollup_rebuild_queue")
     assert [len(gone[table]) for table in (*tables, "endpoint_bindings", "scorers")] == [1] * 4
+    assert len(gone["review_queue_items"]) == 1
+    assert len(gone["entity_associations"]) == 2
     assert sum(map(len, gone.values())) == plan.document["summary"]["freed"]["rows"]
     assert not _own_rows({table: gone[table] for table in tables}, other)
     world.sql("DELETE FROM endpoint_bindings")

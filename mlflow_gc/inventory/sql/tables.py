@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, delete, null, or_, select, true, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, exists, null, or_, select, true, tuple_, update
 
 from mlflow_gc.inventory import lookup
 
@@ -192,6 +192,7 @@ class Tables:
             s, b = self["scorers"].c, self["endpoint_bindings"].c
             of_scorer = and_(b.resource_type == "scorer", b.resource_id == s.scorer_id)
             yield s.experiment_id, and_(s.experiment_id.in_(ids), of_scorer)
+        yield from self._links_of_traces(ids)
         yield from self._associations("experiment", [str(i) for i in ids])
 
     # -- deleting them ---------------------------------------------------------------------------
@@ -236,6 +237,11 @@ class Tables:
                 yield delete(self["entity_associations"]).where(condition)
         for _, condition in self._associations("experiment", [str(i) for i in ids]):
             yield delete(self["entity_associations"]).where(condition)
+        if self._has_queues:
+            t, q = self["trace_info"].c, self["review_queue_items"].c
+            traces = select(t.request_id).where(t.experiment_id.in_(ids))
+            of_traces = and_(q.item_type == "trace", q.item_id.in_(traces))
+            yield delete(self["review_queue_items"]).where(of_traces)
         for table in self._rollups():
             yield delete(table).where(table.c.experiment_id.in_(ids))
         if self._has_bindings:
@@ -304,6 +310,36 @@ class Tables:
     def _has_bindings(self) -> bool:
         """Whether endpoints of the gateway may be bound to scorers, without a foreign key."""
         return {"endpoint_bindings", "scorers"} <= self.names
+
+    @property
+    def _has_queues(self) -> bool:
+        """Whether review queues, also of other experiments, may have traces, without a foreign key."""
+        return {"review_queues", "review_queue_items", "trace_info"} <= self.names
+
+    def _links_of_traces(
+        self, ids: Collection[int]
+    ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
+        """Yield what refers to the traces of experiments and is deleted with them.
+
+        Without what is counted with a run in the trash, or with a queue of the same experiment.
+        """
+        if "trace_info" not in self:
+            return
+        t = self["trace_info"].c
+        if self._has_queues:
+            i, q = self["review_queue_items"].c, self["review_queues"].c
+            of_others = and_(i.queue_id == q.queue_id, q.experiment_id != t.experiment_id)
+            of_trace = and_(i.item_type == "trace", i.item_id == t.request_id)
+            yield t.experiment_id, and_(t.experiment_id.in_(ids), of_trace, of_others)
+        if "entity_associations" in self:
+            a, r = self["entity_associations"].c, self["runs"].c
+            for end, other in (("source", "destination"), ("destination", "source")):
+                in_trash = exists().where(
+                    r.run_uuid == a[f"{other}_id"], r.lifecycle_stage == "deleted"
+                )
+                of_run = and_(a[f"{other}_type"] == "run", in_trash)
+                of_trace = and_(a[f"{end}_type"] == "trace", a[f"{end}_id"] == t.request_id)
+                yield t.experiment_id, and_(t.experiment_id.in_(ids), of_trace, ~of_run)
 
     def _inputs_of_runs(
         self, ids: Collection[str]
