@@ -92,7 +92,7 @@ def _versions(
             run_link=link or "",
             model_id="",
             tags=tags.get((of, name, number), {}),
-            storage=at or "" if with_storage else "",
+            storage=(at or "") if with_storage else "",
             hides_run=run_id is None,
         )
     for of, versions in found.items():
