@@ -18,7 +18,6 @@ Key = tuple[str, str]
 class TrashedModel(LoggedModel):
     """A logged model in the trash, with what a purge plan shows of it."""
 
-    name: str = ""
     status: str = ""
     lifecycle_stage: str = ""
 
