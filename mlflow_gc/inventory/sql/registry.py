@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
 from mlflow_gc.inventory.registry import resolve_storage
@@ -63,7 +62,8 @@ def _versions(
 ) -> dict[str, dict[VersionKey, ModelVersion]]:
     """Return the existing versions by workspace."""
     v, t = tables["model_versions"].c, tables["model_version_tags"].c
-    tags = _tags(tables, read, here, "model_version_tags", t.name, t.version)
+    of_versions = tables.columns("model_version_tags", "workspace")
+    tags = tags_of(read(select(*of_versions, t.name, t.version, t.key, t.value)))
     rows = select(
         v.name,
         v.version,
@@ -91,7 +91,7 @@ def _versions(
             run_id=run_id or "",
             run_link=link or "",
             model_id="",
-            tags=tags.get((of, name, number), {}),
+            tags=tags.get((ws, name, number), {}),
             storage=(at or "") if with_storage else "",
             hides_run=run_id is None,
         )
@@ -109,7 +109,8 @@ def _models(
 ) -> Iterator[tuple[str, RegisteredModel]]:
     """Yield the workspace of each registered model, and the model."""
     m, t = tables["registered_models"].c, tables["registered_model_tags"].c
-    tags = _tags(tables, read, here, "registered_model_tags", t.name)
+    of_models = tables.columns("registered_model_tags", "workspace")
+    tags = tags_of(read(select(*of_models, t.name, t.key, t.value)))
     highest: dict[tuple[str, str], int] = {}
     for of, in_it in versions.items():
         for version in in_it.values():
@@ -135,7 +136,7 @@ def _models(
             key[0],
             RegisteredModel(
                 name=name,
-                tags=tags.get(key, {}),
+                tags=tags.get((ws, name), {}),
                 aliases={number: tuple(sorted(of)) for number, of in names},
                 # MLflow omits a 0 here, but not there.
                 last_updated_timestamp=updated or None,
@@ -144,12 +145,3 @@ def _models(
                 highest_version=highest.get(key, 0),
             ),
         )
-
-
-def _tags(
-    tables: Tables, read: Read, here: str, table: str, *owner: ColumnElement[Any]
-) -> dict[Any, dict[str, str]]:
-    """Return tags by workspace and the columns of their owner."""
-    t = tables[table].c
-    rows = read(select(*tables.columns(table, "workspace"), *owner, t.key, t.value))
-    return tags_of((ws or here, *others) for ws, *others in rows)
