@@ -260,8 +260,7 @@ class LoggedModel:
 
     ``last_updated_time`` is the later of its creation and its last update.
     ``metric_run_ids`` are the runs that logged metrics for it; a run response names a model only
-    if the newest value of a metric belongs to that model.  ``name`` is for people; a scan of a
-    database does not read it.
+    if the newest value of a metric belongs to that model.  ``name`` is for people.
     """
 
     model_id: str

@@ -272,10 +272,12 @@ class DatabaseReader:
                 tags=tags.get(model_id, {}),
                 metric_run_ids=tuple(sorted(measured_by.get(model_id, ()))),
                 creation_time=created,
+                name=name or "",
             )
             for (
                 stage,
                 model_id,
+                name,
                 experiment_id,
                 source_run_id,
                 artifact_location,

@@ -331,6 +331,7 @@ class Statements:
         return select(
             _logged.lifecycle_stage,
             _logged.model_id,
+            _logged.name,
             _logged.experiment_id,
             _logged.source_run_id,
             _logged.artifact_location,
