@@ -76,7 +76,7 @@ class Reason(str, Enum):
     ACTIVE = "active", "something active needs it"
     NEEDED_FILES = (
         "needed_files",
-        "files of something that is retained are within its folder, or around it",
+        "files of something else are within its folder, or around it",
     )
     UNKNOWN_LAYOUT = "unknown_layout", "its files are not in a folder of its own"
     UNKNOWN_DELETION_TIME = "unknown_deletion_time", "MLflow did not store when it was deleted"

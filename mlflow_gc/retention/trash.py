@@ -41,7 +41,6 @@ def decide_trash(
     trash: Trash,
     policy: Policy,
     *,
-    planned: Collection[Key] = (),
     only: Collection[Key] | None = None,
     withheld: Mapping[Key, Decision] | None = None,
 ) -> TrashDecisions:
@@ -50,7 +49,6 @@ def decide_trash(
     Args:
         trash: the evidence.
         policy: its ``purge_after``, tags and rules.
-        planned: what the plan deletes, if ``trash`` is only a part of it.
         only: what may be deleted; None for everything.
         withheld: protections that the artifact stores cause.
     """
@@ -82,7 +80,7 @@ def decide_trash(
                 found[key] = FRESH
             elif withheld and key in withheld:
                 found[key] = withheld[key]
-    _retain_neighbours(trash, found, planned)
+    _retain_neighbours(trash, found)
     _retain_homes(trash, found)
     _leave_to_their_ends(trash, found)
     return TrashDecisions(found, resolver.unused)
@@ -323,28 +321,17 @@ def _run_or_model(trash: Trash, kind: str, entity_id: str) -> Run | TrashedModel
     return trash.inventory.runs[entity_id] if kind == RUN.name else trash.models[entity_id]
 
 
-def _retain_neighbours(trash: Trash, found: dict[Key, Decision], planned: Collection[Key]) -> None:
-    """Retain what has the files of something retained within its folder, or around it.
+def _retain_neighbours(trash: Trash, found: dict[Key, Decision]) -> None:
+    """Retain what has files of anything else within its folder, or around it.
 
-    What the same plan deletes does not count, unless it is retained itself.
+    Also if the same plan deletes the other: that one may be restored, or retained by its re-check,
+    after these files are gone.
     """
-    conflicts = {
-        key: set(_conflicts(trash, *key))
-        for key, decision in found.items()
-        if decision.verdict is Verdict.DELETE and key[0] in _WITH_FILES
-    }
-    while True:
-        deleted = {key for key, decision in found.items() if decision.verdict is Verdict.DELETE}
-        deleted |= set(planned) - found.keys()
-        retained = {
-            key: min(others - deleted)
-            for key, others in conflicts.items()
-            if others - deleted and found[key].verdict is Verdict.DELETE
-        }
-        if not retained:
-            return
-        for key, (kind, other) in retained.items():
-            via = Link(kind, other, "has its files there")
+    for key, decision in found.items():
+        if decision.verdict is not Verdict.DELETE or key[0] not in {RUN.name, LOGGED_MODEL.name}:
+            continue
+        if others := set(_conflicts(trash, *key)):
+            via = Link(*min(others), "has its files there")
             found[key] = protect(Reason.NEEDED_FILES, via)
 
 

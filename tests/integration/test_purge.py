@@ -294,6 +294,37 @@ def test_what_is_needed_is_not_planned_and_not_purged(trash: Trash, what: str) -
     assert reason in outcome.out or "changed" in outcome.out or "was" in outcome.out
 
 
+def test_a_dry_run_sees_what_was_restored_since_the_plan(trash: Trash) -> None:
+    """Runs that were to go, too, and protect their parent and their experiment now."""
+    parent = trash.run(trash.world.experiment())
+    home = trash.world.experiment()
+    child = trash.run(home, parent=parent)
+    trash.drop_experiment(home)
+    plan = trash.report()
+    assert plan.entities == {("run", parent), ("run", child), ("experiment", home)}
+    trash.world.restore_run(child)
+    before = trash.state()
+    for outcome in (trash.purge(plan, "--dry-run"), trash.purge(plan)):
+        assert f"run {parent}: tree" in outcome.out
+        assert f"experiment {home}: active" in outcome.out
+    assert trash.state() == before
+
+
+def test_files_in_the_folder_of_a_run_stay_although_their_owner_may_go(trash: Trash) -> None:
+    """Between plan and deletion somebody may restore the owner, and these files would be gone."""
+    world = trash.world
+    run = trash.run(world.experiment())
+    inside = f"{_home(trash, run)}/{run}/artifacts/sub"
+    body = {"name": "nested", "artifact_location": f"mlflow-artifacts:/{inside}"}
+    nested = str(world.call("POST", "experiments/create", body)["experiment_id"])
+    world.run(nested)
+    trash.put(f"{inside}/folder/file.bin")
+    trash.drop_experiment(nested)
+    plan = trash.report()
+    assert run not in plan.runs
+    assert protected(plan, "runs", "run_id")[run] == "needed_files"
+
+
 def test_files_stay_where_an_experiment_was_located_before(trash: Trash) -> None:
     """Somebody moved it by SQL: its active runs are still within the folder of another one."""
     world = trash.world

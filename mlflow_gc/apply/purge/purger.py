@@ -357,7 +357,7 @@ class Purger:
 
     def _check(self, batch: _Batch, trash: Trash) -> dict[str, Finding]:
         """Return the finding of the re-check of each entity."""
-        decisions = decide_trash(trash, self._policy, planned=self._planned).by_key
+        decisions = decide_trash(trash, self._policy).by_key
         found: dict[str, Finding] = {}
         for i, entry in batch.entries.items():
             current = _expected(batch.kind, i, trash)

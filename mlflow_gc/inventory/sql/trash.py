@@ -52,7 +52,7 @@ class TrashReader(TableReader):
 
         Args:
             only: the ids; everything that is still in one of their experiments protects it.
-            without: what does not.
+            without: what does not, while it is in the trash.
             counts_rows: whether to count the rows of the whole trash, which takes the longest.
 
         Raises:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from mlflow_gc.domain.entities import LoggedModel, Run
 from mlflow_gc.domain.kinds import LOGGED_MODEL, RUN
@@ -129,11 +130,13 @@ class EvidenceReader(TableReader):
         ):
             if table in self._tables:
                 c = self._tables[table].c
-                rows = select(c.experiment_id, c[key]).where(c.experiment_id.in_(numbers))
+                stage = c.lifecycle_stage
+                of_kind: Select[Any] = select(c.experiment_id, c[key], stage)
+                of_kind = of_kind.where(c.experiment_id.in_(numbers))
                 if active_only:
-                    rows = rows.where(c.lifecycle_stage.is_distinct_from(_DELETED))
-                for home, entity_id in self._read(rows):
-                    if (kind, entity_id) not in without:
+                    of_kind = of_kind.where(stage.is_distinct_from(_DELETED))
+                for home, entity_id, is_at in self._read(of_kind):
+                    if is_at != _DELETED or (kind, entity_id) not in without:
                         yield str(home), (Link(kind, entity_id, "is in it"),)
         if "endpoints" in self._tables and "experiment_id" in (e := self._tables["endpoints"].c):
             rows = select(e.experiment_id, e.endpoint_id).where(e.experiment_id.in_(numbers))
