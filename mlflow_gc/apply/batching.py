@@ -76,6 +76,16 @@ def flat(levels: Iterable[Iterable[RunEntry]]) -> list[RunEntry]:
     return [entry for level in levels for entry in level]
 
 
+def trees(entries: Iterable[RunEntry]) -> dict[str, list[RunEntry]]:
+    """Return for each run, by id, the runs of its nested tree."""
+    by_id = {entry["run_id"]: entry for entry in entries}
+    found: dict[str, list[RunEntry]] = {}
+    for tree in nested_order({run_id: entry["parent_run_id"] for run_id, entry in by_id.items()}):
+        runs = [by_id[run_id] for level in tree for run_id in level]
+        found |= dict.fromkeys((entry["run_id"] for entry in runs), runs)
+    return found
+
+
 def _with_last(
     parents: Mapping[str, str | None], last: Collection[str]
 ) -> Iterator[list[list[str]]]:

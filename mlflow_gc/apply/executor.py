@@ -47,7 +47,6 @@ from mlflow_gc.plan.document import (
     RunEntry,
 )
 from mlflow_gc.plan.freed_names import frees_names
-from mlflow_gc.retention.run_trees import nested_order
 
 # The evidence was read for the post-delete check of the previous batch; that takes seconds on a
 # large server.  Together with the re-checks and deletions of a batch this is less than the validity
@@ -97,6 +96,7 @@ class Executor:
         self._frees_names = frees_names(plan)
         self._renamed = self._names.expect_earlier(journal.earlier if self._frees_names else ())
         self._batch = batching.BATCH
+        self._trees: dict[str, list[RunEntry]] = {}
 
     def run(self) -> Result:
         """Apply the plan until it is done, the server fails, or the user stops it.
@@ -160,8 +160,9 @@ class Executor:
     def _runs(self, levels: Sequence[Sequence[RunEntry]]) -> None:
         """Delete whole nested trees of runs, given by level, the deepest first."""
         entries = batching.flat(levels)
+        self._trees = batching.trees(entries)
         skips_before = len(self._journal.skipped_or_failed)
-        findings = self._without_restored(entries, self._check_runs(entries))
+        findings = self._without_restored(self._check_runs(entries))
         planned = self._recorder.to_delete("run", entries, findings)
         self._recorder.intend("run", [entry for entry in planned if entry["reversible"]])
         lossy = [entry for entry in planned if not entry["reversible"]]
@@ -186,7 +187,7 @@ class Executor:
         for level in levels:
             for batch in batching.batches([entry for entry in level if entry["run_id"] in planned]):
                 if is_stale(findings[batch[0]["run_id"]]):
-                    findings = {**findings, **self._check_runs(batch)}
+                    findings = self._check_runs(batching.flat(levels))
                 findings = {**findings, **_blocked(batch, retained_children)}
                 to_delete = self._recorder.to_delete("run", batch, findings)
                 began = time.monotonic()
@@ -230,9 +231,7 @@ class Executor:
                 raise failed
         return findings
 
-    def _without_restored(
-        self, entries: Sequence[RunEntry], findings: dict[str, Finding]
-    ) -> dict[str, Finding]:
+    def _without_restored(self, findings: dict[str, Finding]) -> dict[str, Finding]:
         """Return findings that retain runs that this plan deleted before and somebody restored.
 
         Their nested trees are retained, too.  Runs restored by ``restore`` are deleted again:
@@ -246,9 +245,10 @@ class Executor:
         }
         if not restored:
             return findings
-        parents = {entry["run_id"]: entry["parent_run_id"] for entry in entries}
-        trees = [[i for level in tree for i in level] for tree in nested_order(parents)]
-        found = {i: restored.intersection(tree) for tree in trees for i in tree}
+        found = {
+            i: restored.intersection(entry["run_id"] for entry in tree)
+            for i, tree in self._trees.items()
+        }
         return {
             run_id: Finding(
                 "changed",
@@ -261,7 +261,8 @@ class Executor:
         }
 
     def _check_run(self, entry: RunEntry) -> Finding:
-        return self._recheck.check_runs([entry])[entry["run_id"]]
+        """Re-check one run, with its nested tree: a part of it would protect the rest."""
+        return self._recheck.check_runs(self._trees[entry["run_id"]])[entry["run_id"]]
 
     def _delete_run(self, entry: RunEntry, finding: Finding) -> bool:
         run_id = entry["run_id"]

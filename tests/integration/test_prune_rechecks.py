@@ -15,8 +15,9 @@ import pytest
 from support import server as store
 from support.bench import Bench
 from support.proxy import Fault
-from support.world import FRESH, KEEP_TAG, World
+from support.world import FRESH, KEEP_TAG, OLD, World
 
+from mlflow_gc.apply import deletion, executor
 from mlflow_gc.apply.recheck.live_registry import RegistryView
 from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.connect import connect
@@ -739,3 +740,26 @@ def test_a_re_check_is_as_old_as_its_oldest_evidence(bench: Bench) -> None:
     assert read_at
     assert findings
     assert all(finding.checked_at <= read_at[0] for finding in findings.values())
+
+
+def test_nested_trees_are_deleted_however_long_the_deletions_take(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each level, and each run of it, is re-checked again: with its tree, all of which goes."""
+    world = bench.world
+    home = world.experiment()
+    runs = set()
+    for _ in range(2):
+        top = world.run(home)
+        children = [world.run(home, parent=top) for _ in range(2)]
+        runs |= {top, *children, world.run(home, parent=children[0])}
+    latest = world.run(home, age=OLD - 1)
+    policy = bench.dir / "policy.yml"
+    policy.write_text("version: 1\ndefaults: {ttl: 30d, keep: {last: 1}}\n")
+    plan = bench.report("--policy", policy)
+    assert plan.runs == runs
+    for module in (deletion, executor):
+        monkeypatch.setattr(module, "is_stale", lambda _finding: True)
+    _, journal = bench.prune(plan)
+    assert journal.with_outcome("deleted") == {("run", run) for run in runs}
+    assert bench.state().active >= {("run", latest)}
