@@ -31,11 +31,17 @@ _BLOCKING = {
 """Diagnostic codes of an incomplete scan, with the clause for people."""
 
 
-def guard_hint(*, for_others: bool = False) -> str:
-    """Return the advice on an exceeded guard; see :func:`mlflow_gc.invocation.command`."""
+def report_command(plan: Mapping[str, Any], *, for_others: bool = False) -> str:
+    """Return the command that makes such a plan; see :func:`mlflow_gc.invocation.command`."""
+    trash = ["--trash"] if plan.get("action") == PURGE else []
+    return command("report", *trash, for_others=for_others)
+
+
+def guard_hint(plan: Mapping[str, Any], *, for_others: bool = False) -> str:
+    """Return the advice on an exceeded guard."""
     return (
         "Review what is deleted. If all of it should be, raise that guard in the policy file and "
-        f"make a new plan: {command('report', for_others=for_others)}"
+        f"make a new plan: {report_command(plan, for_others=for_others)}"
     )
 
 
@@ -188,8 +194,7 @@ class Applicability:
 
 
 def _new_plan(plan: Plan, *, for_others: bool) -> str:
-    trash = ["--trash"] if plan.get("action") == PURGE else []
-    return f"Make and review a new plan: {command('report', *trash, for_others=for_others)}"
+    return f"Make and review a new plan: {report_command(plan, for_others=for_others)}"
 
 
 def file_problems(plan: Plan, *, for_others: bool = False) -> list[Applicability]:
@@ -245,7 +250,7 @@ def applicability(
         reasons.append(f"it expired at {plan['expires_at']}")
     if GUARD in codes:
         reasons.insert(0, "a guard is exceeded")
-        advice = guard_hint(for_others=for_others)
+        advice = guard_hint(plan, for_others=for_others)
     if _moment(plan["as_of"], otherwise=now + 1) > now or (
         FORECAST in codes and not plan["applyable"]
     ):

@@ -852,7 +852,8 @@ def test_guards_count_entities_bytes_and_shares(trash: Trash) -> None:
         plan = trash.report("--policy", policy, codes=(REFUSED,))
         assert name in json.dumps(plan.document["diagnostics"])
         before = trash.state()
-        trash.purge(plan, codes=(REFUSED,))
+        refused = trash.purge(plan, codes=(REFUSED,))
+        assert "make a new plan: mlflow-gc report --trash" in refused.err
         assert trash.state() == before
     policy.write_text("version: 1\npurge: {max_bytes: 60 B, max_share: 60%}\n")
     trash.report("--policy", policy)

@@ -8,6 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from support import depth
 from support.durability import Snapshot
 from support.plans import Journal
@@ -78,3 +79,31 @@ def test_a_purge_killed_at_any_moment_is_finished_by_the_next(bench: Bench) -> N
         assert deleted >= {e.get("run_id") or e["experiment_id"] for e in planned}
     rows.close()
     assert cut >= TIMES // 10, f"only {cut} of {TIMES} kills came in the middle"
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_purge_after_the_batch_in_progress(
+    bench: Bench, sig: signal.Signals
+) -> None:
+    """It says so, and how to go on; the journal has exactly what is gone."""
+    database, world = bench.world.database, bench.world
+    trash = Trash(bench, database.parent / "artifacts", f"sqlite:///{database}")
+    home = world.experiment()
+    runs = {trash.run(home), *world.bulk_runs(home, 2_000)}
+    world.sql("UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ?", world.ago(100))
+    world.bulk_runs(home, 50)  # the limit on the share
+    plan = trash.report()
+    assert plan.runs == runs
+    before = trash.state()
+    running = bench.cli.start("purge", plan.path, *trash.options)
+    _await(_journal(trash))
+    running.kill(sig)
+    outcome = running.wait()
+    assert outcome.code == 128 + sig
+    assert "Stopped in order. To go on: mlflow-gc purge" in outcome.err
+    gone = {row[0] for row in trash.state().rows_gone_since(before).get("runs", ())}
+    journal = Journal.load(_journal(trash))
+    assert {("run", run) for run in gone} == journal.with_outcome("deleted")
+    assert gone < runs
+    trash.purge(plan)
+    assert {row[0] for row in trash.state().rows_gone_since(before)["runs"]} == runs

@@ -52,7 +52,7 @@ def refuse_exceeded(
     if broken := list(exceeded(guards, tally)):
         raise Refused(
             "A guard of the plan is exceeded by what the server holds now. " + " ".join(broken[:5]),
-            hint=guard_hint(),
+            hint=guard_hint(plan),
         )
 
 

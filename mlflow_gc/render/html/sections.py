@@ -20,9 +20,8 @@ from mlflow_gc.domain.kinds import (
 )
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.invocation import command
 from mlflow_gc.plan.document import Plan, counts_of, deletions_of
-from mlflow_gc.plan.verification import Applicability
+from mlflow_gc.plan.verification import Applicability, report_command
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import listed
@@ -67,7 +66,7 @@ def parts(
         "ages": ages_of(plan),
         "stale_after": None if ttl == NEVER else policy_sentences.span(ttl),
         "messages": [diagnostic["message"] for diagnostic in plan["diagnostics"]],
-        "new_plan": command("report", for_others=True),
+        "new_plan": report_command(plan, for_others=True),
         "apply": apply_command(plan, state, file_name),
         "tiles": list(_tiles(plan, lost)),
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import PURGE, action_of, kinds_of
+from mlflow_gc.domain.kinds import action_of, kinds_of
 from mlflow_gc.invocation import command, file_argument
+from mlflow_gc.plan.verification import report_command
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.grouped import numbers, section
 from mlflow_gc.render.common.lines import line, table
@@ -49,8 +50,7 @@ def check(found: dict[str, Any], console: Console, *, path: str, everything: boo
         line(console, f"Apply what still matches, {matching:,} {noun}:")
         line(console, f"  {command(action_of(found), file_argument(path))}")
     elif found["refusals"] or found["differs"]:
-        trash = ("--trash",) if action_of(found) == PURGE else ()
-        line(console, f"Make a new plan: {command('report', *trash)}")
+        line(console, f"Make a new plan: {report_command(found)}")
 
 
 def numbers_of(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
