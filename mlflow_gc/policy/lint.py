@@ -128,12 +128,43 @@ def _idle_keys(given: Json, rule: Rule, default: Rule) -> list[str]:
     return idle
 
 
+# The maximum number of days in a week, a month, and so on.  The newest of a month is the newest of
+# its day, too, but not of its week, which may end later.
+_MOST_IN_ONE = (
+    ("daily", "weekly", 7),
+    ("daily", "monthly", 31),
+    ("daily", "yearly", 366),
+    ("monthly", "yearly", 12),
+)
+
+
 def _redundant(where: str, keep: Keep, min_age_ms: int) -> Iterator[str]:
-    """Yield keep rules that ``min_age`` or ``last: all`` makes redundant."""
+    """Yield keep rules that ``min_age`` or another keep rule of the same rule makes redundant."""
     if 0 < keep.within_ms <= min_age_ms:
         yield f"{where}: keep.within retains only what min_age retains anyway"
-    if keep.last == ALL and len(keep.to_document()) > 1:
+    document = keep.to_document()
+    if keep.last == ALL and len(document) > 1:
         yield f"{where}: keep.last: all retains everything, the other keep rules have no effect"
+        return
+    finer = {}
+    for fine, coarse, most_in_one in _MOST_IN_ONE:
+        many, few = keep.calendar.get(fine, 0), keep.calendar.get(coarse, 0)
+        # Everything before the newest of the third week lies in two weeks, which have at most 14
+        # days: 15 days reach it.
+        if few and many and (many == ALL or (few != ALL and many > (few - 1) * most_in_one)):
+            finer[coarse] = fine
+    for coarse, fine in finer.items():
+        yield (
+            f"{where}: keep.{fine}: {document[fine]} keeps all that "
+            f"keep.{coarse}: {document[coarse]} would"
+        )
+    for best in keep.best:
+        alike = (b.count for b in keep.best if (b.metric, b.mode) == (best.metric, best.mode))
+        if best.count < (most := max(alike)):
+            yield (
+                f"{where}: keep.best: count {most} of {best.mode} {best.metric!r} "
+                f"keeps all that count {best.count} would"
+            )
 
 
 def _idle_guards(guards: Json) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import assume, given
@@ -29,6 +30,7 @@ from mlflow_gc.policy.lint import warnings
 from mlflow_gc.policy.loader import apply_policy, starter
 from mlflow_gc.retention.decision import Decision, Verdict
 from mlflow_gc.retention.engine import decide
+from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Candidate, Keep, winners
 from mlflow_gc.retention.rules import Selector
 
 Document = dict[str, Any]
@@ -374,6 +376,20 @@ def test_a_floor_that_keeps_nothing_more_is_named() -> None:
     [
         ({"last": "all", "daily": 3}, "keep.last: all"),
         ({"last": "all", "within": "3d"}, "keep.last: all"),
+        ({"daily": 7, "weekly": 1}, "keep.daily: 7"),
+        ({"daily": 31, "monthly": 1}, "keep.daily: 31"),
+        ({"daily": 366, "yearly": 1}, "keep.daily: 366"),
+        ({"monthly": 36, "yearly": 3}, "keep.monthly: 36"),
+        ({"daily": "all", "weekly": "all"}, "keep.weekly: all"),
+        ({"daily": 22, "weekly": 4}, "keep.daily: 22"),
+        ({"daily": 32, "monthly": 2}, "keep.daily: 32"),
+        ({"daily": 367, "yearly": 2}, "keep.daily: 367"),
+        ({"monthly": 25, "yearly": 3}, "keep.monthly: 25"),
+        (
+            {"best": [{"metric": "a", "mode": "max", "count": n} for n in (2, 5)]},
+            "count 5 of max 'a' keeps all that count 2 would",
+        ),
+        ({"monthly": "all", "yearly": 9}, "keep.yearly: 9"),
     ],
 )
 @pytest.mark.parametrize("where", ["rule", "defaults"])
@@ -411,6 +427,56 @@ def test_a_keep_rule_that_another_one_swallows_is_named(
 )
 def test_keep_rules_that_add_to_each_other_are_not_named(keep: Document) -> None:
     assert _rules({"match": OF_EXPERIMENTS, "keep": keep}) == []
+
+
+_TINY = {
+    "daily": (1, 2, 8, 15, 32, 62),
+    "weekly": (1, 2, 3),
+    "monthly": (1, 2, 12, 13, 24),
+    "yearly": (1, 2, 3),
+}
+
+
+@st.composite
+def _swallowing(draw: Any) -> tuple[Keep, str]:
+    """A keep rule that is said to swallow another one, and the name of that one."""
+    names = draw(st.permutations(CALENDAR))[:2]
+    count = lambda name: st.sampled_from([ALL, 366, 367, 732, *_TINY[name]])  # noqa: E731
+    keep = Keep(calendar={name: draw(count(name)) for name in names})
+    output = _rules({"match": OF_EXPERIMENTS, "keep": keep.to_document()})
+    swallowed = [
+        match[1] for each in output if (match := re.search(r"keeps all that keep\.(\w+)", each))
+    ]
+    assume(swallowed)
+    return keep, swallowed[0]
+
+
+@depth.examples(1.7)
+@given(_swallowing(), st.randoms(use_true_random=False), st.booleans())
+def test_what_is_said_to_be_swallowed_keeps_nothing_more(
+    case: tuple[Keep, str], rng: Any, is_ordered: bool
+) -> None:
+    """On any days, in any zone, also for versions whose numbers are not in the order of days."""
+    keep, swallowed = case
+    rest = Keep(calendar={k: n for k, n in keep.calendar.items() if k != swallowed})
+    # The newest may be on any day of a week or year; some histories have something every day.
+    newest = rng.randrange(500) * 24
+    span = range(newest, newest + rng.choice([300, 2000, 900 * 24]))
+    hours = [*span[::20]] if rng.random() < 0.5 else rng.choices(span, k=rng.randint(1, 120))
+    candidates = [
+        Candidate(
+            n,
+            AS_OF - hour * 3_600_000,
+            ((AS_OF - hour * 3_600_000, str(n)) if is_ordered else (n,)),
+            AS_OF,
+        )
+        for n, hour in enumerate(hours)
+    ]
+    zone = ZoneInfo(rng.choice(["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"]))
+    found, without = (
+        set(winners(candidates, each, as_of_ms=AS_OF, zone=zone)) for each in (keep, rest)
+    )
+    assert found == without
 
 
 @pytest.mark.parametrize(("within", "is_idle"), [("6d", True), ("7d", True), ("8d", False)])
