@@ -167,6 +167,7 @@ def test_the_nightly_run_leaves_nothing_out() -> None:
         assert any((ROOT / name) in (folder, *folder.parents) for name in taken), folder
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("block", SHELL, ids=str)
 def test_shellcheck_finds_nothing_in_the_documentation(block: Block, tmp_path: Path) -> None:
     """Scripts and commands that people copy."""
