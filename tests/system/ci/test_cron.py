@@ -130,7 +130,6 @@ def subject(code: int, result: str) -> str:
     return f"mlflow-gc: {result} on {os.uname().nodename} (exit code {code})"
 
 
-@pytest.mark.smoke
 def test_a_night(night: Night) -> None:
     """It prunes, purges what has been in the trash for long, and mails both summaries."""
     world = night.bench.world
@@ -179,7 +178,6 @@ def test_the_mail_undoes_the_night(night: Night) -> None:
     assert night.bench.state().active >= before
 
 
-@pytest.mark.smoke
 def test_a_refusal_is_in_the_subject_and_nothing_is_purged(night: Night) -> None:
     """An exceeded guard: neither command deletes anything."""
     world = night.bench.world
