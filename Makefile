@@ -109,6 +109,8 @@ PYTEST = PATH="$(CURDIR)/$(BIN):$$PATH" $(if $(COVERAGE),$(BIN)/coverage run -m,
 WORKERS ?= auto
 
 .PHONY: test
+# Its tests wait for servers half of the time: one worker more than there are cores.
+test: WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test: $(STAMP) $(NPM)  ## what a change must pass: all tiers, few cases (PYTEST_ARGS="-k journal" for some)
 	@$(if $(COVERAGE),$(BIN)/coverage erase)
 	$(PYTEST) --depth quick $(PYTEST_ARGS)
