@@ -328,7 +328,7 @@ def _retain_neighbours(trash: Trash, found: dict[Key, Decision]) -> None:
     after these files are gone.
     """
     for key, decision in found.items():
-        if decision.verdict is not Verdict.DELETE or key[0] not in {RUN.name, LOGGED_MODEL.name}:
+        if decision.verdict is not Verdict.DELETE or key[0] not in _WITH_FILES:
             continue
         if others := set(_conflicts(trash, *key)):
             via = Link(*min(others), "has its files there")

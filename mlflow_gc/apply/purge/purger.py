@@ -186,14 +186,9 @@ class Purger:
                 for kind in _ORDER:
                     batches = _batches(deletions_of(self._plan, kind.entries))
                     self._purge_all(kind, batches, workers if kind in _PARALLEL else workers[:1])
-            for entry in self._plan.get("files", ()):
-                if self._stop.is_set():
-                    result.interrupted = True
-                    break
-                if self._is_spent():
-                    self.left += 1
-                    continue
-                self._purge_orphan(entry)
+            orphans: Iterator[list[Entry]] = ([entry] for entry in self._plan.get("files", ()))
+            while taken := self._take(orphans):
+                self._purge_orphan(cast("FileEntry", taken[0]))
         except StoreError as error:
             result.fatal = ServerError(error.message, Failure.UNREACHABLE, hint=error.hint)
         except ServerError as error:
