@@ -190,7 +190,8 @@ def _refuse_hosted(address: Address) -> None:
         if re.fullmatch(pattern, address.uri, re.IGNORECASE | re.DOTALL):
             raise Refused(
                 f"{address.name} is {service}, which is not supported: {lack}.",
-                hint="mlflow-gc works with MLflow's own server. See docs/compatibility.md.",
+                hint="mlflow-gc works with MLflow's own server: "
+                "https://github.com/mlflow-gc/mlflow-gc/blob/main/docs/compatibility.md",
             )
 
 
