@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.domain.kinds import PRUNE, PURGE, kinds_of
+from mlflow_gc.domain.kinds import PURGE, kinds_of
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan, counts_of
@@ -147,7 +147,7 @@ def run(
                 applied.result, applied.skips, screen, plan_id=plan["plan_id"], journal=written
             )
         if action.part:
-            _print_rest(applied.result, action.part, plan_file, again)
+            _print_rest(applied.result, action, plan_file, again)
     again += ["--shard", str(action.part)] if action.part else []
     if given.journal or journal != beside:
         again += ["--journal", file_argument(journal)]
@@ -169,7 +169,7 @@ def _refuse_selecting(given: Mapping[str, object]) -> None:
             )
 
 
-def _print_rest(result: Result, part: Shard, plan_file: Path, again: Sequence[str]) -> None:
+def _print_rest(result: Result, action: Action, plan_file: Path, again: Sequence[str]) -> None:
     """Print what is left to the other shards."""
     from mlflow_gc.cli.output import print_message
 
@@ -178,8 +178,8 @@ def _print_rest(result: Result, part: Shard, plan_file: Path, again: Sequence[st
             f"{len(result.left):,} experiments are left to the shard that empties them last."
         )
     print_message(
-        f"This was shard {part}. When all are done, one more run finds what any of them left: "
-        f"{command(PRUNE, file_argument(plan_file), *again)}"
+        f"This was shard {action.part}. When all are done, one more run finds what any of them left: "
+        f"{command(action.name, file_argument(plan_file), *again)}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlflow_gc.domain.kinds import PRUNE
 from mlflow_gc.errors import GcError
 from mlflow_gc.invocation import command, file_argument
 
@@ -25,7 +26,7 @@ def merge(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Output file.")],
 ) -> None:
-    """Put the journals of a plan's shards together, for restore and for the record."""
+    """Put the journals of a plan's shards together, for the record and for restore."""
     from mlflow_gc.apply.journal.file import merge_journals, read_journal
     from mlflow_gc.cli.output import print_message, write_output
     from mlflow_gc.plan.writer import write
@@ -41,5 +42,8 @@ def merge(
             hint="An undo may depend on it: name another file, or merge it, too.",
         )
     write([merged], out)
-    undo = command("restore", file_argument(out), server=sessions[0].header["server"])
-    print_message(f"{len(sessions)} sessions of {len(journals)} journals. Undo: {undo}")
+    message = f"{len(sessions)} sessions of {len(journals)} journals."
+    header = sessions[0].header
+    if header["action"] == PRUNE:
+        message += f" Undo: {command('restore', file_argument(out), server=header['server'])}"
+    print_message(message)

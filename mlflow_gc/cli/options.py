@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mlflow_gc.errors import UsageProblem
+from mlflow_gc.invocation import command
 from mlflow_gc.render.common import budget
 
 if TYPE_CHECKING:
+    from mlflow_gc.plan.sharding import Shard
     from mlflow_gc.retention.policy import Policy
     from mlflow_gc.settings import Connection
     from mlflow_gc.workflows.reporter import Reporter
@@ -264,9 +267,35 @@ class Apply:
             "--journal", metavar="FILE", help="File of the journal [<plan>.journal.jsonl]."
         ),
     ] = None
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="N/COUNT",
+            help="Apply one of COUNT parts of a PLAN; other machines apply the others.",
+        ),
+    ] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but the deletes.")] = (
         False
     )
+
+    def part(self, plan_files: Collection[Path]) -> Shard | None:
+        """Return the part of a saved plan to apply; None for all of it.
+
+        Raises:
+            UsageProblem: It is not a part, or no plan was given.
+        """
+        if self.shard is None:
+            return None
+        from mlflow_gc.plan.sharding import Shard
+
+        part = Shard.parse(self.shard)
+        if not plan_files:
+            raise UsageProblem(
+                "--shard needs a saved PLAN: each machine has to apply its part of the same one.",
+                hint=f"Make the plan first: {command('report')}",
+            )
+        return part
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.invocation import command
 
 if TYPE_CHECKING:
     from mlflow_gc.backend.interface import Gateway
@@ -29,13 +28,6 @@ def prune(
         ),
     ] = None,
     given: options.Apply,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N/COUNT",
-            help="Apply one of COUNT parts of a PLAN; other machines apply the others.",
-        ),
-    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -60,7 +52,6 @@ def prune(
     from mlflow_gc.apply.recheck.live_guards import local_maxima
     from mlflow_gc.cli.apply import Action, run
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.plan.sharding import Shard
     from mlflow_gc.workflows.apply import apply_plan
     from mlflow_gc.workflows.report import make_plan
     from mlflow_gc.workflows.server import open_stores
@@ -68,12 +59,7 @@ def prune(
     reporter = begin(context, output, events=events, dry_run=given.dry_run)
     connection = server.connection(backend_store_uri)
     local_maxima()
-    part = Shard.parse(shard) if shard is not None else None
-    if part and not plan_files:
-        raise UsageProblem(
-            "--shard needs a saved PLAN: each machine has to apply its part of the same one.",
-            hint=f"Make the plan first: {command('report')}",
-        )
+    part = given.part(plan_files or ())
     if plan_files and backend_store_uri is not None:
         raise UsageProblem(
             "--backend-store-uri cannot be combined with a PLAN: what is deleted is re-checked over "

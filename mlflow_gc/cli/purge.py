@@ -81,6 +81,7 @@ def purge(
     reporter = begin(context, output, events=events, dry_run=given.dry_run)
     connection = server.connection(backend_store_uri)
     budget = _budget(max_bytes, max_time)
+    part = given.part(plan_files or ())
 
     def policy() -> Policy:
         return trash.applied_to(policy_options.resolve(reporter, output, as_of=as_of))
@@ -100,10 +101,11 @@ def purge(
             budget=budget,
             dry_run=given.dry_run,
             vacuum=vacuum,
+            shard=part,
         )
 
     selecting = {**policy_options.given(), "--as-of": as_of, **trash.given()}
-    action = Action(purge, selecting, policy, make, apply)
+    action = Action(purge, selecting, policy, make, apply, part)
     return run(
         action,
         context,

@@ -3,7 +3,8 @@
 The parts depend only on the plan, and together they are the plan.  The rules of the order hold
 within and between them: nested trees stay together, so children are deleted before their parents;
 an experiment belongs to the shard that has its runs, or, if several have some, is deleted by the
-last of them; irreversible deletions are the last in each.
+last of them; irreversible deletions are the last in each.  Of a purge plan nested trees may be
+divided: what is in the trash is deleted in any order.
 """
 
 from __future__ import annotations
@@ -11,17 +12,29 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import cast
 
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    FILE,
+    LINK,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    PURGE,
+    REGISTERED_MODEL,
+    RUN,
+    Kind,
+    action_of,
+    kinds_of,
+)
 from mlflow_gc.errors import UsageProblem
-from mlflow_gc.plan.document import Plan
+from mlflow_gc.plan.document import Entry, Plan, deletions_of
 from mlflow_gc.plan.lazy_entries import where
 from mlflow_gc.retention.run_trees import connected, nested_order
 
 _MOST = 10_000
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Part:
-    """A shard's part of a plan, and its experiments that have runs in other shards, too."""
+    """A shard's part of a plan, and its experiments of which other shards have runs or models."""
 
     plan: Plan
     shared_experiments: frozenset[str] = frozenset()
@@ -67,27 +80,40 @@ class Part:
 def part_of(plan: Plan, shard: Shard) -> Part:
     """Return the part of a plan that belongs to one shard."""
     shards_of: dict[tuple[str, str], set[int]] = defaultdict(set)
-    units = [*_units_of_runs(plan, shard.count), *_units_of_models(plan)]
-    for unit, number in _spread(units, shard.count):
+    units_of_rest = _units_of_purge if action_of(plan) == PURGE else _units_of_runs
+    for unit, number in _spread(
+        [*units_of_rest(plan, shard.count), *_units_of_models(plan)], shard.count
+    ):
         for entity in unit:
             shards_of[entity].add(number)
-    for entry in plan["runs"]:
-        shards_of["experiment", entry["experiment_id"]] |= shards_of["run", entry["run_id"]]
+    for experiment_id, entity in _contents(plan):
+        shards_of[EXPERIMENT.name, experiment_id] |= shards_of[entity]
 
-    def in_shard(kind: str, entries: Sequence[T], id_of: Callable[[T], str]) -> Sequence[T]:
-        return where(entries, lambda e: shard.number in shards_of[kind, id_of(e)])
+    def in_shard(kind: Kind) -> Sequence[Entry]:
+        entries = deletions_of(plan, kind.entries)
+        return where(entries, lambda entry: shard.number in shards_of[_key(kind, entry)])
 
-    part: Plan = {
-        **plan,
-        "experiments": in_shard("experiment", plan["experiments"], lambda e: e["experiment_id"]),
-        "runs": in_shard("run", plan["runs"], lambda e: e["run_id"]),
-        "model_versions": in_shard("model", plan["model_versions"], lambda e: e["name"]),
-        "registered_models": in_shard("model", plan["registered_models"], lambda e: e["name"]),
-    }
+    chosen = {field: in_shard(kind) for field, kind in kinds_of(plan).items()}
+    part = cast("Plan", {**plan, **chosen})
     experiment_ids = (entry["experiment_id"] for entry in part["experiments"])
     return Part(part, frozenset(e for e in experiment_ids if len(shards_of["experiment", e]) > 1))
 
 
+def _contents(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield runs and logged models, each with the id of its experiment."""
+    for run in plan["runs"]:
+        yield run["experiment_id"], (RUN.name, run["run_id"])
+    for model in plan.get("logged_models", ()):
+        yield model["experiment_id"], (LOGGED_MODEL.name, model["model_id"])
+
+
+def _key(kind: Kind, entry: Entry) -> tuple[str, str]:
+    # All versions of a model are in the shard of the model.
+    is_of_model = kind in {MODEL_VERSION, REGISTERED_MODEL}
+    return (_MODEL, kind.name_of(entry)) if is_of_model else (kind.name, kind.id_of(entry))
+
+
+_MODEL = "model"
 _Unit = Sequence[tuple[str, str]]
 """(kind, id) pairs that belong to the same shard; its length is the number of their deletions."""
 
@@ -116,11 +142,28 @@ def _units_of_runs(plan: Plan, count: int) -> Iterator[_Unit]:
             yield [("experiment", entry["experiment_id"])]
 
 
+def _units_of_purge(plan: Plan, count: int) -> Iterator[_Unit]:
+    """Yield the contents of each experiment (one by one if too many), empty experiments, and the rest."""
+    contents: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for experiment_id, entity in _contents(plan):
+        contents[experiment_id].append(entity)
+    fair = sum(map(len, contents.values())) / count
+    for of_experiment in contents.values():
+        if len(of_experiment) <= fair:
+            yield of_experiment
+        else:
+            yield from ([entity] for entity in of_experiment)
+    for kind in (EXPERIMENT, FILE, LINK):
+        for entry in deletions_of(plan, kind.entries):
+            if kind.id_of(entry) not in contents:
+                yield [_key(kind, entry)]
+
+
 def _units_of_models(plan: Plan) -> Iterator[_Unit]:
     names = Counter(entry["name"] for entry in plan["model_versions"])
     names.update(entry["name"] for entry in plan["registered_models"])
     for name, versions in sorted(names.items()):
-        yield [("model", name)] * versions
+        yield [(_MODEL, name)] * versions
 
 
 def _spread(units: Iterable[_Unit], count: int) -> list[tuple[_Unit, int]]:

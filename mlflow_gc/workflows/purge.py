@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_gc.apply.journal.file import Journal, read_journal
+from mlflow_gc.apply.journal.file import Journal, read_journal, read_sessions, restore_path
+from mlflow_gc.apply.outcomes import deleted_before
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.purge.maintenance import Maintenance, maintenance
 from mlflow_gc.apply.purge.purger import Budget, Freed, Purger, folders_of, root_of
@@ -34,6 +35,7 @@ from mlflow_gc.inventory.stored_files import StoredFiles, newest
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.document import Plan, deletions_of
 from mlflow_gc.plan.purge_builder import Measured, Size, build_purge_plan
+from mlflow_gc.plan.sharding import Part, Shard, part_of
 from mlflow_gc.plan.verification import refuse_action
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.freed_space import TRASH
@@ -135,7 +137,8 @@ def database_of(gateway: Gateway) -> Address:
             "The trash can only be read and purged in the database of the server: MLflow's API "
             "neither lists deleted logged models nor deletes anything permanently.",
             hint="Name it with --backend-store-uri or MLFLOW_BACKEND_STORE_URI, as the server was "
-            "started; docs/how-to/purge.md shows how to run it beside the server in Kubernetes.",
+            "started. How to run it beside the server in Kubernetes: "
+            "https://github.com/mlflow-gc/mlflow-gc/blob/main/docs/how-to/purge.md",
         )
     if address.database not in DIRECTLY_READABLE:
         raise UsageProblem(
@@ -201,21 +204,13 @@ def _orphans(
     return found
 
 
-def deleted_by(journal: Path) -> set[Key]:
-    """Return what a prune deleted, by its journal; restored entities are left out.
+def deleted_by(journal: Path) -> Collection[Key]:
+    """Return what a prune deleted and nobody restored, by its journal and that of its restores.
 
     Raises:
-        GcError: It is not a journal, or cannot be read.
+        GcError: One is not a journal, or cannot be read.
     """
-    found: set[Key] = set()
-    for session in read_journal(journal):
-        for record in session.records:
-            key = (record["kind"], record["id"])
-            if record["outcome"] == "deleted":
-                found.add(key)
-            elif record["outcome"] == "restored":
-                found.discard(key)
-    return found
+    return deleted_before(read_journal(journal), read_sessions(restore_path(journal)))
 
 
 def folders_to_delete(trash: Trash, decisions: TrashDecisions) -> dict[Key, list[str]]:
@@ -343,7 +338,10 @@ def _safe(
                 folders = [root]  # of archived traces, where no experiment is located
             is_there[root] = any(store.is_there(folder) for folder in folders)
         if not is_there[root]:
-            why = f"{store.uri} has no files of any experiment below {root!r}; is it mounted?"
+            why = (
+                f"{store.uri} has no files of any experiment below {root!r}; is it mounted? "
+                "If there never were files, use --keep-files"
+            )
             withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=why))
             continue
         yield folder, key
@@ -379,10 +377,12 @@ def apply_purge(
     dry_run: bool = False,
     vacuum: bool = False,
     check_only: bool = False,
+    shard: Shard | None = None,
 ) -> Purged:
     """Apply a verified purge plan.
 
-    ``check_only`` collects refusals of a dry run, and checks nevertheless.
+    ``check_only`` collects refusals of a dry run, and checks nevertheless.  ``shard`` is the part
+    of the plan to apply.
 
     Raises:
         Refused: The plan was made for another server, or a store looks as if it were not mounted.
@@ -411,6 +411,7 @@ def apply_purge(
         with collected(refusals, check_only):
             _refuse_exceeded(plan, database)
         before = database.size_bytes()
+        part = part_of(plan, shard) if shard else Part(plan)
         with Journal(
             journal_path,
             plan,
@@ -418,13 +419,15 @@ def apply_purge(
             dry_run=dry_run,
             clock_skew_ms=gateway.clock_skew_ms(),
             on_record=reporter.entity,
+            shard=str(shard) if shard else None,
         ) as journal:
             if journal_path is not None and not dry_run:
                 reporter.journal(journal_path, plan["plan_id"])
-            totals = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
+            totals = {kind: len(deletions_of(part.plan, kind)) for kind in kinds_of(plan)}
             purger = Purger(
                 database,
                 plan,
+                part,
                 policy,
                 stores,
                 journal,

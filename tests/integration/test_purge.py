@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import depth
+from support.durability import Snapshot
+from support.plans import Journal
 from support.trash import Trash, ids, protected
 
 from integration import test_events as events
@@ -424,6 +426,73 @@ def test_an_artifact_root_that_looks_unmounted_stops_everything(trash: Trash) ->
     assert protected(later, "runs", "run_id") == {run: "unreachable_store"}
     trash.root.rmdir()
     moved.rename(trash.root)
+
+
+def test_an_artifact_root_that_a_purge_emptied_is_no_other_store(trash: Trash) -> None:
+    """The same plan finishes what a crash cut off, and then has nothing left to do."""
+    experiment = trash.world.experiment()
+    runs = {trash.run(experiment) for _ in range(3)}
+    trash.drop_experiment(experiment)
+    trash.run(trash.world.experiment(), deleted=None, files=0)
+    shutil.rmtree(trash.root / "other")
+    plan = trash.report()
+    assert plan.runs == runs
+    rows = Snapshot(trash.world.database)
+    trash.purge(plan)
+    done = trash.state()
+    assert not any(trash.root.iterdir())
+    assert "Deleted 0 bytes in 0 files, and 0 rows." in trash.purge(plan).out
+    # A crash after the files were deleted, and before the rows were.
+    rows.put_back()
+    lines = _journal(plan).read_text().splitlines(keepends=True)
+    intent = next(n for n, line in enumerate(lines) if '"intent"' in line)
+    _journal(plan).write_text("".join(lines[: intent + 1]))
+    trash.purge(plan)
+    assert trash.state() == done
+    # Without that journal nobody knows that it was a purge.
+    rows.put_back()
+    before = trash.state()
+    _journal(plan).unlink()
+    assert "mounted" in trash.purge(plan, codes=(REFUSED,)).err
+    assert trash.state() == before
+    rows.close()
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_shards_purge_a_plan_together(trash: Trash, count: int) -> None:
+    """In any order, each once; an experiment goes with the last of its contents."""
+    world = trash.world
+    large, small = world.experiment(), world.experiment()
+    inside = {trash.run(large, deleted=None) for _ in range(9)} | {trash.run(small, deleted=None)}
+    models = {trash.model(large), trash.model(small)}
+    for experiment in (large, small):
+        trash.drop_experiment(experiment)
+    survivor = trash.run(world.experiment(), deleted=3)
+    plan = trash.report()
+    assert (plan.runs, plan.experiments) == (inside, {large, small})
+    before = trash.state()
+    trash.bench.cli("purge", "--yes", "--shard", "1/2", *trash.options).expect(64)
+    deleted: list[set[str]] = []
+    left = ""
+    for number in reversed(range(1, count + 1)):
+        outcome = trash.purge(plan, "--shard", f"{number}/{count}")
+        assert f"This was shard {number}/{count}." in outcome.text
+        left += outcome.text
+        journal = plan.path.with_name(f"purge.json.shard-{number}-of-{count}.journal.jsonl")
+        records = Journal.load(journal).lines
+        deleted.append({str(r["id"]) for r in records if r.get("outcome") == "deleted"})
+        assert not [r for r in records if r["type"] == "record" and r["outcome"] != "deleted"]
+    assert "left to the shard that empties them last" in left
+    assert sorted(i for of_shard in deleted for i in of_shard) == sorted(
+        inside | models | {large, small}
+    )
+    after = trash.state()
+    assert {str(row[0]) for row in after.rows["runs"]} >= {survivor}
+    assert not {str(row[0]) for row in after.rows["runs"]} & inside
+    assert not [path for path in after.files_gone_since(before) if survivor in path]
+    rest = trash.purge(plan)
+    assert "Deleted 0 bytes in 0 files, and 0 rows." in rest.out
+    assert trash.state() == after
 
 
 def test_the_artifacts_of_another_server_are_not_taken_for_none(trash: Trash) -> None:
@@ -888,6 +957,11 @@ def test_a_journal_limits_the_plan_to_what_one_prune_deleted(trash: Trash) -> No
     world.sql("UPDATE runs SET deleted_time = ? WHERE run_uuid = ?", world.ago(50), pruned)
     later = trash.report("--journal", journal)
     assert later.runs == {pruned}
+    # Somebody else deletes it after it was restored: not by this prune.
+    trash.bench.cli("restore", journal, "--yes", *server).expect(0)
+    world.delete_run(pruned)
+    world.sql("UPDATE runs SET deleted_time = ? WHERE run_uuid = ?", world.ago(50), pruned)
+    assert trash.report("--journal", journal).runs == set()
 
 
 def test_rules_of_the_policy_set_the_time_in_the_trash(trash: Trash) -> None:

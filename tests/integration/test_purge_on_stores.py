@@ -103,6 +103,17 @@ def test_exactly_the_planned_files_go(stored: Stored) -> None:
     assert stored.runs == {young, active}
 
 
+def test_a_plan_that_left_nothing_on_the_store_can_be_repeated(stored: Stored) -> None:
+    """The root of the artifacts is no longer there then, and is not taken for one that is not mounted."""
+    run = stored.run(stored.trash.world.experiment(), "a")
+    kept = stored.run(stored.trash.world.experiment(), deleted=None)
+    plan = stored.report()
+    stored.purge(plan)
+    stored.purge(plan)
+    assert stored.runs == {kept}
+    assert not [path for path in stored.estate.paths() if run in path]
+
+
 @pytest.mark.parametrize("fault", depth.some([HTML_PAGE, BROKEN], 1), ids=str)
 def test_a_store_that_answers_nonsense_loses_no_row(stored: Stored, fault: object) -> None:
     run = stored.run(stored.trash.world.experiment(), "a")

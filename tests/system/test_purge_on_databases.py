@@ -23,10 +23,12 @@ from integration.test_purge import (  # noqa: F401 - collected here, too
     test_exactly_what_the_plan_lists_goes,
     test_links_to_what_no_longer_exists_are_deleted,
     test_rows_without_a_foreign_key_go_with_their_experiment,
+    test_shards_purge_a_plan_together,
     test_tombstones_are_listed_and_deleted_only_when_asked,
     test_what_is_needed_is_not_planned_and_not_purged,
     test_what_usage_promises_is_what_purge_frees,
 )
+from sqlalchemy import create_engine, text
 from support import depth
 from support.bench import Bench
 from support.databases import DATABASES, Database
@@ -151,6 +153,57 @@ def test_what_fails_in_one_batch_stops_no_other(trash: Trash) -> None:
     assert {row[0] for row in after.rows["runs"]} == kept | active
     assert len(after.files_gone_since(before)) == 2 * (3 * BATCH + 1 - len(kept))
     after.rows_gone_since(before)
+
+
+def test_shards_at_the_same_time_lose_nothing(trash: Trash) -> None:
+    """Also where two wait for each other's rows; one more run finds what any of them left."""
+    active = _active(trash)
+    homes = [trash.world.experiment() for _ in range(4)]
+    copied = [(run, *trash.copies(run, BATCH)) for run in map(trash.run, homes)]
+    for home in homes:
+        trash.drop_experiment(home)
+    plan = trash.report()
+    planned = {run for runs in copied for run in runs}
+    assert plan.runs == planned
+    command = ("purge", plan.path, *trash.options, "--shard")
+    running = [trash.bench.cli.start(*command, f"{number}/3") for number in (1, 2, 3)]
+    for shard in running:
+        assert shard.wait().code == 0
+    trash.purge(plan)
+    state = trash.state()
+    assert {row[0] for row in state.rows["runs"]} == active
+    assert not {str(row[0]) for row in state.rows["experiments"]} & set(homes)
+    assert not [f for f in state.files if any(run in f for run in planned)]
+
+
+def test_a_batch_that_the_database_rolled_back_is_deleted_again(trash: Trash) -> None:
+    """After a deadlock with somebody else, who goes on."""
+    _active(trash)
+    run = trash.run(trash.world.experiment())
+    runs = sorted([run, *trash.copies(run, 3)])
+    plan = trash.report()
+    lock = "SELECT run_uuid FROM runs WHERE run_uuid = '{}' FOR UPDATE"
+    engine = create_engine(trash.database_uri, isolation_level="READ COMMITTED")
+    with engine.connect() as other:
+        if "postgresql" in trash.database_uri:
+            # The one who looks first gives way, after a second.
+            other.execute(text("SET LOCAL deadlock_timeout = '60s'"))
+        else:
+            # The one who has changed less gives way.
+            other.execute(text("UPDATE runs SET name = 'x' WHERE lifecycle_stage = 'active'"))
+        other.execute(text(lock.format(runs[-1])))
+        running = trash.bench.cli.start("purge", plan.path, *trash.options)
+        journal = trash.bench.dir / "purge.json.journal.jsonl"
+        deadline = time.monotonic() + 60
+        while not _pending(journal):
+            assert time.monotonic() < deadline, "no batch is begun"
+            time.sleep(0.01)
+        time.sleep(0.3)
+        other.execute(text(lock.format(runs[0])))
+        other.commit()
+    engine.dispose()
+    assert running.wait().code == 0
+    assert not {row[0] for row in trash.state().rows["runs"]} & set(runs)
 
 
 @pytest.mark.timeout(900)

@@ -31,6 +31,10 @@ _TABLES = {
 }
 
 
+class Deadlock(ServerError):
+    """The database rolled this transaction back, because two waited for each other."""
+
+
 class Database:
     """A database of MLflow, open for deletions.
 
@@ -109,16 +113,30 @@ class Database:
         with _explaining(self._address):
             return self._connection.execute(statement).all()
 
+    def existing(self, kind: str, ids: Collection[str]) -> set[str]:
+        """Return those of some entities that have a row, in whatever stage; no more than a chunk.
+
+        Raises:
+            ServerError: the database refuses it.
+        """
+        column, condition = self._rows_of(kind, ids)
+        return {str(entity_id) for (entity_id,) in self.read(select(column).where(condition))}
+
     def lock(self, kind: str, ids: Collection[str]) -> None:
         """Lock the rows of some entities: nobody restores them before the end of the transaction.
 
         Raises:
             ServerError: somebody else has locked one of them.
         """
+        column, condition = self._rows_of(kind, ids)
+        self.lock_rows(column.table.name, condition)
+
+    def _rows_of(self, kind: str, ids: Collection[str]) -> tuple[Any, ColumnElement[bool]]:
+        """Return the key of the table of a kind, and the condition for some ids."""
         table, key = _TABLES[kind]
         column = self.tables[table].c[key]
         values = [int(i) for i in ids] if kind == EXPERIMENT.name else sorted(ids)
-        self.lock_rows(table, column.in_(values))
+        return column, column.in_(values)
 
     def lock_rows(self, table: str, condition: ColumnElement[bool]) -> None:
         """Lock the rows of a table that meet a condition.
@@ -254,7 +272,8 @@ def _explaining(address: Address) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         message = driver_message(error, address)
-        raise ServerError(
+        failure = Deadlock if "deadlock" in message.lower() else ServerError
+        raise failure(
             f"{address.name} refused: {message}.",
             Failure.AMBIGUOUS,
             hint="The account needs the rights to SELECT, UPDATE and DELETE in all of MLflow's tables."

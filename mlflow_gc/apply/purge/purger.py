@@ -12,25 +12,24 @@ finish them before the next kind begins.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from mlflow_gc.apply.journal.file import Journal
 from mlflow_gc.apply.outcomes import OnSkip, Recorder, Result
-from mlflow_gc.apply.purge.database import Database
+from mlflow_gc.apply.purge.database import Database, Deadlock
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LINK, LOGGED_MODEL, MODEL_VERSION, RUN, Kind
 from mlflow_gc.domain.quantities import files_of, number_of
-from mlflow_gc.domain.trash import OrphanedFiles, Trash
+from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.errors import Refused
-from mlflow_gc.inventory.sql.tables import Statement
+from mlflow_gc.inventory.sql.tables import Statement, chunks
 from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.trash_leftovers import numbers_of
 from mlflow_gc.plan.document import Entry, FileEntry, Json, LinkEntry, Plan, deletions_of
@@ -42,6 +41,7 @@ from mlflow_gc.plan.purge_builder import (
     expect_trashed_model,
     expect_trashed_run,
 )
+from mlflow_gc.plan.sharding import Part
 from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.trash import decide_trash, folders_of_traces
@@ -58,6 +58,8 @@ _PARALLEL = frozenset({RUN, LOGGED_MODEL})
 """Kinds of which two entities share no row, so that two batches do not wait for each other."""
 _WITH_FILES = frozenset({RUN.name, LOGGED_MODEL.name, EXPERIMENT.name})
 _MOST_PATHS = 1_000
+_MOST_DEADLOCKS = 20
+"""Of one batch; each time the other transaction is the one that continues."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,10 @@ class Freed:
 
 @dataclass
 class _Batch:
-    """One batch: entries, re-checks, failures, files (number, bytes) by id; rows by table."""
+    """One batch: entries, re-checks, failures, files (number, bytes) by id; rows by table.
+
+    ``left`` are experiments in which other shards still have something to delete.
+    """
 
     kind: str
     entries: Mapping[str, Entry]
@@ -97,6 +102,7 @@ class _Batch:
     failures: dict[str, str] = field(default_factory=dict)
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     rows: Counter[str] = field(default_factory=Counter)
+    left: Sequence[str] = ()
 
 
 class _Worker:
@@ -118,7 +124,8 @@ class Purger:
 
     Args:
         database: of the server.
-        plan: the plan.
+        plan: the whole plan.
+        part: what is deleted of it.
         policy: of the plan.
         stores: of the artifacts.
         journal: of the purge.
@@ -132,6 +139,7 @@ class Purger:
         self,
         database: Database,
         plan: Plan,
+        part: Part,
         policy: Policy,
         stores: ArtifactStores,
         journal: Journal,
@@ -142,6 +150,8 @@ class Purger:
         on_skip: OnSkip = lambda _kind, _id, _finding: None,
     ) -> None:
         self._plan = plan
+        self._part = part.plan
+        self._shared = part.shared_experiments
         self._policy = policy
         self._stores = stores
         self._journal = journal
@@ -184,9 +194,9 @@ class Purger:
                 if second is not None and self._budget.max_bytes is None:
                     workers.append(_Worker(second, self._plan, self._policy))
                 for kind in _ORDER:
-                    batches = _batches(deletions_of(self._plan, kind.entries))
+                    batches = _batches(deletions_of(self._part, kind.entries))
                     self._purge_all(kind, batches, workers if kind in _PARALLEL else workers[:1])
-            orphans: Iterator[list[Entry]] = ([entry] for entry in self._plan.get("files", ()))
+            orphans: Iterator[list[Entry]] = ([entry] for entry in self._part.get("files", ()))
             while taken := self._take(orphans):
                 self._purge_orphan(cast("FileEntry", taken[0]))
         except StoreError as error:
@@ -240,30 +250,41 @@ class Purger:
     def refuse_other_stores(self) -> None:
         """Refuse to begin if a store has none of the files that the plan lists.
 
+        Only what still has rows counts, and what no earlier session had begun to delete.
+
         Raises:
             Refused: It looks as if it were not mounted.
             StoreError: It cannot be read.
         """
         if self._policy.purge.keep == "files":
             return
-        seen: set[tuple[str, str]] = set()
+        is_there: dict[tuple[str, str], bool] = {}
+        missing: dict[tuple[str, str], set[Key]] = defaultdict(set)
         for kind in (RUN, LOGGED_MODEL, EXPERIMENT):
-            for entry in deletions_of(self._plan, kind.entries):
+            for entry in deletions_of(self._part, kind.entries):
                 if not entry.get("file_count"):
                     continue
-                place = self._stores.find(str(cast("Json", entry)["artifact_uri"]))
-                of_experiment = kind is EXPERIMENT
-                root = place.folder.rpartition("/")[0] if of_experiment else root_of(place.folder)
-                if (place.store.uri, root) in seen:
-                    continue
-                seen.add((place.store.uri, root))
-                if not place.store.is_there(root):
-                    raise Refused(
-                        f"{place.store.uri} holds nothing below {root!r}, and held files when the plan "
-                        "was made.",
-                        hint="Nothing was deleted. Is the volume mounted, and is this the right "
-                        "--artifacts-destination?",
-                    )
+                store, folder = self._stores.find(str(cast("Json", entry)["artifact_uri"]))
+                root = folder.rpartition("/")[0] if kind is EXPERIMENT else root_of(folder)
+                place = store.uri, root
+                if place not in is_there:
+                    is_there[place] = store.is_there(root)
+                if not is_there[place]:
+                    missing[place].add((kind.name, kind.id_of(entry)))
+        for (uri, root), keys in missing.items():
+            if any(self._with_rows(keys - self._intended)):
+                raise Refused(
+                    f"{uri} holds nothing below {root!r}, and held files when the plan was made.",
+                    hint="Nothing was deleted. Is the volume mounted, and is this the right "
+                    "--artifacts-destination?",
+                )
+
+    def _with_rows(self, keys: Collection[Key]) -> Iterator[str]:
+        """Yield the ids of entities that are in the database."""
+        for kind in {name for name, _ in keys}:
+            for ids in chunks(i for name, i in keys if name == kind):
+                with self._first.database.transaction():
+                    yield from self._first.database.existing(kind, ids)
 
     # -- one batch -------------------------------------------------------------------------------
 
@@ -271,11 +292,18 @@ class Purger:
         batch = _Batch(kind, entries)
         if not self._dry_run:
             self._journal.intend(kind, sorted(entries))
+        deadlocks = 0
         while True:
-            # Again without those whose files could not be deleted.
-            with contextlib.suppress(_FilesFailed):
+            try:
                 self._delete(worker, batch)
                 break
+            except _FilesFailed:
+                continue  # without those whose files could not be deleted
+            except Deadlock:
+                # Another shard, or the server: the database chose this transaction to give way.
+                deadlocks += 1
+                if deadlocks > _MOST_DEADLOCKS:
+                    raise
         self._record(batch)
 
     def _delete(self, worker: _Worker, batch: _Batch) -> None:
@@ -285,12 +313,19 @@ class Purger:
             _FilesFailed: the rows are rolled back.
         """
         failed_before = len(batch.failures)
+        batch.rows = Counter()
         with worker.database.transaction():
             _lock(worker.database, batch)
             # A dry run has not deleted what it would have deleted by now.
             without = self._planned if self._dry_run else ()
             trash = worker.reader.trash({batch.kind: batch.entries}, without=without)
             batch.findings = self._check(batch, trash)
+            if shared := self._shared.intersection(i for i, f in batch.findings.items() if f.code):
+                # Without what the other shards delete.
+                those = _Batch(batch.kind, {i: batch.entries[i] for i in shared})
+                rest = worker.reader.trash({those.kind: shared}, without=self._planned)
+                alone = self._check(those, rest)
+                batch.left = [i for i in sorted(shared) if alone[i].code is None]
             ids = [
                 i
                 for i, finding in batch.findings.items()
@@ -395,7 +430,9 @@ class Purger:
         self.freed.by_table += batch.rows
         for i in batch.entries:
             finding, key = batch.findings[i], (batch.kind, i)
-            if i in batch.failures:
+            if i in batch.left:
+                self._recorder.result.left.append(i)
+            elif i in batch.failures:
                 self._recorder.count_failure(*key, batch.failures[i])
             elif finding.code is None:
                 count, size = batch.files.get(i, (0, 0))

@@ -12,6 +12,7 @@ from mlflow_gc.errors import ExitCode, UsageProblem
 from mlflow_gc.plan.sharding import Shard, part_of
 
 KINDS = ("experiments", "runs", "model_versions", "registered_models")
+LISTS = {*KINDS, "logged_models", "files", "links"}
 
 
 def a_plan(runs=(), experiments=(), versions=(), models=()):
@@ -45,14 +46,37 @@ def plans(draw):
     )
 
 
+@st.composite
+def purge_plans(draw):
+    """Purge plans as far as it matters."""
+    entities = [
+        (f"x{n}", f"e{draw(st.integers(0, 4))}", draw(st.booleans()))
+        for n in range(draw(st.integers(0, 40)))
+    ]
+    links = draw(st.lists(st.sampled_from("xyz"), unique=True))
+    return {
+        **a_plan(
+            [(i, e, None) for i, e, is_model in entities if not is_model],
+            [f"e{n}" for n in range(6)],
+            draw(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("123")), unique=True)),
+        ),
+        "action": "purge",
+        "logged_models": [
+            {"model_id": i, "experiment_id": e} for i, e, is_model in entities if is_model
+        ],
+        "files": [{"uri": uri} for uri in draw(st.lists(st.sampled_from("xyz"), unique=True))],
+        "links": [{"table": "inputs", "source": f"run {i}", "destination": ""} for i in links],
+    }
+
+
 def parts(plan, count):
     return [part_of(plan, Shard(number, count)) for number in range(1, count + 1)]
 
 
-@given(plans(), st.integers(1, 7))
+@given(plans() | purge_plans(), st.integers(1, 7))
 def test_the_parts_together_are_the_plan(plan, count):
     found = parts(plan, count)
-    for kind in ("runs", "model_versions", "registered_models"):
+    for kind in plan.keys() & LISTS - {"experiments"}:
         together = [entry for part in found for entry in part.plan[kind]]
         assert sorted(map(str, together)) == sorted(map(str, plan[kind]))
     for entry in plan["experiments"]:
@@ -62,10 +86,11 @@ def test_the_parts_together_are_the_plan(plan, count):
         assert shared == {len(holders) > 1}
 
 
-@given(plans(), st.integers(1, 7))
+@given(plans() | purge_plans(), st.integers(1, 7))
 def test_an_experiment_is_deleted_if_its_runs_are(plan, count):
     for part in parts(plan, count):
-        theirs = {run["experiment_id"] for run in part.plan["runs"]}
+        contents = [*part.plan["runs"], *part.plan.get("logged_models", ())]
+        theirs = {entry["experiment_id"] for entry in contents}
         planned = {e["experiment_id"] for e in plan["experiments"]}
         here = {e["experiment_id"] for e in part.plan["experiments"]}
         assert theirs & planned <= here
@@ -85,7 +110,7 @@ def test_nested_trees_stay_together(plan, count):
     assert len({shard_of[run_id] for run_id in orphans}) <= 1
 
 
-@given(plans(), st.integers(1, 7))
+@given(plans() | purge_plans(), st.integers(1, 7))
 def test_versions_of_a_model_stay_together(plan, count):
     of_model = Counter(
         name
@@ -95,11 +120,12 @@ def test_versions_of_a_model_stay_together(plan, count):
     assert set(of_model.values()) <= {1}
 
 
-@given(plans(), st.integers(1, 7), st.randoms())
+@given(plans() | purge_plans(), st.integers(1, 7), st.randoms())
 def test_every_machine_comes_to_the_same_parts(plan, count, rng):
-    turned = {**plan, **{kind: rng.sample(plan[kind], len(plan[kind])) for kind in KINDS}}
+    lists = plan.keys() & LISTS
+    turned = {**plan, **{kind: rng.sample(plan[kind], len(plan[kind])) for kind in lists}}
     for one, other in zip(parts(plan, count), parts(turned, count), strict=True):
-        for kind in KINDS:
+        for kind in lists:
             assert sorted(map(str, one.plan[kind])) == sorted(map(str, other.plan[kind]))
 
 
