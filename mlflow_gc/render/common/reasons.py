@@ -15,11 +15,12 @@ _NAMED = ("rule ", "tag ")
 
 
 def protection_text(code: str) -> str:
-    """Return the sentence of a protection's code; an unknown code as it is."""
+    """Return why an entity is protected, with the code of a plan; which may be unknown."""
     try:
-        return Reason(code).sentence
-    except ValueError:  # a code of a newer version
-        return code.replace("_", " ")
+        sentence = Reason(code).sentence
+    except ValueError:  # of a newer version
+        sentence = code.replace("_", " ")
+    return f"{sentence} ({code})"
 
 
 @lru_cache(maxsize=100_000)

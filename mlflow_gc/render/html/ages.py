@@ -13,7 +13,7 @@ from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.plan_groups import milliseconds, statistics
 from mlflow_gc.render.html.charts import COLOURS
 from mlflow_gc.render.html.entries import Entry, Fate, age_bounds_days, age_group
-from mlflow_gc.render.html.numbers import filter_link
+from mlflow_gc.render.html.links import filter_link
 
 # The area of the columns, in the picture of charts.html.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 380, 20, 156

@@ -18,7 +18,7 @@ from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.plan_groups import experiment_names, milliseconds
 from mlflow_gc.render.common.reasons import protection_text
 from mlflow_gc.render.html.ages import spans
-from mlflow_gc.render.html.entries import Entry, age_bounds_days
+from mlflow_gc.render.html.entries import Entry, age_bounds_days, since
 from mlflow_gc.render.html.links import Links, encode
 
 _ELSEWHERE = {
@@ -49,6 +49,7 @@ def embedded(plan: Plan, found: Sequence[Entry]) -> Iterator[str]:
         "spans": spans(age_bounds_days(plan)),
         "kinds": columns.kinds,
         "links": links,
+        "since": since(plan),
         **{name: interned.found for name, interned in columns.interned.items()},
     }
     separator = "{"

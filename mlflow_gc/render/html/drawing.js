@@ -58,7 +58,7 @@ function drawRow(entities, row) {
     element("th", { role: "rowheader", scope: "row", class: "c-name" }, open, small(`${kind} `, id, " ", link)),
     cell("place", "Experiment", ...where),
     cell("owner", "Owner", cut(entities.ownerOf(row))),
-    cell("last", "Last activity", ...when),
+    cell("last", entities.since, ...when),
     cell("why", "Why", element("span", {}, cut(entities.wordsOf(row).join("; "))), ...chain),
   );
 }

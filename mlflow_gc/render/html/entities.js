@@ -249,6 +249,7 @@ function readEntities(data) {
 
   return {
     count: data.kind.length,
+    since: data.since,
     idOf: (row) => data.id[row],
     lastOf: (row) => data.last[row],
     fateOf: (row) => data.fate[row],

@@ -13,7 +13,8 @@ from mlflow_gc.domain.kinds import MODEL_VERSION, REGISTERED_MODEL, Kind, kinds_
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
-from mlflow_gc.render.common.plan_groups import milliseconds, statistics
+from mlflow_gc.render.common.plan_groups import aged_from, milliseconds, statistics
+from mlflow_gc.render.common.plan_summary import is_purge
 from mlflow_gc.render.common.reasons import reason_group
 
 
@@ -37,7 +38,7 @@ class Entry:
         place: id of the run's experiment, own id of an experiment, name of a model.
         owner: user of a run, if known.
         status: of a run, if known.
-        last_ms: last activity, ms since the epoch; None if unknown.
+        last_ms: what its age counts from, ms since the epoch; None if unknown.
         why: the reasons of a deletion; the code of a protection.
         via: the chain that leads to what protects it.
         position: its list in the plan, and the index.
@@ -114,11 +115,16 @@ def _entry(
         place=intern(name if is_of_model else document.get("experiment_id") or ""),
         owner=intern(document.get("user_id", "")),
         status=intern(document.get("status", "")),
-        last_ms=milliseconds(kind.last_activity(document)),
+        last_ms=milliseconds(aged_from(kind.entries, document)),
         why=tuple(map(intern, why)),
         via=tuple(map(intern, via)),
         position=position,
     )
+
+
+def since(plan: Plan) -> str:
+    """Return what the ages of its entities count from."""
+    return "Deleted or last written" if is_purge(plan) else "Last activity"
 
 
 def age_bounds_days(plan: Plan) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Links to MLflow's own web UI, if the server of the plan has one.
+"""Links to a part of the page, and to MLflow's own web UI, if the server of the plan has one.
 
 The routes are those of ``mlflow/server/js`` (``experiment-tracking/route-defs.ts`` and
 ``model-registry/routes.ts``): the same from 2.3 to 3.17, behind a ``#``.  From 3.10 on
@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from mlflow_gc.domain.kinds import PURGE
+from mlflow_gc.render.common.escape import plain
 
 _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
@@ -81,6 +82,14 @@ class Links:
         base = self.tracking if _ROUTES[kind].startswith("experiments/") else self.registry
         route = _ROUTES[kind].format(place=encode(place), own=encode(own))
         return f"{base}{route}{self.suffix}" if base else ""
+
+
+def filter_link(**state: str) -> str:
+    """Return the fragment that selects entities in the table of the page.
+
+    ``table.js`` keeps the same state in the URL.
+    """
+    return "#" + "&".join(f"{key}={quote(plain(value), safe='')}" for key, value in state.items())
 
 
 def encode(name: str) -> str:

@@ -10,12 +10,11 @@ from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.lines import listed
-from mlflow_gc.render.common.plan_groups import experiment_names
+from mlflow_gc.render.common.plan_groups import aged_from, experiment_names
 from mlflow_gc.render.common.reasons import protection_text
 from mlflow_gc.render.html.charts import ranked
 from mlflow_gc.render.html.entries import Entry, Fate
-from mlflow_gc.render.html.links import Links
-from mlflow_gc.render.html.numbers import filter_link
+from mlflow_gc.render.html.links import Links, filter_link
 
 FIRST_ROWS = 50
 """Number of rows of a list in the plain table."""
@@ -41,7 +40,7 @@ def first_rows(plan: Plan, found: Sequence[Entry]) -> Iterator[tuple[str, list[d
 
 
 def _row(entry: Entry, names: Mapping[str, str], links: Links) -> dict[str, Any]:
-    last = entry.document.get("last_activity_time") or entry.document.get("last_updated_timestamp")
+    last = aged_from(BY_NAME[entry.kind].entries, entry.document)
     kind = "prompt" if entry.why == ("prompt",) else entry.kind
     return {
         "address": links.address(kind, entry.place, entry.id),
@@ -66,7 +65,6 @@ def protected(found: Sequence[Entry]) -> Iterator[dict[str, Any]]:
         yield {
             "total": total,
             "counts": listed([number_of(n, *BY_NAME[k].nouns) for k, n in kinds.most_common()]),
-            "code": code,
             "reason": protection_text(code),
             "examples": [(entry, BY_NAME[entry.kind].singular) for entry in examples],
             "link": filter_link(fate="protected", reason=code),

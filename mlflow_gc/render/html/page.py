@@ -19,13 +19,13 @@ from markupsafe import Markup
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common.escape import plain
-from mlflow_gc.render.common.plan_groups import milliseconds, statistics
+from mlflow_gc.render.common.plan_groups import milliseconds, percent, statistics
 from mlflow_gc.render.html.ages import age, ages, short, y
 from mlflow_gc.render.html.charts import COLOURS, FILLS, MOST_BARS, charts, segments
 from mlflow_gc.render.html.data import embedded
 from mlflow_gc.render.html.entries import entries
+from mlflow_gc.render.html.links import filter_link
 from mlflow_gc.render.html.lists import FIRST_ROWS, first_rows, protected
-from mlflow_gc.render.html.numbers import filter_link, percent
 from mlflow_gc.render.html.sections import outline, parts
 
 STYLE = "report.css"

@@ -33,9 +33,8 @@ from mlflow_gc.render.common.plan_summary import (
     title_of,
     what_server_lacks,
 )
-from mlflow_gc.render.html.entries import Entry, Fate
-from mlflow_gc.render.html.links import Links
-from mlflow_gc.render.html.numbers import filter_link
+from mlflow_gc.render.html.entries import Entry, Fate, since
+from mlflow_gc.render.html.links import Links, filter_link
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import NEVER
 
@@ -58,6 +57,7 @@ def parts(
             [number_of(n, *kind.nouns) for kind in deletions if (n := lost.count(kind.name))]
         ),
         "purges": purges,
+        "since": since(plan),
         "title": title_of(plan),
         "loses_assessments": RUN.name in lost and not purges,
         "notes": [*consequences(plan), *filter(None, [what_server_lacks(plan)])],

@@ -14,7 +14,7 @@
     name: "Entity",
     place: "Experiment",
     owner: "Owner",
-    last: "Last activity",
+    last: "", // named by the page
     why: "Why",
   };
 
@@ -282,6 +282,8 @@
 
   function start() {
     entities = readEntities(JSON.parse($("data").textContent));
+    SORTS.last = entities.since;
+    document.querySelector("button[data-sort=last]").textContent = entities.since;
     offerChoices();
     readAddress();
     update();

@@ -185,4 +185,4 @@ def _protected(changes: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for key, kind, reason, entities in protected_changes(changes):
         via = ", ".join(entities[0]["via"])
         example = inline(f"{entities[0]['id']}{': ' + via if via else ''}")
-        yield signs[key], counted(kind, len(entities)), code(reason), example
+        yield signs[key], counted(kind, len(entities)), inline(reason), example

@@ -32,6 +32,7 @@ from mlflow_gc.render.common.plan_summary import (
     what_is_freed,
     what_server_lacks,
 )
+from mlflow_gc.render.common.reasons import protection_text
 from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row, shown, table
 
 _URI = 100
@@ -291,7 +292,7 @@ def _protected(plan: Plan) -> Iterator[Block]:
         entity = examples[group]
         example = code(KINDS[kind].id_of(entity))
         protected = counted(kind, counts[group])
-        return row(code(reason), protected, example, _chain(entity["via"]))
+        return row(inline(protection_text(reason)), protected, example, _chain(entity["via"]))
 
     ranked = sorted(counts, key=lambda group: (-counts[group], group))
     yield folded(

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.plan.document import Fields, Plan, deletions_of, protected_of
-from mlflow_gc.render.common.plan_groups import age_days, experiment_names
+from mlflow_gc.render.common.plan_groups import age_days, aged_from, experiment_names
 
 Row = dict[str, Any]
 """Values are text, whole numbers, booleans, or None if unknown."""
@@ -20,7 +20,7 @@ COLUMNS = (
     *("action", "kind", "id", "name", "experiment_id", "experiment_name", "model", "version"),
     *("owner", "status", "created", "last_activity", "age_days", "reversible", "reason", "why"),
     *("via", "run_count", "parent_run_id", "source_run_id", "source", "description"),
-    *("plan_id", "policy_file", "size_bytes", "file_count"),
+    *("plan_id", "policy_file", "size_bytes", "file_count", "deleted"),
 )
 """All columns in their order; docs/reference.md describes them."""
 
@@ -58,13 +58,12 @@ def _names(kind: str, entity: Fields, experiment_names: dict[str, str]) -> Row:
 
 
 def _of_deletion(kind: str, entity: Fields, as_of: str) -> Row:
-    latest = KINDS[kind].last_activity(entity)
     return {
         "owner": entity.get("user_id"),
         "status": entity.get("status"),
         "created": entity[KINDS[kind].created],
-        "last_activity": latest,
-        "age_days": age_days(latest, as_of),
+        "last_activity": KINDS[kind].last_activity(entity),
+        "age_days": age_days(aged_from(kind, entity), as_of),
         "reversible": entity["reversible"],
         "why": "; ".join(entity["reasons"]),
         "run_count": entity.get("run_count"),
@@ -74,4 +73,5 @@ def _of_deletion(kind: str, entity: Fields, as_of: str) -> Row:
         "description": entity.get("description"),
         "size_bytes": entity.get("size_bytes"),
         "file_count": entity.get("file_count"),
+        "deleted": entity.get("deleted_time"),
     }

@@ -21,8 +21,9 @@ from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.grouped import Entity, numbers, section
-from mlflow_gc.render.common.lines import counted, line, table
+from mlflow_gc.render.common.lines import Column, counted, line, rows, table
 from mlflow_gc.render.common.plan_summary import fate_of_names
+from mlflow_gc.render.common.reasons import protection_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -222,7 +223,7 @@ def why_new(entity: Entity) -> str:
     """Return why an entity is to be deleted now, in addition to the title."""
     reasons = "; ".join(entity["reasons"])
     if entity["category"] == "protection_lost":
-        return f"was {chain(entity['protection'])}; now {reasons}"
+        return f"before: {chain(entity['protection'])}; now: {reasons}"
     return reasons
 
 
@@ -235,7 +236,7 @@ def why_not(entity: Entity) -> str:
 
 def chain(protection: dict[str, Any]) -> str:
     """Return the reason of a protection and its chain."""
-    return ", ".join([protection["reason"], *protection["via"]])
+    return ", ".join([protection_text(protection["reason"]), *protection["via"]])
 
 
 def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -> None:
@@ -250,13 +251,14 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
         "bold",
     )
     signs = {"added": "more", "removed": "fewer", "changed": "other"}
+    cells = []
+    below = []
     for key, kind, reason, entities in protected_changes(changes):
         lead = "" if everything or len(entities) == 1 else "for example "
-        what = counted(kind, len(entities))
-        for entity in entities if everything else entities[:1]:
-            why = _describe_protection(entity)
-            line(console, f"  {signs[key]:<5}  {what:<20}  {reason:<22}  {lead}{why}")
-            what = ""
+        cells.append((signs[key], counted(kind, len(entities)), reason))
+        shown = entities if everything else entities[:1]
+        below.append([lead + _describe_protection(entity) for entity in shown])
+    rows(console, [Column()] * 3, cells, indent=2, below=below)
 
 
 def protected_counts(changes: dict[str, Any]) -> dict[str, int]:
@@ -280,8 +282,8 @@ def protected_changes(
 
 def _reason(entity: dict[str, Any]) -> str:
     if "old" in entity and entity["old"]["reason"] != entity["reason"]:
-        return f"{entity['old']['reason']} -> {entity['reason']}"
-    return str(entity["reason"])
+        return f"{protection_text(entity['old']['reason'])} -> {protection_text(entity['reason'])}"
+    return protection_text(entity["reason"])
 
 
 def _describe_protection(entity: dict[str, Any]) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LINK = " <- "
+_BELOW = 6
+"""The indent of lines below a row."""
 
 
 def why_nothing_is_deleted(plan: Plan, console: Console) -> None:
@@ -45,7 +47,7 @@ def why_nothing_is_deleted(plan: Plan, console: Console) -> None:
     if found:
         line(console, "In the trash, but protected:" if purge else "Stale, but protected:")
         cells = [
-            (*counted(kind, count).split(" ", 1), f"{protection_text(reason)} ({reason})")
+            (*counted(kind, count).split(" ", 1), protection_text(reason))
             for (kind, reason), count in found.most_common()
         ]
         rows(console, [Column(right=True), Column(), Column("green")], cells, indent=2)
@@ -61,43 +63,28 @@ def protected(plan: Plan, console: Console, *, everything: bool) -> None:
     line(console, "")
     example = " (one example for each reason)" if total and not everything else ""
     spans(console, [(f"Protected, stale but retained: {total:,}", "bold"), (example, "dim")])
+    room = width_of(console)
     cells: list[tuple[str, ...]] = []
-    chains = []
+    below = []
     for kind in kinds_of(plan):
         by_reason: dict[str, list[ProtectedEntry]] = defaultdict(list)
         for entry in protected_of(plan, kind):
             by_reason[entry["reason"]].append(entry)
         for reason, entries in sorted(by_reason.items(), key=lambda item: -len(item[1])):
             number, noun = counted(kind, len(entries)).split(" ", 1)
-            for entry in entries if everything else entries[:1]:
-                cells.append((number, noun, reason, ""))
-                chains.append(_chain(kind, entry))
-                number = noun = ""
-    room = width_of(console)
-    head = 2 + sum(2 + max((cell_width(row[i]) for row in cells), default=0) for i in (0, 1, 2))
-    joined = [_LINK.join(chain) for chain in chains]
-    fits = [room is None or head + cell_width(plain(chain)) <= room for chain in joined]
+            cells.append((number, noun, protection_text(reason)))
+            chains = [_chain(kind, entry) for entry in (entries if everything else entries[:1])]
+            below.append([text for chain in chains for text in _wrapped(chain, room)])
+    # What is printed below has the style of the last column.
     columns = [Column(right=True), Column(), Column("green"), Column("dim")]
-    rows(
-        console,
-        columns,
-        [
-            (*row[:3], chain if fit else "")
-            for row, chain, fit in zip(cells, joined, fits, strict=True)
-        ],
-        indent=2,
-        below=[
-            [] if fit or room is None else _wrapped(chain, room - 6)
-            for chain, fit in zip(chains, fits, strict=True)
-        ],
-    )
+    rows(console, columns, [(*row, "") for row in cells], indent=2, below=below)
 
 
-def _wrapped(chain: Sequence[str], room: int) -> list[str]:
-    """Return a chain on as many lines as it needs, broken between its links."""
+def _wrapped(chain: Sequence[str], room: int | None) -> list[str]:
+    """Return a chain on as many lines as a terminal needs, broken between its links."""
     lines = [chain[0]]
     for link in chain[1:]:
-        if cell_width(plain(lines[-1] + _LINK + link)) <= room:
+        if room is None or cell_width(plain(lines[-1] + _LINK + link)) <= room - _BELOW:
             lines[-1] += _LINK + link
         else:
             lines.append(f" {_LINK}{link}")

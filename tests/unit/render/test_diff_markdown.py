@@ -39,11 +39,11 @@ def test_the_whole_picture():
     ]
     new = _rows(page, "**new**")
     assert new[0].startswith("| **new**, protected before, **cannot be undone** | `fraud/1` |")
-    assert "was alias, alias blue; now not updated for" in new[0]
+    assert "before: it has an alias `(alias)`, alias blue; now: not updated for" in new[0]
     assert new[1].startswith("| **new**, became stale, **cannot be undone** | `5555")
     assert new[2].startswith("| **new**, protected before | `3333")
     retained = _rows(page, "withdrawn, protected now")
-    assert retained[0].endswith("| alias, alias champion |")
+    assert retained[0].endswith("| it has an alias `(alias)`, alias champion |")
     assert _rows(page, "withdrawn, gone, or in the trash")
     assert _rows(page, "changed | `4444")[0].endswith("| tags `(or name)` changed |")
     assert f"After: plan_id `{HEAD['plan_id']}`" in page

@@ -55,7 +55,7 @@ Total: 5 -> 5 deletions (+0), of which 2 -> 2 cannot be undone (+0).
 
 New deletions, protected before, CANNOT BE UNDONE: 1 model version
   model fraud: 1 model version
-    ! fraud/1  2025-03-27  was alias, alias blue; now not updated for N days; stage None, no alias, not the highest version
+    ! fraud/1  2025-03-27  before: it has an alias (alias), alias blue; now: not updated for N days; stage None, no alias, not the highest version
 
 New deletions, became stale, CANNOT BE UNDONE: 1 run
   experiment 1 fraud: 1 run
@@ -63,13 +63,13 @@ New deletions, became stale, CANNOT BE UNDONE: 1 run
 
 New deletions, protected before: 1 run
   experiment 1 fraud: 1 run
-    - {RUN_IDS[2]}  released  2025-03-27  was keep_tag, tag mlflow_gc.keep=true; now FINISHED, no activity for N days
+    - {RUN_IDS[2]}  released  2025-03-27  before: its owner set the keep tag (keep_tag), tag mlflow_gc.keep=true; now: FINISHED, no activity for N days
 
 No longer to delete, protected now: 1 run, 1 model version
   experiment 1 fraud: 1 run
-    = {RUN_IDS[1]}  saved  2025-03-27  keep_tag, tag mlflow_gc.keep=true
+    = {RUN_IDS[1]}  saved  2025-03-27  its owner set the keep tag (keep_tag), tag mlflow_gc.keep=true
   model fraud: 1 model version
-    = fraud/2  2025-03-27  alias, alias champion
+    = fraud/2  2025-03-27  it has an alias (alias), alias champion
 
 No longer to delete, gone, or in the trash: 1 model version
   model fraud: 1 model version

@@ -14,6 +14,7 @@ from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.render.common.budget import DEFAULT, LEAST
+from mlflow_gc.render.common.reasons import protection_text
 from mlflow_gc.render.markdown.plan_markdown import show
 from mlflow_gc.retention.decision import Reason
 
@@ -188,13 +189,14 @@ def test_what_is_retained_is_reported_by_reason_with_an_example():
         rows for title, rows, _ in _shown(text) if title.startswith("Protected, stale but retained")
     ]
     assert [f"{reason}: {count}" for reason, count, _, _ in retained] == [
-        "live_run: 1 experiment",
-        "alias: 1 model version",
-        "highest_version: 1 model version",
-        "keep_tag: 1 run",
+        "it holds a run that is retained (live_run): 1 experiment",
+        "it has an alias (alias): 1 model version",
+        "the highest version of its model or stage (highest_version): 1 model version",
+        "its owner set the keep tag (keep_tag): 1 run",
     ]
     assert retained[1][2:] == ["fraud/1", "alias champion"]
-    assert {reason for reason, *_ in retained} <= {reason.value for reason in Reason}
+    texts = {protection_text(reason.value) for reason in Reason}
+    assert {reason for reason, *_ in retained} <= texts
 
 
 def test_a_long_chain_is_counted():
@@ -247,7 +249,7 @@ def test_a_plan_that_deletes_nothing():
     text = show(_plan(an_experiment(), a_run(status="RUNNING")))
     assert "**Nothing to delete.**" in text
     assert "Delete" not in text
-    assert "| `not_terminal` | 1 run |" in text
+    assert "| status RUNNING or SCHEDULED `(not_terminal)` | 1 run |" in text
 
 
 def test_what_can_be_restored_is_reported():

@@ -98,11 +98,14 @@ Delete 1 experiment (can be restored)
   - 2  sandbox  45 d  its only run is deleted
 
 Protected, stale but retained: 4 (one example for each reason)
-  1  experiment     live_run         {below}experiment 1 日本語 <- run 00000000000000000000000000000003 <- keep_tag{break_}\
- <- tag mlflow_gc.keep=true
-  1  run            keep_tag         {below}run 00000000000000000000000000000003 <- tag mlflow_gc.keep=true
-  1  model version  alias            model_version fraud/2 <- alias champion
-  1  model version  highest_version  model_version fraud/3 <- highest version
+  1  experiment     it holds a run that is retained (live_run)
+      experiment 1 日本語 <- run 00000000000000000000000000000003 <- keep_tag{break_} <- tag mlflow_gc.keep=true
+  1  run            its owner set the keep tag (keep_tag)
+      run 00000000000000000000000000000003 <- tag mlflow_gc.keep=true
+  1  model version  it has an alias (alias)
+      model_version fraud/2 <- alias champion
+  1  model version  the highest version of its model or stage (highest_version)
+      model_version fraud/3 <- highest version
 
 Plan: 5 to delete (1 permanently), 4 protected.
 file     plan.json
@@ -122,7 +125,7 @@ def _filled(template: str, **other: str) -> list[str]:
 def test_a_plan_in_a_log() -> None:
     console = log()
     plan_text.show(small(), console, path="plan.json", everything=False)
-    assert lines(console) == _filled(SHOWN, gap="  ", below="", break_="")
+    assert lines(console) == _filled(SHOWN, gap="  ", break_="")
     assert "\x1b" not in console.file.getvalue()
 
 
@@ -153,7 +156,7 @@ def test_a_plan_on_a_terminal_of_80_cells() -> None:
     """What does not fit stands on a line of its own, ids whole."""
     console = terminal(80)
     plan_text.show(small(), console, path="plan.json", everything=False)
-    expected = _filled(SHOWN, gap="\n      ", below="\n      ", break_="\n       ")
+    expected = _filled(SHOWN, gap="\n      ", break_="\n       ")
     assert lines(console) == expected
     raw = console.file.getvalue()
     assert "\x1b[1;31m1 of the deletions cannot be undone" in raw
@@ -449,8 +452,10 @@ def test_the_protected_are_one_line_for_each_reason_or_all_of_them() -> None:
     plan = worlds.plan_of(worlds.inventory(an_experiment("1"), *runs))
     console = log()
     plan_text.show(plan, console, path="p", everything=False)
-    retained = [line for line in lines(console) if "keep_tag" in line and line.startswith("  30")]
-    assert retained == [f"  30  runs        keep_tag  run {0:032x} <- tag mlflow_gc.keep=true"]
+    text = lines(console)
+    group = text.index("  30  runs        its owner set the keep tag (keep_tag)")
+    assert text[group + 1] == f"      run {0:032x} <- tag mlflow_gc.keep=true"
+    assert sum("<- tag" in line and line.startswith("      run") for line in text) == 1
     whole = log()
     plan_text.show(plan, whole, path="p", everything=True)
     assert all(f"{n:032x} <- tag" in shown(whole) for n in range(30))

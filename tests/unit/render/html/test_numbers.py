@@ -13,10 +13,11 @@ from unit.worlds import AS_OF
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
 from mlflow_gc.render.common.lines import listed
+from mlflow_gc.render.common.plan_groups import percent
 from mlflow_gc.render.html.ages import spans
 from mlflow_gc.render.html.charts import Bar, Chart, segments
 from mlflow_gc.render.html.entries import Fate, age_group, entries
-from mlflow_gc.render.html.numbers import filter_link, percent
+from mlflow_gc.render.html.links import filter_link
 from mlflow_gc.render.html.page import environment, show
 
 PLAN = busy_plan(600, AS_OF)
@@ -27,11 +28,11 @@ PAGE = "".join(show(PLAN))
 @pytest.mark.parametrize(
     ("part", "whole", "words"),
     [
-        (0, 0, "0 %"),
+        (0, 0, ""),
         (0, 9, "0 %"),
-        (1, 1_000, "< 1 %"),
+        (1, 1_000, "<1 %"),
         (1, 3, "33 %"),
-        (999, 1_000, "> 99 %"),
+        (999, 1_000, ">99 %"),
         (9, 9, "100 %"),
     ],
 )
@@ -112,7 +113,7 @@ def test_bars_stay_inside_the_picture():
 def test_a_long_chart_says_what_is_left_out():
     bars = [Bar(str(n), "#", 10, (("deleted", 10),)) for n in range(11)]
     draw = environment().get_template("charts.html").module
-    assert "3 more with 30 in all" in draw.chart(Chart("t", "s", ("a", "b"), bars))
+    assert "3 more with 30 in total" in draw.chart(Chart("t", "s", ("a", "b"), bars))
 
 
 def test_tiles_say_what_the_summary_says():
@@ -121,5 +122,6 @@ def test_tiles_say_what_the_summary_says():
         counts = PLAN["summary"][kind]
         assert f"{counts['delete']:,} to delete" in words
         share = percent(counts["delete"], counts["scanned"])
-        assert f"{share} of {counts['scanned']:,} scanned" in words
+        share = f"{share} of " if share else ""
+        assert f"{share}{counts['scanned']:,} scanned" in words
     assert f"{PLAN['summary']['irreversible']:,} irreversible" in words

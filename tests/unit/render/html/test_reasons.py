@@ -43,4 +43,4 @@ def test_every_protection_has_words():
     for reason in Reason:
         if reason is not Reason.CHANGED:  # at prune time only, never in a plan
             assert protection_text(reason.value) != reason.value.replace("_", " "), reason
-    assert protection_text("of_a_newer_version") == "of a newer version"
+    assert protection_text("of_a_newer_version") == "of a newer version (of_a_newer_version)"
