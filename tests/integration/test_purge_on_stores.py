@@ -59,8 +59,8 @@ class Stored:
         self._call("report", "--trash", "-o", path, *args, codes=codes)
         return Plan.load(path)
 
-    def purge(self, plan: Plan, codes: tuple[int, ...] = (0,)) -> Outcome:
-        return self._call("purge", plan.path, codes=codes)
+    def purge(self, plan: Plan, *args: object, codes: tuple[int, ...] = (0,)) -> Outcome:
+        return self._call("purge", plan.path, *args, codes=codes)
 
     @property
     def runs(self) -> set[str]:
@@ -108,6 +108,8 @@ def test_a_plan_that_left_nothing_on_the_store_can_be_repeated(stored: Stored) -
     run = stored.run(stored.trash.world.experiment(), "a")
     kept = stored.run(stored.trash.world.experiment(), deleted=None)
     plan = stored.report()
+    stored.purge(plan, "--shard", "1/1")
+    # With another journal, and again with its own.
     stored.purge(plan)
     stored.purge(plan)
     assert stored.runs == {kept}
@@ -149,6 +151,8 @@ def test_rows_stay_where_a_file_stays(stored: Stored) -> None:
         stored.estate.proxy.fail("DELETE", "", fault, times=float("inf"))
     outcome = stored.purge(plan, codes=(PARTIAL,))
     assert runs[1] in outcome.text
+    again = stored.purge(plan, codes=(PARTIAL,))
+    assert "Deleted 0 bytes in 0 files, and 0 rows." in again.out
     assert runs[1] in stored.runs
     assert locked in stored.estate.paths()
 

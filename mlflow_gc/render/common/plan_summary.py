@@ -81,6 +81,13 @@ def headline(plan: Plan, console: Console, state: Applicability) -> None:
         line(console, sentence)
 
 
+def protected_title(plan: Plan) -> str:
+    """Return the heading of what a plan protects, with its number."""
+    total = sum(len(protected_of(plan, kind)) for kind in kinds_of(plan))
+    where = "in the trash" if is_purge(plan) else "stale"
+    return f"Protected, {where} but retained: {total:,}"
+
+
 def is_purge(plan: Plan) -> bool:
     """Tell whether a plan deletes permanently from the trash."""
     return action_of(plan) == PURGE

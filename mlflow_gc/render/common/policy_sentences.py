@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.domain.quantities import number_of
+from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.render.common.lines import listed
 from mlflow_gc.retention.rules import DEFAULT_PURGE_AFTER_MS, NEVER, OFF, SCOPES, format_age
 
@@ -27,10 +27,10 @@ def ages(policy: Json) -> str:
 
 def times_in_trash(policy: Json) -> str:
     """Return the default time in the trash after which something is purged, in one line."""
-    after = policy["default"].get("purge_after", format_age(DEFAULT_PURGE_AFTER_MS))
+    after = _purge_after(policy["default"])
     if after == NEVER:
         return "purge_after never: by default nothing is purged"
-    return f"in the trash for longer than {span(after)}"
+    return f"in the trash for longer than {after}"
 
 
 def source(found: Json | None) -> str:
@@ -44,7 +44,14 @@ def source(found: Json | None) -> str:
 
 def limits(policy: Json) -> Iterator[str]:
     """Yield the settings besides the TTL, a line each, for the head of a plan."""
-    if rules := policy["rules"]:
+    rules = policy["rules"]
+    if "purge" in policy:
+        if rules:
+            shown = (f"{rule['name']} ({_purge_after(rule)})" for rule in rules)
+            yield "Rules (the first match applies): " + "; ".join(shown)
+        yield from _limits_of_purge(policy)
+        return
+    if rules:
         yield "Rules (the first match applies): " + "; ".join(_short(rule) for rule in rules)
     if keeps := list(_keeps(policy["default"]["keep"])):
         yield "Always retained by default: " + listed(keeps) + "."
@@ -54,7 +61,10 @@ def limits(policy: Json) -> Iterator[str]:
 
 
 def explain(policy: Json) -> Iterator[str]:
-    """Yield the whole policy in English, line by line."""
+    """Yield the whole policy in English, line by line; of a purge plan what concerns a purge."""
+    if "purge" in policy:
+        yield from _explain_purge(policy)
+        return
     default, rules = policy["default"], policy["rules"]
     yield "An entity without activity for the time below is stale, and is deleted unless something protects it."
     yield ""
@@ -79,10 +89,58 @@ def explain(policy: Json) -> Iterator[str]:
         yield "  Evaluation runs are retained: their assessments would be lost permanently."
     if policy.get("free_experiment_names", False):
         yield "  Deleted experiments are renamed, so that their names are free."
-    expiry = policy["expire_after"]
-    for_so_long = "for ever" if expiry == NEVER else f"for {span(expiry)}"
-    yield f"  A plan can be applied {for_so_long}."
+    yield f"  {_expiry(policy)}"
     yield f"  Days, weeks, months and years are those of {policy['time_zone']}."
+
+
+def _explain_purge(policy: Json) -> Iterator[str]:
+    default, rules = policy["default"], policy["rules"]
+    yield "What has been in the trash for longer than the time below is purged, unless something protects it."
+    yield ""
+    yield "Where no rule matches" if rules else "Everything"
+    yield f"  {_purge_after(default)}"
+    if rules:
+        yield ""
+        yield "Rules (the first match applies)"
+    for number, rule in enumerate(rules, 1):
+        yield f"  {number}. {rule['name']}: {subject(rule['match'])}"
+        yield f"     {_purge_after(rule)}"
+    yield ""
+    yield "Owners"
+    yield f"  Whatever has the tag {policy['keep_tag']} is retained, with everything in it."
+    yield ""
+    yield "Limits"
+    yield from (f"  {line}" for line in _limits_of_purge(policy))
+    yield f"  {_expiry(policy)}"
+
+
+def _purge_after(rule: Json) -> str:
+    after = rule.get("purge_after", format_age(DEFAULT_PURGE_AFTER_MS))
+    return "never" if after == NEVER else span(after)
+
+
+def _limits_of_purge(policy: Json) -> Iterator[str]:
+    purge = policy["purge"]
+    if purge["keep"] != "nothing":
+        deleted = "files" if purge["keep"] == "rows" else "rows of the database"
+        yield f"Only {deleted} are deleted."
+    if purge["unknown_since"]:
+        yield f"Runs without a deletion time count as deleted at {purge['unknown_since']}."
+    if purge["orphans_after"]:
+        age = span(purge["orphans_after"])
+        yield f"Files of what no longer exists are deleted after {age}, and links to it."
+    if purge.get("tombstones"):
+        yield "The rows that MLflow keeps of deleted model versions are deleted."
+    guards = [f"{key} {n:,}" for key, n in policy["guards"]["max_deletions"].items()]
+    if purge["max_bytes"] is not None:
+        guards.append(f"{size_of(purge['max_bytes'])} of files")
+    guards.append(f"{purge['max_share_percent']} % of all runs, logged models and experiments")
+    yield "Guards: at most " + ", ".join(guards)
+
+
+def _expiry(policy: Json) -> str:
+    expiry = policy["expire_after"]
+    return f"A plan can be applied {'for ever' if expiry == NEVER else f'for {span(expiry)}'}."
 
 
 def _ttl_tags(policy: Json) -> Iterator[str]:

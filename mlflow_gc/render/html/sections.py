@@ -30,6 +30,7 @@ from mlflow_gc.render.common.plan_summary import (
     apply_command,
     consequences,
     is_purge,
+    protected_title,
     title_of,
     what_server_lacks,
 )
@@ -58,6 +59,7 @@ def parts(
         ),
         "purges": purges,
         "since": since(plan),
+        "protected_title": protected_title(plan),
         "title": title_of(plan),
         "loses_assessments": RUN.name in lost and not purges,
         "notes": [*consequences(plan), *filter(None, [what_server_lacks(plan)])],

@@ -28,6 +28,7 @@ from mlflow_gc.render.common.plan_summary import (
     apply_command,
     consequences,
     is_purge,
+    protected_title,
     title_of,
     what_is_freed,
     what_server_lacks,
@@ -296,7 +297,7 @@ def _protected(plan: Plan) -> Iterator[Block]:
 
     ranked = sorted(counts, key=lambda group: (-counts[group], group))
     yield folded(
-        f"Protected, stale but retained: {counts.total():,}",
+        protected_title(plan),
         ("reason", "protected", "example", "because of"),
         map(line, ranked),
         len(ranked),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mlflow_gc.domain.kinds import action_of, kinds_of
+from mlflow_gc.domain.kinds import KINDS, action_of, kinds_of
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan
@@ -257,7 +257,10 @@ def _protected(changes: dict[str, Any], console: Console, *, everything: bool) -
         lead = "" if everything or len(entities) == 1 else "for example "
         cells.append((signs[key], counted(kind, len(entities)), reason))
         shown = entities if everything else entities[:1]
-        below.append([lead + _describe_protection(entity) for entity in shown])
+        # The kind keeps text like a CI system's command off the start of a line.
+        below.append(
+            [f"{lead}{KINDS[kind].name} {_describe_protection(entity)}" for entity in shown]
+        )
     rows(console, [Column()] * 3, cells, indent=2, below=below)
 
 

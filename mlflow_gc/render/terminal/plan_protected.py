@@ -21,7 +21,7 @@ from mlflow_gc.render.common.lines import (
     spans,
     width_of,
 )
-from mlflow_gc.render.common.plan_summary import ages_of, is_purge
+from mlflow_gc.render.common.plan_summary import ages_of, is_purge, protected_title
 from mlflow_gc.render.common.reasons import protection_text
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def protected(plan: Plan, console: Console, *, everything: bool) -> None:
     total = sum(len(protected_of(plan, kind)) for kind in kinds_of(plan))
     line(console, "")
     example = " (one example for each reason)" if total and not everything else ""
-    spans(console, [(f"Protected, stale but retained: {total:,}", "bold"), (example, "dim")])
+    spans(console, [(protected_title(plan), "bold"), (example, "dim")])
     room = width_of(console)
     cells: list[tuple[str, ...]] = []
     below = []

@@ -26,7 +26,14 @@ def policy(policy: Policy, console: Console, *, whole: bool) -> None:
     """Print the source of a policy, and the whole of it in English."""
     source = {"path": policy.source.path, "digest": policy.source.digest}
     line(console, policy_sentences.source(source))
-    for sentence in policy_sentences.explain(policy.to_document()) if whole else ():
+    if not whole:
+        return
+    document = policy.to_document()
+    for sentence in policy_sentences.explain(document):
+        line(console, sentence)
+    line(console, "")
+    line(console, "Purge", "bold")
+    for sentence in policy_sentences.explain({**document, "purge": policy.purge.to_document()}):
         line(console, sentence)
 
 

@@ -249,3 +249,69 @@ def test_any_policy_can_be_told_with_all_its_rules(rules: Any, has_grace: bool) 
         for char in line
     )
     assert "TTL 30 days" in ages(document)
+
+
+def _purge(document: dict[str, Any]) -> dict[str, Any]:
+    """The policy as a purge plan holds it."""
+    document = {"version": 1, **document}
+    assert schema.problems(document, "policy") == []
+    policy = apply_policy(document, POLICY)
+    return {**policy.to_document(), "purge": policy.purge.to_document()}
+
+
+def test_a_purge_plan_is_told_what_concerns_a_purge() -> None:
+    """And nothing of ages, keep rules and grace, which decide about a prune."""
+    rules = [
+        {"name": "sandboxes", "match": {"experiment": "sandbox/*"}, "purge_after": "2d"},
+        {"name": "audit", "match": {"experiment": "audit/*"}, "ttl": "never"},
+    ]
+    policy = _purge(
+        {
+            "defaults": {"ttl": "90d", "purge_after": "40d", "keep": {"last": 7}},
+            "grace": "14d",
+            "rules": rules,
+            "purge": {
+                "orphans_after": "60d",
+                "tombstones": True,
+                "unknown_since": "2026-01-01",
+                "max_bytes": "20 GB",
+                "max_share": "50%",
+            },
+            "guards": {"max_deletions": {"runs": 1000}},
+        }
+    )
+    assert list(explain(policy)) == [
+        "What has been in the trash for longer than the time below is purged, unless something protects it.",
+        "",
+        "Where no rule matches",
+        "  40 days",
+        "",
+        "Rules (the first match applies)",
+        "  1. sandboxes: experiments named sandbox/*, and their runs",
+        "     2 days",
+        "  2. audit: experiments named audit/*, and their runs",
+        "     never",
+        "",
+        "Owners",
+        "  Whatever has the tag mlflow_gc.keep is retained, with everything in it.",
+        "",
+        "Limits",
+        "  Runs without a deletion time count as deleted at 2026-01-01T00:00:00.000Z.",
+        "  Files of what no longer exists are deleted after 60 days, and links to it.",
+        "  The rows that MLflow keeps of deleted model versions are deleted.",
+        "  Guards: at most runs 1,000, 20.0 GB of files, 50 % of all runs, logged models and experiments",
+        "  A plan can be applied for 7 days.",
+    ]
+    assert (
+        list(limits(policy))[0]
+        == "Rules (the first match applies): sandboxes (2 days); audit (never)"
+    )
+    assert not [line for line in limits(policy) if "newest" in line or "announced" in line]
+    plain_policy = _purge({"defaults": {"purge_after": "never"}})
+    assert "  never" in explain(plain_policy)
+    assert list(limits(plain_policy)) == [
+        "Guards: at most 99 % of all runs, logged models and experiments"
+    ]
+    assert list(limits({**plain_policy, "purge": {**plain_policy["purge"], "keep": "rows"}}))[
+        0
+    ] == ("Only files are deleted.")
