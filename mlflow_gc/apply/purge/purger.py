@@ -48,8 +48,10 @@ from mlflow_gc.retention.trash import decide_trash, folders_of_traces
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores, Place
 
-BATCH = 100
-"""Entities that are locked at once: half a second for typical runs on PostgreSQL."""
+BATCH = 300
+"""Entities that are locked at once, so that a request to a store names up to a thousand files."""
+_MOST_ROWS = 500_000
+"""Rows that are deleted in one transaction: half a second on PostgreSQL."""
 _MOST_FILES = 5_000
 """Files that are deleted while the rows of their entities are locked."""
 # Links first: the rows of an end that the same plan deletes would be deleted with it.
@@ -568,15 +570,15 @@ def root_of(folder: str) -> str:
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Yield entries in the order of the plan, bounded in number and in files."""
+    """Yield entries in the order of the plan, bounded in number, files and rows."""
     batch: list[Entry] = []
-    files = 0
+    files = rows = 0
     for entry in entries:
-        count = cast("int", entry.get("file_count", 0))
-        files += count
-        if batch and (len(batch) == BATCH or files > _MOST_FILES):
+        own = [cast("int", entry.get(field, 0)) for field in ("file_count", "row_count")]
+        files, rows = files + own[0], rows + own[1]
+        if batch and (len(batch) == BATCH or files > _MOST_FILES or rows > _MOST_ROWS):
             yield batch
-            batch, files = [], count
+            batch, (files, rows) = [], own
         batch.append(entry)
     if batch:
         yield batch
