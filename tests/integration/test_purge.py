@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
+import threading
+import time
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,18 +19,22 @@ from support.durability import Snapshot
 from support.plans import Journal
 from support.trash import Trash, ids, protected
 
+import mlflow_gc
 from integration import test_events as events
+from mlflow_gc.apply.outcomes import MAX_FAILURES_IN_A_ROW
+from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.domain.quantities import size_of
 from mlflow_gc.plan import schema
+from mlflow_gc.storage.local import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from support.bench import Bench
     from support.plans import Plan
 
-REFUSED, PARTIAL, USAGE = 5, 3, 64
+ERROR, PARTIAL, REFUSED, USAGE = 1, 3, 5, 64
 
 
 @pytest.fixture
@@ -472,21 +481,29 @@ def test_shards_purge_a_plan_together(trash: Trash, count: int) -> None:
     assert (plan.runs, plan.experiments) == (inside, {large, small})
     before = trash.state()
     trash.bench.cli("purge", "--yes", "--shard", "1/2", *trash.options).expect(64)
-    deleted: list[set[str]] = []
+
+    def deleted(number: int) -> list[str]:
+        journal = plan.path.with_name(f"purge.json.shard-{number}-of-{count}.journal.jsonl")
+        records = [r for r in Journal.load(journal).lines if r["type"] == "record"]
+        assert {(r["outcome"], r["reason"]) for r in records} <= {
+            ("deleted", None),
+            ("skipped", "gone"),
+        }
+        return [str(r["id"]) for r in records if r["outcome"] == "deleted"]
+
+    planned = sorted(inside | models | {large, small})
     left = ""
     for number in reversed(range(1, count + 1)):
         outcome = trash.purge(plan, "--shard", f"{number}/{count}")
         assert f"This was shard {number}/{count}." in outcome.text
         left += outcome.text
-        journal = plan.path.with_name(f"purge.json.shard-{number}-of-{count}.journal.jsonl")
-        records = Journal.load(journal).lines
-        deleted.append({str(r["id"]) for r in records if r.get("outcome") == "deleted"})
-        assert not [r for r in records if r["type"] == "record" and r["outcome"] != "deleted"]
     assert "left to the shard that empties them last" in left
-    assert sorted(i for of_shard in deleted for i in of_shard) == sorted(
-        inside | models | {large, small}
-    )
     after = trash.state()
+    for _ in range(2):
+        assert sorted(i for n in range(1, count + 1) for i in deleted(n)) == planned
+        for number in range(1, count + 1):
+            trash.purge(plan, "--shard", f"{number}/{count}")
+    assert trash.state() == after
     assert {str(row[0]) for row in after.rows["runs"]} >= {survivor}
     assert not {str(row[0]) for row in after.rows["runs"]} & inside
     assert not [path for path in after.files_gone_since(before) if survivor in path]
@@ -504,8 +521,9 @@ def test_the_artifacts_of_another_server_are_not_taken_for_none(trash: Trash) ->
     (elsewhere / "999" / "x" / "file").write_text("x")
     before = trash.state()
     wrong = ("--artifacts-destination", elsewhere)
-    assert "--artifacts-destination" in trash.purge(plan, *wrong, codes=(PARTIAL,)).text
-    assert trash.state() == before
+    for _ in range(3):
+        assert "--artifacts-destination" in trash.purge(plan, *wrong, codes=(PARTIAL,)).text
+        assert trash.state() == before
     later = trash.report(*wrong, name="later.json")
     assert protected(later, "runs", "run_id") == {run: "unreachable_store"}
     trash.purge(plan)
@@ -525,6 +543,71 @@ def test_files_behind_a_symbolic_link_are_left_alone(trash: Trash) -> None:
     assert {r[0] for r in trash.state().rows["runs"]} == {run}
     assert other not in str(trash.state().files)
     assert protected(trash.report(), "runs", "run_id") == {run: "unreachable_store"}
+
+
+def test_the_journal_has_all_that_was_deleted_before_too_many_failures(trash: Trash) -> None:
+    """Those of the same batch, too: they are gone, and their files count."""
+    linked, fine = trash.world.experiment(), trash.world.experiment()
+    (run,) = (trash.run(linked, files=1),)
+    left = {run, *trash.copies(run, MAX_FAILURES_IN_A_ROW)}
+    gone = {trash.run(fine, files=1) for _ in range(3)}
+    plan = trash.report()
+    folder = trash.root / linked
+    folder.rename(trash.bench.dir / "elsewhere")
+    folder.symlink_to(trash.bench.dir / "elsewhere")
+    outcome = trash.purge(plan, codes=(ERROR,))
+    assert "failed one after the other" in outcome.err
+    assert "in 3 files" in outcome.out
+    assert {row[0] for row in trash.state().rows["runs"]} == left
+    journal = Journal.load(_journal(plan))
+    assert journal.with_outcome("deleted") == {("run", run) for run in gone}
+    assert journal.with_outcome("failed") == {("run", run) for run in left}
+
+
+def test_a_run_cannot_be_restored_while_its_batch_is_tried_again(
+    trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of another run cannot be deleted, when those of this one are gone already."""
+    world = trash.world
+    experiment = world.experiment()
+    run, refused = trash.run(experiment), trash.run(experiment)
+    plan = trash.report()
+    done = threading.Event()
+    restored: list[int] = []
+
+    def restore() -> None:
+        with closing(sqlite3.connect(world.database, timeout=0, isolation_level=None)) as live:
+            while not done.is_set() and not restored:
+                with contextlib.suppress(sqlite3.OperationalError):
+                    found = live.execute(
+                        "UPDATE runs SET lifecycle_stage = 'active' WHERE run_uuid = ?", (run,)
+                    )
+                    restored.append(found.rowcount)
+
+    waiting = threading.Thread(target=restore)
+    delete, begin = LocalStore.delete, Database.transaction
+
+    def refuse(self: LocalStore, paths: Sequence[str]) -> Mapping[str, str]:
+        if not waiting.ident:
+            waiting.start()
+        locked = {path: "it is locked" for path in paths if f"{refused}/artifacts/folder/0" in path}
+        return {**delete(self, [path for path in paths if path not in locked]), **locked}
+
+    def begin_later(self: Database) -> AbstractContextManager[None]:
+        if waiting.ident:
+            time.sleep(0.2)  # who waits is first
+        return begin(self)
+
+    monkeypatch.setattr(LocalStore, "delete", refuse)
+    monkeypatch.setattr(Database, "transaction", begin_later)
+    server = mlflow_gc.Server(world.uri, backend_store_uri=trash.database_uri)
+    mlflow_gc.purge(plan.path, server, artifacts_destination=str(trash.root))
+    done.set()
+    waiting.join()
+    assert restored in ([], [0])
+    assert {row[0] for row in trash.state().rows["runs"]} == {refused}
+    assert not [path for path in trash.state().files if run in path]
+    assert len([path for path in trash.state().files if refused in path]) == 1
 
 
 def test_a_link_within_the_files_goes_and_its_target_stays(trash: Trash) -> None:

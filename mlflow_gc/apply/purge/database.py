@@ -104,6 +104,24 @@ class Database:
             if connection.in_transaction():
                 connection.rollback()
 
+    @contextmanager
+    def savepoint(self, error: type[Exception]) -> Iterator[None]:
+        """Undo what follows if an error of one class is raised; the locks from before are kept.
+
+        Raises:
+            ServerError: the database refuses it.
+        """
+        with _explaining(self._address):
+            point = self._connection.begin_nested()
+        try:
+            yield
+        except error:
+            with _explaining(self._address):
+                point.rollback()
+            raise
+        with _explaining(self._address):
+            point.commit()
+
     def read(self, statement: Select[Any]) -> Sequence[Sequence[Any]]:
         """Return all rows of a statement in the current transaction.
 

@@ -1,9 +1,11 @@
 """Applying a purge plan: runs, then logged models, then experiments, batch by batch.
 
-For each batch: an intent in the journal, a lock on the rows, a decision on evidence that is read
-under the lock, the rows, the files, the commit.  Nobody can restore what is locked.  A crash rolls the
-rows back: they are in the trash, and the same plan finishes them.  Files that are gone before a crash
-cannot come back, so a run that is restored after one may lack them; its intent is in the journal.
+For each batch: a lock on the rows, a decision on evidence that is read under the lock, the rows, a
+list of the files, an intent in the journal, the files, the commit.  Nobody can restore what is locked,
+also while a batch is tried again without those whose files cannot be deleted.  A crash rolls the rows
+back: they are in the trash, and the same plan finishes them.  Files that are gone before a crash cannot
+come back, so a run that is restored after one may lack them; its intent is in the journal.  No other
+entity has one: a later session takes the missing files of an intended entity for deleted ones.
 
 On PostgreSQL two workers do this at the same time, each with its own connection: while one deletes files,
 the database deletes the rows of the other one's batch.  They take batches of one kind only, and
@@ -17,6 +19,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -46,7 +49,7 @@ from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.trash import decide_trash, folders_of_traces
 from mlflow_gc.storage.interface import Store, StoreError
-from mlflow_gc.storage.stores import ArtifactStores, Place
+from mlflow_gc.storage.stores import ArtifactStores
 
 BATCH = 300
 """Entities that are locked at once, so that a request to a store names up to a thousand files."""
@@ -59,7 +62,6 @@ _ORDER = (LINK, RUN, LOGGED_MODEL, EXPERIMENT, MODEL_VERSION)
 _PARALLEL = frozenset({RUN, LOGGED_MODEL})
 """Kinds of which two entities share no row, so that two batches do not wait for each other."""
 _WITH_FILES = frozenset({RUN.name, LOGGED_MODEL.name, EXPERIMENT.name})
-_MOST_PATHS = 1_000
 _MOST_DEADLOCKS = 20
 """Of one batch; each time the other transaction is the one that continues."""
 
@@ -95,7 +97,8 @@ class Freed:
 class _Batch:
     """One batch: entries, re-checks, failures, files (number, bytes) by id; rows by table.
 
-    ``left`` are experiments in which other shards still have something to delete.
+    ``left`` are experiments in which other shards still have something to delete, ``intended`` are
+    in the journal.
     """
 
     kind: str
@@ -105,6 +108,20 @@ class _Batch:
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     rows: Counter[str] = field(default_factory=Counter)
     left: Sequence[str] = ()
+    intended: set[str] = field(default_factory=set)
+
+    def to_delete(self) -> list[str]:
+        """Return the ids of those that pass the re-check, and whose files can be deleted."""
+        found = self.findings.items()
+        return [i for i, finding in found if finding.code is None and i not in self.failures]
+
+
+@dataclass
+class _Found:
+    """The folders in a store with their entities, and the files there with entity and size."""
+
+    folders: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 class _Worker:
@@ -292,15 +309,11 @@ class Purger:
 
     def _purge(self, worker: _Worker, kind: str, entries: Mapping[str, Entry]) -> None:
         batch = _Batch(kind, entries)
-        if not self._dry_run:
-            self._journal.intend(kind, sorted(entries))
         deadlocks = 0
         while True:
             try:
                 self._delete(worker, batch)
                 break
-            except _FilesFailed:
-                continue  # without those whose files could not be deleted
             except Deadlock:
                 # Another shard, or the server: the database chose this transaction to give way.
                 deadlocks += 1
@@ -309,12 +322,7 @@ class Purger:
         self._record(batch)
 
     def _delete(self, worker: _Worker, batch: _Batch) -> None:
-        """Delete a batch in one transaction.
-
-        Raises:
-            _FilesFailed: the rows are rolled back.
-        """
-        failed_before = len(batch.failures)
+        """Delete a batch in one transaction, except for those whose files cannot be deleted."""
         batch.rows = Counter()
         with worker.database.transaction():
             _lock(worker.database, batch)
@@ -328,28 +336,46 @@ class Purger:
                 rest = worker.reader.trash({those.kind: shared}, without=self._planned)
                 alone = self._check(those, rest)
                 batch.left = [i for i in sorted(shared) if alone[i].code is None]
-            ids = [
-                i
-                for i, finding in batch.findings.items()
-                if finding.code is None and i not in batch.failures
-            ]
-            if self._dry_run or not ids:
-                return
-            if self._policy.purge.keep != "rows":
-                batch.rows = worker.database.execute(
-                    self._statements(batch.kind, ids, batch.entries)
-                )
-            if self._policy.purge.keep != "files" and batch.kind in _WITH_FILES:
-                self._delete_files(ids, trash, batch)
-            if len(batch.failures) > failed_before:
-                raise _FilesFailed
+            while not self._dry_run and (ids := batch.to_delete()):
+                with suppress(_FilesFailed), worker.database.savepoint(_FilesFailed):
+                    self._delete_entities(worker, batch, ids, trash)
+                    return
+
+    def _delete_entities(
+        self, worker: _Worker, batch: _Batch, ids: Sequence[str], trash: Trash
+    ) -> None:
+        """Delete the rows and files of some entities of a batch.
+
+        Raises:
+            _FilesFailed: files of some cannot be deleted, which ``batch.failures`` names.
+        """
+        failed_before = len(batch.failures)
+        has_files = self._policy.purge.keep != "files" and batch.kind in _WITH_FILES
+        found = self._find_files(ids, trash, batch) if has_files else {}
+        if len(batch.failures) > failed_before:
+            raise _FilesFailed
+        if self._policy.purge.keep != "rows":
+            batch.rows = worker.database.execute(self._statements(batch.kind, ids, batch.entries))
+        self._intend(batch, ids)
+        for store, files in found.items():
+            _send(store, files.paths, batch)
+            done = [folder for folder, i in files.folders.items() if i not in batch.failures]
+            store.delete_empty_folders(*(folder.rsplit("/", 1)[0] for folder in done))
+        if has_files and batch.kind == EXPERIMENT.name:
+            self._delete_empty_folders(ids, trash)
+        if len(batch.failures) > failed_before:
+            batch.rows = Counter()
+            raise _FilesFailed
+
+    def _intend(self, batch: _Batch, ids: Sequence[str]) -> None:
+        if new := sorted({*ids} - batch.intended):
+            self._journal.intend(batch.kind, new)
+            batch.intended.update(new)
 
     def _purge_orphan(self, entry: FileEntry) -> None:
         """Delete the files of an entity that is in no table, if they are as planned."""
         kind, uri = FILE.name, entry["uri"]
         _, _, entity_id = entry["entity"].partition(" ")
-        if not self._dry_run:
-            self._journal.intend(kind, [uri])
         place = self._stores.find(uri)
         with self._first.database.transaction():
             is_known = self._first.reader.knows(entity_id)
@@ -373,7 +399,10 @@ class Purger:
             code, why = ("changed", ", ".join(changes)) if files else ("gone", "no file is there")
             self._recorder.record_skip(kind, uri, Finding(code, why))
             return
-        errors = {} if self._dry_run else place.store.delete([file.path for file in files])
+        errors: Mapping[str, str] = {}
+        if not self._dry_run:
+            self._journal.intend(kind, [uri])
+            errors = place.store.delete([file.path for file in files])
         if errors:
             path, message = next(iter(errors.items()))
             detail = f"its file {path!r} could not be deleted: {message}"
@@ -424,72 +453,80 @@ class Purger:
         return tables.delete_experiments([int(i) for i in ids])
 
     def _record(self, batch: _Batch) -> None:
-        with self._lock:
-            self._record_each(batch)
-        self._journal.sync()
+        """Record the outcome of each entity of a batch.
 
-    def _record_each(self, batch: _Batch) -> None:
-        self.freed.by_table += batch.rows
-        for i in batch.entries:
-            finding, key = batch.findings[i], (batch.kind, i)
-            if i in batch.left:
-                self._recorder.result.left.append(i)
-            elif i in batch.failures:
-                self._recorder.count_failure(*key, batch.failures[i])
-            elif finding.code is None:
-                count, size = batch.files.get(i, (0, 0))
-                self.freed.files += count
-                self.freed.file_bytes += size
-                detail = files_of(count, size)
-                self._recorder.record_deleted(*key, detail=detail, undo=None)
-            elif finding.code == "gone" and key in self._unconfirmed:
-                detail = "by an earlier session that was cut off"
-                self._recorder.record_deleted(*key, detail=detail, undo=None)
-            else:
-                self._recorder.record_skip(*key, finding)
+        Raises:
+            ServerError: Too many failed in a row.
+        """
+        too_many: ServerError | None = None
+        with self._lock:
+            self.freed.by_table += batch.rows
+            for i in batch.entries:
+                try:
+                    self._record_one(batch, i)
+                except ServerError as error:  # it is recorded, and so are those after it
+                    too_many = too_many or error
+        self._journal.sync()
+        if too_many:
+            raise too_many
+
+    def _record_one(self, batch: _Batch, i: str) -> None:
+        finding, key = batch.findings[i], (batch.kind, i)
+        count, size = batch.files.get(i, (0, 0))
+        self.freed.files += count
+        self.freed.file_bytes += size
+        if i in batch.left:
+            self._recorder.result.left.append(i)
+        elif i in batch.failures:
+            self._recorder.count_failure(*key, batch.failures[i])
+        elif finding.code is None:
+            self._recorder.record_deleted(*key, detail=files_of(count, size), undo=None)
+        elif count:
+            # A deadlock rolled back the rows, and with them the lock, after the files were deleted.
+            detail = f"{files_of(count, size)} of it were deleted before this: {finding.detail}"
+            self._recorder.count_failure(*key, detail)
+        elif finding.code == "gone" and key in self._unconfirmed:
+            detail = "by an earlier session that was cut off"
+            self._recorder.record_deleted(*key, detail=detail, undo=None)
+        else:
+            self._recorder.record_skip(*key, finding)
 
     # -- files -----------------------------------------------------------------------------------
 
-    def _delete_files(self, ids: Sequence[str], trash: Trash, batch: _Batch) -> None:
-        """Delete the files of entities, key by key, and note what failed.
+    def _find_files(self, ids: Sequence[str], trash: Trash, batch: _Batch) -> dict[Store, _Found]:
+        """List the files of entities, by store; note those whose files must be left alone.
 
         Raises:
-            StoreError: a store is not reachable, or looks as if it were not mounted.
+            StoreError: a store is not reachable.
         """
-        owners: dict[Place, str] = {}
+        by_store: dict[Store, _Found] = defaultdict(_Found)
         for i in ids:
             for uri in folders_of(batch.kind, i, trash):
-                owners[self._stores.find(uri)] = i
-        found: Counter[str] = Counter()
-        for store in {place.store for place in owners}:
-            of_store = {place.folder: i for place, i in owners.items() if place.store is store}
-            for folder, i in of_store.items():
+                store, folder = self._stores.find(uri)
+                by_store[store].folders[folder] = i
+        listed: Counter[str] = Counter()
+        for store, found in by_store.items():
+            for folder, i in found.folders.items():
                 if linked := store.linked_parent(folder):
                     batch.failures[i] = f"{linked} is a symbolic link; its files are left alone"
-            pending: dict[str, tuple[str, int]] = {}
-            safe = sorted(folder for folder, i in of_store.items() if i not in batch.failures)
+            safe = sorted(f for f, i in found.folders.items() if i not in batch.failures)
             for folder, files in store.files_of(safe):
+                i = found.folders[folder]
+                listed[i] += len(files)
                 for file in files:
                     if not file.path.startswith(f"{folder}/"):
                         raise StoreError(f"{store.uri} lists {file.path!r} below {folder!r}.")
-                    pending[file.path] = of_store[folder], file.size_bytes
-                    found[of_store[folder]] += 1
-                if len(pending) >= _MOST_PATHS:
-                    _send(store, pending, batch)
-            for i in set(of_store.values()) - batch.failures.keys():
-                planned = cast("int", batch.entries[i].get("file_count", 0))
-                # Or they were deleted before: by an attempt, or a session, that was cut off.
-                deleted = i in batch.files or (batch.kind, i) in self._intended
-                if planned and not found[i] and not deleted:
-                    batch.failures[i] = (
-                        f"the plan lists {number_of(planned, 'file', 'files')} of it, and none is there; is this the "
-                        "right --artifacts-destination?"
-                    )
-            _send(store, pending, batch)
-            done = [folder for folder, i in of_store.items() if i not in batch.failures]
-            store.delete_empty_folders(*(folder.rsplit("/", 1)[0] for folder in done))
-        if batch.kind == EXPERIMENT.name:
-            self._delete_empty_folders(ids, trash)
+                    found.paths[file.path] = i, file.size_bytes
+        for i in ids:
+            planned = cast("int", batch.entries[i].get("file_count", 0))
+            # Or they were deleted before: by an attempt, or a session, that was cut off.
+            deleted = i in batch.files or (batch.kind, i) in self._intended
+            if planned and not listed[i] and not deleted and i not in batch.failures:
+                batch.failures[i] = (
+                    f"the plan lists {number_of(planned, 'file', 'files')} of it, and none is there; is this "
+                    "the right --artifacts-destination?"
+                )
+        return by_store
 
     def _delete_empty_folders(self, ids: Sequence[str], trash: Trash) -> None:
         for i in ids:
@@ -525,14 +562,13 @@ def _link_keys(entries: Iterable[Entry]) -> dict[str, list[tuple[str, ...]]]:
 
 
 def _send(store: Store, pending: dict[str, tuple[str, int]], batch: _Batch) -> None:
-    """Delete files, and count those of each entity; ``pending`` is empty afterwards."""
+    """Delete files, and count those of each entity."""
     for path, message in store.delete([*pending]).items():
         entity_id, _ = pending.pop(path)
         batch.failures.setdefault(entity_id, f"its file {path!r} could not be deleted: {message}")
     for entity_id, size in pending.values():
         count, total = batch.files.get(entity_id, (0, 0))
         batch.files[entity_id] = count + 1, total + size
-    pending.clear()
 
 
 def _expected(kind: str, entity_id: str, trash: Trash) -> Mapping[str, Any] | None:
