@@ -28,6 +28,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from mlflow_gc.domain.entities import LoggedModel, ModelVersion, RegisteredModel
+from mlflow_gc.domain.reasons import Link
 
 _ID_LENGTH = 32
 _LONG = 500
@@ -84,6 +85,24 @@ def possible_runs_behind(
         found |= possible_run_ids(version)
         named = map(logged_models.get, logged_model_ids(version))
         found.update(model.source_run_id for model in named if model)
+    return found
+
+
+def ids_named_by(
+    models: Iterable[RegisteredModel], versions: Iterable[ModelVersion]
+) -> dict[str, Link]:
+    """Return everything in a registry that may be the id of a run, logged model or trace.
+
+    Each with what names it, of several with the first.
+    """
+    found: dict[str, Link] = {}
+    for version in versions:
+        named_by = Link("model_version", version.key)
+        for entity_id in possible_run_ids(version) | logged_model_ids(version):
+            found.setdefault(entity_id, named_by)
+    for model in models:
+        for run_id in run_ids_in_model(model):
+            found.setdefault(run_id, Link("registered_model", model.name))
     return found
 
 

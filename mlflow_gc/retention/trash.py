@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_gc.domain.entities import Experiment, ModelVersion, Run
+from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
 from mlflow_gc.domain.reasons import IN_TRASH, NOT_CHANGED, Inactivity, Link
-from mlflow_gc.domain.source_references import by_location, folders_of, location, logged_model_ids
+from mlflow_gc.domain.source_references import (
+    by_location,
+    folders_of,
+    ids_named_by,
+    location,
+    logged_model_ids,
+)
 from mlflow_gc.domain.trash import DanglingLink, Key, OrphanedFiles, Trash, TrashedModel
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.experiments import is_default
@@ -86,8 +92,18 @@ def decide_trash(
     return TrashDecisions(found, resolver.unused)
 
 
-def decide_orphan(orphan: OrphanedFiles, policy: Policy) -> Decision:
-    """Decide on the files of an entity that is in no table."""
+def named_in_registry(inventory: Inventory) -> dict[str, Link]:
+    """Return everything that may be an id in the registry of all workspaces, with what names it."""
+    models = (*inventory.registered_models.values(), *inventory.foreign_models)
+    return ids_named_by(models, (*inventory.model_versions.values(), *inventory.foreign_versions))
+
+
+def decide_orphan(orphan: OrphanedFiles, policy: Policy, named: Mapping[str, Link]) -> Decision:
+    """Decide on the files of an entity that is in no table.
+
+    ``named`` is what the registry names: a version outlives its run, and still needs its files
+    (docs/explanation/mlflow-facts.md#gc-protects-nothing).
+    """
     after_ms = policy.purge.orphans_after_ms
     if after_ms is None:
         return FRESH
@@ -95,6 +111,8 @@ def decide_orphan(orphan: OrphanedFiles, policy: Policy) -> Decision:
         return protect(Reason.UNKNOWN_TIME, "the store does not say when they were written")
     if orphan.newest_ms >= policy.as_of_ms - after_ms:
         return FRESH
+    if named_by := named.get(orphan.entity.rpartition(" ")[2]):
+        return protect(Reason.REGISTERED_MODEL, named_by)
     reason = Inactivity.since(orphan.newest_ms, policy.as_of_ms, NOT_CHANGED)
     return delete(reason, f"{orphan.entity} is in no table", reversible=False)
 

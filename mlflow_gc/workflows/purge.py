@@ -41,7 +41,12 @@ from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.freed_space import TRASH
 from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.trash import TrashDecisions, decide_orphan, decide_trash
+from mlflow_gc.retention.trash import (
+    TrashDecisions,
+    decide_orphan,
+    decide_trash,
+    named_in_registry,
+)
 from mlflow_gc.settings import redact_uri
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
@@ -103,7 +108,8 @@ def make_purge_plan(
         if policy.purge.orphans_after_ms is not None and only is None:
             with reporter.phase(Phase.MEASURE):
                 orphans = _orphans(files, database, reporter)
-            of_files = {(FILE.name, i): decide_orphan(o, policy) for i, o in orphans.items()}
+            named = named_in_registry(trash.inventory)
+            of_files = {(FILE.name, i): decide_orphan(o, policy, named) for i, o in orphans.items()}
             decisions = replace(decisions, by_key={**decisions.by_key, **of_files})
             measured = replace(measured, orphans=orphans)
             keeping = [root.uri for root in files.roots if root.notes.keeps_versions]

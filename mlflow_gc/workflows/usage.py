@@ -9,6 +9,7 @@ from dataclasses import replace
 from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.interface import Gateway, ServerError
 from mlflow_gc.domain.kinds import KINDS as KINDS_OF_PLAN
+from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.trash import OrphanedFiles
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory.entity_counts import read_entities
@@ -22,7 +23,7 @@ from mlflow_gc.inventory.stored_files import Owner, Size, StoredFiles
 from mlflow_gc.plan.document import Json
 from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.trash import decide_orphan, decide_trash
+from mlflow_gc.retention.trash import decide_orphan, decide_trash, named_in_registry
 from mlflow_gc.settings import ARTIFACTS_DESTINATION, Connection, resolve
 from mlflow_gc.storage.stores import ArtifactStores
 from mlflow_gc.workflows.purge import folders_to_delete, placed
@@ -84,7 +85,7 @@ def measure_usage(
         try_database(address, any_version=True)
         server = _server(connection, reporter, verbose=verbose)
     with reporter.phase(Phase.SCAN):
-        purged = _purged(address, policy, stores)
+        purged, named = _purged(address, policy, stores)
     to_prune = _stale(connection, policy, reporter) if stale else None
     with Snapshot(address) as snapshot, reporter.phase(Phase.SCAN):
         reader = UsageReader(snapshot, purged=purged or {}, stale=to_prune)
@@ -94,7 +95,11 @@ def measure_usage(
     with reporter.phase(Phase.MEASURE):
         sizes = files.measure(database.home_of, reporter.advance)
     found = Measured(
-        database, files, sizes, retained=_retained(sizes, policy), is_decided=purged is not None
+        database,
+        files,
+        sizes,
+        retained=_retained(sizes, policy, named),
+        is_decided=purged is not None,
     )
     return usage_document(found, address, server and server[1])
 
@@ -115,10 +120,13 @@ def _measure_server(gateway: Gateway, destination: str | None, reporter: Reporte
     return usage_document(Measured(entities, files, sizes, sample=sample), None, uri)
 
 
-def _purged(address: Address, policy: Policy, stores: ArtifactStores) -> dict[str, set[str]] | None:
+def _purged(
+    address: Address, policy: Policy, stores: ArtifactStores
+) -> tuple[dict[str, set[str]] | None, Mapping[str, Link]]:
     """Return the ids by kind of what a purge would delete now, by its own rule.
 
-    None if this account may not read what may need it; the document names such tables.
+    None if this account may not read what may need it; the document names such tables.  Also return
+    what the registry names.
     """
     try:
         # In a transaction of its own, which a table that may not be read ends.
@@ -127,7 +135,7 @@ def _purged(address: Address, policy: Policy, stores: ArtifactStores) -> dict[st
             reader = TrashReader(tables, snapshot.read, None, policy.wanted)
             trash = reader.trash(counts_rows=False)
     except (ServerError, KeyError):  # or a table is missing, which only a test has
-        return None
+        return None, {}
     decisions = decide_trash(trash, policy)
     homes = [e.artifact_location for e in trash.inventory.experiments.values()]
     _, withheld = placed(folders_to_delete(trash, decisions), homes, stores)
@@ -137,17 +145,17 @@ def _purged(address: Address, policy: Policy, stores: ArtifactStores) -> dict[st
     for (kind, entity_id), decision in decisions.by_key.items():
         if decision.verdict is Verdict.DELETE:
             found[kind].add(entity_id)
-    return found
+    return found, named_in_registry(trash.inventory)
 
 
-def _retained(sizes: Mapping[Owner, Size], policy: Policy) -> set[Owner]:
+def _retained(sizes: Mapping[Owner, Size], policy: Policy, named: Mapping[str, Link]) -> set[Owner]:
     """Return the owners of orphaned files that a purge would not delete."""
     return {
         owner
         for owner, size in sizes.items()
         if owner.is_orphan
         and decide_orphan(
-            OrphanedFiles("", "", size.bytes, size.files, size.newest_ms), policy
+            OrphanedFiles("", owner.id, size.bytes, size.files, size.newest_ms), policy, named
         ).verdict
         is not Verdict.DELETE
     }

@@ -687,6 +687,42 @@ def test_files_of_entities_in_no_table_go_when_they_are_old(trash: Trash) -> Non
     assert [path for path in after.files if young in path]
 
 
+def test_files_that_a_version_needs_stay_although_their_run_is_in_no_table(trash: Trash) -> None:
+    """Somebody deleted the rows of the run alone; usage promises what purge frees."""
+    world = trash.world
+    experiment = world.experiment()
+    trash.run(experiment, deleted=None)
+    named, located, later, free = (trash.run(experiment) for _ in range(4))
+    model = f"m-{'a' * 32}"
+    trash.put(f"{experiment}/models/{model}/artifacts/MLmodel")
+    world.model("fraud")
+    world.version("fraud", source=f"models:/{model}", run_id=named)
+    world.version("fraud", source=f"{trash.root}/{experiment}/{located}/artifacts/model")
+    for run in (named, located, later, free):
+        world.purge_run(run)
+    for path in trash.root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1_600_000_000, 1_600_000_000))
+    policy = _orphaning_policy(trash)
+    args = ("--policy", policy, "--format", "json", *trash.options)
+    usage = trash.bench.cli("usage", *args).expect(0).json()
+    plan = trash.report("--policy", policy)
+    entities = {entry["entity"] for entry in plan.document["files"]}
+    assert entities == {f"run {later}", f"run {free}"}
+    reasons = protected(plan, "files", "uri")
+    assert {uri.rpartition("/")[2]: reason for uri, reason in reasons.items()} == {
+        **dict.fromkeys((named, located, model), "registered_model")
+    }
+    freed = plan.document["summary"]["freed"]["file_bytes"]
+    assert usage["totals"]["freed_at_once_bytes"] == freed == 40
+    world.version("fraud", source=f"runs:/{later}/model")
+    before = trash.state()
+    assert "registered_model: model_version fraud/3" in trash.purge(plan).out
+    gone = trash.state().files_gone_since(before)
+    assert len(gone) == 2
+    assert all(free in path for path in gone)
+
+
 def _orphaning_policy(trash: Trash, more: str = "") -> Path:
     policy = trash.bench.dir / "policy.yml"
     policy.write_text(f"version: 1\npurge: {{orphans_after: 30d{more}}}\n")

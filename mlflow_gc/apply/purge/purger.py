@@ -30,6 +30,7 @@ from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LINK, LOGGED_MODEL, MODEL_VERSION, RUN, Kind
 from mlflow_gc.domain.quantities import files_of, number_of
+from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.sql.tables import Statement, chunks
@@ -45,9 +46,9 @@ from mlflow_gc.plan.purge_builder import (
     expect_trashed_run,
 )
 from mlflow_gc.plan.sharding import Part
-from mlflow_gc.retention.decision import Verdict
+from mlflow_gc.retention.decision import Reason, Verdict
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.retention.trash import decide_trash, folders_of_traces
+from mlflow_gc.retention.trash import decide_trash, folders_of_traces, named_in_registry
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
 
@@ -62,6 +63,8 @@ _ORDER = (LINK, RUN, LOGGED_MODEL, EXPERIMENT, MODEL_VERSION)
 _PARALLEL = frozenset({RUN, LOGGED_MODEL})
 """Kinds of which two entities share no row, so that two batches do not wait for each other."""
 _WITH_FILES = frozenset({RUN.name, LOGGED_MODEL.name, EXPERIMENT.name})
+_NAMED_S = 5.0
+"""For how long what the registry names is not read again for the files of other entities."""
 _MOST_DEADLOCKS = 20
 """Of one batch; each time the other transaction is the one that continues."""
 
@@ -195,6 +198,8 @@ class Purger:
         self._lock = threading.Lock()
         """Held while a batch is taken, and while its outcome is recorded."""
         self._failed = threading.Event()
+        self._named: Mapping[str, Link] = {}
+        self._named_at = -_NAMED_S
         self._began = time.monotonic()
         self.freed = Freed()
         self.left = 0
@@ -377,12 +382,7 @@ class Purger:
         kind, uri = FILE.name, entry["uri"]
         _, _, entity_id = entry["entity"].partition(" ")
         place = self._stores.find(uri)
-        with self._first.database.transaction():
-            is_known = self._first.reader.knows(entity_id)
-        # MLflow alone makes such ids, and each is in its folder: what is listed below it is its own.
-        is_own = place.folder.rpartition("/")[2] == entity_id
-        if is_known or not is_own:
-            why = "an entity has this id" if is_known else "it is not the folder of one entity"
+        if why := self._why_needed(entity_id, place.folder):
             self._recorder.record_skip(kind, uri, Finding("protected", why))
             return
         if linked := place.store.linked_parent(place.folder):
@@ -415,6 +415,21 @@ class Purger:
         detail = files_of(len(files), size)
         self._recorder.record_deleted(kind, uri, detail=detail, undo=None)
         self._journal.sync()
+
+    def _why_needed(self, entity_id: str, folder: str) -> str | None:
+        """Return why the files of an entity that was in no table are not deleted, or None."""
+        with self._first.database.transaction():
+            if self._first.reader.knows(entity_id):
+                return "an entity has this id"
+            if time.monotonic() - self._named_at > _NAMED_S:
+                self._named = named_in_registry(self._first.reader.trash({}).inventory)
+                self._named_at = time.monotonic()
+        if named_by := self._named.get(entity_id):
+            return f"{Reason.REGISTERED_MODEL.value}: {named_by}"
+        # MLflow alone makes such ids, and each is in its folder: what is listed below it is its own.
+        return (
+            None if folder.rpartition("/")[2] == entity_id else "it is not the folder of one entity"
+        )
 
     def _check(self, batch: _Batch, trash: Trash) -> dict[str, Finding]:
         """Return the finding of the re-check of each entity."""

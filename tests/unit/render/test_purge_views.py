@@ -74,7 +74,7 @@ def purge_plan(**more: Any) -> Plan:
     trash = replace(trash, inventory=inventory)
     orphan = OrphanedFiles(ORPHAN, f"run {'f' * 32}", 7, 1, OLD)
     decisions = decide_trash(trash, policy)
-    found = {**decisions.by_key, ("file", ORPHAN): decide_orphan(orphan, policy)}
+    found = {**decisions.by_key, ("file", ORPHAN): decide_orphan(orphan, policy, {})}
     sizes = {("run", FIRST): Size(12_400_000_000, 3_120)}
     measured = Measured(sizes=sizes, row_bytes=400, orphans={ORPHAN: orphan})
     return build_purge_plan(trash, replace(decisions, by_key=found), policy, SERVER, measured)
