@@ -199,6 +199,11 @@ def folders_of(version: ModelVersion) -> Iterator[str]:
 
 def parent_locations(uri: str) -> list[str]:
     """Return a location and every folder above it, longest first (:func:`location`)."""
-    parts = location(uri).split("/")
+    return with_parents(location(uri))
+
+
+def with_parents(place: str) -> list[str]:
+    """Return a normalized location and every folder above it, longest first."""
+    parts = place.split("/")
     # Scheme and host are not folders.
     return ["/".join(parts[:n]) for n in range(len(parts), 2, -1)]

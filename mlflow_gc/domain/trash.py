@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_gc.domain.entities import Inventory, LoggedModel, ModelVersion
 from mlflow_gc.domain.reasons import Link
-from mlflow_gc.domain.source_references import location, parent_locations
+from mlflow_gc.domain.source_references import location, with_parents
 
 Key = tuple[str, str]
 """The name of a kind and an id: ``("run", "4b3f…")``."""
+PlaceOf = Callable[[str], str]
+"""Returns a text for the URI of a folder, as :func:`~mlflow_gc.domain.source_references.location`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +73,23 @@ class DanglingLink:
 class Locations:
     """The folders of entities, to find those within and around others.
 
-    Equal folders may have unequal URIs: they are compared as
-    :func:`~mlflow_gc.domain.source_references.location`.
+    Args:
+        owned: owners and URIs.
+        place_of: returns a text for a URI: equal folders may have unequal URIs.
     """
 
-    def __init__(self, owned: Iterable[tuple[Key, str]] = ()) -> None:
+    def __init__(self, owned: Iterable[tuple[Key, str]] = (), place_of: PlaceOf = location) -> None:
         found: dict[str, set[Key]] = {}
         for owner, uri in owned:
             if uri:
-                found.setdefault(location(uri), set()).add(owner)
+                found.setdefault(place_of(uri), set()).add(owner)
         self._owners = found
         self._sorted = sorted(found)
+        self._place_of = place_of
 
     def within(self, uri: str) -> set[Key]:
         """Return the owners of a folder, and of every folder below it."""
-        folder = location(uri)
+        folder = self._place_of(uri)
         found = set(self._owners.get(folder, ()))
         below = f"{folder}/"
         index = bisect_left(self._sorted, below)
@@ -96,7 +100,7 @@ class Locations:
 
     def around(self, uri: str) -> set[Key]:
         """Return the owners of the folders above a folder."""
-        above = (self._owners.get(folder, ()) for folder in parent_locations(uri)[1:])
+        above = (self._owners.get(at, ()) for at in with_parents(self._place_of(uri))[1:])
         return {owner for owners in above for owner in owners}
 
 

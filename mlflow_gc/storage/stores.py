@@ -14,11 +14,13 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from typing import NamedTuple
 from urllib.parse import unquote, urlparse
 
 from mlflow_gc.domain.redaction import CONTAINER_SCHEMES
+from mlflow_gc.domain.source_references import location
 from mlflow_gc.settings import redact_uri
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.local import LocalStore
@@ -36,6 +38,8 @@ _READABLE = (
     "It reads local folders, s3://, gs://, wasbs:// and abfss://, and mlflow-artifacts: of a "
     "tracking server."
 )
+_PROXIED = location("mlflow-artifacts:/")
+_LOCAL = location("/")
 _NOISY = ("azure", "boto3", "botocore", "google", "msal", "urllib3")
 
 
@@ -65,12 +69,16 @@ class ArtifactStores:
         self._opening = threading.Lock()
         self._local = LocalStore()
         self._proxied = Place(server, "") if server else None
+        self._destination = _PROXIED
         if artifacts_destination:
             is_local = urlparse(artifacts_destination).scheme.lower() in {"", "file"}
             if is_local:
                 # Who names the folder means what a link in its path leads to.
                 artifacts_destination = os.path.realpath(_local_path(artifacts_destination))
             self._proxied = self._find(artifacts_destination, is_path=is_local)
+            store, folder = self._proxied
+            self._destination = location(f"{store.uri.rstrip('/')}/{folder}")
+        self._followed = lru_cache(maxsize=2**16)(os.path.realpath)
 
     def find(self, uri: str) -> Place:
         """Return the store and folder of an artifact URI.
@@ -80,6 +88,18 @@ class ArtifactStores:
                 which folder it means.
         """
         return self._find(uri)
+
+    def place_of(self, uri: str) -> str:
+        """Return a text for the folder of a URI, which is equal where two may mean one folder.
+
+        As ``domain.source_references.location``; also, what the server passes on is where it keeps
+        it, and links in a local path are followed.
+        """
+        found = location(uri)
+        if f"{found}/".startswith(f"{_PROXIED}/"):
+            found = f"{self._destination}{found.removeprefix(_PROXIED)}"
+        path = found.removeprefix(_LOCAL)
+        return f"{_LOCAL}{self._followed(path)}" if path.startswith("/") else found
 
     def _find(self, uri: str, *, is_path: bool = False) -> Place:
         parts = urlparse(uri)

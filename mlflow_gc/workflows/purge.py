@@ -95,7 +95,7 @@ def make_purge_plan(
         address = database_of(gateway)
     with reporter.phase(Phase.SCAN):
         files = StoredFiles(stores)
-        trash, database = read_trash(address, server, policy, files)
+        trash, database = read_trash(address, server, policy, stores, files)
     decisions = decide_trash(trash, policy, only=only)
     measured = Measured()
     if policy.purge.keep != "files":
@@ -161,7 +161,11 @@ def database_of(gateway: Gateway) -> Address:
 
 
 def read_trash(
-    address: Address, server: ServerInfo, policy: Policy, files: StoredFiles
+    address: Address,
+    server: ServerInfo,
+    policy: Policy,
+    stores: ArtifactStores,
+    files: StoredFiles,
 ) -> tuple[Trash, DatabaseUsage]:
     """Read the trash, what may still need it, and what takes space, in one snapshot.
 
@@ -175,8 +179,10 @@ def read_trash(
     with Snapshot(address) as snapshot:
         refuse_other_database(snapshot, server.identity, server.tracking_uri, server.workspace)
         tables = Tables(snapshot.reflect())
-        trash = TrashReader(tables, snapshot.read, server.workspace, policy.wanted).trash()
-        return trash, UsageReader(snapshot).read(files)
+        reader = TrashReader(
+            tables, snapshot.read, server.workspace, policy.wanted, stores.place_of
+        )
+        return reader.trash(), UsageReader(snapshot).read(files)
 
 
 def _row_bytes(database: DatabaseUsage) -> float:

@@ -132,7 +132,7 @@ def _purged(
         # In a transaction of its own, which a table that may not be read ends.
         with Snapshot(address) as snapshot:
             tables = Tables(snapshot.reflect())
-            reader = TrashReader(tables, snapshot.read, None, policy.wanted)
+            reader = TrashReader(tables, snapshot.read, None, policy.wanted, stores.place_of)
             trash = reader.trash(counts_rows=False)
     except (ServerError, KeyError):  # or a table is missing, which only a test has
         return None, {}

@@ -336,6 +336,29 @@ def test_files_in_the_folder_of_a_run_stay_although_their_owner_may_go(trash: Tr
     assert protected(plan, "runs", "run_id")[run] == "needed_files"
 
 
+@pytest.mark.parametrize("by", ["its path", "a link"])
+def test_files_of_an_experiment_that_is_located_by_another_scheme_stay(
+    trash: Trash, by: str
+) -> None:
+    """The server passes on the files of the run, and its clients reach the experiment directly."""
+    world = trash.world
+    run, free = (trash.run(world.experiment()) for _ in range(2))
+    plan = trash.report(name="before.json")
+    assert plan.runs == {run, free}
+    root = trash.root
+    if by == "a link":
+        root = trash.bench.dir / "link"
+        root.symlink_to(trash.root)
+    inside = f"{_home(trash, run)}/{run}/artifacts/sub"
+    body = {"name": "nested", "artifact_location": f"file://{root}/{inside}"}
+    active = world.run(str(world.call("POST", "experiments/create", body)["experiment_id"]))
+    file = trash.put(f"{inside}/{active}/artifacts/model.pkl")
+    trash.purge(plan)
+    assert file in trash.state().files
+    later = trash.report()
+    assert protected(later, "runs", "run_id") == {run: "needed_files"}
+
+
 def test_files_stay_where_an_experiment_was_located_before(trash: Trash) -> None:
     """Somebody moved it by SQL: its active runs are still within the folder of another one."""
     world = trash.world

@@ -130,10 +130,16 @@ class _Found:
 class _Worker:
     """Deletes one batch after the other in transactions of its own connection."""
 
-    def __init__(self, database: Database, plan: Plan, policy: Policy) -> None:
+    def __init__(
+        self, database: Database, plan: Plan, policy: Policy, stores: ArtifactStores
+    ) -> None:
         self.database = database
         self.reader = TrashReader(
-            database.tables, database.read, plan["server"]["workspace"], policy.wanted
+            database.tables,
+            database.read,
+            plan["server"]["workspace"],
+            policy.wanted,
+            stores.place_of,
         )
 
 
@@ -194,7 +200,7 @@ class Purger:
             for entry in deletions_of(plan, kind.entries)
         }
         self._unconfirmed = {key for s in journal.earlier for key in s.unconfirmed()}
-        self._first = _Worker(database, plan, policy)
+        self._first = _Worker(database, plan, policy, stores)
         self._lock = threading.Lock()
         """Held while a batch is taken, and while its outcome is recorded."""
         self._failed = threading.Event()
@@ -216,7 +222,7 @@ class Purger:
                 workers = [self._first]
                 # One batch after the other exceeds a limit on bytes by one batch at most.
                 if second is not None and self._budget.max_bytes is None:
-                    workers.append(_Worker(second, self._plan, self._policy))
+                    workers.append(_Worker(second, self._plan, self._policy, self._stores))
                 for kind in _ORDER:
                     batches = _batches(deletions_of(self._part, kind.entries))
                     self._purge_all(kind, batches, workers if kind in _PARALLEL else workers[:1])

@@ -14,8 +14,9 @@ from sqlalchemy import func, select
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
 from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.source_references import location
 from mlflow_gc.domain.tag_selection import Wanted
-from mlflow_gc.domain.trash import DanglingLink, Key, Trash, TrashedModel
+from mlflow_gc.domain.trash import DanglingLink, Key, PlaceOf, Trash, TrashedModel
 from mlflow_gc.inventory.sql.experiments import read_experiments
 from mlflow_gc.inventory.sql.registry import read_registry
 from mlflow_gc.inventory.sql.tables import Read, TableReader, Tables, chunks
@@ -31,14 +32,24 @@ Only = Mapping[str, Collection[str]]
 
 
 class TrashReader(TableReader):
-    """Reads the trash of one workspace; of runs also the data in ``wanted``."""
+    """Reads the trash of one workspace; of runs also the data in ``wanted``.
 
-    def __init__(self, tables: Tables, read: Read, workspace: str | None, wanted: Wanted) -> None:
+    ``place_of`` tells which URIs of folders are equal.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        read: Read,
+        workspace: str | None,
+        wanted: Wanted,
+        place_of: PlaceOf = location,
+    ) -> None:
         super().__init__(tables, read, workspace)
         self._wanted = wanted
         self._entities = EntityReader(tables, read)
         self._evidence = EvidenceReader(tables, read)
-        self._locations = LocationReader(tables, read)
+        self._locations = LocationReader(tables, read, place_of)
         self._leftovers = LeftoverReader(tables, read, workspace)
 
     def trash(

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, false, func, or_, select
 from mlflow_gc.domain.entities import ModelVersion, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
 from mlflow_gc.domain.source_references import location
-from mlflow_gc.domain.trash import Key, Locations, TrashedModel
-from mlflow_gc.inventory.sql.tables import TableReader, chunks
+from mlflow_gc.domain.trash import Key, Locations, PlaceOf, TrashedModel
+from mlflow_gc.inventory.sql.tables import Read, TableReader, Tables, chunks
 
 ARTIFACTS = "mlflow.artifactLocation"
 ARCHIVE = "mlflow.trace.archiveLocation"
@@ -21,7 +21,11 @@ _FOLDER = re.compile(r"/([0-9a-f]{32}|m-[0-9a-f]{32}|tr-[0-9a-f]{32})/artifacts/
 
 
 class LocationReader(TableReader):
-    """Reads locations of artifacts."""
+    """Reads locations of artifacts; ``place_of`` tells which are equal."""
+
+    def __init__(self, tables: Tables, read: Read, place_of: PlaceOf) -> None:
+        super().__init__(tables, read)
+        self._place_of = place_of
 
     def locations(
         self,
@@ -48,7 +52,7 @@ class LocationReader(TableReader):
         folders += [*roots, *(model.artifact_uri for model in models.values())]
         inside = {i for uri in folders for i in _FOLDER.findall(f"{location(uri)}/")}
         owned += self._existing(inside)
-        return Locations(owned)
+        return Locations(owned, self._place_of)
 
     @cached_property
     def _unusual_folders(self) -> list[tuple[Key, str]]:
