@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from support import depth
 from support.durability import Snapshot
 from support.plans import Journal
@@ -113,6 +114,38 @@ def test_an_experiment_goes_with_its_traces_and_tags(trash: Trash) -> None:
     assert len(kept) == 3
     assert not [path for path in after.files if trace in path or run in path]
     assert not (trash.root / experiment).exists()
+
+
+def test_traces_that_a_service_makes_in_a_deleted_experiment_retain_it(trash: Trash) -> None:
+    """MLflow takes them by OpenTelemetry; also an old trace that is in no plan."""
+    world = trash.world
+    live, late, quiet = (world.experiment() for _ in range(3))
+    for experiment in (live, late, quiet):
+        trash.run(experiment, deleted=None)
+        trash.drop_experiment(experiment)
+    plan = trash.report()
+    assert plan.experiments == {live, late, quiet}
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add()
+    span.trace_id, span.span_id, span.name = bytes(range(16)), bytes(range(8)), "call"
+    span.start_time_unix_nano = span.end_time_unix_nano = time.time_ns()
+    headers = {"Content-Type": "application/x-protobuf", "x-mlflow-experiment-id": live}
+    sent = world.http.post(f"{world.uri}/v1/traces", request.SerializeToString(), headers=headers)
+    assert sent.ok, "the server refuses them now, and this rule is not needed for newer ones"
+    world.trace(late, age=300)
+    before = trash.state()
+    assert len(before.rows["trace_info"]) == 2
+    for again in ("--dry-run", "-v"):
+        outcome = trash.purge(plan, again)
+        assert f"experiment {live}: row_count was 1, is" in outcome.out
+        assert f"experiment {late}: row_count was 1, is 2" in outcome.out
+    gone = trash.state().rows_gone_since(before)
+    assert {str(row[0]) for row in gone["experiments"]} == {quiet}
+    assert "trace_info" not in gone
+    later = trash.report()
+    assert later.experiments == {late}
+    assert protected(later, "experiments", "experiment_id") == {live: "active"}
+    trash.purge(later)
 
 
 def test_rows_without_a_foreign_key_go_with_their_experiment(trash: Trash) -> None:

@@ -448,6 +448,8 @@ class Purger:
                 found[i] = Finding("gone", "it no longer exists")
             elif changes := drift(entry["expect"], current):
                 found[i] = Finding("changed", ", ".join(changes))
+            elif batch.kind == EXPERIMENT.name and (more := _added_rows(entry, i, trash)):
+                found[i] = Finding("changed", more)
             elif decision.verdict is Verdict.PROTECT:
                 reason = decision.reason.value if decision.reason else ""
                 detail = f"{reason}: {' <- '.join(decision.chain)}"
@@ -590,6 +592,18 @@ def _send(store: Store, pending: dict[str, tuple[str, int]], batch: _Batch) -> N
     for entity_id, size in pending.values():
         count, total = batch.files.get(entity_id, (0, 0))
         batch.files[entity_id] = count + 1, total + size
+
+
+def _added_rows(entry: Entry, experiment_id: str, trash: Trash) -> str | None:
+    """Return that an experiment has more rows than the plan lists, for people; None if it has not.
+
+    What is in no plan must not be deleted with it: traces, assessments, issues.
+    """
+    planned = cast("Json", entry).get("row_count")
+    current = trash.rows.get((EXPERIMENT.name, experiment_id), 0)
+    if planned is None or current <= planned:
+        return None
+    return f"row_count was {planned:,}, is {current:,}"
 
 
 def _expected(kind: str, entity_id: str, trash: Trash) -> Mapping[str, Any] | None:

@@ -64,7 +64,8 @@ class TrashReader(TableReader):
         Args:
             only: the ids; everything that is still in one of their experiments protects it.
             without: what does not, while it is in the trash.
-            counts_rows: whether to count the rows of the whole trash, which takes the longest.
+            counts_rows: whether to count the rows, which takes the longest; with ``only`` those of
+                experiments.
 
         Raises:
             ServerError: the database cannot be read.
@@ -86,7 +87,10 @@ class TrashReader(TableReader):
         children, active = evidence.children(runs)
         makers = evidence.made(runs)
         rows: dict[Key, int] = {}
-        if counts_rows and only is None:
+        if counts_rows and only is not None:
+            # Something may be put into an experiment in the trash, and has no precondition of its own.
+            rows = self._rows({}, {}, experiment_ids)
+        elif counts_rows:
             rows = self._rows(runs, models, experiment_ids)
             rows |= {(MODEL_VERSION.name, i): 1 + len(v.tags) for i, v in tombstones.items()}
             rows |= {(LINK.name, i): link.row_count for i, link in links.items()}

@@ -149,6 +149,19 @@ class EvidenceReader(TableReader):
             )
             for home, scorer in self._read(rows):
                 yield str(home), (Link(note=f"a guardrail uses its scorer {scorer}"),)
+        if "trace_info" in self._tables and "last_update_time" in (
+            x := self._tables["experiments"].c
+        ):
+            # docs/explanation/mlflow-facts.md#traces-reach-deleted-experiments
+            t = self._tables["trace_info"].c
+            rows = (
+                select(t.experiment_id, func.max(t.request_id))
+                .where(t.experiment_id.in_(numbers), t.experiment_id == x.experiment_id)
+                .where(t.timestamp_ms > x.last_update_time)
+                .group_by(t.experiment_id)
+            )
+            for home, trace in self._read(rows):
+                yield str(home), (Link("trace", trace, "was made after its deletion"),)
         for table, column in self._tables.unknown_children("experiments"):
             rows = select(column).where(column.in_(numbers)).distinct()
             for (home,) in self._read(rows):
