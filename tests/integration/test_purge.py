@@ -779,6 +779,42 @@ def test_files_that_a_version_needs_stay_although_their_run_is_in_no_table(trash
     assert all(free in path for path in gone)
 
 
+def test_the_same_plan_finishes_the_files_of_an_orphan(
+    trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was refused, or cut off; not what somebody wrote meanwhile."""
+    world = trash.world
+    experiment = world.experiment()
+    trash.run(experiment, deleted=None)
+    orphan = trash.run(experiment, files=3)
+    world.purge_run(orphan)
+    for path in trash.root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1_600_000_000, 1_600_000_000))
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    delete = LocalStore.delete
+
+    def refuse(self: LocalStore, paths: Sequence[str]) -> Mapping[str, str]:
+        locked = {path: "it is locked" for path in paths if path.endswith("/0.bin")}
+        return {**delete(self, [path for path in paths if path not in locked]), **locked}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStore, "delete", refuse)
+        server = mlflow_gc.Server(world.uri, backend_store_uri=trash.database_uri)
+        root = str(trash.root)
+        found = mlflow_gc.purge(plan.path, server, artifacts_destination=root)
+    assert found.counts == {("file", "failed"): 1}
+    folder = f"{experiment}/{orphan}/artifacts"
+    new = trash.put(f"{folder}/new.bin", size=1)
+    before = trash.state()
+    assert "last_modified_time was" in trash.purge(plan).out
+    assert trash.state() == before
+    (trash.root / new).unlink()
+    assert "in 1 file" in trash.purge(plan).out
+    assert not [path for path in trash.state().files if orphan in path]
+    assert "no file is there" in trash.purge(plan).out
+
+
 def _orphaning_policy(trash: Trash, more: str = "") -> Path:
     policy = trash.bench.dir / "policy.yml"
     policy.write_text(f"version: 1\npurge: {{orphans_after: 30d{more}}}\n")

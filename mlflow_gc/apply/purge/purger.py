@@ -36,7 +36,15 @@ from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.sql.tables import Statement, chunks
 from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.trash_leftovers import numbers_of
-from mlflow_gc.plan.document import Entry, FileEntry, Json, LinkEntry, Plan, deletions_of
+from mlflow_gc.plan.document import (
+    Entry,
+    FileEntry,
+    FileExpectations,
+    Json,
+    LinkEntry,
+    Plan,
+    deletions_of,
+)
 from mlflow_gc.plan.preconditions import drift, expect_model_version
 from mlflow_gc.plan.purge_builder import (
     expect_files,
@@ -400,7 +408,9 @@ class Purger:
         size = sum(file.size_bytes for file in files)
         current = expect_files(OrphanedFiles(uri, "", size, len(files), newest))
         changes = drift(entry["expect"], current)
-        is_rest = (kind, uri) in self._unconfirmed and len(files) <= entry["file_count"]
+        # What a session left that was cut off, or to which the store refused some.
+        is_begun = (kind, uri) in (self._intended if files else self._unconfirmed)
+        is_rest = is_begun and _is_part(current, entry["expect"])
         if changes and not is_rest:
             code, why = ("changed", ", ".join(changes)) if files else ("gone", "no file is there")
             self._recorder.record_skip(kind, uri, Finding(code, why))
@@ -409,6 +419,9 @@ class Purger:
         if not self._dry_run:
             self._journal.intend(kind, [uri])
             errors = place.store.delete([file.path for file in files])
+            gone = [file.size_bytes for file in files if file.path not in errors]
+            self.freed.files += len(gone)
+            self.freed.file_bytes += sum(gone)
         if errors:
             path, message = next(iter(errors.items()))
             detail = f"its file {path!r} could not be deleted: {message}"
@@ -416,8 +429,6 @@ class Purger:
             return
         if not self._dry_run:
             place.store.delete_empty_folders(place.folder)
-            self.freed.files += len(files)
-            self.freed.file_bytes += size
         detail = files_of(len(files), size)
         self._recorder.record_deleted(kind, uri, detail=detail, undo=None)
         self._journal.sync()
@@ -604,6 +615,20 @@ def _added_rows(entry: Entry, experiment_id: str, trash: Trash) -> str | None:
     if planned is None or current <= planned:
         return None
     return f"row_count was {planned:,}, is {current:,}"
+
+
+def _is_part(current: FileExpectations, planned: FileExpectations) -> bool:
+    """Tell whether files may be a part of those that were planned: not more, and none is newer."""
+    if not current["file_count"]:
+        return True
+    newest, newest_planned = current["last_modified_time"], planned["last_modified_time"]
+    return (
+        current["file_count"] <= planned["file_count"]
+        and current["size_bytes"] <= planned["size_bytes"]
+        and newest is not None
+        and newest_planned is not None
+        and newest <= newest_planned
+    )
 
 
 def _expected(kind: str, entity_id: str, trash: Trash) -> Mapping[str, Any] | None:
