@@ -8,7 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlflow_gc.apply.journal.file import Journal, read_journal, read_sessions, restore_path
+from mlflow_gc.apply.journal.file import (
+    Journal,
+    read_journal,
+    read_sessions,
+    restore_path,
+    sessions_beside,
+)
 from mlflow_gc.apply.outcomes import deleted_before
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.purge.maintenance import Maintenance, maintenance
@@ -446,6 +452,7 @@ def apply_purge(
                 budget=budget,
                 dry_run=dry_run,
                 stop=stop,
+                others=sessions_beside(plan_file, plan["plan_id"], "purge"),
                 on_skip=lambda kind, i, finding: findings.__setitem__((kind, i), finding),
             )
             with collected(refusals, check_only):

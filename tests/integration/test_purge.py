@@ -568,6 +568,28 @@ def test_shards_purge_a_plan_together(trash: Trash, count: int) -> None:
     assert trash.state() == after
 
 
+def test_the_whole_plan_finishes_a_shard_that_was_killed(trash: Trash) -> None:
+    """Between its files and its rows; by the journal of the shard."""
+    experiment = trash.world.experiment()
+    runs = {trash.run(experiment) for _ in range(6)}
+    survivor = trash.run(trash.world.experiment(), deleted=None)
+    plan = trash.report()
+    rows = Snapshot(trash.world.database)
+    trash.purge(plan, "--shard", "1/2")
+    rows.put_back()
+    journal = plan.path.with_name("purge.json.shard-1-of-2.journal.jsonl")
+    lines = journal.read_text().splitlines(keepends=True)
+    intent = next(n for n, line in enumerate(lines) if '"intent"' in line)
+    journal.write_text("".join(lines[: intent + 1]))
+    elsewhere = journal.rename(trash.bench.dir / "elsewhere")
+    assert "the journal of an earlier purge" in trash.purge(plan, codes=(PARTIAL,)).out
+    assert len(trash.state().rows["runs"]) == 1 + len(runs) // 2
+    elsewhere.rename(journal)
+    trash.purge(plan)
+    assert {row[0] for row in trash.state().rows["runs"]} == {survivor}
+    rows.close()
+
+
 def test_the_artifacts_of_another_server_are_not_taken_for_none(trash: Trash) -> None:
     """Rows stay when their files are looked for in the wrong place."""
     run = trash.run(trash.world.experiment())

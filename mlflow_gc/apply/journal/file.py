@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import glob
 import os
 import sys
 import threading
@@ -459,6 +460,18 @@ def earlier_sessions(path: Path, plan_id: str, action: str) -> list[Session]:
             hint="Nothing was deleted. Name another journal with --journal.",
         )
     return sessions
+
+
+def sessions_beside(plan_file: Path, plan_id: str, action: str) -> list[Session]:
+    """Return the sessions in all journals of a plan that are next to it: its own, and its shards'.
+
+    A journal that cannot be read, or is of something else, is left out.
+    """
+    found: list[Session] = []
+    for path in sorted(plan_file.parent.glob(f"{glob.escape(plan_file.name)}.*journal.jsonl")):
+        with contextlib.suppress(GcError):
+            found += earlier_sessions(path, plan_id, action)
+    return found
 
 
 def _open(path: Path) -> BinaryIO:

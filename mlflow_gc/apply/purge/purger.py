@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.journal.file import Journal, Session
 from mlflow_gc.apply.outcomes import OnSkip, Recorder, Result
 from mlflow_gc.apply.purge.database import Database, Deadlock
 from mlflow_gc.apply.recheck.checker import Finding
@@ -168,6 +168,7 @@ class Purger:
         budget: limits on this session.
         dry_run: decide under the same locks, and delete nothing.
         stop: set from outside to end after the batch in progress.
+        others: sessions of other parts of the plan.
         on_skip: called with each finding.
     """
 
@@ -183,6 +184,7 @@ class Purger:
         budget: Budget,
         dry_run: bool,
         stop: threading.Event,
+        others: Sequence[Session] = (),
         on_skip: OnSkip = lambda _kind, _id, _finding: None,
     ) -> None:
         self._plan = plan
@@ -198,7 +200,7 @@ class Purger:
         self._recorder = Recorder(journal, earlier, on_skip)
         self._intended = {
             (intent["kind"], i)
-            for session in journal.earlier
+            for session in (*journal.earlier, *others)
             for intent in session.intents
             for i in intent["ids"]
         }
@@ -558,7 +560,8 @@ class Purger:
             if planned and not listed[i] and not deleted and i not in batch.failures:
                 batch.failures[i] = (
                     f"the plan lists {number_of(planned, 'file', 'files')} of it, and none is there; is this "
-                    "the right --artifacts-destination?"
+                    "the right --artifacts-destination, and the journal of an earlier purge of this plan "
+                    "beside it?"
                 )
         return by_store
 
