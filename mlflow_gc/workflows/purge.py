@@ -34,7 +34,7 @@ from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.inventory.database_usage import UNKNOWN_LINKS, DatabaseUsage, bytes_by_group
 from mlflow_gc.inventory.sql.identity import refuse_other_server as refuse_other_database
 from mlflow_gc.inventory.sql.snapshot import Snapshot
-from mlflow_gc.inventory.sql.tables import Tables
+from mlflow_gc.inventory.sql.tables import Tables, chunks
 from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.usage import UsageReader
 from mlflow_gc.inventory.stored_files import StoredFiles, newest
@@ -482,14 +482,24 @@ def apply_purge(
 def _refuse_exceeded(plan: Plan, database: Database) -> None:
     """Refuse a plan that deletes more than this machine allows.
 
+    Entries that are already deleted count as existing, so that a partly applied plan can be
+    completed.
+
     Raises:
         Refused: With the numbers.
     """
+    maxima = local_maxima()
     planned = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
-    with database.transaction():
-        existing = TrashReader(database.tables, database.read, None, ALWAYS_WANTED).totals()
+    existing: dict[str, int] = {}
+    if maxima.max_share_percent:
+        with database.transaction():
+            existing = TrashReader(database.tables, database.read, None, ALWAYS_WANTED).totals()
+            for kind in (EXPERIMENT, RUN, LOGGED_MODEL):
+                ids = [kind.id_of(entry) for entry in deletions_of(plan, kind.entries)]
+                found = sum(len(database.existing(kind.name, some)) for some in chunks(ids))
+                existing[kind.entries] += len(ids) - found
     kinds = {kind: Share(count, existing.get(kind, count)) for kind, count in planned.items()}
-    if sentences := list(exceeded(local_maxima(), Tally(kinds))):
+    if sentences := list(exceeded(maxima, Tally(kinds))):
         raise Refused(
             " ".join(sentences),
             hint="MLFLOW_GC_MAX_DELETIONS and MLFLOW_GC_MAX_SHARE of this machine limit every plan.",
