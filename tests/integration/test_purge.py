@@ -701,12 +701,22 @@ def test_a_link_within_the_files_goes_and_its_target_stays(trash: Trash) -> None
 
 
 def test_files_or_rows_alone(trash: Trash) -> None:
-    run = trash.run(trash.world.experiment())
+    """Also files of the traces of an experiment whose runs keep their rows."""
+    world = trash.world
+    experiment = world.experiment()
+    run = trash.run(experiment)
+    trace = world.source_trace(experiment, run)
+    trash.put(f"{experiment}/traces/{trace}/artifacts/traces.json")
+    trash.drop_experiment(experiment)
+    trash.run(world.experiment(), deleted=None)
     before = trash.state()
-    trash.purge(trash.report("--keep-rows"))
+    plan = trash.report("--keep-rows")
+    trash.purge(plan)
     assert trash.state().rows == before.rows
-    assert len(trash.state().files_gone_since(before)) == 2
-    trash.put("x")
+    gone = trash.state().files_gone_since(before)
+    assert len(gone) == plan.document["summary"]["freed"]["files"] == 3
+    trash.purge(plan)
+    trash.put(f"{experiment}/x")
     before = trash.state()
     trash.purge(trash.report("--keep-files"))
     assert trash.state().files == before.files

@@ -347,8 +347,9 @@ class Purger:
         batch.rows = Counter()
         with worker.database.transaction():
             _lock(worker.database, batch)
-            # A dry run has not deleted what it would have deleted by now.
-            without = self._planned if self._dry_run else ()
+            # A dry run has not deleted what it would have deleted by now, and rows may be kept.
+            left = self._dry_run or self._policy.purge.keep == "rows"
+            without = self._planned if left else ()
             trash = worker.reader.trash({batch.kind: batch.entries}, without=without)
             batch.findings = self._check(batch, trash)
             if shared := self._shared.intersection(i for i, f in batch.findings.items() if f.code):
