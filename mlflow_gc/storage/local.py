@@ -59,7 +59,8 @@ class LocalStore:
 
     def is_there(self, folder: str) -> bool:
         try:
-            with os.scandir(f"/{checked(folder, self.uri)}") as entries:
+            # The artifact location may be at the top: its parent is the whole file system.
+            with os.scandir(f"/{checked(folder, self.uri, whole=True)}") as entries:
                 return any(True for _ in entries)
         except _GONE:
             return False
@@ -112,7 +113,7 @@ class LocalStore:
                     _delete_empty(name, opened.open(parent))
 
     def notes(self, folder: str) -> StoreNotes:
-        checked(folder, self.uri)
+        checked(folder, self.uri, whole=True)
         return StoreNotes()
 
 

@@ -126,6 +126,14 @@ def test_times_and_names_are_those_of_the_disk(root: Path) -> None:
     assert STORE.delete(list(files)) == {}
 
 
+def test_the_top_of_a_file_system_may_be_where_experiments_are_located() -> None:
+    """``file:///mlruns`` is the location of one: what is below it is looked for, never all of it listed."""
+    assert STORE.is_there("")
+    assert not STORE.notes("").keeps_versions
+    with pytest.raises(StoreError):
+        next(STORE.files(""))
+
+
 def test_a_folder_that_cannot_be_read_is_an_error(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
