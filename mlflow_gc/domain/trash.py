@@ -121,7 +121,7 @@ class Trash:
         contents: what else is deleted with an experiment, for people.
         locations: folders that are not in the usual place below their experiment.
         totals: number of existing entities, active ones included, by the field of a plan.
-        trace_locations: folders of the traces of experiments in the trash.
+        trace_locations: ids and folders of the traces of experiments in the trash.
         tombstones: the rows that MLflow keeps of deleted model versions, by ``name/version``.
         highest_versions: the highest number of each model that has tombstones, these included.
         links: links with an end that does not exist, by id.
@@ -138,7 +138,7 @@ class Trash:
     contents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     locations: Locations = field(default_factory=Locations)
     totals: Mapping[str, int] = field(default_factory=dict)
-    trace_locations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    trace_locations: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     tombstones: Mapping[str, ModelVersion] = field(default_factory=dict)
     highest_versions: Mapping[str, int] = field(default_factory=dict)
     links: Mapping[str, DanglingLink] = field(default_factory=dict)

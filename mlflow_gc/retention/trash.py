@@ -280,13 +280,12 @@ def _is_own_folder(uri: str, entity_id: str) -> bool:
 def folders_of_traces(experiment_id: str, trash: Trash) -> list[str]:
     """Return the folders of the traces of an experiment that are theirs alone."""
     found = []
-    for uri in trash.trace_locations.get(experiment_id, ()):
-        trace_id = location(uri).split("/")[-2:][0]
+    for trace_id, uri in trash.trace_locations.get(experiment_id, ()):
         key = "trace", trace_id
+        # The location is a tag, which anybody may point at the folder of another trace.
         if not (trace_id.startswith("tr-") and _is_own_folder(uri, trace_id)):
             continue
-        others = trash.locations.within(uri) | trash.locations.around(uri)
-        if not {other for other in others if other != key and other[0] != EXPERIMENT.name}:
+        if not any(_conflicts(trash, key, uri)):
             found.append(uri)
     return found
 
@@ -348,18 +347,17 @@ def _retain_neighbours(trash: Trash, found: dict[Key, Decision]) -> None:
     for key, decision in found.items():
         if decision.verdict is not Verdict.DELETE or key[0] not in _WITH_FILES:
             continue
-        if others := set(_conflicts(trash, *key)):
+        if others := set(_conflicts(trash, key, _run_or_model(trash, *key).artifact_uri)):
             via = Link(*min(others), "has its files there")
             found[key] = protect(Reason.NEEDED_FILES, via)
 
 
-def _conflicts(trash: Trash, kind: str, entity_id: str) -> Iterator[Key]:
+def _conflicts(trash: Trash, key: Key, uri: str) -> Iterator[Key]:
     """Yield the entities whose files lie within the folder of one, or whose folder is around it."""
-    uri = _run_or_model(trash, kind, entity_id).artifact_uri
     for other in trash.locations.within(uri):
-        if other != (kind, entity_id):
+        if other != key:
             yield other
     for other in trash.locations.around(uri):
         # Everything of an experiment lies below its folder.
-        if other != (kind, entity_id) and other[0] != EXPERIMENT.name:
+        if other != key and other[0] != EXPERIMENT.name:
             yield other

@@ -190,17 +190,19 @@ class EvidenceReader(TableReader):
                 found[str(home)].append(f"{noun}: {count}")
         return {i: tuple(texts) for i, texts in found.items()}
 
-    def trace_locations(self, experiment_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Return the folders of the traces of experiments."""
-        found: dict[str, list[str]] = defaultdict(list)
+    def trace_locations(
+        self, experiment_ids: Sequence[str]
+    ) -> dict[str, tuple[tuple[str, str], ...]]:
+        """Return the ids and folders of the traces of experiments."""
+        found: dict[str, list[tuple[str, str]]] = defaultdict(list)
         if {"trace_info", "trace_tags"} <= self._tables.names and experiment_ids:
             i, t = self._tables["trace_info"].c, self._tables["trace_tags"].c
-            rows = select(i.experiment_id, t.value).where(
+            rows = select(i.experiment_id, i.request_id, t.value).where(
                 i.experiment_id.in_([int(n) for n in experiment_ids]),
                 i.request_id == t.request_id,
                 t.key.in_([ARTIFACTS, ARCHIVE]),
             )
-            for home, uri in self._read(rows):
+            for home, trace_id, uri in self._read(rows):
                 if uri:
-                    found[str(home)].append(uri)
-        return {i: tuple(sorted(uris)) for i, uris in found.items()}
+                    found[str(home)].append((trace_id, uri))
+        return {i: tuple(sorted(places)) for i, places in found.items()}

@@ -14,7 +14,7 @@ from mlflow_gc.domain.trash import Locations, Trash, TrashedModel
 from mlflow_gc.retention.decision import Reason, Verdict, protect
 from mlflow_gc.retention.policy import Policy, PurgeSettings
 from mlflow_gc.retention.rules import Rule, Selector
-from mlflow_gc.retention.trash import decide_trash
+from mlflow_gc.retention.trash import decide_trash, folders_of_traces
 
 AS_OF = parse_time("2026-05-01T10:02:11.123Z")
 POLICY = Policy(as_of_ms=AS_OF, default=Rule.of_days(30))
@@ -124,6 +124,24 @@ def test_files_of_others_within_and_around_protect() -> None:
         assert _of(_trash(_run(FIRST), locations=places)) == Verdict.DELETE
     above = Locations([(("experiment", "9"), "s3://bucket/1")])
     assert _of(_trash(_run(FIRST), locations=above)) == Verdict.DELETE
+
+
+def test_folders_of_traces_are_theirs_alone() -> None:
+    """Anybody may set the tag with the location of a trace; experiments may be located in one."""
+    first, second = (f"tr-{letter * 32}" for letter in "ab")
+    folder = f"s3://bucket/1/traces/{first}/artifacts"
+
+    def folders(trace_id: str, *places: tuple[tuple[str, str], str]) -> list[str]:
+        locations = {"1": ((trace_id, folder),)}
+        return folders_of_traces(
+            "1", _trash(trace_locations=locations, locations=Locations(places))
+        )
+
+    home = (("experiment", "1"), "s3://bucket/1")
+    assert folders(first, home) == [folder]
+    assert folders(second, home) == []
+    assert folders(first, home, (("trace", second), folder)) == []
+    assert folders(first, home, (("experiment", "9"), f"{folder}/sub")) == []
 
 
 def test_models_wait_for_versions_and_readers() -> None:
