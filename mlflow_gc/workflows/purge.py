@@ -461,7 +461,8 @@ def apply_purge(
                 result = purger.run()
         after = database.size_bytes()
         statements = [*maintenance(database, purger.freed.by_table)]
-        if vacuum:
+        # Who stops a purge does not wait for this, which takes longer.
+        if vacuum and not (result.interrupted or result.fatal):
             for one in statements:
                 reporter.note(f"{one.statement} (up to about {one.duration})")
                 database.maintain(one.statement)

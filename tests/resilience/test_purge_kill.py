@@ -26,9 +26,9 @@ def _journal(trash: Trash) -> Path:
     return trash.bench.dir / "purge.json.journal.jsonl"
 
 
-def _await(file: Path) -> None:
+def _await(file: Path, text: str = "") -> None:
     deadline = time.monotonic() + 60
-    while not file.exists():
+    while not file.exists() or text not in file.read_text():
         assert time.monotonic() < deadline, f"{file} does not appear"
         time.sleep(0.001)
 
@@ -95,11 +95,13 @@ def test_a_signal_ends_a_purge_after_the_batch_in_progress(
     plan = trash.report()
     assert plan.runs == runs
     before = trash.state()
-    running = bench.cli.start("purge", plan.path, *trash.options)
-    _await(_journal(trash))
+    running = bench.cli.start("purge", plan.path, *trash.options, "--vacuum")
+    _await(_journal(trash), '"intent"')
     running.kill(sig)
     outcome = running.wait()
     assert outcome.code == 128 + sig
+    assert "up to about" not in outcome.err, "it does not begin with what may take hours"
+    assert "To return it to the disk" in outcome.out
     assert "Stopped in order. To go on: mlflow-gc purge" in outcome.err
     gone = {row[0] for row in trash.state().rows_gone_since(before).get("runs", ())}
     journal = Journal.load(_journal(trash))

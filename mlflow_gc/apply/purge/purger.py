@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 from mlflow_gc.apply.journal.file import Journal, Session
@@ -204,11 +205,6 @@ class Purger:
             for intent in session.intents
             for i in intent["ids"]
         }
-        self._planned = {
-            (kind.name, kind.id_of(entry))
-            for kind in _ORDER
-            for entry in deletions_of(plan, kind.entries)
-        }
         self._unconfirmed = {key for s in journal.earlier for key in s.unconfirmed()}
         self._first = _Worker(database, plan, policy, stores)
         self._lock = threading.Lock()
@@ -219,6 +215,15 @@ class Purger:
         self._began = time.monotonic()
         self.freed = Freed()
         self.left = 0
+
+    @cached_property
+    def _planned(self) -> frozenset[Key]:
+        """What the whole plan deletes; only some purges need it, and it grows with the plan."""
+        return frozenset(
+            (kind.name, kind.id_of(entry))
+            for kind in _ORDER
+            for entry in deletions_of(self._plan, kind.entries)
+        )
 
     def run(self) -> Result:
         """Apply the plan until it is done, something fails, or the user stops it.
