@@ -233,13 +233,15 @@ def _decide_link(link: DanglingLink, policy: Policy) -> Decision:
 
 
 def _leave_to_their_ends(trash: Trash, found: dict[Key, Decision]) -> None:
-    """Leave links out that are deleted with a run or logged model."""
+    """Leave links out that are deleted with a run, a logged model, or an experiment and its traces."""
     deleted = {
         i for (kind, i), d in found.items() if kind in _WITH_FILES and d.verdict is Verdict.DELETE
     }
     for i, link in trash.links.items():
         ends = {end.partition(" ")[2] for end in (link.source, link.destination)}
-        if ends & deleted:
+        homes = ((EXPERIMENT.name, home) for home in trash.link_homes.get(i, ()))
+        is_with_home = any(found[h].verdict is Verdict.DELETE for h in homes if h in found)
+        if ends & deleted or is_with_home:
             found[LINK.name, i] = FRESH
 
 

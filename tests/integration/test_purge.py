@@ -906,6 +906,30 @@ def test_links_to_what_no_longer_exists_are_deleted(trash: Trash) -> None:
     assert trash.state() == after
 
 
+def test_links_that_an_experiment_deletes_count_once(trash: Trash) -> None:
+    """Of itself, and of its traces."""
+    world = trash.world
+    experiment, other = world.experiment(), world.experiment()
+    traces = [world.source_trace(e, trash.run(e, deleted=None)) for e in (experiment, other)]
+    insert = "INSERT INTO entity_associations VALUES (?, ?, ?, ?, ?, ?)"
+    old = world.ago(90)
+    for home, trace in zip((experiment, other), traces, strict=True):
+        world.sql(insert, f"a-{home}", "trace", trace, "run", "f" * 32, old)
+        world.sql(insert, f"b-{home}", "evaluation_dataset", "gone", "experiment", home, old)
+    trash.drop_experiment(experiment)
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    assert plan.experiments == {experiment}
+    assert {entry["source"] for entry in plan.document["links"]} == {
+        "evaluation_dataset gone",
+        f"trace {traces[1]}",
+    }
+    before = trash.state()
+    trash.purge(plan)
+    gone = trash.state().rows_gone_since(before)
+    assert len(gone["entity_associations"]) == 4
+    assert sum(map(len, gone.values())) == plan.document["summary"]["freed"]["rows"]
+
+
 def test_a_link_whose_end_is_back_stays(trash: Trash) -> None:
     """The re-check looks under the lock; only what the plan lists is deleted."""
     world = trash.world

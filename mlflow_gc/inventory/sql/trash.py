@@ -126,6 +126,7 @@ class TrashReader(TableReader):
                 {v.name for v in tombstones.values()}
             ),
             links=links,
+            link_homes=self._leftovers.homes_of(links.values()),
         )
 
     def _left(self, only: Only | None) -> tuple[dict[str, ModelVersion], dict[str, DanglingLink]]:

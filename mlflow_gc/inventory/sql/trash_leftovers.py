@@ -135,6 +135,27 @@ class LeftoverReader(TableReader):
                 found |= {link.id: link for link in self._links(table, of) if link.id in only}
         return found
 
+    def homes_of(self, links: Collection[DanglingLink]) -> dict[str, frozenset[str]]:
+        """Return, by id of a link, the experiments with whose rows it is deleted: of its own ends."""
+        ends = {
+            link.id: [end.partition(" ")[::2] for end in (link.source, link.destination)]
+            for link in links
+            if link.table == "entity_associations"
+        }
+        homes = {
+            ("experiment", i): i for of in ends.values() for kind, i in of if kind == "experiment"
+        }
+        if "trace_info" in self._tables:
+            t = self._tables["trace_info"].c
+            traces = {i for of in ends.values() for kind, i in of if kind == "trace"}
+            for some in chunks(traces):
+                rows = select(t.request_id, t.experiment_id).where(t.request_id.in_(some))
+                homes |= {("trace", i): str(home) for i, home in self._read(rows)}
+        return {
+            i: frozenset(homes[kind, end] for kind, end in of if (kind, end) in homes)
+            for i, of in ends.items()
+        }
+
     def _links(self, table: str, statement: Select[Any]) -> Iterator[DanglingLink]:
         for *ends, is_source, is_destination, created, tags in self._read(statement):
             kinds = (ends[0], ends[1], is_source), (ends[2], ends[3], is_destination)
