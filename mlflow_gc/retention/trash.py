@@ -6,7 +6,7 @@ deletes an entity.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
@@ -47,7 +47,7 @@ def decide_trash(
     trash: Trash,
     policy: Policy,
     *,
-    only: Collection[Key] | None = None,
+    only: Mapping[Key, int] | None = None,
     withheld: Mapping[Key, Decision] | None = None,
 ) -> TrashDecisions:
     """Decide on everything in the trash.
@@ -55,7 +55,8 @@ def decide_trash(
     Args:
         trash: the evidence.
         policy: its ``purge_after``, tags and rules.
-        only: what may be deleted; None for everything.
+        only: what may be deleted, with the latest time of its deletion, ms since the epoch, UTC; None
+            for everything.
         withheld: protections that the artifact stores cause.
     """
     resolver = RuleResolver(policy, trash.inventory)
@@ -82,7 +83,7 @@ def decide_trash(
         found[LINK.name, i] = _decide_link(link, policy)
     for key, decision in found.items():
         if decision.verdict is Verdict.DELETE:
-            if only is not None and key not in only:
+            if only is not None and (trash.deleted_ms.get(key) or 0) > only.get(key, -1):
                 found[key] = FRESH
             elif withheld and key in withheld:
                 found[key] = withheld[key]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LOGGED_MODEL, PURGE, RUN, k
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
+from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.inventory.database_usage import UNKNOWN_LINKS, DatabaseUsage, bytes_by_group
@@ -63,6 +64,9 @@ from mlflow_gc.workflows.server import graceful_stop, refuse_other_server
 _PROBES = 100
 """Most experiments whose folder is looked for in an artifact root."""
 
+_JOURNAL_MARGIN_MS = 5 * 60_000
+"""What the clocks of a server and of a prune may differ by in addition to what the prune measured."""
+
 KEPT_VERSIONS = "kept_versions"
 """Diagnostic code: a store keeps deleted files as old versions."""
 
@@ -76,7 +80,7 @@ def make_purge_plan(
     stores: ArtifactStores,
     reporter: Reporter,
     *,
-    only: Collection[Key] | None = None,
+    only: Mapping[Key, int] | None = None,
 ) -> Plan:
     """Read the trash of a server and return the purge plan.
 
@@ -85,7 +89,8 @@ def make_purge_plan(
         policy: with the time in the trash after which something is purged.
         stores: of the artifacts.
         reporter: is told the progress.
-        only: what may be deleted; None for everything.
+        only: what may be deleted, with the latest time of its deletion (:func:`deleted_by`); None for
+            everything.
 
     Raises:
         UsageProblem: no database was named, or it cannot be read directly.
@@ -222,13 +227,30 @@ def _orphans(
     return found
 
 
-def deleted_by(journal: Path) -> Collection[Key]:
+def deleted_by(journal: Path) -> dict[Key, int]:
     """Return what a prune deleted and nobody restored, by its journal and that of its restores.
+
+    Returns:
+        For each the time after which this prune deleted nothing, ms since the epoch, by the clock of the
+        server: what is in the trash since later was restored in another way.  It is the same for all,
+        because deleting an experiment sets the time of its runs again
+        (docs/explanation/mlflow-facts.md#deleting-again-resets-the-clock).
 
     Raises:
         GcError: One is not a journal, or cannot be read.
     """
-    return deleted_before(read_journal(journal), read_sessions(restore_path(journal)))
+    sessions = read_journal(journal)
+    deleted = deleted_before(sessions, read_sessions(restore_path(journal)))
+    latest_ms = (
+        max(
+            parse_time(record["time"]) + session.header.get("clock_skew_ms", 0)
+            for session in sessions
+            for record in session.records
+        )
+        if deleted
+        else 0
+    )
+    return dict.fromkeys(deleted, latest_ms + _JOURNAL_MARGIN_MS)
 
 
 def folders_to_delete(trash: Trash, decisions: TrashDecisions) -> dict[Key, list[str]]:

@@ -17,7 +17,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from support import depth
 from support.durability import Snapshot
-from support.plans import Journal
+from support.plans import Journal, rfc3339
 from support.trash import Trash, ids, protected
 
 import mlflow_gc
@@ -1216,15 +1216,36 @@ def test_a_journal_limits_the_plan_to_what_one_prune_deleted(trash: Trash) -> No
     world = trash.world
     trash.run(world.experiment())
     pruned = world.run(world.experiment(age=3))
+    home = world.experiment()
+    of_home = world.run(home)
     server = ("--tracking-uri", trash.world.uri)
     plan = trash.bench.report(*server, name="prune.json")
-    assert pruned in plan.runs
+    assert {pruned, of_home} <= plan.runs
+    assert home in plan.experiments
     trash.bench.prune(plan, *server)
     journal = trash.bench.journal_path(plan)
     world.sql("UPDATE runs SET deleted_time = ? WHERE run_uuid = ?", world.ago(50), pruned)
     later = trash.report("--journal", journal)
     assert later.runs == {pruned}
-    # Somebody else deletes it after it was restored: not by this prune.
+    # Deleting an experiment sets the time of its runs again, hours after they were deleted.
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+
+    def write(days_of: Callable[[Any], float]) -> None:
+        at = [{**line, "time": rfc3339(world.ago(days_of(line)))} for line in lines[1:]]
+        journal.write_text("".join(json.dumps(line) + "\n" for line in [lines[0], *at]))
+
+    world.date_experiment(home, updated=world.ago(50))
+    world.sql("UPDATE runs SET deleted_time = ? WHERE run_uuid = ?", world.ago(50), of_home)
+    write(lambda line: 60 if line.get("kind") == "run" else 50)
+    assert trash.report("--journal", journal).entities == {
+        *(("run", run) for run in (pruned, of_home)),
+        ("experiment", home),
+    }
+    # Its owner restored it in MLflow, and deletes it ten days later: not by this prune.
+    write(lambda _line: 60)
+    assert trash.report("--journal", journal).entities == set()
+    write(lambda _line: 50)
+    # Somebody else deletes it after it was restored with this journal.
     trash.bench.cli("restore", journal, "--yes", *server).expect(0)
     world.delete_run(pruned)
     world.sql("UPDATE runs SET deleted_time = ? WHERE run_uuid = ?", world.ago(50), pruned)

@@ -169,7 +169,7 @@ def test_an_experiment_waits_for_everything_in_it() -> None:
 
 def test_stores_and_journals_limit_it() -> None:
     trash = _trash(_run(FIRST), _run(SECOND))
-    found = decide_trash(trash, POLICY, only={("run", SECOND)})
+    found = decide_trash(trash, POLICY, only={("run", SECOND): OLD})
     assert found.of("run", Verdict.DELETE) == [SECOND]
     withheld = {("run", FIRST): protect(Reason.UNREACHABLE_STORE)}
     assert _of(trash, withheld=withheld) == Reason.UNREACHABLE_STORE
