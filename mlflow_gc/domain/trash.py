@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ Key = tuple[str, str]
 """The name of a kind and an id: ``("run", "4b3f…")``."""
 PlaceOf = Callable[[str], str]
 """Returns a text for the URI of a folder, as :func:`~mlflow_gc.domain.source_references.location`."""
+_IN_FOLDER = re.compile(r"/([^/]+)(?=/artifacts/)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,13 @@ class Locations:
 
     def __init__(self, owned: Iterable[tuple[Key, str]] = (), place_of: PlaceOf = location) -> None:
         found: dict[str, set[Key]] = {}
+        self._inside: dict[str, set[Key]] = {}
         for owner, uri in owned:
             if uri:
-                found.setdefault(place_of(uri), set()).add(owner)
+                place = place_of(uri)
+                found.setdefault(place, set()).add(owner)
+                for entity_id in _IN_FOLDER.findall(f"{place}/"):
+                    self._inside.setdefault(entity_id, set()).add(owner)
         self._owners = found
         self._sorted = sorted(found)
         self._place_of = place_of
@@ -97,6 +103,13 @@ class Locations:
             found |= self._owners[self._sorted[index]]
             index += 1
         return found
+
+    def named(self, entity_id: str) -> set[Key]:
+        """Return the owners of folders that are in one with an id, ``<id>/artifacts``, of any store.
+
+        A bucket, or the disk of a server, may have another name for somebody else.
+        """
+        return self._inside.get(entity_id, set())
 
     def around(self, uri: str) -> set[Key]:
         """Return the owners of the folders above a folder."""

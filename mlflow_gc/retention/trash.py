@@ -357,7 +357,7 @@ def _retain_neighbours(trash: Trash, found: dict[Key, Decision]) -> None:
 
 def _conflicts(trash: Trash, key: Key, uri: str) -> Iterator[Key]:
     """Yield the entities whose files lie within the folder of one, or whose folder is around it."""
-    for other in trash.locations.within(uri):
+    for other in trash.locations.within(uri) | trash.locations.named(key[1]):
         if other != key:
             yield other
     for other in trash.locations.around(uri):

@@ -369,13 +369,16 @@ def test_files_in_the_folder_of_a_run_stay_although_their_owner_may_go(trash: Tr
     assert protected(plan, "runs", "run_id")[run] == "needed_files"
 
 
-@pytest.mark.parametrize("by", ["its path", "a link"])
+@pytest.mark.parametrize("by", ["its path", "a link", "a path of the server"])
 def test_files_of_an_experiment_that_is_located_by_another_scheme_stay(
-    trash: Trash, by: str
+    trash: Trash, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server passes on the files of the run, and its clients reach the experiment directly."""
     world = trash.world
     run, free = (trash.run(world.experiment()) for _ in range(2))
+    if by == "a path of the server":
+        # Where that keeps files is not known then.
+        monkeypatch.setattr(Trash, "options", trash.options[:-2])
     plan = trash.report(name="before.json")
     assert plan.runs == {run, free}
     root = trash.root
