@@ -88,6 +88,11 @@ def part_of(plan: Plan, shard: Shard) -> Part:
             shards_of[entity].add(number)
     for experiment_id, entity in _contents(plan):
         shards_of[EXPERIMENT.name, experiment_id] |= shards_of[entity]
+    if plan.get("policy", {}).get("purge", {}).get("keep") == "rows":
+        # No shard empties an experiment then: one of them deletes its files.
+        for entry in plan["experiments"]:
+            shards = shards_of[EXPERIMENT.name, entry["experiment_id"]]
+            shards.intersection_update({min(shards)})
 
     def in_shard(kind: Kind) -> Sequence[Entry]:
         entries = deletions_of(plan, kind.entries)

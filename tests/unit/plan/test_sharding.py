@@ -136,6 +136,14 @@ def test_one_large_experiment_is_shared_out_evenly():
     assert all(part.shared_experiments == {"e"} for part in found)
 
 
+def test_an_experiment_whose_rows_stay_is_in_one_shard():
+    runs = [(f"r{n}", "e", None) for n in range(10)]
+    plan = {**a_plan(runs, ["e"]), "action": "purge", "policy": {"purge": {"keep": "rows"}}}
+    found = parts(plan, 3)
+    assert [len(part.plan["experiments"]) for part in found] == [1, 0, 0]
+    assert not any(part.shared_experiments for part in found)
+
+
 def test_small_experiments_are_not_torn_apart():
     runs = [(f"r{e}-{n}", f"e{e}", None) for e in range(40) for n in range(5)]
     found = parts(a_plan(runs, [f"e{e}" for e in range(40)]), 4)
