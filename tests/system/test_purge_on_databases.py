@@ -35,11 +35,13 @@ from support.databases import DATABASES, Database
 from support.plans import Journal
 from support.trash import Trash
 
+import mlflow_gc
 from mlflow_gc.apply.purge.purger import BATCH
 from mlflow_gc.demo.server import LocalServer
+from mlflow_gc.storage.local import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from support.cli import Cli
@@ -134,6 +136,40 @@ def test_nobody_restores_what_is_being_purged(trash: Trash) -> None:
     for run in runs:
         files = [path for path in state.files if run in path]
         assert len(files) == (5 if run in left else 0)
+
+
+def test_who_waits_for_a_lock_waits_while_a_batch_is_tried_again(
+    trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of another run cannot be deleted, when those of this one are gone already."""
+    experiment = trash.world.experiment()
+    run, refused = trash.run(experiment), trash.run(experiment)
+    plan = trash.report()
+    restored: list[int] = []
+
+    def restore() -> None:
+        statement = "UPDATE runs SET lifecycle_stage = 'active' WHERE run_uuid = :run"
+        with create_engine(trash.database_uri).begin() as connection:
+            restored.append(connection.execute(text(statement), {"run": run}).rowcount)
+
+    waiting = threading.Thread(target=restore)
+    delete = LocalStore.delete
+
+    def refuse(self: LocalStore, paths: Sequence[str]) -> Mapping[str, str]:
+        if not waiting.ident:
+            waiting.start()
+            time.sleep(1)  # until it waits for the row
+        locked = {path: "it is locked" for path in paths if f"{refused}/artifacts/folder/0" in path}
+        return {**delete(self, [path for path in paths if path not in locked]), **locked}
+
+    monkeypatch.setattr(LocalStore, "delete", refuse)
+    server = mlflow_gc.Server(trash.world.uri, backend_store_uri=trash.database_uri)
+    mlflow_gc.purge(plan.path, server, artifacts_destination=str(trash.root))
+    waiting.join()
+    assert restored == [0]
+    left = {row[0] for row in trash.state().rows["runs"]}
+    assert refused in left
+    assert run not in left
 
 
 def test_what_fails_in_one_batch_stops_no_other(trash: Trash) -> None:
