@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from support import depth
 from support.durability import Snapshot
 from support.plans import Journal, rfc3339
+from support.server import open_database
 from support.trash import Trash, ids, protected
 
 import mlflow_gc
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from support.bench import Bench
     from support.plans import Plan
+
+    from mlflow_gc.demo.server import LocalServer
 
 ERROR, PARTIAL, REFUSED, USAGE = 1, 3, 5, 64
 
@@ -1115,6 +1118,40 @@ def test_each_command_refuses_the_plan_of_the_other(trash: Trash) -> None:
     outcome = trash.bench.cli("purge", prune.path, *trash.options).expect(REFUSED)
     assert "gc prune" in outcome.err
     assert trash.state() == before
+
+
+def test_a_plan_of_another_server_is_refused(trash: Trash, other_server: LocalServer) -> None:
+    """Also where the other one has the same runs in its trash, and shares the files."""
+    run = trash.run(trash.world.experiment())
+    trash.run(trash.world.experiment(), deleted=None)
+    plan = trash.report()
+    assert plan.runs == {run}
+    copy = trash.bench.dir / "copy.db"
+    with open_database(trash.world.database) as ours, open_database(copy) as theirs:
+        ours.backup(theirs)
+        theirs.execute(
+            "UPDATE experiments SET creation_time = creation_time + 1 WHERE experiment_id = 0"
+        )
+    before, theirs_before = trash.state(), copy.read_bytes()
+    there, database = f"sqlite:///{copy}", "--backend-store-uri"
+    server = ("--tracking-uri", trash.world.uri)
+    for options, message in (
+        (("--tracking-uri", there), "was made for another server"),
+        (("--tracking-uri", other_server.uri, database, f"sqlite:///{other_server.database}"),
+         "was made for another server"),
+        ((*server, database, there), "is not of the server"),
+    ):  # fmt: skip
+        files = ("--artifacts-destination", trash.root)
+        for command in ("purge", "check"):
+            outcome = trash.bench.cli(command, plan.path, *options, *files).expect(REFUSED)
+            assert message in outcome.err
+        assert trash.state() == before
+        assert copy.read_bytes() == theirs_before
+    made = ("report", "--trash", "-o", trash.bench.dir / "other.json", *server, database, there)
+    assert "is not of the server" in trash.bench.cli(*made).expect(REFUSED).err
+    assert not _journal(plan).exists()
+    trash.purge(plan)
+    assert run not in str(trash.state().rows["runs"])
 
 
 def test_an_edited_plan_is_refused(trash: Trash) -> None:
