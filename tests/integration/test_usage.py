@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from support.databases import DATABASES
 from support.proxy import Fault, Proxy
 from support.world import FRESH
 
-from mlflow_gc.domain.timestamps import now_ms
+from mlflow_gc.domain.timestamps import now_ms, parse_time
 from mlflow_gc.inventory import file_sample
 from mlflow_gc.plan import schema
 from mlflow_gc.retention.policy import Policy
@@ -47,6 +48,7 @@ class Filled:
 def _fill(filled: Filled, execute: Callable[[str], None]) -> None:
     """Fill through MLflow's own store, and leave what MLflow leaves."""
     from mlflow.entities import LoggedModelStatus, Metric, Param, RunTag
+    from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -75,6 +77,18 @@ def _fill(filled: Filled, execute: Callable[[str], None]) -> None:
     registry.create_model_version("reg", str(filled.root / "x"), run_id)
     registry.create_model_version("reg", str(filled.root / "y"), run_id)
     registry.delete_model_version("reg", "2")
+    is_prompt = RegisteredModelTag("mlflow.prompt.is_prompt", "true")
+    registry.create_registered_model("greeting", [is_prompt])
+    for _ in range(2):
+        tags = [ModelVersionTag(is_prompt.key, "true"), ModelVersionTag("mlflow.prompt.text", "x")]
+        registry.create_model_version("greeting", "dummy-source", tags=tags)
+    trace, place = f"tr-{'9' * 32}", f"{filled.root}/{experiment}/traces/tr-{'9' * 32}/artifacts"
+    execute(
+        "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, execution_time_ms, status,"
+        f" db_payload_generation) VALUES ('{trace}', {experiment}, {LONG_AGO}, 5, 'OK', 0)"
+    )
+    execute(f"INSERT INTO trace_tags VALUES ('mlflow.artifactLocation', '{place}', '{trace}')")
+    _write(Path(place) / "traces.json", 33)
     # What nobody's id is in, what is not of MLflow's layout, and a link to what is gone.
     home = Path(store.get_experiment(experiment).artifact_location)
     _write(home / ("f" * 32) / "artifacts" / "left.bin", 500)
@@ -171,6 +185,16 @@ def test_rows_of_runs_are_those_of_their_stage(
     assert row["count"] == sum(1 for each in filled.runs.values() if each == stage)
 
 
+def test_prompts_are_told_from_models_and_traces_from_runs(found: Any) -> None:
+    """A prompt has rows of its own, of its versions and of the tags of both."""
+    prompt = _row(found, "prompt", "active")
+    assert (prompt["count"], prompt["rows"]) == (1, 2 + 2 * 3)
+    assert _row(found, "registered_model", "active")["count"] == 1
+    assert _row(found, "model_version", "active")["count"] == 1
+    trace = _row(found, "trace", "active")
+    assert (trace["count"], trace["rows"]) == (1, 2)
+
+
 def test_files_are_those_on_the_disk(filled: Filled, found: Any) -> None:
     sizes = [
         (Path(folder) / name).stat().st_size
@@ -188,6 +212,7 @@ def test_files_are_those_on_the_disk(filled: Filled, found: Any) -> None:
     assert trash["file_bytes"] == in_trash * sum(FILES_PER_RUN.values())
     assert _row(found, "logged_model", "active")["file_bytes"] == 77
     assert _row(found, "logged_model", "trash")["file_bytes"] == 78
+    assert _row(found, "trace", "active")["file_bytes"] == 33
     orphans = _row(found, "file", "orphaned")
     assert (orphans["count"], orphans["file_bytes"]) == (1, 500)
     assert _row(found, "file", "unknown")["file_bytes"] == 9
@@ -265,12 +290,21 @@ def test_the_largest_are_named(found: Any) -> None:
 
 
 def test_each_of_three_hundred_experiments_is_on_the_map(offline_cli: Cli, tmp_path: Path) -> None:
-    """The largest with what is in them, those after them by themselves; the page stays small."""
+    """The largest with what is in them, those after them by themselves; the page stays small.
+
+    Of models and owners twenty are named, and each month has what was made in it.
+    """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with _database("sqlite", tmp_path) as (uri, query):
         SqlAlchemyStore(uri, str(tmp_path / "root"))
+        owners: Counter[str] = Counter()
+        months: Counter[str] = Counter()
         for n in range(1, 300):
+            owner, month = f"user-{n % 25}", f"2026-{n % 4 + 1:02}"
+            owners[owner] += 100_000 + 100 * n
+            months[month] += 100_000 + 100 * n
+            start = parse_time(f"{month}-15T00:00:00Z")
             home, run = tmp_path / "root" / str(n), f"{n:032x}"
             query(
                 "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage,"
@@ -278,10 +312,19 @@ def test_each_of_three_hundred_experiments_is_on_the_map(offline_cli: Cli, tmp_p
             )
             query(
                 "INSERT INTO runs (run_uuid, experiment_id, user_id, lifecycle_stage, status,"
-                f" start_time, artifact_uri) VALUES ('{run}', {n}, 'user', 'active', 'FINISHED',"
-                f" {LONG_AGO}, '{home}/{run}/artifacts')"
+                f" start_time, artifact_uri) VALUES ('{run}', {n}, '{owner}', 'active', 'FINISHED',"
+                f" {start}, '{home}/{run}/artifacts')"
             )
             _write(home / run / "artifacts" / "model.bin", 100_000 + 100 * n)
+        for n in range(1, 26):
+            model = f"m-{n:032x}"
+            place = tmp_path / "root" / "299" / "models" / model / "artifacts"
+            query(
+                "INSERT INTO logged_models (model_id, experiment_id, name, artifact_location, status,"
+                " creation_timestamp_ms, last_updated_timestamp_ms, lifecycle_stage)"
+                f" VALUES ('{model}', 299, 'm{n}', '{place}', 2, {LONG_AGO}, {LONG_AGO}, 'active')"
+            )
+            _write(place / "MLmodel", n)
         server = ("--tracking-uri", uri)
         document = offline_cli("usage", *server, "--format", "json").expect(0).json()
         page = offline_cli("usage", *server, "--format", "html").expect(0).out
@@ -299,6 +342,14 @@ def test_each_of_three_hundred_experiments_is_on_the_map(offline_cli: Cli, tmp_p
         sum(e["stages"].values()) == e["database_bytes"] + e["file_bytes"]
         for e in others["experiments"]
     )
+    named = [(owner["user_id"], owner["file_bytes"]) for owner in largest["owners"]]
+    assert named == owners.most_common(20)
+    assert [model["name"] for model in largest["logged_models"]] == [
+        f"m{n}" for n in range(25, 5, -1)
+    ]
+    growth = {month["month"]: month["file_bytes"] for month in document["growth"]}
+    assert {month: size for month, size in growth.items() if month in months} == months
+    assert growth["2020-09"] == sum(range(26))
     panel = page[page.index('id="others"') :]
     assert ">project-100<" in panel
     assert "80 smaller experiments" in panel
@@ -408,8 +459,9 @@ def test_tables_that_an_account_may_not_read_are_named(
     assert "purge_unknown" in {d["code"] for d in partly["diagnostics"]}
     assert partly["totals"]["freed_at_once_bytes"] == partly["totals"]["freed_later_bytes"] == 0
     assert "metrics" not in message.replace("latest_metrics", "").replace("_metrics", "")
-    # What such a table may know is no orphan: 77 and 78 bytes of models, 9 of no layout.
-    assert _row(partly, "file", "unknown")["file_bytes"] == 77 + 78 + 9
+    # What such a table may know is no orphan: 77 and 78 bytes of models, 33 of a trace, 9 of no
+    # layout.
+    assert _row(partly, "file", "unknown")["file_bytes"] == 77 + 78 + 33 + 9
     assert _row(partly, "file", "orphaned")["file_bytes"] == 500
     # The bytes of all tables are in the rows, whoever may read them.
     for document in (partly, found):
