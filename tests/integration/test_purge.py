@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+import typer
 from support import depth
 from support.durability import Snapshot
 from support.plans import Journal, rfc3339
@@ -25,6 +26,8 @@ import mlflow_gc
 from integration import test_events as events
 from mlflow_gc.apply.outcomes import MAX_FAILURES_IN_A_ROW
 from mlflow_gc.apply.purge.database import Database
+from mlflow_gc import settings
+from mlflow_gc.cli import app
 from mlflow_gc.domain.quantities import size_of
 from mlflow_gc.plan import schema
 from mlflow_gc.storage.local import LocalStore
@@ -1317,6 +1320,45 @@ def test_without_a_database_it_says_what_is_missing(trash: Trash) -> None:
     assert not path.exists()
 
 
+def test_nothing_but_its_command_purges(trash: Trash) -> None:
+    """No policy and no environment variable lets ``prune`` do it, or shortens the time in the trash."""
+    home = trash.world.experiment(age=0.5)
+    old, young, stale = trash.run(home), trash.run(home, deleted=20), trash.run(home, deleted=None)
+    trash.world.run(home, age=0.5)
+    policy = trash.bench.dir / "policy.yml"
+    policy.write_text(
+        "version: 1\ndefaults: {purge_after: 1d}\npurge: {orphans_after: 1d, tombstones: true}\n"
+    )
+    env = {
+        "MLFLOW_TRACKING_URI": trash.world.uri,
+        "MLFLOW_BACKEND_STORE_URI": trash.database_uri,
+        "MLFLOW_ARTIFACTS_DESTINATION": str(trash.root),
+        "MLFLOW_TRACKING_ENTITY_TTL": "1",
+        "MLFLOW_GC_POLICY": str(policy),
+        "MLFLOW_GC_DIR": str(trash.bench.dir),
+        "MLFLOW_GC_MAX_DELETIONS": "1000",
+        "MLFLOW_GC_MAX_SHARE": "100",
+        "MLFLOW_GC_MAX_PARALLEL": "4",
+        "MLFLOW_GC_REQUIRE_EXPECT": "0",
+    }
+    of_connection = {settings.REGISTRY_URI, settings.TRACKING_TOKEN, settings.WORKSPACE}
+    declared = {each for each in vars(settings).values() if isinstance(each, settings.Setting)}
+    assert {each.variable for each in declared - of_connection} == env.keys()
+    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    assert not [p.name for each in commands for p in each.params if p.envvar]
+    before = trash.state()
+    trash.bench.cli("prune", "--yes", env=env, cwd=trash.bench.dir).expect(0)
+    after = trash.state()
+    assert {row[0] for row in after.rows["runs"]} == {row[0] for row in before.rows["runs"]}
+    assert len(after.rows["metrics"]) == len(before.rows["metrics"])
+    assert after.files == before.files
+    env["MLFLOW_GC_POLICY"] = ""
+    trash.bench.cli("purge", "--yes", env=env, cwd=trash.bench.dir).expect(0)
+    gone = trash.state().rows_gone_since(after)
+    assert {row[0] for row in gone["runs"]} == {old}
+    assert {young, stale} <= {row[0] for row in trash.state().rows["runs"]}
+
+
 def test_on_the_spot_with_limits(trash: Trash) -> None:
     """What a limit leaves is done by the next run."""
     experiment = trash.world.experiment()
@@ -1327,6 +1369,12 @@ def test_on_the_spot_with_limits(trash: Trash) -> None:
     plan = trash.report()
     outcome = trash.bench.cli(*args, "--max-bytes", "5 B").expect(0)
     assert "20 are left" in outcome.out
+    left = trash.state()
+    assert "20 are left" in trash.bench.cli(*args, "--max-time", "0s").expect(0).out
+    assert trash.state() == left
+    for limit in (("--max-time", "2"), ("--max-bytes", "lots")):
+        assert limit[0] in trash.bench.cli(*args, *limit).expect(USAGE).err
+    assert trash.state() == left
     # 120 of 142 entities, of which 42 are left; those that are gone count.
     rest = ("purge", plan.path, *trash.options)
     trash.bench.cli(*rest, env={"MLFLOW_GC_MAX_SHARE": "84"}).expect(REFUSED)
