@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 from support import depth
 from support import object_stores as real
+from support.durability import Snapshot
 from support.plans import Plan
+from support.proxy import FORBIDDEN, RESET_AFTER, RESET_BEFORE, TORN_BODY, Fault
 from support.trash import Trash, protected
 
 from integration.test_artifact_stores import (  # noqa: F401 - fixtures
     BROKEN,
+    EMPTY,
     HTML_PAGE,
+    OBJECT,
     _impatience,
     azurite,
     fake_gcs,
@@ -24,6 +28,7 @@ from integration.test_artifact_stores import (  # noqa: F401 - fixtures
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, now_ms
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from support.bench import Bench
@@ -133,6 +138,64 @@ def test_a_store_that_answers_nonsense_loses_no_row(stored: Stored, fault: objec
     stored.estate.proxy.forget()
     stored.purge(plan)
     assert stored.runs == set()
+
+
+LIE = replace(refusing(), name="a confirmation although nothing was deleted")
+FAULTS = (LIE, BROKEN, HTML_PAGE, EMPTY, OBJECT, RESET_BEFORE, RESET_AFTER, TORN_BODY, FORBIDDEN)
+
+
+@pytest.mark.parametrize(
+    "stored", ["s3", *(pytest.param(kind, marks=DEEP) for kind in ("gcs", "azure"))], indirect=True
+)
+def test_a_fault_at_any_request_loses_nothing_else(stored: Stored) -> None:
+    """What has no rows has no files, nothing else is touched, and the same plan finishes the work."""
+    trash, proxy = stored.trash, stored.estate.proxy
+    assert proxy
+    experiment = trash.world.experiment()
+    runs = {stored.run(experiment, "a", "b") for _ in range(3)}
+    active = stored.run(experiment, "a", deleted=None)
+    stored.estate.put(f"{experiment}0/a")
+    plan = stored.report()
+    assert plan.runs == runs
+    files, before, rows = stored.estate.paths(), trash.state(), Snapshot(trash.world.database)
+    proxy.forget()
+    stored.purge(plan)
+    requests = proxy.seen
+    expected = trash.state(), stored.estate.paths()
+    assert stored.runs == {active}
+    deletes = {seen.index for seen in requests if seen.method in {"POST", "DELETE"}}
+    assert deletes
+    spoiled = []
+    for index, fault in _cases(len(requests), deletes):
+        rows.put_back()
+        stored.estate.put(*(files - stored.estate.paths()))
+        plan.path.with_name(f"{plan.path.name}.journal.jsonl").unlink()
+        proxy.forget()
+        proxy.fail_at(index, fault)
+        outcome = stored.purge(plan, codes=(0, ERROR, PARTIAL, REFUSED))
+        spoiled.append(outcome.code != 0)
+        trash.state().rows_gone_since(before)
+        left, there = stored.runs, stored.estate.paths()
+        assert active in left
+        assert all(path.split("/")[1] in runs for path in files - there), fault
+        lost = runs - left
+        assert not [path for path in there if path.split("/")[1] in lost], fault
+        proxy.forget()
+        stored.purge(plan)
+        assert (trash.state(), stored.estate.paths()) == expected
+    rows.close()
+    assert sum(spoiled) > len(spoiled) // 2
+
+
+def _cases(number: int, deletes: Collection[int]) -> Iterator[tuple[int, Fault]]:
+    """Which requests are ruined, and how: each deletion in every way, or one in a few of them."""
+    for index in range(number):
+        if not depth.chosen.smoke:
+            each = len(FAULTS) if index in deletes or depth.chosen.share >= 1 / 5 else 1
+        else:
+            each = 3 if index == min(deletes) else 0
+        for n in range(each):
+            yield index, FAULTS[n if index in deletes else (index + n) % len(FAULTS)]
 
 
 @pytest.mark.parametrize("stored", ["s3", pytest.param("azure", marks=DEEP)], indirect=True)
