@@ -1238,6 +1238,22 @@ def test_guards_count_entities_bytes_and_shares(trash: Trash) -> None:
     trash.report("--policy", policy)
 
 
+def test_nearly_everything_is_never_deleted_unless_the_policy_says_so(trash: Trash) -> None:
+    """The default of ``max_share`` is 99 %, of runs, logged models and experiments together."""
+    world = trash.world
+    home = world.experiment()
+    runs = set(world.bulk_runs(home, 199))
+    world.sql("UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ?", world.ago(100))
+    refused = trash.report("--keep-files", codes=(REFUSED,))
+    (message,) = (d["message"] for d in refused.document["diagnostics"] if d["code"] == "guard")
+    assert "the plan deletes 199 of 201" in message
+    before = trash.state()
+    trash.purge(refused, codes=(REFUSED,))
+    assert trash.state() == before
+    world.run(home)
+    assert trash.report("--keep-files", name="less.json").runs == runs
+
+
 @pytest.mark.parametrize(
     ("setting", "value"), [("MLFLOW_GC_MAX_DELETIONS", "1"), ("MLFLOW_GC_MAX_SHARE", "40")]
 )
