@@ -69,3 +69,15 @@ def other_arguments() -> list[list[str]]:
         for block in blocks(page)
         if block.language == "yaml" and block.text.lstrip().startswith("args:")
     ]
+
+
+def init_container() -> dict[str, Any]:
+    """The one init container that a page adds to a job."""
+    (found,) = [
+        block
+        for page in PAGES
+        for block in blocks(page)
+        if block.language == "yaml" and block.text.lstrip().startswith("initContainers:")
+    ]
+    (container,) = yaml.safe_load(found.text)["initContainers"]
+    return dict(container)

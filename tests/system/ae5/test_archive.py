@@ -232,6 +232,7 @@ class Site:
 
     def __init__(self, server: LocalServer) -> None:
         self.uri = server.uri
+        self._database, self._root = server.database, server.directory / "artifacts"
         experiment = self.call("experiments/create", name=f"job {time.monotonic_ns()}")
         self.experiment_id = experiment["experiment_id"]
         # A run is no older than its experiment.
@@ -258,6 +259,28 @@ class Site:
         )
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
+
+    def in_trash(self, days: int) -> str:
+        """A run with a file that has been in the trash for some days."""
+        run_id = self._run(days + 1)
+        file = self._root / self.experiment_id / run_id / "artifacts" / "a.txt"
+        file.parent.mkdir(parents=True)
+        file.write_text("x")
+        self.call("runs/delete", run_id=run_id)
+        then = int(time.time() * 1000) - days * DAY_MS
+        with store.open_database(self._database) as db:
+            db.execute("UPDATE runs SET deleted_time = ? WHERE run_uuid = ?", (then, run_id))
+        return run_id
+
+    def existing(self) -> set[str]:
+        """The runs of its experiment that have rows, in whatever stage."""
+        with store.open_database(self._database) as db:
+            statement = "SELECT run_uuid FROM runs WHERE experiment_id = ?"
+            return {run_id for (run_id,) in db.execute(statement, (int(self.experiment_id),))}
+
+    def files(self) -> list[str]:
+        """The paths of all files of its experiment."""
+        return [str(p) for p in (self._root / self.experiment_id).rglob("*") if p.is_file()]
 
     def live(self) -> set[str]:
         """Of the two runs those that are not deleted."""
@@ -406,6 +429,36 @@ def test_a_folder_of_a_secret_that_is_not_mounted_ends_the_job(
     assert done.returncode == 0, done.stderr
     assert site.live() == {site.days20}
     assert len([*(tmp_path / "volume" / "gc").iterdir()]) == 2
+
+
+def test_the_night_that_the_guide_adds_prunes_and_then_purges(
+    job: Job, site: Site, server: LocalServer
+):
+    """And purges nothing after a prune that failed; Usage and Purge are commands of their own."""
+    guide = (job.folder / "docs" / "install_guide.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^  Nightly:\n(?:    .*\n)*?    unix: (.*)$", guide, re.MULTILINE)
+    database = {
+        "MLFLOW_TRACKING_URI": site.uri,
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{server.database}",
+    }
+    old, kept = site.in_trash(days=100), site.in_trash(days=5)
+    usage = job.run("Usage", **database)
+    assert usage.returncode == 0, usage.stderr
+    assert re.search(r"^ +trash +2 ", usage.stdout, re.MULTILINE)
+    failed = job.shell(line, **database, MLFLOW_TRACKING_ENTITY_TTL="soon")
+    assert failed.returncode == 64
+    assert site.existing() >= {old, kept}
+    night = job.shell(line, **database)
+    assert night.returncode == 0, night.stderr
+    assert site.live() == {site.days20}
+    assert site.existing() == {site.days20, site.days40, kept}
+    later = site.in_trash(days=100)
+    done = job.run("Purge", **database)
+    assert done.returncode == 0, done.stderr
+    assert site.existing() == {site.days20, site.days40, kept}
+    assert later not in site.existing()
+    assert not [path for path in site.files() if old in path or later in path]
+    assert [path for path in site.files() if kept in path]
 
 
 def test_a_variable_of_the_job_sets_the_ttl(job: Job, site: Site):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING
 
@@ -178,3 +179,34 @@ def test_purge_and_usage_beside_the_server(bench: Bench) -> None:
     files = trash.state().files_gone_since(before)
     assert files
     assert not [path for path in files if young in path]
+
+
+def test_every_night(bench: Bench) -> None:
+    """The init container that is added to the job of purge.md prunes; then that job purges."""
+    night = copy.deepcopy(PURGE.document)
+    pod = night["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    pod["initContainers"] = [kubernetes.init_container()]
+    for version in VERSIONS:
+        kubernetes_validate.validate(night, version, strict=True)
+    assert pod["initContainers"][0]["securityContext"] == PURGE.container["securityContext"]
+    assert pod["initContainers"][0]["image"] == PURGE.container["image"]
+    pod["containers"] = pod.pop("initContainers")
+    first = Manifest(PURGE.block, night)
+    database = bench.world.database
+    trash = Trash(bench, database.parent / "artifacts", f"sqlite:///{database}")
+    experiment = bench.world.experiment(age=FRESH)
+    old, stale = trash.run(experiment), trash.run(experiment, deleted=None)
+    fresh = bench.world.run(experiment, age=FRESH)
+    before = trash.state()
+    # What Kubernetes does not start the container after.
+    refused = {"MLFLOW_GC_MAX_DELETIONS": "0"}
+    bench.cli(*first.container["args"], env=refused, cwd=bench.dir).expect(5)
+    assert trash.state() == before
+    execute(bench, first).expect(0)
+    assert {i for kind, i in oracle.look(database).active if kind == "run"} == {fresh}
+    assert trash.state().files == before.files
+    execute(bench, PURGE).expect(0)
+    assert {row[0] for row in trash.state().rows["runs"]} == {stale, fresh}
+    gone = trash.state().files_gone_since(before)
+    assert gone
+    assert all(old in path for path in gone)
