@@ -26,6 +26,8 @@ from integration.test_artifact_stores import (  # noqa: F401 - fixtures
     refusing,
 )
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, now_ms
+from mlflow_gc.storage import azure, gcs, s3
+from mlflow_gc.storage.object_store import ms
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -218,6 +220,44 @@ def test_rows_stay_where_a_file_stays(stored: Stored) -> None:
     assert "Deleted 0 bytes in 0 files, and 0 rows." in again.out
     assert runs[1] in stored.runs
     assert locked in stored.estate.paths()
+
+
+@pytest.mark.parametrize(
+    "stored", ["s3", *(pytest.param(kind, marks=DEEP) for kind in ("gcs", "azure"))], indirect=True
+)
+def test_files_of_entities_in_no_table_go_when_they_are_old(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly those; a folder to which somebody wrote since the plan, and any other layout, stays."""
+    for store in (s3, gcs, azure):
+        # The clock of no store can be set: its files seem to be old.
+        monkeypatch.setattr(store, "ms", lambda moment: ms(moment) - 100 * DAY_MS)
+    experiment = stored.trash.world.experiment()
+    active = stored.run(experiment, "a", deleted=None)
+    lost, written = "e" * 32, "f" * 32
+    orphans = {f"{experiment}/{lost}/artifacts/{name}" for name in ("a", "b/c", "b/d", "e")}
+    others = {
+        f"{experiment}/{written}/artifacts/a",
+        f"{experiment}/{lost}0/artifacts/a",
+        f"{experiment}/{lost}.bak/artifacts/a",
+        f"{experiment}/notes/mine.txt",
+        f"{experiment}0/{lost}/artifacts/a",
+        f"{lost}/artifacts/a",
+    }
+    stored.estate.put(*orphans, *others)
+    policy = stored.trash.bench.dir / "policy.yml"
+    policy.write_text("version: 1\npurge: {orphans_after: 30d}\n")
+    assert not stored.report("without.json").document["files"]
+    plan = stored.report("orphans.json", "--policy", policy)
+    planned = {entry["entity"]: entry["file_count"] for entry in plan.document["files"]}
+    assert planned == {f"run {lost}": 4, f"run {written}": 1}
+    later = f"{experiment}/{written}/artifacts/later"
+    stored.estate.put(later)
+    for _ in range(2):
+        outcome = stored.purge(plan)
+        assert written in outcome.out
+        assert stored.estate.paths() == {*others, later, f"{experiment}/{active}/artifacts/a"}
+    assert stored.runs == {active}
 
 
 @pytest.mark.parametrize("stored", ["s3"], indirect=True)
