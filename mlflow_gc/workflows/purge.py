@@ -395,6 +395,7 @@ class Purged(Applied):
         freed: files and rows.
         left: entities that a budget left to the next run.
         database_bytes: size of the database before and after, with the maintenance if it was requested.
+        reusable_bytes: estimated space of the deleted rows, which the database uses again.
         maintenance: statements that return the space of the rows to the disk, unless they were
             executed.
     """
@@ -402,6 +403,7 @@ class Purged(Applied):
     freed: Freed
     left: int = 0
     database_bytes: tuple[int, int] = (0, 0)
+    reusable_bytes: int = 0
     maintenance: Sequence[Maintenance] = ()
 
 
@@ -498,8 +500,17 @@ def apply_purge(
         freed=purger.freed,
         left=purger.left,
         database_bytes=(before, after),
+        reusable_bytes=_bytes_of(purger.freed.rows, plan),
         maintenance=statements,
     )
+
+
+def _bytes_of(rows: int, plan: Plan) -> int:
+    """Return the estimated size of some of the rows of a plan, in bytes."""
+    promised = plan["summary"].get("freed")
+    if not promised or not promised["rows"]:
+        return 0
+    return round(promised["database_bytes"] * rows / promised["rows"])
 
 
 def _refuse_exceeded(plan: Plan, database: Database) -> None:

@@ -1411,7 +1411,14 @@ def test_what_the_database_returns_is_said(trash: Trash) -> None:
     size = trash.world.database.stat().st_size
     for run in runs[20:]:
         trash.world.restore_run(run)
-    outcome = trash.purge(trash.report())
+    plan = trash.report()
+    promised = plan.document["summary"]["freed"]
+    # The parameters alone, without their indexes.
+    assert promised["database_bytes"] > 20 * 30 * 400
+    outcome = trash.purge(plan)
+    assert (
+        f"the space of the rows, about {size_of(promised['database_bytes'])}, again" in outcome.out
+    )
     assert trash.world.database.stat().st_size == size
     assert f"takes {size_of(size)} now" in outcome.out
     assert f"VACUUM  {size_of(size)}  up to about 1 s" in outcome.out

@@ -85,7 +85,8 @@ def purged(found: Purged, console: Console, *, journal: Path | None) -> None:
     if freed.rows:
         line(console, f"The database took {before} before, and takes {after} now.")
     if found.maintenance:
-        line(console, "It uses the space of the rows again. To return it to the disk:")
+        about = f", about {size_of(found.reusable_bytes)}," if found.reusable_bytes else ""
+        line(console, f"It uses the space of the rows{about} again. To return it to the disk:")
         cells = [
             (one.statement, size_of(one.size_bytes), f"up to about {one.duration}")
             for one in found.maintenance
