@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 import typer
-from support import depth
+from support import ROOT, depth
 from support.durability import Snapshot
 from support.plans import Journal, rfc3339
 from support.server import open_database
@@ -1333,6 +1333,10 @@ def test_without_a_database_it_says_what_is_missing(trash: Trash) -> None:
     outcome = trash.bench.cli("report", "--trash", "-o", path, *server).expect(USAGE)
     assert "--backend-store-uri" in outcome.err
     assert "neither lists deleted logged models nor deletes anything permanently" in outcome.err
+    address = "https://github.com/mlflow-gc/mlflow-gc/blob/main/docs/how-to/purge.md"
+    assert f"beside the server in Kubernetes: {address}" in outcome.err
+    page = (ROOT / address.partition("/main/")[2]).read_text()
+    assert "## Beside the server in Kubernetes" in page
     assert not path.exists()
 
 
