@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, replace
+from queue import Queue
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.bench import Bench
-    from support.cli import Outcome
+    from support.cli import Outcome, Running
 
 ERROR, PARTIAL, REFUSED = 1, 3, 5
 
@@ -51,12 +53,22 @@ class Stored:
         self.estate.put(*(f"{experiment}/{run}/artifacts/{name}" for name in files))
         return run
 
-    def _call(self, *args: object, codes: tuple[int, ...]) -> Outcome:
+    @property
+    def _options(self) -> list[str]:
         uri = self.trash.database_uri
         options = ["--tracking-uri", self.trash.world.uri, "--backend-store-uri", uri]
         if not isinstance(self.estate, real.Proxied):
             options += ["--artifacts-destination", self.estate.uri]
-        return self.trash.bench.cli(*args, *options, env=self.estate.settings).expect(*codes)
+        return options
+
+    def _call(self, *args: object, codes: tuple[int, ...]) -> Outcome:
+        cli = self.trash.bench.cli
+        return cli(*args, *self._options, env=self.estate.settings).expect(*codes)
+
+    def start(self, plan: Plan) -> Running:
+        """Start a purge in a process of its own."""
+        cli = self.trash.bench.cli
+        return cli.start("purge", plan.path, *self._options, env=self.estate.settings)
 
     def report(
         self, name: str = "purge.json", *args: object, codes: tuple[int, ...] = (0,)
@@ -146,47 +158,92 @@ LIE = replace(refusing(), name="a confirmation although nothing was deleted")
 FAULTS = (LIE, BROKEN, HTML_PAGE, EMPTY, OBJECT, RESET_BEFORE, RESET_AFTER, TORN_BODY, FORBIDDEN)
 
 
-@pytest.mark.parametrize(
-    "stored", ["s3", *(pytest.param(kind, marks=DEEP) for kind in ("gcs", "azure"))], indirect=True
-)
+class Disturbed:
+    """A purge of three runs that is repeated, each time disturbed in another way."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored, self.trash = stored, stored.trash
+        assert stored.estate.proxy
+        self.proxy = stored.estate.proxy
+        experiment = self.trash.world.experiment()
+        self.runs = {stored.run(experiment, "a", "b") for _ in range(3)}
+        self.active = stored.run(experiment, "a", deleted=None)
+        stored.estate.put(f"{experiment}0/a")
+        self.plan = stored.report()
+        assert self.plan.runs == self.runs
+        self.files, self.before = stored.estate.paths(), self.trash.state()
+        self.rows = Snapshot(self.trash.world.database)
+        self.proxy.forget()
+        stored.purge(self.plan)
+        self.expected = self.trash.state(), stored.estate.paths()
+        assert stored.runs == {self.active}
+
+    def requests(self) -> tuple[int, set[int]]:
+        """The number of requests that the store got, and the numbers of those that delete."""
+        deletes = {s.index for s in self.proxy.seen if s.method in {"POST", "DELETE"}}
+        assert deletes
+        return len(self.proxy.seen), deletes
+
+    def put_back(self) -> None:
+        """Bring rows and files back, and forget the purge."""
+        self.rows.put_back()
+        self.stored.estate.put(*(self.files - self.stored.estate.paths()))
+        self.plan.path.with_name(f"{self.plan.path.name}.journal.jsonl").unlink(missing_ok=True)
+        self.proxy.forget()
+
+    def finish(self, how: object) -> None:
+        """What has no rows has no files, nothing else is gone, and the same plan does the rest."""
+        self.trash.state().rows_gone_since(self.before)
+        left, there = self.stored.runs, self.stored.estate.paths()
+        assert self.active in left
+        assert all(path.split("/")[1] in self.runs for path in self.files - there), how
+        assert not [path for path in there if path.split("/")[1] in self.runs - left], how
+        self.proxy.forget()
+        self.stored.purge(self.plan)
+        assert (self.trash.state(), self.stored.estate.paths()) == self.expected
+
+
+CLOUDS = ["s3", *(pytest.param(kind, marks=DEEP) for kind in ("gcs", "azure"))]
+
+
+@pytest.mark.parametrize("stored", CLOUDS, indirect=True)
 def test_a_fault_at_any_request_loses_nothing_else(stored: Stored) -> None:
-    """What has no rows has no files, nothing else is touched, and the same plan finishes the work."""
-    trash, proxy = stored.trash, stored.estate.proxy
-    assert proxy
-    experiment = trash.world.experiment()
-    runs = {stored.run(experiment, "a", "b") for _ in range(3)}
-    active = stored.run(experiment, "a", deleted=None)
-    stored.estate.put(f"{experiment}0/a")
-    plan = stored.report()
-    assert plan.runs == runs
-    files, before, rows = stored.estate.paths(), trash.state(), Snapshot(trash.world.database)
-    proxy.forget()
-    stored.purge(plan)
-    requests = proxy.seen
-    expected = trash.state(), stored.estate.paths()
-    assert stored.runs == {active}
-    deletes = {seen.index for seen in requests if seen.method in {"POST", "DELETE"}}
-    assert deletes
+    purge = Disturbed(stored)
     spoiled = []
-    for index, fault in _cases(len(requests), deletes):
-        rows.put_back()
-        stored.estate.put(*(files - stored.estate.paths()))
-        plan.path.with_name(f"{plan.path.name}.journal.jsonl").unlink()
-        proxy.forget()
-        proxy.fail_at(index, fault)
-        outcome = stored.purge(plan, codes=(0, ERROR, PARTIAL, REFUSED))
+    for index, fault in _cases(*purge.requests()):
+        purge.put_back()
+        purge.proxy.fail_at(index, fault)
+        outcome = stored.purge(purge.plan, codes=(0, ERROR, PARTIAL, REFUSED))
         spoiled.append(outcome.code != 0)
-        trash.state().rows_gone_since(before)
-        left, there = stored.runs, stored.estate.paths()
-        assert active in left
-        assert all(path.split("/")[1] in runs for path in files - there), fault
-        lost = runs - left
-        assert not [path for path in there if path.split("/")[1] in lost], fault
-        proxy.forget()
-        stored.purge(plan)
-        assert (trash.state(), stored.estate.paths()) == expected
-    rows.close()
+        purge.finish(fault)
+    purge.rows.close()
     assert sum(spoiled) > len(spoiled) // 2
+
+
+@pytest.mark.parametrize("stored", CLOUDS, indirect=True)
+def test_a_purge_killed_at_any_request_is_finished_by_the_next(stored: Stored) -> None:
+    """Also when its last request deletes files, and their rows are still there."""
+    purge = Disturbed(stored)
+    purge.put_back()
+    stored.start(purge.plan).wait().expect(0)
+    number, deletes = purge.requests()
+    without_files = 0
+    for index in [min(deletes)] if depth.chosen.smoke else range(number):
+        purge.put_back()
+        started: Queue[Running] = Queue()
+
+        def kill(started: Queue[Running] = started) -> None:
+            started.get(timeout=60).kill(signal.SIGKILL)
+
+        purge.proxy.at(index, kill)
+        running = stored.start(purge.plan)
+        started.put(running)
+        assert running.wait().code != 0
+        assert stored.runs == purge.runs | {purge.active}
+        without_files += len(stored.estate.paths()) < len(purge.files)
+        purge.finish(index)
+    purge.rows.close()
+    assert without_files
 
 
 def _cases(number: int, deletes: Collection[int]) -> Iterator[tuple[int, Fault]]:
@@ -222,9 +279,7 @@ def test_rows_stay_where_a_file_stays(stored: Stored) -> None:
     assert locked in stored.estate.paths()
 
 
-@pytest.mark.parametrize(
-    "stored", ["s3", *(pytest.param(kind, marks=DEEP) for kind in ("gcs", "azure"))], indirect=True
-)
+@pytest.mark.parametrize("stored", CLOUDS, indirect=True)
 def test_files_of_entities_in_no_table_go_when_they_are_old(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
