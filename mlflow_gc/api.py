@@ -80,7 +80,7 @@ class Outcome:
         untouched: for each entity that was skipped or failed, its record as in the journal.
         notes: entities that were not restored exactly as before; one sentence each.
         journal: path of the journal; None after a dry run.
-        is_complete: nothing failed, was forbidden or was left out because of a signal.
+        is_complete: nothing failed, was forbidden, or was left out because of a signal or a limit.
     """
 
     counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -183,6 +183,9 @@ def report_trash(
     no_policy: bool = False,
     older_than_days: int | None = None,
     as_of: str | None = None,
+    keep_files: bool = False,
+    keep_rows: bool = False,
+    journal: Path | str | None = None,
     artifacts_destination: str | None = None,
     listener: Listener | None = None,
 ) -> Plan:
@@ -194,6 +197,9 @@ def report_trash(
         no_policy: use no policy file, even if there is one.
         older_than_days: time in the trash in whole days; by default that of the policy, else 30.
         as_of: count from this time instead of now (RFC 3339, UTC).
+        keep_files: delete only rows.
+        keep_rows: delete only files.
+        journal: of a prune; only what it deleted is taken.
         artifacts_destination: where the server keeps artifacts that it passes on.
         listener: receives the progress.
 
@@ -202,7 +208,7 @@ def report_trash(
         GcError: the server or its database cannot be reached or read.
     """
     from mlflow_gc.workflows.policy import resolve_policy, with_trash_options
-    from mlflow_gc.workflows.purge import make_purge_plan
+    from mlflow_gc.workflows.purge import deleted_by, make_purge_plan
     from mlflow_gc.workflows.server import open_stores
 
     reporter = _reporter(listener)
@@ -215,13 +221,13 @@ def report_trash(
             reporter=reporter,
         ),
         older_than=None if older_than_days is None else str(older_than_days),
-        keep_files=False,
-        keep_rows=False,
+        keep_files=keep_files,
+        keep_rows=keep_rows,
     )
+    only = None if journal is None else deleted_by(Path(journal))
     with _opened(server, reporter) as gateway:
-        return make_purge_plan(
-            gateway, resolved, open_stores(gateway, artifacts_destination), reporter
-        )
+        stores = open_stores(gateway, artifacts_destination)
+        return make_purge_plan(gateway, resolved, stores, reporter, only=only)
 
 
 def workspaces(
@@ -324,6 +330,10 @@ def purge(
     expect: str | None = None,
     journal: Path | str | None = None,
     artifacts_destination: str | None = None,
+    max_bytes: int | None = None,
+    max_seconds: float | None = None,
+    vacuum: bool = False,
+    shard: str | None = None,
     dry_run: bool = False,
     listener: Listener | None = None,
 ) -> Outcome:
@@ -335,6 +345,10 @@ def purge(
         expect: the approved ``plan_id``; any other one is refused.
         journal: path of the journal; by default next to the plan.
         artifacts_destination: where the server keeps artifacts that it passes on.
+        max_bytes: number of bytes of files after which it ends; the same call again deletes the rest.
+        max_seconds: number of seconds after which it ends.
+        vacuum: return the space of the rows to the disk afterwards; locks the tables meanwhile.
+        shard: ``3/16``: apply one of several parts of the plan.
         dry_run: do everything but the deletions.
         listener: receives the progress.
 
@@ -344,8 +358,11 @@ def purge(
         GcError: It ended early; the journal has what was done, and the same call continues.
     """
     from mlflow_gc.apply.purge.purger import Budget
+    from mlflow_gc.plan.sharding import Shard
     from mlflow_gc.workflows.purge import apply_purge
     from mlflow_gc.workflows.server import open_stores
+
+    part = None if shard is None else Shard.parse(shard)
 
     def apply(gateway: Gateway, document: Plan, path: Path, reporter: Reporter) -> Applied:
         return apply_purge(
@@ -355,11 +372,16 @@ def purge(
             open_stores(gateway, artifacts_destination),
             reporter,
             journal_path=path,
-            budget=Budget(),
+            budget=Budget(max_bytes, max_seconds),
             dry_run=dry_run,
+            vacuum=vacuum,
+            shard=part,
         )
 
-    return _apply(apply, Path(plan), server, expect, journal, listener, dry_run=dry_run)
+    suffix = part.suffix if part else ""
+    return _apply(
+        apply, Path(plan), server, expect, journal, listener, dry_run=dry_run, suffix=suffix
+    )
 
 
 def _apply(
@@ -371,6 +393,7 @@ def _apply(
     listener: Listener | None,
     *,
     dry_run: bool,
+    suffix: str = "",
 ) -> Outcome:
     from mlflow_gc.apply.journal.file import default_path, journal_path
     from mlflow_gc.plan.verification import verify_applyable
@@ -381,7 +404,9 @@ def _apply(
     approved = () if expect is None else (expect,)
     refuse_unexpected(document, file, approved, is_required=not dry_run)
     reporter = _reporter(listener)
-    path = journal_path(Path(journal) if journal else default_path(file), document["plan_id"])
+    path = journal_path(
+        Path(journal) if journal else default_path(file, suffix), document["plan_id"]
+    )
     with _opened(server, reporter) as gateway:
         applied = apply(gateway, document, path, reporter)
     result = applied.result
@@ -391,7 +416,7 @@ def _apply(
         dict(result.counts),
         applied.skips,
         journal=None if dry_run else path,
-        is_complete=not (result.is_partial or result.interrupted),
+        is_complete=not (result.is_partial or result.interrupted or applied.left),
     )
 
 

@@ -41,6 +41,7 @@ class Applied:
         signum: the signal that stopped it, or 0.
         findings: findings on skipped entities, by kind and id.
         refusals: why a prune would have refused the plan; empty unless ``check_only``.
+        left: entities that a limit of a purge left to the next run.
     """
 
     result: Result
@@ -48,6 +49,7 @@ class Applied:
     signum: int = 0
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
     refusals: list[Refused] = field(default_factory=list)
+    left: int = 0
 
 
 def apply_plan(

@@ -393,7 +393,6 @@ class Purged(Applied):
 
     Attributes:
         freed: files and rows.
-        left: entities that a budget left to the next run.
         database_bytes: size of the database before and after, with the maintenance if it was requested.
         reusable_bytes: estimated space of the deleted rows, which the database uses again.
         maintenance: statements that return the space of the rows to the disk, unless they were
@@ -401,7 +400,6 @@ class Purged(Applied):
     """
 
     freed: Freed
-    left: int = 0
     database_bytes: tuple[int, int] = (0, 0)
     reusable_bytes: int = 0
     maintenance: Sequence[Maintenance] = ()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support import ROOT
 from support.plans import Journal, Plan
+from support.trash import Trash
 
 import mlflow_gc
 from integration.test_one_process import process_state
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.bench import Bench
 
 PAGE = ROOT / "docs" / "how-to" / "python.md"
@@ -86,6 +86,55 @@ def test_the_same_as_on_the_command_line(here: Bench, tmp_path: Path) -> None:
     undone = mlflow_gc.restore(outcome.journal, keep=True)
     assert undone.is_complete
     assert mlflow_gc.report(as_of=world.as_of)["summary"]["runs"]["delete"] == 0
+
+
+def test_the_trash(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its example, and the rest of what the command line does."""
+    world = here.world
+    trash = Trash(here, world.database.parent / "artifacts", f"sqlite:///{world.database}")
+    home = world.experiment()
+    active = trash.run(home, deleted=None)
+    old, young = trash.run(home), trash.run(home, deleted=50)
+    server = mlflow_gc.Server(world.uri, backend_store_uri=trash.database_uri)
+    root = str(trash.root)
+    ours = mlflow_gc.report_trash(server, as_of=world.as_of, artifacts_destination=root)
+    assert ours["plan_id"] == trash.report().plan_id
+    for kept, left in (("files", "keep_files"), ("rows", "keep_rows")):
+        theirs = trash.report(f"--keep-{kept}")
+        ours = mlflow_gc.report_trash(
+            server, as_of=world.as_of, artifacts_destination=root, **{left: True}
+        )
+        assert ours["plan_id"] == theirs.plan_id
+    before = trash.state()
+    code = _example(3, world.uri).replace("sqlite:///mlflow.db", trash.database_uri)
+    exec(code, {})  # noqa: S102 - the code of our own page
+    gone = trash.state().rows_gone_since(before)
+    assert capsys.readouterr().out == f"1 runs, {sum(map(len, gone.values()))} rows\n"
+    assert {row[0] for row in gone["runs"]} == {old}
+    assert len(trash.state().files_gone_since(before)) == 2
+
+    plan = trash.report()
+    assert plan.runs == {young}
+    before = trash.state()
+    stopped = mlflow_gc.purge(plan.path, server, artifacts_destination=root, max_seconds=0)
+    assert (stopped.is_complete, stopped.counts) == (False, {})
+    assert trash.state() == before
+    for number in (1, 2):
+        shard = mlflow_gc.purge(
+            plan.path, server, artifacts_destination=root, shard=f"{number}/2", vacuum=True
+        )
+        assert shard.is_complete
+        assert shard.journal == Path(f"{plan.path}.shard-{number}-of-2.journal.jsonl")
+    assert {row[0] for row in trash.state().rows_gone_since(before)["runs"]} == {young}
+    journal = here.dir / "other.jsonl"
+    pruned = mlflow_gc.report(server)
+    assert pruned["summary"]["runs"]["delete"] == 1
+    mlflow_gc.save_plan(pruned, here.dir / "prune.json")
+    mlflow_gc.prune(here.dir / "prune.json", server, journal=journal)
+    world.sql("UPDATE runs SET deleted_time = ?", world.ago(100))
+    trash.run(home)
+    alone = mlflow_gc.report_trash(server, artifacts_destination=root, journal=journal)
+    assert [run["run_id"] for run in alone["runs"]] == [active]
 
 
 def test_nothing_is_printed_or_left_behind(here: Bench, capfd: pytest.CaptureFixture[str]) -> None:
