@@ -27,6 +27,7 @@ from integration import test_events as events
 from mlflow_gc.apply.outcomes import MAX_FAILURES_IN_A_ROW
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc import settings
+from mlflow_gc.apply.purge.purger import BATCH
 from mlflow_gc.cli import app
 from mlflow_gc.domain.quantities import size_of
 from mlflow_gc.plan import schema
@@ -1382,8 +1383,7 @@ def test_nothing_but_its_command_purges(trash: Trash) -> None:
 def test_on_the_spot_with_limits(trash: Trash) -> None:
     """What a limit leaves is done by the next run."""
     experiment = trash.world.experiment()
-    for _ in range(120):
-        trash.run(experiment, files=1)
+    trash.copies(trash.run(experiment, files=1), BATCH + 19)
     trash.world.bulk_runs(experiment, 20)
     args = ("purge", "--yes", *trash.options, "--as-of", trash.world.as_of)
     plan = trash.report()
