@@ -1395,10 +1395,10 @@ def test_on_the_spot_with_limits(trash: Trash) -> None:
     for limit in (("--max-time", "2"), ("--max-bytes", "lots")):
         assert limit[0] in trash.bench.cli(*args, *limit).expect(USAGE).err
     assert trash.state() == left
-    # 120 of 142 entities, of which 42 are left; those that are gone count.
+    # 320 of 342 entities, of which 42 are left; those that are gone count.
     rest = ("purge", plan.path, *trash.options)
-    trash.bench.cli(*rest, env={"MLFLOW_GC_MAX_SHARE": "84"}).expect(REFUSED)
-    trash.bench.cli(*rest, env={"MLFLOW_GC_MAX_SHARE": "85"}).expect(0)
+    trash.bench.cli(*rest, env={"MLFLOW_GC_MAX_SHARE": "93"}).expect(REFUSED)
+    trash.bench.cli(*rest, env={"MLFLOW_GC_MAX_SHARE": "94"}).expect(0)
     assert len(trash.state().rows["runs"]) == 20
 
 
