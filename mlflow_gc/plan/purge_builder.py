@@ -96,6 +96,7 @@ def build_purge_plan(
 ) -> Plan:
     """Return the plan document; the same arguments give the same one, except for ``created_at``."""
     deleted = {kind.name: decisions.of(kind.name, Verdict.DELETE) for kind in PURGED}
+    trash = replace(trash, rows=_rows(deleted, trash))
     freed = _freed(deleted, trash, policy, measured)
     run_counts = Counter(run.experiment_id for run in trash.inventory.runs.values())
     entities: Mapping[Kind, Mapping[str, object]] = {
@@ -193,6 +194,16 @@ def expect_trashed_experiment(experiment_id: str, trash: Trash) -> dict[str, Any
     experiment = trash.inventory.experiments[experiment_id]
     deleted = time_or_none(experiment.last_update_time)
     return {**expect_experiment(experiment), "deleted_time": deleted}
+
+
+def _rows(deleted: Mapping[str, Sequence[str]], trash: Trash) -> Mapping[Key, int]:
+    """Return the number of rows that are deleted with each; runs are deleted before models."""
+    runs, models = set(deleted[RUN.name]), set(deleted[LOGGED_MODEL.name])
+    rows = dict(trash.rows)
+    for (run_id, model_id), count in trash.shared_rows.items():
+        if run_id in runs and model_id in models:
+            rows[LOGGED_MODEL.name, model_id] -= count
+    return rows
 
 
 def _freed(

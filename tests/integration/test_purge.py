@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 import typer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from support import ROOT, depth
 from support.durability import Snapshot
 from support.plans import Journal, rfc3339
@@ -24,9 +24,9 @@ from support.trash import Trash, ids, protected
 
 import mlflow_gc
 from integration import test_events as events
+from mlflow_gc import settings
 from mlflow_gc.apply.outcomes import MAX_FAILURES_IN_A_ROW
 from mlflow_gc.apply.purge.database import Database
-from mlflow_gc import settings
 from mlflow_gc.apply.purge.purger import BATCH
 from mlflow_gc.cli import app
 from mlflow_gc.domain.quantities import size_of
@@ -217,6 +217,30 @@ def test_rows_without_a_foreign_key_go_with_their_experiment(trash: Trash) -> No
     assert not _own_rows({table: gone[table] for table in tables}, other)
     world.sql("DELETE FROM endpoint_bindings")
     world.sql("DELETE FROM endpoints")
+
+
+def test_rows_of_a_run_and_its_model_count_once(trash: Trash) -> None:
+    """A younger run stays, and the model is deleted with their rows."""
+    world = trash.world
+    home = world.experiment()
+    for days in (100, 3):
+        run = trash.run(home, deleted=None)
+        model = trash.model(home, run, deleted=None)
+        world.put_out_model(run, model)
+        world.measure_model(run, model)
+        trash.delete(run, days)
+        trash.drop_model(model)
+    plan = trash.report()
+    assert len(plan.runs) == 1
+    assert len(plan.document["logged_models"]) == 2
+    before = trash.state()
+    trash.purge(plan)
+    gone = trash.state().rows_gone_since(before)
+    assert len(gone["logged_model_metrics"]) == len(gone["inputs"]) == 2
+    deleted = sum(map(len, gone.values()))
+    assert plan.document["summary"]["freed"]["rows"] == deleted
+    listed = [*plan.document["runs"], *plan.document["logged_models"]]
+    assert sum(entry["row_count"] for entry in listed) == deleted
 
 
 def test_files_of_traces_count_in_the_plan_and_its_guards(trash: Trash) -> None:

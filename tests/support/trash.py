@@ -134,13 +134,17 @@ class Trash:
         model_id = self.world.logged_model(experiment, run_id)
         self.put(f"{experiment}/models/{model_id}/artifacts/MLmodel")
         if deleted is not None:
-            self.world.delete_logged_model(model_id)
-            self.world.sql(
-                "UPDATE logged_models SET last_updated_timestamp_ms = ? WHERE model_id = ?",
-                self.world.ago(deleted),
-                model_id,
-            )
+            self.drop_model(model_id, deleted)
         return model_id
+
+    def drop_model(self, model_id: str, days: float = 100.0) -> None:
+        """Move a logged model to the trash, so many days ago."""
+        self.world.delete_logged_model(model_id)
+        self.world.sql(
+            "UPDATE logged_models SET last_updated_timestamp_ms = ? WHERE model_id = ?",
+            self.world.ago(days),
+            model_id,
+        )
 
     def drop_experiment(self, experiment: str, days: float = 100.0) -> None:
         """Move an experiment to the trash, so many days ago."""

@@ -83,6 +83,8 @@ TOMBSTONE = "Deleted_Internal"
 """The stage of the row that MLflow keeps of a deleted model version (STAGE_DELETED_INTERNAL)."""
 LINKS = ("inputs", "entity_associations")
 """The tables whose rows link two entities by their types and ids."""
+_RUNS_OF_MODELS = ("RUN_INPUT", "RUN_OUTPUT")
+"""The types of the source of a link from a run to a logged model."""
 LINK_KEY = ("source_type", "source_id", "destination_type", "destination_id")
 """The primary key of these tables."""
 
@@ -194,6 +196,18 @@ class Tables:
             yield s.experiment_id, and_(s.experiment_id.in_(ids), of_scorer)
         yield from self._links_of_traces(ids)
         yield from self._associations("experiment", [str(i) for i in ids])
+
+    def shared_by_runs_and_models(
+        self, model_ids: Collection[str]
+    ) -> Iterator[tuple[ColumnElement[str], ColumnElement[str], ColumnElement[bool]]]:
+        """Yield the run, the logged model and the condition of rows that are deleted with either."""
+        if "logged_model_metrics" in self:
+            c = self["logged_model_metrics"].c
+            yield c.run_id, c.model_id, c.model_id.in_(model_ids)
+        if "inputs" in self:
+            i = self["inputs"].c
+            of_run = i.source_type.in_(_RUNS_OF_MODELS)
+            yield i.source_id, i.destination_id, and_(of_run, self._inputs_to_models(model_ids))
 
     # -- deleting them ---------------------------------------------------------------------------
 
@@ -347,7 +361,7 @@ class Tables:
         if "inputs" in self:
             i = self["inputs"].c
             yield i.destination_id, and_(i.destination_type == "RUN", i.destination_id.in_(ids))
-            sources = i.source_type.in_(["RUN_INPUT", "RUN_OUTPUT"])
+            sources = i.source_type.in_(_RUNS_OF_MODELS)
             yield i.source_id, and_(sources, i.source_id.in_(ids))
 
     def _inputs_to_models(self, ids: Collection[str]) -> ColumnElement[bool]:

@@ -7,9 +7,11 @@ again inside the transaction that deletes them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
@@ -87,6 +89,7 @@ class TrashReader(TableReader):
         children, active = evidence.children(runs)
         makers = evidence.made(runs)
         rows: dict[Key, int] = {}
+        shared: Mapping[tuple[str, str], int] = {}
         if counts_rows and only is not None:
             # Something may be put into an experiment in the trash, and has no precondition of its own.
             rows = self._rows({}, {}, experiment_ids)
@@ -94,6 +97,7 @@ class TrashReader(TableReader):
             rows = self._rows(runs, models, experiment_ids)
             rows |= {(MODEL_VERSION.name, i): 1 + len(v.tags) for i, v in tombstones.items()}
             rows |= {(LINK.name, i): link.row_count for i, link in links.items()}
+            shared = self._shared(models)
         versions = [*registry.versions.values(), *registry.foreign_versions]
         return Trash(
             inventory=Inventory(
@@ -109,6 +113,7 @@ class TrashReader(TableReader):
             models=models,
             deleted_ms=deleted,
             rows=rows,
+            shared_rows=shared,
             needed_by={**dict(evidence.needed(runs, models, makers)), **self._needed(tombstones)},
             children=children,
             active_runs=active,
@@ -183,6 +188,16 @@ class TrashReader(TableReader):
                     for entity_id, count in self._read(counted):
                         if (kind, str(entity_id)) in found:
                             found[kind, str(entity_id)] += count
+        return found
+
+    def _shared(self, model_ids: Collection[str]) -> Counter[tuple[str, str]]:
+        """Return the number of rows that are counted with a run and with a logged model."""
+        found: Counter[tuple[str, str]] = Counter()
+        for chunk in chunks(model_ids):
+            for run, model, condition in self._tables.shared_by_runs_and_models(chunk):
+                rows: Select[Any] = select(run, model, func.count()).where(condition)
+                for run_id, model_id, count in self._read(rows.group_by(run, model)):
+                    found[str(run_id), str(model_id)] += count
         return found
 
     def knows(self, entity_id: str) -> bool:
