@@ -199,7 +199,7 @@ class Tables:
 
     def shared_by_runs_and_models(
         self, model_ids: Collection[str]
-    ) -> Iterator[tuple[ColumnElement[str], ColumnElement[str], ColumnElement[bool]]]:
+    ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[bool]]]:
         """Yield the run, the logged model and the condition of rows that are deleted with either."""
         if "logged_model_metrics" in self:
             c = self["logged_model_metrics"].c

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 
 from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
@@ -195,8 +194,8 @@ class TrashReader(TableReader):
         found: Counter[tuple[str, str]] = Counter()
         for chunk in chunks(model_ids):
             for run, model, condition in self._tables.shared_by_runs_and_models(chunk):
-                rows: Select[Any] = select(run, model, func.count()).where(condition)
-                for run_id, model_id, count in self._read(rows.group_by(run, model)):
+                counted = select(run, model, func.count()).where(condition)
+                for run_id, model_id, count in self._read(counted.group_by(run, model)):
                     found[str(run_id), str(model_id)] += count
         return found
 
