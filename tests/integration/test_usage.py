@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import Engine, event
+from support import ROOT
 from support.databases import DATABASES
 from support.proxy import Fault, Proxy
 from support.world import FRESH
@@ -401,6 +403,22 @@ def _listening(statements: list[str]) -> Iterator[None]:
         yield
     finally:
         event.remove(Engine, "before_cursor_execute", note)
+
+
+def test_the_page_shows_the_titles_and_columns_of_the_output(
+    filled: Filled, offline_cli: Cli
+) -> None:
+    """Numbers and names are those of another server; every other line is printed today."""
+    page = (ROOT / "docs/how-to/usage.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    shown = {" ".join(line.split()) for line in "\n".join(blocks).splitlines()}
+    fixed = {line for line in shown if line and not re.search(r"\d|\[", line)}
+    assert len(fixed) > 6
+    output = offline_cli("usage", "--tracking-uri", filled.uri).expect(0).out
+    printed = {" ".join(line.split()) for line in output.splitlines()}
+    # The page shows SQLite; other databases estimate the sizes of tables.
+    elsewhere = () if filled.uri.startswith("sqlite:") else ("Counts,",)
+    assert {line for line in fixed if not line.startswith(("Usage of", *elsewhere))} <= printed
 
 
 @pytest.mark.parametrize("output_format", ["text", "markdown", "html"])
