@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from support import accounts, nginx, workspaces
+from support import ROOT, accounts, nginx, workspaces
 from support import server as store
 from support.accounts import ADMIN, password
 from support.plans import Plan
@@ -453,6 +453,14 @@ def test_all_workspaces_give_a_plan_each(settled: Settled) -> None:
     assert "registered_model" in plans["team-a"].protection(("run", settled.across))
     files = sorted(str(plan.path) for plan in plans.values())
     assert f"prune --all-workspaces {' '.join(files)}" in outcome.out.replace("'", "")
+    # The page shows the same table, of another server.
+    page = (ROOT / "docs/how-to/workspaces.md").read_text(encoding="utf-8")
+    shown = page.partition("Plans of ")[2].partition("```")[0].splitlines()
+    _, columns, *of_each, _ = outcome.out.partition("Plans of ")[2].splitlines()
+    assert shown[1].split() == columns.split()
+    assert len(of_each) == len(shown) - 3
+    for row, example in zip(of_each, shown[2:], strict=False):
+        assert len(row.split()) == len(example.split()), row
     assert sorted(p.name for p in settled.spaces.dir.glob("plan.*")) == sorted(
         plan.path.name for plan in plans.values()
     )
