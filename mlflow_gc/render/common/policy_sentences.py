@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_gc.domain.quantities import number_of, size_of
@@ -65,17 +65,9 @@ def explain(policy: Json) -> Iterator[str]:
     if "purge" in policy:
         yield from _explain_purge(policy)
         return
-    default, rules = policy["default"], policy["rules"]
     yield "An entity without activity for the time below is stale, and is deleted unless something protects it."
     yield ""
-    yield "Where no rule matches" if rules else "Everything"
-    yield from (f"  {line}" for line in _rule(default, {}))
-    if rules:
-        yield ""
-        yield "Rules (the first match applies)"
-    for number, rule in enumerate(rules, 1):
-        yield f"  {number}. {rule['name']}: {subject(rule['match'])}"
-        yield from (f"     {line}" for line in _rule(rule, rule["match"]))
+    yield from _by_rule(policy, _rule)
     yield ""
     yield "Owners"
     yield f"  Whatever has the tag {policy['keep_tag']} is retained, with everything in it."
@@ -93,18 +85,23 @@ def explain(policy: Json) -> Iterator[str]:
     yield f"  Days, weeks, months and years are those of {policy['time_zone']}."
 
 
-def _explain_purge(policy: Json) -> Iterator[str]:
-    default, rules = policy["default"], policy["rules"]
-    yield "What has been in the trash for longer than the time below is purged, unless something protects it."
-    yield ""
+def _by_rule(policy: Json, describe: Callable[[Json, Json], Iterable[str]]) -> Iterator[str]:
+    """Yield what is described of the default rule and of each rule, with what it matches."""
+    rules = policy["rules"]
     yield "Where no rule matches" if rules else "Everything"
-    yield f"  {_purge_after(default)}"
+    yield from (f"  {line}" for line in describe(policy["default"], {}))
     if rules:
         yield ""
         yield "Rules (the first match applies)"
     for number, rule in enumerate(rules, 1):
         yield f"  {number}. {rule['name']}: {subject(rule['match'])}"
-        yield f"     {_purge_after(rule)}"
+        yield from (f"     {line}" for line in describe(rule, rule["match"]))
+
+
+def _explain_purge(policy: Json) -> Iterator[str]:
+    yield "What has been in the trash for longer than the time below is purged, unless something protects it."
+    yield ""
+    yield from _by_rule(policy, lambda rule, _match: [_purge_after(rule)])
     yield ""
     yield "Owners"
     yield f"  Whatever has the tag {policy['keep_tag']} is retained, with everything in it."
