@@ -35,7 +35,7 @@ from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.inventory.database_usage import UNKNOWN_LINKS, DatabaseUsage, bytes_by_group
 from mlflow_gc.inventory.sql.identity import refuse_other_server as refuse_other_database
 from mlflow_gc.inventory.sql.snapshot import Snapshot
-from mlflow_gc.inventory.sql.tables import Tables, chunks
+from mlflow_gc.inventory.sql.tables import Tables
 from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.usage import UsageReader
 from mlflow_gc.inventory.stored_files import StoredFiles, newest
@@ -528,8 +528,7 @@ def _refuse_exceeded(plan: Plan, database: Database) -> None:
             existing = TrashReader(database.tables, database.read, None, ALWAYS_WANTED).totals()
             for kind in (EXPERIMENT, RUN, LOGGED_MODEL):
                 ids = [kind.id_of(entry) for entry in deletions_of(plan, kind.entries)]
-                found = sum(len(database.existing(kind.name, some)) for some in chunks(ids))
-                existing[kind.entries] += len(ids) - found
+                existing[kind.entries] += len(ids) - len(database.existing(kind.name, ids))
     kinds = {kind: Share(count, existing.get(kind, count)) for kind, count in planned.items()}
     if sentences := list(exceeded(maxima, Tally(kinds))):
         raise Refused(

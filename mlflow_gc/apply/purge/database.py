@@ -15,7 +15,7 @@ from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.backend.sql_connection import driver_message, explained, open_engine
 from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
-from mlflow_gc.inventory.sql.tables import Statement, Tables
+from mlflow_gc.inventory.sql.tables import Statement, Tables, chunks
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Engine, Select
@@ -132,13 +132,16 @@ class Database:
             return self._connection.execute(statement).all()
 
     def existing(self, kind: str, ids: Collection[str]) -> set[str]:
-        """Return those of some entities that have a row, in whatever stage; no more than a chunk.
+        """Return those of some entities that have a row, in whatever stage.
 
         Raises:
             ServerError: the database refuses it.
         """
-        column, condition = self._rows_of(kind, ids)
-        return {str(entity_id) for (entity_id,) in self.read(select(column).where(condition))}
+        found: set[str] = set()
+        for some in chunks(ids):
+            column, condition = self._rows_of(kind, some)
+            found.update(str(i) for (i,) in self.read(select(column).where(condition)))
+        return found
 
     def lock(self, kind: str, ids: Collection[str]) -> None:
         """Lock the rows of some entities: nobody restores them before the end of the transaction.

@@ -34,7 +34,7 @@ from mlflow_gc.domain.quantities import files_of, number_of
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.errors import Refused
-from mlflow_gc.inventory.sql.tables import Statement, chunks
+from mlflow_gc.inventory.sql.tables import Statement
 from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.trash_leftovers import numbers_of
 from mlflow_gc.plan.document import (
@@ -317,19 +317,21 @@ class Purger:
                 if not is_there[place]:
                     missing[place].add((kind.name, kind.id_of(entry)))
         for (uri, root), keys in missing.items():
-            if any(self._with_rows(keys - self._intended)):
+            if self._has_rows(keys - self._intended):
                 raise Refused(
                     f"{uri} holds nothing below {root!r}, and held files when the plan was made.",
                     hint="Nothing was deleted. Is the volume mounted, and is this the right "
                     "--artifacts-destination?",
                 )
 
-    def _with_rows(self, keys: Collection[Key]) -> Iterator[str]:
-        """Yield the ids of entities that are in the database."""
-        for kind in {name for name, _ in keys}:
-            for ids in chunks(i for name, i in keys if name == kind):
-                with self._first.database.transaction():
-                    yield from self._first.database.existing(kind, ids)
+    def _has_rows(self, keys: Collection[Key]) -> bool:
+        """Tell whether one of some entities is in the database."""
+        database = self._first.database
+        with database.transaction():
+            return any(
+                database.existing(kind, [i for name, i in keys if name == kind])
+                for kind in {name for name, _ in keys}
+            )
 
     # -- one batch -------------------------------------------------------------------------------
 
