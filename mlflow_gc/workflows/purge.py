@@ -17,8 +17,11 @@ from mlflow_gc.apply.journal.file import (
 )
 from mlflow_gc.apply.outcomes import deleted_before
 from mlflow_gc.apply.purge.database import Database
+from mlflow_gc.apply.purge.files import root_of
 from mlflow_gc.apply.purge.maintenance import Maintenance, maintenance
-from mlflow_gc.apply.purge.purger import Budget, Freed, Purger, folders_of, root_of
+from mlflow_gc.apply.purge.purged_kinds import WITH_FILES, folders_of
+from mlflow_gc.apply.purge.purger import Budget, Purger
+from mlflow_gc.apply.purge.record import Freed
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_guards import local_maxima
 from mlflow_gc.backend.address import DIRECTLY_READABLE, Address
@@ -257,7 +260,7 @@ def folders_to_delete(trash: Trash, decisions: TrashDecisions) -> dict[Key, list
     """Return the URIs of the folders whose files are deleted with each entity."""
     return {
         (kind, i): folders_of(kind, i, trash)
-        for kind in (RUN.name, LOGGED_MODEL.name, EXPERIMENT.name)
+        for kind in (purged.kind.name for purged in WITH_FILES)
         for i in decisions.of(kind, Verdict.DELETE)
     }
 

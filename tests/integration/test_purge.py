@@ -26,8 +26,8 @@ import mlflow_gc
 from integration import test_events as events
 from mlflow_gc import settings
 from mlflow_gc.apply.outcomes import MAX_FAILURES_IN_A_ROW
+from mlflow_gc.apply.purge.batch import BATCH
 from mlflow_gc.apply.purge.database import Database
-from mlflow_gc.apply.purge.purger import BATCH
 from mlflow_gc.cli import app
 from mlflow_gc.domain.quantities import size_of
 from mlflow_gc.plan import schema

@@ -36,7 +36,7 @@ from support.plans import Journal
 from support.trash import Trash
 
 import mlflow_gc
-from mlflow_gc.apply.purge.purger import BATCH
+from mlflow_gc.apply.purge.batch import BATCH
 from mlflow_gc.demo.server import LocalServer
 from mlflow_gc.storage.local import LocalStore
 

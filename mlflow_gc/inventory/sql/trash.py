@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import func, select
 
@@ -83,7 +84,7 @@ class TrashReader(TableReader):
         tombstones, links = self._left(only)
         for i, version in tombstones.items():
             deleted[MODEL_VERSION.name, i] = version.last_updated_timestamp
-        registry = read_registry(self._tables, self._read, self._workspace, with_storage=True)
+        registry = self.registry()
         evidence = self._evidence
         children, active = evidence.children(runs)
         makers = evidence.made(runs)
@@ -97,17 +98,13 @@ class TrashReader(TableReader):
             rows |= {(MODEL_VERSION.name, i): 1 + len(v.tags) for i, v in tombstones.items()}
             rows |= {(LINK.name, i): link.row_count for i, link in links.items()}
             shared = self._shared(models)
-        versions = [*registry.versions.values(), *registry.foreign_versions]
+        versions = [*registry.model_versions.values(), *registry.foreign_versions]
         return Trash(
-            inventory=Inventory(
+            inventory=replace(
+                registry,
                 experiments=experiments,
                 runs=runs,
-                registered_models=registry.models,
-                model_versions=registry.versions,
                 logged_models={**models, **{m.model_id: m for m in makers}},
-                foreign_models=registry.foreign_models,
-                foreign_versions=registry.foreign_versions,
-                workspace=self._workspace,
             ),
             models=models,
             deleted_ms=deleted,
@@ -130,7 +127,26 @@ class TrashReader(TableReader):
                 {v.name for v in tombstones.values()}
             ),
             links=links,
-            link_homes=self._leftovers.homes_of(links.values()),
+            # A link is planned alone only where it does not go with an experiment.
+            link_homes=self._leftovers.homes_of(links.values()) if only is None else {},
+        )
+
+    def registry(self) -> Inventory:
+        """Return an inventory with the model registry of all workspaces, and nothing else.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        found = read_registry(self._tables, self._read, self._workspace, with_storage=True)
+        return Inventory(
+            experiments={},
+            runs={},
+            registered_models=found.models,
+            model_versions=found.versions,
+            logged_models={},
+            foreign_models=found.foreign_models,
+            foreign_versions=found.foreign_versions,
+            workspace=self._workspace,
         )
 
     def _left(self, only: Only | None) -> tuple[dict[str, ModelVersion], dict[str, DanglingLink]]:
