@@ -64,7 +64,8 @@ def test_no_plan_is_larger_than_the_budget_or_broken(plan, budget):
             assert counts[0] < counts[1]
             cut = True
     assert ("This text was cut" in text) == (cut or "\nShown: " in text)
-    assert text.endswith("</details>\n\n") or not html
+    # Nothing ends within a list: a short table stands open.
+    assert text.endswith(("</details>\n\n", "|\n\n")) or not html
 
 
 @given(hostile_plans(most=30))
