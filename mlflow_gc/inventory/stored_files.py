@@ -175,10 +175,10 @@ class StoredFiles:
                 size.later_bytes += file.size_bytes
         return sizes
 
-    def orphan_files(self, home_of: HomeOf) -> Iterator[tuple[Owner, Place, StoredFile]]:
-        """List everything, and yield the files of entities that are in no table."""
+    def without_entity(self, home_of: HomeOf) -> Iterator[tuple[Owner, Place, StoredFile]]:
+        """List everything; yield files of entities that are in no table, and of unknown layout."""
         for owner, place, file, _ in self._files(home_of):
-            if owner.is_orphan:
+            if owner.is_orphan or owner == UNKNOWN:
                 yield owner, place, file
 
     def _files(self, home_of: HomeOf) -> Iterator[tuple[Owner, Place, StoredFile, Root]]:

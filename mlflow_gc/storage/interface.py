@@ -18,6 +18,20 @@ class StoreError(GcError):
     """A store cannot be reached, refuses the login, or answers with something implausible."""
 
 
+class UnreadableFolders(StoreError):
+    """Some folders cannot be read, although the rest of the store can.
+
+    Attributes:
+        folders: the requested folders that cannot be read, with the error messages.
+    """
+
+    def __init__(self, folders: Mapping[str, StoreError]) -> None:
+        first = next(iter(folders.values()))
+        more = f" ({len(folders) - 1:,} more cannot be read either.)" if len(folders) > 1 else ""
+        super().__init__(f"{first.message}{more}", hint=first.hint)
+        self.folders = {folder: error.message for folder, error in folders.items()}
+
+
 class StoredFile(NamedTuple):
     """A file of a store.
 
@@ -60,6 +74,9 @@ class Store(Protocol):
 
         A folder that does not exist has no files.  Symbolic links are files of size 0 and are not
         followed.  The folder ``""`` is a whole bucket, container or server.
+
+        Raises:
+            UnreadableFolders: after the files that can be listed.
         """
 
     def files_of(self, folders: Sequence[str]) -> Iterator[tuple[str, Sequence[StoredFile]]]:
@@ -68,12 +85,16 @@ class Store(Protocol):
         Costs no more requests than one listing of each, and, where a store can begin a listing at
         any path (S3, Google Cloud Storage), no more than one flat listing of what lies between
         them.  Folders in sorted order are not kept in memory.
+
+        Raises:
+            UnreadableFolders: after the folders that can be listed.
         """
 
     def is_there(self, folder: str) -> bool:
         """Tell whether a folder exists and contains something; the first request to a store.
 
         Raises:
+            UnreadableFolders: it exists and cannot be read.
             StoreError: also if the store itself does not exist.
         """
 
@@ -81,6 +102,9 @@ class Store(Protocol):
         """Return the first part of the path to a folder that is a symbolic link, or None.
 
         What lies behind a link is listed, and never deleted.
+
+        Raises:
+            UnreadableFolders: this cannot be found out.
         """
 
     def delete(self, paths: Sequence[str]) -> Mapping[str, str]:

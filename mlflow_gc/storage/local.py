@@ -16,7 +16,7 @@ from contextlib import suppress
 from itertools import groupby
 from os.path import commonprefix
 
-from mlflow_gc.storage.interface import StoredFile, StoreError, StoreNotes
+from mlflow_gc.storage.interface import StoredFile, StoreError, StoreNotes, UnreadableFolders
 from mlflow_gc.storage.paths import checked, why_refused
 
 _CHUNK = 1000
@@ -32,6 +32,7 @@ class LocalStore:
     def files(self, folder: str) -> Iterator[Sequence[StoredFile]]:
         top = checked(folder, self.uri)
         waiting, chunk = [top], []
+        unreadable: StoreError | None = None
         while waiting:
             path = waiting.pop()
             try:
@@ -46,16 +47,26 @@ class LocalStore:
             except _GONE:
                 continue
             except OSError as error:
-                raise _cannot(path, error) from error
+                unreadable = unreadable or _cannot(path, error)
             while len(chunk) >= _CHUNK:
                 yield chunk[:_CHUNK]
                 del chunk[:_CHUNK]
         if chunk:
             yield chunk
+        if unreadable:
+            raise UnreadableFolders({folder: unreadable})
 
     def files_of(self, folders: Sequence[str]) -> Iterator[tuple[str, Sequence[StoredFile]]]:
+        unreadable: dict[str, StoreError] = {}
         for folder in dict.fromkeys(folders):
-            yield folder, [file for chunk in self.files(folder) for file in chunk]
+            try:
+                files = [file for chunk in self.files(folder) for file in chunk]
+            except UnreadableFolders as error:
+                unreadable[folder] = error
+            else:
+                yield folder, files
+        if unreadable:
+            raise UnreadableFolders(unreadable)
 
     def is_there(self, folder: str) -> bool:
         try:
@@ -65,7 +76,7 @@ class LocalStore:
         except _GONE:
             return False
         except OSError as error:
-            raise _cannot(folder, error) from error
+            raise UnreadableFolders({folder: _cannot(folder, error)}) from error
 
     def linked_parent(self, folder: str) -> str | None:
         path = ""
@@ -77,7 +88,7 @@ class LocalStore:
         except _GONE:
             return None
         except OSError as error:
-            raise _cannot(folder, error) from error
+            raise UnreadableFolders({folder: _cannot(folder, error)}) from error
         return None
 
     def delete(self, paths: Sequence[str]) -> Mapping[str, str]:

@@ -29,8 +29,9 @@ from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.sql_connection import try_database
 from mlflow_gc.domain.entities import Diagnostic, ServerInfo
 from mlflow_gc.domain.kinds import EXPERIMENT, FILE, LOGGED_MODEL, PURGE, RUN, kinds_of
-from mlflow_gc.domain.quantities import number_of, size_of
+from mlflow_gc.domain.quantities import files_of, number_of, size_of
 from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
@@ -58,7 +59,7 @@ from mlflow_gc.retention.trash import (
     named_in_registry,
 )
 from mlflow_gc.settings import redact_uri
-from mlflow_gc.storage.interface import Store, StoreError
+from mlflow_gc.storage.interface import Store, StoreError, UnreadableFolders
 from mlflow_gc.storage.stores import ArtifactStores
 from mlflow_gc.workflows.apply import Applied, collected
 from mlflow_gc.workflows.reporter import Phase, Reporter
@@ -75,6 +76,12 @@ KEPT_VERSIONS = "kept_versions"
 
 UNFINISHED_UPLOADS = "unfinished_uploads"
 """Diagnostic code: a store holds parts of uploads that no listing shows."""
+
+FILES_UNKNOWN = "files_unknown"
+"""Diagnostic code: files could not be listed, so that orphaned ones among them are not found."""
+
+UNKNOWN_LAYOUT = "unknown_layout"
+"""Diagnostic code: artifact stores hold files that are not where MLflow keeps its own."""
 
 
 def make_purge_plan(
@@ -121,16 +128,19 @@ def make_purge_plan(
             decisions = decide_trash(trash, policy, only=only, withheld=withheld)
         if policy.purge.orphans_after_ms is not None and only is None:
             with reporter.phase(Phase.MEASURE):
-                orphans = _orphans(files, database, reporter)
+                orphans, notes = _orphans(files, database, reporter)
             named = named_in_registry(trash.inventory)
             of_files = {(FILE.name, i): decide_orphan(o, policy, named) for i, o in orphans.items()}
             decisions = replace(decisions, by_key={**decisions.by_key, **of_files})
-            measured = replace(measured, orphans=orphans)
             keeping = [root.uri for root in files.roots if root.notes.keeps_versions]
-            if keeping and not measured.retaining:
-                notes = map(_keeps_versions, keeping)
-                diagnostics = (*measured.diagnostics, *notes)
-                measured = replace(measured, retaining=True, diagnostics=diagnostics)
+            if not measured.retaining:
+                notes += map(_keeps_versions, keeping)
+            measured = replace(
+                measured,
+                orphans=orphans,
+                retaining=measured.retaining or bool(keeping),
+                diagnostics=(*measured.diagnostics, *notes),
+            )
     measured = replace(measured, row_bytes=_row_bytes(database))
     if policy.purge.orphans_after_ms is not None and (sentence := database.unknown_links):
         note = Diagnostic(UNKNOWN_LINKS, sentence)
@@ -207,10 +217,15 @@ def _row_bytes(database: DatabaseUsage) -> float:
 
 def _orphans(
     files: StoredFiles, database: DatabaseUsage, reporter: Reporter
-) -> dict[str, OrphanedFiles]:
-    """List everything, and return the files of entities that are in no table, by folder."""
+) -> tuple[dict[str, OrphanedFiles], list[Diagnostic]]:
+    """List everything; return the files of entities that are in no table, by folder, and notes."""
     found: dict[str, OrphanedFiles] = {}
-    for owner, place, file in files.orphan_files(database.home_of):
+    unknown, example = Size(), ""
+    for owner, place, file in files.without_entity(database.home_of):
+        if not owner.is_orphan:
+            unknown = Size(unknown.size_bytes + file.size_bytes, unknown.file_count + 1)
+            example = example or redact_uri(f"{place.store.uri.rstrip('/')}/{file.path}")
+            continue
         parts = file.path.split("/")
         folder = "/".join(parts[: parts.index(owner.id) + 1])
         uri = redact_uri(f"{place.store.uri.rstrip('/')}/{folder}")
@@ -227,7 +242,14 @@ def _orphans(
             known.file_count + 1,
             newest(known.newest_ms, file.modified_ms),
         )
-    return found
+    notes = [Diagnostic(FILES_UNKNOWN, text) for text in (*files.unlisted(), *files.problems)]
+    if unknown.file_count:
+        sentence = (
+            f"{files_of(unknown.file_count, unknown.size_bytes)} in the artifact stores are not where "
+            f"MLflow keeps its own, and no purge deletes them, for example {example}."
+        )
+        notes.append(Diagnostic(UNKNOWN_LAYOUT, hide(sentence)))
+    return found, notes
 
 
 def deleted_by(journal: Path) -> dict[Key, int]:
@@ -286,15 +308,13 @@ def placed(
             for place in map(stores.find, uris):
                 by_store[place.store][place.folder] = key
         except StoreError as error:
-            withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
-    safe: dict[Store, dict[str, Key]] = {}
-    for store, of_store in by_store.items():
-        try:
-            safe[store] = dict(_safe(store, of_store, roots, withheld))
-        except StoreError as error:
-            for key in of_store.values():
-                withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
+            withheld[key] = _unreachable(error.message)
+    safe = {s: dict(_safe(s, of_store, roots, withheld)) for s, of_store in by_store.items()}
     return safe, withheld
+
+
+def _unreachable(why: str) -> Decision:
+    return protect(Reason.UNREACHABLE_STORE, Link(note=why))
 
 
 def _measure(
@@ -313,15 +333,18 @@ def _measure(
     retaining = False
     for store, safe in by_store.items():
         try:
-            for folder, files in store.files_of(sorted(safe)):
-                size = sum(file.size_bytes for file in files)
-                known = sizes.get(safe[folder], Size())
-                sizes[safe[folder]] = Size(known.size_bytes + size, known.file_count + len(files))
-                reporter.advance("files", 1)
+            try:
+                for folder, files in store.files_of(sorted(safe)):
+                    size = sum(file.size_bytes for file in files)
+                    known = sizes.get(safe[folder], Size())
+                    number = known.file_count + len(files)
+                    sizes[safe[folder]] = Size(known.size_bytes + size, number)
+                    reporter.advance("files", 1)
+            except UnreadableFolders as error:
+                withheld |= {safe[f]: _unreachable(why) for f, why in error.folders.items()}
             notes = [store.notes(root) for root in sorted({root_of(f) for f in safe})]
         except StoreError as error:
-            for key in safe.values():
-                withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=error.message))
+            withheld |= dict.fromkeys(safe.values(), _unreachable(error.message))
             continue
         if any(note.keeps_versions for note in notes):
             retaining = True
@@ -367,27 +390,45 @@ def _safe(
     An artifact root that has a folder of none of its experiments is not mounted, or is that of
     another server.
     """
-    is_there: dict[str, bool] = {}
+    problems: dict[str, str | None] = {}
     for folder, key in of_store.items():
-        if linked := store.linked_parent(folder):
-            why = f"{linked} is a symbolic link"
-            withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=why))
-            continue
         root = root_of(folder)
-        if root not in is_there:
+        if root not in problems:
             # Those with the highest ids are the last that were made.
             folders = roots.get((store.uri, root), ())[-_PROBES:]
             if not folders and key[0] == EXPERIMENT.name:
                 folders = [root]  # of archived traces, where no experiment is located
-            is_there[root] = any(store.is_there(folder) for folder in folders)
-        if not is_there[root]:
-            why = (
-                f"{store.uri} has no files of any experiment below {root!r}; is it mounted? "
-                "If there never were files, use --keep-files"
-            )
-            withheld[key] = protect(Reason.UNREACHABLE_STORE, Link(note=why))
+            problems[root] = _root_problem(store, root, folders)
+        try:
+            linked = store.linked_parent(folder)
+        except UnreadableFolders as error:
+            withheld[key] = _unreachable(error.message)
             continue
-        yield folder, key
+        problem = f"{linked} is a symbolic link" if linked else problems[root]
+        if problem:
+            withheld[key] = _unreachable(problem)
+        else:
+            yield folder, key
+
+
+def _root_problem(store: Store, root: str, folders: Iterable[str]) -> str | None:
+    """Return why nothing below an artifact root may be deleted, for people; None if it may.
+
+    ``folders`` are those of experiments in it.
+    """
+    problem = (
+        f"{store.uri} has no files of any experiment below {root!r}; is it mounted? "
+        "If there never were files, use --keep-files"
+    )
+    for folder in folders:
+        try:
+            if store.is_there(folder):
+                return None
+        except UnreadableFolders as error:
+            problem = error.message
+        except StoreError as error:
+            return error.message
+    return problem
 
 
 @dataclass(kw_only=True)

@@ -12,7 +12,7 @@ from mlflow_gc.domain.redaction import hide
 from mlflow_gc.inventory.progress import Progress
 from mlflow_gc.plan.builder import SIZES_UNKNOWN, Sizes
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
-from mlflow_gc.storage.interface import Store, StoredFile, StoreError
+from mlflow_gc.storage.interface import Store, StoredFile, StoreError, UnreadableFolders
 from mlflow_gc.storage.stores import ArtifactStores, Place
 
 
@@ -99,21 +99,31 @@ def _sizes(
     for kind, entity_id, folder in entities:
         (runs if kind == RUN.name else experiments)[folder].append(entity_id)
     found: dict[str, tuple[int, int]] = {}
-    for folder, files in store.files_of(sorted(runs)):
-        found[folder] = _sum(files)
-        for run_id in runs[folder]:
-            yield RUN.name, run_id, found[folder]
+    unreadable: UnreadableFolders | None = None
+    try:
+        for folder, files in store.files_of(sorted(runs)):
+            found[folder] = _sum(files)
+            for run_id in runs[folder]:
+                yield RUN.name, run_id, found[folder]
+    except UnreadableFolders as error:
+        unreadable = error
     for folder, ids in experiments.items():
         if len(ids) > 1 or any(_are_nested(folder, other) for other in others):
             continue
         count = total = 0
-        for chunk in store.files(folder):
-            more = _sum(chunk)
-            count, total = count + more[0], total + more[1]
+        try:
+            for chunk in store.files(folder):
+                more = _sum(chunk)
+                count, total = count + more[0], total + more[1]
+        except UnreadableFolders as error:
+            unreadable = unreadable or error
+            continue
         of_runs = [size for run_folder, size in found.items() if _is_in(run_folder, folder)]
         size = count - sum(n for n, _ in of_runs), total - sum(b for _, b in of_runs)
         # Files may come and go in between.
         yield EXPERIMENT.name, ids[0], (max(size[0], 0), max(size[1], 0))
+    if unreadable:
+        raise unreadable
 
 
 def _sum(files: Iterable[StoredFile]) -> tuple[int, int]:

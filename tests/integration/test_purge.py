@@ -20,7 +20,7 @@ from support import ROOT, depth
 from support.durability import Snapshot
 from support.plans import Journal, rfc3339
 from support.server import open_database
-from support.trash import Trash, ids, protected
+from support.trash import Trash, ids, make_unreadable, protected
 
 import mlflow_gc
 from integration import test_events as events
@@ -534,6 +534,49 @@ def test_an_artifact_root_that_looks_unmounted_stops_everything(trash: Trash) ->
     assert protected(later, "runs", "run_id") == {run: "unreachable_store"}
     trash.root.rmdir()
     moved.rename(trash.root)
+
+
+def test_a_folder_that_cannot_be_read_retains_its_entity_alone(trash: Trash) -> None:
+    """For a plan, and if it comes after the plan: the run, the orphan and the sizes."""
+    experiment = trash.world.experiment()
+    runs = [trash.run(experiment) for _ in range(3)]
+    orphans = [trash.run(experiment) for _ in range(2)]
+    for orphan in orphans:
+        trash.world.purge_run(orphan)
+    for path in trash.root.rglob("*"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    make_unreadable(trash.root / experiment / runs[0] / "artifacts" / "deep")
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    assert plan.runs == {*runs[1:]}
+    (kept,) = plan.document["protected"]["runs"]
+    assert (kept["run_id"], kept["reason"]) == (runs[0], "unreachable_store")
+    assert "too long" in str(kept["via"])
+    (note,) = (d["message"] for d in plan.document["diagnostics"] if d["code"] == "files_unknown")
+    assert "too long" in note
+    assert len(plan.document["files"]) == 2
+    for folder in (runs[1], orphans[0]):
+        make_unreadable(trash.root / experiment / folder / "artifacts" / "deep")
+    before = trash.state()
+    assert "too long" in trash.purge(plan, codes=(PARTIAL,)).err
+    after = trash.state()
+    gone = after.files_gone_since(before)
+    assert {path.split("/")[1] for path in gone} == {runs[2], orphans[1]}
+    assert _own_rows(after.rows_gone_since(before), runs[2])
+
+
+def test_files_in_no_known_layout_are_shown_and_stay(trash: Trash) -> None:
+    experiment = trash.world.experiment()
+    trash.put(f"{experiment}/notes.txt", size=30)
+    trash.put("backup of Anna/model.bin", size=2_000)
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    (note,) = (d["message"] for d in plan.document["diagnostics"] if d["code"] == "unknown_layout")
+    assert note.startswith(
+        f"3 files ({size_of(2_040)}) in the artifact stores are not where MLflow"
+    )
+    assert str(trash.root) in note
+    assert not plan.document["files"]
+    # They are looked for with the orphans only.
+    assert not trash.report(name="other.json").document["diagnostics"]
 
 
 def test_an_artifact_root_that_a_purge_emptied_is_no_other_store(trash: Trash) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support.trash import make_unreadable
 from support.world import FRESH
 
 if TYPE_CHECKING:
@@ -95,6 +96,19 @@ def test_what_cannot_be_listed_has_no_size(bench: Bench) -> None:
     plan = bench.report("--sizes")
     assert not SIZES & plan.document["runs"][0].keys()
     assert "sizes_unknown" in {d["code"] for d in plan.document["diagnostics"]}
+    assert plan.document["applyable"]
+
+
+def test_a_folder_that_cannot_be_read_has_no_size_and_the_others_have(bench: Bench) -> None:
+    first, second, experiment = _settle(bench)
+    make_unreadable(bench.dir / "files" / experiment / second / "artifacts" / "deep")
+    plan = bench.report("--sizes")
+    found = {entry["run_id"]: entry.get("size_bytes") for entry in plan.document["runs"]}
+    assert found == {first: 2000, second: None}
+    # Its files are counted with those of the experiment.
+    assert not SIZES & plan.document["experiments"][0].keys()
+    (note,) = (d["message"] for d in plan.document["diagnostics"] if d["code"] == "sizes_unknown")
+    assert "of 2 runs and experiments" in note
     assert plan.document["applyable"]
 
 

@@ -188,6 +188,21 @@ class Trash:
         return State(rows, files)
 
 
+def make_unreadable(folder: Path) -> None:
+    """Put a folder below another one whose path is longer than the operating system allows.
+
+    Permissions refuse nothing to root, as which tests may run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir("n" * 250, dir_fd=opened)
+        inner = os.open("n" * 250, os.O_RDONLY, dir_fd=opened)
+        os.close(opened)
+        opened = inner
+    os.close(opened)
+
+
 def ids(plan: Plan, kind: str, key: str) -> set[str]:
     """The ids that a plan deletes of one kind."""
     return {entry[key] for entry in plan.document[kind]}

@@ -13,7 +13,7 @@ from mlflow_gc.domain.kinds import EXPERIMENT
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.domain.trash import Key, Trash
 from mlflow_gc.plan.document import Json, Plan, deletions_of
-from mlflow_gc.storage.interface import Store, StoreError
+from mlflow_gc.storage.interface import Store, StoreError, UnreadableFolders
 from mlflow_gc.storage.stores import ArtifactStores
 
 
@@ -39,10 +39,10 @@ def find_files(
         ids: of the entities.
         trash: what the re-check has read.
         stores: of the artifacts.
-        intended: what was begun to be deleted before, and may have no files any more.
+        intended: what an earlier session began to delete, so that it may have no files.
 
     Raises:
-        StoreError: a store is not reachable, or lists something that it was not asked for.
+        StoreError: a store is not reachable, or lists what is not in the folder.
     """
     by_store: dict[Store, FoundFiles] = defaultdict(FoundFiles)
     for i in ids:
@@ -52,16 +52,22 @@ def find_files(
     listed: Counter[str] = Counter()
     for store, found in by_store.items():
         for folder, i in found.folders.items():
-            if linked := store.linked_parent(folder):
-                batch.failures[i] = f"{linked} is a symbolic link; its files are left alone"
+            try:
+                if linked := store.linked_parent(folder):
+                    batch.failures[i] = f"{linked} is a symbolic link; its files are left alone"
+            except UnreadableFolders as error:
+                batch.failures[i] = error.message
         safe = sorted(f for f, i in found.folders.items() if i not in batch.failures)
-        for folder, files in store.files_of(safe):
-            i = found.folders[folder]
-            listed[i] += len(files)
-            for file in files:
-                if not file.path.startswith(f"{folder}/"):
-                    raise StoreError(f"{store.uri} lists {file.path!r} below {folder!r}.")
-                found.paths[file.path] = i, file.size_bytes
+        try:
+            for folder, files in store.files_of(safe):
+                i = found.folders[folder]
+                listed[i] += len(files)
+                for file in files:
+                    if not file.path.startswith(f"{folder}/"):
+                        raise StoreError(f"{store.uri} lists {file.path!r} below {folder!r}.")
+                    found.paths[file.path] = i, file.size_bytes
+        except UnreadableFolders as error:
+            batch.failures |= {found.folders[f]: why for f, why in error.folders.items()}
     for i in ids:
         planned = cast("int", batch.entries[i].get("file_count", 0))
         # Or they were deleted before: by an attempt, or a session, that was cut off.

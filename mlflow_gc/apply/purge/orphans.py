@@ -18,6 +18,7 @@ from mlflow_gc.plan.preconditions import drift
 from mlflow_gc.plan.purge_builder import expect_files
 from mlflow_gc.retention.decision import Reason
 from mlflow_gc.retention.trash import named_in_registry
+from mlflow_gc.storage.interface import UnreadableFolders
 from mlflow_gc.storage.stores import ArtifactStores
 
 _NAMED_S = 5.0
@@ -67,10 +68,14 @@ class OrphanPurger:
         if why := self._why_needed(entity_id, folder):
             recorder.record_skip(kind, uri, Finding("protected", why))
             return
-        if linked := store.linked_parent(folder):
-            recorder.count_failure(kind, uri, f"{linked} is a symbolic link")
+        try:
+            if linked := store.linked_parent(folder):
+                recorder.count_failure(kind, uri, f"{linked} is a symbolic link")
+                return
+            files = [file for chunk in store.files(folder) for file in chunk]
+        except UnreadableFolders as error:
+            recorder.count_failure(kind, uri, error.message, hint=error.hint)
             return
-        files = [file for chunk in store.files(folder) for file in chunk]
         stamps = [file.modified_ms for file in files]
         newest = None if None in stamps else max(filter(None, stamps), default=None)
         size = sum(file.size_bytes for file in files)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.trash import make_unreadable
 
 from mlflow_gc.storage import local
-from mlflow_gc.storage.interface import StoreError
+from mlflow_gc.storage.interface import StoreError, UnreadableFolders
 from mlflow_gc.storage.local import LocalStore
 
 if TYPE_CHECKING:
@@ -132,6 +133,25 @@ def test_the_top_of_a_file_system_may_be_where_experiments_are_located() -> None
     assert not STORE.notes("").keeps_versions
     with pytest.raises(StoreError):
         next(STORE.files(""))
+
+
+def test_what_can_be_read_is_listed_beside_what_cannot(root: Path) -> None:
+    for run in ("bad", "good"):
+        (root / run).mkdir()
+        (root / run / "file").touch()
+    make_unreadable(root / "bad" / "deep")
+    bad, good = name(root / "bad"), name(root / "good")
+    found = []
+    with pytest.raises(UnreadableFolders, match="too long") as raised:
+        found.extend(STORE.files_of([bad, good]))
+    assert [(folder, [f.path for f in files]) for folder, files in found] == [
+        (good, [f"{good}/file"])
+    ]
+    assert raised.value.folders.keys() == {bad}
+    chunks = []
+    with pytest.raises(UnreadableFolders):
+        chunks.extend(STORE.files(name(root)))
+    assert {f"{bad}/file", f"{good}/file"} <= {file.path for chunk in chunks for file in chunk}
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(
