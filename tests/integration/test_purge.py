@@ -685,8 +685,9 @@ def test_the_artifacts_of_another_server_are_not_taken_for_none(trash: Trash) ->
     (elsewhere / "999" / "x" / "file").write_text("x")
     before = trash.state()
     wrong = ("--artifacts-destination", elsewhere)
-    for _ in range(3):
-        assert "--artifacts-destination" in trash.purge(plan, *wrong, codes=(PARTIAL,)).text
+    for dry_run in (("--dry-run",), (), (), ()):
+        outcome = trash.purge(plan, *wrong, *dry_run, codes=(PARTIAL,))
+        assert "--artifacts-destination" in outcome.text
         assert trash.state() == before
     later = trash.report(*wrong, name="later.json")
     assert protected(later, "runs", "run_id") == {run: "unreachable_store"}
@@ -701,8 +702,11 @@ def test_files_behind_a_symbolic_link_are_left_alone(trash: Trash) -> None:
     folder = trash.root / experiment / run
     folder.rename(trash.bench.dir / "elsewhere")
     folder.symlink_to(trash.bench.dir / "elsewhere")
-    outcome = trash.purge(plan, codes=(PARTIAL,))
-    assert "symbolic link" in outcome.text
+    options = (plan.path, *trash.options, "--format", "json")
+    check = trash.bench.cli("check", *options).json()
+    assert [(r["id"], r["code"]) for r in check["runs"]] == [(run, "failed")]
+    for dry_run in (("--dry-run",), ()):
+        assert "symbolic link" in trash.purge(plan, *dry_run, codes=(PARTIAL,)).text
     assert (trash.bench.dir / "elsewhere" / "artifacts" / "folder" / "0.bin").exists()
     assert {r[0] for r in trash.state().rows["runs"]} == {run}
     assert other not in str(trash.state().files)

@@ -129,6 +129,8 @@ class Purger:
         """Held while a batch is taken, and while its outcome is recorded."""
         self._failed = threading.Event()
         self._began = time.monotonic()
+        self._has_stores = policy.purge.keep != "files"
+        """Whether files are looked for: a check goes on after it noted a store that is not there."""
         self.left = 0
 
     @property
@@ -230,10 +232,11 @@ class Purger:
             Refused: It looks as if it were not mounted.
             StoreError: It cannot be read.
         """
-        if self._policy.purge.keep == "files":
+        if not self._has_stores:
             return
         for (uri, root), keys in empty_roots(self._part, self._stores).items():
             if self._has_rows(keys - self._record.intended):
+                self._has_stores = False
                 raise Refused(
                     f"{uri} holds nothing below {root!r}, and held files when the plan was made.",
                     hint="Nothing was deleted. Is the volume mounted, and is this the right "
@@ -280,7 +283,7 @@ class Purger:
                 rest = worker.reader.trash({those.kind: shared}, without=self._planned)
                 alone = recheck(those, rest, self._policy)
                 batch.left = [i for i in those.entries if alone[i].code is None]
-            while not self._dry_run and (ids := batch.to_delete()):
+            while ids := batch.to_delete():
                 with suppress(_FilesFailed), worker.database.savepoint(_FilesFailed):
                     self._delete_entities(worker, batch, ids, trash)
                     return
@@ -288,19 +291,21 @@ class Purger:
     def _delete_entities(
         self, worker: _Worker, batch: Batch, ids: Sequence[str], trash: Trash
     ) -> None:
-        """Delete the rows and files of some entities of a batch.
+        """Delete the rows and files of some entities of a batch; a dry run only looks for the files.
 
         Raises:
             _FilesFailed: files of some cannot be deleted, which ``batch.failures`` names.
         """
         failed_before = len(batch.failures)
         purged = PURGED_KINDS[batch.kind]
-        has_files = self._policy.purge.keep != "files" and purged.folders is not None
+        has_files = self._has_stores and purged.folders is not None
         found = (
             find_files(batch, ids, trash, self._stores, self._record.intended) if has_files else {}
         )
         if len(batch.failures) > failed_before:
             raise _FilesFailed
+        if self._dry_run:
+            return
         if self._policy.purge.keep != "rows":
             workspace = self._plan["server"]["workspace"]
             statements = purged.delete(worker.database.tables, batch.of(ids), workspace)
