@@ -12,6 +12,7 @@ import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.domain.kinds import PURGE, kinds_of
+from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan, counts_of
@@ -174,9 +175,12 @@ def _print_rest(result: Result, action: Action, plan_file: Path, again: Sequence
     from mlflow_gc.cli.output import print_message
 
     if result.left:
-        print_message(
-            f"{len(result.left):,} experiments are left to the shard that empties them last."
+        experiments = number_of(
+            len(result.left),
+            "experiment is left to the shard that empties it last",
+            "experiments are left to the shard that empties them last",
         )
+        print_message(f"{experiments}.")
     print_message(
         f"This was shard {action.part}. When all are done, one more run finds what any of them left: "
         f"{command(action.name, file_argument(plan_file), *again)}"

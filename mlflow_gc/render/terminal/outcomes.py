@@ -73,7 +73,8 @@ def purged(found: Purged, console: Console, *, journal: Path | None) -> None:
     omitted = max(len(found.skips) - CUT_AT, 0)
     more(console, omitted, indent=2, where="the journal names all")
     if found.left:
-        line(console, f"{found.left:,} are left: the limit of this run is reached.")
+        number = number_of(found.left, "deletion is", "deletions are")
+        line(console, f"{number} left: the limit of this run is reached.")
     if journal is None:
         line(console, "Dry run: nothing was deleted and no journal was written.")
         return
