@@ -208,8 +208,8 @@ def report_trash(
         GcError: the server or its database cannot be reached or read.
     """
     from mlflow_gc.workflows.policy import resolve_policy, with_trash_options
-    from mlflow_gc.workflows.purge import deleted_by, make_purge_plan
     from mlflow_gc.workflows.server import open_stores
+    from mlflow_gc.workflows.trash_report import deleted_by, make_purge_plan
 
     reporter = _reporter(listener)
     resolved = with_trash_options(

@@ -75,8 +75,9 @@ def purge(
     """Delete permanently what a purge plan lists in the trash: rows and files."""
     from mlflow_gc.cli.apply import Action, run
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.workflows.purge import apply_purge, make_purge_plan
+    from mlflow_gc.workflows.purge import apply_purge
     from mlflow_gc.workflows.server import open_stores
+    from mlflow_gc.workflows.trash_report import make_purge_plan
 
     reporter = begin(context, output, events=events, dry_run=given.dry_run)
     connection = server.connection(backend_store_uri)

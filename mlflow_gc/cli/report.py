@@ -97,7 +97,7 @@ def report(
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
     stores = open_stores(gateway, artifacts_destination) if sizes or trash else None
     if trash and stores:
-        from mlflow_gc.workflows.purge import deleted_by, make_purge_plan
+        from mlflow_gc.workflows.trash_report import deleted_by, make_purge_plan
 
         plan = make_purge_plan(
             gateway,

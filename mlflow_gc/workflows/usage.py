@@ -26,10 +26,10 @@ from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.trash import decide_orphan, decide_trash, named_in_registry
 from mlflow_gc.settings import ARTIFACTS_DESTINATION, Connection, resolve
 from mlflow_gc.storage.stores import ArtifactStores
-from mlflow_gc.workflows.purge import folders_to_delete, placed
 from mlflow_gc.workflows.report import survey
 from mlflow_gc.workflows.reporter import Phase, Reporter
 from mlflow_gc.workflows.server import open_server
+from mlflow_gc.workflows.trash_files import folders_to_delete, placed
 from mlflow_gc.workflows.usage_document import Measured, usage_document
 
 

@@ -130,7 +130,7 @@ class Purger:
         self._failed = threading.Event()
         self._began = time.monotonic()
         self._has_stores = policy.purge.keep != "files"
-        """Whether files are looked for: a check goes on after it noted a store that is not there."""
+        """Whether to list files; a check continues without them once a store is not there."""
         self.left = 0
 
     @property
