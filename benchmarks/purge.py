@@ -1,9 +1,10 @@
 """Purging: rows and files of runs in the trash, against ``mlflow gc`` and bare bulk deletes.
 
-    python benchmarks/purge.py [RUNS] [local|s3]      (default 2000, and both)
+    python benchmarks/purge.py [RUNS] [local|proxied|s3]      (default 2000, and all)
 
 Each deletes the same number of runs (15 parameters, 10 metrics of 100 steps, 3 files) of one
-PostgreSQL, one after the other in this one run: with local files, then with those in S3 (moto).
+PostgreSQL, one after the other in this one run: with local files, with local files that the server
+passes on (as it does by default), and with files in S3 (moto).
 Both programs start with an import of MLflow; so each deletes an eighth of as many runs, too, and
 what the others took longer is their rate without that.
 """
@@ -28,7 +29,7 @@ import seeding
 from support import object_stores
 
 RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
-PLACES = sys.argv[2:] or ["local", "s3"]
+PLACES = sys.argv[2:] or ["local", "proxied", "s3"]
 FILES = 3
 FEW = RUNS // 8
 PARTS = {"gc": RUNS, "purge": RUNS, "bulk": RUNS, "gc-few": FEW, "purge-few": FEW}
@@ -59,10 +60,10 @@ class Local(Files):
     title = "local files"
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def root(self, part: str) -> str:
-        return str(self._folder / part)
+        return str(self.folder / part)
 
     def put(self, uri: str) -> None:
         folder = Path(uri)
@@ -72,6 +73,21 @@ class Local(Files):
 
     def left(self, part: str) -> int:
         return sum(path.is_file() for path in Path(self.root(part)).rglob("*"))
+
+
+class Proxied(Local):
+    """A folder of this machine from which the server passes files on."""
+
+    title = "local files behind the server"
+
+    def root(self, part: str) -> str:
+        return f"mlflow-artifacts:/{part}"
+
+    def put(self, uri: str) -> None:
+        super().put(str(self.folder / uri.removeprefix("mlflow-artifacts:/")))
+
+    def left(self, part: str) -> int:
+        return sum(path.is_file() for path in (self.folder / part).rglob("*"))
 
 
 class S3(Files):
@@ -105,6 +121,12 @@ def local(directory: Path) -> Iterator[Files]:
 
 
 @contextlib.contextmanager
+def proxied(directory: Path) -> Iterator[Files]:
+    """The folder of the server's artifacts."""
+    yield Proxied(directory / "artifacts")
+
+
+@contextlib.contextmanager
 def s3(directory: Path) -> Iterator[Files]:
     """A server for S3, and the settings for it."""
     with object_stores.moto(directory) as uri:
@@ -117,7 +139,11 @@ def s3(directory: Path) -> Iterator[Files]:
         yield S3()
 
 
-PROVIDERS: dict[str, Callable[[Path], AbstractContextManager[Files]]] = {"local": local, "s3": s3}
+PROVIDERS: dict[str, Callable[[Path], AbstractContextManager[Files]]] = {
+    "local": local,
+    "proxied": proxied,
+    "s3": s3,
+}
 
 
 def main() -> None:
@@ -126,7 +152,7 @@ def main() -> None:
         with (
             tempfile.TemporaryDirectory() as name,
             PROVIDERS[place](Path(name)) as files,
-            seeding.site(sum(PARTS.values()), "long") as site,
+            seeding.site(sum(PARTS.values()), "long", directory=Path(name)) as site,
         ):
             _compare(site, files, Path(name))
 
@@ -134,6 +160,7 @@ def main() -> None:
 def _compare(site: seeding.Site, files: Files, directory: Path) -> None:
     ids = _put_files(site.database_uri, files)
     server = ("--tracking-uri", site.tracking_uri, "--backend-store-uri", site.database_uri)
+    ours = (*server, "--artifacts-destination", str(directory / "artifacts"))
 
     def gc(part: str) -> measure.Cost:
         before = _count(site.database_uri)
@@ -146,8 +173,8 @@ def _compare(site: seeding.Site, files: Files, directory: Path) -> None:
     def report_and_purge(part: str) -> tuple[measure.Cost, measure.Cost]:
         plan = directory / f"{part}.json"
         _delete(site.database_uri, ids, part, files)
-        report = ("report", "--trash", "--older-than", "30", "-q", "-o", str(plan), *server)
-        return measure.gc(*report), measure.gc("purge", str(plan), "-q", *server)
+        report = ("report", "--trash", "--older-than", "30", "-q", "-o", str(plan), *ours)
+        return measure.gc(*report), measure.gc("purge", str(plan), "-q", *ours)
 
     print(f"# {RUNS:,} runs, {files.title}", flush=True)
     collected = gc("gc")
@@ -158,7 +185,9 @@ def _compare(site: seeding.Site, files: Files, directory: Path) -> None:
     _delete(site.database_uri, ids, "bulk", files)
     listed = directory / "ids"
     listed.write_text("\n".join(ids["bulk"]))
-    bare = measure.script("purge_bulk", site.database_uri, str(listed))
+    bare = measure.script(
+        "purge_bulk", site.database_uri, str(listed), str(directory / "artifacts")
+    )
     measure.row("bulk deletes, without MLflow", bare, RUNS)
     few_collected, (_, few) = gc("gc-few"), report_and_purge("purge-few")
     measure.row(f"mlflow gc, {FEW:,} runs", few_collected, FEW)

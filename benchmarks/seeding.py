@@ -44,8 +44,13 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(runs: int, shape: str = "spread", workers: int = 4) -> Iterator[Site]:
-    """Start PostgreSQL, load runs, start a server; all of it goes at the end."""
+def site(
+    runs: int, shape: str = "spread", workers: int = 4, directory: Path | None = None
+) -> Iterator[Site]:
+    """Start PostgreSQL, load runs, start a server; all of it goes at the end.
+
+    The server keeps its files in ``directory``, or in a temporary one.
+    """
     binaries = postgres.binaries()
     if binaries is None:
         sys.exit("PostgreSQL is not installed (Debian: apt-get install postgresql).")
@@ -53,18 +58,17 @@ def site(runs: int, shape: str = "spread", workers: int = 4) -> Iterator[Site]:
         began = time.monotonic()
         stale = load(database_uri, runs, shape)
         print(f"# {runs:,} runs ({shape}) loaded in {time.monotonic() - began:.0f} s", flush=True)
-        with server(database_uri, workers) as uri:
+        with server(database_uri, workers, directory) as uri:
             yield Site(uri, database_uri, stale)
 
 
 @contextlib.contextmanager
-def server(database_uri: str, workers: int) -> Iterator[str]:
+def server(database_uri: str, workers: int, directory: Path | None = None) -> Iterator[str]:
     """Run ``mlflow server`` on a database."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        LocalServer(Path(directory), backend_store_uri=database_uri, workers=workers) as running,
-    ):
-        yield running.uri
+    with tempfile.TemporaryDirectory() as temporary:
+        place = directory or Path(temporary)
+        with LocalServer(place, backend_store_uri=database_uri, workers=workers) as running:
+            yield running.uri
 
 
 def experiment_count(runs: int, shape: str) -> int:

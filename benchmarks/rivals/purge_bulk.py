@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg2
 
-database_uri, file = sys.argv[1:]
+database_uri, file, proxied = sys.argv[1:]  # the folder that a server passes files on from
 ids = Path(file).read_text().split()
 connection = psycopg2.connect(database_uri.replace("postgresql+psycopg2", "postgresql"))
 keys: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -30,7 +30,7 @@ with connection.cursor() as cursor:
         uris = [uri for (uri,) in cursor.fetchall()]
         if s3 is None:
             for uri in uris:
-                shutil.rmtree(Path(uri).parent)
+                shutil.rmtree(Path(uri.replace("mlflow-artifacts:", proxied)).parent)
         else:
             objects = [key for uri in uris for key in keys[uri.split("/", 3)[3]]]
             s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
