@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import GONE, Finding
-from mlflow_gc.domain.kinds import KINDS, PURGE, kinds_of
+from mlflow_gc.domain.kinds import KINDS, PURGE, is_purge, kinds_of
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.plan.builder import protection_of
 from mlflow_gc.plan.document import Json, Plan, deletions_of
@@ -29,16 +29,15 @@ def check_document(
     ``refusals`` say why ``prune`` or ``purge`` would refuse the plan as a whole.
     """
     failures = {(kind, i): message for kind, i, message in result.failures}
-    is_purge = plan.get("action") == PURGE
     # The published lists are those of a prune plan; a purge plan has more.
-    kinds = KINDS if is_purge else kinds_of(plan)
+    kinds = KINDS if is_purge(plan) else kinds_of(plan)
     lists = {kind: _entities(kind, plan, findings, failures) for kind in kinds}
     ended = "interrupted" if result.interrupted else "failed" if result.fatal else "completed"
     return {
         "$schema": CHECK_SCHEMA_ID,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        **({"action": PURGE} if is_purge else {}),
+        **({"action": PURGE} if is_purge(plan) else {}),
         "plan": {
             "plan_id": plan["plan_id"],
             "as_of": plan["as_of"],

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.domain.kinds import PRUNE
+from mlflow_gc.domain.kinds import action_of
 from mlflow_gc.errors import ExitCode, UsageProblem
 
 
@@ -30,7 +30,7 @@ def diff(
         raise UsageProblem("Only one of the plans can come from stdin.")
     paths = (base, head)
     plans = [load_plan(path) for path in paths]
-    actions = [plan.get("action", PRUNE) for plan in plans]
+    actions = [action_of(plan) for plan in plans]
     if actions[0] != actions[1]:
         raise UsageProblem(
             f"{base} is a {actions[0]} plan and {head} a {actions[1]} plan.",

@@ -161,9 +161,14 @@ def action_of(document: Mapping[str, Any]) -> str:
     return action
 
 
+def is_purge(document: Mapping[str, Any]) -> bool:
+    """Tell whether a plan (or a document about plans) deletes permanently from the trash."""
+    return action_of(document) == PURGE
+
+
 def kinds_of(document: Mapping[str, Any]) -> dict[str, Kind]:
     """Return the kinds that a plan (or a document about plans) lists, by their fields, in order."""
-    found = PURGED if action_of(document) == PURGE else PRUNED
+    found = PURGED if is_purge(document) else PRUNED
     return {kind.entries: kind for kind in found}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS, PURGE, kinds_of
+from mlflow_gc.domain.kinds import KINDS, PURGE, is_purge, kinds_of
 from mlflow_gc.plan.document import DiagnosticEntry, Fields, Json, Plan, deletions_of, protected_of
 from mlflow_gc.plan.schema import DIFF_SCHEMA_ID
 from mlflow_gc.plan.unlisted import GONE, IN_USE, Unlisted
@@ -31,9 +31,8 @@ def diff_plans(base: Plan, head: Plan, *, edited: tuple[bool, bool] = (False, Fa
         edited: whether their ``plan_id`` does not match their content.
     """
     old, new = _Side(base), _Side(head)
-    is_purge = head.get("action") == PURGE
     # The published lists are those of a prune plan; a purge plan has more.
-    kinds = KINDS if is_purge else kinds_of(head)
+    kinds = KINDS if is_purge(head) else kinds_of(head)
     entities = {kind: _diff_kind(kind, old, new) for kind in kinds}
     protected = {kind: _diff_protected(kind, old, new) for kind in kinds}
     server = _fields(base["server"], head["server"], _server_fields_left_out(base, head))
@@ -55,7 +54,7 @@ def diff_plans(base: Plan, head: Plan, *, edited: tuple[bool, bool] = (False, Fa
         "$schema": DIFF_SCHEMA_ID,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        **({"action": PURGE} if is_purge else {}),
+        **({"action": PURGE} if is_purge(head) else {}),
         "base": _about(base, edited=edited[0]),
         "head": _about(head, edited=edited[1]),
         "different": different,

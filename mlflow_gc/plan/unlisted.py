@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-from mlflow_gc.domain.kinds import PURGE
+from mlflow_gc.domain.kinds import is_purge
 from mlflow_gc.plan.document import Plan
 
 GONE = "gone"
@@ -33,7 +33,7 @@ class Unlisted:
         by_experiment = statistics["by_experiment"] if statistics else []
         by_model = statistics["by_model"] if statistics else []
         self._complete: bool = plan["complete"]
-        self._is_purge = plan.get("action") == PURGE
+        self._is_purge = is_purge(plan)
         # The numbers of fresh runs and versions.  Only experiments and models with stale entities
         # are included.
         self._experiments = {e["experiment_id"]: e for e in by_experiment}

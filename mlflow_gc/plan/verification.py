@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mlflow_gc.domain.entities import CLOCK_SKEW, INCOMPLETE_SCAN, PARTIAL_VIEW, SCAN_TOO_LONG
-from mlflow_gc.domain.kinds import KINDS, PRUNE, PURGE, kinds_of
+from mlflow_gc.domain.kinds import KINDS, action_of, is_purge, kinds_of
 from mlflow_gc.domain.timestamps import now_ms, parse_time
 from mlflow_gc.errors import GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
@@ -33,7 +33,7 @@ _BLOCKING = {
 
 def report_command(plan: Mapping[str, Any], *, for_others: bool = False) -> str:
     """Return the command that makes such a plan; see :func:`mlflow_gc.invocation.command`."""
-    trash = ["--trash"] if plan.get("action") == PURGE else []
+    trash = ["--trash"] if is_purge(plan) else []
     return command("report", *trash, for_others=for_others)
 
 
@@ -87,7 +87,7 @@ def refuse_action(plan: Plan, path: Path, action: str) -> None:
     Raises:
         Refused: With the command for it.
     """
-    found = plan.get("action", PRUNE)
+    found = action_of(plan)
     if found != action:
         raise Refused(
             f"{path} is a {found} plan, and {action} applies {action} plans only.",
@@ -144,7 +144,7 @@ def inconsistencies(plan: Plan) -> list[str]:
 
 def unknown_expectations(plan: Plan) -> list[str]:
     """Return preconditions, guards and rules that this version cannot check."""
-    also = {DELETED_TIME} if plan.get("action") == PURGE else set()
+    also = {DELETED_TIME} if is_purge(plan) else set()
     guards: Mapping[str, Any] = {**plan["policy"]["guards"]}
     limits = {f"guards: {key!r}" for key in set(guards) - {"max_deletions", "max_share_percent"}}
     for name, known in (("max_deletions", COUNTED), ("max_share_percent", COUNTED | GROUPS.keys())):

@@ -7,7 +7,7 @@ from pathlib import Path
 from mlflow_gc.apply.check import check_document
 from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
 from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.domain.kinds import PRUNE, PURGE
+from mlflow_gc.domain.kinds import action_of, is_purge
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan.document import Json, Plan
 from mlflow_gc.plan.verification import verify_applyable
@@ -41,13 +41,12 @@ def check_plan(
         Refused: the plan was made for another server.
         GcError: the evidence cannot be read.
     """
-    is_purge = plan.get("action") == PURGE
-    journal, refusals = _own_journal(plan, plan_file, PURGE if is_purge else PRUNE)
+    journal, refusals = _own_journal(plan, plan_file, action_of(plan))
     try:
         verify_applyable(plan, plan_file)
     except Refused as refusal:
         refusals.append(refusal.message)
-    if is_purge:
+    if is_purge(plan):
         # They load SQLAlchemy, which the check of a prune plan does not need.
         from mlflow_gc.apply.purge.purger import Budget
         from mlflow_gc.workflows.purge import apply_purge

@@ -15,11 +15,11 @@ from mlflow_gc.domain.kinds import (
     LINK,
     LOGGED_MODEL,
     MODEL_VERSION,
-    PURGE,
     RARE,
     REGISTERED_MODEL,
     RUN,
     action_of,
+    is_purge,
     kinds_of,
 )
 from mlflow_gc.domain.quantities import number_of, size_of
@@ -86,11 +86,6 @@ def protected_title(plan: Plan) -> str:
     total = sum(len(protected_of(plan, kind)) for kind in kinds_of(plan))
     where = "in the trash" if is_purge(plan) else "stale"
     return f"Protected, {where} but retained: {total:,}"
-
-
-def is_purge(plan: Plan) -> bool:
-    """Tell whether a plan deletes permanently from the trash."""
-    return action_of(plan) == PURGE
 
 
 def title_of(plan: Plan) -> str:

@@ -9,12 +9,11 @@ from enum import IntEnum
 from sys import intern
 from typing import Any
 
-from mlflow_gc.domain.kinds import MODEL_VERSION, REGISTERED_MODEL, Kind, kinds_of
+from mlflow_gc.domain.kinds import MODEL_VERSION, REGISTERED_MODEL, Kind, is_purge, kinds_of
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
 from mlflow_gc.render.common.plan_groups import aged_from, milliseconds, statistics
-from mlflow_gc.render.common.plan_summary import is_purge
 from mlflow_gc.render.common.reasons import reason_group
 
 

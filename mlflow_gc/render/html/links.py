@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from mlflow_gc.domain.kinds import PURGE
+from mlflow_gc.domain.kinds import PURGE, action_of
 from mlflow_gc.render.common.escape import plain
 
 _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
@@ -66,7 +66,7 @@ class Links:
             _pages(tracking) if has_pages else "",
             _pages(registry) if has_pages or registry != tracking else "",
             f"?workspace={_quoted(workspace)}" if workspace else "",
-            _WITHOUT_PAGE.get(plan.get("action", ""), frozenset()),
+            _WITHOUT_PAGE.get(action_of(plan), frozenset()),
         )
 
     def address(self, kind: str, place: str, own: str = "") -> str:

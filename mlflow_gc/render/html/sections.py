@@ -16,6 +16,7 @@ from mlflow_gc.domain.kinds import (
     REGISTERED_MODEL,
     RUN,
     action_of,
+    is_purge,
     kinds_of,
 )
 from mlflow_gc.domain.quantities import number_of
@@ -29,7 +30,6 @@ from mlflow_gc.render.common.plan_summary import (
     ages_of,
     apply_command,
     consequences,
-    is_purge,
     protected_title,
     title_of,
     what_server_lacks,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 
-from mlflow_gc.domain.kinds import KINDS, kinds_of
+from mlflow_gc.domain.kinds import KINDS, is_purge, kinds_of
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import (
@@ -27,7 +27,6 @@ from mlflow_gc.render.common.plan_summary import (
     ages_of,
     apply_command,
     consequences,
-    is_purge,
     protected_title,
     title_of,
     what_is_freed,

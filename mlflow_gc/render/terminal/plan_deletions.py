@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mlflow_gc.domain.kinds import KINDS, RARE, action_of
+from mlflow_gc.domain.kinds import KINDS, RARE, action_of, is_purge
 from mlflow_gc.plan.document import Fields, Plan, deletions_of
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
@@ -32,7 +32,7 @@ from mlflow_gc.render.common.plan_groups import (
     why,
     whys,
 )
-from mlflow_gc.render.common.plan_summary import BAD, is_purge
+from mlflow_gc.render.common.plan_summary import BAD
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mlflow_gc.domain.kinds import KINDS, kinds_of
+from mlflow_gc.domain.kinds import KINDS, is_purge, kinds_of
 from mlflow_gc.domain.reasons import ends_in_id
 from mlflow_gc.plan.document import Plan, ProtectedEntry, counts_of, protected_of
 from mlflow_gc.render.common.escape import plain
@@ -21,7 +21,7 @@ from mlflow_gc.render.common.lines import (
     spans,
     width_of,
 )
-from mlflow_gc.render.common.plan_summary import ages_of, is_purge, protected_title
+from mlflow_gc.render.common.plan_summary import ages_of, protected_title
 from mlflow_gc.render.common.reasons import protection_text
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mlflow_gc.domain.kinds import is_purge
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.document import Plan, counts_of
 from mlflow_gc.plan.verification import Applicability, applicability
@@ -68,7 +69,7 @@ def question(plan: Plan) -> str:
     irreversible = plan["summary"]["irreversible"]
     server = plan["server"]
     where = f"{server['tracking_uri']}, workspace {server['workspace']}"
-    what = "Delete permanently" if plan_summary.is_purge(plan) else "Delete"
+    what = "Delete permanently" if is_purge(plan) else "Delete"
     lines = [
         f"{what} {counts} on {where if server['workspace'] else server['tracking_uri']}?",
         policy_sentences.source(plan.get("policy_source")),
