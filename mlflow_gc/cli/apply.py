@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.domain.kinds import PURGE, kinds_of
+from mlflow_gc.domain.kinds import PURGE
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
-from mlflow_gc.plan.document import Plan, counts_of
+from mlflow_gc.plan.document import Plan, total_of
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.outcomes import Result
@@ -130,8 +130,7 @@ def run(
     verify_applyable(plan, plan_file)
     must_expect = not made_here and not given.dry_run
     refuse_unexpected(plan, plan_file, given.expect or (), is_required=must_expect)
-    deletes = sum(counts_of(plan, kind)["delete"] for kind in kinds_of(plan))
-    must_ask = made_here and deletes and not given.yes and not given.dry_run
+    must_ask = made_here and total_of(plan, "delete") and not given.yes and not given.dry_run
     if must_ask and not confirmed(plan_text.question(plan)):
         print_message("Nothing was deleted.")
         return ExitCode.REFUSED

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from mlflow_gc.cli import options
-from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.errors import ExitCode, UsageProblem
-from mlflow_gc.plan.document import counts_of
+from mlflow_gc.plan.document import total_of
 
 
 def report(
@@ -122,8 +121,7 @@ def report(
         # A forecast cannot be applied, as requested.
         if as_of is None or not is_only_a_forecast(plan):
             return ExitCode.REFUSED
-    deletes = sum(counts_of(plan, kind)["delete"] for kind in kinds_of(plan))
-    return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK
+    return ExitCode.SOMETHING if detailed_exitcode and total_of(plan, "delete") else ExitCode.OK
 
 
 def _refuse_without_trash(given: Mapping[str, object]) -> None:

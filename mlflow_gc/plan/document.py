@@ -7,7 +7,9 @@ are RFC 3339 in UTC.  A plan from a file has these types after validation agains
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, final
+
+from mlflow_gc.domain.kinds import kinds_of
 
 if TYPE_CHECKING:
     from typing_extensions import NotRequired
@@ -549,3 +551,8 @@ def protected_of(plan: Plan, kind: str) -> Sequence[ProtectedEntry]:
 def counts_of(plan: Plan, kind: str) -> Counts:
     """Return the counts of one kind, by the field of the plan."""
     return cast("Counts", cast("Mapping[str, Any]", plan["summary"]).get(kind, NO_COUNTS))
+
+
+def total_of(plan: Plan, count: Literal["delete", "protected"]) -> int:
+    """Return one of the counts for all kinds together."""
+    return sum(counts_of(plan, kind)[count] for kind in kinds_of(plan))

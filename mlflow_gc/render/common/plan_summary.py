@@ -24,7 +24,7 @@ from mlflow_gc.domain.kinds import (
 )
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.invocation import command, file_argument
-from mlflow_gc.plan.document import EntrySize, Plan, counts_of, deletions_of, protected_of
+from mlflow_gc.plan.document import EntrySize, Plan, counts_of, deletions_of, protected_of, total_of
 from mlflow_gc.plan.freed_names import frees_names
 from mlflow_gc.plan.verification import Applicability
 from mlflow_gc.render.common import policy_sentences
@@ -261,7 +261,7 @@ def footer(
     """
     to_delete = sum(deletes(plan).values())
     lost = plan["summary"]["irreversible"]
-    protected = sum(counts_of(plan, kind)["protected"] for kind in kinds_of(plan))
+    protected = total_of(plan, "protected")
     parts: list[Span] = [("Plan: ", "bold"), (f"{to_delete:,} to delete", "bold")]
     if lost:
         parts += [(" (", "bold"), (f"{lost:,} permanently", BAD), (")", "bold")]

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.invocation import command, file_argument
-from mlflow_gc.plan.document import Plan, counts_of
+from mlflow_gc.plan.document import Plan, total_of
 from mlflow_gc.plan.verification import applicability
 from mlflow_gc.render.common.lines import Column, Span, line, rows, spans
 from mlflow_gc.render.common.plan_summary import BAD
@@ -33,9 +32,9 @@ class Facts(NamedTuple):
     def of(cls, plan: Plan) -> Facts:
         """Return the facts about a plan."""
         return cls(
-            sum(counts_of(plan, kind)["delete"] for kind in kinds_of(plan)),
+            total_of(plan, "delete"),
             plan["summary"]["irreversible"],
-            sum(counts_of(plan, kind)["protected"] for kind in kinds_of(plan)),
+            total_of(plan, "protected"),
             applicability(plan).may_be_applied,
         )
 
