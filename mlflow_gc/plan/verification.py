@@ -193,19 +193,17 @@ class Applicability:
         return f"{', '.join(first)} and {last}" if first else last
 
 
-def _new_plan(plan: Plan, *, for_others: bool) -> str:
+def _new_plan(plan: Plan, *, for_others: bool = False) -> str:
     return f"Make and review a new plan: {report_command(plan, for_others=for_others)}"
 
 
-def file_problems(plan: Plan, *, for_others: bool = False) -> list[Applicability]:
-    """Return why a file was not written by a report, or is not understood; empty if fine.
+def file_problems(plan: Plan) -> list[Applicability]:
+    """Return why a valid plan was not written by a report, or is not understood; empty if fine.
 
-    Args:
-        plan: a valid plan; reading all of it takes a second for half a million runs.
-        for_others: the advice is for people on other machines.
+    Reading all of it takes a second for half a million runs.
     """
     found = []
-    new = _new_plan(plan, for_others=for_others)
+    new = _new_plan(plan)
     if message := edited(plan):
         advice = f"Only reviewed plans are applied as they are. {new}"
         found.append(Applicability(("it was edited",), (message,), advice, is_genuine=False))
