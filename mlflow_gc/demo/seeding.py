@@ -29,6 +29,7 @@ from mlflow_gc.demo.scenario import (
     VersionSpec,
 )
 from mlflow_gc.demo.server import direct_opener
+from mlflow_gc.domain.tag_selection import PARENT_TAG, USER_TAG
 from mlflow_gc.errors import GcError
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ _Item = TypeVar("_Item")
 
 _THREADS = 6
 _TIMEOUT_S = 60.0
-_PARENT_TAG = "mlflow.parentRunId"
-_USER_TAG = "mlflow.user"
 
 
 @dataclass
@@ -122,9 +121,9 @@ class Seeder:
     def _run(self, spec: RunSpec) -> None:
         from mlflow.entities import Metric, Param
 
-        tags = {_USER_TAG: spec.user, **spec.tags}
+        tags = {USER_TAG: spec.user, **spec.tags}
         if spec.parent is not None:
-            tags[_PARENT_TAG] = self._ids.runs[spec.parent]
+            tags[PARENT_TAG] = self._ids.runs[spec.parent]
         experiment_id = self._ids.experiments[spec.experiment]
         if spec.start_ms is None:
             run_id = self._run_without_start(experiment_id, spec, tags)

@@ -12,6 +12,7 @@ from itertools import chain
 from sys import intern
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from mlflow_gc.domain.tag_selection import PARENT_TAG
 from mlflow_gc.domain.timestamps import DAY_MS
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Run:
     def parent_run_id(self) -> str | None:
         """The run it is nested in, or None."""
         # Nesting is only this tag, without a foreign key (MLflow 2.3 to 3.18).
-        return self.tags.get("mlflow.parentRunId") or None
+        return self.tags.get(PARENT_TAG) or None
 
     def activity_times(self, experiment: Experiment | None) -> tuple[int | None, ...]:
         """Return the times of its activity, ms since the epoch; the latest is its last activity."""

@@ -25,6 +25,9 @@ OWN_TAGS = frozenset({KEEP, TTL, DELETE_AFTER})
 """Instructions to this program: they are applied, not compared."""
 
 USER_TAG = "mlflow.user"
+RUN_NAME_TAG = "mlflow.runName"
+PARENT_TAG = "mlflow.parentRunId"
+PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 # ``mlflow-gc``, ``MLflow GC/keep``, ``mlflow.gc_anything``; not ``mlflow.gcp_project``.
 _OWN_NAMESPACE = re.compile(r"[\W_]*mlflow[\W_]*gc(?:[\W_]|\Z)", re.IGNORECASE)
@@ -60,7 +63,7 @@ def is_misspelt(key: str) -> bool:
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 """Shared by all runs without tags."""
 
-_ALWAYS = frozenset({"mlflow.parentRunId", "mlflow.runType"})
+_ALWAYS = frozenset({PARENT_TAG, "mlflow.runType"})
 
 
 @dataclass(frozen=True, slots=True)

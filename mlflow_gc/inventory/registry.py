@@ -9,10 +9,10 @@ from functools import partial
 from mlflow_gc.backend.interface import Failure, Gateway, ServerError, pages
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
 from mlflow_gc.domain.source_references import copied_from, names_other_version
+from mlflow_gc.domain.tag_selection import PROMPT_TAG
 from mlflow_gc.inventory.progress import Progress, no_progress
 
-PROMPT_TAG = "mlflow.prompt.is_prompt"
-PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
+PROMPTS = f"tags.`{PROMPT_TAG}` = 'true'"
 """Both registry searches hide prompts unless the filter selects them (2.21+)."""
 
 

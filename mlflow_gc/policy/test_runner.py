@@ -20,6 +20,7 @@ from mlflow_gc.domain.entities import (
     Run,
 )
 from mlflow_gc.domain.kinds import KINDS, PRUNED
+from mlflow_gc.domain.tag_selection import PARENT_TAG
 from mlflow_gc.domain.timestamps import DAY_MS, parse_duration, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.policy.lint import warnings
@@ -245,7 +246,7 @@ class _Case:
                 times[field] = _time(self._file, (*key_path, field), given[field])
         tags = dict(given.get("tags", {}))
         if "parent" in given:
-            tags["mlflow.parentRunId"] = given["parent"]
+            tags[PARENT_TAG] = given["parent"]
         self._runs[run_id] = Run(
             run_id=run_id,
             run_name=given.get("run_name", ""),

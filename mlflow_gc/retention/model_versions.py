@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mlflow_gc.domain.entities import Inventory, ModelVersion, RegisteredModel
 from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link, show
 from mlflow_gc.domain.source_references import copied_from, copied_from_alias
+from mlflow_gc.domain.tag_selection import PROMPT_TAG
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
 from mlflow_gc.retention.keep_rules import Candidate, newest_of_groups
 from mlflow_gc.retention.policy import Policy
@@ -15,7 +16,6 @@ from mlflow_gc.retention.rule_resolution import RuleResolver, protect_winners
 from mlflow_gc.retention.rules import Rule
 from mlflow_gc.retention.runs import in_grace
 
-PROMPT_TAG = "mlflow.prompt.is_prompt"
 _NO_STAGE = "None"
 
 VersionKey = tuple[str, str]

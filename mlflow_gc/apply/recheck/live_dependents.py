@@ -19,6 +19,7 @@ from mlflow_gc.domain.entities import (
     Run,
     oldest_model_ms,
 )
+from mlflow_gc.domain.tag_selection import PARENT_TAG
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.inventory.lookup import (
     EXPERIMENTS_A_CALL,
@@ -166,7 +167,7 @@ class Dependents:
         """Yield active runs nested in some runs, and possibly others."""
         filters = [NESTED]
         if len(run_ids) <= _FEW_RUNS:
-            filters = [f"tags.`mlflow.parentRunId` = '{run_id}'" for run_id in run_ids]
+            filters = [f"tags.`{PARENT_TAG}` = '{run_id}'" for run_id in run_ids]
         for filter_string in filters:
             yield from self._reader.active_runs(filter_string)
 

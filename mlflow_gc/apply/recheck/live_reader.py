@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import Experiment, Inventory, LoggedModel, Run
-from mlflow_gc.domain.tag_selection import Wanted
+from mlflow_gc.domain.tag_selection import PARENT_TAG, Wanted
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, IDS_A_CALL, chunks, runs_by_id
 from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.plan.document import RunEntry
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.runs import keep_rule_winners
 
-NESTED = "tags.`mlflow.parentRunId` LIKE '%'"
+NESTED = f"tags.`{PARENT_TAG}` LIKE '%'"
 """Filter for all nested runs."""
 
 # Reading one experiment takes as long as this number of them on a page.

@@ -29,7 +29,7 @@ from mlflow_gc.domain.entities import (
     artifact_root,
 )
 from mlflow_gc.domain.run_content import Dataset, content_digest
-from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted, tags_digest
+from mlflow_gc.domain.tag_selection import NO_TAGS, RUN_NAME_TAG, Wanted, tags_digest
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.domain.traces import SOURCE_RUN, named_runs
 
@@ -64,7 +64,7 @@ def run(payload: Json, wanted: Wanted | None = None) -> Run:
     metrics = data.get("metrics") or ()
     tags = _tags(data)
     # run_name is a field since 2.0; before, it was only a tag.
-    name = _text(info, "run_name") or tags.get("mlflow.runName", "")
+    name = _text(info, "run_name") or tags.get(RUN_NAME_TAG, "")
     user_id = intern(_text(info, "user_id"))
     root, has_own_folder = artifact_root(_text(info, "artifact_uri"), run_id)
     metric_times = [ms for m in metrics if (ms := _time(m, "timestamp")) is not None]

@@ -16,12 +16,11 @@ from sys import intern
 from typing import Any
 
 from mlflow_gc.domain.entities import Run, artifact_root
-from mlflow_gc.domain.tag_selection import NO_TAGS, Wanted, tags_digest
+from mlflow_gc.domain.tag_selection import NO_TAGS, RUN_NAME_TAG, Wanted, tags_digest
 from mlflow_gc.inventory.sql.snapshot import Rows, Snapshot
 from mlflow_gc.inventory.sql.statements import ByRun, Statements
 
 RUNS_A_CHUNK = 10_000
-_RUN_NAME = "mlflow.runName"
 
 _Chunk = tuple[Rows, Mapping[str, Rows]]
 
@@ -151,7 +150,7 @@ def _runs(rows: Rows, belongings: Mapping[str, Rows], wanted: Wanted | None) -> 
             values.append((intern(name), float("nan") if is_nan else value))
     for run_id, name, experiment_id, user_id, status, start, end, artifact_uri in rows:
         tags = tags_of.get(run_id, {})
-        run_name = name or tags.get(_RUN_NAME, "")
+        run_name = name or tags.get(RUN_NAME_TAG, "")
         user = intern(user_id or "")
         oldest, newest = times_of.get(run_id, (None, None))
         root, has_own_folder = artifact_root(artifact_uri or "", run_id)

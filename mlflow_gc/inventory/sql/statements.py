@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, se
 
 from mlflow_gc.backend import experiment_contents
 from mlflow_gc.backend.mlflow_tables import tracking
+from mlflow_gc.domain.tag_selection import PARENT_TAG
 from mlflow_gc.domain.traces import SOURCE_RUN
 
 _ACTIVE, _DELETED = "active", "deleted"
@@ -271,7 +272,7 @@ class Statements:
     def parents(self, run_ids: Collection[str]) -> Rows:
         """Id of a run of any lifecycle stage, id of its parent."""
         return select(_tags.run_uuid, _tags.value).where(
-            _tags.key == "mlflow.parentRunId", _tags.run_uuid.in_(run_ids)
+            _tags.key == PARENT_TAG, _tags.run_uuid.in_(run_ids)
         )
 
     def trash(self, experiment_ids: Collection[int], since_ms: int) -> Rows:

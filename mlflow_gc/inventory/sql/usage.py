@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, column, func, literal_column, select, table
 
+from mlflow_gc.domain.tag_selection import PROMPT_TAG
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, Table, month
 from mlflow_gc.inventory.sql.snapshot import Snapshot
@@ -37,7 +38,6 @@ from mlflow_gc.retention.freed_space import (
     TRASH,
 )
 
-_PROMPT_TAG = "mlflow.prompt.is_prompt"
 _TRACE_LOCATIONS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
 
 _PARTS = (
@@ -218,7 +218,7 @@ class UsageReader:
             prompts = {
                 tuple(row)
                 for row in self._snapshot.read(
-                    tags.where(column("key") == _PROMPT_TAG, func.lower(column("value")) == "true")
+                    tags.where(column("key") == PROMPT_TAG, func.lower(column("value")) == "true")
                 )
             }
         for workspace, name, created in self._stream(
