@@ -308,16 +308,16 @@ def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
     experiments = _summed(groups, lambda g: g.experiment or None)
     first, others = _split(experiments)
     following = _ranked(experiments)[LARGEST:][:NEXT_LARGEST]
-    stages: dict[str, dict[str, Sums]] = {i: {} for i, _ in following}
-    for group, sums in groups.items():
-        if group.experiment in stages:
-            stages[group.experiment].setdefault(group.stage, Sums()).add(sums)
-    parts: dict[str, dict[tuple[str, str], Sums]] = {}
-    known = {i for i, _ in first}
-    for group, sums in groups.items():
-        if group.experiment:
-            of = parts.setdefault(group.experiment if group.experiment in known else "", {})
-            of.setdefault((group.kind, group.stage), Sums()).add(sums)
+    known, named = {i for i, _ in first}, {i for i, _ in following}
+    stages = _summed(groups, lambda g: (g.experiment, g.stage) if g.experiment in named else None)
+    parts = _summed(
+        groups,
+        lambda g: (
+            (g.experiment if g.experiment in known else "", g.kind, g.stage)
+            if g.experiment
+            else None
+        ),
+    )
     models = _summed(groups, lambda g: g.item if g.kind == LOGGED_MODEL and g.item else None)
     registered = _summed(
         groups, lambda g: g.item if g.kind in {REGISTERED_MODEL, MODEL_VERSION} and g.item else None
@@ -329,14 +329,14 @@ def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
                 "experiment_id": i,
                 "name": database.names.get((EXPERIMENT, i), ""),
                 **_space(sums),
-                "parts": _parts(parts.get(i, {})),
+                "parts": _parts(parts, i),
             }
             for i, sums in first
         ],
         "other_experiments": {
             "count": len(experiments) - len(first),
             **_space(others),
-            "parts": _parts(parts.get("", {})),
+            "parts": _parts(parts, ""),
             "experiments": [
                 {
                     "experiment_id": i,
@@ -345,7 +345,7 @@ def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
                     "stages": {
                         stage: found.database_bytes + round(found.file_bytes)
                         for stage in STAGES
-                        if (found := stages[i].get(stage))
+                        if (found := stages.get((i, stage)))
                     },
                 }
                 for i, sums in following
@@ -384,12 +384,13 @@ def _ranked(sums_of: Mapping[str, Sums]) -> list[tuple[str, Sums]]:
     )
 
 
-def _parts(found: Mapping[tuple[str, str], Sums]) -> list[Json]:
+def _parts(sums_of: Mapping[tuple[str, str, str], Sums], experiment: str) -> list[Json]:
+    """Return the parts of an experiment; of those that are not listed for the empty text."""
     return [
-        {"kind": kind, "stage": stage, **_space(found[kind, stage])}
+        {"kind": kind, "stage": stage, **_space(found)}
         for kind in KINDS
         for stage in STAGES
-        if (kind, stage) in found
+        if (found := sums_of.get((experiment, kind, stage)))
     ]
 
 

@@ -22,14 +22,6 @@ KINDS = {
     "file": "files",
     "other": "other tables",
 }
-STAGES = {
-    "active": "active",
-    "stale": "stale",
-    "trash": "trash",
-    "orphaned": "orphaned",
-    "tombstone": "tombstone",
-    "unknown": "unknown",
-}
 _MAINTENANCE = {
     "postgresql": "VACUUM FULL",
     "mysql": "OPTIMIZE TABLE",
@@ -187,7 +179,7 @@ def _rows(found: Json) -> Iterator[tuple[str, ...]]:
     for row in found["rows"]:
         kind = "" if row["kind"] == before else KINDS[row["kind"]]
         before = row["kind"]
-        yield _row(found, row, kind, STAGES[row["stage"]])
+        yield _row(found, row, kind, row["stage"])
 
 
 def _row(found: Json, row: Json, *names: str) -> tuple[str, ...]:

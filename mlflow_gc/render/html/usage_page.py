@@ -15,7 +15,6 @@ from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.render.common.lines import cut
 from mlflow_gc.render.common.usage_tables import (
     KINDS,
-    STAGES,
     basis,
     sentences,
     size,
@@ -23,6 +22,7 @@ from mlflow_gc.render.common.usage_tables import (
 )
 from mlflow_gc.render.html.page import STYLE, content_security_policy, environment
 from mlflow_gc.render.html.treemap import Box, squarified
+from mlflow_gc.retention.freed_space import STAGES
 
 _STYLES = (STYLE, "usage.css")
 _SCRIPTS = ("report.js",)
@@ -114,11 +114,7 @@ def show(found: dict[str, Any]) -> str:
             styles=_STYLES,
             scripts=_SCRIPTS,
             panels=list(_tree(found).panels()),
-            stages={
-                stage: name
-                for stage, name in STAGES.items()
-                if any(row["stage"] == stage for row in found["rows"])
-            },
+            stages=[s for s in STAGES if any(row["stage"] == s for row in found["rows"])],
             sentences=list(sentences(found)),
             basis=list(basis(found)),
             tables=list(tables(found)),
@@ -130,11 +126,12 @@ def show(found: dict[str, Any]) -> str:
 def _tree(found: dict[str, Any]) -> Node:
     """Return the whole: experiments, their kinds, their stages."""
     largest = found["largest"]
-    rest: Counter[tuple[str, str]] = Counter()
-    for row in found["rows"]:
-        rest[row["kind"], row["stage"]] = (
-            row["table_bytes"] + row["index_bytes"] + row["file_bytes"]
-        )
+    rest = Counter(
+        {
+            (row["kind"], row["stage"]): row["table_bytes"] + row["index_bytes"] + row["file_bytes"]
+            for row in found["rows"]
+        }
+    )
     whole = Node("map", "Everything", 0)
     others = largest["other_experiments"]
     groups = [
@@ -145,20 +142,21 @@ def _tree(found: dict[str, Any]) -> Node:
     if not others.get("experiments"):
         groups.append(("others", label, others["parts"]))
     for place, label, found_parts in groups:
-        parts = {
-            (part["kind"], part["stage"]): part["database_bytes"] + part["file_bytes"]
-            for part in found_parts
-        }
+        parts = {(part["kind"], part["stage"]): _bytes(part) for part in found_parts}
         rest.subtract(parts)
         _add(whole, place, label, parts)
     if others.get("experiments"):
         whole.inner.append(_others(others, label))
         for part in others["parts"]:
-            rest[part["kind"], part["stage"]] -= part["database_bytes"] + part["file_bytes"]
+            rest[part["kind"], part["stage"]] -= _bytes(part)
     # Shares of tables are rounded.
     _add(whole, "none", "Not in an experiment", {k: max(n, 0) for k, n in rest.items() if n > 1})
     _finish(whole, ())
     return whole
+
+
+def _bytes(part: dict[str, Any]) -> int:
+    return int(part["database_bytes"] + part["file_bytes"])
 
 
 def _others(others: dict[str, Any], label: str) -> Node:
@@ -166,7 +164,7 @@ def _others(others: dict[str, Any], label: str) -> Node:
     node = Node("others", label, 0)
     left: Counter[str] = Counter()
     for part in others["parts"]:
-        left[part["stage"]] += part["database_bytes"] + part["file_bytes"]
+        left[part["stage"]] += _bytes(part)
     for each in others["experiments"]:
         stages = Counter(each["stages"])
         left.subtract(stages)
@@ -188,7 +186,7 @@ def _add(whole: Node, place: str, label: str, parts: dict[tuple[str, str], int])
         if of_kind is None:
             of_kind = Node(f"{place}-{kind}", KINDS[kind], 0)
             node.inner.append(of_kind)
-        of_stage = Node(f"{place}-{kind}-{stage}", STAGES[stage], number, Counter({stage: number}))
+        of_stage = Node(f"{place}-{kind}-{stage}", stage, number, Counter({stage: number}))
         of_kind.inner.append(of_stage)
     if node.inner:
         whole.inner.append(node)
