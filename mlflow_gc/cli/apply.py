@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -37,7 +37,7 @@ class Action:
 
     Attributes:
         command: the function of the command, called again for each of several workspaces.
-        selecting: its options that select entities, by flag; None where one was not given.
+        selecting: the parameters of its options that select entities.
         policy: returns the policy; called only if no plan was given.
         make: makes a plan.
         apply: applies a plan, with its file and the path of the journal.
@@ -45,7 +45,7 @@ class Action:
     """
 
     command: Callable[..., int]
-    selecting: Mapping[str, object]
+    selecting: Sequence[str]
     policy: Callable[[], Policy]
     make: Callable[[Gateway, Policy], Plan]
     apply: Callable[[Gateway, Plan, Path, Path], Applied]
@@ -92,7 +92,12 @@ def run(
     made_here = not plan_files
     if plan_files:
         (plan_file,) = plan_files
-        _refuse_selecting({**action.selecting, "--out": out})
+        options.refuse_given(
+            context,
+            [*action.selecting, "out"],
+            "cannot be combined with a PLAN: the plan is the selection.",
+            hint="Leave it out, or leave out the PLAN.",
+        )
         plan = load_plan(plan_file)
         verify(plan, plan_file)
         refuse_action(plan, plan_file, action.name)
@@ -153,20 +158,6 @@ def run(
         again += ["--journal", file_argument(journal)]
     go_on = f"To go on: {command(action.name, file_argument(plan_file), *again)}"
     return _exit_code(applied.result, applied.signum, go_on)
-
-
-def _refuse_selecting(given: Mapping[str, object]) -> None:
-    """Refuse options that select entities together with a PLAN.
-
-    Raises:
-        UsageProblem: One of them was given.
-    """
-    for flag, value in given.items():
-        if value is not None:
-            raise UsageProblem(
-                f"{flag} cannot be combined with a PLAN: the plan is the selection.",
-                hint="Leave it out, or leave out the PLAN.",
-            )
 
 
 def _print_rest(result: Result, action: Action, plan_file: Path, again: Sequence[str]) -> None:

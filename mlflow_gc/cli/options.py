@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -162,14 +162,6 @@ class PolicyOptions:
         bool, typer.Option("--no-policy", help="Use no policy file, even where there is one.")
     ] = False
 
-    def given(self) -> dict[str, object]:
-        """Return the options that were given, by their flags."""
-        return {
-            "--ttl": self.ttl,
-            "--policy": self.policy_file,
-            "--no-policy": self.no_policy or None,
-        }
-
     def resolve(
         self,
         reporter: Reporter,
@@ -213,14 +205,6 @@ class TrashOptions:
     keep_rows: Annotated[
         bool, typer.Option("--keep-rows", help="Delete only files; the rows stay in the trash.")
     ] = False
-
-    def given(self) -> dict[str, object]:
-        """Return the options that were given, by their flags."""
-        return {
-            "--older-than": self.older_than,
-            "--keep-files": self.keep_files or None,
-            "--keep-rows": self.keep_rows or None,
-        }
 
     def applied_to(self, policy: Policy) -> Policy:
         """Return the policy with these options.
@@ -307,6 +291,30 @@ class Output:
         bool, typer.Option("-v", "--verbose", help="Print where each setting comes from.")
     ] = False
     no_color: NoColor = False
+
+
+def names_of(group: type[PolicyOptions | TrashOptions]) -> list[str]:
+    """Return the names of the parameters of a group."""
+    return [field.name for field in fields(group)]
+
+
+def refuse_given(context: typer.Context, names: Iterable[str], problem: str, *, hint: str) -> None:
+    """Refuse options on the command line that cannot be used here.
+
+    Args:
+        context: of the command.
+        names: of their parameters.
+        problem: why not; the sentence begins with the flag.
+        hint: what to do next.
+
+    Raises:
+        UsageProblem: With the first that was given.
+    """
+    flags = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageProblem(f"{flags[name]} {problem}", hint=hint)
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -87,19 +87,9 @@ def prune(
             shard=part,
         )
 
-    action = Action(
-        prune,
-        {
-            **policy_options.given(),
-            "--as-of": as_of,
-            "--accept-partial-view": accept_partial_view or None,
-            "--sizes": sizes or None,
-        },
-        policy,
-        make,
-        apply,
-        part,
-    )
+    of_policy = options.names_of(options.PolicyOptions)
+    selecting = [*of_policy, "as_of", "accept_partial_view", "sizes"]
+    action = Action(prune, selecting, policy, make, apply, part)
     return run(
         action,
         context,

@@ -105,7 +105,8 @@ def purge(
             shard=part,
         )
 
-    selecting = {**policy_options.given(), "--as-of": as_of, **trash.given()}
+    of_policy, of_trash = map(options.names_of, (options.PolicyOptions, options.TrashOptions))
+    selecting = [*of_policy, "as_of", *of_trash]
     action = Action(purge, selecting, policy, make, apply, part)
     return run(
         action,

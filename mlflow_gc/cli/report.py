@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +67,12 @@ def report(
     connection = server.connection(backend_store_uri)
     to_stdout = str(out) == "-"
     if not trash:
-        _refuse_without_trash({"--journal": journal, **trash_options.given()})
+        options.refuse_given(
+            context,
+            ["journal", *options.names_of(options.TrashOptions)],
+            "is for a purge plan.",
+            hint="Add --trash, or leave it out.",
+        )
     if out is None:
         stem = "purge-plan" if trash else "prune-plan"
         out = default_plan_file(stem, reporter, output, otherwise="prune-plan.json")
@@ -122,14 +126,3 @@ def report(
         if as_of is None or not is_only_a_forecast(plan):
             return ExitCode.REFUSED
     return ExitCode.SOMETHING if detailed_exitcode and total_of(plan, "delete") else ExitCode.OK
-
-
-def _refuse_without_trash(given: Mapping[str, object]) -> None:
-    """Refuse options that only a purge plan has.
-
-    Raises:
-        UsageProblem: One of them was given.
-    """
-    for flag, value in given.items():
-        if value is not None:
-            raise UsageProblem(f"{flag} is for a purge plan.", hint="Add --trash, or leave it out.")
