@@ -65,28 +65,21 @@ class StoreGateway:
     """
 
     read_from: ReadFrom = "database"
+    max_parallel = 1
+    """SQLite has a single writer, and there is no network latency to hide."""
+    has_short_trace_searches = False
 
-    def __init__(
-        self, tracking_uri: str, registry_uri: str, *, database: Address | None = None
-    ) -> None:
+    def __init__(self, tracking_uri: str, registry_uri: str, *, database: Address | None) -> None:
         from mlflow.tracking._model_registry.utils import _get_store as get_registry
         from mlflow.tracking._tracking_service.utils import _get_store as get_tracking
 
         self.database = database
+        self.registry_is_separate = registry_uri != tracking_uri
         self._tracking_uri = tracking_uri
         self._registry_uri = registry_uri
         self.stopped = threading.Event()
         self._tracking: Any = _guard(tracking_uri, lambda: get_tracking(tracking_uri))
         self._registry: Any = _guard(registry_uri, lambda: get_registry(registry_uri, tracking_uri))
-
-    @property
-    def max_parallel(self) -> int:
-        """One: SQLite has a single writer, and there is no network latency to hide."""
-        return 1
-
-    @property
-    def registry_is_separate(self) -> bool:
-        return self._registry_uri != self._tracking_uri
 
     def server_metadata(self) -> ServerInfo:
         """Address, and the version of the MLflow that reads the database."""
@@ -211,11 +204,6 @@ class StoreGateway:
             lambda: self._tracking.search_traces(list(experiment_ids), max_results=1)
         )
         return bool(found)
-
-    @property
-    def has_short_trace_searches(self) -> bool:
-        """Whether a search for traces takes few experiments: never."""
-        return False
 
     @property
     def loses_assessments(self) -> bool:

@@ -75,15 +75,16 @@ class RestGateway:
         tracking_uri: str,
         registry_uri: str,
         *,
-        token: str | None = None,
+        token: str | None,
         workspace: str | None,
-        max_parallel: int = 8,
-        database: Address | None = None,
+        max_parallel: int,
+        database: Address | None,
     ) -> None:
         self.database = database
         self._tracking_uri = tracking_uri
         self._registry_uri = registry_uri
-        self._max_parallel = max_parallel
+        self.max_parallel = max_parallel
+        self.registry_is_separate = registry_uri.rstrip("/") != tracking_uri.rstrip("/")
         self.stopped = threading.Event()
         """Set to cut waiting between attempts short (an interrupt)."""
         slots = threading.BoundedSemaphore(max_parallel)
@@ -101,17 +102,9 @@ class RestGateway:
         self._has_traces_v3 = True
         self._here: str | None = None  # the workspace; set once the server is known to have some
 
-    @property
-    def max_parallel(self) -> int:
-        return self._max_parallel
-
     def warnings(self) -> list[str]:
         clients = dict.fromkeys((self._tracking.client, self._registry.client))
         return unsafe([client.credentials for client in clients])
-
-    @property
-    def registry_is_separate(self) -> bool:
-        return self._registry_uri.rstrip("/") != self._tracking_uri.rstrip("/")
 
     def server_metadata(self) -> ServerInfo:
         """Address and version; the first contact, so its errors explain the connection.
@@ -182,7 +175,7 @@ class RestGateway:
         return other
 
     def artifacts(self) -> ServerArtifacts:
-        return ServerArtifacts(self._tracking, self._max_parallel)
+        return ServerArtifacts(self._tracking, self.max_parallel)
 
     # -- experiments ---------------------------------------------------------------------------
 
