@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.kinds import KINDS, kinds_of
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.domain.reasons import without_age
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
-from mlflow_gc.plan.document import Fields, Plan, deletions_of
+from mlflow_gc.plan.document import Fields, Plan, ProtectedEntry, deletions_of, protected_of
 from mlflow_gc.plan.lazy_entries import Chosen
 
 _WHYS = 3
@@ -106,6 +106,15 @@ def groups(plan: Plan, kind: str) -> list[Group]:
         for key, (lost, rest) in found.items()
     ]
     return sorted(made, key=lambda group: -group.count)
+
+
+def protections(plan: Plan) -> dict[tuple[str, str], Sequence[ProtectedEntry]]:
+    """Return what is protected by kind and code of the reason, in the order of the plan."""
+    found: dict[tuple[str, str], array[int]] = {}
+    for kind in kinds_of(plan):
+        for index, entry in enumerate(protected_of(plan, kind)):
+            found.setdefault((kind, entry["reason"]), array("Q")).append(index)
+    return {key: Chosen(protected_of(plan, key[0]), indexes) for key, indexes in found.items()}
 
 
 def milliseconds(moment: str | None) -> int | None:

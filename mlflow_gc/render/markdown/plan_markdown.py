@@ -12,7 +12,6 @@ from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import (
     Fields,
     Plan,
-    ProtectedEntry,
     counts_of,
     deletions_of,
     protected_of,
@@ -22,7 +21,7 @@ from mlflow_gc.plan.verification import Applicability, applicability
 from mlflow_gc.render.common import budget, policy_sentences
 from mlflow_gc.render.common.budget import Block, Notice, Part
 from mlflow_gc.render.common.lines import counted
-from mlflow_gc.render.common.plan_groups import Group, groups, statistics
+from mlflow_gc.render.common.plan_groups import Group, groups, protections, statistics
 from mlflow_gc.render.common.plan_summary import (
     ages_of,
     apply_command,
@@ -277,24 +276,18 @@ _TABLES: dict[str, tuple[Sequence[str], Callable[[Fields], Sequence[str]]]] = {
 
 def _protected(plan: Plan) -> Iterator[Block]:
     """Yield protected entities: the number for each reason, with an example."""
-    counts = Counter(
-        (kind, e["reason"]) for kind in kinds_of(plan) for e in protected_of(plan, kind)
-    )
-    if not counts:
+    found = protections(plan)
+    if not found:
         return
-    examples: dict[tuple[str, str], ProtectedEntry] = {}
-    for kind in kinds_of(plan):
-        for entity in protected_of(plan, kind):
-            examples.setdefault((kind, entity["reason"]), entity)
 
     def line(group: tuple[str, str]) -> str:
         kind, reason = group
-        entity = examples[group]
+        entity = found[group][0]
         example = code(KINDS[kind].id_of(entity))
-        protected = counted(kind, counts[group])
+        protected = counted(kind, len(found[group]))
         return row(inline(protection_text(reason)), protected, example, _chain(entity["via"]))
 
-    ranked = sorted(counts, key=lambda group: (-counts[group], group))
+    ranked = sorted(found, key=lambda group: (-len(found[group]), group))
     yield folded(
         protected_title(plan),
         ("reason", "protected", "example", "because of"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlflow_gc.domain.kinds import KINDS, is_purge, kinds_of
 from mlflow_gc.domain.reasons import ends_in_id
-from mlflow_gc.plan.document import Plan, ProtectedEntry, counts_of, protected_of
+from mlflow_gc.plan.document import Plan, ProtectedEntry, counts_of
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
     NAME,
@@ -21,6 +20,7 @@ from mlflow_gc.render.common.lines import (
     spans,
     width_of,
 )
+from mlflow_gc.render.common.plan_groups import protections
 from mlflow_gc.render.common.plan_summary import ages_of, protected_title
 from mlflow_gc.render.common.reasons import protection_text
 
@@ -41,14 +41,12 @@ def why_nothing_is_deleted(plan: Plan, console: Console) -> None:
     ):
         line(console, "This server has no runs and no model versions. Is it the one you mean?")
         return
-    found = Counter(
-        (kind, entry["reason"]) for kind in kinds_of(plan) for entry in protected_of(plan, kind)
-    )
+    found = sorted(protections(plan).items(), key=lambda item: -len(item[1]))
     if found:
         line(console, "In the trash, but protected:" if purge else "Stale, but protected:")
         cells = [
-            (*counted(kind, count).split(" ", 1), protection_text(reason))
-            for (kind, reason), count in found.most_common()
+            (*counted(kind, len(entries)).split(" ", 1), protection_text(reason))
+            for (kind, reason), entries in found
         ]
         rows(console, [Column(right=True), Column(), Column("green")], cells, indent=2)
     nothing = "Nothing else" if found else "Nothing"
@@ -59,22 +57,19 @@ def why_nothing_is_deleted(plan: Plan, console: Console) -> None:
 
 def protected(plan: Plan, console: Console, *, everything: bool) -> None:
     """Print protected entities: a line for each reason, with an example."""
-    total = sum(len(protected_of(plan, kind)) for kind in kinds_of(plan))
+    found = protections(plan)
     line(console, "")
-    example = " (one example for each reason)" if total and not everything else ""
+    example = " (one example for each reason)" if found and not everything else ""
     spans(console, [(protected_title(plan), "bold"), (example, "dim")])
     room = width_of(console)
     cells: list[tuple[str, ...]] = []
     below = []
-    for kind in kinds_of(plan):
-        by_reason: dict[str, list[ProtectedEntry]] = defaultdict(list)
-        for entry in protected_of(plan, kind):
-            by_reason[entry["reason"]].append(entry)
-        for reason, entries in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-            number, noun = counted(kind, len(entries)).split(" ", 1)
-            cells.append((number, noun, protection_text(reason)))
-            chains = [_chain(kind, entry) for entry in (entries if everything else entries[:1])]
-            below.append([text for chain in chains for text in _wrapped(chain, room)])
+    order = [*kinds_of(plan)]
+    for kind, reason in sorted(found, key=lambda key: (order.index(key[0]), -len(found[key]))):
+        entries = found[kind, reason]
+        cells.append((*counted(kind, len(entries)).split(" ", 1), protection_text(reason)))
+        chains = [_chain(kind, entry) for entry in (entries if everything else entries[:1])]
+        below.append([text for chain in chains for text in _wrapped(chain, room)])
     # What is printed below has the style of the last column.
     columns = [Column(right=True), Column(), Column("green"), Column("dim")]
     rows(console, columns, [(*row, "") for row in cells], indent=2, below=below)
