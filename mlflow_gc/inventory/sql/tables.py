@@ -26,14 +26,14 @@ _IDS_AT_ONCE = 1000  # PostgreSQL drivers stop at 65,535 parameters, SQLite at 3
 
 # Tables with a foreign key to what ``purge`` deletes, up to MLflow 3.18: their rows are deleted with
 # it.  Rows of other tables protect what they refer to.
-_OF_RUNS = {
+OF_RUNS = {
     "metrics": "run_uuid",
     "latest_metrics": "run_uuid",
     "params": "run_uuid",
     "tags": "run_uuid",
     "logged_model_metrics": "run_id",
 }
-_OF_MODELS = {
+OF_MODELS = {
     "logged_model_metrics": "model_id",
     "logged_model_params": "model_id",
     "logged_model_tags": "model_id",
@@ -62,11 +62,11 @@ _OF_EXPERIMENTS = frozenset(
     }
 )
 # They are not deleted with an experiment: it waits until it has none.
-_SEPARATE = frozenset({"runs", "logged_models", "endpoints", "guardrails", *_OF_RUNS, *_OF_MODELS})
+_SEPARATE = frozenset({"runs", "logged_models", "endpoints", "guardrails", *OF_RUNS, *OF_MODELS})
 _KNOWN = {
     "model_versions": {"model_version_tags"},
-    "runs": {*_OF_RUNS, "issues"},
-    "logged_models": set(_OF_MODELS),
+    "runs": {*OF_RUNS, "issues"},
+    "logged_models": set(OF_MODELS),
     "experiments": _OF_EXPERIMENTS | _SEPARATE,
 }
 
@@ -156,7 +156,7 @@ class Tables:
         self, ids: Collection[str]
     ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
         """Yield the run id and the condition of all rows of runs but their own."""
-        for name, column in _OF_RUNS.items():
+        for name, column in OF_RUNS.items():
             if name in self:
                 yield self[name].c[column], self[name].c[column].in_(ids)
         for owner, condition in self._inputs_of_runs(ids):
@@ -170,7 +170,7 @@ class Tables:
         self, ids: Collection[str]
     ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
         """Yield the id and the condition of all rows of logged models but their own."""
-        for name, column in _OF_MODELS.items():
+        for name, column in OF_MODELS.items():
             if name in self:
                 owner = self[name].c[column]
                 yield owner, owner.in_(ids)
@@ -220,7 +220,7 @@ class Tables:
             yield delete(self["inputs"]).where(condition)
         for _, condition in self._associations("run", ids):
             yield delete(self["entity_associations"]).where(condition)
-        for name, column in _OF_RUNS.items():
+        for name, column in OF_RUNS.items():
             if name in self:
                 yield delete(self[name]).where(self[name].c[column].in_(ids))
         if "issues" in self:
@@ -234,7 +234,7 @@ class Tables:
             yield delete(self["inputs"]).where(self._inputs_to_models(ids))
         for _, condition in self._associations("model", ids):
             yield delete(self["entity_associations"]).where(condition)
-        for name, column in _OF_MODELS.items():
+        for name, column in OF_MODELS.items():
             if name in self:
                 yield delete(self[name]).where(self[name].c[column].in_(ids))
         yield delete(self["logged_models"]).where(self["logged_models"].c.model_id.in_(ids))

@@ -17,6 +17,7 @@ from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, Table, month
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.table_sizes import read_sizes, unreadable_tables
+from mlflow_gc.inventory.sql.tables import OF_MODELS, OF_RUNS
 from mlflow_gc.inventory.sql.tables import TOMBSTONE as DELETED_VERSION
 from mlflow_gc.inventory.sql.trash_leftovers import ENDS, RETAINED_ENDS
 from mlflow_gc.inventory.stored_files import Owner, StoredFiles
@@ -42,13 +43,8 @@ _TRACE_LOCATIONS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
 
 _PARTS = (
     # Table, kind of its entity, and the columns with the id of the entity.
-    ("metrics", RUN, ("run_uuid",)),
-    ("latest_metrics", RUN, ("run_uuid",)),
-    ("params", RUN, ("run_uuid",)),
-    ("tags", RUN, ("run_uuid",)),
-    ("logged_model_metrics", LOGGED_MODEL, ("model_id",)),
-    ("logged_model_params", LOGGED_MODEL, ("model_id",)),
-    ("logged_model_tags", LOGGED_MODEL, ("model_id",)),
+    *((name, RUN, (run_id,)) for name, run_id in OF_RUNS.items() if name not in OF_MODELS),
+    *((name, LOGGED_MODEL, (model_id,)) for name, model_id in OF_MODELS.items()),
     ("spans", TRACE, ("trace_id",)),
     ("span_metrics", TRACE, ("trace_id",)),
     ("assessments", TRACE, ("trace_id",)),
