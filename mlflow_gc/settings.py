@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,27 +139,13 @@ class Value:
         return f"{self.setting.variable} = {shown} (from {self.origin})"
 
 
-def resolve(
-    setting: Setting,
-    flag_value: str | None = None,
-    *,
-    environ: Mapping[str, str] | None = None,
-    secrets_directory: Path = SECRETS_DIRECTORY,
-) -> Value:
-    """Find the value of one setting.
-
-    Args:
-        setting: the setting.
-        flag_value: value of the option, or None.
-        environ: the environment; the process's own when None.
-        secrets_directory: where AE5 secret files are.
+def resolve(setting: Setting, flag_value: str | None = None) -> Value:
+    """Find the value of one setting; ``flag_value`` is that of its option.
 
     Raises:
         UsageProblem: The secret file exists and cannot be read, or a secret cannot be sent.
     """
-    value = _found(
-        setting, flag_value, os.environ if environ is None else environ, secrets_directory
-    )
+    value = _found(setting, flag_value)
     if value.text is None:
         return value
     if not setting.is_secret:
@@ -178,17 +163,15 @@ def resolve(
     return replace(value, text=text)
 
 
-def _found(
-    setting: Setting, flag_value: str | None, environ: Mapping[str, str], secrets_directory: Path
-) -> Value:
+def _found(setting: Setting, flag_value: str | None) -> Value:
     """Return the raw value of a setting."""
     if flag_value is not None:
         return Value(setting, flag_value, f"flag {setting.flag}")
     # anaconda-project refuses to run a command whose variable is empty, so the project file has
     # to default to a blank; blank is therefore "not set", like empty.
-    if environ.get(setting.variable, "").strip():
-        return Value(setting, environ[setting.variable], f"environment {setting.variable}")
-    secret = secrets_directory / setting.variable
+    if (text := os.environ.get(setting.variable, "")).strip():
+        return Value(setting, text, f"environment {setting.variable}")
+    secret = SECRETS_DIRECTORY / setting.variable
     try:
         # AE5 and kubectl often end the file with a newline that is not part of the value.
         text = secret.read_text(encoding="utf-8").rstrip("\r\n")
@@ -339,13 +322,13 @@ def _is_whole(text: str) -> bool:
     return re.fullmatch(r"0{0,9}[1-9][0-9]{0,8}", text.strip(), re.ASCII) is not None
 
 
-def resolve_ttl_days(flag_value: str | None = None, **where: object) -> tuple[int, Value]:
+def resolve_ttl_days(flag_value: str | None = None) -> tuple[int, Value]:
     """Resolve the TTL in whole days (at least 1), with its origin.
 
     Raises:
         UsageProblem: The value is not a whole number of at least 1; with its origin.
     """
-    value = resolve(ENTITY_TTL, flag_value, **where)  # type: ignore[arg-type]  # passed through
+    value = resolve(ENTITY_TTL, flag_value)
     if value.text is None:
         return DEFAULT_TTL_DAYS, Value(ENTITY_TTL, str(DEFAULT_TTL_DAYS), "default")
     if _is_whole(value.text) and int(value.text) <= _MAX_TTL_DAYS:

@@ -25,6 +25,15 @@ from mlflow_gc.settings import (
 NAME = TRACKING_URI.variable
 
 
+@pytest.fixture
+def secrets(monkeypatch, tmp_path):
+    """The directory of secret files, empty; no variable is set."""
+    monkeypatch.setattr(settings, "SECRETS_DIRECTORY", tmp_path)
+    for setting in (TRACKING_URI, TRACKING_TOKEN, ENTITY_TTL):
+        monkeypatch.delenv(setting.variable, raising=False)
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("flag", "environment", "secret", "text", "origin"),
     [
@@ -40,50 +49,52 @@ NAME = TRACKING_URI.variable
     ],
 )
 def test_flag_then_environment_then_secret_then_default(
-    tmp_path, flag, environment, secret, text, origin
+    monkeypatch, secrets, flag, environment, secret, text, origin
 ):
     if secret is not None:
-        (tmp_path / NAME).write_bytes(secret.encode())
-    environ = {} if environment is None else {NAME: environment}
-    value = resolve(TRACKING_URI, flag, environ=environ, secrets_directory=tmp_path)
+        (secrets / NAME).write_bytes(secret.encode())
+    if environment is not None:
+        monkeypatch.setenv(NAME, environment)
+    value = resolve(TRACKING_URI, flag)
     assert value.text == text
     assert value.origin.startswith(origin)
 
 
-def test_a_secret_that_cannot_be_read_is_named(tmp_path):
-    (tmp_path / NAME).write_bytes(b"\xff\xfe")
+def test_a_secret_that_cannot_be_read_is_named(secrets):
+    (secrets / NAME).write_bytes(b"\xff\xfe")
     with pytest.raises(UsageProblem, match=NAME):
-        resolve(TRACKING_URI, environ={}, secrets_directory=tmp_path)
-    (tmp_path / ENTITY_TTL.variable).mkdir()
+        resolve(TRACKING_URI)
+    (secrets / ENTITY_TTL.variable).mkdir()
     with pytest.raises(UsageProblem, match=ENTITY_TTL.variable):
-        resolve_ttl_days(environ={}, secrets_directory=tmp_path)
+        resolve_ttl_days()
 
 
-def test_a_missing_secrets_folder_is_no_error(tmp_path):
-    found = resolve(TRACKING_URI, environ={}, secrets_directory=tmp_path / "none" / "here")
-    assert found.text is None
+def test_a_missing_secrets_folder_is_no_error(monkeypatch, secrets):
+    monkeypatch.setattr(settings, "SECRETS_DIRECTORY", secrets / "none" / "here")
+    assert resolve(TRACKING_URI).text is None
 
 
-def test_a_secret_is_never_described(tmp_path):
-    (tmp_path / TRACKING_TOKEN.variable).write_text("hunter2\n")
-    value = resolve(TRACKING_TOKEN, environ={}, secrets_directory=tmp_path)
+def test_a_secret_is_never_described(secrets):
+    (secrets / TRACKING_TOKEN.variable).write_text("hunter2\n")
+    value = resolve(TRACKING_TOKEN)
     assert value.text == "hunter2"
     assert "hunter2" not in value.describe()
-    where = resolve(TRACKING_URI, "http://me:hunter2@host", environ={})
+    where = resolve(TRACKING_URI, "http://me:hunter2@host")
     assert "hunter2" not in where.describe()
 
 
 @pytest.mark.parametrize(("text", "days"), [("1", 1), (" 30\n", 30), ("007", 7), ("36500", 36500)])
-def test_ttl(tmp_path, text, days):
-    assert resolve_ttl_days(text, environ={}, secrets_directory=tmp_path)[0] == days
-    found = resolve_ttl_days(environ={ENTITY_TTL.variable: text}, secrets_directory=tmp_path)
-    assert found[0] == days
+@pytest.mark.usefixtures("secrets")
+def test_ttl(monkeypatch, text, days):
+    assert resolve_ttl_days(text)[0] == days
+    monkeypatch.setenv(ENTITY_TTL.variable, text)
+    assert resolve_ttl_days()[0] == days
 
 
-def test_ttl_is_30_by_default(tmp_path):
-    days, value = resolve_ttl_days(
-        environ={ENTITY_TTL.variable: ""}, secrets_directory=tmp_path / "none"
-    )
+@pytest.mark.usefixtures("secrets")
+def test_ttl_is_30_by_default(monkeypatch):
+    monkeypatch.setenv(ENTITY_TTL.variable, "")
+    days, value = resolve_ttl_days()
     assert (days, value.origin) == (30, "default")
 
 
@@ -94,19 +105,20 @@ JUNK = [
 
 
 @pytest.mark.parametrize("text", JUNK, ids=lambda t: t if len(t) < 10 else f"{t[0]}...{t[-1]}")
-def test_ttl_junk_is_a_usage_error_that_names_its_origin(tmp_path, text):
+def test_ttl_junk_is_a_usage_error_that_names_its_origin(monkeypatch, secrets, text):
     with pytest.raises(UsageProblem, match=r"flag --ttl"):
-        resolve_ttl_days(text, environ={}, secrets_directory=tmp_path)
-    with pytest.raises(UsageProblem, match=f"environment {ENTITY_TTL.variable}"):
-        resolve_ttl_days(environ={ENTITY_TTL.variable: text}, secrets_directory=tmp_path)
-    (tmp_path / ENTITY_TTL.variable).write_text(text)
+        resolve_ttl_days(text)
+    (secrets / ENTITY_TTL.variable).write_text(text)
     with pytest.raises(UsageProblem, match="secret file"):
-        resolve_ttl_days(environ={}, secrets_directory=tmp_path)
+        resolve_ttl_days()
+    monkeypatch.setenv(ENTITY_TTL.variable, text)
+    with pytest.raises(UsageProblem, match=f"environment {ENTITY_TTL.variable}"):
+        resolve_ttl_days()
 
 
-def test_an_empty_ttl_flag_is_a_usage_error(tmp_path):
+def test_an_empty_ttl_flag_is_a_usage_error():
     with pytest.raises(UsageProblem):
-        resolve_ttl_days("", environ={}, secrets_directory=tmp_path)
+        resolve_ttl_days("")
 
 
 DIRECTORY = "MLFLOW_GC_DIR"

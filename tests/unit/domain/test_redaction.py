@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import subprocess
 import sys
 from urllib.parse import quote, quote_plus
 
 import pytest
 
+from mlflow_gc import settings
 from mlflow_gc.domain import redaction
 from mlflow_gc.domain.redaction import (
     FilteredStream,
@@ -143,17 +145,21 @@ def test_an_error_holds_no_secret_even_where_it_is_cut():
 
 
 @pytest.mark.parametrize("text", ["canary-token\n", " canary-token\r\n", "canary-token"])
-def test_white_space_around_a_token_is_no_part_of_it(text, tmp_path):
-    environ = {TRACKING_TOKEN.variable: text}
-    assert resolve(TRACKING_TOKEN, environ=environ).text == "canary-token"
+def test_white_space_around_a_token_is_no_part_of_it(monkeypatch, text, tmp_path):
+    monkeypatch.setattr(settings, "SECRETS_DIRECTORY", tmp_path)
+    monkeypatch.setenv(TRACKING_TOKEN.variable, text)
+    assert resolve(TRACKING_TOKEN).text == "canary-token"
+    monkeypatch.delenv(TRACKING_TOKEN.variable)
     (tmp_path / TRACKING_TOKEN.variable).write_text(text)
-    assert resolve(TRACKING_TOKEN, environ={}, secrets_directory=tmp_path).text == "canary-token"
+    assert resolve(TRACKING_TOKEN).text == "canary-token"
 
 
 @pytest.mark.parametrize("text", ["canary\ntoken", "canary\x00token", "canary-tokën"])
-def test_a_token_that_cannot_be_sent_is_named_and_not_shown(text):
+def test_a_token_that_cannot_be_sent_is_named_and_not_shown(monkeypatch, text):
+    # The system accepts no NUL in a variable.
+    monkeypatch.setattr(os, "environ", {TRACKING_TOKEN.variable: text})
     with pytest.raises(UsageProblem) as caught:
-        resolve(TRACKING_TOKEN, environ={TRACKING_TOKEN.variable: text})
+        resolve(TRACKING_TOKEN)
     output = f"{caught.value} {caught.value.hint}"
     assert "environment MLFLOW_TRACKING_TOKEN" in output
     assert "canary" not in output

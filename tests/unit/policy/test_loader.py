@@ -7,7 +7,6 @@ import json
 import re
 import zoneinfo
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
@@ -1082,19 +1081,12 @@ def test_an_ae5_secret_file_names_the_policy_like_any_setting(tmp_path, monkeypa
     secrets.mkdir()
     for name, runs in (("flag", 1), ("variable", 2), ("secret", 3), ("mlflow-gc", 4)):
         (tmp_path / f"{name}.yml").write_text(f"version: 1\nkeep_last: {{runs: {runs}}}\n")
+    monkeypatch.setattr(settings, "SECRETS_DIRECTORY", secrets)
     secret = secrets / "MLFLOW_GC_POLICY"
     secret.write_text(f"{tmp_path / 'secret.yml'}\n")
 
     def runs_retained(flag: Path | None, variable: str) -> int:
-        monkeypatch.setattr(
-            policies,
-            "resolve",
-            partial(
-                settings.resolve,
-                environ={"MLFLOW_GC_POLICY": variable},
-                secrets_directory=secrets,
-            ),
-        )
+        monkeypatch.setenv("MLFLOW_GC_POLICY", variable)
         return policies.resolve_policy(
             ttl="30",
             as_of=None,
