@@ -71,10 +71,10 @@ class Executor:
         recheck: Recheck,
         journal: Journal,
         *,
-        shared: Collection[str] = (),
+        shared: Collection[str],
         stop: threading.Event,
-        on_rollback: OnRollback = lambda _sentence: None,
-        on_skip: OnSkip = lambda _kind, _id, _finding: None,
+        on_rollback: OnRollback,
+        on_skip: OnSkip,
     ) -> None:
         self._gateway = gateway
         self._plan = plan

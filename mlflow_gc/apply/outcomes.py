@@ -61,12 +61,7 @@ class Recorder:
         aborted: set when no further request may be sent.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        earlier: Sequence[Session],
-        on_skip: OnSkip = lambda _kind, _id, _finding: None,
-    ) -> None:
+    def __init__(self, journal: Journal, earlier: Sequence[Session], on_skip: OnSkip) -> None:
         self.journal = journal
         self.result = Result(counts=journal.counts)
         self.deleted = _pending_rollback(earlier)

@@ -89,7 +89,7 @@ def read_runs(
     gateway: Gateway,
     experiment_ids: Sequence[Sequence[str]],
     runs: MutableMapping[str, Run],
-    wanted: Wanted | None = None,
+    wanted: Wanted | None,
     progress: Progress = no_progress,
 ) -> None:
     """Read the active runs of groups of experiments; those of one group are searched together.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -139,10 +139,10 @@ def delete(*reasons: DeleteReason | None, reversible: bool = True) -> Decision:
 class Decisions:
     """The decisions on all active experiments and runs, model versions and empty models."""
 
-    experiments: Mapping[str, Decision] = field(default_factory=dict)
-    runs: Mapping[str, Decision] = field(default_factory=dict)
-    model_versions: Mapping[tuple[str, str], Decision] = field(default_factory=dict)
-    registered_models: Mapping[str, Decision] = field(default_factory=dict)
+    experiments: Mapping[str, Decision]
+    runs: Mapping[str, Decision]
+    model_versions: Mapping[tuple[str, str], Decision]
+    registered_models: Mapping[str, Decision]
     """Only registered models without versions."""
     unused_rules: tuple[str, ...] = ()
     """Rules of the policy that apply to nothing in the inventory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_gc.apply.journal.file import (
@@ -39,12 +39,12 @@ class Restored:
         fatal: the error that ended it early, or None.
     """
 
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    not_restored: Sequence[Json] = ()
-    notes: Sequence[str] = ()
-    is_incomplete: bool = False
-    signum: int = 0
-    fatal: ServerError | None = None
+    counts: Counter[tuple[str, str]]
+    not_restored: Sequence[Json]
+    notes: Sequence[str]
+    is_incomplete: bool
+    signum: int
+    fatal: ServerError | None
 
 
 class Restore:

@@ -24,9 +24,7 @@ from mlflow_gc.retention.policy import Guards
 from mlflow_gc.settings import MAX_DELETIONS, MAX_SHARE, resolve_maximum
 
 
-def refuse_exceeded(
-    gateway: Gateway, plan: Plan, recheck: Recheck, local: Guards | None = None
-) -> None:
+def refuse_exceeded(gateway: Gateway, plan: Plan, recheck: Recheck, local: Guards) -> None:
     """Refuse a plan that deletes a larger share than its guards, or this machine, allow.
 
     Entries that are already deleted count as existing, so that a partly applied plan can be
@@ -38,7 +36,7 @@ def refuse_exceeded(
         Refused: With the numbers.
         ServerError: The existing entities cannot be read.
     """
-    guards, local = recheck.policy.guards, local or Guards()
+    guards = recheck.policy.guards
     shares = {*guards.max_share_percent, *local.max_share_percent}
     if not guards.max_deletions and not local.max_deletions and not shares:
         return
