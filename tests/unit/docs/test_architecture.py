@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
 import sys
 
 import pytest
@@ -13,6 +16,11 @@ sys.path.insert(0, str(ROOT / "docs" / "_record"))
 from architecture import MLFLOW, PICTURE, arrows, draw, imports, layers
 
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+EXAMPLES = re.findall(
+    r"`git show --stat ([^`]+)`[^`]*(?:`(\S+)`[^`]*)?```text\n(.*?)```", TEXT, re.DOTALL
+)
+"""What is behind the name of the command, a file that the text names, and the output."""
 
 
 def test_the_picture_is_that_of_the_code() -> None:
@@ -22,18 +30,62 @@ def test_the_picture_is_that_of_the_code() -> None:
 
 def test_each_package_has_a_paragraph() -> None:
     """Packages and the Python API, neither more nor fewer."""
-    part = PAGE.read_text(encoding="utf-8").split("## The packages")[1].split("\n## ")[0]
+    part = TEXT.split("## The packages")[1].split("\n## ")[0]
     assert set(re.findall(r"^\*\*(\w+)\*\*", part, re.MULTILINE)) == imports().keys()
 
 
 def test_the_files_that_the_page_names_exist() -> None:
     """Modules, tests, schemas and pages."""
-    text = PAGE.read_text(encoding="utf-8")
-    named = re.findall(r"`((?:\w+/)[\w./]*)`", text)
+    named = re.findall(r"`((?:\w+/)[\w./]*)`", TEXT)
     assert len(named) > 20
     places = (ROOT, ROOT / "mlflow_gc")
     rest = [n for n in named if not any((place / n).exists() for place in places)]
-    assert rest == ["runs/search", "runs/delete"]
+    assert rest == ["runs/search", "runs/delete", *(gone for _, gone, _ in EXAMPLES if gone)]
+
+
+def git(*words: str) -> str:
+    """Run git in the checkout, with no settings of its user and in 80 columns."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
+        "COLUMNS": "80",
+    }
+    done = subprocess.run(
+        ["git", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"), [(words, shown) for words, _, shown in EXAMPLES], ids=lambda text: text[:7]
+)
+def test_the_statistics_of_commits_are_those_of_git(words: str, shown: str) -> None:
+    """The whole output of the command on the page, without the message of the commit."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is not a clone: there is no history to compare the page with")
+    if git("rev-parse", "--is-shallow-repository").strip() == "true":
+        pytest.skip("this is a shallow clone: git fetch --unshallow gets the history")
+    assert git("show", "--stat", "--format=", *shlex.split(words)).strip("\n") == shown.strip("\n")
+
+
+@pytest.mark.parametrize(("words", "gone", "shown"), EXAMPLES, ids=lambda text: text[:7])
+def test_the_files_of_these_commits_still_exist(words: str, gone: str, shown: str) -> None:
+    """But for one that the text says is gone: find another commit then."""
+    files = [line.split("|")[0].strip() for line in shown.splitlines() if "|" in line]
+    assert len(files) > 5, words
+    assert [file for file in files if not (ROOT / file).exists()] == [gone] * bool(gone)
+
+
+def test_each_change_has_an_example() -> None:
+    """No block escapes the comparison."""
+    part = TEXT.split("## Where to add what")[1]
+    assert len(EXAMPLES) == part.count("git show") == part.count("```text") == 5
+    assert all("git show" in section for section in part.split("\n### ")[1:])
 
 
 def test_arrows_that_follow_from_others_are_left_out() -> None:
