@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from support import ROOT
-from support.pages import block_for
+from support.pages import block_for, blocks
 from support.plans import Plan
 from support.repository import git, repository, snapshot
 from support.world import FRESH
@@ -63,6 +64,8 @@ def team(bench: Bench, hooks: Path, tmp_path: Path) -> Path:
     """A repository with a plan, a policy and cases, and the configuration of the how-to page."""
     bench.world.bulk_runs(bench.world.experiment(age=FRESH), 3)
     plan = bench.report()
+    trash = ("--trash", "--backend-store-uri", f"sqlite:///{bench.world.database}")
+    bench.cli("report", *trash, "-o", bench.dir / "purge-plan.json").expect(0)
     config = yaml.safe_load(block_for("how-to/pre-commit.md", ".pre-commit-config.yaml"))
     (entry,) = config["repos"]
     entry["repo"], entry["rev"] = str(hooks), "v0.1.0"
@@ -71,6 +74,7 @@ def team(bench: Bench, hooks: Path, tmp_path: Path) -> Path:
         {
             ".pre-commit-config.yaml": yaml.safe_dump(config),
             "prune-plan.json": plan.path.read_text(),
+            "purge-plan.json": (bench.dir / "purge-plan.json").read_text(),
             "mlflow-gc.yml": POLICY,
             "mlflow-gc.tests.yml": CASES,
             # Of that name, and no policy.
@@ -102,11 +106,45 @@ def test_the_manifest_is_one() -> None:
     )
 
 
+HOOKS = [
+    hook
+    for hook in [
+        *yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")),
+        *(
+            each
+            for block in blocks(ROOT / "docs" / "how-to" / "pre-commit.md")
+            if "repo: local" in block.text
+            for each in yaml.safe_load(block.text)["repos"][0]["hooks"]
+        ),
+    ]
+    if hook["id"] == "mlflow-gc-validate"
+]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("hook", HOOKS, ids=["ours", "local"])
+def test_the_hook_takes_what_the_program_writes(hook: dict[str, Any]) -> None:
+    """Under the default names, and nothing of a code host."""
+
+    def takes(name: str) -> bool:
+        return bool(re.search(hook["files"], name) and not re.search(hook["exclude"], name))
+
+    for plan in ("prune-plan.json", "purge-plan.json"):
+        timed = plan.replace(".json", "-20260501T100211Z.json")
+        for name in (plan, f"a/folder/{timed}", f"{plan}.journal.jsonl"):
+            assert takes(name), name
+    assert takes("mlflow-gc.yml")
+    assert takes("mlflow-gc.tests.yaml")
+    others = (".github/workflows/mlflow-gc.yml", ".gitlab/mlflow-gc.yml", "package.json", "plan.md")
+    assert not any(map(takes, others))
+
+
 def test_good_files_pass(team: Path, pre_commit_env: dict[str, str]) -> None:
-    """Plan, policy and cases are looked at, a workflow is not."""
+    """Plans, policy and cases are looked at, a workflow is not."""
     code, output = run(team, pre_commit_env)
     assert code == 0, output
     assert "prune-plan.json: valid plan sha256:" in output
+    assert "purge-plan.json: valid plan sha256:" in output
     assert "mlflow-gc.yml: valid policy" in output
     assert "mlflow-gc.tests.yml: valid policy tests, 1 cases" in output
     assert "workflows" not in output
