@@ -93,7 +93,7 @@ def main() -> None:
     rows, files = found["totals"]["rows"], found["totals"]["files"]
     print(f"{rows:,} rows, {files:,} files")
     measure.row("usage", usage, RUNS)
-    print(f"start of MLflow alone: {start.wall:.2f} s")
+    print(f"start of MLflow alone: {start.wall:.1f} s")
     _, sql, walk = bare
     print(f"plain SQL: {sql:.2f} s; os.scandir: {walk:.2f} s")
     print(
