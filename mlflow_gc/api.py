@@ -309,7 +309,7 @@ def prune(
         listener: receives the progress.
 
     Raises:
-        Refused: the plan may not be applied, or not here, and nothing was touched.
+        Refused: the plan may not be applied, or not here, and nothing was changed.
         UsageProblem: an argument or a setting cannot be used.
         GcError: It ended early; the journal has what was done, and the same call continues.
     """
@@ -353,7 +353,7 @@ def purge(
         listener: receives the progress.
 
     Raises:
-        Refused: the plan may not be applied, or not here, and nothing was touched.
+        Refused: the plan may not be applied, or not here, and nothing was changed.
         UsageProblem: an argument or a setting cannot be used.
         GcError: It ended early; the journal has what was done, and the same call continues.
     """

@@ -67,6 +67,6 @@ class UsageProblem(GcError):
 
 
 class Refused(GcError):
-    """Refused before anything was touched: digest, expiry, other server, incomplete plan."""
+    """Refused before anything was changed: digest, expiry, other server, incomplete plan."""
 
     exit_code = ExitCode.REFUSED

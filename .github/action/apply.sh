@@ -23,7 +23,7 @@ output plan-id "$EXPECT"
 case $code in
 0) said="applied" ;;
 3) said="applied, but some entities could not be deleted" ;;
-5) said="refused, nothing was touched" ;;
+5) said="refused, nothing was changed" ;;
 130 | 143) said="stopped in order; the same plan can be applied again" ;;
 *) said="not applied to the end; the same plan can be applied again" ;;
 esac

@@ -28,7 +28,7 @@ from mlflow_gc.cli import (
 
 _EPILOG = (
     "Exit codes: 0 done; 1 error; 2 there is something (differences, deletions, changes); "
-    "3 some entities failed; 5 refused before anything was touched; 64 usage error; "
+    "3 some entities failed; 5 refused before anything was changed; 64 usage error; "
     "130/143 stopped by SIGINT/SIGTERM."
 )
 _STOPPED = "64 usage error; 130/143 stopped by SIGINT/SIGTERM."
@@ -36,9 +36,9 @@ _EXIT_CODES = {
     "report": "0 the plan was written; 1 error; 2 it deletes something (--detailed-exitcode); "
     f"5 it was written, but cannot be applied; {_STOPPED}",
     "prune": "0 done, also when there was nothing to delete; 1 error; 3 some entities could not be "
-    f"deleted; 5 refused before anything was touched; {_STOPPED}",
+    f"deleted; 5 refused before anything was changed; {_STOPPED}",
     "purge": "0 done, also when there was nothing to delete or a limit ended it; 1 error; 3 some "
-    f"entities could not be deleted; 5 refused before anything was touched; {_STOPPED}",
+    f"entities could not be deleted; 5 refused before anything was changed; {_STOPPED}",
     "show": "0 done; 1 error; 2 the plan deletes something (--detailed-exitcode); 5 unknown "
     "version of the format; 64 usage error.",
     "diff": "0 no differences; 1 error; 2 differences; 5 unknown version of the format; 64 usage "
@@ -46,9 +46,9 @@ _EXIT_CODES = {
     "check": "0 done; 1 error, or not everything could be compared; 2 something is not as planned "
     f"(--detailed-exitcode); 5 refused; {_STOPPED}",
     "restore": "0 done; 1 error; 3 some entities could not be restored; 5 refused before anything "
-    f"was touched; {_STOPPED}",
+    f"was changed; {_STOPPED}",
     "mark": "0 done; 1 error; 3 some entities could not be tagged; 5 refused before anything was "
-    f"touched; {_STOPPED}",
+    f"changed; {_STOPPED}",
     "usage": f"0 done, also if a store could not be listed; 1 error; 5 refused: the database is of "
     f"another server; {_STOPPED}",
     "validate": "0 all files are valid; 1 one is not; 5 one was edited, contradicts itself or has "

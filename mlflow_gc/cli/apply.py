@@ -73,7 +73,7 @@ def run(
 
     Raises:
         UsageProblem: The options cannot be used together.
-        Refused: The plan may not be applied, or not here, and nothing was touched.
+        Refused: The plan may not be applied, or not here, and nothing was changed.
         GcError: It ended early.
     """
     from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file

@@ -23,8 +23,8 @@ def demo(
     """Try the tool: a throw-away local MLflow server with realistic stale and live data.
 
     Starts a real MLflow server in a temporary directory, fills it with a made-up year of work, and
-    runs report, show, diff and prune on it. Takes about a minute, needs no setting and touches no
-    other server.
+    runs report, show, diff and prune on it. Takes about a minute, needs no setting and contacts
+    no other server.
     """
     # Imported here, so that --help is fast.
     from rich.console import Console

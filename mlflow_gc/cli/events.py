@@ -227,5 +227,5 @@ def _open(path: Path) -> int:
 def _unwritable(path: Path, error: OSError) -> GcError:
     return GcError(
         f"The events file {path} cannot be written: {error.strerror or error}.",
-        hint="Nothing was touched. Name another place with --events.",
+        hint="Nothing was changed. Name another place with --events.",
     )

@@ -24,7 +24,7 @@ def prune(
         list[Path] | None,
         typer.Argument(
             metavar="[PLAN...]",
-            help="A reviewed plan; several with --all-workspaces. Without it one is made on the spot.",
+            help="A reviewed plan; several with --all-workspaces. Without one, a new plan is shown and, if confirmed, applied.",
         ),
     ] = None,
     given: options.Apply,
@@ -34,7 +34,7 @@ def prune(
             "-o",
             "--out",
             metavar="FILE",
-            help="Output file of a plan made on the spot [prune-plan-<time>.json, in MLFLOW_GC_DIR if set].",
+            help="Output file of a new plan [prune-plan-<time>.json, in MLFLOW_GC_DIR if set].",
         ),
     ] = None,
     server: options.Server,

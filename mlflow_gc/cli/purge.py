@@ -31,8 +31,8 @@ def purge(
         list[Path] | None,
         typer.Argument(
             metavar="[PLAN...]",
-            help="A reviewed purge plan (report --trash); several with --all-workspaces. Without it one "
-            "is made on the spot.",
+            help="A reviewed purge plan (report --trash); several with --all-workspaces. Without "
+            "one, a new plan is shown and, if confirmed, applied.",
         ),
     ] = None,
     given: options.Apply,
@@ -59,7 +59,7 @@ def purge(
             "-o",
             "--out",
             metavar="FILE",
-            help="Output file of a plan made on the spot [purge-plan-<time>.json, in MLFLOW_GC_DIR if set].",
+            help="Output file of a new plan [purge-plan-<time>.json, in MLFLOW_GC_DIR if set].",
         ),
     ] = None,
     server: options.Server,

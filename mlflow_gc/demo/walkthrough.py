@@ -94,7 +94,7 @@ def _seed(console: Console, status: Console, server: LocalServer) -> None:
 def _prune(console: Console, directory: Path, tracking_uri: str) -> None:
     """Report, show, interfere, and prune by the first plan."""
     run = partial(_run, console, directory)
-    _print(console, "First: what is stale? The report writes a plan and touches nothing.")
+    _print(console, "First: what is stale? The report writes a plan and deletes nothing.")
     run("report", "-o", PLAN)
     run("show", PLAN)
     plan = load_plan(directory / PLAN)

@@ -1,7 +1,7 @@
-"""The journal: what was tried, what came of it, and what undo needs.  JSON Lines.
+"""The journal: what was tried, its outcome, and what undo needs.  JSON Lines.
 
 A file holds one or more sessions of the same plan.  Each begins with a header; before a batch is
-touched, an ``intent`` line names it, so that a kill between a delete and its record loses
+deleted, an ``intent`` line names it, so that a kill between a delete and its record loses
 nothing; each attempt ends in a ``record``; a session that ended in order has an ``end``.
 """
 

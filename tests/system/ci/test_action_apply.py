@@ -40,7 +40,7 @@ def test_report_change_report_apply(world: World, runner: Runner) -> None:
     before = oracle.look(world.database)
     wrong = runner.action(mode="apply", expect=first.outputs["plan-id"]).expect(5)
     assert oracle.look(world.database) == before
-    assert "refused, nothing was touched" in wrong.summary
+    assert "refused, nothing was changed" in wrong.summary
     assert first.outputs["plan-id"] in wrong.summary
     assert second.outputs["plan-id"] in wrong.summary, "the program's own words"
     assert [kind for kind, _ in wrong.commands] == ["error"]

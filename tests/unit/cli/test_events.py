@@ -151,7 +151,7 @@ def test_what_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "no" / "where", Path("/dev/fd/987654")):
         with pytest.raises(GcError, match="cannot be written") as error:
             Events(path, "prune", dry_run=False)
-        assert "Nothing was touched" in (error.value.hint or "")
+        assert "Nothing was changed" in (error.value.hint or "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -25,7 +25,7 @@ OLD = [
     *("nonsensical", "heeds", "put back", "puts back", "look back", "second look", "once more"),
     *("under way", "any more", "cannot stand", "stands? beside", "tripped", "unsettled", "owed"),
     *("pretends?", "only_look", "alarms?", "rulebook", "although old", "wired?", "mend"),
-    *("there already", "cannot be true"),
+    *("there already", "cannot be true", "on the spot", "(?:is|was|were) touched", "touches"),
 ]
 """Terms that were replaced, as regular expressions."""
 
