@@ -69,7 +69,7 @@ def test_the_statistics_of_commits_are_those_of_git(words: str, shown: str) -> N
     """The whole output of the command on the page, without the message of the commit."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is not a clone: there is no history to compare the page with")
-    git("cat-file", "-e", f"{words.split()[0]}~^{{commit}}")
+    git("cat-file", "-e", f"{words.split(maxsplit=1)[0]}~^{{commit}}")
     assert git("show", "--stat", "--format=", *shlex.split(words)).strip("\n") == shown.strip("\n")
 
 

@@ -220,7 +220,12 @@ def test_every_file_of_a_root_is_counted_once_and_no_orphan_is_known(
         if any(f"/{p}".startswith(f"/{at}/".replace("//", "/")) for at in store.listed)
     ]
     assert sum(size.files for size in sizes.values()) == len(listed)
-    for owner, _, file in files.orphan_files(_home_of):
+    without = list(files.without_entity(_home_of))
+    assert len(without) == sum(size.files for o, size in sizes.items() if o.is_orphan or not o.kind)
+    for owner, _, file in without:
+        if not owner.is_orphan:
+            assert owner == UNKNOWN
+            continue
         assert _home_of(owner.kind, owner.id) is None
         segments = file.path.split("/")
         assert not {"", ".", ".."} & set(segments)
