@@ -231,8 +231,8 @@ def with_orphans(
     notes = [Diagnostic(FILES_UNKNOWN, text) for text in (*files.unlisted(), *files.problems)]
     if unknown.file_count:
         sentence = (
-            f"{files_of(unknown.file_count, unknown.size_bytes)} in the artifact stores are not where "
-            f"MLflow keeps its own, and no purge deletes them, for example {example}."
+            "No purge deletes what is not where MLflow keeps its files: "
+            f"{files_of(unknown.file_count, unknown.size_bytes)}, for example {example}."
         )
         notes.append(Diagnostic(UNKNOWN_LAYOUT, hide(sentence)))
     keeping = [root.uri for root in files.roots if root.notes.keeps_versions]
