@@ -395,7 +395,7 @@ def _apply(
     dry_run: bool,
     suffix: str = "",
 ) -> Outcome:
-    from mlflow_gc.apply.journal.file import default_path, journal_path
+    from mlflow_gc.apply.journal.reader import default_path, journal_path
     from mlflow_gc.plan.verification import verify_applyable
     from mlflow_gc.workflows.apply import refuse_unexpected
 

@@ -19,7 +19,7 @@ import typer.main
 from markdown import code, table, with_code
 
 import mlflow_gc.settings
-from mlflow_gc.apply.journal.file import SKIP_CODES
+from mlflow_gc.apply.journal.reader import SKIP_CODES
 from mlflow_gc.cli import app
 from mlflow_gc.errors import ExitCode
 from mlflow_gc.retention.decision import Reason

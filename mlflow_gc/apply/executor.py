@@ -20,7 +20,7 @@ from mlflow_gc.apply import batching
 from mlflow_gc.apply.deletion import Deletion, check_or_unreadable, is_stale
 from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.experiment_names import FREED_NAME, ExperimentNames, both_names
-from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.outcomes import (
     MAX_FAILURES_IN_A_ROW,
     UNREADABLE,

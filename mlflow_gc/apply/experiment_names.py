@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from mlflow_gc.apply.journal.file import Session
+from mlflow_gc.apply.journal.reader import Session
 from mlflow_gc.apply.outcomes import Recorder
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.recheck import Recheck

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlflow_gc.apply.journal.file import Journal, Session
+from mlflow_gc.apply.journal.reader import Session
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.recheck.checker import GONE, Finding
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.kinds import BY_NAME
@@ -131,7 +132,7 @@ class Recorder:
         *,
         unconfirmed: bool = False,
     ) -> None:
-        """Record a failure; see :meth:`~mlflow_gc.apply.journal.file.Journal.record`."""
+        """Record a failure; see :meth:`~mlflow_gc.apply.journal.writer.Journal.record`."""
         self.journal.record(
             kind, entity_id, "failed", detail=detail, undo=undo, unconfirmed=unconfirmed
         )

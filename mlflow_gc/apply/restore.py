@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from mlflow_gc.apply.experiment_names import rename_back
-from mlflow_gc.apply.journal.file import Journal, Session
+from mlflow_gc.apply.journal.reader import Session
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore_plan import CREATED, OldTrash, Undo
 from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError

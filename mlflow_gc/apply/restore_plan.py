@@ -10,7 +10,7 @@ from functools import partial
 from typing import cast
 
 from mlflow_gc.apply.experiment_names import FREED_NAME
-from mlflow_gc.apply.journal.file import Session
+from mlflow_gc.apply.journal.reader import Session
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_evidence import PartialView, refuse_partial_view
 from mlflow_gc.apply.recheck.recheck import Recheck

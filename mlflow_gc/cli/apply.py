@@ -76,7 +76,7 @@ def run(
         Refused: The plan may not be applied, or not here, and nothing was changed.
         GcError: It ended early.
     """
-    from mlflow_gc.apply.journal.file import default_path, journal_path, refuse_no_file
+    from mlflow_gc.apply.journal.reader import default_path, journal_path, refuse_no_file
     from mlflow_gc.cli import workspaces
     from mlflow_gc.cli.output import confirmed, console, print_message
     from mlflow_gc.cli.plan_file import default_plan_file

@@ -27,7 +27,7 @@ def merge(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Output file.")],
 ) -> None:
     """Put the journals of a plan's shards together, for the record and for restore."""
-    from mlflow_gc.apply.journal.file import merge_journals, read_journal
+    from mlflow_gc.apply.journal.reader import merge_journals, read_journal
     from mlflow_gc.cli.output import print_message, write_output
     from mlflow_gc.plan.writer import write
 

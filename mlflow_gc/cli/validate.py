@@ -39,7 +39,7 @@ def validate(
 
 def _validate(path: Path) -> str:
     """Return a description of a valid file, or raise an error."""
-    from mlflow_gc.apply.journal.file import read_journal
+    from mlflow_gc.apply.journal.reader import read_journal
     from mlflow_gc.domain.quantities import number_of
     from mlflow_gc.plan.verification import load_plan, verify
 

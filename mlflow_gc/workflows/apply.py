@@ -11,7 +11,7 @@ from typing import cast
 
 from mlflow_gc.apply.dry_run import DryRun
 from mlflow_gc.apply.executor import Executor
-from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_evidence import refuse_partial_view

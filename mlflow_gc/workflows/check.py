@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlflow_gc.apply.check import check_document
-from mlflow_gc.apply.journal.file import default_path, earlier_sessions, journal_path
+from mlflow_gc.apply.journal.reader import default_path, earlier_sessions, journal_path
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.domain.kinds import action_of, is_purge
 from mlflow_gc.errors import GcError, Refused

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_gc.apply.journal.file import Journal, sessions_beside
+from mlflow_gc.apply.journal.reader import sessions_beside
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.apply.purge.maintenance import Maintenance, maintenance
 from mlflow_gc.apply.purge.purger import Budget, Purger

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_gc.apply.journal.file import (
-    Journal,
+from mlflow_gc.apply.journal.reader import (
     Session,
     earlier_sessions,
     journal_path,
     read_journal,
     restore_path,
 )
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore import Restorer
 from mlflow_gc.apply.restore_plan import KINDS, deleted_by, plan_undo

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mlflow_gc.apply.journal.file import read_journal, read_sessions, restore_path
+from mlflow_gc.apply.journal.reader import read_journal, read_sessions, restore_path
 from mlflow_gc.apply.outcomes import deleted_before
 from mlflow_gc.backend.address import DIRECTLY_READABLE, Address
 from mlflow_gc.backend.interface import Gateway

@@ -30,7 +30,7 @@ from unit.differing import KEEP, UGLY
 from unit.retention import test_golden as decisions
 
 from mlflow_gc.apply.check import check_document
-from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.domain import timestamps

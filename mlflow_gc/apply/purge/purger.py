@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
-from mlflow_gc.apply.journal.file import Journal, Session
+from mlflow_gc.apply.journal.reader import Session
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.outcomes import OnSkip, Result
 from mlflow_gc.apply.purge.batch import Batch, batches_of
 from mlflow_gc.apply.purge.database import Database, Deadlock

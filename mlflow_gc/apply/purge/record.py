@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mlflow_gc.apply.journal.file import Journal, Session
+from mlflow_gc.apply.journal.reader import Session
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.outcomes import OnSkip, Recorder
 
 

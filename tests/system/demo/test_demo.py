@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_gc.apply.journal.file import read_journal
+from mlflow_gc.apply.journal.reader import read_journal
 from mlflow_gc.demo.story import tell
 from mlflow_gc.demo.walkthrough import PLAN
 from mlflow_gc.plan.verification import load_plan

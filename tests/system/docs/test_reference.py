@@ -18,7 +18,7 @@ import pytest
 from support import ROOT
 
 from mlflow_gc import errors, settings
-from mlflow_gc.apply.journal.file import SKIP_CODES
+from mlflow_gc.apply.journal.reader import SKIP_CODES
 from mlflow_gc.retention.decision import Reason
 
 REFERENCE = ROOT / "docs" / "reference"

@@ -17,7 +17,8 @@ from rich.console import Console
 from support import depth
 from unit import worlds
 
-from mlflow_gc.apply.journal.file import Journal, read_journal
+from mlflow_gc.apply.journal.reader import read_journal
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.restore_plan import plan_undo
 from mlflow_gc.errors import ExitCode, GcError
 from mlflow_gc.plan import reader, schema

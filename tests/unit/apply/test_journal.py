@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit import worlds
 
-from mlflow_gc.apply.journal.file import Journal, journal_path, read_journal
+from mlflow_gc.apply.journal.reader import journal_path, read_journal
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan.digest import plan_id
 

@@ -17,7 +17,7 @@ from unit import worlds
 from unit.mutants import holder_of, mutants, places
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
-from mlflow_gc.apply.journal.file import Journal
+from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.errors import GcError
 from mlflow_gc.plan import schema
