@@ -161,6 +161,13 @@ docs: $(STAMP)  ## the documentation site, in build/docs; a warning is an error
 		&& echo build/docs/index.html; \
 	fi
 
+.PHONY: links
+links: $(STAMP)  ## request every external link of the documentation (needs the internet, Python 3.11)
+	@$(BIN)/sphinx-build -b linkcheck -q -d build/doctrees docs build/links; failed=$$?; \
+	$(BIN)/sphinx-build -b linkcheck -q -C -d build/doctrees-links -D extensions=myst_parser \
+		-D suppress_warnings=myst.xref_missing,toc.not_included -D root_doc=README \
+		-D include_patterns=README.md,CONTRIBUTING.md,CHANGELOG.md . build/links && exit $$failed
+
 .PHONY: reference
 reference: $(STAMP)  ## write the tables of docs/reference from the code
 	@$(BIN)/python docs/_record/reference.py

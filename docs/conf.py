@@ -47,3 +47,8 @@ html_theme_options = {
 # Copies the commands of a session, without prompts and output.
 copybutton_prompt_text = r"\$ |> "
 copybutton_prompt_is_regexp = True
+
+# make links.  Headings of a file on GitHub are not in the page that it sends.
+linkcheck_anchors_ignore_for_url = [r"https://github\.com/"]
+linkcheck_retries = 3
+linkcheck_timeout = 30
