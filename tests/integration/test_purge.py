@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sqlite3
 import threading
 import time
 from contextlib import AbstractContextManager, closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +28,7 @@ import mlflow_gc
 from integration import test_events as events
 from mlflow_gc import settings
 from mlflow_gc.apply.outcomes import MAX_FAILURES_IN_A_ROW
+from mlflow_gc.apply.purge import batch, purger
 from mlflow_gc.apply.purge.batch import BATCH
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.cli import app
@@ -1478,6 +1481,53 @@ def test_on_the_spot_with_limits(trash: Trash) -> None:
     trash.bench.cli(*rest, env={"MLFLOW_GC_MAX_SHARE": "93"}).expect(REFUSED)
     trash.bench.cli(*rest, env={"MLFLOW_GC_MAX_SHARE": "94"}).expect(0)
     assert len(trash.state().rows["runs"]) == 20
+
+
+def test_a_limit_on_the_time_ends_a_purge_after_the_batches_in_progress(
+    trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing failed; what is left has its rows and files, and the next purge of the plan finishes it."""
+    world = trash.world
+    home, dropped = world.experiment(), world.experiment()
+    run, active = trash.run(home), trash.run(home, deleted=None)
+    runs = {run, *trash.copies(run, 9), trash.run(dropped, deleted=None)}
+    model = trash.model(home)
+    trash.drop_experiment(dropped)
+    plan = trash.report()
+    assert plan.runs == runs
+    before = trash.state()
+    monkeypatch.setattr(batch, "BATCH", 2)
+    delete, calls, lock = LocalStore.delete, itertools.count(1), threading.Lock()
+    clock = SimpleNamespace(monotonic=time.monotonic)
+
+    def delete_slowly(self: LocalStore, paths: Sequence[str]) -> Mapping[str, str]:
+        with lock:
+            if next(calls) == 2:
+                clock.monotonic = lambda: time.monotonic() + 1801
+        return delete(self, paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(purger, "time", clock)
+        patched.setattr(LocalStore, "delete", delete_slowly)
+        outcome = trash.purge(plan, "--max-time", "30m")
+    state = trash.state()
+    left = {str(row[0]) for row in state.rows_gone_since(before)["runs"]} ^ runs
+    # PostgreSQL deletes two batches at the same time.
+    assert len(runs) - len(left) in ({4, 5, 6} if "postgresql" in trash.database_uri else {4})
+    # The model and the experiment, too.
+    assert f"{len(left) + 2} are left: the limit of this run is reached." in outcome.out
+    assert "Failed" not in outcome.text
+    for each in runs:
+        assert len([path for path in state.files if each in path]) == (2 if each in left else 0)
+    assert Journal.load(_journal(plan)).lines[-1]["ended"] == "interrupted"
+    assert "are left" not in trash.purge(plan).out
+    gone = trash.state().rows_gone_since(before)
+    assert {row[0] for row in gone["runs"]} == runs
+    assert [row[0] for row in gone["logged_models"]] == [model]
+    assert [str(row[0]) for row in gone["experiments"]] == [dropped]
+    assert not [path for path in trash.state().files if any(i in path for i in (*runs, model))]
+    assert len([path for path in trash.state().files if active in path]) == 2
+    assert Journal.load(_journal(plan)).lines[-1]["ended"] == "completed"
 
 
 def test_what_the_database_returns_is_said(trash: Trash) -> None:

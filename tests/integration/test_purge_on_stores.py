@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
 from dataclasses import dataclass, replace
 from queue import Queue
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 from support import depth
 from support import object_stores as real
 from support.durability import Snapshot
@@ -27,18 +30,23 @@ from integration.test_artifact_stores import (  # noqa: F401 - fixtures
     open_estate,
     refusing,
 )
+from mlflow_gc.apply.purge import batch
+from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, now_ms
 from mlflow_gc.storage import azure, gcs, s3
 from mlflow_gc.storage.object_store import ms
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from support.bench import Bench
     from support.cli import Outcome, Running
 
 ERROR, PARTIAL, REFUSED = 1, 3, 5
+PAGES = {store: store.page for store in (s3.S3Store, gcs.GcsStore, azure.AzureStore)}
+"""How much one request lists, when the tests do not make it less."""
 
 
 @dataclass
@@ -122,6 +130,37 @@ def test_exactly_the_planned_files_go(stored: Stored) -> None:
     assert stored.runs == {young, active}
 
 
+@pytest.mark.deep
+@pytest.mark.parametrize("stored", ["s3", "gcs", "azure"], indirect=True)
+def test_more_files_than_one_request_lists_or_deletes(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one folder and in several; what begins with the same text stays."""
+    for store, size in PAGES.items():
+        monkeypatch.setattr(store, "page", size)
+    experiment = stored.trash.world.experiment()
+    large = stored.run(experiment, "MLmodel", *(f"plots/{n}.png" for n in range(1_299)))
+    others = [stored.run(experiment, *(f"{n}.png" for n in range(500))) for _ in range(2)]
+    empty = stored.run(experiment)
+    for deleted in (3, None):
+        stored.run(experiment, *(f"plots/{n}.png" for n in range(10)), deleted=deleted)
+    stored.estate.put(
+        *(f"{experiment}/{run}/artifacts{end}/plots/0.png" for run in others for end in "02"),
+        *(f"{experiment}/{large}{end}/artifacts/MLmodel" for end in ("0", ".bak", "-old", " ")),
+        f"{experiment}/{large}/artifacts.zip",
+        f"{experiment}0/{large}/artifacts/plots/0.png",
+    )
+    before = stored.estate.paths()
+    plan = stored.report()
+    assert plan.runs == {large, *others, empty}
+    assert plan.document["summary"]["freed"]["files"] == 2_300
+    stored.purge(plan)
+    folders = tuple(f"{experiment}/{run}/artifacts/" for run in (large, *others))
+    gone = {path for path in before if path.startswith(folders)}
+    assert len(gone) == 2_300
+    assert stored.estate.paths() == before - gone
+
+
 def test_a_plan_that_left_nothing_on_the_store_can_be_repeated(stored: Stored) -> None:
     """The root of the artifacts is no longer there then, and is not taken for one that is not mounted."""
     run = stored.run(stored.trash.world.experiment(), "a")
@@ -152,6 +191,53 @@ def test_a_store_that_answers_nonsense_loses_no_row(stored: Stored, fault: objec
     stored.estate.proxy.forget()
     stored.purge(plan)
     assert stored.runs == set()
+
+
+@pytest.mark.parametrize("stored", ["s3"], indirect=True)
+def test_a_run_restored_while_a_purge_is_in_progress_is_there_or_gone(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all its files, or with none: whoever restores it gets an error then."""
+    experiment, names = stored.trash.world.experiment(), ("a", "b/c", "b/d")
+    runs = {stored.run(experiment, *names) for _ in range(10)}
+    plan = stored.report()
+    first = {entry["run_id"] for entry in plan.document["runs"][:2]}
+    monkeypatch.setattr(batch, "BATCH", 2)
+    world, restored = stored.trash.world, dict[str, bool]()
+
+    def restore(run: str) -> None:
+        address = f"{world.uri}/api/2.0/mlflow/runs/restore"
+        restored[run] = requests.post(address, json={"run_id": run}, timeout=60).ok
+
+    restoring = [threading.Thread(target=restore, args=(run,)) for run in sorted(runs)]
+
+    def restore_all() -> None:
+        for thread in restoring:
+            thread.start()
+        time.sleep(0.3)  # until the first is restored, or waits for the lock
+
+    begin = Database.transaction
+
+    def begin_later(self: Database) -> AbstractContextManager[None]:
+        if restoring[0].ident:
+            time.sleep(0.3)  # SQLite has one lock, and no queue
+        return begin(self)
+
+    monkeypatch.setattr(Database, "transaction", begin_later)
+    assert stored.estate.proxy
+    # The files of the first batch are about to be deleted.
+    stored.estate.proxy.before("POST", "", restore_all)
+    stored.purge(plan)
+    for thread in restoring:
+        thread.join()
+    assert restored.keys() == runs
+    survivors = {run for run, is_restored in restored.items() if is_restored}
+    assert not survivors & first
+    assert survivors, "none came before the lock"
+    assert stored.runs == survivors
+    assert stored.estate.paths() == {
+        f"{experiment}/{run}/artifacts/{name}" for run in survivors for name in names
+    }
 
 
 LIE = replace(refusing(), name="a confirmation although nothing was deleted")
