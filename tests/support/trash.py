@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections import Counter
 from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +19,29 @@ from sqlalchemy.pool import NullPool
 from support.plans import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Table
+
     from support.bench import Bench
     from support.cli import Outcome
     from support.world import World
 
 Rows = dict[str, list[tuple[Any, ...]]]
+_MEANINGLESS: dict[type, Callable[[], object]] = {
+    # Also JSON, for which MariaDB checks its columns of text.
+    str: lambda: str(secrets.randbelow(10**15)),
+    int: lambda: 1,
+    float: lambda: 1.0,
+    bool: lambda: False,
+    bytes: lambda: b"x",
+    dict: dict,
+    object: dict,
+    date: lambda: date(2026, 1, 1),
+    datetime: lambda: datetime(2026, 1, 1, tzinfo=timezone.utc),
+    Decimal: lambda: Decimal(1),
+}
+"""A value of each type of column."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +55,16 @@ class State:
         """The rows of ``before`` that are no longer there; nothing else may have changed."""
         gone = {}
         for table, rows in before.rows.items():
-            left = list(self.rows[table])
+            # Some columns are dictionaries, which no set takes.
+            left = Counter(map(repr, self.rows[table]))
             missing = []
             for row in rows:
-                if row in left:
-                    left.remove(row)
+                key = repr(row)
+                if left[key]:
+                    left[key] -= 1
                 else:
                     missing.append(row)
-            assert not left, f"new or changed rows in {table}: {left[:3]}"
+            assert not +left, f"new or changed rows in {table}: {[*+left][:3]}"
             if missing:
                 gone[table] = missing
         return gone
@@ -97,12 +121,9 @@ class Trash:
     def copies(self, run_id: str, number: int) -> list[str]:
         """So many runs with the rows and files of another one, written all at once."""
         found = [secrets.token_hex(16) for _ in range(number)]
-        engine = create_engine(self.database_uri, poolclass=NullPool)
-        metadata = MetaData()
-        with engine.begin() as connection:
-            metadata.reflect(connection)
+        with create_engine(self.database_uri, poolclass=NullPool).begin() as connection:
             # Runs first: the other tables refer to them.
-            for table in metadata.sorted_tables:
+            for table in self.tables:
                 if "run_uuid" not in table.c:
                     continue
                 rows = connection.execute(select(table).where(table.c.run_uuid == run_id)).all()
@@ -119,6 +140,36 @@ class Trash:
         for folder in self.root.glob(f"*/{run_id}"):
             for copy in found:
                 shutil.copytree(folder, folder.with_name(copy))
+        return found
+
+    def find(self, table: str, **values: object) -> list[dict[str, Any]]:
+        """The rows of a table with some values."""
+        (wanted,) = (each for each in self.tables if each.name == table)
+        with create_engine(self.database_uri, poolclass=NullPool).connect() as connection:
+            found = connection.execute(select(wanted).filter_by(**values)).mappings()
+            return [dict(row) for row in found]
+
+    def fill(self, table: str, **values: object) -> dict[str, Any]:
+        """Insert a row into a table, with values of no meaning where none are given; return it.
+
+        What it has to refer to is the first row of the other table, made if there is none.
+        """
+        found: dict[str, Any] = dict(values)
+        (wanted,) = (each for each in self.tables if each.name == table)
+        for constraint in wanted.foreign_key_constraints:
+            if any(c.name in found or c.nullable for c in constraint.columns):
+                continue
+            other = constraint.referred_table.name
+            row = next(iter(self.find(other)), None) or self.fill(other)
+            for element in constraint.elements:
+                found[element.parent.name] = row[element.column.name]
+        for column in wanted.columns:
+            is_made = column.computed is not None or column.server_default is not None
+            is_serial = column.primary_key and column.type.python_type is int
+            if column.name not in found and not (column.nullable or is_made or is_serial):
+                found[column.name] = _MEANINGLESS[column.type.python_type]()
+        with create_engine(self.database_uri, poolclass=NullPool).begin() as connection:
+            connection.execute(insert(wanted), found)
         return found
 
     def delete(self, run_id: str, days: float = 100.0) -> None:
@@ -170,15 +221,19 @@ class Trash:
         """Run ``purge PLAN``."""
         return self.bench.cli("purge", plan.path, *self.options, *args).expect(*codes)
 
+    @cached_property
+    def tables(self) -> list[Table]:
+        """All tables; those that refer to others come after them."""
+        metadata = MetaData()
+        metadata.reflect(create_engine(self.database_uri, poolclass=NullPool))
+        return metadata.sorted_tables
+
     def state(self) -> State:
         """What is in the database and in the artifact root now."""
-        engine = create_engine(self.database_uri, poolclass=NullPool)
-        metadata = MetaData()
-        with engine.connect() as connection:
-            metadata.reflect(connection)
+        with create_engine(self.database_uri, poolclass=NullPool).connect() as connection:
             rows = {
                 table.name: sorted(map(tuple, connection.execute(select(table))), key=repr)
-                for table in metadata.sorted_tables
+                for table in self.tables
             }
         files = {}
         for folder, _, names in os.walk(self.root):
@@ -186,6 +241,19 @@ class Trash:
                 path = Path(folder, name)
                 files[str(path.relative_to(self.root))] = path.lstat().st_size
         return State(rows, files)
+
+    def put_back(self, before: State) -> None:
+        """Bring back the rows and files that are gone since, and were made here."""
+        now = self.state()
+        gone = now.rows_gone_since(before)
+        with create_engine(self.database_uri, poolclass=NullPool).begin() as connection:
+            for table in self.tables:
+                for row in gone.get(table.name, ()):
+                    pairs = zip(table.columns, row, strict=True)
+                    values = {c.name: value for c, value in pairs if c.computed is None}
+                    connection.execute(insert(table), values)
+        for path in now.files_gone_since(before):
+            self.put(path, before.files[path])
 
 
 def make_unreadable(folder: Path) -> None:

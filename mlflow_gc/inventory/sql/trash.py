@@ -7,6 +7,7 @@ again inside the transaction that deletes them.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -99,6 +100,8 @@ class TrashReader(TableReader):
             rows |= {(LINK.name, i): link.row_count for i, link in links.items()}
             shared = self._shared(models)
         versions = [*registry.model_versions.values(), *registry.foreign_versions]
+        places = evidence.trace_locations(experiment_ids)
+        traces = itertools.chain.from_iterable(places.values())
         return Trash(
             inventory=replace(
                 registry,
@@ -119,9 +122,9 @@ class TrashReader(TableReader):
                 )
             ),
             contents=evidence.contents(experiment_ids),
-            locations=self._locations.locations(runs, models, versions),
+            locations=self._locations.locations(runs, models, traces, versions),
             totals=self.totals() if only is None else {},
-            trace_locations=evidence.trace_locations(experiment_ids),
+            trace_locations=places,
             tombstones=tombstones,
             highest_versions=self._leftovers.highest_versions(
                 {v.name for v in tombstones.values()}

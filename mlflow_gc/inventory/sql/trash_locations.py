@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, false, func, or_, select
+from sqlalchemy import ColumnElement, false, func, or_, select, true
 
 from mlflow_gc.domain.entities import ModelVersion, Run
 from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
@@ -31,12 +31,14 @@ class LocationReader(TableReader):
         self,
         runs: Mapping[str, Run],
         models: Mapping[str, TrashedModel],
+        traces: Iterable[tuple[str, str]],
         versions: Iterable[ModelVersion],
     ) -> Locations:
         """Return the folders that may lie in, or around, those of some entities.
 
         Runs, logged models and traces in their usual place below their experiment are represented by
-        the folder of the experiment.
+        the folder of the experiment, unless a folder of these entities is in theirs.  ``traces`` are
+        ids and folders.
         """
         e = self._tables["experiments"].c
         owned: list[tuple[Key, str]] = [
@@ -51,6 +53,8 @@ class LocationReader(TableReader):
         roots = {run.artifact_root for run in runs.values() if run.has_own_folder}
         folders += [*roots, *(model.artifact_uri for model in models.values())]
         inside = {i for uri in folders for i in _FOLDER.findall(f"{location(uri)}/")}
+        for own, uri in traces:
+            inside.update(i for i in _FOLDER.findall(f"{location(uri)}/") if i != own)
         owned += self._existing(inside)
         return Locations(owned, self._place_of)
 
@@ -110,12 +114,14 @@ class LocationReader(TableReader):
         for table, key, uri, kind in (
             ("runs", "run_uuid", "artifact_uri", RUN.name),
             ("logged_models", "model_id", "artifact_location", LOGGED_MODEL.name),
+            ("trace_tags", "request_id", "value", "trace"),
         ):
             if table in self._tables:
                 c = self._tables[table].c
+                is_place = c.key.in_([ARTIFACTS, ARCHIVE]) if kind == "trace" else true()
                 for chunk in chunks(ids):
                     for entity_id, place in self._read(
-                        select(c[key], c[uri]).where(c[key].in_(chunk))
+                        select(c[key], c[uri]).where(c[key].in_(chunk), is_place)
                     ):
                         yield (kind, entity_id), place or ""
 
