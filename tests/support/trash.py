@@ -248,10 +248,16 @@ class Trash:
         gone = now.rows_gone_since(before)
         with create_engine(self.database_uri, poolclass=NullPool).begin() as connection:
             for table in self.tables:
-                for row in gone.get(table.name, ()):
-                    pairs = zip(table.columns, row, strict=True)
-                    values = {c.name: value for c, value in pairs if c.computed is None}
-                    connection.execute(insert(table), values)
+                rows = [
+                    {
+                        c.name: v
+                        for c, v in zip(table.columns, row, strict=True)
+                        if c.computed is None
+                    }
+                    for row in gone.get(table.name, ())
+                ]
+                if rows:
+                    connection.execute(insert(table), rows)
         for path in now.files_gone_since(before):
             self.put(path, before.files[path])
 
