@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from unit.worlds import (
+    DETAILS,
     NEW,
     OLD,
     POLICY,
@@ -112,6 +113,25 @@ def test_a_run_that_is_not_as_planned_is_changed(
     assert outcome(finding)[0] == "changed"
     assert finding.detail.startswith(detail)
     assert fields(finding)[: len(names)] == names
+
+
+@pytest.mark.parametrize(
+    ("field", "detail"),
+    [
+        ("metric_count", "metric_count was 0, is not set"),
+        ("content_digest", "its parameters, datasets or models changed"),
+        ("traces_digest", "its traces changed"),
+        ("assessments_digest", "the assessments that name it changed"),
+    ],
+)
+def test_a_run_whose_evidence_cannot_be_read_any_more_is_changed(field: str, detail: str) -> None:
+    """The plan expects it, and nothing tells whether it is as planned."""
+    plan = plan_of(inventory(HOME, ALIVE, a_run(RUN)))
+    assert plan["runs"][0]["expect"][field] is not None
+    unread = replace(a_run(RUN), details=replace(DETAILS, **{field: None}))
+    finding = recheck_runs(plan, inventory(HOME, ALIVE, unread))[RUN]
+    assert outcome(finding) == ("changed", detail)
+    assert fields(finding) == [field]
 
 
 def test_a_run_that_a_version_names_is_protected() -> None:
