@@ -12,6 +12,7 @@ from unit import worlds
 
 from mlflow_gc.apply.journal.reader import journal_path, read_journal
 from mlflow_gc.apply.journal.writer import Journal
+from mlflow_gc.domain import redaction
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan.digest import plan_id
 
@@ -85,6 +86,16 @@ def test_what_must_be_on_disk_is_synced_before_the_call_returns(tmp_path, monkey
         assert b'"third"' in synced[-1]
         journal.close("completed")
     assert b'"end"' in synced[-1]
+
+
+def test_no_secret_in_a_message_reaches_the_file(tmp_path):
+    """Drivers and proxies quote what they were sent."""
+    redaction.keep_secret("pwd-canary")
+    on_record = []
+    with Journal(tmp_path / "j", PLAN, on_record=on_record.append) as journal:
+        journal.record("run", "a", "failed", detail="no login for mlflow:pwd-canary@host")
+    assert "pwd-canary" not in (tmp_path / "j").read_text()
+    assert [line["detail"] for line in on_record] == ["no login for mlflow:***@host"]
 
 
 def test_a_kill_between_intent_and_record_is_seen(tmp_path):
