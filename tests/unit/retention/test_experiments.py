@@ -157,3 +157,12 @@ def test_a_version_inside_keeps_every_experiment_above_it():
     decisions = decide(world, POLICY).experiments
     assert decisions["2"].reason is Reason.REGISTERED_MODEL
     assert decisions["1"].reason is Reason.REGISTERED_MODEL
+
+
+def test_a_version_of_another_workspace_inside_keeps_an_experiment():
+    version = a_version(source="mlflow-artifacts:/1/models/x")
+    world = replace(inventory(an_experiment()), probes={"1": Probe()})
+    assert decide(world, POLICY).experiments["1"].verdict is Verdict.DELETE
+    found = decide(replace(world, foreign_versions=(version,)), POLICY).experiments["1"]
+    assert found.reason is Reason.REGISTERED_MODEL
+    assert found.chain == ("model_version fraud/1",)
