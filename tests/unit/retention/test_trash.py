@@ -10,14 +10,15 @@ from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment, inven
 
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
-from mlflow_gc.domain.trash import Locations, Trash, TrashedModel
+from mlflow_gc.domain.trash import DanglingLink, Locations, OrphanedFiles, Trash, TrashedModel
 from mlflow_gc.retention.decision import Reason, Verdict, protect
 from mlflow_gc.retention.policy import Policy, PurgeSettings
 from mlflow_gc.retention.rules import Rule, Selector
-from mlflow_gc.retention.trash import decide_trash, folders_of_traces
+from mlflow_gc.retention.trash import decide_orphan, decide_trash, folders_of_traces
 
 AS_OF = parse_time("2026-05-01T10:02:11.123Z")
 POLICY = Policy(as_of_ms=AS_OF, default=Rule.of_days(30))
+ORPHANS = replace(POLICY, purge=PurgeSettings(orphans_after_ms=30 * DAY_MS))
 FIRST, SECOND, THIRD = RUN_IDS[:3]
 MODEL = f"m-{'a' * 32}"
 OLD = AS_OF - 31 * DAY_MS
@@ -173,3 +174,44 @@ def test_stores_and_journals_limit_it() -> None:
     assert found.of("run", Verdict.DELETE) == [SECOND]
     withheld = {("run", FIRST): protect(Reason.UNREACHABLE_STORE)}
     assert _of(trash, withheld=withheld) == Reason.UNREACHABLE_STORE
+
+
+@pytest.mark.parametrize(
+    ("newest", "verdict"),
+    [
+        (AS_OF - 30 * DAY_MS - 1, Verdict.DELETE),
+        (AS_OF - 30 * DAY_MS, Verdict.FRESH),
+        (AS_OF + DAY_MS // 2, Verdict.FRESH),
+        (None, Reason.UNKNOWN_TIME),
+        (5, Reason.UNKNOWN_TIME),
+    ],
+)
+def test_orphaned_files_are_strictly_older(newest: int | None, verdict: object) -> None:
+    """By the newest of them; a store that tells no time, or an implausible one, protects."""
+    orphan = OrphanedFiles(f"s3://bucket/1/{FIRST}", f"run {FIRST}", 7, 1, newest)
+    decision = decide_orphan(orphan, ORPHANS, {})
+    assert (decision.reason or decision.verdict) == verdict
+    assert decide_orphan(orphan, POLICY, {}).verdict is Verdict.FRESH
+
+
+def test_orphaned_files_that_the_registry_names_are_protected() -> None:
+    orphan = OrphanedFiles(f"s3://bucket/1/{FIRST}", f"run {FIRST}", 7, 1, OLD)
+    named = {FIRST: Link("model_version", "fraud/1")}
+    assert decide_orphan(orphan, ORPHANS, named).reason is Reason.REGISTERED_MODEL
+    assert decide_orphan(orphan, ORPHANS, {SECOND: named[FIRST]}).verdict is Verdict.DELETE
+
+
+@pytest.mark.parametrize(
+    ("created", "verdict"),
+    [
+        (AS_OF - 30 * DAY_MS - 1, Verdict.DELETE),
+        (AS_OF - 30 * DAY_MS, Verdict.FRESH),
+        (None, Verdict.DELETE),
+    ],
+)
+def test_dangling_links_are_strictly_older(created: int | None, verdict: Verdict) -> None:
+    """What a link names may be stored after the link; the table ``inputs`` has no times."""
+    link = DanglingLink("inputs", "RUN_INPUT a", "MODEL_INPUT b", ("run a",), created, 1)
+    trash = _trash(links={link.id: link})
+    assert _of(trash, ("link", link.id), ORPHANS) == verdict
+    assert _of(trash, ("link", link.id)) == Verdict.FRESH
