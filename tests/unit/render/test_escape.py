@@ -47,6 +47,13 @@ def test_cut_text_has_no_more_than_asked_for(text, most):
         ("Größe 𝒳 日本", "Größe 𝒳 日本"),
         ("👩\u200d🔬", "👩\u200d🔬"),
         ("\ufeffbom", "\\ufeffbom"),
+        # Letters, symbols and marks that are not seen: one name would look like another.
+        ("a\u115f", "a\\u115f"),
+        ("a\u1160", "a\\u1160"),
+        ("a\u2800", "a\\u2800"),
+        ("a\u3164", "a\\u3164"),
+        ("a\uffa0", "a\\uffa0"),
+        ("a\u034f", "a\\u034f"),
     ],
 )
 def test_examples(text, shown):
