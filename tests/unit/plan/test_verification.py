@@ -14,9 +14,9 @@ from mlflow_gc.domain.entities import (
     SCAN_TOO_LONG,
     Diagnostic,
 )
-from mlflow_gc.domain.timestamps import DAY_MS, now_ms
+from mlflow_gc.domain.timestamps import DAY_MS, now_ms, parse_time
 from mlflow_gc.errors import Refused
-from mlflow_gc.plan import schema
+from mlflow_gc.plan import schema, verification
 from mlflow_gc.plan.verification import applicability, is_only_a_forecast, verify_applyable
 from mlflow_gc.retention.policy import Evidence
 
@@ -47,6 +47,14 @@ def test_a_plan_of_yesterday_may_be_applied():
 def test_others_may_not(plan, words):
     with pytest.raises(Refused, match=words):
         verify_applyable(plan, PATH)
+
+
+def test_a_plan_expires_with_the_last_millisecond(monkeypatch):
+    plan = worlds.plan_of(worlds.inventory())
+    expires = parse_time(plan["expires_at"])
+    for moment, may in ((expires - 1, True), (expires, False), (expires + 1, False)):
+        monkeypatch.setattr(verification, "now_ms", lambda moment=moment: moment)
+        assert applicability(plan).may_be_applied is may
 
 
 def _doubtful(days_ago, *codes, blocks=True, **policy):
