@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from sqlalchemy import select
 from support import ROOT, depth
 from support.durability import Snapshot
 from support.plans import Journal, rfc3339
@@ -33,6 +34,7 @@ from mlflow_gc.apply.purge.batch import BATCH
 from mlflow_gc.apply.purge.database import Database
 from mlflow_gc.cli import app
 from mlflow_gc.domain.quantities import size_of
+from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.plan import schema
 from mlflow_gc.storage.local import LocalStore
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from sqlalchemy import ColumnElement
     from support.bench import Bench
     from support.plans import Plan
     from support.world import World
@@ -777,6 +780,73 @@ def test_a_run_cannot_be_restored_while_its_batch_is_tried_again(
     assert {row[0] for row in trash.state().rows["runs"]} == {refused}
     assert not [path for path in trash.state().files if run in path]
     assert len([path for path in trash.state().files if refused in path]) == 1
+
+
+def test_what_a_crash_needs_is_on_disk_before_anything_goes(
+    trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock before the re-check, the intent before the files, the records before the next batch."""
+    world = trash.world
+    home, dropped = world.experiment(), world.experiment()
+    runs = [trash.run(home) for _ in range(3)] + [trash.run(dropped, deleted=None)]
+    model = trash.model(home)
+    trace = world.source_trace(dropped, runs[-1])
+    trash.put(f"{dropped}/traces/{trace}/artifacts/traces.json")
+    trash.drop_experiment(dropped)
+    orphan = trash.run(home)
+    world.purge_run(orphan)
+    for path in trash.root.rglob("*"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    assert len(plan.document["files"]) == 1
+    monkeypatch.setattr(batch, "BATCH", 2)
+    fsync, begin, lock = os.fsync, Database.transaction, Database.lock_rows
+    look, delete = TrashReader.trash, LocalStore.delete
+    on_disk: list[dict[str, Any]] = []
+    locked: set[str] = set()
+    checked: set[str] = set()
+    deleted: list[str] = []
+
+    def intended() -> set[str]:
+        return {i for line in on_disk if line["type"] == "intent" for i in line["ids"]}
+
+    def note(handle: int) -> None:
+        fsync(handle)
+        if _journal(plan).exists():
+            on_disk[:] = map(json.loads, _journal(plan).read_text().splitlines())
+
+    def begin_recorded(self: Database) -> AbstractContextManager[None]:
+        assert intended() == {line["id"] for line in on_disk if line["type"] == "record"}
+        locked.clear()
+        return begin(self)
+
+    def note_lock(self: Database, table: str, condition: ColumnElement[bool]) -> None:
+        lock(self, table, condition)
+        keys = self.tables[table].primary_key.columns
+        locked.update(str(row[0]) for row in self.read(select(*keys).where(condition)))
+
+    def look_locked(self: TrashReader, only: Any = None, **more: Any) -> Any:
+        ids = {i for of_kind in only.values() for i in of_kind}
+        assert ids <= locked
+        checked.update(ids)
+        return look(self, only, **more)
+
+    def delete_intended(self: LocalStore, paths: Sequence[str]) -> Mapping[str, str]:
+        names = {i.rpartition("/")[2] for i in intended()}
+        assert all(names & {*path.split("/")} for path in paths)
+        deleted.extend(paths)
+        return delete(self, paths)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Database, "transaction", begin_recorded)
+    monkeypatch.setattr(Database, "lock_rows", note_lock)
+    monkeypatch.setattr(TrashReader, "trash", look_locked)
+    monkeypatch.setattr(LocalStore, "delete", delete_intended)
+    server = mlflow_gc.Server(world.uri, backend_store_uri=trash.database_uri)
+    mlflow_gc.purge(plan.path, server, artifacts_destination=str(trash.root))
+    assert checked == {*runs, model, dropped}
+    assert len(deleted) == plan.document["summary"]["freed"]["files"] == 12
+    assert not [path for path in trash.state().files if home in path or dropped in path]
 
 
 def test_a_link_within_the_files_goes_and_its_target_stays(trash: Trash) -> None:
