@@ -1008,6 +1008,24 @@ def test_the_same_plan_finishes_the_files_of_an_orphan(
     assert "no file is there" in trash.purge(plan).out
 
 
+def test_neither_a_dry_run_nor_a_check_deletes_orphaned_files(trash: Trash) -> None:
+    experiment = trash.world.experiment()
+    trash.run(experiment, deleted=None)
+    orphan = trash.run(experiment)
+    trash.world.purge_run(orphan)
+    for path in trash.root.rglob("*"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    assert len(plan.document["files"]) == 1
+    before = trash.state()
+    trash.purge(plan, "--dry-run")
+    trash.bench.cli("check", plan.path, *trash.options).expect(0)
+    assert trash.state() == before
+    assert not _journal(plan).exists()
+    trash.purge(plan)
+    assert not [path for path in trash.state().files if orphan in path]
+
+
 def _orphaning_policy(trash: Trash, more: str = "") -> Path:
     policy = trash.bench.dir / "policy.yml"
     policy.write_text(f"version: 1\npurge: {{orphans_after: 30d{more}}}\n")
