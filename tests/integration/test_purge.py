@@ -717,6 +717,26 @@ def test_files_behind_a_symbolic_link_are_left_alone(trash: Trash) -> None:
     assert protected(trash.report(), "runs", "run_id") == {run: "unreachable_store"}
 
 
+def test_an_experiment_stays_with_a_run_whose_files_cannot_be_deleted(trash: Trash) -> None:
+    """Although the plan lists both: the rows of the run would be deleted with the experiment."""
+    home = trash.world.experiment()
+    kept, gone = trash.run(home), trash.run(home)
+    trash.drop_experiment(home)
+    trash.run(trash.world.experiment(), deleted=None)
+    plan = trash.report()
+    assert plan.entities == {("run", kept), ("run", gone), ("experiment", home)}
+    folder = trash.root / home / kept
+    folder.rename(trash.bench.dir / "elsewhere")
+    folder.symlink_to(trash.bench.dir / "elsewhere")
+    before = trash.state()
+    outcome = trash.purge(plan, codes=(PARTIAL,))
+    assert f"experiment {home}: active" in outcome.out
+    rows = trash.state().rows_gone_since(before)
+    assert {row[0] for row in rows["runs"]} == {gone}
+    assert "experiments" not in rows
+    assert _own_rows(rows, gone)
+
+
 def test_the_journal_has_all_that_was_deleted_before_too_many_failures(trash: Trash) -> None:
     """Those of the same batch, too: they are gone, and their files count."""
     linked, fine = trash.world.experiment(), trash.world.experiment()
