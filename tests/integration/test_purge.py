@@ -1046,6 +1046,30 @@ def test_neither_a_dry_run_nor_a_check_deletes_orphaned_files(trash: Trash) -> N
     assert not [path for path in trash.state().files if orphan in path]
 
 
+def test_a_signed_plan_does_not_pass_other_files_off_as_orphaned(trash: Trash) -> None:
+    """Anybody can sign a plan: the folder has to be that of the entity, and its parent is not."""
+    world = trash.world
+    experiment = world.experiment()
+    active = trash.run(experiment, deleted=None)
+    orphan = trash.run(experiment)
+    world.purge_run(orphan)
+    for path in trash.root.rglob("*"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    plan = trash.report("--policy", _orphaning_policy(trash))
+    (entry,) = plan.document["files"]
+    for name in (active, f"{active}/artifacts"):
+
+        def aim(document: dict[str, Any], name: str = name) -> None:
+            document["files"][0]["uri"] = entry["uri"].replace(orphan, name)
+
+        signed = plan.edited(trash.bench.dir / "signed.json", aim, sign=True)
+        before = trash.state()
+        assert "it is not the folder of one entity" in trash.purge(signed).out
+        assert trash.state() == before
+    trash.purge(plan)
+    assert not [path for path in trash.state().files if orphan in path]
+
+
 def _orphaning_policy(trash: Trash, more: str = "") -> Path:
     policy = trash.bench.dir / "policy.yml"
     policy.write_text(f"version: 1\npurge: {{orphans_after: 30d{more}}}\n")
