@@ -109,9 +109,13 @@ def test_whatever_a_server_holds_the_page_is_ours(inventory, policy):
     assert data["fate"].count(0) == plan["summary"]["irreversible"]
 
 
-def test_no_text_of_a_plan_becomes_markup():
-    reader = read(poisoned(PLAN, lambda: "<img src=x onerror=alert(1)>"))
+@pytest.mark.parametrize("before", ["", "</script >", "<!--<script >"])
+def test_no_text_of_a_plan_becomes_markup(before):
+    """A browser ends the data of the scripts, or reads on behind it, at more than ``</script>``."""
+    reader = read(poisoned(PLAN, lambda: f"{before}<img src=x onerror=alert(1)>"))
     assert {tag for tag, _ in reader.tags} <= OUR_TAGS
+    assert reader.data
+    assert not {*"<>&"} & {*reader.raw["script"][-1]}
 
 
 def test_the_reader_notices_a_foreign_tag():
