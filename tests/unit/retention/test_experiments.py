@@ -159,6 +159,12 @@ def test_a_version_inside_keeps_every_experiment_above_it():
     assert decisions["1"].reason is Reason.REGISTERED_MODEL
 
 
+@pytest.mark.parametrize(("ms", "reason"), [(CUTOFF - 1, None), (CUTOFF, Reason.RECENT_TRASH)])
+def test_a_run_in_its_trash_has_to_be_strictly_older(ms, reason):
+    found = _of(an_experiment(), probe=Probe(newest_deleted_run=("x", ms)))
+    assert found.reason is reason
+
+
 def test_a_version_of_another_workspace_inside_keeps_an_experiment():
     version = a_version(source="mlflow-artifacts:/1/models/x")
     world = replace(inventory(an_experiment()), probes={"1": Probe()})
