@@ -648,8 +648,10 @@ def test_thousands_of_unrelated_new_runs_raise_no_false_alarm(
 @pytest.mark.parametrize("after", [1, 2], ids=["a middle run", "the top"])
 @pytest.mark.parametrize(
     ("fault", "times"),
-    [(faults.FORBIDDEN, 1), (faults.SERVER_ERROR, float("inf"))],
-    ids=["403", "500 for ever"],
+    [
+        pytest.param(faults.FORBIDDEN, 1, id="403", marks=pytest.mark.smoke),
+        pytest.param(faults.SERVER_ERROR, float("inf"), id="500 for ever"),
+    ],
 )
 def test_a_run_that_cannot_be_deleted_brings_its_tree_back(
     bench: Bench, proxy: Proxy, fault: Fault, times: float, after: int
