@@ -122,6 +122,15 @@ def test_tables_that_lost_rows_are_named_for_maintenance(trash: Trash) -> None:
     assert outcome.err.count(statement) == 5
 
 
+@pytest.mark.parametrize(
+    "served",
+    [
+        pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.smoke]),
+        "mariadb",
+    ],
+    indirect=True,
+    scope="module",
+)
 def test_nobody_restores_what_is_being_purged(trash: Trash) -> None:
     """A restore waits for the lock, and then finds nothing: no run without its files."""
     active = _active(trash)
