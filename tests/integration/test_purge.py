@@ -1647,7 +1647,7 @@ def test_a_limit_on_the_time_ends_a_purge_after_the_batches_in_progress(
     # PostgreSQL deletes two batches at the same time.
     assert len(runs) - len(left) in ({4, 5, 6} if "postgresql" in trash.database_uri else {4})
     # The model and the experiment, too.
-    assert f"{len(left) + 2} are left: the limit of this run is reached." in outcome.out
+    assert f"{len(left) + 2} deletions are left: the limit of this run is reached." in outcome.out
     assert "Failed" not in outcome.text
     for each in runs:
         assert len([path for path in state.files if each in path]) == (2 if each in left else 0)
