@@ -28,11 +28,16 @@ _ENV = {
 }
 
 
-def git(directory: Path, *words: str) -> str:
-    """Run git in ``directory``; a failure fails the test."""
-    done = subprocess.run(
+def run_git(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run git in ``directory``, without the settings of whoever runs the tests."""
+    return subprocess.run(
         ["git", *words], cwd=directory, env=_ENV, capture_output=True, text=True, check=False
     )
+
+
+def git(directory: Path, *words: str) -> str:
+    """Run git in ``directory``; a failure fails the test."""
+    done = run_git(directory, *words)
     assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"
     return done.stdout
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 
 import pytest
 from support import ROOT
+from support.repository import run_git
 
 sys.path.insert(0, str(ROOT / "docs" / "_record"))
 
@@ -44,19 +43,8 @@ def test_the_files_that_the_page_names_exist() -> None:
 
 
 def git(*words: str) -> str:
-    """Run git in the checkout, with no settings of its user and in 80 columns."""
-    env = {
-        "PATH": os.environ["PATH"],
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "safe.directory",
-        "GIT_CONFIG_VALUE_0": "*",
-        "COLUMNS": "80",
-    }
-    done = subprocess.run(
-        ["git", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
+    """Run git in the checkout, of whichever user it is, and in 80 columns."""
+    done = run_git(ROOT, "-c", "safe.directory=*", *words)
     if done.returncode:
         pytest.skip(f"this is not a clone with the whole history: {done.stderr.strip()}")
     return done.stdout
