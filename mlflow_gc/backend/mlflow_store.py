@@ -66,7 +66,7 @@ class StoreGateway:
 
     read_from: ReadFrom = "database"
     max_parallel = 1
-    """SQLite has a single writer, and there is no network latency to hide."""
+    """SQLite has a single writer, and no network latency has to be hidden."""
     has_short_trace_searches = False
 
     def __init__(self, tracking_uri: str, registry_uri: str, *, database: Address | None) -> None:

@@ -221,7 +221,7 @@ class Journal:
         )
 
 
-# fsync on a pipe or a terminal (--journal /dev/stderr): there is no disk.
+# fsync on a pipe or a terminal (--journal /dev/stderr), which are on no disk.
 _CANNOT_SYNC = {22, 25, 95}
 
 

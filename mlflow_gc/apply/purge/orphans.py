@@ -93,7 +93,8 @@ class OrphanPurger:
             errors = store.delete([file.path for file in files])
             gone = [file.size_bytes for file in files if file.path not in errors]
             self._record.freed.count_files(len(gone), sum(gone))
-            for path, message in errors.items():
+            if errors:
+                path, message = next(iter(errors.items()))
                 detail = f"its file {path!r} could not be deleted: {message}"
                 recorder.count_failure(kind, uri, detail)
                 return

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import select
 
 from mlflow_gc.domain.entities import Run, artifact_root
-from mlflow_gc.domain.tag_selection import Wanted, tags_digest
+from mlflow_gc.domain.tag_selection import RUN_NAME_TAG, Wanted, tags_digest
 from mlflow_gc.domain.trash import TrashedModel
 from mlflow_gc.inventory.sql.tables import TableReader, chunks, tags_of
-
-_NAME = "mlflow.runName"
 
 
 class EntityReader(TableReader):
@@ -41,7 +39,7 @@ class EntityReader(TableReader):
             for run_id, home, user, status, stage, start, end, uri, name, when in self._read(rows):
                 root, has_own_folder = artifact_root(uri or "", run_id)
                 own = tags.get(run_id, {})
-                run_name = name or own.get(_NAME, "")
+                run_name = name or own.get(RUN_NAME_TAG, "")
                 deleted[run_id] = when or None
                 runs[run_id] = Run(
                     run_id=run_id,

@@ -11,11 +11,11 @@ from sqlalchemy import Select, func, select
 from mlflow_gc.domain.entities import LoggedModel, Run
 from mlflow_gc.domain.kinds import LOGGED_MODEL, RUN
 from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.tag_selection import PARENT_TAG
 from mlflow_gc.domain.trash import Key, TrashedModel
 from mlflow_gc.inventory.sql.tables import TableReader, chunks
 from mlflow_gc.inventory.sql.trash_locations import ARCHIVE, ARTIFACTS
 
-_PARENT = "mlflow.parentRunId"
 _DELETED = "deleted"
 
 
@@ -104,7 +104,7 @@ class EvidenceReader(TableReader):
             below: set[str] = set()
             for ids in chunks(waiting):
                 rows = select(t.value, t.run_uuid, r.lifecycle_stage).where(
-                    t.key == _PARENT, t.value.in_(ids), t.run_uuid == r.run_uuid
+                    t.key == PARENT_TAG, t.value.in_(ids), t.run_uuid == r.run_uuid
                 )
                 for parent, child, stage in self._read(rows):
                     found[parent].add(child)
