@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore import UNSIGNED
-from botocore import exceptions as botocore
+from botocore import exceptions as failures
 from botocore.client import Config
 from botocore.parsers import ResponseParserError
+from botocore.utils import parse_timestamp
 
 from mlflow_gc.domain.redaction import keep_secret, keep_uri_secret
 from mlflow_gc.settings import redact_uri
@@ -94,7 +97,7 @@ class S3Store(ObjectStore):
             objects = {"Objects": [{"Key": key} for key in together], "Quiet": True}
             try:
                 found = self._client.delete_objects(**self._bucket, Delete=objects)
-            except botocore.ClientError as error:
+            except failures.ClientError as error:
                 if _code(error) not in _NO_BATCHES:
                     raise
                 together = []
@@ -107,7 +110,7 @@ class S3Store(ObjectStore):
         for key in sorted(set(keys) - set(together)):
             try:
                 self._client.delete_object(**self._bucket, Key=key)
-            except botocore.ClientError as error:
+            except failures.ClientError as error:
                 refused[key] = _text(_code(error), error.response["Error"].get("Message", ""))
         return refused
 
@@ -120,7 +123,7 @@ class S3Store(ObjectStore):
                 found = self._client.get_bucket_versioning(**self._bucket)
                 # Suspended: what was written before keeps its version.
                 has_versions = found.get("Status") in {"Enabled", "Suspended"}
-            except botocore.ClientError as error:
+            except failures.ClientError as error:
                 unknown.append(f"Whether {self.uri} keeps old versions: {_code(error)}.")
             try:
                 pages = self._client.get_paginator("list_multipart_uploads")
@@ -131,7 +134,7 @@ class S3Store(ObjectStore):
                 ]
                 with ThreadPoolExecutor(PARALLEL) as pool:
                     sizes = list(pool.map(self._upload_bytes, uploads))
-            except botocore.ClientError as error:
+            except failures.ClientError as error:
                 unknown.append(f"The unfinished uploads to {self.uri}: {_code(error)}.")
         return StoreNotes(has_versions, len(sizes), sum(sizes), tuple(unknown))
 
@@ -139,13 +142,13 @@ class S3Store(ObjectStore):
         pages = self._client.get_paginator("list_parts").paginate(**self._bucket, **upload)
         try:
             return sum(part["Size"] for page in pages for part in page.get("Parts", ()))
-        except botocore.ClientError as error:
+        except failures.ClientError as error:
             if _code(error) == "NoSuchUpload":  # ended meanwhile
                 return 0
             raise
 
     def _explain(self, error: Exception) -> StoreError:
-        if isinstance(error, botocore.ClientError):
+        if isinstance(error, failures.ClientError):
             code = _code(error)
             if code == "NoSuchBucket":
                 return StoreError(f"There is no bucket {self._shown}.", hint=_HINTS[code])
@@ -159,9 +162,9 @@ class S3Store(ObjectStore):
         is_login = isinstance(
             error,
             (
-                botocore.NoCredentialsError,
-                botocore.PartialCredentialsError,
-                botocore.ProfileNotFound,
+                failures.NoCredentialsError,
+                failures.PartialCredentialsError,
+                failures.ProfileNotFound,
             ),
         )
         return StoreError(
@@ -172,7 +175,7 @@ class S3Store(ObjectStore):
 
 def _client(endpoint: str | None) -> Any:
     """Return a client with MLflow's settings (mlflow/store/artifact/s3_artifact_repo.py)."""
-    session = boto3.session.Session()
+    session = boto3.session.Session(botocore_session=_session())
     signature: Any = os.environ.get("MLFLOW_EXPERIMENTAL_S3_SIGNATURE_VERSION", "s3v4")
     client = session.client(
         "s3",
@@ -191,6 +194,22 @@ def _client(endpoint: str | None) -> Any:
     if credentials := session.get_credentials():
         keep_secret(credentials.secret_key, credentials.token)
     return client
+
+
+def _session() -> botocore.session.Session:
+    """Return a session that does not parse times in Python, which is two thirds of the work of a listing."""
+    session = botocore.session.get_session()
+    factory = session.get_component("response_parser_factory")
+    factory.set_parser_defaults(timestamp_parser=_time)
+    return session
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except (AttributeError, ValueError):  # of a header, or a number
+        found: datetime = parse_timestamp(text)
+        return found
 
 
 def _is_true(variable: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import object_stores as real
@@ -17,6 +18,7 @@ from mlflow_gc.backend.rest.http_client import HttpClient
 from mlflow_gc.backend.rest.mlflow_api import MlflowApi
 from mlflow_gc.storage import azure, gcs, s3
 from mlflow_gc.storage.interface import Store, StoreError
+from mlflow_gc.storage.object_store import ms
 from mlflow_gc.storage.stores import ArtifactStores
 
 if TYPE_CHECKING:
@@ -171,6 +173,18 @@ def test_a_folder_contains_nothing_of_its_siblings(estate: real.Estate, opened: 
     assert estate.paths() == {path for path in SIBLINGS if not path.startswith(f"1/{RUN}/")}
 
 
+def test_the_time_of_a_file_is_that_of_its_store(estate: real.Estate, opened: Opened) -> None:
+    began = time.time()
+    estate.put("1/a")
+    [[file]] = opened.store.files(opened.folder("1"))
+    if isinstance(estate, real.Proxied):
+        assert file.modified_ms is None
+    else:
+        assert file.modified_ms is not None
+        # S3 and Azure have whole seconds.
+        assert began - 1.1 <= file.modified_ms / 1000 <= time.time() + 0.1
+
+
 def test_many_folders_are_listed_at_once(estate: real.Estate, opened: Opened) -> None:
     estate.put(*SIBLINGS)
     folders = ["2", "1", "none", f"1/{RUN}", "10", f"1/{RUN}2/artifacts", "1.bak", "2"]
@@ -314,6 +328,20 @@ def test_more_files_than_one_page_of_a_real_store(
     assert len(list(opened.store.files(opened.folder("1")))) == 2
     assert opened.delete(*many) == {}
     assert estate.paths() == {"1.bak/a", "10/a"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-04-01T12:30:00.000Z",
+        "2026-04-01T14:30:00+02:00",
+        "Wed, 01 Apr 2026 12:30:00 GMT",
+        "1775046600",
+        1775046600,
+    ],
+)
+def test_s3_times_in_each_format_of_the_protocol(text: Any) -> None:
+    assert ms(s3._time(text)) == 1_775_046_600_000
 
 
 def test_each_key_that_s3_refuses_has_its_error(

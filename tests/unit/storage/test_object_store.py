@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_gc.storage import object_store
 from mlflow_gc.storage.interface import StoredFile, StoreError, StoreNotes
 from mlflow_gc.storage.object_store import ObjectStore, Page
 from mlflow_gc.storage.paths import why_refused
@@ -96,10 +98,27 @@ def test_exactly_the_given_keys_are_deleted(keys: list[str], data: st.DataObject
     store = Memory(keys)
     chosen = data.draw(st.sets(st.sampled_from(keys)))
     store.locked = data.draw(st.sets(st.sampled_from(keys)))
-    errors = store.delete(sorted(chosen))
+    with patch.object(object_store, "_FIRST", data.draw(st.integers(1, 4))):
+        errors = store.delete(sorted(chosen))
     assert set(store.keys) == set(keys) - (chosen - store.locked)
     # A confirmation is not believed.
     assert errors.keys() == chosen & store.locked
+
+
+def test_after_a_deletion_few_of_the_other_keys_are_listed() -> None:
+    store = Memory([f"{number:04}" for number in range(2_000)])
+    store.batch = store.page = 1_000
+    listed = list[int]()
+    pages = store._pages
+
+    def count(*arguments: Any) -> Iterator[Page]:
+        for page in pages(*arguments):
+            listed.append(len(page.files))
+            yield page
+
+    store._pages = count  # type: ignore[method-assign]
+    assert not store.delete(store.keys[:900])
+    assert listed == [50]
 
 
 @pytest.mark.parametrize(
