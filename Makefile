@@ -198,7 +198,7 @@ check: lint types docs  ## everything CI checks
 	@$(MAKE) --no-print-directory test COVERAGE=1
 
 # ---------------------------------------------------------------------------- release files
-VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mlflow_gc/__init__.py)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mlflow_gc/version.py)
 ARCHIVE := $(DIST)/mlflow-gc-$(VERSION)
 # Same content, same bytes: every file carries the time of the last commit.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 315532800)

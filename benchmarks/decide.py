@@ -16,7 +16,8 @@ import sys
 import time
 import tracemalloc
 
-from mlflow_gc.domain.entities import Experiment, Inventory, Probe, Run
+from mlflow_gc.domain.entities import Experiment, Probe, Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.policy.loader import apply_policy
 from mlflow_gc.retention.decision import Verdict

@@ -26,13 +26,13 @@ from rich.console import Console
 
 from mlflow_gc.domain.entities import (
     Experiment,
-    Inventory,
     ModelVersion,
     Probe,
     RegisteredModel,
     Run,
     ServerInfo,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan import schema
 from mlflow_gc.plan.builder import build_plan

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mlflow_gc.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mlflow_gc.api import (
         GcError,
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
         usage,
         workspaces,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "GcError",

@@ -19,9 +19,9 @@ PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 
 # Modules at the top of the package that anybody may use are drawn as one box with ``domain``.
 FOUNDATION = "domain"
-FOUNDATION_MODULES = {"errors", "settings", "invocation"}
+FOUNDATION_MODULES = {"errors", "settings", "invocation", "version"}
 MLFLOW = "mlflow"
-# Entry point and version: they belong to whoever starts the program.
+# Entry points: they belong to whoever starts the program.
 NOT_DRAWN = {"__init__", "__main__"}
 
 _BOX, _CROSSING, _GAP, _ROW, _HEIGHT, _MARGIN = 156, 8, 32, 88, 48, 24

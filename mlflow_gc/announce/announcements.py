@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from mlflow_gc.backend.interface import ABORT_ON, Failure, Gateway, ServerError
-from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import format_ms
 from mlflow_gc.inventory.lookup import chunks

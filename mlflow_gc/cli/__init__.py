@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-import mlflow_gc
 from mlflow_gc.cli import (
     check,
     demo,
@@ -25,6 +24,7 @@ from mlflow_gc.cli import (
     usage,
     validate,
 )
+from mlflow_gc.version import __version__
 
 _EPILOG = (
     "Exit codes: 0 done; 1 error; 2 there is something (differences, deletions, changes); "
@@ -81,7 +81,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"mlflow-gc {mlflow_gc.__version__}")
+        typer.echo(f"mlflow-gc {__version__}")
         raise typer.Exit
 
 

@@ -17,12 +17,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow_gc
 from mlflow_gc.cli.output import print_message
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError, UsageProblem
 from mlflow_gc.plan.writer import refuse_overwriting
+from mlflow_gc.version import TOOL
 from mlflow_gc.workflows.reporter import Listener, State
 
 FORMAT = "mlflow-gc/events"
@@ -68,7 +68,7 @@ class Events(Listener):
                 format_version=FORMAT_VERSION,
                 command=command,
                 dry_run=dry_run,
-                tool={"name": "mlflow-gc", "version": mlflow_gc.__version__},
+                tool=TOOL,
             )
         except OSError as error:
             raise _unwritable(path, error) from error

@@ -12,7 +12,7 @@ from mlflow_gc.errors import ExitCode, GcError, UsageProblem
 from mlflow_gc.invocation import command, file_argument
 
 if TYPE_CHECKING:
-    from mlflow_gc.domain.entities import Inventory
+    from mlflow_gc.domain.inventory import Inventory
 
 app = typer.Typer(
     help="Write, explain and test a policy file.",

@@ -7,7 +7,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_gc.domain.entities import Inventory, LoggedModel, ModelVersion
+from mlflow_gc.domain.entities import LoggedModel, ModelVersion
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.source_references import location, with_parents
 

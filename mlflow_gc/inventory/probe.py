@@ -11,10 +11,10 @@ from mlflow_gc.domain.entities import (
     TERMINAL_STATUSES,
     UNREADABLE_TRASH,
     Diagnostic,
-    Inventory,
     Probe,
     Run,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.inventory.lookup import IDS_IN_BODY, chunks, read_histories, runs_by_id
 from mlflow_gc.inventory.progress import Progress, no_progress

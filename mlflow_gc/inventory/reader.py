@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mlflow_gc.backend.address import DIRECTLY_READABLE
 from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.domain.entities import Inventory, ReadFrom, Run, ServerInfo, oldest_model_ms
+from mlflow_gc.domain.entities import ReadFrom, Run, ServerInfo, oldest_model_ms
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.inventory import lookup

@@ -18,12 +18,12 @@ from mlflow_gc.domain.entities import (
     PARTIAL_VIEW,
     Diagnostic,
     Experiment,
-    Inventory,
     LoggedModel,
     ModelVersion,
     RegisteredModel,
     Run,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.inventory.lookup import (
     EXPERIMENTS_A_CALL,

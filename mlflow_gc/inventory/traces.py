@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mlflow_gc.backend.interface import REPEATS, Failure, Gateway, ServerError
-from mlflow_gc.domain.entities import Inventory, Trace
+from mlflow_gc.domain.entities import Trace
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, IDS_IN_URL, chunks
 from mlflow_gc.inventory.progress import Progress, no_progress

@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
-import mlflow_gc
 from mlflow_gc.domain.entities import (
     PARTIAL_VIEW,
     Diagnostic,
     Experiment,
-    Inventory,
     ModelVersion,
     RegisteredModel,
     Run,
     ServerInfo,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import (
     EXPERIMENT,
     LOGGED_MODEL,
@@ -61,6 +60,7 @@ from mlflow_gc.retention.guards import exceeded, tally
 from mlflow_gc.retention.owner_tags import malformed_tags
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.settings import redact_uri
+from mlflow_gc.version import TOOL
 
 FORMAT = "mlflow-gc/prune-plan"
 FORMAT_VERSION = "1.1"
@@ -175,7 +175,7 @@ def plan_head(
         "created_at": format_ms(now_ms()),
         "as_of": format_ms(policy.as_of_ms),
         "expires_at": time_or_none(policy.expires_at_ms),
-        "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
+        "tool": TOOL,
         "server": {
             "tracking_uri": server.tracking_uri,
             "registry_uri": server.registry_uri,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, final
 
 from mlflow_gc.domain.kinds import kinds_of
+from mlflow_gc.version import Tool
 
 if TYPE_CHECKING:
     from typing_extensions import NotRequired
@@ -316,13 +317,6 @@ class ProtectedLists(TypedDict):
     registered_models: Sequence[ProtectedRegisteredModel]
     logged_models: NotRequired[Sequence[ProtectedLoggedModel]]
     files: NotRequired[Sequence[ProtectedFile]]
-
-
-class Tool(TypedDict):
-    """The program that wrote the plan."""
-
-    name: str
-    version: str
 
 
 class CapabilitiesDocument(TypedDict):

@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
-from mlflow_gc.domain.entities import Inventory, Run
+from mlflow_gc.domain.entities import Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.document import AgeCounts, Ages, Shares, Statistics
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict

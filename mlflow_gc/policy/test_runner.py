@@ -13,12 +13,12 @@ from typing import Any
 
 from mlflow_gc.domain.entities import (
     Experiment,
-    Inventory,
     ModelVersion,
     Probe,
     RegisteredModel,
     Run,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import KINDS, PRUNED
 from mlflow_gc.domain.tag_selection import PARENT_TAG
 from mlflow_gc.domain.timestamps import DAY_MS, parse_duration, parse_time

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mlflow_gc.domain.entities import Inventory, oldest_model_ms
+from mlflow_gc.domain.entities import oldest_model_ms
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
 from mlflow_gc.retention.experiments import decide_experiments
 from mlflow_gc.retention.model_versions import decide_model_versions

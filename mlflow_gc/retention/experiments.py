@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from mlflow_gc.domain.entities import UNPROBED, Experiment, Inventory, Probe
+from mlflow_gc.domain.entities import UNPROBED, Experiment, Probe
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.reasons import NOT_CHANGED, Inactivity, Link, show
 from mlflow_gc.domain.source_references import by_location, folders_of
 from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_gc.domain.entities import UNPROBED, Inventory, ModelVersion, RegisteredModel
+from mlflow_gc.domain.entities import UNPROBED, ModelVersion, RegisteredModel
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.retention.decision import FRESH, Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Policy

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import PRUNED
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.policy import Guards

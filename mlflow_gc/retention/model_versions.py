@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from mlflow_gc.domain.entities import Inventory, ModelVersion, RegisteredModel
+from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link, show
 from mlflow_gc.domain.source_references import copied_from, copied_from_alias
 from mlflow_gc.domain.tag_selection import PROMPT_TAG

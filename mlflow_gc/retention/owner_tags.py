@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from itertools import chain
 
-from mlflow_gc.domain.entities import Diagnostic, Inventory
+from mlflow_gc.domain.entities import Diagnostic
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.tag_selection import DELETE_AFTER, KEEP, TTL, is_misspelt
 from mlflow_gc.domain.timestamps import parse_duration, parse_time

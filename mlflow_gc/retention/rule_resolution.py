@@ -9,11 +9,11 @@ from typing import Any
 from mlflow_gc.domain.entities import (
     TERMINAL_STATUSES,
     Experiment,
-    Inventory,
     ModelVersion,
     RegisteredModel,
     Run,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.timestamps import format_duration
 from mlflow_gc.retention.decision import Decision, Reason, Verdict

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mlflow_gc.domain.entities import Inventory, Run
+from mlflow_gc.domain.entities import Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 

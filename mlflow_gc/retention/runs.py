@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from mlflow_gc.domain.entities import TERMINAL_STATUSES, Experiment, Inventory, ModelVersion, Run
+from mlflow_gc.domain.entities import TERMINAL_STATUSES, Experiment, ModelVersion, Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.reasons import NO_ACTIVITY, NO_SIGN_OF_LIFE, Inactivity, Link, show
 from mlflow_gc.domain.source_references import (
     by_location,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
+from mlflow_gc.domain.entities import Experiment, ModelVersion, Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
 from mlflow_gc.domain.reasons import IN_TRASH, NOT_CHANGED, Inactivity, Link
 from mlflow_gc.domain.source_references import (

@@ -7,7 +7,8 @@ import time
 from dataclasses import replace
 
 from mlflow_gc.backend.interface import Gateway, ServerError
-from mlflow_gc.domain.entities import Inventory, ServerInfo
+from mlflow_gc.domain.entities import ServerInfo
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.reader import Reader, open_reader
 from mlflow_gc.inventory.registry import refused_names

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from mlflow_gc.domain.entities import Diagnostic, Inventory
+from mlflow_gc.domain.entities import Diagnostic
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import EXPERIMENT, RUN
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.inventory.progress import Progress

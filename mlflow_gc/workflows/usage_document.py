@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import mlflow_gc
 from mlflow_gc.backend.address import Address
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.domain.redaction import hide
@@ -36,6 +35,7 @@ from mlflow_gc.retention.freed_space import (
     UNKNOWN,
     freed,
 )
+from mlflow_gc.version import TOOL
 
 FORMAT = "mlflow-gc/usage"
 FORMAT_VERSION = "1.0"
@@ -147,7 +147,7 @@ def usage_document(found: Measured, address: Address | None, server: str | None)
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "measured_at": format_ms(now_ms()),
-        "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
+        "tool": TOOL,
         "server": {"tracking_uri": server, "database": address and hide(address.shown)},
         "complete": not (unknown or everything.unlisted),
         "diagnostics": list(_diagnostics(found)),

@@ -15,7 +15,7 @@ from mlflow_gc.settings import resolve_connection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlflow_gc.domain.entities import Inventory
+    from mlflow_gc.domain.inventory import Inventory
     from support.plans import Plan
 
 WANTED = Wanted(metrics=frozenset({"auc", "loss"}), tags=frozenset({"team", "note"}))

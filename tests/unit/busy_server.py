@@ -16,7 +16,7 @@ from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule
 
 if TYPE_CHECKING:
-    from mlflow_gc.domain.entities import Inventory
+    from mlflow_gc.domain.inventory import Inventory
     from mlflow_gc.plan.document import Json
 
 SERVER = ServerInfo(

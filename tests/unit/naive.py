@@ -7,7 +7,8 @@ from urllib.parse import unquote
 
 from unit.worlds import AS_OF
 
-from mlflow_gc.domain.entities import Inventory, ModelVersion, Run
+from mlflow_gc.domain.entities import ModelVersion, Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.retention.policy import Policy
 

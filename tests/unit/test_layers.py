@@ -22,7 +22,7 @@ STORY = [
     "demo",
     "cli",
 ]
-FOUNDATION = {"domain", "errors", "settings", "invocation"}
+FOUNDATION = {"domain", "errors", "settings", "invocation", "version"}
 
 
 def _rank(module: str) -> int:

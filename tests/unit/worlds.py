@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from mlflow_gc.domain.entities import (
     Capabilities,
     Experiment,
-    Inventory,
     LoggedModel,
     ModelVersion,
     Probe,
@@ -22,6 +21,7 @@ from mlflow_gc.domain.entities import (
     ServerInfo,
     artifact_root,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.plan.document import Json

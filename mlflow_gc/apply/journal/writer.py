@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 
 import orjson
 
-import mlflow_gc
 from mlflow_gc.apply.journal.reader import (
     FORMAT,
     FORMAT_VERSION,
@@ -28,6 +27,7 @@ from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
 from mlflow_gc.errors import GcError, Refused
 from mlflow_gc.plan.document import Json
+from mlflow_gc.version import TOOL
 
 
 class Journal:
@@ -93,7 +93,7 @@ class Journal:
                 "action": action,
                 "plan_id": plan["plan_id"],
                 "server": plan["server"],
-                "tool": {"name": "mlflow-gc", "version": mlflow_gc.__version__},
+                "tool": TOOL,
                 "started_at": format_ms(now_ms()),
                 "clock_skew_ms": clock_skew_ms,
                 **({"keep_tag": keep_tag} if keep_tag else {}),

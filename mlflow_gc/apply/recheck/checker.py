@@ -16,11 +16,11 @@ from typing import Any
 from mlflow_gc.domain.entities import (
     UNPROBED,
     Experiment,
-    Inventory,
     ModelVersion,
     RegisteredModel,
     Run,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import BY_NAME
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.plan.document import (

@@ -14,11 +14,11 @@ from mlflow_gc.apply.recheck.live_reader import NESTED, LiveReader
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import (
     MODEL_CLOCK_MARGIN_MS,
-    Inventory,
     LoggedModel,
     Run,
     oldest_model_ms,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.tag_selection import PARENT_TAG
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.inventory.lookup import (

@@ -23,7 +23,8 @@ from mlflow_gc.apply.recheck.live_dependents import Dependents
 from mlflow_gc.apply.recheck.live_reader import LiveGroups, LiveReader
 from mlflow_gc.apply.recheck.live_registry import RegistryView
 from mlflow_gc.backend.interface import Failure, Gateway, ModelDetails, ServerError
-from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run, artifact_root
+from mlflow_gc.domain.entities import Experiment, ModelVersion, Run, artifact_root
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.source_references import by_location, folders_of, possible_runs_behind
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import ExitCode

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mlflow_gc.backend.interface import Gateway, pages
-from mlflow_gc.domain.entities import Experiment, Inventory, LoggedModel, Run
+from mlflow_gc.domain.entities import Experiment, LoggedModel, Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.tag_selection import PARENT_TAG, Wanted
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, IDS_A_CALL, chunks, runs_by_id
 from mlflow_gc.inventory.scan import read_experiments

@@ -18,7 +18,6 @@ from mlflow_gc.domain.entities import (
     Assessment,
     Diagnostic,
     Experiment,
-    Inventory,
     LoggedModel,
     MetricHistory,
     ModelVersion,
@@ -28,6 +27,7 @@ from mlflow_gc.domain.entities import (
     ServerInfo,
     with_histories,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.run_content import content_digest
 from mlflow_gc.domain.source_references import logged_model_ids
 from mlflow_gc.domain.tag_selection import Wanted

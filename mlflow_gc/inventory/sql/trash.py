@@ -14,7 +14,8 @@ from dataclasses import replace
 
 from sqlalchemy import func, select
 
-from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, Run
+from mlflow_gc.domain.entities import Experiment, ModelVersion, Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.source_references import location

@@ -16,7 +16,7 @@ from mlflow_gc.retention.rules import NEVER
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mlflow_gc.domain.entities import Inventory
+    from mlflow_gc.domain.inventory import Inventory
     from mlflow_gc.policy.test_runner import CaseResult
     from mlflow_gc.retention.explain import Explanation
     from mlflow_gc.retention.policy import Policy

@@ -34,7 +34,8 @@ from mlflow_gc.announce.announcements import (
     write_announcements,
 )
 from mlflow_gc.backend.interface import Failure, ServerError
-from mlflow_gc.domain.entities import Experiment, Inventory, Run
+from mlflow_gc.domain.entities import Experiment, Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import KINDS
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, parse_time
 from mlflow_gc.policy.loader import apply_policy

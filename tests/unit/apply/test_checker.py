@@ -35,7 +35,8 @@ from mlflow_gc.apply.recheck.checker import (
     to_roll_back,
     without_own_changes,
 )
-from mlflow_gc.domain.entities import Inventory, Probe
+from mlflow_gc.domain.entities import Probe
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.timestamps import format_ms
 from mlflow_gc.plan.document import Json

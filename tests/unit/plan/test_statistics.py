@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlflow_gc.domain.entities import Experiment, Inventory, ModelVersion, RegisteredModel, Run
+from mlflow_gc.domain.entities import Experiment, ModelVersion, RegisteredModel, Run
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS, statistics
 from mlflow_gc.retention.decision import FRESH, Decisions, Reason, delete, protect

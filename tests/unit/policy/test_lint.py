@@ -23,7 +23,7 @@ from unit.worlds import (
     inventory,
 )
 
-from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan import schema
 from mlflow_gc.policy.lint import warnings

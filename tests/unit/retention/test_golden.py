@@ -22,7 +22,6 @@ from unit.worlds import shuffled
 
 from mlflow_gc.domain.entities import (
     Experiment,
-    Inventory,
     LoggedModel,
     ModelVersion,
     Probe,
@@ -30,6 +29,7 @@ from mlflow_gc.domain.entities import (
     Run,
     RunDetails,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.plan.schema import problems
 from mlflow_gc.policy.loader import apply_policy

@@ -23,7 +23,7 @@ from unit.worlds import (
     plan_of,
 )
 
-from mlflow_gc.domain.entities import Inventory
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.builder import GUARD

@@ -35,12 +35,12 @@ from unit.worlds import (
 
 from mlflow_gc.domain.entities import (
     Experiment,
-    Inventory,
     ModelVersion,
     Probe,
     RegisteredModel,
     Run,
 )
+from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, parse_duration, parse_time
 from mlflow_gc.plan.schema import problems
 from mlflow_gc.policy.loader import apply_policy
