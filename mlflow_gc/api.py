@@ -27,6 +27,8 @@ from mlflow_gc.workflows.reporter import Listener, Reporter
 
 if TYPE_CHECKING:
     from mlflow_gc.backend.interface import Gateway
+    from mlflow_gc.plan.sharding import Shard
+    from mlflow_gc.retention.policy import Policy
     from mlflow_gc.workflows.apply import Applied
 
 __all__ = [
@@ -125,18 +127,12 @@ def report(
         UsageProblem: an argument, a setting or the policy cannot be used.
         GcError: the server cannot be reached or read.
     """
-    from mlflow_gc.workflows.policy import resolve_policy
     from mlflow_gc.workflows.report import make_plan
     from mlflow_gc.workflows.server import open_stores
 
     reporter = _reporter(listener)
-    resolved = resolve_policy(
-        ttl=None if ttl_days is None else str(ttl_days),
-        as_of=as_of,
-        policy_file=None if policy is None else Path(policy),
-        no_policy=no_policy,
-        accept_partial_view=accept_partial_view,
-        reporter=reporter,
+    resolved = _policy(
+        reporter, policy, no_policy, ttl_days, as_of, accept_partial_view=accept_partial_view
     )
     with _opened(server, reporter) as gateway:
         stores = open_stores(gateway, artifacts_destination) if sizes else None
@@ -146,6 +142,10 @@ def report(
 def usage(
     server: Server | str | None = None,
     *,
+    policy: Path | str | None = None,
+    no_policy: bool = False,
+    ttl_days: int | None = None,
+    stale: bool = False,
     artifacts_destination: str | None = None,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
@@ -153,6 +153,10 @@ def usage(
 
     Args:
         server: the server with the URI of its database, or the database.
+        policy: the policy file, as for :func:`report`.
+        no_policy: use no policy file, even if there is one.
+        ttl_days: age in whole days from which an entity is stale.
+        stale: tell apart what a prune would delete now; reads the server like :func:`report`.
         artifacts_destination: where the server keeps the files that it passes on.
         listener: receives the progress.
 
@@ -164,15 +168,15 @@ def usage(
         UsageProblem: a setting cannot be used.
         GcError: the database cannot be read.
     """
-    from mlflow_gc.workflows.policy import resolve_policy
     from mlflow_gc.workflows.usage import measure_usage
 
     reporter = _reporter(listener)
     return measure_usage(
         _connection(server),
         reporter,
-        policy=resolve_policy(reporter=reporter),
+        policy=_policy(reporter, policy, no_policy, ttl_days),
         artifacts_destination=artifacts_destination,
+        stale=stale,
     )
 
 
@@ -207,19 +211,13 @@ def report_trash(
         UsageProblem: an argument, a setting or the policy cannot be used.
         GcError: the server or its database cannot be reached or read.
     """
-    from mlflow_gc.workflows.policy import resolve_policy, with_trash_options
+    from mlflow_gc.workflows.policy import with_trash_options
     from mlflow_gc.workflows.server import open_stores
     from mlflow_gc.workflows.trash_report import deleted_by, make_purge_plan
 
     reporter = _reporter(listener)
     resolved = with_trash_options(
-        resolve_policy(
-            as_of=as_of,
-            policy_file=None if policy is None else Path(policy),
-            no_policy=no_policy,
-            verbose=False,
-            reporter=reporter,
-        ),
+        _policy(reporter, policy, no_policy, as_of=as_of),
         older_than=None if older_than_days is None else str(older_than_days),
         keep_files=keep_files,
         keep_rows=keep_rows,
@@ -295,6 +293,7 @@ def prune(
     *,
     expect: str | None = None,
     journal: Path | str | None = None,
+    shard: str | None = None,
     dry_run: bool = False,
     listener: Listener | None = None,
 ) -> Outcome:
@@ -305,6 +304,7 @@ def prune(
         server: the server or its URI.
         expect: the approved ``plan_id``; any other one is refused.
         journal: path of the journal; by default next to the plan.
+        shard: ``3/16``: apply one of several parts of the plan.
         dry_run: do everything but the deletions.
         listener: receives the progress.
 
@@ -315,12 +315,20 @@ def prune(
     """
     from mlflow_gc.workflows.apply import apply_plan
 
-    def apply(gateway: Gateway, document: Plan, path: Path, reporter: Reporter) -> Applied:
+    def apply(
+        gateway: Gateway, document: Plan, path: Path, part: Shard | None, reporter: Reporter
+    ) -> Applied:
         return apply_plan(
-            gateway, document, Path(plan), journal_path=path, reporter=reporter, dry_run=dry_run
+            gateway,
+            document,
+            Path(plan),
+            journal_path=path,
+            reporter=reporter,
+            dry_run=dry_run,
+            shard=part,
         )
 
-    return _apply(apply, Path(plan), server, expect, journal, listener, dry_run=dry_run)
+    return _apply(apply, Path(plan), server, expect, journal, shard, listener, dry_run=dry_run)
 
 
 def purge(
@@ -358,13 +366,12 @@ def purge(
         GcError: It ended early; the journal has what was done, and the same call continues.
     """
     from mlflow_gc.apply.purge.purger import Budget
-    from mlflow_gc.plan.sharding import Shard
     from mlflow_gc.workflows.purge import apply_purge
     from mlflow_gc.workflows.server import open_stores
 
-    part = None if shard is None else Shard.parse(shard)
-
-    def apply(gateway: Gateway, document: Plan, path: Path, reporter: Reporter) -> Applied:
+    def apply(
+        gateway: Gateway, document: Plan, path: Path, part: Shard | None, reporter: Reporter
+    ) -> Applied:
         return apply_purge(
             gateway,
             document,
@@ -378,37 +385,35 @@ def purge(
             shard=part,
         )
 
-    suffix = part.suffix if part else ""
-    return _apply(
-        apply, Path(plan), server, expect, journal, listener, dry_run=dry_run, suffix=suffix
-    )
+    return _apply(apply, Path(plan), server, expect, journal, shard, listener, dry_run=dry_run)
 
 
 def _apply(
-    apply: Callable[[Gateway, Plan, Path, Reporter], Applied],
+    apply: Callable[[Gateway, Plan, Path, Shard | None, Reporter], Applied],
     file: Path,
     server: Server | str | None,
     expect: str | None,
     journal: Path | str | None,
+    shard: str | None,
     listener: Listener | None,
     *,
     dry_run: bool,
-    suffix: str = "",
 ) -> Outcome:
     from mlflow_gc.apply.journal.reader import default_path, journal_path
+    from mlflow_gc.plan.sharding import Shard
     from mlflow_gc.plan.verification import verify_applyable
     from mlflow_gc.workflows.apply import refuse_unexpected
 
+    part = None if shard is None else Shard.parse(shard)
     document = load_plan(file)
     verify_applyable(document, file)
     approved = () if expect is None else (expect,)
     refuse_unexpected(document, file, approved, is_required=not dry_run)
     reporter = _reporter(listener)
-    path = journal_path(
-        Path(journal) if journal else default_path(file, suffix), document["plan_id"]
-    )
+    beside = default_path(file, part.suffix if part else "")
+    path = journal_path(Path(journal) if journal else beside, document["plan_id"])
     with _opened(server, reporter) as gateway:
-        applied = apply(gateway, document, path, reporter)
+        applied = apply(gateway, document, path, part, reporter)
     result = applied.result
     if result.fatal:
         raise result.fatal
@@ -502,6 +507,27 @@ def restore(
 
 def _reporter(listener: Listener | None) -> Reporter:
     return Reporter([listener] if listener else ())
+
+
+def _policy(
+    reporter: Reporter,
+    policy: Path | str | None,
+    no_policy: bool,
+    ttl_days: int | None = None,
+    as_of: str | None = None,
+    *,
+    accept_partial_view: bool = False,
+) -> Policy:
+    from mlflow_gc.workflows.policy import resolve_policy
+
+    return resolve_policy(
+        reporter=reporter,
+        ttl=None if ttl_days is None else str(ttl_days),
+        as_of=as_of,
+        policy_file=None if policy is None else Path(policy),
+        no_policy=no_policy,
+        accept_partial_view=accept_partial_view,
+    )
 
 
 def _connection(server: Server | str | None) -> Connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import ROOT
@@ -86,6 +86,37 @@ def test_the_same_as_on_the_command_line(here: Bench, tmp_path: Path) -> None:
     undone = mlflow_gc.restore(outcome.journal, keep=True)
     assert undone.is_complete
     assert mlflow_gc.report(as_of=world.as_of)["summary"]["runs"]["delete"] == 0
+
+
+def test_parts_of_a_plan(here: Bench) -> None:
+    world = here.world
+    runs = {("run", world.run(world.experiment())) for _ in range(6)}
+    plan, deleted = here.report(), []
+    for number in (1, 2):
+        outcome = mlflow_gc.prune(plan.path, shard=f"{number}/2")
+        assert outcome.is_complete
+        assert outcome.journal == Path(f"{plan.path}.shard-{number}-of-2.journal.jsonl")
+        deleted.append(Journal.load(outcome.journal).with_outcome("deleted"))
+    assert runs <= deleted[0] ^ deleted[1]
+    with pytest.raises(mlflow_gc.UsageProblem, match="3/2"):
+        mlflow_gc.prune(plan.path, shard="3/2")
+
+
+def test_what_is_stale_takes_space(here: Bench) -> None:
+    world = here.world
+    world.run(world.experiment())
+    server = mlflow_gc.Server(world.uri, backend_store_uri=f"sqlite:///{world.database}")
+
+    def stale_runs(**arguments: Any) -> int:
+        found = mlflow_gc.usage(server, **arguments)
+        rows = [row for row in found["rows"] if (row["kind"], row["stage"]) == ("run", "stale")]
+        return sum(row["count"] for row in rows)
+
+    (here.dir / "never.yml").write_text("version: 1\ndefaults: {ttl: never}\n")
+    assert stale_runs() == 0
+    assert stale_runs(stale=True) == 1
+    assert stale_runs(stale=True, ttl_days=36_500) == 0
+    assert stale_runs(stale=True, policy=here.dir / "never.yml") == 0
 
 
 def test_the_trash(here: Bench, capsys: pytest.CaptureFixture[str]) -> None:
