@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from mlflow_gc.inventory.database_usage import (
 )
 from mlflow_gc.inventory.file_sample import FileSample, Spread, margin
 from mlflow_gc.inventory.stored_files import UNKNOWN as UNKNOWN_LAYOUT
-from mlflow_gc.inventory.stored_files import Owner, Size, StoredFiles
+from mlflow_gc.inventory.stored_files import Owner, Root, Size, StoredFiles
 from mlflow_gc.plan.document import Json
 from mlflow_gc.plan.schema import USAGE_SCHEMA_ID
 from mlflow_gc.retention.freed_space import (
@@ -305,52 +305,13 @@ def _space(sums: Sums) -> Json:
 
 
 def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
-    experiments = _summed(groups, lambda g: g.experiment or None)
-    first, others = _split(experiments)
-    following = _ranked(experiments)[LARGEST:][:NEXT_LARGEST]
-    known, named = {i for i, _ in first}, {i for i, _ in following}
-    stages = _summed(groups, lambda g: (g.experiment, g.stage) if g.experiment in named else None)
-    parts = _summed(
-        groups,
-        lambda g: (
-            (g.experiment if g.experiment in known else "", g.kind, g.stage)
-            if g.experiment
-            else None
-        ),
-    )
     models = _summed(groups, lambda g: g.item if g.kind == LOGGED_MODEL and g.item else None)
     registered = _summed(
         groups, lambda g: g.item if g.kind in {REGISTERED_MODEL, MODEL_VERSION} and g.item else None
     )
     owners = _summed(groups, lambda g: g.owner if g.experiment and g.owner else None)
     return {
-        "experiments": [
-            {
-                "experiment_id": i,
-                "name": database.names.get((EXPERIMENT, i), ""),
-                **_space(sums),
-                "parts": _parts(parts, i),
-            }
-            for i, sums in first
-        ],
-        "other_experiments": {
-            "count": len(experiments) - len(first),
-            **_space(others),
-            "parts": _parts(parts, ""),
-            "experiments": [
-                {
-                    "experiment_id": i,
-                    "name": database.names.get((EXPERIMENT, i), ""),
-                    **_space(sums),
-                    "stages": {
-                        stage: found.database_bytes + round(found.file_bytes)
-                        for stage in STAGES
-                        if (found := stages.get((i, stage)))
-                    },
-                }
-                for i, sums in following
-            ],
-        },
+        **_largest_experiments(groups, database),
         "logged_models": [
             {
                 "model_id": i,
@@ -365,6 +326,45 @@ def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
             for name, sums in _split(registered)[0]
         ],
         "owners": [{"user_id": owner, **_space(sums)} for owner, sums in _split(owners)[0]],
+    }
+
+
+def _largest_experiments(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
+    """Return the largest experiments by kind and stage, the next ones by stage, and the others."""
+    experiments = _summed(groups, lambda g: g.experiment or None)
+    first, others = _split(experiments)
+    following = _ranked(experiments)[LARGEST:][:NEXT_LARGEST]
+    known, named = {i for i, _ in first}, {i for i, _ in following}
+    stages = _summed(groups, lambda g: (g.experiment, g.stage) if g.experiment in named else None)
+    parts = _summed(
+        groups,
+        lambda g: (
+            (g.experiment if g.experiment in known else "", g.kind, g.stage)
+            if g.experiment
+            else None
+        ),
+    )
+
+    def entry(i: str, sums: Sums) -> Json:
+        name = database.names.get((EXPERIMENT, i), "")
+        return {"experiment_id": i, "name": name, **_space(sums)}
+
+    def by_stage(i: str) -> Json:
+        found = {stage: stages.get((i, stage)) for stage in STAGES}
+        return {
+            stage: sums.database_bytes + round(sums.file_bytes)
+            for stage, sums in found.items()
+            if sums
+        }
+
+    return {
+        "experiments": [{**entry(i, sums), "parts": _parts(parts, i)} for i, sums in first],
+        "other_experiments": {
+            "count": len(experiments) - len(first),
+            **_space(others),
+            "parts": _parts(parts, ""),
+            "experiments": [{**entry(i, sums), "stages": by_stage(i)} for i, sums in following],
+        },
     }
 
 
@@ -403,68 +403,73 @@ def _growth(groups: Mapping[Group, Sums]) -> list[Json]:
     ]
 
 
-def _diagnostics(found: Measured) -> Iterable[Json]:
+def _diagnostics(found: Measured) -> Iterator[Json]:
     database, files = found.database, found.files
-    used = {
-        group.experiment
-        for kind in (RUN, LOGGED_MODEL)
-        for group in set(database.groups.get(kind, {}).values())
-    }
-
-    def of(code: str, message: str) -> Json:
-        return {"code": code, "message": message}
-
     if not database.kind:
-        yield of(
+        yield _diagnostic(
             "no_database",
             "Rows and bytes of the database, deleted logged models, files of traces and orphaned files "
             "cannot be told over the API of a server. Name its database: --backend-store-uri.",
         )
     for message in (*files.unlisted(), *files.problems, *found.sample_problems):
-        yield of("files_unknown", message)
+        yield _diagnostic("files_unknown", message)
+    used = {
+        group.experiment
+        for kind in (RUN, LOGGED_MODEL)
+        for group in set(database.groups.get(kind, {}).values())
+    }
     for root in files.roots:
-        if root.is_complete and not root.is_there and root.experiments & used:
-            yield of(
-                "root_empty",
-                f"{root.uri} does not exist or is empty, although runs or models are located in it. Is "
-                "its volume mounted?",
-            )
-        if root.notes.keeps_versions:
-            yield of(
-                "keeps_versions",
-                f"{root.uri} keeps old versions of deleted files: their space is returned when its "
-                "lifecycle rules remove them.",
-            )
-        if uploads := root.notes.unfinished_uploads:
-            yield of(
-                "unfinished_uploads",
-                f"{root.uri} has {number_of(uploads, 'unfinished upload', 'unfinished uploads')} "
-                f"({size_of(root.notes.unfinished_bytes)}), which no listing shows and no purge deletes.",
-            )
-        for sentence in root.notes.unknown:
-            yield of("store_notes", f"{root.uri}: {hide(sentence)}")
+        yield from _diagnostics_of_root(root, is_used=not root.experiments.isdisjoint(used))
     if database.unreadable:
-        yield of(
+        yield _diagnostic(
             "unreadable_tables",
             "The account may not read these tables, so their bytes are those of other tables: "
             f"{', '.join(database.unreadable)}.",
         )
     if not found.is_decided:
-        yield of(
+        yield _diagnostic(
             "purge_unknown",
             "The account may not read everything that may need something in the trash, so nothing is "
             "promised to be freed.",
         )
     if database.untimed_runs:
-        yield of(
+        yield _diagnostic(
             "no_deletion_time",
             f"{number_of(database.untimed_runs, 'run', 'runs')} in the trash without a time of "
             "deletion: purge deletes nothing of them, unless the policy says from when to count.",
         )
     if links := database.unknown_links:
-        yield of(UNKNOWN_LINKS, hide(links))
+        yield _diagnostic(UNKNOWN_LINKS, hide(links))
     if database.sizes_are_estimates:
-        yield of(
+        yield _diagnostic(
             "sizes_are_estimates",
             "The bytes of tables and indexes are estimates of the database.",
         )
+
+
+def _diagnostics_of_root(root: Root, *, is_used: bool) -> Iterator[Json]:
+    """Yield what an artifact root tells about itself; ``is_used``: runs or models are located there."""
+    if root.is_complete and not root.is_there and is_used:
+        yield _diagnostic(
+            "root_empty",
+            f"{root.uri} does not exist or is empty, although runs or models are located in it. Is "
+            "its volume mounted?",
+        )
+    if root.notes.keeps_versions:
+        yield _diagnostic(
+            "keeps_versions",
+            f"{root.uri} keeps old versions of deleted files: their space is returned when its "
+            "lifecycle rules remove them.",
+        )
+    if uploads := root.notes.unfinished_uploads:
+        yield _diagnostic(
+            "unfinished_uploads",
+            f"{root.uri} has {number_of(uploads, 'unfinished upload', 'unfinished uploads')} "
+            f"({size_of(root.notes.unfinished_bytes)}), which no listing shows and no purge deletes.",
+        )
+    for sentence in root.notes.unknown:
+        yield _diagnostic("store_notes", f"{root.uri}: {hide(sentence)}")
+
+
+def _diagnostic(code: str, message: str) -> Json:
+    return {"code": code, "message": message}

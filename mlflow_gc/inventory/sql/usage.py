@@ -101,6 +101,8 @@ class UsageReader:
         self._stale = stale or {}
         self._interned: dict[Group, Group] = {}
         self._deleted_experiments: set[str] = set()
+        self._locations: dict[str, str] = {}
+        """The artifact locations of experiments, by id."""
         if "alembic_version" not in self._columns or "experiments" not in self._columns:
             raise GcError(f"{snapshot.name} contains no data of MLflow.")
 
@@ -135,7 +137,14 @@ class UsageReader:
     # -- entities ----------------------------------------------------------------------------------
 
     def _entities(self, files: StoredFiles) -> None:
-        usage, layout = self._usage, {}
+        self._experiments(files)
+        self._runs(files)
+        self._logged_models(files)
+        self._traces(files)
+        self._datasets()
+        self._registry()
+
+    def _experiments(self, files: StoredFiles) -> None:
         for i, name, stage, place, created in self._stream(
             "experiments",
             ("experiment_id", "name", "lifecycle_stage", "artifact_location", "creation_time"),
@@ -143,12 +152,14 @@ class UsageReader:
             experiment = str(i)
             group = Group(EXPERIMENT, _stage(stage), experiment=experiment, month=month(created))
             self._entity("experiments", experiment, group)
-            usage.names[EXPERIMENT, experiment] = name
+            self._usage.names[EXPERIMENT, experiment] = name
             if stage == "deleted":
                 self._deleted_experiments.add(experiment)
             if place:
                 files.add_experiment(experiment, place)
-                layout[experiment] = place.rstrip("/")
+                self._locations[experiment] = place.rstrip("/")
+
+    def _runs(self, files: StoredFiles) -> None:
         for run, i, stage, owner, start, deleted, uri in self._stream(
             "runs",
             (
@@ -157,11 +168,12 @@ class UsageReader:
             ),
         ):  # fmt: skip
             has_no_time = stage == "deleted" and deleted is None
-            usage.untimed_runs += has_no_time and self._is_retained(RUN, run)
+            self._usage.untimed_runs += has_no_time and self._is_retained(RUN, run)
             group = Group(RUN, _stage(stage), False, str(i), owner or "", month(start))
             self._entity("runs", run, group)
-            if uri and uri.rstrip("/") != f"{layout.get(str(i))}/{run}/artifacts":
-                files.add(Owner(RUN, run), uri)
+            self._add_files(files, Owner(RUN, run), uri, str(i), f"{run}/artifacts")
+
+    def _logged_models(self, files: StoredFiles) -> None:
         for model, i, stage, created, source, name, uri in self._stream(
             "logged_models",
             (
@@ -169,43 +181,48 @@ class UsageReader:
                 "source_run_id", "name", "artifact_location",
             ),
         ):  # fmt: skip
-            made_by = usage.groups[RUN].get(source)
+            made_by = self._usage.groups[RUN].get(source)
             owner = made_by.owner if made_by else ""
             group = Group(LOGGED_MODEL, _stage(stage), False, str(i), owner, month(created), model)
             self._entity("logged_models", model, group)
-            usage.names[LOGGED_MODEL, model] = name
-            if uri and uri.rstrip("/") != f"{layout.get(str(i))}/models/{model}/artifacts":
-                files.add(Owner(LOGGED_MODEL, model), uri)
-        for trace, i, started in self._stream(
-            "trace_info", ("request_id", "experiment_id", "timestamp_ms")
-        ):
-            # A trace has no life cycle of its own.
-            stage = TRASH if str(i) in self._deleted_experiments else ACTIVE
-            self._entity(
-                "trace_info", trace, Group(TRACE, stage, False, str(i), "", month(started))
-            )
-        for name, ids, created in (
-            ("datasets", ("dataset_uuid", "experiment_id"), None),
-            ("evaluation_datasets", ("dataset_id",), "created_time"),
-        ):
-            for dataset, *more in self._stream(name, (*ids, *filter(None, [created]))):
-                i = str(more[0]) if name == "datasets" else ""
-                stage = TRASH if i in self._deleted_experiments else ACTIVE
-                made = month(more[-1]) if created else ""
-                self._entity(name, dataset, Group(DATASET, stage, False, i, "", made))
-        self._registry()
-        if "trace_tags" in self._columns:
-            places = self._select("trace_tags", ("request_id", "value"))
-            known = usage.groups[TRACE]
-            for rows in self._snapshot.stream(places.where(column("key").in_(_TRACE_LOCATIONS))):
-                for trace, uri in rows:
-                    i = self._usage.home_of(TRACE, trace)
-                    if (
-                        uri
-                        and trace in known
-                        and uri.rstrip("/") != f"{layout.get(i or '')}/traces/{trace}/artifacts"
-                    ):
-                        files.add(Owner(TRACE, trace), uri)
+            self._usage.names[LOGGED_MODEL, model] = name
+            owned_by = Owner(LOGGED_MODEL, model)
+            self._add_files(files, owned_by, uri, str(i), f"models/{model}/artifacts")
+
+    def _traces(self, files: StoredFiles) -> None:
+        columns = ("request_id", "experiment_id", "timestamp_ms")
+        for trace, i, started in self._stream("trace_info", columns):
+            group = Group(TRACE, self._stage_in(str(i)), False, str(i), "", month(started))
+            self._entity("trace_info", trace, group)
+        if "trace_tags" not in self._columns:
+            return
+        known = self._usage.groups[TRACE]
+        places = self._select("trace_tags", ("request_id", "value"))
+        for rows in self._snapshot.stream(places.where(column("key").in_(_TRACE_LOCATIONS))):
+            for trace, uri in rows:
+                if trace in known:
+                    experiment = self._usage.home_of(TRACE, trace) or ""
+                    folder = f"traces/{trace}/artifacts"
+                    self._add_files(files, Owner(TRACE, trace), uri, experiment, folder)
+
+    def _datasets(self) -> None:
+        for dataset, i in self._stream("datasets", ("dataset_uuid", "experiment_id")):
+            group = Group(DATASET, self._stage_in(str(i)), False, str(i))
+            self._entity("datasets", dataset, group)
+        for dataset, created in self._stream("evaluation_datasets", ("dataset_id", "created_time")):
+            group = Group(DATASET, ACTIVE, month=month(created))
+            self._entity("evaluation_datasets", dataset, group)
+
+    def _stage_in(self, experiment: str) -> str:
+        """Return the stage of what has no life cycle of its own: traces and datasets."""
+        return TRASH if experiment in self._deleted_experiments else ACTIVE
+
+    def _add_files(
+        self, files: StoredFiles, owner: Owner, uri: str | None, experiment: str, folder: str
+    ) -> None:
+        """Add a location of files, unless it is the usual folder below that of the experiment."""
+        if uri and uri.rstrip("/") != f"{self._locations.get(experiment)}/{folder}":
+            files.add(owner, uri)
 
     def _registry(self) -> None:
         prompts = set()
