@@ -81,9 +81,9 @@ def run(
     from mlflow_gc.cli.output import confirmed, console, print_message
     from mlflow_gc.cli.plan_file import default_plan_file
     from mlflow_gc.plan.builder import SIGNATURES
-    from mlflow_gc.plan.verification import load_plan, refuse_action, verify, verify_applyable
+    from mlflow_gc.plan.verification import verify_applyable
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
-    from mlflow_gc.render.terminal import outcomes, plan_text
+    from mlflow_gc.render.terminal import plan_text
     from mlflow_gc.workflows.apply import refuse_unexpected
     from mlflow_gc.workflows.server import open_server
 
@@ -92,44 +92,28 @@ def run(
     made_here = not plan_files
     if plan_files:
         (plan_file,) = plan_files
-        options.refuse_given(
-            context,
-            [*action.selecting, "out"],
-            "cannot be combined with a PLAN: the plan is the selection.",
-            hint="Leave it out, or leave out the PLAN.",
-        )
-        plan = load_plan(plan_file)
-        verify(plan, plan_file)
-        refuse_action(plan, plan_file, action.name)
+        plan = _loaded(action, context, plan_file)
         if all_workspaces:
             connection = workspaces.of_document(context, connection, plan["server"], plan_file)
     else:
         policy = action.policy()
-        if not given.yes and not given.dry_run and not sys.stdin.isatty():
-            raise Refused(
-                f"Without a PLAN {action.name} asks before it deletes, and this is not an "
-                "interactive terminal.",
-                hint="Hand it a reviewed plan, or use --yes.",
-            )
+        _refuse_without_terminal(action, given)
         plan_file = out or default_plan_file(f"{action.name}-plan", reporter, output)
         if all_workspaces:
             if given.journal is not None:
                 raise UsageProblem("--journal is for one workspace.", hint="Leave it out.")
-            found = workspaces.names(context, connection, reporter)
-            return workspaces.each_workspace(
-                context,
-                action.command,
-                {name: {"out": workspaces.path_for(plan_file, name)} for name in found},
-            )
+            names = workspaces.names(context, connection, reporter)
+            files = {name: {"out": workspaces.path_for(plan_file, name)} for name in names}
+            return workspaces.each_workspace(context, action.command, files)
         refuse_overwriting(plan_file, SIGNATURES, "a plan")
     if given.journal is not None:
         refuse_no_file(given.journal)
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
-    screen = console(no_color=output.no_color)
     if made_here:
         plan = action.make(gateway, policy)
         write(pieces(plan), plan_file)
         if not output.quiet or not given.yes:
+            screen = console(no_color=output.no_color)
             plan_text.show(plan, screen, path=str(plan_file), everything=False, steps=("show",))
     reporter.plan(plan, plan_file)
     verify_applyable(plan, plan_file)
@@ -144,13 +128,7 @@ def run(
     applied = action.apply(gateway, plan, plan_file, journal)
     again = ["--expect", plan["plan_id"]] if given.expect else []
     if not output.quiet:
-        written = None if given.dry_run else journal
-        if action.name == PURGE:
-            outcomes.purged(cast("Purged", applied), screen, journal=written)
-        else:
-            outcomes.outcome(
-                applied.result, applied.skips, screen, plan_id=plan["plan_id"], journal=written
-            )
+        _print_outcome(action, applied, plan, output, journal=None if given.dry_run else journal)
         if action.part:
             _print_rest(applied.result, action, plan_file, again)
     again += ["--shard", str(action.part)] if action.part else []
@@ -158,6 +136,52 @@ def run(
         again += ["--journal", file_argument(journal)]
     go_on = f"To go on: {command(action.name, file_argument(plan_file), *again)}"
     return _exit_code(applied.result, applied.signum, go_on)
+
+
+def _loaded(action: Action, context: typer.Context, plan_file: Path) -> Plan:
+    """Return the plan in a file.
+
+    Raises:
+        UsageProblem: An option selects something else.
+        Refused: It was edited, or is for the other action.
+    """
+    from mlflow_gc.plan.verification import load_plan, refuse_action, verify
+
+    options.refuse_given(
+        context,
+        [*action.selecting, "out"],
+        "cannot be combined with a PLAN: the plan is the selection.",
+        hint="Leave it out, or leave out the PLAN.",
+    )
+    plan = load_plan(plan_file)
+    verify(plan, plan_file)
+    refuse_action(plan, plan_file, action.name)
+    return plan
+
+
+def _refuse_without_terminal(action: Action, given: options.Apply) -> None:
+    """Refuse to make a plan and apply it where nobody can be asked."""
+    if not given.yes and not given.dry_run and not sys.stdin.isatty():
+        raise Refused(
+            f"Without a PLAN {action.name} asks before it deletes, and this is not an "
+            "interactive terminal.",
+            hint="Hand it a reviewed plan, or use --yes.",
+        )
+
+
+def _print_outcome(
+    action: Action, applied: Applied, plan: Plan, output: options.Output, *, journal: Path | None
+) -> None:
+    from mlflow_gc.cli.output import console
+    from mlflow_gc.render.terminal import outcomes
+
+    screen = console(no_color=output.no_color)
+    if action.name == PURGE:
+        outcomes.purged(cast("Purged", applied), screen, journal=journal)
+    else:
+        outcomes.outcome(
+            applied.result, applied.skips, screen, plan_id=plan["plan_id"], journal=journal
+        )
 
 
 def _print_rest(result: Result, action: Action, plan_file: Path, again: Sequence[str]) -> None:

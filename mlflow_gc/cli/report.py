@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlflow_gc.cli import options
 from mlflow_gc.errors import ExitCode, UsageProblem
 from mlflow_gc.plan.document import total_of
+
+if TYPE_CHECKING:
+    from mlflow_gc.workflows.reporter import Reporter
 
 
 def report(
@@ -55,11 +59,10 @@ def report(
     from mlflow_gc.cli.output import console, print_message, write_output
     from mlflow_gc.cli.plan_file import default_plan_file
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.domain.timestamps import format_ms, now_ms
     from mlflow_gc.plan.builder import SIGNATURES
     from mlflow_gc.plan.verification import applicability, is_only_a_forecast
     from mlflow_gc.plan.writer import pieces, refuse_overwriting, write
-    from mlflow_gc.render.terminal import plan_text, plans_text
+    from mlflow_gc.render.terminal import plan_text
     from mlflow_gc.workflows.report import make_plan
     from mlflow_gc.workflows.server import open_server, open_stores
 
@@ -81,18 +84,9 @@ def report(
             raise UsageProblem(
                 "The plans of all workspaces cannot be written to stdout.", hint="Name a file."
             )
-        found = workspaces.names(context, connection, reporter)
-        files = {name: workspaces.path_for(out, name) for name in found}
-        # One moment for all.
-        as_of = as_of or format_ms(now_ms())
-        made = workspaces.Made()
-        reporter.add(made)
-        code = workspaces.each_workspace(
-            context, report, {name: {"out": files[name], "as_of": as_of} for name in found}
-        )
-        if not output.quiet:
-            plans_text.show(files, made.by_path, console(no_color=output.no_color))
-        return code
+        names = workspaces.names(context, connection, reporter)
+        files = {name: workspaces.path_for(out, name) for name in names}
+        return _report_each(context, files, as_of, reporter, output)
     refuse_overwriting(out, SIGNATURES, "a plan")
     policy = policy_options.resolve(
         reporter, output, as_of=as_of, accept_partial_view=accept_partial_view
@@ -126,3 +120,28 @@ def report(
         if as_of is None or not is_only_a_forecast(plan):
             return ExitCode.REFUSED
     return ExitCode.SOMETHING if detailed_exitcode and total_of(plan, "delete") else ExitCode.OK
+
+
+def _report_each(
+    context: typer.Context,
+    files: Mapping[str, Path],
+    as_of: str | None,
+    reporter: Reporter,
+    output: options.Output,
+) -> int:
+    """Write the plan of each of several workspaces; return the worst exit code."""
+    from mlflow_gc.cli import workspaces
+    from mlflow_gc.cli.output import console
+    from mlflow_gc.domain.timestamps import format_ms, now_ms
+    from mlflow_gc.render.terminal import plans_text
+
+    # One moment for all.
+    as_of = as_of or format_ms(now_ms())
+    made = workspaces.Made()
+    reporter.add(made)
+    code = workspaces.each_workspace(
+        context, report, {name: {"out": path, "as_of": as_of} for name, path in files.items()}
+    )
+    if not output.quiet:
+        plans_text.show(files, made.by_path, console(no_color=output.no_color))
+    return code

@@ -7,12 +7,15 @@ import re
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.settings import redact_uri
+
+if TYPE_CHECKING:
+    from requests import RequestException
 
 _SERVER_CERT = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 _CLIENT_CERT = "MLFLOW_TRACKING_CLIENT_CERT_PATH"
@@ -171,38 +174,8 @@ def no_response(address: str, error: Exception) -> ServerError:
             Failure.REJECTED,
             hint="Check MLFLOW_TRACKING_TOKEN, the workspace, and request header plugins.",
         )
-    if isinstance(cause, failed.ConnectionError) and "NameResolution" in repr(cause):
-        return ServerError(
-            f"The name of the server {address} cannot be resolved: {_innermost(cause)}.",
-            Failure.UNREACHABLE,
-            hint="Check its spelling in the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), "
-            "and whether this machine is in the network (VPN, cluster) that knows the name.",
-        )
-    never_sent = isinstance(cause, failed.ConnectTimeout) or "NewConnectionError" in repr(cause)
-    if isinstance(cause, failed.ConnectionError) and never_sent:
-        return ServerError(
-            f"The server {address} cannot be reached: {_innermost(cause)}.",
-            Failure.UNREACHABLE,
-            hint="Check the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), the network, and "
-            "whether the server runs.",
-        )
-    if isinstance(cause, failed.ConnectionError) and "ReadTimeoutError" in repr(cause):
-        return _timed_out(address)
-    if isinstance(cause, failed.ConnectionError) and "BadStatusLine(" in repr(cause):
-        return ServerError(
-            f"What answers at {address} does not speak HTTP/1.1.",
-            Failure.REJECTED,
-            hint="Check the port in the tracking URI. A port for HTTP/2 alone (nginx: listen ... "
-            "http2 without ssl) cannot be used; with TLS, HTTP/1.1 works beside HTTP/2.",
-        )
     if isinstance(cause, failed.RequestException):
-        return ServerError(
-            f"The connection to {address} broke: {_innermost(cause)}.",
-            Failure.AMBIGUOUS,
-            hint="A server also hangs up where http:// is used on a port for https://."
-            if address.startswith("http://")
-            else _USE_HTTP,
-        )
+        return _connection_error(address, cause)
     if isinstance(cause, OSError):
         # requests opens the files when it sends, and names the missing one.
         return ServerError(
@@ -213,6 +186,44 @@ def no_response(address: str, error: Exception) -> ServerError:
         )
     return ServerError(
         f"The call to {address} failed: {type(cause or error).__name__}.", Failure.REJECTED
+    )
+
+
+def _connection_error(address: str, cause: RequestException) -> ServerError:
+    """Return the error for a connection that could not be opened, or broke."""
+    import requests
+
+    is_connection = isinstance(cause, requests.exceptions.ConnectionError)
+    if is_connection and "NameResolution" in repr(cause):
+        return ServerError(
+            f"The name of the server {address} cannot be resolved: {_innermost(cause)}.",
+            Failure.UNREACHABLE,
+            hint="Check its spelling in the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), "
+            "and whether this machine is in the network (VPN, cluster) that knows the name.",
+        )
+    never_sent = isinstance(cause, requests.exceptions.ConnectTimeout)
+    if is_connection and (never_sent or "NewConnectionError" in repr(cause)):
+        return ServerError(
+            f"The server {address} cannot be reached: {_innermost(cause)}.",
+            Failure.UNREACHABLE,
+            hint="Check the tracking URI (MLFLOW_TRACKING_URI or --tracking-uri), the network, and "
+            "whether the server runs.",
+        )
+    if is_connection and "ReadTimeoutError" in repr(cause):
+        return _timed_out(address)
+    if is_connection and "BadStatusLine(" in repr(cause):
+        return ServerError(
+            f"What answers at {address} does not speak HTTP/1.1.",
+            Failure.REJECTED,
+            hint="Check the port in the tracking URI. A port for HTTP/2 alone (nginx: listen ... "
+            "http2 without ssl) cannot be used; with TLS, HTTP/1.1 works beside HTTP/2.",
+        )
+    return ServerError(
+        f"The connection to {address} broke: {_innermost(cause)}.",
+        Failure.AMBIGUOUS,
+        hint="A server also hangs up where http:// is used on a port for https://."
+        if address.startswith("http://")
+        else _USE_HTTP,
     )
 
 
