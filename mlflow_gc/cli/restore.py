@@ -49,9 +49,8 @@ def restore(
 ) -> int:
     """Bring back the runs and experiments that a prune deleted."""
     from mlflow_gc.cli import workspaces
-    from mlflow_gc.cli.output import confirmed, console, print_message
+    from mlflow_gc.cli.output import console, print_message
     from mlflow_gc.cli.session import begin
-    from mlflow_gc.render.common.escape import plain
     from mlflow_gc.render.terminal import outcomes
     from mlflow_gc.workflows.restore import Restore, only_of_each
     from mlflow_gc.workflows.server import open_server
@@ -79,17 +78,10 @@ def restore(
             old_trash=[entry["run_id"] for entry in old_trash],
             left_active={run_id: finding.detail for run_id, finding in left_active.items()},
         )
-    if not yes and not dry_run and (undo.runs or undo.experiments):
-        if not sys.stdin.isatty():
-            raise Refused(
-                "restore asks before it changes anything, and this is not an interactive terminal.",
-                hint="Use --yes.",
-            )
-        back = f", and put {len(old_trash):,} runs back into the trash," if old_trash else ""
-        uri = plain(header["server"]["tracking_uri"])
-        if not confirmed(f"Restore them{back} on {uri}? Only 'yes': "):
-            print_message("Nothing was restored.")
-            return ExitCode.REFUSED
+    must_ask = not yes and not dry_run and (undo.runs or undo.experiments)
+    if must_ask and not _confirmed(header["server"]["tracking_uri"], len(old_trash)):
+        print_message("Nothing was restored.")
+        return ExitCode.REFUSED
     ended = undoing.run(reporter, dry_run=dry_run)
     again = ["restore", file_argument(journal_file), *(["--expect", expect] if expect else [])]
     again += [argument for name in only or () for argument in ("--only", name)]
@@ -111,3 +103,21 @@ def restore(
     # Model versions, which MLflow cannot restore, count only if they were named.
     lost = bool(only) and bool(undo.model_versions or undo.registered_models)
     return ExitCode.PARTIAL if ended.is_incomplete or lost else ExitCode.OK
+
+
+def _confirmed(uri: str, old_trash: int) -> bool:
+    """Ask whether to restore; ``old_trash`` is the number of runs that go back into the trash.
+
+    Raises:
+        Refused: There is nobody to ask.
+    """
+    from mlflow_gc.cli.output import confirmed
+    from mlflow_gc.render.common.escape import plain
+
+    if not sys.stdin.isatty():
+        raise Refused(
+            "restore asks before it changes anything, and this is not an interactive terminal.",
+            hint="Use --yes.",
+        )
+    back = f", and put {old_trash:,} runs back into the trash," if old_trash else ""
+    return confirmed(f"Restore them{back} on {plain(uri)}? Only 'yes': ")

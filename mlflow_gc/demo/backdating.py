@@ -3,7 +3,7 @@
 Clients of MLflow choose the times of runs, metrics and traces, but the server sets those of
 experiments, model versions, registered models, logged models and deletions.  The demo needs old
 entities, so these columns are changed in the SQLite file.  **Only the demo may do that, because it
-created the file and deletes it.**  mlflow-gc itself writes to a store only through MLflow.
+created the file and deletes it.**
 """
 
 from __future__ import annotations
