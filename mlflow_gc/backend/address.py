@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mlflow_gc.errors import UsageProblem
 from mlflow_gc.settings import Value, redact_uri
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -50,6 +51,19 @@ class Address:
     def is_database(self) -> bool:
         """Whether SQLAlchemy opens it."""
         return bool(self.database)
+
+    def refuse_unreadable(self, hint: str = "") -> None:
+        """Refuse what is not a database that is read directly; ``hint`` is what else can be done.
+
+        Raises:
+            UsageProblem: It can only be read through MLflow's stores, or is not a database.
+        """
+        if self.database not in DIRECTLY_READABLE:
+            schemes = "sqlite://, postgresql:// or mysql:// (which is for MariaDB, too)"
+            raise UsageProblem(
+                f"{self.name} is not a database that can be read directly.",
+                hint=f"It begins with {schemes}. {hint}".rstrip(),
+            )
 
 
 def first_line(text: str) -> str:

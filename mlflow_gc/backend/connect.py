@@ -83,11 +83,7 @@ def database_of(connection: Connection) -> Address | None:
         address = _tracking(connection)
         if not address.is_database:
             return None
-    if address.database not in DIRECTLY_READABLE:
-        raise UsageProblem(
-            f"{address.name} is not a database that can be read directly.",
-            hint="It begins with sqlite://, postgresql:// or mysql:// (which is for MariaDB, too).",
-        )
+    address.refuse_unreadable()
     return address
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from mlflow_gc.backend.address import DIRECTLY_READABLE
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.domain.entities import ReadFrom, Run, ServerInfo, oldest_model_ms
 from mlflow_gc.domain.inventory import Inventory
@@ -111,12 +110,7 @@ def open_reader(gateway: Gateway, server: ServerInfo) -> Iterator[Reader]:
     from mlflow_gc.inventory.sql.reader import DatabaseReader
     from mlflow_gc.inventory.sql.snapshot import Snapshot
 
-    if address.database not in DIRECTLY_READABLE:
-        raise UsageProblem(
-            f"{address.name} is not a database that can be read directly.",
-            hint="It begins with sqlite://, postgresql:// or mysql:// (which is for MariaDB, too). "
-            "Leave it out to read over the server.",
-        )
+    address.refuse_unreadable("Leave it out to read over the server.")
     if gateway.registry_is_separate:
         raise UsageProblem(
             f"{address.name} cannot be combined with a separate model registry.",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlflow_gc.apply.journal.reader import read_journal, read_sessions, restore_path
 from mlflow_gc.apply.outcomes import deleted_before
-from mlflow_gc.backend.address import DIRECTLY_READABLE, Address
+from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.sql_connection import try_database
 from mlflow_gc.domain.entities import Diagnostic, ServerInfo
@@ -117,11 +117,7 @@ def database_of(gateway: Gateway) -> Address:
             "started. How to run it beside the server in Kubernetes: "
             "https://github.com/mlflow-gc/mlflow-gc/blob/main/docs/how-to/purge.md",
         )
-    if address.database not in DIRECTLY_READABLE:
-        raise UsageProblem(
-            f"{address.name} is not a database that can be read directly.",
-            hint="It begins with sqlite://, postgresql:// or mysql:// (which is for MariaDB, too).",
-        )
+    address.refuse_unreadable()
     if gateway.registry_is_separate:
         raise Refused(
             "The model registry is on another server, so this database does not show which runs its "
