@@ -15,6 +15,7 @@ from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.backend.sql_connection import driver_message, explained, open_engine
 from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
+from mlflow_gc.inventory.sql.table_sizes import table_sizes
 from mlflow_gc.inventory.sql.tables import Statement, Tables, chunks
 
 if TYPE_CHECKING:
@@ -197,17 +198,14 @@ class Database:
         return int(found or 0)
 
     def table_sizes(self) -> dict[str, int]:
-        """Return the sizes of the tables with their indexes, in bytes; of SQLite none.
+        """Return the sizes of the tables with their indexes, in bytes; not for SQLite.
 
         Raises:
             ServerError: the database refuses it.
         """
-        if self.dialect == "sqlite":
-            return {}
-        with _explaining(self._address):
-            found = self._connection.exec_driver_sql(_SIZES[self.dialect]).all()
-            self._connection.rollback()
-        return {str(name): int(size or 0) for name, size in found}
+        sizes = {name: sum(parts) for name, *parts in table_sizes(self.read, self.dialect)}
+        self._connection.rollback()
+        return sizes
 
     def maintain(self, statement: str) -> None:
         """Execute a statement outside of a transaction, such as VACUUM.
@@ -239,16 +237,6 @@ _SIZE = {
     "postgresql": "SELECT pg_database_size(current_database())",
     "mysql": _SIZE_OF_TABLES,
     "mariadb": _SIZE_OF_TABLES,
-}
-_SIZES_OF_TABLES = (
-    "SELECT table_name, data_length + index_length + data_free FROM information_schema.tables"
-    " WHERE table_schema = database()"
-)
-_SIZES = {
-    "postgresql": "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
-    " WHERE relkind = 'r' AND pg_table_is_visible(oid)",
-    "mysql": _SIZES_OF_TABLES,
-    "mariadb": _SIZES_OF_TABLES,
 }
 _BEGIN = {
     # Each needs to see what others commit while it waits for a lock.

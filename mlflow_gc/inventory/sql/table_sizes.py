@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sqlalchemy import text
@@ -9,6 +10,25 @@ from sqlalchemy import text
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.database_usage import DatabaseUsage
 from mlflow_gc.inventory.sql.snapshot import Snapshot
+
+_POSTGRESQL = (
+    "SELECT relname, pg_table_size(oid), pg_indexes_size(oid), 0 FROM pg_class "
+    "WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid)"
+)
+_MYSQL = (
+    "SELECT table_name, data_length, index_length, data_free "
+    "FROM information_schema.tables WHERE table_schema = database()"
+)
+
+
+def table_sizes(read: Callable[[Any], Any], database: str) -> Iterator[tuple[str, int, int, int]]:
+    """Yield each table with its bytes, those of its indexes, and those that are free in it.
+
+    ``read`` returns the rows of a statement; ``database`` is the kind, any but SQLite.
+    """
+    for name, *sizes in read(text(_POSTGRESQL if database == "postgresql" else _MYSQL)):
+        of_table, of_indexes, free = (int(size or 0) for size in sizes)
+        yield str(name), of_table, of_indexes, free
 
 
 def unreadable_tables(snapshot: Snapshot) -> set[str]:
@@ -25,38 +45,25 @@ def unreadable_tables(snapshot: Snapshot) -> set[str]:
 
 def read_sizes(snapshot: Snapshot, usage: DatabaseUsage) -> None:
     """Set the bytes of the database and of its tables, whose rows are known."""
-    if usage.kind == "postgresql":
-        _read_postgresql(snapshot, usage)
-    elif usage.kind == "sqlite":
+    if usage.kind == "sqlite":
         _read_sqlite(snapshot, usage)
     else:
-        _read_mysql(snapshot, usage)
+        _read_server(snapshot, usage)
     if any(t.table_bytes is None for t in usage.tables.values()):
         _divide(usage)
 
 
-def _read_postgresql(snapshot: Snapshot, usage: DatabaseUsage) -> None:
-    for name, of_table, of_indexes in _read(
-        snapshot,
-        "SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class "
-        "WHERE relkind IN ('r', 'p') AND pg_table_is_visible(oid)",
-    ):
+def _read_server(snapshot: Snapshot, usage: DatabaseUsage) -> None:
+    reusable = 0
+    for name, of_table, of_indexes, free in table_sizes(snapshot.read, usage.kind):
         if (found := usage.tables.get(name)) is not None:
             found.table_bytes, found.index_bytes = of_table, of_indexes
-    ((usage.total_bytes,),) = _read(snapshot, "SELECT pg_database_size(current_database())")
-
-
-def _read_mysql(snapshot: Snapshot, usage: DatabaseUsage) -> None:
-    usage.sizes_are_estimates, usage.reusable_bytes = True, 0
-    for name, of_table, of_indexes, free in _read(
-        snapshot,
-        "SELECT table_name, data_length, index_length, data_free "
-        "FROM information_schema.tables WHERE table_schema = database()",
-    ):
-        if (found := usage.tables.get(name)) is not None:
-            found.table_bytes, found.index_bytes = int(of_table or 0), int(of_indexes or 0)
-            usage.reusable_bytes += int(free or 0)
-    usage.total_bytes = usage.reusable_bytes + sum(
+            reusable += free
+    if usage.kind == "postgresql":
+        ((usage.total_bytes,),) = _read(snapshot, "SELECT pg_database_size(current_database())")
+        return
+    usage.sizes_are_estimates, usage.reusable_bytes = True, reusable
+    usage.total_bytes = reusable + sum(
         (t.table_bytes or 0) + (t.index_bytes or 0) for t in usage.tables.values()
     )
 
