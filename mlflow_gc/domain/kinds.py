@@ -5,7 +5,7 @@ All plain data that differs between kinds is defined here, once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,9 @@ ALL = (*PRUNED, LOGGED_MODEL, FILE, LINK)
 KINDS = {kind.entries: kind for kind in ALL}
 """By the field of a plan that lists them."""
 
+IRREVERSIBLE_FIRST = (*(kind for kind in ALL if not kind.is_recoverable), RUN, EXPERIMENT)
+"""All kinds, those that MLflow cannot restore first."""
+
 PRUNE, PURGE = "prune", "purge"
 """The actions of a plan."""
 
@@ -153,6 +156,11 @@ RARE = {
     PURGE: frozenset({REGISTERED_MODEL, LINK, MODEL_VERSION}),
 }
 """By action, the kinds that views show only where there are any."""
+
+
+def ordered(*first: Kind, among: Sequence[Kind] = ALL) -> tuple[Kind, ...]:
+    """Return kinds, some of them first: a view with an order of its own leaves none out."""
+    return (*first, *(kind for kind in among if kind not in first))
 
 
 def action_of(document: Mapping[str, Any]) -> str:

@@ -73,6 +73,6 @@ class Unlisted:
             # With another name it may be another experiment, see plan/diff.py.
             if here and here["fresh"] and here["name"] == entity["name"]:
                 return IN_USE, f"{here['fresh']:,} of its runs are not stale"
-        elif entity["name"] in self._models:
+        elif kind == "registered_models" and entity["name"] in self._models:
             return IN_USE, "it has versions"
         return UNKNOWN, "not stale, or gone"

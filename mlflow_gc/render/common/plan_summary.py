@@ -12,15 +12,13 @@ from mlflow_gc.domain.kinds import (
     EXPERIMENT,
     FILE,
     KINDS,
-    LINK,
     LOGGED_MODEL,
-    MODEL_VERSION,
     RARE,
-    REGISTERED_MODEL,
     RUN,
     action_of,
     is_purge,
     kinds_of,
+    ordered,
 )
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.invocation import command, file_argument
@@ -325,8 +323,8 @@ def kinds(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
 
 def deletes(plan: Plan) -> dict[str, int]:
     """Return the number of deletions of each kind that has some."""
-    order = (RUN, EXPERIMENT, LOGGED_MODEL, FILE, MODEL_VERSION, REGISTERED_MODEL, LINK)
-    return {kind.entries: n for kind in order if (n := len(deletions_of(plan, kind.entries)))}
+    kinds = ordered(RUN, EXPERIMENT, LOGGED_MODEL, FILE)
+    return {kind.entries: n for kind in kinds if (n := len(deletions_of(plan, kind.entries)))}
 
 
 def _what_is_irreversible(plan: Plan) -> str:

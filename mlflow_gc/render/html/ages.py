@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from mlflow_gc.domain.kinds import EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL, RUN, Kind
+from mlflow_gc.domain.kinds import MODEL_VERSION, PRUNED, RUN, Kind, ordered
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.plan_groups import milliseconds, statistics
@@ -89,7 +89,7 @@ def ages(plan: Plan, found: Sequence[Entry]) -> list[Panel]:
     bounds = age_bounds_days(plan)
     return [
         Panel(kind, counts, bounds)
-        for kind in (RUN, MODEL_VERSION, EXPERIMENT, REGISTERED_MODEL)
+        for kind in ordered(RUN, MODEL_VERSION, among=PRUNED)
         if any(map(any, (counts := _counts(plan, found, kind, bounds)).values()))
     ]
 

@@ -6,7 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow_gc.domain.kinds import BY_NAME
+from mlflow_gc.domain.kinds import (
+    BY_NAME,
+    EXPERIMENT,
+    MODEL_VERSION,
+    REGISTERED_MODEL,
+    RUN,
+    ordered,
+)
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.lines import listed
@@ -20,18 +27,18 @@ FIRST_ROWS = 50
 """Number of rows of a list in the plain table."""
 
 _EXAMPLES = 20
-_FIRST = ("registered_model", "model_version", "run", "experiment")
+_KINDS = ordered(REGISTERED_MODEL, MODEL_VERSION, RUN, EXPERIMENT)
 
 
 def first_rows(plan: Plan, found: Sequence[Entry]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the title and the first entities to delete of each kind, as rows."""
     names = experiment_names(plan)
     links = Links.of(plan)
-    for kind in (*_FIRST, *(k for k in BY_NAME if k not in _FIRST)):
-        to_delete = [entry for entry in found if entry.kind == kind and entry.is_deleted]
+    for kind in _KINDS:
+        to_delete = [entry for entry in found if entry.kind == kind.name and entry.is_deleted]
         if not to_delete:
             continue
-        title = f"{BY_NAME[kind].plural.capitalize()} to delete"
+        title = f"{kind.plural.capitalize()} to delete"
         if not any(entry.fate is Fate.RESTORABLE for entry in to_delete):
             title += ", IRREVERSIBLE"
         cut = f"the first {FIRST_ROWS} of {len(to_delete):,}"

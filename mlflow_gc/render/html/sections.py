@@ -8,9 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from mlflow_gc.domain.kinds import (
-    EXPERIMENT,
     FILE,
-    MODEL_VERSION,
+    PRUNED,
     PURGED,
     RARE,
     REGISTERED_MODEL,
@@ -18,6 +17,7 @@ from mlflow_gc.domain.kinds import (
     action_of,
     is_purge,
     kinds_of,
+    ordered,
 )
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.errors import UsageProblem
@@ -76,7 +76,7 @@ def parts(
 
 def _tiles(plan: Plan, lost: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the numbers of each kind: to delete, their share, protected, irreversible."""
-    kinds = PURGED if is_purge(plan) else (RUN, EXPERIMENT, MODEL_VERSION, REGISTERED_MODEL)
+    kinds = PURGED if is_purge(plan) else ordered(RUN, among=PRUNED)
     rare = RARE[action_of(plan)] | {FILE}
     for kind in kinds:
         counts = counts_of(plan, kind.entries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS, action_of, kinds_of
+from mlflow_gc.domain.kinds import FILE, IRREVERSIBLE_FIRST, LINK, action_of, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.verification import Applicability
@@ -34,16 +34,8 @@ from mlflow_gc.render.terminal.diff_text import (
     without_echoes,
 )
 
-# Irreversible deletions first, because the last are truncated.
-_KINDS = {
-    "model_versions": "Model versions (irreversible)",
-    "registered_models": "Registered models (irreversible)",
-    "logged_models": "Logged models (irreversible)",
-    "files": "Orphaned files (irreversible)",
-    "links": "Links to nothing (irreversible)",
-    "runs": "Runs",
-    "experiments": "Experiments",
-}
+_TITLES = {FILE: "Orphaned files", LINK: "Links to nothing"}
+"""Of kinds whose name does not say enough."""
 _VALUE = 160
 _SENTENCE = 600
 _HEAVY = 6
@@ -112,7 +104,9 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
         yield "**Server, policy and warnings**\n\n"
         about = ("changed", "before", "after")
         yield table(about, _lines(found), len(found), nouns="changes", weight=_HEAVY)
-    for kind, title in _KINDS.items():
+    # The last are truncated.
+    for of_kind in IRREVERSIBLE_FIRST:
+        kind = of_kind.entries
         if (lists := changes.get(kind)) is None:
             continue
         counts = [
@@ -121,10 +115,12 @@ def _tables(changes: dict[str, Any]) -> Iterator[Part]:
             if lists[key]
         ]
         if counts:
+            title = _TITLES.get(of_kind, of_kind.plural.capitalize())
+            title += "" if of_kind.is_recoverable else " (irreversible)"
             where = ("experiment",) if kind == "runs" else ()
             yield folded(
                 f"{title}: {', '.join(counts)}",
-                ("", KINDS[kind].singular, *where, "last active", "why"),
+                ("", of_kind.singular, *where, "last active", "why"),
                 _lines(_rows(kind, lists)),
                 sum(len(lists[key]) for key in ("added", "removed", "changed")),
                 nouns="changes",

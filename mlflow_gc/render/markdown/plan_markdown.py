@@ -6,7 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 
-from mlflow_gc.domain.kinds import KINDS, is_purge, kinds_of
+from mlflow_gc.domain.kinds import (
+    KINDS,
+    MODEL_VERSION,
+    REGISTERED_MODEL,
+    is_purge,
+    kinds_of,
+    ordered,
+)
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import (
@@ -203,7 +210,8 @@ def _deleted(plan: Plan, *, reversible: bool) -> Iterator[Block]:
         range(len(experiment_ids)),
         key=lambda index: (-sizes[experiment_ids[index]], experiment_ids[index]),
     )
-    for kind, (columns, _) in _TABLES.items():
+    for of_kind in ordered(MODEL_VERSION, REGISTERED_MODEL):
+        kind = of_kind.entries
         listed: Sequence[Fields] = deletions_of(plan, kind)
         if kind == "runs":
             listed = Chosen(listed, order)
@@ -212,10 +220,10 @@ def _deleted(plan: Plan, *, reversible: bool) -> Iterator[Block]:
             title = f"Delete {counted(kind, len(entities))}"
             yield folded(
                 title if reversible else f"<strong>{title}: irreversible</strong>",
-                columns,
+                _TABLES[kind][0],
                 _rows(kind, entities),
                 len(entities),
-                nouns=KINDS[kind].plural,
+                nouns=of_kind.plural,
                 weight=1 if reversible else _HEAVY,
             )
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mlflow_gc.domain.kinds import KINDS, RARE, action_of, is_purge
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    FILE,
+    IRREVERSIBLE_FIRST,
+    KINDS,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    RARE,
+    RUN,
+    action_of,
+    is_purge,
+    kinds_of,
+    ordered,
+)
 from mlflow_gc.plan.document import Fields, Plan, deletions_of
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.lines import (
@@ -60,18 +73,21 @@ def deletions(plan: Plan, console: Console, *, everything: bool) -> None:
 
 def _sections(plan: Plan) -> Iterator[tuple[str, bool, str]]:
     """Yield kinds in the order in which they are shown, and whether they are lost, also as text."""
-    if is_purge(plan):
-        for kind in ("runs", "logged_models", "experiments", "files"):
-            yield kind, True, "IRREVERSIBLE"
-        yield "model_versions", True, "IRREVERSIBLE: the rows that MLflow keeps of deleted versions"
-        yield "links", True, "IRREVERSIBLE"
-        return
-    yield "model_versions", True, "IRREVERSIBLE"
-    yield "registered_models", True, "IRREVERSIBLE"
+    is_purged = is_purge(plan)
     lossy = sum(not run["reversible"] for run in plan["runs"])
-    assessments = f"{lossy:,} of them lose their assessments: IRREVERSIBLE"
-    yield "runs", bool(lossy), assessments if lossy else "can be restored"
-    yield "experiments", False, "can be restored"
+    first = (RUN, LOGGED_MODEL, EXPERIMENT, FILE) if is_purged else IRREVERSIBLE_FIRST
+    for kind in ordered(*first):
+        if kind.entries not in kinds_of(plan):
+            continue
+        if is_purged and kind is MODEL_VERSION:
+            what = "IRREVERSIBLE: the rows that MLflow keeps of deleted versions"
+            yield kind.entries, True, what
+        elif is_purged or not kind.is_recoverable:
+            yield kind.entries, True, "IRREVERSIBLE"
+        elif kind is RUN and lossy:
+            yield kind.entries, True, f"{lossy:,} of them lose their assessments: IRREVERSIBLE"
+        else:
+            yield kind.entries, False, "can be restored"
 
 
 def largest(plan: Plan, console: Console) -> None:
