@@ -18,6 +18,8 @@ class Kind:
         name: singular, in journals, events and messages: ``model_version``.
         identity: the fields of an entry that identify it; together they are its id.
         display_name: the field with its name.
+        belongs_to: ``experiment`` or ``registered_model``, which belong to themselves; empty for
+            kinds that belong to neither.
         active: the fields with the times of its activity, that of its creation first; two plans
             are compared by the last of them.
         is_reused: whether the id of a deleted entity can be assigned again.
@@ -27,6 +29,7 @@ class Kind:
     name: str
     identity: tuple[str, ...]
     display_name: str
+    belongs_to: str
     active: tuple[str, ...]
     is_reused: bool
     is_recoverable: bool
@@ -75,6 +78,7 @@ EXPERIMENT = Kind(
     name="experiment",
     identity=("experiment_id",),
     display_name="name",
+    belongs_to="experiment",
     active=("creation_time", "last_update_time", "last_activity_time"),
     # SQLite assigns ids again after ``mlflow gc``.
     is_reused=True,
@@ -84,6 +88,7 @@ RUN = Kind(
     name="run",
     identity=("run_id",),
     display_name="run_name",
+    belongs_to="experiment",
     active=("start_time", "last_activity_time"),
     is_reused=False,
     is_recoverable=True,
@@ -92,6 +97,7 @@ MODEL_VERSION = Kind(
     name="model_version",
     identity=("name", "version"),
     display_name="name",
+    belongs_to="registered_model",
     active=("creation_timestamp", "last_updated_timestamp"),
     # The versions of a model that is created again begin at 1.
     is_reused=True,
@@ -101,6 +107,7 @@ REGISTERED_MODEL = Kind(
     name="registered_model",
     identity=("name",),
     display_name="name",
+    belongs_to="registered_model",
     active=("creation_timestamp", "last_updated_timestamp"),
     is_reused=True,
     is_recoverable=False,
@@ -109,6 +116,7 @@ LOGGED_MODEL = Kind(
     name="logged_model",
     identity=("model_id",),
     display_name="name",
+    belongs_to="experiment",
     active=("creation_timestamp", "last_updated_timestamp"),
     is_reused=False,
     # Only by SQL.
@@ -118,6 +126,7 @@ FILE = Kind(
     name="file",
     identity=("uri",),
     display_name="uri",
+    belongs_to="",
     active=("last_modified_time",),
     is_reused=True,
     is_recoverable=False,
@@ -127,6 +136,7 @@ LINK = Kind(
     name="link",
     identity=("table", "source", "destination"),
     display_name="missing",
+    belongs_to="",
     active=("created_time",),
     is_reused=True,
     is_recoverable=False,

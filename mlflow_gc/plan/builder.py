@@ -19,7 +19,6 @@ from mlflow_gc.domain.entities import (
 from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import (
     EXPERIMENT,
-    LOGGED_MODEL,
     MODEL_VERSION,
     PRUNE,
     PURGE,
@@ -408,8 +407,8 @@ def protected_lists(
     """Return the lists of protected entities; each entity comes with its decision."""
     lists = {}
     for kind, of_kind in protected.items():
-        home = ("experiment_id",) if kind in (RUN, LOGGED_MODEL) else ()
-        fields = dict.fromkeys((*kind.identity, kind.display_name, *home))
+        experiment = EXPERIMENT.identity if kind.belongs_to == EXPERIMENT.name else ()
+        fields = dict.fromkeys((*kind.identity, kind.display_name, *experiment))
         lists[kind.entries] = Entries.of(
             {**{f: getattr(entity, f) for f in fields}, **protection_of(decision)}
             for entity, decision in of_kind

@@ -21,7 +21,6 @@ from mlflow_gc.domain.kinds import (
     FILE,
     LINK,
     LOGGED_MODEL,
-    MODEL_VERSION,
     PURGE,
     REGISTERED_MODEL,
     RUN,
@@ -114,7 +113,7 @@ def _contents(plan: Plan) -> Iterator[tuple[str, tuple[str, str]]]:
 
 def _key(kind: Kind, entry: Entry) -> tuple[str, str]:
     # All versions of a model are in the shard of the model.
-    is_of_model = kind in {MODEL_VERSION, REGISTERED_MODEL}
+    is_of_model = kind.belongs_to == REGISTERED_MODEL.name
     return (_MODEL, kind.name_of(entry)) if is_of_model else (kind.name, kind.id_of(entry))
 
 

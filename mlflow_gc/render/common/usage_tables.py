@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from mlflow_gc.domain.kinds import ALL
 from mlflow_gc.domain.quantities import number_of, size_of
 
 Json = dict[str, Any]
 
-KINDS = {
-    "experiment": "experiments",
-    "run": "runs",
-    "logged_model": "logged models",
+NOUNS = {
+    **{kind.name: kind.plural for kind in ALL},
     "trace": "traces",
     "dataset": "datasets",
-    "registered_model": "registered models",
-    "model_version": "model versions",
     "prompt": "prompts",
-    "link": "links",
-    "file": "files",
     "other": "other tables",
 }
+"""What people call the kinds of a usage document."""
 _MAINTENANCE = {
     "postgresql": "VACUUM FULL",
     "mysql": "OPTIMIZE TABLE",
@@ -177,7 +173,7 @@ def _space(found: Json, entry: Json) -> tuple[str, ...]:
 def _rows(found: Json) -> Iterator[tuple[str, ...]]:
     before = None
     for row in found["rows"]:
-        kind = "" if row["kind"] == before else KINDS[row["kind"]]
+        kind = "" if row["kind"] == before else NOUNS[row["kind"]]
         before = row["kind"]
         yield _row(found, row, kind, row["stage"])
 

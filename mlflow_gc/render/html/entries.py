@@ -9,7 +9,7 @@ from enum import IntEnum
 from sys import intern
 from typing import Any
 
-from mlflow_gc.domain.kinds import MODEL_VERSION, REGISTERED_MODEL, Kind, is_purge, kinds_of
+from mlflow_gc.domain.kinds import BY_NAME, REGISTERED_MODEL, Kind, is_purge, kinds_of
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
@@ -69,7 +69,7 @@ class Entry:
     @property
     def is_of_model(self) -> bool:
         """Whether its place is a model, not an experiment."""
-        return self.kind in {"model_version", "registered_model"}
+        return BY_NAME[self.kind].belongs_to == REGISTERED_MODEL.name
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def _entry(
     position: tuple[Sequence[Mapping[str, Any]], int],
 ) -> Entry:
     name = kind.name_of(document)
-    is_of_model = kind in {MODEL_VERSION, REGISTERED_MODEL}
+    is_of_model = kind.belongs_to == REGISTERED_MODEL.name
     return Entry(
         kind=kind.name,
         fate=fate,

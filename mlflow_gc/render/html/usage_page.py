@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.render.common.lines import cut
 from mlflow_gc.render.common.usage_tables import (
-    KINDS,
+    NOUNS,
     basis,
     sentences,
     size,
@@ -182,9 +182,9 @@ def _add(whole: Node, place: str, label: str, parts: dict[tuple[str, str], int])
     for (kind, stage), number in parts.items():
         if not number:
             continue
-        of_kind = next((n for n in node.inner if n.label == KINDS[kind]), None)
+        of_kind = next((n for n in node.inner if n.label == NOUNS[kind]), None)
         if of_kind is None:
-            of_kind = Node(f"{place}-{kind}", KINDS[kind], 0)
+            of_kind = Node(f"{place}-{kind}", NOUNS[kind], 0)
             node.inner.append(of_kind)
         of_stage = Node(f"{place}-{kind}-{stage}", stage, number, Counter({stage: number}))
         of_kind.inner.append(of_stage)

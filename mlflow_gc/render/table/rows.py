@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mlflow_gc.domain.kinds import KINDS, kinds_of
+from mlflow_gc.domain.kinds import EXPERIMENT, KINDS, REGISTERED_MODEL, kinds_of
 from mlflow_gc.plan.document import Fields, Plan, deletions_of, protected_of
 from mlflow_gc.render.common.plan_groups import age_days, aged_from, experiment_names
 
@@ -49,10 +49,10 @@ def rows(plan: Plan, *, is_genuine: bool = True) -> Iterator[Row]:
 def _names(kind: str, entity: Fields, experiment_names: dict[str, str]) -> Row:
     name = KINDS[kind].name_of(entity)
     row: Row = {"kind": KINDS[kind].name, "id": KINDS[kind].id_of(entity), "name": name}
-    if kind in {"experiments", "runs", "logged_models"}:
+    if KINDS[kind].belongs_to == EXPERIMENT.name:
         of = entity["experiment_id"]
         return row | {"experiment_id": of, "experiment_name": experiment_names.get(of)}
-    if kind in {"model_versions", "registered_models"}:
+    if KINDS[kind].belongs_to == REGISTERED_MODEL.name:
         return row | {"model": name, "version": entity.get("version")}
     return row
 
