@@ -1,8 +1,21 @@
-"""Counts and sizes for people, the same in all messages, views and journals."""
+"""Counts and sizes, and their text, the same in all messages, views and journals."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The bytes of some files, and their number."""
+
+    size_bytes: int = 0
+    file_count: int = 0
+
+    def __add__(self, other: Size) -> Size:
+        return Size(self.size_bytes + other.size_bytes, self.file_count + other.file_count)
 
 
 def number_of(count: int, one: str, many: str) -> str:

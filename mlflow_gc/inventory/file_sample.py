@@ -19,7 +19,7 @@ from zlib import crc32
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.inventory.progress import Progress, no_progress
-from mlflow_gc.inventory.stored_files import Owner, Size
+from mlflow_gc.inventory.stored_files import Owner, StoredSize
 from mlflow_gc.storage.interface import Store, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
 
@@ -55,7 +55,7 @@ class Spread:
     variance: float
 
     @classmethod
-    def of(cls, sizes: Sequence[Size]) -> Spread:
+    def of(cls, sizes: Sequence[StoredSize]) -> Spread:
         """Return what is expected after some sizes, at least four."""
         number = len(sizes)
         mean = sum(size.bytes for size in sizes) / number
@@ -80,7 +80,7 @@ class _Stratum:
 
     entities: list[tuple[Owner, str]]
     tried: int = 0
-    sizes: dict[Owner, Size] = field(default_factory=dict)
+    sizes: dict[Owner, StoredSize] = field(default_factory=dict)
 
     @property
     def expected_bytes(self) -> float:
@@ -148,7 +148,7 @@ class FileSample:
         return sum(map(len, self._added.values()))
 
     @property
-    def sizes(self) -> dict[Owner, Size]:
+    def sizes(self) -> dict[Owner, StoredSize]:
         """The sizes of the entities that were listed."""
         return {owner: size for stratum in self._strata for owner, size in stratum.sizes.items()}
 
@@ -246,9 +246,9 @@ class FileSample:
             )
 
 
-def _listed(server: Store, folder: str) -> tuple[Size, int] | StoreError:
+def _listed(server: Store, folder: str) -> tuple[StoredSize, int] | StoreError:
     """Return the size of what is below a folder, and the number of its folders."""
-    size, folders = Size(), {folder}
+    size, folders = StoredSize(), {folder}
     try:
         for chunk in server.files(folder):
             for file in chunk:

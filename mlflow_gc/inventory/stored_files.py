@@ -58,7 +58,7 @@ UNKNOWN = Owner()
 
 
 @dataclass
-class Size:
+class StoredSize:
     """A number of files and their bytes; those on stores that keep versions are freed later.
 
     Attributes:
@@ -70,7 +70,7 @@ class Size:
     later_bytes: int = 0
     newest_ms: int | None = 0
 
-    def add(self, other: Size) -> None:
+    def add(self, other: StoredSize) -> None:
         """Add another size."""
         self.files += other.files
         self.bytes += other.bytes
@@ -101,7 +101,7 @@ class Root:
     is_there: bool = True
     is_complete: bool = False
     notes: StoreNotes = field(default_factory=StoreNotes)
-    size: Size = field(default_factory=Size)
+    size: StoredSize = field(default_factory=StoredSize)
 
 
 @dataclass
@@ -159,15 +159,15 @@ class StoredFiles:
             for hint, found in self._unknown.items()
         ]
 
-    def measure(self, home_of: HomeOf, progress: Progress = no_progress) -> dict[Owner, Size]:
+    def measure(self, home_of: HomeOf, progress: Progress = no_progress) -> dict[Owner, StoredSize]:
         """List everything, and return the sizes by owner; :data:`UNKNOWN` has the rest."""
-        sizes: dict[Owner, Size] = {}
+        sizes: dict[Owner, StoredSize] = {}
         for number, (owner, _, file, root) in enumerate(self._files(home_of), 1):
             if number % _COUNTED == 0:
                 progress("files", _COUNTED)
             size = sizes.get(owner)
             if size is None:
-                size = sizes[owner] = Size()
+                size = sizes[owner] = StoredSize()
             size.files += 1
             size.bytes += file.size_bytes
             size.newest_ms = newest(size.newest_ms, file.modified_ms)

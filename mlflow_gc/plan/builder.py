@@ -26,8 +26,10 @@ from mlflow_gc.domain.kinds import (
     RUN,
     Kind,
 )
+from mlflow_gc.domain.quantities import Size
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
+from mlflow_gc.domain.trash import Key
 from mlflow_gc.plan.digest import plan_id
 from mlflow_gc.plan.document import (
     CapabilitiesDocument,
@@ -77,9 +79,6 @@ GUARD = "guard"
 SIZES_UNKNOWN = "sizes_unknown"
 """Diagnostic code: files of entities to delete could not be listed."""
 
-Sizes = Mapping[tuple[str, str], tuple[int, int]]
-"""Number of files and bytes, by kind and id."""
-
 FORECAST = "forecast"
 """Diagnostic code: ``as_of`` lies in the future."""
 
@@ -90,7 +89,7 @@ def build_plan(
     policy: Policy,
     server: ServerInfo,
     *,
-    sizes: Sizes | None = None,
+    sizes: Mapping[Key, Size] | None = None,
 ) -> Plan:
     """Return the plan document.
 
@@ -270,7 +269,7 @@ def _experiment_entry(
     decision: Decision,
     facts: tuple[int, int | None],
     assessed_runs: Mapping[str, str],
-    size: tuple[int, int] | None,
+    size: Size | None,
 ) -> ExperimentEntry:
     count, newest = facts
     return cast(
@@ -297,9 +296,7 @@ def experiment_fields(
     }
 
 
-def _run_entry(
-    run: Run, inventory: Inventory, decision: Decision, size: tuple[int, int] | None
-) -> RunEntry:
+def _run_entry(run: Run, inventory: Inventory, decision: Decision, size: Size | None) -> RunEntry:
     experiment = inventory.experiments[run.experiment_id]
     expected = expect_run(run, experiment)
     return cast(
@@ -339,8 +336,8 @@ def verdict_fields(decision: Decision, expected: object) -> dict[str, Any]:
     }
 
 
-def _size_fields(size: tuple[int, int] | None) -> dict[str, int]:
-    return {} if size is None else {"file_count": size[0], "size_bytes": size[1]}
+def _size_fields(size: Size | None) -> dict[str, int]:
+    return {} if size is None else {"file_count": size.file_count, "size_bytes": size.size_bytes}
 
 
 def _version_entry(version: ModelVersion, decision: Decision) -> ModelVersionEntry:

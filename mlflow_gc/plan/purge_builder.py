@@ -20,7 +20,7 @@ from mlflow_gc.domain.kinds import (
     RUN,
     Kind,
 )
-from mlflow_gc.domain.quantities import sizes_of
+from mlflow_gc.domain.quantities import Size, sizes_of
 from mlflow_gc.domain.trash import DanglingLink, Key, OrphanedFiles, Trash, TrashedModel
 from mlflow_gc.plan.builder import (
     GUARD,
@@ -62,14 +62,6 @@ from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.trash import TrashDecisions
 from mlflow_gc.settings import redact_uri
-
-
-@dataclass(frozen=True)
-class Size:
-    """The size of the files of an entity, and their number."""
-
-    size_bytes: int = 0
-    file_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,14 +205,14 @@ def _freed(
     sizes = [measured.sizes.get(key, Size()) for key in keys if policy.purge.keep != "files"]
     orphans = [measured.orphans[i] for i in deleted[FILE.name]]
     sizes += [Size(orphan.size_bytes, orphan.file_count) for orphan in orphans]
+    total = sum(sizes, start=Size())
     rows = 0 if policy.purge.keep == "rows" else sum(trash.rows.get(key, 0) for key in keys)
-    size = sum(found.size_bytes for found in sizes)
     return {
-        "file_bytes": size,
-        "files": sum(found.file_count for found in sizes),
+        "file_bytes": total.size_bytes,
+        "files": total.file_count,
         "rows": rows,
         "database_bytes": round(rows * measured.row_bytes),
-        "retained_bytes": size if measured.retaining else 0,
+        "retained_bytes": total.size_bytes if measured.retaining else 0,
     }
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from mlflow_gc.backend.interface import Gateway, ServerError
 from mlflow_gc.domain.entities import ServerInfo
 from mlflow_gc.domain.inventory import Inventory
+from mlflow_gc.domain.quantities import Size
+from mlflow_gc.domain.trash import Key
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.reader import Reader, open_reader
 from mlflow_gc.inventory.registry import refused_names
 from mlflow_gc.inventory.scan import incomplete
 from mlflow_gc.plan import schema
-from mlflow_gc.plan.builder import Sizes, build_plan
+from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.retention.decision import Decisions, Verdict
 from mlflow_gc.retention.engine import (
@@ -42,7 +45,7 @@ def make_plan(
         GcError: It has data that a plan cannot express.
     """
     inventory, decisions, server = survey(gateway, policy, reporter)
-    sizes: Sizes = {}
+    sizes: Mapping[Key, Size] = {}
     if stores is not None:
         with reporter.phase(Phase.MEASURE):
             sizes, unknown = measure_deletions(inventory, decisions, stores, reporter.advance)

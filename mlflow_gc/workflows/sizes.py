@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mlflow_gc.domain.entities import Diagnostic
 from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import EXPERIMENT, RUN
+from mlflow_gc.domain.quantities import Size
 from mlflow_gc.domain.redaction import hide
+from mlflow_gc.domain.trash import Key
 from mlflow_gc.inventory.progress import Progress
-from mlflow_gc.plan.builder import SIZES_UNKNOWN, Sizes
+from mlflow_gc.plan.builder import SIZES_UNKNOWN
 from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.storage.interface import Store, StoredFile, StoreError, UnreadableFolders
 from mlflow_gc.storage.stores import ArtifactStores, Place
@@ -25,7 +27,7 @@ class _Entity(NamedTuple):
 
 def measure_deletions(
     inventory: Inventory, decisions: Decisions, stores: ArtifactStores, progress: Progress
-) -> tuple[Sizes, list[Diagnostic]]:
+) -> tuple[dict[Key, Size], list[Diagnostic]]:
     """Return the files of runs and experiments to delete, and what could not be listed.
 
     Those of an experiment are without those of runs of the plan.  An experiment has no size if
@@ -51,12 +53,12 @@ def measure_deletions(
     for experiment_id in _deleted(decisions.experiments):
         find(EXPERIMENT.name, experiment_id, inventory.experiments[experiment_id].artifact_location)
     others = _locations(inventory, decisions, stores)
-    sizes: dict[tuple[str, str], tuple[int, int]] = {}
+    sizes: dict[Key, Size] = {}
     for uri, (store, entities) in by_store.items():
         try:
             for kind, entity_id, size in _sizes(store, entities, others.get(uri, set())):
                 sizes[kind, entity_id] = size
-                progress("files", size[0])
+                progress("files", size.file_count)
         except StoreError as error:
             unknown = sum((e.kind, e.id) not in sizes for e in entities)
             reasons[error.hint or error.message] += [f"{uri}: {error.message}"] * unknown
@@ -94,12 +96,12 @@ def _locations(
 
 def _sizes(
     store: Store, entities: Iterable[_Entity], others: set[str]
-) -> Iterator[tuple[str, str, tuple[int, int]]]:
+) -> Iterator[tuple[str, str, Size]]:
     runs: dict[str, list[str]] = defaultdict(list)
     experiments: dict[str, list[str]] = defaultdict(list)
     for kind, entity_id, folder in entities:
         (runs if kind == RUN.name else experiments)[folder].append(entity_id)
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, Size] = {}
     unreadable: UnreadableFolders | None = None
     try:
         for folder, files in store.files_of(sorted(runs)):
@@ -111,28 +113,25 @@ def _sizes(
     for folder, ids in experiments.items():
         if len(ids) > 1 or any(_are_nested(folder, other) for other in others):
             continue
-        count = total = 0
         try:
-            for chunk in store.files(folder):
-                more = _sum(chunk)
-                count, total = count + more[0], total + more[1]
+            total = sum(map(_sum, store.files(folder)), start=Size())
         except UnreadableFolders as error:
             unreadable = unreadable or error
             continue
-        of_runs = [size for run_folder, size in found.items() if _is_in(run_folder, folder)]
-        size = count - sum(n for n, _ in of_runs), total - sum(b for _, b in of_runs)
+        in_it = (size for run_folder, size in found.items() if _is_in(run_folder, folder))
+        of_runs = sum(in_it, start=Size())
         # Files may come and go in between.
-        yield EXPERIMENT.name, ids[0], (max(size[0], 0), max(size[1], 0))
+        rest = Size(
+            max(total.size_bytes - of_runs.size_bytes, 0),
+            max(total.file_count - of_runs.file_count, 0),
+        )
+        yield EXPERIMENT.name, ids[0], rest
     if unreadable:
         raise unreadable
 
 
-def _sum(files: Iterable[StoredFile]) -> tuple[int, int]:
-    count = total = 0
-    for file in files:
-        count += 1
-        total += file.size_bytes
-    return count, total
+def _sum(files: Sequence[StoredFile]) -> Size:
+    return Size(sum(file.size_bytes for file in files), len(files))
 
 
 def _is_in(folder: str, other: str) -> bool:

@@ -11,13 +11,13 @@ from mlflow_gc.apply.purge.files import root_of
 from mlflow_gc.apply.purge.purged_kinds import WITH_FILES, folders_of
 from mlflow_gc.domain.entities import Diagnostic
 from mlflow_gc.domain.kinds import EXPERIMENT
-from mlflow_gc.domain.quantities import files_of, number_of, size_of
+from mlflow_gc.domain.quantities import Size, files_of, number_of, size_of
 from mlflow_gc.domain.reasons import Link
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.inventory.database_usage import DatabaseUsage
 from mlflow_gc.inventory.stored_files import StoredFiles, newest
-from mlflow_gc.plan.purge_builder import Measured, Size
+from mlflow_gc.plan.purge_builder import Measured
 from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
 from mlflow_gc.retention.trash import TrashDecisions
 from mlflow_gc.settings import redact_uri
@@ -98,10 +98,8 @@ def measure_trash(
         try:
             try:
                 for folder, files in store.files_of(sorted(safe)):
-                    size = sum(file.size_bytes for file in files)
-                    known = sizes.get(safe[folder], Size())
-                    number = known.file_count + len(files)
-                    sizes[safe[folder]] = Size(known.size_bytes + size, number)
+                    size = Size(sum(file.size_bytes for file in files), len(files))
+                    sizes[safe[folder]] = sizes.get(safe[folder], Size()) + size
                     reporter.advance("files", 1)
             except UnreadableFolders as error:
                 withheld |= {safe[f]: _unreachable(why) for f, why in error.folders.items()}
@@ -113,12 +111,12 @@ def measure_trash(
             retaining = True
             diagnostics.append(_keeps_versions(store.uri))
         if uploads := sum(note.unfinished_uploads for note in notes):
-            size = sum(note.unfinished_bytes for note in notes)
+            taken = size_of(sum(note.unfinished_bytes for note in notes))
             diagnostics.append(
                 Diagnostic(
                     UNFINISHED_UPLOADS,
                     f"{store.uri} holds {number_of(uploads, 'unfinished upload', 'unfinished uploads')} "
-                    f"({size_of(size)}), which no purge deletes.",
+                    f"({taken}), which no purge deletes.",
                 )
             )
     return withheld, Measured(sizes=sizes, retaining=retaining, diagnostics=tuple(diagnostics))
@@ -209,7 +207,7 @@ def with_orphans(
     unknown, example = Size(), ""
     for owner, place, file in files.without_entity(database.home_of):
         if not owner.is_orphan:
-            unknown = Size(unknown.size_bytes + file.size_bytes, unknown.file_count + 1)
+            unknown += Size(file.size_bytes, 1)
             example = example or redact_uri(f"{place.store.uri.rstrip('/')}/{file.path}")
             continue
         parts = file.path.split("/")

@@ -19,7 +19,7 @@ from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.tables import Tables
 from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.inventory.sql.usage import UsageReader
-from mlflow_gc.inventory.stored_files import Owner, Size, StoredFiles
+from mlflow_gc.inventory.stored_files import Owner, StoredFiles, StoredSize
 from mlflow_gc.plan.document import Json
 from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.policy import Policy
@@ -148,7 +148,9 @@ def _purged(
     return found, named_in_registry(trash.inventory)
 
 
-def _retained(sizes: Mapping[Owner, Size], policy: Policy, named: Mapping[str, Link]) -> set[Owner]:
+def _retained(
+    sizes: Mapping[Owner, StoredSize], policy: Policy, named: Mapping[str, Link]
+) -> set[Owner]:
     """Return the owners of orphaned files that a purge would not delete."""
     return {
         owner

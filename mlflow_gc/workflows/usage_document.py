@@ -19,7 +19,7 @@ from mlflow_gc.inventory.database_usage import (
 )
 from mlflow_gc.inventory.file_sample import FileSample, Spread, margin
 from mlflow_gc.inventory.stored_files import UNKNOWN as UNKNOWN_LAYOUT
-from mlflow_gc.inventory.stored_files import Owner, Root, Size, StoredFiles
+from mlflow_gc.inventory.stored_files import Owner, Root, StoredFiles, StoredSize
 from mlflow_gc.plan.document import Json
 from mlflow_gc.plan.schema import USAGE_SCHEMA_ID
 from mlflow_gc.retention.freed_space import (
@@ -108,7 +108,7 @@ class Measured:
 
     database: DatabaseUsage
     files: StoredFiles
-    sizes: Mapping[Owner, Size]
+    sizes: Mapping[Owner, StoredSize]
     retained: Collection[Owner] = ()
     is_decided: bool = True
     sample: FileSample | None = None
@@ -118,7 +118,7 @@ class Measured:
         """What of the sample could not be listed."""
         return list(self.sample.problems()) if self.sample else []
 
-    def all_sizes(self) -> Iterator[tuple[Owner, Size]]:
+    def all_sizes(self) -> Iterator[tuple[Owner, StoredSize]]:
         """Yield everything that was listed."""
         yield from self.sizes.items()
         if self.sample:

@@ -13,7 +13,7 @@ import pytest
 from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.inventory import file_sample
 from mlflow_gc.inventory.file_sample import FEWEST, FOLDERS, FileSample, margin
-from mlflow_gc.inventory.stored_files import Owner, Size
+from mlflow_gc.inventory.stored_files import Owner, StoredSize
 from mlflow_gc.storage.interface import StoredFile, StoreError
 from mlflow_gc.storage.stores import ArtifactStores
 
@@ -138,7 +138,7 @@ def test_an_experiment_that_may_not_be_read_is_unknown_and_the_others_are_listed
 def test_a_run_with_too_many_folders_is_said_to_be_larger() -> None:
     sample = _sample(FakeServer({"r": 10_000}, deep=2 * FOLDERS), {"1": ["r"]})
     (size,) = sample.sizes.values()
-    assert size == Size(FOLDERS - 1, 25 * (FOLDERS - 1))
+    assert size == StoredSize(FOLDERS - 1, 25 * (FOLDERS - 1))
     assert sample.requests == FOLDERS
     (problem,) = sample.problems()
     assert "larger than shown" in problem

@@ -22,11 +22,12 @@ from unit.retention.test_trash import (
 )
 from unit.worlds import SERVER, a_model, a_version, an_experiment
 
+from mlflow_gc.domain.quantities import Size
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.domain.trash import DanglingLink, OrphanedFiles
 from mlflow_gc.plan import schema, verification
 from mlflow_gc.plan.diff import diff_plans
-from mlflow_gc.plan.purge_builder import Measured, Size, build_purge_plan
+from mlflow_gc.plan.purge_builder import Measured, build_purge_plan
 from mlflow_gc.plan.verification import applicability, load_plan
 from mlflow_gc.plan.writer import render
 from mlflow_gc.render import html
