@@ -257,8 +257,8 @@ class OldTrash:
             if run.lifecycle_stage == "active"
         }
         found = self._all_of([r for i, r in found.items() if i not in retained])
-        homes = sorted({run.experiment_id for run in found.values()})
-        experiments = {i: self._gateway.get_experiment(i) for i in homes}
+        found_in = sorted({run.experiment_id for run in found.values()})
+        experiments = {i: self._gateway.get_experiment(i) for i in found_in}
         entries = [_entry(run, experiments[run.experiment_id]) for _, run in sorted(found.items())]
         if self._gateway.loses_assessments:
             retained.update(_losing_assessments(found.values()))

@@ -140,7 +140,7 @@ class Trash:
         tombstones: the rows that MLflow keeps of deleted model versions, by ``name/version``.
         highest_versions: the highest number of each model that has tombstones, these included.
         links: links with an end that does not exist, by id.
-        link_homes: the experiments with which each is deleted, by id.
+        link_experiments: the experiments with which each is deleted, by id.
     """
 
     inventory: Inventory
@@ -159,4 +159,4 @@ class Trash:
     tombstones: Mapping[str, ModelVersion] = field(default_factory=dict)
     highest_versions: Mapping[str, int] = field(default_factory=dict)
     links: Mapping[str, DanglingLink] = field(default_factory=dict)
-    link_homes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    link_experiments: Mapping[str, frozenset[str]] = field(default_factory=dict)

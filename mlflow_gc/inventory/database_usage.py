@@ -79,7 +79,7 @@ class DatabaseUsage:
     untimed_runs: int = 0
     unknown_ends: Counter[str] = field(default_factory=Counter)
 
-    def home_of(self, kind: str, entity_id: str) -> str | None:
+    def experiment_of(self, kind: str, entity_id: str) -> str | None:
         """Return the experiment id of an entity; empty if unknown, None if it is in no table."""
         if (group := self.groups[kind].get(entity_id)) is not None:
             return group.experiment

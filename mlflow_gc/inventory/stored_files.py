@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _COUNTED = 1000
 
-HomeOf = Callable[[str, str], str | None]
+ExperimentOf = Callable[[str, str], str | None]
 """Returns the experiment id of an entity by kind and id.
 
 None if it is in no table of any workspace: then its files are orphans.  Empty if that is not known.
@@ -159,10 +159,12 @@ class StoredFiles:
             for hint, found in self._unknown.items()
         ]
 
-    def measure(self, home_of: HomeOf, progress: Progress = no_progress) -> dict[Owner, StoredSize]:
+    def measure(
+        self, experiment_of: ExperimentOf, progress: Progress = no_progress
+    ) -> dict[Owner, StoredSize]:
         """List everything, and return the sizes by owner; :data:`UNKNOWN` has the rest."""
         sizes: dict[Owner, StoredSize] = {}
-        for number, (owner, _, file, root) in enumerate(self._files(home_of), 1):
+        for number, (owner, _, file, root) in enumerate(self._files(experiment_of), 1):
             if number % _COUNTED == 0:
                 progress("files", _COUNTED)
             size = sizes.get(owner)
@@ -175,13 +177,17 @@ class StoredFiles:
                 size.later_bytes += file.size_bytes
         return sizes
 
-    def without_entity(self, home_of: HomeOf) -> Iterator[tuple[Owner, Place, StoredFile]]:
+    def without_entity(
+        self, experiment_of: ExperimentOf
+    ) -> Iterator[tuple[Owner, Place, StoredFile]]:
         """List everything; yield files of entities that are in no table, and of unknown layout."""
-        for owner, place, file, _ in self._files(home_of):
+        for owner, place, file, _ in self._files(experiment_of):
             if owner.is_orphan or owner == UNKNOWN:
                 yield owner, place, file
 
-    def _files(self, home_of: HomeOf) -> Iterator[tuple[Owner, Place, StoredFile, Root]]:
+    def _files(
+        self, experiment_of: ExperimentOf
+    ) -> Iterator[tuple[Owner, Place, StoredFile, Root]]:
         self.roots, self.problems = [], []
         for place, located in self._places.values():
             for folder in _roots(place, located):
@@ -193,7 +199,7 @@ class StoredFiles:
                 try:
                     root.is_there = place.store.is_there(folder)
                     root.notes = place.store.notes(folder)
-                    for owner, file in self._owned(place, folder, located, home_of):
+                    for owner, file in self._owned(place, folder, located, experiment_of):
                         root.size.files += 1
                         root.size.bytes += file.size_bytes
                         yield owner, place, file, root
@@ -202,7 +208,7 @@ class StoredFiles:
                     self.problems.append(hide(f"{root.uri} could not be listed. {error.message}"))
 
     def _owned(
-        self, place: Place, folder: str, located: dict[str, _Located], home_of: HomeOf
+        self, place: Place, folder: str, located: dict[str, _Located], experiment_of: ExperimentOf
     ) -> Iterator[tuple[Owner, StoredFile]]:
         before, owner = None, UNKNOWN
         for chunk in place.store.files(folder):
@@ -210,13 +216,15 @@ class StoredFiles:
                 directory = file.path.rpartition("/")[0]
                 # A listing gives the files of a directory one after the other.
                 if directory != before:
-                    before, owner = directory, self._owner_of(directory, located, home_of)
+                    before, owner = directory, self._owner_of(directory, located, experiment_of)
                 if owner.is_orphan and not _is_literal(file.path):
                     yield UNKNOWN, file
                 else:
                     yield owner, file
 
-    def _owner_of(self, directory: str, located: dict[str, _Located], home_of: HomeOf) -> Owner:
+    def _owner_of(
+        self, directory: str, located: dict[str, _Located], experiment_of: ExperimentOf
+    ) -> Owner:
         """Return the owner of the files of a directory."""
         orphan: Owner | None = None
         is_known = False
@@ -225,10 +233,10 @@ class StoredFiles:
                 continue
             inside = directory[len(folder) + 1 :] if folder else directory
             if owner := _by_layout(inside):
-                home = home_of(owner.kind, owner.id)
-                if home in here.experiments and owner not in self._elsewhere:
+                experiment = experiment_of(owner.kind, owner.id)
+                if experiment in here.experiments and owner not in self._elsewhere:
                     return owner
-                if home is not None:
+                if experiment is not None:
                     # An entity that may exist, or a copy of the files of one that is elsewhere.
                     is_known = True
                 elif _ORPHANS[owner.kind].fullmatch(owner.id):

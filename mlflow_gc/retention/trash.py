@@ -89,7 +89,7 @@ def decide_trash(
             elif withheld and key in withheld:
                 found[key] = withheld[key]
     _retain_neighbours(trash, found)
-    _retain_homes(trash, found)
+    _retain_experiments(trash, found)
     _leave_to_their_ends(trash, found)
     return TrashDecisions(found, resolver.unused)
 
@@ -241,9 +241,9 @@ def _leave_to_their_ends(trash: Trash, found: dict[Key, Decision]) -> None:
     }
     for i, link in trash.links.items():
         ends = {end.partition(" ")[2] for end in (link.source, link.destination)}
-        homes = ((EXPERIMENT.name, home) for home in trash.link_homes.get(i, ()))
-        is_with_home = any(found[h].verdict is Verdict.DELETE for h in homes if h in found)
-        if ends & deleted or is_with_home:
+        experiments = ((EXPERIMENT.name, e) for e in trash.link_experiments.get(i, ()))
+        is_in_deleted = any(found[e].verdict is Verdict.DELETE for e in experiments if e in found)
+        if ends & deleted or is_in_deleted:
             found[LINK.name, i] = FRESH
 
 
@@ -326,13 +326,13 @@ def _models_behind_registry(trash: Trash) -> dict[str, Decision]:
     return found
 
 
-def _retain_homes(trash: Trash, found: dict[Key, Decision]) -> None:
+def _retain_experiments(trash: Trash, found: dict[Key, Decision]) -> None:
     """Retain experiments in which something in the trash is retained."""
     left: dict[str, Link] = {}
     for (kind, i), decision in found.items():
         if kind in _WITH_FILES and decision.verdict is not Verdict.DELETE:
-            home = _run_or_model(trash, kind, i).experiment_id
-            left.setdefault(home, Link(kind, i, "in its trash is retained"))
+            experiment_id = _run_or_model(trash, kind, i).experiment_id
+            left.setdefault(experiment_id, Link(kind, i, "in its trash is retained"))
     for (kind, i), decision in list(found.items()):
         if kind == EXPERIMENT.name and decision.verdict is Verdict.DELETE and i in left:
             found[kind, i] = protect(Reason.LIVE_RUN, left[i])

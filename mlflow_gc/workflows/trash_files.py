@@ -51,19 +51,19 @@ def folders_to_delete(trash: Trash, decisions: TrashDecisions) -> dict[Key, list
 
 
 def placed(
-    chosen: Mapping[Key, Sequence[str]], homes: Iterable[str], stores: ArtifactStores
+    chosen: Mapping[Key, Sequence[str]], locations: Iterable[str], stores: ArtifactStores
 ) -> tuple[dict[Store, dict[str, Key]], dict[Key, Decision]]:
     """Find the folders of entities; nothing is listed.
 
     Args:
         chosen: the URIs of the folders of each.
-        homes: the artifact locations of all experiments.
+        locations: the artifact locations of all experiments.
         stores: of the artifacts.
 
     Returns:
         The entities by store and folder, and what the stores protect.
     """
-    roots = _roots(homes, stores)
+    roots = _roots(locations, stores)
     withheld: dict[Key, Decision] = {}
     by_store: dict[Store, dict[str, Key]] = defaultdict(dict)
     for key, uris in chosen.items():
@@ -82,15 +82,15 @@ def _unreachable(why: str) -> Decision:
 
 def measure_trash(
     chosen: Mapping[Key, Sequence[str]],
-    homes: Iterable[str],
+    locations: Iterable[str],
     stores: ArtifactStores,
     reporter: Reporter,
 ) -> tuple[dict[Key, Decision], Measured]:
     """List the files of entities; return what the stores protect, and the sizes.
 
-    ``homes`` are the artifact locations of all experiments.
+    ``locations`` are the artifact locations of all experiments.
     """
-    by_store, withheld = placed(chosen, homes, stores)
+    by_store, withheld = placed(chosen, locations, stores)
     sizes: dict[Key, Size] = {}
     diagnostics: list[Diagnostic] = []
     retaining = False
@@ -130,10 +130,10 @@ def _keeps_versions(uri: str) -> Diagnostic:
     )
 
 
-def _roots(homes: Iterable[str], stores: ArtifactStores) -> dict[tuple[str, str], list[str]]:
+def _roots(locations: Iterable[str], stores: ArtifactStores) -> dict[tuple[str, str], list[str]]:
     """Return the folders of experiments by store and the folder in which they are."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for uri in homes:
+    for uri in locations:
         with suppress(StoreError):  # it protects what is in it by itself
             place = stores.find(uri)
             found[place.store.uri, place.folder.rpartition("/")[0]].append(place.folder)
@@ -205,7 +205,7 @@ def with_orphans(
     """
     found: dict[str, OrphanedFiles] = {}
     unknown, example = Size(), ""
-    for owner, place, file in files.without_entity(database.home_of):
+    for owner, place, file in files.without_entity(database.experiment_of):
         if not owner.is_orphan:
             unknown += Size(file.size_bytes, 1)
             example = example or redact_uri(f"{place.store.uri.rstrip('/')}/{file.path}")

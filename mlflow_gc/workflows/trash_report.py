@@ -75,8 +75,8 @@ def make_purge_plan(
     if policy.purge.keep != "files":
         chosen = folders_to_delete(trash, decisions)
         with reporter.phase(Phase.MEASURE, {"files": len(chosen)}):
-            homes = [e.artifact_location for e in trash.inventory.experiments.values()]
-            withheld, measured = measure_trash(chosen, homes, stores, reporter)
+            locations = [e.artifact_location for e in trash.inventory.experiments.values()]
+            withheld, measured = measure_trash(chosen, locations, stores, reporter)
         if withheld:
             decisions = decide_trash(trash, policy, only=only, withheld=withheld)
         if policy.purge.orphans_after_ms is not None and only is None:

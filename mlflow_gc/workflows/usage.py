@@ -93,7 +93,7 @@ def measure_usage(
             refuse_other_server(snapshot, *server)
         database = reader.read(files)
     with reporter.phase(Phase.MEASURE):
-        sizes = files.measure(database.home_of, reporter.advance)
+        sizes = files.measure(database.experiment_of, reporter.advance)
     found = Measured(
         database,
         files,
@@ -115,7 +115,7 @@ def _measure_server(gateway: Gateway, destination: str | None, reporter: Reporte
     with reporter.phase(Phase.SCAN):
         entities = read_entities(gateway, files, sample, reporter.advance)
     with reporter.phase(Phase.MEASURE):
-        sizes = files.measure(entities.home_of, reporter.advance)
+        sizes = files.measure(entities.experiment_of, reporter.advance)
         sample.measure(reporter.advance)
     return usage_document(Measured(entities, files, sizes, sample=sample), None, uri)
 
@@ -137,8 +137,8 @@ def _purged(
     except (ServerError, KeyError):  # or a table is missing, which only a test has
         return None, {}
     decisions = decide_trash(trash, policy)
-    homes = [e.artifact_location for e in trash.inventory.experiments.values()]
-    _, withheld = placed(folders_to_delete(trash, decisions), homes, stores)
+    locations = [e.artifact_location for e in trash.inventory.experiments.values()]
+    _, withheld = placed(folders_to_delete(trash, decisions), locations, stores)
     if withheld:
         decisions = decide_trash(trash, policy, withheld=withheld)
     found: dict[str, set[str]] = defaultdict(set)

@@ -316,7 +316,7 @@ def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
             {
                 "model_id": i,
                 "name": database.names.get((LOGGED_MODEL, i)) or "",
-                "experiment_id": database.home_of(LOGGED_MODEL, i),
+                "experiment_id": database.experiment_of(LOGGED_MODEL, i),
                 **_space(sums),
             }
             for i, sums in _split(models)[0]

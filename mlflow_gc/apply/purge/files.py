@@ -100,7 +100,9 @@ def delete_files(batch: Batch, found: Mapping[Store, FoundFiles]) -> None:
         store.delete_empty_folders(*(folder.rsplit("/", 1)[0] for folder in done))
 
 
-def delete_empty_homes(ids: Sequence[str], trash: Trash, stores: ArtifactStores) -> None:
+def delete_empty_experiment_folders(
+    ids: Sequence[str], trash: Trash, stores: ArtifactStores
+) -> None:
     """Delete the folders of experiments, if they are empty and named by their id.
 
     Raises:

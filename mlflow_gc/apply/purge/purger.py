@@ -29,7 +29,12 @@ from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.outcomes import OnSkip, Result
 from mlflow_gc.apply.purge.batch import Batch, batches_of
 from mlflow_gc.apply.purge.database import Database, Deadlock
-from mlflow_gc.apply.purge.files import delete_empty_homes, delete_files, empty_roots, find_files
+from mlflow_gc.apply.purge.files import (
+    delete_empty_experiment_folders,
+    delete_files,
+    empty_roots,
+    find_files,
+)
 from mlflow_gc.apply.purge.orphans import OrphanPurger
 from mlflow_gc.apply.purge.purged_kinds import IN_ORDER, PURGED_KINDS, PurgedKind
 from mlflow_gc.apply.purge.recheck import recheck
@@ -314,7 +319,7 @@ class Purger:
         self._intend(batch, ids)
         delete_files(batch, found)
         if has_files and purged.kind is EXPERIMENT:
-            delete_empty_homes(ids, trash, self._stores)
+            delete_empty_experiment_folders(ids, trash, self._stores)
         if len(batch.failures) > failed_before:
             batch.rows = Counter()
             raise _FilesFailed

@@ -162,10 +162,10 @@ class DatabaseReader:
             numbers = [int(i) for i in ids]
             assessed: dict[str, dict[str, str]] = {}
             for run_ids in chunks(lost):
-                for run_id, home in self._snapshot.read(
+                for run_id, experiment in self._snapshot.read(
                     self._statements.deleted_runs(run_ids, numbers)
                 ):
-                    assessed.setdefault(str(home), {})[run_id] = traces.naming(run_id)
+                    assessed.setdefault(str(experiment), {})[run_id] = traces.naming(run_id)
             traced = {
                 str(row[0]) for row in self._snapshot.read(self._statements.with_traces(numbers))
             }
@@ -175,7 +175,11 @@ class DatabaseReader:
             measured = self._statements.measured_trash(quiet, max(since_ms, 0))
             trash |= _newest(self._snapshot.read(measured))
             # A server cannot read a run without a start time, and so cannot delete its experiment.
-            unseen = {str(home): run_id for run_id, home, start, *_ in in_trash if start is None}
+            unseen = {
+                str(experiment): run_id
+                for run_id, experiment, start, *_ in in_trash
+                if start is None
+            }
             # Unlisted runs exist only if somebody wrote since the scan (SQLite without WAL).
             for run_id, experiment_id in self._snapshot.read(self._statements.active_runs(numbers)):
                 if run_id not in inventory.runs:

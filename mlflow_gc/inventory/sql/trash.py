@@ -132,7 +132,7 @@ class TrashReader(TableReader):
             ),
             links=links,
             # A link is planned alone only where it does not go with an experiment.
-            link_homes=self._leftovers.homes_of(links.values()) if only is None else {},
+            link_experiments=self._leftovers.experiments_of(links.values()) if only is None else {},
         )
 
     def registry(self) -> Inventory:
@@ -182,7 +182,7 @@ class TrashReader(TableReader):
                 continue
             c = self._tables[table].c
             rows = self._read(select(c[key], c.experiment_id).where(c.lifecycle_stage == _DELETED))
-            ids.append(sorted(i for i, home in rows if str(home) in experiments))
+            ids.append(sorted(i for i, experiment in rows if str(experiment) in experiments))
         in_trash = [i for i, e in experiments.items() if e.lifecycle_stage == _DELETED]
         return ids[0], ids[1], sorted(in_trash, key=int)
 

@@ -36,7 +36,7 @@ class EntityReader(TableReader):
                 r.artifact_uri,
                 *self._tables.columns("runs", "name", "deleted_time"),
             ).where(r.run_uuid.in_(ids))
-            for run_id, home, user, status, stage, start, end, uri, name, when in self._read(rows):
+            for run_id, of, user, status, stage, start, end, uri, name, when in self._read(rows):
                 root, has_own_folder = artifact_root(uri or "", run_id)
                 own = tags.get(run_id, {})
                 run_name = name or own.get(RUN_NAME_TAG, "")
@@ -44,7 +44,7 @@ class EntityReader(TableReader):
                 runs[run_id] = Run(
                     run_id=run_id,
                     run_name=run_name,
-                    experiment_id=str(home),
+                    experiment_id=str(of),
                     user_id=user or "",
                     status=status or "",
                     lifecycle_stage=stage or "",
@@ -78,13 +78,11 @@ class EntityReader(TableReader):
                 m.creation_timestamp_ms,
                 m.last_updated_timestamp_ms,
             ).where(m.model_id.in_(ids))
-            for model_id, name, home, uri, status, maker, stage, created, updated in self._read(
-                rows
-            ):
+            for model_id, name, of, uri, status, maker, stage, created, updated in self._read(rows):
                 yield TrashedModel(
                     model_id=model_id,
                     name=name or "",
-                    experiment_id=str(home),
+                    experiment_id=str(of),
                     artifact_uri=uri or "",
                     status=str(status),
                     source_run_id=maker or "",

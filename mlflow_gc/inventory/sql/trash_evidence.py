@@ -39,12 +39,12 @@ class EvidenceReader(TableReader):
                 .distinct()
             )
             for statement in (made, measured):
-                for model_id, home, run_id, uri in self._read(statement):
+                for model_id, experiment, run_id, uri in self._read(statement):
                     known = found.get(model_id)
                     others = known.metric_run_ids if known else ()
                     found[model_id] = LoggedModel(
                         model_id=model_id,
-                        experiment_id=str(home),
+                        experiment_id=str(experiment),
                         source_run_id=known.source_run_id if known else run_id,
                         artifact_uri=uri or "",
                         last_updated_time=None,
@@ -135,20 +135,20 @@ class EvidenceReader(TableReader):
                 of_kind = of_kind.where(c.experiment_id.in_(numbers))
                 if active_only:
                     of_kind = of_kind.where(stage.is_distinct_from(_DELETED))
-                for home, entity_id, is_at in self._read(of_kind):
+                for experiment, entity_id, is_at in self._read(of_kind):
                     if is_at != _DELETED or (kind, entity_id) not in without:
-                        yield str(home), (Link(kind, entity_id, "is in it"),)
+                        yield str(experiment), (Link(kind, entity_id, "is in it"),)
         if "endpoints" in self._tables and "experiment_id" in (e := self._tables["endpoints"].c):
             rows = select(e.experiment_id, e.endpoint_id).where(e.experiment_id.in_(numbers))
-            for home, endpoint in self._read(rows):
-                yield str(home), (Link(note=f"the gateway endpoint {endpoint} logs to it"),)
+            for experiment, endpoint in self._read(rows):
+                yield str(experiment), (Link(note=f"the gateway endpoint {endpoint} logs to it"),)
         if {"guardrails", "scorers"} <= self._tables.names:
             g, s = self._tables["guardrails"].c, self._tables["scorers"].c
             rows = select(s.experiment_id, s.scorer_name).where(
                 g.scorer_id == s.scorer_id, s.experiment_id.in_(numbers)
             )
-            for home, scorer in self._read(rows):
-                yield str(home), (Link(note=f"a guardrail uses its scorer {scorer}"),)
+            for experiment, scorer in self._read(rows):
+                yield str(experiment), (Link(note=f"a guardrail uses its scorer {scorer}"),)
         if "trace_info" in self._tables and "last_update_time" in (
             x := self._tables["experiments"].c
         ):
@@ -160,12 +160,12 @@ class EvidenceReader(TableReader):
                 .where(t.timestamp_ms > x.last_update_time)
                 .group_by(t.experiment_id)
             )
-            for home, trace in self._read(rows):
-                yield str(home), (Link("trace", trace, "was made after its deletion"),)
+            for experiment, trace in self._read(rows):
+                yield str(experiment), (Link("trace", trace, "was made after its deletion"),)
         for table, column in self._tables.unknown_children("experiments"):
             rows = select(column).where(column.in_(numbers)).distinct()
-            for (home,) in self._read(rows):
-                yield str(home), (Link(note=f"the table {table} refers to it"),)
+            for (experiment,) in self._read(rows):
+                yield str(experiment), (Link(note=f"the table {table} refers to it"),)
 
     def contents(self, experiment_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Return what is deleted with experiments besides runs and logged models."""
@@ -186,8 +186,8 @@ class EvidenceReader(TableReader):
                 .where(c.experiment_id.in_(numbers))
                 .group_by(c.experiment_id)
             )
-            for home, count in self._read(rows):
-                found[str(home)].append(f"{noun}: {count}")
+            for experiment, count in self._read(rows):
+                found[str(experiment)].append(f"{noun}: {count}")
         return {i: tuple(texts) for i, texts in found.items()}
 
     def trace_locations(
@@ -202,7 +202,7 @@ class EvidenceReader(TableReader):
                 i.request_id == t.request_id,
                 t.key.in_([ARTIFACTS, ARCHIVE]),
             )
-            for home, trace_id, uri in self._read(rows):
+            for experiment, trace_id, uri in self._read(rows):
                 if uri:
-                    found[str(home)].append((trace_id, uri))
+                    found[str(experiment)].append((trace_id, uri))
         return {i: tuple(sorted(places)) for i, places in found.items()}

@@ -135,14 +135,14 @@ class LeftoverReader(TableReader):
                 found |= {link.id: link for link in self._links(table, of) if link.id in only}
         return found
 
-    def homes_of(self, links: Collection[DanglingLink]) -> dict[str, frozenset[str]]:
+    def experiments_of(self, links: Collection[DanglingLink]) -> dict[str, frozenset[str]]:
         """Return, by id of a link, the experiments with whose rows it is deleted: of its own ends."""
         ends = {
             link.id: [end.partition(" ")[::2] for end in (link.source, link.destination)]
             for link in links
             if link.table == "entity_associations"
         }
-        homes = {
+        experiments = {
             ("experiment", i): i for of in ends.values() for kind, i in of if kind == "experiment"
         }
         if "trace_info" in self._tables:
@@ -150,9 +150,9 @@ class LeftoverReader(TableReader):
             traces = {i for of in ends.values() for kind, i in of if kind == "trace"}
             for some in chunks(traces):
                 rows = select(t.request_id, t.experiment_id).where(t.request_id.in_(some))
-                homes |= {("trace", i): str(home) for i, home in self._read(rows)}
+                experiments |= {("trace", i): str(experiment) for i, experiment in self._read(rows)}
         return {
-            i: frozenset(homes[kind, end] for kind, end in of if (kind, end) in homes)
+            i: frozenset(experiments[kind, end] for kind, end in of if (kind, end) in experiments)
             for i, of in ends.items()
         }
 

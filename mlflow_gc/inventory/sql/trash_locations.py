@@ -128,7 +128,7 @@ class LocationReader(TableReader):
 
 def _is_usual(
     uri: ColumnElement[Any],
-    home: ColumnElement[Any],
+    location: ColumnElement[Any],
     between: str,
     entity_id: ColumnElement[Any],
 ) -> ColumnElement[bool]:
@@ -136,5 +136,5 @@ def _is_usual(
     own = between + entity_id + "/artifacts"
     # MLflow puts a slash in between unless the location ends in one.
     after_slash = between[1:] + entity_id + "/artifacts"
-    is_after_slash = home.like("%/") & (uri == home + after_slash)
-    return func.coalesce(or_(uri == home + own, is_after_slash), false())
+    is_after_slash = location.like("%/") & (uri == location + after_slash)
+    return func.coalesce(or_(uri == location + own, is_after_slash), false())

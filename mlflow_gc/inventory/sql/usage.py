@@ -201,7 +201,7 @@ class UsageReader:
         for rows in self._snapshot.stream(places.where(column("key").in_(_TRACE_LOCATIONS))):
             for trace, uri in rows:
                 if trace in known:
-                    experiment = self._usage.home_of(TRACE, trace) or ""
+                    experiment = self._usage.experiment_of(TRACE, trace) or ""
                     folder = f"traces/{trace}/artifacts"
                     self._add_files(files, Owner(TRACE, trace), uri, experiment, folder)
 
@@ -334,10 +334,10 @@ class UsageReader:
         in_trash: list[Group] = []
         is_lost = False
         for end_type, end_id in (ends[:2], ends[2:]):
-            home, _ = ENDS.get(end_type, ("", ""))
-            if home not in self._columns:
+            table, _ = ENDS.get(end_type, ("", ""))
+            if table not in self._columns:
                 continue  # it is taken to exist, as by purge
-            kind = _KINDS[home]
+            kind = _KINDS[table]
             group = self._usage.groups[kind].get(end_id)
             if group is None:
                 is_lost = True

@@ -59,13 +59,13 @@ def _files(store: FakeStore, **experiments: str) -> StoredFiles:
     return files
 
 
-def _home_of(kind: str, entity_id: str) -> str | None:
+def _experiment_of(kind: str, entity_id: str) -> str | None:
     return HOMES.get((kind, entity_id))
 
 
 def _owner(path: str, **experiments: str) -> Owner:
     places = experiments or {"e1": "s3://bucket/root/1", "e2": "s3://bucket/root/2"}
-    (owner,) = _files(FakeStore(path), **places).measure(_home_of)
+    (owner,) = _files(FakeStore(path), **places).measure(_experiment_of)
     return owner
 
 
@@ -138,7 +138,7 @@ def test_an_entity_that_is_located_elsewhere() -> None:
     store = FakeStore(f"root/1/{A}/artifacts/old", "archive/x/new", "archive/xy/other")
     files = _files(store, e1="s3://bucket/root/1")
     files.add(Owner("run", A), "s3://bucket/archive/x")
-    sizes = files.measure(_home_of)
+    sizes = files.measure(_experiment_of)
     assert {owner: size.files for owner, size in sizes.items()} == {
         UNKNOWN: 1,
         Owner("run", A): 1,
@@ -150,19 +150,19 @@ def test_each_root_is_listed_once() -> None:
     places = {f"e{n}": f"s3://bucket/root/{n}" for n in range(200)}
     _files(
         store, **places, e300=f"s3://bucket/root/7/{A}/artifacts/in", e301="s3://bucket/own"
-    ).measure(_home_of)
+    ).measure(_experiment_of)
     assert sorted(store.listed) == ["own", "root"]
 
 
 def test_one_experiment_is_no_reason_to_list_a_bucket() -> None:
     store = FakeStore()
-    _files(store, e5="s3://bucket/5").measure(_home_of)
+    _files(store, e5="s3://bucket/5").measure(_experiment_of)
     assert store.listed == ["5"]
 
 
 def test_a_store_that_breaks_is_named_and_what_it_said_counts() -> None:
     files = _files(FakeStore(f"root/1/{A}/artifacts/x", breaks=True), e1="s3://bucket/root/1")
-    assert files.measure(_home_of)[Owner("run", A)].bytes == 10
+    assert files.measure(_experiment_of)[Owner("run", A)].bytes == 10
     assert not files.roots[0].is_complete
     assert files.problems == ["s3://bucket/root/1 could not be listed. The store is gone."]
 
@@ -176,7 +176,7 @@ def test_locations_that_cannot_be_listed_are_counted_by_remedy() -> None:
 
 def test_bytes_of_a_store_that_keeps_versions_are_freed_later() -> None:
     store = FakeStore(f"root/1/{A}/artifacts/x", notes=StoreNotes(keeps_versions=True))
-    size = _files(store, e1="s3://bucket/root/1").measure(_home_of)[Owner("run", A)]
+    size = _files(store, e1="s3://bucket/root/1").measure(_experiment_of)[Owner("run", A)]
     assert (size.bytes, size.later_bytes) == (10, 10)
 
 
@@ -212,7 +212,7 @@ def test_every_file_of_a_root_is_counted_once_and_no_orphan_is_known(
 ) -> None:
     store = FakeStore(*paths)
     files = _files(store, **{name: f"s3://bucket/{place}" for name, place in places.items()})
-    sizes = files.measure(_home_of)
+    sizes = files.measure(_experiment_of)
     # "" is the whole bucket.
     listed = [
         p
@@ -220,13 +220,13 @@ def test_every_file_of_a_root_is_counted_once_and_no_orphan_is_known(
         if any(f"/{p}".startswith(f"/{at}/".replace("//", "/")) for at in store.listed)
     ]
     assert sum(size.files for size in sizes.values()) == len(listed)
-    without = list(files.without_entity(_home_of))
+    without = list(files.without_entity(_experiment_of))
     assert len(without) == sum(size.files for o, size in sizes.items() if o.is_orphan or not o.kind)
     for owner, _, file in without:
         if not owner.is_orphan:
             assert owner == UNKNOWN
             continue
-        assert _home_of(owner.kind, owner.id) is None
+        assert _experiment_of(owner.kind, owner.id) is None
         segments = file.path.split("/")
         assert not {"", ".", ".."} & set(segments)
         # Its own name, and the folder of MLflow's layout below.
