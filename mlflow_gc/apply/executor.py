@@ -235,8 +235,7 @@ class Executor:
         """Return findings that retain runs that this plan deleted before and somebody restored.
 
         Their nested trees are retained, too.  Runs restored by ``restore`` are deleted again:
-        applying the
-        same plan again requests that.
+        applying the same plan again requests that.
         """
         restored = {
             run_id
@@ -391,14 +390,14 @@ class Executor:
         self, kind: str, entry: Entry, send: Callable[[], None], check: Callable[[], Finding]
     ) -> None:
         """Re-check and delete an entity that cannot be restored."""
-        key = BY_NAME[kind].id_of(entry)
+        entity_id = BY_NAME[kind].id_of(entry)
         finding = check_or_unreadable(check)
-        if not self._recorder.to_delete(kind, [entry], {key: finding}):
+        if not self._recorder.to_delete(kind, [entry], {entity_id: finding}):
             return
         # MLflow cannot undo it; this records at least everything about it.
         known = {name: value for name, value in entry.items() if name not in {"expect", "reasons"}}
         self._recorder.intend(kind, [entry], known)
-        self._deletion.delete(kind, key, finding, send=send, check=check, undo=known)
+        self._deletion.delete(kind, entity_id, finding, send=send, check=check, undo=known)
         self._journal.sync()
 
     # -- shared --------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from mlflow_gc.inventory.lookup import (
     IDS_A_CALL,
     ancestors,
     chunks,
-    read_contents,
+    read_content_digests,
     read_histories,
     runs_by_id,
 )
@@ -411,7 +411,9 @@ class OldTrash:
         if not runs:
             return {}
         found = read_histories(self._gateway, runs)
-        found = read_contents(self._gateway, found.values(), experiments={}, models_since_ms=0)
+        found = read_content_digests(
+            self._gateway, found.values(), experiments={}, models_since_ms=0
+        )
         traces = self._traces()
         return {run_id: traces.of(run) for run_id, run in found.items()}
 

@@ -21,7 +21,8 @@ LONGEST_WAIT_S = 120.0
 SLOW_S = 10.0
 """A request that fails only after this time has run into a time-out, here or in a proxy: it is
 repeated once."""
-_ATTEMPTS = 3
+_ATTEMPTS_OF_WRITE = 3
+"""Maximum number of attempts of a write that is checked in between."""
 
 
 def retried(send: Callable[[], _T], stopped: threading.Event, attempts: int = ATTEMPTS) -> _T:
@@ -68,11 +69,11 @@ def retry_until_confirmed(
     Raises:
         ServerError: It failed, or its outcome is unknown.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, _ATTEMPTS_OF_WRITE + 1):
         try:
             send()
         except ServerError as error:
-            if error.failure not in UNCLEAR or attempt == _ATTEMPTS:
+            if error.failure not in UNCLEAR or attempt == _ATTEMPTS_OF_WRITE:
                 raise
             stop.wait(wait_s(error, attempt))
             if is_done():

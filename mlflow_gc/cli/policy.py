@@ -85,7 +85,7 @@ def explain(
     from mlflow_gc.render.common.lines import line
     from mlflow_gc.render.terminal import policies
     from mlflow_gc.retention.explain import explain as explained
-    from mlflow_gc.workflows.report import survey
+    from mlflow_gc.workflows.report import read_and_decide
     from mlflow_gc.workflows.server import open_server
 
     options_given = {"--run": run, "--experiment": experiment, "--model": model}
@@ -100,7 +100,7 @@ def explain(
     if not given:
         return
     gateway = open_server(connection, verbose=output.verbose, reporter=reporter)
-    inventory, decisions, _ = survey(gateway, policy, reporter)
+    inventory, decisions, _ = read_and_decide(gateway, policy, reporter)
     found = [
         (kind, key, explained(inventory, decisions, policy, kind, key))
         for kind, key in _find(inventory, run=run, experiment=experiment, model=model)

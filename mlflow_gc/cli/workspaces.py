@@ -167,19 +167,20 @@ def each_workspace(
 
 
 def _each(
-    context: typer.Context, command: Callable[..., int], runs: Mapping[str, Mapping[str, Any]]
+    context: typer.Context, command: Callable[..., int], calls: Mapping[str, Mapping[str, Any]]
 ) -> int:
+    """Call a command once for each name, with the parameters that differ."""
     from mlflow_gc.workflows.server import is_unreachable
 
     worst = ExitCode.OK
-    left = list(runs)
+    left = list(calls)
     once = options.grouped(command)
-    for number, (name, parameters) in enumerate(runs.items(), 1):
+    for number, (name, parameters) in enumerate(calls.items(), 1):
         left.remove(name)
-        # Of a server, and a line break would begin a line of an error.
+        # The name is text of a server: after a line break in it, anything could look like an error.
         label = plain(name)
         if not context.params["quiet"]:
-            print_message(f"{label} ({number} of {len(runs)})")
+            print_message(f"{label} ({number} of {len(calls)})")
         context.params.update(parameters)
         try:
             code = int(once(context=context, **context.params))

@@ -73,12 +73,12 @@ class Wanted:
     Attributes:
         metrics: names of metrics whose latest values to keep.
         tags: tags to keep besides those that every decision reads.
-        contents: whether to compute the digest of the other content of a run (run_content.py).
+        content_digest: whether to compute the digest of the other content (run_content.py).
     """
 
     metrics: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
-    contents: bool = False
+    content_digest: bool = False
 
     def of(self, tags: Mapping[str, str], user_id: str) -> dict[str, str]:
         """Return the tags to keep.

@@ -1,4 +1,4 @@
-"""Look up entities by id, many per request: runs, their contents, and referenced models."""
+"""Look up entities by id, many per request: runs, their content digests, and referenced models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mlflow_gc.domain.tag_selection import ALWAYS_WANTED, Wanted
 from mlflow_gc.inventory.progress import Progress, no_progress
 
 _T = TypeVar("_T")
-_CONTENTS = Wanted(contents=True)
+_DIGESTS = Wanted(content_digest=True)
 
 EXPERIMENTS_A_CALL = 1000
 """PostgreSQL drivers stop at 65,535 parameters, sqlparse at 10,000."""
@@ -137,7 +137,7 @@ def read_histories(
     return {run_id: with_histories(run, histories[run_id]) for run_id, run in by_id.items()}
 
 
-def read_contents(
+def read_content_digests(
     gateway: Gateway,
     runs: Iterable[Run],
     *,
@@ -165,8 +165,8 @@ def read_contents(
     )
     groups = chunks(sorted(by_id.keys() - {*readers}), IDS_A_CALL)
     with ThreadPoolExecutor(gateway.max_parallel) as pool:
-        of_groups = pool.map(partial(_contents_of, gateway, by_id), groups)
-        one_by_one = runs_with_inputs(gateway, readers, _CONTENTS)
+        of_groups = pool.map(partial(_with_digests, gateway, by_id), groups)
+        one_by_one = runs_with_inputs(gateway, readers, _DIGESTS)
         for run in chain(chain.from_iterable(of_groups), one_by_one):
             progress("runs", 1)
             known = by_id[run.run_id]
@@ -177,9 +177,9 @@ def read_contents(
     return by_id
 
 
-def _contents_of(gateway: Gateway, runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:
+def _with_digests(gateway: Gateway, runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:
     experiment_ids = sorted({runs[run_id].experiment_id for run_id in run_ids})
-    return [*runs_by_id(gateway, run_ids, experiment_ids, wanted=_CONTENTS)]
+    return [*runs_by_id(gateway, run_ids, experiment_ids, wanted=_DIGESTS)]
 
 
 def read_logged_models_of(

@@ -59,11 +59,11 @@ class GatewayReader:
         found = lookup.read_histories(self.gateway, runs, progress)
         return replace(inventory, runs={**inventory.runs, **found})
 
-    def read_contents(
+    def read_content_digests(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
         """Return the inventory with digests over parameters, datasets and models of runs."""
-        found = lookup.read_contents(
+        found = lookup.read_content_digests(
             self.gateway,
             (inventory.runs[run_id] for run_id in run_ids),
             experiments=inventory.experiments,

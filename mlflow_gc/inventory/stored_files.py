@@ -227,7 +227,7 @@ class StoredFiles:
     ) -> Owner:
         """Return the owner of the files of a directory."""
         orphan: Owner | None = None
-        is_known = False
+        may_exist = False
         for folder in _ancestors(directory):
             if (here := located.get(folder)) is None:
                 continue
@@ -237,13 +237,13 @@ class StoredFiles:
                 if experiment in here.experiments and owner not in self._elsewhere:
                     return owner
                 if experiment is not None:
-                    # An entity that may exist, or a copy of the files of one that is elsewhere.
-                    is_known = True
+                    # Or these are a copy of the files of one that is elsewhere.
+                    may_exist = True
                 elif _ORPHANS[owner.kind].fullmatch(owner.id):
                     orphan = orphan or owner._replace(is_orphan=True)
             if here.owner is not None:
                 return here.owner
-        return UNKNOWN if orphan is None or is_known else orphan
+        return UNKNOWN if orphan is None or may_exist else orphan
 
 
 def _experiments_in(root: str, located: dict[str, _Located]) -> Iterator[str]:

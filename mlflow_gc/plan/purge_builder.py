@@ -164,7 +164,10 @@ def build_purge_plan(
 
 
 def expect_trashed_model(model: TrashedModel) -> dict[str, Any]:
-    """Return the preconditions of a logged model in the trash."""
+    """Return the preconditions of a logged model in the trash.
+
+    MLflow stores no time of its deletion, which is its last update.
+    """
     return {
         "experiment_id": model.experiment_id,
         "lifecycle_stage": model.lifecycle_stage,

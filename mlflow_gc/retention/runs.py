@@ -111,19 +111,19 @@ def _decide(
     experiment: Experiment | None,
     resolver: RuleResolver,
     rule: Rule,
-    version: Decision | None,
-    protected: Decision | None,
+    behind_registry: Decision | None,
+    by_caller: Decision | None,
     policy: Policy,
 ) -> Decision:
     by_age = _by_age(run, experiment, resolver, rule, policy)
-    if protected is None and by_age.verdict is Verdict.FRESH:
+    if by_caller is None and by_age.verdict is Verdict.FRESH:
         return by_age
-    declared = _declared(run, experiment, version, policy)
-    if protected and declared and declared.reason is Reason.NOT_SEEN:
+    protection = _protection_at_any_age(run, experiment, behind_registry, policy)
+    if by_caller and protection and protection.reason is Reason.NOT_SEEN:
         # The experiment of a run outside the plan may be unknown.
-        return protected
-    if declared or protected:
-        return declared or protected or by_age
+        return by_caller
+    if found := protection or by_caller:
+        return found
     if by_age.verdict is Verdict.DELETE and is_evaluation(run):
         return replace(
             by_age,
@@ -161,8 +161,8 @@ def in_grace(tags: Mapping[str, str], active_ms: int | None, policy: Policy) -> 
     return None
 
 
-def _declared(
-    run: Run, experiment: Experiment | None, version: Decision | None, policy: Policy
+def _protection_at_any_age(
+    run: Run, experiment: Experiment | None, behind_registry: Decision | None, policy: Policy
 ) -> Decision | None:
     """Return a protection of a run that does not depend on its age, or None."""
     if protected_by := policy.protected_by(run.tags):
@@ -172,8 +172,8 @@ def _declared(
     where = Link("experiment", experiment.experiment_id, experiment.name)
     if protected_by := policy.protected_by(experiment.tags, where):
         return protected_by
-    if version:
-        return version
+    if behind_registry:
+        return behind_registry
     if is_gateway(experiment):
         return protect(Reason.GATEWAY, where)
     # From 3.11 on delete_run deletes the assessments that name the run, and restore_run does not

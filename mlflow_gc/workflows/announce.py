@@ -20,7 +20,7 @@ from mlflow_gc.inventory.reader import open_reader
 from mlflow_gc.invocation import command
 from mlflow_gc.plan.builder import build_plan
 from mlflow_gc.retention.policy import Policy
-from mlflow_gc.workflows.report import survey
+from mlflow_gc.workflows.report import read_and_decide
 from mlflow_gc.workflows.reporter import Phase, Reporter
 from mlflow_gc.workflows.server import graceful_stop
 
@@ -61,7 +61,7 @@ def _announcements(gateway: Gateway, policy: Policy, reporter: Reporter) -> Anno
         Refused: a plan by this policy could not be applied.
     """
     before_grace = replace(policy, checks_announcements=False)
-    inventory, decisions, server = survey(gateway, before_grace, reporter)
+    inventory, decisions, server = read_and_decide(gateway, before_grace, reporter)
     plan = build_plan(inventory, decisions, before_grace, server)
     for diagnostic in plan["diagnostics"]:
         reporter.warning(diagnostic["code"], diagnostic["message"])

@@ -44,7 +44,7 @@ def make_plan(
         ServerError: the server cannot be reached or read.
         GcError: It has data that a plan cannot express.
     """
-    inventory, decisions, server = survey(gateway, policy, reporter)
+    inventory, decisions, server = read_and_decide(gateway, policy, reporter)
     sizes: Mapping[Key, Size] = {}
     if stores is not None:
         with reporter.phase(Phase.MEASURE):
@@ -60,7 +60,7 @@ def make_plan(
     return plan
 
 
-def survey(
+def read_and_decide(
     gateway: Gateway, policy: Policy, reporter: Reporter
 ) -> tuple[Inventory, Decisions, ServerInfo]:
     """Read everything that decisions by this policy need, and decide.
@@ -138,7 +138,7 @@ def _with_details(
         ("inputs of runs", runs_needing_inputs, reader.read_inputs),
         ("histories of metrics", runs_needing_details, reader.read_histories),
         ("traces", runs_needing_details, reader.read_traces),
-        ("contents of runs", runs_needing_details, reader.read_contents),
+        ("contents of runs", runs_needing_details, reader.read_content_digests),
     )
     known: dict[str, set[str]] = {what: set() for what, _, _ in details}
     while True:

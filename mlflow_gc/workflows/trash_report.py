@@ -162,9 +162,10 @@ def deleted_by(journal: Path) -> dict[Key, int]:
     """Return what a prune deleted and nobody restored, by its journal and that of its restores.
 
     Returns:
-        For each the time after which this prune deleted nothing, ms since the epoch, by the clock of the
-        server: what is in the trash since later was restored in another way.  It is the same for all,
-        because deleting an experiment sets the time of its runs again
+        For each entity the time until which the prune may have deleted it, ms since the epoch, by the
+        clock of the server.  What was moved to the trash later had been restored, and was deleted by
+        somebody else.  The time is that of the last record for all, because deleting an experiment
+        sets the time of its runs again
         (docs/explanation/mlflow-facts.md#deleting-again-resets-the-clock).
 
     Raises:

@@ -26,7 +26,7 @@ from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.trash import decide_orphan, decide_trash, named_in_registry
 from mlflow_gc.settings import ARTIFACTS_DESTINATION, Connection, resolve
 from mlflow_gc.storage.stores import ArtifactStores
-from mlflow_gc.workflows.report import survey
+from mlflow_gc.workflows.report import read_and_decide
 from mlflow_gc.workflows.reporter import Phase, Reporter
 from mlflow_gc.workflows.server import open_server
 from mlflow_gc.workflows.trash_files import folders_to_delete, placed
@@ -170,7 +170,7 @@ def _stale(
     if connection.tracking_uri.text is None:
         connection = replace(connection, tracking_uri=connection.backend_store_uri)
     gateway = open_server(connection, verbose=False, reporter=reporter)
-    _, decisions, _ = survey(gateway, policy, reporter)
+    _, decisions, _ = read_and_decide(gateway, policy, reporter)
     return {
         KINDS_OF_PLAN[kind].name: {i for i, d in of_kind.items() if d.verdict is Verdict.DELETE}
         for kind, of_kind in decisions.by_kind.items()

@@ -44,7 +44,7 @@ SKIP_CODES = {
 
 @dataclass
 class Session:
-    """One session of ``prune`` or ``restore`` in a journal."""
+    """One session of ``prune``, ``purge`` or ``restore`` in a journal."""
 
     header: Json
     intents: list[Json] = field(default_factory=list)

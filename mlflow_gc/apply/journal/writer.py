@@ -37,7 +37,7 @@ class Journal:
         path: the file; created if missing, continued if it belongs to the same plan (see
             :func:`journal_path`).  None for no file.
         plan: the plan that is applied.
-        action: ``prune`` or ``restore``.
+        action: ``prune``, ``purge`` or ``restore``.
         dry_run: read and count, but write nothing.
         clock_skew_ms: the certain clock skew (server minus this machine).
         on_record: called with every record after it is written, from any thread.
@@ -139,8 +139,8 @@ class Journal:
         """Write the outcome of one attempt; the next sync writes it to disk.
 
         Args:
-            kind: ``run``, ``experiment`` or ``model_version``.
-            entity_id: its id, ``name/version`` for a version.
+            kind: ``Kind.name``.
+            entity_id: as ``Kind.id_of`` returns it.
             outcome: ``deleted``, ``skipped``, ``failed`` or ``restored``.
             reason: a key of :data:`SKIP_CODES`; required for a skip.
             detail: text for people.

@@ -28,7 +28,12 @@ from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.source_references import by_location, folders_of, possible_runs_behind
 from mlflow_gc.domain.traces import Traces
 from mlflow_gc.errors import ExitCode
-from mlflow_gc.inventory.lookup import IDS_A_CALL, parents_above, read_contents, read_histories
+from mlflow_gc.inventory.lookup import (
+    IDS_A_CALL,
+    parents_above,
+    read_content_digests,
+    read_histories,
+)
 from mlflow_gc.inventory.probe import probe
 from mlflow_gc.inventory.registry import is_refused
 from mlflow_gc.inventory.traces import read_traces
@@ -152,7 +157,7 @@ class LiveEvidence:
         experiments = self._reader.experiments({run.experiment_id for run in active.values()})
         active = read_histories(self._gateway, active.values())
         if self.dependents.has_logged_models():
-            active = read_contents(
+            active = read_content_digests(
                 self._gateway,
                 active.values(),
                 experiments=experiments,

@@ -93,8 +93,8 @@ class LiveReader:
         return runs_by_id(self._gateway, run_ids, where, view=view, wanted=wanted)
 
     def planned_runs(self, entries: Sequence[RunEntry]) -> dict[str, Run]:
-        """Return planned runs of any lifecycle stage, by id, with their contents."""
-        by_id = partial(self.runs_by_id, wanted=replace(self._wanted, contents=True))
+        """Return planned runs of any lifecycle stage, by id, with their content digests."""
+        by_id = partial(self.runs_by_id, wanted=replace(self._wanted, content_digest=True))
 
         def read(group: Sequence[RunEntry]) -> Iterator[Run]:
             experiment_ids = sorted({entry["experiment_id"] for entry in group})

@@ -248,7 +248,7 @@ class RestGateway:
         }
 
         def decode(content: bytes) -> Page[Run]:
-            needs_all = wanted and (wanted.metrics or wanted.contents)
+            needs_all = wanted and (wanted.metrics or wanted.content_digest)
             found = None if needs_all else run_pages.decode(content)
             if found is None:
                 found = api.client.decode(content)

@@ -89,7 +89,7 @@ def run(payload: Json, wanted: Wanted | None = None) -> Run:
         tags_digest="" if wanted is None else tags_digest(tags, name),
         metric_keys=_shared(tuple(sorted([str(m.get("key", "")) for m in metrics]))),
         details=RunDetails(content_digest=_content_digest(payload))
-        if wanted and wanted.contents
+        if wanted and wanted.content_digest
         else NO_DETAILS,
     )
 

@@ -113,7 +113,7 @@ class DatabaseReader:
                 found[run_id] = with_histories(inventory.runs[run_id], histories)
         return replace(inventory, runs={**inventory.runs, **found})
 
-    def read_contents(
+    def read_content_digests(
         self, inventory: Inventory, run_ids: Collection[str], progress: Progress
     ) -> Inventory:
         """Return the inventory with digests over parameters, datasets and models of runs."""

@@ -86,14 +86,14 @@ def fit(parts: Sequence[Part], budget: int | None) -> str:
     room = budget - fixed - frames
     largest = budget // _LARGEST_ENTRY
     lists = [_read(block, room, largest) for block in blocks]
-    if all(part.complete for part in lists) and sum(part.need for part in lists) <= room:
+    if all(cut.complete for cut in lists) and sum(cut.need for cut in lists) <= room:
         return _document(parts, lists)
     room -= sum(size(part.text) for part in parts if isinstance(part, Notice))
     room -= sum(size(block.note(block.total, block.total)) for block in blocks)
     if room < 0:
         raise ValueError(f"{budget} bytes are too few: {budget - room} are needed without entries.")
-    for part in lists:
-        part.drop_larger_than(largest)
+    for cut in lists:
+        cut.drop_larger_than(largest)
     _share(lists, room)
     return _document(parts, lists)
 
@@ -156,22 +156,22 @@ def _share(lists: Sequence[_Cut], room: int) -> None:
     """Truncate each list to its share; unused room is given to the others, by weight."""
     wanting = list(lists)
     while wanting:
-        weights = sum(part.block.weight for part in wanting)
-        content = [p for p in wanting if p.need <= room * p.block.weight // weights]
-        if not content:
+        weights = sum(cut.block.weight for cut in wanting)
+        fitting = [c for c in wanting if c.need <= room * c.block.weight // weights]
+        if not fitting:
             break
-        room -= sum(part.need for part in content)
-        wanting = [part for part in wanting if part not in content]
-    weights = sum(part.block.weight for part in wanting)
+        room -= sum(cut.need for cut in fitting)
+        wanting = [cut for cut in wanting if cut not in fitting]
+    weights = sum(cut.block.weight for cut in wanting)
     # The heaviest last: it gets the remainder of the others.
-    for part in sorted(wanting, key=lambda part: part.block.weight):
-        room -= part.keep(room * part.block.weight // weights)
-        weights -= part.block.weight
+    for cut in sorted(wanting, key=lambda cut: cut.block.weight):
+        room -= cut.keep(room * cut.block.weight // weights)
+        weights -= cut.block.weight
 
 
 def _document(parts: Sequence[Part], lists: Sequence[_Cut]) -> str:
-    text = {id(part.block): part.text() for part in lists}
-    was_cut = not all(part.complete for part in lists)
+    text = {id(cut.block): cut.text() for cut in lists}
+    was_cut = not all(cut.complete for cut in lists)
     return "".join(
         part
         if isinstance(part, str)

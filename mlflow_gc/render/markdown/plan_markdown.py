@@ -204,11 +204,11 @@ def _groups(plan: Plan, kind: str) -> Iterator[Block]:
 def _deleted(plan: Plan, *, reversible: bool) -> Iterator[Block]:
     """Yield the lists of reversible or irreversible deletions."""
     experiment_ids = [intern(run["experiment_id"]) for run in plan["runs"]]
-    sizes = Counter(experiment_ids)
+    run_counts = Counter(experiment_ids)
     # Sorting is stable: inside an experiment the order of the plan is kept.
     order = sorted(
         range(len(experiment_ids)),
-        key=lambda index: (-sizes[experiment_ids[index]], experiment_ids[index]),
+        key=lambda index: (-run_counts[experiment_ids[index]], experiment_ids[index]),
     )
     for of_kind in ordered(MODEL_VERSION, REGISTERED_MODEL):
         kind = of_kind.entries

@@ -43,10 +43,10 @@ def outcome(
     verb = "deleted" if journal else "would be deleted"
     numbers = _numbers(result.counts, ("deleted", "skipped", "failed"))
     table(console, [("", verb, "skipped", "failed"), *numbers])
-    if put_back := result.total("restored"):
+    if rolled_back := result.total("restored"):
         line(
             console,
-            f"{put_back:,} of the deleted were rolled back at once: somebody needed them.",
+            f"{rolled_back:,} of the deleted were rolled back at once: somebody needed them.",
             BAD,
         )
     totals = [f"{result.total(o):,}" for o in ("deleted", "skipped", "failed")]

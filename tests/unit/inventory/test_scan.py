@@ -22,7 +22,7 @@ from mlflow_gc.domain.entities import MetricHistory
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.inventory import run_scanner
-from mlflow_gc.inventory.lookup import ancestors, read_contents, runs_by_id
+from mlflow_gc.inventory.lookup import ancestors, read_content_digests, runs_by_id
 from mlflow_gc.inventory.probe import probe
 from mlflow_gc.inventory.registry import refused_names
 from mlflow_gc.inventory.scan import scan
@@ -449,7 +449,7 @@ def test_a_run_is_asked_for_its_inputs_if_it_can_have_read_a_model(run, since, i
     fake = Fake(found)
     asked = []
     fake.get_run = lambda run_id, wanted: asked.append(run_id) or Fake.get_run(fake, run_id, wanted)
-    read = read_contents(
+    read = read_content_digests(
         fake, found.runs.values(), experiments=found.experiments, models_since_ms=since
     )
     assert asked == [*found.runs] * is_asked
