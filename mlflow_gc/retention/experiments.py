@@ -75,22 +75,21 @@ def _decide(
     newest = max([facts.newest[experiment_id], *plausible])
     if newest >= cutoff_ms:
         return FRESH
-    declared = _declared(experiment, policy)
-    if declared:
-        return declared
+    if protection := _protection_at_any_age(experiment, policy):
+        return protection
     if age.malformed:
         return protect(Reason.MALFORMED_TAG, age.malformed)
     implausible = [show(name, ms) for name, ms in stamps if not policy.is_plausible(ms)]
     if implausible:
         return protect(Reason.UNKNOWN_TIME, *implausible)
-    if by_content := _content(experiment_id, facts, cutoff_ms, policy):
-        return by_content
+    if protection := _protection_by_contents(experiment_id, facts, cutoff_ms, policy):
+        return protection
     latest = max(ms for _, ms in stamps if ms is not None)
     if policy.is_too_young(latest):
         return protect(Reason.MIN_AGE, show("last change", latest))
     if waiting := in_grace(experiment.tags, newest, policy):
         return waiting
-    content = {0: "has no runs", 1: "its only run is deleted"}.get(
+    why_empty = {0: "has no runs", 1: "its only run is deleted"}.get(
         count, f"all its {count} runs are deleted"
     )
     inactivity = Inactivity.since(latest, policy.as_of_ms, NOT_CHANGED)
@@ -98,21 +97,23 @@ def _decide(
     if lost:
         whose = Link("run", min(lost), _and_more(lost))
         irreversible = f"IRREVERSIBLE: assessments of {whose} in its trash are deleted permanently"
-    return delete(content, inactivity, age.by, irreversible, reversible=not lost)
+    return delete(why_empty, inactivity, age.by, irreversible, reversible=not lost)
 
 
-def _content(experiment_id: str, facts: _Facts, cutoff_ms: int, policy: Policy) -> Decision | None:
-    """Return a decision if the content of an experiment protects it."""
+def _protection_by_contents(
+    experiment_id: str, facts: _Facts, cutoff_ms: int, policy: Policy
+) -> Decision | None:
+    """Return a protection of an experiment by something in it, or None."""
     if experiment_id in facts.retained_run:
-        run_id, content = facts.retained_run[experiment_id]
-        reason = content.reason.value if content.reason else ""
-        return protect(Reason.LIVE_RUN, Link("run", run_id), reason, *content.via)
+        run_id, of_run = facts.retained_run[experiment_id]
+        reason = of_run.reason.value if of_run.reason else ""
+        return protect(Reason.LIVE_RUN, Link("run", run_id), reason, *of_run.via)
     if version := facts.version_inside.get(experiment_id):
         return protect(Reason.REGISTERED_MODEL, Link("model_version", version))
     # Purging the experiment (mlflow gc) deletes these permanently.
     if model_id := facts.logged_model.get(experiment_id):
         return protect(Reason.HAS_LOGGED_MODELS, Link("logged_model", model_id))
-    return _probed(facts.probes.get(experiment_id), cutoff_ms, policy)
+    return _protection_by_probe(facts.probes.get(experiment_id), cutoff_ms, policy)
 
 
 def is_default(experiment: Experiment) -> bool:
@@ -123,7 +124,8 @@ def is_default(experiment: Experiment) -> bool:
     return experiment.experiment_id == "0" or experiment.name == "Default"
 
 
-def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
+def _protection_at_any_age(experiment: Experiment, policy: Policy) -> Decision | None:
+    """Return a protection of an experiment that does not depend on its age, or None."""
     if protected_by := policy.protected_by(experiment.tags):
         return protected_by
     if is_default(experiment):
@@ -133,7 +135,7 @@ def _declared(experiment: Experiment, policy: Policy) -> Decision | None:
     return None
 
 
-def _probed(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | None:
+def _protection_by_probe(probe: Probe | None, cutoff_ms: int, policy: Policy) -> Decision | None:
     if probe is None:
         return protect(Reason.NOT_SEEN, "not read")
     if probe.traces_are_hidden:
