@@ -17,15 +17,7 @@ from mlflow_gc.domain.entities import (
     ServerInfo,
 )
 from mlflow_gc.domain.inventory import Inventory
-from mlflow_gc.domain.kinds import (
-    EXPERIMENT,
-    MODEL_VERSION,
-    PRUNE,
-    PURGE,
-    REGISTERED_MODEL,
-    RUN,
-    Kind,
-)
+from mlflow_gc.domain.kinds import EXPERIMENT, PRUNE, PRUNED, PURGE, RUN, Kind
 from mlflow_gc.domain.quantities import Size
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
@@ -385,16 +377,13 @@ def _model_entry(model: RegisteredModel, decision: Decision) -> RegisteredModelE
 
 def _protected(inventory: Inventory, decisions: Decisions) -> ProtectedLists:
     keys = _keys_in_order(inventory, decisions, Verdict.PROTECT)
-    entities: Mapping[Kind, Mapping[Any, Any]] = {
-        EXPERIMENT: inventory.experiments,
-        RUN: inventory.runs,
-        MODEL_VERSION: inventory.model_versions,
-        REGISTERED_MODEL: inventory.registered_models,
-    }
     lists = {}
-    for kind, of_kind in entities.items():
-        ids, of_ids = keys[kind.entries], decisions.by_kind[kind.entries]
-        lists[kind] = zip(map(of_kind.__getitem__, ids), map(of_ids.__getitem__, ids), strict=True)
+    for kind in PRUNED:
+        ids, decided = keys[kind.entries], decisions.by_kind[kind.entries]
+        entities = getattr(inventory, kind.entries)
+        lists[kind] = zip(
+            map(entities.__getitem__, ids), map(decided.__getitem__, ids), strict=True
+        )
     return protected_lists(lists)
 
 
