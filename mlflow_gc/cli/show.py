@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from mlflow_gc.cli import options
-from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.errors import ExitCode, UsageProblem
-from mlflow_gc.plan.document import deletions_of
+from mlflow_gc.plan.document import deletion_counts
 
 
 def show(
@@ -62,5 +61,5 @@ def show(
             everything=everything,
             problems=problems,
         )
-    deletes = any(deletions_of(plan, kind) for kind in kinds_of(plan))
+    deletes = any(deletion_counts(plan).values())
     return ExitCode.SOMETHING if detailed_exitcode and deletes else ExitCode.OK

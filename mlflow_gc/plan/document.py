@@ -536,6 +536,11 @@ def deletions_of(plan: Plan, kind: str) -> Sequence[Entry]:
     return cast("Sequence[Entry]", cast("Mapping[str, Any]", plan).get(kind, ()))
 
 
+def deletion_counts(plan: Plan) -> dict[str, int]:
+    """Return the number of deletions of each kind, by the field of the plan."""
+    return {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
+
+
 def protected_of(plan: Plan, kind: str) -> Sequence[ProtectedEntry]:
     """Return the protected entities of one kind, by the field of the plan."""
     protected = cast("Mapping[str, Any]", plan["protected"])

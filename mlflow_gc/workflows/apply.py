@@ -18,10 +18,10 @@ from mlflow_gc.apply.recheck.live_evidence import refuse_partial_view
 from mlflow_gc.apply.recheck.live_guards import local_maxima, refuse_exceeded
 from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway
-from mlflow_gc.domain.kinds import PRUNE, kinds_of
+from mlflow_gc.domain.kinds import PRUNE
 from mlflow_gc.errors import Refused
 from mlflow_gc.invocation import command
-from mlflow_gc.plan.document import Json, Plan, deletions_of
+from mlflow_gc.plan.document import Json, Plan, deletion_counts
 from mlflow_gc.plan.sharding import Part, Shard, part_of
 from mlflow_gc.plan.verification import refuse_action
 from mlflow_gc.retention.policy import Policy
@@ -109,7 +109,7 @@ def apply_plan(
         ) as journal:
             if journal_path is not None and not dry_run:
                 reporter.journal(journal_path, plan["plan_id"])
-            totals = {kind: len(deletions_of(part.plan, kind)) for kind in kinds_of(plan)}
+            totals = deletion_counts(part.plan)
             with reporter.phase(Phase.CHECK if dry_run else Phase.PRUNE, totals):
                 result = Executor(
                     gateway,

@@ -16,14 +16,14 @@ from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_guards import local_maxima
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.sql_connection import try_database
-from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, PURGE, RUN, kinds_of
+from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, PURGE, RUN
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.domain.trash import Key
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.sql.identity import refuse_other_server as refuse_other_database
 from mlflow_gc.inventory.sql.snapshot import Snapshot
 from mlflow_gc.inventory.sql.trash import TrashReader
-from mlflow_gc.plan.document import Plan, deletions_of
+from mlflow_gc.plan.document import Plan, deletion_counts, deletions_of
 from mlflow_gc.plan.sharding import Part, Shard, part_of
 from mlflow_gc.plan.verification import refuse_action
 from mlflow_gc.retention.guards import Share, Tally, exceeded
@@ -111,7 +111,7 @@ def apply_purge(
         ) as journal:
             if journal_path is not None and not dry_run:
                 reporter.journal(journal_path, plan["plan_id"])
-            totals = {kind: len(deletions_of(part.plan, kind)) for kind in kinds_of(plan)}
+            totals = deletion_counts(part.plan)
             purger = Purger(
                 database,
                 plan,
@@ -169,7 +169,7 @@ def _refuse_exceeded(plan: Plan, database: Database) -> None:
         Refused: With the numbers.
     """
     maxima = local_maxima()
-    planned = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
+    planned = deletion_counts(plan)
     existing: dict[str, int] = {}
     if maxima.max_share_percent:
         with database.transaction():

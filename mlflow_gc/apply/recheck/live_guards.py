@@ -12,12 +12,11 @@ from functools import partial
 from mlflow_gc.apply.recheck.recheck import Recheck
 from mlflow_gc.backend.interface import Gateway, pages
 from mlflow_gc.domain.entities import Run
-from mlflow_gc.domain.kinds import kinds_of
 from mlflow_gc.domain.tag_selection import ALWAYS_WANTED
 from mlflow_gc.errors import Refused
 from mlflow_gc.inventory.lookup import EXPERIMENTS_A_CALL, chunks
 from mlflow_gc.inventory.run_scanner import read_runs
-from mlflow_gc.plan.document import Plan, deletions_of
+from mlflow_gc.plan.document import Plan, deletion_counts
 from mlflow_gc.plan.verification import guard_hint
 from mlflow_gc.retention.guards import Share, Tally, exceeded
 from mlflow_gc.retention.policy import Guards
@@ -69,9 +68,9 @@ def local_maxima() -> Guards:
 
 
 def _tally_now(gateway: Gateway, plan: Plan, recheck: Recheck, shares: Collection[str]) -> Tally:
-    planned = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
+    planned = deletion_counts(plan)
     if not shares:
-        return Tally({kind: Share(planned[kind], planned[kind]) for kind in kinds_of(plan)})
+        return Tally({kind: Share(n, n) for kind, n in planned.items()})
     runs = Counter(entry["experiment_id"] for entry in plan["runs"])
     versions = Counter(entry["name"] for entry in plan["model_versions"])
     run_ids = {entry["run_id"] for entry in plan["runs"]}
@@ -100,7 +99,7 @@ def _tally_now(gateway: Gateway, plan: Plan, recheck: Recheck, shares: Collectio
         else 0,
     }
     return Tally(
-        kinds={kind: Share(planned[kind], planned[kind] + others[kind]) for kind in kinds_of(plan)},
+        kinds={kind: Share(n, n + others[kind]) for kind, n in planned.items()},
         experiments={e: Share(n, n + other_runs[e]) for e, n in sorted(runs.items())},
         registered_models={m: Share(n, n + other_versions[m]) for m, n in sorted(versions.items())},
     )

@@ -20,6 +20,7 @@ from mlflow_gc.plan.document import (
     Fields,
     Plan,
     counts_of,
+    deletion_counts,
     deletions_of,
     protected_of,
 )
@@ -97,7 +98,7 @@ def _parts(plan: Plan, state: Applicability, file_name: str) -> Iterator[Part]:
 
 
 def _headline(plan: Plan) -> str:
-    counts = {kind: len(deletions_of(plan, kind)) for kind in kinds_of(plan)}
+    counts = deletion_counts(plan)
     total = sum(counts.values())
     if not total:
         return "**Nothing to delete.**\n\n"
