@@ -375,8 +375,8 @@ class OldTrash:
     ) -> dict[str, Finding]:
         """Return the runs that must not be moved to the trash, with the reason.
 
-        ``again`` tells whether they have just been moved there.  Unless they are unverified,
-        protections do not count that they already had before, by the journal.
+        ``again`` tells whether they have just been moved there.  A protection that a run already had
+        in the trash, by the journal, does not count, unless the runs are unverified.
         """
         if not entries:
             return {}

@@ -192,7 +192,7 @@ def version_details(payload: Json) -> VersionDetails:
 
     See docs/explanation/mlflow-facts.md#search-omits-aliases.
     """
-    # Strings here, objects in registered models.
+    # Aliases are strings here, and objects in registered models.
     aliases = tuple(sorted(str(a) for a in payload.get("aliases") or ()))
     return VersionDetails(model_version(payload), aliases)
 

@@ -23,6 +23,7 @@ from mlflow_gc.inventory.sql.statements import ByRun, Statements
 RUNS_A_CHUNK = 10_000
 
 _Chunk = tuple[Rows, Mapping[str, Rows]]
+"""Rows of runs, and the rows of their tags, metrics and other parts by the name of the part."""
 
 
 def read_runs(
@@ -47,11 +48,11 @@ def read_runs(
     }
     if wanted and wanted.metrics:
         parts["metrics"] = statements.run_metrics(wanted.metrics, active_only=only)
-    read = _side_by_side if snapshot.keeps_cursors else _by_ranges
+    read = _by_cursors if snapshot.keeps_cursors else _by_ranges
     unreadable: list[str] = []
     with _no_collection():
-        for rows, belongings in read(snapshot, statements.runs(), parts):
-            for run in _runs(rows, belongings, wanted):
+        for rows, parts_of_runs in read(snapshot, statements.runs(), parts):
+            for run in _runs(rows, parts_of_runs, wanted):
                 runs[run.run_id] = run
             unreadable += _unreadable(rows)
             progress("runs", len(rows))
@@ -74,26 +75,26 @@ def _no_collection() -> Iterator[None]:
 
 
 def _by_ranges(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> Iterator[_Chunk]:
-    """Yield runs in the order of their ids, with their rows, range by range."""
+    """Yield runs in the order of their ids, with their parts, range by range."""
     ordered = runs.rows.order_by(runs.run_id).limit(RUNS_A_CHUNK)
     last: str | None = None
     while True:
         rows = snapshot.read(ordered if last is None else ordered.where(runs.run_id > last))
         if not rows:
             return
-        first, last = last, str(rows[-1][0])
-        belongings: dict[str, Rows] = {}
+        before, last = last, str(rows[-1][0])
+        parts_of_runs: dict[str, Rows] = {}
         for name, part in parts.items():
             cut = part.rows.where(part.run_id <= last)
-            belongings[name] = snapshot.read(
-                cut if first is None else cut.where(part.run_id > first)
+            parts_of_runs[name] = snapshot.read(
+                cut if before is None else cut.where(part.run_id > before)
             )
-        yield rows, belongings
+        yield rows, parts_of_runs
         snapshot.yield_lock()
 
 
-def _side_by_side(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> Iterator[_Chunk]:
-    """Yield the same by merging open cursors, each in the order of the run ids."""
+def _by_cursors(snapshot: Snapshot, runs: ByRun, parts: Mapping[str, ByRun]) -> Iterator[_Chunk]:
+    """Yield runs with their parts, by merging open cursors in the order of the run ids."""
     from sqlalchemy import collate
 
     def stream(part: ByRun) -> Iterator[Rows]:
@@ -130,20 +131,20 @@ class _Follower:
 # -- from rows to runs ---------------------------------------------------------------------------
 
 
-def _runs(rows: Rows, belongings: Mapping[str, Rows], wanted: Wanted | None) -> Iterator[Run]:
+def _runs(rows: Rows, parts_of_runs: Mapping[str, Rows], wanted: Wanted | None) -> Iterator[Run]:
     tags_of: dict[str, dict[str, str]] = {}
-    for run_id, key, value in belongings["tags"]:
+    for run_id, key, value in parts_of_runs["tags"]:
         tags = tags_of.get(run_id)
         if tags is None:
             tags_of[run_id] = tags = {}
         tags[key] = value or ""
-    times_of = {run_id: (oldest, newest) for run_id, oldest, newest in belongings["times"]}
+    times_of = {run_id: (oldest, newest) for run_id, oldest, newest in parts_of_runs["times"]}
     models_of: dict[str, set[str]] = {}
-    for run_id, model_id in belongings["models"]:
+    for run_id, model_id in parts_of_runs["models"]:
         if model_id:
             models_of.setdefault(run_id, set()).add(model_id)
     values_of: dict[str, list[tuple[str, float]]] = {}
-    for run_id, name, value, is_nan in belongings.get("metrics", ()):
+    for run_id, name, value, is_nan in parts_of_runs.get("metrics", ()):
         # MySQL matches AUC for auc; we do not.
         if wanted and name in wanted.metrics:
             values = values_of.setdefault(run_id, [])

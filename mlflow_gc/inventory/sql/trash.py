@@ -89,7 +89,7 @@ class TrashReader(TableReader):
         registry = self.registry()
         evidence = self._evidence
         children, active = evidence.children(runs)
-        makers = evidence.made(runs)
+        makers = evidence.logged_models_of(runs)
         rows: dict[Key, int] = {}
         shared: Mapping[tuple[str, str], int] = {}
         if counts_rows and only is not None:

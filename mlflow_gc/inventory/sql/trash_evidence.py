@@ -22,7 +22,7 @@ _DELETED = "deleted"
 class EvidenceReader(TableReader):
     """Reads what refers to entities, and what is deleted with them."""
 
-    def made(self, runs: Mapping[str, Run]) -> list[LoggedModel]:
+    def logged_models_of(self, runs: Mapping[str, Run]) -> list[LoggedModel]:
         """Return the active logged models that runs made, or logged metrics for."""
         if "logged_models" not in self._tables:
             return []

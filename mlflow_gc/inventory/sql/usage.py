@@ -124,7 +124,7 @@ class UsageReader:
             if name not in known | counted and "experiment_id" in columns
         ]
         for name, kind, ids in parts:
-            self._part(name, kind, ids)
+            self._count_rows(name, kind, ids)
             counted.add(name)
         for name in [*(self._columns.keys() - counted), "alembic_version"]:
             ((rows,),) = self._snapshot.read(select(func.count()).select_from(table(name)))
@@ -286,7 +286,8 @@ class UsageReader:
 
     # -- what belongs to entities ------------------------------------------------------------------
 
-    def _part(self, name: str, kind: str, ids: tuple[str, ...]) -> None:
+    def _count_rows(self, name: str, kind: str, ids: tuple[str, ...]) -> None:
+        """Count the rows of a table with each entity of a kind, whose id is in some columns."""
         if not set(ids) - {"workspace"} <= self._columns.get(name, set()):
             return
         groups = self._usage.groups[kind]
@@ -295,10 +296,10 @@ class UsageReader:
         by: list[ColumnElement[Any]] = [column(i) for i in ids if i in self._columns[name]]
         for rows in self._snapshot.stream(statement.group_by(*by)):
             for *key, number in rows:
-                found = (
+                entity_id = (
                     str(key[0]) if kind == EXPERIMENT else key[0] if len(key) == 1 else tuple(key)
                 )
-                group = groups.get(found) or Group(kind, ORPHANED)
+                group = groups.get(entity_id) or Group(kind, ORPHANED)
                 self._add(name, group, number)
         self._snapshot.release()
 
@@ -334,10 +335,10 @@ class UsageReader:
         in_trash: list[Group] = []
         is_lost = False
         for end_type, end_id in (ends[:2], ends[2:]):
-            table, _ = ENDS.get(end_type, ("", ""))
-            if table not in self._columns:
+            of_table, _ = ENDS.get(end_type, ("", ""))
+            if of_table not in self._columns:
                 continue  # it is taken to exist, as by purge
-            kind = _KINDS[table]
+            kind = _KINDS[of_table]
             group = self._usage.groups[kind].get(end_id)
             if group is None:
                 is_lost = True
