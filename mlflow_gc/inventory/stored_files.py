@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from mlflow_gc.domain.kinds import LOGGED_MODEL, RUN
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.inventory.progress import Progress, no_progress
-from mlflow_gc.retention.freed_space import LOGGED_MODEL, RUN, TRACE
+from mlflow_gc.retention.freed_space import TRACE
 from mlflow_gc.settings import redact_uri
 from mlflow_gc.storage.interface import StoredFile, StoreError, StoreNotes
 
@@ -31,11 +32,11 @@ None if it is in no table of any workspace: then its files are orphans.  Empty i
 A run that was made since the ids were read looks like an orphan: ask again before a deletion.
 """
 
-_FOLDERS = {"models": LOGGED_MODEL, "traces": TRACE}
+_FOLDERS = {"models": LOGGED_MODEL.name, "traces": TRACE}
 _ORPHANS = {
     # Only these ids are made by MLflow alone; anything else may be a folder of somebody's own.
-    RUN: re.compile(r"[0-9a-f]{32}"),
-    LOGGED_MODEL: re.compile(r"m-[0-9a-f]{32}"),
+    RUN.name: re.compile(r"[0-9a-f]{32}"),
+    LOGGED_MODEL.name: re.compile(r"m-[0-9a-f]{32}"),
     TRACE: re.compile(r"tr-[0-9a-f]{32}"),
 }
 
@@ -270,7 +271,7 @@ def _by_layout(path: str) -> Owner | None:
         first, _, rest = rest.partition("/")
     if not first or rest.partition("/")[0] != "artifacts":
         return None
-    return Owner(kind or RUN, first)
+    return Owner(kind or RUN.name, first)
 
 
 def _is_literal(path: str) -> bool:

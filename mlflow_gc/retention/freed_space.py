@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-EXPERIMENT, RUN, LOGGED_MODEL, TRACE = "experiment", "run", "logged_model", "trace"
-MODEL_VERSION, REGISTERED_MODEL = "model_version", "registered_model"
-PROMPT, DATASET, LINK, FILE, OTHER = "prompt", "dataset", "link", "file", "other"
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    FILE,
+    LINK,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    REGISTERED_MODEL,
+    RUN,
+)
+
+TRACE, DATASET, PROMPT, OTHER = "trace", "dataset", "prompt", "other"
 KINDS = (
-    EXPERIMENT, RUN, LOGGED_MODEL, TRACE, DATASET, REGISTERED_MODEL, MODEL_VERSION, PROMPT, LINK,
-    FILE, OTHER,
-)  # fmt: skip
+    *(EXPERIMENT.name, RUN.name, LOGGED_MODEL.name, TRACE, DATASET),
+    *(REGISTERED_MODEL.name, MODEL_VERSION.name, PROMPT, LINK.name, FILE.name, OTHER),
+)
 """The kinds, in the order of lists; links are those between runs, datasets and models."""
 
 ACTIVE, STALE, TRASH, ORPHANED, TOMBSTONE, UNKNOWN = (
@@ -59,7 +67,9 @@ def freed(
         is_retained: purge does not delete it: it is protected, too young, of unknown age, or the
             policy does not name it.
     """
-    is_purged = stage in {TRASH, TOMBSTONE} or (stage == ORPHANED and kind in {LINK, FILE})
+    is_purged = stage in {TRASH, TOMBSTONE} or (
+        stage == ORPHANED and kind in {LINK.name, FILE.name}
+    )
     if is_retained or not is_purged:
         return Freed(0, 0, database_bytes + file_bytes)
     return Freed(file_bytes - version_bytes, database_bytes + version_bytes, 0)

@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_gc.backend.address import Address
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    FILE,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    REGISTERED_MODEL,
+    RUN,
+)
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.timestamps import format_ms, now_ms
@@ -22,19 +30,7 @@ from mlflow_gc.inventory.stored_files import UNKNOWN as UNKNOWN_LAYOUT
 from mlflow_gc.inventory.stored_files import Owner, Root, StoredFiles, StoredSize
 from mlflow_gc.plan.document import Json
 from mlflow_gc.plan.schema import USAGE_SCHEMA_ID
-from mlflow_gc.retention.freed_space import (
-    EXPERIMENT,
-    FILE,
-    KINDS,
-    LOGGED_MODEL,
-    MODEL_VERSION,
-    ORPHANED,
-    REGISTERED_MODEL,
-    RUN,
-    STAGES,
-    UNKNOWN,
-    freed,
-)
+from mlflow_gc.retention.freed_space import KINDS, ORPHANED, STAGES, UNKNOWN, freed
 from mlflow_gc.version import TOOL
 
 FORMAT = "mlflow-gc/usage"
@@ -220,16 +216,16 @@ def _by_group(found: Measured) -> dict[Group, Sums]:
     for kind, entities in database.groups.items():
         for group, count in Counter(entities.values()).items():
             # Versions of prompts are rows of their prompt.
-            if kind != MODEL_VERSION or group.kind == MODEL_VERSION:
+            if kind != MODEL_VERSION.name or group.kind == MODEL_VERSION.name:
                 of(group).count += count
     for name in ("inputs", "entity_associations"):
         for group, rows in database.rows.get(name, {}).items():
             of(group).count += rows
     for owner, size in found.all_sizes():
         if owner == UNKNOWN_LAYOUT:
-            group, count = Group(FILE, UNKNOWN), 0
+            group, count = Group(FILE.name, UNKNOWN), 0
         elif owner.is_orphan:
-            group, count = Group(FILE, ORPHANED, owner in found.retained), 1
+            group, count = Group(FILE.name, ORPHANED, owner in found.retained), 1
         else:
             group, count = database.groups[owner.kind][owner.id], 0
         of(group).add(Sums(count, 0, 0, 0, size.files, size.bytes, size.later_bytes))
@@ -305,9 +301,12 @@ def _space(sums: Sums) -> Json:
 
 
 def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
-    models = _summed(groups, lambda g: g.item if g.kind == LOGGED_MODEL and g.item else None)
+    models = _summed(groups, lambda g: g.item if g.kind == LOGGED_MODEL.name and g.item else None)
     registered = _summed(
-        groups, lambda g: g.item if g.kind in {REGISTERED_MODEL, MODEL_VERSION} and g.item else None
+        groups,
+        lambda g: (
+            g.item if g.kind in {REGISTERED_MODEL.name, MODEL_VERSION.name} and g.item else None
+        ),
     )
     owners = _summed(groups, lambda g: g.owner if g.experiment and g.owner else None)
     return {
@@ -315,8 +314,8 @@ def _largest(groups: Mapping[Group, Sums], database: DatabaseUsage) -> Json:
         "logged_models": [
             {
                 "model_id": i,
-                "name": database.names.get((LOGGED_MODEL, i)) or "",
-                "experiment_id": database.experiment_of(LOGGED_MODEL, i),
+                "name": database.names.get((LOGGED_MODEL.name, i)) or "",
+                "experiment_id": database.experiment_of(LOGGED_MODEL.name, i),
                 **_space(sums),
             }
             for i, sums in _split(models)[0]
@@ -416,7 +415,7 @@ def _diagnostics(found: Measured) -> Iterator[Json]:
     used = {
         group.experiment
         for kind in (RUN, LOGGED_MODEL)
-        for group in set(database.groups.get(kind, {}).values())
+        for group in set(database.groups.get(kind.name, {}).values())
     }
     for root in files.roots:
         yield from _diagnostics_of_root(root, is_used=not root.experiments.isdisjoint(used))

@@ -12,6 +12,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, column, func, literal_column, select, table
 
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    LINK,
+    LOGGED_MODEL,
+    MODEL_VERSION,
+    REGISTERED_MODEL,
+    RUN,
+)
 from mlflow_gc.domain.tag_selection import PROMPT_TAG
 from mlflow_gc.errors import GcError
 from mlflow_gc.inventory.database_usage import DatabaseUsage, Group, Table, month
@@ -24,15 +32,9 @@ from mlflow_gc.inventory.stored_files import Owner, StoredFiles
 from mlflow_gc.retention.freed_space import (
     ACTIVE,
     DATASET,
-    EXPERIMENT,
-    LINK,
-    LOGGED_MODEL,
-    MODEL_VERSION,
     ORPHANED,
     OTHER,
     PROMPT,
-    REGISTERED_MODEL,
-    RUN,
     STALE,
     TOMBSTONE,
     TRACE,
@@ -43,28 +45,28 @@ _TRACE_LOCATIONS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
 
 _PARTS = (
     # Table, kind of its entity, and the columns with the id of the entity.
-    *((name, RUN, (run_id,)) for name, run_id in OF_RUNS.items() if name not in OF_MODELS),
-    *((name, LOGGED_MODEL, (model_id,)) for name, model_id in OF_MODELS.items()),
+    *((name, RUN.name, (run_id,)) for name, run_id in OF_RUNS.items() if name not in OF_MODELS),
+    *((name, LOGGED_MODEL.name, (model_id,)) for name, model_id in OF_MODELS.items()),
     ("spans", TRACE, ("trace_id",)),
     ("span_metrics", TRACE, ("trace_id",)),
     ("assessments", TRACE, ("trace_id",)),
     ("trace_tags", TRACE, ("request_id",)),
     ("trace_request_metadata", TRACE, ("request_id",)),
     ("trace_metrics", TRACE, ("request_id",)),
-    ("model_version_tags", MODEL_VERSION, ("workspace", "name", "version")),
-    ("registered_model_tags", REGISTERED_MODEL, ("workspace", "name")),
-    ("registered_model_aliases", REGISTERED_MODEL, ("workspace", "name")),
+    ("model_version_tags", MODEL_VERSION.name, ("workspace", "name", "version")),
+    ("registered_model_tags", REGISTERED_MODEL.name, ("workspace", "name")),
+    ("registered_model_aliases", REGISTERED_MODEL.name, ("workspace", "name")),
     ("evaluation_dataset_records", DATASET, ("dataset_id",)),
     ("evaluation_dataset_tags", DATASET, ("dataset_id",)),
 )
-_TABLES = {RUN: "runs", LOGGED_MODEL: "logged_models", TRACE: "trace_info"}
+_TABLES = {RUN.name: "runs", LOGGED_MODEL.name: "logged_models", TRACE: "trace_info"}
 """The tables with the ids of what has files; an account may not see all of them."""
 _KINDS = {
     "datasets": DATASET,
-    "runs": RUN,
-    "logged_models": LOGGED_MODEL,
+    "runs": RUN.name,
+    "logged_models": LOGGED_MODEL.name,
     "trace_info": TRACE,
-    "experiments": EXPERIMENT,
+    "experiments": EXPERIMENT.name,
     "evaluation_datasets": DATASET,
 }
 """The kind of the entities of each table in which an end of a link may be."""
@@ -119,7 +121,7 @@ class UsageReader:
         known = {name for name, _, _ in _PARTS}
         parts = [*_PARTS] + [
             # Scorers, issues, review queues, and what later versions will add.
-            (name, EXPERIMENT, ("experiment_id",))
+            (name, EXPERIMENT.name, ("experiment_id",))
             for name, columns in self._columns.items()
             if name not in known | counted and "experiment_id" in columns
         ]
@@ -150,9 +152,11 @@ class UsageReader:
             ("experiment_id", "name", "lifecycle_stage", "artifact_location", "creation_time"),
         ):
             experiment = str(i)
-            group = Group(EXPERIMENT, _stage(stage), experiment=experiment, month=month(created))
+            group = Group(
+                EXPERIMENT.name, _stage(stage), experiment=experiment, month=month(created)
+            )
             self._entity("experiments", experiment, group)
-            self._usage.names[EXPERIMENT, experiment] = name
+            self._usage.names[EXPERIMENT.name, experiment] = name
             if stage == "deleted":
                 self._deleted_experiments.add(experiment)
             if place:
@@ -168,10 +172,10 @@ class UsageReader:
             ),
         ):  # fmt: skip
             has_no_time = stage == "deleted" and deleted is None
-            self._usage.untimed_runs += has_no_time and self._is_retained(RUN, run)
-            group = Group(RUN, _stage(stage), False, str(i), owner or "", month(start))
+            self._usage.untimed_runs += has_no_time and self._is_retained(RUN.name, run)
+            group = Group(RUN.name, _stage(stage), False, str(i), owner or "", month(start))
             self._entity("runs", run, group)
-            self._add_files(files, Owner(RUN, run), uri, str(i), f"{run}/artifacts")
+            self._add_files(files, Owner(RUN.name, run), uri, str(i), f"{run}/artifacts")
 
     def _logged_models(self, files: StoredFiles) -> None:
         for model, i, stage, created, source, name, uri in self._stream(
@@ -181,12 +185,14 @@ class UsageReader:
                 "source_run_id", "name", "artifact_location",
             ),
         ):  # fmt: skip
-            made_by = self._usage.groups[RUN].get(source)
+            made_by = self._usage.groups[RUN.name].get(source)
             owner = made_by.owner if made_by else ""
-            group = Group(LOGGED_MODEL, _stage(stage), False, str(i), owner, month(created), model)
+            group = Group(
+                LOGGED_MODEL.name, _stage(stage), False, str(i), owner, month(created), model
+            )
             self._entity("logged_models", model, group)
-            self._usage.names[LOGGED_MODEL, model] = name
-            owned_by = Owner(LOGGED_MODEL, model)
+            self._usage.names[LOGGED_MODEL.name, model] = name
+            owned_by = Owner(LOGGED_MODEL.name, model)
             self._add_files(files, owned_by, uri, str(i), f"models/{model}/artifacts")
 
     def _traces(self, files: StoredFiles) -> None:
@@ -238,9 +244,9 @@ class UsageReader:
             "registered_models", ("workspace", "name", "creation_time")
         ):
             key = workspace, name
-            kind = PROMPT if key in prompts else REGISTERED_MODEL
+            kind = PROMPT if key in prompts else REGISTERED_MODEL.name
             group = Group(kind, ACTIVE, month=month(created), item=name)
-            self._entity("registered_models", key, group, REGISTERED_MODEL, name)
+            self._entity("registered_models", key, group, REGISTERED_MODEL.name, name)
         for workspace, name, version, stage, created, owner in self._stream(
             "model_versions",
             ("workspace", "name", "version", "current_stage", "creation_time", "user_id"),
@@ -248,14 +254,14 @@ class UsageReader:
             key = workspace, name
             is_prompt = key in prompts
             group = Group(
-                PROMPT if is_prompt else MODEL_VERSION,
+                PROMPT if is_prompt else MODEL_VERSION.name,
                 TOMBSTONE if stage == DELETED_VERSION else ACTIVE,
                 owner=owner or "",
                 month=month(created),
                 item=name,
             )
             of_plan = name, str(version)
-            self._entity("model_versions", (*key, version), group, MODEL_VERSION, of_plan)
+            self._entity("model_versions", (*key, version), group, MODEL_VERSION.name, of_plan)
 
     def _entity(
         self,
@@ -272,7 +278,7 @@ class UsageReader:
         elif group.stage == TRASH:
             # Traces and datasets are in the trash with their experiment.
             of_experiment = kind in {TRACE, DATASET}
-            owner = (EXPERIMENT, group.experiment) if of_experiment else (kind, key)
+            owner = (EXPERIMENT.name, group.experiment) if of_experiment else (kind, key)
             group = group._replace(is_retained=self._is_retained(*owner))
         elif group.stage == ACTIVE and (of_plan or key) in self._stale.get(kind, ()):
             group = group._replace(stage=STALE)
@@ -297,7 +303,11 @@ class UsageReader:
         for rows in self._snapshot.stream(statement.group_by(*by)):
             for *key, number in rows:
                 entity_id = (
-                    str(key[0]) if kind == EXPERIMENT else key[0] if len(key) == 1 else tuple(key)
+                    str(key[0])
+                    if kind == EXPERIMENT.name
+                    else key[0]
+                    if len(key) == 1
+                    else tuple(key)
                 )
                 group = groups.get(entity_id) or Group(kind, ORPHANED)
                 self._add(name, group, number)
@@ -326,7 +336,7 @@ class UsageReader:
                 self._add("input_tags", self._link("inputs", *row), number)
                 total -= number
         # Of no link, and no purge deletes them.
-        self._add("input_tags", Group(LINK, ORPHANED, is_retained=True), total)
+        self._add("input_tags", Group(LINK.name, ORPHANED, is_retained=True), total)
         self._snapshot.release()
 
     def _link(self, table_name: str, *ends: Any) -> Group:
@@ -345,17 +355,17 @@ class UsageReader:
                 continue
             if group.stage == TRASH:
                 in_trash.append(group)
-            if kind == RUN:
+            if kind == RUN.name:
                 experiment, owner, started = group.experiment, group.owner, group.month
         # It is deleted with any of its ends.
         is_retained = all(group.is_retained for group in in_trash)
         if is_lost:
             link_id = "{}/{} {}/{} {}".format(table_name, *ends)
-            is_retained &= self._is_retained(LINK, link_id)
-            return Group(LINK, ORPHANED, is_retained)
+            is_retained &= self._is_retained(LINK.name, link_id)
+            return Group(LINK.name, ORPHANED, is_retained)
         if in_trash:
-            return Group(LINK, TRASH, is_retained, experiment, owner, started)
-        return Group(LINK, ACTIVE, False, experiment, owner, started)
+            return Group(LINK.name, TRASH, is_retained, experiment, owner, started)
+        return Group(LINK.name, ACTIVE, False, experiment, owner, started)
 
     def _add(self, table_name: str, group: Group, number: int) -> None:
         if number:
