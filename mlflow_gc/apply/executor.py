@@ -122,7 +122,7 @@ class Executor:
         runs = self._plan["runs"]
         self._recheck.check_other_shards(runs)
         batches = batching.run_batches(
-            runs, lambda: self._batch, last=self._evidence.dependents.makers
+            runs, lambda: self._batch, last=self._evidence.dependents.source_runs
         )
         for levels in self._in_turn(batches):
             self._runs(levels)

@@ -57,7 +57,9 @@ def _neighbours(inventory: Inventory) -> dict[str, list[tuple[str, Reason]]]:
     the trash connect them to their own parents.
     """
     neighbours: dict[str, list[tuple[str, Reason]]] = defaultdict(list)
-    makers = {i: m.source_run_id for i, m in inventory.logged_models.items() if m.source_run_id}
+    source_runs = {
+        i: m.source_run_id for i, m in inventory.logged_models.items() if m.source_run_id
+    }
     for run_id, above in sorted(inventory.parents_in_trash.items()):
         neighbours[above].append((run_id, Reason.TREE))
         neighbours[run_id].append((above, Reason.TREE))
@@ -67,13 +69,13 @@ def _neighbours(inventory: Inventory) -> dict[str, list[tuple[str, Reason]]]:
             neighbours[parent].append((run_id, Reason.TREE))
             neighbours[run_id].append((parent, Reason.TREE))
         for model_id in run.model_ids:
-            maker = makers.get(model_id, run_id)
-            if maker != run_id:
-                neighbours[run_id].append((maker, Reason.MODEL_IN_USE))
-    for model_id, maker in sorted(makers.items()):
+            source_run = source_runs.get(model_id, run_id)
+            if source_run != run_id:
+                neighbours[run_id].append((source_run, Reason.MODEL_IN_USE))
+    for model_id, source_run in sorted(source_runs.items()):
         for run_id in inventory.logged_models[model_id].metric_run_ids:
-            if run_id in inventory.runs and maker != run_id:
-                neighbours[run_id].append((maker, Reason.MODEL_IN_USE))
+            if run_id in inventory.runs and source_run != run_id:
+                neighbours[run_id].append((source_run, Reason.MODEL_IN_USE))
     return neighbours
 
 

@@ -72,7 +72,7 @@ class Dependents:
         self._inputs_read: set[str] = set()
 
     @property
-    def makers(self) -> set[str]:
+    def source_runs(self) -> set[str]:
         """Planned runs that made existing logged models."""
         return {model.source_run_id for model in self.made.values()}
 
@@ -150,7 +150,7 @@ class Dependents:
 
         ``skipped`` are planned runs that this prune did not delete, with the reason.
         """
-        if self.makers.isdisjoint(deleted):
+        if self.source_runs.isdisjoint(deleted):
             return set()
         self.read_models_of(deleted)
         self._read_model_users()

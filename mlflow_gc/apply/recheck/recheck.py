@@ -81,7 +81,7 @@ class Recheck:
         if of_shard is self.evidence.entries:
             return
         own = {entry["run_id"] for entry in of_shard}
-        if self.evidence.dependents.makers.isdisjoint(own):
+        if self.evidence.dependents.source_runs.isdisjoint(own):
             return
         others = [entry for entry in self.evidence.entries if entry["run_id"] not in own]
         for entries in chunks(others, IDS_A_CALL):
@@ -128,7 +128,7 @@ class Recheck:
     def _decide_runs(
         self, entries: Sequence[RunEntry], evidence: RunEvidence
     ) -> tuple[RunEvidence, Decisions]:
-        """Decide, with the input models of retained planned runs, whose makers are retained, too.
+        """Decide, with the input models of retained planned runs: their source runs are retained, too.
 
         Only a decision tells which runs are retained, and only ``runs/get`` returns inputs, so this
         repeats.

@@ -89,7 +89,7 @@ class TrashReader(TableReader):
         registry = self.registry()
         evidence = self._evidence
         children, active = evidence.children(runs)
-        makers = evidence.logged_models_of(runs)
+        made = evidence.logged_models_of(runs)
         rows: dict[Key, int] = {}
         shared: Mapping[tuple[str, str], int] = {}
         if counts_rows and only is not None:
@@ -108,13 +108,13 @@ class TrashReader(TableReader):
                 registry,
                 experiments=experiments,
                 runs=runs,
-                logged_models={**models, **{m.model_id: m for m in makers}},
+                logged_models={**models, **{m.model_id: m for m in made}},
             ),
             models=models,
             deleted_ms=deleted,
             rows=rows,
             shared_rows=shared,
-            needed_by={**dict(evidence.needed(runs, models, makers)), **self._needed(tombstones)},
+            needed_by={**dict(evidence.needed(runs, models, made)), **self._needed(tombstones)},
             children=children,
             active_runs=active,
             needed_experiments=dict(

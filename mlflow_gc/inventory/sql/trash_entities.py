@@ -78,14 +78,16 @@ class EntityReader(TableReader):
                 m.creation_timestamp_ms,
                 m.last_updated_timestamp_ms,
             ).where(m.model_id.in_(ids))
-            for model_id, name, of, uri, status, maker, stage, created, updated in self._read(rows):
+            for model_id, name, of, uri, status, source, stage, created, updated in self._read(
+                rows
+            ):
                 yield TrashedModel(
                     model_id=model_id,
                     name=name or "",
                     experiment_id=str(of),
                     artifact_uri=uri or "",
                     status=str(status),
-                    source_run_id=maker or "",
+                    source_run_id=source or "",
                     lifecycle_stage=stage or "",
                     creation_time=created,
                     last_updated_time=updated or None,
