@@ -16,6 +16,7 @@ from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.errors import ExitCode, GcError, Refused, UsageProblem
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan, total_of
+from mlflow_gc.settings import requires_expect
 
 if TYPE_CHECKING:
     from mlflow_gc.apply.outcomes import Result
@@ -42,6 +43,7 @@ class Action:
         make: makes a plan.
         apply: applies a plan, with its file and the path of the journal.
         part: the part of the plan that is applied, if not all of it.
+        repeated: options that the command to go on has, too.
     """
 
     command: Callable[..., int]
@@ -50,6 +52,7 @@ class Action:
     make: Callable[[Gateway, Policy], Plan]
     apply: Callable[[Gateway, Plan, Path, Path], Applied]
     part: Shard | None = None
+    repeated: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -126,7 +129,8 @@ def run(
     beside = default_path(plan_file, action.part.suffix if action.part else "")
     journal = journal_path(given.journal or beside, plan["plan_id"])
     applied = action.apply(gateway, plan, plan_file, journal)
-    again = ["--expect", plan["plan_id"]] if given.expect else []
+    needs_approval = given.expect or (made_here and requires_expect())
+    again = [*(["--expect", plan["plan_id"]] if needs_approval else []), *action.repeated]
     if not output.quiet:
         _print_outcome(action, applied, plan, output, journal=None if given.dry_run else journal)
         if action.part:
@@ -135,7 +139,10 @@ def run(
     if given.journal or journal != beside:
         again += ["--journal", file_argument(journal)]
     go_on = f"To go on: {command(action.name, file_argument(plan_file), *again)}"
-    return _exit_code(applied.result, applied.signum, go_on)
+    code = _exit_code(applied.result, applied.signum, go_on)
+    if applied.left and code == ExitCode.OK and not (given.dry_run or output.quiet):
+        print_message(go_on)
+    return code
 
 
 def _loaded(action: Action, context: typer.Context, plan_file: Path) -> Plan:

@@ -107,7 +107,10 @@ def purge(
 
     of_policy, of_trash = map(options.names_of, (options.PolicyOptions, options.TrashOptions))
     selecting = [*of_policy, "as_of", *of_trash]
-    action = Action(purge, selecting, policy, make, apply, part)
+    limits = (("--max-bytes", max_bytes), ("--max-time", max_time))
+    repeated = [word for flag, value in limits if value for word in (flag, value)]
+    repeated += ["--vacuum"] if vacuum else []
+    action = Action(purge, selecting, policy, make, apply, part, repeated)
     return run(
         action,
         context,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,14 @@ class Purged(Applied):
         reusable_bytes: estimated space of the deleted rows, which the database uses again.
         maintenance: statements that return the space of the rows to the disk, unless they were
             executed.
+        begun_before: kind and id of what earlier runs of the plan began to delete.
     """
 
     freed: Freed
     database_bytes: tuple[int, int] = (0, 0)
     reusable_bytes: int = 0
     maintenance: Sequence[Maintenance] = ()
+    begun_before: Collection[Key] = ()
 
 
 def apply_purge(
@@ -148,6 +150,7 @@ def apply_purge(
         database_bytes=(before, after),
         reusable_bytes=_bytes_of(purger.freed.rows, plan),
         maintenance=statements,
+        begun_before=purger.begun_before,
     )
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import threading
@@ -1594,15 +1595,25 @@ def test_nothing_but_its_command_purges(trash: Trash) -> None:
 
 
 def test_on_the_spot_with_limits(trash: Trash) -> None:
-    """What a limit leaves is done by the next run."""
+    """What a limit leaves is done by the next run, whose command is printed."""
     experiment = trash.world.experiment()
     trash.copies(trash.run(experiment, files=1), BATCH + 19)
     trash.world.bulk_runs(experiment, 20)
     args = ("purge", "--yes", *trash.options, "--as-of", trash.world.as_of)
     plan = trash.report()
-    outcome = trash.bench.cli(*args, "--max-bytes", "5 B").expect(0)
+    env = {"MLFLOW_GC_REQUIRE_EXPECT": "1"}
+    outcome = trash.bench.cli(*args, "--max-bytes", "5 B", env=env).expect(0)
     assert "20 deletions are left" in outcome.out
+    (go_on,) = (line for line in outcome.err.splitlines() if line.startswith("To go on: "))
     left = trash.state()
+    again = shlex.split(go_on)[4:]
+    dry_run = trash.bench.cli(*again, "--max-time", "0s", "--dry-run", env=env).expect(0)
+    assert "320 deletions are left" in dry_run.out
+    assert "To go on" not in dry_run.text
+    outcome = trash.bench.cli(*again, env=env).expect(0)
+    assert "  300 are gone since an earlier run of this plan\n" in outcome.out
+    assert "To go on" not in outcome.text
+    trash.put_back(left)
     assert "20 deletions are left" in trash.bench.cli(*args, "--max-time", "0s").expect(0).out
     assert trash.state() == left
     for limit in (("--max-time", "2"), ("--max-bytes", "lots")):

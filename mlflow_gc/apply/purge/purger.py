@@ -144,6 +144,11 @@ class Purger:
         """What this session freed so far."""
         return self._record.freed
 
+    @property
+    def begun_before(self) -> Collection[Key]:
+        """What earlier sessions and other parts of the plan began to delete."""
+        return self._record.intended
+
     @cached_property
     def _planned(self) -> frozenset[Key]:
         """What the whole plan deletes; only some purges need it, and it grows with the plan."""

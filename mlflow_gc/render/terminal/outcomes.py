@@ -7,7 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_gc.domain.kinds import EXPERIMENT, FILE, PRUNE, PRUNED, PURGE, PURGED, RARE, RUN, Kind
+from mlflow_gc.domain.kinds import (
+    EXPERIMENT,
+    FILE,
+    PRUNE,
+    PRUNED,
+    PURGE,
+    PURGED,
+    RARE,
+    RUN,
+    Kind,
+)
 from mlflow_gc.domain.quantities import number_of, size_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.render.common.lines import (
@@ -68,10 +78,20 @@ def purged(found: Purged, console: Console, *, journal: Path | None) -> None:
     head = ("", f"{would}deleted", "skipped", "failed")
     outcomes = ("deleted", "skipped", "failed")
     table(console, [head, *_numbers(found.result.counts, outcomes, PURGED)])
-    for record in found.skips[:CUT_AT]:
+    telling = found.skips
+    if len(telling) > CUT_AT:
+        # What earlier runs deleted would hide the others.
+        telling = [
+            skip
+            for skip in telling
+            if skip["reason"] != "gone" or (skip["kind"], skip["id"]) not in found.begun_before
+        ]
+    for record in telling[:CUT_AT]:
         line(console, f"  {record['kind']} {record['id']}: {record.get('detail') or ''}")
-    omitted = max(len(found.skips) - CUT_AT, 0)
+    omitted = max(len(telling) - CUT_AT, 0)
     more(console, omitted, indent=2, where="the journal names all")
+    if gone := len(found.skips) - len(telling):
+        line(console, f"  {gone:,} are gone since an earlier run of this plan")
     if found.left:
         number = number_of(found.left, "deletion is", "deletions are")
         line(console, f"{number} left: the limit of this run is reached.")
