@@ -129,6 +129,7 @@ class Trash:
         deleted_ms: when each was deleted, ms since the epoch, UTC; None if MLflow did not store it.
         rows: number of the rows of each in the database, as if it were deleted alone.
         shared_rows: number of those that are counted with a run and with a logged model, by both ids.
+        links_between: number of the links between two entities in the trash, traces as their experiment.
         needed_by: what something active needs, with the chain to it.
         children: runs of any stage by the run in which they are nested.
         active_runs: the active ones of these.
@@ -148,6 +149,7 @@ class Trash:
     deleted_ms: Mapping[Key, int | None] = field(default_factory=dict)
     rows: Mapping[Key, int] = field(default_factory=dict)
     shared_rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    links_between: Mapping[tuple[Key, Key], int] = field(default_factory=dict)
     needed_by: Mapping[Key, tuple[Link, ...]] = field(default_factory=dict)
     children: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     active_runs: frozenset[str] = frozenset()

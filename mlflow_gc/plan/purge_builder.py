@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
@@ -209,7 +209,9 @@ def _freed(
     orphans = [measured.orphans[i] for i in deleted[FILE.name]]
     sizes += [Size(orphan.size_bytes, orphan.file_count) for orphan in orphans]
     total = sum(sizes, start=Size())
-    rows = 0 if policy.purge.keep == "rows" else sum(trash.rows.get(key, 0) for key in keys)
+    rows = sum(trash.rows.get(key, 0) for key in keys) - _counted_twice({*keys}, trash)
+    if policy.purge.keep == "rows":
+        rows = 0
     return {
         "file_bytes": total.size_bytes,
         "files": total.file_count,
@@ -217,6 +219,19 @@ def _freed(
         "database_bytes": round(rows * measured.row_bytes),
         "retained_bytes": total.size_bytes if measured.retaining else 0,
     }
+
+
+def _counted_twice(deleted: Collection[Key], trash: Trash) -> int:
+    """Return how much more often than once the rows of deleted entities count that link two.
+
+    A link of an experiment and a run counts with the run only, which may be retained.
+    """
+    found = 0
+    for ends, count in trash.links_between.items():
+        with_run = RUN.name in {kind for kind, _ in ends}
+        counted = [key in deleted and not (with_run and key[0] == EXPERIMENT.name) for key in ends]
+        found += count * (sum(counted) - any(key in deleted for key in ends))
+    return found
 
 
 def _refusals(

@@ -1154,6 +1154,41 @@ def test_links_that_an_experiment_deletes_count_once(trash: Trash) -> None:
     assert sum(map(len, gone.values())) == plan.document["summary"]["freed"]["rows"]
 
 
+def test_a_link_between_what_is_deleted_counts_once(trash: Trash) -> None:
+    """Whatever its ends are, in the trash or not, and in whichever order these are deleted."""
+    world = trash.world
+    home, *dropped = (world.experiment() for _ in range(3))
+    runs = [trash.run(home), trash.run(home), trash.run(dropped[0], deleted=None)]
+    young, active = trash.run(home, deleted=3), trash.run(home, deleted=None)
+    models = [trash.model(home), trash.model(dropped[0], deleted=None)]
+    traces = [world.source_trace(e, active) for e in (dropped[0], *dropped, home)]
+    for model in models[1:]:
+        trash.drop_model(model)
+    for experiment in dropped:
+        trash.drop_experiment(experiment)
+    deleted = [
+        *(("run", i) for i in (*runs, young)),
+        *(("model", i) for i in models),
+        *(("trace", i) for i in traces[:-1]),
+        *(("experiment", i) for i in dropped),
+    ]
+    ends = [*deleted, ("run", active), ("trace", traces[-1]), ("experiment", home)]
+    for number, (source, destination) in enumerate(itertools.product(ends, repeat=2)):
+        insert = "INSERT INTO entity_associations VALUES (?, ?, ?, ?, ?, 1)"
+        world.sql(insert, f"a-{number}", *source, *destination)
+    plan = trash.report()
+    assert (plan.runs, plan.experiments) == ({*runs}, {*dropped})
+    retained = {("run", young), ("run", active), *ends[-2:]}
+    before = trash.state()
+    assert " 0 skipped" not in trash.purge(plan, "--dry-run").expect(0).out
+    outcome = trash.purge(plan)
+    gone = trash.state().rows_gone_since(before)
+    assert len(gone["entity_associations"]) == len(ends) ** 2 - len(retained) ** 2
+    freed = plan.document["summary"]["freed"]["rows"]
+    assert sum(map(len, gone.values())) == freed
+    assert f"{freed:,} rows" in outcome.out
+
+
 def test_a_link_whose_end_is_back_stays(trash: Trash) -> None:
     """The re-check looks under the lock; only what the plan lists is deleted."""
     world = trash.world

@@ -11,12 +11,29 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, delete, exists, null, or_, select, true, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    and_,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
+from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, RUN
 from mlflow_gc.inventory import lookup
 
 if TYPE_CHECKING:
-    from sqlalchemy import Delete, MetaData, Select, Table, Update
+    from sqlalchemy import Delete, FromClause, MetaData, Select, Table, Update
 
 Statement: TypeAlias = "Delete | Update"
 Read: TypeAlias = Callable[["Select[Any]"], Sequence[Sequence[Any]]]
@@ -85,6 +102,15 @@ LINKS = ("inputs", "entity_associations")
 """The tables whose rows link two entities by their types and ids."""
 _RUNS_OF_MODELS = ("RUN_INPUT", "RUN_OUTPUT")
 """The types of the source of a link from a run to a logged model."""
+_ENDS = {"source": "destination", "destination": "source"}
+"""The ends of a link, and the other end of each."""
+OWNERS_OF_LINKS = {
+    "run": RUN.name,
+    "model": LOGGED_MODEL.name,
+    "trace": EXPERIMENT.name,
+    "experiment": EXPERIMENT.name,
+}
+"""The kind of what a link of ``entity_associations`` is deleted with, by the type of its end."""
 LINK_KEY = ("source_type", "source_id", "destination_type", "destination_id")
 """The primary key of these tables."""
 
@@ -194,8 +220,7 @@ class Tables:
             s, b = self["scorers"].c, self["endpoint_bindings"].c
             of_scorer = and_(b.resource_type == "scorer", b.resource_id == s.scorer_id)
             yield s.experiment_id, and_(s.experiment_id.in_(ids), of_scorer)
-        yield from self._links_of_traces(ids)
-        yield from self._associations("experiment", [str(i) for i in ids])
+        yield from self._links_of_experiments(ids)
 
     def shared_by_runs_and_models(
         self, model_ids: Collection[str]
@@ -330,10 +355,10 @@ class Tables:
         """Whether review queues, also of other experiments, may have traces, without a foreign key."""
         return {"review_queues", "review_queue_items", "trace_info"} <= self.names
 
-    def _links_of_traces(
+    def _links_of_experiments(
         self, ids: Collection[int]
     ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
-        """Yield what refers to the traces of experiments and is deleted with them.
+        """Yield what refers to experiments and their traces, and is deleted with them.
 
         Without what is counted with a run in the trash, or with a queue of the same experiment.
         """
@@ -346,14 +371,49 @@ class Tables:
             of_trace = and_(i.item_type == "trace", i.item_id == t.request_id)
             yield t.experiment_id, and_(t.experiment_id.in_(ids), of_trace, of_others)
         if "entity_associations" in self:
-            a, r = self["entity_associations"].c, self["runs"].c
-            for end, other in (("source", "destination"), ("destination", "source")):
-                in_trash = exists().where(
-                    r.run_uuid == a[f"{other}_id"], r.lifecycle_stage == "deleted"
-                )
-                of_run = and_(a[f"{other}_type"] == "run", in_trash)
+            a, home = self["entity_associations"].c, cast(t.experiment_id, String)
+            texts = [str(i) for i in ids]
+            for end in _ENDS:
                 of_trace = and_(a[f"{end}_type"] == "trace", a[f"{end}_id"] == t.request_id)
-                yield t.experiment_id, and_(t.experiment_id.in_(ids), of_trace, ~of_run)
+                found = and_(t.experiment_id.in_(ids), of_trace, self._is_counted_once(end, home))
+                yield t.experiment_id, found
+                owner = a[f"{end}_id"]
+                of_experiment = and_(a[f"{end}_type"] == "experiment", owner.in_(texts))
+                yield owner, and_(of_experiment, self._is_counted_once(end, owner))
+
+    def _is_counted_once(self, end: str, home: ColumnElement[str]) -> ColumnElement[bool]:
+        """Return the condition that a link counts with one of its ends, which is of an experiment.
+
+        It counts with a run in the trash at its other end, or with the source if both are of the
+        experiment.
+        """
+        a, r, t = self["entity_associations"].c, self["runs"].c, self["trace_info"].alias().c
+        other_type, other_id = (a[f"{_ENDS[end]}_{what}"] for what in ("type", "id"))
+        in_trash = exists().where(r.run_uuid == other_id, r.lifecycle_stage == "deleted")
+        counts = ~and_(other_type == "run", in_trash)
+        if end == "source":
+            return counts
+        is_trace = exists().where(t.request_id == other_id, cast(t.experiment_id, String) == home)
+        is_same = and_(other_type == "experiment", other_id == home)
+        return and_(counts, ~or_(is_same, and_(other_type == "trace", is_trace)))
+
+    def links_between(self) -> Iterator[Select[Any]]:
+        """Yield the statement for the links of two entities with each of which they are deleted.
+
+        Its rows: the type, the experiment of a trace and the id of anything else, of either end; and
+        their number.
+        """
+        if not {"trace_info", "entity_associations"} <= self.names:
+            return
+        links: FromClause = self["entity_associations"]
+        a, known, owners = links.c, [], []
+        for end in _ENDS:
+            t, is_trace = self["trace_info"].alias(), a[f"{end}_type"] == "trace"
+            links = links.outerjoin(t, and_(is_trace, a[f"{end}_id"] == t.c.request_id))
+            known.append(a[f"{end}_type"].in_(OWNERS_OF_LINKS))
+            entity_id = case((is_trace, literal_column("''")), else_=a[f"{end}_id"]).label(end)
+            owners += [a[f"{end}_type"], t.c.experiment_id, entity_id]
+        yield select(*owners, func.count()).select_from(links).where(*known).group_by(*owners)
 
     def _inputs_of_runs(
         self, ids: Collection[str]
@@ -374,9 +434,13 @@ class Tables:
     ) -> Iterator[tuple[ColumnElement[Any], ColumnElement[bool]]]:
         if "entity_associations" in self:
             a = self["entity_associations"].c
-            for end in ("source", "destination"):
-                owner = a[f"{end}_id"]
-                yield owner, and_(a[f"{end}_type"] == kind, owner.in_(ids))
+            yield a.source_id, and_(a.source_type == kind, a.source_id.in_(ids))
+            # What links it to itself is in the first ones.
+            others = or_(a.source_type != kind, a.source_id != a.destination_id)
+            yield (
+                a.destination_id,
+                and_(a.destination_type == kind, a.destination_id.in_(ids), others),
+            )
 
     def _descend(
         self,

@@ -23,14 +23,13 @@ from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.trash import DanglingLink, Key, PlaceOf, Trash, TrashedModel
 from mlflow_gc.inventory.sql.experiments import read_experiments
 from mlflow_gc.inventory.sql.registry import read_registry
-from mlflow_gc.inventory.sql.tables import Read, TableReader, Tables, chunks
+from mlflow_gc.inventory.sql.tables import OWNERS_OF_LINKS, Read, TableReader, Tables, chunks
 from mlflow_gc.inventory.sql.trash_entities import EntityReader
 from mlflow_gc.inventory.sql.trash_evidence import EvidenceReader
 from mlflow_gc.inventory.sql.trash_leftovers import LeftoverReader
 from mlflow_gc.inventory.sql.trash_locations import LocationReader
 
 _DELETED = "deleted"
-
 Only = Mapping[str, Collection[str]]
 """Ids to read, by name of their kind."""
 
@@ -92,6 +91,7 @@ class TrashReader(TableReader):
         made = evidence.logged_models_of(runs)
         rows: dict[Key, int] = {}
         shared: Mapping[tuple[str, str], int] = {}
+        links_between: Mapping[tuple[Key, Key], int] = {}
         if counts_rows and only is not None:
             # Something may be put into an experiment in the trash, and has no precondition of its own.
             rows = self._rows({}, {}, experiment_ids)
@@ -100,6 +100,7 @@ class TrashReader(TableReader):
             rows |= {(MODEL_VERSION.name, i): 1 + len(v.tags) for i, v in tombstones.items()}
             rows |= {(LINK.name, i): link.row_count for i, link in links.items()}
             shared = self._shared(models)
+            links_between = self._links_between(rows)
         versions = [*registry.model_versions.values(), *registry.foreign_versions]
         places = evidence.trace_locations(experiment_ids)
         traces = itertools.chain.from_iterable(places.values())
@@ -114,6 +115,7 @@ class TrashReader(TableReader):
             deleted_ms=deleted,
             rows=rows,
             shared_rows=shared,
+            links_between=links_between,
             needed_by={**dict(evidence.needed(runs, models, made)), **self._needed(tombstones)},
             children=children,
             active_runs=active,
@@ -217,6 +219,19 @@ class TrashReader(TableReader):
                 counted = select(run, model, func.count()).where(condition)
                 for run_id, model_id, count in self._read(counted.group_by(run, model)):
                     found[str(run_id), str(model_id)] += count
+        return found
+
+    def _links_between(self, keys: Collection[Key]) -> Counter[tuple[Key, Key]]:
+        """Return the number of links between two of some entities."""
+        found: Counter[tuple[Key, Key]] = Counter()
+        for statement in self._tables.links_between():
+            for *ends, count in self._read(statement):
+                one, other = (
+                    (OWNERS_OF_LINKS[kind], str(entity_id if home is None else home))
+                    for kind, home, entity_id in (ends[:3], ends[3:])
+                )
+                if one != other and one in keys and other in keys:
+                    found[one, other] += count
         return found
 
     def knows(self, entity_id: str) -> bool:
