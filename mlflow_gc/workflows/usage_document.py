@@ -345,7 +345,7 @@ def _largest_experiments(groups: Mapping[Group, Sums], database: DatabaseUsage) 
     )
 
     def entry(i: str, sums: Sums) -> Json:
-        name = database.names.get((EXPERIMENT, i), "")
+        name = database.names.get((EXPERIMENT.name, i), "")
         return {"experiment_id": i, "name": name, **_space(sums)}
 
     def by_stage(i: str) -> Json:
