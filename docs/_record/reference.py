@@ -21,8 +21,8 @@ from markdown import code, table, with_code
 import mlflow_gc.settings
 from mlflow_gc.apply.journal.reader import SKIP_CODES
 from mlflow_gc.cli import app
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.errors import ExitCode
-from mlflow_gc.retention.decision import Reason
 from mlflow_gc.settings import SECRETS_DIRECTORY, Setting
 
 FOLDER = Path(__file__).parents[1] / "reference"

@@ -18,6 +18,7 @@ from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.retries import retry_until_confirmed
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.kinds import BY_NAME, PRUNED
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.tag_selection import KEEP
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.domain.traces import Traces
@@ -34,7 +35,6 @@ from mlflow_gc.inventory.scan import read_experiments
 from mlflow_gc.inventory.traces import read_traces
 from mlflow_gc.plan.document import Json, Plan, RunEntry
 from mlflow_gc.plan.preconditions import expect_run
-from mlflow_gc.retention.decision import Reason
 from mlflow_gc.retention.policy import Evidence, Policy
 from mlflow_gc.retention.rules import Rule, Selector
 from mlflow_gc.settings import DEFAULT_TTL_DAYS

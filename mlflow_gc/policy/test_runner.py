@@ -20,13 +20,13 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import KINDS, PRUNED
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.tag_selection import PARENT_TAG
 from mlflow_gc.domain.timestamps import DAY_MS, parse_duration, parse_time
 from mlflow_gc.errors import UsageProblem
 from mlflow_gc.policy.lint import warnings
 from mlflow_gc.policy.loader import Mistakes, apply_policy, mistakes, read_policy_file
 from mlflow_gc.policy.yaml_loader import KeyPath, YamlFile, read_yaml
-from mlflow_gc.retention.decision import Reason
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.explain import Explanation, explain
 from mlflow_gc.retention.owner_tags import DELETE_AFTER

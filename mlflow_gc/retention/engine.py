@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from mlflow_gc.domain.entities import oldest_model_ms
 from mlflow_gc.domain.inventory import Inventory
-from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
+from mlflow_gc.domain.reasons import Reason
+from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.experiments import decide_experiments
 from mlflow_gc.retention.model_versions import decide_model_versions
 from mlflow_gc.retention.owner_tags import TTL, ttl_override

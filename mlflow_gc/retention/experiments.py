@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 
 from mlflow_gc.domain.entities import UNPROBED, Experiment, Probe
 from mlflow_gc.domain.inventory import Inventory
-from mlflow_gc.domain.reasons import NOT_CHANGED, Inactivity, Link, show
+from mlflow_gc.domain.reasons import NOT_CHANGED, Inactivity, Link, Reason, show
 from mlflow_gc.domain.source_references import by_location, folders_of
-from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.decision import FRESH, Decision, Verdict, delete, protect
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver
 from mlflow_gc.retention.runs import in_grace, is_gateway, newest_activity

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from mlflow_gc.domain.entities import ModelVersion, RegisteredModel
 from mlflow_gc.domain.inventory import Inventory
-from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link, show
+from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link, Reason, show
 from mlflow_gc.domain.source_references import copied_from, copied_from_alias
 from mlflow_gc.domain.tag_selection import PROMPT_TAG
-from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.decision import FRESH, Decision, Verdict, delete, protect
 from mlflow_gc.retention.keep_rules import Candidate, newest_of_groups
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver, protect_winners

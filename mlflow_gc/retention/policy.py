@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.reasons import Link, Reason
 from mlflow_gc.domain.tag_selection import Wanted
 from mlflow_gc.domain.timestamps import (
     DAY_MS,
@@ -21,7 +21,7 @@ from mlflow_gc.domain.timestamps import (
 )
 from mlflow_gc.errors import Refused, UsageProblem
 from mlflow_gc.retention import owner_tags
-from mlflow_gc.retention.decision import Decision, Reason, protect
+from mlflow_gc.retention.decision import Decision, protect
 from mlflow_gc.retention.rules import OFF, Rule, format_age, parse_age
 
 DEFAULT_EXPIRY_MS = 7 * DAY_MS

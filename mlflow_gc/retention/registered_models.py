@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mlflow_gc.domain.entities import RegisteredModel
 from mlflow_gc.domain.inventory import Inventory
-from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link, show
-from mlflow_gc.retention.decision import FRESH, Decision, Reason, delete, protect
+from mlflow_gc.domain.reasons import NOT_UPDATED, Inactivity, Link, Reason, show
+from mlflow_gc.retention.decision import FRESH, Decision, delete, protect
 from mlflow_gc.retention.model_versions import is_prompt, refused_name
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver

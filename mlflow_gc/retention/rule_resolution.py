@@ -14,9 +14,9 @@ from mlflow_gc.domain.entities import (
     Run,
 )
 from mlflow_gc.domain.inventory import Inventory
-from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.reasons import Link, Reason
 from mlflow_gc.domain.timestamps import format_duration
-from mlflow_gc.retention.decision import Decision, Reason, Verdict
+from mlflow_gc.retention.decision import Decision, Verdict
 from mlflow_gc.retention.keep_rules import Candidate, winners
 from mlflow_gc.retention.owner_tags import ttl_override
 from mlflow_gc.retention.policy import Policy

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mlflow_gc.domain.entities import Run
 from mlflow_gc.domain.inventory import Inventory
-from mlflow_gc.domain.reasons import Link
-from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
+from mlflow_gc.domain.reasons import Link, Reason
+from mlflow_gc.retention.decision import Decision, Verdict, protect
 
 
 def spread(inventory: Inventory, decisions: Mapping[str, Decision]) -> dict[str, Decision]:

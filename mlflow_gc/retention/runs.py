@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mlflow_gc.domain.entities import TERMINAL_STATUSES, Experiment, ModelVersion, Run
 from mlflow_gc.domain.inventory import Inventory
-from mlflow_gc.domain.reasons import NO_ACTIVITY, NO_SIGN_OF_LIFE, Inactivity, Link, show
+from mlflow_gc.domain.reasons import NO_ACTIVITY, NO_SIGN_OF_LIFE, Inactivity, Link, Reason, show
 from mlflow_gc.domain.source_references import (
     by_location,
     folders_of,
@@ -15,7 +15,7 @@ from mlflow_gc.domain.source_references import (
     possible_run_ids,
     run_ids_in_model,
 )
-from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.decision import FRESH, Decision, Verdict, delete, protect
 from mlflow_gc.retention.keep_rules import Candidate, newest_of_groups, winners
 from mlflow_gc.retention.owner_tags import DELETE_AFTER, delete_after_ms, is_outdated
 from mlflow_gc.retention.policy import Policy

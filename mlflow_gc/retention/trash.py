@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from mlflow_gc.domain.entities import Experiment, ModelVersion, Run
 from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import EXPERIMENT, LINK, LOGGED_MODEL, MODEL_VERSION, RUN
-from mlflow_gc.domain.reasons import IN_TRASH, NOT_CHANGED, Inactivity, Link
+from mlflow_gc.domain.reasons import IN_TRASH, NOT_CHANGED, Inactivity, Link, Reason
 from mlflow_gc.domain.source_references import (
     by_location,
     folders_of,
@@ -21,7 +21,7 @@ from mlflow_gc.domain.source_references import (
     logged_model_ids,
 )
 from mlflow_gc.domain.trash import DanglingLink, Key, OrphanedFiles, Trash, TrashedModel
-from mlflow_gc.retention.decision import FRESH, Decision, Reason, Verdict, delete, protect
+from mlflow_gc.retention.decision import FRESH, Decision, Verdict, delete, protect
 from mlflow_gc.retention.experiments import is_default
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rule_resolution import RuleResolver

@@ -12,13 +12,13 @@ from mlflow_gc.apply.purge.purged_kinds import WITH_FILES, folders_of
 from mlflow_gc.domain.entities import Diagnostic
 from mlflow_gc.domain.kinds import EXPERIMENT
 from mlflow_gc.domain.quantities import Size, files_of, number_of, size_of
-from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.reasons import Link, Reason
 from mlflow_gc.domain.redaction import hide
 from mlflow_gc.domain.trash import Key, OrphanedFiles, Trash
 from mlflow_gc.inventory.database_usage import DatabaseUsage
 from mlflow_gc.inventory.stored_files import StoredFiles, newest
 from mlflow_gc.plan.purge_builder import Measured
-from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
+from mlflow_gc.retention.decision import Decision, Verdict, protect
 from mlflow_gc.retention.trash import TrashDecisions
 from mlflow_gc.settings import redact_uri
 from mlflow_gc.storage.interface import Store, StoreError, UnreadableFolders

@@ -11,8 +11,8 @@ import pytest
 from support import ROOT
 from support.pages import PAGES
 
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.errors import ExitCode
-from mlflow_gc.retention.decision import Reason
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

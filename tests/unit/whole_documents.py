@@ -35,11 +35,11 @@ from mlflow_gc.apply.outcomes import Result
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.domain import timestamps
 from mlflow_gc.domain.kinds import KINDS
-from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.reasons import Link, Reason
 from mlflow_gc.plan.writer import render
 from mlflow_gc.render.markdown import check_markdown
 from mlflow_gc.render.terminal import check_text
-from mlflow_gc.retention.decision import Reason, protect
+from mlflow_gc.retention.decision import protect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

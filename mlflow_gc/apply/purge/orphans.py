@@ -10,13 +10,12 @@ from mlflow_gc.apply.purge.record import PurgeRecord
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.domain.kinds import FILE
 from mlflow_gc.domain.quantities import files_of
-from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.reasons import Link, Reason
 from mlflow_gc.domain.trash import OrphanedFiles
 from mlflow_gc.inventory.sql.trash import TrashReader
 from mlflow_gc.plan.document import FileEntry, FileExpectations
 from mlflow_gc.plan.preconditions import drift
 from mlflow_gc.plan.purge_builder import expect_files
-from mlflow_gc.retention.decision import Reason
 from mlflow_gc.retention.trash import named_in_registry
 from mlflow_gc.storage.interface import UnreadableFolders
 from mlflow_gc.storage.stores import ArtifactStores

@@ -22,6 +22,7 @@ from mlflow_gc.domain.entities import (
 )
 from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import BY_NAME
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.plan.document import (
     ExperimentEntry,
@@ -41,7 +42,7 @@ from mlflow_gc.plan.preconditions import (
     expect_run,
     text_differences,
 )
-from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict, protect
+from mlflow_gc.retention.decision import Decision, Decisions, Verdict, protect
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.explain import explain
 from mlflow_gc.retention.model_versions import refused_name

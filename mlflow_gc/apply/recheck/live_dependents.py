@@ -19,6 +19,7 @@ from mlflow_gc.domain.entities import (
     oldest_model_ms,
 )
 from mlflow_gc.domain.inventory import Inventory
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.tag_selection import PARENT_TAG
 from mlflow_gc.domain.timestamps import now_ms
 from mlflow_gc.inventory.lookup import (
@@ -29,7 +30,7 @@ from mlflow_gc.inventory.lookup import (
     runs_with_inputs,
 )
 from mlflow_gc.plan.document import Plan, RunEntry
-from mlflow_gc.retention.decision import Decision, Reason, Verdict, protect
+from mlflow_gc.retention.decision import Decision, Verdict, protect
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlflow_gc.domain.kinds import is_purge
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.plan_groups import experiment_names, percent, statistics
-from mlflow_gc.render.common.reasons import protection_text
+from mlflow_gc.render.common.reason_text import protection_text
 from mlflow_gc.render.html.entries import Entry, Fate
 from mlflow_gc.render.html.links import filter_link
 

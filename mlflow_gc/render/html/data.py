@@ -16,7 +16,7 @@ from mlflow_gc.domain.kinds import BY_NAME, kinds_of
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.plan_groups import experiment_names, milliseconds
-from mlflow_gc.render.common.reasons import protection_text
+from mlflow_gc.render.common.reason_text import protection_text
 from mlflow_gc.render.html.ages import spans
 from mlflow_gc.render.html.entries import Entry, age_bounds_days, since
 from mlflow_gc.render.html.links import Links, encode

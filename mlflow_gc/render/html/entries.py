@@ -14,7 +14,7 @@ from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.document import Plan, deletions_of, protected_of
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS
 from mlflow_gc.render.common.plan_groups import aged_from, milliseconds, statistics
-from mlflow_gc.render.common.reasons import reason_group
+from mlflow_gc.render.common.reason_text import reason_group
 
 
 class Fate(IntEnum):

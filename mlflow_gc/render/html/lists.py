@@ -18,7 +18,7 @@ from mlflow_gc.domain.quantities import number_of
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.render.common.lines import listed
 from mlflow_gc.render.common.plan_groups import aged_from, experiment_names
-from mlflow_gc.render.common.reasons import protection_text
+from mlflow_gc.render.common.reason_text import protection_text
 from mlflow_gc.render.html.charts import ranked
 from mlflow_gc.render.html.entries import Entry, Fate
 from mlflow_gc.render.html.links import Links, filter_link

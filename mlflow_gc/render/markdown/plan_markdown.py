@@ -39,7 +39,7 @@ from mlflow_gc.render.common.plan_summary import (
     what_is_freed,
     what_server_lacks,
 )
-from mlflow_gc.render.common.reasons import protection_text
+from mlflow_gc.render.common.reason_text import protection_text
 from mlflow_gc.render.markdown.gfm import code, folded, head, inline, row, shown, table
 
 _URI = 100

@@ -23,7 +23,7 @@ from mlflow_gc.render.common.escape import plain
 from mlflow_gc.render.common.grouped import Entity, numbers, section
 from mlflow_gc.render.common.lines import Column, counted, line, rows, table
 from mlflow_gc.render.common.plan_summary import fate_of_names
-from mlflow_gc.render.common.reasons import protection_text
+from mlflow_gc.render.common.reason_text import protection_text
 
 if TYPE_CHECKING:
     from rich.console import Console

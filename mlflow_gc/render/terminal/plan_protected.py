@@ -22,7 +22,7 @@ from mlflow_gc.render.common.lines import (
 )
 from mlflow_gc.render.common.plan_groups import protections
 from mlflow_gc.render.common.plan_summary import ages_of, protected_title
-from mlflow_gc.render.common.reasons import protection_text
+from mlflow_gc.render.common.reason_text import protection_text
 
 if TYPE_CHECKING:
     from rich.console import Console

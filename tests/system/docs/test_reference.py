@@ -19,7 +19,7 @@ from support import ROOT
 
 from mlflow_gc import errors, settings
 from mlflow_gc.apply.journal.reader import SKIP_CODES
-from mlflow_gc.retention.decision import Reason
+from mlflow_gc.domain.reasons import Reason
 
 REFERENCE = ROOT / "docs" / "reference"
 pytestmark = pytest.mark.smoke

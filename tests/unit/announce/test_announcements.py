@@ -37,9 +37,10 @@ from mlflow_gc.backend.interface import Failure, ServerError
 from mlflow_gc.domain.entities import Experiment, Run
 from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import KINDS
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, parse_time
 from mlflow_gc.policy.loader import apply_policy
-from mlflow_gc.retention.decision import Decisions, Reason, Verdict
+from mlflow_gc.retention.decision import Decisions, Verdict
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 

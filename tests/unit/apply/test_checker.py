@@ -37,11 +37,11 @@ from mlflow_gc.apply.recheck.checker import (
 )
 from mlflow_gc.domain.entities import Probe
 from mlflow_gc.domain.inventory import Inventory
-from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.reasons import Link, Reason
 from mlflow_gc.domain.timestamps import format_ms
 from mlflow_gc.plan.document import Json
 from mlflow_gc.plan.preconditions import KNOWN_KEYS
-from mlflow_gc.retention.decision import Reason, protect
+from mlflow_gc.retention.decision import protect
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from mlflow_gc.domain.entities import Experiment, ModelVersion, RegisteredModel, Run
 from mlflow_gc.domain.inventory import Inventory
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.plan.statistics import AGE_BOUNDS_DAYS, statistics
-from mlflow_gc.retention.decision import FRESH, Decisions, Reason, delete, protect
+from mlflow_gc.retention.decision import FRESH, Decisions, delete, protect
 
 AS_OF = parse_time("2026-05-01")
 

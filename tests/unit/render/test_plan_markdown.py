@@ -13,10 +13,10 @@ from unit.render.markdown_reader import assert_inert, parse, tables, visible
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment
 
 from mlflow_gc.domain.kinds import kinds_of
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.render.common.budget import DEFAULT, LEAST
-from mlflow_gc.render.common.reasons import protection_text
+from mlflow_gc.render.common.reason_text import protection_text
 from mlflow_gc.render.markdown.plan_markdown import show
-from mlflow_gc.retention.decision import Reason
 
 KINDS = kinds_of({})
 

@@ -12,8 +12,9 @@ from support import depth
 from unit import naive, worlds
 from unit.worlds import AS_OF, CUTOFF, OLD, POLICY
 
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.timestamps import DAY_MS
-from mlflow_gc.retention.decision import Reason, Verdict
+from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.engine import (
     decide,
     decide_after_probe,

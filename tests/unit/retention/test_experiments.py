@@ -19,7 +19,8 @@ from unit.worlds import (
 )
 
 from mlflow_gc.domain.entities import Probe
-from mlflow_gc.retention.decision import Reason, Verdict
+from mlflow_gc.domain.reasons import Reason
+from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.engine import decide
 
 ONE = RUN_IDS[0]

@@ -30,10 +30,11 @@ from mlflow_gc.domain.entities import (
     RunDetails,
 )
 from mlflow_gc.domain.inventory import Inventory
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.timestamps import parse_time
 from mlflow_gc.plan.schema import problems
 from mlflow_gc.policy.loader import apply_policy
-from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
+from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.policy import Policy
 from mlflow_gc.retention.rules import Rule

@@ -25,9 +25,10 @@ from unit.worlds import (
 
 from mlflow_gc.domain.inventory import Inventory
 from mlflow_gc.domain.kinds import kinds_of
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.timestamps import DAY_MS
 from mlflow_gc.plan.builder import GUARD
-from mlflow_gc.retention.decision import FRESH, Decisions, Reason, delete, protect
+from mlflow_gc.retention.decision import FRESH, Decisions, delete, protect
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.guards import Share, Tally, exceeded, tally
 from mlflow_gc.retention.policy import Guards

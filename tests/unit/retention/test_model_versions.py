@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from unit.worlds import CUTOFF, OLD, POLICY, a_model, a_version, inventory
 
-from mlflow_gc.retention.decision import Reason, Verdict
+from mlflow_gc.domain.reasons import Reason
+from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.engine import decide
 
 

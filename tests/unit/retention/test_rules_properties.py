@@ -41,10 +41,11 @@ from mlflow_gc.domain.entities import (
     Run,
 )
 from mlflow_gc.domain.inventory import Inventory
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.timestamps import DAY_MS, format_ms, parse_duration, parse_time
 from mlflow_gc.plan.schema import problems
 from mlflow_gc.policy.loader import apply_policy
-from mlflow_gc.retention.decision import Decision, Decisions, Reason, Verdict
+from mlflow_gc.retention.decision import Decision, Decisions, Verdict
 from mlflow_gc.retention.engine import decide
 from mlflow_gc.retention.keep_rules import ALL, CALENDAR, Candidate, Keep, winners
 from mlflow_gc.retention.policy import Policy

@@ -22,8 +22,9 @@ from unit.worlds import (
     inventory,
 )
 
+from mlflow_gc.domain.reasons import Reason
 from mlflow_gc.domain.timestamps import DAY_MS
-from mlflow_gc.retention.decision import Reason, Verdict
+from mlflow_gc.retention.decision import Verdict
 from mlflow_gc.retention.engine import decide
 
 ONE, TWO, THREE, FOUR = RUN_IDS[:4]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from unit.worlds import RUN_IDS, a_model, a_run, a_version, an_experiment, inventory
 
-from mlflow_gc.domain.reasons import Link
+from mlflow_gc.domain.reasons import Link, Reason
 from mlflow_gc.domain.timestamps import DAY_MS, parse_time
 from mlflow_gc.domain.trash import DanglingLink, Locations, OrphanedFiles, Trash, TrashedModel
-from mlflow_gc.retention.decision import Reason, Verdict, protect
+from mlflow_gc.retention.decision import Verdict, protect
 from mlflow_gc.retention.policy import Policy, PurgeSettings
 from mlflow_gc.retention.rules import Rule, Selector
 from mlflow_gc.retention.trash import decide_orphan, decide_trash, folders_of_traces

@@ -6,8 +6,8 @@ import pytest
 from unit.busy_server import busy_plan
 from unit.worlds import AS_OF
 
-from mlflow_gc.render.common.reasons import protection_text, reason_group
-from mlflow_gc.retention.decision import Reason
+from mlflow_gc.domain.reasons import Reason
+from mlflow_gc.render.common.reason_text import protection_text, reason_group
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from mlflow_gc.retention.decision import Reason
+from mlflow_gc.domain.reasons import Reason
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _COUNT = re.compile(r"(?<![\w.,/=-])\d+ (day|hour|run|version|time)s?(?![\w.-])")
