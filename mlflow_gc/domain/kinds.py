@@ -68,6 +68,11 @@ class Kind:
         name: str = entry[self.display_name]
         return name
 
+    @property
+    def has_name(self) -> bool:
+        """Whether people can give it a name beside its id."""
+        return self.display_name.endswith("name") and self.display_name not in self.identity
+
     def last_activity(self, entry: Mapping[str, Any]) -> str | None:
         """Return the latest of the times of an entry, or None."""
         # All times have the same RFC 3339 form, so the order of texts is the order of times.

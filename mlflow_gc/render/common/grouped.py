@@ -95,8 +95,6 @@ def _group_of(kind: str, entity: Entity) -> str:
 
 
 def _cells(kind: str, entity: Entity, description: str) -> tuple[str, ...]:
-    # Versions and models have no other name than their id.
-    named = kind in {"experiments", "runs"}
-    name = (plain(entity["name"], most=NAME),) if named else ()
+    name = (plain(entity["name"], most=NAME),) if KINDS[kind].has_name else ()
     day = ((entity["last_active"] or "")[:10],) if "last_active" in entity else ()
     return (plain(entity["id"]), *name, *day, plain(description))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mlflow_gc.domain.kinds import FILE, IRREVERSIBLE_FIRST, LINK, action_of, kinds_of
+from mlflow_gc.domain.kinds import FILE, IRREVERSIBLE_FIRST, KINDS, LINK, action_of, kinds_of
 from mlflow_gc.invocation import command, file_argument
 from mlflow_gc.plan.document import Plan
 from mlflow_gc.plan.verification import Applicability
@@ -167,8 +167,7 @@ def _rows(kind: str, lists: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(kind: str, entity: dict[str, Any]) -> tuple[str, ...]:
-    named = kind in {"experiments", "runs"}
-    name = f" {code(entity['name'], most=NAME)}" if named else ""
+    name = f" {code(entity['name'], most=NAME)}" if KINDS[kind].has_name else ""
     day = (entity["last_active"] or "")[:10]
     if kind == "runs":
         where = f"{entity['experiment_id']} {plain(entity['experiment_name'], most=NAME)}"

@@ -17,7 +17,7 @@ from mlflow_gc.plan.verification import applicability
 from mlflow_gc.render.common.lines import counted
 from mlflow_gc.render.common.plan_summary import deletes
 from mlflow_gc.render.markdown import diff_markdown, plan_markdown
-from mlflow_gc.render.terminal import plan_text
+from mlflow_gc.render.terminal import diff_text, plan_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,3 +50,19 @@ def test_each_kind_is_in_each_list_of_deletions(make: Callable[[], Plan]) -> Non
         for view in (shown(console), markdown):
             assert f"Delete {counted(kind, number)}" in view
     assert changes.count(" new</summary>") == len(numbers)
+
+
+@pytest.mark.parametrize("make", [prune_plan, purge_plan])
+def test_what_has_a_name_is_named_in_a_diff(make: Callable[[], Plan]) -> None:
+    plan, named = make(), [kind for kind in ALL if kind.has_name]
+    for kind in named:
+        name = {kind.display_name: f"the {kind.name}"}
+        plan = cast("Plan", {**plan, kind.entries: [{**e, **name} for e in plan[kind.entries]]})
+    nothing: Any = {**plan, **{kind: [] for kind in kinds_of(plan)}}
+    found, may = diff_plans(nothing, plan), applicability(plan, [])
+    console = log()
+    diff_text.diff(found, may, console, everything=True)
+    for kind in named:
+        if kind.entries in kinds_of(plan):
+            assert f"the {kind.name}" in shown(console)
+            assert f"the {kind.name}" in diff_markdown.diff(found, may)
