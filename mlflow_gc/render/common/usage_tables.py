@@ -78,10 +78,15 @@ def _of_files(found: Json) -> str:
 
 def _of_database(database: Json) -> Iterator[str]:
     about = "about " if database["sizes_are_estimates"] else ""
-    yield (
-        f"Database: {about}{size(database['total_bytes'])} ({size(database['table_bytes'])} tables, "
-        f"{size(database['index_bytes'])} indexes)."
+    total, of_tables, of_indexes = (
+        database[f"{part}_bytes"] for part in ("total", "table", "index")
     )
+    parts = f"{size(of_tables)} tables, {size(of_indexes)} indexes"
+    other = total - of_tables - of_indexes - (database["reusable_bytes"] or 0)
+    # What PostgreSQL itself needs, and what else is in the same database.
+    if other * 100 > total:
+        parts += f", {size(other)} not of MLflow"
+    yield f"Database: {about}{size(total)} ({parts})."
     if database["reusable_bytes"]:
         yield (
             f"{size(database['reusable_bytes'])} of the database are free for new rows and not "
