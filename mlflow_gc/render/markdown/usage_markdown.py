@@ -18,7 +18,8 @@ def show(found: dict[str, Any]) -> str:
     address = code(server["tracking_uri"] or server["database"], most=_ADDRESS)
     # The mark by which the program knows its own file.
     parts = [f'<!-- "{found["format"]}" -->\n## Usage of {address}\n\n']
-    parts += [f"{inline(sentence)}\n" for sentence in sentences(found)]
+    # No sentence has text of the server.
+    parts += [f"{sentence}\n" for sentence in sentences(found)]
     parts += [
         f"\n**{inline(diagnostic['message'], most=_SENTENCE)}**\n"
         for diagnostic in found["diagnostics"]
@@ -35,6 +36,6 @@ def show(found: dict[str, Any]) -> str:
             )
             for cells in table.rows
         ]
-    parts += [f"\n{inline(sentence)}\n" for sentence in basis(found)]
+    parts += [f"\n{sentence}\n" for sentence in basis(found)]
     parts.append(f"\nMeasured at {found['measured_at']}.\n")
     return "".join(parts)

@@ -6,6 +6,7 @@ import pytest
 from unit.render.usage_documents import usage_document
 
 from mlflow_gc.render.common.usage_tables import sentences
+from mlflow_gc.render.markdown import usage_markdown
 
 
 @pytest.mark.parametrize(
@@ -22,4 +23,6 @@ def test_the_parts_of_a_database_are_all_of_it(reusable: int | None, parts: str)
         "kind": "postgresql", "total_bytes": 100_000_000, "table_bytes": 60_000_000,
         "index_bytes": 20_000_000, "reusable_bytes": reusable, "sizes_are_estimates": False,
     }  # fmt: skip
-    assert next(sentences(found)) == f"Database: 100.0 MB ({parts})."
+    sentence = f"Database: 100.0 MB ({parts})."
+    assert next(sentences(found)) == sentence
+    assert f"\n{sentence}\n" in usage_markdown.show(found)
