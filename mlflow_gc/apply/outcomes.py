@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlflow_gc.apply.journal.reader import Session
+from mlflow_gc.apply.journal.reader import Session, unconfirmed_in
 from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.recheck.checker import GONE, Finding
 from mlflow_gc.backend.interface import Failure, ServerError
@@ -67,7 +67,7 @@ class Recorder:
         self.result = Result(counts=journal.counts)
         self.deleted = _pending_rollback(earlier)
         self.aborted = threading.Event()
-        self._unconfirmed = {key for session in earlier for key in session.unconfirmed()}
+        self._unconfirmed = unconfirmed_in(earlier)
         self._intended = {k: undo for s in earlier for k, undo in s.intended_undo().items()}
         self._on_skip = on_skip
         self._failed_in_a_row = 0

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from mlflow_gc.apply.experiment_names import rename_back
-from mlflow_gc.apply.journal.reader import Session
+from mlflow_gc.apply.journal.reader import Session, unconfirmed_in
 from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.restore_plan import CREATED, OldTrash, Undo
@@ -108,7 +108,7 @@ class Restorer:
         self._journal, self._dry_run = journal, dry_run
         # The current state, under the lock of the journal.
         self._begun = _begun(journal.earlier)
-        self._unconfirmed = {key for session in journal.earlier for key in session.unconfirmed()}
+        self._unconfirmed = unconfirmed_in(journal.earlier)
         fatal: ServerError | None = None
         try:
             for experiment_id in self._undo.experiments:

@@ -605,6 +605,7 @@ def test_an_artifact_root_that_a_purge_emptied_is_no_other_store(trash: Trash) -
     _journal(plan).write_text("".join(lines[: intent + 1]))
     trash.purge(plan)
     assert trash.state() == done
+    assert re.search(r"^runs +0 +3 +0$", trash.purge(plan).out, re.MULTILINE)
     # Without that journal nobody knows that it was a purge.
     rows.put_back()
     before = trash.state()

@@ -73,6 +73,15 @@ class Session:
         return found
 
 
+def unconfirmed_in(sessions: Iterable[Session]) -> set[tuple[str, str]]:
+    """Return (kind, id) with an unknown outcome that no later session has found out."""
+    found: set[tuple[str, str]] = set()
+    for session in sessions:
+        found -= {(r["kind"], r["id"]) for r in session.records if r["outcome"] != "failed"}
+        found |= session.unconfirmed()
+    return found
+
+
 def read_journal(path: Path) -> list[Session]:
     """Read a journal; a torn last line is left out.
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mlflow_gc.apply.journal.reader import Session
+from mlflow_gc.apply.journal.reader import Session, unconfirmed_in
 from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.apply.outcomes import OnSkip, Recorder
 
@@ -58,5 +58,5 @@ class PurgeRecord:
             for intent in session.intents
             for i in intent["ids"]
         }
-        self.unconfirmed = {key for s in journal.earlier for key in s.unconfirmed()}
+        self.unconfirmed = unconfirmed_in(() if dry_run else journal.earlier)
         self.freed = Freed()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit import worlds
 
-from mlflow_gc.apply.journal.reader import journal_path, read_journal
+from mlflow_gc.apply.journal.reader import journal_path, read_journal, unconfirmed_in
 from mlflow_gc.apply.journal.writer import Journal
 from mlflow_gc.domain import redaction
 from mlflow_gc.errors import GcError, Refused
@@ -106,6 +106,20 @@ def test_a_kill_between_intent_and_record_is_seen(tmp_path):
     assert session.unconfirmed() == {("run", "b")}
     assert session.end is None
     journal.close("interrupted")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_known"), [("deleted", True), ("skipped", True), ("failed", False)]
+)
+def test_a_later_session_finds_out_what_a_kill_left_unknown(tmp_path, outcome, is_known):
+    """Then no session after it deleted that again."""
+    with Journal(tmp_path / "j", PLAN) as journal:
+        journal.intend("run", ["a", "b"])
+    with Journal(tmp_path / "j", PLAN) as journal:
+        assert unconfirmed_in(journal.earlier) == {("run", "a"), ("run", "b")}
+        journal.record("run", "a", outcome, reason="changed" if outcome == "skipped" else None)
+    left = {("run", "b")} | (set() if is_known else {("run", "a")})
+    assert unconfirmed_in(read_journal(tmp_path / "j")) == left
 
 
 def test_a_second_session_is_appended_and_sees_the_first(tmp_path):
