@@ -45,16 +45,20 @@ from support.plans import Journal
 from support.trash import Trash, ids
 
 import mlflow_gc
+from mlflow_gc.apply.purge import database, purger
 from mlflow_gc.apply.purge.batch import BATCH
 from mlflow_gc.demo.server import LocalServer
 from mlflow_gc.storage.local import LocalStore
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
     from support.cli import Cli
+
+    from mlflow_gc.inventory.sql.tables import Statement
 
 
 ID = re.compile(r"(m-|tr-)?[0-9a-f]{32}")
@@ -199,6 +203,38 @@ def test_who_waits_for_a_lock_waits_while_a_batch_is_tried_again(
     left = {row[0] for row in trash.state().rows["runs"]}
     assert refused in left
     assert run not in left
+
+
+def test_what_becomes_needed_while_the_rows_are_deleted_stays(
+    trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of a run lets others register a version of it, and nest a run in it."""
+    world = trash.world
+    home = world.experiment()
+    named, parent, other = (trash.run(home) for _ in range(3))
+    world.model("fraud")
+    plan = trash.report()
+    execute = database.Database.execute
+    made: list[str] = []
+
+    def execute_slowly(self: database.Database, statements: Iterator[Statement]) -> Counter[str]:
+        rows = execute(self, statements)
+        if not made:
+            made.extend([world.version("fraud", run_id=named), world.run(home, parent=parent)])
+        return rows
+
+    monkeypatch.setattr(purger, "_VALID_S", 0.0)
+    monkeypatch.setattr(database.Database, "execute", execute_slowly)
+    server = mlflow_gc.Server(world.uri, backend_store_uri=trash.database_uri)
+    found = mlflow_gc.purge(plan.path, server, artifacts_destination=str(trash.root))
+    assert found.counts == {("run", "deleted"): 1, ("run", "skipped:protected"): 2}
+    state = trash.state()
+    runs = {row[0] for row in state.rows["runs"]}
+    assert {named, parent, made[1]} <= runs
+    assert other not in runs
+    assert {row[-1] for row in state.rows["params"]} >= {named, parent}
+    for run in (named, parent, other):
+        assert sum(run in path for path in state.files) == (0 if run == other else 2)
 
 
 def test_what_fails_in_one_batch_stops_no_other(trash: Trash) -> None:

@@ -31,6 +31,7 @@ class Batch:
         rows: deleted rows by table.
         left: experiments in which other shards still have something to delete.
         intended: ids that are in the journal.
+        read_at: when the evidence was read, by ``time.monotonic``.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Batch:
     rows: Counter[str] = field(default_factory=Counter)
     left: Sequence[str] = ()
     intended: set[str] = field(default_factory=set)
+    read_at: float = 0.0
 
     def to_delete(self) -> list[str]:
         """Return the ids of those that pass the re-check, and whose files can be deleted."""

@@ -51,6 +51,8 @@ from mlflow_gc.retention.policy import Policy
 from mlflow_gc.storage.interface import StoreError
 from mlflow_gc.storage.stores import ArtifactStores
 
+_VALID_S = 1.0
+"""Age of the evidence from which it is read again before files are deleted."""
 _MOST_DEADLOCKS = 20
 """Of one batch; each time the other transaction is the one that continues."""
 
@@ -85,7 +87,7 @@ class _Worker:
 
 
 class _FilesFailed(Exception):
-    """Some files could not be deleted: the rows of their entities must stay."""
+    """Some files could not be deleted, or may not: the rows of their entities must stay."""
 
 
 class Purger:
@@ -286,6 +288,7 @@ class Purger:
             # A dry run has not deleted what it would have deleted by now, and rows may be kept.
             left = self._dry_run or self._policy.purge.keep == "rows"
             without = self._planned if left else ()
+            batch.read_at = time.monotonic()
             trash = worker.reader.trash({batch.kind: batch.entries}, without=without)
             batch.findings = recheck(batch, trash, self._policy)
             if shared := self._shared.intersection(i for i, f in batch.findings.items() if f.code):
@@ -305,7 +308,7 @@ class Purger:
         """Delete the rows and files of some entities of a batch; a dry run only looks for the files.
 
         Raises:
-            _FilesFailed: files of some cannot be deleted, which ``batch.failures`` names.
+            _FilesFailed: files of some cannot be deleted, which ``batch.failures`` names, or may not.
         """
         failed_before = len(batch.failures)
         purged = PURGED_KINDS[batch.kind]
@@ -321,11 +324,31 @@ class Purger:
             workspace = self._plan["server"]["workspace"]
             statements = purged.delete(worker.database.tables, batch.of(ids), workspace)
             batch.rows = worker.database.execute(statements)
+            self._renew(worker, batch, ids, trash)
         self._intend(batch, ids)
         delete_files(batch, found)
         if has_files and purged.kind is EXPERIMENT:
             delete_empty_experiment_folders(ids, trash, self._stores)
         if len(batch.failures) > failed_before:
+            batch.rows = Counter()
+            raise _FilesFailed
+
+    def _renew(self, worker: _Worker, batch: Batch, ids: Sequence[str], trash: Trash) -> None:
+        """Decide again if it took long to delete the rows.
+
+        Their lock lets nobody restore these entities, and everybody register or nest something.
+
+        Raises:
+            _FilesFailed: some are needed by now, which ``batch.findings`` names.
+        """
+        if time.monotonic() - batch.read_at < _VALID_S:
+            return
+        batch.read_at = time.monotonic()
+        found = recheck(
+            Batch(batch.kind, batch.of(ids)), worker.reader.renewed(trash), self._policy
+        )
+        if needed := {i: finding for i, finding in found.items() if finding.code}:
+            batch.findings |= needed
             batch.rows = Counter()
             raise _FilesFailed
 

@@ -137,6 +137,30 @@ class TrashReader(TableReader):
             link_experiments=self._leftovers.experiments_of(links.values()) if only is None else {},
         )
 
+    def renewed(self, trash: Trash) -> Trash:
+        """Return a trash with what may have become needed since it was read, as far as that is fast.
+
+        What versions name, what active runs and logged models need; not the rows, which may be deleted
+        by now.
+
+        Raises:
+            ServerError: the database cannot be read.
+        """
+        runs, registry = trash.inventory.runs, self.registry()
+        made = self._evidence.made(runs)
+        children, active = self._evidence.children(runs)
+        needed = dict(self._evidence.needed(runs, trash.models, made))
+        models = {**trash.inventory.logged_models, **{m.model_id: m for m in made}}
+        return replace(
+            trash,
+            inventory=replace(
+                registry, experiments=trash.inventory.experiments, runs=runs, logged_models=models
+            ),
+            needed_by={**trash.needed_by, **needed},
+            children=children,
+            active_runs=active,
+        )
+
     def registry(self) -> Inventory:
         """Return an inventory with the model registry of all workspaces, and nothing else.
 
