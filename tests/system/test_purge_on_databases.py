@@ -14,6 +14,7 @@ from integration.test_artifact_stores import moto, open_estate  # noqa: F401 - a
 from integration.test_purge import (  # noqa: F401 - collected here, too
     test_a_dry_run_changes_nothing_and_says_the_same,
     test_a_limit_on_the_time_ends_a_purge_after_the_batches_in_progress,
+    test_a_link_between_what_is_deleted_counts_once,
     test_a_link_whose_end_is_back_stays,
     test_a_model_that_a_version_or_an_active_run_needs_is_retained,
     test_a_restored_run_survives_with_its_files,
