@@ -30,6 +30,7 @@ from mlflow_gc.inventory.sql.trash_leftovers import LeftoverReader
 from mlflow_gc.inventory.sql.trash_locations import LocationReader
 
 _DELETED = "deleted"
+
 Only = Mapping[str, Collection[str]]
 """Ids to read, by name of their kind."""
 
@@ -147,7 +148,7 @@ class TrashReader(TableReader):
             ServerError: the database cannot be read.
         """
         runs, registry = trash.inventory.runs, self.registry()
-        made = self._evidence.made(runs)
+        made = self._evidence.logged_models_of(runs)
         children, active = self._evidence.children(runs)
         needed = dict(self._evidence.needed(runs, trash.models, made))
         models = {**trash.inventory.logged_models, **{m.model_id: m for m in made}}
