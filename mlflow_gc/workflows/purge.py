@@ -14,6 +14,7 @@ from mlflow_gc.apply.purge.purger import Budget, Purger
 from mlflow_gc.apply.purge.record import Freed
 from mlflow_gc.apply.recheck.checker import Finding
 from mlflow_gc.apply.recheck.live_guards import local_maxima
+from mlflow_gc.backend.address import Address
 from mlflow_gc.backend.interface import Gateway
 from mlflow_gc.backend.sql_connection import try_database
 from mlflow_gc.domain.kinds import EXPERIMENT, LOGGED_MODEL, PURGE, RUN
@@ -84,19 +85,10 @@ def apply_purge(
     with reporter.phase(Phase.CONNECT):
         refuse_other_server(gateway, plan["server"], plan_file)
         policy = Policy.from_document(plan["policy"], as_of=plan["as_of"])
-        address = database_of(gateway)
-        try_database(address, any_version=True)
-        from mlflow_gc.backend.server_identity import read_server_info
-
-        with Snapshot(address) as snapshot:
-            server = read_server_info(gateway)
-            refuse_other_database(snapshot, server.identity, server.tracking_uri, server.workspace)
+        address = _database_behind(gateway)
     with (
         Database(address, read_only=check_only) as database,
-        graceful_stop(gateway, reporter, dry_run=dry_run) as (
-            stop,
-            signals,
-        ),
+        graceful_stop(gateway, reporter, dry_run=dry_run) as (stop, signals),
     ):
         with collected(refusals, check_only):
             _refuse_exceeded(plan, database)
@@ -131,14 +123,14 @@ def apply_purge(
                 purger.refuse_other_stores()
             with reporter.phase(Phase.CHECK if dry_run else Phase.PURGE, totals):
                 result = purger.run()
-        after = database.size_bytes()
         statements = [*maintenance(database, purger.freed.by_table)]
         # Who stops a purge does not wait for this, which takes longer.
         if vacuum and not (result.interrupted or result.fatal):
             for one in statements:
                 reporter.note(f"{one.statement} (up to about {one.duration})")
                 database.maintain(one.statement)
-            after, statements = database.size_bytes(), []
+            statements = []
+        after = database.size_bytes()
     return Purged(
         result,
         journal.skipped_or_failed,
@@ -152,6 +144,23 @@ def apply_purge(
         maintenance=statements,
         begun_before=purger.begun_before,
     )
+
+
+def _database_behind(gateway: Gateway) -> Address:
+    """Return the address of the database behind a server.
+
+    Raises:
+        Refused: It is that of another server.
+        GcError: It cannot be opened.
+    """
+    from mlflow_gc.backend.server_identity import read_server_info
+
+    address = database_of(gateway)
+    try_database(address, any_version=True)
+    with Snapshot(address) as snapshot:
+        server = read_server_info(gateway)
+        refuse_other_database(snapshot, server.identity, server.tracking_uri, server.workspace)
+    return address
 
 
 def _bytes_of(rows: int, plan: Plan) -> int:
