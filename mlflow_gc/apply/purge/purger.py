@@ -299,13 +299,16 @@ class Purger:
                 batch.left = [i for i in those.entries if alone[i].code is None]
             while ids := batch.to_delete():
                 with suppress(_FilesFailed), worker.database.savepoint(_FilesFailed):
-                    self._delete_entities(worker, batch, ids, trash)
+                    batch.rows = self._delete_entities(worker, batch, ids, trash)
                     return
 
     def _delete_entities(
         self, worker: _Worker, batch: Batch, ids: Sequence[str], trash: Trash
-    ) -> None:
+    ) -> Counter[str]:
         """Delete the rows and files of some entities of a batch; a dry run only looks for the files.
+
+        Returns:
+            The number of rows by table.
 
         Raises:
             _FilesFailed: files of some cannot be deleted, which ``batch.failures`` names, or may not.
@@ -318,20 +321,21 @@ class Purger:
         )
         if len(batch.failures) > failed_before:
             raise _FilesFailed
+        rows: Counter[str] = Counter()
         if self._dry_run:
-            return
+            return rows
         if self._policy.purge.keep != "rows":
             workspace = self._plan["server"]["workspace"]
             statements = purged.delete(worker.database.tables, batch.of(ids), workspace)
-            batch.rows = worker.database.execute(statements)
+            rows = worker.database.execute(statements)
             self._renew(worker, batch, ids, trash)
         self._intend(batch, ids)
         delete_files(batch, found)
         if has_files and purged.kind is EXPERIMENT:
             delete_empty_experiment_folders(ids, trash, self._stores)
         if len(batch.failures) > failed_before:
-            batch.rows = Counter()
             raise _FilesFailed
+        return rows
 
     def _renew(self, worker: _Worker, batch: Batch, ids: Sequence[str], trash: Trash) -> None:
         """Decide again if it took long to delete the rows.
@@ -349,7 +353,6 @@ class Purger:
         )
         if needed := {i: finding for i, finding in found.items() if finding.code}:
             batch.findings |= needed
-            batch.rows = Counter()
             raise _FilesFailed
 
     def _intend(self, batch: Batch, ids: Sequence[str]) -> None:

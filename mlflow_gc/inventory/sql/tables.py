@@ -371,17 +371,19 @@ class Tables:
             of_trace = and_(i.item_type == "trace", i.item_id == t.request_id)
             yield t.experiment_id, and_(t.experiment_id.in_(ids), of_trace, of_others)
         if "entity_associations" in self:
-            a, home = self["entity_associations"].c, cast(t.experiment_id, String)
+            a, experiment = self["entity_associations"].c, cast(t.experiment_id, String)
             texts = [str(i) for i in ids]
             for end in _ENDS:
                 of_trace = and_(a[f"{end}_type"] == "trace", a[f"{end}_id"] == t.request_id)
-                found = and_(t.experiment_id.in_(ids), of_trace, self._is_counted_once(end, home))
+                found = and_(
+                    t.experiment_id.in_(ids), of_trace, self._is_counted_once(end, experiment)
+                )
                 yield t.experiment_id, found
                 owner = a[f"{end}_id"]
                 of_experiment = and_(a[f"{end}_type"] == "experiment", owner.in_(texts))
                 yield owner, and_(of_experiment, self._is_counted_once(end, owner))
 
-    def _is_counted_once(self, end: str, home: ColumnElement[str]) -> ColumnElement[bool]:
+    def _is_counted_once(self, end: str, experiment: ColumnElement[str]) -> ColumnElement[bool]:
         """Return the condition that a link counts with one of its ends, which is of an experiment.
 
         It counts with a run in the trash at its other end, or with the source if both are of the
@@ -393,8 +395,10 @@ class Tables:
         counts = ~and_(other_type == "run", in_trash)
         if end == "source":
             return counts
-        is_trace = exists().where(t.request_id == other_id, cast(t.experiment_id, String) == home)
-        is_same = and_(other_type == "experiment", other_id == home)
+        is_trace = exists().where(
+            t.request_id == other_id, cast(t.experiment_id, String) == experiment
+        )
+        is_same = and_(other_type == "experiment", other_id == experiment)
         return and_(counts, ~or_(is_same, and_(other_type == "trace", is_trace)))
 
     def links_between(self) -> Iterator[Select[Any]]:

@@ -88,8 +88,6 @@ class TrashReader(TableReader):
             deleted[MODEL_VERSION.name, i] = version.last_updated_timestamp
         registry = self.registry()
         evidence = self._evidence
-        children, active = evidence.children(runs)
-        made = evidence.logged_models_of(runs)
         rows: dict[Key, int] = {}
         shared: Mapping[tuple[str, str], int] = {}
         links_between: Mapping[tuple[Key, Key], int] = {}
@@ -105,21 +103,14 @@ class TrashReader(TableReader):
         versions = [*registry.model_versions.values(), *registry.foreign_versions]
         places = evidence.trace_locations(experiment_ids)
         traces = itertools.chain.from_iterable(places.values())
-        return Trash(
-            inventory=replace(
-                registry,
-                experiments=experiments,
-                runs=runs,
-                logged_models={**models, **{m.model_id: m for m in made}},
-            ),
+        found = Trash(
+            inventory=replace(registry, experiments=experiments, runs=runs, logged_models=models),
             models=models,
             deleted_ms=deleted,
             rows=rows,
             shared_rows=shared,
             links_between=links_between,
-            needed_by={**dict(evidence.needed(runs, models, made)), **self._needed(tombstones)},
-            children=children,
-            active_runs=active,
+            needed_by=self._needed(tombstones),
             needed_experiments=dict(
                 evidence.needed_experiments(
                     experiment_ids, active_only=only is None, without=without
@@ -137,6 +128,7 @@ class TrashReader(TableReader):
             # A link is planned alone only where it does not go with an experiment.
             link_experiments=self._leftovers.experiments_of(links.values()) if only is None else {},
         )
+        return self._with_evidence(found, registry)
 
     def renewed(self, trash: Trash) -> Trash:
         """Return a trash with what may have become needed since it was read, as far as that is fast.
@@ -147,17 +139,25 @@ class TrashReader(TableReader):
         Raises:
             ServerError: the database cannot be read.
         """
-        runs, registry = trash.inventory.runs, self.registry()
-        made = self._evidence.logged_models_of(runs)
-        children, active = self._evidence.children(runs)
-        needed = dict(self._evidence.needed(runs, trash.models, made))
-        models = {**trash.inventory.logged_models, **{m.model_id: m for m in made}}
+        return self._with_evidence(trash, self.registry())
+
+    def _with_evidence(self, trash: Trash, registry: Inventory) -> Trash:
+        """Return a trash with what active entities and model versions need of it."""
+        known = trash.inventory
+        children, active = self._evidence.children(known.runs)
+        made = self._evidence.logged_models_of(known.runs)
         return replace(
             trash,
             inventory=replace(
-                registry, experiments=trash.inventory.experiments, runs=runs, logged_models=models
+                registry,
+                experiments=known.experiments,
+                runs=known.runs,
+                logged_models={**known.logged_models, **{m.model_id: m for m in made}},
             ),
-            needed_by={**trash.needed_by, **needed},
+            needed_by={
+                **trash.needed_by,
+                **dict(self._evidence.needed(known.runs, trash.models, made)),
+            },
             children=children,
             active_runs=active,
         )
@@ -252,8 +252,8 @@ class TrashReader(TableReader):
         for statement in self._tables.links_between():
             for *ends, count in self._read(statement):
                 one, other = (
-                    (OWNERS_OF_LINKS[kind], str(entity_id if home is None else home))
-                    for kind, home, entity_id in (ends[:3], ends[3:])
+                    (OWNERS_OF_LINKS[kind], str(entity_id if experiment is None else experiment))
+                    for kind, experiment, entity_id in (ends[:3], ends[3:])
                 )
                 if one != other and one in keys and other in keys:
                     found[one, other] += count

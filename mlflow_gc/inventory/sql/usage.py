@@ -302,13 +302,9 @@ class UsageReader:
         by: list[ColumnElement[Any]] = [column(i) for i in ids if i in self._columns[name]]
         for rows in self._snapshot.stream(statement.group_by(*by)):
             for *key, number in rows:
-                entity_id = (
-                    str(key[0])
-                    if kind == EXPERIMENT.name
-                    else key[0]
-                    if len(key) == 1
-                    else tuple(key)
-                )
+                entity_id = key[0] if len(key) == 1 else tuple(key)
+                if kind == EXPERIMENT.name:
+                    entity_id = str(entity_id)
                 group = groups.get(entity_id) or Group(kind, ORPHANED)
                 self._add(name, group, number)
         self._snapshot.release()
