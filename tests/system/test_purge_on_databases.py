@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from integration.test_artifact_stores import moto, open_estate  # noqa: F401 - a fixture
@@ -236,6 +236,31 @@ def test_what_becomes_needed_while_the_rows_are_deleted_stays(
     assert {row[-1] for row in state.rows["params"]} >= {named, parent}
     for run in (named, parent, other):
         assert sum(run in path for path in state.files) == (0 if run == other else 2)
+
+
+def test_what_becomes_needed_while_files_are_listed_stays_if_the_rows_do(
+    trash: Trash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = trash.world
+    named, other = (trash.run(world.experiment()) for _ in range(2))
+    world.model("fraud")
+    plan = trash.report("--keep-rows")
+    find = purger.find_files
+    made: list[str] = []
+
+    def find_slowly(*arguments: Any) -> Any:
+        found = find(*arguments)
+        if not made:
+            made.append(world.version("fraud", run_id=named))
+        return found
+
+    monkeypatch.setattr(purger, "_VALID_S", 0.0)
+    monkeypatch.setattr(purger, "find_files", find_slowly)
+    server = mlflow_gc.Server(world.uri, backend_store_uri=trash.database_uri)
+    found = mlflow_gc.purge(plan.path, server, artifacts_destination=str(trash.root))
+    assert found.counts == {("run", "deleted"): 1, ("run", "skipped:protected"): 1}
+    for run in (named, other):
+        assert sum(run in path for path in trash.state().files) == (0 if run == other else 2)
 
 
 def test_what_fails_in_one_batch_stops_no_other(trash: Trash) -> None:

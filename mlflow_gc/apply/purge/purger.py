@@ -328,7 +328,7 @@ class Purger:
             workspace = self._plan["server"]["workspace"]
             statements = purged.delete(worker.database.tables, batch.of(ids), workspace)
             rows = worker.database.execute(statements)
-            self._renew(worker, batch, ids, trash)
+        self._renew(worker, batch, ids, trash)
         self._intend(batch, ids)
         delete_files(batch, found)
         if has_files and purged.kind is EXPERIMENT:
@@ -338,7 +338,7 @@ class Purger:
         return rows
 
     def _renew(self, worker: _Worker, batch: Batch, ids: Sequence[str], trash: Trash) -> None:
-        """Decide again if it took long to delete the rows.
+        """Decide again if it took long to list the files and delete the rows.
 
         Their lock lets nobody restore these entities, and everybody register or nest something.
 
